@@ -1,0 +1,60 @@
+# Everything happens in a virtual environment of the project's own; PYTHON names the interpreter to make it with.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
+
+.PHONY: demo test lint format bench stub sanitize wheel clean
+
+demo: $(VENV)/.with-cli
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.with-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.with-test $(VENV)/.with-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	git ls-files -co --exclude-standard 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
+	$(BIN)/python -m nanobind.stubgen -q -m roialign._core -o build/_core.pyi
+	diff -u src/roialign/_core.pyi build/_core.pyi
+
+format: $(VENV)/.with-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	git ls-files -co --exclude-standard 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format -i
+
+# Writes the stub of the compiled module anew; lint compares it.
+stub: $(VENV)/.with-test $(VENV)/.with-lint
+	$(BIN)/python -m nanobind.stubgen -q -m roialign._core -o src/roialign/_core.pyi
+
+bench: $(VENV)/.with-bench
+	$(BIN)/python -m benchmarks
+
+# The core under AddressSanitizer and UBSan with hostile input, for every instruction set that this CPU has.
+sanitize: $(VENV)/.with-lint
+	$(BIN)/cmake -S . -B build/sanitize -DROIALIGN_SANITIZE=ON -DROIALIGN_PYTHON=OFF
+	$(BIN)/cmake --build build/sanitize -j
+	for isa in $$(build/sanitize/hostile_input --instruction-sets); do \
+	  ROIALIGN_ISA=$$isa build/sanitize/hostile_input 2000 || exit 1; done
+
+wheel: $(VENV)/.made
+	$(PIP) wheel -q --no-deps -w dist .
+
+clean:
+	rm -rf $(VENV) build dist demo-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+$(VENV)/.made:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q --upgrade pip
+	touch $@
+
+$(VENV)/.with-%: $(VENV)/.made $(PACKAGE)
+	$(PIP) install -q -c constraints.txt '.[$*]'
+	touch $@
+
+$(VENV)/.with-lint: $(VENV)/.made pyproject.toml
+	$(PIP) install -q --group lint cmake nanobind
+	touch $@

@@ -1,0 +1,97 @@
+"""The command line: ``python -m benchmarks``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from .cases import QUICK_SUITE, SUITE, group_cases, parse_threads, select_cases
+from .machine import describe_machine, file_name
+from .markdown import write_page
+from .measure import Settings, measure
+from .peers import choose_peers
+from .pool import WorkerPool
+from .process import ROOT, WorkerError
+from .results import Report, read_report
+from .terminal import make_console, make_progress, show
+
+QUICK = Settings(rounds=4, seconds=0.3, fewest_rounds=1, slow=0.3, compared=2_000_000)
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+
+application = typer.Typer(add_completion=False)
+
+
+@application.command()
+def main(
+    workload: Annotated[list[str] | None, typer.Option(help="Only this workload; may be given again.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Only this peer beside ours; may be given again.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A few cases, a few rounds: under a minute.")] = False,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of measurement.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Seconds after which a case rests.")] = None,
+    threads: Annotated[list[str] | None, typer.Option(help='A number of threads, or "all"; again for more.')] = None,
+    isa: Annotated[str | None, typer.Option(help="The instruction set that ours is forced to.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Where the results go.")] = None,
+    from_json: Annotated[Path | None, typer.Option(help="Show these results; measure nothing.")] = None,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the tables of docs/performance.md.")] = False,
+) -> None:
+    """Measure this library beside its peers: each in its own process, the right answer first, interleaved medians."""
+    console = make_console()
+    base = QUICK if quick else Settings()
+    settings = replace(
+        base,
+        rounds=base.rounds if rounds is None else rounds,
+        seconds=base.seconds if seconds is None else seconds,
+    )
+    try:
+        if from_json is not None:
+            report = read_report(from_json)
+        else:
+            report = _run(console, quick, workload or [], peer or [], threads or ["1", "all"], isa, settings)
+            path = json_path or RESULTS / ("quick-" * quick + file_name(report.machine))
+            report.write(path)
+            console.print(f"written: {path.name}")
+    except (ValueError, WorkerError) as reason:
+        raise typer.BadParameter(str(reason)) from None
+    show(report, console)
+    if write_docs:
+        write_page(PAGE, report)
+
+
+def _run(
+    console: Console,
+    quick: bool,
+    names: list[str],
+    peer_names: list[str],
+    threads: list[str],
+    isa: str | None,
+    settings: Settings,
+) -> Report:
+    cases = select_cases(QUICK_SUITE if quick else SUITE, names, parse_threads(threads))
+    described = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "quick": quick,
+        "rounds": settings.rounds,
+        "seconds": settings.seconds,
+        "isa": isa,
+    }
+    with WorkerPool(choose_peers(peer_names), isa) as workers, make_progress(console) as progress:
+        task = progress.add_task("starting", total=len(group_cases(cases)))
+        workers.start()
+
+        def advance(text: str, done: float) -> None:
+            progress.update(task, advance=done, description=text or None)
+
+        report = Report(describe_machine(), workers.versions, described, not_measured=workers.not_measured)
+        measure(cases, workers, report, settings, advance)
+        progress.update(task, description="done")
+    return report
+
+
+if __name__ == "__main__":
+    application(prog_name="python -m benchmarks")

@@ -1,0 +1,115 @@
+"""The cases: which layouts, types, samplings and directions of each workload are measured."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import product
+
+from .workloads import WORKLOADS, Workload
+
+SAMPLINGS = ("S2", "S0", "exact")
+DIRECTIONS = ("forward", "backward-features", "backward-boxes")
+LAYOUTS = ("NHWC", "NCHW")
+DTYPES = ("float32", "float16", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the table.
+
+    S2 is a grid of 2x2 points a bin, S0 the adaptive grid, exact the limit of infinitely many points.
+    """
+
+    workload: str
+    layout: str
+    dtype: str
+    sampling: str
+    direction: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A product of settings of one workload."""
+
+    workload: str
+    samplings: tuple[str, ...] = ("S2",)
+    directions: tuple[str, ...] = ("forward",)
+    layouts: tuple[str, ...] = LAYOUTS
+    dtypes: tuple[str, ...] = ("float32",)
+
+    def cases(self, threads: Iterable[int]) -> list[Case]:
+        settings = product(self.directions, self.samplings, self.dtypes, self.layouts, threads)
+        return [
+            Case(self.workload, layout, dtype, sampling, direction, count)
+            for direction, sampling, dtype, layout, count in settings
+        ]
+
+
+HALF = ("float16", "bfloat16")
+NHWC = ("NHWC",)
+
+SUITE = (
+    Selection("box-test", SAMPLINGS),
+    Selection("box-test", dtypes=HALF),
+    Selection("box-train", ("S2", "S0"), DIRECTIONS),
+    Selection("box-train", ("exact",), DIRECTIONS, NHWC),
+    Selection("box-train", ("S2",), ("forward", "backward-features"), NHWC, ("bfloat16",)),
+    Selection("mask-test", ("S2", "exact")),
+    Selection("mask-test-1000", SAMPLINGS),
+    Selection("mask-test-1000", layouts=NHWC, dtypes=("bfloat16",)),
+    Selection("c4", ("S0", "exact")),
+    Selection("c4", ("S0",), ("backward-features",)),
+    Selection("vit"),
+    Selection("vit", directions=("backward-features",)),
+    Selection("vit", layouts=NHWC, dtypes=("bfloat16",)),
+    Selection("vit-small"),
+    Selection("video", ("S0",)),
+    Selection("dense-small"),
+    Selection("huge-box", ("S0", "exact"), ("forward", "backward-features")),
+    Selection("hot-tile", directions=("forward", "backward-features")),
+    Selection("between"),
+    Selection("one-roi", directions=DIRECTIONS),
+    Selection("ten-rois"),
+)
+
+QUICK_SUITE = (
+    Selection("box-test", ("S2",)),
+    Selection("box-test", ("exact",), layouts=NHWC),
+    Selection("box-test", layouts=NHWC, dtypes=("bfloat16",)),
+    Selection("box-train", directions=("forward", "backward-features"), layouts=NHWC),
+    Selection("one-roi"),
+)
+
+
+def select_cases(suite: Iterable[Selection], names: Iterable[str], threads: Iterable[int]) -> list[Case]:
+    """The cases of a suite, of the named workloads where names are given; each once, in the order of the suite."""
+    wanted, counts = set(names), list(threads)
+    unknown = wanted - set(WORKLOADS)
+    if unknown:
+        raise ValueError(f"workload: expected one of {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
+    chosen = [selection for selection in suite if not wanted or selection.workload in wanted]
+    # A workload that is asked for by name but is not in a quick suite is measured in its plainest form.
+    missing = sorted(wanted - {selection.workload for selection in chosen})
+    chosen += [Selection(name) for name in missing]
+    return list(dict.fromkeys(case for selection in chosen for case in selection.cases(counts)))
+
+
+def group_cases(cases: Iterable[Case]) -> list[tuple[Workload, list[Case]]]:
+    """Cases that are measured interleaved: those of a workload, apart by threads where its answer fills the memory."""
+    groups: dict[tuple[str, int], list[Case]] = {}
+    for case in cases:
+        large = WORKLOADS[case.workload].output_elements > 100_000_000
+        groups.setdefault((case.workload, case.threads if large else 0), []).append(case)
+    return [(WORKLOADS[name], members) for (name, _), members in groups.items()]
+
+
+def parse_threads(values: Iterable[str]) -> list[int]:
+    """Thread counts from the command line; "all" is every CPU that this process may run on."""
+    every = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = [every if value == "all" else int(value) for value in values]
+    if any(count < 1 for count in counts):
+        raise ValueError(f"threads: expected counts of at least 1, got {counts}")
+    return list(dict.fromkeys(counts))

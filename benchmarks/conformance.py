@@ -1,0 +1,101 @@
+"""The gate: an implementation that does not give our float64 answer gets no time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import roialign
+
+from .cases import Case
+from .peers import OURS_PEER, PEERS
+from .workers.work import dtype_of
+from .workloads import Array, Data, Workload
+
+#: The largest difference that passes, of the largest value of the answer. float32 peers round coordinates.
+PEER_TOLERANCE = {"float32": 2e-4, "float16": 1e-3, "bfloat16": 1e-2}
+#: Ours: half types round once. In the gradient to the boxes large terms cancel.
+OUR_TOLERANCE = {"float32": 2e-6, "float16": 5e-4, "bfloat16": 4e-3}
+BOXES_TOLERANCE = {"float32": 2e-4, "float16": 2e-3, "bfloat16": 2e-2}
+
+
+def tolerance_of(peer: str, case: Case) -> float:
+    """The largest error, as a share of the largest value of the answer, that an implementation may have."""
+    if case.direction == "backward-boxes":
+        return BOXES_TOLERANCE[case.dtype]
+    ours = PEERS[peer].worker == OURS_PEER.worker
+    return (OUR_TOLERANCE if ours else PEER_TOLERANCE)[case.dtype]
+
+
+def largest_error(answer: Sequence[Array], expected: Sequence[Array]) -> float:
+    """The largest difference, as a share of the largest value expected; infinite for other shapes, NaN or infinity."""
+    if len(answer) != len(expected):
+        return float("inf")
+    worst, scale = 0.0, 0.0
+    for given, right in zip(answer, expected, strict=True):
+        if given.shape != right.shape:
+            return float("inf")
+        if right.size == 0:
+            continue
+        difference = float(np.abs(given - right).max())
+        if not np.isfinite(difference):
+            return float("inf")
+        worst, scale = max(worst, difference), max(scale, float(np.abs(right).max()))
+    return worst / scale if scale else (0.0 if worst == 0.0 else float("inf"))
+
+
+def conforms(error: float, tolerance: float) -> bool:
+    """Whether an answer passes; a NaN does not."""
+    return bool(error <= tolerance)
+
+
+class Oracle:
+    """The float64 answers of one workload; of an answer of more than so many elements, those of some RoIs."""
+
+    def __init__(self, workload: Workload, data: Data, most_elements: int) -> None:
+        self.workload, self.data, self.most_elements = workload, data, most_elements
+        self.answers: dict[tuple[str, str, str], list[Array]] = {}
+
+    def rows(self, case: Case) -> Array | None:
+        """The RoIs whose answers are compared: None for all, or a spread of those of a very large answer."""
+        if case.direction != "forward" or self.workload.output_elements <= self.most_elements:
+            return None
+        count = max(1, self.workload.rois * self.most_elements // self.workload.output_elements)
+        inner = np.random.default_rng(0).choice(self.workload.rois, count, replace=False)
+        return np.unique(np.concatenate([[0, self.workload.rois - 1], inner]))
+
+    def expected(self, case: Case, channels: int | None = None) -> list[Array]:
+        """The answer on the maps as rounded to the type of the case, on the first so many channels if not None."""
+        key = (case.dtype, case.sampling, case.direction)
+        if key not in self.answers:
+            self.answers = {key: self._compute(case)}  # of one case at a time: they are large
+        return [array[:, :channels] for array in self.answers[key]]
+
+    def _compute(self, case: Case) -> list[Array]:
+        data, workload = self.data, self.workload
+        rows = self.rows(case)
+        chosen = slice(None) if rows is None else rows
+        maps = [_rounded(array, case.dtype) for array in data.maps]
+        scales = [level.scale for level in workload.levels]
+        arguments: dict[str, Any] = {
+            "sampling_ratio": 2 if case.sampling == "S2" else 0,
+            "sampling": "exact" if case.sampling == "exact" else "grid",
+            "levels": data.level_of_roi[chosen],
+        }
+        rois = data.rois[chosen]
+        if case.direction == "forward":
+            return [roialign.multiscale_roi_align(maps, rois, workload.output_size, scales, **arguments)]
+        if data.grad_output is None:
+            raise ValueError("data: expected an output gradient for a backward case")
+        gradient = _rounded(data.grad_output, case.dtype)
+        need = ("features",) if case.direction == "backward-features" else ("rois",)
+        grad_maps, grad_rois = roialign.multiscale_roi_align_backward(
+            gradient, maps, rois, scales, need=need, **arguments
+        )
+        return [grad_rois[:, 1:]] if grad_maps is None else grad_maps
+
+
+def _rounded(array: Array, dtype: str) -> Array:
+    return array.astype(dtype_of(dtype)).astype(np.float64)

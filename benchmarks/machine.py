@@ -1,0 +1,60 @@
+"""What machine this is, as the results name it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import roialign
+
+from .cases import parse_threads
+
+
+def describe_machine() -> dict[str, Any]:
+    """CPU model, cores, memory, instruction sets, system and versions; nothing that tells whose machine it is."""
+    info = roialign.build_info()
+    return {
+        "cpu": cpu_model(),
+        "cores": parse_threads(["all"])[0],
+        "memory_gb": _memory_gigabytes(),
+        "instruction_sets": info["isa_supported"],
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
+
+
+def cpu_model() -> str:
+    """The model by its name, and by family and model where the name says little, as in virtual machines."""
+    fields = _cpu_fields()
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in fields and not re.search(r"\d", name):
+        name += f" (family {fields['cpu family']}, model {fields['model']})"
+    return name
+
+
+def file_name(machine: dict[str, Any]) -> str:
+    """The machine as the name of a file."""
+    words = f"{machine['cpu']} {machine['cores']} cores".lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") + ".json"
+
+
+def _cpu_fields() -> dict[str, str]:
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    first = path.read_text().split("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def _memory_gigabytes() -> int | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    except (ValueError, OSError, AttributeError):
+        return None

@@ -1,0 +1,91 @@
+"""The tables as Markdown, between markers of a page of the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .peers import PEERS, TOO_MUCH
+from .results import Report
+from .tables import Row, cells, compare_ours, group_rows, header, make_rows, peer_names
+from .workloads import WORKLOADS
+
+BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+
+
+def render(report: Report) -> str:
+    """The whole of what stands between the markers."""
+    rows = make_rows(report)
+    parts = [_machine(report), _workloads(rows), *_results(rows), _itself(rows), _missing(report)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def insert(page: str, text: str) -> str:
+    """A page with `text` between its markers; they are added at its end where it has none."""
+    if BEGIN not in page:
+        page = page.rstrip("\n") + f"\n\n{BEGIN}\n{END}\n"
+    before, _, rest = page.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"page: expected {END} after {BEGIN}")
+    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+
+
+def write_page(path: Path, report: Report) -> None:
+    page = path.read_text() if path.exists() else "# Performance\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(insert(page, render(report)))
+
+
+def _machine(report: Report) -> str:
+    machine, settings = report.machine, report.settings
+    speed = ", ".join(
+        f"{value / 1e9:.1f} GB/s with {threads} thread{'' if threads == '1' else 's'}"
+        for threads, value in report.bandwidth.items()
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
+    return "\n".join(
+        [
+            f"Machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, "
+            f"{machine['system']}; a copy of a large array runs at {speed} (bytes read and written).",
+            f"Versions: {versions}, Python {machine['python']}, NumPy {machine['numpy']}.",
+            f"{settings['date']}; medians of up to {settings['rounds']} interleaved rounds.",
+        ]
+    )
+
+
+def _workloads(rows: list[Row]) -> str:
+    names = dict.fromkeys(row.case.workload for row in rows)
+    lines = [[name, WORKLOADS[name].summary, WORKLOADS[name].shape] for name in names if name in WORKLOADS]
+    return _table(["workload", "what", "shape"], lines)
+
+
+def _results(rows: list[Row]) -> list[str]:
+    """A table for every workload and direction."""
+    parts = ["Milliseconds of one call; in brackets, ours as a multiple of the floor and a peer as a multiple of ours."]
+    for workload, direction, members in group_rows(rows):
+        names = peer_names(members)
+        parts.append(f"**{workload}, {direction}**")
+        parts.append(_table(header(names), [cells(row, names) for row in members]))
+    return parts
+
+
+def _itself(rows: list[Row]) -> str:
+    comparisons = compare_ours(rows)
+    if not comparisons:
+        return ""
+    lines = [[item.workload, item.layout, item.what, f"{item.ratio:.2f}"] for item in comparisons]
+    return "Ours against itself:\n\n" + _table(["workload", "layout", "what", "ratio"], lines)
+
+
+def _missing(report: Report) -> str:
+    lines = [
+        f"- {name} ({PEERS[name].summary}): not measured, {reason}" for name, reason in report.not_measured.items()
+    ]
+    measured = {item.entry.case.workload for item in report.measurements}
+    lines += [f"- {name}: {reason}" for name, reason in TOO_MUCH.items() if name in measured]
+    return "\n".join(lines)
+
+
+def _table(titles: list[str], lines: list[list[str]]) -> str:
+    rule = ["---"] * len(titles)
+    return "\n".join("| " + " | ".join(line) + " |" for line in [titles, rule, *lines])

@@ -1,0 +1,133 @@
+"""The implementations that are compared: ours and its peers, and what each can do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from .cases import LAYOUTS, Case
+
+OURS = "roialign"
+BASELINE = "roialign-baseline"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """An implementation in a process of its own.
+
+    Parameters
+    ----------
+    worker : the module of `benchmarks.workers` that runs it
+    environment : the environment variable that names its Python interpreter; None is the interpreter of this process
+    layouts : the layouts that it takes; "own" is one that it chooses itself
+    outputs : whether the answer is written into the same memory every time, or into fresh memory
+    channels : how many channels its answer has, the first ones; None for all
+    """
+
+    name: str
+    worker: str
+    summary: str
+    environment: str | None = None
+    layouts: tuple[str, ...] = ("NCHW",)
+    dtypes: tuple[str, ...] = ("float32",)
+    samplings: tuple[str, ...] = ("S2", "S0")
+    directions: tuple[str, ...] = ("forward",)
+    outputs: tuple[str, ...] = ("reused",)
+    channels: int | None = None
+
+    def python(self) -> str | None:
+        """The interpreter to run it with, None where none is named."""
+        return sys.executable if self.environment is None else os.environ.get(self.environment)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is timed: one implementation on one case."""
+
+    peer: str
+    case: Case
+    output: str
+
+
+OURS_PEER = Peer(
+    OURS,
+    "ours",
+    "this library",
+    layouts=LAYOUTS,
+    dtypes=("float32", "float16", "bfloat16"),
+    samplings=("S2", "S0", "exact"),
+    directions=("forward", "backward-features", "backward-boxes"),
+    outputs=("reused", "fresh"),
+)
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        OURS_PEER,
+        Peer("onnxruntime", "onnx_runtime", "RoiAlign, opset 16; the answer in bound memory"),
+        Peer("openvino", "openvino_plain", "ROIAlign on planar maps"),
+        Peer(
+            "openvino-between",
+            "openvino_between",
+            "ROIAlign between two convolutions, in the layout that they choose: the time of its node alone",
+            layouts=("own",),
+            dtypes=("float32", "bfloat16"),
+            channels=8,
+        ),
+        Peer(
+            "torchvision",
+            "torchvision_operators",
+            "torchvision.ops.roi_align",
+            environment="ROIALIGN_BENCH_TORCHVISION",
+            directions=("forward", "backward-features"),
+            outputs=("fresh",),
+        ),
+        Peer(
+            "intel-extension",
+            "intel_extension",
+            "intel-extension-for-pytorch, channels last",
+            environment="ROIALIGN_BENCH_INTEL_EXTENSION",
+            layouts=("NHWC",),
+            dtypes=("float32", "bfloat16"),
+            directions=("forward", "backward-features"),
+            outputs=("fresh",),
+        ),
+        replace(
+            OURS_PEER,
+            name=BASELINE,
+            summary="another build of this library, to compare with",
+            environment="ROIALIGN_BENCH_BASELINE",
+            outputs=("reused",),
+        ),
+    )
+}
+
+#: Workloads that peers are not given, and why.
+TOO_MUCH = {"huge-box": "peers visit every one of its 4e7 sample points in every channel, or fail to allocate them"}
+
+
+def entries_of(cases: Iterable[Case], peer: Peer) -> list[Entry]:
+    """What an implementation is timed on for these cases, each thing once."""
+    is_ours = peer.worker == "ours"
+    entries = []
+    for case in cases:
+        able = case.dtype in peer.dtypes and case.sampling in peer.samplings and case.direction in peer.directions
+        if not able or (case.workload in TOO_MUCH and not is_ours):
+            continue
+        layout = case.layout if is_ours else peer.layouts[0]
+        outputs = peer.outputs if case.direction == "forward" else ("fresh",)
+        entries += [Entry(peer.name, replace(case, layout=layout), output) for output in outputs]
+    return list(dict.fromkeys(entries))
+
+
+def choose_peers(names: Iterable[str]) -> list[Peer]:
+    """Ours, and the named peers; all of them where none is named."""
+    wanted = list(names)
+    unknown = [name for name in wanted if name not in PEERS]
+    if unknown:
+        raise ValueError(f"peer: expected one of {', '.join(PEERS)}, got {', '.join(unknown)}")
+    if not wanted:  # the baseline only where there is one
+        wanted = [name for name, peer in PEERS.items() if name != BASELINE or peer.python() is not None]
+    return [peer for name, peer in PEERS.items() if name == OURS or name in wanted]

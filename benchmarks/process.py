@@ -1,0 +1,102 @@
+"""The parent's end of a worker: a process, one request at a time, with a time limit."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class WorkerError(Exception):
+    """A worker failed, died or took too long."""
+
+
+class UnsupportedError(WorkerError):
+    """A worker cannot do this on this machine, and said so."""
+
+
+class Worker:
+    """One implementation in a process of its own. It idles between requests."""
+
+    def __init__(self, python: str, module: str, *, limit: float = 300.0, environment: Mapping[str, str] = {}) -> None:
+        self.limit = limit
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed in `close`
+        self.process = subprocess.Popen(
+            [python, "-m", "benchmarks.workers", module],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+        )
+        self.pending = b""
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def request(self, command: str, **fields: Any) -> dict[str, Any]:
+        """Sends a request and waits for its reply."""
+        assert self.process.stdin is not None
+        line = json.dumps({"command": command, **fields}) + "\n"
+        try:
+            self.process.stdin.write(line.encode())
+            self.process.stdin.flush()
+            reply: dict[str, Any] = json.loads(self._read_line())
+        except BrokenPipeError:
+            raise WorkerError(self._last_words()) from None
+        if "unsupported" in reply:
+            raise UnsupportedError(reply["unsupported"])
+        if "error" in reply:
+            raise WorkerError(reply["error"])
+        return reply
+
+    def close(self) -> None:
+        """Ends the process: by the end of its input, or by force where that is not enough."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.close()
+            self.process.wait(timeout=10)
+        except (BrokenPipeError, subprocess.TimeoutExpired):
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+    def _read_line(self) -> bytes:
+        assert self.process.stdout is not None
+        stream = self.process.stdout.fileno()
+        while b"\n" not in self.pending:
+            if not select.select([stream], [], [], self.limit)[0]:
+                self.process.kill()
+                self.process.wait()
+                raise WorkerError(f"no answer within {self.limit:.0f} seconds")
+            chunk = os.read(stream, 65536)
+            if not chunk:
+                raise WorkerError(self._last_words())
+            self.pending += chunk
+        line, self.pending = self.pending.split(b"\n", 1)
+        return line
+
+    def _last_words(self) -> str:
+        code = self.process.wait(timeout=10)
+        self.errors.seek(0)
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        return f"the process ended with code {code}: {lines[-1] if lines else 'no message'}"

@@ -1,0 +1,34 @@
+"""Statistics of repeated measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Median and quartiles of the milliseconds of one call, over the rounds in which it was measured."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    rounds: int
+    calls: int
+    cpu_over_wall: float | None
+
+
+def summarise(walls: Sequence[float], cpus: Sequence[float | None], calls: int) -> Summary:
+    """Seconds of one call in each round, of all threads and by the clock; `calls` is how many make up a round."""
+    if not walls:
+        raise ValueError("walls: expected at least one measurement, got none")
+    lower, median, upper = (float(value) * 1e3 for value in np.percentile(walls, [25, 50, 75]))
+    shares = [cpu / wall for cpu, wall in zip(cpus, walls, strict=True) if cpu is not None and wall > 0]
+    return Summary(median, lower, upper, len(walls), calls, float(np.median(shares)) if shares else None)
+
+
+def calls_per_round(seconds: float, target: float = 0.02, most: int = 1000) -> int:
+    """How many calls of so many seconds are timed as one, so that the clock's steps and its reading do not count."""
+    return most if seconds <= 0 else int(min(most, max(1, -(-target // seconds))))

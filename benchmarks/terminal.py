@@ -1,0 +1,58 @@
+"""The run as it is seen in a terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .results import Report
+from .tables import cells, compare_ours, group_rows, header, make_rows, peer_names
+
+
+def make_console() -> Console:
+    """As wide as the terminal; wide enough for the tables where the output goes to a file."""
+    console = Console()
+    return console if console.is_terminal else Console(width=150)
+
+
+def make_progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def show(report: Report, console: Console) -> None:
+    """The tables, the floor that they are held against, and who is missing."""
+    rows = make_rows(report)
+    console.print(
+        "milliseconds of one call; ours as a multiple of the floor, a peer as a multiple of ours, in brackets"
+    )
+    for workload, direction, members in group_rows(rows):
+        names = peer_names(members)
+        table = Table(title=f"{workload}, {direction}", title_justify="left", box=box.SIMPLE_HEAD)
+        for title in header(names):
+            table.add_column(title, justify="left" if title in ("layout", "type", "points") else "right")
+        for row in members:
+            table.add_row(*cells(row, names))
+        console.print(table)
+    own = Table(title="ours against itself", title_justify="left", box=box.SIMPLE_HEAD)
+    for title in ("workload", "layout", "what", "ratio"):
+        own.add_column(title, justify="right" if title == "ratio" else "left")
+    for item in compare_ours(rows):
+        own.add_row(item.workload, item.layout, item.what, f"{item.ratio:.2f}")
+    console.print(own)
+    for threads, value in report.bandwidth.items():
+        console.print(f"copy, {threads} thread{'' if threads == '1' else 's'}: {value / 1e9:.1f} GB/s")
+    for name, reason in report.not_measured.items():
+        console.print(f"{name}: not measured, {reason}")
+    for measurement in report.measurements:
+        if measurement.status in ("failed", "wrong answer", "unsupported"):
+            case, note = measurement.entry.case, measurement.note or f"error {measurement.error}"
+            console.print(f"{measurement.entry.peer}, {case.workload}, {case.dtype}: {measurement.status}, {note}")

@@ -1,0 +1,97 @@
+"""``python -m benchmarks.workers MODULE``: one request a line on standard input, one reply a line on standard output.
+
+Requests and replies are JSON objects; arrays travel as files. A request has a "command":
+
+- describe: the versions of the implementation
+- prepare: makes a case ready under a "key"; the arrays are named by their files
+- answer: runs the case once and writes its arrays, of some "rows" of the RoIs where these are given
+- time: the mean seconds of so many "calls"
+- release: forgets every case
+
+A reply has "ok"; or "unsupported" or "error" with a reason.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .timing import time_calls
+from .work import Inputs, UnsupportedError, Work, load_array
+
+
+class Server:
+    """The cases of one implementation."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.works: dict[str, Work] = {}
+
+    def reply(self, request: dict[str, Any]) -> dict[str, Any]:
+        handlers = {
+            "describe": self.describe,
+            "prepare": self.prepare,
+            "answer": self.answer,
+            "time": self.time,
+            "release": self.release,
+        }
+        return {"ok": True, **handlers[request["command"]](request)}
+
+    def describe(self, request: dict[str, Any]) -> dict[str, Any]:
+        del request
+        return {"versions": self.module.versions()}
+
+    def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.works[request["key"]] = work = self.module.prepare(Inputs(request))
+        return {"details": work.details}
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        work = self.works[request["key"]]
+        if work.select is not None:
+            work.select()
+        start = time.perf_counter()
+        arrays = work.answer()
+        seconds = time.perf_counter() - start
+        paths = []
+        for index, array in enumerate(arrays):
+            chosen = array if request["rows"] is None else array[np.load(request["rows"])]
+            paths.append(f"{request['to']}-{index}.npy")
+            np.save(paths[-1], chosen.astype(np.promote_types(chosen.dtype, np.float32), copy=False))
+        return {"paths": paths, "seconds": seconds}
+
+    def time(self, request: dict[str, Any]) -> dict[str, Any]:
+        return asdict(time_calls(self.works[request["key"]], request["calls"], warm=request["warm"]))
+
+    def release(self, request: dict[str, Any]) -> dict[str, Any]:
+        del request
+        self.works.clear()
+        load_array.cache_clear()
+        return {}
+
+
+def serve(name: str) -> None:
+    """Answers requests until standard input ends. What libraries print goes to standard error."""
+    with os.fdopen(os.dup(1), "w", buffering=1) as replies:
+        os.dup2(2, 1)
+        server: Server | None = None
+        for line in sys.stdin:
+            try:
+                server = server or Server(importlib.import_module(f"benchmarks.workers.{name}"))
+                reply = server.reply(json.loads(line))
+            except UnsupportedError as reason:
+                reply = {"unsupported": str(reason)}
+            except Exception as reason:  # the boundary of the process: the parent is told, and decides
+                reply = {"error": f"{type(reason).__name__}: {reason}"}
+            replies.write(json.dumps(reply) + "\n")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])

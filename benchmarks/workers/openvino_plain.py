@@ -1,0 +1,86 @@
+"""OpenVINO: ROIAlign on planar maps, level by level, the answer in the memory of the request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openvino
+from openvino import opset9
+
+from .work import Array, Inputs, Part, UnsupportedError, Work
+
+
+def versions() -> dict[str, str]:
+    return {"openvino": openvino.__version__.partition("-")[0]}
+
+
+def prepare(inputs: Inputs) -> Work:
+    maps = inputs.maps("NCHW", "float32")
+    calls = [_request(inputs, maps[part.level], part) for part in inputs.parts()]
+
+    def run() -> None:
+        for request, _, _ in calls:
+            request.infer()
+
+    def answer() -> list[Array]:
+        run()
+        return [inputs.in_order([(part, request.get_output_tensor().data.copy()) for request, part, _ in calls])]
+
+    return Work(run, answer)
+
+
+def _request(inputs: Inputs, features: Array, part: Part) -> tuple[Any, Part, list[Array]]:
+    parameters = make_parameters(features.shape, len(part.rows))
+    pooled = pool(parameters[0], parameters, inputs, part.scale)
+    request = compile_model(openvino.Model([pooled], parameters), inputs).create_infer_request()
+    return request, part, bind(request, features, part)
+
+
+def make_parameters(shape: tuple[int, ...], rois: int) -> list[Any]:
+    return [
+        opset9.parameter(list(shape), np.float32),
+        opset9.parameter([rois, 4], np.float32),
+        opset9.parameter([rois], np.int32),
+    ]
+
+
+def pool(features: Any, parameters: list[Any], inputs: Inputs, scale: float) -> Any:
+    """The node, in the convention that this library calls aligned."""
+    height, width = inputs.output_size
+    return opset9.roi_align(
+        features,
+        parameters[1],
+        parameters[2],
+        height,
+        width,
+        inputs.sampling_ratio,
+        scale,
+        "avg",
+        "half_pixel_for_nn",
+    )
+
+
+def compile_model(model: Any, inputs: Inputs, **properties: Any) -> Any:
+    core = openvino.Core()
+    precision = {"float32": "f32", "bfloat16": "bf16"}[inputs.dtype]
+    if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise UnsupportedError("openvino has no bfloat16 on this CPU")
+    return core.compile_model(
+        model,
+        "CPU",
+        {
+            "INFERENCE_NUM_THREADS": inputs.threads,
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": precision,
+            **properties,
+        },
+    )
+
+
+def bind(request: Any, features: Array, part: Part) -> list[Array]:
+    """Hands a request its inputs without a copy; the caller keeps what it returns alive."""
+    arrays = [features, np.ascontiguousarray(part.rois[:, 1:]), part.rois[:, 0].astype(np.int32)]
+    for index, array in enumerate(arrays):
+        request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))
+    return arrays

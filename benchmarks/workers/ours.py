@@ -1,0 +1,93 @@
+"""roialign: one call for all levels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import roialign
+
+from .work import Array, Inputs, Work, dtype_of
+
+
+def versions() -> dict[str, str]:
+    info = roialign.build_info()
+    return {"roialign": str(info["version"]), "compiler": str(info["compiler"]), "instruction set": str(info["isa"])}
+
+
+def prepare(inputs: Inputs) -> Work:
+    maps = inputs.maps(inputs.layout, inputs.dtype)
+    arguments: dict[str, Any] = {
+        "sampling_ratio": inputs.sampling_ratio,
+        "sampling": "exact" if inputs.sampling == "exact" else "grid",
+        "layout": inputs.layout,
+    }
+    prepare_direction = _forward if inputs.direction == "forward" else _backward
+    work = prepare_direction(inputs, maps, arguments)
+    work.select = lambda: roialign.set_num_threads(inputs.threads)
+    if inputs.surrounded:
+        _surround(work, maps)
+    return work
+
+
+def _forward(inputs: Inputs, maps: list[Array], arguments: dict[str, Any]) -> Work:
+    out = _output(inputs, maps[0]) if inputs.output == "reused" else None
+
+    def run() -> Array:
+        if len(maps) == 1:
+            return roialign.roi_align(maps[0], inputs.rois, inputs.output_size, inputs.scales[0], out=out, **arguments)
+        return roialign.multiscale_roi_align(maps, inputs.rois, inputs.output_size, inputs.scales, out=out, **arguments)
+
+    def answer() -> list[Array]:
+        if out is not None:
+            out.fill(np.nan)  # what is not written shows
+        return [_nchw(run(), inputs.layout)]
+
+    return Work(run, answer)
+
+
+def _backward(inputs: Inputs, maps: list[Array], arguments: dict[str, Any]) -> Work:
+    gradient = inputs.grad_output(inputs.layout, inputs.dtype)
+    need = ("features",) if inputs.direction == "backward-features" else ("rois",)
+
+    def run() -> tuple[Any, Any]:
+        if len(maps) == 1:
+            grad_map, grad_rois = roialign.roi_align_backward(
+                gradient, maps[0], inputs.rois, inputs.scales[0], need=need, **arguments
+            )
+            return [grad_map], grad_rois
+        return roialign.multiscale_roi_align_backward(
+            gradient, maps, inputs.rois, inputs.scales, need=need, **arguments
+        )
+
+    def answer() -> list[Array]:
+        grad_maps, grad_rois = run()
+        if need == ("rois",):
+            return [grad_rois[:, 1:]]
+        return [_nchw(grad_map, inputs.layout) for grad_map in grad_maps]
+
+    return Work(run, answer)
+
+
+def _surround(work: Work, maps: list[Array]) -> None:
+    """A pass that writes the maps before each call, and one that reads the answer after it."""
+    sources = [array.copy() for array in maps]
+
+    def produce() -> None:
+        for source, target in zip(sources, maps, strict=True):
+            np.multiply(source, source.dtype.type(1), out=target)
+
+    work.produce, work.consume = produce, lambda answer: answer.sum()
+
+
+def _output(inputs: Inputs, first: Array) -> Array:
+    channels = first.shape[1 if inputs.layout == "NCHW" else 3]
+    shape = (len(inputs.rois), *inputs.output_size, channels)
+    if inputs.layout == "NCHW":
+        shape = (len(inputs.rois), channels, *inputs.output_size)
+    return np.empty(shape, dtype=dtype_of(inputs.dtype))
+
+
+def _nchw(array: Array, layout: str) -> Array:
+    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)

@@ -1,0 +1,109 @@
+"""What every worker is given and what it makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+class UnsupportedError(Exception):
+    """What this implementation cannot do on this machine."""
+
+
+@dataclass
+class Work:
+    """One case, ready to run.
+
+    Parameters
+    ----------
+    run : one call, as it is timed
+    answer : the arrays that it computes: ``[K, C, PH, PW]``, or per level ``[N, C, H, W]``, or ``[K, 4]``
+    select : makes ready for a series of calls, as by setting the number of threads
+    produce, consume : what comes before and after every call, untimed
+    own_seconds : the seconds per call of the last so many calls by the implementation's own account
+    """
+
+    run: Callable[[], Any]
+    answer: Callable[[], list[Array]]
+    select: Callable[[], None] | None = None
+    produce: Callable[[], Any] | None = None
+    consume: Callable[[Any], Any] | None = None
+    own_seconds: Callable[[int], float] | None = None
+    details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """The RoIs that one level pools, as an implementation without levels is given them."""
+
+    level: int
+    scale: float
+    rows: Array  # [L] int64, into the rows of all RoIs
+    rois: Array  # [L, 5] float32
+
+
+class Inputs:
+    """A case and its arrays, read from files."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self.map_paths: list[str] = request["maps"]
+        self.scales: list[float] = request["scales"]
+        self.rois: Array = np.load(request["rois"])
+        self.level_of_roi: Array = np.load(request["level_of_roi"])
+        self.grad_path: str | None = request["grad_output"]
+        self.output_size: tuple[int, int] = tuple(request["output_size"])
+        self.surrounded: bool = request["surrounded"]
+        case = request["case"]
+        self.layout, self.dtype, self.sampling = case["layout"], case["dtype"], case["sampling"]
+        self.direction, self.threads, self.output = case["direction"], case["threads"], request["output"]
+
+    @property
+    def sampling_ratio(self) -> int:
+        return 2 if self.sampling == "S2" else 0
+
+    def maps(self, layout: str, dtype: str) -> list[Array]:
+        return [load_array(path, layout, dtype) for path in self.map_paths]
+
+    def grad_output(self, layout: str, dtype: str) -> Array:
+        if self.grad_path is None:
+            raise ValueError("grad_output: expected a file for a backward case")
+        return load_array(self.grad_path, layout, dtype)
+
+    def parts(self) -> Iterator[Part]:
+        """The levels that RoIs are on."""
+        for level, scale in enumerate(self.scales):
+            rows = np.flatnonzero(self.level_of_roi == level)
+            if len(rows):
+                yield Part(level, scale, rows, np.ascontiguousarray(self.rois[rows]))
+
+    def in_order(self, parts: list[tuple[Part, Array]]) -> Array:
+        """The answers of the levels as one array, in the order of the RoIs."""
+        first = parts[0][1]
+        answer = np.full((len(self.rois), *first.shape[1:]), np.nan, dtype=first.dtype)
+        for part, pooled in parts:
+            answer[part.rows] = pooled
+        return answer
+
+
+@lru_cache(maxsize=64)
+def load_array(path: str, layout: str, dtype: str) -> Array:
+    """A file of ``[N, C, H, W]`` float32 as contiguous memory in this layout and type."""
+    array = np.load(path)
+    if layout == "NHWC":
+        array = array.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(array, dtype=dtype_of(dtype))
+
+
+def dtype_of(name: str) -> Any:
+    if name == "bfloat16":
+        import ml_dtypes  # only where it is asked for: not every environment has it
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)

@@ -1,0 +1,146 @@
+// One RoI's contraction out = Wy . F . Wx^T, and its transpose, which is the same contraction with transposed taps:
+// from taps to the plans that the kernels execute, directly or in two passes.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+#include "taps.h"
+
+namespace roialign {
+
+/// How the pixels of an operand lie: (row, column) at base + row * row_step + column * column_step, channels adjacent.
+struct Lattice {
+  int64_t row_step;
+  int64_t column_step;
+  bool is_accumulator;      // else of the scalar type
+  bool is_compact = false;  // a source that holds only the pixels that the taps touch, numbered by their columns
+};
+
+/// A dense tile [rows][columns][channels] of accumulators.
+template <class A>
+Lattice dense_lattice(int64_t columns, int64_t channels) {
+  const int64_t pixel = channels * int64_t{sizeof(A)};
+  return {columns * pixel, pixel, true, true};
+}
+
+/// One axis of a pass: an AxisPlan and its storage.
+template <class A>
+struct AxisPass {
+  std::vector<int32_t> begin;
+  std::vector<int64_t> source_offset, target_offset;
+  std::vector<A> weight;
+
+  AxisPlan<A> plan() const {
+    return {static_cast<int64_t>(target_offset.size()), begin.data(), source_offset.data(), weight.data(),
+            target_offset.data()};
+  }
+
+  /// Applies the taps, with their values of the given kind. A compact target numbers its rows as the taps do.
+  void set_taps(const Taps& taps, int kind, int64_t source_step, bool compact_source, int64_t target_step,
+                bool compact_target) {
+    const int64_t entries = taps.entries(), rows = taps.rows();
+    begin.assign(taps.row_begin.begin(), taps.row_begin.end());
+    source_offset.resize(entries);
+    weight.resize(entries);
+    target_offset.resize(rows);
+    for (int64_t t = 0; t < entries; ++t) {
+      source_offset[t] = (compact_source ? taps.column[t] : taps.pixel[t]) * source_step;
+      weight[t] = static_cast<A>(taps.value[kind][t]);
+    }
+    for (int64_t i = 0; i < rows; ++i) target_offset[i] = (compact_target ? i : taps.row_place[i]) * target_step;
+  }
+
+  /// Passes `rows` through: from place source[i], or i where that is null, to place target[i] or i.
+  void set_identity(int64_t rows, const int64_t* source, int64_t source_step, const int64_t* target,
+                    int64_t target_step) {
+    begin.resize(rows + 1);
+    source_offset.resize(rows);
+    target_offset.resize(rows);
+    weight.assign(rows, A(1));
+    for (int64_t i = 0; i < rows; ++i) {
+      begin[i] = static_cast<int32_t>(i);
+      source_offset[i] = (source == nullptr ? i : source[i]) * source_step;
+      target_offset[i] = (target == nullptr ? i : target[i]) * target_step;
+    }
+    begin[rows] = static_cast<int32_t>(rows);
+  }
+};
+
+/// A RoI's contraction, prepared once and executed for one block of channels after another.
+template <class A>
+class Contraction {
+ public:
+  /// target = the sum over the subsets s of `tangents` of Wy[s] . source . Wx[rest]^T, for up to `channels` channels.
+  /// A target that is added to, because of tangents or in `execute`, must be an accumulator.
+  void prepare(const Taps& y, const Taps& x, int tangents, const Lattice& source, const Lattice& target,
+               int64_t channels) {
+    const int subsets = 1 << tangents;
+    const auto columns = static_cast<int64_t>(x.position.size());
+    two_passes_ = costs_less_in_two_passes(y, x);
+    source_ = source;
+    target_ = target;
+    intermediate_size_ = two_passes_ ? y.rows() * columns * channels : 0;
+    count_ = subsets;
+    if (static_cast<int>(steps_.size()) < subsets) steps_.resize(subsets);
+    const Lattice between = dense_lattice<A>(columns, channels);
+    for (int subset = 0; subset < subsets; ++subset) {
+      const int rest = subsets - 1 - subset;
+      Step& step = steps_[subset];
+      if (!two_passes_) {
+        step.y.set_taps(y, subset, source.row_step, source.is_compact, target.row_step, false);
+        step.x.set_taps(x, rest, source.column_step, source.is_compact, target.column_step, false);
+        continue;
+      }
+      // First rows, every column passing through; then columns, every row passing through.
+      step.y.set_taps(y, subset, source.row_step, source.is_compact, between.row_step, true);
+      step.through_x.set_identity(columns, source.is_compact ? nullptr : x.position.data(), source.column_step, nullptr,
+                                  between.column_step);
+      step.through_y.set_identity(y.rows(), nullptr, between.row_step, y.row_place.data(), target.row_step);
+      step.x.set_taps(x, rest, between.column_step, true, target.column_step, false);
+    }
+  }
+
+  /// For tangents the target is not streamed to.
+  void execute(const Kernels<A>& kernels, const std::byte* source, std::byte* target, int64_t channels, Write write,
+               std::vector<A>& scratch) const {
+    if (scratch.size() < intermediate_size_) scratch.resize(intermediate_size_);
+    auto* const between = reinterpret_cast<std::byte*>(scratch.data());
+    for (int index = 0; index < count_; ++index) {
+      const Step& step = steps_[index];
+      const Write last = index > 0 ? Write::add : write;
+      if (!two_passes_) {
+        const auto contract = kernels.contract[source_.is_accumulator][target_.is_accumulator];
+        contract(step.y.plan(), step.x.plan(), source, target, channels, last);
+      } else {
+        kernels.contract[source_.is_accumulator][true](step.y.plan(), step.through_x.plan(), source, between, channels,
+                                                       Write::replace);
+        kernels.contract[true][target_.is_accumulator](step.through_y.plan(), step.x.plan(), between, target, channels,
+                                                       last);
+      }
+    }
+  }
+
+ private:
+  struct Step {
+    AxisPass<A> y, x, through_y, through_x;
+  };
+
+  /// Multiply-adds per channel. Directly, every tap of a bin is one; in two passes, rows first, the intermediate
+  /// [rows of the target, columns of the source] is stored and read again, which counts too.
+  static bool costs_less_in_two_passes(const Taps& y, const Taps& x) {
+    const auto columns = static_cast<int64_t>(x.position.size());
+    return y.entries() * columns + y.rows() * (x.entries() + columns) < y.entries() * x.entries();
+  }
+
+  std::vector<Step> steps_;
+  int count_ = 0;
+  bool two_passes_ = false;
+  Lattice source_{}, target_{};
+  size_t intermediate_size_ = 0;
+};
+
+}  // namespace roialign

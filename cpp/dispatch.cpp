@@ -1,0 +1,94 @@
+// Chooses the instruction set at run time.
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+#include "kernels.h"
+
+namespace roialign {
+
+#define ROIALIGN_DECLARE(isa)                                                     \
+  namespace isa {                                                                 \
+  extern const Kernels<double> float64_kernels;                                   \
+  extern const Kernels<float> float32_kernels, float16_kernels, bfloat16_kernels; \
+  }
+ROIALIGN_DECLARE(baseline)
+#if defined(ROIALIGN_X86_64)
+ROIALIGN_DECLARE(avx2)
+ROIALIGN_DECLARE(avx512)
+#endif
+#undef ROIALIGN_DECLARE
+
+namespace {
+
+struct Tables {
+  const Kernels<double>* of_double;
+  const Kernels<float>* of_float[scalar_type_count];  // float64 is not among them
+};
+
+#define ROIALIGN_TABLES(isa)                                                                                 \
+  {                                                                                                          \
+    &isa::float64_kernels, { nullptr, &isa::float32_kernels, &isa::float16_kernels, &isa::bfloat16_kernels } \
+  }
+constexpr Tables tables[instruction_set_count] = {
+    ROIALIGN_TABLES(baseline),
+#if defined(ROIALIGN_X86_64)
+    ROIALIGN_TABLES(avx2),
+    ROIALIGN_TABLES(avx512),
+#endif
+};
+#undef ROIALIGN_TABLES
+
+InstructionSet choose() {
+  InstructionSet best = InstructionSet::baseline;
+  std::string known;
+  const char* forced = std::getenv("ROIALIGN_ISA");
+  for (int index = 0; index < instruction_set_count; ++index) {
+    const auto isa = static_cast<InstructionSet>(index);
+    if (!is_supported(isa)) continue;
+    if (forced != nullptr && std::string(forced) == name_of(isa)) return isa;
+    best = isa;
+    known += std::string(known.empty() ? "" : ", ") + name_of(isa);
+  }
+  if (forced != nullptr && forced[0] != '\0') {
+    throw std::invalid_argument("ROIALIGN_ISA: expected one of " + known + " on this machine, got '" + forced + "'");
+  }
+  return best;
+}
+
+}  // namespace
+
+const char* name_of(InstructionSet isa) {
+  constexpr const char* names[instruction_set_count] = {"baseline", "avx2", "avx512"};
+  return names[static_cast<int>(isa)];
+}
+
+bool is_built(InstructionSet isa) { return tables[static_cast<int>(isa)].of_double != nullptr; }
+
+bool is_supported(InstructionSet isa) {
+  if (!is_built(isa)) return false;
+#if defined(ROIALIGN_X86_64)
+  if (isa == InstructionSet::avx2) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  }
+  if (isa == InstructionSet::avx512) {
+    return is_supported(InstructionSet::avx2) && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
+  }
+#endif
+  return true;
+}
+
+InstructionSet instruction_set() {
+  static const InstructionSet chosen = choose();
+  return chosen;
+}
+
+const Kernels<float>& kernels_float(ScalarType type) {
+  return *tables[static_cast<int>(instruction_set())].of_float[static_cast<int>(type)];
+}
+
+const Kernels<double>& kernels_double() { return *tables[static_cast<int>(instruction_set())].of_double; }
+
+}  // namespace roialign

@@ -1,0 +1,274 @@
+// The inner loops. Compiled once per instruction set, with ROIALIGN_NAMESPACE naming it; see kernels.h and simd.h.
+#include "kernels.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace roialign {
+namespace ROIALIGN_NAMESPACE {
+
+#include "simd.h"
+
+namespace {
+
+template <class T>
+inline const T* at(const std::byte* base, int64_t offset) {
+  return reinterpret_cast<const T*>(base + offset);
+}
+template <class T>
+inline T* at(std::byte* base, int64_t offset) {
+  return reinterpret_cast<T*>(base + offset);
+}
+
+// ---- contract -------------------------------------------------------------------------------------------------------
+
+/// The taps of one bin, as ranges of both axes' taps.
+struct BinTaps {
+  int32_t y_begin, y_end, x_begin, x_end;
+};
+
+/// `vectors` vectors of channels of one bin, held in registers over all its taps.
+template <Write write, int vectors, class Source, class Target, class A>
+inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
+                              Target* target) {
+  constexpr int lanes = vector_bytes / sizeof(A);
+  using L = Lanes<A, lanes>;
+  using V = typename L::V;
+  V sum[vectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    if constexpr (write == Write::add) {
+      sum[v] = L::load(target + v * lanes);
+    } else {
+      sum[v] = V{};
+    }
+  }
+  for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
+    const std::byte* line = source + y.source_offset[ty];
+    const A weight_y = y.weight[ty];
+    for (int32_t tx = taps.x_begin; tx < taps.x_end; ++tx) {
+      const Source* pixel = at<Source>(line, x.source_offset[tx]);
+      const A weight = weight_y * x.weight[tx];
+#pragma GCC unroll 8
+      for (int v = 0; v < vectors; ++v) sum[v] += weight * L::load(pixel + v * lanes);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    if constexpr (write == Write::stream) {
+      L::stream(target + v * lanes, sum[v]);
+    } else {
+      L::store(target + v * lanes, sum[v]);
+    }
+  }
+}
+
+template <Write write, class Source, class Target, class A>
+inline void contract_one_channel(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
+                                 Target* target) {
+  A sum = 0;
+  if constexpr (write == Write::add) sum = load_one(target);
+  for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
+    const std::byte* line = source + y.source_offset[ty];
+    const A weight_y = y.weight[ty];
+    for (int32_t tx = taps.x_begin; tx < taps.x_end; ++tx) {
+      sum += weight_y * x.weight[tx] * load_one(at<Source>(line, x.source_offset[tx]));
+    }
+  }
+  store_one(target, sum);
+}
+
+template <Write write, class Source, class Target, class A>
+void contract_bins(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* source, std::byte* target,
+                   int64_t length) {
+  constexpr int64_t lanes = vector_bytes / sizeof(A);
+  for (int64_t i = 0; i < y.rows; ++i) {
+    for (int64_t j = 0; j < x.rows; ++j) {
+      const BinTaps taps{y.begin[i], y.begin[i + 1], x.begin[j], x.begin[j + 1]};
+      Target* const pixel = at<Target>(target, y.target_offset[i] + x.target_offset[j]);
+      int64_t c = 0;
+      const auto step = [&]<int vectors>() {
+        contract_channels<write, vectors, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
+        c += vectors * lanes;
+      };
+      while (c + 8 * lanes <= length) step.template operator()<8>();
+      if (c + 4 * lanes <= length) step.template operator()<4>();
+      if (c + 2 * lanes <= length) step.template operator()<2>();
+      if (c + lanes <= length) step.template operator()<1>();
+      for (; c < length; ++c) {
+        contract_one_channel<write, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
+      }
+    }
+  }
+}
+
+template <class Source, class Target, class A>
+void contract(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* source, std::byte* target, int64_t length,
+              Write write) {
+  if (write == Write::stream) {
+    contract_bins<Write::stream, Source, Target>(y, x, source, target, length);
+    order_streams();
+    return;
+  }
+  if constexpr (sizeof(Target) == sizeof(A)) {
+    if (write == Write::add) return contract_bins<Write::add, Source, Target>(y, x, source, target, length);
+  }
+  contract_bins<Write::replace, Source, Target>(y, x, source, target, length);
+}
+
+// ---- dots -----------------------------------------------------------------------------------------------------------
+
+/// The dot products of one gradient pixel with `taps` pixels of a line of the map.
+template <int taps, class T, class A>
+inline void dot_pixels(const T* gradient, const std::byte* line, const int64_t* offset, int64_t length, A* dot) {
+  constexpr int64_t lanes = vector_bytes / sizeof(A);
+  using L = Lanes<A, lanes>;
+  using V = typename L::V;
+  V sum[taps];
+#pragma GCC unroll 4
+  for (int t = 0; t < taps; ++t) sum[t] = V{};
+  int64_t c = 0;
+  for (; c + lanes <= length; c += lanes) {
+    const V g = L::load(gradient + c);
+#pragma GCC unroll 4
+    for (int t = 0; t < taps; ++t) sum[t] += g * L::load(at<T>(line, offset[t]) + c);
+  }
+#pragma GCC unroll 4
+  for (int t = 0; t < taps; ++t) dot[t] = sum_of_lanes(sum[t]);
+  for (; c < length; ++c) {
+    const A g = load_one(gradient + c);
+    for (int t = 0; t < taps; ++t) dot[t] += g * load_one(at<T>(line, offset[t]) + c);
+  }
+}
+
+template <class T, class A>
+void dots(const DotPlan<A>& plan, const std::byte* source, const std::byte* gradient, int64_t length, double* result) {
+  const AxisPlan<A>& y = plan.y;
+  const AxisPlan<A>& x = plan.x;
+  for (int64_t i = 0; i < y.rows; ++i) {
+    for (int64_t j = 0; j < x.rows; ++j) {
+      const T* const pixel = at<T>(gradient, y.target_offset[i] + x.target_offset[j]);
+      for (int32_t ty = y.begin[i]; ty < y.begin[i + 1]; ++ty) {
+        const std::byte* line = source + y.source_offset[ty];
+        int32_t tx = x.begin[j];
+        const auto step = [&]<int taps>() {
+          A dot[taps];
+          dot_pixels<taps>(pixel, line, x.source_offset + tx, length, dot);
+          for (int64_t p = 0; p < plan.pairs; ++p) {
+            double along_x = 0;
+            for (int t = 0; t < taps; ++t) along_x += plan.x_weight[p][tx + t] * static_cast<double>(dot[t]);
+            result[plan.result[p]] += plan.y_weight[p][ty] * along_x;
+          }
+          tx += taps;
+        };
+        while (tx + 4 <= x.begin[j + 1]) step.template operator()<4>();
+        while (tx < x.begin[j + 1]) step.template operator()<1>();
+      }
+    }
+  }
+}
+
+// ---- gather and scatter ---------------------------------------------------------------------------------------------
+
+/// target[column][row] = source[row][column], both with contiguous columns; strides in elements.
+template <class A, class Source, class Target>
+void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
+               int64_t columns) {
+  constexpr int64_t lanes = vector_bytes / sizeof(A), within = 16 / sizeof(A);
+  if (rows < lanes || columns < within) {
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t column = 0; column < columns; ++column) {
+        store_one(target + column * target_stride + row,
+                  static_cast<A>(load_one(source + row * source_stride + column)));
+      }
+    }
+    return;
+  }
+  // The last block of a line overlaps the one before it rather than leave a rest.
+  for (int64_t row = 0; row < rows; row += lanes) {
+    const int64_t r = row + lanes <= rows ? row : rows - lanes;
+    for (int64_t column = 0; column < columns; column += within) {
+      const int64_t c = column + within <= columns ? column : columns - within;
+      transpose_block<A, lanes, within>(source + r * source_stride + c, source_stride, target + c * target_stride + r,
+                                        target_stride);
+    }
+  }
+}
+
+template <class A, class Source, class Target>
+inline void convert(const Source* source, Target* target, int64_t count) {
+  constexpr int64_t lanes = vector_bytes / sizeof(A);
+  using L = Lanes<A, lanes>;
+  int64_t i = 0;
+  for (; i + lanes <= count; i += lanes) L::store(target + i, L::load(source + i));
+  for (; i < count; ++i) store_one(target + i, static_cast<A>(load_one(source + i)));
+}
+
+/// The end of the run of columns from `first` on whose values lie side by side in memory.
+template <class T>
+inline int64_t run_end(const Block& block, int64_t first) {
+  int64_t end = first + 1;
+  while (end < block.columns && block.column_offset[end] - block.column_offset[end - 1] == int64_t{sizeof(T)}) ++end;
+  return end;
+}
+
+template <class T, class A>
+void gather(const Block& block, A* tile) {
+  for (int64_t row = 0; row < block.rows; ++row) {
+    const std::byte* line = block.base + block.row_offset[row];
+    A* const tile_line = tile + row * block.columns * block.channels;
+    if (block.channel_stride == int64_t{sizeof(T)}) {
+      for (int64_t column = 0; column < block.columns; ++column) {
+        convert<A>(at<T>(line, block.column_offset[column]), tile_line + column * block.channels, block.channels);
+      }
+    } else {
+      for (int64_t first = 0, end = 0; first < block.columns; first = end) {
+        end = run_end<T>(block, first);
+        transpose<A>(at<T>(line, block.column_offset[first]), block.channel_stride / int64_t{sizeof(T)},
+                     tile_line + first * block.channels, block.channels, block.channels, end - first);
+      }
+    }
+  }
+}
+
+template <class T, class A>
+void scatter(const A* tile, const Block& block) {
+  for (int64_t row = 0; row < block.rows; ++row) {
+    std::byte* line = block.base + block.row_offset[row];
+    const A* const tile_line = tile + row * block.columns * block.channels;
+    if (block.channel_stride == int64_t{sizeof(T)}) {
+      for (int64_t column = 0; column < block.columns; ++column) {
+        convert<A>(tile_line + column * block.channels, at<T>(line, block.column_offset[column]), block.channels);
+      }
+    } else {
+      for (int64_t first = 0, end = 0; first < block.columns; first = end) {
+        end = run_end<T>(block, first);
+        transpose<A>(tile_line + first * block.channels, block.channels, at<T>(line, block.column_offset[first]),
+                     block.channel_stride / int64_t{sizeof(T)}, end - first, block.channels);
+      }
+    }
+  }
+}
+
+template <class T, class A>
+constexpr Kernels<A> table() {
+  return {{{contract<T, T, A>, contract<T, A, A>}, {contract<A, T, A>, contract<A, A, A>}},
+          {dots<T, A>, dots<A, A>},
+          gather<T, A>,
+          scatter<T, A>};
+}
+
+}  // namespace
+
+extern const Kernels<double> float64_kernels;
+extern const Kernels<float> float32_kernels, float16_kernels, bfloat16_kernels;
+const Kernels<double> float64_kernels = table<double, double>();
+const Kernels<float> float32_kernels = table<float, float>();
+const Kernels<float> float16_kernels = table<Float16, float>();
+const Kernels<float> bfloat16_kernels = table<BFloat16, float>();
+
+}  // namespace ROIALIGN_NAMESPACE
+}  // namespace roialign

@@ -1,0 +1,86 @@
+// The inner loops, one table of functions per instruction set: all that is compiled more than once.
+//
+// A pixel is a vector of channels in memory. Every loop walks pixels placed by byte offsets, so that maps, outputs and
+// scratch tiles of any layout look alike. Plain structs only: nothing here may become code that two instruction sets
+// would share.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace roialign {
+
+enum class ScalarType : int { float64 = 0, float32, float16, bfloat16 };
+constexpr int scalar_type_count = 4;
+
+/// One axis of a contraction: output row i is the sum over begin[i] <= t < begin[i + 1] of weight[t] times source t.
+template <class Accumulator>
+struct AxisPlan {
+  int64_t rows;
+  const int32_t* begin;
+  const int64_t* source_offset;  // bytes, per tap
+  const Accumulator* weight;     // per tap
+  const int64_t* target_offset;  // bytes, per row
+};
+
+/// Which functions of the boxes' derivatives `dots` sums: result[pair_result[p]] += wy[p] * wx[p] * (gradient . pixel).
+template <class Accumulator>
+struct DotPlan {
+  AxisPlan<Accumulator> y, x;  // weights unused: a pair has its own
+  int64_t pairs;
+  const double* const* y_weight;  // [pair][tap]
+  const double* const* x_weight;
+  const int* result;  // [pair]
+};
+
+/// A block of pixels in memory: `rows` lines of `columns` pixels, each of `channels` values.
+struct Block {
+  std::byte* base;
+  int64_t rows, columns, channels;
+  const int64_t* row_offset;     // bytes, per row
+  const int64_t* column_offset;  // bytes, per column
+  int64_t channel_stride;        // bytes
+};
+
+/// What a contraction does to its target.
+enum class Write {
+  replace,
+  add,     // the target holds accumulators
+  stream,  // replace, past the caches: for answers too large to be read from them; pixels lie at multiples of 16 bytes
+};
+
+/// The kernels for one scalar type. `Accumulator` is float64 for float64 and float32 for all others.
+/// Where a function comes in several types of operand, [0] is the scalar type and [1] the accumulator's.
+template <class Accumulator>
+struct Kernels {
+  /// target(i, j) = or += the sum over taps of y and x of wy * wx * source(ty, tx), for `length` channels.
+  using Contract = void (*)(const AxisPlan<Accumulator>& y, const AxisPlan<Accumulator>& x, const std::byte* source,
+                            std::byte* target, int64_t length, Write write);
+  Contract contract[2][2];  // [source][target]
+
+  /// The sums of DotPlan over all bins (i, j), with the gradient's pixel at target_offset and the map's at
+  /// source_offset.
+  using Dots = void (*)(const DotPlan<Accumulator>& plan, const std::byte* source, const std::byte* gradient,
+                        int64_t length, double* result);
+  Dots dots[2];
+
+  /// Copies a block into a dense tile [rows][columns][channels] of accumulators.
+  void (*gather)(const Block& block, Accumulator* tile);
+  /// Writes such a tile into a block.
+  void (*scatter)(const Accumulator* tile, const Block& block);
+};
+
+enum class InstructionSet : int { baseline = 0, avx2, avx512 };
+constexpr int instruction_set_count = 3;
+const char* name_of(InstructionSet isa);
+
+/// The instruction set in use: the best that the CPU has, or what ROIALIGN_ISA names. Throws std::invalid_argument
+/// where that is unknown, not built or not supported by the CPU.
+InstructionSet instruction_set();
+bool is_built(InstructionSet isa);
+bool is_supported(InstructionSet isa);
+
+const Kernels<float>& kernels_float(ScalarType type);
+const Kernels<double>& kernels_double();
+
+}  // namespace roialign

@@ -1,0 +1,167 @@
+#include "parallel.h"
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace roialign {
+namespace {
+
+using Body = std::function<void(int64_t, int)>;
+
+/// One parallel loop: indices are handed out one by one, in order.
+class Loop {
+ public:
+  Loop(int64_t count, const Body& body) : count_(count), body_(body) {}
+
+  void work(int worker) {
+    bool took_part = false;
+    for (;;) {
+      const int64_t index = next_.fetch_add(1, std::memory_order_relaxed);
+      if (index >= count_) break;
+      took_part = true;
+      try {
+        body_(index, worker);
+      } catch (...) {
+        const std::lock_guard lock(error_mutex_);
+        if (!error_) error_ = std::current_exception();
+        next_.store(count_, std::memory_order_relaxed);
+      }
+    }
+    if (took_part) workers_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  int workers() const { return workers_.load(std::memory_order_relaxed); }
+  void rethrow() const {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  const int64_t count_;
+  const Body& body_;
+  std::atomic<int64_t> next_{0};
+  std::atomic<int> workers_{0};
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+};
+
+/// Threads that sleep until they are handed a loop. The pool is never destroyed: its threads end with the process.
+class Pool {
+ public:
+  /// False, with nothing done, where another thread is using the pool.
+  bool run(Loop& loop, int threads) {
+    const std::unique_lock lock(in_use_, std::try_to_lock);
+    if (!lock.owns_lock()) return false;
+    while (static_cast<int>(workers_.size()) < threads - 1) add_worker();
+    running_.store(threads - 1, std::memory_order_relaxed);
+    for (int index = 0; index < threads - 1; ++index) workers_[index]->hand(&loop);
+    loop.work(0);
+    for (int left = running_.load(std::memory_order_acquire); left != 0;
+         left = running_.load(std::memory_order_acquire)) {
+      running_.wait(left, std::memory_order_acquire);
+    }
+    return true;
+  }
+
+ private:
+  struct Worker {
+    std::atomic<Loop*> loop{nullptr};
+
+    void hand(Loop* given) {
+      loop.store(given, std::memory_order_release);
+      loop.notify_one();
+    }
+  };
+
+  void add_worker() {
+    workers_.push_back(std::make_unique<Worker>());
+    const int number = static_cast<int>(workers_.size());
+    try {
+      std::thread(&Pool::serve, this, workers_.back().get(), number).detach();
+    } catch (...) {
+      workers_.pop_back();
+      throw;
+    }
+  }
+
+  void serve(Worker* self, int number) {
+    for (;;) {
+      self->loop.wait(nullptr, std::memory_order_acquire);
+      Loop* const loop = self->loop.load(std::memory_order_acquire);
+      loop->work(number);
+      self->loop.store(nullptr, std::memory_order_relaxed);  // before the count: then the next loop may come
+      if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    }
+  }
+
+  std::mutex in_use_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::atomic<int> running_{0};
+};
+
+std::atomic<Pool*> pool{nullptr};
+std::atomic<int> num_threads{0};
+thread_local int workers_of_last_loop = 0;
+
+Pool& the_pool() {
+  Pool* current = pool.load(std::memory_order_acquire);
+  if (current != nullptr) return *current;
+#if defined(__unix__) || defined(__APPLE__)
+  // A forked child has none of its parent's threads: it leaves their pool alone and makes one of its own.
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr, std::memory_order_release); });
+  (void)registered;
+#endif
+  auto made = std::make_unique<Pool>();
+  if (pool.compare_exchange_strong(current, made.get(), std::memory_order_acq_rel)) return *made.release();
+  return *current;
+}
+
+int default_num_threads() {
+  if (const char* text = std::getenv("OMP_NUM_THREADS")) {
+    const long count = std::strtol(text, nullptr, 10);  // a list "4,2" gives its first number
+    if (count > 0) return static_cast<int>(std::min(count, 1024L));
+  }
+#if defined(__linux__)
+  cpu_set_t cpus;
+  if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0) return std::max(CPU_COUNT(&cpus), 1);
+#endif
+  return std::max(static_cast<int>(std::thread::hardware_concurrency()), 1);
+}
+
+}  // namespace
+
+int get_num_threads() {
+  int count = num_threads.load(std::memory_order_relaxed);
+  if (count == 0) {
+    count = default_num_threads();
+    num_threads.store(count, std::memory_order_relaxed);
+  }
+  return count;
+}
+
+void set_num_threads(int count) { num_threads.store(count, std::memory_order_relaxed); }
+
+int last_worker_count() { return workers_of_last_loop; }
+
+void parallel_for(int64_t count, const Body& body) {
+  const int threads = static_cast<int>(std::min<int64_t>(get_num_threads(), count));
+  Loop loop(count, body);
+  if (threads <= 1 || !the_pool().run(loop, threads)) loop.work(0);
+  workers_of_last_loop = loop.workers();
+  loop.rethrow();
+}
+
+}  // namespace roialign

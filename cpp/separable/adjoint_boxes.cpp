@@ -1,0 +1,123 @@
+#include <array>
+
+#include "separable/workspace.h"
+
+namespace roialign {
+namespace {
+
+/// Every RoI's gradient is the sum, over its taps, of the dot product of the gradient's pixel with the map's pixel
+/// times the derivative of the tap. One dot product serves the derivatives along all coordinates.
+template <class A>
+class AdjointBoxes {
+ public:
+  AdjointBoxes(const SeparableCall& call, const View& grad_output, std::span<const View> maps)
+      : call_(call),
+        grad_output_(grad_output),
+        maps_(maps),
+        workspaces_(make_workspaces<A>(call.scalar_type)),
+        in_place_(has_adjacent_channels(grad_output, call.scalar_type) &&
+                  std::all_of(maps.begin(), maps.end(),
+                              [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); })),
+        blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels),
+        sums_(call.rois * blocks_.count) {}
+
+  void run(double* grad_boxes) {
+    const auto groups = group_by_place(call_, maps_, in_place_ ? 0 : panel_pixels);
+    parallel_for(static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
+      const RoiGroup& group = groups[item / blocks_.count];
+      if (group.image >= 0) sum_dots(workspaces_[worker], group, item % blocks_.count);
+    });
+    for (int64_t row = 0; row < call_.rois; ++row) to_box(row, grad_boxes + 4 * row);
+  }
+
+ private:
+  static constexpr int most_pairs = 8;  // four coordinates, and at most one tangent on either axis
+  using Sums = std::array<double, 4>;   // along (start, length) of y, then of x
+
+  void sum_dots(Workspace<A>& work, const RoiGroup& group, int64_t block) {
+    const View& map = maps_[group.level];
+    work.grow(group.rows.size());
+    for (size_t index = 0; index < group.rows.size(); ++index) {
+      for (int axis = 0; axis < 2; ++axis) {
+        const RoiAxis roi(call_, map, group.rows[index], axis, grad_output_.size[2 + axis]);
+        Taps& taps = axis == 0 ? work.taps[index].y : work.taps[index].x;
+        build_taps(roi.sampling(), static_cast<int>(call_.tangents.size()) + 1, taps);
+        apply_tangents_and_keep_derivatives(roi.tangents(), taps);
+      }
+    }
+    const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
+    const Operand source = work.read(map, in_place_, group, channel, channels);
+    for (size_t index = 0; index < group.rows.size(); ++index) {
+      const int64_t row = group.rows[index];
+      const Operand gradient = in_place_ ? work.in_place(grad_output_, row, channel)
+                                         : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
+      sum_dots(work.kernels, work.taps[index], source, gradient, channels, sums_[row * blocks_.count + block]);
+    }
+  }
+
+  void sum_dots(const Kernels<A>& kernels, const RoiTaps& taps, const Operand& source, const Operand& gradient,
+                int64_t channels, Sums& sums) const {
+    const Lattice &from = source.lattice, &to = gradient.lattice;
+    AxisPass<A> y, x;
+    y.set_taps(taps.y, 0, from.row_step, from.is_compact, to.row_step, false);
+    x.set_taps(taps.x, 0, from.column_step, from.is_compact, to.column_step, false);
+    const double* weights[2][most_pairs];
+    int result[most_pairs];
+    const int pairs = pair_weights(taps.y, taps.x, weights, result);
+    const DotPlan<A> plan{y.plan(), x.plan(), pairs, weights[0], weights[1], result};
+    kernels.dots[!in_place_](plan, source.base, gradient.base, channels, sums.data());
+  }
+
+  /// The products of weights along y and x that make up the derivative along every coordinate: Leibniz's rule again.
+  int pair_weights(const Taps& y, const Taps& x, const double* (*weights)[most_pairs], int* result) const {
+    const int subsets = 1 << call_.tangents.size();
+    int pairs = 0;
+    for (int coordinate = 0; coordinate < 4; ++coordinate) {
+      const int along_y = coordinate < 2 ? coordinate + 1 : 0, along_x = coordinate < 2 ? 0 : coordinate - 1;
+      for (int subset = 0; subset < subsets; ++subset) {
+        weights[0][pairs] = y.value[3 * subset + along_y].data();
+        weights[1][pairs] = x.value[3 * (subsets - 1 - subset) + along_x].data();
+        result[pairs++] = coordinate;
+      }
+    }
+    return pairs;
+  }
+
+  /// From (start, length) of both axes to (x1, y1, x2, y2).
+  void to_box(int64_t row, double* gradient) {
+    std::fill_n(gradient, 4, 0.0);
+    if (image_of(call_, row) < 0) return;
+    Sums total{};
+    for (int64_t block = 0; block < blocks_.count; ++block) {
+      for (int i = 0; i < 4; ++i) total[i] += sums_[row * blocks_.count + block][i];
+    }
+    for (int axis = 0; axis < 2; ++axis) {
+      const RoiAxis roi(call_, maps_[call_.levels[row]], row, axis, 1);
+      const AxisTangent lower = roi.tangent(1.0, 0.0), upper = roi.tangent(0.0, 1.0);
+      const double start = total[2 * axis], length = total[2 * axis + 1];
+      gradient[roi.lower_column()] = start * lower.start + length * lower.length;
+      gradient[roi.lower_column() + 2] = start * upper.start + length * upper.length;
+    }
+  }
+
+  static constexpr int64_t in_place_channels = 256;
+  static constexpr int64_t panel_channels = 64;
+  static constexpr int64_t panel_pixels = 4096;
+
+  const SeparableCall& call_;
+  const View& grad_output_;
+  std::span<const View> maps_;
+  std::vector<Workspace<A>> workspaces_;
+  bool in_place_;
+  ChannelBlocks blocks_;
+  std::vector<Sums> sums_;
+};
+
+}  // namespace
+
+void adjoint_boxes(const SeparableCall& call, const View& grad_output, std::span<const View> features,
+                   double* grad_boxes) {
+  with_accumulator(call.scalar_type, [&]<class A>() { AdjointBoxes<A>(call, grad_output, features).run(grad_boxes); });
+}
+
+}  // namespace roialign

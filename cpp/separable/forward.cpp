@@ -1,0 +1,103 @@
+#include "separable/workspace.h"
+
+namespace roialign {
+namespace {
+
+template <class A>
+class Forward {
+ public:
+  Forward(const SeparableCall& call, std::span<const View> maps, const View& out)
+      : call_(call), maps_(maps), out_(out), workspaces_(make_workspaces<A>(call.scalar_type)) {
+    maps_in_place_ = std::all_of(maps.begin(), maps.end(),
+                                 [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); });
+    const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
+    out_in_place_ =
+        has_adjacent_channels(out, call.scalar_type) && call.spec.fill == 0.0 && !(halves && !call.tangents.empty());
+  }
+
+  void run() {
+    // RoIs that overlap share the work of transposing a map whose channels are apart.
+    const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels);
+    // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
+    const bool few = static_cast<int64_t>(groups.size()) < 8 * get_num_threads() && get_num_threads() > 1;
+    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1));
+    parallel_for(static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
+      const int64_t share = item % shares.count;
+      pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
+    });
+  }
+
+ private:
+  /// An answer larger than the caches is not in them when it is read: then it need not push out the maps either.
+  bool is_worth_streaming() const {
+    const auto& [n, c, h, w] = out_.size;
+    const int64_t item = size_of(call_.scalar_type);
+    const auto is_multiple = [](int64_t bytes) { return bytes % 16 == 0; };
+    return n * c * h * w * item > streaming_bytes && is_multiple(reinterpret_cast<intptr_t>(out_.data)) &&
+           is_multiple(out_.stride[0]) && is_multiple(out_.stride[2]) && is_multiple(out_.stride[3]);
+  }
+
+  void pool(Workspace<A>& work, const RoiGroup& group, int64_t first_channel, int64_t channel_count) {
+    if (group.image < 0) {
+      work.target_tile.assign(out_.size[2] * out_.size[3] * channel_count, A(0));
+      work.scatter(work.target_tile, out_, group.rows[0], first_channel, channel_count);
+      return;
+    }
+    work.grow(group.rows.size());
+    for (size_t index = 0; index < group.rows.size(); ++index) {
+      work.taps[index].build(call_, maps_[group.level], group.rows[index], out_.size[2], out_.size[3]);
+    }
+    const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
+    int64_t prepared_channels = 0;
+    for (int64_t b = 0; b < blocks.count; ++b) {
+      const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
+      const Operand source = work.read(maps_[group.level], maps_in_place_, group, channel, channels);
+      for (size_t index = 0; index < group.rows.size(); ++index) {
+        const int64_t row = group.rows[index];
+        const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
+                                             : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
+        Contraction<A>& contraction = work.contractions[index];
+        if (channels != prepared_channels) {
+          contraction.prepare(work.taps[index].y, work.taps[index].x, static_cast<int>(call_.tangents.size()),
+                              source.lattice, target.lattice, channels);
+        }
+        contraction.execute(work.kernels, source.base, target.base, channels, write_, work.intermediate);
+        if (out_in_place_) continue;
+        fill_unreached(work, work.taps[index], channels);
+        work.scatter(work.target_tile, out_, row, channel, channels);
+      }
+      prepared_channels = channels;
+    }
+  }
+
+  /// Gives the bins that no point of the map reaches the value that the operator has beyond it.
+  void fill_unreached(Workspace<A>& work, const RoiTaps& taps, int64_t channels) {
+    if (call_.spec.fill == 0.0 || !call_.tangents.empty()) return;
+    const auto empty = [](const Taps& axis, int64_t bin) { return axis.row_begin[bin] == axis.row_begin[bin + 1]; };
+    const int64_t bins_y = out_.size[2], bins_x = out_.size[3];
+    for (int64_t bin = 0; bin < bins_y * bins_x; ++bin) {
+      if (!empty(taps.y, bin / bins_x) && !empty(taps.x, bin % bins_x)) continue;
+      std::fill_n(work.target_tile.begin() + bin * channels, channels, static_cast<A>(call_.spec.fill));
+    }
+  }
+
+  static constexpr int64_t in_place_channels = 256;
+  static constexpr int64_t streaming_bytes = int64_t{16} << 20;
+  static constexpr int64_t panel_channels = 32;
+  static constexpr int64_t panel_pixels = 16384;
+
+  const SeparableCall& call_;
+  std::span<const View> maps_;
+  const View& out_;
+  bool maps_in_place_, out_in_place_;
+  Write write_ = Write::replace;
+  std::vector<Workspace<A>> workspaces_;
+};
+
+}  // namespace
+
+void forward(const SeparableCall& call, std::span<const View> features, const View& out) {
+  with_accumulator(call.scalar_type, [&]<class A>() { Forward<A>(call, features, out).run(); });
+}
+
+}  // namespace roialign

@@ -1,0 +1,250 @@
+// Vectors of the compiler's own kind (GCC, Clang), as wide as the instruction set of this translation unit.
+//
+// Included by kernels.cpp only, inside the namespace of one instruction set. No standard library template may be used
+// here or there: the linker keeps one copy of each, and it could be the one with instructions that the CPU lacks.
+#if defined(__AVX512F__)
+constexpr int vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int vector_bytes = 32;
+#else
+constexpr int vector_bytes = 16;
+#endif
+
+template <class T, int lanes>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(lanes * sizeof(T))));
+};
+template <class T, int lanes>
+using Vector = typename VectorOf<T, lanes>::type;
+
+/// Half types as they lie in memory.
+struct Float16 {
+  uint16_t bits;
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+
+template <class To, class From>
+inline To bit_cast(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  return __builtin_bit_cast(To, from);
+}
+
+// The conversions below are written once for an unsigned integer type that may be uint32_t or a vector of them;
+// F is the float type of the same shape. Rounding is to nearest, ties to even; NaN stays NaN.
+
+template <class F, class U>
+inline F widen_bfloat16(U bits) {
+  return bit_cast<F>(bits << 16);
+}
+
+template <class U, class F>
+inline U narrow_bfloat16(F value) {
+  const U bits = bit_cast<U>(value);
+  const U rounded = (bits + (0x7fffU + ((bits >> 16) & 1U))) >> 16;
+  const U nan = (bits >> 16) | 0x40U;
+  return (bits & 0x7fffffffU) > 0x7f800000U ? nan : rounded;
+}
+
+template <class F, class U>
+inline F widen_float16(U bits) {
+  const U magnitude = (bits & 0x7fffU) << 13;
+  const U exponent = magnitude & 0x0f800000U;
+  const U normal = magnitude + (112U << 23);
+  const U special = normal + (112U << 23);  // infinity and NaN
+  // A subnormal becomes a normal number by subtracting the hidden bit that it does not have.
+  const F smallest = bit_cast<F>(exponent * 0U + (113U << 23));
+  const U subnormal = bit_cast<U>(bit_cast<F>(normal + (1U << 23)) - smallest);
+  const U widened = exponent == 0x0f800000U ? special : (exponent == 0U ? subnormal : normal);
+  return bit_cast<F>(widened | ((bits & 0x8000U) << 16));
+}
+
+template <class U, class F>
+inline U narrow_float16(F value) {
+  const U bits = bit_cast<U>(value);
+  const U sign = (bits >> 16) & 0x8000U;
+  const U magnitude = bits & 0x7fffffffU;
+  // Adding this makes the FPU shift and round the bits of a subnormal result into place.
+  const U subnormal_magic = magnitude * 0U + (126U << 23);
+  const U subnormal = bit_cast<U>(bit_cast<F>(magnitude) + bit_cast<F>(subnormal_magic)) - subnormal_magic;
+  const U normal = (magnitude - (112U << 23) + (0xfffU + ((magnitude >> 13) & 1U))) >> 13;
+  const U infinite = magnitude * 0U + 0x7c00U;
+  const U nan = magnitude * 0U + 0x7e00U;
+  const U finite = magnitude < (113U << 23) ? subnormal : normal;
+  const U large = magnitude > 0x7f800000U ? nan : infinite;
+  return (magnitude >= (143U << 23) ? large : finite) | sign;
+}
+
+// Loading and storing `lanes` accumulators from and to memory of any scalar type, aligned or not.
+
+template <class A, int lanes>
+struct Lanes {
+  using V = Vector<A, lanes>;
+
+  template <class T>
+  static V raw(const T* from) {
+    V v;
+    __builtin_memcpy(&v, from, sizeof(V));
+    return v;
+  }
+  static V load(const A* from) { return raw(from); }
+  static void store(A* to, V v) { __builtin_memcpy(to, &v, sizeof(V)); }
+
+  /// Stores past the caches to an address that is a multiple of 16 bytes.
+  template <class T>
+  static void stream(T* to, V v) {
+#if defined(__SSE2__)
+    constexpr int pieces = lanes * sizeof(T) / 16;
+    if constexpr (pieces > 0) {
+      T narrowed[lanes];
+      store(narrowed, v);
+      __m128i piece[pieces];
+      __builtin_memcpy(piece, narrowed, sizeof(narrowed));
+      for (int p = 0; p < pieces; ++p) _mm_stream_si128(reinterpret_cast<__m128i*>(to) + p, piece[p]);
+      return;
+    }
+#endif
+    store(to, v);
+  }
+
+  using Half = Vector<uint16_t, lanes>;
+  using Word = Vector<uint32_t, lanes>;
+  static Word words(const void* from) {
+    Half half;
+    __builtin_memcpy(&half, from, sizeof(half));
+    return __builtin_convertvector(half, Word);
+  }
+  static void halves(void* to, Word word) {
+    const Half half = __builtin_convertvector(word, Half);
+    __builtin_memcpy(to, &half, sizeof(half));
+  }
+  static V load(const BFloat16* from) { return widen_bfloat16<V>(words(from)); }
+  static void store(BFloat16* to, V v) { halves(to, narrow_bfloat16<Word>(v)); }
+
+#if defined(__F16C__)
+  static V load(const Float16* from) {
+    if constexpr (lanes == 4) {
+      uint64_t half;
+      __builtin_memcpy(&half, from, sizeof(half));
+      return bit_cast<V>(_mm_cvtph_ps(_mm_cvtsi64_si128(static_cast<int64_t>(half))));
+    } else if constexpr (lanes == 8) {
+      return bit_cast<V>(_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+    } else {
+#if defined(__AVX512F__)
+      return bit_cast<V>(_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+#endif
+    }
+  }
+  static void store(Float16* to, V v) {
+    constexpr int to_nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+    if constexpr (lanes == 8) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(bit_cast<__m256>(v), to_nearest));
+    } else {
+#if defined(__AVX512F__)
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(bit_cast<__m512>(v), to_nearest));
+#endif
+    }
+  }
+#else
+  static V load(const Float16* from) { return widen_float16<V>(words(from)); }
+  static void store(Float16* to, V v) { halves(to, narrow_float16<Word>(v)); }
+#endif
+};
+
+/// Makes streamed stores visible to the other threads before whatever is stored next.
+inline void order_streams() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+// One value at a time, for what is left over at the end of a vector.
+
+template <class A>
+inline A load_one(const A* from) {
+  return *from;
+}
+inline float load_one(const BFloat16* from) { return widen_bfloat16<float>(uint32_t{from->bits}); }
+inline float load_one(const Float16* from) { return widen_float16<float>(uint32_t{from->bits}); }
+template <class A>
+inline void store_one(A* to, A value) {
+  *to = value;
+}
+inline void store_one(BFloat16* to, float value) { to->bits = static_cast<uint16_t>(narrow_bfloat16<uint32_t>(value)); }
+inline void store_one(Float16* to, float value) { to->bits = static_cast<uint16_t>(narrow_float16<uint32_t>(value)); }
+
+template <class V>
+inline auto sum_of_lanes(V v) {
+  constexpr int lanes = sizeof(V) / sizeof(v[0]);
+  if constexpr (lanes == 1) {
+    return v[0];
+  } else {
+    using Half = Vector<__typeof__(v[0] + v[0]), lanes / 2>;
+    Half low, high;
+    __builtin_memcpy(&low, &v, sizeof(low));
+    __builtin_memcpy(&high, reinterpret_cast<const char*>(&v) + sizeof(low), sizeof(high));
+    return sum_of_lanes(Half(low + high));
+  }
+}
+
+// Transposing. Shuffles within 16 bytes are cheap and shuffles across them are not, so a block of `lanes` rows and as
+// many columns as fill 16 bytes is loaded such that only the former are needed.
+
+template <int... index>
+struct Indices {};
+template <int count, int... index>
+struct MakeIndices : MakeIndices<count - 1, count - 1, index...> {};
+template <int... index>
+struct MakeIndices<0, index...> {
+  using type = Indices<index...>;
+};
+template <int count>
+using UpTo = typename MakeIndices<count>::type;
+
+/// Alternates the values of a and b within every 16 bytes: their first halves, or, from `offset` on, their second.
+template <int offset, int within, class V, int... i>
+inline V interleave(V a, V b, Indices<i...>) {
+  constexpr int lanes = sizeof...(i);
+  return __builtin_shufflevector(a, b, ((i % 2) * lanes + i / within * within + offset + i % within / 2)...);
+}
+
+template <class V, int... i>
+inline auto concatenate(V a, V b, Indices<i...>) {
+  return __builtin_shufflevector(a, b, i...);
+}
+
+/// The pieces of `within` values of the rows 0, within, 2 * within, .. side by side.
+template <class A, int lanes, int within, class T>
+inline Vector<A, lanes> load_pieces(const T* from, int64_t row_stride) {
+  if constexpr (lanes == within) {
+    return Lanes<A, lanes>::load(from);
+  } else {
+    const auto low = load_pieces<A, lanes / 2, within>(from, row_stride);
+    const auto high = load_pieces<A, lanes / 2, within>(from + lanes / 2 * row_stride, row_stride);
+    return concatenate(low, high, UpTo<lanes>{});
+  }
+}
+
+/// target[column][row] = source[row][column] for `lanes` rows and `within` columns; strides in elements.
+template <class A, int lanes, int within, class Source, class Target>
+inline void transpose_block(const Source* source, int64_t source_stride, Target* target, int64_t target_stride) {
+  Vector<A, lanes> rows[within];
+#pragma GCC unroll 4
+  for (int k = 0; k < within; ++k) {
+    rows[k] = load_pieces<A, lanes, within>(source + k * source_stride, source_stride);
+  }
+#pragma GCC unroll 2
+  for (int pass = 1; pass < within; pass *= 2) {  // perfect shuffles
+    Vector<A, lanes> shuffled[within];
+#pragma GCC unroll 2
+    for (int pair = 0; pair < within / 2; ++pair) {
+      shuffled[2 * pair] = interleave<0, within>(rows[pair], rows[pair + within / 2], UpTo<lanes>{});
+      shuffled[2 * pair + 1] = interleave<within / 2, within>(rows[pair], rows[pair + within / 2], UpTo<lanes>{});
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < within; ++k) rows[k] = shuffled[k];
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < within; ++k) Lanes<A, lanes>::store(target + k * target_stride, rows[k]);
+}

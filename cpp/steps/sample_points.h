@@ -1,0 +1,122 @@
+// Step 3: choose the points of a bin, one axis at a time.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "aggregate.h"
+#include "bin_grid.h"
+#include "map_boxes.h"
+#include "philox.h"
+
+namespace roialign {
+
+enum class Rule { grid, random, exact, prroi, crop };
+
+/// One axis of one RoI, mapped, and how its bins are sampled.
+struct AxisSampling {
+  Rule rule;
+  int64_t size;  // pixels of the map
+  MappedAxis roi;
+  int64_t bins;
+  int64_t sampling_ratio;  // 0: adaptive
+  Generator generator;
+};
+
+struct SamplePoint {
+  double x;         // feature coordinate
+  int64_t cell;     // the integer at or below it
+  double position;  // in the RoI: x = start + position * length
+  double share;     // the fraction of the bin that the point stands for
+};
+
+/// Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
+constexpr double largest_count = 0x1p52;
+/// Up to this many points a bin are all looked at; of more, only those that can touch the map.
+constexpr double small_count = 64.0;
+
+inline double sample_count(double bin_length, int64_t sampling_ratio) {
+  if (sampling_ratio > 0) return static_cast<double>(sampling_ratio);
+  return std::clamp(std::ceil(bin_length), 0.0, largest_count);
+}
+
+/// floor(x) as an integer. Points beyond the map are rejected by their coordinate, so theirs only has to be in range.
+inline int64_t cell_of(double x) { return static_cast<int64_t>(std::floor(std::clamp(x, -0x1p52, 0x1p52))); }
+
+/// The cells [k, k + 1] of [-1, size] that may meet [low, high]: the first, and one past the last.
+struct CellRange {
+  int64_t first;
+  int64_t end;
+};
+
+inline CellRange cells_between(int64_t size, double low, double high) {
+  const auto limit = static_cast<double>(size);
+  const int64_t first = cell_of(std::min(std::max(low, -1.0), limit)) - 1;
+  const int64_t last = cell_of(std::max(std::min(high, limit), -1.0)) + 2;
+  return {std::max<int64_t>(first, -1), std::min(last, size)};
+}
+
+/// The points that may lie on [-1, size], with a margin of 4 on either side for rounding.
+inline CellRange samples_touching(int64_t size, const Bin& bin, double count) {
+  const double samples_per_pixel = count / bin.length;
+  if (count <= small_count || !std::isfinite(samples_per_pixel)) return {0, static_cast<int64_t>(count)};
+  const double one = (-1.0 - bin.start) * samples_per_pixel;
+  const double other = (static_cast<double>(size) - bin.start) * samples_per_pixel;
+  return {static_cast<int64_t>(std::clamp(std::floor(std::min(one, other)) - 4.0, 0.0, count)),
+          static_cast<int64_t>(std::clamp(std::ceil(std::max(one, other)) + 4.0, 0.0, count))};
+}
+
+/// Calls visit(SamplePoint) for the points of a bin that can touch the map, upwards along the axis; `grid` and `random`
+/// by strata, `exact` and `prroi` by the middles of the pieces into which the integers cut it, `crop` by its one point.
+template <class Visit>
+void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
+  const auto [start, length] = axis.roi;
+  const auto bins = static_cast<double>(axis.bins);
+  const auto index = static_cast<double>(bin_index);
+  const Bin bin = bin_grid(start, length, axis.bins, bin_index);
+  switch (axis.rule) {
+    case Rule::crop: {
+      const bool one = axis.bins == 1;
+      const double x = one ? start + 0.5 * length : start + index * (length / (bins - 1.0));
+      visit(SamplePoint{x, cell_of(x), one ? 0.5 : index / (bins - 1.0), 1.0});
+      return;
+    }
+    case Rule::grid:
+    case Rule::random: {
+      const double count = sample_count(bin.length, axis.sampling_ratio);
+      const CellRange samples = samples_touching(axis.size, bin, count);
+      const double share = aggregate_mean(count);
+      const bool inverted = bin.length < 0.0;
+      for (int64_t step = samples.first; step < samples.end; ++step) {
+        const int64_t sample = inverted ? samples.first + samples.end - 1 - step : step;
+        const double within = axis.rule == Rule::grid ? 0.5 : axis.generator.uniform(sample, bin_index);
+        const double place = static_cast<double>(sample) + within;
+        const double x = bin.start + place * bin.length / count;
+        visit(SamplePoint{x, cell_of(x), (index + place / count) / bins, share});
+      }
+      return;
+    }
+    case Rule::exact:
+    case Rule::prroi: {
+      if (bin.length == 0.0 || (axis.rule == Rule::prroi && length < 0.0)) {
+        // An axis of zero length: the value at the point, or, as PrRoIPool's paper has it, nothing.
+        if (axis.rule == Rule::exact) visit(SamplePoint{start, cell_of(start), (index + 0.5) / bins, 1.0});
+        return;
+      }
+      const Interval ends = bin_ends(length, axis.bins, bin_index);
+      const CellRange cells = cells_between(axis.size, start + ends.low, start + ends.high);
+      for (int64_t cell = cells.first; cell < cells.end; ++cell) {
+        // Distances from the start of the RoI: exact for a box near the integer, whatever its size.
+        const double low = std::max(ends.low, static_cast<double>(cell) - start);
+        const double high = std::min(ends.high, static_cast<double>(cell + 1) - start);
+        if (!(high > low)) continue;
+        const double middle = 0.5 * (low + high);
+        visit(SamplePoint{start + middle, cell, middle / length, (high - low) / std::abs(bin.length)});
+      }
+      return;
+    }
+  }
+}
+
+}  // namespace roialign

@@ -1,0 +1,30 @@
+"""Region-of-interest operators: exact, deterministic, fast, with every gradient."""
+
+from ._runtime import build_info, get_num_threads, set_num_threads
+from ._version import __version__
+from .ops.bilinear_interpolate import bilinear_interpolate, bilinear_interpolate_backward
+from .ops.crop_and_resize import crop_and_resize, crop_and_resize_backward
+from .ops.fpn_levels import fpn_levels
+from .ops.multiscale_roi_align import multiscale_roi_align, multiscale_roi_align_backward
+from .ops.prroi_pool import prroi_pool, prroi_pool_backward
+from .ops.roi_align import roi_align, roi_align_backward
+from .ops.taps import taps
+
+__all__ = [
+    "__version__",
+    "bilinear_interpolate",
+    "bilinear_interpolate_backward",
+    "build_info",
+    "crop_and_resize",
+    "crop_and_resize_backward",
+    "fpn_levels",
+    "get_num_threads",
+    "multiscale_roi_align",
+    "multiscale_roi_align_backward",
+    "prroi_pool",
+    "prroi_pool_backward",
+    "roi_align",
+    "roi_align_backward",
+    "set_num_threads",
+    "taps",
+]

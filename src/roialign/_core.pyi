@@ -1,0 +1,56 @@
+"""
+The compiled core: the separable family on strided memory. Private; see roialign.cpu.
+"""
+
+from collections.abc import Sequence
+import enum
+from typing import Annotated
+
+import numpy
+from numpy.typing import NDArray
+
+
+class Rule(enum.Enum):
+    grid = 0
+
+    random = 1
+
+    exact = 2
+
+    prroi = 3
+
+    crop = 4
+
+class ScalarType(enum.Enum):
+    float64 = 0
+
+    float32 = 1
+
+    float16 = 2
+
+    bfloat16 = 3
+
+class SeparableSpec:
+    def __init__(self, rule: Rule, sampling_ratio: Sequence[int], offset: float, minimum_length: float, normalised_boxes: bool, fill: float, seed: int) -> None: ...
+
+def forward(spec: SeparableSpec, scalar_type: ScalarType, features: Sequence[object], scales: Sequence[float], rois: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], tangents: Sequence[Annotated[NDArray[numpy.float64], dict(shape=(None, 4), order='C', device='cpu', writable=False)]], out: object) -> None: ...
+
+def adjoint_features(spec: SeparableSpec, scalar_type: ScalarType, grad_output: object, scales: Sequence[float], rois: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], tangents: Sequence[Annotated[NDArray[numpy.float64], dict(shape=(None, 4), order='C', device='cpu', writable=False)]], grad_features: Sequence[object]) -> None: ...
+
+def adjoint_boxes(spec: SeparableSpec, scalar_type: ScalarType, grad_output: object, features: Sequence[object], scales: Sequence[float], rois: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], tangents: Sequence[Annotated[NDArray[numpy.float64], dict(shape=(None, 4), order='C', device='cpu', writable=False)]], grad_boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 4), order='C', device='cpu')]) -> None: ...
+
+def taps(rule: Rule, start: float, length: float, sampling_ratio: int, seed: int, axis: int, row: int, order_start: int, order_length: int, matrix: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu')]) -> None: ...
+
+def get_num_threads() -> int: ...
+
+def set_num_threads(count: int) -> None: ...
+
+def last_worker_count() -> int: ...
+
+def isa() -> str: ...
+
+def isa_built() -> list[str]: ...
+
+def isa_supported() -> list[str]: ...
+
+def compiler() -> str: ...

@@ -1,0 +1,126 @@
+"""From a validated call to a backend and back: one path forward and one path backward for a whole family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import _validate
+from ._spec import SeparableSpec
+from ._typing import Array
+
+#: Every backend has the same three functions: `forward`, `adjoint_features` and `adjoint_boxes`.
+BACKENDS = {"cpu": "roialign.cpu", "reference": "roialign.reference.backend"}
+
+LevelsOf = Callable[[Array], Array]
+
+
+def load_backend(name: str | None) -> ModuleType:
+    """The module of a backend by its name; None is the compiled core."""
+    if name == "triton":
+        raise ValueError("backend: 'triton' runs on CUDA tensors, and features is a numpy.ndarray; use 'cpu'")
+    if name is not None:
+        _validate.check_choice(name, "backend", tuple(BACKENDS))
+    return import_module(BACKENDS[name or "cpu"])
+
+
+class SeparableCall:
+    """The arguments that the forward function and its backward twin share, validated."""
+
+    def __init__(
+        self,
+        spec: SeparableSpec,
+        features: Sequence[object],
+        scales: Sequence[float],
+        rois: object,
+        *,
+        levels: LevelsOf | None = None,
+        batch_indices: object = None,
+        layout: str = "NCHW",
+        invalid: str | None = None,
+        backend: str | None = None,
+        features_name: str = "features",
+        rois_name: str = "rois",
+        rois_columns: Sequence[int] = (0, 1, 2, 3),
+    ) -> None:
+        _validate.check_layout(layout)
+        self.spec, self.scales, self.layout = spec, scales, layout
+        self.backend = load_backend(backend)
+        names = [features_name] if len(features) == 1 else [f"{features_name}[{i}]" for i in range(len(features))]
+        self.features = [
+            _validate.check_features(level, layout, name) for level, name in zip(features, names, strict=True)
+        ]
+        _validate.check_levels_alike(self.features)
+        self.rois = _validate.check_rois(
+            rois, self.features[0].shape[0], batch_indices, invalid, rois_name, rois_columns
+        )
+        rows = self.rois.rows
+        self.levels = np.zeros(len(rows), dtype=np.int64) if levels is None else levels(rows)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.features[0].dtype
+
+    def forward(self, output_size: tuple[int, int], out: object = None) -> Array:
+        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
+        shape = self._output_shape(output_size)
+        if out is None:
+            answer = np.empty(shape, dtype=self.dtype)
+        else:
+            answer = _validate.check_out(out, shape, self.dtype, [*self.features, self.rois.rows])
+        self.backend.forward(
+            self.spec,
+            self.features,
+            self.scales,
+            self.rois.rows,
+            self.levels,
+            _validate.nchw(answer, self.layout),
+        )
+        return answer
+
+    def backward(
+        self, grad_output: object, need: Sequence[str], names: tuple[str, str] = ("features", "rois")
+    ) -> tuple[list[Array] | None, Any]:
+        """The gradients of the levels in their own layout, and those of the RoIs in their own structure."""
+        wanted = check_need(need, names)
+        gradient = self._check_grad_output(grad_output)
+        common = (self.scales, self.rois.rows, self.levels)
+        grad_features, grad_rois = None, None
+        if names[0] in wanted:
+            grad_features = [np.empty(self._own_layout(level.shape), dtype=self.dtype) for level in self.features]
+            maps = [_validate.nchw(level, self.layout) for level in grad_features]
+            self.backend.adjoint_features(self.spec, gradient, *common, maps)
+        if names[1] in wanted:
+            grad_rois = self.rois.restore(self.backend.adjoint_boxes(self.spec, gradient, self.features, *common))
+        return grad_features, grad_rois
+
+    def _own_layout(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape if self.layout == "NCHW" else (shape[0], shape[2], shape[3], shape[1])
+
+    def _output_shape(self, output_size: tuple[int, int]) -> tuple[int, ...]:
+        return self._own_layout((len(self.rois.rows), self.features[0].shape[1], *output_size))
+
+    def _check_grad_output(self, grad_output: object) -> Array:
+        gradient = _validate.check_array(grad_output, "grad_output")
+        axes = "[K, C, PH, PW]" if self.layout == "NCHW" else "[K, PH, PW, C]"
+        if gradient.ndim != 4:
+            raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {gradient.shape}")
+        seen = _validate.nchw(gradient, self.layout)
+        if seen.shape[:2] != (len(self.rois.rows), self.features[0].shape[1]) or 0 in seen.shape[2:]:
+            expected = self._own_layout((len(self.rois.rows), self.features[0].shape[1], "PH", "PW"))  # type: ignore[arg-type]
+            raise ValueError(f"grad_output: expected shape {list(expected)}, got {gradient.shape}")
+        if gradient.dtype != self.dtype:
+            raise TypeError(f"grad_output: expected the dtype of features, {self.dtype}, got {gradient.dtype}")
+        return seen
+
+
+def check_need(need: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """Which gradients are asked for: a subset of the names of the differentiable arguments."""
+    wanted = (need,) if isinstance(need, str) else tuple(need)
+    for name in wanted:
+        _validate.check_choice(name, "need", tuple(names))
+    return wanted

@@ -1,0 +1,120 @@
+"""Finds the input that a box belongs to, by file name."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .boxes import Box
+from .problems import Problems
+
+
+class Match(NamedTuple):
+    """The inputs that a name may mean, and how surely."""
+
+    certainty: tuple[bool, int]
+    """Whether the file name matches with its ending, and how many folders and files at the end of the path agree."""
+    inputs: list[Path]
+
+
+class InputNames:
+    """The inputs of a run, found again by the names that box files give them.
+
+    A name matches the input of the same file name; where several have it, the one whose folders agree the farthest:
+    ``a/1.png`` matches ``photos/a/1.png`` rather than ``photos/b/1.png``. Where none has it, a name matches without
+    its ending, so that the boxes of ``1.jpg`` find the feature map ``1.npy``.
+    """
+
+    def __init__(self, inputs: Sequence[Path]) -> None:
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        for path in inputs:
+            self._by_name[path.name].append(path)
+            self._by_stem[path.stem].append(path)
+
+    def match(self, name: str) -> Match:
+        parts = _parts(name)
+        file_name = parts[-1] if parts else ""
+        for with_ending, table, key in (
+            (True, self._by_name, file_name),
+            (False, self._by_stem, Path(file_name).stem),
+        ):
+            if table.get(key):
+                agreeing = [_agreeing_folders(parts, _parts(str(path.absolute()))) for path in table[key]]
+                most = max(agreeing)
+                inputs = [path for path, count in zip(table[key], agreeing, strict=True) if count == most]
+                return Match((with_ending, most), inputs)
+        return Match((False, 0), [])
+
+
+def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Problems) -> dict[Path, list[Box]]:
+    """The boxes of every input, in their order; a box whose input is unknown or not certain goes to `problems`."""
+    by_name: dict[str | None, list[Box]] = defaultdict(list)
+    for box in boxes:
+        by_name[box.image].append(box)
+    groups: dict[Path, list[Box]] = {path: [] for path in inputs}
+    for box in by_name.pop(None, []):
+        if len(inputs) == 1:
+            groups[inputs[0]].append(box)
+        else:
+            problems.add(box.where, f"a box without an image needs exactly one input, found {len(inputs)}")
+
+    names = InputNames(inputs)
+    claims: dict[Path, list[tuple[tuple[bool, int], str]]] = defaultdict(list)
+    for name in [name for name in by_name if name is not None]:
+        match = names.match(name)
+        if len(match.inputs) == 1:
+            claims[match.inputs[0]].append((match.certainty, name))
+        elif match.inputs:
+            several = ", ".join(str(path) for path in match.inputs)
+            _report(by_name[name], f"image {name!r} may be any of {several}; give more of its path", problems)
+        else:
+            _report(by_name[name], f"image {name!r} is not among the inputs", problems)
+    for path, claimants in claims.items():
+        owner = _owner(path, claimants, by_name, problems)
+        groups[path] += by_name[owner] if owner is not None else []
+    return {path: sorted(group, key=lambda box: box.row) for path, group in groups.items()}
+
+
+def _owner(
+    path: Path,
+    claimants: list[tuple[tuple[bool, int], str]],
+    by_name: dict[str | None, list[Box]],
+    problems: Problems,
+) -> str | None:
+    """Two images of a box file are never pooled from one input: the name that agrees the farthest has it."""
+    most = max(certainty for certainty, _ in claimants)
+    best = [name for certainty, name in claimants if certainty == most]
+    for certainty, name in claimants:
+        if certainty != most:
+            what = f"image {name!r} is not among the inputs ({path} is {best[0]!r})"
+            _report(by_name[name], what, problems)
+        elif len(best) > 1:
+            others = ", ".join(repr(other) for other in best if other != name)
+            _report(by_name[name], f"image {name!r} may be {path}, and so may {others}; rename the input", problems)
+    return best[0] if len(best) == 1 else None
+
+
+def _report(rows: list[Box], what: str, problems: Problems) -> None:
+    """One problem for all rows of an image: the first by its place, the others by their numbers."""
+    others = [str(box.row) for box in rows[1:]]
+    shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
+    count = "" if not others else f" ({len(others)} more row{'s' * (len(others) > 1)} of it: {shown})"
+    problems.add(rows[0].where, what + count)
+
+
+def _agreeing_folders(name: tuple[str, ...], path: tuple[str, ...]) -> int:
+    """How many parts agree from the end; the file itself is known to."""
+    count = 1
+    for of_name, of_path in zip(reversed(name[:-1]), reversed(path[:-1]), strict=False):
+        if of_name != of_path:
+            break
+        count += 1
+    return count
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The folders and the file of a path, whichever system wrote it."""
+    return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))

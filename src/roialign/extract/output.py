@@ -1,0 +1,108 @@
+"""Writes results so that a file is either the old one or the whole new one, never a part."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Features are copied into the result in pieces of about this many bytes.
+PIECE_BYTES = 1 << 24
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside `path` that takes its place once it is whole and on the disk.
+
+    Whatever goes wrong before that, `path` is as it was; an exception also removes the file beside it.
+    """
+    target = Path(os.path.realpath(path))  # a link stays a link, to the new content
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)  # there only if something went wrong
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the new name on the disk too, where the system can."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class FeatureStore:
+    """Features as they come, one input at a time, kept on the disk in a file without a name until they are written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close()
+        self.count = 0
+
+    def append(self, features: Array) -> None:
+        """Add the rows of an input."""
+        self._file.write(np.ascontiguousarray(features).tobytes())
+        self.count += len(features)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def pieces(self, row_bytes: int, order: Array) -> Iterator[bytes]:
+        """The rows in the given order, several at a time."""
+        self._file.flush()
+        rows_per_piece = max(PIECE_BYTES // max(row_bytes, 1), 1)
+        for first in range(0, len(order), rows_per_piece):
+            yield b"".join(self._row(int(row), row_bytes) for row in order[first : first + rows_per_piece])
+
+    def _row(self, row: int, row_bytes: int) -> bytes:
+        self._file.seek(row * row_bytes)
+        return self._file.read(row_bytes)
+
+
+def write_npz(
+    file: IO[bytes],
+    arrays: Mapping[str, Array],
+    store: FeatureStore,
+    order: Array,
+    row_shape: Sequence[int],
+    dtype: np.dtype[Any],
+) -> None:
+    """Write `arrays`, and the rows of `store` in the given order as ``features``, as ``numpy.savez`` would."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        with archive.open("features.npy", "w", force_zip64=True) as member:
+            shape = (len(order), *row_shape)
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(member, header)
+            for piece in store.pieces(int(np.prod(row_shape)) * dtype.itemsize, order):
+                member.write(piece)
+
+
+def text_array(texts: Sequence[str]) -> Array:
+    """Text as a NumPy array without pickles; an empty one too."""
+    return np.array(list(texts), dtype=np.str_) if texts else np.zeros(0, dtype="<U1")
+
+
+def json_array(settings: Mapping[str, object]) -> Array:
+    """Settings as a single text of JSON: ``json.loads(str(result["settings"]))`` gives them back."""
+    return np.array(json.dumps(settings))

@@ -1,0 +1,139 @@
+"""Pools the boxes of every input, one input at a time, into one result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__, roi_align
+from .boxes import Box
+from .inputs import FeatureMap, InputError, read_input
+from .output import FeatureStore, atomic_write, json_array, text_array, write_npz
+from .problems import Problems
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How the boxes are pooled: the arguments of :func:`roialign.roi_align`, and how an input becomes a map."""
+
+    output_size: tuple[int, int] = (7, 7)
+    spatial_scale: float = 1.0
+    """Pixels of the input per pixel of the boxes."""
+    stride: int = 1
+    """Each input is averaged over squares of so many pixels first."""
+    sampling: str = "exact"
+    sampling_ratio: tuple[int, int] = (0, 0)
+    aligned: bool = True
+    seed: int | None = None
+    layout: str = "NCHW"
+    backend: str | None = None
+    array_name: str | None = None
+
+    @property
+    def map_scale(self) -> float:
+        """Pixels of the feature map per pixel of the boxes."""
+        return self.spatial_scale / self.stride
+
+    def read(self, path: Path, *, stride: int | None = None) -> FeatureMap:
+        chosen = self.stride if stride is None else stride
+        return read_input(path, layout=self.layout, array_name=self.array_name, stride=chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class PooledRow:
+    """One row of the result, for the table."""
+
+    box: Box
+    input: Path
+    mean: float
+
+
+def pool(feature_map: FeatureMap, boxes: Sequence[Box], settings: Settings) -> Array:
+    """RoIAlign of the boxes of one input: ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
+    corners = np.array([box.corners for box in boxes], dtype=np.float64).reshape(-1, 4)
+    features = feature_map.features
+    return roi_align(
+        features if settings.layout == "NCHW" else features.transpose(0, 2, 3, 1),
+        [corners],
+        settings.output_size,
+        settings.map_scale,
+        settings.sampling_ratio,
+        aligned=settings.aligned,
+        sampling=settings.sampling,
+        layout=settings.layout,
+        seed=settings.seed,
+        backend=settings.backend,
+    )
+
+
+def extract(
+    groups: Mapping[Path, Sequence[Box]],
+    settings: Settings,
+    out: Path,
+    problems: Problems,
+    done: Callable[[], None] = lambda: None,
+) -> list[PooledRow]:
+    """Pool the boxes of every input and write the result to `out`; returns its rows, in the order of the box file.
+
+    The result holds, one row per box, ``features``, ``boxes`` ``[K, 4]`` (x1, y1, x2, y2), ``images`` (the path of the
+    input), ``labels`` and ``rows`` (the box's place in its file), and once ``settings`` as JSON. An input that cannot
+    be read, or has other channels than the first, goes to `problems` and the others are done. Nothing is written
+    where there were problems and no row is left.
+    """
+    rows: list[PooledRow] = []
+    first: tuple[Path, tuple[int, ...], np.dtype[Any]] | None = None
+    store = FeatureStore(out.parent)
+    try:
+        for path, boxes in groups.items():
+            try:
+                pooled = pool(settings.read(path), boxes, settings)
+                first = first or (path, pooled.shape[1:], pooled.dtype)
+                _check_like_first(pooled, *first)
+            except (InputError, MemoryError) as error:
+                lost = f"; {len(boxes)} box{'es' * (len(boxes) != 1)} not done" if boxes else ""
+                problems.add(path, f"{error}{lost}")
+            else:
+                store.append(pooled)
+                with np.errstate(all="ignore"):  # a map may hold infinities
+                    means = pooled.mean(axis=(1, 2, 3), dtype=np.float64).tolist()
+                rows += [PooledRow(box, path, mean) for box, mean in zip(boxes, means, strict=True)]
+            done()
+        if first is not None and (rows or not problems):
+            _write(out, rows, store, first[1], first[2], settings)
+    finally:
+        store.close()
+    return sorted(rows, key=lambda row: row.box.row)
+
+
+def _check_like_first(pooled: Array, path: Path, row_shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """All rows of the result have one shape and dtype."""
+    if pooled.shape[1:] != row_shape or pooled.dtype != dtype:
+        expected = f"expected features {list(row_shape)} of {dtype} as of {path}"
+        raise InputError(f"{expected}, found {list(pooled.shape[1:])} of {pooled.dtype}")
+
+
+def _write(
+    out: Path,
+    rows: Sequence[PooledRow],
+    store: FeatureStore,
+    row_shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    settings: Settings,
+) -> None:
+    order = np.argsort([row.box.row for row in rows], kind="stable").astype(np.int64)
+    ordered = [rows[index] for index in order.tolist()]
+    arrays = {
+        "images": text_array([str(row.input) for row in ordered]),
+        "boxes": np.array([row.box.corners for row in ordered], dtype=np.float64).reshape(-1, 4),
+        "labels": text_array([row.box.label for row in ordered]),
+        "rows": np.array([row.box.row for row in ordered], dtype=np.int64),
+        "settings": json_array({"roialign": __version__, **asdict(settings)}),
+    }
+    with atomic_write(out) as file:
+        write_npz(file, arrays, store, order, row_shape, dtype)

@@ -1,0 +1,114 @@
+"""The steps of RoIAlign and RoIPool for one box, as the reference takes them, to be drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..ops.roi_align import roi_align_spec
+from ..reference import bin_grid, integer_bins, map_boxes, roi_pool, sample_points
+from .boxes import Box
+from .drawing import Window
+from .inputs import FeatureMap
+from .pipeline import Settings, pool
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class AxisSteps:
+    """One axis of one RoI, in feature coordinates: pixel centres lie on the integers."""
+
+    size: int
+    """Pixels of the map."""
+    start: float
+    length: float
+    bin_edges: list[float]
+    points: list[list[tuple[float, float]]]
+    """Of every bin, the (coordinate, share of the bin) of its sample points."""
+    rounded: list[tuple[int, int]]
+    """Of every bin, RoIPool's pixels [first, last)."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The mapped box, the smaller end first."""
+        ends = (self.start, self.start + self.length)
+        return min(ends), max(ends)
+
+    @property
+    def rounded_ends(self) -> tuple[float, float]:
+        """The outline of RoIPool's pixels; a pixel reaches half a pixel around its centre."""
+        return min(first for first, _ in self.rounded) - 0.5, max(last for _, last in self.rounded) - 0.5
+
+    @property
+    def bin_length(self) -> float:
+        return abs(self.length) / len(self.points)
+
+
+@dataclass(frozen=True, slots=True)
+class RoiSteps:
+    """Everything that a picture of one RoI shows."""
+
+    y: AxisSteps
+    x: AxisSteps
+    aligned: Array
+    """RoIAlign's answer ``[C, PH, PW]``."""
+    rounded: Array
+    """RoIPool's answer ``[C, PH, PW]``."""
+
+    def bin_window(self, row: int, column: int) -> Window:
+        """A bin of RoIAlign in feature coordinates."""
+        (left, right), (top, bottom) = (
+            sorted(self.x.bin_edges[column : column + 2]),
+            sorted(self.y.bin_edges[row : row + 2]),
+        )
+        return Window(left, top, right, bottom)
+
+    def bin_of_largest_difference(self) -> tuple[int, int]:
+        """The bin whose two answers differ the most: the one to look at closely."""
+        with np.errstate(all="ignore"):  # a map may hold infinities
+            difference = np.abs(self.aligned - self.rounded).mean(axis=0)
+        row, column = np.unravel_index(int(np.argmax(np.nan_to_num(difference))), difference.shape)
+        return int(row), int(column)
+
+
+def roi_steps(feature_map: FeatureMap, boxes: list[Box], index: int, settings: Settings) -> RoiSteps:
+    """The steps of ``boxes[index]`` among the boxes of one input."""
+    features = feature_map.features
+    x1, y1, x2, y2 = boxes[index].corners
+    y = _axis_steps(y1, y2, 0, features.shape[2], index, settings)
+    x = _axis_steps(x1, x2, 1, features.shape[3], index, settings)
+    pooled = pool(feature_map, boxes[: index + 1], settings)[index]  # a random point depends on its row
+    aligned = pooled if settings.layout == "NCHW" else pooled.transpose(2, 0, 1)
+    roi = np.array([[0.0, x1, y1, x2, y2]])
+    return RoiSteps(y, x, aligned, roi_pool(features, roi, settings.output_size, settings.map_scale)[0])
+
+
+def _axis_steps(lower: float, upper: float, axis: int, size: int, row: int, settings: Settings) -> AxisSteps:
+    spec = roi_align_spec(
+        settings.sampling_ratio, settings.aligned, "avg", settings.sampling, settings.seed, drawn=True
+    )
+    bins = settings.output_size[axis]
+    start, length = map_boxes(lower, upper, settings.map_scale, spec.offset, spec.minimum_length)
+    points = [
+        [
+            (point.x, point.share)
+            for point in sample_points(
+                size,
+                start,
+                length,
+                bins,
+                bin_index,
+                spec.sampling_ratio[axis],
+                spec.rule,
+                seed=spec.seed,
+                axis=axis,
+                row=row,
+            )
+        ]
+        for bin_index in range(bins)
+    ]
+    edges = [bin_grid(start, length, bins, index)[0] for index in range(bins + 1)]
+    return AxisSteps(size, start, length, edges, points, integer_bins(lower, upper, settings.map_scale, bins, size))

@@ -1,0 +1,1 @@
+"""One file per public operator: its docstring, its validation, its description."""

@@ -1,0 +1,144 @@
+"""Bilinear interpolation of a map at points, under RoIAlign's border rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import _validate
+from .._dispatch import SeparableCall, check_need
+from .._spec import SeparableSpec
+from .._typing import Array
+
+#: A point is a RoI of zero size with one bin and one sample.
+BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
+
+
+def bilinear_interpolate(features: Array, x: Array, y: Array, *, backend: str | None = None) -> Array:
+    """The value of a map at points between its pixels.
+
+    Concretely, ``out[..., s]`` is the bilinear surface through ``features[..., :, :]`` at ``(x[s], y[s])``, where pixel
+    (row q, column p) lies at ``(x, y) = (p, q)``. Up to one pixel beyond the outermost pixel centres the edge values
+    hold, further out the value is zero: the rule by which :func:`roi_align` reads its samples.
+
+    Parameters
+    ----------
+    features : array ``[..., H, W]``
+        float64, float32, float16 or bfloat16.
+    x, y : real arrays, or numbers, that broadcast to one shape S
+        Feature coordinates.
+    backend : "cpu" (default) or "reference"
+
+    Returns
+    -------
+    array ``[..., *S]`` of the dtype of `features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a map of fewer than two dimensions or no pixels, and coordinates that are not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> square = np.array([[0.0, 1.0], [2.0, 3.0]])
+    >>> roialign.bilinear_interpolate(square, np.array([0.5, 1.0, -0.5, 9.0]), np.array([0.5, 0.25, 0.0, 0.0]))
+    array([1.5, 1.5, 0. , 0. ])
+    """
+    call, lead, shape = _call(features, x, y, backend)
+    return _to_last(call.forward((1, 1)), lead, shape)
+
+
+def bilinear_interpolate_backward(
+    grad_output: Array,
+    features: Array,
+    x: Array,
+    y: Array,
+    *,
+    need: Sequence[str] = ("features", "points"),
+    backend: str | None = None,
+) -> tuple[Array | None, tuple[Array, Array] | None]:
+    """The gradients of :func:`bilinear_interpolate`.
+
+    Concretely, with ``L = sum(grad_output * bilinear_interpolate(features, x, y))``, they are dL/dfeatures and the pair
+    (dL/dx, dL/dy), both of the shape that x and y broadcast to; on an integer coordinate, the slope to the right.
+
+    Parameters
+    ----------
+    grad_output : array ``[..., *S]`` of the dtype of `features`
+    features, x, y, backend : as in :func:`bilinear_interpolate`
+    need : sequence of "features" and "points", default both
+
+    Returns
+    -------
+    (grad_features, (grad_x, grad_y)), None in place of what is not needed; grad_x and grad_y are float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`bilinear_interpolate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> square = np.array([[0.0, 1.0], [2.0, 3.0]])
+    >>> grad_square, (grad_x, grad_y) = roialign.bilinear_interpolate_backward(np.ones(()), square, 0.25, 0.5)
+    >>> grad_square, float(grad_x), float(grad_y)
+    (array([[0.375, 0.125],
+           [0.375, 0.125]]), 1.0, 2.0)
+    """
+    check_need(need, ("features", "points"))
+    call, lead, shape = _call(features, x, y, backend)
+    gradient = _validate.check_array(grad_output, "grad_output")
+    if gradient.shape != lead + shape:
+        raise ValueError(f"grad_output: expected shape {lead + shape}, got {gradient.shape}")
+    points = gradient.reshape(call.features[0].shape[1], -1).T[:, :, None, None]
+    grad_features, grad_rows = call.backward(points, need, ("features", "points"))
+    return (
+        None if grad_features is None else grad_features[0].reshape(features.shape),
+        # A point's box has both corners on it, so it moves with both.
+        None
+        if grad_rows is None
+        else ((grad_rows[:, 1] + grad_rows[:, 3]).reshape(shape), (grad_rows[:, 2] + grad_rows[:, 4]).reshape(shape)),
+    )
+
+
+def _call(
+    features: object, x: object, y: object, backend: str | None
+) -> tuple[SeparableCall, tuple[int, ...], tuple[int, ...]]:
+    array = _validate.check_array(features, "features")
+    if array.ndim < 2:
+        raise ValueError(f"features: expected at least 2 dimensions [..., H, W], got shape {array.shape}")
+    lead = array.shape[:-2]
+    channels = int(np.prod(lead, dtype=np.int64))
+    xs, ys = (_check_coordinates(value, name) for value, name in ((x, "x"), (y, "y")))
+    try:
+        xs, ys = np.broadcast_arrays(xs, ys)
+    except ValueError:
+        raise ValueError(f"y: expected a shape that broadcasts with x, {np.shape(xs)}, got {np.shape(ys)}") from None
+    rows = np.column_stack([np.zeros(xs.size), *([xs.ravel(), ys.ravel()] * 2)])
+    call = SeparableCall(
+        BILINEAR_INTERPOLATE, [array.reshape(1, channels, *array.shape[-2:])], [1.0], rows, backend=backend
+    )
+    return call, lead, xs.shape
+
+
+def _check_coordinates(value: object, name: str) -> Array:
+    array = np.asarray(value)
+    if not _validate.is_real(array.dtype):
+        raise TypeError(f"{name}: expected real coordinates, got dtype {array.dtype}")
+    coordinates = array.astype(np.float64)
+    finite = np.abs(coordinates) <= _validate.LARGEST_COORDINATE
+    if not finite.all():
+        index = np.unravel_index(int(np.argmin(finite)), finite.shape)
+        place = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"{name}{place}: expected a finite coordinate, got {coordinates[index]}")
+    return coordinates
+
+
+def _to_last(points: Array, lead: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+    """``[K, C, 1, 1]`` to ``[*lead, *shape]``."""
+    return np.ascontiguousarray(points[:, :, 0, 0].T).reshape(lead + shape)

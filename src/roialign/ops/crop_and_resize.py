@@ -1,0 +1,158 @@
+"""crop_and_resize: crops of normalised boxes, resampled to one size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import _validate
+from .._dispatch import SeparableCall, check_need
+from .._spec import SeparableSpec
+from .._typing import Array
+
+#: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
+SWAPPED = [1, 0, 3, 2]
+
+
+def crop_and_resize(
+    features: Array,
+    boxes: Array,
+    box_indices: Array,
+    crop_size: int | tuple[int, int],
+    method: str = "bilinear",
+    extrapolation_value: float = 0.0,
+    *,
+    layout: str = "NHWC",
+    invalid: str | None = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Crop each box from its image and resample the crop, in TensorFlow's convention.
+
+    Concretely, with a crop of ``CH x CW``, ``out[k, i, j, c]`` is the image ``features[box_indices[k]]``, channel c,
+    interpolated at ``y = (y1 + i * (y2 - y1) / (CH - 1)) * (H - 1)`` (the middle of the box where CH is 1), and x
+    alike; it is `extrapolation_value` where the point lies outside ``[0, H - 1] x [0, W - 1]``.
+
+    Parameters
+    ----------
+    features : array ``[N, H, W, C]``, or ``[N, C, H, W]`` with ``layout="NCHW"``
+        float64, float32, float16 or bfloat16.
+    boxes : array ``[K, 4]``
+        Rows (y1, x1, y2, x2), normalised: 0 and 1 are the centres of the first and last pixel. Flipped boxes flip.
+    box_indices : integer array ``[K]``
+        The image of every box.
+    crop_size : int or (int, int)
+        Rows and columns of every crop, ``(CH, CW)``.
+    method : "bilinear"
+    extrapolation_value : float, default 0.0
+        The value outside the image.
+    layout, invalid, out, backend : as in :func:`roi_align`; the default layout is NHWC.
+
+    Returns
+    -------
+    array ``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    The whole image, flipped left to right:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> image = np.array([[0.0, 1.0], [2.0, 3.0]]).reshape(1, 2, 2, 1)
+    >>> crop = roialign.crop_and_resize(image, np.array([[0.0, 1.0, 1.0, 0.0]]), np.array([0]), (2, 3))
+    >>> crop[0, :, :, 0]
+    array([[1. , 0.5, 0. ],
+           [3. , 2.5, 2. ]])
+    """
+    call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
+    return call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
+
+
+def crop_and_resize_backward(
+    grad_output: Array,
+    features: Array,
+    boxes: Array,
+    box_indices: Array,
+    method: str = "bilinear",
+    extrapolation_value: float = 0.0,
+    *,
+    need: Sequence[str] = ("features", "boxes"),
+    layout: str = "NHWC",
+    invalid: str | None = None,
+    backend: str | None = None,
+) -> tuple[Array | None, Array | None]:
+    """The gradients of :func:`crop_and_resize` to the image and to the boxes.
+
+    Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures
+    and ``grad_boxes[k]`` holds dL/dy1, dL/dx1, dL/dy2, dL/dx2. Points outside the image have no gradient, and the
+    slope along an axis is zero at a point whose coordinate on it is an integer, as TensorFlow's is.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, boxes, box_indices, ... : as in :func:`crop_and_resize`
+    need : sequence of "features" and "boxes", default both
+
+    Returns
+    -------
+    (grad_features, grad_boxes), None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`crop_and_resize`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> image = np.array([[0.0, 1.0], [2.0, 3.0]]).reshape(1, 2, 2, 1)
+    >>> box, index = np.array([[0.25, 0.25, 0.25, 0.25]]), np.array([0])
+    >>> grad_image, grad_boxes = roialign.crop_and_resize_backward(np.ones((1, 1, 1, 1)), image, box, index)
+    >>> grad_image[0, :, :, 0], grad_boxes
+    (array([[0.5625, 0.1875],
+           [0.1875, 0.0625]]), array([[1. , 0.5, 1. , 0.5]]))
+    """
+    check_need(need, ("features", "boxes"))
+    call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
+    grad_features, grad_boxes = call.backward(grad_output, need, ("features", "boxes"))
+    return (
+        None if grad_features is None else grad_features[0],
+        None if grad_boxes is None else grad_boxes[:, SWAPPED],
+    )
+
+
+def _call(
+    features: object,
+    boxes: object,
+    box_indices: object,
+    method: object,
+    extrapolation_value: object,
+    layout: str,
+    invalid: str | None,
+    backend: str | None,
+) -> SeparableCall:
+    _validate.check_choice(method, "method", ("bilinear",))
+    fill = _validate.check_number(extrapolation_value, "extrapolation_value")
+    array: Any = _validate.check_array(boxes, "boxes")
+    _validate.check_boxes(array, 4, "boxes")
+    indices = _validate.check_indices(box_indices, len(array), "box_indices", "boxes")
+    return SeparableCall(
+        SeparableSpec(rule="crop", normalised_boxes=True, fill=fill),
+        [features],
+        [1.0],
+        np.ascontiguousarray(array[:, SWAPPED]),
+        batch_indices=indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+        rois_name="boxes",
+        rois_columns=SWAPPED,
+    )

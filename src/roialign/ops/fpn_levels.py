@@ -1,0 +1,90 @@
+"""The level of a feature pyramid that each box is pooled from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from .. import _validate
+from .._typing import Array
+
+
+def fpn_levels(
+    rois: Array | Sequence[Array],
+    spatial_scales: Sequence[float],
+    *,
+    canonical_size: float = 224,
+    canonical_level: int = 4,
+) -> Array:
+    """Assign each box to a level of a feature pyramid by its size.
+
+    Concretely, a box of area A belongs to level ``t = floor(canonical_level + log2(sqrt(A) / canonical_size) + 1e-6)``,
+    where level t has a stride of 2**t image pixels, and ``out[k]`` is the index of the coarsest of `spatial_scales`
+    whose stride is, to the nearest power of two, at most 2**t: the finest where there is none. For strides that are
+    consecutive powers of two this is torchvision's rule; the strides are those given, never guessed from shapes.
+
+    Parameters
+    ----------
+    rois : array ``[K, 4]`` or ``[K, 5]``, or list of arrays ``[L, 4]``
+        Boxes in image pixels, with or without the image index in front. An empty box goes to the finest level.
+    spatial_scales : sequence of float
+        Feature pixels per image pixel of every level, strictly decreasing: finest level first.
+    canonical_size : float, default 224
+        The side of the box, in image pixels, that belongs to `canonical_level`.
+    canonical_level : int, default 4
+
+    Returns
+    -------
+    int64 array ``[K]``: indices into `spatial_scales`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For boxes of another shape or that are not finite, and scales that are not positive and decreasing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> boxes = np.array([[0, 0, 100, 100], [0, 0, 224, 224], [0, 0, 800, 800]])
+    >>> roialign.fpn_levels(boxes, [1 / 4, 1 / 8, 1 / 16, 1 / 32])
+    array([0, 2, 3])
+
+    References
+    ----------
+    Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, eq. 1, https://arxiv.org/abs/1612.03144
+    """
+    scales = _validate.check_scales(spatial_scales)
+    if isinstance(rois, (list, tuple)):
+        per_image = [_validate.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
+        for index, boxes in enumerate(per_image):
+            _validate.check_boxes(boxes, 4, f"rois[{index}]")
+        array = np.concatenate([np.zeros((0, 4)), *per_image])
+    else:
+        array = _validate.check_array(rois, "rois")
+        if array.ndim != 2 or array.shape[1] not in (4, 5):
+            raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {array.shape}")
+        _validate.check_boxes(array, array.shape[1], "rois")
+        array = array[:, -4:]
+    array = array.astype(np.float64)
+    finite = (np.abs(array) <= _validate.LARGEST_COORDINATE).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ValueError(f"rois[{row}]: expected finite coordinates, got {tuple(array[row].tolist())}")
+    return assign_levels(array, scales, canonical_size, canonical_level)
+
+
+def assign_levels(boxes: Array, scales: Sequence[float], canonical_size: object, canonical_level: object) -> Array:
+    """The rule of :func:`fpn_levels` for validated boxes ``[K, 4]`` and scales."""
+    size = _validate.check_number(canonical_size, "canonical_size", positive=True)
+    level = _validate.check_number(canonical_level, "canonical_level")
+    if any(finer <= coarser for finer, coarser in pairwise(scales)):
+        raise ValueError(f"spatial_scales: expected strictly decreasing scales, finest level first, got {list(scales)}")
+    area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.0)
+    with np.errstate(divide="ignore"):  # an empty box: log2(0) is -inf, below every level
+        target = np.floor(level + np.log2(np.sqrt(area) / size) + 1e-6)
+    strides_log2 = np.round(-np.log2(np.asarray(scales)))
+    finest_below: Array = np.searchsorted(strides_log2, target, side="right") - 1
+    return np.maximum(finest_below, 0).astype(np.int64, copy=False)

@@ -1,0 +1,195 @@
+"""RoIAlign on the levels of a feature pyramid, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import SeparableCall
+from .._spec import SeparableSpec
+from .._typing import Array
+from .fpn_levels import assign_levels
+from .roi_align import roi_align_spec
+
+
+def multiscale_roi_align(
+    features: Sequence[Array],
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scales: Sequence[float],
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    levels: Array | None = None,
+    canonical_size: float = 224,
+    canonical_level: int = 4,
+    aligned: bool = True,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: Any = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """RoIAlign each RoI on one level of a feature pyramid.
+
+    Concretely, ``out[k]`` is ``roi_align(features[l], rois[k], output_size, spatial_scales[l], ...)`` with
+    l = ``levels[k]``. The rows keep the order of `rois`, whatever their levels.
+
+    Parameters
+    ----------
+    features : sequence of arrays ``[N, C, H_l, W_l]``, or ``[N, H_l, W_l, C]`` with ``layout="NHWC"``
+        One map per level, finest first, with the same N, C and dtype.
+    rois, output_size, sampling_ratio, aligned, mode, sampling, batch_indices, layout, invalid, seed, out, backend :
+        As in :func:`roi_align`.
+    spatial_scales : sequence of float
+        Feature pixels per image pixel of every level.
+    levels : integer array ``[K]``, optional
+        The index into `features` of every RoI's level. By default :func:`fpn_levels` assigns them.
+    canonical_size, canonical_level : see :func:`fpn_levels`; not read where `levels` is given.
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> pyramid = [np.ones((1, 8, 64, 64)), 2 * np.ones((1, 8, 32, 32))]
+    >>> boxes = np.array([[0, 16.0, 16.0, 48.0, 48.0], [0, 0.0, 0.0, 250.0, 250.0]])
+    >>> pooled = roialign.multiscale_roi_align(pyramid, boxes, 7, [1 / 4, 1 / 8])
+    >>> pooled.shape, pooled.mean(axis=(1, 2, 3))
+    ((2, 8, 7, 7), array([1., 2.]))
+
+    References
+    ----------
+    Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
+    """
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
+    call = _call(
+        spec,
+        features,
+        rois,
+        spatial_scales,
+        levels,
+        canonical_size,
+        canonical_level,
+        batch_indices,
+        layout,
+        invalid,
+        backend,
+    )
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def multiscale_roi_align_backward(
+    grad_output: Array,
+    features: Sequence[Array],
+    rois: Array | Sequence[Array],
+    spatial_scales: Sequence[float],
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    need: Sequence[str] = ("features", "rois"),
+    levels: Array | None = None,
+    canonical_size: float = 224,
+    canonical_level: int = 4,
+    aligned: bool = True,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: int | None = None,
+    backend: str | None = None,
+) -> tuple[list[Array] | None, Any]:
+    """The gradients of :func:`multiscale_roi_align`; a level that no RoI uses has a gradient of zeros.
+
+    Concretely, with ``L = sum(grad_output * multiscale_roi_align(features, rois, ...))``, ``grad_features[l]`` is
+    dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2; the assignment to levels is constant.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scales, ... : as in :func:`multiscale_roi_align`
+    need, seed : as in :func:`roi_align_backward`
+
+    Returns
+    -------
+    (grad_features, grad_rois)
+        A list of arrays like `features`; the structure of `rois`. None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`multiscale_roi_align`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> pyramid = [np.ones((1, 1, 16, 16)), np.ones((1, 1, 8, 8))]
+    >>> boxes = [np.array([[4.0, 4.0, 40.0, 40.0]])]
+    >>> gradients, _ = roialign.multiscale_roi_align_backward(
+    ...     np.ones((1, 1, 2, 2)), pyramid, boxes, [1 / 4, 1 / 8], need=("features",)
+    ... )
+    >>> [round(float(gradient.sum()), 6) for gradient in gradients]
+    [4.0, 0.0]
+    """
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
+    call = _call(
+        spec,
+        features,
+        rois,
+        spatial_scales,
+        levels,
+        canonical_size,
+        canonical_level,
+        batch_indices,
+        layout,
+        invalid,
+        backend,
+    )
+    return call.backward(grad_output, need)
+
+
+def _call(
+    spec: SeparableSpec,
+    features: object,
+    rois: object,
+    spatial_scales: object,
+    levels: object,
+    canonical_size: object,
+    canonical_level: object,
+    batch_indices: object,
+    layout: str,
+    invalid: str | None,
+    backend: str | None,
+) -> SeparableCall:
+    if not isinstance(features, (list, tuple)) or not features:
+        raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
+    scales = _validate.check_scales(spatial_scales, len(features))
+
+    def levels_of(rows: Array) -> Array:
+        if levels is None:
+            return assign_levels(rows[:, 1:], scales, canonical_size, canonical_level)
+        return _validate.check_levels(levels, len(rows), len(scales))
+
+    return SeparableCall(
+        spec,
+        features,
+        scales,
+        rois,
+        levels=levels_of,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )

@@ -1,0 +1,140 @@
+"""Precise RoI Pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import SeparableCall
+from .._spec import SeparableSpec
+from .._typing import Array
+
+#: No half-pixel shift, and an inverted RoI is an empty one.
+PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
+
+
+def prroi_pool(
+    features: Array,
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    *,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Pool each region of interest by integrating the interpolated map over every bin.
+
+    Concretely, ``out[k, c, i, j]`` is ``1 / A`` times the integral of ``f_c(x, y)`` over bin (i, j) of RoI k, where A
+    is the bin's area and ``f_c(x, y) = sum over p, q of features[n, c, q, p] * max(0, 1 - |x - p|) * max(0, 1 -
+    |y - q|)``: the map padded with zeros. A RoI of no area gives 0.
+
+    It differs from ``roi_align(..., sampling="exact")`` in two conventions: there is no half-pixel shift, and the map
+    falls to zero over the pixel beyond its edge instead of keeping the edge's value.
+
+    Parameters
+    ----------
+    features, rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend :
+        As in :func:`roi_align`. An inverted box is empty.
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    A single pixel of value 1, integrated from its centre to one pixel's distance along both axes:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> pixel = np.ones((1, 1, 1, 1))
+    >>> roialign.prroi_pool(pixel, np.array([[0, 0.0, 0.0, 1.0, 1.0]]), 1)
+    array([[[[0.25]]]])
+
+    References
+    ----------
+    Jiang, Luo, Mao, Xiao, Jiang, "Acquisition of Localization Confidence for Accurate Object Detection", ECCV 2018,
+    https://arxiv.org/abs/1807.11590
+    """
+    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def prroi_pool_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    spatial_scale: float = 1.0,
+    *,
+    need: Sequence[str] = ("features", "rois"),
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    backend: str | None = None,
+) -> tuple[Array | None, Any]:
+    """The gradients of :func:`prroi_pool` to the features and, continuous like the operator, to the boxes.
+
+    Concretely, with ``L = sum(grad_output * prroi_pool(features, rois, ...))``, ``grad_features[n, c, y, x]`` is
+    dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, ... : as in :func:`prroi_pool`
+    need : as in :func:`roi_align_backward`
+
+    Returns
+    -------
+    (grad_features, grad_rois)
+        Like `features`; in the structure of `rois`. None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`prroi_pool`.
+
+    Examples
+    --------
+    Growing the box away from a lone pixel lowers the mean:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> pixel = np.ones((1, 1, 1, 1))
+    >>> _, grad_rois = roialign.prroi_pool_backward(
+    ...     np.ones((1, 1, 1, 1)), pixel, np.array([[0, 0.0, 0.0, 1.0, 1.0]]), need=("rois",)
+    ... )
+    >>> grad_rois
+    array([[ 0.  , -0.25, -0.25, -0.25, -0.25]])
+    """
+    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois
+
+
+def _call(
+    features: object,
+    rois: object,
+    spatial_scale: object,
+    batch_indices: object,
+    layout: str,
+    invalid: str | None,
+    backend: str | None,
+) -> SeparableCall:
+    return SeparableCall(
+        PRROI_POOL,
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )

@@ -1,0 +1,202 @@
+"""RoIAlign on one feature map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import SeparableCall
+from .._spec import SeparableSpec
+from .._typing import Array
+
+
+def roi_align(
+    features: Array,
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    aligned: bool = True,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: Any = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Pool each region of interest of a feature map into a fixed grid, without rounding any coordinate.
+
+    Every RoI is cut into ``PH x PW`` bins, and a bin's answer is the mean of the bilinearly interpolated map over the
+    bin's sample points. Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, c]`` over the points of bin
+    (i, j) of RoI k on image n. Along x, with ``o = 0.5`` if `aligned` else 0, the RoI starts at ``x1 * spatial_scale -
+    o``, a bin is ``(x2 - x1) * spatial_scale / PW`` long, and its g points lie in the middles of g equal parts; along
+    y alike. Pixel centres lie on the integers. The edge values of the map hold up to one pixel beyond the outermost
+    pixel centres; further out the map is zero.
+
+    Parameters
+    ----------
+    features : array ``[N, C, H, W]``, or ``[N, H, W, C]`` with ``layout="NHWC"``
+        float64, float32, float16 or bfloat16 (of ml_dtypes), with any strides.
+    rois : array ``[K, 5]``, list of N arrays ``[L, 4]``, or array ``[K, 4]`` with `batch_indices`
+        Rows (image index, x1, y1, x2, y2), boxes in image pixels, of any real dtype; never rounded to the features'
+        dtype. A box of zero size, an inverted one, or one off the map has the answer that the formula gives.
+    output_size : int or (int, int)
+        Bins along y and x, ``(PH, PW)``.
+    spatial_scale : float, default 1.0
+        Feature pixels per image pixel: 1 / stride.
+    sampling_ratio : int or (int, int), default 0
+        Points per bin along y and x. 0 or -1 is adaptive: ``ceil(bin length)`` of each bin. Not read by exact sampling.
+    aligned : bool, default True
+        Shift by half a pixel, so that image and feature coordinates agree at pixel centres. False is the convention of
+        torchvision's default: no shift, and a RoI shorter than one feature pixel is lengthened to one.
+    mode : "avg"
+        The mean over the points of a bin.
+    sampling : "grid" (default), "random" or "exact"
+        Regular points; one random point in each part, drawn per axis and decided by `seed`; or the limit of infinitely
+        many points, an integral with a closed form. Exact is the mean over the bin as a set: orientation is ignored,
+        and an axis of zero length takes the value at the point.
+    batch_indices : integer array ``[K]``, optional
+        The image of every row of `rois`, if these are ``[K, 4]``.
+    layout : "NCHW" (default) or "NHWC"
+        The order of the axes of `features` and of the answer.
+    invalid : "raise" (default on the CPU) or "zero"
+        What a row with an image index out of range or with a coordinate that is not finite gets: an error, or zeros.
+    seed : int or numpy.random.Generator, optional
+        For random sampling: the same int gives the same points on every backend. None draws a new one.
+    out : array, optional
+        The answer is written here: shape and dtype of the answer, any strides.
+    backend : "cpu" (default) or "reference"
+        The compiled core, or the NumPy specification in float64.
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    A stride of 16, a box of 96 x 96 image pixels, four points a bin:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> ramp = np.arange(100.0).reshape(1, 1, 10, 10)
+    >>> box = np.array([[0, 32.0, 32.0, 128.0, 128.0]])
+    >>> roialign.roi_align(ramp, box, output_size=2, spatial_scale=1 / 16, sampling_ratio=2)
+    array([[[[33., 36.],
+             [63., 66.]]]])
+
+    References
+    ----------
+    He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
+    """
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
+    call = SeparableCall(
+        spec,
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def roi_align_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    need: Sequence[str] = ("features", "rois"),
+    aligned: bool = True,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: int | None = None,
+    backend: str | None = None,
+) -> tuple[Array | None, Any]:
+    """The gradients of :func:`roi_align`: its transpose applied to `grad_output`, and the slope along each coordinate.
+
+    Concretely, with ``L = sum(grad_output * roi_align(features, rois, ...))``, ``grad_features[n, c, y, x]`` is
+    dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels. At a kink (a
+    sample point on an integer) the slope is the one to the right; the number of adaptive points counts as constant.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scale, ... : as in :func:`roi_align`
+    need : sequence of "features" and "rois", default both
+        Which gradients to compute.
+    seed : int
+        For random sampling: the int that the forward pass was given.
+
+    Returns
+    -------
+    (grad_features, grad_rois)
+        `grad_features` like `features`; `grad_rois` in the structure of `rois` (the index column 0; float64 for integer
+        boxes). None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`roi_align`.
+
+    Examples
+    --------
+    The mean over one pixel's neighbourhood spreads back over it:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> features = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> box = np.array([[0, 1.0, 1.0, 3.0, 3.0]])
+    >>> grad_features, grad_rois = roialign.roi_align_backward(np.ones((1, 1, 1, 1)), features, box, sampling_ratio=2)
+    >>> grad_features[0, 0]
+    array([[0.  , 0.  , 0.  , 0.  ],
+           [0.  , 0.25, 0.25, 0.  ],
+           [0.  , 0.25, 0.25, 0.  ],
+           [0.  , 0.  , 0.  , 0.  ]])
+    >>> grad_rois
+    array([[0. , 0.5, 2. , 0.5, 2. ]])
+    """
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
+    call = SeparableCall(
+        spec,
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois
+
+
+def roi_align_spec(
+    sampling_ratio: object, aligned: bool, mode: object, sampling: object, seed: object, *, drawn: bool
+) -> SeparableSpec:
+    """RoIAlign as a description; `drawn` says whether a seed may be drawn or must be the forward pass's."""
+    _validate.check_choice(mode, "mode", ("avg",))
+    _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
+    return SeparableSpec(
+        rule=sampling,  # type: ignore[arg-type]
+        sampling_ratio=_validate.check_sampling_ratio(sampling_ratio),
+        offset=0.5 if aligned else 0.0,
+        minimum_length=-math.inf if aligned else 1.0,
+        seed=_validate.check_seed(seed, drawn=drawn) if sampling == "random" else 0,
+    )

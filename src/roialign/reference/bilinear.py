@@ -1,0 +1,43 @@
+"""Step 4: interpolate the map at a point, one axis at a time."""
+
+from __future__ import annotations
+
+import math
+
+from .._spec import Border
+
+Neighbours = list[tuple[int, float]]
+"""``(index, value)`` pairs of the map's pixels that a point takes part in; empty where it takes part in none."""
+
+
+def bilinear(x: float, size: int, border: Border, *, cell: int | None = None, derivative: int = 0) -> Neighbours:
+    """The weights of the map's pixels at coordinate `x` of an axis of `size` pixels, or their derivative in `x`.
+
+    Pixel centres lie on the integers; `cell` is the integer at or below `x`, and is given where the caller knows on
+    which side of an integer the point lies. Interpolating in two dimensions is the product of both axes' weights.
+
+    At an integer, where the weights have a kink, the derivative is the one to the right.
+    """
+    if border == "reject":
+        if not 0 <= x <= size - 1:
+            return []
+        # crop_and_resize takes the floor and the ceiling: on an integer both are the same pixel and the slope is zero.
+        below, above = math.floor(x), math.ceil(x)
+        return _pair(below, above, x - below, derivative)
+
+    if not -1 <= x <= size:
+        return []
+    below = math.floor(x) if cell is None else cell
+    fraction = min(max(x - below, 0.0), 1.0)
+    if border == "zero":
+        return [(index, value) for index, value in _pair(below, below + 1, fraction, derivative) if 0 <= index < size]
+    if below < 0 or below >= size - 1:
+        edge = 0 if below < 0 else size - 1
+        return [(edge, 1.0 if derivative == 0 else 0.0)]
+    return _pair(below, below + 1, fraction, derivative)
+
+
+def _pair(below: int, above: int, fraction: float, derivative: int) -> Neighbours:
+    if derivative == 0:
+        return [(below, 1.0 - fraction), (above, fraction)]
+    return [(below, -1.0), (above, 1.0)] if derivative == 1 else []

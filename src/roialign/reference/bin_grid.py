@@ -1,0 +1,19 @@
+"""Step 2: cut the mapped RoI into bins."""
+
+from __future__ import annotations
+
+
+def bin_grid(start: float, length: float, bins: int, bin_index: int) -> tuple[float, float]:
+    """The ``(start, length)`` of one bin along one axis.
+
+    Concretely, bin i covers ``[start + i * length / bins, start + (i + 1) * length / bins]``. The length of an
+    inverted RoI is negative, and so is that of its bins.
+    """
+    bin_length = length / bins
+    return start + bin_index * bin_length, bin_length
+
+
+def bin_ends(length: float, bins: int, bin_index: int) -> tuple[float, float]:
+    """Both ends of a bin as distances from the start of the RoI, the smaller first."""
+    ends = bin_grid(0.0, length, bins, bin_index)[0], bin_grid(0.0, length, bins, bin_index + 1)[0]
+    return min(ends), max(ends)

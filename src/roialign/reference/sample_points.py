@@ -1,0 +1,120 @@
+"""Step 3: choose the points of a bin, one axis at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .._spec import Rule
+from .bin_grid import bin_ends, bin_grid
+from .philox import uniform
+
+#: Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
+LARGEST_COUNT = 2.0**52
+#: Up to this many points a bin are all looked at; of more, only those that can touch the map.
+SMALL_COUNT = 64
+
+
+class SamplePoint(NamedTuple):
+    """A point of a bin: where it lies, and how it moves with the RoI."""
+
+    x: float
+    """Feature coordinate."""
+    cell: int
+    """The integer at or below the point; told apart from ``floor(x)`` because rounding may lift x onto an integer."""
+    position: float
+    """Where the point lies in the RoI, 0 at its start and 1 at its end: x = start + position * length."""
+    share: float
+    """The fraction of the bin that the point stands for; the shares of a bin sum to 1."""
+
+
+def sample_points(
+    size: int,
+    start: float,
+    length: float,
+    bins: int,
+    bin_index: int,
+    sampling_ratio: int = 0,
+    rule: Rule = "grid",
+    *,
+    seed: int = 0,
+    axis: int = 0,
+    row: int = 0,
+) -> Iterator[SamplePoint]:
+    """The points of one bin that can touch a map of `size` pixels; points farther than a pixel away are left out.
+
+    * ``grid``: `sampling_ratio` points in the middle of as many equal strata (adaptive: ``ceil(bin length)`` of them);
+    * ``random``: one uniform point in every stratum, a pure function of (seed, point, bin, axis, RoI row);
+    * ``exact`` and ``prroi``: the bin is cut at the integers, and the middle of every piece stands for the piece. The
+      interpolated map is linear on a piece, so this is the mean over infinitely many points;
+    * ``crop``: one point a bin, the first and the last on the ends of the RoI.
+    """
+    if rule == "crop":
+        position = bin_index / (bins - 1) if bins > 1 else 0.5
+        x = start + bin_index * (length / (bins - 1)) if bins > 1 else start + 0.5 * length
+        yield SamplePoint(x, math.floor(x), position, 1.0)
+    elif rule in ("grid", "random"):
+        yield from _strata(size, start, length, bins, bin_index, sampling_ratio, rule, seed, axis, row)
+    else:
+        yield from _pieces(size, start, length, bins, bin_index, rule)
+
+
+def sample_count(bin_length: float, sampling_ratio: int) -> float:
+    """Points per bin along one axis: `sampling_ratio`, or ``ceil(bin_length)`` where that is 0, at least 0."""
+    if sampling_ratio > 0:
+        return float(sampling_ratio)
+    return min(max(math.ceil(min(bin_length, LARGEST_COUNT)), 0.0), LARGEST_COUNT)
+
+
+def _strata(
+    size: int,
+    start: float,
+    length: float,
+    bins: int,
+    bin_index: int,
+    sampling_ratio: int,
+    rule: Rule,
+    seed: int,
+    axis: int,
+    row: int,
+) -> Iterator[SamplePoint]:
+    bin_start, bin_length = bin_grid(start, length, bins, bin_index)
+    count = sample_count(bin_length, sampling_ratio)
+    for sample in _touching(size, bin_start, bin_length, count):
+        within = uniform(seed, sample, bin_index, axis, row) if rule == "random" else 0.5
+        x = bin_start + (sample + within) * bin_length / count
+        yield SamplePoint(x, math.floor(x), (bin_index + (sample + within) / count) / bins, 1.0 / count)
+
+
+def _touching(size: int, bin_start: float, bin_length: float, count: float) -> range:
+    """The points that may lie on [-1, size], with a margin of 4 on either side for rounding."""
+    samples_per_pixel = count / bin_length if bin_length else math.inf
+    if count <= SMALL_COUNT or math.isinf(samples_per_pixel):
+        return range(int(count))
+    ends = sorted(((-1 - bin_start) * samples_per_pixel, (size - bin_start) * samples_per_pixel))
+    first = math.floor(min(max(ends[0] - 4, 0.0), count))
+    last = math.ceil(min(max(ends[1] + 4, 0.0), count))
+    return range(first, last)
+
+
+def _pieces(size: int, start: float, length: float, bins: int, bin_index: int, rule: Rule) -> Iterator[SamplePoint]:
+    bin_length = length / bins
+    if bin_length == 0 or (rule == "prroi" and length < 0):
+        if rule == "exact":  # an axis of zero length: the value at the point
+            yield SamplePoint(start, math.floor(start), (bin_index + 0.5) / bins, 1.0)
+        return
+    low, high = bin_ends(length, bins, bin_index)
+    for cell in range(*cells_between(size, start + low, start + high)):
+        # Distances from the start of the RoI: exact for a box near the integer, whatever its size.
+        piece_low, piece_high = max(low, cell - start), min(high, cell + 1 - start)
+        if piece_high > piece_low:
+            middle = 0.5 * (piece_low + piece_high)
+            yield SamplePoint(start + middle, cell, middle / length, (piece_high - piece_low) / abs(bin_length))
+
+
+def cells_between(size: int, low: float, high: float) -> tuple[int, int]:
+    """The first and one past the last of the cells ``[k, k + 1]`` of [-1, size] that may meet ``[low, high]``."""
+    first = math.floor(min(max(low, -1.0), size)) - 1
+    last = math.ceil(max(min(high, size), -1.0)) + 1
+    return max(first, -1), min(last, size)

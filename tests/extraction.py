@@ -1,0 +1,18 @@
+"""Boxes and problems as the tests of `roialign.extract` make and read them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from roialign.extract.boxes import Box
+from roialign.extract.problems import Problems
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def box(row: int, corners: tuple[float, float, float, float], image: str | None = None, label: str = "") -> Box:
+    return Box(row, f"boxes.csv, row {row}", image, corners, label)
+
+
+def found(problems: Problems) -> list[str]:
+    return [str(problem) for problem in problems]

@@ -1,0 +1,101 @@
+"""Calls of the compiled core on the inputs of a case, in any dtype and layout, with proof of what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+import ml_dtypes
+import numpy as np
+from answers import ADJOINT_BOXES_ORDERS, FORWARD_ORDERS, expected
+from cases import CASES, Array, Case, Inputs
+from layouts import BY_NAME as LAYOUT
+from layouts import Layout
+from tolerances import assert_same_bits
+
+from roialign import cpu
+
+DTYPES = {"float64": np.float64, "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+
+class Guarded:
+    """Outputs that start as NaN between guards; `values` proves that nothing else was written to."""
+
+    def __init__(self, layout: Layout, shapes: Sequence[tuple[int, ...]], dtype: type) -> None:
+        self.layout, self.shapes = layout, shapes
+        self.pairs = [layout.buffer(shape, dtype) for shape in shapes]
+        self.before = [buffer.copy() for buffer, _ in self.pairs]
+
+    @property
+    def views(self) -> list[Array]:
+        return [view for _, view in self.pairs]
+
+    def values(self) -> list[Array]:
+        for (buffer, _), before, shape in zip(self.pairs, self.before, self.shapes, strict=True):
+            outside = self.layout.outside(shape)
+            assert_same_bits(buffer[outside], before[outside], f"memory around the output ({self.layout.name})")
+        return self.views
+
+
+def forward(case: Case, inputs: Inputs, dtype: str, layout: Layout, order: int) -> Array:
+    """The core's answer, or its derivative along tangents."""
+    kind = DTYPES[dtype]
+    output = Guarded(layout, [inputs.grad_output.shape], kind)
+    features = [layout.of(level, kind) for level in inputs.features]
+    common = (case.scales, inputs.rois, inputs.levels)
+    cpu.forward(case.spec, features, *common, output.views[0], inputs.tangents[:order])
+    return output.values()[0]
+
+
+def adjoint_features(case: Case, inputs: Inputs, dtype: str, layout: Layout, order: int) -> list[Array]:
+    """The transpose of :func:`forward`, one gradient per level."""
+    kind = DTYPES[dtype]
+    output = Guarded(layout, [level.shape for level in inputs.features], kind)
+    gradient = layout.of(inputs.grad_output, kind)
+    common = (case.scales, inputs.rois, inputs.levels)
+    cpu.adjoint_features(case.spec, gradient, *common, output.views, inputs.tangents[:order])
+    return output.values()
+
+
+def adjoint_boxes(case: Case, inputs: Inputs, dtype: str, layout: Layout, order: int) -> Array:
+    """The gradient in the boxes."""
+    kind = DTYPES[dtype]
+    features = [layout.of(level, kind) for level in inputs.features]
+    gradient = layout.of(inputs.grad_output, kind)
+    common = (case.scales, inputs.rois, inputs.levels)
+    return cpu.adjoint_boxes(case.spec, gradient, features, *common, inputs.tangents[:order])
+
+
+def record(path: str) -> None:
+    """Write the answers to the whole table, in both native layouts, as float64: for another process to judge."""
+    answers = {}
+    for case, dtype, layout in _recorded():
+        inputs, key = case.draw(), _key(case, dtype, layout)
+        for order in FORWARD_ORDERS:
+            answers[f"{key}/forward/{order}"] = forward(case, inputs, dtype, layout, order)
+            for level, gradient in enumerate(adjoint_features(case, inputs, dtype, layout, order)):
+                answers[f"{key}/adjoint_features/{order}/{level}"] = gradient
+        for order in ADJOINT_BOXES_ORDERS:
+            answers[f"{key}/adjoint_boxes/{order}"] = adjoint_boxes(case, inputs, dtype, layout, order)
+    np.savez(path, **{key: answer.astype(np.float64) for key, answer in answers.items()})
+
+
+def check_recorded(recorded: Mapping[str, Array]) -> None:
+    """Judge what :func:`record` has written."""
+    for case, dtype, layout in _recorded():
+        wanted, key = expected(case.name), _key(case, dtype, layout)
+        levels = range(len(wanted.inputs.features))
+        for order in FORWARD_ORDERS:
+            wanted.check_forward(recorded[f"{key}/forward/{order}"], dtype, order)
+            gradients = [recorded[f"{key}/adjoint_features/{order}/{level}"] for level in levels]
+            wanted.check_adjoint_features(gradients, dtype, order)
+        for order in ADJOINT_BOXES_ORDERS:
+            wanted.check_adjoint_boxes(recorded[f"{key}/adjoint_boxes/{order}"], dtype, order)
+
+
+def _recorded() -> Iterator[tuple[Case, str, Layout]]:
+    return product(CASES, DTYPES, (LAYOUT["nchw"], LAYOUT["nhwc"]))
+
+
+def _key(case: Case, dtype: str, layout: Layout) -> str:
+    return f"{case.name}/{dtype}/{layout.name}"
