@@ -72,17 +72,18 @@ struct Call {
   roialign::SeparableCall call;
 
   Call(const roialign::SeparableSpec& spec, roialign::ScalarType type, std::vector<double> given_scales,
-       const Rows& rois, const Levels& levels, const std::vector<Tangent>& given_tangents)
+       const Rows& rois, const Levels& levels, const std::vector<Tangent>& given_tangents, const roialign::Team* team)
       : scales(std::move(given_scales)) {
     for (const Tangent& tangent : given_tangents) tangents.push_back(tangent.data());
-    call = {spec, type, scales, static_cast<int64_t>(rois.shape(0)), rois.data(), levels.data(), tangents};
+    call = {spec,        type,          scales,   static_cast<int64_t>(rois.shape(0)),
+            rois.data(), levels.data(), tangents, team == nullptr ? roialign::Team{} : *team};
   }
 };
 
 void forward(const roialign::SeparableSpec& spec, roialign::ScalarType type, const std::vector<Memory>& features,
              const std::vector<double>& scales, const Rows& rois, const Levels& levels,
-             const std::vector<Tangent>& tangents, const Memory& out) {
-  const Call call(spec, type, scales, rois, levels, tangents);
+             const std::vector<Tangent>& tangents, const Memory& out, const roialign::Team* team) {
+  const Call call(spec, type, scales, rois, levels, tangents, team);
   const std::vector<View> maps = views_of(features);
   const View target = view_of(out);
   const nb::gil_scoped_release release;
@@ -91,8 +92,9 @@ void forward(const roialign::SeparableSpec& spec, roialign::ScalarType type, con
 
 void adjoint_features(const roialign::SeparableSpec& spec, roialign::ScalarType type, const Memory& grad_output,
                       const std::vector<double>& scales, const Rows& rois, const Levels& levels,
-                      const std::vector<Tangent>& tangents, const std::vector<Memory>& grad_features) {
-  const Call call(spec, type, scales, rois, levels, tangents);
+                      const std::vector<Tangent>& tangents, const std::vector<Memory>& grad_features,
+                      const roialign::Team* team) {
+  const Call call(spec, type, scales, rois, levels, tangents, team);
   const std::vector<View> maps = views_of(grad_features);
   const View gradient = view_of(grad_output);
   const nb::gil_scoped_release release;
@@ -101,8 +103,9 @@ void adjoint_features(const roialign::SeparableSpec& spec, roialign::ScalarType 
 
 void adjoint_boxes(const roialign::SeparableSpec& spec, roialign::ScalarType type, const Memory& grad_output,
                    const std::vector<Memory>& features, const std::vector<double>& scales, const Rows& rois,
-                   const Levels& levels, const std::vector<Tangent>& tangents, const Gradient& grad_boxes) {
-  const Call call(spec, type, scales, rois, levels, tangents);
+                   const Levels& levels, const std::vector<Tangent>& tangents, const Gradient& grad_boxes,
+                   const roialign::Team* team) {
+  const Call call(spec, type, scales, rois, levels, tangents, team);
   const std::vector<View> maps = views_of(features);
   const View gradient = view_of(grad_output);
   const nb::gil_scoped_release release;
@@ -158,13 +161,21 @@ NB_MODULE(_core, m) {
           nb::arg("rule"), nb::arg("sampling_ratio"), nb::arg("offset"), nb::arg("minimum_length"),
           nb::arg("normalised_boxes"), nb::arg("fill"), nb::arg("seed"));
 
+  nb::class_<roialign::Team>(m, "Team").def(
+      "__init__",
+      [](roialign::Team* self, int threads, uintptr_t openmp) {
+        new (self) roialign::Team{threads, reinterpret_cast<roialign::OpenMpParallel>(openmp)};
+      },
+      nb::arg("threads"), nb::arg("openmp"));
+
   m.def("forward", &forward, nb::arg("spec"), nb::arg("scalar_type"), nb::arg("features"), nb::arg("scales"),
-        nb::arg("rois"), nb::arg("levels"), nb::arg("tangents"), nb::arg("out"));
+        nb::arg("rois"), nb::arg("levels"), nb::arg("tangents"), nb::arg("out"), nb::arg("team") = nb::none());
   m.def("adjoint_features", &adjoint_features, nb::arg("spec"), nb::arg("scalar_type"), nb::arg("grad_output"),
-        nb::arg("scales"), nb::arg("rois"), nb::arg("levels"), nb::arg("tangents"), nb::arg("grad_features"));
+        nb::arg("scales"), nb::arg("rois"), nb::arg("levels"), nb::arg("tangents"), nb::arg("grad_features"),
+        nb::arg("team") = nb::none());
   m.def("adjoint_boxes", &adjoint_boxes, nb::arg("spec"), nb::arg("scalar_type"), nb::arg("grad_output"),
         nb::arg("features"), nb::arg("scales"), nb::arg("rois"), nb::arg("levels"), nb::arg("tangents"),
-        nb::arg("grad_boxes"));
+        nb::arg("grad_boxes"), nb::arg("team") = nb::none());
   m.def("taps", &taps, nb::arg("rule"), nb::arg("start"), nb::arg("length"), nb::arg("sampling_ratio"), nb::arg("seed"),
         nb::arg("axis"), nb::arg("row"), nb::arg("order_start"), nb::arg("order_length"), nb::arg("matrix"));
 

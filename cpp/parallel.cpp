@@ -115,18 +115,38 @@ std::atomic<Pool*> pool{nullptr};
 std::atomic<int> num_threads{0};
 thread_local int workers_of_last_loop = 0;
 
+std::atomic<bool> is_forked{false};
+
+// A forked child has none of its parent's threads: it leaves their pool alone and makes one of its own.
+void expect_forks() {
+#if defined(__unix__) || defined(__APPLE__)
+  static const int registered = pthread_atfork(nullptr, nullptr, [] {
+    pool.store(nullptr, std::memory_order_release);
+    is_forked.store(true, std::memory_order_relaxed);
+  });
+  (void)registered;
+#endif
+}
+
 Pool& the_pool() {
   Pool* current = pool.load(std::memory_order_acquire);
   if (current != nullptr) return *current;
-#if defined(__unix__) || defined(__APPLE__)
-  // A forked child has none of its parent's threads: it leaves their pool alone and makes one of its own.
-  static const int registered =
-      pthread_atfork(nullptr, nullptr, [] { pool.store(nullptr, std::memory_order_release); });
-  (void)registered;
-#endif
   auto made = std::make_unique<Pool>();
   if (pool.compare_exchange_strong(current, made.get(), std::memory_order_acq_rel)) return *made.release();
   return *current;
+}
+
+/// One region of an OpenMP runtime: its threads number themselves as they come.
+void run_on(OpenMpParallel openmp, Loop& loop, int threads) {
+  struct Region {
+    Loop& loop;
+    std::atomic<int> arrived{0};
+  } region{loop};
+  const auto take_part = [](void* data) {
+    auto* const given = static_cast<Region*>(data);
+    given->loop.work(given->arrived.fetch_add(1, std::memory_order_relaxed));
+  };
+  openmp(take_part, &region, static_cast<unsigned>(threads), 0);
 }
 
 int default_num_threads() {
@@ -156,10 +176,17 @@ void set_num_threads(int count) { num_threads.store(count, std::memory_order_rel
 
 int last_worker_count() { return workers_of_last_loop; }
 
-void parallel_for(int64_t count, const Body& body) {
-  const int threads = static_cast<int>(std::min<int64_t>(get_num_threads(), count));
+void parallel_for(const Team& team, int64_t count, const Body& body) {
+  expect_forks();
+  const int threads = static_cast<int>(std::min<int64_t>(team.threads, count));
   Loop loop(count, body);
-  if (threads <= 1 || !the_pool().run(loop, threads)) loop.work(0);
+  if (threads <= 1) {
+    loop.work(0);
+  } else if (team.openmp != nullptr && !is_forked.load(std::memory_order_relaxed)) {
+    run_on(team.openmp, loop, threads);
+  } else if (!the_pool().run(loop, threads)) {
+    loop.work(0);
+  }
   workers_of_last_loop = loop.workers();
   loop.rethrow();
 }

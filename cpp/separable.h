@@ -8,6 +8,7 @@
 #include <span>
 
 #include "kernels.h"
+#include "parallel.h"
 #include "steps/sample_points.h"
 
 namespace roialign {
@@ -38,6 +39,7 @@ struct SeparableCall {
   const double* roi_rows;                   // [rois, 5]: image (-1: none), x1, y1, x2, y2
   const int64_t* levels;                    // [rois]
   std::span<const double* const> tangents;  // each [rois, 4]
+  Team team;
 };
 
 /// out[k] = D_tangents f(features)[k]; zero for a RoI of image -1.

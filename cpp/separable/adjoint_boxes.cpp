@@ -14,7 +14,7 @@ class AdjointBoxes {
       : call_(call),
         grad_output_(grad_output),
         maps_(maps),
-        workspaces_(make_workspaces<A>(call.scalar_type)),
+        workspaces_(make_workspaces<A>(call)),
         in_place_(has_adjacent_channels(grad_output, call.scalar_type) &&
                   std::all_of(maps.begin(), maps.end(),
                               [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); })),
@@ -23,7 +23,7 @@ class AdjointBoxes {
 
   void run(double* grad_boxes) {
     const auto groups = group_by_place(call_, maps_, in_place_ ? 0 : panel_pixels);
-    parallel_for(static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
+    parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
       const RoiGroup& group = groups[item / blocks_.count];
       if (group.image >= 0) sum_dots(workspaces_[worker], group, item % blocks_.count);
     });

@@ -13,7 +13,7 @@ class AdjointFeatures {
         grad_output_(grad_output),
         grads_(grads),
         blocks_(grad_output.size[1], tile_bytes / (16 * 16 * int64_t{sizeof(A)})),
-        workspaces_(make_workspaces<A>(call.scalar_type)) {
+        workspaces_(make_workspaces<A>(call)) {
     while (2 * side_ * 2 * side_ * blocks_.size * int64_t{sizeof(A)} <= tile_bytes && side_ < 256) side_ *= 2;
   }
 
@@ -21,7 +21,7 @@ class AdjointFeatures {
     if (blocks_.count == 0) return;
     taps_.resize(call_.rois);
     constexpr int64_t rows_per_item = 16;
-    parallel_for((call_.rois + rows_per_item - 1) / rows_per_item, [&](int64_t item, int) {
+    parallel_for(call_.team, (call_.rois + rows_per_item - 1) / rows_per_item, [&](int64_t item, int) {
       const int64_t end = std::min(call_.rois, (item + 1) * rows_per_item);
       for (int64_t row = item * rows_per_item; row < end; ++row) {
         if (image_of(call_, row) < 0) continue;
@@ -29,7 +29,7 @@ class AdjointFeatures {
       }
     });
     list_tiles();
-    parallel_for(static_cast<int64_t>(tiles_.size()) * blocks_.count, [&](int64_t item, int worker) {
+    parallel_for(call_.team, static_cast<int64_t>(tiles_.size()) * blocks_.count, [&](int64_t item, int worker) {
       add_up(workspaces_[worker], tiles_[item / blocks_.count], item % blocks_.count);
     });
   }

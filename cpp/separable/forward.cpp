@@ -7,7 +7,7 @@ template <class A>
 class Forward {
  public:
   Forward(const SeparableCall& call, std::span<const View> maps, const View& out)
-      : call_(call), maps_(maps), out_(out), workspaces_(make_workspaces<A>(call.scalar_type)) {
+      : call_(call), maps_(maps), out_(out), workspaces_(make_workspaces<A>(call)) {
     maps_in_place_ = std::all_of(maps.begin(), maps.end(),
                                  [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); });
     const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
@@ -19,9 +19,9 @@ class Forward {
     // RoIs that overlap share the work of transposing a map whose channels are apart.
     const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels);
     // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
-    const bool few = static_cast<int64_t>(groups.size()) < 8 * get_num_threads() && get_num_threads() > 1;
+    const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
     const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1));
-    parallel_for(static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
+    parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
       const int64_t share = item % shares.count;
       pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
     });

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "contraction.h"
-#include "parallel.h"
 #include "separable/geometry.h"
 
 namespace roialign {
@@ -138,15 +137,14 @@ struct Workspace {
 
 /// One workspace per thread.
 template <class A>
-std::vector<Workspace<A>> make_workspaces(ScalarType type) {
+std::vector<Workspace<A>> make_workspaces(const SeparableCall& call) {
   std::vector<Workspace<A>> workspaces;
-  const int threads = get_num_threads();
-  workspaces.reserve(threads);
-  for (int worker = 0; worker < threads; ++worker) {
+  workspaces.reserve(call.team.threads);
+  for (int worker = 0; worker < call.team.threads; ++worker) {
     if constexpr (std::is_same_v<A, double>) {
       workspaces.emplace_back(kernels_double());
     } else {
-      workspaces.emplace_back(kernels_float(type));
+      workspaces.emplace_back(kernels_float(call.scalar_type));
     }
   }
   return workspaces;

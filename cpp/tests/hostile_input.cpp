@@ -148,7 +148,7 @@ bool run_one(uint64_t seed) {
   for (size_t order = 0; order <= 2; ++order) {
     std::vector<const double*> tangents;
     for (size_t i = 0; i < order; ++i) tangents.push_back(tangent_rows[i].data());
-    const SeparableCall call{spec, type, scales, rois, rows.data(), levels.data(), tangents};
+    const SeparableCall call{spec, type, scales, rois, rows.data(), levels.data(), tangents, Team{}};
     forward(call, map_views, out.view);
     if (order == 0 || (plain && type < ScalarType::float16)) finite = finite && out.is_finite();
     adjoint_features(call, grad_output.view, grad_views);
