@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "bindings.h"
 #include "kernels.h"
 #include "parallel.h"
 #include "separable.h"
@@ -19,51 +20,16 @@ namespace nb = nanobind;
 
 namespace {
 
+using roialign::Memory;
 using roialign::View;
+using roialign::view_of;
+using roialign::views_of;
 
-/// Memory of any framework, seen as [N, C, H, W]: a NumPy array, of any dtype that NumPy has or has been taught, or a
-/// tuple (address, shape, strides in bytes).
-using Memory = nb::object;
 using Rows = nb::ndarray<const double, nb::numpy, nb::shape<-1, 5>, nb::c_contig, nb::device::cpu>;
 using Levels = nb::ndarray<const int64_t, nb::numpy, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
 using Tangent = nb::ndarray<const double, nb::numpy, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
 using Gradient = nb::ndarray<double, nb::numpy, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<double, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-/// NumPy's array interface, its C side; the layout is NumPy's promise.
-struct ArrayInterface {
-  int two;
-  int dimensions;
-  char kind;
-  int item_size;
-  int flags;
-  intptr_t* shape;
-  intptr_t* strides;
-  void* data;
-};
-
-View view_of(const Memory& memory) {
-  View view{};
-  if (nb::isinstance<nb::tuple>(memory)) {
-    const auto [address, size, stride] =
-        nb::cast<std::tuple<uintptr_t, std::array<int64_t, 4>, std::array<int64_t, 4>>>(memory);
-    return {reinterpret_cast<std::byte*>(address), size, stride};
-  }
-  const nb::object capsule = memory.attr("__array_struct__");
-  const auto* array = static_cast<const ArrayInterface*>(PyCapsule_GetPointer(capsule.ptr(), nullptr));
-  if (array == nullptr) throw nb::python_error();
-  if (array->two != 2 || array->dimensions != 4) throw nb::type_error("expected a four-dimensional array");
-  std::copy_n(array->shape, 4, view.size.begin());
-  std::copy_n(array->strides, 4, view.stride.begin());
-  view.data = static_cast<std::byte*>(array->data);
-  return view;
-}
-
-std::vector<View> views_of(const std::vector<Memory>& memories) {
-  std::vector<View> views;
-  for (const Memory& memory : memories) views.push_back(view_of(memory));
-  return views;
-}
 
 /// A call's arguments, kept alive while it runs.
 struct Call {
@@ -137,14 +103,15 @@ std::vector<std::string> instruction_sets(Predicate predicate) {
 }  // namespace
 
 NB_MODULE(_core, m) {
-  m.doc() = "The compiled core: the separable family on strided memory. Private; see roialign.cpu.";
+  m.doc() = "The compiled core: the families of operators on strided memory. Private; see roialign.cpu.";
 
   nb::enum_<roialign::Rule>(m, "Rule")
       .value("grid", roialign::Rule::grid)
       .value("random", roialign::Rule::random)
       .value("exact", roialign::Rule::exact)
       .value("prroi", roialign::Rule::prroi)
-      .value("crop", roialign::Rule::crop);
+      .value("crop", roialign::Rule::crop)
+      .value("nearest", roialign::Rule::nearest);
   nb::enum_<roialign::ScalarType>(m, "ScalarType")
       .value("float64", roialign::ScalarType::float64)
       .value("float32", roialign::ScalarType::float32)
@@ -178,6 +145,8 @@ NB_MODULE(_core, m) {
         nb::arg("grad_boxes"), nb::arg("team") = nb::none());
   m.def("taps", &taps, nb::arg("rule"), nb::arg("start"), nb::arg("length"), nb::arg("sampling_ratio"), nb::arg("seed"),
         nb::arg("axis"), nb::arg("row"), nb::arg("order_start"), nb::arg("order_length"), nb::arg("matrix"));
+
+  roialign::bind_pointwise(m);
 
   m.def("get_num_threads", &roialign::get_num_threads);
   m.def("set_num_threads", &roialign::set_num_threads, nb::arg("count"));

@@ -4,13 +4,16 @@
 #include <string>
 
 #include "kernels.h"
+#include "pointwise_kernels.h"
 
 namespace roialign {
 
-#define ROIALIGN_DECLARE(isa)                                                     \
-  namespace isa {                                                                 \
-  extern const Kernels<double> float64_kernels;                                   \
-  extern const Kernels<float> float32_kernels, float16_kernels, bfloat16_kernels; \
+#define ROIALIGN_DECLARE(isa)                                                                             \
+  namespace isa {                                                                                         \
+  extern const Kernels<double> float64_kernels;                                                           \
+  extern const Kernels<float> float32_kernels, float16_kernels, bfloat16_kernels;                         \
+  extern const PointKernels<double> float64_point_kernels;                                                \
+  extern const PointKernels<float> float32_point_kernels, float16_point_kernels, bfloat16_point_kernels;  \
   }
 ROIALIGN_DECLARE(baseline)
 #if defined(ROIALIGN_X86_64)
@@ -24,11 +27,16 @@ namespace {
 struct Tables {
   const Kernels<double>* of_double;
   const Kernels<float>* of_float[scalar_type_count];  // float64 is not among them
+  const PointKernels<double>* points_of_double;
+  const PointKernels<float>* points_of_float[scalar_type_count];
 };
 
-#define ROIALIGN_TABLES(isa)                                                                                 \
-  {                                                                                                          \
-    &isa::float64_kernels, { nullptr, &isa::float32_kernels, &isa::float16_kernels, &isa::bfloat16_kernels } \
+#define ROIALIGN_TABLES(isa)                                                                                  \
+  {                                                                                                           \
+    &isa::float64_kernels, {nullptr, &isa::float32_kernels, &isa::float16_kernels, &isa::bfloat16_kernels},   \
+        &isa::float64_point_kernels, {                                                                        \
+      nullptr, &isa::float32_point_kernels, &isa::float16_point_kernels, &isa::bfloat16_point_kernels         \
+    }                                                                                                         \
   }
 constexpr Tables tables[instruction_set_count] = {
     ROIALIGN_TABLES(baseline),
@@ -85,10 +93,17 @@ InstructionSet instruction_set() {
   return chosen;
 }
 
-const Kernels<float>& kernels_float(ScalarType type) {
-  return *tables[static_cast<int>(instruction_set())].of_float[static_cast<int>(type)];
-}
+namespace {
 
-const Kernels<double>& kernels_double() { return *tables[static_cast<int>(instruction_set())].of_double; }
+const Tables& chosen() { return tables[static_cast<int>(instruction_set())]; }
+
+}  // namespace
+
+const Kernels<float>& kernels_float(ScalarType type) { return *chosen().of_float[static_cast<int>(type)]; }
+const Kernels<double>& kernels_double() { return *chosen().of_double; }
+const PointKernels<float>& point_kernels_float(ScalarType type) {
+  return *chosen().points_of_float[static_cast<int>(type)];
+}
+const PointKernels<double>& point_kernels_double() { return *chosen().points_of_double; }
 
 }  // namespace roialign

@@ -3,22 +3,15 @@
 #pragma once
 
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <span>
 
 #include "kernels.h"
+#include "memory.h"
 #include "parallel.h"
 #include "steps/sample_points.h"
 
 namespace roialign {
-
-/// Four axes in memory, seen as [N, C, H, W] whatever their order: strides in bytes, of any sign.
-struct View {
-  std::byte* data;
-  std::array<int64_t, 4> size;
-  std::array<int64_t, 4> stride;
-};
 
 struct SeparableSpec {
   Rule rule;

@@ -12,6 +12,7 @@ constexpr int derivative_count[] = {1, 3, 6};
 
 Border border_of(Rule rule) {
   if (rule == Rule::prroi) return Border::zero;
+  if (rule == Rule::nearest) return Border::nearest;
   return rule == Rule::crop ? Border::reject : Border::replicate;
 }
 

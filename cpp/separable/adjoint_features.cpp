@@ -28,53 +28,26 @@ class AdjointFeatures {
         taps_[row].build(call_, grads_[call_.levels[row]], row, grad_output_.size[2], grad_output_.size[3]);
       }
     });
-    list_tiles();
+    tiles_ = cut_into_tiles(grads_, side_, places());
     parallel_for(call_.team, static_cast<int64_t>(tiles_.size()) * blocks_.count, [&](int64_t item, int worker) {
       add_up(workspaces_[worker], tiles_[item / blocks_.count], item % blocks_.count);
     });
   }
 
  private:
-  struct Tile {
-    int64_t level, image, first_y, end_y, first_x, end_x;
-    std::vector<int64_t> rows;  // of the RoIs that touch it, ascending
-  };
-
-  void list_tiles() {
-    std::vector<int64_t> first_of_level;
-    for (size_t level = 0; level < grads_.size(); ++level) {
-      const auto& size = grads_[level].size;
-      first_of_level.push_back(static_cast<int64_t>(tiles_.size()));
-      for (int64_t image = 0; image < size[0]; ++image) {
-        for (int64_t y = 0; y < size[2]; y += side_) {
-          for (int64_t x = 0; x < size[3]; x += side_) {
-            tiles_.push_back({static_cast<int64_t>(level),
-                              image,
-                              y,
-                              std::min(y + side_, size[2]),
-                              x,
-                              std::min(x + side_, size[3]),
-                              {}});
-          }
-        }
-      }
-    }
+  /// Where the taps of every RoI lie.
+  std::vector<RoiPlace> places() const {
+    std::vector<RoiPlace> places(call_.rois);
     for (int64_t row = 0; row < call_.rois; ++row) {
-      const auto& ys = taps_[row].y.position;
-      const auto& xs = taps_[row].x.position;
-      if (ys.empty() || xs.empty()) continue;
-      const auto& size = grads_[call_.levels[row]].size;
-      const int64_t tiles_y = (size[2] + side_ - 1) / side_, tiles_x = (size[3] + side_ - 1) / side_;
-      const int64_t first = first_of_level[call_.levels[row]] + image_of(call_, row) * tiles_y * tiles_x;
-      for (int64_t ty = ys.front() / side_; ty <= ys.back() / side_; ++ty) {
-        for (int64_t tx = xs.front() / side_; tx <= xs.back() / side_; ++tx) {
-          tiles_[first + ty * tiles_x + tx].rows.push_back(row);
-        }
-      }
+      RoiPlace& place = places[row];
+      place = {call_.levels[row], image_of(call_, row), row, PixelRange::none(), PixelRange::none(), 0.0, 0.0};
+      place.y.include(taps_[row].y.position);
+      place.x.include(taps_[row].x.position);
     }
+    return places;
   }
 
-  void add_up(Workspace<A>& work, const Tile& tile, int64_t block) {
+  void add_up(Workspace<A>& work, const MapTile& tile, int64_t block) {
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
     const int64_t height = tile.end_y - tile.first_y, width = tile.end_x - tile.first_x;
     const int tangents = static_cast<int>(call_.tangents.size());
@@ -92,11 +65,7 @@ class AdjointFeatures {
       work.contractions[0].prepare(transposed.y, transposed.x, tangents, source.lattice, target.lattice, channels);
       work.contractions[0].execute(work.kernels, source.base, target.base, channels, Write::add, work.intermediate);
     }
-    View piece = grads_[tile.level];
-    piece.data += tile.first_y * piece.stride[2] + tile.first_x * piece.stride[3];
-    piece.size[2] = height;
-    piece.size[3] = width;
-    work.scatter(work.target_tile, piece, tile.image, channel, channels);
+    work.scatter(work.target_tile, tile.of(grads_), tile.image, channel, channels);
   }
 
   static constexpr int64_t tile_bytes = 256 * 1024;
@@ -107,7 +76,7 @@ class AdjointFeatures {
   ChannelBlocks blocks_;
   int64_t side_ = 1;
   std::vector<RoiTaps> taps_;
-  std::vector<Tile> tiles_;
+  std::vector<MapTile> tiles_;
   std::vector<Workspace<A>> workspaces_;
 };
 

@@ -5,24 +5,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "places.h"
 #include "separable.h"
 #include "taps.h"
 
 namespace roialign {
-
-/// The pixels first .. last of an axis.
-struct PixelRange {
-  int64_t first, last;
-
-  int64_t length() const { return last - first + 1; }
-  PixelRange joined(const PixelRange& other) const {
-    return {std::min(first, other.first), std::max(last, other.last)};
-  }
-  /// Positions ascend.
-  void include(const std::vector<int64_t>& positions) {
-    if (!positions.empty()) *this = joined({positions.front(), positions.back()});
-  }
-};
 
 /// One axis of one RoI: 0 is y, 1 is x. Rows of RoIs hold (image, x1, y1, x2, y2).
 class RoiAxis {
@@ -91,20 +78,7 @@ struct RoiTaps {
 
 inline int64_t image_of(const SeparableCall& call, int64_t row) { return static_cast<int64_t>(call.roi_rows[5 * row]); }
 
-/// The RoIs in an order in which neighbours share memory: by level, image, and place on the map.
-std::vector<int64_t> order_by_place(const SeparableCall& call, std::span<const View> maps);
-
-/// RoIs of one image and level, and about the rectangle of pixels that they touch.
-struct RoiGroup {
-  int64_t level, image;
-  PixelRange y, x;
-  int64_t pixels_apart;  // of the rectangles of each RoI alone, summed
-  std::vector<int64_t> rows;
-};
-
-/// The RoIs, ordered by place, in groups: each on its own, or, where RoIs lie so close that their common rectangle has
-/// no more pixels than theirs together, with its neighbours, up to `most_pixels` of them. RoIs without an image stay
-/// alone.
+/// RoIs in groups, as `group_by_place` has it.
 std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels);
 
 }  // namespace roialign

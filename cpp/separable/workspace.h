@@ -1,92 +1,21 @@
-// Memory of any layout as the kernels want it, and what one thread needs to work on one RoI after another.
+// What one thread needs to work on one RoI after another.
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
-#include <cstdint>
-#include <type_traits>
 #include <vector>
 
 #include "contraction.h"
+#include "memory.h"
 #include "separable/geometry.h"
 
 namespace roialign {
 
-inline int64_t size_of(ScalarType type) {
-  constexpr int64_t sizes[scalar_type_count] = {8, 4, 2, 2};
-  return sizes[static_cast<int>(type)];
-}
-
-/// Channels side by side: the kernels can work on such memory in place.
-inline bool has_adjacent_channels(const View& view, ScalarType type) {
-  return view.size[1] == 1 || view.stride[1] == size_of(type);
-}
-
-inline std::byte* address(const View& view, int64_t n, int64_t channel) {
-  return view.data + n * view.stride[0] + channel * view.stride[1];
-}
-
-/// Channels are worked on in equal blocks of at most `most`, multiples of 16 where there are several.
-struct ChannelBlocks {
-  ChannelBlocks(int64_t channels, int64_t most) : channels(channels) {
-    const int64_t wanted = std::max<int64_t>((channels + most - 1) / most, 1);
-    size = wanted == 1 ? channels : ((channels + wanted - 1) / wanted + 15) / 16 * 16;
-    count = channels == 0 ? 0 : (channels + size - 1) / size;
-  }
-  int64_t first(int64_t block) const { return block * size; }
-  int64_t length(int64_t block) const { return std::min(size, channels - block * size); }
-
-  int64_t channels, size, count;
-};
-
-/// An operand of a contraction: where it begins, and how it lies.
-struct Operand {
-  std::byte* base;
-  Lattice lattice;
-};
-
-/// What one thread needs to work on one RoI after another; every buffer keeps its memory.
 template <class A>
-struct Workspace {
-  explicit Workspace(const Kernels<A>& kernels) : kernels(kernels) {}
-
-  /// An operand in a view that has adjacent channels.
-  static Operand in_place(const View& view, int64_t n, int64_t channel) {
-    return {address(view, n, channel), {view.stride[2], view.stride[3], false}};
-  }
-
-  static Operand tile(std::vector<A>& memory, int64_t rows, int64_t columns, int64_t channels) {
-    memory.resize(std::max<int64_t>(rows * columns * channels, 1));  // never null
-    return {reinterpret_cast<std::byte*>(memory.data()), dense_lattice<A>(columns, channels)};
-  }
-
-  /// A block of one image of a view: the given rows and columns, or all.
-  Block block(const View& view, int64_t n, int64_t channel, int64_t channels,
-              const std::vector<int64_t>* rows = nullptr, const std::vector<int64_t>* columns = nullptr) {
-    const auto height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
-    const auto width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
-    // Rows that follow one another are one long row.
-    const bool one_row = !rows && !columns && view.stride[2] == width * view.stride[3];
-    fill_offsets(row_offset, one_row ? 1 : height, view.stride[2], rows);
-    fill_offsets(column_offset, one_row ? height * width : width, view.stride[3], columns);
-    return {address(view, n, channel),
-            static_cast<int64_t>(row_offset.size()),
-            static_cast<int64_t>(column_offset.size()),
-            channels,
-            row_offset.data(),
-            column_offset.data(),
-            view.stride[1]};
-  }
-
-  /// The same block of pixels as a dense tile.
-  Operand gather(const View& view, int64_t n, int64_t channel, int64_t channels, std::vector<A>& memory,
-                 const std::vector<int64_t>* rows = nullptr, const std::vector<int64_t>* columns = nullptr) {
-    const int64_t height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
-    const int64_t width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
-    const Operand operand = tile(memory, height, width, channels);
-    kernels.gather(block(view, n, channel, channels, rows, columns), memory.data());
-    return operand;
-  }
+struct Workspace : Tiles<A> {
+  using Tiles<A>::Tiles;
+  using Tiles<A>::in_place;
+  using Tiles<A>::gather;
+  using Tiles<A>::tile;
+  using Tiles<A>::source_tile;
 
   /// The part of a map that the first taps here, those of a group of RoIs, read, for a block of channels: in place; or,
   /// where channels are apart, a copy of the group's rectangle, or of the pixels alone that a single RoI touches.
@@ -95,12 +24,12 @@ struct Workspace {
     if (group.rows.size() == 1) {
       return gather(map, group.image, channel, channels, source_tile, &taps[0].y.position, &taps[0].x.position);
     }
-    PixelRange y{map.size[2], -1}, x{map.size[3], -1};
+    PixelRange y = PixelRange::none(), x = PixelRange::none();
     for (size_t index = 0; index < group.rows.size(); ++index) {
       y.include(taps[index].y.position);
       x.include(taps[index].x.position);
     }
-    if (y.length() <= 0 || x.length() <= 0) return tile(source_tile, 0, 0, channels);
+    if (y.length() == 0 || x.length() == 0) return tile(source_tile, 0, 0, channels);
     View rectangle = map;
     rectangle.data += y.first * map.stride[2] + x.first * map.stride[3];
     rectangle.size[2] = y.length();
@@ -116,48 +45,15 @@ struct Workspace {
     if (contractions.size() < rois) contractions.resize(rois);
   }
 
-  void scatter(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
-    kernels.scatter(memory.data(), block(view, n, channel, channels));
-  }
-
-  const Kernels<A>& kernels;
   std::vector<Contraction<A>> contractions;
   std::vector<RoiTaps> taps;
-  std::vector<A> source_tile, gradient_tile, target_tile, intermediate;
-
- private:
-  static void fill_offsets(std::vector<int64_t>& offsets, int64_t count, int64_t step,
-                           const std::vector<int64_t>* places) {
-    offsets.resize(count);
-    for (int64_t i = 0; i < count; ++i) offsets[i] = (places == nullptr ? i : (*places)[i]) * step;
-  }
-
-  std::vector<int64_t> row_offset, column_offset;
+  std::vector<A> intermediate;
 };
 
 /// One workspace per thread.
 template <class A>
 std::vector<Workspace<A>> make_workspaces(const SeparableCall& call) {
-  std::vector<Workspace<A>> workspaces;
-  workspaces.reserve(call.team.threads);
-  for (int worker = 0; worker < call.team.threads; ++worker) {
-    if constexpr (std::is_same_v<A, double>) {
-      workspaces.emplace_back(kernels_double());
-    } else {
-      workspaces.emplace_back(kernels_float(call.scalar_type));
-    }
-  }
-  return workspaces;
-}
-
-/// Calls function.template operator()<A>() with the accumulator of a scalar type.
-template <class Function>
-void with_accumulator(ScalarType type, Function&& function) {
-  if (type == ScalarType::float64) {
-    function.template operator()<double>();
-  } else {
-    function.template operator()<float>();
-  }
+  return make_workspaces<Workspace<A>, A>(call.scalar_type, call.team);
 }
 
 }  // namespace roialign

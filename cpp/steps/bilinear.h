@@ -12,6 +12,7 @@ enum class Border {
   replicate,  // RoIAlign: the edge value holds on [-1, 0] and [size - 1, size]; zero beyond
   zero,       // PrRoIPool: the map is padded with zeros
   reject,     // crop_and_resize: nothing outside [0, size - 1]
+  nearest,    // the same, and inside it the nearest pixel alone, the one farther from 0 where two are
 };
 
 /// The two pixels that a point takes part in, with their weights; the slope of a weight is -slope below, +slope above.
@@ -28,10 +29,14 @@ struct Neighbours {
 /// At an integer, where the weights have a kink, the slope is the one to the right.
 inline Neighbours bilinear(double x, int64_t cell, int64_t size, Border border) {
   const auto last = static_cast<double>(size - 1);
-  if (border == Border::reject) {
+  if (border == Border::reject || border == Border::nearest) {
     if (!(x >= 0.0 && x <= last)) return {0, 0, 0.0, 0.0, 0.0, false};
-    // The floor and the ceiling: on an integer both are one pixel, and the slope cancels.
     const double below = std::floor(x);
+    if (border == Border::nearest) {
+      const int64_t pixel = static_cast<int64_t>(below) + (x - below >= 0.5);
+      return {pixel, pixel, 1.0, 0.0, 0.0, true};
+    }
+    // The floor and the ceiling: on an integer both are one pixel, and the slope cancels.
     return {static_cast<int64_t>(below), static_cast<int64_t>(std::ceil(x)), 1.0 - (x - below), x - below, 1.0, true};
   }
   if (!(x >= -1.0 && x <= static_cast<double>(size))) return {0, 0, 0.0, 0.0, 0.0, false};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 namespace roialign {
@@ -27,6 +28,22 @@ inline Interval bin_ends(double length, int64_t bins, int64_t bin) {
   const double first = bin_grid(0.0, length, bins, bin).start;
   const double second = bin_grid(0.0, length, bins, bin + 1).start;
   return {std::min(first, second), std::max(first, second)};
+}
+
+/// The whole pixels [first, end) of an axis.
+struct PixelSpan {
+  int64_t first;
+  int64_t end;
+};
+
+/// The pixels of a map of `size` that a bin covers, from its floor to its ceiling. Where the RoI starts on a pixel, its
+/// bins are cut before they are moved there.
+inline PixelSpan integer_bin(double start, double length, int64_t bins, int64_t bin, int64_t size) {
+  const double whole = std::floor(start);
+  const double low = std::floor(bin_grid(start - whole, length, bins, bin).start) + whole;
+  const double high = std::ceil(bin_grid(start - whole, length, bins, bin + 1).start) + whole;
+  const auto pixel = [size](double x) { return static_cast<int64_t>(std::clamp(x, 0.0, static_cast<double>(size))); };
+  return {pixel(low), pixel(high)};
 }
 
 }  // namespace roialign

@@ -12,7 +12,7 @@
 
 namespace roialign {
 
-enum class Rule { grid, random, exact, prroi, crop };
+enum class Rule { grid, random, exact, prroi, crop, nearest };
 
 /// One axis of one RoI, mapped, and how its bins are sampled.
 struct AxisSampling {
@@ -29,6 +29,7 @@ struct SamplePoint {
   int64_t cell;     // the integer at or below it
   double position;  // in the RoI: x = start + position * length
   double share;     // the fraction of the bin that the point stands for
+  bool moves = true;  // false for a point that stays where it is when the RoI moves
 };
 
 /// Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
@@ -57,18 +58,52 @@ inline CellRange cells_between(int64_t size, double low, double high) {
   return {std::max<int64_t>(first, -1), std::min(last, size)};
 }
 
-/// The points that may lie on [-1, size], with a margin of 4 on either side for rounding.
-inline CellRange samples_touching(int64_t size, const Bin& bin, double count) {
+/// The points that may lie on [low, high], with a margin of 4 on either side for rounding.
+inline CellRange samples_touching(double low, double high, const Bin& bin, double count) {
   const double samples_per_pixel = count / bin.length;
   if (count <= small_count || !std::isfinite(samples_per_pixel)) return {0, static_cast<int64_t>(count)};
-  const double one = (-1.0 - bin.start) * samples_per_pixel;
-  const double other = (static_cast<double>(size) - bin.start) * samples_per_pixel;
+  const double one = (low - bin.start) * samples_per_pixel;
+  const double other = (high - bin.start) * samples_per_pixel;
   return {static_cast<int64_t>(std::clamp(std::floor(std::min(one, other)) - 4.0, 0.0, count)),
           static_cast<int64_t>(std::clamp(std::ceil(std::max(one, other)) + 4.0, 0.0, count))};
 }
 
+/// One of `count` points of a bin: `within` its stratum, from 0 at its start to 1 at its end.
+inline SamplePoint stratum(const Bin& bin, int64_t bins, int64_t bin_index, double count, int64_t sample,
+                           double within) {
+  const double place = static_cast<double>(sample) + within;
+  const double x = bin.start + place * bin.length / count;
+  const double position = (static_cast<double>(bin_index) + place / count) / static_cast<double>(bins);
+  return {x, cell_of(x), position, aggregate_mean(count)};
+}
+
+/// Calls visit(SamplePoint) for the points among which an interpolated map has its maximum over a bin: the integers
+/// inside it, and its two ends. They ascend. The ends move with the RoI and the integers do not, so an integer at an
+/// end counts as the end.
+template <class Visit>
+void lattice(int64_t size, const MappedAxis& roi, int64_t bins, int64_t bin_index, Visit&& visit) {
+  const Interval ends = bin_ends(roi.length, bins, bin_index);
+  const int inverted = roi.length < 0.0;
+  const auto end = [&](double distance, int side) {
+    const double x = roi.start + distance;
+    const double position = static_cast<double>(bin_index + side) / static_cast<double>(bins);
+    visit(SamplePoint{x, cell_of(x), position, 1.0});
+  };
+  end(ends.low, inverted);
+  if (ends.high == ends.low) return;
+  const CellRange cells = cells_between(size, roi.start + ends.low, roi.start + ends.high);
+  for (int64_t cell = cells.first; cell <= cells.end; ++cell) {
+    const double distance = static_cast<double>(cell) - roi.start;
+    if (ends.low < distance && distance < ends.high) {
+      visit(SamplePoint{static_cast<double>(cell), cell, 0.0, 1.0, false});
+    }
+  }
+  end(ends.high, 1 - inverted);
+}
+
 /// Calls visit(SamplePoint) for the points of a bin that can touch the map, upwards along the axis; `grid` and `random`
-/// by strata, `exact` and `prroi` by the middles of the pieces into which the integers cut it, `crop` by its one point.
+/// by strata, `exact` and `prroi` by the middles of the pieces into which the integers cut it, `crop` and `nearest` by their
+/// one point.
 template <class Visit>
 void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
   const auto [start, length] = axis.roi;
@@ -76,7 +111,8 @@ void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
   const auto index = static_cast<double>(bin_index);
   const Bin bin = bin_grid(start, length, axis.bins, bin_index);
   switch (axis.rule) {
-    case Rule::crop: {
+    case Rule::crop:
+    case Rule::nearest: {
       const bool one = axis.bins == 1;
       const double x = one ? start + 0.5 * length : start + index * (length / (bins - 1.0));
       visit(SamplePoint{x, cell_of(x), one ? 0.5 : index / (bins - 1.0), 1.0});
@@ -85,15 +121,12 @@ void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
     case Rule::grid:
     case Rule::random: {
       const double count = sample_count(bin.length, axis.sampling_ratio);
-      const CellRange samples = samples_touching(axis.size, bin, count);
-      const double share = aggregate_mean(count);
+      const CellRange samples = samples_touching(-1.0, static_cast<double>(axis.size), bin, count);
       const bool inverted = bin.length < 0.0;
       for (int64_t step = samples.first; step < samples.end; ++step) {
         const int64_t sample = inverted ? samples.first + samples.end - 1 - step : step;
         const double within = axis.rule == Rule::grid ? 0.5 : axis.generator.uniform(sample, bin_index);
-        const double place = static_cast<double>(sample) + within;
-        const double x = bin.start + place * bin.length / count;
-        visit(SamplePoint{x, cell_of(x), (index + place / count) / bins, share});
+        visit(stratum(bin, axis.bins, bin_index, count, sample, within));
       }
       return;
     }

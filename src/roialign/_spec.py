@@ -6,20 +6,22 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-Rule = Literal["grid", "random", "exact", "prroi", "crop"]
-Border = Literal["replicate", "zero", "reject"]
+Rule = Literal["grid", "random", "exact", "prroi", "crop", "nearest"]
+Border = Literal["replicate", "zero", "reject", "nearest"]
 
 #: How a rule continues the map beyond its outermost pixel centres.
 #:
 #: ``replicate``: RoIAlign's. The edge value holds on [-1, 0] and [size - 1, size]; zero beyond.
 #: ``zero``: PrRoIPool's. The map is padded with zeros, so the value falls linearly over one pixel.
 #: ``reject``: crop_and_resize's. A point outside [0, size - 1] gets the fill value.
+#: ``nearest``: the same, and inside it the nearest pixel alone counts, the one farther from 0 where two are.
 BORDER_OF_RULE: dict[str, Border] = {
     "grid": "replicate",
     "random": "replicate",
     "exact": "replicate",
     "prroi": "zero",
     "crop": "reject",
+    "nearest": "nearest",
 }
 
 
@@ -48,3 +50,50 @@ class SeparableSpec:
     def scale(self, spatial_scale: float, size: int) -> float:
         """The factor from box coordinates to feature coordinates along an axis of `size` pixels."""
         return float(size - 1) if self.normalised_boxes else spatial_scale
+
+
+Mapping = Literal["box", "rotated", "rounded", "inclusive"]
+PointRule = Literal["grid", "random", "lattice", "pixels"]
+Reduction = Literal["mean", "max"]
+Channels = Literal["same", "position", "orientation"]
+
+
+@dataclass(frozen=True, slots=True)
+class PointwiseSpec:
+    """A pointwise operator: a list of points in every bin, the map interpolated at each, and a reduction of them.
+
+    A point lies on the RoI's own two axes, at start + position * length of each, and the RoI's frame places it on the
+    map; where the call has bin offsets, a bin's points move by them. Operators of integer bins are those whose points
+    are whole pixels.
+    """
+
+    mapping: Mapping = "box"
+    """``box``: as a SeparableSpec maps it. ``rotated``: (centre x, centre y, width, height, angle). ``rounded``: a box
+    with both ends rounded to pixels. ``inclusive``: a box whose upper end is a pixel further, in image pixels."""
+    rule: PointRule = "grid"
+    """``grid``, ``random``: as RoIAlign samples. ``lattice``: the integers inside a bin and its two ends, where an
+    interpolated map has its maximum. ``pixels``: every whole pixel of the bin."""
+    reduction: Reduction = "mean"
+    channels: Channels = "same"
+    """What channel a bin reads: the same; the one of its place (``position``); or the pooled channels in groups of
+    `orientations`, turned with the RoI (``orientation``)."""
+    sampling_ratio: tuple[int, int] = (0, 0)
+    offset: float = 0.0
+    minimum_length: float = -math.inf
+    seed: int = 0
+    jitters_points: bool = False
+    """Random sampling draws both coordinates of every point anew, not those of every row and column of points."""
+    clockwise: bool = False
+    """Of a rotated RoI's angle; otherwise it turns counter-clockwise on the screen."""
+    orientations: int = 1
+    gamma: float = 0.0
+    """What bin offsets are multiplied by, besides the RoI's size."""
+    extra_pixels: int = 0
+    """Of mapping ``rounded``: 1 where the pixel at the upper end is part of the RoI."""
+    unused_border: int = 0
+    """Of rule ``pixels``: rows and columns at the end of the map that no bin reaches."""
+
+    @property
+    def geometry(self) -> int:
+        """How many numbers describe a RoI."""
+        return 5 if self.mapping == "rotated" else 4

@@ -18,9 +18,12 @@ def bilinear(x: float, size: int, border: Border, *, cell: int | None = None, de
 
     At an integer, where the weights have a kink, the derivative is the one to the right.
     """
-    if border == "reject":
+    if border in ("reject", "nearest"):
         if not 0 <= x <= size - 1:
             return []
+        if border == "nearest":
+            below = math.floor(x)
+            return [(below + 1 if x - below >= 0.5 else below, 1.0 if derivative == 0 else 0.0)]
         # crop_and_resize takes the floor and the ceiling: on an integer both are the same pixel and the slope is zero.
         below, above = math.floor(x), math.ceil(x)
         return _pair(below, above, x - below, derivative)

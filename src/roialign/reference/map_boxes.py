@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 
 def map_boxes(
@@ -31,3 +33,90 @@ def map_boxes_tangent(
     start = lower * scale - offset
     lengthened = (upper * scale - offset) - start < minimum_length
     return scale * tangent_lower, 0.0 if lengthened else scale * (tangent_upper - tangent_lower)
+
+
+def map_boxes_rounded(lower: float, upper: float, scale: float, extra_pixels: int) -> tuple[float, float]:
+    """Map one axis of a box with both ends rounded to pixels; at least one pixel long.
+
+    `extra_pixels` is 1 where the pixel at the upper end is part of the RoI.
+    """
+    start = _round(lower * scale)
+    return start, max(_round(upper * scale) - start + extra_pixels, 1.0)
+
+
+class Frame(NamedTuple):
+    """A RoI on the map: its own two axes, and how they lie there. Or the derivative of all that along a direction."""
+
+    y: tuple[float, float]
+    """(start, length) of the RoI along its own axes."""
+    x: tuple[float, float]
+    cosine: float = 1.0
+    sine: float = 0.0
+    centre_y: float = 0.0
+    centre_x: float = 0.0
+
+    def place(self, along_y: float, along_x: float) -> tuple[float, float]:
+        """A point of the RoI's own axes as ``(y, x)`` on the map: a positive angle is counter-clockwise on screen."""
+        return (
+            along_y * self.cosine - along_x * self.sine + self.centre_y,
+            along_y * self.sine + along_x * self.cosine + self.centre_x,
+        )
+
+
+def map_rotated_boxes(
+    box: Sequence[float], scale: float, offset: float, minimum_length: float, clockwise: bool
+) -> Frame:
+    """Map (centre x, centre y, width, height, angle in radians): the RoI's own axes meet in its centre."""
+    centre_x, centre_y, width, height, angle = box
+    width, height = max(width * scale, minimum_length), max(height * scale, minimum_length)
+    turn = -angle if clockwise else angle
+    return Frame(
+        (-height / 2.0, height),
+        (-width / 2.0, width),
+        math.cos(turn),
+        math.sin(turn),
+        centre_y * scale - offset,
+        centre_x * scale - offset,
+    )
+
+
+def map_rotated_boxes_tangent(
+    box: Sequence[float], tangent: Sequence[float], scale: float, minimum_length: float, clockwise: bool
+) -> Frame:
+    """The derivative of :func:`map_rotated_boxes` along a `tangent` of the box."""
+    height, width = (
+        0.0 if box[side] * scale < minimum_length else tangent[side] * scale for side in (3, 2)
+    )
+    sign = -1.0 if clockwise else 1.0
+    turn, speed = sign * box[4], sign * tangent[4]
+    return Frame(
+        (-height / 2.0, height),
+        (-width / 2.0, width),
+        -math.sin(turn) * speed,
+        math.cos(turn) * speed,
+        tangent[1] * scale,
+        tangent[0] * scale,
+    )
+
+
+def shift_frame(frame: Frame, gamma: float, shift: Sequence[float]) -> Frame:
+    """The frame that one bin is cut with whose offset is ``(x, y)``: it starts gamma * size * offset further."""
+    (start_y, height), (start_x, width) = frame.y, frame.x
+    return frame._replace(y=(start_y + gamma * height * shift[1], height), x=(start_x + gamma * width * shift[0], width))
+
+
+def shift_frame_tangent(
+    frame: Frame, tangent: Frame, gamma: float, shift: Sequence[float], shift_tangent: Sequence[float]
+) -> Frame:
+    """The derivative of :func:`shift_frame` along a tangent of the frame and one of the shift."""
+    moved = shift_frame(tangent, gamma, shift)
+    return moved._replace(
+        y=(moved.y[0] + gamma * frame.y[1] * shift_tangent[1], moved.y[1]),
+        x=(moved.x[0] + gamma * frame.x[1] * shift_tangent[0], moved.x[1]),
+    )
+
+
+def _round(value: float) -> float:
+    """Round half away from zero, as C does and Python does not."""
+    whole = math.floor(abs(value))
+    return math.copysign(whole + (abs(value) - whole >= 0.5), value)

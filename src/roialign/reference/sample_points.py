@@ -27,6 +27,8 @@ class SamplePoint(NamedTuple):
     """Where the point lies in the RoI, 0 at its start and 1 at its end: x = start + position * length."""
     share: float
     """The fraction of the bin that the point stands for; the shares of a bin sum to 1."""
+    moves: bool = True
+    """False for a point that stays where it is when the RoI moves."""
 
 
 def sample_points(
@@ -48,9 +50,9 @@ def sample_points(
     * ``random``: one uniform point in every stratum, a pure function of (seed, point, bin, axis, RoI row);
     * ``exact`` and ``prroi``: the bin is cut at the integers, and the middle of every piece stands for the piece. The
       interpolated map is linear on a piece, so this is the mean over infinitely many points;
-    * ``crop``: one point a bin, the first and the last on the ends of the RoI.
+    * ``crop`` and ``nearest``: one point a bin, the first and the last on the ends of the RoI.
     """
-    if rule == "crop":
+    if rule in ("crop", "nearest"):
         position = bin_index / (bins - 1) if bins > 1 else 0.5
         x = start + bin_index * (length / (bins - 1)) if bins > 1 else start + 0.5 * length
         yield SamplePoint(x, math.floor(x), position, 1.0)
@@ -81,18 +83,25 @@ def _strata(
 ) -> Iterator[SamplePoint]:
     bin_start, bin_length = bin_grid(start, length, bins, bin_index)
     count = sample_count(bin_length, sampling_ratio)
-    for sample in _touching(size, bin_start, bin_length, count):
+    for sample in touching(-1.0, size, bin_start, bin_length, count):
         within = uniform(seed, sample, bin_index, axis, row) if rule == "random" else 0.5
-        x = bin_start + (sample + within) * bin_length / count
-        yield SamplePoint(x, math.floor(x), (bin_index + (sample + within) / count) / bins, 1.0 / count)
+        yield stratum(bin_start, bin_length, bins, bin_index, count, sample, within)
 
 
-def _touching(size: int, bin_start: float, bin_length: float, count: float) -> range:
-    """The points that may lie on [-1, size], with a margin of 4 on either side for rounding."""
+def stratum(
+    bin_start: float, bin_length: float, bins: int, bin_index: int, count: float, sample: int, within: float
+) -> SamplePoint:
+    """One of `count` points of a bin: `within` its stratum, from 0 at its start to 1 at its end."""
+    x = bin_start + (sample + within) * bin_length / count
+    return SamplePoint(x, math.floor(x), (bin_index + (sample + within) / count) / bins, 1.0 / count)
+
+
+def touching(low: float, high: float, bin_start: float, bin_length: float, count: float) -> range:
+    """The points of a bin that may lie on ``[low, high]``, with a margin of 4 on either side for rounding."""
     samples_per_pixel = count / bin_length if bin_length else math.inf
     if count <= SMALL_COUNT or math.isinf(samples_per_pixel):
         return range(int(count))
-    ends = sorted(((-1 - bin_start) * samples_per_pixel, (size - bin_start) * samples_per_pixel))
+    ends = sorted(((low - bin_start) * samples_per_pixel, (high - bin_start) * samples_per_pixel))
     first = math.floor(min(max(ends[0] - 4, 0.0), count))
     last = math.ceil(min(max(ends[1] + 4, 0.0), count))
     return range(first, last)
@@ -111,6 +120,27 @@ def _pieces(size: int, start: float, length: float, bins: int, bin_index: int, r
         if piece_high > piece_low:
             middle = 0.5 * (piece_low + piece_high)
             yield SamplePoint(start + middle, cell, middle / length, (piece_high - piece_low) / abs(bin_length))
+
+
+def lattice(size: int, start: float, length: float, bins: int, bin_index: int) -> Iterator[SamplePoint]:
+    """The points among which an interpolated map has its maximum over a bin: the integers inside it, and its two ends.
+
+    They ascend. The ends move with the RoI and the integers do not, so an integer at an end counts as the end.
+    """
+    low, high = bin_ends(length, bins, bin_index)
+    inverted = length < 0
+    yield _end(start, low, (bin_index + inverted) / bins)
+    if high == low:
+        return
+    first, last = cells_between(size, start + low, start + high)
+    for cell in range(first, last + 1):
+        if low < cell - start < high:
+            yield SamplePoint(float(cell), cell, 0.0, 1.0, moves=False)
+    yield _end(start, high, (bin_index + (not inverted)) / bins)
+
+
+def _end(start: float, distance: float, position: float) -> SamplePoint:
+    return SamplePoint(start + distance, math.floor(start + distance), position, 1.0)
 
 
 def cells_between(size: int, low: float, high: float) -> tuple[int, int]:

@@ -1,0 +1,21 @@
+// What the parts of the Python module share.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <vector>
+
+#include "memory.h"
+
+namespace roialign {
+
+/// Memory of any framework, seen as [N, C, H, W]: a NumPy array, of any dtype that NumPy has or has been taught, or a
+/// tuple (address, shape, strides in bytes).
+using Memory = nanobind::object;
+
+View view_of(const Memory& memory);
+std::vector<View> views_of(const std::vector<Memory>& memories);
+
+void bind_pointwise(nanobind::module_& m);
+
+}  // namespace roialign

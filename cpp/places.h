@@ -1,0 +1,67 @@
+// Where RoIs lie on their maps: which of them share memory, and which touch a piece of a map.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "memory.h"
+
+namespace roialign {
+
+/// The pixels first .. last of an axis.
+struct PixelRange {
+  int64_t first, last;
+
+  static PixelRange none() { return {std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()}; }
+  int64_t length() const { return last < first ? 0 : last - first + 1; }
+  PixelRange joined(const PixelRange& other) const {
+    return {std::min(first, other.first), std::max(last, other.last)};
+  }
+  /// Positions ascend.
+  void include(const std::vector<int64_t>& positions) {
+    if (!positions.empty()) *this = joined({positions.front(), positions.back()});
+  }
+};
+
+/// A RoI, and about the rectangle of pixels that it touches.
+struct RoiPlace {
+  int64_t level, image, row;
+  PixelRange y, x;
+  double middle_y, start_x;
+};
+
+/// RoIs of one image and level, and about the rectangle of pixels that they touch.
+struct RoiGroup {
+  int64_t level, image;
+  PixelRange y, x;
+  int64_t pixels_apart;  // of the rectangles of each RoI alone, summed
+  std::vector<int64_t> rows;
+};
+
+/// The RoIs in an order in which neighbours share memory (by level, image, and place on the map), in groups: each on
+/// its own, or, where RoIs lie so close that their common rectangle has no more pixels than theirs together, with its
+/// neighbours, up to `most_pixels` of them. RoIs without an image stay alone.
+std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, int64_t most_pixels);
+
+/// A piece of a map, and the RoIs that touch it.
+struct MapTile {
+  int64_t level, image, first_y, end_y, first_x, end_x;
+  std::vector<int64_t> rows;  // ascending
+
+  View of(std::span<const View> maps) const {
+    View piece = maps[level];
+    piece.data += first_y * piece.stride[2] + first_x * piece.stride[3];
+    piece.size[2] = end_y - first_y;
+    piece.size[3] = end_x - first_x;
+    return piece;
+  }
+};
+
+/// Every map cut into pieces of `side` by `side` pixels, and to each the RoIs whose pixels meet it. An empty range of
+/// pixels, as that of a RoI without an image, meets none.
+std::vector<MapTile> cut_into_tiles(std::span<const View> maps, int64_t side, std::span<const RoiPlace> places);
+
+}  // namespace roialign

@@ -1,0 +1,230 @@
+#include <numeric>
+
+#include "pointwise/winners.h"
+#include "pointwise/workspace.h"
+
+namespace roialign {
+namespace {
+
+/// The entries of bins by pixel: a contraction from bins to the pixels of a tile.
+template <class A>
+class TransposedTaps {
+ public:
+  TransposedTaps(const Lattice& bins, int64_t bins_x, const Lattice& pixels)
+      : bins_(bins), bins_x_(bins_x), pixels_(pixels) {}
+
+  /// Sorts by pixel, in the order of the bins.
+  void set(const BinTaps& taps, const PixelBox& box) {
+    const int64_t width = box.x.length();
+    const auto number = [&](int64_t t) { return (taps.y[t] - box.y.first) * width + taps.x[t] - box.x.first; };
+    count_.assign(box.y.length() * width + 1, 0);
+    for (int64_t t = 0; t < taps.entries(); ++t) ++count_[number(t) + 1];
+    begin_.assign(1, 0);
+    target_offset_.clear();
+    for (int64_t pixel = 0; pixel < box.y.length() * width; ++pixel) {
+      const int32_t entries = count_[pixel + 1];
+      count_[pixel + 1] = begin_.back() + entries;  // where the next pixel begins
+      if (entries == 0) continue;
+      begin_.push_back(count_[pixel + 1]);
+      target_offset_.push_back((box.y.first + pixel / width) * pixels_.row_step +
+                               (box.x.first + pixel % width) * pixels_.column_step);
+    }
+    source_offset_.resize(taps.entries());
+    weight_of_.resize(taps.entries());
+    for (int64_t b = 0; b < taps.bins(); ++b) {
+      const int64_t bin = taps.first_bin + b;
+      const int64_t place = bin / bins_x_ * bins_.row_step + bin % bins_x_ * bins_.column_step;
+      for (int32_t t = taps.begin[b]; t < taps.begin[b + 1]; ++t) {
+        const int32_t entry = count_[number(t)]++;
+        source_offset_[entry] = place;
+        weight_of_[entry] = static_cast<A>(taps.value[weight_][t]);
+      }
+    }
+  }
+
+  AxisPlan<A> plan() const {
+    return {static_cast<int64_t>(target_offset_.size()), begin_.data(), source_offset_.data(), weight_of_.data(),
+            target_offset_.data()};
+  }
+
+ private:
+  Lattice bins_;
+  int64_t bins_x_;
+  Lattice pixels_;
+  std::vector<int32_t> count_, begin_;
+  std::vector<int64_t> source_offset_, target_offset_;
+  std::vector<A> weight_of_;
+};
+
+/// Every piece of a gradient map, a tile of pixels and a block of channels, has one owner, which adds up what the RoIs
+/// give it in the order of their rows and writes it once. The pieces do not depend on the number of threads.
+template <class A>
+class PointwiseAdjointFeatures {
+ public:
+  PointwiseAdjointFeatures(const PointwiseCall& call, const View& grad_output, std::span<const View> maps,
+                           std::span<const View> grads)
+      : call_(call),
+        grad_output_(grad_output),
+        maps_(maps),
+        grads_(grads),
+        bins_(grad_output.size[2] * grad_output.size[3]),
+        channels_(grad_output.size[1], tile_bytes / (16 * 16 * int64_t{sizeof(A)}), group_of(call)),
+        winners_(call, grad_output.size[2], grad_output.size[3],
+                 call.spec.reduction == Reduction::max ? grad_output.size[1] : 0),
+        workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
+    while (2 * side_ * 2 * side_ * channels_.size * int64_t{sizeof(A)} <= tile_bytes && side_ < 256) side_ *= 2;
+  }
+
+  void run() {
+    if (channels_.count == 0) return;
+    if (call_.spec.reduction == Reduction::max) winners_.find(maps_, workspaces_);
+    const auto places = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
+    const auto tiles = cut_into_tiles(grads_, side_, places);
+    // Where every bin has channels of its own, their gradients are pieces of their own.
+    const int64_t parts = call_.spec.channels == Channels::position ? bins_ : 1;
+    const int64_t pieces = parts * channels_.count;
+    parallel_for(call_.team, static_cast<int64_t>(tiles.size()) * pieces, [&](int64_t item, int worker) {
+      const int64_t piece = item % pieces;
+      add_up(workspaces_[worker], tiles[item / pieces], piece / channels_.count, parts, piece % channels_.count);
+    });
+  }
+
+ private:
+  void add_up(PointWorkspace<A>& work, const MapTile& tile, int64_t part, int64_t parts, int64_t block) {
+    const int64_t channel = channels_.first(block), channels = channels_.length(block);
+    const PixelBox box{{tile.first_y, tile.end_y - 1}, {tile.first_x, tile.end_x - 1}};
+    Operand target = work.tile(work.target_tile, box.y.length(), box.x.length(), channels);
+    std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
+    target.base -= box.y.first * target.lattice.row_step + box.x.first * target.lattice.column_step;
+    const Piece piece{box, part, parts, channel, channels, target};
+    for (const int64_t row : tile.rows) {
+      RoiPoints roi(call_, grads_[tile.level], row, grad_output_.size[2], grad_output_.size[3]);
+      add_roi(work, roi, row, piece);
+    }
+    View part_of_map = tile.of(grads_);
+    if (parts > 1) part_of_map = channels_of_bin(part_of_map, part, parts);
+    work.scatter(work.target_tile, part_of_map, tile.image, channel, channels);
+  }
+
+  struct Piece {
+    PixelBox box;
+    int64_t part, parts, channel, channels;
+    Operand target;
+  };
+
+  void add_roi(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, const Piece& piece) {
+    const int64_t end = piece.parts > 1 ? piece.part + 1 : bins_;
+    bool is_gathered = false;
+    Operand source{};
+    for (int64_t bin = piece.parts > 1 ? piece.part : 0; bin < end; ++bin) {
+      if (!roi.pixels_of(bin).meets(piece.box)) continue;
+      int64_t last = bin + 1;
+      while (last < end && roi.pixels_of(last).meets(piece.box)) ++last;
+      if (!is_gathered) source = gradient_of(work, row, piece);
+      is_gathered = true;
+      for (int64_t first = bin; first < last;) {
+        first = call_.spec.reduction == Reduction::max ? add_winners(work, roi, row, first, last, source, piece)
+                                                       : add_means(work, roi, row, first, last, source, piece);
+      }
+      bin = last;
+    }
+  }
+
+  /// The gradient of a RoI's answer: in place where the kernels can read it so.
+  Operand gradient_of(PointWorkspace<A>& work, int64_t row, const Piece& piece) const {
+    const bool needs_tile = call_.spec.channels == Channels::orientation || call_.spec.reduction == Reduction::max;
+    if (has_adjacent_channels(grad_output_, call_.scalar_type) && !needs_tile) {
+      return work.in_place(grad_output_, row, piece.channel);
+    }
+    return work.gather(grad_output_, row, piece.channel, piece.channels, work.gradient_tile);
+  }
+
+  /// Bins from `first` on; returns where the next begin.
+  int64_t add_means(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
+                    const Operand& source, const Piece& piece) {
+    work.taps.resize(std::max<size_t>(work.taps.size(), 1));
+    BinTaps& taps = work.taps[0];
+    work.merger.merge(roi, first, last, TapValues::weight, call_.tangent != nullptr, piece.box, taps);
+    const int64_t end = taps.first_bin + taps.bins();
+    if (call_.spec.channels != Channels::orientation) {
+      contract(work, taps, source, piece);
+      return end;
+    }
+    const Orientation orientation(call_, row);
+    contract(work, taps, mixed(work, orientation, 0, 1.0, piece), piece);
+    if (call_.tangent != nullptr) {
+      const double turning = call_.tangent->boxes[row * call_.columns + 4];
+      work.merger.merge(roi, first, end, TapValues::still, false, piece.box, taps);
+      contract(work, taps, mixed(work, orientation, 1, turning, piece), piece);
+    }
+    return end;
+  }
+
+  Operand mixed(PointWorkspace<A>& work, const Orientation& orientation, int derivative, double factor,
+                const Piece& piece) const {
+    const Operand mixed = work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], piece.channels);
+    std::fill(work.mixed_tile.begin(), work.mixed_tile.end(), A(0));
+    orientation.mix(work.gradient_tile, work.mixed_tile, bins_, piece.channels, derivative, true, factor);
+    return mixed;
+  }
+
+  void contract(PointWorkspace<A>& work, const BinTaps& taps, const Operand& source, const Piece& piece) {
+    if (taps.entries() == 0) return;
+    PixelBox touched{PixelRange::none(), PixelRange::none()};
+    for (int64_t t = 0; t < taps.entries(); ++t) {
+      touched.y = touched.y.joined({taps.y[t], taps.y[t]});
+      touched.x = touched.x.joined({taps.x[t], taps.x[t]});
+    }
+    TransposedTaps<A> transposed(source.lattice, grad_output_.size[3], piece.target.lattice);
+    transposed.set(taps, touched);
+    work.kernels.contract[source.lattice.is_accumulator][true](single_row<A>(), transposed.plan(), source.base,
+                                                               piece.target.base, piece.channels, Write::add);
+  }
+
+  /// Every channel's gradient to the pixels of the point that won it.
+  int64_t add_winners(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
+                      const Operand& source, const Piece& piece) const {
+    work.points.resize(std::max<size_t>(work.points.size(), 1));
+    BinPoints& points = work.points[0];
+    points.list(roi, first, last, false);
+    const Lattice& to = piece.target.lattice;
+    for (int64_t b = 0; b < points.bins(); ++b) {
+      const int64_t bin = first + b;
+      const int32_t* winner = winners_.of(row, bin) + piece.channel;
+      const A* gradient = reinterpret_cast<const A*>(source.base) + bin * piece.channels;
+      for (int64_t c = 0; c < piece.channels; ++c) {
+        if (winner[c] < 0) continue;
+        const int32_t point = points.point_begin[b] + winner[c];
+        if (point >= points.point_begin[b + 1]) continue;  // a bin without points
+        for (int32_t t = points.tap_begin[point]; t < points.tap_begin[point + 1]; ++t) {
+          if (!piece.box.contains(points.y[t], points.x[t])) continue;
+          auto* pixel = piece.target.base + points.y[t] * to.row_step + points.x[t] * to.column_step;
+          reinterpret_cast<A*>(pixel)[c] += static_cast<A>(points.weight[t]) * gradient[c];
+        }
+      }
+    }
+    return first + points.bins();
+  }
+
+  static constexpr int64_t tile_bytes = 256 * 1024;
+
+  const PointwiseCall& call_;
+  const View& grad_output_;
+  std::span<const View> maps_, grads_;
+  int64_t bins_;
+  ChannelBlocks channels_;
+  int64_t side_ = 1;
+  Winners winners_;
+  std::vector<PointWorkspace<A>> workspaces_;
+};
+
+}  // namespace
+
+void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
+                      std::span<const View> grad_features) {
+  with_accumulator(call.scalar_type, [&]<class A>() {
+    PointwiseAdjointFeatures<A>(call, grad_output, features, grad_features).run();
+  });
+}
+
+}  // namespace roialign

@@ -1,0 +1,235 @@
+#include "pointwise/winners.h"
+#include "pointwise/workspace.h"
+
+namespace roialign {
+namespace {
+
+/// One number per TapKind: the weight, and the slopes in y and x times (1, position along y, position along x).
+using Sums = std::array<double, tap_kinds>;
+
+/// A bin's gradient is the sum, over its entries, of the dot product of the gradient's pixel with the map's pixel times
+/// what the entry's weight does when the RoI moves. One dot product serves every number that describes the RoI.
+template <class A>
+class PointwiseAdjointGeometry {
+ public:
+  PointwiseAdjointGeometry(const PointwiseCall& call, const View& grad_output, std::span<const View> maps)
+      : call_(call),
+        grad_output_(grad_output),
+        maps_(maps),
+        bins_(grad_output.size[2] * grad_output.size[3]),
+        by_position_(call.spec.channels == Channels::position),
+        turns_channels_(call.spec.channels == Channels::orientation),
+        finds_maximum_(call.spec.reduction == Reduction::max),
+        in_place_(are_in_place()),
+        blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels, group_of(call)),
+        sums_kept_(call.geometry.offset != nullptr || call.geometry.mask != nullptr ? bins_ : 1),
+        sums_(call.rois * blocks_.count * sums_kept_),
+        turning_(call.rois * blocks_.count),
+        winners_(call, grad_output.size[2], grad_output.size[3], finds_maximum_ ? grad_output.size[1] : 0),
+        workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {}
+
+  void run(const GeometryGradient& gradient) {
+    if (finds_maximum_) winners_.find(maps_, workspaces_);
+    const auto places = places_of(call_, maps_, grad_output_.size[2], grad_output_.size[3]);
+    const auto groups = group_by_place(places, in_place_ || by_position_ ? 0 : panel_pixels);
+    parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
+      const RoiGroup& group = groups[item / blocks_.count];
+      if (group.image >= 0 && group.y.length() > 0) sum_group(workspaces_[worker], group, item % blocks_.count);
+    });
+    for (int64_t row = 0; row < call_.rois; ++row) to_geometry(row, gradient);
+  }
+
+ private:
+  bool are_in_place() const {
+    // A maximum's gradient reads single values, as accumulators.
+    const bool as_accumulators = finds_maximum_ && size_of(call_.scalar_type) != int64_t{sizeof(A)};
+    const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call_.scalar_type); };
+    return !by_position_ && !turns_channels_ && !as_accumulators && adjacent(grad_output_) &&
+           std::all_of(maps_.begin(), maps_.end(), adjacent);
+  }
+
+  struct Block {
+    int64_t row, image, channel, channels;
+    Sums* sums;  // of every bin, or of all together
+    double* turning;
+  };
+
+  void sum_group(PointWorkspace<A>& work, const RoiGroup& group, int64_t number) {
+    const View& map = maps_[group.level];
+    const int64_t channel = blocks_.first(number), channels = blocks_.length(number);
+    work.taps.resize(std::max<size_t>(work.taps.size(), 1));
+    work.points.resize(std::max<size_t>(work.points.size(), 1));
+    Operand source{};
+    if (!by_position_) source = work.read(map, in_place_, group, channel, channels);
+    for (const int64_t row : group.rows) {
+      const int64_t place = row * blocks_.count + number;
+      const Block block{row, group.image, channel, channels, sums_.data() + place * sums_kept_, &turning_[place]};
+      const Operand gradient = in_place_ ? work.in_place(grad_output_, row, channel)
+                                         : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
+      RoiPoints roi(call_, map, row, grad_output_.size[2], grad_output_.size[3]);
+      if (finds_maximum_) {
+        sum_winners(work, roi, block, source, gradient);
+      } else {
+        sum_means(work, roi, block, map, source, gradient);
+      }
+    }
+  }
+
+  void sum_means(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const View& map, Operand source,
+                 Operand gradient) {
+    if (turns_channels_) {
+      sum_turning(work, roi, block, source);
+      gradient = mixed(work, block, 0);
+    }
+    BinTaps& taps = work.taps[0];
+    for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
+      const int64_t end = by_position_ ? first + 1 : bins_;
+      work.merger.merge(roi, first, end, TapValues::all_slopes, false, everywhere, taps);
+      if (by_position_) {
+        source = work.panel(channels_of_bin(map, first, bins_), block.image, roi.pixels_of(first), block.channel,
+                            block.channels);
+      }
+      sum_dots(work, taps, source, gradient, tap_kinds, block);
+    }
+  }
+
+  /// The dot products of the bins in `taps`, times the first `kinds` of their values.
+  void sum_dots(PointWorkspace<A>& work, const BinTaps& taps, const Operand& source, const Operand& gradient, int kinds,
+                const Block& block) {
+    static constexpr double one[1] = {1.0};
+    static constexpr int results[tap_kinds] = {0, 1, 2, 3, 4, 5, 6};
+    const double *weight_y[tap_kinds], *weight_x[tap_kinds];
+    for (int kind = 0; kind < kinds; ++kind) {
+      weight_y[kind] = one;
+      weight_x[kind] = taps.value[kind].data();
+    }
+    work.pass.set(taps.y, taps.x, taps.value[weight_], source.lattice, taps.first_bin, taps.bins(),
+                  [&](int64_t bin) { return place_of(gradient.lattice, bin); });
+    const auto kernel = work.kernels.dots[gradient.lattice.is_accumulator];
+    AxisPlan<A> plan = work.pass.plan(taps.begin);
+    plan.rows = 1;
+    for (int64_t b = 0; b < taps.bins(); ++b, ++plan.begin, ++plan.target_offset) {
+      double* sums = block.sums[sums_kept_ > 1 ? taps.first_bin + b : 0].data();
+      kernel({single_row<A>(), plan, kinds, weight_y, weight_x, results}, source.base, gradient.base, block.channels,
+             sums);
+    }
+  }
+
+  /// A rotation-invariant RoI turns its channels with its angle.
+  void sum_turning(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source) {
+    const Operand gradient = mixed(work, block, 1);
+    BinTaps& taps = work.taps[0];
+    Sums total{};
+    Block all = block;
+    for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
+      work.merger.merge(roi, first, bins_, TapValues::still, false, everywhere, taps);
+      std::vector<Sums> sums(sums_kept_);
+      all.sums = sums.data();
+      sum_dots(work, taps, source, gradient, 1, all);
+      for (const Sums& part : sums) total[weight_] += part[weight_];
+    }
+    *block.turning = total[weight_];
+  }
+
+  Operand mixed(PointWorkspace<A>& work, const Block& block, int derivative) const {
+    const Operand target = work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], block.channels);
+    std::fill(work.mixed_tile.begin(), work.mixed_tile.end(), A(0));
+    Orientation(call_, block.row)
+        .mix(work.gradient_tile, work.mixed_tile, bins_, block.channels, derivative, true, 1.0);
+    return target;
+  }
+
+  /// Every channel's gradient times the slopes of the point that won it.
+  void sum_winners(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source,
+                   const Operand& gradient) {
+    BinPoints& points = work.points[0];
+    for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
+      points.list(roi, first, bins_, true);
+      work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
+                    [&](int64_t bin) { return place_of(gradient.lattice, bin); });
+      for (int64_t b = 0; b < points.bins(); ++b) {
+        const int32_t* winner = winners_.of(block.row, first + b) + block.channel;
+        const A* output = reinterpret_cast<const A*>(gradient.base + work.pass.target_offset[b]);
+        Sums& sums = block.sums[sums_kept_ > 1 ? first + b : 0];
+        for (int64_t c = 0; c < block.channels; ++c) {
+          if (winner[c] < 0) continue;
+          const int32_t point = points.point_begin[b] + winner[c];
+          double slope_y = 0.0, slope_x = 0.0;
+          for (int32_t t = points.tap_begin[point]; t < points.tap_begin[point + 1]; ++t) {
+            const double value = reinterpret_cast<const A*>(source.base + work.pass.source_offset[t])[c];
+            slope_y += points.slope_y[t] * value;
+            slope_x += points.slope_x[t] * value;
+          }
+          const double positions[3] = {1.0, points.own_y[point].position, points.own_x[point].position};
+          for (int i = 0; i < 3; ++i) {
+            sums[slope_y_ + i] += output[c] * slope_y * positions[i];
+            sums[slope_x_ + i] += output[c] * slope_x * positions[i];
+          }
+        }
+      }
+    }
+  }
+
+  int64_t place_of(const Lattice& lattice, int64_t bin) const {
+    return bin / grad_output_.size[3] * lattice.row_step + bin % grad_output_.size[3] * lattice.column_step;
+  }
+
+  /// From sums over entries to the numbers that describe the RoI and its bins.
+  void to_geometry(int64_t row, const GeometryGradient& gradient) const {
+    double* boxes = gradient.boxes + row * call_.columns;
+    std::fill_n(boxes, call_.columns, 0.0);
+    const bool exists = call_.images[row] >= 0;
+    const RoiPoints roi(call_, maps_[call_.levels[row]], row, grad_output_.size[2], grad_output_.size[3]);
+    std::array<double, tap_kinds> total{};
+    for (int64_t bin = 0; bin < sums_kept_; ++bin) {
+      Sums sums{};
+      for (int64_t block = 0; block < blocks_.count; ++block) {
+        const Sums& part = sums_[(row * blocks_.count + block) * sums_kept_ + bin];
+        for (int kind = 0; kind < tap_kinds; ++kind) sums[kind] += part[kind];
+      }
+      const double mask = exists && sums_kept_ > 1 ? roi.mask(bin) : 1.0;
+      for (int kind = 0; kind < tap_kinds; ++kind) total[kind] += mask * sums[kind];
+      if (gradient.mask != nullptr) gradient.mask[row * bins_ + bin] = sums[weight_];
+      for (int i = 0; gradient.offset != nullptr && i < 2; ++i) {
+        const double slope = mask * sums[i == 0 ? slope_x_ : slope_y_];
+        gradient.offset[(2 * row + i) * bins_ + bin] = exists ? slope * roi.offset_factor(i) : 0.0;
+      }
+    }
+    if (!exists) return;
+    for (int64_t column = 0; column < call_.columns; ++column) {
+      const Velocity velocity = roi.velocity_along(column);
+      for (int i = 0; i < 3; ++i) boxes[column] += total[slope_y_ + i] * velocity.y[i] + total[slope_x_ + i] * velocity.x[i];
+    }
+    for (int64_t block = 0; turns_channels_ && block < blocks_.count; ++block) {
+      boxes[4] += turning_[row * blocks_.count + block];
+    }
+  }
+
+  static constexpr PixelBox everywhere = {{0, INT64_MAX - 1}, {0, INT64_MAX - 1}};
+  static constexpr int64_t in_place_channels = 256;
+  static constexpr int64_t panel_channels = 64;
+  static constexpr int64_t panel_pixels = 4096;
+
+  const PointwiseCall& call_;
+  const View& grad_output_;
+  std::span<const View> maps_;
+  int64_t bins_;
+  bool by_position_, turns_channels_, finds_maximum_, in_place_;
+  ChannelBlocks blocks_;
+  int64_t sums_kept_;
+  std::vector<Sums> sums_;
+  std::vector<double> turning_;  // the angle's, besides what the points give it
+  Winners winners_;
+  std::vector<PointWorkspace<A>> workspaces_;
+};
+
+}  // namespace
+
+void adjoint_geometry(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
+                      const GeometryGradient& gradient) {
+  with_accumulator(call.scalar_type, [&]<class A>() {
+    PointwiseAdjointGeometry<A>(call, grad_output, features).run(gradient);
+  });
+}
+
+}  // namespace roialign

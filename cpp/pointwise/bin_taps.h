@@ -1,0 +1,81 @@
+// What every pixel weighs in every bin of a RoI: the points of a bin merged, for a mean, or side by side, for a maximum.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "pointwise/points.h"
+
+namespace roialign {
+
+/// The kinds of value that an entry has for the gradient in the geometry: the weight itself, and its slopes in y and in
+/// x, each times (1, position along y, position along x) of the point.
+enum TapKind : int { weight_ = 0, slope_y_, slope_x_ = slope_y_ + 3, tap_kinds = slope_x_ + 3 };
+
+/// Which values entries get.
+enum class TapValues {
+  weight,      // masked; along the call's tangent where it has one
+  still,       // masked, with no tangent
+  all_slopes,  // every TapKind, without the mask
+};
+
+/// Entries of consecutive bins: those of bin b are begin[b] <= t < begin[b + 1].
+struct BinTaps {
+  int64_t first_bin = 0;
+  std::vector<int32_t> begin;
+  std::vector<int32_t> y, x;  // the pixel
+  std::array<std::vector<double>, tap_kinds> value;
+
+  int64_t bins() const { return static_cast<int64_t>(begin.size()) - 1; }
+  int64_t entries() const { return static_cast<int64_t>(y.size()); }
+  void clear(int64_t first);
+};
+
+/// Bins are prepared together up to about this many entries; then come those of the next bins.
+constexpr int64_t most_entries = int64_t{1} << 17;
+
+/// Merges the points of bins into one entry a pixel.
+class TapMerger {
+ public:
+  /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels outside
+  /// `clip` are left out.
+  void merge(RoiPoints& roi, int64_t first, int64_t end, TapValues values, bool has_tangent, const PixelBox& clip,
+             BinTaps& taps);
+
+ private:
+  struct Slot {
+    int64_t key;
+    int32_t entry;
+    uint32_t bin;  // the number of the bin that filled it
+  };
+
+  int32_t entry_of(int64_t row, int64_t column, BinTaps& taps);
+  void grow(const BinTaps& taps);
+  void start_bin();
+  Slot& find(int64_t key);
+
+  std::vector<Slot> slots_ = std::vector<Slot>(256);
+  uint32_t bin_ = 0;
+  int kinds_ = 1;
+};
+
+/// The points of bins with the pixels of each.
+struct BinPoints {
+  int64_t first_bin = 0;
+  std::vector<int32_t> point_begin;  // per bin and one more
+  std::vector<uint8_t> has_zero;     // per bin: it has points off the map
+  std::vector<int32_t> tap_begin;    // per point and one more
+  std::vector<int32_t> y, x;         // per tap
+  std::vector<double> weight, slope_y, slope_x;
+  std::vector<SamplePoint> own_y, own_x;  // per point
+
+  int64_t bins() const { return static_cast<int64_t>(point_begin.size()) - 1; }
+  int64_t entries() const { return static_cast<int64_t>(y.size()); }
+
+  /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels of weight 0
+  /// are left out unless they have slopes that are wanted.
+  void list(RoiPoints& roi, int64_t first, int64_t end, bool with_slopes);
+};
+
+}  // namespace roialign

@@ -1,0 +1,154 @@
+#include "pointwise/workspace.h"
+
+namespace roialign {
+namespace {
+
+template <class A>
+class PointwiseForward {
+ public:
+  PointwiseForward(const PointwiseCall& call, std::span<const View> maps, const View& out)
+      : call_(call),
+        maps_(maps),
+        out_(out),
+        bins_(out.size[2] * out.size[3]),
+        workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
+    const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call.scalar_type); };
+    by_position_ = call.spec.channels == Channels::position;
+    turns_channels_ = call.spec.channels == Channels::orientation;
+    maps_in_place_ = !by_position_ && std::all_of(maps.begin(), maps.end(), adjacent);
+    out_in_place_ = !turns_channels_ && adjacent(out);
+  }
+
+  void run() {
+    const int64_t most_pixels = maps_in_place_ || by_position_ ? 0 : panel_pixels;
+    const auto groups = group_by_place(places_of(call_, maps_, out_.size[2], out_.size[3]), most_pixels);
+    // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
+    const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
+    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1), group_of(call_));
+    parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
+      const int64_t share = item % shares.count;
+      pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
+    });
+  }
+
+ private:
+  void pool(PointWorkspace<A>& work, const RoiGroup& group, int64_t first_channel, int64_t channel_count) {
+    if (group.image < 0 || group.y.length() == 0) {
+      work.target_tile.assign(bins_ * channel_count, A(0));
+      for (const int64_t row : group.rows) work.scatter(work.target_tile, out_, row, first_channel, channel_count);
+      return;
+    }
+    const View& map = maps_[group.level];
+    std::vector<RoiPoints> rois;
+    for (const int64_t row : group.rows) rois.emplace_back(call_, map, row, out_.size[2], out_.size[3]);
+    if (work.taps.size() < rois.size()) work.taps.resize(rois.size());
+    if (work.points.size() < rois.size()) work.points.resize(rois.size());
+    std::vector<bool> is_prepared(rois.size(), false);
+    const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels, group_of(call_));
+    for (int64_t b = 0; b < blocks.count; ++b) {
+      const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
+      Operand source{};
+      if (!by_position_) source = work.read(map, maps_in_place_, group, channel, channels);
+      for (size_t index = 0; index < rois.size(); ++index) {
+        const int64_t row = group.rows[index];
+        const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
+                                             : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
+        const Block block{row, group.image, channel, channels};
+        if (by_position_) {
+          pool_by_position(work, rois[index], map, block, target);
+        } else if (call_.spec.reduction == Reduction::max) {
+          is_prepared[index] = maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
+        } else {
+          is_prepared[index] = mean(work, rois[index], work.taps[index], is_prepared[index], TapValues::weight, source,
+                                    target, channels);
+        }
+        if (turns_channels_) {
+          turn_channels(work, rois[index], work.taps[index], block, source, target);
+          is_prepared[index] = is_prepared[index] && call_.tangent == nullptr;
+        }
+        if (!out_in_place_) work.scatter(work.target_tile, out_, row, channel, channels);
+      }
+    }
+  }
+
+  struct Block {
+    int64_t row, image, channel, channels;
+  };
+
+  int64_t place_of(const Lattice& target, int64_t bin) const {
+    return bin / out_.size[3] * target.row_step + bin % out_.size[3] * target.column_step;
+  }
+
+  /// All bins of a RoI; true where `taps` hold them all, so that they need not be made again.
+  bool mean(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, bool is_prepared, TapValues values,
+            const Operand& source, const Operand& target, int64_t channels) {
+    for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
+      if (!is_prepared) work.merger.merge(roi, first, bins_, values, call_.tangent != nullptr, everywhere, taps);
+      contract(work, taps, source, target, channels);
+    }
+    return taps.bins() == bins_;
+  }
+
+  void contract(PointWorkspace<A>& work, const BinTaps& taps, const Operand& source, const Operand& target,
+                int64_t channels) const {
+    work.pass.set(taps.y, taps.x, taps.value[weight_], source.lattice, taps.first_bin, taps.bins(),
+                  [&](int64_t bin) { return place_of(target.lattice, bin); });
+    const auto kernel = work.kernels.contract[source.lattice.is_accumulator][target.lattice.is_accumulator];
+    kernel(single_row<A>(), work.pass.plan(taps.begin), source.base, target.base, channels, Write::replace);
+  }
+
+  bool maximum(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, bool is_prepared, const Operand& source,
+               const Operand& target, int64_t channels) const {
+    for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
+      if (!is_prepared) points.list(roi, first, bins_, false);
+      work.maximum(points, source, call_.scalar_type, target, nullptr, channels,
+                   [&](int64_t bin) { return place_of(target.lattice, bin); });
+    }
+    return points.bins() == bins_;
+  }
+
+  /// Every bin from channels of its own.
+  void pool_by_position(PointWorkspace<A>& work, RoiPoints& roi, const View& map, const Block& block,
+                        const Operand& target) {
+    BinTaps& taps = work.taps[0];
+    for (int64_t bin = 0; bin < bins_; ++bin) {
+      const View part = channels_of_bin(map, bin, bins_);
+      const Operand source = work.panel(part, block.image, roi.pixels_of(bin), block.channel, block.channels);
+      work.merger.merge(roi, bin, bin + 1, TapValues::weight, call_.tangent != nullptr, everywhere, taps);
+      contract(work, taps, source, target, block.channels);
+    }
+  }
+
+  void turn_channels(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, const Block& block, const Operand& source,
+                     const Operand& target) {
+    const Orientation orientation(call_, block.row);
+    work.mixed_tile.assign(bins_ * block.channels, A(0));
+    orientation.mix(work.target_tile, work.mixed_tile, bins_, block.channels, 0, false, 1.0);
+    if (call_.tangent != nullptr) {
+      const double turning = call_.tangent->boxes[block.row * call_.columns + 4];
+      mean(work, roi, taps, false, TapValues::still, source, target, block.channels);
+      orientation.mix(work.target_tile, work.mixed_tile, bins_, block.channels, 1, false, turning);
+    }
+    work.target_tile.swap(work.mixed_tile);
+  }
+
+  static constexpr PixelBox everywhere = {{0, INT64_MAX - 1}, {0, INT64_MAX - 1}};
+  static constexpr int64_t in_place_channels = 256;
+  static constexpr int64_t panel_channels = 32;
+  static constexpr int64_t panel_pixels = 16384;
+
+  const PointwiseCall& call_;
+  std::span<const View> maps_;
+  const View& out_;
+  int64_t bins_;
+  bool by_position_, turns_channels_, maps_in_place_, out_in_place_;
+  std::vector<PointWorkspace<A>> workspaces_;
+};
+
+}  // namespace
+
+void forward(const PointwiseCall& call, std::span<const View> features, const View& out) {
+  with_accumulator(call.scalar_type, [&]<class A>() { PointwiseForward<A>(call, features, out).run(); });
+}
+
+}  // namespace roialign

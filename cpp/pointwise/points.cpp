@@ -1,0 +1,222 @@
+#include "pointwise/points.h"
+
+#include <algorithm>
+
+namespace roialign {
+namespace {
+
+Frame map_frame(const PointwiseSpec& spec, const double* box, const AxisMapping& mapping) {
+  switch (spec.mapping) {
+    case Mapping::rotated:
+      return map_rotated_boxes(box, mapping, spec.clockwise);
+    case Mapping::rounded:
+      return {map_boxes_rounded(box[1], box[3], mapping.scale, spec.extra_pixels),
+              map_boxes_rounded(box[0], box[2], mapping.scale, spec.extra_pixels)};
+    case Mapping::box:
+    case Mapping::inclusive:
+      break;
+  }
+  const double beyond = spec.mapping == Mapping::inclusive ? 1.0 : 0.0;
+  return {map_boxes(box[1], box[3] + beyond, mapping), map_boxes(box[0], box[2] + beyond, mapping)};
+}
+
+}  // namespace
+
+std::vector<RoiPlace> places_of(const PointwiseCall& call, std::span<const View> maps, int64_t bins_y, int64_t bins_x) {
+  std::vector<RoiPlace> places(call.rois);
+  for (int64_t row = 0; row < call.rois; ++row) {
+    RoiPlace& place = places[row];
+    place = {call.levels[row], call.images[row], row, PixelRange::none(), PixelRange::none(), 0.0, 0.0};
+    if (place.image < 0) continue;
+    const PixelBox box = RoiPoints(call, maps[place.level], row, bins_y, bins_x).pixels();
+    if (box.is_empty()) continue;
+    place.y = box.y;
+    place.x = box.x;
+    place.middle_y = 0.5 * static_cast<double>(box.y.first + box.y.last);
+    place.start_x = static_cast<double>(box.x.first);
+  }
+  return places;
+}
+
+RoiPoints::RoiPoints(const PointwiseCall& call, const View& map, int64_t row, int64_t bins_y, int64_t bins_x)
+    : call_(call),
+      row_(row),
+      size_{map.size[2], map.size[3]},
+      bins_{bins_y, bins_x},
+      box_(call.geometry.boxes + row * call.columns),
+      mapping_{call.scales[call.levels[row]], call.spec.offset, call.spec.minimum_length},
+      frame_(map_frame(call.spec, box_, mapping_)) {}
+
+void RoiPoints::list_axes() {
+  for (int axis = 0; axis < 2; ++axis) {
+    axis_[axis].clear();
+    for (int64_t index = 0; index < bins_[axis]; ++index) add_bin(axis_[axis], axis, index, 0.0);
+  }
+}
+
+void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift) const {
+  const PointwiseSpec& spec = call_.spec;
+  const MappedAxis cut = shift_axis(along(axis), shift);
+  if (spec.rule == PointRule::pixels) {
+    const PixelSpan span = integer_bin(cut.start, cut.length, bins_[axis], index, pixels_on(axis));
+    const double share = aggregate_mean(static_cast<double>(span.end - span.first));
+    for (int64_t pixel = span.first; pixel < span.end; ++pixel) {
+      part.points.push_back({{static_cast<double>(pixel), pixel, 0.0, share, false}, {pixel, pixel, 1.0, 0.0, 0.0, true}});
+    }
+    part.begin.push_back(part.points.size());
+    part.has_others.push_back(false);
+    return;
+  }
+  double seen = 0.0;
+  const auto add = [&](SamplePoint point) {
+    point.position += shift;
+    const Neighbours pixels = bilinear(point.x, point.cell, size_[axis], Border::replicate);
+    seen += 1.0;
+    if (pixels.inside) part.points.push_back({point, pixels});
+  };
+  double count = 0.0;
+  if (spec.rule == PointRule::lattice) {
+    lattice(size_[axis], cut, bins_[axis], index, add);
+    count = seen;
+  } else {
+    const Rule rule = spec.rule == PointRule::random ? Rule::random : Rule::grid;
+    const int64_t ratio = spec.sampling_ratio[axis];
+    sample_points({rule, size_[axis], cut, bins_[axis], ratio, {spec.seed, axis, row_}}, index, add);
+    count = sample_count(bin_grid(cut.start, cut.length, bins_[axis], index).length, ratio);
+  }
+  part.has_others.push_back(static_cast<double>(part.points.size() - part.begin.back()) < count);
+  part.begin.push_back(part.points.size());
+}
+
+PixelBox RoiPoints::pixels_around(double low_y, double high_y, double low_x, double high_x) const {
+  double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
+  for (int corner = 0; corner < 4; ++corner) {
+    const Frame::Place place = frame_.place(corner & 1 ? high_y : low_y, corner & 2 ? high_x : low_x);
+    low[0] = std::min(low[0], place.y);
+    high[0] = std::max(high[0], place.y);
+    low[1] = std::min(low[1], place.x);
+    high[1] = std::max(high[1], place.x);
+  }
+  // The more digits a coordinate has, the farther rounding may put a point beyond its bin.
+  const double reach = std::max({std::abs(low_y), std::abs(high_y), std::abs(low_x), std::abs(high_x),
+                                 std::abs(frame_.centre_y), std::abs(frame_.centre_x)});
+  const double margin = 0x1p-20 + 0x1p-48 * reach;
+  PixelRange range[2];
+  for (int axis = 0; axis < 2; ++axis) {
+    const auto last = static_cast<double>(size_[axis] - 1);
+    if (high[axis] + margin < -1.0 || low[axis] - margin > last + 1.0) {
+      range[axis] = PixelRange::none();
+      continue;
+    }
+    range[axis] = {static_cast<int64_t>(std::clamp(std::floor(low[axis] - margin), 0.0, last)),
+                   static_cast<int64_t>(std::clamp(std::floor(high[axis] + margin) + 1.0, 0.0, last))};
+  }
+  return {range[0], range[1]};
+}
+
+PixelBox RoiPoints::pixels_of(int64_t bin) const {
+  const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
+  if (call_.spec.rule == PointRule::pixels) {
+    PixelRange range[2];
+    for (int axis = 0; axis < 2; ++axis) {
+      const PixelSpan span =
+          integer_bin(along(axis).start, along(axis).length, bins_[axis], index[axis], pixels_on(axis));
+      range[axis] = span.first < span.end ? PixelRange{span.first, span.end - 1} : PixelRange::none();
+    }
+    return {range[0], range[1]};
+  }
+  Bin cut[2];
+  for (int axis = 0; axis < 2; ++axis) {
+    const MappedAxis shifted = shift_axis(along(axis), shift(call_.geometry.offset, bin, axis));
+    cut[axis] = bin_grid(shifted.start, shifted.length, bins_[axis], index[axis]);
+  }
+  return pixels_around(cut[0].start, cut[0].start + cut[0].length, cut[1].start, cut[1].start + cut[1].length);
+}
+
+PixelBox RoiPoints::pixels() const {
+  if (call_.spec.rule != PointRule::pixels && call_.geometry.offset == nullptr) {
+    const MappedAxis &y = frame_.y, &x = frame_.x;
+    return pixels_around(y.start, y.start + y.length, x.start, x.start + x.length);
+  }
+  PixelBox box{PixelRange::none(), PixelRange::none()};
+  for (int64_t bin = 0; bin < bins(); ++bin) {
+    const PixelBox part = pixels_of(bin);
+    if (!part.is_empty()) box = {box.y.joined(part.y), box.x.joined(part.x)};
+  }
+  return box;
+}
+
+Frame RoiPoints::frame_tangent(const double* tangent) const {
+  if (call_.spec.mapping == Mapping::rotated) {
+    return map_rotated_boxes_tangent(box_, tangent, mapping_, call_.spec.clockwise);
+  }
+  const auto axis = [&](int low) {
+    const AxisTangent along = map_boxes_tangent(box_[low], box_[low + 2], tangent[low], tangent[low + 2], mapping_);
+    return MappedAxis{along.start, along.length};
+  };
+  return {axis(1), axis(0), 0.0};
+}
+
+/// The point (y.start + position_y * y.length, ..) of the frame, derived: linear in the positions.
+Velocity RoiPoints::velocity_of(const Frame& tangent) const {
+  Frame turning = frame_;
+  turning.centre_y = turning.centre_x = 0.0;
+  Frame turned = tangent;
+  turned.centre_y = turned.centre_x = 0.0;
+  const auto at = [&](double own_y, double own_x, double moved_y, double moved_x) {
+    const Frame::Place carried = turning.place(moved_y, moved_x), rotated = turned.place(own_y, own_x);
+    return Frame::Place{carried.y + rotated.y, carried.x + rotated.x};
+  };
+  const Frame::Place start = at(frame_.y.start, frame_.x.start, tangent.y.start, tangent.x.start);
+  const Frame::Place per_y = at(frame_.y.length, 0.0, tangent.y.length, 0.0);
+  const Frame::Place per_x = at(0.0, frame_.x.length, 0.0, tangent.x.length);
+  return {{start.y + tangent.centre_y, per_y.y, per_x.y}, {start.x + tangent.centre_x, per_y.x, per_x.x}};
+}
+
+Velocity RoiPoints::velocity(int64_t bin) const {
+  Velocity velocity = velocity_of(frame_tangent(call_.tangent->boxes + row_ * call_.columns));
+  velocity.y[0] += shift(call_.tangent->offset, bin, 0) * frame_.y.length;
+  velocity.x[0] += shift(call_.tangent->offset, bin, 1) * frame_.x.length;
+  return velocity;
+}
+
+Velocity RoiPoints::velocity_along(int64_t column) const {
+  double unit[5] = {};
+  unit[column] = 1.0;
+  return velocity_of(frame_tangent(unit));
+}
+
+RoiPoints::OwnInterval RoiPoints::rows_on_map() const {
+  OwnInterval rows{INFINITY, -INFINITY};
+  for (int corner = 0; corner < 4; ++corner) {
+    const double y = (corner & 1 ? static_cast<double>(size_[0]) : -1.0) - frame_.centre_y;
+    const double x = (corner & 2 ? static_cast<double>(size_[1]) : -1.0) - frame_.centre_x;
+    const double own = y * frame_.cosine + x * frame_.sine;
+    rows = {std::min(rows.low, own), std::max(rows.high, own)};
+  }
+  return rows;
+}
+
+/// The part of the RoI's own x axis where a row of points, and the rows beside it, may lie on the map:
+/// -1 <= y = own_y * cosine - own_x * sine + centre_y <= height, and x alike, each bound own_x.
+RoiPoints::OwnInterval RoiPoints::part_of_row_on_map(const Bin& rows, double count, int64_t sample) const {
+  OwnInterval part{-INFINITY, INFINITY};
+  const double step = rows.length / count;
+  const double divisor[2] = {-frame_.sine, frame_.cosine}, factor[2] = {frame_.cosine, frame_.sine};
+  const double centre[2] = {frame_.centre_y, frame_.centre_x};
+  for (int axis = 0; axis < 2; ++axis) {
+    if (divisor[axis] == 0.0) continue;
+    double low = INFINITY, high = -INFINITY;
+    for (int end = 0; end < 4; ++end) {
+      const double edge = end & 1 ? static_cast<double>(size_[axis]) : -1.0;
+      const double row = rows.start + (static_cast<double>(sample) + (end & 2 ? 2.0 : -1.0)) * step;
+      const double own = (edge - centre[axis] - row * factor[axis]) / divisor[axis];
+      low = std::min(low, own);
+      high = std::max(high, own);
+    }
+    part = {std::max(part.low, low), std::min(part.high, high)};
+  }
+  return {part.low, std::max(part.low, part.high)};
+}
+
+}  // namespace roialign

@@ -1,0 +1,190 @@
+// The points of one RoI's bins: the five steps of both axes together.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "places.h"
+#include "pointwise.h"
+#include "steps/bilinear.h"
+#include "steps/sample_points.h"
+
+namespace roialign {
+
+/// One coordinate of a point: where it lies on the RoI's own axis, and the pixels that it takes part in on the map's.
+struct PointAxis {
+  SamplePoint own;
+  Neighbours pixels;
+};
+
+/// How points move when the RoI does: (dy, dx) of a point is this applied to (1, position along y, position along x).
+struct Velocity {
+  double y[3], x[3];
+
+  double along_y(const SamplePoint& y_point, const SamplePoint& x_point) const {
+    return y_point.moves ? y[0] + y[1] * y_point.position + y[2] * x_point.position : 0.0;
+  }
+  double along_x(const SamplePoint& y_point, const SamplePoint& x_point) const {
+    return x_point.moves ? x[0] + x[1] * y_point.position + x[2] * x_point.position : 0.0;
+  }
+};
+
+/// A rectangle of pixels.
+struct PixelBox {
+  PixelRange y, x;
+
+  bool is_empty() const { return y.length() == 0 || x.length() == 0; }
+  bool meets(const PixelBox& other) const {
+    return y.first <= other.y.last && other.y.first <= y.last && x.first <= other.x.last && other.x.first <= x.last;
+  }
+  bool contains(int64_t row, int64_t column) const {
+    return y.first <= row && row <= y.last && x.first <= column && column <= x.last;
+  }
+};
+
+/// One RoI, and how its bins are cut and sampled.
+class RoiPoints {
+ public:
+  RoiPoints(const PointwiseCall& call, const View& map, int64_t row, int64_t bins_y, int64_t bins_x);
+
+  int64_t bins() const { return bins_[0] * bins_[1]; }
+
+  /// Calls visit(const PointAxis& y, const PointAxis& x) for the points of a bin that lie on the map, upper rows first
+  /// and the left ones of a row first, on the RoI's own axes. True where the bin has points off the map too.
+  template <class Visit>
+  bool visit(int64_t bin, Visit&& visit);
+
+  /// The pixels that the points of a bin, or of all bins, may touch, and perhaps a few more.
+  PixelBox pixels_of(int64_t bin) const;
+  PixelBox pixels() const;
+
+  double mask(int64_t bin) const { return of_bin(call_.geometry.mask, bin, 1.0); }
+  double mask_tangent(int64_t bin) const { return of_bin(call_.tangent->mask, bin, 0.0); }
+
+  /// Along the call's tangent.
+  Velocity velocity(int64_t bin) const;
+  /// Along one number that describes the box.
+  Velocity velocity_along(int64_t column) const;
+  /// What a bin's offset (0: x, 1: y) moves its points by, per unit.
+  double offset_factor(int coordinate) const { return call_.spec.gamma * (coordinate == 0 ? frame_.x : frame_.y).length; }
+
+ private:
+  /// The points of bins along one axis that lie on the map.
+  struct AxisPoints {
+    std::vector<PointAxis> points;
+    std::vector<size_t> begin;
+    std::vector<bool> has_others;
+
+    std::span<const PointAxis> of(int64_t index) const {
+      return {points.data() + begin[index], points.data() + begin[index + 1]};
+    }
+    void clear() {
+      points.clear();
+      begin.assign(1, 0);
+      has_others.clear();
+    }
+  };
+
+  double of_bin(const double* values, int64_t bin, double otherwise) const {
+    return values == nullptr ? otherwise : values[row_ * bins() + bin];
+  }
+  double shift(const double* offset, int64_t bin, int axis) const {
+    return offset == nullptr ? 0.0 : call_.spec.gamma * offset[(2 * row_ + 1 - axis) * bins() + bin];
+  }
+  bool samples_by_axis() const {
+    return call_.spec.mapping != Mapping::rotated && !(call_.spec.rule == PointRule::random && call_.spec.jitters_points);
+  }
+  const MappedAxis& along(int axis) const { return axis == 0 ? frame_.y : frame_.x; }
+  int64_t pixels_on(int axis) const {
+    return size_[axis] - (call_.spec.rule == PointRule::pixels ? call_.spec.unused_border : 0);
+  }
+
+  Velocity velocity_of(const Frame& tangent) const;
+  Frame frame_tangent(const double* box_tangent) const;
+  void list_axes();
+  void add_bin(AxisPoints& part, int axis, int64_t index, double shift) const;
+  PixelBox pixels_around(double low_y, double high_y, double low_x, double high_x) const;
+  template <class Visit>
+  bool visit_strata(int64_t bin, Visit&& visit) const;
+  struct OwnInterval {
+    double low, high;
+  };
+  OwnInterval rows_on_map() const;
+  OwnInterval part_of_row_on_map(const Bin& rows, double count, int64_t sample) const;
+
+  const PointwiseCall& call_;
+  int64_t row_;
+  int64_t size_[2], bins_[2];
+  const double* box_;
+  AxisMapping mapping_;
+  Frame frame_;
+  AxisPoints axis_[2];  // of every bin, or, where bins have offsets, of the last one looked at
+};
+
+template <class Visit>
+bool RoiPoints::visit(int64_t bin, Visit&& visit) {
+  if (!samples_by_axis()) return visit_strata(bin, visit);
+  const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
+  int64_t place[2] = {index[0], index[1]};
+  if (call_.geometry.offset == nullptr && axis_[0].begin.empty()) list_axes();
+  for (int axis = 0; axis < 2 && call_.geometry.offset != nullptr; ++axis) {
+    axis_[axis].clear();
+    add_bin(axis_[axis], axis, index[axis], shift(call_.geometry.offset, bin, axis));
+    place[axis] = 0;
+  }
+  for (const PointAxis& y : axis_[0].of(place[0])) {
+    for (const PointAxis& x : axis_[1].of(place[1])) visit(y, x);
+  }
+  return axis_[0].has_others[place[0]] || axis_[1].has_others[place[1]];
+}
+
+template <class Visit>
+bool RoiPoints::visit_strata(int64_t bin, Visit&& visit) const {
+  const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
+  Bin grid[2];
+  double count[2], shift[2];
+  for (int axis = 0; axis < 2; ++axis) {
+    shift[axis] = this->shift(call_.geometry.offset, bin, axis);
+    const MappedAxis cut = shift_axis(along(axis), shift[axis]);
+    grid[axis] = bin_grid(cut.start, cut.length, bins_[axis], index[axis]);
+    count[axis] = sample_count(grid[axis].length, call_.spec.sampling_ratio[axis]);
+  }
+  const bool random = call_.spec.rule == PointRule::random;
+  const auto point = [&](int axis, int64_t sample, double within) {
+    SamplePoint own = stratum(grid[axis], bins_[axis], index[axis], count[axis], sample, within);
+    own.position += shift[axis];
+    return own;
+  };
+  double visited = 0.0;
+  const OwnInterval on_map = rows_on_map();
+  const CellRange rows = samples_touching(on_map.low, on_map.high, grid[0], count[0]);
+  for (int64_t iy = rows.first; iy < rows.end; ++iy) {
+    const OwnInterval part = part_of_row_on_map(grid[0], count[0], iy);
+    const CellRange columns = samples_touching(part.low, part.high, grid[1], count[1]);
+    for (int64_t ix = columns.first; ix < columns.end; ++ix) {
+      double within[2] = {0.5, 0.5};
+      if (random) {
+        const auto sample = static_cast<int64_t>(static_cast<uint64_t>(iy) * static_cast<uint64_t>(count[1]) +
+                                                 static_cast<uint64_t>(ix));
+        for (int axis = 0; axis < 2; ++axis) {
+          within[axis] = Generator{call_.spec.seed, axis, row_}.uniform(sample, bin);
+        }
+      }
+      PointAxis y{point(0, iy, within[0]), {}}, x{point(1, ix, within[1]), {}};
+      const Frame::Place place = frame_.place(y.own.x, x.own.x);
+      y.pixels = bilinear(place.y, cell_of(place.y), size_[0], Border::replicate);
+      x.pixels = bilinear(place.x, cell_of(place.x), size_[1], Border::replicate);
+      if (!y.pixels.inside || !x.pixels.inside) continue;
+      visited += 1.0;
+      visit(y, x);
+    }
+  }
+  return visited < count[0] * count[1];
+}
+
+/// Where every RoI lies; without pixels for those that have no image or lie off their map.
+std::vector<RoiPlace> places_of(const PointwiseCall& call, std::span<const View> maps, int64_t bins_y, int64_t bins_x);
+
+}  // namespace roialign

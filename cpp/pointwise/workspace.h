@@ -1,0 +1,156 @@
+// What one thread needs to pool one RoI after another from the points of its bins.
+#pragma once
+
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+#include "memory.h"
+#include "places.h"
+#include "pointwise/bin_taps.h"
+#include "pointwise_kernels.h"
+
+namespace roialign {
+
+/// A row of bins as one axis of a contraction: entries of any pixels, where the other axis is a single one.
+template <class A>
+struct BinPass {
+  std::vector<int64_t> source_offset, target_offset;
+  std::vector<A> weight;
+
+  /// The entries of `taps` read from `source`, and bins written as `place_of(bin)` says.
+  template <class PlaceOf>
+  void set(const std::vector<int32_t>& y, const std::vector<int32_t>& x, const std::vector<double>& weights,
+           const Lattice& source, int64_t first_bin, int64_t bins, PlaceOf&& place_of) {
+    source_offset.resize(y.size());
+    weight.resize(y.size());
+    for (size_t t = 0; t < y.size(); ++t) {
+      source_offset[t] = y[t] * source.row_step + x[t] * source.column_step;
+      weight[t] = static_cast<A>(weights[t]);
+    }
+    target_offset.resize(bins);
+    for (int64_t bin = 0; bin < bins; ++bin) target_offset[bin] = place_of(first_bin + bin);
+  }
+
+  AxisPlan<A> plan(const std::vector<int32_t>& begin) const {
+    return {static_cast<int64_t>(target_offset.size()), begin.data(), source_offset.data(), weight.data(),
+            target_offset.data()};
+  }
+};
+
+/// The other axis: one row with one entry, which changes nothing.
+template <class A>
+AxisPlan<A> single_row() {
+  static constexpr int32_t begin[2] = {0, 1};
+  static constexpr int64_t nowhere[1] = {0};
+  static constexpr A one[1] = {A(1)};
+  return {1, begin, nowhere, one, nowhere};
+}
+
+inline int64_t image_of(const PointwiseCall& call, int64_t row) { return call.images[row]; }
+
+/// The channels of a map that one bin reads, where every bin has its own.
+inline View channels_of_bin(const View& map, int64_t bin, int64_t bins) {
+  View part = map;
+  part.data += bin * map.stride[1];
+  part.size[1] /= bins;
+  part.stride[1] *= bins;
+  return part;
+}
+
+inline int64_t group_of(const PointwiseCall& call) {
+  return call.spec.channels == Channels::orientation ? call.spec.orientations : 1;
+}
+
+/// How the pooled channels of a rotation-invariant RoI become the answer's: channel o of a group of O takes
+/// first * pooled[o - steps] + second * pooled[o - steps + 1], round within the group.
+struct Orientation {
+  int64_t orientations, steps;
+  double between;  // of the way from one orientation to the next
+  double per_angle;
+
+  Orientation(const PointwiseCall& call, int64_t row);
+
+  /// One side of that sum's weights: of the operator (0) or of its derivative in the angle (1).
+  std::array<double, 2> weights(int derivative) const {
+    return derivative == 0 ? std::array{1.0 - between, between} : std::array{-per_angle, per_angle};
+  }
+
+  /// target[bin][channel] += factor * the sum above, or, transposed, the same from the answer's channels to the pooled.
+  template <class A>
+  void mix(const std::vector<A>& source, std::vector<A>& target, int64_t bins, int64_t channels, int derivative,
+           bool transposed, double factor) const {
+    const auto both = weights(derivative);
+    const A first = static_cast<A>(factor * both[0]), second = static_cast<A>(factor * both[1]);
+    const int64_t turn = transposed ? orientations - steps : steps;  // in 1 .. O, or 0 .. O - 1
+    const int64_t next = transposed ? orientations - 1 : 1;
+    for (int64_t group = 0; group < bins * channels; group += orientations) {
+      for (int64_t o = 0; o < orientations; ++o) {
+        const int64_t here = (o - turn + orientations) % orientations;
+        const int64_t beyond = (here + next) % orientations;
+        target[group + o] += first * source[group + here] + second * source[group + beyond];
+      }
+    }
+  }
+};
+
+template <class A>
+struct PointWorkspace : Tiles<A> {
+  using Tiles<A>::Tiles;
+
+  /// The part of a map that a group of RoIs reads, for a block of channels: in place; or, where channels are apart, a
+  /// copy of the group's rectangle.
+  Operand read(const View& map, bool is_in_place, const RoiGroup& group, int64_t channel, int64_t channels) {
+    if (is_in_place) return this->in_place(map, group.image, channel);
+    return panel(map, group.image, {group.y, group.x}, channel, channels);
+  }
+
+  Operand panel(const View& map, int64_t image, const PixelBox& box, int64_t channel, int64_t channels) {
+    if (box.is_empty()) return this->tile(this->source_tile, 0, 0, channels);
+    View rectangle = map;
+    rectangle.data += box.y.first * map.stride[2] + box.x.first * map.stride[3];
+    rectangle.size[2] = box.y.length();
+    rectangle.size[3] = box.x.length();
+    Operand operand = this->gather(rectangle, image, channel, channels, this->source_tile);
+    operand.lattice.is_compact = false;
+    operand.base -= box.y.first * operand.lattice.row_step + box.x.first * operand.lattice.column_step;
+    return operand;
+  }
+
+  const PointKernels<A>& point_kernels(ScalarType type) const {
+    if constexpr (std::is_same_v<A, double>) {
+      return point_kernels_double();
+    } else {
+      return point_kernels_float(type);
+    }
+  }
+
+  /// The maxima of bins, written as `place_of(bin)` says.
+  template <class PlaceOf>
+  void maximum(const BinPoints& points, const Operand& source, ScalarType type, const Operand& target, int32_t* winner,
+               int64_t channels, PlaceOf&& place_of) {
+    pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
+    const PointPlan<A> plan{points.bins(),           points.point_begin.data(),  points.has_zero.data(),
+                            points.tap_begin.data(), pass.source_offset.data(), pass.weight.data(),
+                            pass.target_offset.data()};
+    const auto kernel = point_kernels(type).maximum[source.lattice.is_accumulator][target.lattice.is_accumulator];
+    kernel(plan, source.base, target.base, winner, channels);
+  }
+
+  /// Of every bin and channel the number of the point that is the maximum, into `winner`.
+  void find_winners(const BinPoints& points, const Operand& source, ScalarType type, int64_t channels) {
+    winner.resize(std::max<int64_t>(points.bins() * channels, 1));
+    const Operand values = this->tile(this->target_tile, points.bins(), 1, channels);
+    maximum(points, source, type, values, winner.data(), channels,
+            [&](int64_t bin) { return (bin - points.first_bin) * values.lattice.row_step; });
+  }
+
+  TapMerger merger;
+  std::vector<BinTaps> taps;      // of every RoI of a group
+  std::vector<BinPoints> points;  // the same for maxima
+  BinPass<A> pass;
+  std::vector<A> mixed_tile;
+  std::vector<int32_t> winner;
+};
+
+}  // namespace roialign

@@ -1,0 +1,38 @@
+// The inner loop of maxima, one table of functions per instruction set, as in kernels.h.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels.h"
+
+namespace roialign {
+
+/// Bins of points: bin b has the points point_begin[b] <= p < point_begin[b + 1], and point p is the sum over
+/// tap_begin[p] <= t < tap_begin[p + 1] of weight[t] times the pixel at source_offset[t].
+template <class Accumulator>
+struct PointPlan {
+  int64_t bins;
+  const int32_t* point_begin;
+  const uint8_t* has_zero;  // per bin: it has points off the map, whose value is 0
+  const int32_t* tap_begin;
+  const int64_t* source_offset;  // bytes, per tap
+  const Accumulator* weight;     // per tap
+  const int64_t* target_offset;  // bytes, per bin
+};
+
+/// The kernels for one scalar type; [0] is the scalar type and [1] the accumulator's.
+template <class Accumulator>
+struct PointKernels {
+  /// target(bin) = the maximum of each channel over the bin's points; 0 for a bin without points. `winner`, if not null,
+  /// gets [bins][length] numbers: the point that it is, counted within the bin, or -1 for a point off the map. Of equal
+  /// points the first wins, a point on the map wins over one off it, and NaN wins over all.
+  using Maximum = void (*)(const PointPlan<Accumulator>& plan, const std::byte* source, std::byte* target,
+                           int32_t* winner, int64_t length);
+  Maximum maximum[2][2];  // [source][target]
+};
+
+const PointKernels<float>& point_kernels_float(ScalarType type);
+const PointKernels<double>& point_kernels_double();
+
+}  // namespace roialign
