@@ -26,7 +26,7 @@ def rows_of(call: SeparableCall, inputs: Inputs, images: int) -> tuple[Array, Ar
 
 def spec_of(call: SeparableCall, inputs: Inputs) -> SeparableSpec:
     """The operator, with the seed that was drawn for it."""
-    return call.spec if inputs.seed is None else replace(call.spec, seed=int(inputs.seed))
+    return call.spec if inputs.drawn_seed is None else replace(call.spec, seed=int(inputs.drawn_seed))
 
 
 def tangents_of(inputs: Inputs) -> list[Array]:

@@ -182,7 +182,7 @@ class Forward(Gradient):
     """D_T f(X; b)."""
 
     title, returns, most_tangents = "forward", "Tensor", 2
-    arguments = {"features": "Tensor[]", "rois": "Tensor", "levels": "Tensor?", "seed": "Tensor?", "tangents": "Tensor[]"}
+    arguments = {"features": "Tensor[]", "rois": "Tensor", "levels": "Tensor?", "drawn_seed": "Tensor?", "tangents": "Tensor[]"}
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
         return inputs._replace(grad_output=cotangents[0])
@@ -199,7 +199,7 @@ class AdjointFeatures(Gradient):
     """(D_T f)^T G, for every level."""
 
     title, returns, most_tangents = "adjoint_features", "Tensor[]", 2
-    arguments = {"grad_output": "Tensor", "rois": "Tensor", "levels": "Tensor?", "seed": "Tensor?", "tangents": "Tensor[]"}
+    arguments = {"grad_output": "Tensor", "rois": "Tensor", "levels": "Tensor?", "drawn_seed": "Tensor?", "tangents": "Tensor[]"}
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
         return inputs._replace(features=tuple(cotangents))
@@ -222,7 +222,7 @@ class AdjointBoxes(Gradient):
         "grad_output": "Tensor",
         "rois": "Tensor",
         "levels": "Tensor?",
-        "seed": "Tensor?",
+        "drawn_seed": "Tensor?",
         "tangents": "Tensor[]",
     }
 

@@ -30,7 +30,7 @@ class Inputs(NamedTuple):
     """``[K, 5]``, in a dtype of its own."""
     levels: Any
     """``[K]`` integers, or None."""
-    seed: Any
+    drawn_seed: Any
     """One integer that is known to the device only, or None."""
     tangents: tuple[Any, ...]
     """Like `rois`; the first column counts for nothing."""
