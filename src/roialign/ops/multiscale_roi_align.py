@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import SeparableCall
+from .._dispatch import separable_call
+from .._levels import Assignment
 from .._spec import SeparableSpec
 from .._typing import Array
-from .fpn_levels import assign_levels
 from .roi_align import roi_align_spec
 
 
@@ -73,7 +73,7 @@ def multiscale_roi_align(
     ----------
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = _call(
         spec,
         features,
@@ -86,6 +86,7 @@ def multiscale_roi_align(
         layout,
         invalid,
         backend,
+        seed,
     )
     return call.forward(_validate.check_output_size(output_size), out)
 
@@ -143,7 +144,7 @@ def multiscale_roi_align_backward(
     >>> [round(float(gradient.sum()), 6) for gradient in gradients]
     [4.0, 0.0]
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = _call(
         spec,
         features,
@@ -156,6 +157,8 @@ def multiscale_roi_align_backward(
         layout,
         invalid,
         backend,
+        seed,
+        drawn=False,
     )
     return call.backward(grad_output, need)
 
@@ -166,30 +169,31 @@ def _call(
     rois: object,
     spatial_scales: object,
     levels: object,
-    canonical_size: object,
-    canonical_level: object,
+    canonical_size: float,
+    canonical_level: float,
     batch_indices: object,
     layout: str,
     invalid: str | None,
     backend: str | None,
-) -> SeparableCall:
+    seed: object,
+    *,
+    drawn: bool = True,
+) -> Any:
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
 
-    def levels_of(rows: Array) -> Array:
-        if levels is None:
-            return assign_levels(rows[:, 1:], scales, canonical_size, canonical_level)
-        return _validate.check_levels(levels, len(rows), len(scales))
-
-    return SeparableCall(
+    return separable_call(
         spec,
         features,
         scales,
         rois,
-        levels=levels_of,
+        levels=levels,
+        assignment=Assignment(canonical_size, canonical_level),
         batch_indices=batch_indices,
         layout=layout,
         invalid=invalid,
         backend=backend,
+        seed=seed,
+        drawn=drawn,
     )
