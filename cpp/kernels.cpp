@@ -25,6 +25,9 @@ inline T* at(std::byte* base, int64_t offset) {
 
 // ---- contract -------------------------------------------------------------------------------------------------------
 
+/// How many vectors of sums stay in registers over the taps of a bin: half of the registers that there are.
+constexpr int most_vectors = vector_bytes == 64 ? 16 : 8;
+
 /// The taps of one bin, as ranges of both axes' taps.
 struct BinTaps {
   int32_t y_begin, y_end, x_begin, x_end;
@@ -38,7 +41,7 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   using L = Lanes<A, lanes>;
   using V = typename L::V;
   V sum[vectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) {
     if constexpr (write == Write::add) {
       sum[v] = L::load(target + v * lanes);
@@ -52,11 +55,11 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
     for (int32_t tx = taps.x_begin; tx < taps.x_end; ++tx) {
       const Source* pixel = at<Source>(line, x.source_offset[tx]);
       const A weight = weight_y * x.weight[tx];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int v = 0; v < vectors; ++v) sum[v] += weight * L::load(pixel + v * lanes);
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) {
     if constexpr (write == Write::stream) {
       L::stream(target + v * lanes, sum[v]);
@@ -94,6 +97,9 @@ void contract_bins(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* 
         contract_channels<write, vectors, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
         c += vectors * lanes;
       };
+      if constexpr (most_vectors == 16) {
+        while (c + 16 * lanes <= length) step.template operator()<16>();
+      }
       while (c + 8 * lanes <= length) step.template operator()<8>();
       if (c + 4 * lanes <= length) step.template operator()<4>();
       if (c + 2 * lanes <= length) step.template operator()<2>();

@@ -46,7 +46,7 @@ struct Block {
 enum class Write {
   replace,
   add,     // the target holds accumulators
-  stream,  // replace, past the caches: for answers too large to be read from them; pixels lie at multiples of 16 bytes
+  stream,  // replace, past the caches: for answers too large to be read from them; pixels lie at multiples of 64 bytes
 };
 
 /// The kernels for one scalar type. `Accumulator` is float64 for float64 and float32 for all others.

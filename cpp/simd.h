@@ -91,21 +91,28 @@ struct Lanes {
   static V load(const A* from) { return raw(from); }
   static void store(A* to, V v) { __builtin_memcpy(to, &v, sizeof(V)); }
 
-  /// Stores past the caches to an address that is a multiple of 16 bytes.
+  /// Stores past the caches to an address that is a multiple of the size stored.
   template <class T>
   static void stream(T* to, V v) {
 #if defined(__SSE2__)
-    constexpr int pieces = lanes * sizeof(T) / 16;
-    if constexpr (pieces > 0) {
-      T narrowed[lanes];
-      store(narrowed, v);
-      __m128i piece[pieces];
-      __builtin_memcpy(piece, narrowed, sizeof(narrowed));
-      for (int p = 0; p < pieces; ++p) _mm_stream_si128(reinterpret_cast<__m128i*>(to) + p, piece[p]);
-      return;
-    }
+    constexpr int bytes = lanes * sizeof(T);
+    T narrowed[lanes];
+    store(narrowed, v);
+#if defined(__AVX512F__)
+    if constexpr (bytes == 64) return _mm512_stream_si512(reinterpret_cast<__m512i*>(to), piece<__m512i>(narrowed));
+#endif
+#if defined(__AVX2__)
+    if constexpr (bytes == 32) return _mm256_stream_si256(reinterpret_cast<__m256i*>(to), piece<__m256i>(narrowed));
+#endif
+    if constexpr (bytes == 16) return _mm_stream_si128(reinterpret_cast<__m128i*>(to), piece<__m128i>(narrowed));
 #endif
     store(to, v);
+  }
+  template <class Register, class T>
+  static Register piece(const T* from) {
+    Register value;
+    __builtin_memcpy(&value, from, sizeof(value));
+    return value;
   }
 
   using Half = Vector<uint16_t, lanes>;

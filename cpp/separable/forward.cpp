@@ -13,6 +13,7 @@ class Forward {
     const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
     out_in_place_ =
         has_adjacent_channels(out, call.scalar_type) && call.spec.fill == 0.0 && !(halves && !call.tangents.empty());
+    if (out_in_place_ && is_worth_streaming()) write_ = Write::stream;
   }
 
   void run() {
@@ -28,13 +29,14 @@ class Forward {
   }
 
  private:
-  /// An answer larger than the caches is not in them when it is read: then it need not push out the maps either.
+  /// An answer larger than the caches is not in them when it is read: then it need not be read into them to be
+  /// written, nor push out the maps. That pays where whole cache lines are written at once.
   bool is_worth_streaming() const {
     const auto& [n, c, h, w] = out_.size;
-    const int64_t item = size_of(call_.scalar_type);
-    const auto is_multiple = [](int64_t bytes) { return bytes % 16 == 0; };
-    return n * c * h * w * item > streaming_bytes && is_multiple(reinterpret_cast<intptr_t>(out_.data)) &&
-           is_multiple(out_.stride[0]) && is_multiple(out_.stride[2]) && is_multiple(out_.stride[3]);
+    const auto is_whole_lines = [](int64_t bytes) { return bytes % 64 == 0; };
+    return n * c * h * w * size_of(call_.scalar_type) > streaming_bytes &&
+           is_whole_lines(reinterpret_cast<intptr_t>(out_.data)) && is_whole_lines(out_.stride[0]) &&
+           is_whole_lines(out_.stride[2]) && is_whole_lines(out_.stride[3]);
   }
 
   void pool(Workspace<A>& work, const RoiGroup& group, int64_t first_channel, int64_t channel_count) {
