@@ -21,6 +21,8 @@ struct AxisPlan {
   const int64_t* source_offset;  // bytes, per tap
   const Accumulator* weight;     // per tap
   const int64_t* target_offset;  // bytes, per row
+
+  AxisPlan row(int64_t i) const { return {1, begin + i, source_offset, weight, target_offset + i}; }
 };
 
 /// Which functions of the boxes' derivatives `dots` sums: result[pair_result[p]] += wy[p] * wx[p] * (gradient . pixel).
