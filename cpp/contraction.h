@@ -16,8 +16,9 @@ namespace roialign {
 struct Lattice {
   int64_t row_step;
   int64_t column_step;
-  bool is_accumulator;      // else of the scalar type
-  bool is_compact = false;  // a source that holds only the pixels that the taps touch, numbered by their columns
+  bool is_accumulator;            // else of the scalar type
+  bool is_compact = false;        // a source that holds only the pixels that the taps touch, numbered by their columns
+  int64_t ring_rows = INT64_MAX;  // row y lies at the place of row y modulo this
 };
 
 /// A dense tile [rows][columns][channels] of accumulators.
@@ -40,15 +41,16 @@ struct AxisPass {
   }
 
   /// Applies the taps, with their values of the given kind. A compact target numbers its rows as the taps do.
+  /// Pixels of the source repeat their places after `ring`.
   void set_taps(const Taps& taps, int kind, int64_t source_step, bool compact_source, int64_t target_step,
-                bool compact_target) {
+                bool compact_target, int64_t ring = INT64_MAX) {
     const int64_t entries = taps.entries(), rows = taps.rows();
     begin.assign(taps.row_begin.begin(), taps.row_begin.end());
     source_offset.resize(entries);
     weight.resize(entries);
     target_offset.resize(rows);
     for (int64_t t = 0; t < entries; ++t) {
-      source_offset[t] = (compact_source ? taps.column[t] : taps.pixel[t]) * source_step;
+      source_offset[t] = (compact_source ? taps.column[t] : taps.pixel[t] % ring) * source_step;
       weight[t] = static_cast<A>(taps.value[kind][t]);
     }
     for (int64_t i = 0; i < rows; ++i) target_offset[i] = (compact_target ? i : taps.row_place[i]) * target_step;
@@ -91,12 +93,12 @@ class Contraction {
       const int rest = subsets - 1 - subset;
       Step& step = steps_[subset];
       if (!two_passes_) {
-        step.y.set_taps(y, subset, source.row_step, source.is_compact, target.row_step, false);
+        step.y.set_taps(y, subset, source.row_step, source.is_compact, target.row_step, false, source.ring_rows);
         step.x.set_taps(x, rest, source.column_step, source.is_compact, target.column_step, false);
         continue;
       }
       // One row of the target after another: first along y, every column passing through, then along x.
-      step.y.set_taps(y, subset, source.row_step, source.is_compact, 0, true);
+      step.y.set_taps(y, subset, source.row_step, source.is_compact, 0, true, source.ring_rows);
       step.through_x.set_identity(columns, source.is_compact ? nullptr : x.position.data(), source.column_step, nullptr,
                                   between.column_step);
       step.through_y.set_identity(y.rows(), nullptr, 0, y.row_place.data(), target.row_step);

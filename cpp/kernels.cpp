@@ -263,12 +263,23 @@ void scatter(const A* tile, const Block& block) {
   }
 }
 
+void stream(const std::byte* from, std::byte* to, int64_t bytes) {
+  const int64_t misaligned = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % vector_bytes);
+  const int64_t head = misaligned == 0 ? 0 : vector_bytes - misaligned;
+  int64_t done = head < bytes ? head : bytes;
+  __builtin_memcpy(to, from, static_cast<size_t>(done));
+  for (; done + vector_bytes <= bytes; done += vector_bytes) stream_bytes<vector_bytes>(to + done, from + done);
+  __builtin_memcpy(to + done, from + done, static_cast<size_t>(bytes - done));
+  order_streams();
+}
+
 template <class T, class A>
 constexpr Kernels<A> table() {
   return {{{contract<T, T, A>, contract<T, A, A>}, {contract<A, T, A>, contract<A, A, A>}},
           {dots<T, A>, dots<A, A>},
           gather<T, A>,
-          scatter<T, A>};
+          scatter<T, A>,
+          stream};
 }
 
 }  // namespace

@@ -70,6 +70,8 @@ struct Kernels {
   void (*gather)(const Block& block, Accumulator* tile);
   /// Writes such a tile into a block.
   void (*scatter)(const Accumulator* tile, const Block& block);
+  /// Copies `bytes` of memory past the caches.
+  void (*stream)(const std::byte* from, std::byte* to, int64_t bytes);
 };
 
 enum class InstructionSet : int { baseline = 0, avx2, avx512 };
