@@ -31,6 +31,12 @@ inline bool has_adjacent_channels(const View& view, ScalarType type) {
   return view.size[1] == 1 || view.stride[1] == size_of(type);
 }
 
+/// The planes of the channels of one image one after the other, their pixels row by row.
+inline bool has_adjacent_planes(const View& view, ScalarType type) {
+  const auto& [n, c, y, x] = view.stride;
+  return x == size_of(type) && y == view.size[3] * x && c == view.size[2] * y;
+}
+
 inline std::byte* address(const View& view, int64_t n, int64_t channel) {
   return view.data + n * view.stride[0] + channel * view.stride[1];
 }
@@ -102,6 +108,16 @@ struct Tiles {
     kernels.scatter(memory.data(), block(view, n, channel, channels));
   }
 
+  /// The same, where the channels' planes lie one after the other, past the caches.
+  void scatter_streaming(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
+    const int64_t bytes = channels * view.stride[1];
+    planes.resize(bytes);
+    View dense = view;
+    dense.data = planes.data();
+    kernels.scatter(memory.data(), block(dense, 0, 0, channels));
+    kernels.stream(planes.data(), address(view, n, channel), bytes);
+  }
+
   const Kernels<A>& kernels;
   std::vector<A> source_tile, gradient_tile, target_tile;
 
@@ -113,6 +129,7 @@ struct Tiles {
   }
 
   std::vector<int64_t> row_offset, column_offset;
+  std::vector<std::byte> planes;
 };
 
 /// A workspace for each thread of a team.

@@ -21,28 +21,71 @@ void order_by_place(std::vector<RoiPlace>& places) {
             [&](const RoiPlace& one, const RoiPlace& other) { return key(one) < key(other); });
 }
 
-}  // namespace
+/// Whether a sweep over whole rows of the map reads fewer pixels than these RoIs do one by one, in a small window.
+bool is_worth_sweeping(std::span<const RoiGroup> apart, int64_t width, int64_t most_pixels) {
+  int64_t pixels_apart = 0, tallest = 0;
+  PixelRange y = apart[0].y;
+  for (const RoiGroup& alone : apart) {
+    pixels_apart += alone.pixels_apart;
+    tallest = std::max(tallest, alone.y.length());
+    y = y.joined(alone.y);
+  }
+  return apart.size() > 1 && y.length() * width <= pixels_apart && tallest * width <= most_pixels;
+}
 
-std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, int64_t most_pixels) {
-  constexpr size_t most_rois = 64;  // so that there are groups enough for the threads, and what they prepare is bounded
-  order_by_place(places);
-  std::vector<RoiGroup> groups;
-  for (const RoiPlace& place : places) {
-    RoiGroup alone{place.level, place.image, place.y, place.x, place.y.length() * place.x.length(), {place.row}};
-    if (!groups.empty() && alone.image >= 0) {
+/// Groups of many RoIs, in the order of their first rows.
+void sweep(std::span<RoiGroup> apart, std::vector<RoiGroup>& groups) {
+  constexpr size_t most_rois = 1024;  // what they prepare takes memory
+  std::stable_sort(apart.begin(), apart.end(),
+                   [](const RoiGroup& a, const RoiGroup& b) { return a.y.first < b.y.first; });
+  for (size_t index = 0; index < apart.size(); ++index) {
+    if (index % most_rois == 0) {
+      groups.push_back(std::move(apart[index]));
+    } else {
+      groups.back().join(apart[index]);
+    }
+  }
+}
+
+/// Groups of RoIs that lie so close that their common rectangle has no more pixels than theirs together.
+void cluster(std::span<RoiGroup> apart, int64_t most_pixels, std::vector<RoiGroup>& groups) {
+  constexpr size_t most_rois = 64;  // so that there are groups enough for the threads
+  for (RoiGroup& alone : apart) {
+    const bool is_first = &alone == apart.data();
+    if (!is_first && groups.back().rows.size() < most_rois) {
       RoiGroup& last = groups.back();
-      const PixelRange y = last.y.joined(alone.y), x = last.x.joined(alone.x);
-      const int64_t together = y.length() * x.length();
-      if (last.image == alone.image && last.level == alone.level && last.rows.size() < most_rois &&
-          together <= most_pixels && together <= last.pixels_apart + alone.pixels_apart) {
-        last.y = y;
-        last.x = x;
-        last.pixels_apart += alone.pixels_apart;
-        last.rows.push_back(place.row);
+      const int64_t together = last.y.joined(alone.y).length() * last.x.joined(alone.x).length();
+      if (together <= most_pixels && together <= last.pixels_apart + alone.pixels_apart) {
+        last.join(alone);
         continue;
       }
     }
     groups.push_back(std::move(alone));
+  }
+}
+
+}  // namespace
+
+std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<const View> maps, int64_t most_pixels,
+                                     bool may_sweep) {
+  order_by_place(places);
+  std::vector<RoiGroup> apart, groups;
+  apart.reserve(places.size());
+  for (const RoiPlace& place : places) {
+    const int64_t pixels = place.y.length() * place.x.length();
+    apart.push_back({place.level, place.image, place.y, place.x, pixels, {place.row}});
+  }
+  if (most_pixels == 0) return apart;
+  for (size_t first = 0, end = 0; first < apart.size(); first = end) {
+    const int64_t level = apart[first].level, image = apart[first].image;
+    do ++end;
+    while (end < apart.size() && image >= 0 && apart[end].level == level && apart[end].image == image);
+    const std::span<RoiGroup> of_map(&apart[first], end - first);
+    if (may_sweep && is_worth_sweeping(of_map, maps[level].size[3], most_pixels)) {
+      sweep(of_map, groups);
+    } else {
+      cluster(of_map, most_pixels, groups);
+    }
   }
   return groups;
 }

@@ -31,7 +31,7 @@ class PointwiseAdjointGeometry {
   void run(const GeometryGradient& gradient) {
     if (finds_maximum_) winners_.find(maps_, workspaces_);
     const auto places = places_of(call_, maps_, grad_output_.size[2], grad_output_.size[3]);
-    const auto groups = group_by_place(places, in_place_ || by_position_ ? 0 : panel_pixels);
+    const auto groups = group_by_place(places, maps_, in_place_ || by_position_ ? 0 : panel_pixels, false);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
       const RoiGroup& group = groups[item / blocks_.count];
       if (group.image >= 0 && group.y.length() > 0) sum_group(workspaces_[worker], group, item % blocks_.count);
@@ -106,11 +106,10 @@ class PointwiseAdjointGeometry {
     work.pass.set(taps.y, taps.x, taps.value[weight_], source.lattice, taps.first_bin, taps.bins(),
                   [&](int64_t bin) { return place_of(gradient.lattice, bin); });
     const auto kernel = work.kernels.dots[gradient.lattice.is_accumulator];
-    AxisPlan<A> plan = work.pass.plan(taps.begin);
-    plan.rows = 1;
-    for (int64_t b = 0; b < taps.bins(); ++b, ++plan.begin, ++plan.target_offset) {
+    const AxisPlan<A> plan = work.pass.plan(taps.begin);
+    for (int64_t b = 0; b < taps.bins(); ++b) {
       double* sums = block.sums[sums_kept_ > 1 ? taps.first_bin + b : 0].data();
-      kernel({single_row<A>(), plan, kinds, weight_y, weight_x, results}, source.base, gradient.base, block.channels,
+      kernel({single_row<A>(), plan.row(b), kinds, weight_y, weight_x, results}, source.base, gradient.base, block.channels,
              sums);
     }
   }

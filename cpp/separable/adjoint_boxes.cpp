@@ -1,6 +1,6 @@
 #include <array>
 
-#include "separable/workspace.h"
+#include "separable/panel.h"
 
 namespace roialign {
 namespace {
@@ -46,26 +46,29 @@ class AdjointBoxes {
       }
     }
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
-    const Operand source = work.read(map, in_place_, group, channel, channels);
-    for (size_t index = 0; index < group.rows.size(); ++index) {
+    Panel<A> panel(work, map, in_place_, group);
+    panel.begin(channel, channels);
+    for (const size_t index : panel.order()) {
       const int64_t row = group.rows[index];
+      const std::byte* const source = panel.pixels_of(index);
       const Operand gradient = in_place_ ? work.in_place(grad_output_, row, channel)
                                          : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      sum_dots(work.kernels, work.taps[index], source, gradient, channels, sums_[row * blocks_.count + block]);
+      sum_dots(work.kernels, work.taps[index], panel.lattice(channels), source, gradient, channels,
+               sums_[row * blocks_.count + block]);
     }
   }
 
-  void sum_dots(const Kernels<A>& kernels, const RoiTaps& taps, const Operand& source, const Operand& gradient,
-                int64_t channels, Sums& sums) const {
-    const Lattice &from = source.lattice, &to = gradient.lattice;
+  void sum_dots(const Kernels<A>& kernels, const RoiTaps& taps, const Lattice& from, const std::byte* source,
+                const Operand& gradient, int64_t channels, Sums& sums) const {
+    const Lattice& to = gradient.lattice;
     AxisPass<A> y, x;
-    y.set_taps(taps.y, 0, from.row_step, from.is_compact, to.row_step, false);
+    y.set_taps(taps.y, 0, from.row_step, from.is_compact, to.row_step, false, from.ring_rows);
     x.set_taps(taps.x, 0, from.column_step, from.is_compact, to.column_step, false);
     const double* weights[2][most_pairs];
     int result[most_pairs];
     const int pairs = pair_weights(taps.y, taps.x, weights, result);
     const DotPlan<A> plan{y.plan(), x.plan(), pairs, weights[0], weights[1], result};
-    kernels.dots[!in_place_](plan, source.base, gradient.base, channels, sums.data());
+    kernels.dots[!in_place_](plan, source, gradient.base, channels, sums.data());
   }
 
   /// The products of weights along y and x that make up the derivative along every coordinate: Leibniz's rule again.

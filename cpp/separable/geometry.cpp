@@ -11,7 +11,7 @@ std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const 
     const double middle = std::clamp(rows.start + 0.5 * rows.length, -1.0, static_cast<double>(map.size[2]));
     places[row] = {call.levels[row], image_of(call, row), row, y.pixels(), x.pixels(), middle, x.sampling().roi.start};
   }
-  return group_by_place(std::move(places), most_pixels);
+  return group_by_place(std::move(places), maps, most_pixels, true);
 }
 
 }  // namespace roialign

@@ -78,7 +78,7 @@ struct RoiTaps {
 
 inline int64_t image_of(const SeparableCall& call, int64_t row) { return static_cast<int64_t>(call.roi_rows[5 * row]); }
 
-/// RoIs in groups, as `group_by_place` has it.
+/// RoIs in groups, as the function of that name in places.h has it; they may share a sweep.
 std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels);
 
 }  // namespace roialign
