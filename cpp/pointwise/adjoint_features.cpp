@@ -68,6 +68,7 @@ class PointwiseAdjointFeatures {
         maps_(maps),
         grads_(grads),
         bins_(grad_output.size[2] * grad_output.size[3]),
+        turns_channels_(call.spec.channels == Channels::orientation),
         channels_(grad_output.size[1], tile_bytes / (16 * 16 * int64_t{sizeof(A)}), group_of(call)),
         winners_(call, grad_output.size[2], grad_output.size[3],
                  call.spec.reduction == Reduction::max ? grad_output.size[1] : 0),
@@ -115,12 +116,13 @@ class PointwiseAdjointFeatures {
   void add_roi(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, const Piece& piece) {
     const int64_t end = piece.parts > 1 ? piece.part + 1 : bins_;
     bool is_gathered = false;
-    Operand source{};
+    Operand source{};  // of a mean whose channels are turned, mixed
     for (int64_t bin = piece.parts > 1 ? piece.part : 0; bin < end; ++bin) {
       if (!roi.pixels_of(bin).meets(piece.box)) continue;
       int64_t last = bin + 1;
       while (last < end && roi.pixels_of(last).meets(piece.box)) ++last;
       if (!is_gathered) source = gradient_of(work, row, piece);
+      if (!is_gathered && turns_channels_) source = mixed(work, row, 0, piece);
       is_gathered = true;
       for (int64_t first = bin; first < last;) {
         first = call_.spec.reduction == Reduction::max ? add_winners(work, roi, row, first, last, source, piece)
@@ -132,7 +134,7 @@ class PointwiseAdjointFeatures {
 
   /// The gradient of a RoI's answer: in place where the kernels can read it so.
   Operand gradient_of(PointWorkspace<A>& work, int64_t row, const Piece& piece) const {
-    const bool needs_tile = call_.spec.channels == Channels::orientation || call_.spec.reduction == Reduction::max;
+    const bool needs_tile = turns_channels_ || call_.spec.reduction == Reduction::max;
     if (has_adjacent_channels(grad_output_, call_.scalar_type) && !needs_tile) {
       return work.in_place(grad_output_, row, piece.channel);
     }
@@ -146,25 +148,21 @@ class PointwiseAdjointFeatures {
     BinTaps& taps = work.taps[0];
     work.merger.merge(roi, first, last, TapValues::weight, call_.tangent != nullptr, piece.box, taps);
     const int64_t end = taps.first_bin + taps.bins();
-    if (call_.spec.channels != Channels::orientation) {
-      contract(work, taps, source, piece);
-      return end;
-    }
-    const Orientation orientation(call_, row);
-    contract(work, taps, mixed(work, orientation, 0, 1.0, piece), piece);
-    if (call_.tangent != nullptr) {
-      const double turning = call_.tangent->boxes[row * call_.columns + 4];
-      work.merger.merge(roi, first, end, TapValues::still, false, piece.box, taps);
-      contract(work, taps, mixed(work, orientation, 1, turning, piece), piece);
-    }
+    contract(work, taps, source, piece);
+    if (!turns_channels_ || call_.tangent == nullptr) return end;
+    const double turning = call_.tangent->boxes[row * call_.columns + 4];
+    work.merger.merge(roi, first, end, TapValues::still, false, piece.box, taps);
+    for (double& weight : taps.value[weight_]) weight *= turning;
+    contract(work, taps, mixed(work, row, 1, piece), piece);
+    mixed(work, row, 0, piece);
     return end;
   }
 
-  Operand mixed(PointWorkspace<A>& work, const Orientation& orientation, int derivative, double factor,
-                const Piece& piece) const {
+  /// The gradient of the pooled channels that were turned into the answer's, or that of how they turn.
+  Operand mixed(PointWorkspace<A>& work, int64_t row, int derivative, const Piece& piece) const {
     const Operand mixed = work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], piece.channels);
     std::fill(work.mixed_tile.begin(), work.mixed_tile.end(), A(0));
-    orientation.mix(work.gradient_tile, work.mixed_tile, bins_, piece.channels, derivative, true, factor);
+    Orientation(call_, row).mix(work.gradient_tile, work.mixed_tile, bins_, piece.channels, derivative, true, 1.0);
     return mixed;
   }
 
@@ -212,6 +210,7 @@ class PointwiseAdjointFeatures {
   const View& grad_output_;
   std::span<const View> maps_, grads_;
   int64_t bins_;
+  bool turns_channels_;
   ChannelBlocks channels_;
   int64_t side_ = 1;
   Winners winners_;

@@ -186,21 +186,23 @@ Velocity RoiPoints::velocity_along(int64_t column) const {
   return velocity_of(frame_tangent(unit));
 }
 
-RoiPoints::OwnInterval RoiPoints::rows_on_map() const {
-  OwnInterval rows{INFINITY, -INFINITY};
+/// The part of one of the RoI's own axes that the map and the pixel around it span.
+RoiPoints::OwnInterval RoiPoints::map_along(int own_axis) const {
+  OwnInterval part{INFINITY, -INFINITY};
   for (int corner = 0; corner < 4; ++corner) {
     const double y = (corner & 1 ? static_cast<double>(size_[0]) : -1.0) - frame_.centre_y;
     const double x = (corner & 2 ? static_cast<double>(size_[1]) : -1.0) - frame_.centre_x;
-    const double own = y * frame_.cosine + x * frame_.sine;
-    rows = {std::min(rows.low, own), std::max(rows.high, own)};
+    const double own = own_axis == 0 ? y * frame_.cosine + x * frame_.sine : x * frame_.cosine - y * frame_.sine;
+    part = {std::min(part.low, own), std::max(part.high, own)};
   }
-  return rows;
+  return part;
 }
 
 /// The part of the RoI's own x axis where a row of points, and the rows beside it, may lie on the map:
 /// -1 <= y = own_y * cosine - own_x * sine + centre_y <= height, and x alike, each bound own_x.
-RoiPoints::OwnInterval RoiPoints::part_of_row_on_map(const Bin& rows, double count, int64_t sample) const {
-  OwnInterval part{-INFINITY, INFINITY};
+RoiPoints::OwnInterval RoiPoints::part_of_row_on_map(const OwnInterval& columns, const Bin& rows, double count,
+                                                     int64_t sample) const {
+  OwnInterval part = columns;
   const double step = rows.length / count;
   const double divisor[2] = {-frame_.sine, frame_.cosine}, factor[2] = {frame_.cosine, frame_.sine};
   const double centre[2] = {frame_.centre_y, frame_.centre_x};

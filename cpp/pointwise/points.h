@@ -111,8 +111,8 @@ class RoiPoints {
   struct OwnInterval {
     double low, high;
   };
-  OwnInterval rows_on_map() const;
-  OwnInterval part_of_row_on_map(const Bin& rows, double count, int64_t sample) const;
+  OwnInterval map_along(int own_axis) const;
+  OwnInterval part_of_row_on_map(const OwnInterval& columns, const Bin& rows, double count, int64_t sample) const;
 
   const PointwiseCall& call_;
   int64_t row_;
@@ -158,10 +158,10 @@ bool RoiPoints::visit_strata(int64_t bin, Visit&& visit) const {
     return own;
   };
   double visited = 0.0;
-  const OwnInterval on_map = rows_on_map();
-  const CellRange rows = samples_touching(on_map.low, on_map.high, grid[0], count[0]);
+  const OwnInterval map_rows = map_along(0), map_columns = map_along(1);
+  const CellRange rows = samples_touching(map_rows.low, map_rows.high, grid[0], count[0]);
   for (int64_t iy = rows.first; iy < rows.end; ++iy) {
-    const OwnInterval part = part_of_row_on_map(grid[0], count[0], iy);
+    const OwnInterval part = part_of_row_on_map(map_columns, grid[0], count[0], iy);
     const CellRange columns = samples_touching(part.low, part.high, grid[1], count[1]);
     for (int64_t ix = columns.first; ix < columns.end; ++ix) {
       double within[2] = {0.5, 0.5};

@@ -84,10 +84,9 @@ struct Orientation {
     const A first = static_cast<A>(factor * both[0]), second = static_cast<A>(factor * both[1]);
     const int64_t turn = transposed ? orientations - steps : steps;  // in 1 .. O, or 0 .. O - 1
     const int64_t next = transposed ? orientations - 1 : 1;
-    for (int64_t group = 0; group < bins * channels; group += orientations) {
-      for (int64_t o = 0; o < orientations; ++o) {
-        const int64_t here = (o - turn + orientations) % orientations;
-        const int64_t beyond = (here + next) % orientations;
+    for (int64_t o = 0; o < orientations; ++o) {
+      const int64_t here = (o - turn + orientations) % orientations, beyond = (here + next) % orientations;
+      for (int64_t group = 0; group < bins * channels; group += orientations) {
         target[group + o] += first * source[group + here] + second * source[group + beyond];
       }
     }

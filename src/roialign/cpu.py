@@ -27,11 +27,11 @@ def forward(
     tangents: Sequence[Array] = (),
 ) -> None:
     """Write the operator, or its derivative along box `tangents`, into `out`: see `reference.separable.forward`."""
-    maps = [_elementwise(level) for level in features]
-    target = _elementwise(out)
+    maps = [elementwise(level) for level in features]
+    target = elementwise(out)
     _core.forward(
         core_spec(spec),
-        _scalar_type(out.dtype),
+        scalar_type(out.dtype),
         maps,
         list(scales),
         rois,
@@ -53,11 +53,11 @@ def adjoint_features(
     tangents: Sequence[Array] = (),
 ) -> None:
     """Write the transpose of :func:`forward` in the features into `grad_features`, every element of them."""
-    gradient = _elementwise(grad_output)
-    targets = [_elementwise(level) for level in grad_features]
+    gradient = elementwise(grad_output)
+    targets = [elementwise(level) for level in grad_features]
     _core.adjoint_features(
         core_spec(spec),
-        _scalar_type(gradient.dtype),
+        scalar_type(gradient.dtype),
         gradient,
         list(scales),
         rois,
@@ -80,12 +80,12 @@ def adjoint_boxes(
     tangents: Sequence[Array] = (),
 ) -> Array:
     """The gradient of <grad_output, forward> in the boxes, ``[K, 4]``: see `reference.separable.adjoint_boxes`."""
-    gradient = _elementwise(grad_output)
-    maps = [_elementwise(level) for level in features]
+    gradient = elementwise(grad_output)
+    maps = [elementwise(level) for level in features]
     grad_boxes = np.empty((len(rois), 4))
     _core.adjoint_boxes(
         core_spec(spec),
-        _scalar_type(gradient.dtype),
+        scalar_type(gradient.dtype),
         gradient,
         maps,
         list(scales),
@@ -130,11 +130,11 @@ def core_spec(spec: SeparableSpec) -> _core.SeparableSpec:
 
 
 @lru_cache
-def _scalar_type(dtype: np.dtype[Any]) -> _core.ScalarType:
+def scalar_type(dtype: np.dtype[Any]) -> _core.ScalarType:
     return _core.ScalarType[dtype.name]
 
 
-def _elementwise(array: Array) -> Array:
+def elementwise(array: Array) -> Array:
     """The array, or a copy of one whose elements do not lie whole elements apart, as in a field of a record."""
     whole = array.flags.aligned and all(stride % array.itemsize == 0 for stride in array.strides)
     return array if whole else np.ascontiguousarray(array)

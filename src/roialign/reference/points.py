@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
@@ -137,8 +136,10 @@ def _strata(
         yield from product(*axes)
         return
     grid = [bin_grid(*along, bins[axis], index[axis]) for axis, along in enumerate((frame.y, frame.x))]
-    for sample_y in touching(*_rows_on_map(frame, size), *grid[0], counts[0]):
-        for sample_x in touching(*_part_of_row_on_map(frame, size, grid[0], counts[0], sample_y), *grid[1], counts[1]):
+    rows, columns = _map_along(frame, size)
+    for sample_y in touching(*rows, *grid[0], counts[0]):
+        part = _part_of_row_on_map(frame, size, columns, grid[0], counts[0], sample_y)
+        for sample_x in touching(*part, *grid[1], counts[1]):
             within = [0.5, 0.5]
             if spec.rule == "random":
                 place = sample_y * int(counts[1]) + sample_x, index[0] * bins[1] + index[1]
@@ -151,19 +152,25 @@ def _strata(
             yield y, x
 
 
-def _rows_on_map(frame: Frame, size: Pair) -> tuple[float, float]:
-    """The part of the RoI's own y axis whose rows meet the map and the pixel around it."""
-    corners = product((-1.0 - frame.centre_y, size[0] - frame.centre_y), (-1.0 - frame.centre_x, size[1] - frame.centre_x))
-    along = [y * frame.cosine + x * frame.sine for y, x in corners]
-    return min(along), max(along)
+def _map_along(frame: Frame, size: Pair) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The parts of the RoI's own axes, y and x, that the map and the pixel around it span."""
+    ys, xs = ((-1.0 - frame.centre_y, size[0] - frame.centre_y), (-1.0 - frame.centre_x, size[1] - frame.centre_x))
+    along_y = [y * frame.cosine + x * frame.sine for y, x in product(ys, xs)]
+    along_x = [x * frame.cosine - y * frame.sine for y, x in product(ys, xs)]
+    return (min(along_y), max(along_y)), (min(along_x), max(along_x))
 
 
 def _part_of_row_on_map(
-    frame: Frame, size: Pair, grid: tuple[float, float], count: float, sample: int
+    frame: Frame,
+    size: Pair,
+    columns: tuple[float, float],
+    grid: tuple[float, float],
+    count: float,
+    sample: int,
 ) -> tuple[float, float]:
     """The part of the RoI's own x axis where a row of points, and the rows beside it, may lie on the map."""
     bin_start, bin_length = grid
-    low, high = -math.inf, math.inf
+    low, high = columns
     rows = [bin_start + (sample + side) * (bin_length / count) for side in (-1, 2)]
     # On the map -1 <= y = along_y * cosine - along_x * sine + centre_y <= height, and x alike: each bounds along_x.
     for divisor, factor, centre, pixels in (

@@ -13,30 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from .._geometry import Geometry
 from .._spec import PointwiseSpec
 from .._typing import Array, FloatArray
 from .aggregate import aggregate_max
 from .map_boxes import shift_frame, shift_frame_tangent
 from .points import Pair, Taps, bin_points, map_frame, map_frame_tangent
-
-
-class Geometry(NamedTuple):
-    """Where the RoIs are; or a direction in which they move."""
-
-    boxes: Array
-    """``[K, 4]`` (x1, y1, x2, y2), or ``[K, 5]`` (centre x, centre y, width, height, angle)."""
-    offset: Array | None = None
-    """``[K, 2, PH, PW]``: (x, y) of every bin, in parts of the RoI's size times gamma."""
-    mask: Array | None = None
-    """``[K, PH, PW]``: what every bin is multiplied by."""
-
-    def still(self) -> Geometry:
-        """The direction in which nothing moves."""
-        return Geometry(*(None if part is None else np.zeros(part.shape) for part in self))  # type: ignore[arg-type]
 
 
 def forward(
