@@ -63,36 +63,38 @@ struct Call {
 void pointwise_forward(const PointwiseSpec& spec, ScalarType type, const std::vector<Memory>& features,
                        const std::vector<double>& scales, const Numbers& images, const GivenGeometry& geometry,
                        const Numbers& levels, const Memory& out, const std::optional<GivenGeometry>& tangent,
-                       const Team* team) {
+                       const std::vector<Memory>& deciding, const Team* team) {
   const Call call(spec, type, scales, images, levels, geometry, tangent, team);
   const std::vector<View> maps = views_of(features);
+  const std::vector<View> decisive = views_of(deciding);
   const View target = view_of(out);
   const nb::gil_scoped_release release;
-  forward(call.call, maps, target);
+  forward(call.call, maps, decisive, target);
 }
 
 void pointwise_adjoint_features(const PointwiseSpec& spec, ScalarType type, const Memory& grad_output,
-                                const std::vector<Memory>& features, const std::vector<double>& scales,
+                                const std::vector<Memory>& deciding, const std::vector<double>& scales,
                                 const Numbers& images, const GivenGeometry& geometry, const Numbers& levels,
                                 const std::vector<Memory>& grad_features, const std::optional<GivenGeometry>& tangent,
                                 const Team* team) {
   const Call call(spec, type, scales, images, levels, geometry, tangent, team);
-  const std::vector<View> maps = views_of(features), gradients = views_of(grad_features);
+  const std::vector<View> decisive = views_of(deciding), gradients = views_of(grad_features);
   const View gradient = view_of(grad_output);
   const nb::gil_scoped_release release;
-  adjoint_features(call.call, gradient, maps, gradients);
+  adjoint_features(call.call, gradient, decisive, gradients);
 }
 
 void pointwise_adjoint_geometry(const PointwiseSpec& spec, ScalarType type, const Memory& grad_output,
                                 const std::vector<Memory>& features, const std::vector<double>& scales,
                                 const Numbers& images, const GivenGeometry& geometry, const Numbers& levels,
-                                const GivenGradient& grad_geometry, const Team* team) {
+                                const GivenGradient& grad_geometry, const std::vector<Memory>& deciding,
+                                const Team* team) {
   const Call call(spec, type, scales, images, levels, geometry, std::nullopt, team);
-  const std::vector<View> maps = views_of(features);
+  const std::vector<View> maps = views_of(features), decisive = views_of(deciding);
   const View gradient = view_of(grad_output);
   const GeometryGradient target = geometry_of(grad_geometry);
   const nb::gil_scoped_release release;
-  adjoint_geometry(call.call, gradient, maps, target);
+  adjoint_geometry(call.call, gradient, maps, decisive, target);
 }
 
 void bind_spec(nb::module_& m) {
@@ -135,13 +137,13 @@ void bind_pointwise(nb::module_& m) {
   bind_spec(m);
   m.def("pointwise_forward", &pointwise_forward, nb::arg("spec"), nb::arg("scalar_type"), nb::arg("features"),
         nb::arg("scales"), nb::arg("images"), nb::arg("geometry"), nb::arg("levels"), nb::arg("out"),
-        nb::arg("tangent") = nb::none(), nb::arg("team") = nb::none());
+        nb::arg("tangent") = nb::none(), nb::arg("deciding") = nb::list(), nb::arg("team") = nb::none());
   m.def("pointwise_adjoint_features", &pointwise_adjoint_features, nb::arg("spec"), nb::arg("scalar_type"),
-        nb::arg("grad_output"), nb::arg("features"), nb::arg("scales"), nb::arg("images"), nb::arg("geometry"),
+        nb::arg("grad_output"), nb::arg("deciding"), nb::arg("scales"), nb::arg("images"), nb::arg("geometry"),
         nb::arg("levels"), nb::arg("grad_features"), nb::arg("tangent") = nb::none(), nb::arg("team") = nb::none());
   m.def("pointwise_adjoint_geometry", &pointwise_adjoint_geometry, nb::arg("spec"), nb::arg("scalar_type"),
         nb::arg("grad_output"), nb::arg("features"), nb::arg("scales"), nb::arg("images"), nb::arg("geometry"),
-        nb::arg("levels"), nb::arg("grad_geometry"), nb::arg("team") = nb::none());
+        nb::arg("levels"), nb::arg("grad_geometry"), nb::arg("deciding"), nb::arg("team") = nb::none());
 }
 
 }  // namespace roialign

@@ -53,20 +53,23 @@ struct PointwiseCall {
   const int64_t* images;  // [rois]; -1: none
   const int64_t* levels;  // [rois]
   Geometry geometry;
-  const Geometry* tangent;  // null: the operator itself; of a mean only
+  const Geometry* tangent;  // null: the operator itself
   Team team;
 };
 
-/// out[k] = f(features)[k], or its derivative along the tangent; zero for a RoI of image -1.
-void forward(const PointwiseCall& call, std::span<const View> features, const View& out);
+// A maximum is linear in the features as long as the same points win, so all below takes two sets of maps: those that
+// it is applied to, and those at which it is decided who wins. A mean does not read the latter, which may be none.
 
-/// The transpose of `forward` in the features, written to every element of `grad_features`. A maximum is transposed at
-/// `features`; a mean does not read them.
-void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
+/// out[k] = f(features)[k], or its derivative along the tangent; zero for a RoI of image -1.
+void forward(const PointwiseCall& call, std::span<const View> features, std::span<const View> deciding, const View& out);
+
+/// The transpose of `forward` in the features, written to every element of `grad_features`.
+void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                       std::span<const View> grad_features);
 
-/// The gradient of <grad_output, f(features)> in the boxes and, where the call has them, the offsets and masks.
+/// The gradient of <grad_output, f(features)> in the boxes and, where the call has them, the offsets and masks. Takes no
+/// tangent; a mask only with a mean.
 void adjoint_geometry(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
-                      const GeometryGradient& gradient);
+                      std::span<const View> deciding, const GeometryGradient& gradient);
 
 }  // namespace roialign

@@ -61,11 +61,11 @@ class TransposedTaps {
 template <class A>
 class PointwiseAdjointFeatures {
  public:
-  PointwiseAdjointFeatures(const PointwiseCall& call, const View& grad_output, std::span<const View> maps,
+  PointwiseAdjointFeatures(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                            std::span<const View> grads)
       : call_(call),
         grad_output_(grad_output),
-        maps_(maps),
+        deciding_(deciding),
         grads_(grads),
         bins_(grad_output.size[2] * grad_output.size[3]),
         turns_channels_(call.spec.channels == Channels::orientation),
@@ -78,7 +78,7 @@ class PointwiseAdjointFeatures {
 
   void run() {
     if (channels_.count == 0) return;
-    if (call_.spec.reduction == Reduction::max) winners_.find(maps_, workspaces_);
+    if (call_.spec.reduction == Reduction::max) winners_.find(deciding_, workspaces_);
     const auto places = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
     const auto tiles = cut_into_tiles(grads_, side_, places);
     // Where every bin has channels of its own, their gradients are pieces of their own.
@@ -184,7 +184,7 @@ class PointwiseAdjointFeatures {
                       const Operand& source, const Piece& piece) const {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     BinPoints& points = work.points[0];
-    points.list(roi, first, last, false);
+    points.list(roi, first, last, TapValues::weight, call_.tangent != nullptr);
     const Lattice& to = piece.target.lattice;
     for (int64_t b = 0; b < points.bins(); ++b) {
       const int64_t bin = first + b;
@@ -208,7 +208,7 @@ class PointwiseAdjointFeatures {
 
   const PointwiseCall& call_;
   const View& grad_output_;
-  std::span<const View> maps_, grads_;
+  std::span<const View> deciding_, grads_;
   int64_t bins_;
   bool turns_channels_;
   ChannelBlocks channels_;
@@ -219,10 +219,10 @@ class PointwiseAdjointFeatures {
 
 }  // namespace
 
-void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
+void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                       std::span<const View> grad_features) {
   with_accumulator(call.scalar_type, [&]<class A>() {
-    PointwiseAdjointFeatures<A>(call, grad_output, features, grad_features).run();
+    PointwiseAdjointFeatures<A>(call, grad_output, deciding, grad_features).run();
   });
 }
 

@@ -12,10 +12,12 @@ using Sums = std::array<double, tap_kinds>;
 template <class A>
 class PointwiseAdjointGeometry {
  public:
-  PointwiseAdjointGeometry(const PointwiseCall& call, const View& grad_output, std::span<const View> maps)
+  PointwiseAdjointGeometry(const PointwiseCall& call, const View& grad_output, std::span<const View> maps,
+                           std::span<const View> deciding)
       : call_(call),
         grad_output_(grad_output),
         maps_(maps),
+        deciding_(deciding),
         bins_(grad_output.size[2] * grad_output.size[3]),
         by_position_(call.spec.channels == Channels::position),
         turns_channels_(call.spec.channels == Channels::orientation),
@@ -29,7 +31,7 @@ class PointwiseAdjointGeometry {
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {}
 
   void run(const GeometryGradient& gradient) {
-    if (finds_maximum_) winners_.find(maps_, workspaces_);
+    if (finds_maximum_) winners_.find(deciding_, workspaces_);
     const auto places = places_of(call_, maps_, grad_output_.size[2], grad_output_.size[3]);
     const auto groups = group_by_place(places, maps_, in_place_ || by_position_ ? 0 : panel_pixels, false);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
@@ -143,7 +145,7 @@ class PointwiseAdjointGeometry {
                    const Operand& gradient) {
     BinPoints& points = work.points[0];
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
-      points.list(roi, first, bins_, true);
+      points.list(roi, first, bins_, TapValues::all_slopes, false);
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
                     [&](int64_t bin) { return place_of(gradient.lattice, bin); });
       for (int64_t b = 0; b < points.bins(); ++b) {
@@ -211,7 +213,7 @@ class PointwiseAdjointGeometry {
 
   const PointwiseCall& call_;
   const View& grad_output_;
-  std::span<const View> maps_;
+  std::span<const View> maps_, deciding_;
   int64_t bins_;
   bool by_position_, turns_channels_, finds_maximum_, in_place_;
   ChannelBlocks blocks_;
@@ -225,9 +227,9 @@ class PointwiseAdjointGeometry {
 }  // namespace
 
 void adjoint_geometry(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
-                      const GeometryGradient& gradient) {
+                      std::span<const View> deciding, const GeometryGradient& gradient) {
   with_accumulator(call.scalar_type, [&]<class A>() {
-    PointwiseAdjointGeometry<A>(call, grad_output, features).run(gradient);
+    PointwiseAdjointGeometry<A>(call, grad_output, features, deciding).run(gradient);
   });
 }
 

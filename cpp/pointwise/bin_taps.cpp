@@ -38,36 +38,23 @@ void TapMerger::merge(RoiPoints& roi, int64_t first, int64_t end, TapValues valu
                       const PixelBox& clip, BinTaps& taps) {
   taps.clear(first);
   kinds_ = values == TapValues::all_slopes ? tap_kinds : 1;
-  const bool moves = has_tangent && values == TapValues::weight;
   for (int64_t bin = first; bin < end && (bin == first || taps.entries() < most_entries); ++bin) {
     start_bin();
-    const double mask = values == TapValues::all_slopes ? 1.0 : roi.mask(bin);
-    const double mask_tangent = moves ? roi.mask_tangent(bin) : 0.0;
-    const Velocity velocity = moves ? roi.velocity(bin) : Velocity{};
+    const BinWeights weights(roi, bin, values, has_tangent);
     const auto add = [&](const PointAxis& y, const PointAxis& x) {
       const double share = y.own.share * x.own.share;
-      const double speed_y = moves ? velocity.along_y(y.own, x.own) : 0.0;
-      const double speed_x = moves ? velocity.along_x(y.own, x.own) : 0.0;
-      const auto add_pixel = [&](int64_t row, int64_t column, double weight_y, double weight_x, double slope_y,
-                                 double slope_x) {
-        const double weight = share * weight_y * weight_x;
-        if (kinds_ == 1 && !moves && weight == 0.0) return;
-        if (!clip.contains(row, column)) return;
+      each_pixel(y, x, [&](int64_t row, int64_t column, double weight_y, double weight_x, double slope_y, double slope_x) {
+        const double weight = share * weights.of(y.own, x.own, weight_y, weight_x, slope_y, slope_x);
+        if ((kinds_ == 1 && weight == 0.0) || !clip.contains(row, column)) return;
         const int32_t entry = entry_of(row, column, taps);
-        if (moves) {
-          const double moved = share * (slope_y * weight_x * speed_y + weight_y * slope_x * speed_x);
-          taps.value[weight_][entry] += mask * moved + mask_tangent * weight;
-          return;
-        }
-        taps.value[weight_][entry] += mask * weight;
+        taps.value[weight_][entry] += weight;
         if (kinds_ == 1) return;
         const double positions[3] = {1.0, y.own.position, x.own.position};
         for (int i = 0; i < 3; ++i) {
           if (y.own.moves) taps.value[slope_y_ + i][entry] += share * slope_y * weight_x * positions[i];
           if (x.own.moves) taps.value[slope_x_ + i][entry] += share * weight_y * slope_x * positions[i];
         }
-      };
-      each_pixel(y, x, add_pixel);
+      });
     };
     roi.visit(bin, add);
     taps.begin.push_back(static_cast<int32_t>(taps.entries()));
@@ -110,7 +97,8 @@ void TapMerger::grow(const BinTaps& taps) {
   }
 }
 
-void BinPoints::list(RoiPoints& roi, int64_t first, int64_t end, bool with_slopes) {
+void BinPoints::list(RoiPoints& roi, int64_t first, int64_t end, TapValues values, bool has_tangent) {
+  const bool with_slopes = values == TapValues::all_slopes;
   first_bin = first;
   point_begin.assign(1, 0);
   tap_begin.assign(1, 0);
@@ -119,13 +107,15 @@ void BinPoints::list(RoiPoints& roi, int64_t first, int64_t end, bool with_slope
   for (auto* pixels : {&y, &x}) pixels->clear();
   for (auto* points : {&own_y, &own_x}) points->clear();
   for (int64_t bin = first; bin < end && (bin == first || entries() < most_entries); ++bin) {
+    const BinWeights weights(roi, bin, values, has_tangent);
     const bool others = roi.visit(bin, [&](const PointAxis& along_y, const PointAxis& along_x) {
       each_pixel(along_y, along_x,
                  [&](int64_t row, int64_t column, double weight_y, double weight_x, double steep_y, double steep_x) {
-                   if (!with_slopes && weight_y * weight_x == 0.0) return;
+                   const double total = weights.of(along_y.own, along_x.own, weight_y, weight_x, steep_y, steep_x);
+                   if (!with_slopes && total == 0.0) return;
                    y.push_back(static_cast<int32_t>(row));
                    x.push_back(static_cast<int32_t>(column));
-                   weight.push_back(weight_y * weight_x);
+                   weight.push_back(total);
                    if (!with_slopes) return;
                    slope_y.push_back(along_y.own.moves ? steep_y * weight_x : 0.0);
                    slope_x.push_back(along_x.own.moves ? weight_y * steep_x : 0.0);

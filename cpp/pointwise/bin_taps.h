@@ -20,6 +20,30 @@ enum class TapValues {
   all_slopes,  // every TapKind, without the mask
 };
 
+/// What the points of one bin weigh.
+class BinWeights {
+ public:
+  BinWeights(const RoiPoints& roi, int64_t bin, TapValues values, bool has_tangent)
+      : moves_(has_tangent && values == TapValues::weight),
+        mask_(values == TapValues::all_slopes ? 1.0 : roi.mask(bin)),
+        mask_tangent_(moves_ ? roi.mask_tangent(bin) : 0.0),
+        velocity_(moves_ ? roi.velocity(bin) : Velocity{}) {}
+
+  /// The weight of a pixel in a point, with its weights and slopes along both axes.
+  double of(const SamplePoint& y, const SamplePoint& x, double weight_y, double weight_x, double slope_y,
+            double slope_x) const {
+    const double weight = weight_y * weight_x;
+    if (!moves_) return mask_ * weight;
+    const double moved = slope_y * weight_x * velocity_.along_y(y, x) + weight_y * slope_x * velocity_.along_x(y, x);
+    return mask_ * moved + mask_tangent_ * weight;
+  }
+
+ private:
+  bool moves_;
+  double mask_, mask_tangent_;
+  Velocity velocity_;
+};
+
 /// Entries of consecutive bins: those of bin b are begin[b] <= t < begin[b + 1].
 struct BinTaps {
   int64_t first_bin = 0;
@@ -73,9 +97,9 @@ struct BinPoints {
   int64_t bins() const { return static_cast<int64_t>(point_begin.size()) - 1; }
   int64_t entries() const { return static_cast<int64_t>(y.size()); }
 
-  /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels of weight 0
-  /// are left out unless they have slopes that are wanted.
-  void list(RoiPoints& roi, int64_t first, int64_t end, bool with_slopes);
+  /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels that
+  /// weigh nothing are left out unless their slopes are wanted.
+  void list(RoiPoints& roi, int64_t first, int64_t end, TapValues values, bool has_tangent);
 };
 
 }  // namespace roialign

@@ -1,3 +1,4 @@
+#include "pointwise/winners.h"
 #include "pointwise/workspace.h"
 
 namespace roialign {
@@ -6,20 +7,26 @@ namespace {
 template <class A>
 class PointwiseForward {
  public:
-  PointwiseForward(const PointwiseCall& call, std::span<const View> maps, const View& out)
+  PointwiseForward(const PointwiseCall& call, std::span<const View> maps, std::span<const View> deciding,
+                   const View& out)
       : call_(call),
         maps_(maps),
+        deciding_(deciding),
         out_(out),
         bins_(out.size[2] * out.size[3]),
+        follows_(call.spec.reduction == Reduction::max && (call.tangent != nullptr || !decides_itself())),
+        winners_(call, out.size[2], out.size[3], follows_ ? out.size[1] : 0),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call.scalar_type); };
     by_position_ = call.spec.channels == Channels::position;
     turns_channels_ = call.spec.channels == Channels::orientation;
-    maps_in_place_ = !by_position_ && std::all_of(maps.begin(), maps.end(), adjacent);
-    out_in_place_ = !turns_channels_ && adjacent(out);
+    const bool as_accumulators = follows_ && size_of(call.scalar_type) != int64_t{sizeof(A)};
+    maps_in_place_ = !by_position_ && !as_accumulators && std::all_of(maps.begin(), maps.end(), adjacent);
+    out_in_place_ = !turns_channels_ && !follows_ && adjacent(out);
   }
 
   void run() {
+    if (follows_) winners_.find(deciding_, workspaces_);
     const int64_t most_pixels = maps_in_place_ || by_position_ ? 0 : panel_pixels;
     const auto groups = group_by_place(places_of(call_, maps_, out_.size[2], out_.size[3]), maps_, most_pixels, false);
     // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
@@ -56,6 +63,8 @@ class PointwiseForward {
         const Block block{row, group.image, channel, channels};
         if (by_position_) {
           pool_by_position(work, rois[index], map, block, target);
+        } else if (follows_) {
+          follow(work, rois[index], work.points[index], block, source);
         } else if (call_.spec.reduction == Reduction::max) {
           is_prepared[index] = maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
         } else {
@@ -100,11 +109,40 @@ class PointwiseForward {
   bool maximum(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, bool is_prepared, const Operand& source,
                const Operand& target, int64_t channels) const {
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
-      if (!is_prepared) points.list(roi, first, bins_, false);
+      if (!is_prepared) points.list(roi, first, bins_, TapValues::still, false);
       work.maximum(points, source, call_.scalar_type, target, nullptr, channels,
                    [&](int64_t bin) { return place_of(target.lattice, bin); });
     }
     return points.bins() == bins_;
+  }
+
+  /// Whether the maps themselves decide which points win.
+  bool decides_itself() const {
+    const auto same = [](const View& map, const View& other) {
+      return map.data == other.data && map.size == other.size && map.stride == other.stride;
+    };
+    return deciding_.empty() || std::equal(maps_.begin(), maps_.end(), deciding_.begin(), deciding_.end(), same);
+  }
+
+  /// The points that win elsewhere, or how the values of those that win move.
+  void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block, const Operand& source) const {
+    std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
+    for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
+      points.list(roi, first, bins_, TapValues::weight, call_.tangent != nullptr);
+      for (int64_t b = 0; b < points.bins(); ++b) {
+        const int32_t* winner = winners_.of(block.row, first + b) + block.channel;
+        A* const target = work.target_tile.data() + (first + b) * block.channels;
+        for (int64_t c = 0; c < block.channels; ++c) {
+          if (winner[c] < 0) continue;
+          const int32_t point = points.point_begin[b] + winner[c];
+          for (int32_t t = points.tap_begin[point]; t < points.tap_begin[point + 1]; ++t) {
+            const std::byte* pixel =
+                source.base + points.y[t] * source.lattice.row_step + points.x[t] * source.lattice.column_step;
+            target[c] += static_cast<A>(points.weight[t]) * reinterpret_cast<const A*>(pixel)[c];
+          }
+        }
+      }
+    }
   }
 
   /// Every bin from channels of its own.
@@ -138,17 +176,20 @@ class PointwiseForward {
   static constexpr int64_t panel_pixels = 16384;
 
   const PointwiseCall& call_;
-  std::span<const View> maps_;
+  std::span<const View> maps_, deciding_;
   const View& out_;
   int64_t bins_;
+  bool follows_;
+  Winners winners_;
   bool by_position_, turns_channels_, maps_in_place_, out_in_place_;
   std::vector<PointWorkspace<A>> workspaces_;
 };
 
 }  // namespace
 
-void forward(const PointwiseCall& call, std::span<const View> features, const View& out) {
-  with_accumulator(call.scalar_type, [&]<class A>() { PointwiseForward<A>(call, features, out).run(); });
+void forward(const PointwiseCall& call, std::span<const View> features, std::span<const View> deciding,
+             const View& out) {
+  with_accumulator(call.scalar_type, [&]<class A>() { PointwiseForward<A>(call, features, deciding, out).run(); });
 }
 
 }  // namespace roialign

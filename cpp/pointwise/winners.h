@@ -38,7 +38,7 @@ class Winners {
       const Operand source = in_place ? work.in_place(map, call_.images[row], channel)
                                       : work.panel(map, call_.images[row], roi.pixels(), channel, channels);
       for (int64_t first = 0; first < bins(); first = points.first_bin + points.bins()) {
-        points.list(roi, first, bins(), false);
+        points.list(roi, first, bins(), TapValues::still, false);
         work.find_winners(points, source, call_.scalar_type, channels);
         for (int64_t bin = 0; bin < points.bins(); ++bin) {
           std::copy_n(work.winner.data() + bin * channels, channels,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 Rule = Literal["grid", "random", "exact", "prroi", "crop", "nearest"]
 Border = Literal["replicate", "zero", "reject", "nearest"]
@@ -46,6 +46,9 @@ class SeparableSpec:
     """The value of a bin that no point of the map reaches."""
     seed: int = 0
     """The key of the generator behind the rule "random"."""
+
+    #: How many numbers describe a RoI.
+    geometry: ClassVar[int] = 4
 
     def scale(self, spatial_scale: float, size: int) -> float:
         """The factor from box coordinates to feature coordinates along an axis of `size` pixels."""

@@ -18,6 +18,8 @@ SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
 LARGEST_COORDINATE = 1e100
 #: More points per bin and axis than this are refused: "exact" sampling is their limit, and costs less than four.
 LARGEST_SAMPLING_RATIO = 65536
+#: The same where every point of a bin is looked at, which are as many as the square.
+LARGEST_POINTWISE_RATIO = 256
 
 
 def check_array(value: object, name: str) -> Array:
@@ -124,14 +126,14 @@ def check_output_size(output_size: object, name: str = "output_size") -> tuple[i
     return check_pair(output_size, name, 1, 2**31 - 1)
 
 
-def check_sampling_ratio(sampling_ratio: object) -> tuple[int, int]:
+def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO) -> tuple[int, int]:
     """Points per bin along (y, x); 0 and torchvision's -1 are adaptive."""
-    if isinstance(sampling_ratio, int) and sampling_ratio > LARGEST_SAMPLING_RATIO:
+    if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
         raise ValueError(
-            f"sampling_ratio: expected at most {LARGEST_SAMPLING_RATIO}, got {sampling_ratio}; "
+            f"sampling_ratio: expected at most {largest}, got {sampling_ratio}; "
             "for the limit of infinitely many points use sampling='exact'"
         )
-    along_y, along_x = check_pair(sampling_ratio, "sampling_ratio", -1, LARGEST_SAMPLING_RATIO)
+    along_y, along_x = check_pair(sampling_ratio, "sampling_ratio", -1, largest)
     return max(along_y, 0), max(along_x, 0)
 
 
@@ -197,14 +199,19 @@ class Rois:
     """RoIs in the one form that every backend takes, and the way back to the form they came in."""
 
     rows: Array
-    """``[K, 5]`` float64 rows (image, x1, y1, x2, y2); image -1 marks a row whose answer is zero."""
+    """``[K, 5]`` float64 rows (image, x1, y1, x2, y2), or ``[K, 6]`` with the five numbers of a rotated box; image -1
+    marks a row whose answer is zero."""
     restore: Callable[[Array], Any]
-    """Gradients ``[K, 4]`` in the structure and dtype of the RoIs as given."""
+    """Gradients, rows without an image, in the structure and dtype of the RoIs as given."""
 
 
-def columns_of(name: str) -> tuple[int, ...]:
+def columns_of(name: str, numbers: int = 4) -> tuple[int, ...]:
     """Where the user of an argument gives x1, y1, x2, y2: crop_and_resize's `boxes` are in TensorFlow's order."""
-    return (1, 0, 3, 2) if name == "boxes" else (0, 1, 2, 3)
+    return (1, 0, 3, 2) if name == "boxes" else tuple(range(numbers))
+
+
+#: How the rows of RoIs read, by how many numbers describe a box.
+ROW_OF = {4: "(image, x1, y1, x2, y2)", 5: "(image, centre x, centre y, width, height, angle)"}
 
 
 def check_rois(
@@ -213,16 +220,20 @@ def check_rois(
     batch_indices: object = None,
     invalid: str | None = None,
     name: str = "rois",
+    numbers: int = 4,
 ) -> Rois:
-    """``[K, 5]`` rows, or one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`."""
+    """``[K, 5]`` rows, or one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`.
+
+    `numbers` is how many describe a box: 5 where it is rotated.
+    """
     if invalid is not None:
         check_choice(invalid, "invalid", ("raise", "zero"))
     if isinstance(rois, (list, tuple)):
-        rows, restore = _rows_of_list(rois, images, batch_indices, name)
+        rows, restore = _rows_of_list(rois, images, batch_indices, name, numbers)
     else:
-        rows, restore = _rows_of_array(check_array(rois, name), batch_indices, name)
+        rows, restore = _rows_of_array(check_array(rois, name), batch_indices, name, numbers)
     # NaN fails every comparison. Counting is the quickest of NumPy's reductions, and most calls are small.
-    lowest, highest = _row_limits(images)
+    lowest, highest = _row_limits(images, numbers)
     valid = (rows >= lowest) & (rows <= highest)
     image = rows[:, 0]
     valid[:, 0] &= image == np.rint(image)
@@ -230,13 +241,31 @@ def check_rois(
         valid_rows: Array = np.logical_and.reduce(valid, axis=1)
         if invalid != "zero":
             _raise_for_row(rows, int(np.argmin(valid_rows)), images, name)
-        rows = np.where(valid_rows[:, None], rows, np.array([-1.0, 0.0, 0.0, 0.0, 0.0]))
+        rows = np.where(valid_rows[:, None], rows, np.array([-1.0, *[0.0] * numbers]))
     return Rois(rows, restore)
 
 
 @lru_cache
-def _row_limits(images: int) -> tuple[Array, Array]:
-    return np.array([0.0, *[-LARGEST_COORDINATE] * 4]), np.array([images - 1.0, *[LARGEST_COORDINATE] * 4])
+def _row_limits(images: int, numbers: int) -> tuple[Array, Array]:
+    return np.array([0.0, *[-LARGEST_COORDINATE] * numbers]), np.array([images - 1.0, *[LARGEST_COORDINATE] * numbers])
+
+
+def check_per_bin(values: object, name: str, shape: tuple[int, ...]) -> Array:
+    """An array with a real number, or two, for every bin."""
+    array = check_array(values, name)
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
+    if not is_real(array.dtype):
+        raise TypeError(f"{name}: expected a real dtype (float or integer), got {array.dtype}")
+    return array
+
+
+def check_offset(offset: Array, invalid: str | None) -> Array:
+    """Which rows of bin offsets are finite: all, unless those that are not shall be zero."""
+    finite: Array = (np.abs(offset.astype(np.float64)) <= LARGEST_COORDINATE).all(axis=(1, 2, 3))
+    if invalid != "zero" and not finite.all():
+        raise ValueError(f"offset[{int(np.argmin(finite))}]: expected finite numbers up to {LARGEST_COORDINATE:g}")
+    return finite
 
 
 def check_boxes(boxes: Array, columns: int, name: str) -> None:
@@ -270,34 +299,36 @@ def _gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float64) if dtype.kind in "iu" else dtype
 
 
-def _rows_of_array(boxes: Array, batch_indices: object, name: str) -> tuple[Array, Callable[[Array], Any]]:
+def _rows_of_array(
+    boxes: Array, batch_indices: object, name: str, numbers: int
+) -> tuple[Array, Callable[[Array], Any]]:
     dtype = _gradient_dtype(boxes.dtype)
     if batch_indices is None:
-        if boxes.ndim == 2 and boxes.shape[1] == 4:
+        if boxes.ndim == 2 and boxes.shape[1] == numbers:
             raise ValueError(
-                f"{name}: expected shape [K, 5] with rows (image, x1, y1, x2, y2), got {boxes.shape}; "
-                "give boxes of shape [K, 4] together with batch_indices"
+                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {boxes.shape}; "
+                f"give boxes of shape [K, {numbers}] together with batch_indices"
             )
-        check_boxes(boxes, 5, name)
+        check_boxes(boxes, numbers + 1, name)
         rows = np.ascontiguousarray(boxes, dtype=np.float64)
         return rows, lambda gradient: np.column_stack([np.zeros(len(gradient)), gradient]).astype(dtype)
-    check_boxes(boxes, 4, name)
+    check_boxes(boxes, numbers, name)
     indices = check_indices(batch_indices, len(boxes), "batch_indices", name)
     rows = np.column_stack([indices.astype(np.float64), boxes.astype(np.float64)])
     return rows, lambda gradient: gradient.astype(dtype)
 
 
 def _rows_of_list(
-    rois: Sequence[object], images: int, batch_indices: object, name: str
+    rois: Sequence[object], images: int, batch_indices: object, name: str, numbers: int
 ) -> tuple[Array, Callable[[Array], Any]]:
     if batch_indices is not None:
         raise ValueError("batch_indices: expected None with a list of boxes, whose places are the images")
     if rois and len(rois) != images:
         raise ValueError(f"{name}: expected one array of boxes per image ({images}), got {len(rois)}")
     per_image = [check_array(boxes, f"{name}[{index}]") for index, boxes in enumerate(rois)]
-    rows = [np.zeros((0, 5))]
+    rows = [np.zeros((0, numbers + 1))]
     for index, boxes in enumerate(per_image):
-        check_boxes(boxes, 4, f"{name}[{index}]")
+        check_boxes(boxes, numbers, f"{name}[{index}]")
         rows.append(np.column_stack([np.full(len(boxes), float(index)), boxes.astype(np.float64)]))
     ends = np.cumsum([len(boxes) for boxes in per_image])[:-1]
     dtypes = [_gradient_dtype(boxes.dtype) for boxes in per_image]
@@ -311,7 +342,7 @@ def _rows_of_list(
 
 def _raise_for_row(rows: Array, row: int, images: int, name: str) -> None:
     image = rows[row, 0].item()
-    coordinates = rows[row, 1:][list(columns_of(name))].tolist()
+    coordinates = rows[row, 1:][list(columns_of(name, rows.shape[1] - 1))].tolist()
     if not (0 <= image < images and image == math.floor(image)):
         index = int(image) if math.isfinite(image) and image == math.floor(image) else image
         raise ValueError(f"{name}[{row}]: expected an integer batch index 0 <= index < {images}, got {index}")

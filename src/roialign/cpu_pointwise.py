@@ -25,8 +25,13 @@ def forward(
     levels: Array,
     out: Array,
     tangent: Geometry | None = None,
+    deciding: Sequence[Array] = (),
 ) -> None:
-    """Write the operator, or its derivative along `tangent`, into `out`: see `reference.pointwise.forward`."""
+    """Write the operator, or its derivative along `tangent`, into `out`: see `reference.pointwise.forward`.
+
+    A maximum is linear in the features as long as the same points win: those that win at `deciding`, which are
+    `features` where nothing else is given. A mean does not read them.
+    """
     maps = [elementwise(level) for level in features]
     target = elementwise(out)
     _core.pointwise_forward(
@@ -39,6 +44,7 @@ def forward(
         levels,
         target,
         None if tangent is None else _contiguous(tangent),
+        [elementwise(level) for level in deciding] or maps,
     )
     if target is not out:
         out[...] = target
@@ -47,7 +53,7 @@ def forward(
 def adjoint_features(
     spec: PointwiseSpec,
     grad_output: Array,
-    features: Sequence[Array],
+    deciding: Sequence[Array],
     scales: Sequence[float],
     images: Array,
     geometry: Geometry,
@@ -55,9 +61,9 @@ def adjoint_features(
     grad_features: Sequence[Array],
     tangent: Geometry | None = None,
 ) -> None:
-    """Write the transpose of :func:`forward` in the features, at `features`, into `grad_features`."""
+    """Write the transpose of :func:`forward` in the features into `grad_features`."""
     gradient = elementwise(grad_output)
-    maps = [elementwise(level) for level in features]
+    maps = [elementwise(level) for level in deciding]
     targets = [elementwise(level) for level in grad_features]
     _core.pointwise_adjoint_features(
         core_spec(spec),
@@ -84,20 +90,23 @@ def adjoint_geometry(
     images: Array,
     geometry: Geometry,
     levels: Array,
+    deciding: Sequence[Array] = (),
 ) -> Geometry:
     """The gradient of <grad_output, forward> in all that `geometry` holds."""
     gradient = elementwise(grad_output)
+    maps = [elementwise(level) for level in features]
     grad_geometry = geometry.still()
     _core.pointwise_adjoint_geometry(
         core_spec(spec),
         scalar_type(gradient.dtype),
         gradient,
-        [elementwise(level) for level in features],
+        maps,
         list(scales),
         images,
         _contiguous(geometry),
         levels,
         grad_geometry,
+        [elementwise(level) for level in deciding] or maps,
     )
     return grad_geometry
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _validate
-from .._dispatch import check_need, checks_of, is_tensor, separable_call
+from .._dispatch import check_need, checks_of, is_tensor, operator_call
 from .._spec import SeparableSpec
 from .._typing import Array
 
@@ -120,7 +120,7 @@ def _call(features: Any, x: object, y: object, backend: str | None) -> tuple[Any
     else:
         rows, shape = _rows_of_points(x, y)
     one_image = array.reshape(1, math.prod(lead), *array.shape[-2:])
-    return separable_call(BILINEAR_INTERPOLATE, [one_image], [1.0], rows, backend=backend), lead, shape
+    return operator_call(BILINEAR_INTERPOLATE, [one_image], [1.0], rows, backend=backend), lead, shape
 
 
 def _rows_of_points(x: object, y: object) -> tuple[Array, tuple[int, ...]]:

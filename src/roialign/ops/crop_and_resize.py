@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import check_need, checks_of, separable_call
+from .._dispatch import check_need, checks_of, operator_call
 from .._spec import SeparableSpec
 from .._typing import Array
 
@@ -143,7 +143,7 @@ def _call(
     array: Any = checks.check_array(boxes, "boxes")
     checks.check_boxes(array, 4, "boxes")
     indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")
-    return separable_call(
+    return operator_call(
         SeparableSpec(rule="crop", normalised_boxes=True, fill=fill),
         [features],
         [1.0],

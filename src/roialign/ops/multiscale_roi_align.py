@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import separable_call
+from .._dispatch import operator_call
 from .._levels import Assignment
 from .._spec import SeparableSpec
 from .._typing import Array
@@ -183,7 +183,7 @@ def _call(
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
 
-    return separable_call(
+    return operator_call(
         spec,
         features,
         scales,

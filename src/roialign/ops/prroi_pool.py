@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import separable_call
+from .._dispatch import operator_call
 from .._spec import SeparableSpec
 from .._typing import Array
 
@@ -128,7 +128,7 @@ def _call(
     invalid: str | None,
     backend: str | None,
 ) -> Any:
-    return separable_call(
+    return operator_call(
         PRROI_POOL,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],

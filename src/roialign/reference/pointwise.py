@@ -3,10 +3,11 @@
 Three functions, as of the separable family. With f(X, geometry) the operator and D_v its derivative along a tangent v:
 
 * :func:`forward`: f(X), or D_v f(X);
-* :func:`adjoint_features`: the transpose of that in X; of a maximum, at X;
+* :func:`adjoint_features`: the transpose of that in X;
 * :func:`adjoint_geometry`: the gradient of <G, f(X)> in the boxes, the bin offsets and the bin masks.
 
-A tangent exists where f is linear in X, that is, for the mean.
+A maximum is linear in X as long as the same points win. So that derivatives of derivatives can be said too, all three
+take the maps at which that is decided, `deciding`, besides those that they are applied to.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ def forward(
     levels: Array,
     output_size: Pair,
     tangent: Geometry | None = None,
+    deciding: Sequence[Array] = (),
 ) -> FloatArray:
     """The operator, or its derivative along `tangent`, ``[K, C, PH, PW]`` in float64.
 
@@ -41,7 +43,7 @@ def forward(
     """
     channels = features[0].shape[1] // (math.prod(output_size) if spec.channels == "position" else 1)
     out = np.zeros((len(images), channels, *output_size))
-    for cut in _bins(spec, features, scales, images, geometry, levels, output_size):
+    for cut in _bins(spec, deciding or features, scales, images, geometry, levels, output_size):
         for mixing, shares, taps in cut.terms(tangent):
             out[cut.place] += mixing @ (shares * sample(cut.channels_of(features), taps))
     return out
@@ -50,20 +52,20 @@ def forward(
 def adjoint_features(
     spec: PointwiseSpec,
     grad_output: Array,
-    features: Sequence[Array],
+    deciding: Sequence[Array],
     scales: Sequence[float],
     images: Array,
     geometry: Geometry,
     levels: Array,
     tangent: Geometry | None = None,
 ) -> list[FloatArray]:
-    """The transpose of :func:`forward`: every pixel gets its weight in a bin's mean, or in the point that won.
+    """The transpose of :func:`forward`: every pixel gets its weight in a bin's mean, or in the point that wins.
 
-    The values of `features` matter to a maximum only.
+    Of `deciding` a mean reads the shapes only.
     """
-    gradients = [np.zeros(level.shape) for level in features]
+    gradients = [np.zeros(level.shape) for level in deciding]
     bins = (grad_output.shape[2], grad_output.shape[3])
-    for cut in _bins(spec, features, scales, images, geometry, levels, bins):
+    for cut in _bins(spec, deciding, scales, images, geometry, levels, bins):
         target = cut.channels_of(gradients)
         for mixing, shares, taps in cut.terms(tangent):
             pooled = shares * (mixing.T @ grad_output[cut.place])
@@ -80,6 +82,7 @@ def adjoint_geometry(
     images: Array,
     geometry: Geometry,
     levels: Array,
+    deciding: Sequence[Array] = (),
 ) -> Geometry:
     """The gradient of <G, f(X)>: one derivative along each number that describes the RoIs.
 
@@ -88,7 +91,7 @@ def adjoint_geometry(
     bins = (grad_output.shape[2], grad_output.shape[3])
 
     def along(direction: Geometry) -> Array:
-        return grad_output * forward(spec, features, scales, images, geometry, levels, bins, direction)
+        return grad_output * forward(spec, features, scales, images, geometry, levels, bins, direction, deciding)
 
     still = geometry.still()
     boxes = [along(still._replace(boxes=unit)).sum(axis=(1, 2, 3)) for unit in _units(geometry.boxes)]

@@ -23,16 +23,17 @@ def forward(
     levels: Array,
     out: Array,
     tangent: Geometry | None = None,
+    deciding: Sequence[Array] = (),
 ) -> None:
     """Write :func:`pointwise.forward` into `out`, ``[K, C, PH, PW]`` of any strides."""
     bins = (out.shape[2], out.shape[3])
-    out[...] = pointwise.forward(spec, _wide(features), scales, images, geometry, levels, bins, tangent)
+    out[...] = pointwise.forward(spec, _wide(features), scales, images, geometry, levels, bins, tangent, _wide(deciding))
 
 
 def adjoint_features(
     spec: PointwiseSpec,
     grad_output: Array,
-    features: Sequence[Array],
+    deciding: Sequence[Array],
     scales: Sequence[float],
     images: Array,
     geometry: Geometry,
@@ -41,7 +42,7 @@ def adjoint_features(
     tangent: Geometry | None = None,
 ) -> None:
     """Write :func:`pointwise.adjoint_features` into the maps of `grad_features`."""
-    common = (_wide(features), scales, images, geometry, levels, tangent)
+    common = (_wide(deciding), scales, images, geometry, levels, tangent)
     gradients = pointwise.adjoint_features(spec, grad_output.astype(np.float64), *common)
     for given, gradient in zip(grad_features, gradients, strict=True):
         given[...] = gradient
@@ -55,9 +56,10 @@ def adjoint_geometry(
     images: Array,
     geometry: Geometry,
     levels: Array,
+    deciding: Sequence[Array] = (),
 ) -> Geometry:
     """:func:`pointwise.adjoint_geometry`."""
-    common = (_wide(features), scales, images, geometry, levels)
+    common = (_wide(features), scales, images, geometry, levels, _wide(deciding))
     return pointwise.adjoint_geometry(spec, grad_output.astype(np.float64), *common)
 
 
