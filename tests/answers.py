@@ -11,7 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from cases import BY_NAME, Array, Inputs
+from cases import CASES, Array, Inputs
+from pointwise_answers import point_answers, point_scales
+from pointwise_cases import POINT_CASES
 from tolerances import HALF_TYPES, assert_close
 
 from roialign.reference import separable
@@ -21,9 +23,10 @@ from roialign.reference.map_boxes import map_boxes_tangent
 # The package exports a function of the same name.
 taps_module = import_module("roialign.reference.taps")
 
-#: Orders of derivative along box tangents that each function of a backend takes.
-FORWARD_ORDERS = (0, 1, 2)
-ADJOINT_BOXES_ORDERS = (0, 1)
+#: Orders of derivative along tangents that each function of a backend takes, by family.
+FORWARD_ORDERS = {"separable": (0, 1, 2), "pointwise": (0, 1)}
+ADJOINT_FEATURES_ORDERS = {**FORWARD_ORDERS}
+ADJOINT_BOXES_ORDERS = {"separable": (0, 1), "pointwise": (0,)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Answers:
     forward: dict[int, Array]
     adjoint_features: dict[int, list[Array]]
     adjoint_boxes: dict[int, Array]
+    """Numbers of a row side by side: of boxes, and of bin offsets and masks."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +64,33 @@ class Expected:
         assert_close(answer, self.answers.adjoint_boxes[order], kind, self.scales.adjoint_boxes[order], what)
 
 
+EVERY_CASE = CASES + POINT_CASES
+EVERY_NAME = {case.name: case for case in EVERY_CASE}
+assert len(EVERY_NAME) == len(EVERY_CASE), "names of cases are unique"
+
+
 @cache
 def expected(name: str) -> Expected:
     """The answers of the reference for the case of that name."""
-    case = BY_NAME[name]
+    case = EVERY_NAME[name]
     inputs = case.draw()
+    if case.family == "pointwise":
+        answers, scales = point_answers(case, inputs), point_scales(case, inputs)
+        return Expected(inputs, Answers(*answers), _forward_scales(inputs, Answers(*scales)))
     with patch.object(separable, "taps", cache(taps_module.taps)):
         answers = _all_answers(case.spec, case.scales, inputs)
     with _absolute():
         scales = _all_answers(case.spec, case.scales, _magnitudes(inputs))
-    # A forward answer is judged by the largest feature, a derivative of it by the RoI's largest sum.
+    return Expected(inputs, answers, _forward_scales(inputs, scales))
+
+
+def _forward_scales(inputs: Any, scales: Answers) -> Answers:
+    """A forward answer is judged by the largest feature, a derivative of it by the RoI's largest sum."""
     forward = {0: np.array(max(float(np.abs(level).max()) for level in inputs.features))}
-    for order in FORWARD_ORDERS[1:]:
-        forward[order] = scales.forward[order].max(axis=(1, 2, 3), keepdims=True)
-    return Expected(inputs, answers, Answers(forward, scales.adjoint_features, scales.adjoint_boxes))
+    for order, magnitude in scales.forward.items():
+        if order > 0:
+            forward[order] = magnitude.max(axis=(1, 2, 3), keepdims=True, initial=0.0)
+    return Answers(forward, scales.adjoint_features, scales.adjoint_boxes)
 
 
 def roi_scales(
@@ -90,14 +107,17 @@ def _all_answers(spec: Any, scales: Any, inputs: Inputs) -> Answers:
     common = (scales, inputs.rois, inputs.levels)
     gradient, bins = inputs.grad_output, inputs.grad_output.shape[2:]
     return Answers(
-        {n: separable.forward(spec, inputs.features, *common, bins, inputs.tangents[:n]) for n in FORWARD_ORDERS},
+        {
+            n: separable.forward(spec, inputs.features, *common, bins, inputs.tangents[:n])
+            for n in FORWARD_ORDERS["separable"]
+        },
         {
             n: separable.adjoint_features(spec, gradient, shapes, *common, inputs.tangents[:n])  # type: ignore[arg-type]
-            for n in FORWARD_ORDERS
+            for n in FORWARD_ORDERS["separable"]
         },
         {
             n: separable.adjoint_boxes(spec, gradient, inputs.features, *common, inputs.tangents[:n])
-            for n in ADJOINT_BOXES_ORDERS
+            for n in ADJOINT_BOXES_ORDERS["separable"]
         },
     )
 

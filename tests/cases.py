@@ -30,6 +30,7 @@ def roi_align_spec(rule: Any = "grid", ratio: tuple[int, int] = (0, 0), aligned:
 
 PRROI = SeparableSpec(rule="prroi", minimum_length=0.0)
 CROP = SeparableSpec(rule="crop", normalised_boxes=True)
+NEAREST = SeparableSpec(rule="nearest", normalised_boxes=True, fill=-1.5)
 CROP_FILL = SeparableSpec(rule="crop", normalised_boxes=True, fill=-1.5)
 
 
@@ -48,9 +49,11 @@ class Inputs:
 class Case:
     """One call of a backend, described; `draw` makes its arrays."""
 
+    family = "separable"
+
     name: str
     reason: str
-    spec: SeparableSpec = field(default_factory=roi_align_spec)
+    spec: Any = field(default_factory=roi_align_spec)
     maps: tuple[tuple[int, int], ...] = ((9, 12),)
     scales: tuple[float, ...] = (0.25,)
     images: int = 2
@@ -63,7 +66,7 @@ class Case:
     def draw(self) -> Inputs:
         """The arrays of the case, always the same; their values fit every dtype, so all dtypes see the same numbers."""
         rng = np.random.default_rng(sum(map(ord, self.name)))
-        features = [_values(rng, (self.images, self.channels, *size)) for size in self.maps]
+        features = [values(rng, (self.images, self.channels, *size)) for size in self.maps]
         rows, levels = [], []
         for kind in self.kinds * self.boxes_per_kind:
             level = int(rng.integers(len(self.maps)))
@@ -75,18 +78,19 @@ class Case:
             features,
             np.array(rows, dtype=np.float64).reshape(count, 5),
             np.array(levels, dtype=np.int64),
-            _values(rng, (count, self.channels, *self.output_size)),
+            values(rng, (count, self.channels, *self.output_size)),
             [rng.standard_normal((count, 4)) for _ in range(2)],
         )
 
     def _to_image(self, box: tuple[float, float, float, float], level: int) -> list[float]:
         """Feature coordinates to the coordinates that the spec maps back onto them."""
         height, width = self.maps[level]
-        scales = [self.spec.scale(self.scales[level], size) or 1.0 for size in (width, height)]
+        scale: Any = getattr(self.spec, "scale", lambda scale, _size: scale)
+        scales = [scale(self.scales[level], size) or 1.0 for size in (width, height)]
         return [(value + self.spec.offset) / scales[axis % 2] for axis, value in enumerate(box)]
 
 
-def _values(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+def values(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return rng.standard_normal(shape).astype(ml_dtypes.bfloat16).astype(np.float64)
 
 
@@ -107,6 +111,7 @@ def _grid_of_rules() -> list[Case]:
         Case("prroi", "zero padding, zero for empty boxes", PRROI),
         Case("crop", "normalised boxes, points off the image rejected", CROP),
         Case("crop, fill", "a fill value in every bin that no point reaches", CROP_FILL),
+        Case("nearest", "the nearest pixel", NEAREST),
         Case("crop to one row", "one bin takes the middle of the box", CROP_FILL, output_size=(1, 5)),
         Case("crop to one pixel", "the middle on both axes", CROP, output_size=(1, 1)),
     ]

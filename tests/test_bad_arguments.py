@@ -46,7 +46,7 @@ TAPS: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
         (2, 0.0, 1.0, 1, 0, "mean"),
         {},
         ValueError,
-        "rule: expected one of 'grid', 'random', 'exact', 'prroi', 'crop', got 'mean'",
+        "rule: expected one of 'grid', 'random', 'exact', 'prroi', 'crop', 'nearest', got 'mean'",
     ),
     (
         (2, 0.0, 1.0, 1),

@@ -12,7 +12,6 @@ import pytest
 from tolerances import assert_close
 
 import roialign
-from roialign.reference import integer_bins, roi_pool
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -23,9 +22,16 @@ COUNTS = {
     "torchvision_roi_align": (96, 96),
     "torchvision_multiscale_roi_align": (3, 3),
     "torchvision_roi_pool": (12, 12),
+    "torchvision_ps_roi_align": (12, 12),
+    "torchvision_ps_roi_pool": (6, 6),
+    "mmcv_roi_align_max": (48, 48),
+    "mmcv_roi_align_rotated": (16, 16),
+    "detectron2_roi_align_rotated": (12, 12),
     "onnxruntime_roi_align": (144, 96),
-    "tensorflow_crop_and_resize": (12, 6),
+    "tensorflow_crop_and_resize": (12, 12),
 }
+#: Whose maximum is that of the interpolated samples, as ours is: not over the products of weight and pixel.
+MAX_OF_SAMPLES = "mmcv_roi_align_max"
 
 
 @cache
@@ -43,9 +49,7 @@ def answered(name: str) -> list[str]:
     """The cases of a file that this version has an operator for."""
     cases = recorded(name)
     return [
-        case
-        for case, arrays in cases.items()
-        if arrays["params"].get("mode", "avg") == "avg" and arrays["params"].get("method", "bilinear") == "bilinear"
+        case for case, arrays in cases.items() if arrays["params"].get("mode", "avg") == "avg" or name == MAX_OF_SAMPLES
     ]
 
 
@@ -99,24 +103,72 @@ def test_torchvision_multiscale_roi_align(case: str, backend_name: str) -> None:
     assert set(levels.tolist()) == {0, 1, 2}, "the recorded boxes lie on several levels"
 
 
+#: Every recorded gradient is a sum of at most this many terms of a gradient's largest value.
+TERMS = 600
+
+
+def check_single_map(
+    name: str, case: str, function: str, backend_name: str, gradient: bool = True, **more: Any
+) -> None:
+    """Forward and feature gradients of an operator on one map, in float64."""
+    arrays = recorded(name)[case]
+    params, features, rois = arrays["params"], arrays["features"], more.pop("rois", arrays["rois"])
+    options: dict[str, Any] = {"spatial_scale": params["spatial_scale"], "backend": backend_name, **more}
+    if "sampling_ratio" in params:
+        options["sampling_ratio"] = params["sampling_ratio"]
+    output = getattr(roialign, function)(features, rois, tuple(params["output_size"]), **options)
+    assert_close(output, arrays["output"], "float64", float(np.abs(features).max()), "output")
+    if gradient:
+        answer = getattr(roialign, f"{function}_backward")(arrays["grad_output"], features, rois, **options)
+        answer = answer[0] if isinstance(answer, tuple) else answer
+        scale = TERMS * float(np.abs(arrays["grad_output"]).max())
+        assert_close(answer, arrays["grad_features"], "float64", scale, "grad_features")
+
+
 @each("torchvision_roi_pool")
-def test_torchvision_roi_pool(case: str) -> None:
-    """The reference's RoIPool: forward, and the gradient by giving every maximum its share back."""
-    arrays = recorded("torchvision_roi_pool")[case]
+def test_torchvision_roi_pool(case: str, backend_name: str) -> None:
+    check_single_map("torchvision_roi_pool", case, "roi_pool", backend_name)
+
+
+@each("torchvision_ps_roi_align")
+def test_torchvision_ps_roi_align(case: str, backend_name: str) -> None:
+    check_single_map("torchvision_ps_roi_align", case, "ps_roi_align", backend_name)
+
+
+@each("torchvision_ps_roi_pool")
+def test_torchvision_ps_roi_pool(case: str, backend_name: str) -> None:
+    """Forward alone: its gradient is not that of its forward, which never reads a map's last row and column."""
+    check_single_map("torchvision_ps_roi_pool", case, "ps_roi_pool", backend_name, gradient=False)
+    arrays = recorded("torchvision_ps_roi_pool")[case]
     params, features = arrays["params"], arrays["features"]
-    size, scale = tuple(params["output_size"]), params["spatial_scale"]
-    output = roi_pool(features, arrays["rois"], size, scale)
-    np.testing.assert_array_equal(output, arrays["output"])
-    gradient = np.zeros_like(features)
-    for k, (image, x1, y1, x2, y2) in enumerate(arrays["rois"].tolist()):
-        rows = integer_bins(y1, y2, scale, size[0], features.shape[2])
-        columns = integer_bins(x1, x2, scale, size[1], features.shape[3])
-        for (i, (top, bottom)), (j, (left, right)) in ((a, b) for a in enumerate(rows) for b in enumerate(columns)):
-            if bottom > top and right > left:
-                for channel, cut in enumerate(features[int(image), :, top:bottom, left:right]):
-                    y, x = np.unravel_index(int(cut.argmax()), cut.shape)
-                    gradient[int(image), channel, top + y, left + x] += arrays["grad_output"][k, channel, i, j]
-    assert_close(gradient, arrays["grad_features"], "float64", float(np.abs(arrays["grad_output"]).sum()))
+    gradient = roialign.ps_roi_pool_backward(
+        arrays["grad_output"], features, arrays["rois"], params["spatial_scale"], backend=backend_name
+    )
+    assert np.abs(gradient[:, :, -1]).max() == np.abs(gradient[:, :, :, -1]).max() == 0
+    scale = float(np.abs(arrays["grad_output"]).sum() * np.abs(features).max())
+    left, right = np.sum(gradient * features), np.sum(arrays["output"] * arrays["grad_output"])
+    assert_close(np.asarray(left), np.asarray(right), "float64", scale, "the transpose")
+
+
+@each("mmcv_roi_align_max")
+def test_mmcv_roi_align_max(case: str, backend_name: str) -> None:
+    aligned = recorded("mmcv_roi_align_max")[case]["params"]["aligned"]
+    check_single_map("mmcv_roi_align_max", case, "roi_align", backend_name, aligned=aligned, mode="max")
+
+
+@each("mmcv_roi_align_rotated")
+def test_mmcv_roi_align_rotated(case: str, backend_name: str) -> None:
+    params = recorded("mmcv_roi_align_rotated")[case]["params"]
+    more = {"aligned": params["aligned"], "clockwise": params["clockwise"]}
+    check_single_map("mmcv_roi_align_rotated", case, "roi_align_rotated", backend_name, **more)
+
+
+@each("detectron2_roi_align_rotated")
+def test_detectron2_roi_align_rotated(case: str, backend_name: str) -> None:
+    """Its angles are in degrees, and so rounded on their way to radians."""
+    rois = recorded("detectron2_roi_align_rotated")[case]["rois"].copy()
+    rois[:, 5] = np.deg2rad(rois[:, 5])
+    check_single_map("detectron2_roi_align_rotated", case, "roi_align_rotated", backend_name, rois=rois)
 
 
 @each("onnxruntime_roi_align")
@@ -156,5 +208,8 @@ def test_tensorflow_crop_and_resize(case: str, backend_name: str) -> None:
     assert grad_boxes is not None
     largest_gradient = float(np.abs(arrays["grad_image"]).max())
     assert_close(grad_image, arrays["grad_image"].astype(np.float64), "peer float32", largest_gradient, "grad_image")
+    if params["method"] == "nearest":
+        assert not grad_boxes.any(), "a nearest pixel does not move"
+        return
     largest_gradient = float(np.abs(arrays["grad_boxes"]).max())
     assert_close(grad_boxes, arrays["grad_boxes"].astype(np.float64), "peer float32", largest_gradient, "grad_boxes")

@@ -9,8 +9,8 @@ from pathlib import Path
 import kernels
 import numpy as np
 import pytest
-from answers import ADJOINT_BOXES_ORDERS, FORWARD_ORDERS, expected
-from cases import BY_NAME, CASES, EVERY_KIND, Array, Case, roi_align_spec
+from answers import ADJOINT_BOXES_ORDERS, ADJOINT_FEATURES_ORDERS, EVERY_CASE, FORWARD_ORDERS, expected
+from cases import BY_NAME, EVERY_KIND, Array, Case, roi_align_spec
 from kernels import DTYPES, Guarded
 from layouts import BY_NAME as LAYOUT
 from layouts import LAYOUTS, Layout
@@ -23,7 +23,7 @@ from roialign.reference import separable
 
 THREADS = (1, 2, 3)
 
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_case = pytest.mark.parametrize("case", EVERY_CASE, ids=lambda case: case.name)
 every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_layout = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
 
@@ -46,7 +46,7 @@ def with_each_number_of_threads(call: Callable[[], list[Array]]) -> list[Array]:
 @pytest.mark.usefixtures("threads")
 def test_forward(case: Case, dtype: str, layout: Layout) -> None:
     inputs = expected(case.name).inputs
-    for order in FORWARD_ORDERS:
+    for order in kernels.orders(case, dtype, FORWARD_ORDERS):
         call = partial(kernels.forward, case, inputs, dtype, layout, order)
         (answer,) = with_each_number_of_threads(lambda call=call: [call()])
         expected(case.name).check_forward(answer, dtype, order)
@@ -58,7 +58,7 @@ def test_forward(case: Case, dtype: str, layout: Layout) -> None:
 @pytest.mark.usefixtures("threads")
 def test_adjoint_features(case: Case, dtype: str, layout: Layout) -> None:
     inputs = expected(case.name).inputs
-    for order in FORWARD_ORDERS:
+    for order in kernels.orders(case, dtype, ADJOINT_FEATURES_ORDERS):
         call = partial(kernels.adjoint_features, case, inputs, dtype, layout, order)
         expected(case.name).check_adjoint_features(with_each_number_of_threads(call), dtype, order)
 
@@ -69,7 +69,7 @@ def test_adjoint_features(case: Case, dtype: str, layout: Layout) -> None:
 @pytest.mark.usefixtures("threads")
 def test_adjoint_boxes(case: Case, dtype: str, layout: Layout) -> None:
     inputs = expected(case.name).inputs
-    for order in ADJOINT_BOXES_ORDERS:
+    for order in kernels.orders(case, dtype, ADJOINT_BOXES_ORDERS):
         call = partial(kernels.adjoint_boxes, case, inputs, dtype, layout, order)
         (answer,) = with_each_number_of_threads(lambda call=call: [call()])
         expected(case.name).check_adjoint_boxes(answer, dtype, order)

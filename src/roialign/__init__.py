@@ -4,10 +4,17 @@ from ._runtime import build_info, get_num_threads, set_num_threads
 from ._version import __version__
 from .ops.bilinear_interpolate import bilinear_interpolate, bilinear_interpolate_backward
 from .ops.crop_and_resize import crop_and_resize, crop_and_resize_backward
+from .ops.deform_roi_pool import deform_roi_pool, deform_roi_pool_backward
 from .ops.fpn_levels import fpn_levels
 from .ops.multiscale_roi_align import multiscale_roi_align, multiscale_roi_align_backward
+from .ops.multiscale_roi_align_rotated import multiscale_roi_align_rotated, multiscale_roi_align_rotated_backward
 from .ops.prroi_pool import prroi_pool, prroi_pool_backward
+from .ops.ps_roi_align import ps_roi_align, ps_roi_align_backward
+from .ops.ps_roi_pool import ps_roi_pool, ps_roi_pool_backward
+from .ops.riroi_align_rotated import riroi_align_rotated, riroi_align_rotated_backward
 from .ops.roi_align import roi_align, roi_align_backward
+from .ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_backward
+from .ops.roi_pool import roi_pool, roi_pool_backward
 from .ops.taps import taps
 
 __all__ = [
@@ -17,14 +24,28 @@ __all__ = [
     "build_info",
     "crop_and_resize",
     "crop_and_resize_backward",
+    "deform_roi_pool",
+    "deform_roi_pool_backward",
     "fpn_levels",
     "get_num_threads",
     "multiscale_roi_align",
     "multiscale_roi_align_backward",
+    "multiscale_roi_align_rotated",
+    "multiscale_roi_align_rotated_backward",
     "prroi_pool",
     "prroi_pool_backward",
+    "ps_roi_align",
+    "ps_roi_align_backward",
+    "ps_roi_pool",
+    "ps_roi_pool_backward",
+    "riroi_align_rotated",
+    "riroi_align_rotated_backward",
     "roi_align",
     "roi_align_backward",
+    "roi_align_rotated",
+    "roi_align_rotated_backward",
+    "roi_pool",
+    "roi_pool_backward",
     "set_num_threads",
     "taps",
 ]

@@ -18,7 +18,9 @@ from ._typing import Array
 def check_channels(spec: Any, channels: int, output_size: tuple[int, int]) -> int:
     """How many channels the answer has."""
     if spec.channels == "orientation" and channels % spec.orientations != 0:
-        raise ValueError(f"features: expected a multiple of num_orientations ({spec.orientations}) channels, got {channels}")
+        raise ValueError(
+            f"features: expected a multiple of num_orientations ({spec.orientations}) channels, got {channels}"
+        )
     bins = math.prod(output_size)
     if spec.channels != "position" or bins == 0:
         return channels
@@ -92,9 +94,7 @@ class PointwiseArrayCall(ArrayCall):
         return check_channels(self.spec, int(self.features[0].shape[1]), output_size)
 
     def _forward(self, target: Array) -> None:
-        self.backend.forward(
-            self.spec, self.features, self.scales, self.images, self.geometry, self.levels, target
-        )
+        self.backend.forward(self.spec, self.features, self.scales, self.images, self.geometry, self.levels, target)
 
     def _adjoint_features(self, gradient: Array, maps: Sequence[Array]) -> None:
         where = (self.scales, self.images, self.geometry, self.levels)

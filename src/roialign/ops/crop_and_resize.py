@@ -43,7 +43,9 @@ def crop_and_resize(
         The image of every box.
     crop_size : int or (int, int)
         Rows and columns of every crop, ``(CH, CW)``.
-    method : "bilinear"
+    method : "bilinear" (default) or "nearest"
+        Interpolate between the four pixels around a point, or take the nearest: of two that are equally near, the one
+        farther from 0.
     extrapolation_value : float, default 0.0
         The value outside the image.
     layout, invalid, out, backend : as in :func:`roi_align`; the default layout is NHWC.
@@ -90,7 +92,8 @@ def crop_and_resize_backward(
 
     Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures
     and ``grad_boxes[k]`` holds dL/dy1, dL/dx1, dL/dy2, dL/dx2. Points outside the image have no gradient, and the
-    slope along an axis is zero at a point whose coordinate on it is an integer, as TensorFlow's is.
+    slope along an axis is zero at a point whose coordinate on it is an integer, as TensorFlow's is; nearest pixels have
+    none at all.
 
     Parameters
     ----------
@@ -137,14 +140,14 @@ def _call(
     invalid: str | None,
     backend: str | None,
 ) -> Any:
-    _validate.check_choice(method, "method", ("bilinear",))
+    _validate.check_choice(method, "method", ("bilinear", "nearest"))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
     checks = checks_of(features)
     array: Any = checks.check_array(boxes, "boxes")
     checks.check_boxes(array, 4, "boxes")
     indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")
     return operator_call(
-        SeparableSpec(rule="crop", normalised_boxes=True, fill=fill),
+        SeparableSpec(rule="nearest" if method == "nearest" else "crop", normalised_boxes=True, fill=fill),
         [features],
         [1.0],
         array[:, SWAPPED],

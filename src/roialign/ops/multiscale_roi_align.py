@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._dispatch import Spec, operator_call
 from .._levels import Assignment
-from .._spec import SeparableSpec
 from .._typing import Array
 from .roi_align import roi_align_spec
 
@@ -74,7 +73,7 @@ def multiscale_roi_align(
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
     spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
-    call = _call(
+    call = pyramid_call(
         spec,
         features,
         rois,
@@ -145,7 +144,7 @@ def multiscale_roi_align_backward(
     [4.0, 0.0]
     """
     spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
-    call = _call(
+    call = pyramid_call(
         spec,
         features,
         rois,
@@ -163,8 +162,8 @@ def multiscale_roi_align_backward(
     return call.backward(grad_output, need)
 
 
-def _call(
-    spec: SeparableSpec,
+def pyramid_call(
+    spec: Spec,
     features: object,
     rois: object,
     spatial_scales: object,
@@ -179,6 +178,7 @@ def _call(
     *,
     drawn: bool = True,
 ) -> Any:
+    """A call on the levels of a pyramid, given or assigned."""
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
-from .._spec import SeparableSpec
+from .._dispatch import Spec, operator_call
+from .._spec import PointwiseSpec, SeparableSpec
 from .._typing import Array
 
 
@@ -31,12 +31,12 @@ def roi_align(
 ) -> Array:
     """Pool each region of interest of a feature map into a fixed grid, without rounding any coordinate.
 
-    Every RoI is cut into ``PH x PW`` bins, and a bin's answer is the mean of the bilinearly interpolated map over the
-    bin's sample points. Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, c]`` over the points of bin
-    (i, j) of RoI k on image n. Along x, with ``o = 0.5`` if `aligned` else 0, the RoI starts at ``x1 * spatial_scale -
-    o``, a bin is ``(x2 - x1) * spatial_scale / PW`` long, and its g points lie in the middles of g equal parts; along
-    y alike. Pixel centres lie on the integers. The edge values of the map hold up to one pixel beyond the outermost
-    pixel centres; further out the map is zero.
+    Every RoI is cut into ``PH x PW`` bins, and a bin's answer is the mean, or the maximum, of the bilinearly
+    interpolated map over the bin's sample points. Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, c]``
+    over the points of bin (i, j) of RoI k on image n. Along x, with ``o = 0.5`` if `aligned` else 0, the RoI starts at
+    ``x1 * spatial_scale - o``, a bin is ``(x2 - x1) * spatial_scale / PW`` long, and its g points lie in the middles of
+    g equal parts; along y alike. Pixel centres lie on the integers. The edge values of the map hold up to one pixel
+    beyond the outermost pixel centres; further out the map is zero.
 
     Parameters
     ----------
@@ -54,12 +54,13 @@ def roi_align(
     aligned : bool, default True
         Shift by half a pixel, so that image and feature coordinates agree at pixel centres. False is the convention of
         torchvision's default: no shift, and a RoI shorter than one feature pixel is lengthened to one.
-    mode : "avg"
-        The mean over the points of a bin.
+    mode : "avg" (default) or "max"
+        The mean over the points of a bin, or their maximum: points off the map count as zeros, a bin without points is
+        zero, and NaN is larger than every number. A maximum takes at most 256 points per bin and axis.
     sampling : "grid" (default), "random" or "exact"
         Regular points; one random point in each part, drawn per axis and decided by `seed`; or the limit of infinitely
-        many points, an integral with a closed form. Exact is the mean over the bin as a set: orientation is ignored,
-        and an axis of zero length takes the value at the point.
+        many points: an integral with a closed form, or the maximum of the interpolated map over the bin. Exact is of
+        the bin as a set: orientation is ignored, and an axis of zero length takes the value at the point.
     batch_indices : integer array ``[K]``, optional
         The image of every row of `rois`, if these are ``[K, 4]``.
     layout : "NCHW" (default) or "NHWC"
@@ -134,7 +135,9 @@ def roi_align_backward(
 
     Concretely, with ``L = sum(grad_output * roi_align(features, rois, ...))``, ``grad_features[n, c, y, x]`` is
     dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels. At a kink (a
-    sample point on an integer) the slope is the one to the right; the number of adaptive points counts as constant.
+    sample point on an integer) the slope is the one to the right; the number of adaptive points counts as constant. The
+    gradient of a maximum goes to the point that is it: of equal points to the first, upper rows first and the left ones
+    of a row first, and to a point on the map rather than one off it.
 
     Parameters
     ----------
@@ -190,13 +193,20 @@ def roi_align_backward(
     return (None if grad_features is None else grad_features[0]), grad_rois
 
 
-def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling: object) -> SeparableSpec:
+def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling: object) -> Spec:
     """RoIAlign as a description, without the seed of random sampling."""
-    _validate.check_choice(mode, "mode", ("avg",))
+    _validate.check_choice(mode, "mode", ("avg", "max"))
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
+    mapping: dict[str, float] = {"offset": 0.5 if aligned else 0.0, "minimum_length": -math.inf if aligned else 1.0}
+    if mode == "max":
+        return PointwiseSpec(
+            rule="lattice" if sampling == "exact" else sampling,  # type: ignore[arg-type]
+            reduction="max",
+            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+            **mapping,  # type: ignore[arg-type]
+        )
     return SeparableSpec(
         rule=sampling,  # type: ignore[arg-type]
         sampling_ratio=_validate.check_sampling_ratio(sampling_ratio),
-        offset=0.5 if aligned else 0.0,
-        minimum_length=-math.inf if aligned else 1.0,
+        **mapping,  # type: ignore[arg-type]
     )

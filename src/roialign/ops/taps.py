@@ -35,9 +35,9 @@ def taps(
         Bins that the RoI is cut into.
     sampling_ratio : int, default 0
         Points per bin for the rules "grid" and "random"; 0 or -1 is adaptive, ``ceil(length / bins)``.
-    rule : "grid" (default), "random", "exact", "prroi" or "crop"
+    rule : "grid" (default), "random", "exact", "prroi", "crop" or "nearest"
         How points are chosen and what lies beyond the map: the first three as in :func:`roi_align`, the others as in
-        :func:`prroi_pool` and :func:`crop_and_resize`.
+        :func:`prroi_pool` and :func:`crop_and_resize`, bilinear or nearest.
     derivative : (int, int), default (0, 0)
         Order of the derivative in (start, length); their sum is at most 2.
     seed : int, default 0

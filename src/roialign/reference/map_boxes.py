@@ -84,9 +84,7 @@ def map_rotated_boxes_tangent(
     box: Sequence[float], tangent: Sequence[float], scale: float, minimum_length: float, clockwise: bool
 ) -> Frame:
     """The derivative of :func:`map_rotated_boxes` along a `tangent` of the box."""
-    height, width = (
-        0.0 if box[side] * scale < minimum_length else tangent[side] * scale for side in (3, 2)
-    )
+    height, width = (0.0 if box[side] * scale < minimum_length else tangent[side] * scale for side in (3, 2))
     sign = -1.0 if clockwise else 1.0
     turn, speed = sign * box[4], sign * tangent[4]
     return Frame(
@@ -102,7 +100,9 @@ def map_rotated_boxes_tangent(
 def shift_frame(frame: Frame, gamma: float, shift: Sequence[float]) -> Frame:
     """The frame that one bin is cut with whose offset is ``(x, y)``: it starts gamma * size * offset further."""
     (start_y, height), (start_x, width) = frame.y, frame.x
-    return frame._replace(y=(start_y + gamma * height * shift[1], height), x=(start_x + gamma * width * shift[0], width))
+    return frame._replace(
+        y=(start_y + gamma * height * shift[1], height), x=(start_x + gamma * width * shift[0], width)
+    )
 
 
 def shift_frame_tangent(

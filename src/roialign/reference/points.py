@@ -18,7 +18,7 @@ from .map_boxes import (
     map_rotated_boxes_tangent,
 )
 from .philox import uniform
-from .sample_points import SMALL_COUNT, SamplePoint, lattice, sample_count, sample_points, stratum, touching
+from .sample_points import SamplePoint, lattice, sample_count, sample_points, stratum, touching
 
 Pair = tuple[int, int]
 Taps = list[tuple[int, int, float]]

@@ -45,7 +45,8 @@ def forward(
     out = np.zeros((len(images), channels, *output_size))
     for cut in _bins(spec, deciding or features, scales, images, geometry, levels, output_size):
         for mixing, shares, taps in cut.terms(tangent):
-            out[cut.place] += mixing @ (shares * sample(cut.channels_of(features), taps))
+            values = np.where(shares != 0, sample(cut.channels_of(features), taps), 0.0)
+            out[cut.place] += np.dot(mixing, shares * values)
     return out
 
 
@@ -68,7 +69,7 @@ def adjoint_features(
     for cut in _bins(spec, deciding, scales, images, geometry, levels, bins):
         target = cut.channels_of(gradients)
         for mixing, shares, taps in cut.terms(tangent):
-            pooled = shares * (mixing.T @ grad_output[cut.place])
+            pooled = shares * np.dot(np.transpose(mixing), grad_output[cut.place])
             for row, column, weight in taps:
                 target[:, row, column] += weight * pooled
     return gradients
@@ -194,7 +195,7 @@ class _Bin:
         """
         count = len(self.shares[0]) if self.shares else 0
         if self.spec.channels != "orientation":
-            return np.eye(count), np.zeros((count, count))
+            return np.array(1.0), np.array(0.0)
         orientations = self.spec.orientations
         turned = self.box[4] * orientations / (2.0 * math.pi)
         steps = math.floor(turned)

@@ -27,7 +27,9 @@ def forward(
 ) -> None:
     """Write :func:`pointwise.forward` into `out`, ``[K, C, PH, PW]`` of any strides."""
     bins = (out.shape[2], out.shape[3])
-    out[...] = pointwise.forward(spec, _wide(features), scales, images, geometry, levels, bins, tangent, _wide(deciding))
+    out[...] = pointwise.forward(
+        spec, _wide(features), scales, images, geometry, levels, bins, tangent, _wide(deciding)
+    )
 
 
 def adjoint_features(

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
+from .._geometry import Geometry
+from .._spec import PointwiseSpec
 from .._typing import Array, FloatArray
+from .bin_grid import integer_bin
+from .map_boxes import map_boxes_rounded
+from .pointwise import forward
+
+#: torchvision's convention: the pixels of both ends are part of the RoI.
+ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 
 def roi_pool(features: Array, rois: Array, output_size: tuple[int, int], spatial_scale: float = 1.0) -> FloatArray:
-    """Pool ``[N, C, H, W]`` features over ``[K, 5]`` RoIs by rounded bins, in torchvision's convention.
+    """Pool ``[N, C, H, W]`` features over ``[K, 5]`` RoIs by rounded bins.
 
     Concretely, out[k, c, i, j] is the maximum of channel c over the whole pixels of :func:`integer_bins` i and j; an
     empty bin is 0.
     """
-    features = np.asarray(features, dtype=np.float64)
-    out = np.zeros((len(rois), features.shape[1], *output_size))
-    for k, (image, x1, y1, x2, y2) in enumerate(np.asarray(rois, dtype=np.float64).tolist()):
-        rows = integer_bins(y1, y2, spatial_scale, output_size[0], features.shape[2])
-        columns = integer_bins(x1, x2, spatial_scale, output_size[1], features.shape[3])
-        for i, (top, bottom) in enumerate(rows):
-            for j, (left, right) in enumerate(columns):
-                if bottom > top and right > left:
-                    out[k, :, i, j] = features[int(image), :, top:bottom, left:right].max(axis=(1, 2))
-    return out
+    rows = np.asarray(rois, dtype=np.float64)
+    levels = np.zeros(len(rows), dtype=np.int64)
+    where = (rows[:, 0].astype(np.int64), Geometry(rows[:, 1:]), levels, output_size)
+    return forward(ROI_POOL, [np.asarray(features, dtype=np.float64)], [spatial_scale], *where)
 
 
 def integer_bins(lower: float, upper: float, spatial_scale: float, bins: int, size: int) -> list[tuple[int, int]]:
     """The pixels ``[first, last)`` of every bin along one axis: corners rounded, both ends included, then clipped."""
-    start, end = _round(lower * spatial_scale), _round(upper * spatial_scale)
-    bin_length = max(end - start + 1, 1) / bins
-    edges = [
-        (math.floor(index * bin_length) + start, math.ceil((index + 1) * bin_length) + start) for index in range(bins)
-    ]
-    return [(min(max(first, 0), size), min(max(last, 0), size)) for first, last in edges]
-
-
-def _round(value: float) -> int:
-    """Round half away from zero, as C does and Python does not."""
-    return int(math.copysign(math.floor(abs(value) + 0.5), value))
+    start, length = map_boxes_rounded(lower, upper, spatial_scale, ROI_POOL.extra_pixels)
+    return [integer_bin(start, length, bins, index, size) for index in range(bins)]

@@ -1,0 +1,204 @@
+"""Deformable RoI pooling: RoIAlign whose bins move."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import operator_call
+from .._spec import PointwiseSpec
+from .._typing import Array
+
+
+def deform_roi_pool(
+    features: Array,
+    rois: Array | Sequence[Array],
+    offset: Array | None,
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    gamma: float = 0.1,
+    *,
+    mask: Array | None = None,
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: Any = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """RoIAlign in which every bin has an offset, learned as a rule, and perhaps a weight.
+
+    Concretely, ``out[k, c, i, j]`` is ``mask[k, i, j]`` times the mean of ``features[n, c]`` over the points of bin
+    (i, j), cut as :func:`roi_align` cuts an aligned box of width w and height h and then moved by
+    ``gamma * w * offset[k, 0, i, j]`` along x and ``gamma * h * offset[k, 1, i, j]`` along y.
+
+    Parameters
+    ----------
+    features, rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, seed, out, backend :
+        As in :func:`roi_align`, always aligned; at most 256 points per bin and axis.
+    offset : real array ``[K, 2, PH, PW]``, or None for no offsets
+        (x, y) of every bin, in parts of the box times `gamma`; the same shape in both layouts.
+    gamma : float, default 0.1
+    mask : real array ``[K, PH, PW]``, optional
+        What every bin is multiplied by: modulated deformable pooling.
+    sampling : "grid" (default) or "random"
+        Random points have both coordinates drawn anew in each part of the bin.
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    On a ramp along x of a box 4 wide, an offset of 0.5 along x moves every bin by 0.1 * 4 * 0.5 = 0.2 pixels:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> ramp = np.tile(np.arange(8.0), (8, 1)).reshape(1, 1, 8, 8)
+    >>> box, offset = np.array([[0, 2.0, 2.0, 6.0, 6.0]]), np.zeros((1, 2, 2, 2))
+    >>> offset[:, 0] = 0.5
+    >>> roialign.deform_roi_pool(ramp, box, offset, 2)
+    array([[[[2.7, 4.7],
+             [2.7, 4.7]]]])
+
+    References
+    ----------
+    Dai et al., "Deformable Convolutional Networks", ICCV 2017, https://arxiv.org/abs/1703.06211
+    Zhu, Hu, Lin, Dai, "Deformable ConvNets v2", CVPR 2019, https://arxiv.org/abs/1811.11168
+    """
+    call = _call(
+        features,
+        rois,
+        offset,
+        spatial_scale,
+        sampling_ratio,
+        gamma,
+        mask,
+        sampling,
+        batch_indices,
+        layout,
+        invalid,
+        seed,
+        backend,
+        drawn=True,
+    )
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def deform_roi_pool_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    offset: Array | None,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    gamma: float = 0.1,
+    *,
+    need: Sequence[str] = ("features", "rois", "offset", "mask"),
+    mask: Array | None = None,
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: int | None = None,
+    backend: str | None = None,
+) -> tuple[Any, ...]:
+    """The gradients of :func:`deform_roi_pool` to the features, the boxes, the offsets and the mask.
+
+    Concretely, with ``L = sum(grad_output * deform_roi_pool(features, rois, offset, ...))``, they are dL/dfeatures,
+    dL/drois in image pixels, dL/doffset and dL/dmask. At a kink (a sample point on an integer) the slope is the one to
+    the right, also beyond the outermost pixel centres, where the map is constant and the slope is zero.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, offset, spatial_scale, ... : as in :func:`deform_roi_pool`
+    need : sequence of "features", "rois", "offset" and "mask", default all
+    seed : as in :func:`roi_align_backward`
+
+    Returns
+    -------
+    (grad_features, grad_rois, grad_offset, grad_mask)
+        Each like its argument; None in place of what is not needed or was not given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`deform_roi_pool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> ramp = np.tile(np.arange(8.0), (8, 1)).reshape(1, 1, 8, 8)
+    >>> box, offset = np.array([[0, 2.0, 2.0, 6.0, 6.0]]), np.zeros((1, 2, 1, 1))
+    >>> gradients = roialign.deform_roi_pool_backward(np.ones((1, 1, 1, 1)), ramp, box, offset)
+    >>> gradients[2].ravel()  # 0.1 * 4 along x, nothing along y
+    array([0.4, 0. ])
+    """
+    call = _call(
+        features,
+        rois,
+        offset,
+        spatial_scale,
+        sampling_ratio,
+        gamma,
+        mask,
+        sampling,
+        batch_indices,
+        layout,
+        invalid,
+        seed,
+        backend,
+        drawn=False,
+    )
+    answer: tuple[Any, ...] = call.backward_all(grad_output, need, ("features", "rois", "offset", "mask"))
+    return answer
+
+
+def _call(
+    features: object,
+    rois: object,
+    offset: object,
+    spatial_scale: object,
+    sampling_ratio: object,
+    gamma: object,
+    mask: object,
+    sampling: object,
+    batch_indices: object,
+    layout: str,
+    invalid: str | None,
+    seed: object,
+    backend: str | None,
+    *,
+    drawn: bool,
+) -> Any:
+    _validate.check_choice(sampling, "sampling", ("grid", "random"))
+    return operator_call(
+        PointwiseSpec(
+            rule=sampling,  # type: ignore[arg-type]
+            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+            offset=0.5,
+            jitters_points=True,
+            gamma=_validate.check_number(gamma, "gamma"),
+        ),
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        offset=offset,
+        mask=mask,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+        seed=seed,
+        drawn=drawn,
+    )

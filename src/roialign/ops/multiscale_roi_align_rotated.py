@@ -1,0 +1,161 @@
+"""RoIAlign over rotated boxes on the levels of a feature pyramid, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._typing import Array
+from .multiscale_roi_align import pyramid_call
+from .roi_align_rotated import roi_align_rotated_spec
+
+
+def multiscale_roi_align_rotated(
+    features: Sequence[Array],
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scales: Sequence[float],
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    levels: Array | None = None,
+    canonical_size: float = 224,
+    canonical_level: int = 4,
+    aligned: bool = True,
+    clockwise: bool = False,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: Any = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """RoIAlign each rotated RoI on one level of a feature pyramid.
+
+    Concretely, ``out[k]`` is ``roi_align_rotated(features[l], rois[k], output_size, spatial_scales[l], ...)`` with
+    l = ``levels[k]``. The rows keep the order of `rois`, whatever their levels.
+
+    Parameters
+    ----------
+    features, spatial_scales, levels :
+        As in :func:`multiscale_roi_align`.
+    canonical_size, canonical_level : see :func:`fpn_levels`
+        The area of a box is width times height, whatever its angle.
+    rois, output_size, sampling_ratio, aligned, clockwise, mode, sampling, batch_indices, layout, invalid, seed, out,
+    backend :
+        As in :func:`roi_align_rotated`.
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> pyramid = [np.ones((1, 8, 64, 64)), 2 * np.ones((1, 8, 32, 32))]
+    >>> boxes = np.array([[0, 32.0, 32.0, 20.0, 30.0, 0.5], [0, 128.0, 128.0, 200.0, 200.0, 0.1]])
+    >>> pooled = roialign.multiscale_roi_align_rotated(pyramid, boxes, 7, [1 / 4, 1 / 8])
+    >>> pooled.shape, pooled.mean(axis=(1, 2, 3)).round(6)
+    ((2, 8, 7, 7), array([1., 2.]))
+
+    References
+    ----------
+    Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
+    """
+    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
+    call = pyramid_call(
+        spec,
+        features,
+        rois,
+        spatial_scales,
+        levels,
+        canonical_size,
+        canonical_level,
+        batch_indices,
+        layout,
+        invalid,
+        backend,
+        seed,
+    )
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def multiscale_roi_align_rotated_backward(
+    grad_output: Array,
+    features: Sequence[Array],
+    rois: Array | Sequence[Array],
+    spatial_scales: Sequence[float],
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    need: Sequence[str] = ("features", "rois"),
+    levels: Array | None = None,
+    canonical_size: float = 224,
+    canonical_level: int = 4,
+    aligned: bool = True,
+    clockwise: bool = False,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: int | None = None,
+    backend: str | None = None,
+) -> tuple[list[Array] | None, Any]:
+    """The gradients of :func:`multiscale_roi_align_rotated`; a level that no RoI uses has a gradient of zeros.
+
+    Concretely, with ``L = sum(grad_output * multiscale_roi_align_rotated(features, rois, ...))``, ``grad_features[l]``
+    is dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scales, ... : as in :func:`multiscale_roi_align_rotated`
+    need, seed : as in :func:`roi_align_backward`
+
+    Returns
+    -------
+    (grad_features, grad_rois)
+        A list of arrays like `features`; the structure of `rois`. None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`multiscale_roi_align_rotated`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> pyramid = [np.ones((1, 1, 16, 16)), np.ones((1, 1, 8, 8))]
+    >>> boxes = [np.array([[22.0, 22.0, 36.0, 36.0, 0.3]])]
+    >>> gradients, _ = roialign.multiscale_roi_align_rotated_backward(
+    ...     np.ones((1, 1, 2, 2)), pyramid, boxes, [1 / 4, 1 / 8], need=("features",)
+    ... )
+    >>> [round(float(gradient.sum()), 6) for gradient in gradients]
+    [4.0, 0.0]
+    """
+    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
+    call = pyramid_call(
+        spec,
+        features,
+        rois,
+        spatial_scales,
+        levels,
+        canonical_size,
+        canonical_level,
+        batch_indices,
+        layout,
+        invalid,
+        backend,
+        seed,
+        drawn=False,
+    )
+    return call.backward(grad_output, need)

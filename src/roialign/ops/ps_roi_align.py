@@ -1,0 +1,146 @@
+"""Position-sensitive RoIAlign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import operator_call
+from .._spec import PointwiseSpec
+from .._typing import Array
+
+
+def ps_roi_align(
+    features: Array,
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """RoIAlign with channels of its own for every bin.
+
+    Concretely, ``out[k, c, i, j]`` is ``roi_align(features[:, (c * PH + i) * PW + j], rois, ...)[k, i, j]``: the score
+    of class c for part (i, j) of the box, averaged over that part.
+
+
+    Parameters
+    ----------
+    features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
+    rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, out, backend :
+        As in :func:`roi_align`, always aligned.
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    Four maps, one for each bin:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> features = np.arange(4.0).reshape(1, 4, 1, 1) * np.ones((1, 1, 6, 6))
+    >>> roialign.ps_roi_align(features, np.array([[0, 1.0, 1.0, 5.0, 5.0]]), 2)
+    array([[[[0., 1.],
+             [2., 3.]]]])
+
+
+    References
+    ----------
+    Dai, Li, He, Sun, "R-FCN: Object Detection via Region-based Fully Convolutional Networks", NeurIPS 2016,
+    https://arxiv.org/abs/1605.06409
+    Li, Peng, Yu, Zhang, Deng, Sun, "Light-Head R-CNN", 2017, https://arxiv.org/abs/1711.07264
+    """
+    call = _call(features, rois, spatial_scale, sampling_ratio, batch_indices, layout, invalid, backend)
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def ps_roi_align_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    need: Sequence[str] = ("features", "rois"),
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    backend: str | None = None,
+) -> tuple[Array | None, Any]:
+    """The gradients of :func:`ps_roi_align`.
+
+    Concretely, with ``L = sum(grad_output * ps_roi_align(features, rois, ...))``, ``grad_features`` is dL/dfeatures and
+    ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels.
+
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scale, ... : as in :func:`ps_roi_align`
+    need : as in :func:`roi_align_backward`
+
+    Returns
+    -------
+    (grad_features, grad_rois)
+        Like `features`; in the structure of `rois`. None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`ps_roi_align`.
+
+    Examples
+    --------
+    Every bin's gradient goes to its own map:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> features, box = np.ones((1, 4, 6, 6)), np.array([[0, 1.0, 1.0, 5.0, 5.0]])
+    >>> gradient = np.arange(4.0).reshape(1, 1, 2, 2)
+    >>> grad_features, _ = roialign.ps_roi_align_backward(gradient, features, box)
+    >>> grad_features.sum(axis=(2, 3))
+    array([[0., 1., 2., 3.]])
+    """
+    call = _call(features, rois, spatial_scale, sampling_ratio, batch_indices, layout, invalid, backend)
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois
+
+
+def _call(
+    features: object,
+    rois: object,
+    spatial_scale: object,
+    sampling_ratio: object,
+    batch_indices: object,
+    layout: str,
+    invalid: str | None,
+    backend: str | None,
+) -> Any:
+    return operator_call(
+        PointwiseSpec(
+            channels="position",
+            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+            offset=0.5,
+        ),
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )

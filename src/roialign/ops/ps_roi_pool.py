@@ -1,0 +1,135 @@
+"""Position-sensitive RoIPool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import operator_call
+from .._spec import PointwiseSpec
+from .._typing import Array
+
+
+def ps_roi_pool(
+    features: Array,
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    *,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Average whole pixels of each part of a RoI, from channels of its own.
+
+    Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, (c * PH + i) * PW + j]`` over rows
+    ``floor(i * h / PH) + top`` to ``ceil((i + 1) * h / PH) + top - 1`` and columns alike, where ``top = round(y1 *
+    spatial_scale)``, half away from zero, and ``h = max(round(y2 * spatial_scale) - top, 1)``. As in torchvision the
+    bins end one pixel before the map does, in forward and, unlike there, in the gradient; an empty bin is zero.
+
+
+    Parameters
+    ----------
+    features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
+    rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend : as in :func:`roi_align`
+
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> features = np.arange(4.0).reshape(1, 4, 1, 1) * np.ones((1, 1, 6, 6))
+    >>> roialign.ps_roi_pool(features, np.array([[0, 1.0, 1.0, 5.0, 5.0]]), 2)
+    array([[[[0., 1.],
+             [2., 3.]]]])
+
+
+    References
+    ----------
+    Dai, Li, He, Sun, "R-FCN: Object Detection via Region-based Fully Convolutional Networks", NeurIPS 2016,
+    https://arxiv.org/abs/1605.06409
+    """
+    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def ps_roi_pool_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    spatial_scale: float = 1.0,
+    *,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    backend: str | None = None,
+) -> Array:
+    """The gradient of :func:`ps_roi_pool` to the features: its transpose. Rounded boxes have none.
+
+    Concretely, with ``L = sum(grad_output * ps_roi_pool(features, rois, ...))``, it is dL/dfeatures.
+
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scale, ... : as in :func:`ps_roi_pool`
+
+    Returns
+    -------
+    grad_features : array like `features`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`ps_roi_pool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> features, box = np.ones((1, 1, 5, 5)), np.array([[0, 1.0, 1.0, 3.0, 3.0]])
+    >>> roialign.ps_roi_pool_backward(np.ones((1, 1, 1, 1)), features, box)[0, 0]
+    array([[0.  , 0.  , 0.  , 0.  , 0.  ],
+           [0.  , 0.25, 0.25, 0.  , 0.  ],
+           [0.  , 0.25, 0.25, 0.  , 0.  ],
+           [0.  , 0.  , 0.  , 0.  , 0.  ],
+           [0.  , 0.  , 0.  , 0.  , 0.  ]])
+    """
+    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
+    grad_features, _ = call.backward(grad_output, ("features",))
+    answer: Array = grad_features[0]
+    return answer
+
+
+def _call(
+    features: object,
+    rois: object,
+    spatial_scale: object,
+    batch_indices: object,
+    layout: str,
+    invalid: str | None,
+    backend: str | None,
+) -> Any:
+    return operator_call(
+        PointwiseSpec(mapping="rounded", rule="pixels", channels="position", unused_border=1),
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )

@@ -1,0 +1,178 @@
+"""Rotation-invariant RoIAlign."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import operator_call
+from .._spec import PointwiseSpec
+from .._typing import Array
+
+
+def riroi_align_rotated(
+    features: Array,
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    num_orientations: int = 8,
+    clockwise: bool = False,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """Pool rotated boxes from features of a rotation-equivariant network, and turn the features' orientations back.
+
+    The channels come in groups of O = `num_orientations`, orientation fastest. Concretely, with the pooled channels
+    ``p = roi_align_rotated(features, rois, ..., aligned=False)``, ``t = angle * O / (2 * pi)``, ``s = floor(t)`` and
+    ``f = t - s``, channel o of a group is ``(1 - f) * p[(o - s) mod O] + f * p[(o - s + 1) mod O]``.
+
+    Parameters
+    ----------
+    features : array ``[N, G * O, H, W]``, or ``[N, H, W, G * O]`` with ``layout="NHWC"``
+    rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, out, backend :
+        As in :func:`roi_align_rotated`. There is no half-pixel shift, and sides shorter than one feature pixel are
+        lengthened to one.
+    num_orientations : int, default 8
+    clockwise : bool, default False
+        Turns the boxes the other way; the channels turn with the angle as given, as in the package that this operator
+        comes from.
+
+    Returns
+    -------
+    array ``[K, G * O, PH, PW]``, or ``[K, PH, PW, G * O]`` with ``layout="NHWC"``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    A quarter turn moves four orientations by one:
+
+    >>> import math
+    >>> import numpy as np
+    >>> import roialign
+    >>> features = np.arange(4.0).reshape(1, 4, 1, 1) * np.ones((1, 1, 6, 6))
+    >>> box = np.array([[0, 3.0, 3.0, 2.0, 2.0, math.pi / 2]])
+    >>> roialign.riroi_align_rotated(features, box, 1, num_orientations=4).ravel()
+    array([3., 0., 1., 2.])
+
+    References
+    ----------
+    Han et al., "ReDet: A Rotation-equivariant Detector for Aerial Object Detection", CVPR 2021,
+    https://arxiv.org/abs/2103.07733
+    """
+    call = _call(
+        features,
+        rois,
+        spatial_scale,
+        sampling_ratio,
+        num_orientations,
+        clockwise,
+        batch_indices,
+        layout,
+        invalid,
+        backend,
+    )
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def riroi_align_rotated_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    need: Sequence[str] = ("features", "rois"),
+    num_orientations: int = 8,
+    clockwise: bool = False,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    backend: str | None = None,
+) -> tuple[Array | None, Any]:
+    """The gradients of :func:`riroi_align_rotated`; that of the angle has a part from the turning channels too.
+
+    Concretely, with ``L = sum(grad_output * riroi_align_rotated(features, rois, ...))``, ``grad_features`` is
+    dL/dfeatures and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scale, ... : as in :func:`riroi_align_rotated`
+    need : as in :func:`roi_align_backward`
+
+    Returns
+    -------
+    (grad_features, grad_rois)
+        Like `features`; in the structure of `rois`. None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`riroi_align_rotated`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> features = np.arange(4.0).reshape(1, 4, 1, 1) * np.ones((1, 1, 6, 6))
+    >>> box = np.array([[0, 3.0, 3.0, 2.0, 2.0, 0.0]])
+    >>> first = np.array([1.0, 0.0, 0.0, 0.0]).reshape(1, 4, 1, 1)
+    >>> _, grad_rois = roialign.riroi_align_rotated_backward(first, features, box, num_orientations=4)
+    >>> grad_rois.round(4)  # four steps of one in a turn
+    array([[0.    , 0.    , 0.    , 0.    , 0.    , 0.6366]])
+    """
+    call = _call(
+        features,
+        rois,
+        spatial_scale,
+        sampling_ratio,
+        num_orientations,
+        clockwise,
+        batch_indices,
+        layout,
+        invalid,
+        backend,
+    )
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois
+
+
+def _call(
+    features: object,
+    rois: object,
+    spatial_scale: object,
+    sampling_ratio: object,
+    num_orientations: object,
+    clockwise: bool,
+    batch_indices: object,
+    layout: str,
+    invalid: str | None,
+    backend: str | None,
+) -> Any:
+    return operator_call(
+        PointwiseSpec(
+            mapping="rotated",
+            channels="orientation",
+            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+            minimum_length=1.0,
+            clockwise=bool(clockwise),
+            orientations=_validate.check_int(num_orientations, "num_orientations", 1),
+        ),
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )

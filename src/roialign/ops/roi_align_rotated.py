@@ -1,0 +1,188 @@
+"""RoIAlign over rotated boxes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import operator_call
+from .._spec import PointwiseSpec
+from .._typing import Array
+
+
+def roi_align_rotated(
+    features: Array,
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    aligned: bool = True,
+    clockwise: bool = False,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: Any = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """RoIAlign over boxes that are turned about their centre.
+
+    Concretely, ``out[k, c, i, j]`` is the mean, or the maximum, of ``features[n, c]`` interpolated at the points of
+    bin (i, j). The bins and points of a box of height h and width w are cut as :func:`roi_align` does, on axes with the
+    origin in the box's centre (cx, cy), and the point (u, v) of those axes lies on the map at
+    ``x = v * sin(angle) + u * cos(angle) + cx``, ``y = v * cos(angle) - u * sin(angle) + cy``: a positive angle is
+    counter-clockwise on the screen, where y points down.
+
+    Parameters
+    ----------
+    features, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, seed, out, backend :
+        As in :func:`roi_align`; at most 256 points per bin and axis.
+    rois : array ``[K, 6]``, list of N arrays ``[L, 5]``, or array ``[K, 5]`` with `batch_indices`
+        Rows (image index, centre x, centre y, width, height, angle): image pixels, and radians.
+    aligned : bool, default True
+        Shift the centre by half a pixel, so that image and feature coordinates agree at pixel centres. False: no shift,
+        and sides shorter than one feature pixel are lengthened to one.
+    clockwise : bool, default False
+        Positive angles turn clockwise on the screen.
+    mode : "avg" (default) or "max"
+        What becomes of the points of a bin.
+    sampling : "grid" (default) or "random"
+        Random points have both coordinates drawn anew in each part of the bin. There is no exact sampling of a rotated
+        box.
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    A box of two rows and one column of bins on a ramp along x; a quarter turn lays the column down:
+
+    >>> import math
+    >>> import numpy as np
+    >>> import roialign
+    >>> ramp = np.tile(np.arange(8.0), (8, 1)).reshape(1, 1, 8, 8)
+    >>> upright = np.array([[0, 4.0, 4.0, 2.0, 4.0, 0.0]])
+    >>> turned = np.array([[0, 4.0, 4.0, 2.0, 4.0, math.pi / 2]])
+    >>> roialign.roi_align_rotated(ramp, upright, (2, 1))[0, 0].T
+    array([[3.5, 3.5]])
+    >>> roialign.roi_align_rotated(ramp, turned, (2, 1))[0, 0].T
+    array([[2.5, 4.5]])
+
+    References
+    ----------
+    Ma et al., "Arbitrary-Oriented Scene Text Detection via Rotation Proposals", IEEE TMM 2018,
+    https://arxiv.org/abs/1703.01086
+    """
+    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
+    call = operator_call(
+        spec,
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+        seed=seed,
+    )
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def roi_align_rotated_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int | tuple[int, int] = 0,
+    *,
+    need: Sequence[str] = ("features", "rois"),
+    aligned: bool = True,
+    clockwise: bool = False,
+    mode: str = "avg",
+    sampling: str = "grid",
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    seed: int | None = None,
+    backend: str | None = None,
+) -> tuple[Array | None, Any]:
+    """The gradients of :func:`roi_align_rotated` to the features and to all five numbers of the boxes.
+
+    Concretely, with ``L = sum(grad_output * roi_align_rotated(features, rois, ...))``, ``grad_features`` is
+    dL/dfeatures and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle.
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scale, ... : as in :func:`roi_align_rotated`
+    need, seed : as in :func:`roi_align_backward`
+
+    Returns
+    -------
+    (grad_features, grad_rois)
+        Like `features`; in the structure of `rois`. None in place of what is not needed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`roi_align_rotated`.
+
+    Examples
+    --------
+    On a ramp along x only moving along x and turning matter:
+
+    >>> import numpy as np
+    >>> import roialign
+    >>> ramp = np.tile(np.arange(8.0), (8, 1)).reshape(1, 1, 8, 8)
+    >>> box = np.array([[0, 4.0, 4.0, 2.0, 4.0, 0.0]])
+    >>> weights = np.array([-1.0, 1.0]).reshape(1, 1, 2, 1)
+    >>> _, grad_rois = roialign.roi_align_rotated_backward(weights, ramp, box, need=("rois",))
+    >>> grad_rois
+    array([[0., 0., 0., 0., 0., 2.]])
+    """
+    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
+    call = operator_call(
+        spec,
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+        seed=seed,
+        drawn=False,
+    )
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois
+
+
+def roi_align_rotated_spec(
+    sampling_ratio: object, aligned: bool, clockwise: bool, mode: object, sampling: object
+) -> PointwiseSpec:
+    """RoIAlign over rotated boxes as a description, without the seed of random sampling."""
+    _validate.check_choice(mode, "mode", ("avg", "max"))
+    if sampling == "exact":
+        raise ValueError("sampling: expected 'grid' or 'random', got 'exact', which a rotated RoI does not have")
+    _validate.check_choice(sampling, "sampling", ("grid", "random"))
+    return PointwiseSpec(
+        mapping="rotated",
+        rule=sampling,  # type: ignore[arg-type]
+        reduction="max" if mode == "max" else "mean",
+        sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+        offset=0.5 if aligned else 0.0,
+        minimum_length=-math.inf if aligned else 1.0,
+        jitters_points=True,
+        clockwise=bool(clockwise),
+    )

@@ -1,0 +1,131 @@
+"""RoIPool, the operator that RoIAlign replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import _validate
+from .._dispatch import operator_call
+from .._spec import PointwiseSpec
+from .._typing import Array
+
+
+def roi_pool(
+    features: Array,
+    rois: Array | Sequence[Array],
+    output_size: int | tuple[int, int],
+    spatial_scale: float = 1.0,
+    *,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """The maximum over the whole pixels of each part of a RoI.
+
+    Concretely, ``out[k, c, i, j]`` is the maximum of ``features[n, c]`` over rows ``floor(i * h / PH) + top`` to
+    ``ceil((i + 1) * h / PH) + top - 1`` and columns alike, where ``top = round(y1 * spatial_scale)``, half away from
+    zero, and ``h = max(round(y2 * spatial_scale) - top + 1, 1)``: torchvision's convention. Bins are clipped to the
+    map; an empty bin is zero, and NaN is larger than every number.
+
+    Parameters
+    ----------
+    features, rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend : as in :func:`roi_align`
+
+
+    Returns
+    -------
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> ramp = np.arange(36.0).reshape(1, 1, 6, 6)
+    >>> roialign.roi_pool(ramp, np.array([[0, 1.0, 1.0, 4.0, 4.0]]), 2)
+    array([[[[14., 16.],
+             [26., 28.]]]])
+
+
+    References
+    ----------
+    Girshick, "Fast R-CNN", ICCV 2015, https://arxiv.org/abs/1504.08083
+    """
+    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
+    return call.forward(_validate.check_output_size(output_size), out)
+
+
+def roi_pool_backward(
+    grad_output: Array,
+    features: Array,
+    rois: Array | Sequence[Array],
+    spatial_scale: float = 1.0,
+    *,
+    batch_indices: Array | None = None,
+    layout: str = "NCHW",
+    invalid: str | None = None,
+    backend: str | None = None,
+) -> Array:
+    """The gradient of :func:`roi_pool` to the features: all of it to the pixel that is the maximum.
+
+    Concretely, with ``L = sum(grad_output * roi_pool(features, rois, ...))``, it is dL/dfeatures. Of equal pixels the
+    first gets it, upper rows first and the left ones of a row first. Rounded boxes have no gradient.
+
+
+    Parameters
+    ----------
+    grad_output : array of the shape, layout and dtype of the forward answer
+    features, rois, spatial_scale, ... : as in :func:`roi_pool`
+
+    Returns
+    -------
+    grad_features : array like `features`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`roi_pool`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import roialign
+    >>> ramp, box = np.arange(9.0).reshape(1, 1, 3, 3), np.array([[0, 0.0, 0.0, 1.0, 1.0]])
+    >>> roialign.roi_pool_backward(np.ones((1, 1, 1, 1)), ramp, box)[0, 0]
+    array([[0., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 0.]])
+    """
+    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
+    grad_features, _ = call.backward(grad_output, ("features",))
+    answer: Array = grad_features[0]
+    return answer
+
+
+def _call(
+    features: object,
+    rois: object,
+    spatial_scale: object,
+    batch_indices: object,
+    layout: str,
+    invalid: str | None,
+    backend: str | None,
+) -> Any:
+    return operator_call(
+        PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1),
+        [features],
+        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        rois,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )
