@@ -120,10 +120,9 @@ void bind_spec(nb::module_& m) {
              std::array<int64_t, 2> sampling_ratio, double offset, double minimum_length, uint64_t seed,
              bool jitters_points, bool clockwise, int64_t orientations, double gamma, double extra_pixels,
              int64_t unused_border) {
-            new (self) PointwiseSpec{mapping,        rule,           reduction,    channels,  sampling_ratio,
-                                     offset,         minimum_length, seed,         jitters_points,
-                                     clockwise,      orientations,   gamma,        extra_pixels,
-                                     unused_border};
+            new (self) PointwiseSpec{mapping,      rule,           reduction,    channels,       sampling_ratio,
+                                     offset,       minimum_length, seed,         jitters_points, clockwise,
+                                     orientations, gamma,          extra_pixels, unused_border};
           },
           nb::arg("mapping"), nb::arg("rule"), nb::arg("reduction"), nb::arg("channels"), nb::arg("sampling_ratio"),
           nb::arg("offset"), nb::arg("minimum_length"), nb::arg("seed"), nb::arg("jitters_points"),

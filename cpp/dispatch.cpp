@@ -8,12 +8,12 @@
 
 namespace roialign {
 
-#define ROIALIGN_DECLARE(isa)                                                                             \
-  namespace isa {                                                                                         \
-  extern const Kernels<double> float64_kernels;                                                           \
-  extern const Kernels<float> float32_kernels, float16_kernels, bfloat16_kernels;                         \
-  extern const PointKernels<double> float64_point_kernels;                                                \
-  extern const PointKernels<float> float32_point_kernels, float16_point_kernels, bfloat16_point_kernels;  \
+#define ROIALIGN_DECLARE(isa)                                                                            \
+  namespace isa {                                                                                        \
+  extern const Kernels<double> float64_kernels;                                                          \
+  extern const Kernels<float> float32_kernels, float16_kernels, bfloat16_kernels;                        \
+  extern const PointKernels<double> float64_point_kernels;                                               \
+  extern const PointKernels<float> float32_point_kernels, float16_point_kernels, bfloat16_point_kernels; \
   }
 ROIALIGN_DECLARE(baseline)
 #if defined(ROIALIGN_X86_64)
@@ -31,12 +31,12 @@ struct Tables {
   const PointKernels<float>* points_of_float[scalar_type_count];
 };
 
-#define ROIALIGN_TABLES(isa)                                                                                  \
-  {                                                                                                           \
-    &isa::float64_kernels, {nullptr, &isa::float32_kernels, &isa::float16_kernels, &isa::bfloat16_kernels},   \
-        &isa::float64_point_kernels, {                                                                        \
-      nullptr, &isa::float32_point_kernels, &isa::float16_point_kernels, &isa::bfloat16_point_kernels         \
-    }                                                                                                         \
+#define ROIALIGN_TABLES(isa)                                                                                \
+  {                                                                                                         \
+    &isa::float64_kernels, {nullptr, &isa::float32_kernels, &isa::float16_kernels, &isa::bfloat16_kernels}, \
+        &isa::float64_point_kernels, {                                                                      \
+      nullptr, &isa::float32_point_kernels, &isa::float16_point_kernels, &isa::bfloat16_point_kernels       \
+    }                                                                                                       \
   }
 constexpr Tables tables[instruction_set_count] = {
     ROIALIGN_TABLES(baseline),

@@ -99,13 +99,8 @@ std::vector<MapTile> cut_into_tiles(std::span<const View> maps, int64_t side, st
     for (int64_t image = 0; image < size[0]; ++image) {
       for (int64_t y = 0; y < size[2]; y += side) {
         for (int64_t x = 0; x < size[3]; x += side) {
-          tiles.push_back({static_cast<int64_t>(level),
-                           image,
-                           y,
-                           std::min(y + side, size[2]),
-                           x,
-                           std::min(x + side, size[3]),
-                           {}});
+          tiles.push_back(
+              {static_cast<int64_t>(level), image, y, std::min(y + side, size[2]), x, std::min(x + side, size[3]), {}});
         }
       }
     }

@@ -61,14 +61,15 @@ struct PointwiseCall {
 // it is applied to, and those at which it is decided who wins. A mean does not read the latter, which may be none.
 
 /// out[k] = f(features)[k], or its derivative along the tangent; zero for a RoI of image -1.
-void forward(const PointwiseCall& call, std::span<const View> features, std::span<const View> deciding, const View& out);
+void forward(const PointwiseCall& call, std::span<const View> features, std::span<const View> deciding,
+             const View& out);
 
 /// The transpose of `forward` in the features, written to every element of `grad_features`.
 void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                       std::span<const View> grad_features);
 
-/// The gradient of <grad_output, f(features)> in the boxes and, where the call has them, the offsets and masks. Takes no
-/// tangent; a mask only with a mean.
+/// The gradient of <grad_output, f(features)> in the boxes and, where the call has them, the offsets and masks. Takes
+/// no tangent; a mask only with a mean.
 void adjoint_geometry(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
                       std::span<const View> deciding, const GeometryGradient& gradient);
 

@@ -24,9 +24,9 @@ struct PointPlan {
 /// The kernels for one scalar type; [0] is the scalar type and [1] the accumulator's.
 template <class Accumulator>
 struct PointKernels {
-  /// target(bin) = the maximum of each channel over the bin's points; 0 for a bin without points. `winner`, if not null,
-  /// gets [bins][length] numbers: the point that it is, counted within the bin, or -1 for a point off the map. Of equal
-  /// points the first wins, a point on the map wins over one off it, and NaN wins over all.
+  /// target(bin) = the maximum of each channel over the bin's points; 0 for a bin without points. `winner`, if not
+  /// null, gets [bins][length] numbers: the point that it is, counted within the bin, or -1 for a point off the map. Of
+  /// equal points the first wins, a point on the map wins over one off it, and NaN wins over all.
   using Maximum = void (*)(const PointPlan<Accumulator>& plan, const std::byte* source, std::byte* target,
                            int32_t* winner, int64_t length);
   Maximum maximum[2][2];  // [source][target]

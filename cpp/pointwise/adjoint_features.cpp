@@ -221,9 +221,8 @@ class PointwiseAdjointFeatures {
 
 void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                       std::span<const View> grad_features) {
-  with_accumulator(call.scalar_type, [&]<class A>() {
-    PointwiseAdjointFeatures<A>(call, grad_output, deciding, grad_features).run();
-  });
+  with_accumulator(call.scalar_type,
+                   [&]<class A>() { PointwiseAdjointFeatures<A>(call, grad_output, deciding, grad_features).run(); });
 }
 
 }  // namespace roialign

@@ -111,8 +111,8 @@ class PointwiseAdjointGeometry {
     const AxisPlan<A> plan = work.pass.plan(taps.begin);
     for (int64_t b = 0; b < taps.bins(); ++b) {
       double* sums = block.sums[sums_kept_ > 1 ? taps.first_bin + b : 0].data();
-      kernel({single_row<A>(), plan.row(b), kinds, weight_y, weight_x, results}, source.base, gradient.base, block.channels,
-             sums);
+      kernel({single_row<A>(), plan.row(b), kinds, weight_y, weight_x, results}, source.base, gradient.base,
+             block.channels, sums);
     }
   }
 
@@ -199,7 +199,8 @@ class PointwiseAdjointGeometry {
     if (!exists) return;
     for (int64_t column = 0; column < call_.columns; ++column) {
       const Velocity velocity = roi.velocity_along(column);
-      for (int i = 0; i < 3; ++i) boxes[column] += total[slope_y_ + i] * velocity.y[i] + total[slope_x_ + i] * velocity.x[i];
+      for (int i = 0; i < 3; ++i)
+        boxes[column] += total[slope_y_ + i] * velocity.y[i] + total[slope_x_ + i] * velocity.x[i];
     }
     for (int64_t block = 0; turns_channels_ && block < blocks_.count; ++block) {
       boxes[4] += turning_[row * blocks_.count + block];

@@ -43,18 +43,19 @@ void TapMerger::merge(RoiPoints& roi, int64_t first, int64_t end, TapValues valu
     const BinWeights weights(roi, bin, values, has_tangent);
     const auto add = [&](const PointAxis& y, const PointAxis& x) {
       const double share = y.own.share * x.own.share;
-      each_pixel(y, x, [&](int64_t row, int64_t column, double weight_y, double weight_x, double slope_y, double slope_x) {
-        const double weight = share * weights.of(y.own, x.own, weight_y, weight_x, slope_y, slope_x);
-        if ((kinds_ == 1 && weight == 0.0) || !clip.contains(row, column)) return;
-        const int32_t entry = entry_of(row, column, taps);
-        taps.value[weight_][entry] += weight;
-        if (kinds_ == 1) return;
-        const double positions[3] = {1.0, y.own.position, x.own.position};
-        for (int i = 0; i < 3; ++i) {
-          if (y.own.moves) taps.value[slope_y_ + i][entry] += share * slope_y * weight_x * positions[i];
-          if (x.own.moves) taps.value[slope_x_ + i][entry] += share * weight_y * slope_x * positions[i];
-        }
-      });
+      each_pixel(y, x,
+                 [&](int64_t row, int64_t column, double weight_y, double weight_x, double slope_y, double slope_x) {
+                   const double weight = share * weights.of(y.own, x.own, weight_y, weight_x, slope_y, slope_x);
+                   if ((kinds_ == 1 && weight == 0.0) || !clip.contains(row, column)) return;
+                   const int32_t entry = entry_of(row, column, taps);
+                   taps.value[weight_][entry] += weight;
+                   if (kinds_ == 1) return;
+                   const double positions[3] = {1.0, y.own.position, x.own.position};
+                   for (int i = 0; i < 3; ++i) {
+                     if (y.own.moves) taps.value[slope_y_ + i][entry] += share * slope_y * weight_x * positions[i];
+                     if (x.own.moves) taps.value[slope_x_ + i][entry] += share * weight_y * slope_x * positions[i];
+                   }
+                 });
     };
     roi.visit(bin, add);
     taps.begin.push_back(static_cast<int32_t>(taps.entries()));

@@ -1,4 +1,5 @@
-// What every pixel weighs in every bin of a RoI: the points of a bin merged, for a mean, or side by side, for a maximum.
+// What every pixel weighs in every bin of a RoI: the points of a bin merged, for a mean, or side by side, for a
+// maximum.
 #pragma once
 
 #include <array>
@@ -62,8 +63,8 @@ constexpr int64_t most_entries = int64_t{1} << 17;
 /// Merges the points of bins into one entry a pixel.
 class TapMerger {
  public:
-  /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels outside
-  /// `clip` are left out.
+  /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels
+  /// outside `clip` are left out.
   void merge(RoiPoints& roi, int64_t first, int64_t end, TapValues values, bool has_tangent, const PixelBox& clip,
              BinTaps& taps);
 

@@ -66,7 +66,8 @@ class PointwiseForward {
         } else if (follows_) {
           follow(work, rois[index], work.points[index], block, source);
         } else if (call_.spec.reduction == Reduction::max) {
-          is_prepared[index] = maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
+          is_prepared[index] =
+              maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
         } else {
           is_prepared[index] = mean(work, rois[index], work.taps[index], is_prepared[index], TapValues::weight, source,
                                     target, channels);
@@ -125,7 +126,8 @@ class PointwiseForward {
   }
 
   /// The points that win elsewhere, or how the values of those that win move.
-  void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block, const Operand& source) const {
+  void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block,
+              const Operand& source) const {
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
       points.list(roi, first, bins_, TapValues::weight, call_.tangent != nullptr);

@@ -61,7 +61,8 @@ void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift)
     const PixelSpan span = integer_bin(cut.start, cut.length, bins_[axis], index, pixels_on(axis));
     const double share = aggregate_mean(static_cast<double>(span.end - span.first));
     for (int64_t pixel = span.first; pixel < span.end; ++pixel) {
-      part.points.push_back({{static_cast<double>(pixel), pixel, 0.0, share, false}, {pixel, pixel, 1.0, 0.0, 0.0, true}});
+      part.points.push_back(
+          {{static_cast<double>(pixel), pixel, 0.0, share, false}, {pixel, pixel, 1.0, 0.0, 0.0, true}});
     }
     part.begin.push_back(part.points.size());
     part.has_others.push_back(false);

@@ -68,7 +68,9 @@ class RoiPoints {
   /// Along one number that describes the box.
   Velocity velocity_along(int64_t column) const;
   /// What a bin's offset (0: x, 1: y) moves its points by, per unit.
-  double offset_factor(int coordinate) const { return call_.spec.gamma * (coordinate == 0 ? frame_.x : frame_.y).length; }
+  double offset_factor(int coordinate) const {
+    return call_.spec.gamma * (coordinate == 0 ? frame_.x : frame_.y).length;
+  }
 
  private:
   /// The points of bins along one axis that lie on the map.
@@ -94,7 +96,8 @@ class RoiPoints {
     return offset == nullptr ? 0.0 : call_.spec.gamma * offset[(2 * row_ + 1 - axis) * bins() + bin];
   }
   bool samples_by_axis() const {
-    return call_.spec.mapping != Mapping::rotated && !(call_.spec.rule == PointRule::random && call_.spec.jitters_points);
+    return call_.spec.mapping != Mapping::rotated &&
+           !(call_.spec.rule == PointRule::random && call_.spec.jitters_points);
   }
   const MappedAxis& along(int axis) const { return axis == 0 ? frame_.y : frame_.x; }
   int64_t pixels_on(int axis) const {

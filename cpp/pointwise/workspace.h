@@ -129,8 +129,12 @@ struct PointWorkspace : Tiles<A> {
   void maximum(const BinPoints& points, const Operand& source, ScalarType type, const Operand& target, int32_t* winner,
                int64_t channels, PlaceOf&& place_of) {
     pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
-    const PointPlan<A> plan{points.bins(),           points.point_begin.data(),  points.has_zero.data(),
-                            points.tap_begin.data(), pass.source_offset.data(), pass.weight.data(),
+    const PointPlan<A> plan{points.bins(),
+                            points.point_begin.data(),
+                            points.has_zero.data(),
+                            points.tap_begin.data(),
+                            pass.source_offset.data(),
+                            pass.weight.data(),
                             pass.target_offset.data()};
     const auto kernel = point_kernels(type).maximum[source.lattice.is_accumulator][target.lattice.is_accumulator];
     kernel(plan, source.base, target.base, winner, channels);

@@ -81,8 +81,8 @@ inline Frame map_rotated_boxes_tangent(const double* box, const double* tangent,
   };
   const double width = side(2), height = side(3), sign = clockwise ? -1.0 : 1.0;
   const double turn = sign * box[4], speed = sign * tangent[4];
-  return {{-height / 2.0, height},    {-width / 2.0, width},      -std::sin(turn) * speed,
-          std::cos(turn) * speed,     tangent[1] * mapping.scale, tangent[0] * mapping.scale};
+  return {{-height / 2.0, height}, {-width / 2.0, width},      -std::sin(turn) * speed,
+          std::cos(turn) * speed,  tangent[1] * mapping.scale, tangent[0] * mapping.scale};
 }
 
 /// What a bin's offset, in parts of the RoI's size, moves it by: gamma times the size, where the RoI is cut.

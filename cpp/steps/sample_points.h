@@ -25,10 +25,10 @@ struct AxisSampling {
 };
 
 struct SamplePoint {
-  double x;         // feature coordinate
-  int64_t cell;     // the integer at or below it
-  double position;  // in the RoI: x = start + position * length
-  double share;     // the fraction of the bin that the point stands for
+  double x;           // feature coordinate
+  int64_t cell;       // the integer at or below it
+  double position;    // in the RoI: x = start + position * length
+  double share;       // the fraction of the bin that the point stands for
   bool moves = true;  // false for a point that stays where it is when the RoI moves
 };
 
@@ -102,8 +102,8 @@ void lattice(int64_t size, const MappedAxis& roi, int64_t bins, int64_t bin_inde
 }
 
 /// Calls visit(SamplePoint) for the points of a bin that can touch the map, upwards along the axis; `grid` and `random`
-/// by strata, `exact` and `prroi` by the middles of the pieces into which the integers cut it, `crop` and `nearest` by their
-/// one point.
+/// by strata, `exact` and `prroi` by the middles of the pieces into which the integers cut it, `crop` and `nearest` by
+/// their one point.
 template <class Visit>
 void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
   const auto [start, length] = axis.roi;
