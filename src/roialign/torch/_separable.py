@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -36,8 +36,8 @@ class SeparableFamily:
 
     name = "separable"
     schema = (
-        "float[] scales, str rule, SymInt[] sampling_ratio, float offset, float? minimum_length, bool normalised_boxes, "
-        "float fill, SymInt seed, float[] assignment, str? invalid, str? backend, str argument"
+        "float[] scales, str rule, SymInt[] sampling_ratio, float offset, float? minimum_length, "
+        "bool normalised_boxes, float fill, SymInt seed, float[] assignment, str? invalid, str? backend, str argument"
     )
 
     def flatten(self, call: SeparableCall) -> list[Any]:
@@ -80,6 +80,9 @@ class SeparableFamily:
 
     def adjoint_boxes(self, call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> None:
         backend_for(inputs.grad_output, call.backend).adjoint_boxes(call, inputs, grad_rois)
+
+    def linear_part(self, call: SeparableCall) -> SeparableCall:
+        return replace(call, spec=replace(call.spec, fill=0.0)) if call.spec.fill else call
 
     def mixes_channels(self, call: SeparableCall) -> bool:
         del call

@@ -13,14 +13,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from ._tracing import is_recorded, is_traced, is_transformed, moves_forward
+from ._tracing import is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
 
 Layout = tuple[int, ...]
 Outputs = tuple[Tensor, ...]
 
 
 class Inputs(NamedTuple):
-    """The tensors of a primitive; in its place, whatever is said of each of them: a gradient, a flag, a dimension."""
+    """The tensors of a primitive; or, in their places, what is said of each: a gradient, a flag, a dimension."""
 
     features: tuple[Any, ...]
     """One ``[N, C, H, W]`` map per level."""
@@ -55,7 +55,7 @@ class Inputs(NamedTuple):
 
 
 class Primitive(ABC):
-    """A function of :class:`Inputs` and of a setting that holds no tensor; `torch` sees it by what it says of itself."""
+    """A function of :class:`Inputs` and of a setting without tensors, and all that torch asks about it."""
 
     name: str
     #: The fields of Inputs that it reads, with their types in the schema of the custom op; the others are empty.
@@ -104,7 +104,7 @@ class Primitive(ABC):
         """Make it known to torch."""
         self.function = _function_of(self)
         #: Without torch.func, and so without the 20 microseconds that Function.apply takes to find that out.
-        self.plain_apply = super(torch.autograd.Function, self.function).apply
+        self.plain_apply = super(torch.autograd.Function, self.function).apply  # type: ignore[misc]
         self.operator = _operator_of(self)
 
     def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
@@ -115,11 +115,12 @@ class Primitive(ABC):
             return (answer,) if self.returns == "Tensor" else tuple(answer)
         tensors, layout = inputs.flat()
         transformed = is_transformed()
-        if not (moved or transformed or is_recorded(tensors)):
-            return self.compute(setting, inputs)
+        if not transformed:
+            tensors = without_dead_wrappers(tensors)
+            if not (moved or is_recorded(tensors)):
+                return self.compute(setting, Inputs.of(tensors, layout))
         apply = self.function.apply if transformed else self.plain_apply
-        answer = apply(setting, layout, *tensors)
-        return answer  # type: ignore[no-any-return]
+        return apply(setting, layout, *tensors)  # type: ignore[no-any-return]
 
 
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
@@ -180,7 +181,7 @@ class _Arguments:
     def gradients(self, values: Inputs, settings: Sequence[Any]) -> tuple[Any, ...]:
         """What a backward returns: torch counts an empty list of numbers among the lists of tensors."""
         own = [getattr(values, field) for field in self.fields]
-        none = [[] if isinstance(value, (list, tuple)) and not value else None for value in settings]
+        none: list[Any] = [[] if isinstance(value, (list, tuple)) and not value else None for value in settings]
         return *[list(value) if isinstance(value, tuple) else value for value in own], *none
 
     def outputs(self, values: tuple[Any, ...]) -> Any:
