@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -145,7 +144,7 @@ def test_at_a_kink_the_slope_is_the_one_to_the_right() -> None:
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which functions of the family have run."""
     calls: list[str] = []
     for name in ("forward", "adjoint_features", "adjoint_boxes"):
@@ -156,7 +155,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             return real(*arguments)
 
         monkeypatch.setattr(SeparableFamily, name, spy)
-    yield calls
+    return calls
 
 
 @pytest.mark.parametrize(

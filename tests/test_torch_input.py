@@ -28,7 +28,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "twin": lambda f, r, **more: roialign.roi_align_backward(more.pop("ones")(3, 3, 2, 3), f, r, 1 / 4, **more),
     "prroi_pool": lambda f, r, **more: roialign.prroi_pool(f, r, 2, 1 / 4, **more),
     "multiscale": lambda f, r, **more: roialign.multiscale_roi_align([f, f[:, :, :4, :5]], r, 2, SCALES, **more),
-    "fpn_levels": lambda f, r, **more: roialign.fpn_levels(r, SCALES, canonical_size=20, canonical_level=3),
+    "fpn_levels": lambda _, r, **__: roialign.fpn_levels(r, SCALES, canonical_size=20, canonical_level=3),
     "crop_and_resize": lambda f, r, **more: roialign.crop_and_resize(
         f,
         r[:, 1:] / 40,
@@ -243,7 +243,7 @@ def test_out_may_not_lie_over_an_input_or_where_a_gradient_is_needed() -> None:
         pool(f, rois(), out=memory[370:424].view(3, 3, 2, 3))
     assert pool(f, rois(), out=memory[378:432].view(3, 3, 2, 3)).isfinite().all()
     out = torch.empty(3, 3, 2, 3, dtype=torch.float64)
-    with pytest.raises(ValueError, match="out: expected None where a gradient is needed"):
+    with pytest.raises(ValueError, match=r"out: expected None where a gradient is needed"):
         pool(features().requires_grad_(), rois(), out=out)
     with torch.no_grad():
         assert pool(features().requires_grad_(), rois(), out=out) is out
@@ -270,7 +270,7 @@ def test_who_draws_a_seed() -> None:
         torch.manual_seed(9)
         assert torch.equal(draw(make()), first)
         assert not torch.equal(first, second)
-    with pytest.raises(TypeError, match="seed: expected an int or a numpy.random.Generator"):
+    with pytest.raises(TypeError, match=r"seed: expected an int or a numpy\.random\.Generator"):
         draw("5")
 
 

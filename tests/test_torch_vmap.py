@@ -27,7 +27,9 @@ def batches() -> tuple[Tensor, Tensor]:
 def one_by_one(function: Callable[..., Any], dims: tuple[int | None, ...], *batched: Tensor) -> Any:
     """What vmap means."""
     members = [
-        function(*[tensor if dim is None else tensor.select(dim, index) for tensor, dim in zip(batched, dims)])
+        function(
+            *[tensor if dim is None else tensor.select(dim, index) for tensor, dim in zip(batched, dims, strict=True)]
+        )
         for index in range(MEMBERS)
     ]
     return torch.utils._pytree.tree_map(lambda *parts: torch.stack(parts), *members)

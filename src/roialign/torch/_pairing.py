@@ -4,7 +4,8 @@ Let f(X; b) be the operator, D_t its derivative as the boxes b move along t, and
 
     phi(G, X, b, T) = <G, D_T f(X; b)>,  T a list of tangents,
 
-which is linear in G, in X and in every tangent (a constant that an operator adds is left out of f). Its three gradients are the three functions of a backend,
+which is linear in G, in X and in every tangent; what an operator answers for a map of zeros, as outside of an image,
+is left out of f. The three gradients of phi are the three functions of a backend,
 
     forward           dphi/dG = D_T f(X; b)
     adjoint_features  dphi/dX = (D_T f)^T G

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import _validate
 from .._levels import Assignment
 from .._spec import SeparableSpec
 from ._pairing import Pairing
@@ -94,6 +95,20 @@ class SeparableFamily:
 
 #: By device: the backends that compute there, the default first.
 BACKENDS = {"cpu": {"cpu": "roialign.torch._cpu", "reference": "roialign.torch._reference"}}
+
+
+def check_backend(features: Tensor, name: str | None) -> None:
+    """That the named backend, or any, computes where the features are."""
+    device = features.device.type
+    if device not in BACKENDS:
+        raise ValueError(
+            f"features: expected a CPU tensor, got one on {features.device}; "
+            "this version of roialign computes on the CPU"
+        )
+    if name == "triton" and name not in BACKENDS[device]:
+        raise ValueError(f"backend: 'triton' runs on CUDA tensors, and features is a tensor on {device}; use 'cpu'")
+    if name is not None:
+        _validate.check_choice(name, "backend", tuple(BACKENDS[device]))
 
 
 def backend_for(tensor: Tensor, name: str | None) -> ModuleType:

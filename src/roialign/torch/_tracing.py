@@ -30,6 +30,6 @@ def moves_forward() -> bool:
 
 
 def without_dead_wrappers(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """What torch.func has wrapped and left so when it was done, as the function that torch.func.vjp returns keeps it."""
+    """Without what torch.func left wrapped when it was done, as in the function that torch.func.vjp returns."""
     unwrap = torch._C._functorch.unwrap_if_dead
     return [None if tensor is None else unwrap(tensor) for tensor in tensors]

@@ -6,8 +6,9 @@ A function describes itself once, as a :class:`Primitive`, and gets both.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -108,24 +109,37 @@ class Primitive(ABC):
         self.operator = _operator_of(self)
 
     def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
-        moved = moves_forward()
-        if is_traced(inputs.rois) and not moved:  # a custom op drops tangents without a word
-            arguments = [getattr(inputs, field) for field in self.arguments]
-            answer = self.operator(*arguments, *self.flatten_setting(setting))
-            return (answer,) if self.returns == "Tensor" else tuple(answer)
+        if not is_traced(inputs.rois):
+            return self.in_eager_mode(setting, inputs)
+        if moves_forward():  # a custom op drops tangents without a word
+            return _untraced(self.in_eager_mode, setting, inputs)
+        arguments = [getattr(inputs, field) for field in self.arguments]
+        answer = self.operator(*arguments, *self.flatten_setting(setting))
+        return (answer,) if self.returns == "Tensor" else tuple(answer)
+
+    def in_eager_mode(self, setting: Any, inputs: Inputs) -> Outputs:
+        """Through the Function, where anything is to be differentiated or transformed."""
         tensors, layout = inputs.flat()
-        transformed = is_transformed()
-        if not transformed:
-            tensors = without_dead_wrappers(tensors)
-            if not (moved or is_recorded(tensors)):
-                return self.compute(setting, Inputs.of(tensors, layout))
-        apply = self.function.apply if transformed else self.plain_apply
-        return apply(setting, layout, *tensors)  # type: ignore[no-any-return]
+        if is_transformed():
+            return self.function.apply(setting, layout, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+        tensors = without_dead_wrappers(tensors)
+        if moves_forward() or is_recorded(tensors):
+            return self.plain_apply(setting, layout, *tensors)  # type: ignore[no-any-return]
+        return self.compute(setting, Inputs.of(tensors, layout))
+
+
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def _untraced(function: Callable[..., Outputs], setting: Any, inputs: Inputs) -> Outputs:
+    """A break in the graph that torch.compile records, or its error where there may be none."""
+    return function(setting, inputs)
 
 
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
     def forward(setting: Any, layout: Layout, *tensors: Any) -> Outputs:
-        return primitive.compute(setting, Inputs.of(tensors, layout))
+        inputs = Inputs.of(tensors, layout)
+        if "torch._dynamo" in sys.modules:  # which looks into every frame below a function that it has given up on
+            return _untraced(primitive.compute, setting, inputs)
+        return primitive.compute(setting, inputs)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
