@@ -183,27 +183,39 @@ void dots(const DotPlan<A>& plan, const std::byte* source, const std::byte* grad
 
 // ---- gather and scatter ---------------------------------------------------------------------------------------------
 
+/// target[column][row] = source[row][column] in blocks of `lanes` rows and `width` columns, of which there are as many
+/// at least; strides in elements. The last block of a line overlaps the one before it rather than leave a rest.
+template <class A, int width, class Source, class Target>
+void transpose_in_blocks(const Source* source, int64_t source_stride, Target* target, int64_t target_stride,
+                         int64_t rows, int64_t columns) {
+  constexpr int lanes = vector_bytes / sizeof(A);
+  for (int64_t row = 0; row < rows; row += lanes) {
+    const int64_t r = row + lanes <= rows ? row : rows - lanes;
+    for (int64_t column = 0; column < columns; column += width) {
+      const int64_t c = column + width <= columns ? column : columns - width;
+      transpose_block<A, lanes, width>(source + r * source_stride + c, source_stride, target + c * target_stride + r,
+                                       target_stride);
+    }
+  }
+}
+
 /// target[column][row] = source[row][column], both with contiguous columns; strides in elements.
 template <class A, class Source, class Target>
 void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                int64_t columns) {
-  constexpr int64_t lanes = vector_bytes / sizeof(A), within = 16 / sizeof(A);
-  if (rows < lanes || columns < within) {
+  // Blocks of whole vectors need shuffles of any two vectors, which AVX-512 alone has.
+  constexpr int64_t lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
+  constexpr int64_t wide = vector_bytes == 64 ? lanes : narrow;
+  if (rows >= lanes && columns >= wide) {
+    transpose_in_blocks<A, wide>(source, source_stride, target, target_stride, rows, columns);
+  } else if (rows >= lanes && columns >= narrow) {
+    transpose_in_blocks<A, narrow>(source, source_stride, target, target_stride, rows, columns);
+  } else {
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t column = 0; column < columns; ++column) {
         store_one(target + column * target_stride + row,
                   static_cast<A>(load_one(source + row * source_stride + column)));
       }
-    }
-    return;
-  }
-  // The last block of a line overlaps the one before it rather than leave a rest.
-  for (int64_t row = 0; row < rows; row += lanes) {
-    const int64_t r = row + lanes <= rows ? row : rows - lanes;
-    for (int64_t column = 0; column < columns; column += within) {
-      const int64_t c = column + within <= columns ? column : columns - within;
-      transpose_block<A, lanes, within>(source + r * source_stride + c, source_stride, target + c * target_stride + r,
-                                        target_stride);
     }
   }
 }

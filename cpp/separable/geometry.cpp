@@ -51,8 +51,7 @@ bool is_worth_sweeping(std::span<const RoiGroup> apart, int64_t width, int64_t m
 }
 
 /// Groups of many RoIs, in the order of their first rows.
-void sweep(std::span<RoiGroup> apart, std::vector<RoiGroup>& groups) {
-  constexpr size_t most_rois = 1024;  // what they prepare takes memory
+void sweep(std::span<RoiGroup> apart, size_t most_rois, std::vector<RoiGroup>& groups) {
   std::stable_sort(apart.begin(), apart.end(),
                    [](const RoiGroup& a, const RoiGroup& b) { return a.y.first < b.y.first; });
   for (size_t index = 0; index < apart.size(); ++index) {
@@ -83,18 +82,22 @@ void cluster(std::span<RoiGroup> apart, int64_t most_pixels, std::vector<RoiGrou
 
 }  // namespace
 
-std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels) {
+std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels,
+                                     int64_t channel_shares) {
   std::vector<RoiGroup> apart, groups;
   apart.reserve(call.rois);
   for (const int64_t row : order_by_place(call, maps)) apart.push_back(group_of_one(call, maps[call.levels[row]], row));
   if (most_pixels == 0) return apart;
+  // What a group prepares takes memory, and there must be work for all threads.
+  const int64_t items = call.team.threads == 1 ? 1 : 4 * call.team.threads;
+  const auto most_rois = static_cast<size_t>(std::clamp<int64_t>(call.rois * channel_shares / items, 16, 1024));
   for (size_t first = 0, end = 0; first < apart.size(); first = end) {
     const int64_t level = apart[first].level, image = apart[first].image;
     do ++end;
     while (end < apart.size() && image >= 0 && apart[end].level == level && apart[end].image == image);
     const std::span<RoiGroup> of_map(&apart[first], end - first);
     if (is_worth_sweeping(of_map, maps[level].size[3], most_pixels)) {
-      sweep(of_map, groups);
+      sweep(of_map, most_rois, groups);
     } else {
       cluster(of_map, most_pixels, groups);
     }

@@ -111,7 +111,8 @@ struct RoiGroup {
 
 /// The RoIs, ordered by place, in groups that share a panel: all of a map where they lie so dense that a window of at
 /// most `most_pixels` sweeping over its rows reads less than they do one by one; else those that lie close together.
-/// Each alone where `most_pixels` is 0, or it has no image.
-std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels);
+/// Each alone where `most_pixels` is 0, or it has no image. A group is worked on in `channel_shares` independent parts.
+std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels,
+                                     int64_t channel_shares);
 
 }  // namespace roialign
