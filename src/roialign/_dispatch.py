@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _validate
+from ._memory import empty
 from ._spec import SeparableSpec
 from ._typing import Array
 
@@ -69,7 +70,7 @@ class SeparableCall:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
         shape = self._output_shape(output_size)
         if out is None:
-            answer = np.empty(shape, dtype=self.dtype)
+            answer = empty(shape, self.dtype)
         else:
             answer = _validate.check_out(out, shape, self.dtype, [*self.features, self.rois.rows])
         self.backend.forward(
@@ -91,7 +92,7 @@ class SeparableCall:
         common = (self.scales, self.rois.rows, self.levels)
         grad_features, grad_rois = None, None
         if names[0] in wanted:
-            grad_features = [np.empty(self._own_layout(level.shape), dtype=self.dtype) for level in self.features]
+            grad_features = [empty(self._own_layout(level.shape), self.dtype) for level in self.features]
             maps = [_validate.nchw(level, self.layout) for level in grad_features]
             self.backend.adjoint_features(self.spec, gradient, *common, maps)
         if names[1] in wanted:
