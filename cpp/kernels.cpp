@@ -34,6 +34,7 @@ struct BinTaps {
 };
 
 /// `vectors` vectors of channels of one bin, held in registers over all its taps; an even number of them.
+/// What is added to is added to once, so that the rounding of a large sum does not grow with the number of taps.
 template <Write write, int vectors, class Source, class Target, class A>
 inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                               Target* target) {
@@ -42,13 +43,7 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   using V = typename L::V;
   V sum[vectors];
 #pragma GCC unroll 16
-  for (int v = 0; v < vectors; v += 2) {
-    if constexpr (write == Write::add) {
-      L::template load_two<Source>(target + v * lanes, sum[v], sum[v + 1]);
-    } else {
-      sum[v] = sum[v + 1] = V{};
-    }
-  }
+  for (int v = 0; v < vectors; ++v) sum[v] = V{};
   for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
     const std::byte* line = source + y.source_offset[ty];
     const A weight_y = y.weight[ty];
@@ -66,6 +61,12 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   }
 #pragma GCC unroll 16
   for (int v = 0; v < vectors; v += 2) {
+    if constexpr (write == Write::add) {
+      V first, second;
+      L::template load_two<Source>(target + v * lanes, first, second);
+      sum[v] += first;
+      sum[v + 1] += second;
+    }
     L::template store_two<write == Write::stream, Source>(target + v * lanes, sum[v], sum[v + 1]);
   }
 }
@@ -75,7 +76,6 @@ template <Write write, class Unit, class Source, class Target, class A>
 inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                           Target* target) {
   typename Unit::V sum{};
-  if constexpr (write == Write::add) sum = Unit::load(target);
   for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
     const std::byte* line = source + y.source_offset[ty];
     const A weight_y = y.weight[ty];
@@ -83,6 +83,7 @@ inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps ta
       sum += weight_y * x.weight[tx] * Unit::load(at<Source>(line, x.source_offset[tx]));
     }
   }
+  if constexpr (write == Write::add) sum += Unit::load(target);
   Unit::store(target, sum);
 }
 
