@@ -89,7 +89,7 @@ std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const 
   for (const int64_t row : order_by_place(call, maps)) apart.push_back(group_of_one(call, maps[call.levels[row]], row));
   if (most_pixels == 0) return apart;
   // What a group prepares takes memory, and there must be work for all threads.
-  const int64_t items = call.team.threads == 1 ? 1 : 4 * call.team.threads;
+  const int64_t items = call.team.threads == 1 ? 1 : 2 * call.team.threads;
   const auto most_rois = static_cast<size_t>(std::clamp<int64_t>(call.rois * channel_shares / items, 16, 1024));
   for (size_t first = 0, end = 0; first < apart.size(); first = end) {
     const int64_t level = apart[first].level, image = apart[first].image;
