@@ -20,12 +20,12 @@ class Forward {
   void run() {
     // RoIs that overlap share the work of transposing a map whose channels are apart. Where there are few groups, their
     // channels are shared out among the threads too: channels do not mix, so neither do their bits.
-    const int64_t channels = out_.size[1], threads = call_.team.threads;
+    const int64_t channels = std::max<int64_t>(out_.size[1], 1), threads = call_.team.threads;
     const int64_t most_shares = std::max<int64_t>(channels / least_channels, 1);
     const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels, most_shares);
     const auto count = std::max<int64_t>(static_cast<int64_t>(groups.size()), 1);
     const int64_t wanted_shares = threads == 1 ? 1 : std::min((4 * threads + count - 1) / count, most_shares);
-    const ChannelBlocks shares(channels, (channels + wanted_shares - 1) / wanted_shares);
+    const ChannelBlocks shares(out_.size[1], (channels + wanted_shares - 1) / wanted_shares);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
       const int64_t share = item % shares.count;
       pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
