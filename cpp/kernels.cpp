@@ -34,6 +34,7 @@ struct BinTaps {
 };
 
 /// `vectors` vectors of channels of one bin, held in registers over all its taps; an even number of them.
+/// What is added to is added to once, so that the rounding of a large sum does not grow with the number of taps.
 template <Write write, int vectors, class Source, class Target, class A>
 inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                               Target* target) {
@@ -42,13 +43,7 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   using V = typename L::V;
   V sum[vectors];
 #pragma GCC unroll 16
-  for (int v = 0; v < vectors; v += 2) {
-    if constexpr (write == Write::add) {
-      L::template load_two<Source>(target + v * lanes, sum[v], sum[v + 1]);
-    } else {
-      sum[v] = sum[v + 1] = V{};
-    }
-  }
+  for (int v = 0; v < vectors; ++v) sum[v] = V{};
   for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
     const std::byte* line = source + y.source_offset[ty];
     const A weight_y = y.weight[ty];
@@ -66,6 +61,12 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   }
 #pragma GCC unroll 16
   for (int v = 0; v < vectors; v += 2) {
+    if constexpr (write == Write::add) {
+      V first, second;
+      L::template load_two<Source>(target + v * lanes, first, second);
+      sum[v] += first;
+      sum[v + 1] += second;
+    }
     L::template store_two<write == Write::stream, Source>(target + v * lanes, sum[v], sum[v + 1]);
   }
 }
@@ -75,7 +76,6 @@ template <Write write, class Unit, class Source, class Target, class A>
 inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                           Target* target) {
   typename Unit::V sum{};
-  if constexpr (write == Write::add) sum = Unit::load(target);
   for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
     const std::byte* line = source + y.source_offset[ty];
     const A weight_y = y.weight[ty];
@@ -83,6 +83,7 @@ inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps ta
       sum += weight_y * x.weight[tx] * Unit::load(at<Source>(line, x.source_offset[tx]));
     }
   }
+  if constexpr (write == Write::add) sum += Unit::load(target);
   Unit::store(target, sum);
 }
 
@@ -183,27 +184,39 @@ void dots(const DotPlan<A>& plan, const std::byte* source, const std::byte* grad
 
 // ---- gather and scatter ---------------------------------------------------------------------------------------------
 
+/// target[column][row] = source[row][column] in blocks of `lanes` rows and `width` columns, of which there are as many
+/// at least; strides in elements. The last block of a line overlaps the one before it rather than leave a rest.
+template <class A, int width, class Source, class Target>
+void transpose_in_blocks(const Source* source, int64_t source_stride, Target* target, int64_t target_stride,
+                         int64_t rows, int64_t columns) {
+  constexpr int lanes = vector_bytes / sizeof(A);
+  for (int64_t row = 0; row < rows; row += lanes) {
+    const int64_t r = row + lanes <= rows ? row : rows - lanes;
+    for (int64_t column = 0; column < columns; column += width) {
+      const int64_t c = column + width <= columns ? column : columns - width;
+      transpose_block<A, lanes, width>(source + r * source_stride + c, source_stride, target + c * target_stride + r,
+                                       target_stride);
+    }
+  }
+}
+
 /// target[column][row] = source[row][column], both with contiguous columns; strides in elements.
 template <class A, class Source, class Target>
 void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                int64_t columns) {
-  constexpr int64_t lanes = vector_bytes / sizeof(A), within = 16 / sizeof(A);
-  if (rows < lanes || columns < within) {
+  // Blocks of whole vectors need shuffles of any two vectors, which AVX-512 alone has.
+  constexpr int64_t lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
+  constexpr int64_t wide = vector_bytes == 64 ? lanes : narrow;
+  if (rows >= lanes && columns >= wide) {
+    transpose_in_blocks<A, wide>(source, source_stride, target, target_stride, rows, columns);
+  } else if (rows >= lanes && columns >= narrow) {
+    transpose_in_blocks<A, narrow>(source, source_stride, target, target_stride, rows, columns);
+  } else {
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t column = 0; column < columns; ++column) {
         store_one(target + column * target_stride + row,
                   static_cast<A>(load_one(source + row * source_stride + column)));
       }
-    }
-    return;
-  }
-  // The last block of a line overlaps the one before it rather than leave a rest.
-  for (int64_t row = 0; row < rows; row += lanes) {
-    const int64_t r = row + lanes <= rows ? row : rows - lanes;
-    for (int64_t column = 0; column < columns; column += within) {
-      const int64_t c = column + within <= columns ? column : columns - within;
-      transpose_block<A, lanes, within>(source + r * source_stride + c, source_stride, target + c * target_stride + r,
-                                        target_stride);
     }
   }
 }

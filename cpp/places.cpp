@@ -34,8 +34,7 @@ bool is_worth_sweeping(std::span<const RoiGroup> apart, int64_t width, int64_t m
 }
 
 /// Groups of many RoIs, in the order of their first rows.
-void sweep(std::span<RoiGroup> apart, std::vector<RoiGroup>& groups) {
-  constexpr size_t most_rois = 1024;  // what they prepare takes memory
+void sweep(std::span<RoiGroup> apart, size_t most_rois, std::vector<RoiGroup>& groups) {
   std::stable_sort(apart.begin(), apart.end(),
                    [](const RoiGroup& a, const RoiGroup& b) { return a.y.first < b.y.first; });
   for (size_t index = 0; index < apart.size(); ++index) {
@@ -67,7 +66,7 @@ void cluster(std::span<RoiGroup> apart, int64_t most_pixels, std::vector<RoiGrou
 }  // namespace
 
 std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<const View> maps, int64_t most_pixels,
-                                     bool may_sweep) {
+                                     size_t most_swept) {
   order_by_place(places);
   std::vector<RoiGroup> apart, groups;
   apart.reserve(places.size());
@@ -81,8 +80,8 @@ std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<con
     do ++end;
     while (end < apart.size() && image >= 0 && apart[end].level == level && apart[end].image == image);
     const std::span<RoiGroup> of_map(&apart[first], end - first);
-    if (may_sweep && is_worth_sweeping(of_map, maps[level].size[3], most_pixels)) {
-      sweep(of_map, groups);
+    if (most_swept > 0 && is_worth_sweeping(of_map, maps[level].size[3], most_pixels)) {
+      sweep(of_map, most_swept, groups);
     } else {
       cluster(of_map, most_pixels, groups);
     }

@@ -49,11 +49,11 @@ struct RoiGroup {
 };
 
 /// The RoIs in an order in which neighbours share memory, by level, image, and place on the map, and in groups that
-/// share a panel: where they `may_sweep`, all of a map if they lie so dense that a window of at most `most_pixels`
-/// sweeping over its rows reads less than they do one by one; else those that lie close together. Each alone where
-/// `most_pixels` is 0, or it has no image.
+/// share a panel: all of a map if they lie so dense that a window of at most `most_pixels` sweeping over its rows reads
+/// less than they do one by one, up to `most_swept` of them, none where that is 0; else those that lie close together.
+/// Each alone where `most_pixels` is 0, or it has no image.
 std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<const View> maps, int64_t most_pixels,
-                                     bool may_sweep);
+                                     size_t most_swept);
 
 /// A piece of a map, and the RoIs that touch it.
 struct MapTile {

@@ -285,10 +285,11 @@ inline auto sum_of_lanes(V v) {
   }
 }
 
-// Transposing. Shuffles within 16 bytes are cheap and shuffles across them are not, so a block of `lanes` rows and as
-// many columns as fill 16 bytes is loaded such that only the former are needed.
+// Transposing a block of `lanes` rows, which is loaded in pieces of as many columns as the block has: whole vectors,
+// or, where a line is short, 16 bytes, such that only shuffles within 16 bytes are needed then.
 
-/// Alternates the values of a and b within every 16 bytes: their first halves, or, from `offset` on, their second.
+/// Alternates the values of a and b within every `within` of them: their first halves, or, from `offset` on, their
+/// second.
 template <int offset, int within, class V, int... i>
 inline V interleave(V a, V b, Indices<i...>) {
   constexpr int lanes = sizeof...(i);
@@ -316,21 +317,21 @@ inline Vector<A, lanes> load_pieces(const T* from, int64_t row_stride) {
 template <class A, int lanes, int within, class Source, class Target>
 inline void transpose_block(const Source* source, int64_t source_stride, Target* target, int64_t target_stride) {
   Vector<A, lanes> rows[within];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int k = 0; k < within; ++k) {
     rows[k] = load_pieces<A, lanes, within>(source + k * source_stride, source_stride);
   }
-#pragma GCC unroll 2
+#pragma GCC unroll 8
   for (int pass = 1; pass < within; pass *= 2) {  // perfect shuffles
     Vector<A, lanes> shuffled[within];
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int pair = 0; pair < within / 2; ++pair) {
       shuffled[2 * pair] = interleave<0, within>(rows[pair], rows[pair + within / 2], UpTo<lanes>{});
       shuffled[2 * pair + 1] = interleave<within / 2, within>(rows[pair], rows[pair + within / 2], UpTo<lanes>{});
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int k = 0; k < within; ++k) rows[k] = shuffled[k];
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int k = 0; k < within; ++k) Lanes<A, lanes>::store(target + k * target_stride, rows[k]);
 }

@@ -33,7 +33,7 @@ class PointwiseAdjointGeometry {
   void run(const GeometryGradient& gradient) {
     if (finds_maximum_) winners_.find(deciding_, workspaces_);
     const auto places = places_of(call_, maps_, grad_output_.size[2], grad_output_.size[3]);
-    const auto groups = group_by_place(places, maps_, in_place_ || by_position_ ? 0 : panel_pixels, false);
+    const auto groups = group_by_place(places, maps_, in_place_ || by_position_ ? 0 : panel_pixels, 0);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
       const RoiGroup& group = groups[item / blocks_.count];
       if (group.image >= 0 && group.y.length() > 0) sum_group(workspaces_[worker], group, item % blocks_.count);

@@ -28,7 +28,7 @@ class PointwiseForward {
   void run() {
     if (follows_) winners_.find(deciding_, workspaces_);
     const int64_t most_pixels = maps_in_place_ || by_position_ ? 0 : panel_pixels;
-    const auto groups = group_by_place(places_of(call_, maps_, out_.size[2], out_.size[3]), maps_, most_pixels, false);
+    const auto groups = group_by_place(places_of(call_, maps_, out_.size[2], out_.size[3]), maps_, most_pixels, 0);
     // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
     const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
     const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1), group_of(call_));

@@ -22,7 +22,7 @@ class AdjointBoxes {
         sums_(call.rois * blocks_.count) {}
 
   void run(double* grad_boxes) {
-    const auto groups = group_by_place(call_, maps_, in_place_ ? 0 : panel_pixels);
+    const auto groups = group_by_place(call_, maps_, in_place_ ? 0 : panel_pixels, blocks_.count);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
       const RoiGroup& group = groups[item / blocks_.count];
       if (group.image >= 0) sum_dots(workspaces_[worker], group, item % blocks_.count);

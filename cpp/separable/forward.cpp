@@ -18,11 +18,14 @@ class Forward {
   }
 
   void run() {
-    // RoIs that overlap share the work of transposing a map whose channels are apart.
-    const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels);
-    // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
-    const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
-    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1));
+    // RoIs that overlap share the work of transposing a map whose channels are apart. Where there are few groups, their
+    // channels are shared out among the threads too: channels do not mix, so neither do their bits.
+    const int64_t channels = std::max<int64_t>(out_.size[1], 1), threads = call_.team.threads;
+    const int64_t most_shares = std::max<int64_t>(channels / least_channels, 1);
+    const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels, most_shares);
+    const auto count = std::max<int64_t>(static_cast<int64_t>(groups.size()), 1);
+    const int64_t wanted_shares = threads == 1 ? 1 : std::min((4 * threads + count - 1) / count, most_shares);
+    const ChannelBlocks shares(out_.size[1], (channels + wanted_shares - 1) / wanted_shares);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
       const int64_t share = item % shares.count;
       pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
@@ -94,6 +97,7 @@ class Forward {
 
   static constexpr int64_t in_place_channels = 256;
   static constexpr int64_t streaming_bytes = int64_t{16} << 20;
+  static constexpr int64_t least_channels = 64;  // of a share
   static constexpr int64_t panel_channels = 32;
   static constexpr int64_t panel_pixels = 32768;
 

@@ -78,7 +78,9 @@ struct RoiTaps {
 
 inline int64_t image_of(const SeparableCall& call, int64_t row) { return static_cast<int64_t>(call.roi_rows[5 * row]); }
 
-/// RoIs in groups, as the function of that name in places.h has it; they may share a sweep.
-std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels);
+/// RoIs in groups, as the function of that name in places.h has it; they may share a sweep. A group is worked on in
+/// `channel_shares` independent parts.
+std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels,
+                                     int64_t channel_shares);
 
 }  // namespace roialign

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _validate
 from ._levels import Assignment, levels_of
+from ._memory import empty
 from ._spec import PointwiseSpec, SeparableSpec
 from ._typing import Array
 
@@ -107,7 +108,7 @@ class ArrayCall:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
         shape = self._output_shape(output_size)
         if out is None:
-            answer = np.empty(shape, dtype=self.dtype)
+            answer = empty(shape, self.dtype)
         else:
             answer = _validate.check_out(out, shape, self.dtype, [*self.features, self.rois.rows])
         self._forward(_validate.nchw(answer, self.layout))
@@ -128,7 +129,7 @@ class ArrayCall:
 
     def backward_features(self, gradient: Array) -> list[Array]:
         """The gradients of the levels in their own layout, from a checked gradient."""
-        gradients = [np.empty(self._own_layout(level.shape), dtype=self.dtype) for level in self.features]
+        gradients = [empty(self._own_layout(level.shape), self.dtype) for level in self.features]
         self._adjoint_features(gradient, [_validate.nchw(level, self.layout) for level in gradients])
         return gradients
 

@@ -8,27 +8,27 @@ from typing import Any
 from .. import _validate
 from .._dispatch import operator_call
 from .._spec import PointwiseSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 
 def deform_roi_pool(
-    features: Array,
-    rois: Array | Sequence[Array],
-    offset: Array | None,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
+    offset: AnyArray | None,
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     gamma: float = 0.1,
     *,
-    mask: Array | None = None,
+    mask: AnyArray | None = None,
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: Any = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """RoIAlign in which every bin has an offset, learned as a rule, and perhaps a weight.
 
     Concretely, ``out[k, c, i, j]`` is ``mask[k, i, j]`` times the mean of ``features[n, c]`` over the points of bin
@@ -94,18 +94,18 @@ def deform_roi_pool(
 
 
 def deform_roi_pool_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
-    offset: Array | None,
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
+    offset: AnyArray | None,
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     gamma: float = 0.1,
     *,
     need: Sequence[str] = ("features", "rois", "offset", "mask"),
-    mask: Array | None = None,
+    mask: AnyArray | None = None,
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: int | None = None,

@@ -6,32 +6,32 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._typing import Array
+from .._typing import AnyArray
 from .multiscale_roi_align import pyramid_call
 from .roi_align_rotated import roi_align_rotated_spec
 
 
 def multiscale_roi_align_rotated(
-    features: Sequence[Array],
-    rois: Array | Sequence[Array],
+    features: Sequence[AnyArray],
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    levels: Array | None = None,
+    levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
     clockwise: bool = False,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: Any = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """RoIAlign each rotated RoI on one level of a feature pyramid.
 
     Concretely, ``out[k]`` is ``roi_align_rotated(features[l], rois[k], output_size, spatial_scales[l], ...)`` with
@@ -89,26 +89,26 @@ def multiscale_roi_align_rotated(
 
 
 def multiscale_roi_align_rotated_backward(
-    grad_output: Array,
-    features: Sequence[Array],
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: Sequence[AnyArray],
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
     need: Sequence[str] = ("features", "rois"),
-    levels: Array | None = None,
+    levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
     clockwise: bool = False,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: int | None = None,
     backend: str | None = None,
-) -> tuple[list[Array] | None, Any]:
+) -> tuple[list[AnyArray] | None, Any]:
     """The gradients of :func:`multiscale_roi_align_rotated`; a level that no RoI uses has a gradient of zeros.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align_rotated(features, rois, ...))``, ``grad_features[l]``

@@ -8,21 +8,21 @@ from typing import Any
 from .. import _validate
 from .._dispatch import operator_call
 from .._spec import PointwiseSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 
 def ps_roi_pool(
-    features: Array,
-    rois: Array | Sequence[Array],
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     *,
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """Average whole pixels of each part of a RoI, from channels of its own.
 
     Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, (c * PH + i) * PW + j]`` over rows
@@ -67,16 +67,16 @@ def ps_roi_pool(
 
 
 def ps_roi_pool_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     *,
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """The gradient of :func:`ps_roi_pool` to the features: its transpose. Rounded boxes have none.
 
     Concretely, with ``L = sum(grad_output * ps_roi_pool(features, rois, ...))``, it is dL/dfeatures.
@@ -110,7 +110,7 @@ def ps_roi_pool_backward(
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
     grad_features, _ = call.backward(grad_output, ("features",))
-    answer: Array = grad_features[0]
+    answer: AnyArray = grad_features[0]
     return answer
 
 

@@ -8,24 +8,24 @@ from typing import Any
 from .. import _validate
 from .._dispatch import operator_call
 from .._spec import PointwiseSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 
 def riroi_align_rotated(
-    features: Array,
-    rois: Array | Sequence[Array],
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
     num_orientations: int = 8,
     clockwise: bool = False,
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """Pool rotated boxes from features of a rotation-equivariant network, and turn the features' orientations back.
 
     The channels come in groups of O = `num_orientations`, orientation fastest. Concretely, with the pooled channels
@@ -85,20 +85,20 @@ def riroi_align_rotated(
 
 
 def riroi_align_rotated_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
     need: Sequence[str] = ("features", "rois"),
     num_orientations: int = 8,
     clockwise: bool = False,
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     backend: str | None = None,
-) -> tuple[Array | None, Any]:
+) -> tuple[AnyArray | None, Any]:
     """The gradients of :func:`riroi_align_rotated`; that of the angle has a part from the turning channels too.
 
     Concretely, with ``L = sum(grad_output * riroi_align_rotated(features, rois, ...))``, ``grad_features`` is

@@ -9,12 +9,12 @@ from typing import Any
 from .. import _validate
 from .._dispatch import operator_call
 from .._spec import PointwiseSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 
 def roi_align_rotated(
-    features: Array,
-    rois: Array | Sequence[Array],
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
@@ -23,13 +23,13 @@ def roi_align_rotated(
     clockwise: bool = False,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: Any = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """RoIAlign over boxes that are turned about their centre.
 
     Concretely, ``out[k, c, i, j]`` is the mean, or the maximum, of ``features[n, c]`` interpolated at the points of
@@ -100,9 +100,9 @@ def roi_align_rotated(
 
 
 def roi_align_rotated_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
@@ -111,12 +111,12 @@ def roi_align_rotated_backward(
     clockwise: bool = False,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: int | None = None,
     backend: str | None = None,
-) -> tuple[Array | None, Any]:
+) -> tuple[AnyArray | None, Any]:
     """The gradients of :func:`roi_align_rotated` to the features and to all five numbers of the boxes.
 
     Concretely, with ``L = sum(grad_output * roi_align_rotated(features, rois, ...))``, ``grad_features`` is

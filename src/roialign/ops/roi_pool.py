@@ -8,21 +8,21 @@ from typing import Any
 from .. import _validate
 from .._dispatch import operator_call
 from .._spec import PointwiseSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 
 def roi_pool(
-    features: Array,
-    rois: Array | Sequence[Array],
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     *,
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """The maximum over the whole pixels of each part of a RoI.
 
     Concretely, ``out[k, c, i, j]`` is the maximum of ``features[n, c]`` over rows ``floor(i * h / PH) + top`` to
@@ -64,16 +64,16 @@ def roi_pool(
 
 
 def roi_pool_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     *,
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """The gradient of :func:`roi_pool` to the features: all of it to the pixel that is the maximum.
 
     Concretely, with ``L = sum(grad_output * roi_pool(features, rois, ...))``, it is dL/dfeatures. Of equal pixels the
@@ -106,7 +106,7 @@ def roi_pool_backward(
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
     grad_features, _ = call.backward(grad_output, ("features",))
-    answer: Array = grad_features[0]
+    answer: AnyArray = grad_features[0]
     return answer
 
 
