@@ -43,7 +43,11 @@ def is_tensor(value: object) -> bool:
 def operator_call(spec: Spec, features: Sequence[object], *arguments: Any, **more: Any) -> Any:
     """The call, by the framework of the features and the family of the operator."""
     if any(is_tensor(level) for level in features):
-        from .torch._call import TensorCall  # torch is there already
+        if isinstance(spec, PointwiseSpec):
+            from .torch._pointwise_call import PointwiseTensorCall  # torch is there already
+
+            return PointwiseTensorCall(spec, features, *arguments, **more)
+        from .torch._call import TensorCall
 
         return TensorCall(spec, features, *arguments, **more)
     if isinstance(spec, PointwiseSpec):

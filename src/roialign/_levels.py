@@ -25,7 +25,10 @@ def levels_of(rows: Array, scales: Sequence[float], levels: object, assignment: 
         return _validate.check_levels(levels, len(rows), len(scales))
     if assignment is None:
         return np.zeros(len(rows), dtype=np.int64)
-    return assign_levels(rows[:, 1:], scales, assignment)
+    boxes = rows[:, 1:]
+    if boxes.shape[1] == 5:  # a rotated box belongs to a level by its sides, whatever its angle
+        boxes = np.column_stack([np.zeros((len(boxes), 2)), boxes[:, 2:4]])
+    return assign_levels(boxes, scales, assignment)
 
 
 def assign_levels(boxes: Array, scales: Sequence[float], assignment: Assignment) -> Array:

@@ -11,7 +11,6 @@ import numpy as np
 from . import _validate
 from ._dispatch import ArrayCall, check_need
 from ._geometry import Geometry
-from ._levels import levels_of
 from ._typing import Array
 
 
@@ -41,17 +40,11 @@ class PointwiseArrayCall(ArrayCall):
         scales: Sequence[float],
         rois: object,
         *,
-        levels: object = None,
-        assignment: Any = None,
         offset: object = None,
         mask: object = None,
         **more: Any,
     ) -> None:
         super().__init__(spec, features, scales, rois, **more)
-        rows = self.rois.rows
-        if spec.mapping == "rotated" and assignment is not None:  # assigned by the size of the box, whatever its angle
-            rows = np.column_stack([rows[:, :1], np.zeros((len(rows), 2)), rows[:, 3:5]])
-        self.levels = levels_of(rows, scales, levels, assignment)
         self.images = self.rois.rows[:, 0].astype(np.int64)
         self.offset, self.mask = offset, mask
         self.geometry = Geometry(np.ascontiguousarray(self.rois.rows[:, 1:]))
@@ -67,7 +60,7 @@ class PointwiseArrayCall(ArrayCall):
         self._take_bins((gradient.shape[2], gradient.shape[3]))
         answers: dict[str, Any] = dict.fromkeys(names)
         if "features" in wanted:
-            answers["features"] = self.backward_features(gradient)[0]
+            answers["features"] = self.backward_features(gradient)
         if set(wanted) - {"features"}:
             found = self._adjoint_geometry(gradient)
             answers["rois"] = self.rois.restore(found.boxes)

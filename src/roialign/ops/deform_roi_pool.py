@@ -160,8 +160,8 @@ def deform_roi_pool_backward(
         backend,
         drawn=False,
     )
-    answer: tuple[Any, ...] = call.backward_all(grad_output, need, ("features", "rois", "offset", "mask"))
-    return answer
+    grad_features, *others = call.backward_all(grad_output, need, ("features", "rois", "offset", "mask"))
+    return None if grad_features is None else grad_features[0], *others
 
 
 def _call(

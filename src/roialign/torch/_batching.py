@@ -44,12 +44,13 @@ def _as_channels(primitive: Gradient, setting: Setting, inputs: Inputs, dims: In
         return tensor.reshape(tensor.shape[0], size, tensor.shape[1] // size, *tensor.shape[2:])
 
     features = tuple([fold(level, dim) for level, dim in zip(inputs.features, dims.features, strict=True)])
+    deciding = tuple([fold(level, dim) for level, dim in zip(inputs.deciding, dims.deciding, strict=True)])
     gradient = None if inputs.grad_output is None else fold(inputs.grad_output, dims.grad_output)
     if setting.output_size:
         channels, *bins = setting.output_size
         setting = setting._replace(output_size=(size * channels, *bins))
     setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 1, size))
-    outputs = primitive(setting, inputs._replace(features=features, grad_output=gradient))
+    outputs = primitive(setting, inputs._replace(features=features, grad_output=gradient, deciding=deciding))
     return tuple([unfold(output) for output in outputs]), (1,) * len(outputs)
 
 
@@ -57,7 +58,7 @@ def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs
     def fold(tensor: Tensor | None, dim: int | None) -> Tensor | None:
         return None if tensor is None else _first(tensor, dim, size).flatten(0, 1)
 
-    own_maps = not inputs.features or any(dim is not None for dim in dims.features)
+    own_maps = not inputs.features or any(dim is not None for dim in (*dims.features, *dims.deciding))
     rois = _first(inputs.rois, dims.rois, size)
     if own_maps:
         images = setting.map_sizes[0] if not inputs.features else _images(inputs, dims)
@@ -71,6 +72,9 @@ def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs
         fold(inputs.levels, dims.levels),
         inputs.drawn_seed,
         tuple([fold(tangent, dim) for tangent, dim in zip(inputs.tangents, dims.tangents, strict=True)]),
+        tuple([fold(level, dim) for level, dim in zip(inputs.deciding, dims.deciding, strict=True)])
+        if own_maps
+        else inputs.deciding,
     )
     setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 0, size))
     outputs = [

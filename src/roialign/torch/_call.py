@@ -12,7 +12,6 @@ from torch import Tensor
 from .. import _validate
 from .._dispatch import check_need
 from .._levels import Assignment
-from .._spec import SeparableSpec
 from . import _check
 from ._memory import is_channels_last
 from ._pairing import Setting
@@ -25,9 +24,11 @@ from ._wiring import Inputs
 class TensorCall:
     """The arguments that the forward function and its backward twin share, validated as far as no value is read."""
 
+    pairing = SEPARABLE
+
     def __init__(
         self,
-        spec: SeparableSpec,
+        spec: Any,
         features: Sequence[Any],
         scales: Sequence[float],
         rois: object,
@@ -49,7 +50,7 @@ class TensorCall:
         self.features = _check_all_features(features, layout)
         first = self.features[0]
         check_backend(first, backend)
-        self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name)
+        self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name, spec.geometry)
         if levels is not None:
             levels = _check.check_indices(levels, self.rois.shape[0], "levels", "rois")
             _check.check_device(levels, first.device, "levels")
@@ -60,15 +61,26 @@ class TensorCall:
             else:
                 spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
         self.inputs = Inputs(self.features, None, self.rois, levels, key, ())
-        call = SeparableCall(spec, tuple(scales), assignment, invalid, backend, rois_name)
+        call = self._describe(spec, tuple(scales), assignment, invalid, backend, rois_name)
         self.setting = Setting(call, (), (), is_channels_last(first))
+
+    def _describe(self, *parts: Any) -> Any:
+        return SeparableCall(*parts)
+
+    def _out_channels(self, output_size: tuple[int, int]) -> int:
+        del output_size
+        return self.features[0].shape[1]
+
+    def _take_bins(self, bins: tuple[int, int]) -> None:
+        """What an operator has for every bin can be checked once those are known."""
 
     def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
-        setting = self.setting._replace(output_size=(self.features[0].shape[1], *output_size))
+        self._take_bins(output_size)
+        setting = self.setting._replace(output_size=(self._out_channels(output_size), *output_size))
         if out is not None:
             return self._forward_into(out, setting)
-        (answer,) = SEPARABLE.forward(setting, self.inputs)
+        (answer,) = self.pairing.forward(setting, self.inputs)
         return _check.own_layout(answer, self.layout)
 
     def _forward_into(self, out: object, setting: Setting) -> Tensor:
@@ -77,11 +89,11 @@ class TensorCall:
         shape = (count, c, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, c)
         tensor = _check.check_out(out, shape, inputs)
         if is_traced(tensor):
-            (answer,) = SEPARABLE.forward(setting, self.inputs)
+            (answer,) = self.pairing.forward(setting, self.inputs)
             tensor.copy_(_check.own_layout(answer, self.layout))
             return tensor
         _check.check_memory_apart(tensor, inputs)
-        SEPARABLE.forward.fill(setting, self.inputs, (_check.nchw(tensor, self.layout),))
+        self.pairing.forward.fill(setting, self.inputs, (_check.nchw(tensor, self.layout),))
         return tensor
 
     def backward(
@@ -89,17 +101,27 @@ class TensorCall:
     ) -> tuple[list[Tensor] | None, Any]:
         """The gradients of the levels in their own layout, and those of the RoIs in their own structure."""
         wanted = check_need(need, names)
-        gradient = _check.check_grad_output(grad_output, self.features[0], self.rois.shape[0], self.layout)
+        gradient = _check.check_grad_output(
+            grad_output, self.features[0], self.rois.shape[0], self.layout, self._out_channels
+        )
+        self._take_bins((gradient.shape[2], gradient.shape[3]))
         phi = self.inputs._replace(grad_output=gradient)
         grad_features, grad_rois = None, None
         if names[0] in wanted:
-            sizes = tuple([size for level in self.features for size in level.shape])
-            gradients = SEPARABLE.adjoint_features(self.setting._replace(map_sizes=sizes), phi._replace(features=()))
-            grad_features = [_check.own_layout(level, self.layout) for level in gradients]
+            grad_features = self._backward_features(phi)
         if names[1] in wanted:
-            (rows,) = SEPARABLE.adjoint_boxes(self.setting, phi)
-            grad_rois = self.restore(rows)
+            grad_rois = self.restore(self._backward_rows(phi))
         return grad_features, grad_rois
+
+    def _backward_features(self, phi: Inputs) -> list[Tensor]:
+        sizes = tuple([size for level in self.features for size in level.shape])
+        setting = self.setting._replace(map_sizes=sizes)
+        gradients = self.pairing.adjoint_features(setting, phi._replace(features=()))
+        return [_check.own_layout(level, self.layout) for level in gradients]
+
+    def _backward_rows(self, phi: Inputs) -> Tensor:
+        (rows,) = self.pairing.adjoint_boxes(self.setting, phi)
+        return rows
 
 
 def _check_all_features(features: Sequence[Any], layout: str) -> tuple[Tensor, ...]:

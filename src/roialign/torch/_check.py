@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -77,8 +77,10 @@ def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
     return tensor
 
 
-def check_grad_output(grad_output: object, features: Tensor, count: int, layout: str) -> Tensor:
-    """The gradient of the answer, seen as ``[K, C, PH, PW]``."""
+def check_grad_output(
+    grad_output: object, features: Tensor, count: int, layout: str, channels_of: Callable[[tuple[int, int]], int]
+) -> Tensor:
+    """The gradient of the answer, seen as ``[K, C, PH, PW]``; `channels_of` tells C from the bins."""
     gradient = check_array(grad_output, "grad_output")
     check_device(gradient, features.device, "grad_output")
     axes = "[K, C, PH, PW]" if layout == "NCHW" else "[K, PH, PW, C]"
@@ -87,8 +89,9 @@ def check_grad_output(grad_output: object, features: Tensor, count: int, layout:
         raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {shape}")
     seen = nchw(gradient, layout)
     k, c, bins_y, bins_x = seen.shape
-    if k != count or c != features.shape[1] or bins_y == 0 or bins_x == 0:
-        expected = [count, features.shape[1], "PH", "PW"]
+    channels = channels_of((bins_y, bins_x))
+    if k != count or c != channels or bins_y == 0 or bins_x == 0:
+        expected = [count, channels, "PH", "PW"]
         expected = expected if layout == "NCHW" else [expected[0], *expected[2:], expected[1]]
         raise ValueError(f"grad_output: expected shape {expected}, got {shape}")
     if gradient.dtype != features.dtype:

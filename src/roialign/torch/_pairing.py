@@ -47,6 +47,10 @@ class Family(Protocol):
     """A family of operators: how to write its description as a schema, and its three functions."""
 
     name: str
+    #: Fields of Inputs that its functions read besides those of every family.
+    more_arguments: dict[str, str]
+    #: Up to which order there are derivatives in the boxes.
+    order: int
     #: The schema of an operator's description, and the way there and back.
     schema: str
 
@@ -85,11 +89,14 @@ class Gradient(Primitive):
     title: ClassVar[str]
     most_tangents: ClassVar[int]
     returns_boxes: ClassVar[bool] = False
+    #: The fields of Inputs that it reads in every family, as `arguments` has them.
+    reads: ClassVar[dict[str, str]]
 
     def __init__(self, pairing: Pairing) -> None:
         self.pairing = pairing
         self.family = pairing.family
         self.name = f"{self.family.name}_{self.title}"
+        self.arguments = {**self.reads, **self.family.more_arguments}
 
     @abstractmethod
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
@@ -116,9 +123,9 @@ class Gradient(Primitive):
         return Setting(self.family.unflatten(call), tuple(output_size), tuple(map_sizes), channels_last)
 
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
-        if len(inputs.tangents) > self.most_tangents:
+        if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
             raise NotImplementedError(
-                f"{self.family.name}: derivatives in the boxes are available up to the second order"
+                f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
             )
         outputs = self.outline(setting, inputs)
         self.fill(setting, inputs, outputs)
@@ -153,7 +160,7 @@ class Gradient(Primitive):
                 for index, need in enumerate(needed.tangents)
             ]
         )
-        return Inputs(features, grad_output, rois, None, None, tangents)
+        return Inputs(features, grad_output, rois, None, None, tangents, (None,) * len(inputs.deciding))
 
     def tangent(self, setting: Setting, inputs: Inputs, moved: Inputs) -> Outputs:
         """phi is linear in all but the boxes, and those move along one more tangent."""
@@ -191,7 +198,7 @@ class Forward(Gradient):
     """D_T f(X; b)."""
 
     title, returns, most_tangents = "forward", "Tensor", 2
-    arguments: ClassVar[dict[str, str]] = {
+    reads: ClassVar[dict[str, str]] = {
         "features": "Tensor[]",
         "rois": "Tensor",
         "levels": "Tensor?",
@@ -214,7 +221,7 @@ class AdjointFeatures(Gradient):
     """(D_T f)^T G, for every level."""
 
     title, returns, most_tangents = "adjoint_features", "Tensor[]", 2
-    arguments: ClassVar[dict[str, str]] = {
+    reads: ClassVar[dict[str, str]] = {
         "grad_output": "Tensor",
         "rois": "Tensor",
         "levels": "Tensor?",
@@ -238,7 +245,7 @@ class AdjointBoxes(Gradient):
     """The gradient of <G, D_T f(X; b)> in b."""
 
     title, returns, most_tangents, returns_boxes = "adjoint_boxes", "Tensor", 1, True
-    arguments: ClassVar[dict[str, str]] = {
+    reads: ClassVar[dict[str, str]] = {
         "features": "Tensor[]",
         "grad_output": "Tensor",
         "rois": "Tensor",

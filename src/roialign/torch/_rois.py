@@ -9,29 +9,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._validate import ROW_OF
 from . import _check
 
 Restore = Callable[[Tensor], Any]
 
 
-def rows_of(rois: object, features: Tensor, batch_indices: object, name: str) -> tuple[Tensor, Restore]:
-    """``[K, 5]`` rows (image, x1, y1, x2, y2); and from gradients like them to the structure of the RoIs as given.
+def rows_of(
+    rois: object, features: Tensor, batch_indices: object, name: str, numbers: int = 4
+) -> tuple[Tensor, Restore]:
+    """``[K, 5]`` rows (image, x1, y1, x2, y2), or ``[K, 6]`` where five numbers describe a box; and from gradients like them to the structure of the RoIs as given.
 
     Rows that are made here are float64, so that neither an image nor a coordinate is rounded.
     """
     if isinstance(rois, (list, tuple)):
-        return _rows_of_list(rois, features, batch_indices, name)
+        return _rows_of_list(rois, features, batch_indices, name, numbers)
     boxes = _check.check_array(rois, name)
     _check.check_device(boxes, features.device, name)
     if batch_indices is None:
-        if len(boxes.shape) == 2 and boxes.shape[1] == 4:
+        if len(boxes.shape) == 2 and boxes.shape[1] == numbers:
             raise ValueError(
-                f"{name}: expected shape [K, 5] with rows (image, x1, y1, x2, y2), got {tuple(boxes.shape)}; "
-                "give boxes of shape [K, 4] together with batch_indices"
+                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {tuple(boxes.shape)}; "
+                f"give boxes of shape [K, {numbers}] together with batch_indices"
             )
-        _check.check_boxes(boxes, 5, name)
+        _check.check_boxes(boxes, numbers + 1, name)
         return boxes, _same
-    _check.check_boxes(boxes, 4, name)
+    _check.check_boxes(boxes, numbers, name)
     indices = _check.check_indices(batch_indices, boxes.shape[0], "batch_indices", name)
     _check.check_device(indices, features.device, "batch_indices")
     rows = torch.cat((indices.unsqueeze(1).double(), boxes.double()), dim=1)
@@ -56,19 +59,21 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
     return rows, shape
 
 
-def _rows_of_list(rois: Sequence[object], features: Tensor, batch_indices: object, name: str) -> tuple[Tensor, Restore]:
+def _rows_of_list(
+    rois: Sequence[object], features: Tensor, batch_indices: object, name: str, numbers: int
+) -> tuple[Tensor, Restore]:
     if batch_indices is not None:
         raise ValueError("batch_indices: expected None with a list of boxes, whose places are the images")
     if rois and len(rois) != features.shape[0]:
         raise ValueError(f"{name}: expected one tensor of boxes per image ({features.shape[0]}), got {len(rois)}")
     per_image = [_check.check_array(boxes, f"{name}[{index}]") for index, boxes in enumerate(rois)]
     for index, boxes in enumerate(per_image):
-        _check.check_boxes(boxes, 4, f"{name}[{index}]")
+        _check.check_boxes(boxes, numbers, f"{name}[{index}]")
         _check.check_device(boxes, features.device, f"{name}[{index}]")
     parts = [
         torch.nn.functional.pad(boxes.double(), (1, 0), value=float(image)) for image, boxes in enumerate(per_image)
     ]
-    rows = torch.cat(parts) if parts else torch.zeros((0, 5), dtype=torch.float64, device=features.device)
+    rows = torch.cat(parts) if parts else torch.zeros((0, numbers + 1), dtype=torch.float64, device=features.device)
 
     def restore(gradient: Tensor) -> list[Tensor]:
         pieces = torch.split(gradient, [boxes.shape[0] for boxes in per_image]) if per_image else ()

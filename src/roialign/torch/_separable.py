@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -36,6 +36,8 @@ class SeparableFamily:
     """The backends, and the schema."""
 
     name = "separable"
+    more_arguments: ClassVar[dict[str, str]] = {}
+    order = 2
     schema = (
         "float[] scales, str rule, SymInt[] sampling_ratio, float offset, float? minimum_length, "
         "bool normalised_boxes, float fill, SymInt seed, float[] assignment, str? invalid, str? backend, str argument"
@@ -95,6 +97,8 @@ class SeparableFamily:
 
 #: By device: the backends that compute there, the default first.
 BACKENDS = {"cpu": {"cpu": "roialign.torch._cpu", "reference": "roialign.torch._reference"}}
+#: The modules of the pointwise family have this at the end of their names.
+POINTWISE = "_pointwise"
 
 
 def check_backend(features: Tensor, name: str | None) -> None:
@@ -111,15 +115,15 @@ def check_backend(features: Tensor, name: str | None) -> None:
         _validate.check_choice(name, "backend", tuple(BACKENDS[device]))
 
 
-def backend_for(tensor: Tensor, name: str | None) -> ModuleType:
-    """The module with the family's three functions for a device."""
-    return _load(tensor.device.type, name)
+def backend_for(tensor: Tensor, name: str | None, family: str = "") -> ModuleType:
+    """The module with a family's three functions for a device; the name of the family is the module's ending."""
+    return _load(tensor.device.type, name, family)
 
 
 @cache
-def _load(device: str, name: str | None) -> ModuleType:
+def _load(device: str, name: str | None, family: str) -> ModuleType:
     table = BACKENDS[device]
-    return import_module(table[name or next(iter(table))])
+    return import_module(table[name or next(iter(table))] + family)
 
 
 SEPARABLE = Pairing(SeparableFamily())

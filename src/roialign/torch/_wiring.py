@@ -35,6 +35,8 @@ class Inputs(NamedTuple):
     """One integer that is known to the device only, or None."""
     tangents: tuple[Any, ...]
     """Like `rois`; the first column counts for nothing."""
+    deciding: tuple[Any, ...] = ()
+    """Like `features`: the maps at which a maximum is decided; empty for what is linear without that."""
 
     def flat(self) -> tuple[list[Any], Layout]:
         """All in a row, and what it takes to put them back: how many each field holds, -1 for one on its own."""
@@ -60,7 +62,7 @@ class Primitive(ABC):
 
     name: str
     #: The fields of Inputs that it reads, with their types in the schema of the custom op; the others are empty.
-    arguments: ClassVar[dict[str, str]]
+    arguments: dict[str, str]
     #: "Tensor", or "Tensor[]" where there is one answer per level.
     returns: ClassVar[str]
 
