@@ -5,5 +5,30 @@ Importing this makes the custom ops known, which a program that was saved by `to
 
 from . import _levels, _pointwise, _separable  # noqa: F401
 from .modules import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
+from .point_modules import (
+    DeformRoIPool,
+    DeformRoIPoolPack,
+    ModulatedDeformRoIPoolPack,
+    MultiScaleRoIAlignRotated,
+    PSRoIAlign,
+    PSRoIPool,
+    RiRoIAlignRotated,
+    RoIAlignRotated,
+    RoIPool,
+)
 
-__all__ = ["CropAndResize", "MultiScaleRoIAlign", "PrRoIPool", "RoIAlign"]
+__all__ = [
+    "CropAndResize",
+    "DeformRoIPool",
+    "DeformRoIPoolPack",
+    "ModulatedDeformRoIPoolPack",
+    "MultiScaleRoIAlign",
+    "MultiScaleRoIAlignRotated",
+    "PSRoIAlign",
+    "PSRoIPool",
+    "PrRoIPool",
+    "RiRoIAlignRotated",
+    "RoIAlign",
+    "RoIAlignRotated",
+    "RoIPool",
+]
