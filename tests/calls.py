@@ -65,12 +65,35 @@ def prroi_pool_backward(features: Any, rois: Any, **more: Any) -> Any:
     return roialign.prroi_pool_backward(_gradient(features, rois, more), features, rois, **more)
 
 
+def roi_align_max(features: Any, rois: Any, **more: Any) -> Any:
+    return roi_align(features, rois, **{"mode": "max", **more})
+
+
+def roi_align_max_backward(features: Any, rois: Any, **more: Any) -> Any:
+    return roi_align_backward(features, rois, **{"mode": "max", **more})
+
+
+def deform_roi_pool(features: Any, rois: Any, **more: Any) -> Any:
+    return roialign.deform_roi_pool(features, rois, None, more.pop("output_size", BINS), **more)
+
+
+def deform_roi_pool_backward(features: Any, rois: Any, **more: Any) -> Any:
+    gradient = _gradient(features, rois, more)
+    return roialign.deform_roi_pool_backward(gradient, features, rois, None, **{"need": ("features", "rois"), **more})[
+        :2
+    ]
+
+
 FORWARD: dict[str, Call] = {
+    "roi_align_max": roi_align_max,
+    "deform_roi_pool": deform_roi_pool,
     "roi_align": roi_align,
     "multiscale_roi_align": multiscale_roi_align,
     "prroi_pool": prroi_pool,
 }
 BACKWARD: dict[str, Call] = {
+    "roi_align_max_backward": roi_align_max_backward,
+    "deform_roi_pool_backward": deform_roi_pool_backward,
     "roi_align_backward": roi_align_backward,
     "multiscale_roi_align_backward": multiscale_roi_align_backward,
     "prroi_pool_backward": prroi_pool_backward,

@@ -155,9 +155,7 @@ def test_vmap(name: str) -> None:
 def test_twins_on_tensors(backend: str) -> None:
     features, offset, mask = values(2, 3, 5, 6), *per_bin()
     gradient = values(2, 3, *BINS, seed=2)
-    found = roialign.deform_roi_pool_backward(
-        gradient, features, boxes(), offset, mask=mask, backend=backend, **WITH
-    )
+    found = roialign.deform_roi_pool_backward(gradient, features, boxes(), offset, mask=mask, backend=backend, **WITH)
     right = roialign.deform_roi_pool_backward(
         gradient.numpy(),
         features.numpy(),

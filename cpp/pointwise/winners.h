@@ -32,7 +32,7 @@ class Winners {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     BinPoints& points = work.points[0];
     const bool in_place = has_adjacent_channels(map, call_.scalar_type);
-    const ChannelBlocks blocks(channels_, in_place ? channels_ : panel_channels);
+    const ChannelBlocks blocks(channels_, in_place ? std::max<int64_t>(channels_, 1) : panel_channels);
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = blocks.first(b), channels = blocks.length(b);
       const Operand source = in_place ? work.in_place(map, call_.images[row], channel)

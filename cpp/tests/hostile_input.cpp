@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "hostile.h"
 #include "parallel.h"
 #include "separable.h"
 
@@ -22,85 +23,12 @@ namespace {
 
 using namespace roialign;
 
-constexpr int64_t item_size[] = {8, 4, 2, 2};
-
-/// An array on the heap without a byte to spare, seen as [N, C, H, W] in one of three layouts.
-class Array {
- public:
-  enum Layout { nchw, nhwc, reversed };
-
-  Array(ScalarType type, std::array<int64_t, 4> size, Layout layout) : type_(type) {
-    const int64_t item = item_size[static_cast<int>(type)];
-    const auto [n, c, h, w] = size;
-    bytes_ = n * c * h * w * item;
-    memory_ = std::make_unique<std::byte[]>(std::max<int64_t>(bytes_, 1));
-    view = {memory_.get(), size, {c * h * w * item, h * w * item, w * item, item}};
-    if (layout == nhwc) view.stride = {h * w * c * item, item, w * c * item, c * item};
-    if (layout == reversed && bytes_ > 0) {  // every axis backwards
-      view.data += bytes_ - item;
-      for (int64_t& stride : view.stride) stride = -stride;
-    }
-  }
-
-  /// Small numbers in any type: a byte pattern whose exponent stays low.
-  void fill(std::mt19937_64& random) {
-    std::uniform_real_distribution<double> values(-2.0, 2.0);
-    for (int64_t at = 0; at < bytes_; at += item_size[static_cast<int>(type_)]) {
-      const double value = values(random);
-      const auto single = static_cast<float>(value);
-      uint32_t bits;
-      std::memcpy(&bits, &single, sizeof(bits));
-      const auto brain = static_cast<uint16_t>(bits >> 16);
-      const uint16_t half = static_cast<uint16_t>(0x3800 | (random() & 0x83ff));  // +-0.5 .. 1
-      switch (type_) {
-        case ScalarType::float64:
-          std::memcpy(memory_.get() + at, &value, 8);
-          break;
-        case ScalarType::float32:
-          std::memcpy(memory_.get() + at, &single, 4);
-          break;
-        case ScalarType::float16:
-          std::memcpy(memory_.get() + at, &half, 2);
-          break;
-        case ScalarType::bfloat16:
-          std::memcpy(memory_.get() + at, &brain, 2);
-          break;
-      }
-    }
-  }
-
-  bool is_finite() const {
-    for (int64_t at = 0; at < bytes_; at += item_size[static_cast<int>(type_)]) {
-      uint64_t bits = 0;
-      std::memcpy(&bits, memory_.get() + at, item_size[static_cast<int>(type_)]);
-      constexpr uint64_t exponent[] = {0x7ff0000000000000, 0x7f800000, 0x7c00, 0x7f80};
-      const uint64_t mask = exponent[static_cast<int>(type_)];
-      if ((bits & mask) == mask) return false;
-    }
-    return true;
-  }
-
-  View view;
-
- private:
-  ScalarType type_;
-  int64_t bytes_;
-  std::unique_ptr<std::byte[]> memory_;
-};
-
-double hostile_coordinate(std::mt19937_64& random, int64_t size) {
-  constexpr double extremes[] = {0.0, -1.0, 1e-300, 1e-12, -1e-12, 0.5, 1e5, -1e5, 1e9, 1e15, -1e15, 1e100, -1e100};
-  if (random() % 2) return std::uniform_real_distribution<double>(-2.0, static_cast<double>(size) + 2.0)(random);
-  if (random() % 2) return static_cast<double>(static_cast<int64_t>(random() % (size + 3)) - 1);
-  return extremes[random() % std::size(extremes)];
-}
-
 bool run_one(uint64_t seed) {
   std::mt19937_64 random(seed);
   const auto pick = [&random](int64_t low, int64_t high) {
     return low + static_cast<int64_t>(random() % (high - low + 1));
   };
-  const auto rule = static_cast<Rule>(seed % 5);
+  const auto rule = static_cast<Rule>(seed % 6);
   const auto type = static_cast<ScalarType>(pick(0, 3));
   const auto layout = [&] { return static_cast<Array::Layout>(pick(0, 2)); };
   constexpr int64_t channel_counts[] = {0, 1, 2, 3, 8, 15, 16, 17, 33, 64, 257};
@@ -127,7 +55,7 @@ bool run_one(uint64_t seed) {
     rows[5 * row] = static_cast<double>(pick(-1, images - 1));
     levels[row] = pick(0, static_cast<int64_t>(maps.size()) - 1);
     for (int i = 1; i < 5; ++i) {
-      rows[5 * row + i] = hostile_coordinate(random, 40) / (rule == Rule::crop ? 40.0 : 1.0);
+      rows[5 * row + i] = hostile_coordinate(random, 40) / ((rule == Rule::crop || rule == Rule::nearest) ? 40.0 : 1.0);
       plain = plain && (rows[5 * row + i] == 0.0 || std::abs(rows[5 * row + i]) > 1e-6) &&
               std::abs(rows[5 * row + i]) < 1e6;
     }
@@ -141,8 +69,8 @@ bool run_one(uint64_t seed) {
                            {pick(0, 3), pick(0, 2) == 0 ? 1000 : pick(0, 3)},
                            random() % 2 ? 0.5 : 0.0,
                            random() % 2 ? 1.0 : -INFINITY,
-                           rule == Rule::crop,
-                           rule == Rule::crop ? 1.5 : 0.0,
+                           (rule == Rule::crop || rule == Rule::nearest),
+                           (rule == Rule::crop || rule == Rule::nearest) ? 1.5 : 0.0,
                            random()};
   bool finite = true;
   for (size_t order = 0; order <= 2; ++order) {
@@ -177,7 +105,7 @@ int main(int argc, char** argv) {
   for (uint64_t caller = 0; caller < 2; ++caller) {  // two callers compete for the pool
     threads.emplace_back([&good, caller, count] {
       for (uint64_t seed = caller; seed < count; seed += 2) {
-        if (!run_one(seed)) good = false;
+        if (!run_one(seed) || !run_pointwise(seed)) good = false;
       }
     });
   }
