@@ -19,12 +19,12 @@ def kilobytes(field):
 roialign.set_num_threads(1)
 rng = np.random.default_rng(0)
 spec = roi_align_spec(0, True, "avg", {sampling!r}, None, drawn=False)
-size = (1, 256, 160, 200) if {layout!r} == "NCHW" else (1, 160, 200, 256)
+size = (1, 256, 200, 240) if {layout!r} == "NCHW" else (1, 200, 240, 256)
 bins = (600, 256, 7, 7) if {layout!r} == "NCHW" else (600, 7, 7, 256)
 seen = (lambda array: array) if {layout!r} == "NCHW" else (lambda array: array.transpose(0, 3, 1, 2))
 features, pooled, gradient = (np.ones(shape, np.float32) for shape in (size, bins, size))
-start = rng.uniform(0, 120, (600, 2))
-rois = np.column_stack([np.zeros(600), start, start + rng.uniform(4, 60, (600, 2))])
+start = rng.uniform(0, 160, (600, 2))
+rois = np.column_stack([np.zeros(600), start, start + rng.uniform(4, 40, (600, 2))])
 levels = np.zeros(600, np.int64)
 cpu.forward(spec, [seen(features)[:, :8]], [1.0], rois[:9], levels[:9], seen(pooled)[:9, :8].copy())  # loads the core
 calls = {{

@@ -98,7 +98,7 @@ class Forward {
   static constexpr int64_t in_place_channels = 256;
   static constexpr int64_t streaming_bytes = int64_t{16} << 20;
   static constexpr int64_t least_channels = 64;  // of a share
-  static constexpr int64_t panel_channels = 32;
+  static constexpr int64_t panel_channels = 64;
   static constexpr int64_t panel_pixels = 32768;
 
   const SeparableCall& call_;
