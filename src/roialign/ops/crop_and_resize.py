@@ -5,30 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import _validate
-from .._dispatch import SeparableCall, check_need
+from .._dispatch import check_need, checks_of, separable_call
 from .._spec import SeparableSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 #: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
 SWAPPED = [1, 0, 3, 2]
 
 
 def crop_and_resize(
-    features: Array,
-    boxes: Array,
-    box_indices: Array,
+    features: AnyArray,
+    boxes: AnyArray,
+    box_indices: AnyArray,
     crop_size: int | tuple[int, int],
     method: str = "bilinear",
     extrapolation_value: float = 0.0,
     *,
     layout: str = "NHWC",
     invalid: str | None = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """Crop each box from its image and resample the crop, in TensorFlow's convention.
 
     Concretely, with a crop of ``CH x CW``, ``out[k, i, j, c]`` is the image ``features[box_indices[k]]``, channel c,
@@ -72,14 +70,15 @@ def crop_and_resize(
            [3. , 2.5, 2. ]])
     """
     call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
-    return call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
+    return answer
 
 
 def crop_and_resize_backward(
-    grad_output: Array,
-    features: Array,
-    boxes: Array,
-    box_indices: Array,
+    grad_output: AnyArray,
+    features: AnyArray,
+    boxes: AnyArray,
+    box_indices: AnyArray,
     method: str = "bilinear",
     extrapolation_value: float = 0.0,
     *,
@@ -87,7 +86,7 @@ def crop_and_resize_backward(
     layout: str = "NHWC",
     invalid: str | None = None,
     backend: str | None = None,
-) -> tuple[Array | None, Array | None]:
+) -> tuple[AnyArray | None, AnyArray | None]:
     """The gradients of :func:`crop_and_resize` to the image and to the boxes.
 
     Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures
@@ -138,21 +137,21 @@ def _call(
     layout: str,
     invalid: str | None,
     backend: str | None,
-) -> SeparableCall:
+) -> Any:
     _validate.check_choice(method, "method", ("bilinear",))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
-    array: Any = _validate.check_array(boxes, "boxes")
-    _validate.check_boxes(array, 4, "boxes")
-    indices = _validate.check_indices(box_indices, len(array), "box_indices", "boxes")
-    return SeparableCall(
+    checks = checks_of(features)
+    array: Any = checks.check_array(boxes, "boxes")
+    checks.check_boxes(array, 4, "boxes")
+    indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")
+    return separable_call(
         SeparableSpec(rule="crop", normalised_boxes=True, fill=fill),
         [features],
         [1.0],
-        np.ascontiguousarray(array[:, SWAPPED]),
+        array[:, SWAPPED],
         batch_indices=indices,
         layout=layout,
         invalid=invalid,
         backend=backend,
         rois_name="boxes",
-        rois_columns=SWAPPED,
     )

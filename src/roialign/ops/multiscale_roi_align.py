@@ -6,33 +6,33 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import SeparableCall
+from .._dispatch import separable_call
+from .._levels import Assignment
 from .._spec import SeparableSpec
-from .._typing import Array
-from .fpn_levels import assign_levels
+from .._typing import AnyArray
 from .roi_align import roi_align_spec
 
 
 def multiscale_roi_align(
-    features: Sequence[Array],
-    rois: Array | Sequence[Array],
+    features: Sequence[AnyArray],
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    levels: Array | None = None,
+    levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: Any = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """RoIAlign each RoI on one level of a feature pyramid.
 
     Concretely, ``out[k]`` is ``roi_align(features[l], rois[k], output_size, spatial_scales[l], ...)`` with
@@ -73,7 +73,7 @@ def multiscale_roi_align(
     ----------
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = _call(
         spec,
         features,
@@ -86,30 +86,32 @@ def multiscale_roi_align(
         layout,
         invalid,
         backend,
+        seed,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def multiscale_roi_align_backward(
-    grad_output: Array,
-    features: Sequence[Array],
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: Sequence[AnyArray],
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
     need: Sequence[str] = ("features", "rois"),
-    levels: Array | None = None,
+    levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: int | None = None,
     backend: str | None = None,
-) -> tuple[list[Array] | None, Any]:
+) -> tuple[list[AnyArray] | None, Any]:
     """The gradients of :func:`multiscale_roi_align`; a level that no RoI uses has a gradient of zeros.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align(features, rois, ...))``, ``grad_features[l]`` is
@@ -143,7 +145,7 @@ def multiscale_roi_align_backward(
     >>> [round(float(gradient.sum()), 6) for gradient in gradients]
     [4.0, 0.0]
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = _call(
         spec,
         features,
@@ -156,8 +158,11 @@ def multiscale_roi_align_backward(
         layout,
         invalid,
         backend,
+        seed,
+        drawn=False,
     )
-    return call.backward(grad_output, need)
+    gradients: tuple[list[AnyArray] | None, Any] = call.backward(grad_output, need)
+    return gradients
 
 
 def _call(
@@ -166,30 +171,31 @@ def _call(
     rois: object,
     spatial_scales: object,
     levels: object,
-    canonical_size: object,
-    canonical_level: object,
+    canonical_size: float,
+    canonical_level: float,
     batch_indices: object,
     layout: str,
     invalid: str | None,
     backend: str | None,
-) -> SeparableCall:
+    seed: object,
+    *,
+    drawn: bool = True,
+) -> Any:
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
 
-    def levels_of(rows: Array) -> Array:
-        if levels is None:
-            return assign_levels(rows[:, 1:], scales, canonical_size, canonical_level)
-        return _validate.check_levels(levels, len(rows), len(scales))
-
-    return SeparableCall(
+    return separable_call(
         spec,
         features,
         scales,
         rois,
-        levels=levels_of,
+        levels=levels,
+        assignment=Assignment(canonical_size, canonical_level),
         batch_indices=batch_indices,
         layout=layout,
         invalid=invalid,
         backend=backend,
+        seed=seed,
+        drawn=drawn,
     )

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import SeparableCall
+from .._dispatch import separable_call
 from .._spec import SeparableSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 
 def roi_align(
-    features: Array,
-    rois: Array | Sequence[Array],
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
@@ -22,13 +22,13 @@ def roi_align(
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: Any = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """Pool each region of interest of a feature map into a fixed grid, without rounding any coordinate.
 
     Every RoI is cut into ``PH x PW`` bins, and a bin's answer is the mean of the bilinearly interpolated map over the
@@ -41,7 +41,8 @@ def roi_align(
     Parameters
     ----------
     features : array ``[N, C, H, W]``, or ``[N, H, W, C]`` with ``layout="NHWC"``
-        float64, float32, float16 or bfloat16 (of ml_dtypes), with any strides.
+        A NumPy array or a torch tensor on the CPU; the other arrays are of the same kind. float64, float32, float16 or
+        bfloat16 (in NumPy, of ml_dtypes), with any strides. A tensor whose channels lie together is computed so.
     rois : array ``[K, 5]``, list of N arrays ``[L, 4]``, or array ``[K, 4]`` with `batch_indices`
         Rows (image index, x1, y1, x2, y2), boxes in image pixels, of any real dtype; never rounded to the features'
         dtype. A box of zero size, an inverted one, or one off the map has the answer that the formula gives.
@@ -66,16 +67,19 @@ def roi_align(
         The order of the axes of `features` and of the answer.
     invalid : "raise" (default on the CPU) or "zero"
         What a row with an image index out of range or with a coordinate that is not finite gets: an error, or zeros.
-    seed : int or numpy.random.Generator, optional
-        For random sampling: the same int gives the same points on every backend. None draws a new one.
+    seed : int, numpy.random.Generator or, with tensors, torch.Generator, optional
+        For random sampling: the same int gives the same points on every backend. None draws a new one; with tensors,
+        from torch's default generator.
     out : array, optional
-        The answer is written here: shape and dtype of the answer, any strides.
+        The answer is written here: shape and dtype of the answer, any strides. Not where a gradient is needed.
     backend : "cpu" (default) or "reference"
         The compiled core, or the NumPy specification in float64.
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the kind and dtype of `features`.
+        A tensor is differentiable in `features` and in `rois`, up to second order, with the slopes of
+        :func:`roi_align_backward`; it is in channels-last memory where `features` is.
 
     Raises
     ------
@@ -98,8 +102,8 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
-    call = SeparableCall(
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
+    call = separable_call(
         spec,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
@@ -108,14 +112,16 @@ def roi_align(
         layout=layout,
         invalid=invalid,
         backend=backend,
+        seed=seed,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def roi_align_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
@@ -123,17 +129,18 @@ def roi_align_backward(
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: int | None = None,
     backend: str | None = None,
-) -> tuple[Array | None, Any]:
+) -> tuple[AnyArray | None, Any]:
     """The gradients of :func:`roi_align`: its transpose applied to `grad_output`, and the slope along each coordinate.
 
     Concretely, with ``L = sum(grad_output * roi_align(features, rois, ...))``, ``grad_features[n, c, y, x]`` is
     dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels. At a kink (a
     sample point on an integer) the slope is the one to the right; the number of adaptive points counts as constant.
+    With tensors it is differentiable itself.
 
     Parameters
     ----------
@@ -172,8 +179,8 @@ def roi_align_backward(
     >>> grad_rois
     array([[0. , 0.5, 2. , 0.5, 2. ]])
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
-    call = SeparableCall(
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
+    call = separable_call(
         spec,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
@@ -182,15 +189,15 @@ def roi_align_backward(
         layout=layout,
         invalid=invalid,
         backend=backend,
+        seed=seed,
+        drawn=False,
     )
     grad_features, grad_rois = call.backward(grad_output, need)
     return (None if grad_features is None else grad_features[0]), grad_rois
 
 
-def roi_align_spec(
-    sampling_ratio: object, aligned: bool, mode: object, sampling: object, seed: object, *, drawn: bool
-) -> SeparableSpec:
-    """RoIAlign as a description; `drawn` says whether a seed may be drawn or must be the forward pass's."""
+def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling: object) -> SeparableSpec:
+    """RoIAlign as a description, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg",))
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
     return SeparableSpec(
@@ -198,5 +205,4 @@ def roi_align_spec(
         sampling_ratio=_validate.check_sampling_ratio(sampling_ratio),
         offset=0.5 if aligned else 0.0,
         minimum_length=-math.inf if aligned else 1.0,
-        seed=_validate.check_seed(seed, drawn=drawn) if sampling == "random" else 0,
     )
