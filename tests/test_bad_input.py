@@ -22,7 +22,7 @@ ARRAY_OF_JAX = type("ArrayImpl", (), {"__module__": "jaxlib._jax"})
 
 GOOD, ROIS = features_of(), rois_of()
 BOXES, INDICES = ROIS[:, 1:], np.array([0, 1, 0])
-NUMPY_ONLY = "and this version of roialign takes NumPy arrays only; convert with numpy.asarray"
+NUMPY_OR_TORCH = "and this version of roialign takes NumPy arrays and torch tensors only; convert with numpy.asarray"
 
 
 def edited(row: int, column: int, value: float) -> Any:
@@ -33,8 +33,8 @@ def edited(row: int, column: int, value: float) -> Any:
 
 #: features, rois, more arguments, error, text; the same for every operator on RoIs and its backward twin.
 SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
-    (Tensor(), ROIS, {}, TypeError, f"got torch.Tensor, {NUMPY_ONLY}"),
-    (ARRAY_OF_JAX(), ROIS, {}, TypeError, f"got jaxlib._jax.ArrayImpl, {NUMPY_ONLY}"),
+    (Tensor(), ROIS, {}, TypeError, "expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
+    (ARRAY_OF_JAX(), ROIS, {}, TypeError, f"got jaxlib._jax.ArrayImpl, {NUMPY_OR_TORCH}"),
     ([[1.0]], ROIS, {}, TypeError, "expected a numpy.ndarray, got builtins.list"),
     (GOOD[0], ROIS, {}, ValueError, "expected 4 dimensions [N, C, H, W], got shape (3, 6, 8)"),
     (GOOD.astype(np.int64), ROIS, {}, TypeError, "expected dtype float64, float32, float16, bfloat16, got int64"),
@@ -42,7 +42,7 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (GOOD.astype(">f8"), ROIS, {}, TypeError, "bfloat16, got >f8"),
     (GOOD[:, :, :0], ROIS, {}, ValueError, "expected a map of at least 1 x 1 pixels, got shape (2, 3, 0, 8) (NCHW)"),
     (GOOD[..., :0], ROIS, {}, ValueError, "expected a map of at least 1 x 1 pixels, got shape (2, 3, 6, 0) (NCHW)"),
-    (GOOD, Tensor(), {}, TypeError, f"rois: got torch.Tensor, {NUMPY_ONLY}"),
+    (GOOD, Tensor(), {}, TypeError, "rois: expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
     (GOOD, None, {}, TypeError, "rois: expected a numpy.ndarray, got builtins.NoneType"),
     (GOOD, BOXES, {}, ValueError, "rois: expected shape [K, 5] with rows (image, x1, y1, x2, y2), got (3, 4)"),
     (GOOD, ROIS[0], {}, ValueError, "rois: expected shape [K, 5], got (5,)"),
@@ -240,7 +240,7 @@ def test_out() -> None:
         (shared[10:64].reshape(shape), ValueError, "out: expected memory of its own, got memory that an input uses"),
         (shared[GOOD.size + 4 :][:54].reshape(shape), ValueError, "out: expected memory of its own"),
         ([0.0], TypeError, "out: expected a numpy.ndarray, got builtins.list"),
-        (Tensor(), TypeError, "out: got torch.Tensor"),
+        (Tensor(), TypeError, "out: expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
     ]
     for forward in FORWARD.values():
         for out, error, text in rows:
@@ -340,8 +340,22 @@ def test_crop_and_resize_arguments(name: str) -> None:
     wrong = boxes.copy()
     wrong[1, 2] = np.nan
     rows: list[tuple[Any, Any, Any, dict[str, Any], type[Exception], str]] = [
-        (Tensor(), boxes, INDICES, {}, TypeError, "features: got torch.Tensor"),
-        (image, Tensor(), INDICES, {}, TypeError, "boxes: got torch.Tensor"),
+        (
+            Tensor(),
+            boxes,
+            INDICES,
+            {},
+            TypeError,
+            "features: expected a numpy.ndarray, as the other arguments are, got torch.Tensor",
+        ),
+        (
+            image,
+            Tensor(),
+            INDICES,
+            {},
+            TypeError,
+            "boxes: expected a numpy.ndarray, as the other arguments are, got torch.Tensor",
+        ),
         (image, ROIS, INDICES, {}, ValueError, "boxes: expected shape [K, 4], got (3, 5)"),
         (image, boxes > 0, INDICES, {}, TypeError, "boxes: expected a real dtype (float or integer), got bool"),
         (image, boxes, [0, 1, 0], {}, TypeError, "box_indices: expected a numpy.ndarray, got builtins.list"),

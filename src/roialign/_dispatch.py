@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from . import _validate
+from ._levels import Assignment, levels_of
 from ._spec import SeparableSpec
 from ._typing import Array
 
 #: Every backend has the same three functions: `forward`, `adjoint_features` and `adjoint_boxes`.
 BACKENDS = {"cpu": "roialign.cpu", "reference": "roialign.reference.backend"}
-
-LevelsOf = Callable[[Array], Array]
 
 
 def load_backend(name: str | None) -> ModuleType:
@@ -28,7 +27,30 @@ def load_backend(name: str | None) -> ModuleType:
     return import_module(BACKENDS[name or "cpu"])
 
 
-class SeparableCall:
+def is_tensor(value: object) -> bool:
+    """Whether a value is a tensor of torch, said without importing torch: by the protocol that only those have."""
+    return hasattr(value, "__torch_function__")
+
+
+def separable_call(spec: SeparableSpec, features: Sequence[object], *arguments: Any, **more: Any) -> Any:
+    """The call, by the framework of the features."""
+    if any(is_tensor(level) for level in features):
+        from .torch._call import TensorCall  # torch is there already
+
+        return TensorCall(spec, features, *arguments, **more)
+    return ArrayCall(spec, features, *arguments, **more)
+
+
+def checks_of(value: object) -> Any:
+    """The checks of arguments, by the framework of the features: two modules with functions of the same names."""
+    if is_tensor(value):
+        from .torch import _check
+
+        return _check
+    return _validate
+
+
+class ArrayCall:
     """The arguments that the forward function and its backward twin share, validated."""
 
     def __init__(
@@ -38,28 +60,24 @@ class SeparableCall:
         scales: Sequence[float],
         rois: object,
         *,
-        levels: LevelsOf | None = None,
+        levels: object = None,
+        assignment: Assignment | None = None,
         batch_indices: object = None,
         layout: str = "NCHW",
         invalid: str | None = None,
         backend: str | None = None,
-        features_name: str = "features",
         rois_name: str = "rois",
-        rois_columns: Sequence[int] = (0, 1, 2, 3),
     ) -> None:
         _validate.check_layout(layout)
         self.spec, self.scales, self.layout = spec, scales, layout
         self.backend = load_backend(backend)
-        names = [features_name] if len(features) == 1 else [f"{features_name}[{i}]" for i in range(len(features))]
+        names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
         self.features = [
             _validate.check_features(level, layout, name) for level, name in zip(features, names, strict=True)
         ]
         _validate.check_levels_alike(self.features)
-        self.rois = _validate.check_rois(
-            rois, self.features[0].shape[0], batch_indices, invalid, rois_name, rois_columns
-        )
-        rows = self.rois.rows
-        self.levels = np.zeros(len(rows), dtype=np.int64) if levels is None else levels(rows)
+        self.rois = _validate.check_rois(rois, self.features[0].shape[0], batch_indices, invalid, rois_name)
+        self.levels = levels_of(self.rois.rows, scales, levels, assignment)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -26,9 +26,13 @@ def check_array(value: object, name: str) -> Array:
         return value
     kind = type(value)
     full_name = f"{kind.__module__}.{kind.__qualname__}"
-    if kind.__module__.partition(".")[0] in ("torch", "jax", "jaxlib"):
+    framework = kind.__module__.partition(".")[0]
+    if framework == "torch":
+        raise TypeError(f"{name}: expected a numpy.ndarray, as the other arguments are, got {full_name}")
+    if framework in ("jax", "jaxlib"):
         raise TypeError(
-            f"{name}: got {full_name}, and this version of roialign takes NumPy arrays only; convert with numpy.asarray"
+            f"{name}: got {full_name}, and this version of roialign takes NumPy arrays and torch tensors only; "
+            "convert with numpy.asarray"
         )
     raise TypeError(f"{name}: expected a numpy.ndarray, got {full_name}")
 
@@ -198,18 +202,19 @@ class Rois:
     """Gradients ``[K, 4]`` in the structure and dtype of the RoIs as given."""
 
 
+def columns_of(name: str) -> tuple[int, ...]:
+    """Where the user of an argument gives x1, y1, x2, y2: crop_and_resize's `boxes` are in TensorFlow's order."""
+    return (1, 0, 3, 2) if name == "boxes" else (0, 1, 2, 3)
+
+
 def check_rois(
     rois: object,
     images: int,
     batch_indices: object = None,
     invalid: str | None = None,
     name: str = "rois",
-    columns: Sequence[int] = (0, 1, 2, 3),
 ) -> Rois:
-    """``[K, 5]`` rows, or one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`.
-
-    `columns` is the order in which the user gave x1, y1, x2, y2, for the messages.
-    """
+    """``[K, 5]`` rows, or one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`."""
     if invalid is not None:
         check_choice(invalid, "invalid", ("raise", "zero"))
     if isinstance(rois, (list, tuple)):
@@ -224,7 +229,7 @@ def check_rois(
     if np.count_nonzero(valid) != valid.size:
         valid_rows: Array = np.logical_and.reduce(valid, axis=1)
         if invalid != "zero":
-            _raise_for_row(rows, int(np.argmin(valid_rows)), images, name, columns)
+            _raise_for_row(rows, int(np.argmin(valid_rows)), images, name)
         rows = np.where(valid_rows[:, None], rows, np.array([-1.0, 0.0, 0.0, 0.0, 0.0]))
     return Rois(rows, restore)
 
@@ -304,9 +309,9 @@ def _rows_of_list(
     return np.concatenate(rows), restore
 
 
-def _raise_for_row(rows: Array, row: int, images: int, name: str, columns: Sequence[int]) -> None:
+def _raise_for_row(rows: Array, row: int, images: int, name: str) -> None:
     image = rows[row, 0].item()
-    coordinates = rows[row, 1:][list(columns)].tolist()
+    coordinates = rows[row, 1:][list(columns_of(name))].tolist()
     if not (0 <= image < images and image == math.floor(image)):
         index = int(image) if math.isfinite(image) and image == math.floor(image) else image
         raise ValueError(f"{name}[{row}]: expected an integer batch index 0 <= index < {images}, got {index}")

@@ -30,7 +30,7 @@ def forward(
     maps = [_elementwise(level) for level in features]
     target = _elementwise(out)
     _core.forward(
-        _core_spec(spec),
+        core_spec(spec),
         _scalar_type(out.dtype),
         maps,
         list(scales),
@@ -56,7 +56,7 @@ def adjoint_features(
     gradient = _elementwise(grad_output)
     targets = [_elementwise(level) for level in grad_features]
     _core.adjoint_features(
-        _core_spec(spec),
+        core_spec(spec),
         _scalar_type(gradient.dtype),
         gradient,
         list(scales),
@@ -84,7 +84,7 @@ def adjoint_boxes(
     maps = [_elementwise(level) for level in features]
     grad_boxes = np.empty((len(rois), 4))
     _core.adjoint_boxes(
-        _core_spec(spec),
+        core_spec(spec),
         _scalar_type(gradient.dtype),
         gradient,
         maps,
@@ -117,7 +117,7 @@ def taps(
 
 
 @lru_cache(maxsize=128)
-def _core_spec(spec: SeparableSpec) -> _core.SeparableSpec:
+def core_spec(spec: SeparableSpec) -> _core.SeparableSpec:
     return _core.SeparableSpec(
         rule=_RULES[spec.rule],
         sampling_ratio=spec.sampling_ratio,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .. import _validate
-from .._dispatch import SeparableCall, check_need
+from .._dispatch import check_need, checks_of, is_tensor, separable_call
 from .._spec import SeparableSpec
 from .._typing import Array
 
@@ -92,7 +94,7 @@ def bilinear_interpolate_backward(
     """
     check_need(need, ("features", "points"))
     call, lead, shape = _call(features, x, y, backend)
-    gradient = _validate.check_array(grad_output, "grad_output")
+    gradient = checks_of(features).check_array(grad_output, "grad_output")
     if gradient.shape != lead + shape:
         raise ValueError(f"grad_output: expected shape {lead + shape}, got {gradient.shape}")
     points = gradient.reshape(call.features[0].shape[1], -1).T[:, :, None, None]
@@ -106,24 +108,29 @@ def bilinear_interpolate_backward(
     )
 
 
-def _call(
-    features: object, x: object, y: object, backend: str | None
-) -> tuple[SeparableCall, tuple[int, ...], tuple[int, ...]]:
-    array = _validate.check_array(features, "features")
+def _call(features: Any, x: object, y: object, backend: str | None) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
+    array = checks_of(features).check_array(features, "features")
     if array.ndim < 2:
-        raise ValueError(f"features: expected at least 2 dimensions [..., H, W], got shape {array.shape}")
-    lead = array.shape[:-2]
-    channels = int(np.prod(lead, dtype=np.int64))
+        raise ValueError(f"features: expected at least 2 dimensions [..., H, W], got shape {tuple(array.shape)}")
+    lead = tuple(array.shape[:-2])
+    if is_tensor(features):
+        from ..torch._rois import rows_of_points
+
+        rows, shape = rows_of_points(x, y, features)
+    else:
+        rows, shape = _rows_of_points(x, y)
+    one_image = array.reshape(1, math.prod(lead), *array.shape[-2:])
+    return separable_call(BILINEAR_INTERPOLATE, [one_image], [1.0], rows, backend=backend), lead, shape
+
+
+def _rows_of_points(x: object, y: object) -> tuple[Array, tuple[int, ...]]:
+    """Points as boxes without size on image 0, and the shape that the coordinates broadcast to."""
     xs, ys = (_check_coordinates(value, name) for value, name in ((x, "x"), (y, "y")))
     try:
         xs, ys = np.broadcast_arrays(xs, ys)
     except ValueError:
         raise ValueError(f"y: expected a shape that broadcasts with x, {np.shape(xs)}, got {np.shape(ys)}") from None
-    rows = np.column_stack([np.zeros(xs.size), *([xs.ravel(), ys.ravel()] * 2)])
-    call = SeparableCall(
-        BILINEAR_INTERPOLATE, [array.reshape(1, channels, *array.shape[-2:])], [1.0], rows, backend=backend
-    )
-    return call, lead, xs.shape
+    return np.column_stack([np.zeros(xs.size), *([xs.ravel(), ys.ravel()] * 2)]), xs.shape
 
 
 def _check_coordinates(value: object, name: str) -> Array:
@@ -139,6 +146,6 @@ def _check_coordinates(value: object, name: str) -> Array:
     return coordinates
 
 
-def _to_last(points: Array, lead: tuple[int, ...], shape: tuple[int, ...]) -> Array:
+def _to_last(points: Any, lead: tuple[int, ...], shape: tuple[int, ...]) -> Any:
     """``[K, C, 1, 1]`` to ``[*lead, *shape]``."""
-    return np.ascontiguousarray(points[:, :, 0, 0].T).reshape(lead + shape)
+    return points[:, :, 0, 0].T.reshape(lead + shape)

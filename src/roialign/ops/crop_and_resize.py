@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import _validate
-from .._dispatch import SeparableCall, check_need
+from .._dispatch import check_need, checks_of, separable_call
 from .._spec import SeparableSpec
 from .._typing import Array
 
@@ -138,21 +136,21 @@ def _call(
     layout: str,
     invalid: str | None,
     backend: str | None,
-) -> SeparableCall:
+) -> Any:
     _validate.check_choice(method, "method", ("bilinear",))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
-    array: Any = _validate.check_array(boxes, "boxes")
-    _validate.check_boxes(array, 4, "boxes")
-    indices = _validate.check_indices(box_indices, len(array), "box_indices", "boxes")
-    return SeparableCall(
+    checks = checks_of(features)
+    array: Any = checks.check_array(boxes, "boxes")
+    checks.check_boxes(array, 4, "boxes")
+    indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")
+    return separable_call(
         SeparableSpec(rule="crop", normalised_boxes=True, fill=fill),
         [features],
         [1.0],
-        np.ascontiguousarray(array[:, SWAPPED]),
+        array[:, SWAPPED],
         batch_indices=indices,
         layout=layout,
         invalid=invalid,
         backend=backend,
         rois_name="boxes",
-        rois_columns=SWAPPED,
     )

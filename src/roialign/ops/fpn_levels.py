@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 
 from .. import _validate
+from .._dispatch import is_tensor
+from .._levels import Assignment, assign_levels, finite_boxes
 from .._typing import Array
 
 
@@ -57,6 +58,16 @@ def fpn_levels(
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, eq. 1, https://arxiv.org/abs/1612.03144
     """
     scales = _validate.check_scales(spatial_scales)
+    assignment = Assignment(canonical_size, canonical_level)
+    if is_tensor(rois[0] if isinstance(rois, (list, tuple)) and rois else rois):
+        from ..torch._levels import fpn_levels_of_tensors
+
+        return fpn_levels_of_tensors(rois, scales, assignment)
+    return assign_levels(_boxes_of(rois), scales, assignment)
+
+
+def _boxes_of(rois: object) -> Array:
+    """``[K, 4]`` float64 boxes, all finite."""
     if isinstance(rois, (list, tuple)):
         per_image = [_validate.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
         for index, boxes in enumerate(per_image):
@@ -68,23 +79,4 @@ def fpn_levels(
             raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {array.shape}")
         _validate.check_boxes(array, array.shape[1], "rois")
         array = array[:, -4:]
-    array = array.astype(np.float64)
-    finite = (np.abs(array) <= _validate.LARGEST_COORDINATE).all(axis=1)
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise ValueError(f"rois[{row}]: expected finite coordinates, got {tuple(array[row].tolist())}")
-    return assign_levels(array, scales, canonical_size, canonical_level)
-
-
-def assign_levels(boxes: Array, scales: Sequence[float], canonical_size: object, canonical_level: object) -> Array:
-    """The rule of :func:`fpn_levels` for validated boxes ``[K, 4]`` and scales."""
-    size = _validate.check_number(canonical_size, "canonical_size", positive=True)
-    level = _validate.check_number(canonical_level, "canonical_level")
-    if any(finer <= coarser for finer, coarser in pairwise(scales)):
-        raise ValueError(f"spatial_scales: expected strictly decreasing scales, finest level first, got {list(scales)}")
-    area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.0)
-    with np.errstate(divide="ignore"):  # an empty box: log2(0) is -inf, below every level
-        target = np.floor(level + np.log2(np.sqrt(area) / size) + 1e-6)
-    strides_log2 = np.round(-np.log2(np.asarray(scales)))
-    finest_below: Array = np.searchsorted(strides_log2, target, side="right") - 1
-    return np.maximum(finest_below, 0).astype(np.int64, copy=False)
+    return finite_boxes(array)

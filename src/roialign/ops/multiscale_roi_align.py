@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import SeparableCall
+from .._dispatch import separable_call
+from .._levels import Assignment
 from .._spec import SeparableSpec
 from .._typing import Array
-from .fpn_levels import assign_levels
 from .roi_align import roi_align_spec
 
 
@@ -166,28 +166,24 @@ def _call(
     rois: object,
     spatial_scales: object,
     levels: object,
-    canonical_size: object,
-    canonical_level: object,
+    canonical_size: float,
+    canonical_level: float,
     batch_indices: object,
     layout: str,
     invalid: str | None,
     backend: str | None,
-) -> SeparableCall:
+) -> Any:
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
 
-    def levels_of(rows: Array) -> Array:
-        if levels is None:
-            return assign_levels(rows[:, 1:], scales, canonical_size, canonical_level)
-        return _validate.check_levels(levels, len(rows), len(scales))
-
-    return SeparableCall(
+    return separable_call(
         spec,
         features,
         scales,
         rois,
-        levels=levels_of,
+        levels=levels,
+        assignment=Assignment(canonical_size, canonical_level),
         batch_indices=batch_indices,
         layout=layout,
         invalid=invalid,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import SeparableCall
+from .._dispatch import separable_call
 from .._spec import SeparableSpec
 from .._typing import Array
 
@@ -127,8 +127,8 @@ def _call(
     layout: str,
     invalid: str | None,
     backend: str | None,
-) -> SeparableCall:
-    return SeparableCall(
+) -> Any:
+    return separable_call(
         PRROI_POOL,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import SeparableCall
+from .._dispatch import separable_call
 from .._spec import SeparableSpec
 from .._typing import Array
 
@@ -99,7 +99,7 @@ def roi_align(
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
     spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
-    call = SeparableCall(
+    call = separable_call(
         spec,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
@@ -173,7 +173,7 @@ def roi_align_backward(
     array([[0. , 0.5, 2. , 0.5, 2. ]])
     """
     spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
-    call = SeparableCall(
+    call = separable_call(
         spec,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],

@@ -1,0 +1,52 @@
+"""The level of every RoI: given, or assigned by its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _validate
+from ._typing import Array
+
+
+class Assignment(NamedTuple):
+    """The parameters of :func:`roialign.fpn_levels`, as the user gave them."""
+
+    canonical_size: float
+    canonical_level: float
+
+
+def levels_of(rows: Array, scales: Sequence[float], levels: object, assignment: Assignment | None) -> Array:
+    """int64 ``[K]``: the level of every row (image, x1, y1, x2, y2). Without an assignment there is one level."""
+    if levels is not None:
+        return _validate.check_levels(levels, len(rows), len(scales))
+    if assignment is None:
+        return np.zeros(len(rows), dtype=np.int64)
+    return assign_levels(rows[:, 1:], scales, assignment)
+
+
+def assign_levels(boxes: Array, scales: Sequence[float], assignment: Assignment) -> Array:
+    """The rule of :func:`roialign.fpn_levels` for validated boxes ``[K, 4]`` and scales."""
+    size = _validate.check_number(assignment.canonical_size, "canonical_size", positive=True)
+    level = _validate.check_number(assignment.canonical_level, "canonical_level")
+    if any(finer <= coarser for finer, coarser in pairwise(scales)):
+        raise ValueError(f"spatial_scales: expected strictly decreasing scales, finest level first, got {list(scales)}")
+    area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.0)
+    with np.errstate(divide="ignore"):  # an empty box: log2(0) is -inf, below every level
+        target = np.floor(level + np.log2(np.sqrt(area) / size) + 1e-6)
+    strides_log2 = np.round(-np.log2(np.asarray(scales)))
+    finest_below: Array = np.searchsorted(strides_log2, target, side="right") - 1
+    return np.maximum(finest_below, 0).astype(np.int64, copy=False)
+
+
+def finite_boxes(boxes: Array) -> Array:
+    """Boxes ``[K, 4]`` in float64, all finite."""
+    wide = boxes.astype(np.float64)
+    finite = (np.abs(wide) <= _validate.LARGEST_COORDINATE).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ValueError(f"rois[{row}]: expected finite coordinates, got {tuple(wide[row].tolist())}")
+    return wide

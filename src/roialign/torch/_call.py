@@ -1,0 +1,107 @@
+"""A public function's call with tensors: validated, in the one form that the family takes, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _validate
+from .._dispatch import check_need
+from .._levels import Assignment
+from .._spec import SeparableSpec
+from . import _check
+from ._memory import is_channels_last
+from ._pairing import Setting
+from ._rois import rows_of
+from ._separable import SEPARABLE, SeparableCall
+from ._wiring import Inputs, is_traced
+
+
+class TensorCall:
+    """The arguments that the forward function and its backward twin share, validated as far as no value is read."""
+
+    def __init__(
+        self,
+        spec: SeparableSpec,
+        features: Sequence[Any],
+        scales: Sequence[float],
+        rois: object,
+        *,
+        levels: object = None,
+        assignment: Assignment | None = None,
+        batch_indices: object = None,
+        layout: str = "NCHW",
+        invalid: str | None = None,
+        backend: str | None = None,
+        rois_name: str = "rois",
+    ) -> None:
+        _validate.check_layout(layout)
+        if invalid is not None:
+            _validate.check_choice(invalid, "invalid", ("raise", "zero"))
+        self.layout = layout
+        self.features = _check_all_features(features, layout)
+        first = self.features[0]
+        _check.check_supported_device(first, backend)
+        self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name)
+        if levels is not None:
+            levels = _check.check_indices(levels, self.rois.shape[0], "levels", "rois")
+            _check.check_device(levels, first.device, "levels")
+        self.inputs = Inputs(self.features, None, self.rois, levels, ())
+        call = SeparableCall(spec, tuple(scales), assignment, invalid, backend, rois_name)
+        self.setting = Setting(call, (), (), is_channels_last(first))
+
+    def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
+        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
+        setting = self.setting._replace(output_size=(self.features[0].shape[1], *output_size))
+        if out is not None:
+            return self._forward_into(out, setting)
+        (answer,) = SEPARABLE.forward(setting, self.inputs)
+        return _check.own_layout(answer, self.layout)
+
+    def _forward_into(self, out: object, setting: Setting) -> Tensor:
+        c, bins_y, bins_x = setting.output_size
+        count, inputs = self.rois.shape[0], (*self.features, self.rois)
+        shape = (count, c, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, c)
+        tensor = _check.check_out(out, shape, inputs)
+        if is_traced(tensor):
+            (answer,) = SEPARABLE.forward(setting, self.inputs)
+            tensor.copy_(_check.own_layout(answer, self.layout))
+            return tensor
+        _check.check_memory_apart(tensor, inputs)
+        SEPARABLE.forward.fill(setting, self.inputs, (_check.nchw(tensor, self.layout),))
+        return tensor
+
+    def backward(
+        self, grad_output: object, need: Sequence[str], names: tuple[str, str] = ("features", "rois")
+    ) -> tuple[list[Tensor] | None, Any]:
+        """The gradients of the levels in their own layout, and those of the RoIs in their own structure."""
+        wanted = check_need(need, names)
+        gradient = _check.check_grad_output(grad_output, self.features[0], self.rois.shape[0], self.layout)
+        phi = self.inputs._replace(grad_output=gradient)
+        grad_features, grad_rois = None, None
+        if names[0] in wanted:
+            sizes = tuple([size for level in self.features for size in level.shape])
+            gradients = SEPARABLE.adjoint_features(self.setting._replace(map_sizes=sizes), phi._replace(features=()))
+            grad_features = [_check.own_layout(level, self.layout) for level in gradients]
+        if names[1] in wanted:
+            (rows,) = SEPARABLE.adjoint_boxes(self.setting, phi)
+            grad_rois = self.restore(rows)
+        return grad_features, grad_rois
+
+
+def _check_all_features(features: Sequence[Any], layout: str) -> tuple[Tensor, ...]:
+    if len(features) == 1:
+        return (_check.check_features(features[0], layout, "features"),)
+    levels = [_check.check_features(level, layout, f"features[{index}]") for index, level in enumerate(features)]
+    if torch.is_autocast_enabled(
+        levels[0].device.type
+    ):  # which gives maps of several dtypes; the widest holds them all
+        widest = levels[0].dtype
+        for level in levels[1:]:
+            widest = torch.promote_types(widest, level.dtype)
+        levels = [level.to(widest) for level in levels]
+    _check.check_levels_alike(levels)
+    return tuple(levels)

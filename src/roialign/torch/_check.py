@@ -1,0 +1,155 @@
+"""What a user can get wrong with tensors: the checks that need no value, so that they hold while tracing too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+def check_array(value: object, name: str) -> Tensor:
+    """The value itself, if it is a tensor of strides."""
+    if not isinstance(value, Tensor):
+        kind = type(value)
+        raise TypeError(f"{name}: expected a torch.Tensor, as features is, got {kind.__module__}.{kind.__qualname__}")
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
+    return value
+
+
+def check_device(tensor: Tensor, device: torch.device, name: str) -> None:
+    if tensor.device != device:
+        raise ValueError(f"{name}: expected the device of features, {device}, got {tensor.device}")
+
+
+def check_supported_device(tensor: Tensor, backend: str | None) -> None:
+    """Which backend, if any, computes on the device of the features."""
+    if tensor.device.type != "cpu":
+        raise ValueError(
+            f"features: expected a CPU tensor, got one on {tensor.device}; this version of roialign computes on the CPU"
+        )
+    if backend == "triton":
+        raise ValueError("backend: 'triton' runs on CUDA tensors, and features is a tensor on the CPU; use 'cpu'")
+
+
+def check_features(features: object, layout: str, name: str) -> Tensor:
+    """`features` seen as ``[N, C, H, W]``."""
+    tensor = check_array(features, name)
+    shape = tensor.shape
+    if len(shape) != 4:
+        raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {tuple(shape)}")
+    if tensor.dtype not in FLOAT_DTYPES:
+        raise TypeError(f"{name}: expected dtype {_names(FLOAT_DTYPES)}, got {tensor.dtype}")
+    seen = nchw(tensor, layout)
+    if seen.shape[2] == 0 or seen.shape[3] == 0:
+        raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {tuple(shape)} ({layout})")
+    return seen
+
+
+def check_levels_alike(features: Sequence[Tensor]) -> None:
+    """All levels of a pyramid hold the same images, channels, dtype and device."""
+    first = features[0]
+    for index, level in enumerate(features[1:], start=1):
+        name = f"features[{index}]"
+        check_device(level, first.device, name)
+        if level.shape[0] != first.shape[0] or level.shape[1] != first.shape[1]:
+            raise ValueError(
+                f"{name}: expected the images and channels of features[0], "
+                f"{first.shape[0]} and {first.shape[1]}, got {level.shape[0]} and {level.shape[1]}"
+            )
+        if level.dtype != first.dtype:
+            raise TypeError(f"{name}: expected the dtype of features[0], {first.dtype}, got {level.dtype}")
+
+
+def check_boxes(boxes: Tensor, columns: int, name: str) -> None:
+    if len(boxes.shape) != 2 or boxes.shape[1] != columns:
+        raise ValueError(f"{name}: expected shape [K, {columns}], got {tuple(boxes.shape)}")
+    check_real(boxes, name)
+
+
+def check_real(tensor: Tensor, name: str) -> None:
+    if tensor.dtype not in FLOAT_DTYPES and tensor.dtype not in INTEGER_DTYPES:
+        raise TypeError(f"{name}: expected a real dtype (float or integer), got {tensor.dtype}")
+
+
+def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
+    """One integer per row."""
+    tensor = check_array(values, name)
+    if len(tensor.shape) != 1 or tensor.shape[0] != count:
+        raise ValueError(f"{name}: expected shape [{count}], one per row of {owner}, got {tuple(tensor.shape)}")
+    if tensor.dtype not in INTEGER_DTYPES:
+        raise TypeError(f"{name}: expected an integer dtype, got {tensor.dtype}")
+    return tensor
+
+
+def check_grad_output(grad_output: object, features: Tensor, count: int, layout: str) -> Tensor:
+    """The gradient of the answer, seen as ``[K, C, PH, PW]``."""
+    gradient = check_array(grad_output, "grad_output")
+    check_device(gradient, features.device, "grad_output")
+    axes = "[K, C, PH, PW]" if layout == "NCHW" else "[K, PH, PW, C]"
+    shape = tuple(gradient.shape)
+    if len(shape) != 4:
+        raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {shape}")
+    seen = nchw(gradient, layout)
+    k, c, bins_y, bins_x = seen.shape
+    if k != count or c != features.shape[1] or bins_y == 0 or bins_x == 0:
+        expected = [count, features.shape[1], "PH", "PW"]
+        expected = expected if layout == "NCHW" else [expected[0], *expected[2:], expected[1]]
+        raise ValueError(f"grad_output: expected shape {expected}, got {shape}")
+    if gradient.dtype != features.dtype:
+        raise TypeError(f"grad_output: expected the dtype of features, {features.dtype}, got {gradient.dtype}")
+    return seen
+
+
+def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> Tensor:
+    """A buffer that the answer can be written into."""
+    tensor = check_array(out, "out")
+    like = inputs[0]
+    check_device(tensor, like.device, "out")
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"out: expected shape {shape}, got {tuple(tensor.shape)}")
+    if tensor.dtype != like.dtype:
+        raise TypeError(f"out: expected dtype {like.dtype}, got {tensor.dtype}")
+    if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
+        raise ValueError(f"out: expected every element to have a place of its own, got strides {tensor.stride()}")
+    if torch.is_grad_enabled() and (tensor.requires_grad or any(given.requires_grad for given in inputs)):
+        raise ValueError(
+            "out: expected None where a gradient is needed, since the answer is written over; got a tensor"
+        )
+    return tensor
+
+
+def check_memory_apart(out: Tensor, inputs: Sequence[Tensor]) -> None:
+    """The answer may not be written over what it is computed from."""
+    begin, end = _extent(out)
+    for given in inputs:
+        first, last = _extent(given)
+        if begin < last and first < end:
+            raise ValueError("out: expected memory of its own, got memory that an input uses")
+
+
+def nchw(tensor: Tensor, layout: str) -> Tensor:
+    """A four-dimensional tensor of the given layout, seen as NCHW."""
+    return tensor if layout == "NCHW" else tensor.permute(0, 3, 1, 2)
+
+
+def own_layout(tensor: Tensor, layout: str) -> Tensor:
+    """The way back."""
+    return tensor if layout == "NCHW" else tensor.permute(0, 2, 3, 1)
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    if tensor.numel() == 0:
+        return 0, 0
+    begin = tensor.data_ptr()
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return begin, begin + (last + 1) * tensor.element_size()
+
+
+def _names(dtypes: Sequence[Any]) -> str:
+    return ", ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)

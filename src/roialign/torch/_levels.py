@@ -1,0 +1,48 @@
+"""The level of every RoI, for tensors: one custom op, so that it can be traced and batched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._levels import Assignment, assign_levels, finite_boxes
+from . import _check
+from ._host import array_of
+
+
+def fpn_levels_of_tensors(rois: Any, scales: Sequence[float], assignment: Assignment) -> Tensor:
+    """:func:`roialign.fpn_levels` of a tensor or a list of them."""
+    if isinstance(rois, (list, tuple)):
+        per_image = [_check.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
+        for index, boxes in enumerate(per_image):
+            _check.check_boxes(boxes, 4, f"rois[{index}]")
+            _check.check_device(boxes, per_image[0].device, f"rois[{index}]")
+        table = torch.cat([boxes.double() for boxes in per_image])
+    else:
+        table = _check.check_array(rois, "rois")
+        if len(table.shape) != 2 or table.shape[1] not in (4, 5):
+            raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {tuple(table.shape)}")
+        _check.check_real(table, "rois")
+    answer: Tensor = _operator(table.detach()[:, -4:], list(scales), *map(float, assignment))
+    return answer
+
+
+@torch.library.custom_op("roialign::fpn_levels", mutates_args=())
+def _operator(boxes: Tensor, scales: Sequence[float], canonical_size: float, canonical_level: float) -> Tensor:
+    assignment = Assignment(canonical_size, canonical_level)
+    return torch.from_numpy(assign_levels(finite_boxes(array_of(boxes)), scales, assignment))
+
+
+@_operator.register_fake
+def _outline(boxes: Tensor, scales: Sequence[float], canonical_size: float, canonical_level: float) -> Tensor:
+    del scales, canonical_size, canonical_level
+    return boxes.new_empty(boxes.shape[0], dtype=torch.int64)
+
+
+@_operator.register_vmap
+def _batch(info: Any, dims: Any, boxes: Tensor, *parameters: Any) -> tuple[Tensor, int]:
+    members = boxes.movedim(dims[0], 0)
+    return _operator(members.flatten(0, 1), *parameters).unflatten(0, (info.batch_size, members.shape[1])), 0

@@ -1,0 +1,50 @@
+"""The memory of tensors: where the core reads and writes, and where large answers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+#: From this size on NumPy asks the system for huge pages, which spares most of the page faults of a fresh answer.
+HUGE_PAGE_BYTES = 4 << 20
+#: A cache line: the core streams to memory that starts on one.
+ALIGNMENT = 64
+
+#: An address, a shape and strides in bytes: what the core takes in the place of an array.
+Memory = tuple[int, tuple[int, ...], tuple[int, ...]]
+
+
+def memory_of(tensor: Tensor) -> Memory:
+    """The memory of a tensor, without a copy."""
+    item = tensor.element_size()
+    return tensor.data_ptr(), tuple(tensor.shape), tuple([stride * item for stride in tensor.stride()])
+
+
+def is_channels_last(features: Tensor) -> bool:
+    """Whether the channels of a pixel, more than one, lie beside each other."""
+    return features.shape[1] > 1 and features.stride(1) == 1 and features.shape[2] * features.shape[3] > 1
+
+
+def empty(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
+    """An uninitialised ``[N, C, H, W]`` tensor of the dtype and device of another."""
+    if like.device.type == "cpu" and not torch.compiler.is_compiling() and type(like) is Tensor:
+        count = int(np.prod(shape, dtype=np.int64))
+        if count * like.element_size() >= HUGE_PAGE_BYTES:
+            return _huge(count * like.element_size(), like.dtype).as_strided(shape, _strides(shape, channels_last))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _huge(size: int, dtype: torch.dtype) -> Tensor:
+    """Memory from NumPy, as a tensor that starts on a cache line."""
+    block = np.empty(size + ALIGNMENT, dtype=np.uint8)
+    start = -block.ctypes.data % ALIGNMENT
+    return torch.from_numpy(block[start : start + size]).view(dtype)
+
+
+def _strides(shape: Sequence[int], channels_last: bool) -> tuple[int, ...]:
+    _, c, h, w = shape
+    return (c * h * w, 1, w * c, c) if channels_last else (c * h * w, h * w, w, 1)
