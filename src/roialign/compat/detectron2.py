@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import _validate
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align
-from ._levels import box_side, levels_reached
+from ..torch._levels import box_side, levels_reached
 from ._module import DescribedModule
 
 __all__ = ["ROIAlign", "ROIPooler"]

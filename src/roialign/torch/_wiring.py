@@ -96,6 +96,10 @@ class Primitive(ABC):
     def batch(self, setting: Any, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
         """The answer where some inputs have one more dimension, and which dimension that is in each output."""
 
+    def standard(self, setting: Any, inputs: Inputs) -> Outputs:
+        """The answer by operators that every ONNX runtime has."""
+        raise NotImplementedError(f"roialign::{self.name} has no form in standard ONNX operators")
+
     def wire(self) -> None:
         """Make it known to torch."""
         self.function = _function_of(self)
@@ -103,6 +107,8 @@ class Primitive(ABC):
 
     def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
         if is_traced(inputs.rois):
+            if torch.onnx.is_in_onnx_export():
+                return self.standard(setting, inputs)
             arguments = [getattr(inputs, field) for field in self.arguments]
             answer = self.operator(*arguments, *self.flatten_setting(setting))
             return (answer,) if self.returns == "Tensor" else tuple(answer)
