@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,8 +33,11 @@ def install() -> None:
     import torchvision  # noqa: F401  # defines the operators
 
     library = torch.library.Library("torchvision", "IMPL")
-    library.impl("roi_align", _forward, "CPU", allow_override=True)
-    library.impl("_roi_align_backward", _backward, "CPU", allow_override=True)
+    with warnings.catch_warnings():
+        # torch warns of the first kernel that is replaced in a process; here that is what was asked for.
+        warnings.filterwarnings("ignore", "Warning only once for all operators", UserWarning)
+        library.impl("roi_align", _forward, "CPU")
+        library.impl("_roi_align_backward", _backward, "CPU")
     # torchvision registers one autograd kernel for all devices, which knows no gradient of the boxes and no second
     # derivative; the one of a device goes before it.
     library.impl("roi_align", _forward, "AutogradCPU")
