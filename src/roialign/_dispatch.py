@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -67,8 +68,12 @@ class ArrayCall:
         invalid: str | None = None,
         backend: str | None = None,
         rois_name: str = "rois",
+        seed: object = None,
+        drawn: bool = True,
     ) -> None:
         _validate.check_layout(layout)
+        if spec.rule == "random":
+            spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
         self.spec, self.scales, self.layout = spec, scales, layout
         self.backend = load_backend(backend)
         names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]

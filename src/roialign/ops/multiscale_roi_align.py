@@ -73,7 +73,7 @@ def multiscale_roi_align(
     ----------
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = _call(
         spec,
         features,
@@ -86,6 +86,7 @@ def multiscale_roi_align(
         layout,
         invalid,
         backend,
+        seed,
     )
     return call.forward(_validate.check_output_size(output_size), out)
 
@@ -143,7 +144,7 @@ def multiscale_roi_align_backward(
     >>> [round(float(gradient.sum()), 6) for gradient in gradients]
     [4.0, 0.0]
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = _call(
         spec,
         features,
@@ -156,6 +157,8 @@ def multiscale_roi_align_backward(
         layout,
         invalid,
         backend,
+        seed,
+        drawn=False,
     )
     return call.backward(grad_output, need)
 
@@ -172,6 +175,9 @@ def _call(
     layout: str,
     invalid: str | None,
     backend: str | None,
+    seed: object,
+    *,
+    drawn: bool = True,
 ) -> Any:
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
@@ -188,4 +194,6 @@ def _call(
         layout=layout,
         invalid=invalid,
         backend=backend,
+        seed=seed,
+        drawn=drawn,
     )

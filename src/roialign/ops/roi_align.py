@@ -98,7 +98,7 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=True)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = separable_call(
         spec,
         [features],
@@ -108,6 +108,7 @@ def roi_align(
         layout=layout,
         invalid=invalid,
         backend=backend,
+        seed=seed,
     )
     return call.forward(_validate.check_output_size(output_size), out)
 
@@ -172,7 +173,7 @@ def roi_align_backward(
     >>> grad_rois
     array([[0. , 0.5, 2. , 0.5, 2. ]])
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling, seed, drawn=False)
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
     call = separable_call(
         spec,
         [features],
@@ -182,15 +183,15 @@ def roi_align_backward(
         layout=layout,
         invalid=invalid,
         backend=backend,
+        seed=seed,
+        drawn=False,
     )
     grad_features, grad_rois = call.backward(grad_output, need)
     return (None if grad_features is None else grad_features[0]), grad_rois
 
 
-def roi_align_spec(
-    sampling_ratio: object, aligned: bool, mode: object, sampling: object, seed: object, *, drawn: bool
-) -> SeparableSpec:
-    """RoIAlign as a description; `drawn` says whether a seed may be drawn or must be the forward pass's."""
+def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling: object) -> SeparableSpec:
+    """RoIAlign as a description, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg",))
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
     return SeparableSpec(
@@ -198,5 +199,4 @@ def roi_align_spec(
         sampling_ratio=_validate.check_sampling_ratio(sampling_ratio),
         offset=0.5 if aligned else 0.0,
         minimum_length=-math.inf if aligned else 1.0,
-        seed=_validate.check_seed(seed, drawn=drawn) if sampling == "random" else 0,
     )

@@ -21,7 +21,8 @@ Batched = tuple[Outputs, tuple[int, ...]]
 
 def batch(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
     """The answers, and which dimension is the batch in each."""
-    same_boxes = dims.rois is None and dims.levels is None and all(dim is None for dim in dims.tangents)
+    boxes = (dims.rois, dims.levels, dims.drawn_seed, *dims.tangents)
+    same_boxes = all(dim is None for dim in boxes)
     sums_channels = bool(inputs.features) and inputs.grad_output is not None
     if same_boxes and not sums_channels and not primitive.family.mixes_channels(setting.call):
         return _as_channels(primitive, setting, inputs, dims, size)
@@ -68,6 +69,7 @@ def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs
         fold(inputs.grad_output, dims.grad_output),
         rois.flatten(0, 1),
         fold(inputs.levels, dims.levels),
+        inputs.drawn_seed,
         tuple([fold(tangent, dim) for tangent, dim in zip(inputs.tangents, dims.tangents, strict=True)]),
     )
     setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 0, size))

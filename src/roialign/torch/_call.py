@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from ._memory import is_channels_last
 from ._pairing import Setting
 from ._rois import rows_of
 from ._separable import SEPARABLE, SeparableCall
-from ._wiring import Inputs, is_traced
+from ._tracing import is_traced
+from ._wiring import Inputs
 
 
 class TensorCall:
@@ -37,6 +39,8 @@ class TensorCall:
         invalid: str | None = None,
         backend: str | None = None,
         rois_name: str = "rois",
+        seed: object = None,
+        drawn: bool = True,
     ) -> None:
         _validate.check_layout(layout)
         if invalid is not None:
@@ -49,7 +53,13 @@ class TensorCall:
         if levels is not None:
             levels = _check.check_indices(levels, self.rois.shape[0], "levels", "rois")
             _check.check_device(levels, first.device, "levels")
-        self.inputs = Inputs(self.features, None, self.rois, levels, ())
+        key: Tensor | None = None
+        if spec.rule == "random":
+            if drawn and (seed is None or isinstance(seed, torch.Generator)):
+                key = torch.randint(2**63 - 1, (), generator=seed)
+            else:
+                spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
+        self.inputs = Inputs(self.features, None, self.rois, levels, key, ())
         call = SeparableCall(spec, tuple(scales), assignment, invalid, backend, rois_name)
         self.setting = Setting(call, (), (), is_channels_last(first))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import _core
 from ..cpu import core_spec
-from ._host import rows_of, tangents_of
+from ._host import rows_of, spec_of, tangents_of
 from ._memory import memory_of
 from ._separable import SeparableCall
 from ._threads import team
@@ -29,7 +29,7 @@ def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     rows, levels = rows_of(call, inputs, inputs.features[0].shape[0])
     _core.forward(
-        core_spec(call.spec),
+        core_spec(spec_of(call, inputs)),
         SCALAR_TYPES[out.dtype],
         [memory_of(level) for level in inputs.features],
         call.scales,
@@ -45,7 +45,7 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
     """Write (D_T f)^T G into the maps, every element of them."""
     rows, levels = rows_of(call, inputs, grad_features[0].shape[0])
     _core.adjoint_features(
-        core_spec(call.spec),
+        core_spec(spec_of(call, inputs)),
         SCALAR_TYPES[inputs.grad_output.dtype],
         memory_of(inputs.grad_output),
         call.scales,
@@ -62,7 +62,7 @@ def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> Non
     rows, levels = rows_of(call, inputs, inputs.features[0].shape[0])
     grad_boxes: Any = np.empty((len(rows), 4))
     _core.adjoint_boxes(
-        core_spec(call.spec),
+        core_spec(spec_of(call, inputs)),
         SCALAR_TYPES[inputs.grad_output.dtype],
         memory_of(inputs.grad_output),
         [memory_of(level) for level in inputs.features],

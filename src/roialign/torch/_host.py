@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from .. import _validate
 from .._levels import levels_of
+from .._spec import SeparableSpec
 from .._typing import Array
 from ._separable import SeparableCall
 from ._wiring import Inputs
@@ -20,6 +22,11 @@ def rows_of(call: SeparableCall, inputs: Inputs, images: int) -> tuple[Array, Ar
     rois = _validate.check_rois(array_of(inputs.rois), images, None, call.invalid, call.argument)
     levels = None if inputs.levels is None else inputs.levels.detach().numpy()
     return rois.rows, levels_of(rois.rows, call.scales, levels, call.assignment)
+
+
+def spec_of(call: SeparableCall, inputs: Inputs) -> SeparableSpec:
+    """The operator, with the seed that was drawn for it."""
+    return call.spec if inputs.drawn_seed is None else replace(call.spec, seed=int(inputs.drawn_seed))
 
 
 def tangents_of(inputs: Inputs) -> list[Array]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ._tracing import is_traced
 
 #: From this size on NumPy asks the system for huge pages, which spares most of the page faults of a fresh answer.
 HUGE_PAGE_BYTES = 4 << 20
@@ -30,10 +33,10 @@ def is_channels_last(features: Tensor) -> bool:
 
 def empty(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
     """An uninitialised ``[N, C, H, W]`` tensor of the dtype and device of another."""
-    if like.device.type == "cpu" and not torch.compiler.is_compiling() and type(like) is Tensor:
-        count = int(np.prod(shape, dtype=np.int64))
-        if count * like.element_size() >= HUGE_PAGE_BYTES:
-            return _huge(count * like.element_size(), like.dtype).as_strided(shape, _strides(shape, channels_last))
+    if not is_traced(like) and like.is_cpu:
+        size = math.prod(shape) * like.element_size()
+        if size >= HUGE_PAGE_BYTES:
+            return _huge(size, like.dtype).as_strided(shape, _strides(shape, channels_last))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
 

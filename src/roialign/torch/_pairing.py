@@ -152,7 +152,7 @@ class Gradient(Primitive):
                 for index, need in enumerate(needed.tangents)
             ]
         )
-        return Inputs(features, grad_output, rois, None, tangents)
+        return Inputs(features, grad_output, rois, None, None, tangents)
 
     def tangent(self, setting: Setting, inputs: Inputs, moved: Inputs) -> Outputs:
         """phi is linear in all but the boxes, and those move along one more tangent."""
@@ -185,7 +185,7 @@ class Forward(Gradient):
     """D_T f(X; b)."""
 
     title, returns, most_tangents = "forward", "Tensor", 2
-    arguments = {"features": "Tensor[]", "rois": "Tensor", "levels": "Tensor?", "tangents": "Tensor[]"}
+    arguments = {"features": "Tensor[]", "rois": "Tensor", "levels": "Tensor?", "drawn_seed": "Tensor?", "tangents": "Tensor[]"}
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
         return inputs._replace(grad_output=cotangents[0])
@@ -207,7 +207,7 @@ class AdjointFeatures(Gradient):
     """(D_T f)^T G, for every level."""
 
     title, returns, most_tangents = "adjoint_features", "Tensor[]", 2
-    arguments = {"grad_output": "Tensor", "rois": "Tensor", "levels": "Tensor?", "tangents": "Tensor[]"}
+    arguments = {"grad_output": "Tensor", "rois": "Tensor", "levels": "Tensor?", "drawn_seed": "Tensor?", "tangents": "Tensor[]"}
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
         return inputs._replace(features=tuple(cotangents))
@@ -230,6 +230,7 @@ class AdjointBoxes(Gradient):
         "grad_output": "Tensor",
         "rois": "Tensor",
         "levels": "Tensor?",
+        "drawn_seed": "Tensor?",
         "tangents": "Tensor[]",
     }
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._typing import Array
 from ..reference import backend
-from ._host import rows_of, tangents_of
+from ._host import rows_of, spec_of, tangents_of
 from ._separable import SeparableCall
 from ._wiring import Inputs
 
@@ -20,7 +20,7 @@ def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
     rows, levels = rows_of(call, inputs, inputs.features[0].shape[0])
     answer = np.empty(out.shape)
     features = [_float64(level) for level in inputs.features]
-    backend.forward(call.spec, features, call.scales, rows, levels, answer, tangents_of(inputs))
+    backend.forward(spec_of(call, inputs), features, call.scales, rows, levels, answer, tangents_of(inputs))
     out.copy_(torch.from_numpy(answer))
 
 
@@ -29,7 +29,7 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
     rows, levels = rows_of(call, inputs, grad_features[0].shape[0])
     answers = [np.empty(level.shape) for level in grad_features]
     gradient = _float64(inputs.grad_output)
-    backend.adjoint_features(call.spec, gradient, call.scales, rows, levels, answers, tangents_of(inputs))
+    backend.adjoint_features(spec_of(call, inputs), gradient, call.scales, rows, levels, answers, tangents_of(inputs))
     for level, answer in zip(grad_features, answers, strict=True):
         level.copy_(torch.from_numpy(answer))
 
@@ -38,7 +38,7 @@ def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> Non
     """Write the gradient of <G, D_T f(X; b)> in the boxes into the last four columns."""
     rows, levels = rows_of(call, inputs, inputs.features[0].shape[0])
     features, gradient = [_float64(level) for level in inputs.features], _float64(inputs.grad_output)
-    answer = backend.adjoint_boxes(call.spec, gradient, features, call.scales, rows, levels, tangents_of(inputs))
+    answer = backend.adjoint_boxes(spec_of(call, inputs), gradient, features, call.scales, rows, levels, tangents_of(inputs))
     grad_rois[:, 1:] = torch.from_numpy(answer)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -99,7 +100,12 @@ BACKENDS = {"cpu": {"cpu": "roialign.torch._cpu", "reference": "roialign.torch._
 
 def backend_for(tensor: Tensor, name: str | None) -> ModuleType:
     """The module with the family's three functions for a device."""
-    table = BACKENDS[tensor.device.type]
+    return _load(tensor.device.type, name)
+
+
+@cache
+def _load(device: str, name: str | None) -> ModuleType:
+    table = BACKENDS[device]
     return import_module(table[name or next(iter(table))])
 
 

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ._tracing import is_recorded, is_traced, is_transformed, moves_forward
+
 Layout = tuple[int, ...]
 Outputs = tuple[Tensor, ...]
 
@@ -28,6 +30,8 @@ class Inputs(NamedTuple):
     """``[K, 5]``, in a dtype of its own."""
     levels: Any
     """``[K]`` integers, or None."""
+    drawn_seed: Any
+    """One integer that is known to the device only, or None."""
     tangents: tuple[Any, ...]
     """Like `rois`; the first column counts for nothing."""
 
@@ -103,23 +107,25 @@ class Primitive(ABC):
     def wire(self) -> None:
         """Make it known to torch."""
         self.function = _function_of(self)
+        #: Without torch.func, and so without the 20 microseconds that Function.apply takes to find that out.
+        self.plain_apply = super(torch.autograd.Function, self.function).apply
         self.operator = _operator_of(self)
 
     def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
-        if is_traced(inputs.rois):
+        moved = moves_forward()
+        if is_traced(inputs.rois) and not moved:  # a custom op drops tangents without a word
             if torch.onnx.is_in_onnx_export():
                 return self.standard(setting, inputs)
             arguments = [getattr(inputs, field) for field in self.arguments]
             answer = self.operator(*arguments, *self.flatten_setting(setting))
             return (answer,) if self.returns == "Tensor" else tuple(answer)
         tensors, layout = inputs.flat()
-        answer = self.function.apply(setting, layout, *tensors)  # type: ignore[no-untyped-call]
+        transformed = is_transformed()
+        if not (moved or transformed or is_recorded(tensors)):
+            return self.compute(setting, inputs)
+        apply = self.function.apply if transformed else self.plain_apply
+        answer = apply(setting, layout, *tensors)
         return answer  # type: ignore[no-any-return]
-
-
-def is_traced(tensor: Tensor) -> bool:
-    """Whether a call is to be recorded, by torch.compile, by export, or by a tensor that is not plain memory."""
-    return torch.compiler.is_compiling() or type(tensor) not in (Tensor, torch.nn.Parameter)
 
 
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
@@ -152,54 +158,70 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
     return type(title, (torch.autograd.Function,), {**methods, "__doc__": primitive.__doc__})
 
 
+class _Arguments:
+    """The arguments of a custom op: the fields of Inputs that its primitive reads, then the setting."""
+
+    def __init__(self, primitive: Primitive) -> None:
+        self.primitive = primitive
+        self.fields = tuple(primitive.arguments)
+
+    def read(self, arguments: Sequence[Any]) -> tuple[Any, Inputs]:
+        setting = self.primitive.unflatten_setting(arguments[len(self.fields) :])
+        return setting, self.inputs(arguments, None)
+
+    def inputs(self, values: Sequence[Any], missing: Any) -> Inputs:
+        """One value, or one list, per field."""
+        given = dict(zip(self.fields, values, strict=False))
+        lists = {field: tuple(value) if isinstance(value, (list, tuple)) else value for field, value in given.items()}
+        return Inputs((), missing, missing, missing, missing, ())._replace(**lists)
+
+    def flags(self, flat: Sequence[bool], like: Inputs) -> Inputs:
+        """One flag per tensor, in a row."""
+        flags, left = {}, list(flat)
+        for field in self.fields:
+            value = getattr(like, field)
+            flags[field] = [left.pop(0) for _ in value] if isinstance(value, tuple) else left.pop(0)
+        return self.inputs([flags[field] for field in self.fields], False)
+
+    def gradients(self, values: Inputs, settings: Sequence[Any]) -> tuple[Any, ...]:
+        """What a backward returns: torch counts an empty list of numbers among the lists of tensors."""
+        own = [getattr(values, field) for field in self.fields]
+        none = [[] if isinstance(value, (list, tuple)) and not value else None for value in settings]
+        return *[list(value) if isinstance(value, tuple) else value for value in own], *none
+
+    def outputs(self, values: tuple[Any, ...]) -> Any:
+        return values[0] if self.primitive.returns == "Tensor" else list(values)
+
+
 def _operator_of(primitive: Primitive) -> Any:
-    fields = list(primitive.arguments)
-    nothing = Inputs((), None, None, None, ())
+    arguments = _Arguments(primitive)
+    schema = ", ".join(f"{kind} {field}" for field, kind in primitive.arguments.items())
 
-    def read(arguments: Sequence[Any]) -> tuple[Any, Inputs]:
-        given = dict(zip(fields, arguments, strict=False))
-        tuples = {field: tuple(value) if isinstance(value, list) else value for field, value in given.items()}
-        return primitive.unflatten_setting(arguments[len(fields) :]), nothing._replace(**tuples)
+    def compute(*values: Any) -> Any:
+        return arguments.outputs(primitive.compute(*arguments.read(values)))
 
-    def one_or_list(outputs: Outputs) -> Any:
-        return outputs[0] if primitive.returns == "Tensor" else list(outputs)
-
-    def per_argument(values: Inputs, count: int) -> tuple[Any, ...]:
-        own = [list(value) if isinstance(value, tuple) else value for value in (getattr(values, f) for f in fields)]
-        return (*own, *[None] * (count - len(fields)))
-
-    def compute(*arguments: Any) -> Any:
-        return one_or_list(primitive.compute(*read(arguments)))
-
-    def outline(*arguments: Any) -> Any:
-        return one_or_list(primitive.outline(*read(arguments)))
+    def outline(*values: Any) -> Any:
+        return arguments.outputs(primitive.outline(*arguments.read(values)))
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
-        setting, tensors = read(inputs)
-        ctx.count = len(inputs)
-        ctx.setting, kept = primitive.keep(setting, tensors, _needed(ctx))
+        setting, tensors = arguments.read(inputs)
+        ctx.setting, kept = primitive.keep(setting, tensors, arguments.flags(ctx.needs_input_grad, tensors))
         values, ctx.layout = kept.flat()
+        ctx.settings = inputs[len(arguments.fields) :]
         ctx.save_for_backward(*values)
-
-    def _needed(ctx: Any) -> Inputs:
-        flags = dict(zip(fields, ctx.needs_input_grad, strict=False))
-        return Inputs((), False, False, False, ())._replace(
-            **{field: tuple(flag) if isinstance(flag, (list, tuple)) else flag for field, flag in flags.items()}
-        )
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         outputs = grads if primitive.returns == "Tensor" else tuple(grads[0])
         kept = Inputs.of(ctx.saved_tensors, ctx.layout)
-        return per_argument(primitive.gradient(ctx.setting, kept, outputs, _needed(ctx)), ctx.count)
+        needed = arguments.inputs(ctx.needs_input_grad, False)
+        return arguments.gradients(primitive.gradient(ctx.setting, kept, outputs, needed), ctx.settings)
 
-    def batch(info: Any, dims: Any, *arguments: Any) -> Any:
-        setting, inputs = read(arguments)
-        given = {field: tuple(dim) if isinstance(dim, (list, tuple)) else dim for field, dim in zip(fields, dims)}
-        outputs, where = primitive.batch(setting, inputs, nothing._replace(**given), info.batch_size)
-        return one_or_list(outputs), (where[0] if primitive.returns == "Tensor" else list(where))
+    def batch(info: Any, dims: Any, *values: Any) -> Any:
+        setting, inputs = arguments.read(values)
+        outputs, where = primitive.batch(setting, inputs, arguments.inputs(dims, None), info.batch_size)
+        return arguments.outputs(outputs), arguments.outputs(where)
 
-    schema = ", ".join(f"{kind} {field}" for field, kind in primitive.arguments.items())
     operator = torch.library.custom_op(
         f"roialign::{primitive.name}",
         compute,

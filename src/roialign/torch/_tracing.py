@@ -1,0 +1,29 @@
+"""What torch is doing while a function is called: recording, tracing, transforming."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+def is_traced(tensor: Tensor) -> bool:
+    """Whether a call is to be recorded, by torch.compile, by export, or by a tensor that is not plain memory."""
+    return torch.compiler.is_compiling() or type(tensor) not in (Tensor, torch.nn.Parameter)
+
+
+def is_recorded(tensors: Sequence[Tensor | None]) -> bool:
+    """Whether a backward pass may come."""
+    return torch.is_grad_enabled() and any([tensor is not None and tensor.requires_grad for tensor in tensors])
+
+
+def is_transformed() -> bool:
+    """Whether torch.func is at work."""
+    return torch._C._are_functorch_transforms_active()
+
+
+def moves_forward() -> bool:
+    """Whether tensors may carry forward-mode tangents."""
+    return forward_ad._current_level >= 0
