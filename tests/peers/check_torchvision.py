@@ -159,7 +159,8 @@ def test_installed_gives_boxes_a_gradient_and_autocast_its_dtype(calls: list[str
 def test_a_detector_finds_the_same_on_our_kernels(name: str, calls: list[str]) -> None:
     torch.manual_seed(0)
     make = getattr(torchvision.models.detection, name)
-    model = make(weights=None, weights_backbone=None, box_detections_per_img=20, box_score_thresh=0.0).eval()
+    sizes = {"min_size": 160, "max_size": 240}
+    model = make(weights=None, weights_backbone=None, box_detections_per_img=20, box_score_thresh=0.0, **sizes).eval()
     images = [torch.rand(3, 200, 270), torch.rand(3, 240, 180)]
     with torch.no_grad():
         before = model(images)

@@ -170,12 +170,15 @@ def _contract_each(
 def _level_table(call: SeparableCall, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Per level: its scale, height and width, and where it begins when all are laid in a row; float64."""
 
-    def column(values: list[float]) -> Tensor:
-        return torch.cat([torch.full((1,), value, dtype=torch.float64) for value in values])
 
-    height, width = column([level.shape[2] for level in maps]), column([level.shape[3] for level in maps])
+    def sizes(axis: int) -> Tensor:
+        return torch.cat([torch.full((1,), level.shape[axis], dtype=torch.float64) for level in maps])
+
+    # A constant tensor: as a number to fill with, the exporter would round it to float32.
+    scale = torch.tensor(call.scales, dtype=torch.float64)
+    height, width = sizes(2), sizes(3)
     ends = (maps[0].shape[0] * height * width).cumsum(0)
-    return column(list(call.scales)), height, width, functional.pad(ends, (1, 0))[:-1]
+    return scale, height, width, functional.pad(ends, (1, 0))[:-1]
 
 
 def _count(count: Tensor) -> int:
