@@ -16,8 +16,9 @@ namespace roialign {
 struct Lattice {
   int64_t row_step;
   int64_t column_step;
-  bool is_accumulator;      // else of the scalar type
-  bool is_compact = false;  // a source that holds only the pixels that the taps touch, numbered by their columns
+  bool is_accumulator;            // else of the scalar type
+  bool is_compact = false;        // a source that holds only the pixels that the taps touch, numbered by their columns
+  int64_t ring_rows = INT64_MAX;  // row y lies at the place of row y modulo this
 };
 
 /// A dense tile [rows][columns][channels] of accumulators.
@@ -40,15 +41,16 @@ struct AxisPass {
   }
 
   /// Applies the taps, with their values of the given kind. A compact target numbers its rows as the taps do.
+  /// Pixels of the source repeat their places after `ring`.
   void set_taps(const Taps& taps, int kind, int64_t source_step, bool compact_source, int64_t target_step,
-                bool compact_target) {
+                bool compact_target, int64_t ring = INT64_MAX) {
     const int64_t entries = taps.entries(), rows = taps.rows();
     begin.assign(taps.row_begin.begin(), taps.row_begin.end());
     source_offset.resize(entries);
     weight.resize(entries);
     target_offset.resize(rows);
     for (int64_t t = 0; t < entries; ++t) {
-      source_offset[t] = (compact_source ? taps.column[t] : taps.pixel[t]) * source_step;
+      source_offset[t] = (compact_source ? taps.column[t] : taps.pixel[t] % ring) * source_step;
       weight[t] = static_cast<A>(taps.value[kind][t]);
     }
     for (int64_t i = 0; i < rows; ++i) target_offset[i] = (compact_target ? i : taps.row_place[i]) * target_step;
@@ -83,7 +85,7 @@ class Contraction {
     two_passes_ = costs_less_in_two_passes(y, x);
     source_ = source;
     target_ = target;
-    intermediate_size_ = two_passes_ ? y.rows() * columns * channels : 0;
+    intermediate_size_ = two_passes_ ? columns * channels : 0;
     count_ = subsets;
     if (static_cast<int>(steps_.size()) < subsets) steps_.resize(subsets);
     const Lattice between = dense_lattice<A>(columns, channels);
@@ -91,15 +93,15 @@ class Contraction {
       const int rest = subsets - 1 - subset;
       Step& step = steps_[subset];
       if (!two_passes_) {
-        step.y.set_taps(y, subset, source.row_step, source.is_compact, target.row_step, false);
+        step.y.set_taps(y, subset, source.row_step, source.is_compact, target.row_step, false, source.ring_rows);
         step.x.set_taps(x, rest, source.column_step, source.is_compact, target.column_step, false);
         continue;
       }
-      // First rows, every column passing through; then columns, every row passing through.
-      step.y.set_taps(y, subset, source.row_step, source.is_compact, between.row_step, true);
+      // One row of the target after another: first along y, every column passing through, then along x.
+      step.y.set_taps(y, subset, source.row_step, source.is_compact, 0, true, source.ring_rows);
       step.through_x.set_identity(columns, source.is_compact ? nullptr : x.position.data(), source.column_step, nullptr,
                                   between.column_step);
-      step.through_y.set_identity(y.rows(), nullptr, between.row_step, y.row_place.data(), target.row_step);
+      step.through_y.set_identity(y.rows(), nullptr, 0, y.row_place.data(), target.row_step);
       step.x.set_taps(x, rest, between.column_step, true, target.column_step, false);
     }
   }
@@ -112,14 +114,16 @@ class Contraction {
     for (int index = 0; index < count_; ++index) {
       const Step& step = steps_[index];
       const Write last = index > 0 ? Write::add : write;
+      const auto into_target = kernels.contract[source_.is_accumulator || two_passes_][target_.is_accumulator];
       if (!two_passes_) {
-        const auto contract = kernels.contract[source_.is_accumulator][target_.is_accumulator];
-        contract(step.y.plan(), step.x.plan(), source, target, channels, last);
-      } else {
-        kernels.contract[source_.is_accumulator][true](step.y.plan(), step.through_x.plan(), source, between, channels,
-                                                       Write::replace);
-        kernels.contract[true][target_.is_accumulator](step.through_y.plan(), step.x.plan(), between, target, channels,
-                                                       last);
+        into_target(step.y.plan(), step.x.plan(), source, target, channels, last);
+        continue;
+      }
+      const auto into_between = kernels.contract[source_.is_accumulator][true];
+      const AxisPlan<A> y = step.y.plan(), through_y = step.through_y.plan();
+      for (int64_t row = 0; row < y.rows; ++row) {
+        into_between(y.row(row), step.through_x.plan(), source, between, channels, Write::replace);
+        into_target(through_y.row(row), step.x.plan(), between, target, channels, last);
       }
     }
   }
@@ -129,11 +133,12 @@ class Contraction {
     AxisPass<A> y, x, through_y, through_x;
   };
 
-  /// Multiply-adds per channel. Directly, every tap of a bin is one; in two passes, rows first, the intermediate
-  /// [rows of the target, columns of the source] is stored and read again, which counts too.
+  /// Multiply-adds per channel. Directly, every tap of a bin is one; in two passes the intermediate, for every row of
+  /// the target the columns of the source, is stored and read again, which counts too; and they take half as long
+  /// again, in shorter loops.
   static bool costs_less_in_two_passes(const Taps& y, const Taps& x) {
     const auto columns = static_cast<int64_t>(x.position.size());
-    return y.entries() * columns + y.rows() * (x.entries() + columns) < y.entries() * x.entries();
+    return 3 * (y.entries() * columns + y.rows() * (x.entries() + columns)) < 2 * y.entries() * x.entries();
   }
 
   std::vector<Step> steps_;

@@ -25,12 +25,16 @@ inline T* at(std::byte* base, int64_t offset) {
 
 // ---- contract -------------------------------------------------------------------------------------------------------
 
+/// How many vectors of sums stay in registers over the taps of a bin: half of the registers that there are.
+constexpr int most_vectors = vector_bytes == 64 ? 16 : 8;
+
 /// The taps of one bin, as ranges of both axes' taps.
 struct BinTaps {
   int32_t y_begin, y_end, x_begin, x_end;
 };
 
-/// `vectors` vectors of channels of one bin, held in registers over all its taps.
+/// `vectors` vectors of channels of one bin, held in registers over all its taps; an even number of them.
+/// What is added to is added to once, so that the rounding of a large sum does not grow with the number of taps.
 template <Write write, int vectors, class Source, class Target, class A>
 inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                               Target* target) {
@@ -38,47 +42,49 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   using L = Lanes<A, lanes>;
   using V = typename L::V;
   V sum[vectors];
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    if constexpr (write == Write::add) {
-      sum[v] = L::load(target + v * lanes);
-    } else {
-      sum[v] = V{};
-    }
-  }
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) sum[v] = V{};
   for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
     const std::byte* line = source + y.source_offset[ty];
     const A weight_y = y.weight[ty];
     for (int32_t tx = taps.x_begin; tx < taps.x_end; ++tx) {
       const Source* pixel = at<Source>(line, x.source_offset[tx]);
       const A weight = weight_y * x.weight[tx];
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sum[v] += weight * L::load(pixel + v * lanes);
+#pragma GCC unroll 16
+      for (int v = 0; v < vectors; v += 2) {
+        V first, second;
+        L::template load_two<Source>(pixel + v * lanes, first, second);
+        sum[v] += weight * first;
+        sum[v + 1] += weight * second;
+      }
     }
   }
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    if constexpr (write == Write::stream) {
-      L::stream(target + v * lanes, sum[v]);
-    } else {
-      L::store(target + v * lanes, sum[v]);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; v += 2) {
+    if constexpr (write == Write::add) {
+      V first, second;
+      L::template load_two<Source>(target + v * lanes, first, second);
+      sum[v] += first;
+      sum[v + 1] += second;
     }
+    L::template store_two<write == Write::stream, Source>(target + v * lanes, sum[v], sum[v + 1]);
   }
 }
 
-template <Write write, class Source, class Target, class A>
-inline void contract_one_channel(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
-                                 Target* target) {
-  A sum = 0;
-  if constexpr (write == Write::add) sum = load_one(target);
+/// The same for one vector, or one channel alone: what is left over at the end of a pixel.
+template <Write write, class Unit, class Source, class Target, class A>
+inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
+                          Target* target) {
+  typename Unit::V sum{};
   for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
     const std::byte* line = source + y.source_offset[ty];
     const A weight_y = y.weight[ty];
     for (int32_t tx = taps.x_begin; tx < taps.x_end; ++tx) {
-      sum += weight_y * x.weight[tx] * load_one(at<Source>(line, x.source_offset[tx]));
+      sum += weight_y * x.weight[tx] * Unit::load(at<Source>(line, x.source_offset[tx]));
     }
   }
-  store_one(target, sum);
+  if constexpr (write == Write::add) sum += Unit::load(target);
+  Unit::store(target, sum);
 }
 
 template <Write write, class Source, class Target, class A>
@@ -94,13 +100,18 @@ void contract_bins(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* 
         contract_channels<write, vectors, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
         c += vectors * lanes;
       };
+      const auto rest = [&]<class Unit>() {
+        contract_unit<write, Unit, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
+        c += int64_t{sizeof(typename Unit::V) / sizeof(A)};
+      };
+      if constexpr (most_vectors == 16) {
+        while (c + 16 * lanes <= length) step.template operator()<16>();
+      }
       while (c + 8 * lanes <= length) step.template operator()<8>();
       if (c + 4 * lanes <= length) step.template operator()<4>();
       if (c + 2 * lanes <= length) step.template operator()<2>();
-      if (c + lanes <= length) step.template operator()<1>();
-      for (; c < length; ++c) {
-        contract_one_channel<write, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
-      }
+      if (c + lanes <= length) rest.template operator()<Lanes<A, lanes>>();
+      while (c < length) rest.template operator()<OneLane<A>>();
     }
   }
 }
@@ -173,27 +184,39 @@ void dots(const DotPlan<A>& plan, const std::byte* source, const std::byte* grad
 
 // ---- gather and scatter ---------------------------------------------------------------------------------------------
 
+/// target[column][row] = source[row][column] in blocks of `lanes` rows and `width` columns, of which there are as many
+/// at least; strides in elements. The last block of a line overlaps the one before it rather than leave a rest.
+template <class A, int width, class Source, class Target>
+void transpose_in_blocks(const Source* source, int64_t source_stride, Target* target, int64_t target_stride,
+                         int64_t rows, int64_t columns) {
+  constexpr int lanes = vector_bytes / sizeof(A);
+  for (int64_t row = 0; row < rows; row += lanes) {
+    const int64_t r = row + lanes <= rows ? row : rows - lanes;
+    for (int64_t column = 0; column < columns; column += width) {
+      const int64_t c = column + width <= columns ? column : columns - width;
+      transpose_block<A, lanes, width>(source + r * source_stride + c, source_stride, target + c * target_stride + r,
+                                       target_stride);
+    }
+  }
+}
+
 /// target[column][row] = source[row][column], both with contiguous columns; strides in elements.
 template <class A, class Source, class Target>
 void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                int64_t columns) {
-  constexpr int64_t lanes = vector_bytes / sizeof(A), within = 16 / sizeof(A);
-  if (rows < lanes || columns < within) {
+  // Blocks of whole vectors need shuffles of any two vectors, which AVX-512 alone has.
+  constexpr int64_t lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
+  constexpr int64_t wide = vector_bytes == 64 ? lanes : narrow;
+  if (rows >= lanes && columns >= wide) {
+    transpose_in_blocks<A, wide>(source, source_stride, target, target_stride, rows, columns);
+  } else if (rows >= lanes && columns >= narrow) {
+    transpose_in_blocks<A, narrow>(source, source_stride, target, target_stride, rows, columns);
+  } else {
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t column = 0; column < columns; ++column) {
         store_one(target + column * target_stride + row,
                   static_cast<A>(load_one(source + row * source_stride + column)));
       }
-    }
-    return;
-  }
-  // The last block of a line overlaps the one before it rather than leave a rest.
-  for (int64_t row = 0; row < rows; row += lanes) {
-    const int64_t r = row + lanes <= rows ? row : rows - lanes;
-    for (int64_t column = 0; column < columns; column += within) {
-      const int64_t c = column + within <= columns ? column : columns - within;
-      transpose_block<A, lanes, within>(source + r * source_stride + c, source_stride, target + c * target_stride + r,
-                                        target_stride);
     }
   }
 }
@@ -253,12 +276,23 @@ void scatter(const A* tile, const Block& block) {
   }
 }
 
+void stream(const std::byte* from, std::byte* to, int64_t bytes) {
+  const int64_t misaligned = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % vector_bytes);
+  const int64_t head = misaligned == 0 ? 0 : vector_bytes - misaligned;
+  int64_t done = head < bytes ? head : bytes;
+  __builtin_memcpy(to, from, static_cast<size_t>(done));
+  for (; done + vector_bytes <= bytes; done += vector_bytes) stream_bytes<vector_bytes>(to + done, from + done);
+  __builtin_memcpy(to + done, from + done, static_cast<size_t>(bytes - done));
+  order_streams();
+}
+
 template <class T, class A>
 constexpr Kernels<A> table() {
   return {{{contract<T, T, A>, contract<T, A, A>}, {contract<A, T, A>, contract<A, A, A>}},
           {dots<T, A>, dots<A, A>},
           gather<T, A>,
-          scatter<T, A>};
+          scatter<T, A>,
+          stream};
 }
 
 }  // namespace

@@ -21,6 +21,8 @@ struct AxisPlan {
   const int64_t* source_offset;  // bytes, per tap
   const Accumulator* weight;     // per tap
   const int64_t* target_offset;  // bytes, per row
+
+  AxisPlan row(int64_t i) const { return {1, begin + i, source_offset, weight, target_offset + i}; }
 };
 
 /// Which functions of the boxes' derivatives `dots` sums: result[pair_result[p]] += wy[p] * wx[p] * (gradient . pixel).
@@ -46,7 +48,7 @@ struct Block {
 enum class Write {
   replace,
   add,     // the target holds accumulators
-  stream,  // replace, past the caches: for answers too large to be read from them; pixels lie at multiples of 16 bytes
+  stream,  // replace, past the caches: for answers too large to be read from them; pixels lie at multiples of 64 bytes
 };
 
 /// The kernels for one scalar type. `Accumulator` is float64 for float64 and float32 for all others.
@@ -68,6 +70,8 @@ struct Kernels {
   void (*gather)(const Block& block, Accumulator* tile);
   /// Writes such a tile into a block.
   void (*scatter)(const Accumulator* tile, const Block& block);
+  /// Copies `bytes` of memory past the caches.
+  void (*stream)(const std::byte* from, std::byte* to, int64_t bytes);
 };
 
 enum class InstructionSet : int { baseline = 0, avx2, avx512 };

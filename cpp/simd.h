@@ -39,12 +39,17 @@ inline F widen_bfloat16(U bits) {
   return bit_cast<F>(bits << 16);
 }
 
+/// The upper half of the bits is the answer; the lower half is not.
+template <class U, class F>
+inline U round_to_bfloat16(F value) {
+  const U bits = bit_cast<U>(value);
+  const U rounded = bits + (0x7fffU + ((bits >> 16) & 1U));
+  return (bits & 0x7fffffffU) > 0x7f800000U ? bits | 0x400000U : rounded;
+}
+
 template <class U, class F>
 inline U narrow_bfloat16(F value) {
-  const U bits = bit_cast<U>(value);
-  const U rounded = (bits + (0x7fffU + ((bits >> 16) & 1U))) >> 16;
-  const U nan = (bits >> 16) | 0x40U;
-  return (bits & 0x7fffffffU) > 0x7f800000U ? nan : rounded;
+  return round_to_bfloat16<U>(value) >> 16;
 }
 
 template <class F, class U>
@@ -76,6 +81,51 @@ inline U narrow_float16(F value) {
   return (magnitude >= (143U << 23) ? large : finite) | sign;
 }
 
+template <int... index>
+struct Indices {};
+template <int count, int... index>
+struct MakeIndices : MakeIndices<count - 1, count - 1, index...> {};
+template <int... index>
+struct MakeIndices<0, index...> {
+  using type = Indices<index...>;
+};
+template <int count>
+using UpTo = typename MakeIndices<count>::type;
+
+template <int parity, class V, int... i>
+inline V take_every_other(V low, V high, Indices<i...>) {
+  return __builtin_shufflevector(low, high, (2 * i + parity)...);
+}
+/// The values of a and b by turns, from place `first` of both on.
+template <int first, class V, int... i>
+inline V alternate(V a, V b, Indices<i...>) {
+  return __builtin_shufflevector(a, b, (i % 2 * int{sizeof...(i)} + first + i / 2)...);
+}
+
+template <class T>
+constexpr bool is_bfloat16 = false;
+template <>
+constexpr bool is_bfloat16<BFloat16> = true;
+
+/// Stores past the caches to an address that is a multiple of the size stored, where the CPU can.
+template <int bytes>
+inline void stream_bytes(void* to, const void* from) {
+#if defined(__AVX512F__)
+  if constexpr (bytes == 64) return _mm512_stream_si512(static_cast<__m512i*>(to), _mm512_loadu_si512(from));
+#endif
+#if defined(__AVX2__)
+  if constexpr (bytes == 32) {
+    return _mm256_stream_si256(static_cast<__m256i*>(to), _mm256_loadu_si256(static_cast<const __m256i*>(from)));
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (bytes == 16) {
+    return _mm_stream_si128(static_cast<__m128i*>(to), _mm_loadu_si128(static_cast<const __m128i*>(from)));
+  }
+#endif
+  __builtin_memcpy(to, from, bytes);
+}
+
 // Loading and storing `lanes` accumulators from and to memory of any scalar type, aligned or not.
 
 template <class A, int lanes>
@@ -91,21 +141,12 @@ struct Lanes {
   static V load(const A* from) { return raw(from); }
   static void store(A* to, V v) { __builtin_memcpy(to, &v, sizeof(V)); }
 
-  /// Stores past the caches to an address that is a multiple of 16 bytes.
+  /// Stores past the caches to an address that is a multiple of the size stored.
   template <class T>
   static void stream(T* to, V v) {
-#if defined(__SSE2__)
-    constexpr int pieces = lanes * sizeof(T) / 16;
-    if constexpr (pieces > 0) {
-      T narrowed[lanes];
-      store(narrowed, v);
-      __m128i piece[pieces];
-      __builtin_memcpy(piece, narrowed, sizeof(narrowed));
-      for (int p = 0; p < pieces; ++p) _mm_stream_si128(reinterpret_cast<__m128i*>(to) + p, piece[p]);
-      return;
-    }
-#endif
-    store(to, v);
+    T narrowed[lanes];
+    store(narrowed, v);
+    stream_bytes<lanes * sizeof(T)>(to, narrowed);
   }
 
   using Half = Vector<uint16_t, lanes>;
@@ -121,6 +162,48 @@ struct Lanes {
   }
   static V load(const BFloat16* from) { return widen_bfloat16<V>(words(from)); }
   static void store(BFloat16* to, V v) { halves(to, narrow_bfloat16<Word>(v)); }
+
+  // Two vectors at once. `Order` is the type of the memory that most of them come from: bfloat16 is cheapest to take
+  // apart into the values at even and those at odd places, so that is then the order of the two.
+
+  template <class Order, class T>
+  static void load_two(const T* from, V& first, V& second) {
+    first = load(from);
+    second = load(from + lanes);
+    if constexpr (is_bfloat16<Order>) {
+      const V low = first, high = second;
+      first = take_every_other<0>(low, high, UpTo<lanes>{});
+      second = take_every_other<1>(low, high, UpTo<lanes>{});
+    }
+  }
+  template <class Order>
+  static void load_two(const BFloat16* from, V& even, V& odd) {
+    static_assert(is_bfloat16<Order>);
+    const Word both = bit_cast<Word>(raw(from));
+    even = bit_cast<V>(both << 16);
+    odd = bit_cast<V>(both & 0xffff0000U);
+  }
+
+  template <bool streams, class Order, class T>
+  static void store_two(T* to, V first, V second) {
+    if constexpr (is_bfloat16<Order> && is_bfloat16<T>) {
+      const Word both = (round_to_bfloat16<Word>(first) >> 16) | (round_to_bfloat16<Word>(second) & 0xffff0000U);
+      if constexpr (streams) return stream_bytes<sizeof(V)>(to, &both);
+      __builtin_memcpy(to, &both, sizeof(V));
+      return;
+    } else if constexpr (is_bfloat16<Order>) {
+      const V even = first, odd = second;
+      first = alternate<0>(even, odd, UpTo<lanes>{});
+      second = alternate<lanes / 2>(even, odd, UpTo<lanes>{});
+    }
+    if constexpr (streams) {
+      stream(to, first);
+      stream(to + lanes, second);
+    } else {
+      store(to, first);
+      store(to + lanes, second);
+    }
+  }
 
 #if defined(__F16C__)
   static V load(const Float16* from) {
@@ -174,6 +257,20 @@ inline void store_one(A* to, A value) {
 inline void store_one(BFloat16* to, float value) { to->bits = static_cast<uint16_t>(narrow_bfloat16<uint32_t>(value)); }
 inline void store_one(Float16* to, float value) { to->bits = static_cast<uint16_t>(narrow_float16<uint32_t>(value)); }
 
+/// As `Lanes`, for one value.
+template <class A>
+struct OneLane {
+  using V = A;
+  template <class T>
+  static V load(const T* from) {
+    return load_one(from);
+  }
+  template <class T>
+  static void store(T* to, V value) {
+    store_one(to, value);
+  }
+};
+
 template <class V>
 inline auto sum_of_lanes(V v) {
   constexpr int lanes = sizeof(V) / sizeof(v[0]);
@@ -188,21 +285,11 @@ inline auto sum_of_lanes(V v) {
   }
 }
 
-// Transposing. Shuffles within 16 bytes are cheap and shuffles across them are not, so a block of `lanes` rows and as
-// many columns as fill 16 bytes is loaded such that only the former are needed.
+// Transposing a block of `lanes` rows, which is loaded in pieces of as many columns as the block has: whole vectors,
+// or, where a line is short, 16 bytes, such that only shuffles within 16 bytes are needed then.
 
-template <int... index>
-struct Indices {};
-template <int count, int... index>
-struct MakeIndices : MakeIndices<count - 1, count - 1, index...> {};
-template <int... index>
-struct MakeIndices<0, index...> {
-  using type = Indices<index...>;
-};
-template <int count>
-using UpTo = typename MakeIndices<count>::type;
-
-/// Alternates the values of a and b within every 16 bytes: their first halves, or, from `offset` on, their second.
+/// Alternates the values of a and b within every `within` of them: their first halves, or, from `offset` on, their
+/// second.
 template <int offset, int within, class V, int... i>
 inline V interleave(V a, V b, Indices<i...>) {
   constexpr int lanes = sizeof...(i);
@@ -230,21 +317,21 @@ inline Vector<A, lanes> load_pieces(const T* from, int64_t row_stride) {
 template <class A, int lanes, int within, class Source, class Target>
 inline void transpose_block(const Source* source, int64_t source_stride, Target* target, int64_t target_stride) {
   Vector<A, lanes> rows[within];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int k = 0; k < within; ++k) {
     rows[k] = load_pieces<A, lanes, within>(source + k * source_stride, source_stride);
   }
-#pragma GCC unroll 2
+#pragma GCC unroll 8
   for (int pass = 1; pass < within; pass *= 2) {  // perfect shuffles
     Vector<A, lanes> shuffled[within];
-#pragma GCC unroll 2
+#pragma GCC unroll 8
     for (int pair = 0; pair < within / 2; ++pair) {
       shuffled[2 * pair] = interleave<0, within>(rows[pair], rows[pair + within / 2], UpTo<lanes>{});
       shuffled[2 * pair + 1] = interleave<within / 2, within>(rows[pair], rows[pair + within / 2], UpTo<lanes>{});
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
     for (int k = 0; k < within; ++k) rows[k] = shuffled[k];
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int k = 0; k < within; ++k) Lanes<A, lanes>::store(target + k * target_stride, rows[k]);
 }

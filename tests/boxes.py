@@ -15,6 +15,12 @@ def inside(rng: np.random.Generator, size: int) -> Interval:
     return float(low), float(high)
 
 
+def small(rng: np.random.Generator, size: int) -> Interval:
+    """A few pixels long, anywhere on the map."""
+    low = rng.uniform(-1, size - 1)
+    return float(low), float(low + rng.uniform(1, 4))
+
+
 def border(rng: np.random.Generator, size: int) -> Interval:
     """Across one end of the map or both."""
     low = rng.uniform(-3, -0.2) if rng.random() < 0.6 else rng.uniform(0, size - 0.5)
@@ -100,6 +106,7 @@ KINDS: dict[str, tuple[Draw, Draw]] = {
     "covering": (covering, covering),
     "large": (large, large),
     "huge": (huge, huge),
+    "small": (small, small),
 }
 
 #: Kinds whose operator is smooth around almost every draw, and whose numbers are of ordinary size.

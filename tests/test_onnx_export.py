@@ -279,9 +279,9 @@ def test_levels_that_are_given() -> None:
     assert (pooled == 0).all(), "a level that does not exist"
 
 
-def failing(model: nn.Module, arguments: tuple[Any, ...]) -> str:
+def failing(model: Any, arguments: tuple[Any, ...]) -> str:
     with pytest.raises(torch.onnx.OnnxExporterError) as caught:
-        torch.onnx.export(model.eval(), arguments, dynamo=True, verbose=False)
+        torch.onnx.export(model, arguments, dynamo=True, verbose=False)
     error: BaseException | None = caught.value
     messages = []
     while error is not None:
@@ -292,8 +292,15 @@ def failing(model: nn.Module, arguments: tuple[Any, ...]) -> str:
 
 def test_random_sampling_is_an_error() -> None:
     arguments = (*maps_of(1, 3, (8, 8)), rows_of(2, 1, 8, 8))
-    message = failing(RoIAlign(2, sampling="random", seed=1), arguments)
+    message = failing(RoIAlign(2, sampling="random", seed=1).eval(), arguments)
     assert "sampling: expected 'grid' or 'exact' in an ONNX export, which draws no points, got 'random'" in message
+
+
+def test_a_program_captured_beforehand_is_an_error() -> None:
+    arguments = (*maps_of(1, 3, (8, 8)), rows_of(2, 1, 8, 8))
+    program = torch.export.export(RoIAlign(2).eval(), arguments)
+    message = "roialign::separable_forward is not an ONNX operator: give torch.onnx.export the module"
+    assert message in failing(program, arguments)
 
 
 def test_a_wrong_translation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

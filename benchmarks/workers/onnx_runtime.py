@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper
 
-from .work import Array, Inputs, Part, Work
+from .work import Array, Inputs, Part, Work, aligned_empty
 
 
 def versions() -> dict[str, str]:
@@ -40,7 +40,7 @@ def _bind(
     session = onnxruntime.InferenceSession(
         _model(inputs, part.scale).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    out = np.empty((len(part.rows), features.shape[1], *inputs.output_size), dtype=np.float32)
+    out = aligned_empty((len(part.rows), features.shape[1], *inputs.output_size), "float32")
     binding = session.io_binding()
     binding.bind_cpu_input("features", features)
     binding.bind_cpu_input("boxes", np.ascontiguousarray(part.rois[:, 1:]))

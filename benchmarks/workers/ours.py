@@ -8,7 +8,7 @@ import numpy as np
 
 import roialign
 
-from .work import Array, Inputs, Work, dtype_of
+from .work import Array, Inputs, Work, aligned_empty
 
 
 def versions() -> dict[str, str]:
@@ -86,7 +86,7 @@ def _output(inputs: Inputs, first: Array) -> Array:
     shape = (len(inputs.rois), *inputs.output_size, channels)
     if inputs.layout == "NCHW":
         shape = (len(inputs.rois), channels, *inputs.output_size)
-    return np.empty(shape, dtype=dtype_of(inputs.dtype))
+    return aligned_empty(shape, inputs.dtype)
 
 
 def _nchw(array: Array, layout: str) -> Array:

@@ -1,6 +1,6 @@
 #include <array>
 
-#include "separable/workspace.h"
+#include "separable/panel.h"
 
 namespace roialign {
 namespace {
@@ -22,7 +22,7 @@ class AdjointBoxes {
         sums_(call.rois * blocks_.count) {}
 
   void run(double* grad_boxes) {
-    const auto groups = group_by_place(call_, maps_, in_place_ ? 0 : panel_pixels);
+    const auto groups = group_by_place(call_, maps_, in_place_ ? 0 : panel_pixels, blocks_.count);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
       const RoiGroup& group = groups[item / blocks_.count];
       if (group.image >= 0) sum_dots(workspaces_[worker], group, item % blocks_.count);
@@ -46,26 +46,29 @@ class AdjointBoxes {
       }
     }
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
-    const Operand source = work.read(map, in_place_, group, channel, channels);
-    for (size_t index = 0; index < group.rows.size(); ++index) {
+    Panel<A> panel(work, map, in_place_, group);
+    panel.begin(channel, channels);
+    for (const size_t index : panel.order()) {
       const int64_t row = group.rows[index];
+      const std::byte* const source = panel.pixels_of(index);
       const Operand gradient = in_place_ ? work.in_place(grad_output_, row, channel)
                                          : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      sum_dots(work.kernels, work.taps[index], source, gradient, channels, sums_[row * blocks_.count + block]);
+      sum_dots(work.kernels, work.taps[index], panel.lattice(channels), source, gradient, channels,
+               sums_[row * blocks_.count + block]);
     }
   }
 
-  void sum_dots(const Kernels<A>& kernels, const RoiTaps& taps, const Operand& source, const Operand& gradient,
-                int64_t channels, Sums& sums) const {
-    const Lattice &from = source.lattice, &to = gradient.lattice;
+  void sum_dots(const Kernels<A>& kernels, const RoiTaps& taps, const Lattice& from, const std::byte* source,
+                const Operand& gradient, int64_t channels, Sums& sums) const {
+    const Lattice& to = gradient.lattice;
     AxisPass<A> y, x;
-    y.set_taps(taps.y, 0, from.row_step, from.is_compact, to.row_step, false);
+    y.set_taps(taps.y, 0, from.row_step, from.is_compact, to.row_step, false, from.ring_rows);
     x.set_taps(taps.x, 0, from.column_step, from.is_compact, to.column_step, false);
     const double* weights[2][most_pairs];
     int result[most_pairs];
     const int pairs = pair_weights(taps.y, taps.x, weights, result);
     const DotPlan<A> plan{y.plan(), x.plan(), pairs, weights[0], weights[1], result};
-    kernels.dots[!in_place_](plan, source.base, gradient.base, channels, sums.data());
+    kernels.dots[!in_place_](plan, source, gradient.base, channels, sums.data());
   }
 
   /// The products of weights along y and x that make up the derivative along every coordinate: Leibniz's rule again.

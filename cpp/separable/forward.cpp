@@ -1,4 +1,4 @@
-#include "separable/workspace.h"
+#include "separable/panel.h"
 
 namespace roialign {
 namespace {
@@ -13,14 +13,19 @@ class Forward {
     const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
     out_in_place_ =
         has_adjacent_channels(out, call.scalar_type) && call.spec.fill == 0.0 && !(halves && !call.tangents.empty());
+    if (out_in_place_ && is_large() && has_whole_lines()) write_ = Write::stream;
+    streams_planes_ = !out_in_place_ && is_large() && has_adjacent_planes(out, call.scalar_type);
   }
 
   void run() {
-    // RoIs that overlap share the work of transposing a map whose channels are apart.
-    const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels);
-    // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
-    const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
-    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1));
+    // RoIs that overlap share the work of transposing a map whose channels are apart. Where there are few groups, their
+    // channels are shared out among the threads too: channels do not mix, so neither do their bits.
+    const int64_t channels = std::max<int64_t>(out_.size[1], 1), threads = call_.team.threads;
+    const int64_t most_shares = std::max<int64_t>(channels / least_channels, 1);
+    const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels, most_shares);
+    const auto count = std::max<int64_t>(static_cast<int64_t>(groups.size()), 1);
+    const int64_t wanted_shares = threads == 1 ? 1 : std::min((4 * threads + count - 1) / count, most_shares);
+    const ChannelBlocks shares(out_.size[1], (channels + wanted_shares - 1) / wanted_shares);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
       const int64_t share = item % shares.count;
       pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
@@ -28,13 +33,16 @@ class Forward {
   }
 
  private:
-  /// An answer larger than the caches is not in them when it is read: then it need not push out the maps either.
-  bool is_worth_streaming() const {
+  /// An answer larger than the caches is not in them when it is read: then it need not be read into them to be
+  /// written, nor push out the maps. That pays where whole cache lines are written at once.
+  bool is_large() const {
     const auto& [n, c, h, w] = out_.size;
-    const int64_t item = size_of(call_.scalar_type);
-    const auto is_multiple = [](int64_t bytes) { return bytes % 16 == 0; };
-    return n * c * h * w * item > streaming_bytes && is_multiple(reinterpret_cast<intptr_t>(out_.data)) &&
-           is_multiple(out_.stride[0]) && is_multiple(out_.stride[2]) && is_multiple(out_.stride[3]);
+    return n * c * h * w * size_of(call_.scalar_type) > streaming_bytes;
+  }
+  bool has_whole_lines() const {
+    const auto is_whole_lines = [](int64_t bytes) { return bytes % 64 == 0; };
+    return is_whole_lines(reinterpret_cast<intptr_t>(out_.data)) && is_whole_lines(out_.stride[0]) &&
+           is_whole_lines(out_.stride[2]) && is_whole_lines(out_.stride[3]);
   }
 
   void pool(Workspace<A>& work, const RoiGroup& group, int64_t first_channel, int64_t channel_count) {
@@ -47,24 +55,30 @@ class Forward {
     for (size_t index = 0; index < group.rows.size(); ++index) {
       work.taps[index].build(call_, maps_[group.level], group.rows[index], out_.size[2], out_.size[3]);
     }
+    Panel<A> panel(work, maps_[group.level], maps_in_place_, group);
     const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
     int64_t prepared_channels = 0;
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
-      const Operand source = work.read(maps_[group.level], maps_in_place_, group, channel, channels);
-      for (size_t index = 0; index < group.rows.size(); ++index) {
+      const Lattice source = panel.lattice(channels);
+      panel.begin(channel, channels);
+      for (const size_t index : panel.order()) {
         const int64_t row = group.rows[index];
         const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
                                              : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
         Contraction<A>& contraction = work.contractions[index];
         if (channels != prepared_channels) {
-          contraction.prepare(work.taps[index].y, work.taps[index].x, static_cast<int>(call_.tangents.size()),
-                              source.lattice, target.lattice, channels);
+          contraction.prepare(work.taps[index].y, work.taps[index].x, static_cast<int>(call_.tangents.size()), source,
+                              target.lattice, channels);
         }
-        contraction.execute(work.kernels, source.base, target.base, channels, write_, work.intermediate);
+        contraction.execute(work.kernels, panel.pixels_of(index), target.base, channels, write_, work.intermediate);
         if (out_in_place_) continue;
         fill_unreached(work, work.taps[index], channels);
-        work.scatter(work.target_tile, out_, row, channel, channels);
+        if (streams_planes_) {
+          work.scatter_streaming(work.target_tile, out_, row, channel, channels);
+        } else {
+          work.scatter(work.target_tile, out_, row, channel, channels);
+        }
       }
       prepared_channels = channels;
     }
@@ -83,13 +97,14 @@ class Forward {
 
   static constexpr int64_t in_place_channels = 256;
   static constexpr int64_t streaming_bytes = int64_t{16} << 20;
+  static constexpr int64_t least_channels = 64;  // of a share
   static constexpr int64_t panel_channels = 32;
-  static constexpr int64_t panel_pixels = 16384;
+  static constexpr int64_t panel_pixels = 32768;
 
   const SeparableCall& call_;
   std::span<const View> maps_;
   const View& out_;
-  bool maps_in_place_, out_in_place_;
+  bool maps_in_place_, out_in_place_, streams_planes_;
   Write write_ = Write::replace;
   std::vector<Workspace<A>> workspaces_;
 };

@@ -100,11 +100,19 @@ struct RoiGroup {
   PixelRange y, x;
   int64_t pixels_apart;  // of the rectangles of each RoI alone, summed
   std::vector<int64_t> rows;
+
+  void join(const RoiGroup& other) {
+    y = y.joined(other.y);
+    x = x.joined(other.x);
+    pixels_apart += other.pixels_apart;
+    rows.insert(rows.end(), other.rows.begin(), other.rows.end());
+  }
 };
 
-/// The RoIs, ordered by place, in groups: each on its own, or, where RoIs lie so close that their common rectangle has
-/// no more pixels than theirs together, with its neighbours, up to `most_pixels` of them. RoIs without an image stay
-/// alone.
-std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels);
+/// The RoIs, ordered by place, in groups that share a panel: all of a map where they lie so dense that a window of at
+/// most `most_pixels` sweeping over its rows reads less than they do one by one; else those that lie close together.
+/// Each alone where `most_pixels` is 0, or it has no image. A group is worked on in `channel_shares` independent parts.
+std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels,
+                                     int64_t channel_shares);
 
 }  // namespace roialign

@@ -22,6 +22,12 @@ inline bool has_adjacent_channels(const View& view, ScalarType type) {
   return view.size[1] == 1 || view.stride[1] == size_of(type);
 }
 
+/// The planes of the channels of one image one after the other, their pixels row by row.
+inline bool has_adjacent_planes(const View& view, ScalarType type) {
+  const auto& [n, c, y, x] = view.stride;
+  return x == size_of(type) && y == view.size[3] * x && c == view.size[2] * y;
+}
+
 inline std::byte* address(const View& view, int64_t n, int64_t channel) {
   return view.data + n * view.stride[0] + channel * view.stride[1];
 }
@@ -88,29 +94,6 @@ struct Workspace {
     return operand;
   }
 
-  /// The part of a map that the first taps here, those of a group of RoIs, read, for a block of channels: in place; or,
-  /// where channels are apart, a copy of the group's rectangle, or of the pixels alone that a single RoI touches.
-  Operand read(const View& map, bool is_in_place, const RoiGroup& group, int64_t channel, int64_t channels) {
-    if (is_in_place) return in_place(map, group.image, channel);
-    if (group.rows.size() == 1) {
-      return gather(map, group.image, channel, channels, source_tile, &taps[0].y.position, &taps[0].x.position);
-    }
-    PixelRange y{map.size[2], -1}, x{map.size[3], -1};
-    for (size_t index = 0; index < group.rows.size(); ++index) {
-      y.include(taps[index].y.position);
-      x.include(taps[index].x.position);
-    }
-    if (y.length() <= 0 || x.length() <= 0) return tile(source_tile, 0, 0, channels);
-    View rectangle = map;
-    rectangle.data += y.first * map.stride[2] + x.first * map.stride[3];
-    rectangle.size[2] = y.length();
-    rectangle.size[3] = x.length();
-    Operand panel = gather(rectangle, group.image, channel, channels, source_tile);
-    panel.lattice.is_compact = false;
-    panel.base -= y.first * panel.lattice.row_step + x.first * panel.lattice.column_step;
-    return panel;
-  }
-
   void grow(size_t rois) {
     if (taps.size() < rois) taps.resize(rois);
     if (contractions.size() < rois) contractions.resize(rois);
@@ -118,6 +101,16 @@ struct Workspace {
 
   void scatter(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
     kernels.scatter(memory.data(), block(view, n, channel, channels));
+  }
+
+  /// The same, where the channels' planes lie one after the other, past the caches.
+  void scatter_streaming(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
+    const int64_t bytes = channels * view.stride[1];
+    planes.resize(bytes);
+    View dense = view;
+    dense.data = planes.data();
+    kernels.scatter(memory.data(), block(dense, 0, 0, channels));
+    kernels.stream(planes.data(), address(view, n, channel), bytes);
   }
 
   const Kernels<A>& kernels;
@@ -133,6 +126,7 @@ struct Workspace {
   }
 
   std::vector<int64_t> row_offset, column_offset;
+  std::vector<std::byte> planes;
 };
 
 /// One workspace per thread.

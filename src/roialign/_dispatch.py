@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _validate
 from ._levels import Assignment, levels_of
+from ._memory import empty
 from ._spec import SeparableSpec
 from ._typing import Array
 
@@ -92,7 +93,7 @@ class ArrayCall:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
         shape = self._output_shape(output_size)
         if out is None:
-            answer = np.empty(shape, dtype=self.dtype)
+            answer = empty(shape, self.dtype)
         else:
             answer = _validate.check_out(out, shape, self.dtype, [*self.features, self.rois.rows])
         self.backend.forward(
@@ -114,7 +115,7 @@ class ArrayCall:
         common = (self.scales, self.rois.rows, self.levels)
         grad_features, grad_rois = None, None
         if names[0] in wanted:
-            grad_features = [np.empty(self._own_layout(level.shape), dtype=self.dtype) for level in self.features]
+            grad_features = [empty(self._own_layout(level.shape), self.dtype) for level in self.features]
             maps = [_validate.nchw(level, self.layout) for level in grad_features]
             self.backend.adjoint_features(self.spec, gradient, *common, maps)
         if names[1] in wanted:

@@ -221,22 +221,22 @@ def check_rois(
         rows, restore = _rows_of_list(rois, images, batch_indices, name)
     else:
         rows, restore = _rows_of_array(check_array(rois, name), batch_indices, name)
-    # NaN fails every comparison. Counting is the quickest of NumPy's reductions, and most calls are small.
-    lowest, highest = _row_limits(images)
-    valid = (rows >= lowest) & (rows <= highest)
-    image = rows[:, 0]
-    valid[:, 0] &= image == np.rint(image)
-    if np.count_nonzero(valid) != valid.size:
-        valid_rows: Array = np.logical_and.reduce(valid, axis=1)
-        if invalid != "zero":
-            _raise_for_row(rows, int(np.argmin(valid_rows)), images, name)
-        rows = np.where(valid_rows[:, None], rows, np.array([-1.0, 0.0, 0.0, 0.0, 0.0]))
+    # One image and ordinary coordinates, the usual call, take two reductions: most calls are small.
+    if not (np.vdot(rows, rows) <= LARGEST_COORDINATE**2 and not rows[:, 0].any() and images > 0):
+        rows = _check_rows(rows, images, invalid, name)
     return Rois(rows, restore)
 
 
-@lru_cache
-def _row_limits(images: int) -> tuple[Array, Array]:
-    return np.array([0.0, *[-LARGEST_COORDINATE] * 4]), np.array([images - 1.0, *[LARGEST_COORDINATE] * 4])
+def _check_rows(rows: Array, images: int, invalid: str | None, name: str) -> Array:
+    """The rows, those that are not valid marked as RoIs without an image, if that is what `invalid` asks for."""
+    image, largest = rows[:, 0], LARGEST_COORDINATE
+    valid = (image >= 0) & (image < images) & (image == np.rint(image))
+    valid &= (np.abs(rows[:, 1:]) <= largest).all(axis=1)  # NaN fails every comparison
+    if valid.all():
+        return rows
+    if invalid != "zero":
+        _raise_for_row(rows, int(np.argmin(valid)), images, name)
+    return np.where(valid[:, None], rows, np.array([-1.0, 0.0, 0.0, 0.0, 0.0]))
 
 
 def check_boxes(boxes: Array, columns: int, name: str) -> None:

@@ -87,9 +87,7 @@ def roi_steps(feature_map: FeatureMap, boxes: list[Box], index: int, settings: S
 
 
 def _axis_steps(lower: float, upper: float, axis: int, size: int, row: int, settings: Settings) -> AxisSteps:
-    spec = roi_align_spec(
-        settings.sampling_ratio, settings.aligned, "avg", settings.sampling, settings.seed, drawn=True
-    )
+    spec = roi_align_spec(settings.sampling_ratio, settings.aligned, "avg", settings.sampling)
     bins = settings.output_size[axis]
     start, length = map_boxes(lower, upper, settings.map_scale, spec.offset, spec.minimum_length)
     points = [
@@ -103,7 +101,7 @@ def _axis_steps(lower: float, upper: float, axis: int, size: int, row: int, sett
                 bin_index,
                 spec.sampling_ratio[axis],
                 spec.rule,
-                seed=spec.seed,
+                seed=settings.seed or 0,
                 axis=axis,
                 row=row,
             )

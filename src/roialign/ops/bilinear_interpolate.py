@@ -11,13 +11,13 @@ import numpy as np
 from .. import _validate
 from .._dispatch import check_need, checks_of, is_tensor, separable_call
 from .._spec import SeparableSpec
-from .._typing import Array
+from .._typing import AnyArray, Array
 
 #: A point is a RoI of zero size with one bin and one sample.
 BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
 
 
-def bilinear_interpolate(features: Array, x: Array, y: Array, *, backend: str | None = None) -> Array:
+def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: str | None = None) -> AnyArray:
     """The value of a map at points between its pixels.
 
     Concretely, ``out[..., s]`` is the bilinear surface through ``features[..., :, :]`` at ``(x[s], y[s])``, where pixel
@@ -50,18 +50,19 @@ def bilinear_interpolate(features: Array, x: Array, y: Array, *, backend: str | 
     array([1.5, 1.5, 0. , 0. ])
     """
     call, lead, shape = _call(features, x, y, backend)
-    return _to_last(call.forward((1, 1)), lead, shape)
+    answer: AnyArray = _to_last(call.forward((1, 1)), lead, shape)
+    return answer
 
 
 def bilinear_interpolate_backward(
-    grad_output: Array,
-    features: Array,
-    x: Array,
-    y: Array,
+    grad_output: AnyArray,
+    features: AnyArray,
+    x: AnyArray,
+    y: AnyArray,
     *,
     need: Sequence[str] = ("features", "points"),
     backend: str | None = None,
-) -> tuple[Array | None, tuple[Array, Array] | None]:
+) -> tuple[AnyArray | None, tuple[AnyArray, AnyArray] | None]:
     """The gradients of :func:`bilinear_interpolate`.
 
     Concretely, with ``L = sum(grad_output * bilinear_interpolate(features, x, y))``, they are dL/dfeatures and the pair
@@ -100,7 +101,7 @@ def bilinear_interpolate_backward(
     points = gradient.reshape(call.features[0].shape[1], -1).T[:, :, None, None]
     grad_features, grad_rows = call.backward(points, need, ("features", "points"))
     return (
-        None if grad_features is None else grad_features[0].reshape(features.shape),
+        None if grad_features is None else grad_features[0].reshape(*lead, *call.features[0].shape[2:]),
         # A point's box has both corners on it, so it moves with both.
         None
         if grad_rows is None
@@ -113,10 +114,11 @@ def _call(features: Any, x: object, y: object, backend: str | None) -> tuple[Any
     if array.ndim < 2:
         raise ValueError(f"features: expected at least 2 dimensions [..., H, W], got shape {tuple(array.shape)}")
     lead = tuple(array.shape[:-2])
+    rows: Any
     if is_tensor(features):
         from ..torch._rois import rows_of_points
 
-        rows, shape = rows_of_points(x, y, features)
+        rows, shape = rows_of_points(x, y, array)
     else:
         rows, shape = _rows_of_points(x, y)
     one_image = array.reshape(1, math.prod(lead), *array.shape[-2:])

@@ -8,25 +8,25 @@ from typing import Any
 from .. import _validate
 from .._dispatch import check_need, checks_of, separable_call
 from .._spec import SeparableSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 #: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
 SWAPPED = [1, 0, 3, 2]
 
 
 def crop_and_resize(
-    features: Array,
-    boxes: Array,
-    box_indices: Array,
+    features: AnyArray,
+    boxes: AnyArray,
+    box_indices: AnyArray,
     crop_size: int | tuple[int, int],
     method: str = "bilinear",
     extrapolation_value: float = 0.0,
     *,
     layout: str = "NHWC",
     invalid: str | None = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """Crop each box from its image and resample the crop, in TensorFlow's convention.
 
     Concretely, with a crop of ``CH x CW``, ``out[k, i, j, c]`` is the image ``features[box_indices[k]]``, channel c,
@@ -70,14 +70,15 @@ def crop_and_resize(
            [3. , 2.5, 2. ]])
     """
     call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
-    return call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
+    return answer
 
 
 def crop_and_resize_backward(
-    grad_output: Array,
-    features: Array,
-    boxes: Array,
-    box_indices: Array,
+    grad_output: AnyArray,
+    features: AnyArray,
+    boxes: AnyArray,
+    box_indices: AnyArray,
     method: str = "bilinear",
     extrapolation_value: float = 0.0,
     *,
@@ -85,7 +86,7 @@ def crop_and_resize_backward(
     layout: str = "NHWC",
     invalid: str | None = None,
     backend: str | None = None,
-) -> tuple[Array | None, Array | None]:
+) -> tuple[AnyArray | None, AnyArray | None]:
     """The gradients of :func:`crop_and_resize` to the image and to the boxes.
 
     Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures

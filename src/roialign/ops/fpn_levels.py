@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .. import _validate
 from .._dispatch import is_tensor
 from .._levels import Assignment, assign_levels, finite_boxes
-from .._typing import Array
+from .._typing import AnyArray, Array
 
 
 def fpn_levels(
-    rois: Array | Sequence[Array],
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scales: Sequence[float],
     *,
     canonical_size: float = 224,
     canonical_level: int = 4,
-) -> Array:
+) -> AnyArray:
     """Assign each box to a level of a feature pyramid by its size.
 
     Concretely, a box of area A belongs to level ``t = floor(canonical_level + log2(sqrt(A) / canonical_size) + 1e-6)``,
@@ -59,11 +60,14 @@ def fpn_levels(
     """
     scales = _validate.check_scales(spatial_scales)
     assignment = Assignment(canonical_size, canonical_level)
+    answer: Any
     if is_tensor(rois[0] if isinstance(rois, (list, tuple)) and rois else rois):
         from ..torch._levels import fpn_levels_of_tensors
 
-        return fpn_levels_of_tensors(rois, scales, assignment)
-    return assign_levels(_boxes_of(rois), scales, assignment)
+        answer = fpn_levels_of_tensors(rois, scales, assignment)
+    else:
+        answer = assign_levels(_boxes_of(rois), scales, assignment)
+    return answer  # type: ignore[no-any-return]
 
 
 def _boxes_of(rois: object) -> Array:

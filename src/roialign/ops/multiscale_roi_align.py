@@ -9,30 +9,30 @@ from .. import _validate
 from .._dispatch import separable_call
 from .._levels import Assignment
 from .._spec import SeparableSpec
-from .._typing import Array
+from .._typing import AnyArray
 from .roi_align import roi_align_spec
 
 
 def multiscale_roi_align(
-    features: Sequence[Array],
-    rois: Array | Sequence[Array],
+    features: Sequence[AnyArray],
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    levels: Array | None = None,
+    levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: Any = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """RoIAlign each RoI on one level of a feature pyramid.
 
     Concretely, ``out[k]`` is ``roi_align(features[l], rois[k], output_size, spatial_scales[l], ...)`` with
@@ -88,29 +88,30 @@ def multiscale_roi_align(
         backend,
         seed,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def multiscale_roi_align_backward(
-    grad_output: Array,
-    features: Sequence[Array],
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: Sequence[AnyArray],
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
     need: Sequence[str] = ("features", "rois"),
-    levels: Array | None = None,
+    levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: int | None = None,
     backend: str | None = None,
-) -> tuple[list[Array] | None, Any]:
+) -> tuple[list[AnyArray] | None, Any]:
     """The gradients of :func:`multiscale_roi_align`; a level that no RoI uses has a gradient of zeros.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align(features, rois, ...))``, ``grad_features[l]`` is
@@ -160,7 +161,8 @@ def multiscale_roi_align_backward(
         seed,
         drawn=False,
     )
-    return call.backward(grad_output, need)
+    gradients: tuple[list[AnyArray] | None, Any] = call.backward(grad_output, need)
+    return gradients
 
 
 def _call(

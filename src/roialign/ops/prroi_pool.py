@@ -8,24 +8,24 @@ from typing import Any
 from .. import _validate
 from .._dispatch import separable_call
 from .._spec import SeparableSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 #: No half-pixel shift, and an inverted RoI is an empty one.
 PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
 
 
 def prroi_pool(
-    features: Array,
-    rois: Array | Sequence[Array],
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     *,
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """Pool each region of interest by integrating the interpolated map over every bin.
 
     Concretely, ``out[k, c, i, j]`` is ``1 / A`` times the integral of ``f_c(x, y)`` over bin (i, j) of RoI k, where A
@@ -65,21 +65,22 @@ def prroi_pool(
     https://arxiv.org/abs/1807.11590
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def prroi_pool_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     *,
     need: Sequence[str] = ("features", "rois"),
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     backend: str | None = None,
-) -> tuple[Array | None, Any]:
+) -> tuple[AnyArray | None, Any]:
     """The gradients of :func:`prroi_pool` to the features and, continuous like the operator, to the boxes.
 
     Concretely, with ``L = sum(grad_output * prroi_pool(features, rois, ...))``, ``grad_features[n, c, y, x]`` is

@@ -9,12 +9,12 @@ from typing import Any
 from .. import _validate
 from .._dispatch import separable_call
 from .._spec import SeparableSpec
-from .._typing import Array
+from .._typing import AnyArray
 
 
 def roi_align(
-    features: Array,
-    rois: Array | Sequence[Array],
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     output_size: int | tuple[int, int],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
@@ -22,13 +22,13 @@ def roi_align(
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: Any = None,
-    out: Array | None = None,
+    out: AnyArray | None = None,
     backend: str | None = None,
-) -> Array:
+) -> AnyArray:
     """Pool each region of interest of a feature map into a fixed grid, without rounding any coordinate.
 
     Every RoI is cut into ``PH x PW`` bins, and a bin's answer is the mean of the bilinearly interpolated map over the
@@ -110,13 +110,14 @@ def roi_align(
         backend=backend,
         seed=seed,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def roi_align_backward(
-    grad_output: Array,
-    features: Array,
-    rois: Array | Sequence[Array],
+    grad_output: AnyArray,
+    features: AnyArray,
+    rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
@@ -124,12 +125,12 @@ def roi_align_backward(
     aligned: bool = True,
     mode: str = "avg",
     sampling: str = "grid",
-    batch_indices: Array | None = None,
+    batch_indices: AnyArray | None = None,
     layout: str = "NCHW",
     invalid: str | None = None,
     seed: int | None = None,
     backend: str | None = None,
-) -> tuple[Array | None, Any]:
+) -> tuple[AnyArray | None, Any]:
     """The gradients of :func:`roi_align`: its transpose applied to `grad_output`, and the slope along each coordinate.
 
     Concretely, with ``L = sum(grad_output * roi_align(features, rois, ...))``, ``grad_features[n, c, y, x]`` is

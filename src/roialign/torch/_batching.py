@@ -41,7 +41,7 @@ def _as_channels(primitive: Gradient, setting: Setting, inputs: Inputs, dims: In
         return _first(tensor, dim, size).movedim(0, 1).flatten(1, 2)
 
     def unfold(tensor: Tensor) -> Tensor:
-        return tensor.unflatten(1, (size, tensor.shape[1] // size))
+        return tensor.reshape(tensor.shape[0], size, tensor.shape[1] // size, *tensor.shape[2:])
 
     features = tuple([fold(level, dim) for level, dim in zip(inputs.features, dims.features, strict=True)])
     gradient = None if inputs.grad_output is None else fold(inputs.grad_output, dims.grad_output)
@@ -73,7 +73,9 @@ def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs
         tuple([fold(tangent, dim) for tangent, dim in zip(inputs.tangents, dims.tangents, strict=True)]),
     )
     setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 0, size))
-    outputs = [output.unflatten(0, (size, output.shape[0] // size)) for output in primitive(setting, folded)]
+    outputs = [
+        output.reshape(size, output.shape[0] // size, *output.shape[1:]) for output in primitive(setting, folded)
+    ]
     if primitive.returns_boxes and inputs.rois.is_floating_point():
         outputs = [output.to(inputs.rois.dtype) for output in outputs]
     return tuple(outputs), (0,) * len(outputs)

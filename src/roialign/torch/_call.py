@@ -17,7 +17,7 @@ from . import _check
 from ._memory import is_channels_last
 from ._pairing import Setting
 from ._rois import rows_of
-from ._separable import SEPARABLE, SeparableCall
+from ._separable import SEPARABLE, SeparableCall, check_backend
 from ._tracing import is_traced
 from ._wiring import Inputs
 
@@ -48,7 +48,7 @@ class TensorCall:
         self.layout = layout
         self.features = _check_all_features(features, layout)
         first = self.features[0]
-        _check.check_supported_device(first, backend)
+        check_backend(first, backend)
         self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name)
         if levels is not None:
             levels = _check.check_indices(levels, self.rois.shape[0], "levels", "rois")

@@ -27,16 +27,6 @@ def check_device(tensor: Tensor, device: torch.device, name: str) -> None:
         raise ValueError(f"{name}: expected the device of features, {device}, got {tensor.device}")
 
 
-def check_supported_device(tensor: Tensor, backend: str | None) -> None:
-    """Which backend, if any, computes on the device of the features."""
-    if tensor.device.type != "cpu":
-        raise ValueError(
-            f"features: expected a CPU tensor, got one on {tensor.device}; this version of roialign computes on the CPU"
-        )
-    if backend == "triton":
-        raise ValueError("backend: 'triton' runs on CUDA tensors, and features is a tensor on the CPU; use 'cpu'")
-
-
 def check_features(features: object, layout: str, name: str) -> Tensor:
     """`features` seen as ``[N, C, H, W]``."""
     tensor = check_array(features, name)

@@ -37,7 +37,7 @@ def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
         levels,
         tangents_of(inputs),
         memory_of(out),
-        team(),
+        team(out),
     )
 
 
@@ -53,7 +53,7 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
         levels,
         tangents_of(inputs),
         [memory_of(level) for level in grad_features],
-        team(),
+        team(inputs.grad_output, *grad_features),
     )
 
 
@@ -71,6 +71,6 @@ def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> Non
         levels,
         tangents_of(inputs),
         grad_boxes,
-        team(),
+        team(inputs.grad_output),
     )
     grad_rois[:, 1:] = torch.from_numpy(grad_boxes)

@@ -12,6 +12,7 @@ from torch import Tensor
 from .._levels import Assignment, assign_levels, check_assignment, finite_boxes
 from . import _check
 from ._host import array_of
+from ._wiring import check_not_for_onnx
 
 
 def fpn_levels_of_tensors(rois: Any, scales: Sequence[float], assignment: Assignment) -> Tensor:
@@ -42,6 +43,7 @@ def _operator(boxes: Tensor, scales: Sequence[float], canonical_size: float, can
 @_operator.register_fake
 def _outline(boxes: Tensor, scales: Sequence[float], canonical_size: float, canonical_level: float) -> Tensor:
     del scales, canonical_size, canonical_level
+    check_not_for_onnx("roialign::fpn_levels")
     return boxes.new_empty(boxes.shape[0], dtype=torch.int64)
 
 

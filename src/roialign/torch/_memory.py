@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._memory import empty as aligned
 from ._tracing import is_traced
 
 #: From this size on NumPy asks the system for huge pages, which spares most of the page faults of a fresh answer.
 HUGE_PAGE_BYTES = 4 << 20
-#: A cache line: the core streams to memory that starts on one.
-ALIGNMENT = 64
 
 #: An address, a shape and strides in bytes: what the core takes in the place of an array.
 Memory = tuple[int, tuple[int, ...], tuple[int, ...]]
@@ -36,16 +35,10 @@ def empty(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
     if not is_traced(like) and like.is_cpu:
         size = math.prod(shape) * like.element_size()
         if size >= HUGE_PAGE_BYTES:
-            return _huge(size, like.dtype).as_strided(shape, _strides(shape, channels_last))
+            block = torch.from_numpy(aligned((size,), np.dtype(np.uint8)))
+            return block.view(like.dtype).as_strided(shape, _strides(shape, channels_last))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
-
-
-def _huge(size: int, dtype: torch.dtype) -> Tensor:
-    """Memory from NumPy, as a tensor that starts on a cache line."""
-    block = np.empty(size + ALIGNMENT, dtype=np.uint8)
-    start = -block.ctypes.data % ALIGNMENT
-    return torch.from_numpy(block[start : start + size]).view(dtype)
 
 
 def _strides(shape: Sequence[int], channels_last: bool) -> tuple[int, ...]:

@@ -4,7 +4,8 @@ Let f(X; b) be the operator, D_t its derivative as the boxes b move along t, and
 
     phi(G, X, b, T) = <G, D_T f(X; b)>,  T a list of tangents,
 
-which is linear in G, in X and in every tangent. Its three gradients are the three functions of a backend,
+which is linear in G, in X and in every tangent; what an operator answers for a map of zeros, as outside of an image,
+is left out of f. The three gradients of phi are the three functions of a backend,
 
     forward           dphi/dG = D_T f(X; b)
     adjoint_features  dphi/dX = (D_T f)^T G
@@ -58,6 +59,9 @@ class Family(Protocol):
 
     def standard(self, call: Any, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
         """`forward` in the standard operators of ONNX."""
+
+    def linear_part(self, call: Any) -> Any:
+        """The operator less what it answers where all features are zero, as outside of a map."""
 
     def mixes_channels(self, call: Any) -> bool:
         """Whether an answer's channel depends on more than the same channel of the features."""
@@ -143,7 +147,7 @@ class Gradient(Primitive):
             answers = functions.adjoint_features(setting, phi._replace(features=()))
             features = tuple([answer if need else None for answer, need in zip(answers, needed.features, strict=True)])
         if needed.grad_output:
-            (grad_output,) = functions.forward(setting, phi._replace(grad_output=None))
+            (grad_output,) = functions.forward(self._linear(setting), phi._replace(grad_output=None))
         if needed.rois:
             (rois,) = functions.adjoint_boxes(setting, phi)
         tangents = tuple(
@@ -156,6 +160,7 @@ class Gradient(Primitive):
 
     def tangent(self, setting: Setting, inputs: Inputs, moved: Inputs) -> Outputs:
         """phi is linear in all but the boxes, and those move along one more tangent."""
+        linear = self._linear(setting)
         terms = []
         if any(step is not None for step in moved.features):
             steps = [
@@ -169,9 +174,13 @@ class Gradient(Primitive):
             terms.append(inputs._replace(tangents=(*inputs.tangents, moved.rois)))
         for index, step in enumerate(moved.tangents):
             if step is not None:
-                terms.append(inputs._replace(tangents=(*without_tangent(inputs, index).tangents, step)))
-        answers = [self(setting, term) for term in terms]
+                others = without_tangent(inputs, index).tangents
+                terms.append(inputs._replace(tangents=(*others, step)))
+        answers = [self(linear, term) for term in terms]
         return tuple([sum(parts[1:], parts[0]) for parts in zip(*answers, strict=True)])
+
+    def _linear(self, setting: Setting) -> Setting:
+        return setting._replace(call=self.family.linear_part(setting.call))
 
     def batch(self, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
         return batch(self, setting, inputs, dims, size)
@@ -185,7 +194,13 @@ class Forward(Gradient):
     """D_T f(X; b)."""
 
     title, returns, most_tangents = "forward", "Tensor", 2
-    arguments = {"features": "Tensor[]", "rois": "Tensor", "levels": "Tensor?", "drawn_seed": "Tensor?", "tangents": "Tensor[]"}
+    arguments: ClassVar[dict[str, str]] = {
+        "features": "Tensor[]",
+        "rois": "Tensor",
+        "levels": "Tensor?",
+        "drawn_seed": "Tensor?",
+        "tangents": "Tensor[]",
+    }
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
         return inputs._replace(grad_output=cotangents[0])
@@ -207,7 +222,13 @@ class AdjointFeatures(Gradient):
     """(D_T f)^T G, for every level."""
 
     title, returns, most_tangents = "adjoint_features", "Tensor[]", 2
-    arguments = {"grad_output": "Tensor", "rois": "Tensor", "levels": "Tensor?", "drawn_seed": "Tensor?", "tangents": "Tensor[]"}
+    arguments: ClassVar[dict[str, str]] = {
+        "grad_output": "Tensor",
+        "rois": "Tensor",
+        "levels": "Tensor?",
+        "drawn_seed": "Tensor?",
+        "tangents": "Tensor[]",
+    }
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
         return inputs._replace(features=tuple(cotangents))
@@ -225,7 +246,7 @@ class AdjointBoxes(Gradient):
     """The gradient of <G, D_T f(X; b)> in b."""
 
     title, returns, most_tangents, returns_boxes = "adjoint_boxes", "Tensor", 1, True
-    arguments = {
+    arguments: ClassVar[dict[str, str]] = {
         "features": "Tensor[]",
         "grad_output": "Tensor",
         "rois": "Tensor",

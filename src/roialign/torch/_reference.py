@@ -38,9 +38,11 @@ def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> Non
     """Write the gradient of <G, D_T f(X; b)> in the boxes into the last four columns."""
     rows, levels = rows_of(call, inputs, inputs.features[0].shape[0])
     features, gradient = [_float64(level) for level in inputs.features], _float64(inputs.grad_output)
-    answer = backend.adjoint_boxes(spec_of(call, inputs), gradient, features, call.scales, rows, levels, tangents_of(inputs))
+    answer = backend.adjoint_boxes(
+        spec_of(call, inputs), gradient, features, call.scales, rows, levels, tangents_of(inputs)
+    )
     grad_rois[:, 1:] = torch.from_numpy(answer)
 
 
 def _float64(tensor: Tensor) -> Array:
-    return tensor.detach().double().numpy()  # type: ignore[no-any-return]
+    return tensor.detach().double().numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,13 +47,13 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
         _check.check_device(point, features.device, name)
         points.append(point.double())
     try:
-        xs, ys = torch.broadcast_tensors(*points)
-    except RuntimeError:
+        shape = np.broadcast_shapes(*[tuple(point.shape) for point in points])
+    except ValueError:
         shapes = [tuple(point.shape) for point in points]
         raise ValueError(f"y: expected a shape that broadcasts with x, {shapes[0]}, got {shapes[1]}") from None
-    flat_x, flat_y = xs.reshape(-1), ys.reshape(-1)
+    flat_x, flat_y = (point.expand(shape).reshape(-1) for point in points)
     rows = torch.stack([torch.zeros_like(flat_x), flat_x, flat_y, flat_x, flat_y], dim=1)
-    return rows, tuple(xs.shape)
+    return rows, shape
 
 
 def _rows_of_list(rois: Sequence[object], features: Tensor, batch_indices: object, name: str) -> tuple[Tensor, Restore]:
@@ -70,7 +71,7 @@ def _rows_of_list(rois: Sequence[object], features: Tensor, batch_indices: objec
     rows = torch.cat(parts) if parts else torch.zeros((0, 5), dtype=torch.float64, device=features.device)
 
     def restore(gradient: Tensor) -> list[Tensor]:
-        pieces = gradient.split([boxes.shape[0] for boxes in per_image]) if per_image else ()
+        pieces = torch.split(gradient, [boxes.shape[0] for boxes in per_image]) if per_image else ()
         return [_like(piece[:, 1:], boxes) for piece, boxes in zip(pieces, per_image, strict=True)]
 
     return rows, restore

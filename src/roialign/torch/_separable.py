@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .. import _validate
 from .._levels import Assignment
 from .._spec import SeparableSpec
 from ._pairing import Pairing
@@ -36,8 +37,8 @@ class SeparableFamily:
 
     name = "separable"
     schema = (
-        "float[] scales, str rule, SymInt[] sampling_ratio, float offset, float? minimum_length, bool normalised_boxes, "
-        "float fill, SymInt seed, float[] assignment, str? invalid, str? backend, str argument"
+        "float[] scales, str rule, SymInt[] sampling_ratio, float offset, float? minimum_length, "
+        "bool normalised_boxes, float fill, SymInt seed, float[] assignment, str? invalid, str? backend, str argument"
     )
 
     def flatten(self, call: SeparableCall) -> list[Any]:
@@ -86,6 +87,9 @@ class SeparableFamily:
 
         return export.forward(call, inputs, output_size)
 
+    def linear_part(self, call: SeparableCall) -> SeparableCall:
+        return replace(call, spec=replace(call.spec, fill=0.0)) if call.spec.fill else call
+
     def mixes_channels(self, call: SeparableCall) -> bool:
         del call
         return False
@@ -96,6 +100,20 @@ class SeparableFamily:
 
 #: By device: the backends that compute there, the default first.
 BACKENDS = {"cpu": {"cpu": "roialign.torch._cpu", "reference": "roialign.torch._reference"}}
+
+
+def check_backend(features: Tensor, name: str | None) -> None:
+    """That the named backend, or any, computes where the features are."""
+    device = features.device.type
+    if device not in BACKENDS:
+        raise ValueError(
+            f"features: expected a CPU tensor, got one on {features.device}; "
+            "this version of roialign computes on the CPU"
+        )
+    if name == "triton" and name not in BACKENDS[device]:
+        raise ValueError(f"backend: 'triton' runs on CUDA tensors, and features is a tensor on {device}; use 'cpu'")
+    if name is not None:
+        _validate.check_choice(name, "backend", tuple(BACKENDS[device]))
 
 
 def backend_for(tensor: Tensor, name: str | None) -> ModuleType:

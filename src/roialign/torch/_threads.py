@@ -11,16 +11,20 @@ from functools import cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from .. import _core
 
+#: A call of fewer elements is done before a second thread has taken its part.
+SHARED_ELEMENTS = 1 << 13
 #: The library of torch that is linked with its OpenMP runtime.
 LIBRARIES = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 
 
-def team() -> _core.Team:
-    """Who works on the next call."""
-    return _team(torch.get_num_threads())
+def team(*tensors: Tensor) -> _core.Team:
+    """Who works on the next call, by the size of what it writes or, where that is little, reads."""
+    large = sum([tensor.numel() for tensor in tensors]) >= SHARED_ELEMENTS
+    return _team(torch.get_num_threads() if large else 1)
 
 
 @cache

@@ -16,7 +16,7 @@ def is_traced(tensor: Tensor) -> bool:
 
 def is_recorded(tensors: Sequence[Tensor | None]) -> bool:
     """Whether a backward pass may come."""
-    return torch.is_grad_enabled() and any([tensor is not None and tensor.requires_grad for tensor in tensors])
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def is_transformed() -> bool:
@@ -27,3 +27,9 @@ def is_transformed() -> bool:
 def moves_forward() -> bool:
     """Whether tensors may carry forward-mode tangents."""
     return forward_ad._current_level >= 0
+
+
+def without_dead_wrappers(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Without what torch.func left wrapped when it was done, as in the function that torch.func.vjp returns."""
+    unwrap = torch._C._functorch.unwrap_if_dead
+    return [None if tensor is None else unwrap(tensor) for tensor in tensors]

@@ -6,21 +6,22 @@ A function describes itself once, as a :class:`Primitive`, and gets both.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ._tracing import is_recorded, is_traced, is_transformed, moves_forward
+from ._tracing import is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
 
 Layout = tuple[int, ...]
 Outputs = tuple[Tensor, ...]
 
 
 class Inputs(NamedTuple):
-    """The tensors of a primitive; in its place, whatever is said of each of them: a gradient, a flag, a dimension."""
+    """The tensors of a primitive; or, in their places, what is said of each: a gradient, a flag, a dimension."""
 
     features: tuple[Any, ...]
     """One ``[N, C, H, W]`` map per level."""
@@ -55,7 +56,7 @@ class Inputs(NamedTuple):
 
 
 class Primitive(ABC):
-    """A function of :class:`Inputs` and of a setting that holds no tensor; `torch` sees it by what it says of itself."""
+    """A function of :class:`Inputs` and of a setting without tensors, and all that torch asks about it."""
 
     name: str
     #: The fields of Inputs that it reads, with their types in the schema of the custom op; the others are empty.
@@ -108,29 +109,53 @@ class Primitive(ABC):
         """Make it known to torch."""
         self.function = _function_of(self)
         #: Without torch.func, and so without the 20 microseconds that Function.apply takes to find that out.
-        self.plain_apply = super(torch.autograd.Function, self.function).apply
+        self.plain_apply = super(torch.autograd.Function, self.function).apply  # type: ignore[misc]
         self.operator = _operator_of(self)
 
     def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
-        moved = moves_forward()
-        if is_traced(inputs.rois) and not moved:  # a custom op drops tangents without a word
-            if torch.onnx.is_in_onnx_export():
-                return self.standard(setting, inputs)
-            arguments = [getattr(inputs, field) for field in self.arguments]
-            answer = self.operator(*arguments, *self.flatten_setting(setting))
-            return (answer,) if self.returns == "Tensor" else tuple(answer)
+        if not is_traced(inputs.rois):
+            return self.in_eager_mode(setting, inputs)
+        if moves_forward():  # a custom op drops tangents without a word
+            return _untraced(self.in_eager_mode, setting, inputs)
+        if torch.onnx.is_in_onnx_export():
+            return self.standard(setting, inputs)
+        arguments = [getattr(inputs, field) for field in self.arguments]
+        answer = self.operator(*arguments, *self.flatten_setting(setting))
+        return (answer,) if self.returns == "Tensor" else tuple(answer)
+
+    def in_eager_mode(self, setting: Any, inputs: Inputs) -> Outputs:
+        """Through the Function, where anything is to be differentiated or transformed."""
         tensors, layout = inputs.flat()
-        transformed = is_transformed()
-        if not (moved or transformed or is_recorded(tensors)):
-            return self.compute(setting, inputs)
-        apply = self.function.apply if transformed else self.plain_apply
-        answer = apply(setting, layout, *tensors)
-        return answer  # type: ignore[no-any-return]
+        if is_transformed():
+            return self.function.apply(setting, layout, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+        tensors = without_dead_wrappers(tensors)
+        if moves_forward() or is_recorded(tensors):
+            return self.plain_apply(setting, layout, *tensors)  # type: ignore[no-any-return]
+        return self.compute(setting, Inputs.of(tensors, layout))
+
+
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def _untraced(function: Callable[..., Outputs], setting: Any, inputs: Inputs) -> Outputs:
+    """A break in the graph that torch.compile records, or its error where there may be none."""
+    return function(setting, inputs)
+
+
+def check_not_for_onnx(name: str) -> None:
+    """Where a custom op is outlined: in an ONNX export none should be, since no runtime has it.
+
+    Python that runs as it stands sees what it is exported for, and takes standard operators. torch.compile's tracer,
+    which a strict export uses, does not, and a program that was captured beforehand has its operators already.
+    """
+    if torch.onnx.is_in_onnx_export():
+        raise RuntimeError(f"{name} is not an ONNX operator: give torch.onnx.export the module, not a captured program")
 
 
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
     def forward(setting: Any, layout: Layout, *tensors: Any) -> Outputs:
-        return primitive.compute(setting, Inputs.of(tensors, layout))
+        inputs = Inputs.of(tensors, layout)
+        if "torch._dynamo" in sys.modules:  # which looks into every frame below a function that it has given up on
+            return _untraced(primitive.compute, setting, inputs)
+        return primitive.compute(setting, inputs)
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
@@ -186,7 +211,7 @@ class _Arguments:
     def gradients(self, values: Inputs, settings: Sequence[Any]) -> tuple[Any, ...]:
         """What a backward returns: torch counts an empty list of numbers among the lists of tensors."""
         own = [getattr(values, field) for field in self.fields]
-        none = [[] if isinstance(value, (list, tuple)) and not value else None for value in settings]
+        none: list[Any] = [[] if isinstance(value, (list, tuple)) and not value else None for value in settings]
         return *[list(value) if isinstance(value, tuple) else value for value in own], *none
 
     def outputs(self, values: tuple[Any, ...]) -> Any:

@@ -63,7 +63,7 @@ class RoIAlign(_Configured):
     torch.Size([1, 256, 7, 7])
     """
 
-    defaults = {
+    defaults: ClassVar[dict[str, Any]] = {
         "sampling_ratio": 0,
         "aligned": True,
         "mode": "avg",
@@ -105,7 +105,8 @@ class RoIAlign(_Configured):
         self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
     ) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
-        return roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
+        pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
+        return pooled
 
 
 class MultiScaleRoIAlign(_Configured):
@@ -131,7 +132,7 @@ class MultiScaleRoIAlign(_Configured):
     tensor([1., 2.])
     """
 
-    defaults = {**RoIAlign.defaults, "canonical_size": 224, "canonical_level": 4}
+    defaults: ClassVar[dict[str, Any]] = {**RoIAlign.defaults, "canonical_size": 224, "canonical_level": 4}
 
     def __init__(
         self,
@@ -173,7 +174,10 @@ class MultiScaleRoIAlign(_Configured):
         batch_indices: Tensor | None = None,
     ) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
-        return multiscale_roi_align(features, rois, levels=levels, batch_indices=batch_indices, **self.arguments)
+        pooled: Tensor = multiscale_roi_align(
+            features, rois, levels=levels, batch_indices=batch_indices, **self.arguments
+        )
+        return pooled
 
 
 class PrRoIPool(_Configured):
@@ -194,7 +198,7 @@ class PrRoIPool(_Configured):
     tensor([[[[0.2500]]]])
     """
 
-    defaults = {"layout": "NCHW", "invalid": None, "backend": None}
+    defaults: ClassVar[dict[str, Any]] = {"layout": "NCHW", "invalid": None, "backend": None}
 
     def __init__(
         self,
@@ -213,7 +217,8 @@ class PrRoIPool(_Configured):
         self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
     ) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
-        return prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
+        pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
+        return pooled
 
 
 class CropAndResize(_Configured):
@@ -236,7 +241,13 @@ class CropAndResize(_Configured):
     tensor([[[[1.0000, 0.5000, 0.0000]]]])
     """
 
-    defaults = {"method": "bilinear", "extrapolation_value": 0.0, "layout": "NHWC", "invalid": None, "backend": None}
+    defaults: ClassVar[dict[str, Any]] = {
+        "method": "bilinear",
+        "extrapolation_value": 0.0,
+        "layout": "NHWC",
+        "invalid": None,
+        "backend": None,
+    }
 
     def __init__(
         self,
@@ -259,4 +270,5 @@ class CropAndResize(_Configured):
 
     def forward(self, features: Tensor, boxes: Tensor, box_indices: Tensor) -> Tensor:
         """``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``."""
-        return crop_and_resize(features, boxes, box_indices, **self.arguments)
+        pooled: Tensor = crop_and_resize(features, boxes, box_indices, **self.arguments)
+        return pooled

@@ -1,0 +1,116 @@
+// The part of a map that a group of RoIs reads, with its channels side by side: the map itself, or a window that sweeps
+// over its rows.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include "separable/workspace.h"
+
+namespace roialign {
+
+/// Where channels are apart, the rows of a block of channels are transposed into a ring as the RoIs need them, in the
+/// order of their first rows: a pixel is transposed once for all RoIs of the group, and the ring holds no more rows
+/// than the tallest of them. The pixels that a single RoI touches are gathered alone.
+template <class A>
+class Panel {
+ public:
+  /// For the first taps of a workspace, those of the group's RoIs.
+  Panel(Workspace<A>& work, const View& map, bool is_in_place, const RoiGroup& group)
+      : work_(work), map_(map), is_in_place_(is_in_place), group_(group), is_alone_(group.rows.size() == 1) {
+    order_.resize(group.rows.size());
+    std::iota(order_.begin(), order_.end(), size_t{0});
+    if (is_in_place || is_alone_) return;
+    PixelRange x{map.size[3], -1}, y{map.size[2], -1};
+    for (size_t index = 0; index < group.rows.size(); ++index) {
+      if (work.taps[index].y.position.empty()) continue;
+      const PixelRange rows = rows_of(index);
+      ring_rows_ = std::max(ring_rows_, rows.length() + rows_at_once);
+      y = y.joined(rows);
+      x.include(work.taps[index].x.position);
+    }
+    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return first_row(a) < first_row(b); });
+    if (x.length() <= 0 || y.length() <= 0) x = y = {0, 0};          // no RoI touches the map
+    if (4 * x.length() > 3 * map.size[3]) x = {0, map.size[3] - 1};  // whole rows are one long run in memory
+    ring_rows_ = std::min(ring_rows_, y.length());
+    x_ = x;
+    last_row_ = y.last;
+  }
+
+  /// The RoIs of the group in the order in which to ask for them.
+  const std::vector<size_t>& order() const { return order_; }
+
+  /// How the pixels lie, for a block of so many channels.
+  Lattice lattice(int64_t channels) const {
+    if (is_in_place_) return Workspace<A>::in_place(map_, 0, 0).lattice;
+    if (is_alone_) return dense_lattice<A>(static_cast<int64_t>(work_.taps[0].x.position.size()), channels);
+    Lattice lattice = dense_lattice<A>(x_.length(), channels);
+    lattice.is_compact = false;
+    lattice.ring_rows = ring_rows_;
+    return lattice;
+  }
+
+  /// Starts over with a block of channels.
+  void begin(int64_t channel, int64_t channels) {
+    channel_ = channel;
+    channels_ = channels;
+    end_row_ = 0;
+    if (!is_in_place_ && !is_alone_) work_.tile(work_.source_tile, ring_rows_, x_.length(), channels);
+  }
+
+  /// The memory in which the pixels of a RoI now are.
+  const std::byte* pixels_of(size_t index) {
+    if (is_in_place_) return address(map_, group_.image, channel_);
+    const RoiTaps& taps = work_.taps[index];
+    if (is_alone_) {
+      return work_
+          .gather(map_, group_.image, channel_, channels_, work_.source_tile, &taps.y.position, &taps.x.position)
+          .base;
+    }
+    if (!taps.y.position.empty()) sweep_to(rows_of(index));
+    const auto* const base = reinterpret_cast<const std::byte*>(work_.source_tile.data());
+    return base - x_.first * channels_ * int64_t{sizeof(A)};
+  }
+
+ private:
+  int64_t first_row(size_t index) const {
+    const auto& position = work_.taps[index].y.position;
+    return position.empty() ? 0 : position.front();
+  }
+  PixelRange rows_of(size_t index) const {
+    const auto& position = work_.taps[index].y.position;
+    return {position.front(), position.back()};
+  }
+
+  /// Transposes the rows that are not yet there, and some more where they take the place of rows not needed any more.
+  void sweep_to(const PixelRange& rows) {
+    if (rows.last < end_row_) return;
+    end_row_ = std::max(end_row_, rows.first);
+    const int64_t end = std::min({rows.last + rows_at_once, rows.first + ring_rows_, last_row_ + 1});
+    while (end_row_ < end) {
+      const int64_t slot = end_row_ % ring_rows_;
+      View strip = map_;
+      strip.size[2] = std::min(end - end_row_, ring_rows_ - slot);
+      strip.size[3] = x_.length();
+      strip.data += end_row_ * map_.stride[2] + x_.first * map_.stride[3];
+      A* const target = work_.source_tile.data() + slot * x_.length() * channels_;
+      work_.kernels.gather(work_.block(strip, group_.image, channel_, channels_), target);
+      end_row_ += strip.size[2];
+    }
+  }
+
+  static constexpr int64_t rows_at_once = 8;
+
+  Workspace<A>& work_;
+  const View& map_;
+  bool is_in_place_;
+  const RoiGroup& group_;
+  bool is_alone_;
+  std::vector<size_t> order_;
+  PixelRange x_{0, 0};
+  int64_t ring_rows_ = 1, last_row_ = 0, end_row_ = 0, channel_ = 0, channels_ = 0;
+};
+
+}  // namespace roialign
