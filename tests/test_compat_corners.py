@@ -193,7 +193,9 @@ def test_huge_boxes_with_adaptive_sampling(pool: Pool, side: float) -> None:
     """14: torchvision and onnxruntime take seconds for 10^4 px and cannot allocate for 10^5."""
     features = torch.ones(1, 2, 12, 16, dtype=torch.float64, requires_grad=True)
     pooled = pool(features, rois_of((0, -side, -side, side, side)))
-    assert float(pooled[0, 0].sum().detach()) == pytest.approx(49 * 14 * 18 / (side / 2) ** 2, rel=0.2), "the map's share"
+    assert float(pooled[0, 0].sum().detach()) == pytest.approx(49 * 14 * 18 / (side / 2) ** 2, rel=0.2), (
+        "the map's share"
+    )
     (gradient,) = torch.autograd.grad(pooled.sum(), features)
     assert torch.isfinite(gradient).all()
 

@@ -99,7 +99,9 @@ def test_roi_align(case: str, way: str) -> None:
     features.requires_grad_()
     size, scale = tuple(params["output_size"]), params["spatial_scale"]
     pooled = WAYS[way](features, rois, size, scale, params["sampling_ratio"], params["aligned"])
-    assert_close(pooled.detach().numpy(), arrays["output"], "float64", float(np.abs(arrays["features"]).max()), "output")
+    assert_close(
+        pooled.detach().numpy(), arrays["output"], "float64", float(np.abs(arrays["features"]).max()), "output"
+    )
     (gradient,) = torch.autograd.grad(pooled, features, grad, retain_graph=True)
     (magnitude,) = torch.autograd.grad(pooled, features, grad.abs())
     assert_close(gradient.numpy(), arrays["grad_features"], "float64", magnitude.numpy(), "grad_features")

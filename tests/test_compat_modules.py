@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import inspect
 import pickle
 from collections.abc import Callable, Sequence
@@ -85,8 +86,8 @@ MODULES: dict[str, nn.Module] = {
     "use_torchvision=False)": mmcv.RoIAlign(7, 0.25),
     "SimpleRoIAlign(output_size=(7, 7), spatial_scale=0.25, aligned=True)": mmcv.SimpleRoIAlign(7, 0.25),
     "PrRoIPool(output_size=(7, 7), spatial_scale=0.25)": mmcv.PrRoIPool(7, 0.25),
-    "SingleRoIExtractor(\n  out_channels=3, featmap_strides=[4], finest_scale=56\n  (roi_layers): ModuleList(\n    (0): "
-    "RoIAlign(output_size=(7, 7), spatial_scale=0.25, sampling_ratio=2, pool_mode=avg, aligned=True, "
+    "SingleRoIExtractor(\n  out_channels=3, featmap_strides=[4], finest_scale=56\n  (roi_layers): ModuleList(\n    "
+    "(0): RoIAlign(output_size=(7, 7), spatial_scale=0.25, sampling_ratio=2, pool_mode=avg, aligned=True, "
     "use_torchvision=False)\n  )\n)": mmcv.SingleRoIExtractor(LAYER, 3, [4]),
 }
 
@@ -246,8 +247,7 @@ def test_mmdet_single_roi_extractor(layer: dict[str, Any], factor: float | None)
 def test_mmdet_generic_roi_extractor(layer: dict[str, Any]) -> None:
     maps = random_maps([(40, 60), (20, 30)])
     each = [
-        mmcv.SingleRoIExtractor(layer, 3, [stride])([level], ROIS)
-        for stride, level in zip([4, 8], maps, strict=True)
+        mmcv.SingleRoIExtractor(layer, 3, [stride])([level], ROIS) for stride, level in zip([4, 8], maps, strict=True)
     ]
     total = mmcv.GenericRoIExtractor(layer, 3, [4, 8])(maps, ROIS)
     assert_close(total.numpy(), (each[0] + each[1]).numpy(), "float64", 2.0)
@@ -277,7 +277,9 @@ def test_mmdet_arguments() -> None:
 
 def test_onnx_arguments_by_operator_set() -> None:
     ramp, box, image = np.arange(16.0).reshape(1, 1, 4, 4), np.array([[0.0, 0.0, 2.0, 2.0]]), np.array([0])
-    answers = {opset: float(onnx.roi_align(ramp, box, image, opset=opset)[0, 0, 0, 0]) for opset in (10, 15, 16, 21, 22)}
+    answers = {
+        opset: float(onnx.roi_align(ramp, box, image, opset=opset)[0, 0, 0, 0]) for opset in (10, 15, 16, 21, 22)
+    }
     assert answers == {10: 5.0, 15: 5.0, 16: 2.5, 21: 2.5, 22: 2.5}
     unshifted = onnx.roi_align(ramp, box, image, coordinate_transformation_mode="output_half_pixel")
     assert float(unshifted[0, 0, 0, 0]) == 5.0
@@ -294,6 +296,16 @@ def test_onnx_arguments_by_operator_set() -> None:
     assert onnx.roi_align(half, *arguments, opset=22).dtype == torch.bfloat16
     with pytest.raises(TypeError, match="X: expected dtype float16, float32, float64 in operator set 16, got bfloat16"):
         onnx.roi_align(half, *arguments, opset=16)
+
+
+@pytest.mark.parametrize(
+    "function", [torchvision.roi_align, mmcv.roi_align, mmcv.prroi_pool, onnx.roi_align], ids=lambda f: f.__module__
+)
+def test_examples_in_docstrings_run(function: Callable[..., Any]) -> None:
+    (test,) = doctest.DocTestFinder(recurse=False).find(function, globs={})
+    report: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(test, out=report.append).attempted > 1
+    assert not report, "".join(report)
 
 
 def test_no_module_needs_the_package_that_it_stands_in_for() -> None:

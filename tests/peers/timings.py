@@ -1,4 +1,4 @@
-"""What `install` saves: torchvision's operator by its own kernels and by ours, on pyramids of the usual size. Printed."""
+"""What `install` saves, printed: torchvision's operator by its own kernels and by ours, on the usual pyramids."""
 
 from __future__ import annotations
 

@@ -71,9 +71,7 @@ def roi_align(
     return _roi_align(input, rois, size, spatial_scale, max(sampling_ratio, 0), mode=pool_mode, aligned=aligned)
 
 
-def prroi_pool(
-    features: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0
-) -> Tensor:
+def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
     """`mmcv.ops.prroi_pool`: Precise RoI Pooling, with the gradient to the boxes that its paper has.
 
     Concretely, it is ``roialign.prroi_pool(features, rois, output_size, spatial_scale)``.

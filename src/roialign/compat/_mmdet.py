@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 class _RoIExtractor(DescribedModule):
     """One RoI layer per level, each made from `roi_layer` with the level's scale."""
 
-    shown = ("out_channels", "featmap_strides")
+    shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides")
 
     def __init__(self, roi_layer: Mapping[str, Any], out_channels: int, featmap_strides: Sequence[int]) -> None:
         super().__init__()
@@ -34,7 +34,9 @@ class _RoIExtractor(DescribedModule):
         arguments = dict(roi_layer)
         kind = arguments.pop("type", None)
         _validate.check_choice(kind, "roi_layer['type']", tuple(LAYERS))
-        self.roi_layers = nn.ModuleList([LAYERS[kind](spatial_scale=1 / stride, **arguments) for stride in featmap_strides])
+        self.roi_layers = nn.ModuleList(
+            [LAYERS[kind](spatial_scale=1 / stride, **arguments) for stride in featmap_strides]
+        )
 
     @property
     def num_inputs(self) -> int:
@@ -62,11 +64,11 @@ class SingleRoIExtractor(_RoIExtractor):
     """mmdet's `SingleRoIExtractor`: each RoI from one level, by its size.
 
     Concretely, a box of area A is pooled from level ``floor(log2(sqrt(A) / finest_scale + 1e-6))``, clamped to the
-    levels there are. `roi_layer` is a dict with the layer's `type` ("RoIAlign", "PrRoIPool" or "SimpleRoIAlign") and its
-    arguments but the scale.
+    levels there are. `roi_layer` is a dict with the layer's `type` ("RoIAlign", "PrRoIPool" or "SimpleRoIAlign") and
+    its arguments but the scale.
     """
 
-    shown = ("out_channels", "featmap_strides", "finest_scale")
+    shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides", "finest_scale")
 
     def __init__(
         self,
@@ -120,7 +122,7 @@ class GenericRoIExtractor(_RoIExtractor):
     aggregate: where mmdet takes a dict, give ``mmcv.cnn.build_plugin_layer(cfg)[1]``.
     """
 
-    shown = ("out_channels", "featmap_strides", "aggregation")
+    shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides", "aggregation")
 
     def __init__(
         self,
@@ -142,17 +144,20 @@ class GenericRoIExtractor(_RoIExtractor):
         self._check_arguments(feats, rois)
         if roi_scale_factor is not None and len(feats) > 1:
             rois = self.roi_rescale(rois, roi_scale_factor)
-        pooled = [layer(feature, rois) for layer, feature in zip(self.roi_layers, feats, strict=True)]
+        pooled: list[Tensor] = [layer(feature, rois) for layer, feature in zip(self.roi_layers, feats, strict=True)]
         if len(pooled) == 1:
             return pooled[0]  # as in mmdet: nothing to aggregate, and neither module runs
         if self.pre_module is not None:
             pooled = [self.pre_module(part) for part in pooled]
         joined = torch.cat(pooled, 1) if self.aggregation == "concat" else sum(pooled[1:], pooled[0])
         aggregate = self._check_channels(joined)
-        return aggregate if self.post_module is None else self.post_module(aggregate)
+        processed: Tensor = aggregate if self.post_module is None else self.post_module(aggregate)
+        return processed
 
 
 def _check_module(value: Any, name: str) -> Any:
     if value is not None and not callable(value):
-        raise TypeError(f"{name}: expected a module, got {type(value).__name__}; build it with build_plugin_layer(cfg)[1]")
+        raise TypeError(
+            f"{name}: expected a module, got {type(value).__name__}; build it with build_plugin_layer(cfg)[1]"
+        )
     return value

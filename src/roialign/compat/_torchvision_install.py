@@ -5,6 +5,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,9 +32,8 @@ def install() -> None:
     global _registered
     if _registered is not None:
         return
-    import torchvision  # noqa: F401  # defines the operators
-
-    library = torch.library.Library("torchvision", "IMPL")
+    import_module("torchvision")  # defines the operators
+    library: Any = torch.library.Library("torchvision", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         # torch warns of the first kernel that is replaced in a process; here that is what was asked for.
         warnings.filterwarnings("ignore", "Warning only once for all operators", UserWarning)
@@ -79,8 +80,8 @@ def _backward(
     grad: Tensor,
     rois: Tensor,
     spatial_scale: float,
-    pooled_height: int,
-    pooled_width: int,
+    _pooled_height: int,
+    _pooled_width: int,
     batch_size: int,
     channels: int,
     height: int,
@@ -90,7 +91,8 @@ def _backward(
 ) -> Tensor:
     # The gradient to the features needs their shape only.
     features = grad.new_zeros(()).expand(batch_size, channels, height, width)
+    gradient: Any
     gradient, _ = roi_align_backward(
         grad, features, rois, spatial_scale, max(sampling_ratio, 0), need=("features",), aligned=aligned
     )
-    return gradient
+    return gradient  # type: ignore[no-any-return]

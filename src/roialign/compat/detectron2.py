@@ -1,7 +1,7 @@
 """`detectron2.layers.ROIAlign` and `detectron2.modeling.poolers.ROIPooler` on our kernels.
 
-Signatures and conventions are detectron2's: aligned by default, and its rule of levels. Where detectron2 goes wrong this
-does not follow; docs/migrating.md says where.
+Signatures and conventions are detectron2's: aligned by default, and its rule of levels. Where detectron2 goes wrong
+this does not follow; docs/migrating.md says where.
 """
 
 from __future__ import annotations

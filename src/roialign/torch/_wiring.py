@@ -226,6 +226,7 @@ def _operator_of(primitive: Primitive) -> Any:
         return arguments.outputs(primitive.compute(*arguments.read(values)))
 
     def outline(*values: Any) -> Any:
+        check_not_for_onnx(f"roialign::{primitive.name}")
         return arguments.outputs(primitive.outline(*arguments.read(values)))
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -157,19 +157,19 @@ def _contract_each(
         taps_x, reached_x = taps(along_x, _Place(place[3], place[4], place[5]), extent[2] + offset_x)
         part = functional.embedding(extent[5] + offset_y[:, None] * extent[4] + offset_x, pixels)  # [h, w, C]
         columns = torch.matmul(taps_x.to(part.dtype), part)  # [h, PW, C]
-        pooled = (taps_y.to(part.dtype) @ columns.flatten(1)).unflatten(1, columns.shape[1:])  # [PH, PW, C]
+        pooled = (taps_y.to(part.dtype) @ columns.flatten(1)).reshape(-1, *columns.shape[1:])  # [PH, PW, C]
         if spec.fill:
             pooled = torch.where((reached_y[:, None] & reached_x)[..., None], pooled, spec.fill)
         return carried.clone(), pooled
 
     # The operator wants something carried from one RoI to the next; nothing is.
+    pooled: Tensor
     _, pooled = scan(each, rows.new_zeros(1), (places, extents))
     return pooled[:-1].permute(0, 3, 1, 2)
 
 
 def _level_table(call: SeparableCall, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Per level: its scale, height and width, and where it begins when all are laid in a row; float64."""
-
 
     def sizes(axis: int) -> Tensor:
         return torch.cat([torch.full((1,), level.shape[axis], dtype=torch.float64) for level in maps])
@@ -183,7 +183,7 @@ def _level_table(call: SeparableCall, maps: list[Tensor]) -> tuple[Tensor, Tenso
 
 def _count(count: Tensor) -> int:
     number = int(count.item())
-    torch._check(number >= 1)
+    torch._check(number >= 1)  # type: ignore[no-untyped-call]
     return number
 
 
