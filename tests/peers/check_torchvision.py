@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -175,6 +177,14 @@ def test_a_detector_finds_the_same_on_our_kernels(name: str, calls: list[str]) -
         for key, value in one.items():
             torch.testing.assert_close(other[key].float(), value.float(), rtol=1e-4, atol=1e-4, msg=key)
             assert torch.equal(third[key], value), "restored"
+
+
+def test_the_example_of_the_docs(calls: list[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "migrating.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- needs torchvision -->\n```python\n(.*?)```", page, flags=re.DOTALL)
+    scope = {"features": torch.randn(1, 2, 8, 8), "rois": torch.tensor([[0, 1.0, 2.0, 90.0, 100.0]])}
+    exec(compile(block, "docs/migrating.md", "exec"), scope)
+    assert calls == ["roi_align"]
 
 
 def test_a_detector_trains_the_same_on_our_kernels(calls: list[str]) -> None:

@@ -1,8 +1,7 @@
 """The separable family in standard ONNX operators, for `torch.onnx.export`.
 
-Where ONNX's RoiAlign computes what is asked, it is that operator. Elsewhere a `Scan` visits the RoIs one by one, slices
-the part of the map that a RoI touches, and multiplies it by the taps of both axes. The steps are those of the
-reference, in float64, on whole axes at once.
+Where ONNX's RoiAlign computes what is asked, it is that operator. Elsewhere a `Scan` visits the RoIs one by one,
+gathers the part of the map that a RoI touches, and multiplies it by the taps of both axes.
 
 An exported graph cannot raise: a row that is not valid has the answer zero.
 """
@@ -10,7 +9,6 @@ An exported graph cannot raise: a row that is not valid has the answer zero.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,15 +16,18 @@ from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 from .. import _validate
-from .._spec import BORDER_OF_RULE, SeparableSpec
+from .._spec import SeparableSpec
 from ._levels import assigned_levels
 from ._separable import SeparableCall
+from ._standard_taps import Axis, Place, count_of, footprint, map_boxes, taps
 from ._wiring import Inputs
 
 #: RoiAlign's modes, as how we describe them: the offset of a coordinate, and the shortest length of a RoI.
 COORDINATE_MODES = {(0.5, -math.inf): "half_pixel", (0.0, 1.0): "output_half_pixel"}
 #: The operator set in which RoiAlign has its coordinate modes.
 ROI_ALIGN_VERSION = 16
+#: What is larger would become infinite in float32, and with it the place that a runtime reads from unknown.
+LARGEST_FLOAT32 = 1e30
 
 
 def forward(call: SeparableCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
@@ -42,6 +43,7 @@ def forward(call: SeparableCall, inputs: Inputs, output_size: tuple[int, ...]) -
     levels = inputs.levels
     if levels is not None:
         valid = valid & (levels >= 0) & (levels < len(maps))
+        levels = levels.to(torch.int64).clamp(0, len(maps) - 1)
     elif call.assignment is not None:
         levels = assigned_levels(rows[:, 1:], call.scales, call.assignment)
     if all(is_roi_align(call.spec, scale) for scale in call.scales):
@@ -96,7 +98,7 @@ def _roi_align_of_level(
     if spec.sampling_ratio[0] == 0:
         # An inverted box has no adaptive points, like one of no size; onnxruntime fails at its negative number of them.
         upper = upper.maximum(lower)
-    boxes = torch.cat([lower, upper], 1).to(level.dtype)
+    boxes = torch.cat([lower, upper], 1).clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(level.dtype)
     return torch.onnx.ops.symbolic(
         "RoiAlign",
         (level, boxes, rows[:, 0].to(torch.int64)),
@@ -114,28 +116,12 @@ def _roi_align_of_level(
     )
 
 
-class _Axis(NamedTuple):
-    """How one axis is cut and sampled."""
-
-    spec: SeparableSpec
-    bins: int
-    sampling_ratio: int
-
-
-class _Place(NamedTuple):
-    """Where one axis of a RoI lies, or of many: in feature coordinates, on a map of `size` pixels; all float64."""
-
-    start: Tensor
-    length: Tensor
-    size: Tensor
-
-
 def _contract_each(
     call: SeparableCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
     """out[k] = Wy . F . Wx^T, RoI by RoI, on the part of the map that the RoI touches."""
     spec, channels = call.spec, maps[0].shape[1]
-    along_y, along_x = (_Axis(spec, *of_axis) for of_axis in zip(output_size, spec.sampling_ratio, strict=True))
+    along_y, along_x = (Axis(spec, *of_axis) for of_axis in zip(output_size, spec.sampling_ratio, strict=True))
     # Runtimes refuse a Scan over nothing: one empty RoI more, taken away at the end.
     rows = functional.pad(rows, (0, 0, 0, 1))
     of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else functional.pad(levels, (0, 1))
@@ -152,9 +138,9 @@ def _contract_each(
 
     def each(carried: Tensor, roi: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         place, extent = roi
-        offset_y, offset_x = torch.arange(_count(extent[1])), torch.arange(_count(extent[3]))
-        taps_y, reached_y = taps(along_y, _Place(place[0], place[1], place[2]), extent[0] + offset_y)
-        taps_x, reached_x = taps(along_x, _Place(place[3], place[4], place[5]), extent[2] + offset_x)
+        offset_y, offset_x = torch.arange(count_of(extent[1])), torch.arange(count_of(extent[3]))
+        taps_y, reached_y = taps(along_y, Place(place[0], place[1], place[2]), extent[0] + offset_y)
+        taps_x, reached_x = taps(along_x, Place(place[3], place[4], place[5]), extent[2] + offset_x)
         part = functional.embedding(extent[5] + offset_y[:, None] * extent[4] + offset_x, pixels)  # [h, w, C]
         columns = torch.matmul(taps_x.to(part.dtype), part)  # [h, PW, C]
         pooled = (taps_y.to(part.dtype) @ columns.flatten(1)).reshape(-1, *columns.shape[1:])  # [PH, PW, C]
@@ -179,118 +165,3 @@ def _level_table(call: SeparableCall, maps: list[Tensor]) -> tuple[Tensor, Tenso
     height, width = sizes(2), sizes(3)
     ends = (maps[0].shape[0] * height * width).cumsum(0)
     return scale, height, width, functional.pad(ends, (1, 0))[:-1]
-
-
-def _count(count: Tensor) -> int:
-    number = int(count.item())
-    torch._check(number >= 1)  # type: ignore[no-untyped-call]
-    return number
-
-
-def map_boxes(axis: _Axis, lower: Tensor, upper: Tensor, scale: Tensor, size: Tensor) -> _Place:
-    """Step 1: where every RoI starts in feature coordinates, and how long it is."""
-    spec = axis.spec
-    factor = size - 1.0 if spec.normalised_boxes else scale
-    start = lower * factor - spec.offset
-    length = (upper * factor - spec.offset) - start
-    return _Place(start, length if math.isinf(spec.minimum_length) else length.clamp(min=spec.minimum_length), size)
-
-
-def footprint(place: _Place) -> tuple[Tensor, Tensor]:
-    """The first pixel that each RoI may touch, and how many it may: at least one, the nearest."""
-    ends = place.start, place.start + place.length
-    last = place.size - 1.0
-    first = torch.minimum(*ends).floor().clamp(min=0.0).minimum(last)
-    final = (torch.maximum(*ends).floor() + 1.0).clamp(min=0.0).minimum(last)
-    return first, final - first + 1.0
-
-
-def taps(axis: _Axis, place: _Place, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The ``[bins, pixels]`` weights of one RoI on those pixels, and which bins reach the map."""
-    pixels = pixels.to(torch.float64)
-    if axis.spec.rule in ("exact", "prroi"):
-        weights = _piece_weights(axis, place, pixels)
-        return weights, (weights != 0).any(1)
-    bins, points, share = sample_points(axis, place)
-    weights, inside = bilinear(axis, place, points, pixels)
-    members = bins == torch.arange(axis.bins, dtype=torch.float64)[:, None]
-    return aggregate_mean(members, weights, share), (members & inside).any(1)
-
-
-def bin_grid(axis: _Axis, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Step 2: where every bin starts, as a distance from the start of the RoI, and how long a bin is."""
-    bin_length = length / axis.bins
-    return torch.arange(axis.bins, dtype=torch.float64) * bin_length, bin_length
-
-
-def sample_points(axis: _Axis, place: _Place) -> tuple[Tensor, Tensor, Tensor]:
-    """Step 3: the points that may touch the map: each one's bin and coordinate, and its share of the bin."""
-    start, length, _ = place
-    if axis.spec.rule == "crop":
-        bins = torch.arange(axis.bins, dtype=torch.float64)
-        points = start + (bins * (length / (axis.bins - 1)) if axis.bins > 1 else 0.5 * length[None])
-        return bins, points, torch.ones_like(start)
-    _, bin_length = bin_grid(axis, length)
-    if axis.sampling_ratio > 0:
-        count = torch.full_like(start, axis.sampling_ratio)
-        index = torch.arange(axis.bins * axis.sampling_ratio, dtype=torch.float64)
-    else:
-        count = bin_length.ceil().clamp(min=0.0)
-        index = _touching(axis, place, bin_length, count)
-    divisor = count.clamp(min=1.0)
-    bins = (index / divisor).floor()
-    points = (start + bins * bin_length) + (index - bins * divisor + 0.5) * bin_length / divisor
-    # A RoI without points has the index of one all the same: no bin takes it.
-    return torch.where(index < axis.bins * count, bins, -1.0), points, 1.0 / divisor
-
-
-def _touching(axis: _Axis, place: _Place, bin_length: Tensor, count: Tensor) -> Tensor:
-    """The indices, over all bins, of the adaptive points that may lie on the map: no more than 2 * (size + 4)."""
-    points_per_pixel = torch.where(bin_length > 0, count / torch.where(bin_length > 0, bin_length, 1.0), 0.0)
-    total = axis.bins * count
-    first = ((-1.0 - place.start) * points_per_pixel - 2.0).floor().clamp(min=0.0).minimum(total)
-    beyond = ((place.size - place.start) * points_per_pixel + 2.0).ceil().clamp(min=0.0).minimum(total)
-    return first + torch.arange(_count((beyond - first).clamp(min=1.0).to(torch.int64)), dtype=torch.float64)
-
-
-def bilinear(axis: _Axis, place: _Place, points: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Step 4: the weight of every pixel at every point, ``[points, pixels]``, and which points are on the map."""
-    last = place.size - 1.0
-    if BORDER_OF_RULE[axis.spec.rule] == "reject":
-        inside = (points >= 0.0) & (points <= last)
-    else:
-        inside = (points >= -1.0) & (points <= last + 1.0)
-    distance = points.clamp(min=0.0).minimum(last)[:, None] - pixels
-    return torch.where(inside[:, None], (1.0 - distance.abs()).clamp(min=0.0), 0.0), inside
-
-
-def aggregate_mean(members: Tensor, weights: Tensor, share: Tensor) -> Tensor:
-    """Step 5: the mean over the points of every bin; `members` says which these are."""
-    return (members.to(torch.float64) @ weights) * share
-
-
-def _piece_weights(axis: _Axis, place: _Place, pixels: Tensor) -> Tensor:
-    """The mean of every pixel's weight over every bin, ``[bins, pixels]``.
-
-    A pixel's weight rises over the cell before it and falls over the one after it. On a cell it is linear, so the
-    integral is the length of what the bin covers of the cell times the weight in the middle of that.
-    """
-    bin_starts, bin_length = bin_grid(axis, place.length)
-    ends = bin_starts[:, None], (bin_starts + bin_length)[:, None]
-    low, high = torch.minimum(*ends), torch.maximum(*ends)
-    # Distances from the start of the RoI: exact for a box near the integer, whatever its size.
-    centre = pixels - place.start
-    before_low, before_high = torch.maximum(low, centre - 1.0), torch.minimum(high, centre)
-    after_low, after_high = torch.maximum(low, centre), torch.minimum(high, centre + 1.0)
-    rising = 0.5 * (before_low + before_high) - (centre - 1.0)
-    falling = (centre + 1.0) - 0.5 * (after_low + after_high)
-    replicates = BORDER_OF_RULE[axis.spec.rule] == "replicate"
-    if replicates:
-        rising = torch.where(pixels == 0.0, 1.0, rising)
-        falling = torch.where(pixels == place.size - 1.0, 1.0, falling)
-    covered = (before_high - before_low).clamp(min=0.0) * rising + (after_high - after_low).clamp(min=0.0) * falling
-    mean = covered / torch.where(bin_length == 0.0, 1.0, bin_length.abs())
-    if not replicates:
-        return mean  # a RoI of no area is zero
-    at_start, _ = bilinear(axis, place, place.start[None], pixels)
-    return torch.where(bin_length == 0.0, at_start, mean)
