@@ -60,8 +60,8 @@ def roi_align(
     >>> from roialign.compat.mmcv import roi_align
     >>> ramp = torch.arange(16.0).reshape(1, 1, 4, 4)
     >>> roi_align(ramp, torch.tensor([[0.0, 0.5, 0.5, 2.5, 2.5]]), 2)
-    tensor([[[[ 2.5000,  3.5000],
-              [ 6.5000,  7.5000]]]])
+    tensor([[[[2.5000, 3.5000],
+              [6.5000, 7.5000]]]])
 
     References
     ----------

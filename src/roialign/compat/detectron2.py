@@ -15,9 +15,8 @@ from torch import Tensor
 
 from .. import _validate
 from ..ops.multiscale_roi_align import multiscale_roi_align
-from ..ops.roi_align import roi_align
 from ..torch._levels import box_side, levels_reached
-from ._module import DescribedModule
+from ._module import DescribedModule, RoIAlignModule
 
 __all__ = ["ROIAlign", "ROIPooler"]
 
@@ -31,23 +30,13 @@ class BoxesLike(Protocol):
     tensor: Tensor
 
 
-class ROIAlign(DescribedModule):
+class ROIAlign(RoIAlignModule):
     """`detectron2.layers.ROIAlign`: RoIAlign of ``[K, 5]`` rows (image index, x1, y1, x2, y2) on one map."""
-
-    shown = ("output_size", "spatial_scale", "sampling_ratio", "aligned")
 
     def __init__(
         self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int, aligned: bool = True
     ) -> None:
-        super().__init__()
-        self.output_size = output_size
-        self.spatial_scale = spatial_scale
-        self.sampling_ratio = sampling_ratio
-        self.aligned = aligned
-
-    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
-        size = _validate.check_output_size(self.output_size)
-        return roi_align(input, rois, size, self.spatial_scale, max(self.sampling_ratio, 0), aligned=self.aligned)
+        super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
 
 
 class ROIPooler(DescribedModule):

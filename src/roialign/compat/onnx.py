@@ -77,7 +77,7 @@ def roi_align(
     >>> from roialign.compat.onnx import roi_align
     >>> ramp = np.arange(16.0).reshape(1, 1, 4, 4)
     >>> box = np.array([[0.0, 0.0, 2.0, 2.0]])
-    >>> float(roi_align(ramp, box, np.array([0]))), float(roi_align(ramp, box, np.array([0]), opset=10))
+    >>> roi_align(ramp, box, np.array([0])).item(), roi_align(ramp, box, np.array([0]), opset=10).item()
     (2.5, 5.0)
 
     References

@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import _validate
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
-from ._module import DescribedModule
+from ._module import DescribedModule, RoIAlignModule
 from ._torchvision_install import install, installed, uninstall
 
 __all__ = ["MultiScaleRoIAlign", "RoIAlign", "install", "installed", "roi_align", "uninstall"]
@@ -65,8 +65,8 @@ def roi_align(
     >>> from roialign.compat.torchvision import roi_align
     >>> ramp = torch.arange(16.0).reshape(1, 1, 4, 4)
     >>> roi_align(ramp, [torch.tensor([[0.0, 0.0, 2.0, 2.0]])], 2, sampling_ratio=2)
-    tensor([[[[ 2.5000,  3.5000],
-              [ 6.5000,  7.5000]]]])
+    tensor([[[[2.5000, 3.5000],
+              [6.5000, 7.5000]]]])
 
     References
     ----------
@@ -76,22 +76,13 @@ def roi_align(
     return _roi_align(input, boxes, size, spatial_scale, max(sampling_ratio, 0), aligned=aligned)
 
 
-class RoIAlign(DescribedModule):
+class RoIAlign(RoIAlignModule):
     """`torchvision.ops.RoIAlign`: :func:`roi_align` with its arguments held."""
-
-    shown = ("output_size", "spatial_scale", "sampling_ratio", "aligned")
 
     def __init__(
         self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int, aligned: bool = False
     ) -> None:
-        super().__init__()
-        self.output_size = output_size
-        self.spatial_scale = spatial_scale
-        self.sampling_ratio = sampling_ratio
-        self.aligned = aligned
-
-    def forward(self, input: Tensor, rois: Tensor | Sequence[Tensor]) -> Tensor:
-        return roi_align(input, rois, self.output_size, self.spatial_scale, self.sampling_ratio, self.aligned)
+        super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
 
 
 class MultiScaleRoIAlign(DescribedModule):
