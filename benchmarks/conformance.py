@@ -10,7 +10,7 @@ import numpy as np
 import roialign
 
 from .cases import Case
-from .peers import OURS_PEER, PEERS
+from .peers import PEERS
 from .workers.work import dtype_of
 from .workloads import Array, Data, Workload
 
@@ -25,8 +25,7 @@ def tolerance_of(peer: str, case: Case) -> float:
     """The largest error, as a share of the largest value of the answer, that an implementation may have."""
     if case.direction == "backward-boxes":
         return BOXES_TOLERANCE[case.dtype]
-    ours = PEERS[peer].worker == OURS_PEER.worker
-    return (OUR_TOLERANCE if ours else PEER_TOLERANCE)[case.dtype]
+    return (OUR_TOLERANCE if PEERS[peer].is_ours else PEER_TOLERANCE)[case.dtype]
 
 
 def largest_error(answer: Sequence[Array], expected: Sequence[Array]) -> float:

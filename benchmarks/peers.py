@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from .cases import LAYOUTS, Case
 
 OURS = "roialign"
+OUR_WORKERS = ("ours", "ours_torch", "ours_torch_compiled")
 BASELINE = "roialign-baseline"
 
 
@@ -24,6 +25,7 @@ class Peer:
     layouts : the layouts that it takes; "own" is one that it chooses itself
     outputs : whether the answer is written into the same memory every time, or into fresh memory
     channels : how many channels its answer has, the first ones; None for all
+    workloads : what it is given, None for all
     """
 
     name: str
@@ -36,6 +38,12 @@ class Peer:
     directions: tuple[str, ...] = ("forward",)
     outputs: tuple[str, ...] = ("reused",)
     channels: int | None = None
+    workloads: tuple[str, ...] | None = None
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is this library, whatever the arrays."""
+        return self.worker in OUR_WORKERS
 
     def python(self) -> str | None:
         """The interpreter to run it with, None where none is named."""
@@ -66,6 +74,20 @@ PEERS = {
     peer.name: peer
     for peer in (
         OURS_PEER,
+        replace(
+            OURS_PEER, name="roialign-torch", worker="ours_torch", summary="this library on tensors, in eager mode"
+        ),
+        replace(
+            OURS_PEER,
+            name="roialign-torch-compiled",
+            worker="ours_torch_compiled",
+            summary="the same under torch.compile",
+            dtypes=("float32",),
+            samplings=("S2",),
+            directions=("forward",),
+            outputs=("fresh",),
+            workloads=("one-roi", "ten-rois", "between"),
+        ),
         Peer("onnxruntime", "onnx_runtime", "RoiAlign, opset 16; the answer in bound memory"),
         Peer("openvino", "openvino_plain", "ROIAlign on planar maps"),
         Peer(
@@ -110,9 +132,11 @@ TOO_MUCH = {"huge-box": "peers visit every one of its 4e7 sample points in every
 
 def entries_of(cases: Iterable[Case], peer: Peer) -> list[Entry]:
     """What an implementation is timed on for these cases, each thing once."""
-    is_ours = peer.worker == "ours"
+    is_ours = peer.is_ours
     entries = []
     for case in cases:
+        if peer.workloads is not None and case.workload not in peer.workloads:
+            continue
         able = case.dtype in peer.dtypes and case.sampling in peer.samplings and case.direction in peer.directions
         if not able or (case.workload in TOO_MUCH and not is_ours):
             continue

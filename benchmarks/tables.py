@@ -42,7 +42,7 @@ def make_rows(report: Report) -> list[Row]:
             floor.milliseconds if floor else None,
         )
         for name, peer in PEERS.items():
-            layout = case.layout if peer.worker == "ours" else peer.layouts[0]
+            layout = case.layout if peer.is_ours else peer.layouts[0]
             found = report.find(name, replace(case, layout=layout))
             if name != OURS and found is not None:
                 row.peers[name] = found

@@ -281,6 +281,23 @@ def test_a_surrounded_workload_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {item.status for item in report.measurements} == {"measured"}
 
 
+@pytest.mark.parametrize("surrounded", [True, False], ids=["between operators", "alone"])
+def test_ours_on_tensors_is_measured_beside(surrounded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In eager mode, in every direction; compiled, where it is asked for."""
+    monkeypatch.setattr(sys.modules[__name__], "SMALL", replace(SMALL, surrounded=surrounded))
+    peers = [PEERS["roialign-torch"], replace(PEERS["roialign-torch-compiled"], workloads=("small",))]
+    kinds = [("NHWC", "float32", "forward"), ("NCHW", "bfloat16", "forward")]
+    if not surrounded:
+        kinds += [("NCHW", "float32", "backward-features"), ("NHWC", "float32", "backward-boxes")]
+    cases = [Case("small", layout, dtype, "S2", direction, 1) for layout, dtype, direction in kinds]
+    report = small_run(monkeypatch, cases, [PEERS[OURS], *peers])
+    assert report.not_measured == {}
+    assert [item.note for item in report.measurements if item.status != "measured"] == []
+    measured = [item.entry for item in report.measurements]
+    assert sum(entry.peer == "roialign-torch" for entry in measured) == (4 if surrounded else 6)
+    assert [entry.output for entry in measured if entry.peer == "roialign-torch-compiled"] == ["fresh"]
+
+
 def test_a_wrong_answer_gets_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.measure.Oracle.expected", lambda *_: [np.ones((12, 8, 3, 2))])
     report = small_run(monkeypatch, [Case("small", "NHWC", "float32", "S2", "forward", 1)], [PEERS[OURS]])

@@ -53,15 +53,15 @@ def test_two_threads_work_between_torchs_operators_and_no_more_are_made() -> Non
         return len(os.listdir("/proc/self/task"))
 
     convolution = torch.nn.Conv2d(8, 8, 3)
-    workers = []
     with torch.no_grad():
-        for _ in range(20):
+        for _ in range(1000):  # on a busy machine the second thread may come when all is done
             convolution(torch.rand(1, 8, 64, 64)).sum()
             before = threads()
             large_call().sum()
-            workers.append(_core.last_worker_count())
             assert threads() == before
-    assert max(workers) == 2
+            if _core.last_worker_count() == 2:
+                return
+    raise AssertionError("no call was ever shared")
 
 
 def test_torchs_number_of_threads_counts_and_changes_no_bit() -> None:
