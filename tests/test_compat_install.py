@@ -24,6 +24,20 @@ definitions.define(
 for name in ("roi_align", "_roi_align_backward"):
     definitions.impl(name, lambda *arguments: torch.full((1,), -1.0), "CompositeExplicitAutograd")
 
+class Differentiable(torch.autograd.Function):
+    # As torchvision's: to the features only.
+    @staticmethod
+    def forward(ctx, x, b, *options):
+        ctx.rest = (b, *options[:3], *x.shape, *options[3:])
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.torchvision.roi_align(x, b, *options)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.ops.torchvision._roi_align_backward(grad, *ctx.rest), *[None] * 6
+
+definitions.impl("roi_align", lambda *arguments: Differentiable.apply(*arguments), "Autograd")
+
 import roialign
 from roialign.compat.torchvision import install, installed, uninstall
 
