@@ -42,6 +42,11 @@ class Setting(NamedTuple):
     channels_last: bool
     """The memory format of answers and of gradients of features."""
 
+    @property
+    def map_shapes(self) -> list[tuple[int, ...]]:
+        """(N, C, H, W) of every level."""
+        return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
+
 
 class Family(Protocol):
     """A family of operators: how to write its description as a schema, and its three functions."""
@@ -139,6 +144,18 @@ class Gradient(Primitive):
                 inputs = inputs._replace(grad_output=None)
         return setting, inputs
 
+    def with_zeros(self, setting: Setting, grads: Sequence[Tensor | None]) -> Outputs:
+        used = [grad for grad in grads if grad is not None]
+        if len(used) == len(grads):
+            return tuple(used)
+        # Only the maps of a pyramid are several.
+        return tuple(
+            [
+                used[0].new_zeros(shape) if grad is None else grad
+                for grad, shape in zip(grads, setting.map_shapes, strict=True)
+            ]
+        )
+
     def gradient(self, setting: Setting, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
         functions, phi = self.pairing, self.paired(inputs, grads)
         features: tuple[Any, ...] = (None,) * len(inputs.features)
@@ -234,9 +251,8 @@ class AdjointFeatures(Gradient):
         return inputs._replace(features=tuple(cotangents))
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
-        sizes = setting.map_sizes
-        shapes = [sizes[first : first + 4] for first in range(0, len(sizes), 4)]
-        return tuple([empty(shape, setting.channels_last, like=inputs.grad_output) for shape in shapes])
+        like = inputs.grad_output
+        return tuple([empty(shape, setting.channels_last, like) for shape in setting.map_shapes])
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
         self.family.adjoint_features(setting.call, inputs, outputs)

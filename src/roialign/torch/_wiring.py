@@ -90,6 +90,10 @@ class Primitive(ABC):
         """What :meth:`gradient` will read, None in the place of every other tensor."""
 
     @abstractmethod
+    def with_zeros(self, setting: Any, grads: Sequence[Tensor | None]) -> Outputs:
+        """The gradients of the outputs, zeros for those that nobody has used."""
+
+    @abstractmethod
     def gradient(self, setting: Any, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
         """From the gradients of the outputs to those of the inputs that need one, by differentiable functions."""
 
@@ -165,11 +169,15 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
         ctx.layout = layout
         ctx.save_for_backward(*kept.flat()[0])
         ctx.save_for_forward(*tensors)
+        ctx.set_materialize_grads(False)  # a tangent of zeros would cost as much as any other
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         kept = Inputs.of(ctx.saved_tensors, ctx.layout)
+        if all(grad is None for grad in grads):
+            return (None,) * len(ctx.needs_input_grad)
         needed = Inputs.of(ctx.needs_input_grad[2:], ctx.layout)
-        return None, None, *primitive.gradient(ctx.setting, kept, grads, needed).flat()[0]
+        complete = primitive.with_zeros(ctx.setting, grads)
+        return None, None, *primitive.gradient(ctx.setting, kept, complete, needed).flat()[0]
 
     def jvp(ctx: Any, _setting: None, _layout: None, *tangents: Any) -> Outputs:
         inputs = Inputs.of(ctx.saved_tensors, ctx.layout)
