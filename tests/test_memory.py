@@ -18,7 +18,7 @@ def kilobytes(field):
 
 roialign.set_num_threads(1)
 rng = np.random.default_rng(0)
-spec = roi_align_spec(0, True, "avg", {sampling!r}, None, drawn=False)
+spec = roi_align_spec(0, True, "avg", {sampling!r})
 size = (1, 256, 200, 240) if {layout!r} == "NCHW" else (1, 200, 240, 256)
 bins = (600, 256, 7, 7) if {layout!r} == "NCHW" else (600, 7, 7, 256)
 seen = (lambda array: array) if {layout!r} == "NCHW" else (lambda array: array.transpose(0, 3, 1, 2))
