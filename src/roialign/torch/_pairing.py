@@ -62,6 +62,9 @@ class Family(Protocol):
     def adjoint_features(self, call: Any, inputs: Inputs, grad_features: Sequence[Tensor]) -> None: ...
     def adjoint_boxes(self, call: Any, inputs: Inputs, grad_rois: Tensor) -> None: ...
 
+    def standard(self, call: Any, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+        """`forward` in the standard operators of ONNX."""
+
     def linear_part(self, call: Any) -> Any:
         """The operator less what it answers where all features are zero, as outside of a map."""
 
@@ -225,6 +228,11 @@ class Forward(Gradient):
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
         self.family.forward(setting.call, inputs, outputs[0])
+
+    def standard(self, setting: Setting, inputs: Inputs) -> Outputs:
+        if inputs.tangents:
+            return super().standard(setting, inputs)
+        return (self.family.standard(setting.call, inputs, setting.output_size[1:]),)
 
 
 class AdjointFeatures(Gradient):

@@ -105,6 +105,10 @@ class Primitive(ABC):
     def batch(self, setting: Any, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
         """The answer where some inputs have one more dimension, and which dimension that is in each output."""
 
+    def standard(self, setting: Any, inputs: Inputs) -> Outputs:
+        """The answer by operators that every ONNX runtime has."""
+        raise NotImplementedError(f"roialign::{self.name} has no form in standard ONNX operators")
+
     def wire(self) -> None:
         """Make it known to torch."""
         self.function = _function_of(self)
@@ -117,6 +121,8 @@ class Primitive(ABC):
             return self.in_eager_mode(setting, inputs)
         if moves_forward():  # a custom op drops tangents without a word
             return _untraced(self.in_eager_mode, setting, inputs)
+        if torch.onnx.is_in_onnx_export():
+            return self.standard(setting, inputs)
         arguments = [getattr(inputs, field) for field in self.arguments]
         answer = self.operator(*arguments, *self.flatten_setting(setting))
         return (answer,) if self.returns == "Tensor" else tuple(answer)
@@ -136,6 +142,16 @@ class Primitive(ABC):
 def _untraced(function: Callable[..., Outputs], setting: Any, inputs: Inputs) -> Outputs:
     """A break in the graph that torch.compile records, or its error where there may be none."""
     return function(setting, inputs)
+
+
+def check_not_for_onnx(name: str) -> None:
+    """Where a custom op is outlined: in an ONNX export none should be, since no runtime has it.
+
+    Python that runs as it stands sees what it is exported for, and takes standard operators. torch.compile's tracer,
+    which a strict export uses, does not, and a program that was captured beforehand has its operators already.
+    """
+    if torch.onnx.is_in_onnx_export():
+        raise RuntimeError(f"{name} is not an ONNX operator: give torch.onnx.export the module, not a captured program")
 
 
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
@@ -218,6 +234,7 @@ def _operator_of(primitive: Primitive) -> Any:
         return arguments.outputs(primitive.compute(*arguments.read(values)))
 
     def outline(*values: Any) -> Any:
+        check_not_for_onnx(f"roialign::{primitive.name}")
         return arguments.outputs(primitive.outline(*arguments.read(values)))
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
