@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test lint format bench stub sanitize wheel clean
+.PHONY: demo test lint format bench stub sanitize test-peers wheel clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
@@ -40,15 +40,29 @@ sanitize: $(VENV)/.with-lint
 	for isa in $$(build/sanitize/hostile_input --instruction-sets); do \
 	  ROIALIGN_ISA=$$isa build/sanitize/hostile_input 2000 || exit 1; done
 
+# Beside the real torchvision, in an environment of its own: it brings the CUDA build of torch, several GB.
+# ROIALIGN_PEERS_PYTHON names an interpreter that has both already, and pytest.
+ROIALIGN_PEERS_PYTHON ?= $(VENV)-peers/bin/python
+
+test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(VENV)-peers/.made)
+	$(ROIALIGN_PEERS_PYTHON) -m pip install -q --no-deps --force-reinstall .
+	$(ROIALIGN_PEERS_PYTHON) -m pytest tests/peers -o python_files='check_*.py'
+	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
+
 wheel: $(VENV)/.made
 	$(PIP) wheel -q --no-deps -w dist .
 
 clean:
-	rm -rf $(VENV) build dist demo-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-peers build dist demo-output .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -q --upgrade pip
+	touch $@
+
+$(VENV)-peers/.made:
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.8.0 torchvision==0.23.0 numpy pytest
 	touch $@
 
 $(VENV)/.with-%: $(VENV)/.made $(PACKAGE)

@@ -82,7 +82,7 @@ class Contraction {
                int64_t channels) {
     const int subsets = 1 << tangents;
     const auto columns = static_cast<int64_t>(x.position.size());
-    two_passes_ = costs_less_in_two_passes(y, x);
+    two_passes_ = takes_two_passes(y, x);
     source_ = source;
     target_ = target;
     intermediate_size_ = two_passes_ ? columns * channels : 0;
@@ -135,11 +135,20 @@ class Contraction {
 
   /// Multiply-adds per channel. Directly, every tap of a bin is one; in two passes the intermediate, for every row of
   /// the target the columns of the source, is stored and read again, which counts too; and they take half as long
-  /// again, in shorter loops.
-  static bool costs_less_in_two_passes(const Taps& y, const Taps& x) {
+  /// again, in shorter loops. The taps of large bins are always summed in two passes: a sum's rounding grows with its
+  /// length.
+  static bool takes_two_passes(const Taps& y, const Taps& x) {
+    if (longest_row(y) * longest_row(x) > most_taps) return true;
     const auto columns = static_cast<int64_t>(x.position.size());
     return 3 * (y.entries() * columns + y.rows() * (x.entries() + columns)) < 2 * y.entries() * x.entries();
   }
+  static int64_t longest_row(const Taps& taps) {
+    int32_t longest = 0;
+    for (int64_t i = 0; i < taps.rows(); ++i) longest = std::max(longest, taps.row_begin[i + 1] - taps.row_begin[i]);
+    return longest;
+  }
+
+  static constexpr int64_t most_taps = 64;  // of a bin in one pass
 
   std::vector<Step> steps_;
   int count_ = 0;

@@ -33,9 +33,27 @@ struct BinTaps {
   int32_t y_begin, y_end, x_begin, x_end;
 };
 
+/// More taps of an axis than this are summed in blocks of so many: the rounding of a long sum grows with its length.
+constexpr int32_t block_taps = 32;
+
+/// Calls visit(BinTaps) for all taps of a bin at once, or in blocks.
+template <bool in_blocks, class Visit>
+inline void visit_taps(BinTaps taps, Visit&& visit) {
+  if constexpr (!in_blocks) {
+    visit(taps);
+  } else {
+    for (int32_t y = taps.y_begin; y < taps.y_end; y += block_taps) {
+      const int32_t y_end = y + block_taps < taps.y_end ? y + block_taps : taps.y_end;
+      for (int32_t x = taps.x_begin; x < taps.x_end; x += block_taps) {
+        visit(BinTaps{y, y_end, x, x + block_taps < taps.x_end ? x + block_taps : taps.x_end});
+      }
+    }
+  }
+}
+
 /// `vectors` vectors of channels of one bin, held in registers over all its taps; an even number of them.
 /// What is added to is added to once, so that the rounding of a large sum does not grow with the number of taps.
-template <Write write, int vectors, class Source, class Target, class A>
+template <Write write, bool in_blocks, int vectors, class Source, class Target, class A>
 inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                               Target* target) {
   constexpr int lanes = vector_bytes / sizeof(A);
@@ -44,21 +62,28 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   V sum[vectors];
 #pragma GCC unroll 16
   for (int v = 0; v < vectors; ++v) sum[v] = V{};
-  for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
-    const std::byte* line = source + y.source_offset[ty];
-    const A weight_y = y.weight[ty];
-    for (int32_t tx = taps.x_begin; tx < taps.x_end; ++tx) {
-      const Source* pixel = at<Source>(line, x.source_offset[tx]);
-      const A weight = weight_y * x.weight[tx];
+  visit_taps<in_blocks>(taps, [&](BinTaps block) __attribute__((always_inline)) {
+    V part[vectors];
 #pragma GCC unroll 16
-      for (int v = 0; v < vectors; v += 2) {
-        V first, second;
-        L::template load_two<Source>(pixel + v * lanes, first, second);
-        sum[v] += weight * first;
-        sum[v + 1] += weight * second;
+    for (int v = 0; v < vectors; ++v) part[v] = V{};
+    for (int32_t ty = block.y_begin; ty < block.y_end; ++ty) {
+      const std::byte* line = source + y.source_offset[ty];
+      const A weight_y = y.weight[ty];
+      for (int32_t tx = block.x_begin; tx < block.x_end; ++tx) {
+        const Source* pixel = at<Source>(line, x.source_offset[tx]);
+        const A weight = weight_y * x.weight[tx];
+#pragma GCC unroll 16
+        for (int v = 0; v < vectors; v += 2) {
+          V first, second;
+          L::template load_two<Source>(pixel + v * lanes, first, second);
+          part[v] += weight * first;
+          part[v + 1] += weight * second;
+        }
       }
     }
-  }
+#pragma GCC unroll 16
+    for (int v = 0; v < vectors; ++v) sum[v] = in_blocks ? sum[v] + part[v] : part[v];
+  });
 #pragma GCC unroll 16
   for (int v = 0; v < vectors; v += 2) {
     if constexpr (write == Write::add) {
@@ -72,43 +97,51 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
 }
 
 /// The same for one vector, or one channel alone: what is left over at the end of a pixel.
-template <Write write, class Unit, class Source, class Target, class A>
+template <Write write, bool in_blocks, class Unit, class Source, class Target, class A>
 inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                           Target* target) {
   typename Unit::V sum{};
-  for (int32_t ty = taps.y_begin; ty < taps.y_end; ++ty) {
-    const std::byte* line = source + y.source_offset[ty];
-    const A weight_y = y.weight[ty];
-    for (int32_t tx = taps.x_begin; tx < taps.x_end; ++tx) {
-      sum += weight_y * x.weight[tx] * Unit::load(at<Source>(line, x.source_offset[tx]));
+  visit_taps<in_blocks>(taps, [&](BinTaps block) __attribute__((always_inline)) {
+    typename Unit::V part{};
+    for (int32_t ty = block.y_begin; ty < block.y_end; ++ty) {
+      const std::byte* line = source + y.source_offset[ty];
+      const A weight_y = y.weight[ty];
+      for (int32_t tx = block.x_begin; tx < block.x_end; ++tx) {
+        part += weight_y * x.weight[tx] * Unit::load(at<Source>(line, x.source_offset[tx]));
+      }
     }
-  }
+    sum = in_blocks ? sum + part : part;
+  });
   if constexpr (write == Write::add) sum += Unit::load(target);
   Unit::store(target, sum);
 }
 
-template <Write write, class Source, class Target, class A>
+template <Write write, bool in_blocks, class Source, class Target, class A>
 void contract_bins(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* source, std::byte* target,
                    int64_t length) {
   constexpr int64_t lanes = vector_bytes / sizeof(A);
+  constexpr int vectors_at_once = in_blocks ? most_vectors / 2 : most_vectors;
   for (int64_t i = 0; i < y.rows; ++i) {
     for (int64_t j = 0; j < x.rows; ++j) {
       const BinTaps taps{y.begin[i], y.begin[i + 1], x.begin[j], x.begin[j + 1]};
       Target* const pixel = at<Target>(target, y.target_offset[i] + x.target_offset[j]);
       int64_t c = 0;
       const auto step = [&]<int vectors>() {
-        contract_channels<write, vectors, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
+        contract_channels<write, in_blocks, vectors, Source>(y, x, taps, source + c * int64_t{sizeof(Source)},
+                                                             pixel + c);
         c += vectors * lanes;
       };
       const auto rest = [&]<class Unit>() {
-        contract_unit<write, Unit, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
+        contract_unit<write, in_blocks, Unit, Source>(y, x, taps, source + c * int64_t{sizeof(Source)}, pixel + c);
         c += int64_t{sizeof(typename Unit::V) / sizeof(A)};
       };
-      if constexpr (most_vectors == 16) {
-        while (c + 16 * lanes <= length) step.template operator()<16>();
+      while (c + vectors_at_once * lanes <= length) step.template operator()<vectors_at_once>();
+      if constexpr (vectors_at_once > 8) {
+        if (c + 8 * lanes <= length) step.template operator()<8>();
       }
-      while (c + 8 * lanes <= length) step.template operator()<8>();
-      if (c + 4 * lanes <= length) step.template operator()<4>();
+      if constexpr (vectors_at_once > 4) {
+        if (c + 4 * lanes <= length) step.template operator()<4>();
+      }
       if (c + 2 * lanes <= length) step.template operator()<2>();
       if (c + lanes <= length) rest.template operator()<Lanes<A, lanes>>();
       while (c < length) rest.template operator()<OneLane<A>>();
@@ -116,18 +149,36 @@ void contract_bins(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* 
   }
 }
 
+template <class A>
+bool has_long_rows(const AxisPlan<A>& axis) {
+  for (int64_t i = 0; i < axis.rows; ++i) {
+    if (axis.begin[i + 1] - axis.begin[i] > block_taps) return true;
+  }
+  return false;
+}
+
+template <Write write, class Source, class Target, class A>
+void contract_writing(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* source, std::byte* target,
+                      int64_t length) {
+  if (has_long_rows(y) || has_long_rows(x)) {
+    contract_bins<write, true, Source, Target>(y, x, source, target, length);
+  } else {
+    contract_bins<write, false, Source, Target>(y, x, source, target, length);
+  }
+}
+
 template <class Source, class Target, class A>
 void contract(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* source, std::byte* target, int64_t length,
               Write write) {
   if (write == Write::stream) {
-    contract_bins<Write::stream, Source, Target>(y, x, source, target, length);
+    contract_writing<Write::stream, Source, Target>(y, x, source, target, length);
     order_streams();
     return;
   }
   if constexpr (sizeof(Target) == sizeof(A)) {
-    if (write == Write::add) return contract_bins<Write::add, Source, Target>(y, x, source, target, length);
+    if (write == Write::add) return contract_writing<Write::add, Source, Target>(y, x, source, target, length);
   }
-  contract_bins<Write::replace, Source, Target>(y, x, source, target, length);
+  contract_writing<Write::replace, Source, Target>(y, x, source, target, length);
 }
 
 // ---- dots -----------------------------------------------------------------------------------------------------------

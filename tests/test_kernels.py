@@ -202,3 +202,18 @@ def test_taps(name: str, order: tuple[int, int]) -> None:
         answer = cpu.taps(*arguments, derivative=order, seed=7)
         assert answer.dtype == np.float64
         assert_close(answer, right, "float64", max(1.0, float(np.abs(right).max())), f"start {start}, length {length}")
+
+
+@pytest.mark.parametrize("channels", [1, 32, 150])
+@pytest.mark.parametrize("sampling", ["grid", "exact"])
+@pytest.mark.parametrize("side", [16, 40, 90, 300])
+@every_dtype
+def test_rounding_does_not_grow_with_the_size_of_a_bin(dtype: str, side: int, sampling: str, channels: int) -> None:
+    """Equal values, whose sum is rounded in the same direction at every step."""
+    features = np.full((1, side + 4, side + 4, channels), 1.0, dtype=DTYPES[dtype])
+    sides = side * np.array([1.0, 0.97, 0.93])
+    rois = np.column_stack([np.zeros(3), np.full((3, 2), 2.3), 2.3 + sides, 2.3 + sides])
+    for layout in ("NHWC", "NCHW"):
+        given = features if layout == "NHWC" else np.ascontiguousarray(features.transpose(0, 3, 1, 2))
+        pooled = roialign.roi_align(given, rois, 1, sampling=sampling, layout=layout)
+        assert_close(pooled, np.ones(pooled.shape), dtype, 1.0, layout)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,6 +130,13 @@ def test_examples_in_docstrings_run(name: str) -> None:
     assert not report, "".join(report)
     if name in OPERATORS:
         assert sum(len(test.examples) for test in tests) > 1, "there is an example"
+
+
+def test_examples_in_the_readme_run() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (Path(__file__).parent.parent / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) > 1
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
 
 
 # What an import loads

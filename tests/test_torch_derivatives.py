@@ -11,7 +11,12 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import roialign
-from roialign.torch._separable import SEPARABLE, SeparableFamily
+from roialign._spec import SeparableSpec
+from roialign.torch._pairing import Setting
+from roialign.torch._separable import SEPARABLE, SeparableCall, SeparableFamily
+from roialign.torch._wiring import Inputs
+
+EXACT = SeparableSpec(rule="exact", offset=0.5)
 
 every_operator = pytest.mark.parametrize("name", OPERATORS)
 
@@ -110,6 +115,29 @@ def test_hessian(name: str) -> None:
     assert by_func.abs().max() > 0.01
 
 
+def test_second_derivatives_are_differentiable_in_their_directions() -> None:
+    """Of two tangents, each with the other left."""
+    setting = Setting(SeparableCall(EXACT, (0.25,)), (1, 2, 3), (2, 1, 4, 5), False)
+    moves = [values(3, 5, seed=seed).requires_grad_() for seed in (6, 7)]
+    boxes = rois() / torch.tensor([1, 2, 2, 2, 2])
+
+    def forward(f: Tensor, first: Tensor, second: Tensor) -> Any:
+        return SEPARABLE.forward(setting, Inputs((f,), None, boxes, None, None, (first, second)))[0]
+
+    def adjoint(g: Tensor, first: Tensor, second: Tensor) -> Any:
+        return SEPARABLE.adjoint_features(setting, Inputs((), g, boxes, None, None, (first, second)))[0]
+
+    assert gradcheck(forward, (few_features().requires_grad_(), *moves), check_forward_ad=True)
+    assert gradcheck(adjoint, (values(3, 1, 2, 3).requires_grad_(), *moves), check_forward_ad=True)
+
+
+def test_batched_gradients_of_the_older_kind_are_a_clear_error() -> None:
+    f = features().requires_grad_()
+    answer = OPERATORS["grid"](f, rois())
+    with pytest.raises(NotImplementedError, match=r"torch\.func\.vmap, jacrev and jacfwd do the same"):
+        torch.autograd.grad(answer, f, torch.ones(2, *answer.shape).double(), is_grads_batched=True)
+
+
 def test_the_third_order_in_the_boxes_is_a_clear_error() -> None:
     boxes = rois()[:, 1:].clone()
 
@@ -185,6 +213,26 @@ def test_a_gradient_of_the_features_alone_keeps_no_features() -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         OPERATORS["grid"](f, rois())
     assert [tuple(tensor.shape) for tensor in kept] == [(3, 5)]
+
+
+def test_forward_mode_computes_what_moves(counted: list[str]) -> None:
+    f, r = features(), rois()
+    torch.func.jvp(lambda f: OPERATORS["grid"](f, r), (f,), (f,))
+    assert counted == ["forward"] * 2
+    counted.clear()
+    torch.func.jvp(lambda f, r: OPERATORS["grid"](f, r), (f, r), (f, r))
+    assert counted == ["forward"] * 3
+
+
+def test_double_backward_through_one_level_of_two() -> None:
+    """The gradient of the other level is used by nobody."""
+    first, second = (level.requires_grad_() for level in pyramid())
+    weight = values(3, 3, 2, 3, seed=2).requires_grad_()
+    answer = (multiscale([first, second], rois()) * weight).sum()
+    gradients = torch.autograd.grad(answer, (first, second), create_graph=True)
+    (of_weight,) = torch.autograd.grad(gradients[1].square().sum(), weight)
+    on_second = roialign.fpn_levels(rois(), [1 / 4, 1 / 8], canonical_size=20, canonical_level=3) == 1
+    assert [bool(row.any()) for row in of_weight] == on_second.tolist()
 
 
 def test_levels_that_need_no_gradient_get_none() -> None:

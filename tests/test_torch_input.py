@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +108,19 @@ def test_large_answers_start_on_a_cache_line(layout: torch.memory_format, dtype:
     assert large.data_ptr() % 64 == 0
     large.fill_(1)
     assert large.sum(dtype=torch.float64) == large.numel()
+    assert "hg" in flags_of_memory(large.data_ptr() + large.numel() * large.element_size() // 2)
+
+
+def flags_of_memory(address: int) -> list[str]:
+    """What Linux says of the pages of this process there: "hg" where huge ones were asked for."""
+    here = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        region = re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line)
+        if region:
+            here = int(region[1], 16) <= address < int(region[2], 16)
+        elif here and line.startswith("VmFlags:"):
+            return line.split()[1:]
+    raise AssertionError(f"{address:#x} is not mapped")
 
 
 def test_large_answers_and_gradients_are_right() -> None:

@@ -77,9 +77,11 @@ def test_torchs_number_of_threads_counts_and_changes_no_bit() -> None:
     assert torch.equal(answers[0], answers[2])
 
 
+@pytest.mark.usefixtures("_two_threads")
 def test_a_small_call_wakes_nobody() -> None:
-    roialign.roi_align(torch.rand(1, 4, 8, 8), torch.tensor([[0, 1.0, 1, 6, 5]]).repeat(9, 1), 2)
-    assert _core.last_worker_count() == 1
+    small, large = torch.empty(9, 4, 2, 2), torch.empty(_threads.SHARED_ELEMENTS)
+    assert _threads.team(small) is _threads._team(1)
+    assert _threads.team(large) is _threads.team(large[2:], small) is _threads._team(torch.get_num_threads())
 
 
 def test_without_an_openmp_library_there_is_the_pool_of_our_own() -> None:

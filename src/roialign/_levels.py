@@ -33,16 +33,22 @@ def levels_of(rows: Array, scales: Sequence[float], levels: object, assignment: 
 
 def assign_levels(boxes: Array, scales: Sequence[float], assignment: Assignment) -> Array:
     """The rule of :func:`roialign.fpn_levels` for validated boxes ``[K, 4]`` and scales."""
-    size = _validate.check_number(assignment.canonical_size, "canonical_size", positive=True)
-    level = _validate.check_number(assignment.canonical_level, "canonical_level")
-    if any(finer <= coarser for finer, coarser in pairwise(scales)):
-        raise ValueError(f"spatial_scales: expected strictly decreasing scales, finest level first, got {list(scales)}")
+    size, level = check_assignment(scales, assignment)
     area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.0)
     with np.errstate(divide="ignore"):  # an empty box: log2(0) is -inf, below every level
         target = np.floor(level + np.log2(np.sqrt(area) / size) + 1e-6)
     strides_log2 = np.round(-np.log2(np.asarray(scales)))
     finest_below: Array = np.searchsorted(strides_log2, target, side="right") - 1
     return np.maximum(finest_below, 0).astype(np.int64, copy=False)
+
+
+def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignment:
+    """The parameters as numbers; the scales are those of levels that boxes can be assigned to."""
+    size = _validate.check_number(assignment.canonical_size, "canonical_size", positive=True)
+    level = _validate.check_number(assignment.canonical_level, "canonical_level")
+    if any(finer <= coarser for finer, coarser in pairwise(scales)):
+        raise ValueError(f"spatial_scales: expected strictly decreasing scales, finest level first, got {list(scales)}")
+    return Assignment(size, level)
 
 
 def finite_boxes(boxes: Array) -> Array:

@@ -41,7 +41,8 @@ def roi_align(
     Parameters
     ----------
     features : array ``[N, C, H, W]``, or ``[N, H, W, C]`` with ``layout="NHWC"``
-        float64, float32, float16 or bfloat16 (of ml_dtypes), with any strides.
+        A NumPy array or a torch tensor on the CPU; the other arrays are of the same kind. float64, float32, float16 or
+        bfloat16 (in NumPy, of ml_dtypes), with any strides. A tensor whose channels lie together is computed so.
     rois : array ``[K, 5]``, list of N arrays ``[L, 4]``, or array ``[K, 4]`` with `batch_indices`
         Rows (image index, x1, y1, x2, y2), boxes in image pixels, of any real dtype; never rounded to the features'
         dtype. A box of zero size, an inverted one, or one off the map has the answer that the formula gives.
@@ -67,16 +68,19 @@ def roi_align(
         The order of the axes of `features` and of the answer.
     invalid : "raise" (default on the CPU) or "zero"
         What a row with an image index out of range or with a coordinate that is not finite gets: an error, or zeros.
-    seed : int or numpy.random.Generator, optional
-        For random sampling: the same int gives the same points on every backend. None draws a new one.
+    seed : int, numpy.random.Generator or, with tensors, torch.Generator, optional
+        For random sampling: the same int gives the same points on every backend. None draws a new one; with tensors,
+        from torch's default generator.
     out : array, optional
-        The answer is written here: shape and dtype of the answer, any strides.
+        The answer is written here: shape and dtype of the answer, any strides. Not where a gradient is needed.
     backend : "cpu" (default) or "reference"
         The compiled core, or the NumPy specification in float64.
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the kind and dtype of `features`.
+        A tensor is differentiable in `features` and in `rois`, up to second order, with the slopes of
+        :func:`roi_align_backward`; it is in channels-last memory where `features` is.
 
     Raises
     ------
@@ -138,7 +142,8 @@ def roi_align_backward(
     dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels. At a kink (a
     sample point on an integer) the slope is the one to the right; the number of adaptive points counts as constant. The
     gradient of a maximum goes to the point that is it: of equal points to the first, upper rows first and the left ones
-    of a row first, and to a point on the map rather than one off it.
+    of a row first, and to a point on the map rather than one off it. With tensors it is
+    differentiable itself.
 
     Parameters
     ----------

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._levels import Assignment, assign_levels, finite_boxes
+from .._levels import Assignment, assign_levels, check_assignment, finite_boxes
 from . import _check
 from ._host import array_of
+from ._wiring import check_not_for_onnx
 
 
 def fpn_levels_of_tensors(rois: Any, scales: Sequence[float], assignment: Assignment) -> Tensor:
@@ -26,6 +28,8 @@ def fpn_levels_of_tensors(rois: Any, scales: Sequence[float], assignment: Assign
         if len(table.shape) != 2 or table.shape[1] not in (4, 5):
             raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {tuple(table.shape)}")
         _check.check_real(table, "rois")
+    if torch.onnx.is_in_onnx_export():
+        return assigned_levels(table.detach()[:, -4:], scales, assignment)
     answer: Tensor = _operator(table.detach()[:, -4:], list(scales), *map(float, assignment))
     return answer
 
@@ -39,6 +43,7 @@ def _operator(boxes: Tensor, scales: Sequence[float], canonical_size: float, can
 @_operator.register_fake
 def _outline(boxes: Tensor, scales: Sequence[float], canonical_size: float, canonical_level: float) -> Tensor:
     del scales, canonical_size, canonical_level
+    check_not_for_onnx("roialign::fpn_levels")
     return boxes.new_empty(boxes.shape[0], dtype=torch.int64)
 
 
@@ -46,3 +51,22 @@ def _outline(boxes: Tensor, scales: Sequence[float], canonical_size: float, cano
 def _batch(info: Any, dims: Any, boxes: Tensor, *parameters: Any) -> tuple[Tensor, int]:
     members = boxes.movedim(dims[0], 0)
     return _operator(members.flatten(0, 1), *parameters).unflatten(0, (info.batch_size, members.shape[1])), 0
+
+
+def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignment) -> Tensor:
+    """The rule of :func:`roialign.fpn_levels` in standard operators, for an ONNX export."""
+    check_assignment(scales, assignment)
+    size, level = assignment
+    target = torch.floor(level + torch.log2(box_side(boxes) / size) + 1e-6)
+    return levels_reached(target, [round(-math.log2(scale)) for scale in scales[1:]])
+
+
+def box_side(boxes: Tensor) -> Tensor:
+    """The square root of the area of boxes ``[K, 4]`` in float64; 0 for an inverted box."""
+    x1, y1, x2, y2 = boxes.detach().double().unbind(1)
+    return ((x2 - x1) * (y2 - y1)).clamp(min=0).sqrt()
+
+
+def levels_reached(target: Tensor, starts: Sequence[float]) -> Tensor:
+    """How many of `starts`, an increasing sequence, each target has reached; none for NaN."""
+    return (target[:, None] >= torch.tensor(starts, dtype=target.dtype, device=target.device)).sum(1)

@@ -22,7 +22,14 @@ Memory = tuple[int, tuple[int, ...], tuple[int, ...]]
 def memory_of(tensor: Tensor) -> Memory:
     """The memory of a tensor, without a copy."""
     item = tensor.element_size()
-    return tensor.data_ptr(), tuple(tensor.shape), tuple([stride * item for stride in tensor.stride()])
+    try:
+        address = tensor.data_ptr()
+    except RuntimeError:
+        raise NotImplementedError(
+            "roialign: got a tensor without memory, as autograd's is_grads_batched and vectorize make them; "
+            "torch.func.vmap, jacrev and jacfwd do the same and are known here"
+        ) from None
+    return address, tuple(tensor.shape), tuple([stride * item for stride in tensor.stride()])
 
 
 def is_channels_last(features: Tensor) -> bool:

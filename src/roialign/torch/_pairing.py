@@ -42,6 +42,11 @@ class Setting(NamedTuple):
     channels_last: bool
     """The memory format of answers and of gradients of features."""
 
+    @property
+    def map_shapes(self) -> list[tuple[int, ...]]:
+        """(N, C, H, W) of every level."""
+        return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
+
 
 class Family(Protocol):
     """A family of operators: how to write its description as a schema, and its three functions."""
@@ -60,6 +65,9 @@ class Family(Protocol):
     def forward(self, call: Any, inputs: Inputs, out: Tensor) -> None: ...
     def adjoint_features(self, call: Any, inputs: Inputs, grad_features: Sequence[Tensor]) -> None: ...
     def adjoint_boxes(self, call: Any, inputs: Inputs, grad_rois: Tensor) -> None: ...
+
+    def standard(self, call: Any, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+        """`forward` in the standard operators of ONNX."""
 
     def linear_part(self, call: Any) -> Any:
         """The operator less what it answers where all features are zero, as outside of a map."""
@@ -143,6 +151,18 @@ class Gradient(Primitive):
                 inputs = inputs._replace(grad_output=None)
         return setting, inputs
 
+    def with_zeros(self, setting: Setting, grads: Sequence[Tensor | None]) -> Outputs:
+        used = [grad for grad in grads if grad is not None]
+        if len(used) == len(grads):
+            return tuple(used)
+        # Only the maps of a pyramid are several.
+        return tuple(
+            [
+                used[0].new_zeros(shape) if grad is None else grad
+                for grad, shape in zip(grads, setting.map_shapes, strict=True)
+            ]
+        )
+
     def gradient(self, setting: Setting, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
         functions, phi = self.pairing, self.paired(inputs, grads)
         features: tuple[Any, ...] = (None,) * len(inputs.features)
@@ -216,6 +236,11 @@ class Forward(Gradient):
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
         self.family.forward(setting.call, inputs, outputs[0])
 
+    def standard(self, setting: Setting, inputs: Inputs) -> Outputs:
+        if inputs.tangents:
+            return super().standard(setting, inputs)
+        return (self.family.standard(setting.call, inputs, setting.output_size[1:]),)
+
 
 class AdjointFeatures(Gradient):
     """(D_T f)^T G, for every level."""
@@ -233,9 +258,8 @@ class AdjointFeatures(Gradient):
         return inputs._replace(features=tuple(cotangents))
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
-        sizes = setting.map_sizes
-        shapes = [sizes[first : first + 4] for first in range(0, len(sizes), 4)]
-        return tuple([empty(shape, setting.channels_last, like=inputs.grad_output) for shape in shapes])
+        like = inputs.grad_output
+        return tuple([empty(shape, setting.channels_last, like) for shape in setting.map_shapes])
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
         self.family.adjoint_features(setting.call, inputs, outputs)

@@ -84,6 +84,11 @@ class SeparableFamily:
     def adjoint_boxes(self, call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> None:
         backend_for(inputs.grad_output, call.backend).adjoint_boxes(call, inputs, grad_rois)
 
+    def standard(self, call: SeparableCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+        from . import export  # of use to few
+
+        return export.forward(call, inputs, output_size)
+
     def linear_part(self, call: SeparableCall) -> SeparableCall:
         return replace(call, spec=replace(call.spec, fill=0.0)) if call.spec.fill else call
 

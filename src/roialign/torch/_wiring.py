@@ -92,6 +92,10 @@ class Primitive(ABC):
         """What :meth:`gradient` will read, None in the place of every other tensor."""
 
     @abstractmethod
+    def with_zeros(self, setting: Any, grads: Sequence[Tensor | None]) -> Outputs:
+        """The gradients of the outputs, zeros for those that nobody has used."""
+
+    @abstractmethod
     def gradient(self, setting: Any, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
         """From the gradients of the outputs to those of the inputs that need one, by differentiable functions."""
 
@@ -102,6 +106,10 @@ class Primitive(ABC):
     @abstractmethod
     def batch(self, setting: Any, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
         """The answer where some inputs have one more dimension, and which dimension that is in each output."""
+
+    def standard(self, setting: Any, inputs: Inputs) -> Outputs:
+        """The answer by operators that every ONNX runtime has."""
+        raise NotImplementedError(f"roialign::{self.name} has no form in standard ONNX operators")
 
     def wire(self) -> None:
         """Make it known to torch."""
@@ -115,6 +123,8 @@ class Primitive(ABC):
             return self.in_eager_mode(setting, inputs)
         if moves_forward():  # a custom op drops tangents without a word
             return _untraced(self.in_eager_mode, setting, inputs)
+        if torch.onnx.is_in_onnx_export():
+            return self.standard(setting, inputs)
         arguments = [getattr(inputs, field) for field in self.arguments]
         answer = self.operator(*arguments, *self.flatten_setting(setting))
         return (answer,) if self.returns == "Tensor" else tuple(answer)
@@ -136,6 +146,16 @@ def _untraced(function: Callable[..., Outputs], setting: Any, inputs: Inputs) ->
     return function(setting, inputs)
 
 
+def check_not_for_onnx(name: str) -> None:
+    """Where a custom op is outlined: in an ONNX export none should be, since no runtime has it.
+
+    Python that runs as it stands sees what it is exported for, and takes standard operators. torch.compile's tracer,
+    which a strict export uses, does not, and a program that was captured beforehand has its operators already.
+    """
+    if torch.onnx.is_in_onnx_export():
+        raise RuntimeError(f"{name} is not an ONNX operator: give torch.onnx.export the module, not a captured program")
+
+
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
     def forward(setting: Any, layout: Layout, *tensors: Any) -> Outputs:
         inputs = Inputs.of(tensors, layout)
@@ -151,11 +171,15 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
         ctx.layout = layout
         ctx.save_for_backward(*kept.flat()[0])
         ctx.save_for_forward(*tensors)
+        ctx.set_materialize_grads(False)  # a tangent of zeros would cost as much as any other
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         kept = Inputs.of(ctx.saved_tensors, ctx.layout)
+        if all(grad is None for grad in grads):
+            return (None,) * len(ctx.needs_input_grad)
         needed = Inputs.of(ctx.needs_input_grad[2:], ctx.layout)
-        return None, None, *primitive.gradient(ctx.setting, kept, grads, needed).flat()[0]
+        complete = primitive.with_zeros(ctx.setting, grads)
+        return None, None, *primitive.gradient(ctx.setting, kept, complete, needed).flat()[0]
 
     def jvp(ctx: Any, _setting: None, _layout: None, *tangents: Any) -> Outputs:
         inputs = Inputs.of(ctx.saved_tensors, ctx.layout)
@@ -212,6 +236,7 @@ def _operator_of(primitive: Primitive) -> Any:
         return arguments.outputs(primitive.compute(*arguments.read(values)))
 
     def outline(*values: Any) -> Any:
+        check_not_for_onnx(f"roialign::{primitive.name}")
         return arguments.outputs(primitive.outline(*arguments.read(values)))
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,16 +15,13 @@ from ..ops.roi_align import roi_align
 
 
 class _Configured(nn.Module):
-    """A function with its arguments set: attributes of the same names."""
+    """A function with arguments set: attributes of the same names."""
 
-    #: Arguments that `repr` leaves out where they have this value.
-    defaults: ClassVar[dict[str, Any]] = {}
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__()
-        self.names = tuple(arguments)
-        for name, value in arguments.items():
-            setattr(self, name, value)
+    def configure(self, given: dict[str, Any]) -> None:
+        """Takes the arguments of `__init__` from its local variables."""
+        self.names = tuple(inspect.signature(type(self)).parameters)
+        for name in self.names:
+            setattr(self, name, given[name])
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -31,12 +29,9 @@ class _Configured(nn.Module):
         return {name: getattr(self, name) for name in self.names}
 
     def extra_repr(self) -> str:
-        """What :func:`repr` shows between the parentheses."""
-        shown = [
-            f"{name}={value!r}"
-            for name, value in self.arguments.items()
-            if name not in self.defaults or value != self.defaults[name]
-        ]
+        """The arguments that differ from their defaults."""
+        parameters = inspect.signature(type(self)).parameters
+        shown = [f"{name}={value!r}" for name, value in self.arguments.items() if value != parameters[name].default]
         return ", ".join(shown)
 
 
@@ -63,17 +58,6 @@ class RoIAlign(_Configured):
     torch.Size([1, 256, 7, 7])
     """
 
-    defaults: ClassVar[dict[str, Any]] = {
-        "sampling_ratio": 0,
-        "aligned": True,
-        "mode": "avg",
-        "sampling": "grid",
-        "layout": "NCHW",
-        "invalid": None,
-        "seed": None,
-        "backend": None,
-    }
-
     def __init__(
         self,
         output_size: int | tuple[int, int],
@@ -88,18 +72,8 @@ class RoIAlign(_Configured):
         seed: Any = None,
         backend: str | None = None,
     ) -> None:
-        super().__init__(
-            output_size=output_size,
-            spatial_scale=spatial_scale,
-            sampling_ratio=sampling_ratio,
-            aligned=aligned,
-            mode=mode,
-            sampling=sampling,
-            layout=layout,
-            invalid=invalid,
-            seed=seed,
-            backend=backend,
-        )
+        super().__init__()
+        self.configure(locals())
 
     def forward(
         self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
@@ -132,8 +106,6 @@ class MultiScaleRoIAlign(_Configured):
     tensor([1., 2.])
     """
 
-    defaults: ClassVar[dict[str, Any]] = {**RoIAlign.defaults, "canonical_size": 224, "canonical_level": 4}
-
     def __init__(
         self,
         output_size: int | tuple[int, int],
@@ -150,20 +122,8 @@ class MultiScaleRoIAlign(_Configured):
         seed: Any = None,
         backend: str | None = None,
     ) -> None:
-        super().__init__(
-            output_size=output_size,
-            spatial_scales=list(spatial_scales),
-            sampling_ratio=sampling_ratio,
-            canonical_size=canonical_size,
-            canonical_level=canonical_level,
-            aligned=aligned,
-            mode=mode,
-            sampling=sampling,
-            layout=layout,
-            invalid=invalid,
-            seed=seed,
-            backend=backend,
-        )
+        super().__init__()
+        self.configure(locals())
 
     def forward(
         self,
@@ -198,8 +158,6 @@ class PrRoIPool(_Configured):
     tensor([[[[0.2500]]]])
     """
 
-    defaults: ClassVar[dict[str, Any]] = {"layout": "NCHW", "invalid": None, "backend": None}
-
     def __init__(
         self,
         output_size: int | tuple[int, int],
@@ -209,9 +167,8 @@ class PrRoIPool(_Configured):
         invalid: str | None = None,
         backend: str | None = None,
     ) -> None:
-        super().__init__(
-            output_size=output_size, spatial_scale=spatial_scale, layout=layout, invalid=invalid, backend=backend
-        )
+        super().__init__()
+        self.configure(locals())
 
     def forward(
         self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
@@ -241,14 +198,6 @@ class CropAndResize(_Configured):
     tensor([[[[1.0000, 0.5000, 0.0000]]]])
     """
 
-    defaults: ClassVar[dict[str, Any]] = {
-        "method": "bilinear",
-        "extrapolation_value": 0.0,
-        "layout": "NHWC",
-        "invalid": None,
-        "backend": None,
-    }
-
     def __init__(
         self,
         crop_size: int | tuple[int, int],
@@ -259,14 +208,8 @@ class CropAndResize(_Configured):
         invalid: str | None = None,
         backend: str | None = None,
     ) -> None:
-        super().__init__(
-            crop_size=crop_size,
-            method=method,
-            extrapolation_value=extrapolation_value,
-            layout=layout,
-            invalid=invalid,
-            backend=backend,
-        )
+        super().__init__()
+        self.configure(locals())
 
     def forward(self, features: Tensor, boxes: Tensor, box_indices: Tensor) -> Tensor:
         """``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``."""

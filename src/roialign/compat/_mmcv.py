@@ -1,0 +1,183 @@
+"""The operators of mmcv and the modules that hold their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .. import _validate
+from ..ops.prroi_pool import prroi_pool as _prroi_pool
+from ..ops.roi_align import roi_align as _roi_align
+from ._module import DescribedModule
+
+
+def roi_align(
+    input: Tensor,
+    rois: Tensor,
+    output_size: int | Sequence[int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 0,
+    pool_mode: str = "avg",
+    aligned: bool = True,
+) -> Tensor:
+    """`mmcv.ops.roi_align`, with gradients to the boxes as well.
+
+    Concretely, it is ``roialign.roi_align(input, rois, output_size, spatial_scale, sampling_ratio, mode=pool_mode,
+    aligned=aligned)``.
+
+    Parameters
+    ----------
+    input : tensor ``[N, C, H, W]``
+        With any strides.
+    rois : tensor ``[K, 5]`` with rows (image index, x1, y1, x2, y2)
+        In image pixels, of any real dtype.
+    output_size : int or (int, int)
+        Bins along y and x.
+    spatial_scale : float, default 1.0
+        Feature pixels per image pixel.
+    sampling_ratio : int, default 0
+        Points per bin and axis; 0 or less is adaptive.
+    pool_mode : str, default "avg"
+        The `mode` of :func:`roialign.roi_align`.
+    aligned : bool, default True
+        Shift by half a pixel.
+
+    Returns
+    -------
+    tensor ``[K, C, PH, PW]``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.compat.mmcv import roi_align
+    >>> ramp = torch.arange(16.0).reshape(1, 1, 4, 4)
+    >>> roi_align(ramp, torch.tensor([[0.0, 0.5, 0.5, 2.5, 2.5]]), 2)
+    tensor([[[[2.5000, 3.5000],
+              [6.5000, 7.5000]]]])
+
+    References
+    ----------
+    He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
+    """
+    size = _validate.check_output_size(output_size)
+    return _roi_align(input, rois, size, spatial_scale, max(sampling_ratio, 0), mode=pool_mode, aligned=aligned)
+
+
+def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
+    """`mmcv.ops.prroi_pool`: Precise RoI Pooling, with the gradient to the boxes that its paper has.
+
+    Concretely, it is ``roialign.prroi_pool(features, rois, output_size, spatial_scale)``.
+
+    Parameters
+    ----------
+    features : tensor ``[N, C, H, W]``
+    rois : tensor ``[K, 5]`` with rows (image index, x1, y1, x2, y2)
+    output_size : int or (int, int)
+    spatial_scale : float, default 1.0
+
+    Returns
+    -------
+    tensor ``[K, C, PH, PW]``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.compat.mmcv import prroi_pool
+    >>> prroi_pool(torch.ones(1, 1, 1, 1), torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0]]), 1)
+    tensor([[[[0.2500]]]])
+
+    References
+    ----------
+    Jiang, Luo, Mao, Xiao, Jiang, "Acquisition of Localization Confidence for Accurate Object Detection", ECCV 2018,
+    https://arxiv.org/abs/1807.11590
+    """
+    return _prroi_pool(features, rois, _validate.check_output_size(output_size), spatial_scale)
+
+
+class RoIAlign(DescribedModule):
+    """`mmcv.ops.RoIAlign`: :func:`roi_align` with its arguments held. `use_torchvision` changes nothing here."""
+
+    shown = ("output_size", "spatial_scale", "sampling_ratio", "pool_mode", "aligned", "use_torchvision")
+
+    def __init__(
+        self,
+        output_size: int | Sequence[int],
+        spatial_scale: float = 1.0,
+        sampling_ratio: int = 0,
+        pool_mode: str = "avg",
+        aligned: bool = True,
+        use_torchvision: bool = False,
+    ) -> None:
+        super().__init__()
+        self.output_size = _validate.check_output_size(output_size)
+        self.spatial_scale = float(spatial_scale)
+        self.sampling_ratio = int(sampling_ratio)
+        self.pool_mode = pool_mode
+        self.aligned = aligned
+        self.use_torchvision = use_torchvision
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        options = (self.spatial_scale, self.sampling_ratio, self.pool_mode, self.aligned)
+        return roi_align(input, rois, self.output_size, *options)
+
+
+class PrRoIPool(DescribedModule):
+    """`mmcv.ops.PrRoIPool`: :func:`prroi_pool` with its arguments held."""
+
+    shown = ("output_size", "spatial_scale")
+
+    def __init__(self, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> None:
+        super().__init__()
+        self.output_size = _validate.check_output_size(output_size)
+        self.spatial_scale = float(spatial_scale)
+
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        return prroi_pool(features, rois, self.output_size, self.spatial_scale)
+
+
+class SimpleRoIAlign(DescribedModule):
+    """`mmcv.ops.SimpleRoIAlign`: one point in the middle of every bin, of the map padded with zeros.
+
+    Concretely, an image coordinate x is the map coordinate ``x * spatial_scale - 0.5``; not aligned, it is ``x *
+    spatial_scale * (W - 1) / W``, the mapping of `grid_sample` with ``align_corners=True``.
+    """
+
+    shown = ("output_size", "spatial_scale", "aligned")
+
+    def __init__(self, output_size: int | Sequence[int], spatial_scale: float, aligned: bool = True) -> None:
+        super().__init__()
+        self.output_size = _validate.check_output_size(output_size)
+        self.spatial_scale = float(spatial_scale)
+        self.aligned = aligned
+
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        check_rows(rois)
+        height, width = features.shape[2:]
+        rows = rois.double()
+        # RoIAlign keeps the edge's value for a pixel beyond the map. A ring of zeros around the map makes that zero.
+        shift = 1 / self.spatial_scale
+        if not self.aligned:
+            corners = rows.new_tensor([(width - 1) / width, (height - 1) / height]).repeat(2)
+            rows = torch.cat([rows[:, :1], rows[:, 1:] * corners], 1)
+            shift += 0.5 / self.spatial_scale
+        rows = rows + rows.new_tensor([0.0, shift, shift, shift, shift])
+        ringed = functional.pad(features, (1, 1, 1, 1))
+        return _roi_align(ringed, rows, self.output_size, self.spatial_scale, 1, aligned=True)
+
+
+def check_rows(rois: Tensor) -> None:
+    if rois.dim() != 2 or rois.shape[1] != 5:
+        raise ValueError(f"rois: expected shape [K, 5] with rows (image, x1, y1, x2, y2), got {tuple(rois.shape)}")

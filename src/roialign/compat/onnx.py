@@ -1,0 +1,110 @@
+"""ONNX's operator RoiAlign as a function, for NumPy arrays and tensors alike.
+
+Names, defaults and conventions are those of the specification, by operator set: https://onnx.ai/onnx/operators/onnx__RoiAlign.html
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _validate
+from ..ops.roi_align import roi_align as _roi_align
+
+__all__ = ["roi_align"]
+
+#: Whether each coordinate transformation mode shifts by half a pixel. By default the shift came with operator set 16.
+SHIFTED = {"half_pixel": True, "output_half_pixel": False}
+#: The operator sets that changed RoiAlign, and the dtypes of each.
+DTYPES = {
+    10: ("float16", "float32", "float64"),
+    16: ("float16", "float32", "float64"),
+    22: ("float16", "float32", "float64", "bfloat16"),
+}
+
+
+def roi_align(
+    X: Any,  # noqa: N803  # the specification's name
+    rois: Any,
+    batch_indices: Any,
+    *,
+    mode: str = "avg",
+    output_height: int = 1,
+    output_width: int = 1,
+    sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+    coordinate_transformation_mode: str | None = None,
+    opset: int = 22,
+) -> Any:
+    """ONNX's RoiAlign.
+
+    Concretely, it is ``roialign.roi_align(X, rois, (output_height, output_width), spatial_scale, sampling_ratio,
+    batch_indices=batch_indices, aligned=coordinate_transformation_mode == "half_pixel")``.
+
+    Parameters
+    ----------
+    X : array or tensor ``[N, C, H, W]``
+        float16, float32 or float64; bfloat16 from operator set 22.
+    rois : array or tensor ``[K, 4]``
+        Rows (x1, y1, x2, y2) in image pixels.
+    batch_indices : int64 array or tensor ``[K]``
+        The image of every row.
+    mode : "avg"
+        The mean over a bin's points. ONNX's "max" is the maximum over the products of weight and pixel, under which a
+        map of ones pools to 0.64 in the middle of four pixels; it is not offered.
+    output_height, output_width : int, default 1
+    sampling_ratio : int, default 0
+        Points per bin and axis; 0 is adaptive.
+    spatial_scale : float, default 1.0
+        Feature pixels per image pixel.
+    coordinate_transformation_mode : "half_pixel" or "output_half_pixel"
+        Shift by half a pixel, or not; the latter lengthens a RoI shorter than a feature pixel to one. By default
+        "half_pixel" from operator set 16. Operator set 10 has no such attribute and never shifts.
+    opset : int, default 22
+        The version of the operator set that the model imports: 10 or more.
+
+    Returns
+    -------
+    array or tensor ``[K, C, output_height, output_width]``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from roialign.compat.onnx import roi_align
+    >>> ramp = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> box = np.array([[0.0, 0.0, 2.0, 2.0]])
+    >>> roi_align(ramp, box, np.array([0])).item(), roi_align(ramp, box, np.array([0]), opset=10).item()
+    (2.5, 5.0)
+
+    References
+    ----------
+    He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
+    """
+    version = max((known for known in DTYPES if known <= opset), default=None)
+    if version is None:
+        raise ValueError(f"opset: RoiAlign came with operator set 10, got {opset}")
+    if coordinate_transformation_mode is None:
+        coordinate_transformation_mode = "half_pixel" if version >= 16 else "output_half_pixel"
+    elif version < 16:
+        raise ValueError(
+            "coordinate_transformation_mode: expected None, as the attribute came with operator set 16, "
+            f"got {coordinate_transformation_mode!r} with opset={opset}"
+        )
+    _validate.check_choice(coordinate_transformation_mode, "coordinate_transformation_mode", tuple(SHIFTED))
+    _validate.check_choice(mode, "mode", ("avg",))
+    dtype = str(getattr(X, "dtype", None)).removeprefix("torch.")
+    if dtype not in DTYPES[version]:
+        raise TypeError(f"X: expected dtype {', '.join(DTYPES[version])} in operator set {opset}, got {dtype}")
+    return _roi_align(
+        X,
+        rois,
+        (output_height, output_width),
+        spatial_scale,
+        sampling_ratio,
+        batch_indices=batch_indices,
+        aligned=SHIFTED[coordinate_transformation_mode],
+    )

@@ -1,0 +1,161 @@
+"""`torchvision.ops` on our kernels: the functions and modules of RoIAlign, and `install` for models as they are.
+
+Signatures and conventions are torchvision's: boxes are not aligned by default, and a sampling ratio of -1 is adaptive.
+Where torchvision goes wrong this does not follow; docs/migrating.md says where.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from .. import _validate
+from ..ops.multiscale_roi_align import multiscale_roi_align
+from ..ops.roi_align import roi_align as _roi_align
+from ._module import DescribedModule, RoIAlignModule
+from ._torchvision_install import install, installed, uninstall
+
+__all__ = ["MultiScaleRoIAlign", "RoIAlign", "install", "installed", "roi_align", "uninstall"]
+
+#: torchvision's detection models pad their batches to a multiple of this, and hand over the sizes before padding.
+PADDING = 32
+
+
+def roi_align(
+    input: Tensor,
+    boxes: Tensor | Sequence[Tensor],
+    output_size: int | Sequence[int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+    aligned: bool = False,
+) -> Tensor:
+    """`torchvision.ops.roi_align`, with gradients to the boxes as well.
+
+    Concretely, it is ``roialign.roi_align(input, boxes, output_size, spatial_scale, max(sampling_ratio, 0),
+    aligned=aligned)``.
+
+    Parameters
+    ----------
+    input : tensor ``[N, C, H, W]``
+    boxes : tensor ``[K, 5]`` with rows (image index, x1, y1, x2, y2), or list of N tensors ``[L, 4]``
+        In image pixels, of any real dtype.
+    output_size : int or (int, int)
+        Bins along y and x.
+    spatial_scale : float, default 1.0
+        Feature pixels per image pixel.
+    sampling_ratio : int, default -1
+        Points per bin and axis; 0 or less is adaptive.
+    aligned : bool, default False
+        Shift by half a pixel.
+
+    Returns
+    -------
+    tensor ``[K, C, PH, PW]``
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, the row, what was expected and what came.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.compat.torchvision import roi_align
+    >>> ramp = torch.arange(16.0).reshape(1, 1, 4, 4)
+    >>> roi_align(ramp, [torch.tensor([[0.0, 0.0, 2.0, 2.0]])], 2, sampling_ratio=2)
+    tensor([[[[2.5000, 3.5000],
+              [6.5000, 7.5000]]]])
+
+    References
+    ----------
+    He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
+    """
+    size = _validate.check_output_size(output_size)
+    return _roi_align(input, boxes, size, spatial_scale, max(sampling_ratio, 0), aligned=aligned)
+
+
+class RoIAlign(RoIAlignModule):
+    """`torchvision.ops.RoIAlign`: :func:`roi_align` with its arguments held."""
+
+    def __init__(
+        self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int, aligned: bool = False
+    ) -> None:
+        super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
+
+
+class MultiScaleRoIAlign(DescribedModule):
+    """`torchvision.ops.MultiScaleRoIAlign`: RoIAlign of each box on one level of a feature pyramid, never aligned.
+
+    The scale of a level is worked out from the sizes of map and image at the first call, as torchvision does, and kept
+    in `scales`: both axes must tell the same stride, and a stride of 14 is 14. Where the shapes cannot tell, or to have
+    no doubt, set `scales` (finest first) beforehand.
+    """
+
+    shown = ("featmap_names", "output_size", "sampling_ratio")
+
+    def __init__(
+        self,
+        featmap_names: Sequence[str],
+        output_size: int | Sequence[int],
+        sampling_ratio: int,
+        *,
+        canonical_scale: int = 224,
+        canonical_level: int = 4,
+    ) -> None:
+        super().__init__()
+        self.featmap_names = list(featmap_names)
+        self.output_size = _validate.check_output_size(output_size)
+        self.sampling_ratio = sampling_ratio
+        self.scales: list[float] | None = None
+        self.canonical_scale = int(canonical_scale)
+        self.canonical_level = int(canonical_level)
+
+    def forward(
+        self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]
+    ) -> Tensor:
+        """Pool boxes, one ``[L, 4]`` tensor per image, from the maps `x` of images of `image_shapes` (height, width).
+
+        Maps that `featmap_names` does not name are not looked at. Returns ``[K, C, PH, PW]`` in the order of the boxes.
+        """
+        levels = {name: level for name, level in x.items() if name in self.featmap_names}
+        if not levels:
+            raise ValueError(f"x: expected maps named {self.featmap_names}, got {list(x)}")
+        if self.scales is None:
+            self.scales = [1 / infer_stride(level.shape[-2:], image_shapes, name) for name, level in levels.items()]
+        return multiscale_roi_align(
+            list(levels.values()),
+            list(boxes),
+            self.output_size,
+            self.scales,
+            max(self.sampling_ratio, 0),
+            canonical_size=self.canonical_scale,
+            canonical_level=self.canonical_level,
+            aligned=False,
+        )
+
+
+def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int]], name: str) -> int:
+    """Image pixels per pixel of a map of `map_shape`, from the sizes before padding of the images in the batch.
+
+    A power of two if the map has the size that the batch, padded or not, has at that stride; otherwise the integer that
+    explains both axes. A convolution rounds sizes up or down.
+    """
+    image_shape = [max(shape[axis] for shape in image_shapes) for axis in (0, 1)]
+    height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
+    power_of_two = 2 ** max(round(math.log2(height)), 0)
+    padded_shape = [math.ceil(image / PADDING) * PADDING for image in image_shape]
+    for stride, shapes in ((power_of_two, (image_shape, padded_shape)), (max(round(height), 1), (image_shape,))):
+        if any(_has_stride(map_shape, shape, stride) for shape in shapes):
+            return stride
+    raise ValueError(
+        f"x[{name!r}]: no stride makes a map of {map_shape[0]} x {map_shape[1]} of an image of {image_shape[0]} x "
+        f"{image_shape[1]} (ratios {height:.4g} and {width:.4g}); set `scales` of the module"
+    )
+
+
+def _has_stride(map_shape: Sequence[int], image_shape: Sequence[int], stride: int) -> bool:
+    return all(
+        size in (image // stride, math.ceil(image / stride)) for size, image in zip(map_shape, image_shape, strict=True)
+    )
