@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ class PointCase(Case):
 
     family = "pointwise"
 
-    spec: Any = PointwiseSpec()
+    spec: Any = field(default_factory=PointwiseSpec)
     has_offset: bool = False
     has_mask: bool = False
 

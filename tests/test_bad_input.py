@@ -433,20 +433,20 @@ POINTWISE: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], type[
         (GOOD, ROIS, 2),
         {},
         ValueError,
-        "rois: expected shape [K, 6] with rows (image, centre x, centre y, width, height, angle), got (3, 5); give boxes "
-        "of shape [K, 5] together with batch_indices",
+        "rois: expected shape [K, 6] with rows (image, centre x, centre y, width, height, angle), got (3, 5); give "
+        "boxes of shape [K, 5] together with batch_indices",
     ),
     (roialign.roi_align_rotated, (GOOD, TURNED[:, :4], 2), {}, ValueError, "rois: expected shape [K, 6], got (2, 4)"),
     (
         roialign.roi_align_rotated,
-        (GOOD, TURNED + [[9, 0, 0, 0, 0, 0]], 2),
+        (GOOD, TURNED + np.array([9, 0, 0, 0, 0, 0]), 2),
         {},
         ValueError,
         "rois[0]: expected an integer batch index 0 <= index < 2, got 9",
     ),
     (
         roialign.roi_align_rotated,
-        (GOOD, TURNED * [[1, 1, 1, 1, 1, np.nan]], 2),
+        (GOOD, TURNED * np.array([1, 1, 1, 1, 1, np.nan]), 2),
         {},
         ValueError,
         "rois[0]: expected finite coordinates, got (3.0, 3.0, 4.0, 2.0, nan)",
@@ -542,7 +542,7 @@ def test_rows_that_cannot_be_pooled_are_zero_where_asked_for(backend: str) -> No
     """A row with an image, a coordinate or a bin offset that is none: its features and its gradients are zero."""
     more: Any = {"invalid": "zero", "backend": backend}
     turned = np.concatenate(
-        [TURNED, TURNED * [[-1, 1, 1, 1, 1, 1]] - [[1, 0, 0, 0, 0, 0]], np.full_like(TURNED, np.inf)]
+        [TURNED, TURNED * np.array([-1, 1, 1, 1, 1, 1]) - np.array([1, 0, 0, 0, 0, 0]), np.full_like(TURNED, np.inf)]
     )[:5]
     pooled = roialign.roi_align_rotated(GOOD, turned, 2, **more)
     assert pooled[:2].any(axis=(1, 2, 3)).all()

@@ -17,6 +17,10 @@ import roialign
 
 SAMPLED = "aligned=True, mode='avg', sampling='grid', batch_indices=None, layout='NCHW', invalid=None, seed=None"
 LEVELS = "levels=None, canonical_size=224, canonical_level=4"
+TURNED = (
+    "aligned=True, clockwise=False, mode='avg', sampling='grid', batch_indices=None, layout='NCHW', invalid=None, "
+    "seed=None"
+)
 POOLED = "batch_indices=None, layout='NCHW', invalid=None"
 
 #: Every public function with its arguments, without annotations.
@@ -40,20 +44,30 @@ SIGNATURES = {
     "bilinear_interpolate_backward": "(grad_output, features, x, y, *, need=('features', 'points'), backend=None)",
     "fpn_levels": "(rois, spatial_scales, *, canonical_size=224, canonical_level=4)",
     "taps": "(size, start, length, bins, sampling_ratio=0, rule='grid', *, derivative=(0, 0), seed=0, backend=None)",
-    "deform_roi_pool": "(features, rois, offset, output_size, spatial_scale=1.0, sampling_ratio=0, gamma=0.1, *, mask=None, sampling='grid', batch_indices=None, layout='NCHW', invalid=None, seed=None, out=None, backend=None)",
-    "deform_roi_pool_backward": "(grad_output, features, rois, offset, spatial_scale=1.0, sampling_ratio=0, gamma=0.1, *, need=('features', 'rois', 'offset', 'mask'), mask=None, sampling='grid', batch_indices=None, layout='NCHW', invalid=None, seed=None, backend=None)",
-    "multiscale_roi_align_rotated": "(features, rois, output_size, spatial_scales, sampling_ratio=0, *, levels=None, canonical_size=224, canonical_level=4, aligned=True, clockwise=False, mode='avg', sampling='grid', batch_indices=None, layout='NCHW', invalid=None, seed=None, out=None, backend=None)",
-    "multiscale_roi_align_rotated_backward": "(grad_output, features, rois, spatial_scales, sampling_ratio=0, *, need=('features', 'rois'), levels=None, canonical_size=224, canonical_level=4, aligned=True, clockwise=False, mode='avg', sampling='grid', batch_indices=None, layout='NCHW', invalid=None, seed=None, backend=None)",
-    "ps_roi_align": "(features, rois, output_size, spatial_scale=1.0, sampling_ratio=0, *, batch_indices=None, layout='NCHW', invalid=None, out=None, backend=None)",
-    "ps_roi_align_backward": "(grad_output, features, rois, spatial_scale=1.0, sampling_ratio=0, *, need=('features', 'rois'), batch_indices=None, layout='NCHW', invalid=None, backend=None)",
-    "ps_roi_pool": "(features, rois, output_size, spatial_scale=1.0, *, batch_indices=None, layout='NCHW', invalid=None, out=None, backend=None)",
-    "ps_roi_pool_backward": "(grad_output, features, rois, spatial_scale=1.0, *, batch_indices=None, layout='NCHW', invalid=None, backend=None)",
-    "riroi_align_rotated": "(features, rois, output_size, spatial_scale=1.0, sampling_ratio=0, *, num_orientations=8, clockwise=False, batch_indices=None, layout='NCHW', invalid=None, out=None, backend=None)",
-    "riroi_align_rotated_backward": "(grad_output, features, rois, spatial_scale=1.0, sampling_ratio=0, *, need=('features', 'rois'), num_orientations=8, clockwise=False, batch_indices=None, layout='NCHW', invalid=None, backend=None)",
-    "roi_align_rotated": "(features, rois, output_size, spatial_scale=1.0, sampling_ratio=0, *, aligned=True, clockwise=False, mode='avg', sampling='grid', batch_indices=None, layout='NCHW', invalid=None, seed=None, out=None, backend=None)",
-    "roi_align_rotated_backward": "(grad_output, features, rois, spatial_scale=1.0, sampling_ratio=0, *, need=('features', 'rois'), aligned=True, clockwise=False, mode='avg', sampling='grid', batch_indices=None, layout='NCHW', invalid=None, seed=None, backend=None)",
-    "roi_pool": "(features, rois, output_size, spatial_scale=1.0, *, batch_indices=None, layout='NCHW', invalid=None, out=None, backend=None)",
-    "roi_pool_backward": "(grad_output, features, rois, spatial_scale=1.0, *, batch_indices=None, layout='NCHW', invalid=None, backend=None)",
+    "deform_roi_pool": "(features, rois, offset, output_size, spatial_scale=1.0, sampling_ratio=0, gamma=0.1, *, "
+    f"mask=None, sampling='grid', {POOLED}, seed=None, out=None, backend=None)",
+    "deform_roi_pool_backward": "(grad_output, features, rois, offset, spatial_scale=1.0, sampling_ratio=0, gamma=0.1, "
+    f"*, need=('features', 'rois', 'offset', 'mask'), mask=None, sampling='grid', {POOLED}, seed=None, backend=None)",
+    "multiscale_roi_align_rotated": "(features, rois, output_size, spatial_scales, sampling_ratio=0, *, "
+    f"{LEVELS}, {TURNED}, out=None, backend=None)",
+    "multiscale_roi_align_rotated_backward": "(grad_output, features, rois, spatial_scales, sampling_ratio=0, *, "
+    f"need=('features', 'rois'), {LEVELS}, {TURNED}, backend=None)",
+    "ps_roi_align": "(features, rois, output_size, spatial_scale=1.0, sampling_ratio=0, *, "
+    f"{POOLED}, out=None, backend=None)",
+    "ps_roi_align_backward": "(grad_output, features, rois, spatial_scale=1.0, sampling_ratio=0, *, "
+    f"need=('features', 'rois'), {POOLED}, backend=None)",
+    "ps_roi_pool": f"(features, rois, output_size, spatial_scale=1.0, *, {POOLED}, out=None, backend=None)",
+    "ps_roi_pool_backward": f"(grad_output, features, rois, spatial_scale=1.0, *, {POOLED}, backend=None)",
+    "riroi_align_rotated": "(features, rois, output_size, spatial_scale=1.0, sampling_ratio=0, *, "
+    f"num_orientations=8, clockwise=False, {POOLED}, out=None, backend=None)",
+    "riroi_align_rotated_backward": "(grad_output, features, rois, spatial_scale=1.0, sampling_ratio=0, *, "
+    f"need=('features', 'rois'), num_orientations=8, clockwise=False, {POOLED}, backend=None)",
+    "roi_align_rotated": "(features, rois, output_size, spatial_scale=1.0, sampling_ratio=0, *, "
+    f"{TURNED}, out=None, backend=None)",
+    "roi_align_rotated_backward": "(grad_output, features, rois, spatial_scale=1.0, sampling_ratio=0, *, "
+    f"need=('features', 'rois'), {TURNED}, backend=None)",
+    "roi_pool": f"(features, rois, output_size, spatial_scale=1.0, *, {POOLED}, out=None, backend=None)",
+    "roi_pool_backward": f"(grad_output, features, rois, spatial_scale=1.0, *, {POOLED}, backend=None)",
     "set_num_threads": "(count)",
     "get_num_threads": "()",
     "build_info": "()",

@@ -180,7 +180,7 @@ MODULES: list[tuple[nn.Module, str, tuple[Any, ...], Any]] = [
     ),
     (
         RiRoIAlignRotated(2, num_orientations=2),
-        "RiRoIAlignRotated(output_size=2, spatial_scale=1.0, num_orientations=2)",
+        "RiRoIAlignRotated(output_size=2, num_orientations=2)",
         (values(2, 4, 5, 6), TURNED),
         roialign.riroi_align_rotated(values(2, 4, 5, 6), TURNED, 2, num_orientations=2),
     ),
@@ -192,19 +192,19 @@ MODULES: list[tuple[nn.Module, str, tuple[Any, ...], Any]] = [
     ),
     (
         PSRoIPool(BINS),
-        "PSRoIPool(output_size=(2, 3), spatial_scale=1.0)",
+        "PSRoIPool(output_size=(2, 3))",
         (values(2, 6, 5, 6), ROWS),
         roialign.ps_roi_pool(values(2, 6, 5, 6), ROWS, BINS),
     ),
     (
         RoIPool(2),
-        "RoIPool(output_size=2, spatial_scale=1.0)",
+        "RoIPool(output_size=2)",
         (values(2, 2, 5, 6), ROWS),
         roialign.roi_pool(values(2, 2, 5, 6), ROWS, 2),
     ),
     (
         DeformRoIPool(BINS, gamma=0.2),
-        "DeformRoIPool(output_size=(2, 3), spatial_scale=1.0, gamma=0.2)",
+        "DeformRoIPool(output_size=(2, 3), gamma=0.2)",
         (values(2, 2, 5, 6), ROWS, *per_bin()),
         roialign.deform_roi_pool(values(2, 2, 5, 6), ROWS, per_bin()[0], BINS, gamma=0.2, mask=per_bin()[1]),
     ),

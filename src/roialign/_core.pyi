@@ -1,5 +1,5 @@
 """
-The compiled core: the separable family on strided memory. Private; see roialign.cpu.
+The compiled core: the families of operators on strided memory. Private; see roialign.cpu.
 """
 
 from collections.abc import Sequence
@@ -20,6 +20,8 @@ class Rule(enum.Enum):
     prroi = 3
 
     crop = 4
+
+    nearest = 5
 
 class ScalarType(enum.Enum):
     float64 = 0
@@ -43,6 +45,45 @@ def adjoint_features(spec: SeparableSpec, scalar_type: ScalarType, grad_output: 
 def adjoint_boxes(spec: SeparableSpec, scalar_type: ScalarType, grad_output: object, features: Sequence[object], scales: Sequence[float], rois: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], tangents: Sequence[Annotated[NDArray[numpy.float64], dict(shape=(None, 4), order='C', device='cpu', writable=False)]], grad_boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 4), order='C', device='cpu')], team: Team | None = None) -> None: ...
 
 def taps(rule: Rule, start: float, length: float, sampling_ratio: int, seed: int, axis: int, row: int, order_start: int, order_length: int, matrix: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu')]) -> None: ...
+
+class Mapping(enum.Enum):
+    box = 0
+
+    rotated = 1
+
+    rounded = 2
+
+    inclusive = 3
+
+class PointRule(enum.Enum):
+    grid = 0
+
+    random = 1
+
+    lattice = 2
+
+    pixels = 3
+
+class Reduction(enum.Enum):
+    mean = 0
+
+    max = 1
+
+class Channels(enum.Enum):
+    same = 0
+
+    position = 1
+
+    orientation = 2
+
+class PointwiseSpec:
+    def __init__(self, mapping: Mapping, rule: PointRule, reduction: Reduction, channels: Channels, sampling_ratio: Sequence[int], offset: float, minimum_length: float, seed: int, jitters_points: bool, clockwise: bool, orientations: int, gamma: float, extra_pixels: float, unused_border: int) -> None: ...
+
+def pointwise_forward(spec: PointwiseSpec, scalar_type: ScalarType, features: Sequence[object], scales: Sequence[float], images: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], geometry: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], out: object, tangent: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None] | None = None, deciding: Sequence[object] = [], team: Team | None = None) -> None: ...
+
+def pointwise_adjoint_features(spec: PointwiseSpec, scalar_type: ScalarType, grad_output: object, deciding: Sequence[object], scales: Sequence[float], images: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], geometry: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], grad_features: Sequence[object], tangent: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None] | None = None, team: Team | None = None) -> None: ...
+
+def pointwise_adjoint_geometry(spec: PointwiseSpec, scalar_type: ScalarType, grad_output: object, features: Sequence[object], scales: Sequence[float], images: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], geometry: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], grad_geometry: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu')], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu')] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu')] | None], deciding: Sequence[object], team: Team | None = None) -> None: ...
 
 def get_num_threads() -> int: ...
 

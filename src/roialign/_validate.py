@@ -262,7 +262,7 @@ def check_per_bin(values: object, name: str, shape: tuple[int, ...]) -> Array:
 
 def check_offset(offset: Array, invalid: str | None) -> Array:
     """Which rows of bin offsets are finite: all, unless those that are not shall be zero."""
-    finite: Array = (np.abs(offset.astype(np.float64)) <= LARGEST_COORDINATE).all(axis=(1, 2, 3))
+    finite: Array = np.logical_and.reduce(np.abs(offset.astype(np.float64)) <= LARGEST_COORDINATE, axis=(1, 2, 3))
     if invalid != "zero" and not finite.all():
         raise ValueError(f"offset[{int(np.argmin(finite))}]: expected finite numbers up to {LARGEST_COORDINATE:g}")
     return finite

@@ -100,7 +100,7 @@ def _axis_steps(lower: float, upper: float, axis: int, size: int, row: int, sett
                 bins,
                 bin_index,
                 spec.sampling_ratio[axis],
-                spec.rule,
+                spec.rule,  # type: ignore[arg-type]  # of the mean
                 seed=settings.seed or 0,
                 axis=axis,
                 row=row,

@@ -90,7 +90,8 @@ def deform_roi_pool(
         backend,
         drawn=True,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def deform_roi_pool_backward(

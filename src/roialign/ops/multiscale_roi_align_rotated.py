@@ -85,7 +85,8 @@ def multiscale_roi_align_rotated(
         backend,
         seed,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def multiscale_roi_align_rotated_backward(
@@ -158,4 +159,5 @@ def multiscale_roi_align_rotated_backward(
         seed,
         drawn=False,
     )
-    return call.backward(grad_output, need)
+    gradients: tuple[list[AnyArray] | None, Any] = call.backward(grad_output, need)
+    return gradients

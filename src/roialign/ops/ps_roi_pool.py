@@ -63,7 +63,8 @@ def ps_roi_pool(
     https://arxiv.org/abs/1605.06409
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def ps_roi_pool_backward(

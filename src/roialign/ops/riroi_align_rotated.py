@@ -81,7 +81,8 @@ def riroi_align_rotated(
         invalid,
         backend,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def riroi_align_rotated_backward(

@@ -96,7 +96,8 @@ def roi_align_rotated(
         backend=backend,
         seed=seed,
     )
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def roi_align_rotated_backward(

@@ -60,7 +60,8 @@ def roi_pool(
     Girshick, "Fast R-CNN", ICCV 2015, https://arxiv.org/abs/1504.08083
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    return call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return answer
 
 
 def roi_pool_backward(

@@ -64,23 +64,25 @@ def map_frame(spec: PointwiseSpec, box: Sequence[float], scale: float) -> Frame:
         return map_rotated_boxes(box, scale, spec.offset, spec.minimum_length, spec.clockwise)
     x1, y1, x2, y2 = box
     if spec.mapping == "rounded":
-        return Frame(*(map_boxes_rounded(*ends, scale, spec.extra_pixels) for ends in ((y1, y2), (x1, x2))))
+        rounded = [map_boxes_rounded(*ends, scale, spec.extra_pixels) for ends in ((y1, y2), (x1, x2))]
+        return Frame(rounded[0], rounded[1])
     beyond = 1.0 if spec.mapping == "inclusive" else 0.0
     ends = ((y1, y2 + beyond), (x1, x2 + beyond))
-    return Frame(*(map_boxes(*pair, scale, spec.offset, spec.minimum_length) for pair in ends))
+    axes = [map_boxes(*pair, scale, spec.offset, spec.minimum_length) for pair in ends]
+    return Frame(axes[0], axes[1])
 
 
 def map_frame_tangent(spec: PointwiseSpec, box: Sequence[float], tangent: Sequence[float], scale: float) -> Frame:
     """The derivative of :func:`map_frame` along a `tangent` of the box."""
     if spec.mapping == "rotated":
         return map_rotated_boxes_tangent(box, tangent, scale, spec.minimum_length, spec.clockwise)
-    axes = (
+    axes = [
         map_boxes_tangent(
             box[low], box[low + 2], tangent[low], tangent[low + 2], scale, spec.offset, spec.minimum_length
         )
         for low in (1, 0)
-    )
-    return Frame(*axes, cosine=0.0)
+    ]
+    return Frame(axes[0], axes[1], cosine=0.0)
 
 
 def bin_points(

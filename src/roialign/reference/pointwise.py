@@ -142,7 +142,8 @@ class _Bin:
         self.scale, self.bins, self.index = scale, bins, index
         self.box = geometry.boxes[row].tolist()
         self.place = (row, slice(None), *index)
-        self.size: Pair = features[level].shape[2:]  # type: ignore[assignment]
+        self.place_of_mask = (row, *index)
+        self.size: Pair = features[level].shape[2:]
         self.roi_frame = map_frame(spec, self.box, scale)
         shift = (0.0, 0.0) if geometry.offset is None else geometry.offset[self.place].tolist()
         self.frame = shift_frame(self.roi_frame, spec.gamma, shift)
@@ -153,10 +154,11 @@ class _Bin:
 
     def channels_of(self, maps: Sequence[Array]) -> Array:
         """The part of a map that the bin reads: its image, and all channels or those of its place."""
-        channels = maps[self.level][self.image]
+        channels: Array = maps[self.level][self.image]
         if self.spec.channels != "position":
             return channels
-        return channels[self.index[0] * self.bins[1] + self.index[1] :: math.prod(self.bins)]
+        own: Array = channels[self.index[0] * self.bins[1] + self.index[1] :: math.prod(self.bins)]
+        return own
 
     def _shares(self, channels: Array) -> list[Array]:
         """What every point counts for in every channel: the same, or all where it is the maximum."""
@@ -169,13 +171,13 @@ class _Bin:
     def terms(self, tangent: Geometry | None) -> Iterator[tuple[Array, Array, Taps]]:
         """(mixing of the channels, share of every channel, taps) of every point, or those of the derivative."""
         geometry = self.geometry
-        mask = 1.0 if geometry.mask is None else float(geometry.mask[(self.row, *self.index)])
+        mask = 1.0 if geometry.mask is None else float(geometry.mask[self.place_of_mask])
         mixing, mixing_slope = self._mixing()
         if tangent is None:
             for point, shares in zip(self.points, self.shares, strict=True):
                 yield mixing, mask * shares, point.taps(self.size)
             return
-        mask_slope = 0.0 if tangent.mask is None else float(tangent.mask[(self.row, *self.index)])
+        mask_slope = 0.0 if tangent.mask is None else float(tangent.mask[self.place_of_mask])
         moving = map_frame_tangent(self.spec, self.box, tangent.boxes[self.row].tolist(), self.scale)
         if geometry.offset is not None and tangent.offset is not None:
             shifts = geometry.offset[self.place].tolist(), tangent.offset[self.place].tolist()
@@ -222,4 +224,4 @@ def _bins(
     for row, (image, level) in enumerate(zip(images.tolist(), levels.tolist(), strict=True)):
         if image >= 0:
             for index in np.ndindex(*bins):
-                yield _Bin(spec, features, scales[level], row, int(image), geometry, level, bins, index)  # type: ignore[arg-type]
+                yield _Bin(spec, features, scales[level], row, int(image), geometry, level, bins, index)

@@ -53,7 +53,7 @@ class Family(Protocol):
 
     name: str
     #: Fields of Inputs that its functions read besides those of every family.
-    more_arguments: dict[str, str]
+    more_arguments: ClassVar[dict[str, str]]
     #: Up to which order there are derivatives in the boxes.
     order: int
     #: The schema of an operator's description, and the way there and back.

@@ -1,7 +1,7 @@
 """The pointwise family for tensors: how an operator is written in a schema, and who computes it.
 
-All numbers that describe a RoI lie in one row, ``(image, box, bin offsets, bin masks)``: so derivatives along all of them
-are derivatives in "the boxes", as the pairing has them.
+All numbers that describe a RoI lie in one row, ``(image, box, bin offsets, bin masks)``: so derivatives along all of
+them are derivatives in "the boxes", as the pairing has them.
 """
 
 from __future__ import annotations
@@ -98,6 +98,12 @@ class PointwiseFamily:
 
     def adjoint_boxes(self, call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> None:
         backend_for(inputs.grad_output, call.backend, MODULES).adjoint_boxes(call, inputs, grad_rois)
+
+    def standard(self, call: PointwiseCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+        """ONNX has neither a maximum of interpolated samples nor any other operator of this family."""
+        del inputs, output_size
+        operator = f"roialign::pointwise_forward ({call.spec.mapping}, {call.spec.reduction})"
+        raise NotImplementedError(f"{operator} has no form in standard ONNX operators")
 
     def linear_part(self, call: PointwiseCall) -> PointwiseCall:
         return call

@@ -72,7 +72,7 @@ class PointwiseTensorCall(TensorCall):
             for name, given, numbers in (("offset", self.offset, 2), ("mask", self.mask, 1)):
                 if isinstance(given, Tensor):
                     end = place + numbers * math.prod(bins)
-                    part = rows[:, place:end].unflatten(1, given.shape[1:])
+                    part = rows[:, place:end].reshape(given.shape)
                     answers[name], place = part.to(_gradient_dtype(given)), end
         return tuple(answers[name] if name in wanted else None for name in names)
 

@@ -18,7 +18,8 @@ Restore = Callable[[Tensor], Any]
 def rows_of(
     rois: object, features: Tensor, batch_indices: object, name: str, numbers: int = 4
 ) -> tuple[Tensor, Restore]:
-    """``[K, 5]`` rows (image, x1, y1, x2, y2), or ``[K, 6]`` where five numbers describe a box; and from gradients like them to the structure of the RoIs as given.
+    """``[K, 5]`` rows (image, x1, y1, x2, y2), or ``[K, 6]`` where five numbers describe a box; and the way back from
+    gradients like them to the structure of the RoIs as given.
 
     Rows that are made here are float64, so that neither an image nor a coordinate is rounded.
     """

@@ -28,23 +28,31 @@ class _Pooling(_Configured):
     """A function as a module: what does not change from call to call is set once."""
 
     function: ClassVar[Callable[..., Any]]
-    #: The parameters that are set once.
-    parameters_set: ClassVar[inspect.Signature]
+    #: Parameters of a module besides those of its function, behind the first.
+    own: ClassVar[tuple[inspect.Parameter, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         given = inspect.signature(cls.function).parameters.values()
-        kept = [parameter for parameter in given if parameter.name not in PER_CALL]
-        cls.parameters_set = inspect.Signature([parameter.replace(annotation=Any) for parameter in kept])
-        cls.defaults = {
-            parameter.name: parameter.default
-            for parameter in kept
-            if parameter.default is not inspect.Parameter.empty and parameter.name != "spatial_scale"
-        }
+        first, *others = [
+            parameter.replace(annotation=inspect.Parameter.empty)
+            for parameter in given
+            if parameter.name not in PER_CALL
+        ]
+        cls.__signature__ = inspect.Signature([first, *cls.own, *others])
+
+    __signature__: ClassVar[inspect.Signature]
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        arguments = self.parameters_set.bind(*values, **named)
-        arguments.apply_defaults()
-        super().__init__(**arguments.arguments)
+        super().__init__()
+        bound = self.__signature__.bind(*values, **named)
+        bound.apply_defaults()
+        self.configure(bound.arguments)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Those of the function, by name, as they are now."""
+        own = [parameter.name for parameter in self.own]
+        return {name: getattr(self, name) for name in self.names if name not in own}
 
     def forward(self, features: Any, rois: Tensor | Sequence[Tensor], **more: Any) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; `more` is what a call may bring besides."""
@@ -190,8 +198,8 @@ class DeformRoIPoolPack(DeformRoIPool):
     """Deformable RoI pooling that learns its offsets from what it pools without them.
 
     Concretely, ``pool(features, rois)`` is ``deform_roi_pool(features, rois, offset, ...)`` with ``offset =
-    offset_fc(deform_roi_pool(features, rois, None, ...))``, three linear layers whose last starts at zero: so the module
-    starts as :func:`roialign.roi_align`.
+    offset_fc(deform_roi_pool(features, rois, None, ...))``, three linear layers whose last starts at zero: so the
+    module starts as :func:`roialign.roi_align`.
 
     Parameters
     ----------
@@ -216,18 +224,20 @@ class DeformRoIPoolPack(DeformRoIPool):
     """
 
     function = staticmethod(deform_roi_pool)
+    own = (
+        inspect.Parameter("output_channels", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        inspect.Parameter("deform_fc_channels", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=1024),
+    )
 
-    def __init__(
-        self,
-        output_size: int | tuple[int, int],
-        output_channels: int,
-        deform_fc_channels: int = 1024,
-        *values: Any,
-        **named: Any,
-    ) -> None:
-        super().__init__(output_size, *values, **named)
-        self.bins = _validate.check_output_size(output_size)
-        bins, hidden = math.prod(self.bins), deform_fc_channels
+    output_size: int | tuple[int, int]
+    output_channels: int
+    deform_fc_channels: int
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
+        self.bins = _validate.check_output_size(self.output_size)
+        output_channels = self.output_channels
+        bins, hidden = math.prod(self.bins), self.deform_fc_channels
         self.offset_fc = nn.Sequential(
             nn.Linear(bins * output_channels, hidden),
             nn.ReLU(inplace=True),
@@ -273,20 +283,13 @@ class ModulatedDeformRoIPoolPack(DeformRoIPoolPack):
 
     function = staticmethod(deform_roi_pool)
 
-    def __init__(
-        self,
-        output_size: int | tuple[int, int],
-        output_channels: int,
-        deform_fc_channels: int = 1024,
-        *values: Any,
-        **named: Any,
-    ) -> None:
-        super().__init__(output_size, output_channels, deform_fc_channels, *values, **named)
+    def __init__(self, *values: Any, **named: Any) -> None:
+        super().__init__(*values, **named)
         bins = math.prod(self.bins)
         self.mask_fc = nn.Sequential(
-            nn.Linear(bins * output_channels, deform_fc_channels),
+            nn.Linear(bins * self.output_channels, self.deform_fc_channels),
             nn.ReLU(inplace=True),
-            _zero(nn.Linear(deform_fc_channels, bins)),
+            _zero(nn.Linear(self.deform_fc_channels, bins)),
             nn.Sigmoid(),
         )
 
