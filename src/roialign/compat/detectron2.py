@@ -15,10 +15,11 @@ from torch import Tensor
 
 from .. import _validate
 from ..ops.multiscale_roi_align import multiscale_roi_align
+from ..ops.roi_align_rotated import roi_align_rotated
 from ..torch._levels import box_side, levels_reached
 from ._module import DescribedModule, RoIAlignModule
 
-__all__ = ["ROIAlign", "ROIPooler"]
+__all__ = ["ROIAlign", "ROIAlignRotated", "ROIPooler"]
 
 #: The types of pooler by detectron2's names, and whether each shifts by half a pixel.
 ALIGNED_OF_TYPE = {"ROIAlign": False, "ROIAlignV2": True}
@@ -37,6 +38,24 @@ class ROIAlign(RoIAlignModule):
         self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int, aligned: bool = True
     ) -> None:
         super().__init__(output_size, spatial_scale, sampling_ratio, aligned)
+
+
+class ROIAlignRotated(DescribedModule):
+    """`detectron2.layers.ROIAlignRotated`: RoIAlign of ``[K, 6]`` rows (image index, centre x, centre y, width, height,
+    angle in degrees, counter-clockwise), always aligned."""
+
+    shown = ("output_size", "spatial_scale", "sampling_ratio")
+
+    def __init__(self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.spatial_scale = spatial_scale
+        self.sampling_ratio = sampling_ratio
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:
+        size = _validate.check_output_size(self.output_size)
+        radians = torch.cat([rois[:, :5], torch.deg2rad(rois[:, 5:])], dim=1)
+        return roi_align_rotated(input, radians, size, self.spatial_scale, max(self.sampling_ratio, 0))
 
 
 class ROIPooler(DescribedModule):

@@ -4,15 +4,35 @@ Signatures and conventions are mmcv's: rois are ``[K, 5]`` rows (image index, x1
 mmcv goes wrong this does not follow; docs/migrating.md says where.
 """
 
+from ..torch.point_modules import DeformRoIPool, DeformRoIPoolPack, ModulatedDeformRoIPoolPack
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, prroi_pool, roi_align
+from ._mmcv_points import (
+    RiRoIAlignRotated,
+    RoIAlignRotated,
+    RoIPool,
+    deform_roi_pool,
+    riroi_align_rotated,
+    roi_align_rotated,
+    roi_pool,
+)
 from ._mmdet import GenericRoIExtractor, SingleRoIExtractor
 
 __all__ = [
+    "DeformRoIPool",
+    "DeformRoIPoolPack",
     "GenericRoIExtractor",
+    "ModulatedDeformRoIPoolPack",
     "PrRoIPool",
+    "RiRoIAlignRotated",
     "RoIAlign",
+    "RoIAlignRotated",
+    "RoIPool",
     "SimpleRoIAlign",
     "SingleRoIExtractor",
+    "deform_roi_pool",
     "prroi_pool",
+    "riroi_align_rotated",
     "roi_align",
+    "roi_align_rotated",
+    "roi_pool",
 ]

@@ -1,4 +1,5 @@
-"""`torchvision.ops` on our kernels: the functions and modules of RoIAlign, and `install` for models as they are.
+"""`torchvision.ops` on our kernels: its functions and modules, and `install` for the RoIAlign of models as
+they are.
 
 Signatures and conventions are torchvision's: boxes are not aligned by default, and a sampling ratio of -1 is adaptive.
 Where torchvision goes wrong this does not follow; docs/migrating.md says where.
@@ -16,8 +17,22 @@ from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ._module import DescribedModule, RoIAlignModule
 from ._torchvision_install import install, installed, uninstall
+from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
 
-__all__ = ["MultiScaleRoIAlign", "RoIAlign", "install", "installed", "roi_align", "uninstall"]
+__all__ = [
+    "MultiScaleRoIAlign",
+    "PSRoIAlign",
+    "PSRoIPool",
+    "RoIAlign",
+    "RoIPool",
+    "install",
+    "installed",
+    "ps_roi_align",
+    "ps_roi_pool",
+    "roi_align",
+    "roi_pool",
+    "uninstall",
+]
 
 #: torchvision's detection models pad their batches to a multiple of this, and hand over the sizes before padding.
 PADDING = 32

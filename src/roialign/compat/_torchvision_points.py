@@ -1,0 +1,87 @@
+"""torchvision's RoIPool and position-sensitive operators, and the modules that hold their arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .. import _validate
+from ..ops.ps_roi_align import ps_roi_align as _ps_roi_align
+from ..ops.ps_roi_pool import ps_roi_pool as _ps_roi_pool
+from ..ops.roi_pool import roi_pool as _roi_pool
+from ._held import HeldFunction
+
+
+def roi_pool(
+    input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
+) -> Tensor:
+    """`torchvision.ops.roi_pool`: the maximum over whole pixels, where a NaN counts as larger than every number.
+
+    Concretely, it is ``roialign.roi_pool(input, boxes, output_size, spatial_scale)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.compat.torchvision import roi_pool
+    >>> roi_pool(torch.arange(16.0).reshape(1, 1, 4, 4), [torch.tensor([[0.0, 0.0, 1.0, 1.0]])], 1)
+    tensor([[[[5.]]]])
+    """
+    return _roi_pool(input, boxes, _validate.check_output_size(output_size), spatial_scale)
+
+
+def ps_roi_align(
+    input: Tensor,
+    boxes: Tensor | Sequence[Tensor],
+    output_size: int | Sequence[int],
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = -1,
+) -> Tensor:
+    """`torchvision.ops.ps_roi_align`, with gradients to the boxes as well; a box of zero size is finite.
+
+    Concretely, it is ``roialign.ps_roi_align(input, boxes, output_size, spatial_scale, max(sampling_ratio, 0))``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.compat.torchvision import ps_roi_align
+    >>> ps_roi_align(torch.ones(1, 4, 8, 8), [torch.tensor([[1.0, 1.0, 5.0, 5.0]])], 2).shape
+    torch.Size([1, 1, 2, 2])
+    """
+    size = _validate.check_output_size(output_size)
+    return _ps_roi_align(input, boxes, size, spatial_scale, max(sampling_ratio, 0))
+
+
+def ps_roi_pool(
+    input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
+) -> Tensor:
+    """`torchvision.ops.ps_roi_pool`, whose gradient here is that of its forward.
+
+    Concretely, it is ``roialign.ps_roi_pool(input, boxes, output_size, spatial_scale)``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.compat.torchvision import ps_roi_pool
+    >>> ps_roi_pool(torch.ones(1, 4, 8, 8), [torch.tensor([[1.0, 1.0, 5.0, 5.0]])], 2).shape
+    torch.Size([1, 1, 2, 2])
+    """
+    return _ps_roi_pool(input, boxes, _validate.check_output_size(output_size), spatial_scale)
+
+
+class RoIPool(HeldFunction):
+    """`torchvision.ops.RoIPool`: :func:`roi_pool` with its arguments held."""
+
+    function = staticmethod(roi_pool)
+
+
+class PSRoIAlign(HeldFunction):
+    """`torchvision.ops.PSRoIAlign`: :func:`ps_roi_align` with its arguments held."""
+
+    function = staticmethod(ps_roi_align)
+
+
+class PSRoIPool(HeldFunction):
+    """`torchvision.ops.PSRoIPool`: :func:`ps_roi_pool` with its arguments held."""
+
+    function = staticmethod(ps_roi_pool)

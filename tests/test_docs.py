@@ -1,0 +1,42 @@
+"""The pages of docs: their code runs, and their pictures are those that their scripts draw."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import roialign
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def test_the_code_of_the_operators_page_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "operators.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, space)
+    assert space["median"].shape == (2, 8, 7, 7)
+    assert not np.allclose(space["median"], space["mean"])
+
+
+def test_the_table_names_every_operator() -> None:
+    table = [line for line in (DOCS / "operators.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name for line in table for name in re.findall(r"`(\w+)", line.split("|")[1])}
+    others = {"fpn_levels", "taps", "build_info", "get_num_threads", "set_num_threads", "__version__"}
+    public = {name for name in roialign.__all__ if not name.endswith("_backward")} - others
+    assert public <= named
+
+
+def test_the_picture_of_the_operators_is_drawn_by_its_script(tmp_path: Path) -> None:
+    script = runpy.run_path(str(DOCS / "operators.py"))
+    script["main"](tmp_path / "operators.png")
+    with Image.open(tmp_path / "operators.png") as drawn, Image.open(DOCS / "operators.png") as kept:
+        assert drawn.size == kept.size
+        difference = np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(kept.convert("L"), float))
+    assert difference.mean() < 2.0, "other versions of Matplotlib draw letters a little otherwise"
