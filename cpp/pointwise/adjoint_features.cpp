@@ -134,7 +134,10 @@ class PointwiseAdjointFeatures {
 
   /// The gradient of a RoI's answer: in place where the kernels can read it so.
   Operand gradient_of(PointWorkspace<A>& work, int64_t row, const Piece& piece) const {
-    const bool needs_tile = turns_channels_ || call_.spec.reduction == Reduction::max;
+    // A maximum's gradient is read value by value, as accumulators.
+    const bool as_accumulators =
+        call_.spec.reduction == Reduction::max && size_of(call_.scalar_type) != int64_t{sizeof(A)};
+    const bool needs_tile = turns_channels_ || as_accumulators;
     if (has_adjacent_channels(grad_output_, call_.scalar_type) && !needs_tile) {
       return work.in_place(grad_output_, row, piece.channel);
     }
@@ -185,23 +188,40 @@ class PointwiseAdjointFeatures {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     BinPoints& points = work.points[0];
     points.list(roi, first, last, TapValues::weight, call_.tangent != nullptr);
-    const Lattice& to = piece.target.lattice;
+    keep_inside(points, piece, work.pass);
+    const int64_t* offset = work.pass.source_offset.data();
+    const A* weight = work.pass.weight.data();
     for (int64_t b = 0; b < points.bins(); ++b) {
-      const int64_t bin = first + b;
+      const int64_t bin = first + b, bins_x = grad_output_.size[3];
       const int32_t* winner = winners_.of(row, bin) + piece.channel;
-      const A* gradient = reinterpret_cast<const A*>(source.base) + bin * piece.channels;
+      const int32_t* begin = points.tap_begin.data() + points.point_begin[b];
+      const auto* gradient = reinterpret_cast<const A*>(source.base + bin / bins_x * source.lattice.row_step +
+                                                        bin % bins_x * source.lattice.column_step);
       for (int64_t c = 0; c < piece.channels; ++c) {
         if (winner[c] < 0) continue;
-        const int32_t point = points.point_begin[b] + winner[c];
-        if (point >= points.point_begin[b + 1]) continue;  // a bin without points
-        for (int32_t t = points.tap_begin[point]; t < points.tap_begin[point + 1]; ++t) {
-          if (!piece.box.contains(points.y[t], points.x[t])) continue;
-          auto* pixel = piece.target.base + points.y[t] * to.row_step + points.x[t] * to.column_step;
-          reinterpret_cast<A*>(pixel)[c] += static_cast<A>(points.weight[t]) * gradient[c];
+        for (int32_t t = begin[winner[c]]; t < begin[winner[c] + 1]; ++t) {
+          reinterpret_cast<A*>(piece.target.base + offset[t])[c] += weight[t] * gradient[c];
         }
       }
     }
     return first + points.bins();
+  }
+
+  /// The taps that lie in the piece, where they lie there, and in `tap_begin` where those of each point begin.
+  static void keep_inside(BinPoints& points, const Piece& piece, BinPass<A>& kept) {
+    const Lattice& to = piece.target.lattice;
+    kept.source_offset.clear();
+    kept.weight.clear();
+    int32_t t = 0;
+    for (size_t point = 0; point + 1 < points.tap_begin.size(); ++point) {
+      const int32_t end = points.tap_begin[point + 1];
+      for (; t < end; ++t) {
+        if (!piece.box.contains(points.y[t], points.x[t])) continue;
+        kept.source_offset.push_back(points.y[t] * to.row_step + points.x[t] * to.column_step);
+        kept.weight.push_back(static_cast<A>(points.weight[t]));
+      }
+      points.tap_begin[point + 1] = static_cast<int32_t>(kept.weight.size());
+    }
   }
 
   static constexpr int64_t tile_bytes = 256 * 1024;
