@@ -40,3 +40,11 @@ def test_the_picture_of_the_operators_is_drawn_by_its_script(tmp_path: Path) -> 
         assert drawn.size == kept.size
         difference = np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(kept.convert("L"), float))
     assert difference.mean() < 2.0, "other versions of Matplotlib draw letters a little otherwise"
+
+
+def test_the_numbers_of_the_mistakes_page_are_computed_by_its_script() -> None:
+    script = runpy.run_path(str(DOCS / "mistakes.py"))
+    assert script["page"]() == (DOCS / "mistakes.md").read_text(encoding="utf-8")
+    for title, _, wrong, right in script["mistakes"]():
+        assert np.isfinite(right).all(), title
+        assert not np.allclose(wrong, right, rtol=0, atol=1e-3), title

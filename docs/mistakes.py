@@ -1,0 +1,169 @@
+"""Writes docs/mistakes.md: classic mistakes in implementations of RoIAlign, each beside the right answer, in numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import roialign
+from roialign.reference.bilinear import bilinear
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: A map that tells where it is read: the value at (row, column) is 10 * row + column.
+RAMP = 10.0 * np.arange(10.0)[:, None] + np.arange(10.0)[None, :]
+BOX = (2.0, 2.0, 8.0, 8.0)
+#: Where a sample's (y, x) is read; the right way interpolates and rejects what lies beyond the border.
+Read = Callable[[Array, float, float], float]
+
+
+def read_right(feature: Array, y: float, x: float) -> float:
+    taps = [bilinear(place, size, "replicate") for place, size in zip((y, x), feature.shape, strict=True)]
+    return float(sum(wy * wx * feature[row, column] for row, wy in taps[0] for column, wx in taps[1]))
+
+
+def pool(
+    feature: Array, box: Sequence[float], bins: int, samples: int, read: Read = read_right, reduce: Any = np.mean
+) -> Array:
+    """One box (x1, y1, x2, y2) in feature coordinates, cut and sampled as its formula says."""
+    x1, y1, x2, y2 = box
+    out = np.zeros((bins, bins))
+    for i, j in np.ndindex(bins, bins):
+        steps = (np.arange(samples) + 0.5) / samples
+        ys, xs = y1 + (y2 - y1) / bins * (i + steps), x1 + (x2 - x1) / bins * (j + steps)
+        out[i, j] = reduce([read(feature, y, x) for y in ys.tolist() for x in xs.tolist()])
+    return out
+
+
+def shown(values: Array | float) -> str:
+    array = np.asarray(values, dtype=np.float64)
+    rows = array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+    text = "; ".join(
+        ", ".join("NaN" if math.isnan(value) else f"{value:.6g}" for value in row) for row in rows.tolist()
+    )
+    return f"`{text}`"
+
+
+def right_of(feature: Array, box: Sequence[float], bins: int, samples: int, **more: Any) -> Array:
+    """This library's answer, for a box in feature coordinates."""
+    rows = np.array([[0, *box]], dtype=np.float64)
+    return roialign.roi_align(feature[None, None], rows, bins, 1.0, samples, aligned=False, **more)[0, 0]
+
+
+def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
+    """A title, what is wrong with it, the wrong answer and the right one."""
+    right = right_of(RAMP, BOX, 2, 2)
+    uneven = (2.4, 2.7, 8.1, 8.3)
+    images = np.arange(3.0)[:, None, None, None] * np.ones((1, 1, 4, 4))
+    last = np.array([[2, 0.5, 0.5, 2.5, 2.5]])
+    ones, outside = np.ones((10, 10)), (7.0, 2.0, 15.0, 8.0)
+    far = np.array([[0, 3000.3, 1.0, 3004.3, 5.0]])
+    wide = np.broadcast_to(np.arange(3010.0), (1, 1, 8, 3010))
+    small, deep = (3.2, 3.2, 3.2, 3.2), -np.ones((10, 10))
+
+    def read_clamped(feature: Array, y: float, x: float) -> float:
+        height, width = feature.shape
+        return read_right(feature, min(max(y, 0), height - 1), min(max(x, 0), width - 1))
+
+    def largest_product(feature: Array, y: float, x: float) -> float:
+        taps = [bilinear(place, size, "replicate") for place, size in zip((y, x), feature.shape, strict=True)]
+        return max((wy * wx * feature[row, column] for row, wy in taps[0] for column, wx in taps[1]), default=0.0)
+
+    with np.errstate(invalid="ignore"):
+        divided_by_none = float(np.float64(0.0) / np.float64(0.0))  # the sum of no samples, by their number
+    return [
+        (
+            "Corners cut to integers",
+            "RoIAlign exists not to round; `int(x1 * scale)` brings RoIPool's misalignment back.",
+            pool(RAMP, [math.floor(value) for value in uneven], 2, 2),
+            right_of(RAMP, uneven, 2, 2),
+        ),
+        (
+            "One added to the size",
+            "`x2 - x1 + 1` counts pixels. A box is an interval: its length is `x2 - x1`.",
+            pool(RAMP, [*BOX[:2], *(value + 1 for value in BOX[2:])], 2, 2),
+            right,
+        ),
+        (
+            "The image index scaled with the box",
+            "`rois * spatial_scale` scales the column of image indices too: image 2 at scale 1/2 reads image 1.",
+            float(roialign.roi_align(images, last * [0.5, 1, 1, 1, 1], 1).item()),
+            float(roialign.roi_align(images, last, 1).item()),
+        ),
+        (
+            "No half-pixel shift",
+            "Pixel centres lie on the integers, so image coordinate x is feature coordinate `x * scale - 0.5`. Without "
+            "the shift every feature is read half a pixel down and right (that is `aligned=False`).",
+            right,
+            roialign.roi_align(RAMP[None, None], np.array([[0, *BOX]]), 2, 1.0, 2)[0, 0],
+        ),
+        (
+            "Samples off the map read from its edge",
+            "A sample more than a pixel outside counts as zero and still divides. Clamping its coordinate instead makes "
+            "the edge reach to infinity.",
+            pool(ones, outside, 2, 2, read_clamped),
+            right_of(ones, outside, 2, 2),
+        ),
+        (
+            "One past the edge",
+            "With `y1 = y0 + 1` and no border rule, a sample beyond the last pixel centre mixes in the row after the map; "
+            "here a row of -99 that lies there in memory.",
+            float(np.interp(9.4, [9.0, 10.0], [RAMP[9, 5], -99.0])),
+            float(read_right(RAMP, 9.4, 5.0)),
+        ),
+        (
+            "Divided by the number of samples of an empty box",
+            "An adaptive count is `ceil(0) = 0` for a box of zero size, and 0 / 0 is NaN: the divisor is at least 1.",
+            divided_by_none,
+            float(roialign.roi_align(RAMP[None, None], np.array([[0, *small]]), 1).item()),
+        ),
+        (
+            "The maximum of the products",
+            "ONNX's `max` takes the largest of weight times pixel, not of the interpolated samples: a map of ones does "
+            "not give one.",
+            pool(ones, (2.2, 2.2, 4.2, 4.2), 1, 1, largest_product, np.max),
+            right_of(ones, (2.2, 2.2, 4.2, 4.2), 1, 1, mode="max"),
+        ),
+        (
+            "A maximum that starts at zero",
+            "An accumulator that starts at 0 instead of at the first sample makes every negative map zero.",
+            np.maximum(pool(deep, BOX, 1, 2, reduce=np.max), 0.0),
+            right_of(deep, BOX, 1, 2, mode="max"),
+        ),
+        (
+            "Boxes rounded to the features' half precision",
+            "float16 keeps 2 px at x = 3000: boxes are coordinates, not features.",
+            float(roialign.roi_align(wide, far.astype(np.float16), 1).item()),
+            float(roialign.roi_align(wide, far, 1).item()),
+        ),
+        (
+            "An image index rounded to half precision",
+            "float16 has no 2049: the features of another image.",
+            float(np.float16(2049.0)),
+            2049.0,
+        ),
+    ]
+
+
+def page() -> str:
+    lines = [
+        "# Classic mistakes",
+        "",
+        "What goes wrong in implementations of RoIAlign, in widely copied tutorial code and in packages, each beside the",
+        "right answer. The numbers are computed by `docs/mistakes.py`, which writes this page. Where nothing else is",
+        "said, the map is a ramp of 10 x 10 pixels, 10 * row + column, the box is (2, 2, 8, 8) in feature pixels, and",
+        "there are 2 x 2 bins of 4 points; `a, b; c, d` are two rows of bins.",
+        "",
+    ]
+    for title, what, wrong, right in mistakes():
+        lines += [f"## {title}", "", what, "", "| wrong | right |", "| --- | --- |"]
+        lines += [f"| {shown(wrong)} | {shown(right)} |", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(page(), encoding="utf-8")
