@@ -1,4 +1,4 @@
-"""Writes docs/mistakes.md: classic mistakes in implementations of RoIAlign, each beside the right answer, in numbers."""
+"""Writes docs/mistakes.md: classic mistakes in implementations of RoIAlign, each beside the right numbers."""
 
 from __future__ import annotations
 
@@ -103,15 +103,15 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
         ),
         (
             "Samples off the map read from its edge",
-            "A sample more than a pixel outside counts as zero and still divides. Clamping its coordinate instead makes "
-            "the edge reach to infinity.",
+            "A sample more than a pixel outside counts as zero and still divides. Clamping its coordinate instead "
+            "makes the edge reach to infinity.",
             pool(ones, outside, 2, 2, read_clamped),
             right_of(ones, outside, 2, 2),
         ),
         (
             "One past the edge",
-            "With `y1 = y0 + 1` and no border rule, a sample beyond the last pixel centre mixes in the row after the map; "
-            "here a row of -99 that lies there in memory.",
+            "With `y1 = y0 + 1` and no border rule, a sample beyond the last pixel centre mixes in the row after the "
+            "map; here a row of -99 that lies there in memory.",
             float(np.interp(9.4, [9.0, 10.0], [RAMP[9, 5], -99.0])),
             float(read_right(RAMP, 9.4, 5.0)),
         ),
@@ -153,10 +153,10 @@ def page() -> str:
     lines = [
         "# Classic mistakes",
         "",
-        "What goes wrong in implementations of RoIAlign, in widely copied tutorial code and in packages, each beside the",
-        "right answer. The numbers are computed by `docs/mistakes.py`, which writes this page. Where nothing else is",
-        "said, the map is a ramp of 10 x 10 pixels, 10 * row + column, the box is (2, 2, 8, 8) in feature pixels, and",
-        "there are 2 x 2 bins of 4 points; `a, b; c, d` are two rows of bins.",
+        "What goes wrong in implementations of RoIAlign, in widely copied tutorial code and in packages, each beside",
+        "the right answer. The numbers are computed by `docs/mistakes.py`, which writes this page. Where nothing else",
+        "is said, the map is a ramp of 10 x 10 pixels, 10 * row + column, the box is (2, 2, 8, 8) in feature pixels,",
+        "and there are 2 x 2 bins of 4 points; `a, b; c, d` are two rows of bins.",
         "",
     ]
     for title, what, wrong, right in mistakes():
