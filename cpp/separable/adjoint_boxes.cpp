@@ -46,7 +46,7 @@ class AdjointBoxes {
       }
     }
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
-    Panel<A> panel(work, map, in_place_, group);
+    Panel<A> panel(work, work.taps, map, in_place_, group);
     panel.begin(channel, channels);
     for (const size_t index : panel.order()) {
       const int64_t row = group.rows[index];

@@ -1,3 +1,5 @@
+#include <mutex>
+
 #include "separable/panel.h"
 
 namespace roialign {
@@ -24,16 +26,28 @@ class Forward {
     const int64_t channels = std::max<int64_t>(out_.size[1], 1), threads = call_.team.threads;
     const int64_t most_shares = std::max<int64_t>(channels / least_channels, 1);
     const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels, most_shares);
-    const auto count = std::max<int64_t>(static_cast<int64_t>(groups.size()), 1);
+    if (groups.empty()) return;
+    const auto count = static_cast<int64_t>(groups.size());
     const int64_t wanted_shares = threads == 1 ? 1 : std::min((4 * threads + count - 1) / count, most_shares);
     const ChannelBlocks shares(out_.size[1], (channels + wanted_shares - 1) / wanted_shares);
-    parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
-      const int64_t share = item % shares.count;
-      pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
+    // The threads that share a group share its preparation, and begin with groups of their own.
+    const bool are_alike = !maps_in_place_ && shares.count > 1 && out_.size[1] % (shares.count * panel_channels) == 0;
+    std::vector<Preparation> shared(are_alike ? groups.size() : 0);
+    parallel_for(call_.team, count * shares.count, [&](int64_t item, int worker) {
+      const int64_t group = item % count, share = item / count;
+      pool(workspaces_[worker], groups[group], are_alike ? &shared[group] : nullptr, shares.first(share),
+           shares.length(share));
     });
   }
 
  private:
+  /// The taps and contractions of a group's RoIs, made by the thread that needs them first.
+  struct Preparation {
+    std::once_flag has_taps, has_contractions;
+    std::vector<RoiTaps> taps;
+    std::vector<Contraction<A>> contractions;
+  };
+
   /// Streaming pays where whole cache lines are written at once.
   bool has_whole_lines() const {
     const auto is_whole_lines = [](int64_t bytes) { return bytes % 64 == 0; };
@@ -41,42 +55,64 @@ class Forward {
            is_whole_lines(out_.stride[2]) && is_whole_lines(out_.stride[3]);
   }
 
-  void pool(Workspace<A>& work, const RoiGroup& group, int64_t first_channel, int64_t channel_count) {
+  void pool(Workspace<A>& work, const RoiGroup& group, Preparation* shared, int64_t first_channel,
+            int64_t channel_count) {
     if (group.image < 0) {
       work.target_tile.assign(out_.size[2] * out_.size[3] * channel_count, A(0));
       work.scatter(work.target_tile, out_, group.rows[0], first_channel, channel_count);
       return;
     }
-    work.grow(group.rows.size());
-    for (size_t index = 0; index < group.rows.size(); ++index) {
-      work.taps[index].build(call_, maps_[group.level], group.rows[index], out_.size[2], out_.size[3]);
-    }
-    Panel<A> panel(work, maps_[group.level], maps_in_place_, group);
+    auto& taps = shared == nullptr ? work.taps : shared->taps;
+    auto& contractions = shared == nullptr ? work.contractions : shared->contractions;
+    const auto build = [&] { build_all(group, taps); };
+    shared == nullptr ? build() : std::call_once(shared->has_taps, build);
+    Panel<A> panel(work, taps, maps_[group.level], maps_in_place_, group);
     const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
     int64_t prepared_channels = 0;
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
-      const Lattice source = panel.lattice(channels);
+      if (channels != prepared_channels) {
+        const auto prepare = [&] { prepare_all(group, taps, panel.lattice(channels), channels, contractions); };
+        shared == nullptr ? prepare() : std::call_once(shared->has_contractions, prepare);
+        prepared_channels = channels;
+      }
       panel.begin(channel, channels);
       for (const size_t index : panel.order()) {
-        const int64_t row = group.rows[index];
-        const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
-                                             : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
-        Contraction<A>& contraction = work.contractions[index];
-        if (channels != prepared_channels) {
-          contraction.prepare(work.taps[index].y, work.taps[index].x, static_cast<int>(call_.tangents.size()), source,
-                              target.lattice, channels);
-        }
-        contraction.execute(work.kernels, panel.pixels_of(index), target.base, channels, write_, work.intermediate);
-        if (out_in_place_) continue;
-        fill_unreached(work, work.taps[index], channels);
-        if (streams_planes_) {
-          work.stream_planes(work.target_tile, out_, row, channel, channels);
-        } else {
-          work.scatter(work.target_tile, out_, row, channel, channels);
-        }
+        pool_one(work, group.rows[index], taps[index], contractions[index], panel.pixels_of(index), channel, channels);
       }
-      prepared_channels = channels;
+    }
+  }
+
+  void build_all(const RoiGroup& group, std::vector<RoiTaps>& taps) const {
+    if (taps.size() < group.rows.size()) taps.resize(group.rows.size());
+    for (size_t index = 0; index < group.rows.size(); ++index) {
+      taps[index].build(call_, maps_[group.level], group.rows[index], out_.size[2], out_.size[3]);
+    }
+  }
+
+  void prepare_all(const RoiGroup& group, std::span<const RoiTaps> taps, const Lattice& source, int64_t channels,
+                   std::vector<Contraction<A>>& contractions) const {
+    if (contractions.size() < group.rows.size()) contractions.resize(group.rows.size());
+    const Lattice target =
+        out_in_place_ ? Workspace<A>::in_place(out_, 0, 0).lattice : dense_lattice<A>(out_.size[3], channels);
+    for (size_t index = 0; index < group.rows.size(); ++index) {
+      contractions[index].prepare(taps[index].y, taps[index].x, static_cast<int>(call_.tangents.size()), source, target,
+                                  channels);
+    }
+  }
+
+  /// One RoI, a block of its channels.
+  void pool_one(Workspace<A>& work, int64_t row, const RoiTaps& taps, const Contraction<A>& contraction,
+                const std::byte* source, int64_t channel, int64_t channels) {
+    const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
+                                         : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
+    contraction.execute(work.kernels, source, target.base, channels, write_, work.intermediate);
+    if (out_in_place_) return;
+    fill_unreached(work, taps, channels);
+    if (streams_planes_) {
+      work.stream_planes(work.target_tile, out_, row, channel, channels);
+    } else {
+      work.scatter(work.target_tile, out_, row, channel, channels);
     }
   }
 

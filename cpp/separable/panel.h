@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
+#include <span>
 #include <vector>
 
 #include "separable/workspace.h"
@@ -17,19 +18,24 @@ namespace roialign {
 template <class A>
 class Panel {
  public:
-  /// For the first taps of a workspace, those of the group's RoIs.
-  Panel(Workspace<A>& work, const View& map, bool is_in_place, const RoiGroup& group)
-      : work_(work), map_(map), is_in_place_(is_in_place), group_(group), is_alone_(group.rows.size() == 1) {
+  /// For the taps of the group's RoIs.
+  Panel(Workspace<A>& work, std::span<const RoiTaps> taps, const View& map, bool is_in_place, const RoiGroup& group)
+      : work_(work),
+        taps_(taps),
+        map_(map),
+        is_in_place_(is_in_place),
+        group_(group),
+        is_alone_(group.rows.size() == 1) {
     order_.resize(group.rows.size());
     std::iota(order_.begin(), order_.end(), size_t{0});
     if (is_in_place || is_alone_) return;
     PixelRange x = PixelRange::none(), y = PixelRange::none();
     for (size_t index = 0; index < group.rows.size(); ++index) {
-      if (work.taps[index].y.position.empty()) continue;
+      if (taps[index].y.position.empty()) continue;
       const PixelRange rows = rows_of(index);
       ring_rows_ = std::max(ring_rows_, rows.length() + rows_at_once);
       y = y.joined(rows);
-      x.include(work.taps[index].x.position);
+      x.include(taps[index].x.position);
     }
     std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return first_row(a) < first_row(b); });
     if (x.length() == 0 || y.length() == 0) x = y = {0, 0};          // no RoI touches the map
@@ -45,7 +51,7 @@ class Panel {
   /// How the pixels lie, for a block of so many channels.
   Lattice lattice(int64_t channels) const {
     if (is_in_place_) return Workspace<A>::in_place(map_, 0, 0).lattice;
-    if (is_alone_) return dense_lattice<A>(static_cast<int64_t>(work_.taps[0].x.position.size()), channels);
+    if (is_alone_) return dense_lattice<A>(static_cast<int64_t>(taps_[0].x.position.size()), channels);
     Lattice lattice = dense_lattice<A>(x_.length(), channels);
     lattice.is_compact = false;
     lattice.ring_rows = ring_rows_;
@@ -63,7 +69,7 @@ class Panel {
   /// The memory in which the pixels of a RoI now are.
   const std::byte* pixels_of(size_t index) {
     if (is_in_place_) return address(map_, group_.image, channel_);
-    const RoiTaps& taps = work_.taps[index];
+    const RoiTaps& taps = taps_[index];
     if (is_alone_) {
       return work_
           .gather(map_, group_.image, channel_, channels_, work_.source_tile, &taps.y.position, &taps.x.position)
@@ -76,11 +82,11 @@ class Panel {
 
  private:
   int64_t first_row(size_t index) const {
-    const auto& position = work_.taps[index].y.position;
+    const auto& position = taps_[index].y.position;
     return position.empty() ? 0 : position.front();
   }
   PixelRange rows_of(size_t index) const {
-    const auto& position = work_.taps[index].y.position;
+    const auto& position = taps_[index].y.position;
     return {position.front(), position.back()};
   }
 
@@ -104,6 +110,7 @@ class Panel {
   static constexpr int64_t rows_at_once = 8;
 
   Workspace<A>& work_;
+  std::span<const RoiTaps> taps_;
   const View& map_;
   bool is_in_place_;
   const RoiGroup& group_;
