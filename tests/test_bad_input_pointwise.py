@@ -1,4 +1,4 @@
-"""What a user can get wrong about the pointwise operators: the error says the argument, the row, and what it expected."""
+"""What a user can get wrong about the pointwise operators: the error names the argument and the row."""
 
 from __future__ import annotations
 
