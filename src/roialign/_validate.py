@@ -98,9 +98,12 @@ def check_int(
 ) -> int:
     """An int in a range; `given` and `expected` are what the message says where the int is part of something."""
     given = value if given is None else given
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    if isinstance(value, int) and not isinstance(value, bool):
+        number = value  # also where torch traces it
+    elif isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected {expected}, got {given!r}")
-    number = operator.index(value)
+    else:
+        number = operator.index(value)
     if number < lowest:
         raise ValueError(f"{name}: expected at least {lowest}, got {given!r}")
     if highest is not None and number > highest:
@@ -144,7 +147,8 @@ def check_number(value: object, name: str, *, positive: bool = False) -> float:
         raise TypeError(f"{name}: expected a number, got {value!r}")
     else:
         number = float(value)
-    if not math.isfinite(number) or (positive and not 0 < number <= LARGEST_COORDINATE):
+    # Comparisons, which are false for NaN and can be traced.
+    if not -math.inf < number < math.inf or (positive and not 0 < number <= LARGEST_COORDINATE):
         raise ValueError(f"{name}: expected a {'positive' if positive else 'finite'} number, got {value!r}")
     return number
 
@@ -167,10 +171,13 @@ def check_seed(seed: object, *, drawn: bool) -> int:
         seed = np.random.default_rng()
     if isinstance(seed, np.random.Generator) and drawn:
         return int(seed.integers(2**63))
-    if isinstance(seed, (bool, np.bool_)) or not hasattr(seed, "__index__"):
+    if isinstance(seed, int) and not isinstance(seed, bool):
+        number = seed
+    elif isinstance(seed, (bool, np.bool_)) or not hasattr(seed, "__index__"):
         expected = "an int or a numpy.random.Generator" if drawn else "the int that the forward pass was given"
         raise TypeError(f"seed: expected {expected}, got {seed!r}")
-    number = operator.index(seed)
+    else:
+        number = operator.index(seed)
     if not 0 <= number < 2**64:
         raise ValueError(f"seed: expected 0 <= seed < 2**64, got {number}")
     return number

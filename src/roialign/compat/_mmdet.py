@@ -108,7 +108,7 @@ class SingleRoIExtractor(_RoIExtractor):
                 aligned=layer.aligned,
             )
             return self._check_channels(pooled)
-        pooled = feats[0].new_zeros(len(rois), self.out_channels, *layer.output_size)
+        pooled = feats[0].new_zeros(rois.shape[0], self.out_channels, *layer.output_size)
         for level, (layer, feature) in enumerate(zip(self.roi_layers, feats, strict=True)):
             rows = torch.nonzero(levels == level).flatten()
             pooled = pooled.index_copy(0, rows, layer(feature, rois[rows]))

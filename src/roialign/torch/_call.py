@@ -93,7 +93,7 @@ class TensorCall:
             tensor.copy_(_check.own_layout(answer, self.layout))
             return tensor
         _check.check_memory_apart(tensor, inputs)
-        self.pairing.forward.fill(setting, self.inputs, (_check.nchw(tensor, self.layout),))
+        self.pairing.forward.fill(setting, self.inputs.in_memory(), (_check.nchw(tensor, self.layout),))
         return tensor
 
     def backward(

@@ -29,6 +29,8 @@ def memory_of(tensor: Tensor) -> Memory:
             "roialign: got a tensor without memory, as autograd's is_grads_batched and vectorize make them; "
             "torch.func.vmap, jacrev and jacfwd do the same and are known here"
         ) from None
+    if address == 0 and tensor.numel() > 0:
+        raise ValueError(f"roialign: got a tensor of shape {tuple(tensor.shape)} whose memory has been freed")
     return address, tuple(tensor.shape), tuple([stride * item for stride in tensor.stride()])
 
 

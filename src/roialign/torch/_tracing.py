@@ -10,8 +10,12 @@ from torch.autograd import forward_ad
 
 
 def is_traced(tensor: Tensor) -> bool:
-    """Whether a call is to be recorded, by torch.compile, by export, or by a tensor that is not plain memory."""
-    return torch.compiler.is_compiling() or type(tensor) not in (Tensor, torch.nn.Parameter)
+    """Whether a call is to be recorded: by torch.compile, by export, by a mode, or by a tensor that is not memory."""
+    return (
+        torch.compiler.is_compiling()
+        or type(tensor) not in (Tensor, torch.nn.Parameter)
+        or torch._C._len_torch_dispatch_stack() > 0
+    )
 
 
 def is_recorded(tensors: Sequence[Tensor | None]) -> bool:

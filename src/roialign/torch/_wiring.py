@@ -48,6 +48,13 @@ class Inputs(NamedTuple):
                 values.append(field)
         return values, tuple([len(field) if isinstance(field, tuple) else -1 for field in self])
 
+    def in_memory(self) -> Inputs:
+        """The tensors as their memory has them: without a sign kept apart, and zeros written out."""
+        values, layout = self.flat()
+        if not any(value is not None and (value.is_neg() or value._is_zerotensor()) for value in values):
+            return self
+        return Inputs.of([None if value is None else value.clone().resolve_neg() for value in values], layout)
+
     @classmethod
     def of(cls, values: Sequence[Any], layout: Layout) -> Inputs:
         fields, place = [], 0
@@ -137,7 +144,7 @@ class Primitive(ABC):
         tensors = without_dead_wrappers(tensors)
         if moves_forward() or is_recorded(tensors):
             return self.plain_apply(setting, layout, *tensors)  # type: ignore[no-any-return]
-        return self.compute(setting, Inputs.of(tensors, layout))
+        return self.compute(setting, Inputs.of(tensors, layout).in_memory())
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
@@ -160,8 +167,8 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
     def forward(setting: Any, layout: Layout, *tensors: Any) -> Outputs:
         inputs = Inputs.of(tensors, layout)
         if "torch._dynamo" in sys.modules:  # which looks into every frame below a function that it has given up on
-            return _untraced(primitive.compute, setting, inputs)
-        return primitive.compute(setting, inputs)
+            return _untraced(primitive.compute, setting, inputs.in_memory())
+        return primitive.compute(setting, inputs.in_memory())
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
@@ -233,7 +240,8 @@ def _operator_of(primitive: Primitive) -> Any:
     schema = ", ".join(f"{kind} {field}" for field, kind in primitive.arguments.items())
 
     def compute(*values: Any) -> Any:
-        return arguments.outputs(primitive.compute(*arguments.read(values)))
+        setting, inputs = arguments.read(values)
+        return arguments.outputs(primitive.compute(setting, inputs.in_memory()))
 
     def outline(*values: Any) -> Any:
         check_not_for_onnx(f"roialign::{primitive.name}")
