@@ -105,7 +105,7 @@ class AdjointBoxes {
 
   static constexpr int64_t in_place_channels = 256;
   static constexpr int64_t panel_channels = 64;
-  static constexpr int64_t panel_pixels = 4096;
+  static constexpr int64_t panel_pixels = 32768;
 
   const SeparableCall& call_;
   const View& grad_output_;

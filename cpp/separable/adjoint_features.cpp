@@ -12,7 +12,8 @@ class AdjointFeatures {
       : call_(call),
         grad_output_(grad_output),
         grads_(grads),
-        blocks_(grad_output.size[1], tile_bytes / (16 * 16 * int64_t{sizeof(A)})),
+        blocks_(grad_output.size[1],
+                tile_bytes / (least_side(call, grads) * least_side(call, grads) * int64_t{sizeof(A)})),
         workspaces_(make_workspaces<A>(call)) {
     while (2 * side_ * 2 * side_ * blocks_.size * int64_t{sizeof(A)} <= tile_bytes && side_ < 256) side_ *= 2;
   }
@@ -96,7 +97,23 @@ class AdjointFeatures {
     piece.data += tile.first_y * piece.stride[2] + tile.first_x * piece.stride[3];
     piece.size[2] = height;
     piece.size[3] = width;
-    work.scatter(work.target_tile, piece, tile.image, channel, channels);
+    if (streams(grads_[tile.level])) {
+      work.stream_rows(work.target_tile, piece, tile.image);
+    } else {
+      work.scatter(work.target_tile, piece, tile.image, channel, channels);
+    }
+  }
+
+  bool streams(const View& grad) const {
+    return blocks_.count == 1 && has_adjacent_pixels(grad, call_.scalar_type) &&
+           is_larger_than_caches(grad, call_.scalar_type);
+  }
+
+  /// Where channels are apart, the lines of a tile are runs of its pixels, and want to be longer.
+  static int64_t least_side(const SeparableCall& call, std::span<const View> grads) {
+    const bool in_place = std::all_of(grads.begin(), grads.end(),
+                                      [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); });
+    return in_place ? 16 : 32;
   }
 
   static constexpr int64_t tile_bytes = 256 * 1024;

@@ -13,8 +13,9 @@ class Forward {
     const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
     out_in_place_ =
         has_adjacent_channels(out, call.scalar_type) && call.spec.fill == 0.0 && !(halves && !call.tangents.empty());
-    if (out_in_place_ && is_large() && has_whole_lines()) write_ = Write::stream;
-    streams_planes_ = !out_in_place_ && is_large() && has_adjacent_planes(out, call.scalar_type);
+    const bool is_large = is_larger_than_caches(out, call.scalar_type);
+    if (out_in_place_ && is_large && has_whole_lines()) write_ = Write::stream;
+    streams_planes_ = !out_in_place_ && is_large && has_adjacent_planes(out, call.scalar_type);
   }
 
   void run() {
@@ -33,12 +34,7 @@ class Forward {
   }
 
  private:
-  /// An answer larger than the caches is not in them when it is read: then it need not be read into them to be
-  /// written, nor push out the maps. That pays where whole cache lines are written at once.
-  bool is_large() const {
-    const auto& [n, c, h, w] = out_.size;
-    return n * c * h * w * size_of(call_.scalar_type) > streaming_bytes;
-  }
+  /// Streaming pays where whole cache lines are written at once.
   bool has_whole_lines() const {
     const auto is_whole_lines = [](int64_t bytes) { return bytes % 64 == 0; };
     return is_whole_lines(reinterpret_cast<intptr_t>(out_.data)) && is_whole_lines(out_.stride[0]) &&
@@ -75,7 +71,7 @@ class Forward {
         if (out_in_place_) continue;
         fill_unreached(work, work.taps[index], channels);
         if (streams_planes_) {
-          work.scatter_streaming(work.target_tile, out_, row, channel, channels);
+          work.stream_planes(work.target_tile, out_, row, channel, channels);
         } else {
           work.scatter(work.target_tile, out_, row, channel, channels);
         }
@@ -96,9 +92,8 @@ class Forward {
   }
 
   static constexpr int64_t in_place_channels = 256;
-  static constexpr int64_t streaming_bytes = int64_t{16} << 20;
   static constexpr int64_t least_channels = 64;  // of a share
-  static constexpr int64_t panel_channels = 32;
+  static constexpr int64_t panel_channels = 64;
   static constexpr int64_t panel_pixels = 32768;
 
   const SeparableCall& call_;

@@ -28,6 +28,18 @@ inline bool has_adjacent_planes(const View& view, ScalarType type) {
   return x == size_of(type) && y == view.size[3] * x && c == view.size[2] * y;
 }
 
+/// The pixels of a row one after the other, all their channels side by side.
+inline bool has_adjacent_pixels(const View& view, ScalarType type) {
+  return has_adjacent_channels(view, type) && view.stride[3] == view.size[1] * size_of(type);
+}
+
+/// What is larger than the caches is not in them when it is read: then it need not be read into them to be written, nor
+/// push out what is.
+inline bool is_larger_than_caches(const View& view, ScalarType type) {
+  const auto& [n, c, h, w] = view.size;
+  return n * c * h * w * size_of(type) > (int64_t{16} << 20);
+}
+
 inline std::byte* address(const View& view, int64_t n, int64_t channel) {
   return view.data + n * view.stride[0] + channel * view.stride[1];
 }
@@ -103,14 +115,24 @@ struct Workspace {
     kernels.scatter(memory.data(), block(view, n, channel, channels));
   }
 
-  /// The same, where the channels' planes lie one after the other, past the caches.
-  void scatter_streaming(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
-    const int64_t bytes = channels * view.stride[1];
-    planes.resize(bytes);
+  /// The same past the caches, for planes one after the other.
+  void stream_planes(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
     View dense = view;
-    dense.data = planes.data();
+    dense.data = staging(channels * view.stride[1]);
     kernels.scatter(memory.data(), block(dense, 0, 0, channels));
-    kernels.stream(planes.data(), address(view, n, channel), bytes);
+    kernels.stream(dense.data, address(view, n, channel), channels * view.stride[1]);
+  }
+
+  /// The same past the caches, for all channels of pixels one after the other.
+  void stream_rows(const std::vector<A>& memory, const View& view, int64_t n) {
+    const int64_t channels = view.size[1], pixels = view.size[3];
+    View row = view;
+    row.size[2] = 1;
+    row.data = staging(pixels * view.stride[3]);
+    for (int64_t y = 0; y < view.size[2]; ++y) {
+      kernels.scatter(memory.data() + y * pixels * channels, block(row, 0, 0, channels));
+      kernels.stream(row.data, address(view, n, 0) + y * view.stride[2], pixels * view.stride[3]);
+    }
   }
 
   const Kernels<A>& kernels;
@@ -119,6 +141,11 @@ struct Workspace {
   std::vector<A> source_tile, gradient_tile, target_tile, intermediate;
 
  private:
+  std::byte* staging(int64_t bytes) {
+    staged.resize(bytes);
+    return staged.data();
+  }
+
   static void fill_offsets(std::vector<int64_t>& offsets, int64_t count, int64_t step,
                            const std::vector<int64_t>* places) {
     offsets.resize(count);
@@ -126,7 +153,7 @@ struct Workspace {
   }
 
   std::vector<int64_t> row_offset, column_offset;
-  std::vector<std::byte> planes;
+  std::vector<std::byte> staged;
 };
 
 /// One workspace per thread.
