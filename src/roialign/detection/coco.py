@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from pycocotools import mask as run_lengths
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -140,6 +139,8 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
 
     def _mask(self, found: dict[str, Any], height: int, width: int) -> Tensor:
         """``[H, W]`` of 0 and 1; the box where the object has no outline."""
+        from pycocotools import mask as run_lengths  # only here: the models do without it
+
         segmentation = found.get("segmentation") or _corners(found["bbox"])
         try:
             if isinstance(segmentation, list):

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as run_lengths
-from sklearn.datasets import load_digits
 
 from ..extract.output import atomic_write
 
@@ -68,6 +66,8 @@ class Scene:
 @cache
 def _digits(held_out: bool) -> tuple[Array, Array]:
     """Images ``[n, 8, 8]`` from 0 to 1 and what they show."""
+    from sklearn.datasets import load_digits  # only here: the models do without it
+
     data = load_digits()
     kept = (np.arange(len(data.target)) % HELD_OUT == 0) == held_out
     return data.images[kept] / 16, data.target[kept]
@@ -199,6 +199,8 @@ def write_scenes(folder: Path, counts: Mapping[str, int], settings: SceneSetting
 
 
 def _annotation(number: int, image: int, mask: Array, digit: int) -> dict[str, Any]:
+    from pycocotools import mask as run_lengths
+
     encoded = run_lengths.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {
         "id": number,
