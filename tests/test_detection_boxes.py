@@ -106,3 +106,9 @@ def test_anchors_by_hand() -> None:
     anchors = Anchors([[32], [64]])([torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 1, 1)], (16, 24))
     assert [tuple(level.shape) for level in anchors] == [(18, 4), (3, 4)]
     assert anchors[0][5 * 3 + 1].tolist() == [16 - 16, 8 - 16, 16 + 16, 8 + 16]  # the last pixel, the square one
+
+
+def test_the_sizes_of_one_ratio_stand_together() -> None:
+    cells = Anchors([[32, 64]])([torch.zeros(1, 1, 1, 1)], (16, 16))[0]
+    assert cells[:2].tolist() == [*anchors_of(32, (0.5,)).tolist(), *anchors_of(64, (0.5,)).tolist()]
+    assert len(cells) == 6

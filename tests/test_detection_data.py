@@ -222,6 +222,11 @@ def test_the_switches_make_the_hard_cases() -> None:
     assert not np.array_equal(turned.image, draw_scene(plain, "train", 0).image)
 
 
+def test_a_pixel_belongs_to_the_object_that_is_seen_there() -> None:
+    scene = draw_scene(SceneSettings().with_cases(small=False, rotated=False, dense=True), "train", 0)
+    assert scene.masks.sum(axis=0).max() == 1
+
+
 def _roialign(*arguments: str, missing: str | None = None) -> subprocess.CompletedProcess[str]:
     script = f"import sys; sys.modules[{missing!r}] = None; " if missing else ""
     script += "import roialign.cli; roialign.cli.main()"
