@@ -1,0 +1,103 @@
+"""Boxes as corners ``[L, 4]``: overlap, the coder of offsets, and non-maximum suppression."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+#: The largest enlargement that the coder decodes, as a logarithm: beyond it exp overflows what a box can be.
+LARGEST_LOG_RATIO = math.log(1000 / 16)
+
+
+def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Intersection over union ``[L, M]``; 0 where both boxes are empty."""
+    sides = torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(boxes[:, None, :2], others[:, :2])
+    intersection = sides.clamp(min=0).prod(dim=2)
+    union = _area(boxes)[:, None] + _area(others) - intersection
+    return torch.where(union > 0, intersection / union, 0.0)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes ``[..., 4]`` cut to an image of `size` (height, width)."""
+    height, width = size
+    limit = boxes.new_tensor([width, height, width, height])
+    return boxes.clamp(min=0).minimum(limit)
+
+
+def large_enough(boxes: Tensor, side: float) -> Tensor:
+    """Which boxes have both sides of at least `side`."""
+    return (boxes[:, 2:] - boxes[:, :2] >= side).all(dim=1)
+
+
+class BoxCoder:
+    """A box as its offset from another: shift of the centre and logarithm of the size, relative and weighted.
+
+    Concretely, the offset of box b from reference r is ``(wx (bx - rx) / rw, wy (by - ry) / rh, ww log(bw / rw),
+    wh log(bh / rh))`` with centres and sizes.
+    """
+
+    def __init__(self, weights: tuple[float, float, float, float]) -> None:
+        self.weights = weights
+
+    def encode(self, boxes: Tensor, references: Tensor) -> Tensor:
+        """Offsets ``[L, 4]`` of `boxes` from `references`."""
+        centre, size = _centre_and_size(boxes)
+        from_centre, from_size = _centre_and_size(references)
+        offsets = torch.cat([(centre - from_centre) / from_size, torch.log(size / from_size)], dim=1)
+        return offsets * offsets.new_tensor(self.weights)
+
+    def decode(self, offsets: Tensor, references: Tensor) -> Tensor:
+        """Boxes ``[L, D, 4]`` at offsets ``[L, D, 4]`` from references ``[L, 4]``."""
+        centre, size = _centre_and_size(references)
+        offsets = offsets / offsets.new_tensor(self.weights)
+        new_centre = offsets[..., :2] * size[:, None] + centre[:, None]
+        new_half = torch.exp(offsets[..., 2:].clamp(max=LARGEST_LOG_RATIO)) * size[:, None] * 0.5
+        return torch.cat([new_centre - new_half, new_centre + new_half], dim=-1)
+
+
+def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    size = boxes[:, 2:] - boxes[:, :2]
+    return boxes[:, :2] + 0.5 * size, size
+
+
+def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
+    """The boxes that survive non-maximum suppression within each group: indices, highest score first.
+
+    Concretely, a box goes when it overlaps one of its group that stays and has a higher score (of equal scores: that
+    comes first) by more than `threshold`. torchvision's operator does it where it is installed.
+    """
+    if boxes.numel() == 0:
+        return torch.zeros(0, dtype=torch.int64, device=boxes.device)
+    try:
+        from torchvision.ops import nms
+    except ImportError:
+        nms = fixed_point_nms
+    kept = []
+    for group in sorted(set(groups.tolist())):  # one by one: all pairs of boxes of a group are in memory
+        members = torch.where(groups == group)[0]
+        kept.append(members[nms(boxes[members], scores[members], threshold)])
+    every = torch.cat(kept).sort().values
+    return every[scores[every].argsort(descending=True, stable=True)]
+
+
+def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
+    """Greedy suppression without a loop over boxes: repeat "stays if nothing that stays beats it" until it holds.
+
+    The first n decisions, in the order of scores, are right after n rounds, so it ends; in practice after a few, the
+    longest chain of boxes that suppress one another.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    overlaps = box_iou(boxes[order], boxes[order]) > threshold
+    beats = overlaps.triu(diagonal=1).float()
+    stays = torch.ones(len(order), device=boxes.device)
+    while True:
+        now = (stays @ beats == 0).float()
+        if torch.equal(now, stays):
+            return order[stays.bool()]
+        stays = now

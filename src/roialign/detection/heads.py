@@ -1,0 +1,79 @@
+"""The networks behind the pooler: scores and offsets of boxes, and masks."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .boxes import BoxCoder
+
+
+class BoxHead(nn.Module):
+    """Two fully connected layers."""
+
+    def __init__(self, channels: int, pooled_size: int, hidden: int) -> None:
+        super().__init__()
+        self.fc6 = nn.Linear(channels * pooled_size**2, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return functional.relu(self.fc7(functional.relu(self.fc6(pooled.flatten(1)))))
+
+
+class BoxPredictor(nn.Module):
+    """Class scores ``[K, classes]`` and offsets ``[K, D, 4]``: D = classes, or 1 where they share one."""
+
+    def __init__(self, hidden: int, num_classes: int, *, shared_offsets: bool) -> None:
+        super().__init__()
+        self.cls_score = nn.Linear(hidden, num_classes)
+        self.bbox_pred = nn.Linear(hidden, 4 if shared_offsets else 4 * num_classes)
+
+    def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        # In float32 even under mixed precision: losses and coordinates are.
+        scores, offsets = self.cls_score(hidden), self.bbox_pred(hidden)
+        return scores.float(), offsets.float().unflatten(1, (-1, 4))
+
+
+class BoxStage(nn.Module):
+    """One look at the boxes: what they show and how they should move; a cascade has several."""
+
+    def __init__(
+        self,
+        head: BoxHead,
+        predictor: BoxPredictor,
+        weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
+        object_from: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.box_head = head
+        self.box_predictor = predictor
+        self.coder = BoxCoder(weights)
+        self.object_from = object_from
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        scores, offsets = self.box_predictor(self.box_head(pooled))
+        return scores, offsets
+
+
+class MaskBranch(nn.Module):
+    """Four convolutions, then one mask per class at twice the pooled size."""
+
+    def __init__(self, channels: int, hidden: int, num_classes: int) -> None:
+        super().__init__()
+        self.mask_head = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(channels if i == 0 else hidden, hidden, 3, padding=1), nn.ReLU())
+                for i in range(4)
+            )
+        )
+        self.mask_predictor = nn.Sequential()
+        self.mask_predictor.add_module("conv5_mask", nn.ConvTranspose2d(hidden, hidden, 2, 2))
+        self.mask_predictor.add_module("relu", nn.ReLU())
+        self.mask_predictor.add_module("mask_fcn_logits", nn.Conv2d(hidden, num_classes, 1))
+        for name, parameter in self.named_parameters():
+            if "weight" in name:
+                nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        logits: Tensor = self.mask_predictor(self.mask_head(pooled))
+        return logits.float()

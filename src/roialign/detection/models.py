@@ -1,0 +1,189 @@
+"""Faster, Mask and Cascade R-CNN, put together from their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .backbone import PyramidBackbone, SingleBackbone
+from .checkpoints import rename_weights
+from .heads import BoxHead, BoxPredictor, BoxStage, MaskBranch
+from .poolers import PoolerFactory, make_pooler
+from .roi_heads import RoIHeads, RoISettings, Target
+from .rpn import Anchors, ProposalSettings, RegionProposals
+from .transform import Transform
+
+Backbone = PyramidBackbone | SingleBackbone
+
+#: Sides of the pooled maps.
+BOX_BINS, MASK_BINS = 7, 14
+#: Of the cascade: how the offsets are weighted, and from which overlap a box is an object.
+CASCADE = (
+    ((10.0, 10.0, 5.0, 5.0), 0.5),
+    ((20.0, 20.0, 10.0, 10.0), 0.6),
+    ((30.0, 30.0, 15.0, 15.0), 0.7),
+)
+
+
+class TwoStageDetector(nn.Module):
+    """Backbone, proposals, RoI heads. In training mode a call gives losses, else detections."""
+
+    def __init__(self, transform: Transform, backbone: Backbone, rpn: RegionProposals, roi_heads: RoIHeads) -> None:
+        super().__init__()
+        self.transform = transform
+        self.backbone = backbone
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+        self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
+
+    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+        """Losses by name in training mode, else per image `boxes`, `scores`, `labels` and perhaps `masks`.
+
+        Parameters
+        ----------
+        images : list of float ``[3, H, W]``, from 0 to 1
+        targets : list, in training mode: per image `boxes` ``[L, 4]`` corners, `labels` ``[L]`` from 1, and for a model
+            with masks `masks` ``[L, H, W]``
+        """
+        _check_images(images)
+        batch, sizes = self.transform.batch(images)
+        maps = self.backbone(batch)
+        pooled_maps = maps[: self.backbone.pooled_levels]
+        old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
+        batch_size = (batch.shape[-2], batch.shape[-1])
+        if self.training:
+            _check_targets(targets, len(images), masks=self.roi_heads.mask_branch is not None)
+            moved = [
+                self.transform.target(target, old, new)
+                for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
+            ]
+            proposals, losses = self.rpn(maps, batch_size, sizes, [target["boxes"] for target in moved])
+            return losses | self.roi_heads.losses(pooled_maps, sizes, proposals, moved)
+        proposals, _ = self.rpn(maps, batch_size, sizes)
+        found = self.roi_heads.detect(pooled_maps, sizes, proposals)
+        return [
+            self.transform.restore(of_image, old, new)
+            for of_image, old, new in zip(found, old_sizes, sizes, strict=True)
+        ]
+
+
+def _check_images(images: Sequence[Tensor]) -> None:
+    if not images:
+        raise ValueError("images: expected at least one, got none")
+    for index, image in enumerate(images):
+        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or image.numel() == 0:
+            raise ValueError(
+                f"images[{index}]: expected a float tensor [3, H, W], got {tuple(image.shape)} of {image.dtype}"
+            )
+
+
+def _check_targets(targets: Sequence[Target] | None, count: int, *, masks: bool) -> None:
+    if targets is None or len(targets) != count:
+        got = "none" if targets is None else len(targets)
+        raise ValueError(f"targets: expected {count} in training mode, one per image, got {got}")
+    for index, target in enumerate(targets):
+        boxes = target["boxes"]
+        if boxes.ndim != 2 or boxes.shape[1] != 4 or len(target["labels"]) != len(boxes):
+            raise ValueError(
+                f"targets[{index}]: expected boxes [L, 4] and L labels, got {tuple(boxes.shape)} "
+                f"and {len(target['labels'])}"
+            )
+        bad = torch.where(~((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)))[0]
+        if len(bad):
+            row = int(bad[0])
+            raise ValueError(
+                f"targets[{index}]: boxes: row {row}: expected finite x1 < x2, y1 < y2, got {boxes[row].tolist()}"
+            )
+        if masks and ("masks" not in target or len(target["masks"]) != len(boxes)):
+            raise ValueError(f"targets[{index}]: expected {len(boxes)} masks [H, W], one per box")
+
+
+def faster_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:
+    """Faster R-CNN; `num_classes` counts the background. The options are those of :func:`build_detector`."""
+    return build_detector(num_classes, **options)
+
+
+def mask_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:
+    """Mask R-CNN: Faster R-CNN with masks. The options are those of :func:`build_detector`."""
+    return build_detector(num_classes, masks=True, **options)
+
+
+def cascade_rcnn(num_classes: int, *, masks: bool = False, **options: Any) -> TwoStageDetector:
+    """Cascade R-CNN: three stages of boxes, with or without masks. The options are those of :func:`build_detector`."""
+    return build_detector(num_classes, cascade=True, masks=masks, **options)
+
+
+def build_detector(
+    num_classes: int,
+    *,
+    backbone: Backbone | None = None,
+    pooler: str | PoolerFactory = "exact",
+    cascade: bool = False,
+    masks: bool = False,
+    min_size: int = 800,
+    max_size: int = 1333,
+    anchor_sizes: Sequence[Sequence[float]] | None = None,
+    hidden: int = 1024,
+    mask_hidden: int = 256,
+    proposal_settings: ProposalSettings | None = None,
+    roi_settings: RoISettings | None = None,
+) -> TwoStageDetector:
+    """A two-stage detector.
+
+    Parameters
+    ----------
+    num_classes : int
+        With the background, whose label is 0.
+    backbone : PyramidBackbone or SingleBackbone, default ResNet-50 with a pyramid
+    pooler : str or function, default "exact"
+        A name of :data:`POOLERS`, or a function of output size and scales that gives a module.
+    cascade, masks : bool
+        Three stages of boxes; masks of the detections.
+    min_size, max_size : int
+        The shorter side of an image in pixels, and the most that the longer may have.
+    anchor_sizes : per map a sequence of sides in pixels, default 8 times the stride; five sizes for a single map
+    hidden, mask_hidden : int
+        Channels of the heads.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import PyramidBackbone, faster_rcnn
+    >>> model = faster_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=32)
+    >>> sorted(model.eval()([torch.rand(3, 64, 80)])[0])
+    ['boxes', 'labels', 'scores']
+    """
+    if num_classes < 2:
+        raise ValueError(f"num_classes: expected at least 2, background and one more, got {num_classes}")
+    backbone = PyramidBackbone() if backbone is None else backbone
+    strides = backbone.strides
+    if anchor_sizes is None:
+        anchor_sizes = [[8 * stride] for stride in strides] if len(strides) > 1 else [[32, 64, 128, 256, 512]]
+    if len(anchor_sizes) != len(strides):
+        raise ValueError(f"anchor_sizes: expected {len(strides)}, one per map, got {len(anchor_sizes)}")
+    channels = backbone.out_channels
+    pooled_strides = strides[: backbone.pooled_levels]
+    stages = [
+        BoxStage(
+            BoxHead(channels, BOX_BINS, hidden),
+            BoxPredictor(hidden, num_classes, shared_offsets=cascade),
+            weights,
+            object_from,
+        )
+        for weights, object_from in (CASCADE if cascade else CASCADE[:1])
+    ]
+    return TwoStageDetector(
+        Transform(min_size, max_size),
+        backbone,
+        RegionProposals(channels, Anchors(anchor_sizes), proposal_settings or ProposalSettings()),
+        RoIHeads(
+            make_pooler(pooler, BOX_BINS, pooled_strides),
+            stages,
+            roi_settings or RoISettings(),
+            make_pooler(pooler, MASK_BINS, pooled_strides) if masks else None,
+            MaskBranch(channels, mask_hidden, num_classes) if masks else None,
+        ),
+    )

@@ -1,0 +1,195 @@
+"""From proposals to detections: one stage of boxes or a cascade of them, and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..ops.roi_align import roi_align
+from .boxes import batched_nms, clip_boxes, large_enough
+from .heads import BoxStage, MaskBranch
+from .matching import match, sample
+from .rpn import BETA
+
+Target = Mapping[str, Any]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class RoISettings:
+    """Numbers of Faster R-CNN, as torchvision sets them."""
+
+    sample_size: int = 512
+    object_share: float = 0.25
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    detections: int = 100
+    smallest_side: float = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The boxes of one image that a loss is made of, objects first."""
+
+    boxes: Tensor
+    labels: Tensor
+    """0 is background."""
+    matches: Tensor
+    """Indices of the ground truth of the objects, which come first."""
+
+
+class RoIHeads(nn.Module):
+    """Boxes, scores and masks of proposals.
+
+    References
+    ----------
+    Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018, https://arxiv.org/abs/1712.00726
+    He et al., "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
+    """
+
+    def __init__(
+        self,
+        box_pooler: nn.Module,
+        stages: Sequence[BoxStage],
+        settings: RoISettings,
+        mask_pooler: nn.Module | None = None,
+        mask_branch: MaskBranch | None = None,
+    ) -> None:
+        super().__init__()
+        self.box_pooler = box_pooler
+        self.stages = nn.ModuleList(stages)
+        self.settings = settings
+        self.mask_pooler = mask_pooler
+        self.mask_branch = mask_branch
+
+    @property
+    def _stages(self) -> list[BoxStage]:
+        return [stage for stage in self.stages if isinstance(stage, BoxStage)]
+
+    def losses(
+        self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor], targets: Sequence[Target]
+    ) -> dict[str, Tensor]:
+        """The losses of every stage, and of the masks of the first stage's objects."""
+        losses: dict[str, Tensor] = {}
+        boxes = [torch.cat([found, target["boxes"]]) for found, target in zip(proposals, targets, strict=True)]
+        first: list[Sample] = []
+        offsets = torch.zeros(0)
+        for number, stage in enumerate(self._stages):
+            if number:
+                boxes = self._refined(self._stages[number - 1], offsets, boxes, sizes)
+                boxes = [of_image[large_enough(of_image, self.settings.smallest_side)] for of_image in boxes]
+            samples = [self._sample(of_image, target, stage) for of_image, target in zip(boxes, targets, strict=True)]
+            first = first or samples
+            boxes = [chosen.boxes for chosen in samples]
+            scores, offsets = stage(self.box_pooler(maps, boxes))
+            suffix = f"_{number + 1}" if number else ""
+            losses |= {f"{name}{suffix}": loss for name, loss in _box_losses(stage, scores, offsets, samples, targets)}
+        if self.mask_branch is not None:
+            losses["loss_mask"] = self._mask_loss(maps, first, targets)
+        return losses
+
+    def detect(
+        self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor]
+    ) -> list[dict[str, Tensor]]:
+        """Per image boxes ``[D, 4]``, scores, labels, and mask probabilities ``[D, M, M]`` within the boxes."""
+        boxes = list(proposals)
+        probabilities, offsets = torch.zeros(()), torch.zeros(0)
+        for number, stage in enumerate(self._stages):
+            if number:
+                boxes = self._refined(self._stages[number - 1], offsets, boxes, sizes)
+            scores, offsets = stage(self.box_pooler(maps, boxes))
+            probabilities = probabilities.to(scores) + scores.softmax(-1)
+        moved = self._stages[-1].coder.decode(offsets, torch.cat(boxes))
+        scores = probabilities / len(self.stages)
+        detections = [
+            self._best(clip_boxes(part, size), scores_of_part)
+            for part, scores_of_part, size in zip(_split(moved, boxes), _split(scores, boxes), sizes, strict=True)
+        ]
+        if self.mask_branch is not None:
+            self._add_masks(maps, detections)
+        return detections
+
+    @torch.no_grad()
+    def _sample(self, boxes: Tensor, target: Target, stage: BoxStage) -> Sample:
+        matches = match(target["boxes"], boxes, stage.object_from, stage.object_from)
+        objects, background = sample(matches, self.settings.sample_size, self.settings.object_share)
+        labels = torch.cat([target["labels"][matches[objects]], torch.zeros_like(background)])
+        return Sample(boxes[torch.cat([objects, background])], labels, matches[objects])
+
+    @torch.no_grad()
+    def _refined(
+        self, stage: BoxStage, offsets: Tensor, boxes: Sequence[Tensor], sizes: Sequence[Size]
+    ) -> list[Tensor]:
+        """The boxes where a stage of the cascade moves them."""
+        moved = stage.coder.decode(offsets, torch.cat(list(boxes)))[:, 0]
+        return [clip_boxes(part, size) for part, size in zip(_split(moved, boxes), sizes, strict=True)]
+
+    def _best(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
+        """What is left of boxes ``[K, D, 4]`` and scores ``[K, classes]`` of one image."""
+        classes = scores.shape[1]
+        boxes = boxes.expand(-1, classes, 4)[:, 1:].reshape(-1, 4)
+        labels = torch.arange(1, classes, device=scores.device).repeat(len(scores))
+        scores = scores[:, 1:].reshape(-1)
+        kept = (scores > self.settings.score_threshold) & large_enough(boxes, self.settings.smallest_side)
+        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
+        best = batched_nms(boxes, scores, labels, self.settings.nms_threshold)[: self.settings.detections]
+        return {"boxes": boxes[best], "scores": scores[best], "labels": labels[best]}
+
+    def _mask_logits(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """``[K, M, M]``: the mask of every box's own class."""
+        assert self.mask_branch is not None
+        assert self.mask_pooler is not None
+        logits: Tensor = self.mask_branch(self.mask_pooler(maps, boxes))
+        return logits[torch.arange(len(labels), device=labels.device), labels]
+
+    def _mask_loss(self, maps: Sequence[Tensor], samples: Sequence[Sample], targets: Sequence[Target]) -> Tensor:
+        boxes = [chosen.boxes[: len(chosen.matches)] for chosen in samples]
+        labels = torch.cat([chosen.labels[: len(chosen.matches)] for chosen in samples])
+        logits = self._mask_logits(maps, boxes, labels)
+        if len(labels) == 0:
+            return logits.sum() * 0
+        wanted = [
+            roi_align(
+                target["masks"][:, None].float(),
+                of_image,
+                logits.shape[-1],
+                sampling="exact",
+                batch_indices=chosen.matches,
+            )[:, 0]
+            for of_image, chosen, target in zip(boxes, samples, targets, strict=True)
+            if len(of_image)
+        ]
+        return functional.binary_cross_entropy_with_logits(logits, torch.cat(wanted))
+
+    def _add_masks(self, maps: Sequence[Tensor], detections: list[dict[str, Tensor]]) -> None:
+        labels = torch.cat([found["labels"] for found in detections])
+        probabilities = self._mask_logits(maps, [found["boxes"] for found in detections], labels).sigmoid()
+        parts = _split(probabilities, [found["labels"] for found in detections])
+        for found, masks in zip(detections, parts, strict=True):
+            found["masks"] = masks
+
+
+def _split(rows: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Rows of all images as rows per image."""
+    parts: Sequence[Tensor] = torch.split(rows, [len(of_image) for of_image in like])
+    return parts
+
+
+def _box_losses(
+    stage: BoxStage, scores: Tensor, offsets: Tensor, samples: Sequence[Sample], targets: Sequence[Target]
+) -> list[tuple[str, Tensor]]:
+    labels = torch.cat([chosen.labels for chosen in samples])
+    boxes = torch.cat([chosen.boxes for chosen in samples])
+    truth = torch.cat([target["boxes"][chosen.matches] for chosen, target in zip(samples, targets, strict=True)])
+    count = max(len(labels), 1)
+    objects = torch.where(labels > 0)[0]
+    score_loss = functional.cross_entropy(scores, labels, reduction="sum") / count
+    which = labels[objects] if offsets.shape[1] > 1 else torch.zeros_like(objects)
+    wanted = stage.coder.encode(truth, boxes[objects])
+    offset_loss = functional.smooth_l1_loss(offsets[objects, which], wanted, beta=BETA, reduction="sum") / count
+    return [("loss_classifier", score_loss), ("loss_box_reg", offset_loss)]

@@ -1,0 +1,166 @@
+"""Proposals: anchors on every map, scored and moved by a small network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .boxes import BoxCoder, batched_nms, clip_boxes, large_enough
+from .matching import BACKGROUND, match, sample
+
+#: The knee of the smooth L1 loss of offsets.
+BETA = 1 / 9
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSettings:
+    """Numbers of Faster R-CNN, as torchvision sets them; pairs are for training and for detection."""
+
+    before_nms: tuple[int, int] = (2000, 1000)
+    """Of every level."""
+    after_nms: tuple[int, int] = (2000, 1000)
+    nms_threshold: float = 0.7
+    score_threshold: float = 0.0
+    background_below: float = 0.3
+    object_from: float = 0.7
+    sample_size: int = 256
+    object_share: float = 0.5
+
+
+def anchors_of(size: float, aspect_ratios: Sequence[float]) -> Tensor:
+    """``[A, 4]``: boxes of area size^2 around the origin, rounded to whole pixels; a ratio is height over width."""
+    heights = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
+    widths = size * (1 / heights)
+    heights = size * heights
+    return (torch.stack([-widths, -heights, widths, heights], dim=1) / 2).round()
+
+
+class Anchors(nn.Module):
+    """Boxes at every pixel of every map: ``sizes[l]`` are those of level l."""
+
+    def __init__(self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
+        super().__init__()
+        self.per_pixel = len(sizes[0]) * len(aspect_ratios)
+        for level, of_level in enumerate(sizes):
+            # All sizes of one ratio stand together: the order of torchvision's weights.
+            cells = torch.stack([anchors_of(size, aspect_ratios) for size in of_level], dim=1).flatten(0, 1)
+            self.register_buffer(f"cell{level}", cells, persistent=False)
+
+    def forward(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> list[Tensor]:
+        """Per level ``[H * W * A, 4]``."""
+        per_level = []
+        for level, features in enumerate(maps):
+            cells: Tensor = getattr(self, f"cell{level}")
+            height, width = features.shape[-2:]
+            y = torch.arange(height, device=cells.device) * (image_size[0] // height)
+            x = torch.arange(width, device=cells.device) * (image_size[1] // width)
+            y, x = torch.meshgrid(y, x, indexing="ij")
+            corners = torch.stack([x, y, x, y], dim=-1).reshape(-1, 1, 4)
+            per_level.append((corners + cells).reshape(-1, 4))
+        return per_level
+
+
+class ProposalHead(nn.Module):
+    """One convolution, then a score and an offset for every anchor of every pixel."""
+
+    def __init__(self, channels: int, per_pixel: int) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()))
+        self.cls_logits = nn.Conv2d(channels, per_pixel, 1)
+        self.bbox_pred = nn.Conv2d(channels, per_pixel * 4, 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, std=0.01)
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Per level scores ``[N, H * W * A]`` and offsets ``[N, H * W * A, 4]``."""
+        scores, offsets = [], []
+        for features in maps:
+            hidden = self.conv(features)
+            count = len(features)
+            scores.append(self.cls_logits(hidden).permute(0, 2, 3, 1).reshape(count, -1))
+            offsets.append(self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(count, -1, 4))
+        return scores, offsets
+
+
+class RegionProposals(nn.Module):
+    """The region proposal network.
+
+    References
+    ----------
+    Ren et al., "Faster R-CNN", NeurIPS 2015, https://arxiv.org/abs/1506.01497
+    """
+
+    def __init__(self, channels: int, anchors: Anchors, settings: ProposalSettings) -> None:
+        super().__init__()
+        self.anchors = anchors
+        self.head = ProposalHead(channels, anchors.per_pixel)
+        self.settings = settings
+        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
+
+    def forward(
+        self,
+        maps: Sequence[Tensor],
+        batch_size: tuple[int, int],
+        image_sizes: Sequence[tuple[int, int]],
+        truth: Sequence[Tensor] | None = None,
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Proposals ``[P, 4]`` of every image, best first, and the losses where `truth` is given."""
+        scores, offsets = self.head(maps)
+        anchors = self.anchors(maps, batch_size)
+        proposals = [
+            self._proposals_of(index, scores, offsets, anchors, size) for index, size in enumerate(image_sizes)
+        ]
+        if truth is None:
+            return proposals, {}
+        return proposals, self._losses(torch.cat(scores, 1).float(), torch.cat(offsets, 1).float(), anchors, truth)
+
+    @torch.no_grad()
+    def _proposals_of(
+        self,
+        index: int,
+        scores: Sequence[Tensor],
+        offsets: Sequence[Tensor],
+        anchors: Sequence[Tensor],
+        size: tuple[int, int],
+    ) -> Tensor:
+        phase = 0 if self.training else 1
+        best: list[tuple[Tensor, Tensor, Tensor]] = []
+        for level, of_level in enumerate(anchors):
+            score = scores[level][index].float()
+            score, top = score.topk(min(self.settings.before_nms[phase], len(score)))
+            boxes = self.coder.decode(offsets[level][index, top, None].float(), of_level[top])[:, 0]
+            best.append((boxes, score.sigmoid(), torch.full_like(top, level)))
+        boxes, score, levels = map(torch.cat, zip(*best, strict=True))
+        boxes = clip_boxes(boxes, size)
+        kept = large_enough(boxes, 1e-3) & (score >= self.settings.score_threshold)
+        boxes, score, levels = boxes[kept], score[kept], levels[kept]
+        kept = batched_nms(boxes, score, levels, self.settings.nms_threshold)[: self.settings.after_nms[phase]]
+        return boxes[kept]
+
+    def _losses(
+        self, scores: Tensor, offsets: Tensor, anchors: Sequence[Tensor], truth: Sequence[Tensor]
+    ) -> dict[str, Tensor]:
+        every = torch.cat(list(anchors))
+        settings = self.settings
+        score_loss, offset_loss, count = scores.sum() * 0, offsets.sum() * 0, 0
+        for index, boxes in enumerate(truth):
+            matches = match(boxes, every, settings.background_below, settings.object_from, each_matched=True)
+            objects, background = sample(matches, settings.sample_size, settings.object_share)
+            chosen = torch.cat([objects, background])
+            is_object = (matches[chosen] != BACKGROUND).to(scores)
+            score_loss = score_loss + functional.binary_cross_entropy_with_logits(
+                scores[index, chosen], is_object, reduction="sum"
+            )
+            if len(objects):
+                wanted = self.coder.encode(boxes[matches[objects]], every[objects])
+                offset_loss = offset_loss + functional.smooth_l1_loss(
+                    offsets[index, objects], wanted, beta=BETA, reduction="sum"
+                )
+            count += len(chosen)
+        return {"loss_objectness": score_loss / max(count, 1), "loss_rpn_box_reg": offset_loss / max(count, 1)}

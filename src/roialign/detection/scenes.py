@@ -1,0 +1,213 @@
+"""Scenes of real handwritten digits on textured ground, in COCO format: a set to learn on for those who have none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..extract.output import atomic_write
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Every fifth digit is kept for the splits other than "train": nobody is tested on handwriting they learnt.
+HELD_OUT = 5
+#: An object of which less is left under those drawn later is not placed.
+VISIBLE = 0.5
+#: Places tried for an object before the scene goes without it.
+TRIES = 50
+#: How much of the ink counts as the object.
+INK = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class SceneSettings:
+    """What a scene is made of; sizes are in pixels."""
+
+    image_size: int = 160
+    objects: tuple[int, int] = (2, 6)
+    object_size: tuple[int, int] = (28, 64)
+    max_angle: float = 10.0
+    """Degrees to either side; below 90, so that a 6 is told from a 9."""
+    overlap: float = 0.0
+    """The share of an object's box that may lie under another's."""
+    seed: int = 0
+
+    def with_cases(self, *, small: bool, rotated: bool, dense: bool) -> SceneSettings:
+        """With the hard cases that are switched on."""
+        return SceneSettings(
+            image_size=self.image_size,
+            objects=(12, 20) if dense else self.objects,
+            object_size=(8, 16) if small else (20, 40) if dense else self.object_size,
+            max_angle=75.0 if rotated else self.max_angle,
+            overlap=0.4 if dense else self.overlap,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An image and its objects, in the order in which they were drawn."""
+
+    image: Array
+    """``[H, W, 3]`` uint8."""
+    masks: Array
+    """``[L, H, W]`` bool: the pixels of each object that are seen."""
+    digits: Array
+    """``[L]``: 0 to 9."""
+
+
+@cache
+def _digits(held_out: bool) -> tuple[Array, Array]:
+    """Images ``[n, 8, 8]`` from 0 to 1 and what they show."""
+    from sklearn.datasets import load_digits  # only here: the models do without it
+
+    data = load_digits()
+    kept = (np.arange(len(data.target)) % HELD_OUT == 0) == held_out
+    return data.images[kept] / 16, data.target[kept]
+
+
+def draw_scene(settings: SceneSettings, split: str, index: int) -> Scene:
+    """One scene; the same settings, split and index give the same pixels, whatever was drawn before."""
+    generator = np.random.default_rng([settings.seed, index, *split.encode()])
+    size = settings.image_size
+    canvas = _ground(generator, size)
+    images, targets = _digits(split != "train")
+    masks: list[Array] = []
+    boxes: list[Array] = []
+    digits: list[int] = []
+    for _ in range(int(generator.integers(settings.objects[0], settings.objects[1] + 1))):
+        which = int(generator.integers(len(targets)))
+        ink = _ink(generator, images[which], settings)
+        place = _place(generator, ink.shape, boxes, settings)
+        colour = _colour(generator, canvas)
+        if place is None:
+            continue
+        y, x = place
+        mask = np.zeros((size, size), dtype=bool)
+        mask[y : y + ink.shape[0], x : x + ink.shape[1]] = ink > INK
+        left = [old & ~mask for old in masks]
+        if not mask.any() or any(new.sum() < VISIBLE * old.sum() for new, old in zip(left, masks, strict=True)):
+            continue
+        window = canvas[y : y + ink.shape[0], x : x + ink.shape[1]]
+        window += ink[..., None] * (colour - window)
+        masks = [*left, mask]
+        boxes.append(np.array([x, y, x + ink.shape[1], y + ink.shape[0]]))
+        digits.append(int(targets[which]))
+    pixels = np.clip(np.rint(canvas * 255), 0, 255).astype(np.uint8)
+    return Scene(pixels, np.array(masks).reshape(-1, size, size), np.array(digits, dtype=np.int64))
+
+
+def _ground(generator: np.random.Generator, size: int) -> Array:
+    """``[size, size, 3]``: a colour with noise of several widths."""
+    ground = np.tile(generator.uniform(0.3, 0.7, 3), (size, size, 1))
+    for cells, strength in ((3, 0.10), (9, 0.06), (27, 0.04), (size, 0.02)):
+        noise = generator.normal(0, strength, (cells, cells)).astype(np.float32)
+        tint = generator.uniform(0.5, 1.0, 3)
+        ground += _resized(noise, size)[..., None] * tint
+    return ground
+
+
+def _resized(image: Array, size: int) -> Array:
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
+
+
+def _ink(generator: np.random.Generator, digit: Array, settings: SceneSettings) -> Array:
+    """How much ink each pixel of a digit has, turned and cropped."""
+    low, high = settings.object_size
+    size = int(generator.integers(low, high + 1))
+    angle = float(generator.uniform(-settings.max_angle, settings.max_angle))
+    padded = np.pad(digit, 3).astype(np.float32)
+    image = Image.fromarray(_resized(padded, size * len(padded) // len(digit)).astype(np.float32))
+    turned = np.asarray(image.rotate(angle, Image.Resampling.BICUBIC), dtype=np.float64)
+    rows, columns = np.flatnonzero((turned > INK).any(axis=1)), np.flatnonzero((turned > INK).any(axis=0))
+    return np.clip(turned[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * 1.5, 0, 1)
+
+
+def _place(
+    generator: np.random.Generator, shape: tuple[int, ...], boxes: list[Array], settings: SceneSettings
+) -> tuple[int, int] | None:
+    """The top left corner; None where there is no room."""
+    height, width = shape
+    if max(shape) > settings.image_size:
+        return None
+    for _ in range(TRIES):
+        y = int(generator.integers(settings.image_size - height + 1))
+        x = int(generator.integers(settings.image_size - width + 1))
+        box = np.array([x, y, x + width, y + height])
+        if all(_covered(box, other) <= settings.overlap for other in boxes):
+            return y, x
+    return None
+
+
+def _covered(box: Array, other: Array) -> float:
+    """The overlap as a share of the smaller of two boxes."""
+    sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
+    smaller = min(np.prod(box[2:] - box[:2]), np.prod(other[2:] - other[:2]))
+    return float(np.prod(np.maximum(sides, 0)) / smaller)
+
+
+def _colour(generator: np.random.Generator, canvas: Array) -> Array:
+    """Darker or brighter than the ground by enough to be seen."""
+    brightness = 0.05 if generator.random() < 0.5 else 0.95
+    tint = generator.uniform(-0.15, 0.15, 3)
+    colour: Array = np.clip(brightness + tint - 0.1 * (canvas.mean() - 0.5), 0, 1)
+    return colour
+
+
+def write_scenes(folder: Path, counts: Mapping[str, int], settings: SceneSettings) -> None:
+    """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split of `counts`.
+
+    The annotation file comes last and in one step: where it is there, the split is whole. So none is replaced.
+
+    Raises
+    ------
+    FileExistsError
+        Where a split is there already.
+    """
+    for split in counts:
+        if (folder / split / "annotations.json").exists():
+            raise FileExistsError(f"{folder / split / 'annotations.json'} is there already")
+    for split, count in counts.items():
+        images = folder / split / "images"
+        images.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        for index in range(count):
+            scene = draw_scene(settings, split, index)
+            name = f"{index + 1:06d}.png"
+            with atomic_write(images / name) as file:
+                Image.fromarray(scene.image).save(file, format="PNG")
+            height, width = scene.image.shape[:2]
+            rows.append({"id": index + 1, "file_name": name, "width": width, "height": height})
+            for mask, digit in zip(scene.masks, scene.digits, strict=True):
+                annotations.append(_annotation(len(annotations) + 1, index + 1, mask, int(digit)))
+        content = {
+            "info": {"description": "handwritten digits of scikit-learn's load_digits on textured ground"},
+            "categories": [{"id": digit + 1, "name": str(digit)} for digit in range(10)],
+            "images": rows,
+            "annotations": annotations,
+        }
+        with atomic_write(folder / split / "annotations.json") as file:
+            file.write(json.dumps(content, separators=(",", ":")).encode())
+
+
+def _annotation(number: int, image: int, mask: Array, digit: int) -> dict[str, Any]:
+    from pycocotools import mask as run_lengths
+
+    encoded = run_lengths.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": digit + 1,
+        "bbox": [float(side) for side in run_lengths.toBbox(encoded)],
+        "area": int(mask.sum()),
+        "iscrowd": 0,
+        "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode()},
+    }

@@ -1,0 +1,82 @@
+"""Images to a batch of one size, and answers back to the images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .roi_heads import Size, Target
+
+#: Statistics of ImageNet, which the published weights were trained with.
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: A batch is padded to a multiple of this, so that every stride divides it.
+DIVISOR = 32
+
+
+class Transform(nn.Module):
+    """Normalise, resize (the shorter side to `min_size`, the longer to at most `max_size`), pad to one batch."""
+
+    def __init__(self, min_size: int, max_size: int) -> None:
+        super().__init__()
+        self.min_size, self.max_size = min_size, max_size
+
+    def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
+        """``[N, 3, H, W]``, and the size that each image has in it."""
+        resized = [self._resize(image) for image in images]
+        sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
+        height, width = (-(-max(side) // DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
+        batch = resized[0].new_zeros(len(images), 3, height, width)
+        for index, image in enumerate(resized):
+            batch[index, :, : image.shape[-2], : image.shape[-1]] = image
+        return batch, sizes
+
+    def _resize(self, image: Tensor) -> Tensor:
+        image = (image - image.new_tensor(MEAN)[:, None, None]) / image.new_tensor(DEVIATION)[:, None, None]
+        height, width = image.shape[-2:]
+        factor = min(self.min_size / min(height, width), self.max_size / max(height, width))
+        return functional.interpolate(
+            image[None], scale_factor=factor, mode="bilinear", recompute_scale_factor=True, align_corners=False
+        )[0]
+
+    def target(self, target: Target, size: Size, new_size: Size) -> dict[str, Tensor]:
+        """Boxes and masks of an image as they lie in the batch."""
+        moved = {"boxes": resize_boxes(target["boxes"], size, new_size), "labels": target["labels"]}
+        if "masks" in target:
+            masks = target["masks"][:, None].float()
+            moved["masks"] = functional.interpolate(masks, size=new_size)[:, 0] if len(masks) else masks[:, 0]
+        return moved
+
+    def restore(self, found: dict[str, Tensor], size: Size, new_size: Size) -> dict[str, Tensor]:
+        """A detection on the image that it came from; masks become ``[D, 1, H, W]`` probabilities."""
+        boxes = resize_boxes(found["boxes"], new_size, size)
+        restored = {**found, "boxes": boxes}
+        if "masks" in found:
+            restored["masks"] = paste_masks(found["masks"], boxes, size)
+        return restored
+
+
+def resize_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
+    """Boxes of an image of one size on the same image of another."""
+    y, x = new_size[0] / size[0], new_size[1] / size[1]
+    return boxes * boxes.new_tensor([x, y, x, y])
+
+
+def paste_masks(masks: Tensor, boxes: Tensor, size: Size) -> Tensor:
+    """Masks ``[D, M, M]`` within boxes as ``[D, 1, H, W]``, by torchvision's rule."""
+    # Every mask gets a border of one empty cell, and its box is rounded to whole pixels.
+    side = masks.shape[-1]
+    half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * ((side + 2) / side)
+    centre = (boxes[:, :2] + boxes[:, 2:]) * 0.5
+    corners = torch.cat([centre - half, centre + half], dim=1).to(torch.int64).tolist()
+    pasted = masks.new_zeros(len(masks), 1, *size)
+    for index, (left, top, right, bottom) in enumerate(corners):
+        shape = (max(bottom - top + 1, 1), max(right - left + 1, 1))
+        padded = functional.pad(masks[index], (1, 1, 1, 1))[None, None]
+        image = functional.interpolate(padded, size=shape, mode="bilinear", align_corners=False)[0, 0]
+        y = slice(max(top, 0), min(bottom + 1, size[0]))
+        x = slice(max(left, 0), min(right + 1, size[1]))
+        pasted[index, 0, y, x] = image[y.start - top : y.stop - top, x.start - left : x.stop - left]
+    return pasted

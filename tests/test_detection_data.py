@@ -1,0 +1,259 @@
+"""Scenes and COCO-format sets: the same pixels for the same seed; what is wrong is named and the rest is kept."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from roialign.detection import CocoDataset, DatasetError, SceneSettings, draw_scene, write_scenes
+from roialign.detection.coco import find_split, read_image
+from roialign.extract.problems import Problems
+
+GOOD: dict[str, Any] = {
+    "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
+    "images": [{"id": 1, "file_name": "a.png", "width": 20, "height": 10}],
+    "annotations": [
+        {"id": 1, "image_id": 1, "category_id": 7, "bbox": [2, 3, 4, 5], "iscrowd": 0},
+        {"id": 2, "image_id": 1, "category_id": 3, "bbox": [10, 0, 40, 4], "segmentation": [[10, 0, 14, 0, 14, 4]]},
+        {"id": 3, "image_id": 1, "category_id": 3, "bbox": [0, 0, 9, 9], "iscrowd": 1},
+        {"id": 4, "image_id": 1, "category_id": 3, "bbox": [30, 0, 4, 4]},
+        {
+            "id": 5,
+            "image_id": 1,
+            "category_id": 3,
+            "bbox": [0, 0, 1, 2],
+            "segmentation": {"size": [10, 20], "counts": [0, 2, 198]},
+        },
+    ],
+}
+
+
+def _written(folder: Path, content: Any, *, image_size: tuple[int, int] = (20, 10)) -> Path:
+    path = folder / "annotations.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    Image.new("RGB", image_size, (255, 0, 51)).save(folder / "a.png")
+    return path
+
+
+def test_a_set_is_read_as_tensors(tmp_path: Path) -> None:
+    dataset = CocoDataset(_written(tmp_path, GOOD), tmp_path)
+    image, target = dataset[0]
+    assert dataset.class_names == ["dog", "cat"]
+    assert image.shape == (3, 10, 20)
+    assert torch.equal(image[:, 0, 0], torch.tensor([1.0, 0.0, 0.2]))
+    assert target["boxes"].tolist() == [[2, 3, 6, 8], [10, 0, 20, 4], [0, 0, 1, 2]]
+    assert target["labels"].tolist() == [2, 1, 1]
+    assert target["masks"][0].sum() == 20
+    assert target["masks"][0, 3:8, 2:6].all()
+    assert 0 < target["masks"][1].sum() < 16
+    assert target["masks"][2].nonzero().tolist() == [[0, 0], [1, 0]]
+
+
+def test_the_example_in_the_docstring_runs() -> None:
+    report: list[str] = []
+    for test in doctest.DocTestFinder(recurse=False).find(CocoDataset, "CocoDataset", globs={}):
+        assert test.examples
+        doctest.DocTestRunner(verbose=False).run(test, out=report.append)
+    assert not report, "".join(report)
+
+
+def test_an_image_without_objects_has_empty_tensors(tmp_path: Path) -> None:
+    _, target = CocoDataset(_written(tmp_path, {**GOOD, "annotations": []}), tmp_path)[0]
+    shapes = [tuple(target[name].shape) for name in ("boxes", "labels", "masks")]
+    assert shapes == [(0, 4), (0,), (0, 10, 20)]
+
+
+WRONG_ROWS = {
+    "no id": ("images", 0, "id", None, "id: expected a whole number, got None"),
+    "a second id": ("annotations", 1, "id", 1, "id: 1 is there twice"),
+    "no name": ("categories", 0, "name", 3, "name: expected text, got 3"),
+    "no file": ("images", 0, "file_name", "", "file_name: expected text, got ''"),
+    "no width": ("images", 0, "width", 0, "width: expected a whole number of at least 1, got 0"),
+    "an unknown image": ("annotations", 0, "image_id", 9, "image_id: 9 is not among the images"),
+    "an unknown category": ("annotations", 0, "category_id", 9, "category_id: 9 is not among the categories"),
+    "three numbers": ("annotations", 0, "bbox", [1, 2, 3], "got [1, 2, 3]"),
+    "not finite": ("annotations", 0, "bbox", [1, 2, 3, float("nan")], "got [1, 2, 3, nan]"),
+    "an empty box": ("annotations", 0, "bbox", [1, 2, 0, 3], "with positive sides, got [1, 2, 0, 3]"),
+    "a crowd of two": ("annotations", 0, "iscrowd", 2, "iscrowd: expected 0 or 1, got 2"),
+    "a line": ("annotations", 0, "segmentation", [[1, 2, 3, 4]], "segmentation: expected polygons"),
+    "no counts": ("annotations", 0, "segmentation", {"size": [1, 2]}, "segmentation: expected run lengths"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_ROWS)
+def test_a_wrong_row_is_named_and_the_others_are_kept(tmp_path: Path, case: str) -> None:
+    section, row, name, value, message = WRONG_ROWS[case]
+    content = copy.deepcopy(GOOD)
+    content[section][row][name] = value
+    path = _written(tmp_path, content)
+    with pytest.raises(DatasetError) as raised:
+        CocoDataset(path, tmp_path)
+    assert f"{path}: {section}[{row}]: " in str(raised.value)
+    assert message in str(raised.value)
+    problems = Problems()
+    kept = CocoDataset(path, tmp_path, problems)
+    assert message in str(next(iter(problems)))
+    assert len(kept.records[section]) == len(GOOD[section]) - 1
+
+
+WRONG_FILES = {
+    "cut": ('{"images": [', "not JSON: line 1, column 13"),
+    "a list": ("[]", "expected an object with categories, images, annotations, got list"),
+    "no images": ('{"categories": []}', "expected a list under 'images', got nothing"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, case: str) -> None:
+    content, message = WRONG_FILES[case]
+    path = _written(tmp_path, content)
+    with pytest.raises(DatasetError) as raised:
+        CocoDataset(path, tmp_path, Problems())
+    assert str(raised.value).startswith(f"{path}: {message}")
+
+
+def test_a_missing_file_and_one_that_is_not_text_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"none\.json: No such file"):
+        CocoDataset(tmp_path / "none.json", tmp_path)
+    (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(DatasetError, match=r"bytes\.json: not UTF-8 text: byte 0"):
+        CocoDataset(tmp_path / "bytes.json", tmp_path)
+
+
+def test_unreadable_images_are_named(tmp_path: Path) -> None:
+    dataset = CocoDataset(_written(tmp_path, GOOD, image_size=(8, 8)), tmp_path)
+    with pytest.raises(DatasetError, match=r"a\.png: expected 20x10 pixels, as in .*, got 8x8"):
+        dataset[0]
+    whole = (tmp_path / "a.png").read_bytes()
+    for content in (b"", b"no image", whole[: len(whole) // 2]):
+        (tmp_path / "a.png").write_bytes(content)
+        with pytest.raises(DatasetError, match=r"a\.png: cannot be read as an image"):
+            dataset[0]
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(DatasetError, match=r"a\.png: cannot be read as an image"):
+        read_image(tmp_path / "a.png")
+
+
+def test_run_lengths_of_another_size_are_named(tmp_path: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    content["annotations"][4]["segmentation"]["size"] = [20, 10]
+    dataset = CocoDataset(_written(tmp_path, content), tmp_path)
+    with pytest.raises(DatasetError, match=r"annotation 5: segmentation: "):
+        dataset[0]
+
+
+def test_splits_are_found_in_both_layouts(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"expected val/annotations\.json or one .* found 0"):
+        find_split(tmp_path, "val")
+    (tmp_path / "annotations").mkdir()
+    coco = tmp_path / "annotations" / "instances_val2017.json"
+    coco.touch()
+    assert find_split(tmp_path, "val") == (coco, tmp_path / "val2017")
+    (tmp_path / "val").mkdir()
+    own = tmp_path / "val" / "annotations.json"
+    own.touch()
+    assert find_split(tmp_path, "val") == (own, tmp_path / "val" / "images")
+
+
+def test_scenes_are_what_their_annotations_say(tmp_path: Path) -> None:
+    settings = SceneSettings(image_size=96, objects=(2, 3), object_size=(20, 32))
+    write_scenes(tmp_path, {"train": 3}, settings)
+    dataset = CocoDataset(*find_split(tmp_path, "train"))
+    assert len(dataset) == 3
+    for index in range(3):
+        image, target = dataset[index]
+        scene = draw_scene(settings, "train", index)
+        assert np.array_equal(np.rint(image.permute(1, 2, 0).numpy() * 255).astype(np.uint8), scene.image)
+        assert np.array_equal(target["masks"].numpy(), scene.masks)
+        assert target["labels"].tolist() == [digit + 1 for digit in scene.digits]
+        for box, mask in zip(target["boxes"].tolist(), scene.masks, strict=True):
+            rows, columns = np.nonzero(mask)
+            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_the_seed_decides_the_files(tmp_path: Path) -> None:
+    def files(name: str, seed: int) -> dict[str, bytes]:
+        write_scenes(tmp_path / name, {"train": 2, "val": 1}, SceneSettings(image_size=64, seed=seed))
+        root = tmp_path / name
+        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+    first = files("first", 1)
+    assert len(first) == 5
+    assert files("again", 1) == first
+    other = files("other", 2)
+    assert all(other[name] != first[name] for name in first)
+    assert first["train/images/000001.png"] != first["val/images/000001.png"]
+    with pytest.raises(FileExistsError, match=r"first.train.annotations\.json is there already"):
+        write_scenes(tmp_path / "first", {"train": 1}, SceneSettings(image_size=64))
+
+
+def _sides(settings: SceneSettings) -> tuple[list[int], list[int]]:
+    """Longer sides of the objects, and their number per scene."""
+    sides, counts = [], []
+    for index in range(6):
+        masks = draw_scene(settings, "train", index).masks
+        counts.append(len(masks))
+        for mask in masks:
+            rows, columns = np.nonzero(mask)
+            sides.append(max(np.ptp(rows), np.ptp(columns)) + 1)
+    return sides, counts
+
+
+def test_the_switches_make_the_hard_cases() -> None:
+    plain = SceneSettings()
+    off = {"small": False, "rotated": False, "dense": False}
+    sides, counts = _sides(plain)
+    small_sides, _ = _sides(plain.with_cases(**{**off, "small": True}))
+    _, dense_counts = _sides(plain.with_cases(**{**off, "dense": True}))
+    assert max(small_sides) <= 20 < min(sides)
+    assert min(dense_counts) > max(counts)
+    assert plain.with_cases(**off) == plain
+    turned = draw_scene(plain.with_cases(**{**off, "rotated": True}), "train", 0)
+    assert not np.array_equal(turned.image, draw_scene(plain, "train", 0).image)
+
+
+def test_a_pixel_belongs_to_the_object_that_is_seen_there() -> None:
+    scene = draw_scene(SceneSettings().with_cases(small=False, rotated=False, dense=True), "train", 0)
+    assert scene.masks.sum(axis=0).max() == 1
+
+
+def _roialign(*arguments: str, missing: str | None = None) -> subprocess.CompletedProcess[str]:
+    script = f"import sys; sys.modules[{missing!r}] = None; " if missing else ""
+    script += "import roialign.cli; roialign.cli.main()"
+    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_command_draws_scenes_once(tmp_path: Path) -> None:
+    arguments = ("scenes", str(tmp_path / "s"), "--train", "2", "--val", "1", "--image-size", "64", "--small")
+    done = _roialign(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(CocoDataset(*find_split(tmp_path / "s", "train"))) == 2
+    again = _roialign(*arguments)
+    assert again.returncode == 1
+    assert "annotations.json is there already" in again.stderr
+
+
+@pytest.mark.parametrize("missing", ["torch", "pycocotools", "sklearn"])
+def test_a_missing_extra_is_one_clear_line(tmp_path: Path, missing: str) -> None:
+    done = _roialign("scenes", str(tmp_path / "s"), missing=missing)
+    line = f"roialign: {missing} is not installed; install the detectors: pip install 'roialign[detection]'\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
+
+
+def test_the_other_commands_start_without_torch() -> None:
+    assert _roialign("info", missing="sklearn").returncode == 0
+    script = (
+        "import sys; from roialign._detection_commands import add_commands; from roialign.extract.app import app; "
+        "add_commands(app); assert not {'torch', 'sklearn', 'pycocotools'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
