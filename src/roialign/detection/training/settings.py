@@ -1,0 +1,167 @@
+"""How a detector is trained, in values that a file can hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ...extract.output import atomic_write
+from ..coco import CocoDataset
+from ..settings import DetectorSettings
+
+#: The name of the settings in the folder of a run.
+SETTINGS_FILE = "settings.json"
+OPTIMISERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "step")
+#: Mixed precision by name.
+PRECISIONS = ("off", "bfloat16", "float16")
+#: Longest side of an image over its shorter, where nobody says more.
+LARGEST_RATIO = 5 / 3
+#: The shorter side that larger images are made smaller to, where nobody says otherwise.
+USUAL_SIZE = 800
+
+#: Sizes of a detector: one that learns from scratch on a processor, and that of the papers.
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {
+        "width": 32,
+        "out_channels": 64,
+        "hidden": 256,
+        "mask_hidden": 64,
+        "proposals": {"before_nms": (300, 300), "after_nms": (200, 100), "sample_size": 64},
+        "regions": {"sample_size": 64},
+    },
+    "full": {"width": 64, "out_channels": 256, "hidden": 1024, "mask_hidden": 256},
+}
+#: Groups of the group normalisation of a detector that learns from scratch: every size's channels are a multiple.
+NORM_GROUPS = 8
+
+
+class RunError(ValueError):
+    """A training run cannot go on as it is asked to; what it has saved stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Everything that the weights at the end depend on, besides the data and the number of threads.
+
+    Concretely, two runs with the same settings, data, device and threads end with the same bits, however often they
+    were stopped and started again.
+    """
+
+    detector: DetectorSettings
+    iterations: int = 3000
+    batch_size: int = 8
+    """Images of an iteration, of all processes together."""
+    optimiser: str = "adamw"
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    """Of weights with more than one axis: not of normalisations and biases."""
+    momentum: float = 0.9
+    """Of SGD."""
+    schedule: str = "cosine"
+    """From the learning rate to 0, or in steps to a tenth after 2/3 and again after 8/9 of the iterations."""
+    warmup: int = 100
+    """Iterations in which the learning rate rises linearly."""
+    clip: float = 1.0
+    """The largest norm of the gradient; a larger one is scaled down to it."""
+    precision: str = "off"
+    flip: float = 0.0
+    """How likely an image is mirrored."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        for name, least in (("iterations", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip: expected a probability from 0 to 1, got {self.flip}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> TrainSettings:
+        """From the values of :meth:`to_dict`.
+
+        Raises
+        ------
+        ValueError
+            Naming what is unknown or wrong.
+        """
+        unknown = sorted(set(values) - {each.name for each in fields(cls)})
+        if unknown or "detector" not in values:
+            raise ValueError(f"settings: unknown {', '.join(unknown)}" if unknown else "settings: no detector")
+        return cls(**{**values, "detector": DetectorSettings.of(values["detector"])})
+
+
+def new_detector(
+    dataset: CocoDataset, *, size: str = "small", min_size: int | None = None, max_size: int | None = None, **more: Any
+) -> DetectorSettings:
+    """The settings of a detector that learns the classes of a set from scratch.
+
+    Its images keep their size as far as that is usual: the shorter side is that of most, but at most 800 pixels.
+    """
+    if size not in SIZES:
+        raise ValueError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
+    if min_size is None:
+        sides = [min(row["width"], row["height"]) for row in dataset.rows]
+        min_size = min(round(median(sides)), USUAL_SIZE) if sides else USUAL_SIZE
+    return DetectorSettings(
+        classes=tuple(dataset.class_names),
+        category_ids=tuple(dataset.category_ids),
+        min_size=min_size,
+        max_size=max_size or round(LARGEST_RATIO * min_size),
+        **{"norm_groups": NORM_GROUPS, **SIZES[size], **more},
+    )
+
+
+def read_settings(run: Path) -> TrainSettings | None:
+    """Those of a run that has begun, else None."""
+    path = run / SETTINGS_FILE
+    try:
+        return TrainSettings.of(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(f"{path}: cannot be read as the settings of a run: {error}") from error
+
+
+def write_settings(run: Path, settings: TrainSettings) -> None:
+    """Write them, in one step."""
+    with atomic_write(run / SETTINGS_FILE) as file:
+        file.write(json.dumps(settings.to_dict(), indent=2).encode() + b"\n")
+
+
+def check_same(run: Path, wanted: TrainSettings, begun: TrainSettings) -> None:
+    """That a run goes on as it began.
+
+    Raises
+    ------
+    RunError
+        Naming every setting that differs.
+    """
+    differences = []
+    for of, one, other in (("", wanted, begun), ("detector.", wanted.detector, begun.detector)):
+        for each in fields(one):  # type: ignore[arg-type]
+            new, old = getattr(one, each.name), getattr(other, each.name)
+            if new != old and each.name != "detector":
+                differences.append(f"{of}{each.name} was {old!r}, not {new!r}")
+    if differences:
+        raise RunError(f"{run}: began with other settings: {'; '.join(differences)}")
+
+
+def with_classes_of(detector: DetectorSettings, dataset: CocoDataset, **more: Any) -> DetectorSettings:
+    """The same detector for the classes of another set."""
+    classes, numbers = tuple(dataset.class_names), tuple(dataset.category_ids)
+    return replace(detector, classes=classes, category_ids=numbers, **more)
