@@ -52,9 +52,8 @@ def main(
         if from_json is not None:
             report = read_report(from_json)
         else:
-            report = _run(console, quick, workload or [], peer or [], threads or ["1", "all"], isa, settings)
-            path = json_path or RESULTS / ("quick-" * quick + file_name(report.machine))
-            report.write(path)
+            path = json_path or RESULTS / ("quick-" * quick + file_name(describe_machine()))
+            report = _run(console, quick, workload or [], peer or [], threads or ["1", "all"], isa, settings, path)
             console.print(f"written: {path.name}")
     except (ValueError, WorkerError) as reason:
         raise typer.BadParameter(str(reason)) from None
@@ -71,6 +70,7 @@ def _run(
     threads: list[str],
     isa: str | None,
     settings: Settings,
+    path: Path,
 ) -> Report:
     cases = select_cases(QUICK_SUITE if quick else SUITE, names, parse_threads(threads))
     described = {
@@ -88,7 +88,8 @@ def _run(
             progress.update(task, advance=done, description=text or None)
 
         report = Report(describe_machine(), workers.versions, described, not_measured=workers.not_measured)
-        measure(cases, workers, report, settings, advance)
+        for partial in measure(cases, workers, report, settings, advance):
+            partial.write(path)
         progress.update(task, description="done")
     return report
 

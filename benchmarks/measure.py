@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -56,8 +56,10 @@ class Ready:
     spent: float = 0.0
 
 
-def measure(cases: list[Case], workers: WorkerPool, report: Report, settings: Settings, progress: Progress) -> None:
-    """Fills a report, group by group."""
+def measure(
+    cases: list[Case], workers: WorkerPool, report: Report, settings: Settings, progress: Progress
+) -> Iterator[Report]:
+    """Fills a report, group by group, and yields it after each: a run that is cut off need lose nothing."""
     probe = CopyProbe()
     copies: dict[int, list[float]] = {case.threads: [] for case in cases}
     peers = [peer for name, peer in workers.peers.items() if name not in workers.not_measured]
@@ -72,7 +74,8 @@ def measure(cases: list[Case], workers: WorkerPool, report: Report, settings: Se
         for threads, values in own_copies.items():
             copies[threads] += values
         workers.release()
-    report.bandwidth = {str(threads): float(np.median(values)) for threads, values in copies.items() if values}
+        report.bandwidth = {str(threads): float(np.median(values)) for threads, values in copies.items() if values}
+        yield report
 
 
 def _floors(members: list[Case], footprint: Footprint, copies: dict[int, list[float]]) -> list[Floor]:

@@ -246,8 +246,10 @@ def small_run(monkeypatch: pytest.MonkeyPatch, cases: list[Case], peers: list[Pe
     with WorkerPool(peers, isa="baseline") as workers:
         workers.start()
         report.versions, report.not_measured = workers.versions, workers.not_measured
-        measure(cases, workers, report, Settings(rounds=1), lambda _, part: done.append(part))
+        steps = measure(cases, workers, report, Settings(rounds=1), lambda _, part: done.append(part))
+        measured = [len(partial.measurements) for partial in steps]
     assert sum(done) == pytest.approx(len(group_cases(cases)))
+    assert len(measured) == len(group_cases(cases)) and measured == sorted(set(measured)), "a report after every group"
     return report
 
 
