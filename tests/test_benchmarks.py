@@ -249,7 +249,8 @@ def small_run(monkeypatch: pytest.MonkeyPatch, cases: list[Case], peers: list[Pe
         steps = measure(cases, workers, report, Settings(rounds=1), lambda _, part: done.append(part))
         measured = [len(partial.measurements) for partial in steps]
     assert sum(done) == pytest.approx(len(group_cases(cases)))
-    assert len(measured) == len(group_cases(cases)) and measured == sorted(set(measured)), "a report after every group"
+    assert measured == sorted(set(measured))
+    assert len(measured) == len(group_cases(cases)), "a report after every group"
     return report
 
 
