@@ -73,6 +73,11 @@ OPERATORS: dict[str, tuple[Any, int, tuple[Tensor, ...]]] = {
     "position-sensitive pool": (lambda f: roialign.ps_roi_pool(f, boxes(), BINS, **WITH), 6, ()),
     "RoIPool": (lambda f: roialign.roi_pool(f, boxes(), BINS, **WITH), 2, ()),
 }
+#: Those whose boxes have no gradient.
+FUNCTIONS_OF_BOXES: dict[str, Any] = {
+    "position-sensitive pool": lambda f, b: roialign.ps_roi_pool(f, b, BINS, **WITH),
+    "RoIPool": lambda f, b: roialign.roi_pool(f, b, BINS, **WITH),
+}
 every_operator = pytest.mark.parametrize("name", OPERATORS)
 
 
@@ -136,6 +141,33 @@ def test_one_compiled_graph(name: str) -> None:
         strict=True,
     ):
         assert torch.equal(seen, wanted)
+
+
+@every_operator
+def test_exported_for_any_number_of_rois(name: str) -> None:
+    """One custom op in a program of `torch.export`, which takes another number of boxes than it was captured with."""
+    function, features, movers = leaves(name)
+    if not movers:  # their boxes are constants of the function
+        function, movers = FUNCTIONS_OF_BOXES[name], [boxes()]
+
+    class Model(nn.Module):
+        def forward(self, features: Tensor, images: Tensor, *movers: Tensor) -> Tensor:
+            WITH["batch_indices"] = images
+            try:
+                answer: Tensor = function(features, *movers)
+            finally:
+                WITH["batch_indices"] = IMAGES
+            return answer
+
+    count = torch.export.Dim.DYNAMIC
+    arguments = (features.detach(), IMAGES, *(mover.detach() for mover in movers))
+    shapes = {"features": None, "images": {0: count}, "movers": tuple({0: count} for _ in movers)}
+    program = torch.export.export(Model(), arguments, dynamic_shapes=shapes)
+    names = [str(node.target) for node in program.graph.nodes if "roialign" in str(node.target)]
+    assert names == ["roialign.pointwise_forward.default"]
+    again = [mover.detach().repeat(3, *[1] * (mover.dim() - 1)) for mover in movers]
+    seen = program.module()(features.detach(), IMAGES.repeat(3), *again)
+    assert torch.equal(seen, Model()(features.detach(), IMAGES.repeat(3), *again))
 
 
 @every_operator

@@ -114,7 +114,5 @@ class ROIPooler(DescribedModule):
         return pooled
 
     def _levels(self, boxes: Tensor) -> Tensor:
-        rotated = self.pooler_type == "ROIAlignRotated"
-        side = boxes.detach().double()[:, 2:4].prod(1).clamp(min=0).sqrt() if rotated else box_side(boxes)
-        target = torch.floor(self.canonical_level + torch.log2(side / self.canonical_box_size + 1e-8))
+        target = torch.floor(self.canonical_level + torch.log2(box_side(boxes) / self.canonical_box_size + 1e-8))
         return levels_reached(target, [round(-math.log2(scale)) for scale in self.scales[1:]])

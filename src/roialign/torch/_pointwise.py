@@ -100,10 +100,9 @@ class PointwiseFamily:
         backend_for(inputs.grad_output, call.backend, MODULES).adjoint_boxes(call, inputs, grad_rois)
 
     def standard(self, call: PointwiseCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
-        """ONNX has neither a maximum of interpolated samples nor any other operator of this family."""
-        del inputs, output_size
-        operator = f"roialign::pointwise_forward ({call.spec.mapping}, {call.spec.reduction})"
-        raise NotImplementedError(f"{operator} has no form in standard ONNX operators")
+        from .export_points import forward  # needs what only an export does
+
+        return forward(call, inputs, (output_size[0], output_size[1]))
 
     def linear_part(self, call: PointwiseCall) -> PointwiseCall:
         return call
