@@ -21,7 +21,7 @@ class PointwiseAdjointGeometry {
         bins_(grad_output.size[2] * grad_output.size[3]),
         by_position_(call.spec.channels == Channels::position),
         turns_channels_(call.spec.channels == Channels::orientation),
-        finds_maximum_(call.spec.reduction == Reduction::max),
+        finds_maximum_(takes_maximum(call.spec)),
         in_place_(are_in_place()),
         blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels, group_of(call)),
         sums_kept_(call.geometry.offset != nullptr || call.geometry.mask != nullptr ? bins_ : 1),

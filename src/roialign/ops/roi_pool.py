@@ -10,6 +10,9 @@ from .._dispatch import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 
+#: What the operator is.
+ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
+
 
 def roi_pool(
     features: AnyArray,
@@ -121,7 +124,7 @@ def _call(
     backend: str | None,
 ) -> Any:
     return operator_call(
-        PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1),
+        ROI_POOL,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
         rois,

@@ -62,9 +62,10 @@ def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignme
 
 
 def box_side(boxes: Tensor) -> Tensor:
-    """The square root of the area of boxes ``[K, 4]`` in float64; 0 for an inverted box."""
-    x1, y1, x2, y2 = boxes.detach().double().unbind(1)
-    return ((x2 - x1) * (y2 - y1)).clamp(min=0).sqrt()
+    """The root of the area of boxes ``[K, 4]``, or rotated ones ``[K, 5]``, in float64; 0 for an inverted box."""
+    first, second, third, fourth, *angle = boxes.detach().double().unbind(1)
+    area = third * fourth if angle else (third - first) * (fourth - second)
+    return area.clamp(min=0).sqrt()
 
 
 def levels_reached(target: Tensor, starts: Sequence[float]) -> Tensor:
