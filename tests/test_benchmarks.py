@@ -13,7 +13,7 @@ import roialign
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the harness is not part of the package
 
-from benchmarks.cases import QUICK_SUITE, SUITE, Case, group_cases, parse_threads, select_cases
+from benchmarks.cases import OPERATOR_SUITE, QUICK_SUITE, SUITE, Case, group_cases, parse_threads, select_cases
 from benchmarks.conformance import Oracle, conforms, largest_error, tolerance_of
 from benchmarks.floor import CopyProbe, Footprint
 from benchmarks.machine import describe_machine, file_name
@@ -94,7 +94,7 @@ def test_data_follow_from_the_seed() -> None:
 
 
 def test_every_workload_is_in_the_suite() -> None:
-    assert {selection.workload for selection in SUITE} == set(WORKLOADS)
+    assert {selection.workload for selection in (*SUITE, *OPERATOR_SUITE)} == set(WORKLOADS)
     cases = select_cases(SUITE, [], [1, 2])
     assert len(set(cases)) == len(cases)
     assert {case.layout for case in cases} == {"NHWC", "NCHW"}
