@@ -81,10 +81,16 @@ def measure(
 def _floors(members: list[Case], footprint: Footprint, copies: dict[int, list[float]]) -> list[Floor]:
     """Of every case once, whatever its layout: its bytes at the speed of the copies of the same rounds."""
     floors = []
-    for case in dict.fromkeys(replace(case, layout="any") for case in members):
+    # Of RoIAlign: what other operators read is not counted.
+    means = [case for case in members if case.operator == "mean"]
+    for case in dict.fromkeys(replace(case, layout="any") for case in means):
         size = footprint.compulsory_bytes(case)
         floors.append(Floor(case, size, 1e3 * size / float(np.median(copies[case.threads]))))
     return floors
+
+
+def _expected_of(case: Case) -> tuple[str, ...]:
+    return case.operator, case.direction, case.dtype, case.sampling
 
 
 class _Group:
@@ -95,7 +101,7 @@ class _Group:
     ) -> None:
         self.workload, self.workers, self.settings, self.progress = workload, workers, settings, progress
         # Entries with one expected answer follow each other: it is computed once and kept no longer.
-        self.entries = sorted(entries, key=lambda entry: (entry.case.direction, entry.case.dtype, entry.case.sampling))
+        self.entries = sorted(entries, key=lambda entry: _expected_of(entry.case))
         gradient = any(entry.case.direction != "forward" for entry in entries)
         self.data = make_data(workload, gradient=gradient)
         self.footprint = Footprint(workload, self.data)

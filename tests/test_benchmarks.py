@@ -13,7 +13,7 @@ import roialign
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the harness is not part of the package
 
-from benchmarks.cases import QUICK_SUITE, SUITE, Case, group_cases, parse_threads, select_cases
+from benchmarks.cases import OPERATOR_SUITE, QUICK_SUITE, SUITE, Case, group_cases, parse_threads, select_cases
 from benchmarks.conformance import Oracle, conforms, largest_error, tolerance_of
 from benchmarks.floor import CopyProbe, Footprint
 from benchmarks.machine import describe_machine, file_name
@@ -94,7 +94,7 @@ def test_data_follow_from_the_seed() -> None:
 
 
 def test_every_workload_is_in_the_suite() -> None:
-    assert {selection.workload for selection in SUITE} == set(WORKLOADS)
+    assert {selection.workload for selection in (*SUITE, *OPERATOR_SUITE)} == set(WORKLOADS)
     cases = select_cases(SUITE, [], [1, 2])
     assert len(set(cases)) == len(cases)
     assert {case.layout for case in cases} == {"NHWC", "NCHW"}
@@ -371,7 +371,7 @@ def test_tables_hold_ours_against_peers_and_floor() -> None:
     page = render(example_report())
     row = next(line for line in page.splitlines() if line.startswith("| 1 | NHWC | float32 | S2 | 2 "))
     assert row == "| 1 | NHWC | float32 | S2 | 2 | 3 | 1.00 | 1 (2.0x) | 50.0 (25.0x) | wrong by 2e-01 |"
-    assert "- torchvision (torchvision.ops.roi_align): not measured, no environment" in page
+    assert "- torchvision (torchvision.ops: roi_align, roi_pool, ps_roi_align, ps_roi_pool): not measured, no environment" in page
     assert "20.0 GB/s with 1 thread, 30.0 GB/s with 2 threads" in page
     assert WORKLOADS["box-test"].shape in page
 

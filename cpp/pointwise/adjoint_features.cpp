@@ -187,21 +187,15 @@ class PointwiseAdjointFeatures {
     BinPoints& points = work.points[0];
     points.list(roi, first, last, TapValues::weight, call_.tangent != nullptr);
     keep_inside(points, piece, work.pass);
-    const int64_t* offset = work.pass.source_offset.data();
-    const A* weight = work.pass.weight.data();
+    const int64_t bins_x = grad_output_.size[3];
+    work.pass.target_offset.resize(points.bins());
     for (int64_t b = 0; b < points.bins(); ++b) {
-      const int64_t bin = first + b, bins_x = grad_output_.size[3];
-      const int32_t* winner = winners_.of(row, bin) + piece.channel;
-      const int32_t* begin = points.tap_begin.data() + points.point_begin[b];
-      const auto* gradient = reinterpret_cast<const A*>(source.base + bin / bins_x * source.lattice.row_step +
-                                                        bin % bins_x * source.lattice.column_step);
-      for (int64_t c = 0; c < piece.channels; ++c) {
-        if (winner[c] < 0) continue;
-        for (int32_t t = begin[winner[c]]; t < begin[winner[c] + 1]; ++t) {
-          reinterpret_cast<A*>(piece.target.base + offset[t])[c] += weight[t] * gradient[c];
-        }
-      }
+      work.pass.target_offset[b] =
+          (first + b) / bins_x * source.lattice.row_step + (first + b) % bins_x * source.lattice.column_step;
     }
+    work.point_kernels(call_.scalar_type)
+        .add_to_winners(plan_of(points, work.pass), source.base, piece.target.base,
+                        winners_.of(row, first) + piece.channel, winners_.step(), piece.channels);
     return first + points.bins();
   }
 
