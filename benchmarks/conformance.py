@@ -29,8 +29,8 @@ def tolerance_of(peer: str, case: Case) -> float:
     return (OUR_TOLERANCE if PEERS[peer].is_ours else PEER_TOLERANCE)[case.dtype]
 
 
-#: Of the elements of a maximum's gradient, those that are not compared: where float32 cannot tell which of two points is
-#: the maximum it may go to the other.
+#: Of the elements of a maximum's gradient, those that are not compared: where float32 cannot tell which of two points
+#: is the maximum it may go to the other.
 NEAR_TIES = 1e-5
 
 
