@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .cases import Case, group_cases
-from .conformance import Oracle, conforms, largest_error, tolerance_of
+from .conformance import Oracle, conforms, largest_error, spared_share, tolerance_of
 from .files import DataFiles
 from .floor import CopyProbe, Footprint
 from .peers import Entry, entries_of
@@ -131,7 +131,7 @@ class _Group:
             reply = self.workers.request(entry.peer, "answer", key=key, rows=rows, to=files.answer_prefix())
             answer = [np.load(path) for path in reply["paths"]]
             expected = oracle.expected(entry.case, self.workers.peers[entry.peer].channels)
-            measurement.error = error = largest_error(answer, expected)
+            measurement.error = error = largest_error(answer, expected, spared_share(entry.case))
             if not conforms(error, tolerance_of(entry.peer, entry.case)):
                 measurement.status, measurement.error = "wrong answer", error if np.isfinite(error) else None
                 return None

@@ -13,7 +13,7 @@ from test_benchmarks import CASE, SMALL
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the harness is not part of the package
 
 from benchmarks.cases import OPERATOR_SUITE, SAMPLED, Case, select_cases
-from benchmarks.conformance import Oracle, largest_error
+from benchmarks.conformance import Oracle, largest_error, spared_share
 from benchmarks.files import DataFiles
 from benchmarks.markdown import BEGIN, write_page
 from benchmarks.operators import OPERATORS
@@ -41,6 +41,19 @@ def test_our_worker_answers_every_operator(operator: str, layout: str, tmp_path:
         expected = Oracle(workload, data, 10**9).expected(case)
         assert largest_error(answer, expected) < 2e-6, direction
         assert largest_error([array * 1.001 for array in answer], expected) > 2e-6
+
+
+def test_near_ties_are_spared_and_no_more() -> None:
+    right = np.ones(1_000_000)
+    answer = right.copy()
+    answer[:10] = 2.0
+    backward = Case("operators", "NHWC", "float32", "S0", "backward-features", 1, "max")
+    assert largest_error([answer], [right], spared_share(backward)) == 0.0
+    assert largest_error([answer], [right], spared_share(replace(backward, operator="rotated"))) == 1.0
+    answer[10] = 1.5
+    assert largest_error([answer], [right], spared_share(backward)) == 0.5
+    answer[0] = np.nan
+    assert largest_error([answer], [right], spared_share(backward)) == float("inf")
 
 
 def test_a_peer_of_rotated_boxes_gives_our_answer(tmp_path: Path) -> None:

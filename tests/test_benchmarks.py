@@ -371,7 +371,10 @@ def test_tables_hold_ours_against_peers_and_floor() -> None:
     page = render(example_report())
     row = next(line for line in page.splitlines() if line.startswith("| 1 | NHWC | float32 | S2 | 2 "))
     assert row == "| 1 | NHWC | float32 | S2 | 2 | 3 | 1.00 | 1 (2.0x) | 50.0 (25.0x) | wrong by 2e-01 |"
-    assert "- torchvision (torchvision.ops: roi_align, roi_pool, ps_roi_align, ps_roi_pool): not measured, no environment" in page
+    assert (
+        "- torchvision (torchvision.ops: roi_align, roi_pool, ps_roi_align, ps_roi_pool): not measured, no environment"
+        in page
+    )
     assert "20.0 GB/s with 1 thread, 30.0 GB/s with 2 threads" in page
     assert WORKLOADS["box-test"].shape in page
 

@@ -22,6 +22,20 @@ def test_the_code_of_the_operators_page_runs() -> None:
     for block in blocks:
         exec(block, space)
     assert space["median"].shape == (2, 8, 7, 7)
+    # The samples themselves: a median of the points that the reference lists, one by one.
+    first = space["samples"].detach().numpy()[0, 0, 0]  # [S * S, C]: the first RoI, its first bin
+    np.testing.assert_array_equal(np.median(first, axis=0), space["median"][0, :, 0, 0])
+    scale, bins = 1 / 16, space["S"] * 7
+    (_, x1, y1, x2, y2), image = space["rois"][0], space["features"][0]
+    step_y, step_x = (y2 - y1) * scale / bins, (x2 - x1) * scale / bins
+    for number, (i, j) in enumerate(np.ndindex(space["S"], space["S"])):
+        y, x = y1 * scale - 0.5 + (i + 0.5) * step_y, x1 * scale - 0.5 + (j + 0.5) * step_x
+        point = roialign.bilinear_interpolate(image, np.array([x]), np.array([y]))
+        np.testing.assert_allclose(first[number], point.reshape(-1), atol=1e-12)
+    # Attention whose scores are equal is the mean.
+    equal = (space["samples"] * 0).softmax(dim=3) * space["samples"]
+    np.testing.assert_allclose(equal.sum(3).detach().permute(0, 3, 1, 2), space["mean"], atol=1e-12)
+    assert not np.allclose(space["pooled"].detach(), space["mean"])
     assert not np.allclose(space["median"], space["mean"])
 
 
