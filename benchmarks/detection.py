@@ -152,7 +152,7 @@ def train_step(model: TwoStageDetector, images: list[Tensor], objects: int) -> C
     boxes = torch.cat([corners, corners + 20 + torch.rand(objects, 2) * 180], dim=1)
     target = {
         "boxes": boxes,
-        "labels": torch.randint(1, CLASSES + 1, (objects,)),
+        "labels": torch.randint(1, model.roi_heads.num_classes, (objects,)),
         "masks": torch.ones(objects, height, width, dtype=torch.uint8),
     }
 

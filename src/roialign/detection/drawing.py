@@ -20,7 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 #: Inches of the longer side of a picture, and its pixels per inch: large enough to read the labels of a small image.
 SIDE, DOTS = 8.0, 100
 #: Okabe and Ito's colours as hues that bear white letters; more classes than these turn the circle on.
-COLOURS = ("#0072B2", "#D55E00", "#007A5A", "#A6478A", "#1B6F9C", "#8A6D00")
+COLOURS = ("#0072B2", "#D55E00", "#007A5A", "#A6478A", "#5B3FA0", "#8A6D00")
 #: How much of a mask hides the image.
 OPACITY = 0.45
 
