@@ -1,4 +1,4 @@
-"""Detectors in use: files of weights, average precision, detections in pictures, and the commands for them."""
+"""Detectors in use: average precision, detections in pictures, and the commands for them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import typer
+from detectors import SETTINGS, validation_set, write_small_scenes
 from PIL import Image
 from torch import Tensor
 from typer.testing import CliRunner, Result
@@ -20,52 +21,16 @@ from roialign._detection_commands import add_commands
 from roialign.detection import (
     CocoDataset,
     DatasetError,
-    DetectorSettings,
-    ModelFileError,
-    SceneSettings,
     TimmBackbone,
     TwoStageDetector,
     evaluate_model,
     load_model,
-    save_model,
-    write_scenes,
 )
-from roialign.detection.coco import find_split
-from roialign.detection.coco_classes import COCO_CLASSES
 from roialign.detection.detecting import detect_images, picture_names
 from roialign.detection.drawing import Drawn, colour_of, draw_detections
 from roialign.detection.evaluation import average_precision, coco_rows, match_categories, predict
 from roialign.detection.model_files import MODEL_FILE
 from roialign.extract.problems import Problems
-
-SETTINGS = DetectorSettings(
-    "mask-rcnn",
-    "resnet18-fpn",
-    "exact",
-    classes=tuple(map(str, range(10))),
-    category_ids=tuple(range(1, 11)),
-    width=4,
-    out_channels=8,
-    hidden=16,
-    mask_hidden=4,
-    min_size=96,
-    proposals={"before_nms": (50, 50), "after_nms": (40, 40)},
-    regions={"score_threshold": 0.0, "detections": 5},
-)
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four scenes to test on, and a file of weights."""
-    folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, {"val": 4}, SceneSettings(image_size=96, objects=(2, 3), object_size=(20, 40)))
-    torch.manual_seed(0)
-    save_model(folder / MODEL_FILE, SETTINGS.build(), SETTINGS)
-    return folder
-
-
-def _val(folder: Path) -> CocoDataset:
-    return CocoDataset(*find_split(folder, "val"))
 
 
 def _knowing(dataset: CocoDataset, change: Any = None) -> TwoStageDetector:
@@ -89,7 +54,7 @@ def _knowing(dataset: CocoDataset, change: Any = None) -> TwoStageDetector:
 
 
 def test_the_truth_has_an_average_precision_of_one(scenes: Path) -> None:
-    dataset, done = _val(scenes), []
+    dataset, done = validation_set(scenes), []
     model = _knowing(dataset).train()
     figures = evaluate_model(model, dataset, progress=lambda: done.append(None))
     assert model.training
@@ -105,7 +70,7 @@ def test_the_truth_has_an_average_precision_of_one(scenes: Path) -> None:
 
 
 def test_a_box_counts_up_to_its_overlap(scenes: Path) -> None:
-    dataset = _val(scenes)
+    dataset = validation_set(scenes)
 
     def narrower(found: dict[str, Tensor]) -> dict[str, Tensor]:
         found["boxes"][:, 2] -= 0.28 * (found["boxes"][:, 2] - found["boxes"][:, 0])  # overlap: 0.72
@@ -118,7 +83,7 @@ def test_a_box_counts_up_to_its_overlap(scenes: Path) -> None:
 
 
 def test_wrong_classes_score_nothing(scenes: Path) -> None:
-    dataset = _val(scenes)
+    dataset = validation_set(scenes)
 
     def other(found: dict[str, Tensor]) -> dict[str, Tensor]:
         return {**found, "labels": found["labels"] % 10 + 1}
@@ -151,8 +116,8 @@ def test_objects_without_an_outline_are_their_boxes(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_image_is_named_and_the_others_count(tmp_path: Path) -> None:
-    write_scenes(tmp_path, {"val": 3}, SceneSettings(image_size=96, objects=(2, 3), object_size=(20, 40)))
-    dataset = _val(tmp_path)
+    write_small_scenes(tmp_path, 3)
+    dataset = validation_set(tmp_path)
     model = _knowing(dataset)
     (tmp_path / "val/images/000003.png").write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"000003\.png: cannot be read as an image"):
@@ -165,124 +130,12 @@ def test_an_unreadable_image_is_named_and_the_others_count(tmp_path: Path) -> No
 
 
 def test_the_classes_of_model_and_set_meet_by_name(scenes: Path) -> None:
-    dataset = _val(scenes)
+    dataset = validation_set(scenes)
     assert match_categories(["7", "cat", "0"], dataset) == [8, None, 1]
     with pytest.raises(ValueError, match=r"classes: the model knows cat, dog, the set 0, 1, .*: none is shared"):
         match_categories(["cat", "dog"], dataset)
     with pytest.raises(ValueError, match="category_ids: expected 10, one per class of the model, got 2"):
         predict(SETTINGS.build(), dataset, category_ids=[1, 2])
-
-
-def test_a_saved_detector_finds_the_same(scenes: Path, tmp_path: Path) -> None:
-    model, settings = load_model(scenes)
-    assert settings == SETTINGS
-    assert not model.training
-    image = _val(scenes)[0][0]
-    save_model(tmp_path / "copy.pt", model, settings)
-    again, _ = load_model(tmp_path / "copy.pt")
-    with torch.no_grad():
-        expected, got = model([image])[0], again([image])[0]
-    assert len(expected["boxes"]) == 5
-    assert all(torch.equal(expected[name], got[name]) for name in expected)
-    other, settings = load_model(scenes, pooler="pool")
-    assert settings.pooler == "pool"
-    assert type(other.roi_heads.box_pooler).__name__ == "MultiScaleRoIPool"
-
-
-SETTINGS_OF = {
-    "cascade": {"model": "cascade-mask-rcnn", "backbone": "resnet18-c4", "anchor_sizes": [[16, 32]]},
-    "dilated": {"model": "cascade-rcnn", "backbone": "resnet18-c5-dilated", "frozen_norm": True},
-    "deformable": {"model": "faster-rcnn", "pooler": "deformable:deform_fc_channels=4"},
-}
-
-
-@pytest.mark.parametrize("case", SETTINGS_OF)
-def test_every_kind_of_detector_comes_back(tmp_path: Path, case: str) -> None:
-    settings = DetectorSettings.of({**SETTINGS.to_dict(), **SETTINGS_OF[case]})
-    model = settings.build()
-    save_model(tmp_path / "m.pt", model, settings)
-    again, same = load_model(tmp_path / "m.pt")
-    assert same == settings
-    assert same == DetectorSettings.of(json.loads(json.dumps(settings.to_dict())))
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
-
-
-WRONG_SETTINGS = {
-    "model": ("yolo", "model: expected one of faster-rcnn, .* got 'yolo'"),
-    "backbone": ("vgg", "backbone: expected one of resnet18-fpn, .* or timm:NAME, got 'vgg'"),
-    "pooler": ("none", "pooler: expected one of exact, .* got 'none'"),
-    "classes": ((), "classes: expected at least one name, got none"),
-    "category_ids": ((1, 2), "category_ids: expected 10, one per class, got 2"),
-    "colour": ("red", "settings: expected names of .* got colour"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_SETTINGS)
-def test_wrong_settings_are_named(name: str) -> None:
-    value, message = WRONG_SETTINGS[name]
-    with pytest.raises(ValueError, match=message):
-        DetectorSettings.of({**SETTINGS.to_dict(), name: value})
-
-
-class Malicious:
-    """What a file could hold to be run when it is read."""
-
-    def __reduce__(self) -> Any:
-        return exec, ("raise SystemExit('run')",)
-
-
-WRONG_FILES: dict[str, tuple[Any, str]] = {
-    "empty": (b"", "cannot be read as a file of weights"),
-    "text": (b"weights", "cannot be read as a file of weights"),
-    "code": ({"model": Malicious()}, "cannot be read as a file of weights"),
-    "a number": (3, "expected weights by name, or 'settings' and 'model'"),
-    "no weights": ({"model": {}}, "expected weights by name"),
-    "unknown": ({"a": torch.zeros(1)}, "neither settings nor roi_heads.box_predictor"),
-    "no settings": ({"settings": 3, "model": {"a": torch.zeros(1)}}, "not iterable"),
-    "too few": ({"settings": SETTINGS.to_dict(), "model": {"a": torch.zeros(1)}}, "Missing key"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG_FILES)
-def test_a_file_that_is_no_detector_is_named(tmp_path: Path, case: str) -> None:
-    content, message = WRONG_FILES[case]
-    path = tmp_path / "w.pt"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(ModelFileError, match=message) as raised:
-        load_model(path)
-    assert str(raised.value).startswith(f"{path}: ")
-    assert len(str(raised.value)) < 600
-
-
-def test_a_missing_file_and_another_model_are_named(scenes: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelFileError, match=r"model\.pt: no such file"):
-        load_model(tmp_path)
-    with pytest.raises(ModelFileError, match="model: the file holds mask-rcnn, not faster-rcnn"):
-        load_model(scenes, model="faster-rcnn")
-
-
-@pytest.mark.parametrize("counted", [True, False])
-@pytest.mark.parametrize("which", ["faster", "mask"])
-def test_torchvision_files_need_no_settings(tmp_path: Path, which: str, counted: bool) -> None:
-    data = json.loads((Path(__file__).parent / "data" / "torchvision_detectors.json").read_text())
-    rows = data["faster"] + (data["mask"] if which == "mask" else [])
-    weights = {name: torch.tensor(float(n)).expand(shape) for n, (name, shape) in enumerate(rows)}
-    if not counted:
-        weights = {name: value for name, value in weights.items() if "num_batches" not in name}
-    torch.save(weights, tmp_path / "w.pth")
-    model, settings = load_model(tmp_path / "w.pth")
-    assert (settings.model, settings.pooler) == (f"{which}-rcnn", "align-unshifted")
-    assert model.roi_heads.num_classes == 91
-    assert [settings.classes[number - 1] for number in (1, 18, 90)] == ["person", "dog", "toothbrush"]
-    assert len(COCO_CLASSES) == 80
-    assert (settings.frozen_norm, settings.norm_epsilon) == ((False, 1e-5) if counted else (True, 0.0))
-    assert torch.equal(model.backbone.body.conv1.weight, weights["backbone.body.conv1.weight"])
-    if which == "faster" and counted:
-        with pytest.raises(ModelFileError, match="Missing key"):
-            load_model(tmp_path / "w.pth", model="mask-rcnn")
 
 
 def test_detections_are_written_and_drawn(scenes: Path, tmp_path: Path) -> None:
@@ -302,7 +155,7 @@ def test_detections_are_written_and_drawn(scenes: Path, tmp_path: Path) -> None:
     assert [row["file_name"] for row in content["images"]] == [str(images[0]), str(images[2])]
     assert [one.count for one in found] == [5, 5]
     with torch.no_grad():
-        expected = model([_val(scenes)[0][0]])[0]
+        expected = model([validation_set(scenes)[0][0]])[0]
     of_first = [row for row in content["annotations"] if row["image_id"] == 1]
     assert [row["score"] for row in of_first] == expected["scores"].tolist()
     assert [row["category_name"] for row in of_first] == [settings.classes[n - 1] for n in expected["labels"].tolist()]
@@ -371,7 +224,7 @@ def test_the_command_evaluates(scenes: Path, tmp_path: Path) -> None:
     result = _run("evaluate", *options)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     assert "Average precision on 4 images" in result.stdout
-    dataset = _val(scenes)
+    dataset = validation_set(scenes)
     model, _ = load_model(scenes)
     rows, images = predict(model, dataset)
     assert json.loads((tmp_path / "r.json").read_text()) == rows
