@@ -21,10 +21,12 @@ from roialign._detection_commands import add_commands
 from roialign.detection import (
     CocoDataset,
     DatasetError,
+    DetectorSettings,
     TimmBackbone,
     TwoStageDetector,
     evaluate_model,
     load_model,
+    save_model,
 )
 from roialign.detection.detecting import detect_images, picture_names
 from roialign.detection.drawing import Drawn, colour_of, draw_detections
@@ -119,12 +121,14 @@ def test_an_unreadable_image_is_named_and_the_others_count(tmp_path: Path) -> No
     write_small_scenes(tmp_path, 3)
     dataset = validation_set(tmp_path)
     model = _knowing(dataset)
-    (tmp_path / "val/images/000003.png").write_bytes(b"no image")
+    broken = tmp_path / "val/images/000003.png"
+    broken.write_bytes(b"no image")
     with pytest.raises(DatasetError, match=r"000003\.png: cannot be read as an image"):
         evaluate_model(SETTINGS.build(), dataset)
     problems = Problems()
     figures = evaluate_model(model, dataset, problems=problems)
-    assert [Path(problem.where).name for problem in problems] == ["000003.png"]
+    assert [problem.where for problem in problems] == [str(broken)]
+    assert next(iter(problems)).what.startswith("cannot be read as an image: ")
     assert figures["images"] == 2
     assert figures["box"]["AP"] == pytest.approx(1), "its objects are not missed"
 
@@ -252,6 +256,21 @@ def test_the_command_detects_what_it_can(scenes: Path, tmp_path: Path) -> None:
         result = _run("detect", good, *options, name, wrong)
         assert result.exit_code == 1
         assert result.stderr.startswith("error: ")
+
+
+def test_a_detector_without_masks_has_boxes_only(scenes: Path, tmp_path: Path) -> None:
+    settings = DetectorSettings.of({**SETTINGS.to_dict(), "model": "cascade-rcnn"})
+    torch.manual_seed(0)
+    save_model(tmp_path / MODEL_FILE, settings.build(), settings)
+    result = _run("evaluate", "--weights", tmp_path, "--data", scenes, "--metrics", tmp_path / "m.json")
+    assert result.exit_code == 0, result.output
+    assert set(json.loads((tmp_path / "m.json").read_text())) == {"images", "box"}
+    image = scenes / "val/images/000001.png"
+    result = _run("detect", image, "--weights", tmp_path, "--out", tmp_path, "--score-threshold", 0)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "detections.json").read_text())["annotations"]
+    assert len(rows) == 5
+    assert all(row["area"] == row["bbox"][2] * row["bbox"][3] and "segmentation" not in row for row in rows)
 
 
 def test_without_timm_its_backbones_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
