@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..extract.drawing import Look, Window, label_boxes, outline, save_figure, show_map
@@ -55,12 +56,13 @@ def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
     figure = Figure(figsize=(max(width * scale, 1.0), max(height * scale, 1.0)), dpi=DOTS)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
-    show_map(axes, image, Look(image, is_rgb=True), Window(-0.5, -0.5, width - 0.5, height - 0.5))
+    shown = _tinted(255 * image, found)
+    show_map(axes, shown, Look(shown, is_rgb=True), Window(-0.5, -0.5, width - 0.5, height - 0.5))
     labels = []
     for one in found:
         colour = colour_of(one.label)
         if one.mask is not None:
-            _show_mask(axes, one.mask, colour)
+            _outline_mask(axes, one.mask, colour)
         left, top, right, bottom = one.box
         box = Window(left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)  # pixel centres are whole numbers on the axes
         outline(axes, box, colour, width=2.0)
@@ -71,13 +73,22 @@ def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
         save_figure(figure, path)
 
 
-def _show_mask(axes: Any, mask: Array, colour: str) -> None:
-    """A mask as a tint with its outline."""
-    if not mask.any():
+def _tinted(image: Array, found: Sequence[Drawn]) -> Array:
+    """The image with the masks in their colours, the surest on top."""
+    tinted: Array = image.copy()
+    for one in reversed(found):
+        if one.mask is not None:
+            colour = [int(colour_of(one.label)[at : at + 2], 16) for at in (1, 3, 5)]
+            tinted[:, one.mask] = (1 - OPACITY) * tinted[:, one.mask] + OPACITY * np.array(colour)[:, None]
+    return tinted
+
+
+def _outline_mask(axes: Axes, mask: Array, colour: str) -> None:
+    """The border of a mask, closed where the image ends."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
         return
-    tint = np.zeros((*mask.shape, 4))
-    tint[..., :3] = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    tint[..., 3] = OPACITY * mask
-    axes.imshow(tint, interpolation="nearest", zorder=2)
-    if not mask.all() and min(mask.shape) > 1:
-        axes.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.4, zorder=3)
+    top, left = rows[0], columns[0]
+    part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float64), 1)
+    y, x = np.arange(part.shape[0]) + top - 1, np.arange(part.shape[1]) + left - 1
+    axes.contour(x, y, part, levels=[0.5], colors=[colour], linewidths=1.4, zorder=3)
