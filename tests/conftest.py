@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -23,3 +24,14 @@ def threads() -> Iterator[None]:
     before = roialign.get_num_threads()
     yield
     roialign.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four scenes to test on, and a file of a detector's weights."""
+    from detectors import write_detector, write_small_scenes
+
+    folder = tmp_path_factory.mktemp("scenes")
+    write_small_scenes(folder, 4)
+    write_detector(folder)
+    return folder

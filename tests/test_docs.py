@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from PIL import Image
 
 import roialign
+from roialign._detection_commands import add_commands
+from roialign.detection import POOLERS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -62,3 +65,31 @@ def test_the_numbers_of_the_mistakes_page_are_computed_by_its_script() -> None:
     for title, _, wrong, right in script["mistakes"]():
         assert np.isfinite(right).all(), title
         assert not np.allclose(wrong, right, rtol=0, atol=1e-3), title
+
+
+def test_the_commands_of_the_detection_page_are_those_of_the_program() -> None:
+    add_commands(application := typer.Typer())
+    known = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in typer.main.get_command(application).commands.items()
+    }
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / "detection.md").read_text(), re.DOTALL)
+    lines = [line.split() for line in "".join(blocks).replace("\\\n", " ").splitlines() if line.startswith("roialign ")]
+    assert {words[1] for words in lines} >= {"evaluate", "detect"}
+    for words in lines:
+        assert {word for word in words if word.startswith("--")} <= known[words[1]], words
+
+
+def test_the_code_of_the_detection_page_has_the_names_that_it_uses() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "detection.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        compile(block, "detection.md", "exec")
+        for line in block.splitlines():
+            if line.startswith("from "):
+                exec(line, {})
+
+
+def test_the_table_names_every_pooler() -> None:
+    table = [line for line in (DOCS / "detection.md").read_text().splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1] for line in table][: len(POOLERS)] == list(POOLERS)

@@ -8,6 +8,7 @@ import sys
 EXTRA_MODULES = {
     **dict.fromkeys(("typer", "rich", "PIL", "matplotlib"), ("cli", "the command line")),
     **dict.fromkeys(("torch", "pycocotools", "sklearn", "tensorboard"), ("detection", "the detectors")),
+    "timm": ("timm", "timm's backbones"),
 }
 
 

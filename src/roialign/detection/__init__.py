@@ -2,28 +2,42 @@
 
 from .backbone import FrozenBatchNorm2d, PyramidBackbone, SingleBackbone
 from .coco import CocoDataset, DatasetError
+from .evaluation import evaluate_model
+from .model_files import ModelFileError, load_model, save_model
 from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn
 from .poolers import POOLERS, make_pooler
+from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 from .roi_heads import RoISettings
 from .rpn import ProposalSettings
 from .scenes import SceneSettings, draw_scene, write_scenes
+from .settings import DetectorSettings
+from .timm_backbone import TimmBackbone
 
 __all__ = [
     "POOLERS",
     "CocoDataset",
     "DatasetError",
+    "DetectorSettings",
     "FrozenBatchNorm2d",
+    "ModelFileError",
+    "MultiScaleDeformRoIPool",
+    "MultiScaleModulatedDeformRoIPool",
+    "MultiScaleRoIPool",
     "ProposalSettings",
     "PyramidBackbone",
     "RoISettings",
     "SceneSettings",
     "SingleBackbone",
+    "TimmBackbone",
     "TwoStageDetector",
     "build_detector",
     "cascade_rcnn",
     "draw_scene",
+    "evaluate_model",
     "faster_rcnn",
+    "load_model",
     "make_pooler",
     "mask_rcnn",
+    "save_model",
     "write_scenes",
 ]

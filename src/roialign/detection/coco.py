@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..extract.inputs import READ_ERRORS
 from ..extract.problems import Problems
 from .records import DatasetError, read_records
 
 __all__ = ["CocoDataset", "DatasetError", "find_split", "read_image"]
 
 
-def read_image(path: Path) -> Tensor:
-    """An image as ``[3, H, W]`` float32 from 0 to 1.
+def read_image(path: Path, *, upright: bool = False) -> Tensor:
+    """An image as ``[3, H, W]`` float32 from 0 to 1; `upright` turns it as its EXIF orientation says.
 
     Raises
     ------
@@ -28,8 +29,9 @@ def read_image(path: Path) -> Tensor:
     """
     try:
         with Image.open(path) as image:
-            pixels = np.array(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            turned = ImageOps.exif_transpose(image) if upright else image
+            pixels = np.array(turned.convert("RGB"))
+    except READ_ERRORS as error:
         raise DatasetError(f"{path}: cannot be read as an image: {error}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 255
 
@@ -141,7 +143,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         """``[H, W]`` of 0 and 1; the box where the object has no outline."""
         from pycocotools import mask as run_lengths  # only here: the models do without it
 
-        segmentation = found.get("segmentation") or _corners(found["bbox"])
+        segmentation = found.get("segmentation") or box_outline(found["bbox"])
         try:
             if isinstance(segmentation, list):
                 segmentation = run_lengths.merge(run_lengths.frPyObjects(segmentation, height, width))
@@ -154,6 +156,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             raise DatasetError(f"{self.annotations}: annotation {found['id']}: segmentation: {error}") from error
 
 
-def _corners(box: list[float]) -> list[list[float]]:
+def box_outline(box: list[float]) -> list[list[float]]:
+    """A box (x, y, width, height) as COCO's polygons."""
     x, y, width, height = box
     return [[x, y, x + width, y, x + width, y + height, x, y + height]]

@@ -14,9 +14,10 @@ from .heads import BoxHead, BoxPredictor, BoxStage, MaskBranch
 from .poolers import PoolerFactory, make_pooler
 from .roi_heads import RoIHeads, RoISettings, Target
 from .rpn import Anchors, ProposalSettings, RegionProposals
+from .timm_backbone import TimmBackbone
 from .transform import Transform
 
-Backbone = PyramidBackbone | SingleBackbone
+Backbone = PyramidBackbone | SingleBackbone | TimmBackbone
 
 #: Sides of the pooled maps.
 BOX_BINS, MASK_BINS = 7, 14
@@ -137,9 +138,10 @@ def build_detector(
     ----------
     num_classes : int
         With the background, whose label is 0.
-    backbone : PyramidBackbone or SingleBackbone, default ResNet-50 with a pyramid
+    backbone : PyramidBackbone, SingleBackbone or TimmBackbone, default ResNet-50 with a pyramid
     pooler : str or function, default "exact"
-        A name of :data:`POOLERS`, or a function of output size and scales that gives a module.
+        A name of :data:`POOLERS`, perhaps with arguments of its module (``"align:sampling_ratio=4"``), or a function
+        of output size and scales that gives a module.
     cascade, masks : bool
         Three stages of boxes; masks of the detections.
     min_size, max_size : int
@@ -180,10 +182,10 @@ def build_detector(
         backbone,
         RegionProposals(channels, Anchors(anchor_sizes), proposal_settings or ProposalSettings()),
         RoIHeads(
-            make_pooler(pooler, BOX_BINS, pooled_strides),
+            make_pooler(pooler, BOX_BINS, pooled_strides, channels),
             stages,
             roi_settings or RoISettings(),
-            make_pooler(pooler, MASK_BINS, pooled_strides) if masks else None,
+            make_pooler(pooler, MASK_BINS, pooled_strides, channels) if masks else None,
             MaskBranch(channels, mask_hidden, num_classes) if masks else None,
         ),
     )

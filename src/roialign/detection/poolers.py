@@ -2,34 +2,102 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
-from ..torch import MultiScaleRoIAlign
+from ..torch import DeformRoIPoolPack, MultiScaleRoIAlign
+from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 
 #: Makes a pooler from its output size and the scales of the maps that it is given.
 PoolerFactory = Callable[[int, Sequence[float]], nn.Module]
 
-#: Poolers by name: the arguments of :func:`roialign.multiscale_roi_align`.
-POOLERS: dict[str, dict[str, Any]] = {
-    "exact": {"sampling": "exact"},
-    "align": {"sampling_ratio": 2},
-    "align-adaptive": {"sampling_ratio": 0},
-    "align-unshifted": {"sampling_ratio": 2, "aligned": False},
+#: Width of the layers that offsets are learned by: at 14 x 14 bins the usual 1024 would be 51 million weights.
+OFFSET_CHANNELS = 256
+#: Arguments that the model decides.
+DECIDED = ("output_size", "spatial_scales", "output_channels")
+
+
+class Pooler(NamedTuple):
+    """A module that pools all levels in one call, and its arguments besides those that the model decides."""
+
+    module: Callable[..., nn.Module]
+    arguments: dict[str, Any]
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has weights of its own, for which it needs to know the channels."""
+        return isinstance(self.module, type) and issubclass(self.module, DeformRoIPoolPack)
+
+
+#: Poolers by name.
+POOLERS: dict[str, Pooler] = {
+    "exact": Pooler(MultiScaleRoIAlign, {"sampling": "exact"}),
+    "align": Pooler(MultiScaleRoIAlign, {"sampling_ratio": 2}),
+    "align-adaptive": Pooler(MultiScaleRoIAlign, {"sampling_ratio": 0}),
+    "align-unshifted": Pooler(MultiScaleRoIAlign, {"sampling_ratio": 2, "aligned": False}),
+    "max": Pooler(MultiScaleRoIAlign, {"sampling": "exact", "mode": "max"}),
+    "pool": Pooler(MultiScaleRoIPool, {}),
+    "deformable": Pooler(MultiScaleDeformRoIPool, {"sampling_ratio": 2, "deform_fc_channels": OFFSET_CHANNELS}),
+    "deformable-modulated": Pooler(
+        MultiScaleModulatedDeformRoIPool, {"sampling_ratio": 2, "deform_fc_channels": OFFSET_CHANNELS}
+    ),
 }
 
 
-def make_pooler(pooler: str | PoolerFactory, output_size: int, strides: Sequence[int]) -> nn.Module:
+def make_pooler(pooler: str | PoolerFactory, output_size: int, strides: Sequence[int], channels: int) -> nn.Module:
     """A module that is called with the maps and the boxes of every image, and pools all levels in one call.
 
-    Concretely, ``make_pooler("exact", 7, (4, 8))([map4, map8], [boxes0, boxes1])`` is
+    Concretely, ``make_pooler("exact", 7, (4, 8), 256)([map4, map8], [boxes0, boxes1])`` is
     ``multiscale_roi_align([map4, map8], [boxes0, boxes1], 7, [1 / 4, 1 / 8], sampling="exact")``.
+
+    Parameters
+    ----------
+    pooler : str or function
+        A name of :data:`POOLERS`, perhaps with arguments of its module: ``"align:sampling_ratio=4,mode=max"``. Or a
+        function of output size and scales that gives a module.
+    output_size : int
+        Bins of each axis.
+    strides : sequence of int
+        Image pixels per pixel of every map, finest first.
+    channels : int
+        Of the maps.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or argument.
     """
     scales = [1 / stride for stride in strides]
     if not isinstance(pooler, str):
         return pooler(output_size, scales)
-    if pooler not in POOLERS:
-        raise ValueError(f"pooler: expected one of {', '.join(POOLERS)}, or a function, got {pooler!r}")
-    return MultiScaleRoIAlign(output_size, scales, **POOLERS[pooler])
+    found = read_pooler(pooler)
+    given = {"output_channels": channels} if found.learns else {}
+    return found.module(output_size, spatial_scales=scales, **given, **found.arguments)
+
+
+def read_pooler(text: str) -> Pooler:
+    """What ``NAME`` or ``NAME:ARGUMENT=VALUE,...`` says."""
+    name, _, rest = text.partition(":")
+    if name not in POOLERS:
+        raise ValueError(f"pooler: expected one of {', '.join(POOLERS)}, or a function, got {name!r}")
+    module, arguments = POOLERS[name]
+    known = [known for known in inspect.signature(module).parameters if known not in DECIDED]
+    more: dict[str, Any] = {}
+    for part in filter(None, rest.split(",")):
+        argument, sign, value = part.partition("=")
+        if argument not in known or not sign:
+            raise ValueError(f"pooler: {name}: expected ARGUMENT=VALUE of {', '.join(known)}, got {part!r}")
+        more[argument] = _value(value)
+    return Pooler(module, arguments | more)
+
+
+def _value(text: str) -> Any:
+    """A number, true or false, and anything else as text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

@@ -71,6 +71,11 @@ class RoIHeads(nn.Module):
     def _stages(self) -> list[BoxStage]:
         return [stage for stage in self.stages if isinstance(stage, BoxStage)]
 
+    @property
+    def num_classes(self) -> int:
+        """With the background."""
+        return self._stages[0].box_predictor.cls_score.out_features
+
     def losses(
         self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor], targets: Sequence[Target]
     ) -> dict[str, Tensor]:

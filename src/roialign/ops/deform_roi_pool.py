@@ -182,15 +182,8 @@ def _call(
     *,
     drawn: bool,
 ) -> Any:
-    _validate.check_choice(sampling, "sampling", ("grid", "random"))
     return operator_call(
-        PointwiseSpec(
-            rule=sampling,  # type: ignore[arg-type]
-            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
-            offset=0.5,
-            jitters_points=True,
-            gamma=_validate.check_number(gamma, "gamma"),
-        ),
+        deform_roi_pool_spec(sampling_ratio, gamma, sampling),
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
         rois,
@@ -202,4 +195,16 @@ def _call(
         backend=backend,
         seed=seed,
         drawn=drawn,
+    )
+
+
+def deform_roi_pool_spec(sampling_ratio: object, gamma: object, sampling: object) -> PointwiseSpec:
+    """The operator, validated."""
+    _validate.check_choice(sampling, "sampling", ("grid", "random"))
+    return PointwiseSpec(
+        rule=sampling,  # type: ignore[arg-type]
+        sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+        offset=0.5,
+        jitters_points=True,
+        gamma=_validate.check_number(gamma, "gamma"),
     )

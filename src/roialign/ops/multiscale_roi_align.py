@@ -179,12 +179,12 @@ def pyramid_call(
     seed: object,
     *,
     drawn: bool = True,
+    **per_bin: object,
 ) -> Any:
-    """A call on the levels of a pyramid, given or assigned."""
+    """A call on the levels of a pyramid, given or assigned; `per_bin` is what an operator has for every bin."""
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
-
     return operator_call(
         spec,
         features,
@@ -198,4 +198,5 @@ def pyramid_call(
         backend=backend,
         seed=seed,
         drawn=drawn,
+        **per_bin,
     )

@@ -1,0 +1,136 @@
+"""A detector in words and numbers: what a file of weights says besides them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from .backbone import FrozenBatchNorm2d, Norm, PyramidBackbone, SingleBackbone
+from .models import Backbone, TwoStageDetector, build_detector
+from .poolers import read_pooler
+from .roi_heads import RoISettings
+from .rpn import ProposalSettings
+from .timm_backbone import TimmBackbone
+
+#: Models by name, as options of :func:`build_detector`.
+MODELS: dict[str, dict[str, bool]] = {
+    "faster-rcnn": {},
+    "mask-rcnn": {"masks": True},
+    "cascade-rcnn": {"cascade": True},
+    "cascade-mask-rcnn": {"cascade": True, "masks": True},
+}
+#: Single maps by name: the level of ResNet, and its stride.
+SINGLE_MAPS = {"c4": (4, 16), "c5": (5, 32), "c5-dilated": (5, 16)}
+DEPTHS = {"resnet18": 18, "resnet50": 50}
+BACKBONES = tuple(f"{depth}-{maps}" for depth in DEPTHS for maps in ("fpn", *SINGLE_MAPS))
+#: In front of the name of one of timm's models.
+TIMM = "timm:"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSettings:
+    """What :func:`build_detector` needs to know, in values that a file can hold.
+
+    Concretely, ``DetectorSettings.of(settings.to_dict())`` is ``settings``.
+    """
+
+    model: str = "mask-rcnn"
+    """A name of `MODELS`."""
+    backbone: str = "resnet50-fpn"
+    """A name of `BACKBONES`, or ``"timm:"`` and the name of one of timm's models."""
+    pooler: str = "exact"
+    """As :func:`make_pooler` takes it."""
+    classes: tuple[str, ...] = ()
+    """Names of the labels from 1."""
+    category_ids: tuple[int, ...] = ()
+    """Their numbers in the data set; by default 1, 2, ..."""
+    width: int = 64
+    """Channels of a ResNet's first map."""
+    out_channels: int = 256
+    """Of a pyramid's maps."""
+    hidden: int = 1024
+    mask_hidden: int = 256
+    min_size: int = 800
+    max_size: int = 1333
+    anchor_sizes: tuple[tuple[float, ...], ...] | None = None
+    frozen_norm: bool = False
+    """Whether batch normalisation stays as it was loaded."""
+    norm_epsilon: float = 1e-5
+    proposals: dict[str, Any] = field(default_factory=dict)
+    """What differs from :class:`ProposalSettings`."""
+    regions: dict[str, Any] = field(default_factory=dict)
+    """What differs from :class:`RoISettings`."""
+
+    def __post_init__(self) -> None:
+        if self.model not in MODELS:
+            raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {self.model!r}")
+        if self.backbone not in BACKBONES and not self.backbone.startswith(TIMM):
+            raise ValueError(f"backbone: expected one of {', '.join(BACKBONES)}, or timm:NAME, got {self.backbone!r}")
+        read_pooler(self.pooler)
+        if not self.classes:
+            raise ValueError("classes: expected at least one name, got none")
+        if not self.category_ids:
+            object.__setattr__(self, "category_ids", tuple(range(1, len(self.classes) + 1)))
+        if len(self.category_ids) != len(self.classes):
+            raise ValueError(f"category_ids: expected {len(self.classes)}, one per class, got {len(self.category_ids)}")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> DetectorSettings:
+        """From the values of :meth:`to_dict`; lists are as good as tuples.
+
+        Raises
+        ------
+        ValueError
+            Naming what is unknown or wrong.
+        """
+        known = {each.name for each in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"settings: expected names of {', '.join(sorted(known))}, got {', '.join(unknown)}")
+        return cls(**{name: _frozen(value) for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, which JSON and `torch.save` can hold."""
+        return asdict(self)
+
+    @property
+    def has_masks(self) -> bool:
+        return MODELS[self.model].get("masks", False)
+
+    def make_backbone(self, *, pretrained: bool = False) -> Backbone:
+        """A new one; `pretrained` loads the weights that timm offers for its models."""
+        if self.backbone.startswith(TIMM):
+            return TimmBackbone(self.backbone.removeprefix(TIMM), out_channels=self.out_channels, pretrained=pretrained)
+        norm: Norm = partial(FrozenBatchNorm2d if self.frozen_norm else nn.BatchNorm2d, eps=self.norm_epsilon)
+        depth, _, maps = self.backbone.partition("-")
+        if maps == "fpn":
+            return PyramidBackbone(DEPTHS[depth], width=self.width, out_channels=self.out_channels, norm=norm)
+        level, stride = SINGLE_MAPS[maps]
+        return SingleBackbone(DEPTHS[depth], width=self.width, level=level, stride=stride, norm=norm)
+
+    def build(self, *, pretrained: bool = False) -> TwoStageDetector:
+        """A new detector."""
+        return build_detector(
+            len(self.classes) + 1,
+            backbone=self.make_backbone(pretrained=pretrained),
+            pooler=self.pooler,
+            min_size=self.min_size,
+            max_size=self.max_size,
+            anchor_sizes=self.anchor_sizes,
+            hidden=self.hidden,
+            mask_hidden=self.mask_hidden,
+            proposal_settings=ProposalSettings(**self.proposals),
+            roi_settings=RoISettings(**self.regions),
+            **MODELS[self.model],
+        )
+
+
+def _frozen(value: Any) -> Any:
+    """With tuples for lists, at any depth."""
+    if isinstance(value, Mapping):
+        return {name: _frozen(part) for name, part in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
