@@ -117,9 +117,7 @@ def check_backend(features: Tensor, name: str | None) -> None:
     """That the named backend, or any, computes where the features are."""
     device = features.device.type
     if device not in BACKENDS:
-        raise ValueError(
-            f"features: expected a tensor on the CPU or on a CUDA device, got one on {features.device}"
-        )
+        raise ValueError(f"features: expected a tensor on the CPU or on a CUDA device, got one on {features.device}")
     if name == "triton" and device in INTERPRETED and not is_interpreted():
         raise ValueError(
             f"backend: 'triton' runs on CUDA tensors, and features is a tensor on {device}; use 'cpu' (or, to try the "

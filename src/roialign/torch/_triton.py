@@ -149,7 +149,8 @@ def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> Non
         NORMALISED=call.spec.normalised_boxes,
         ROWS=table.ROWS,
         **rows.constants,
-        num_warps=2,
+        num_warps=table.ROW_WARPS,
+        enable_fp_fusion=False,
     )
 
 
@@ -234,9 +235,7 @@ class Tables:
         return cls(rows, weights, spans, places, bins, len(maps))
 
 
-def touched_tiles(
-    places: Tensor, maps: Sequence[Tensor], tiling: table.Tiling
-) -> tuple[tuple[int, ...], Tensor]:
+def touched_tiles(places: Tensor, maps: Sequence[Tensor], tiling: table.Tiling) -> tuple[tuple[int, ...], Tensor]:
     """The first tile of every level, and the bits of the RoIs that touch each tile, ``[tiles, ceil(K / 32)]``."""
     first_tiles = [0]
     for level in maps:

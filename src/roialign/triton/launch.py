@@ -56,9 +56,9 @@ FEATURES = {
 #: The table kernel: pixels at once per bin. One warp per axis of a RoI.
 TABLE_PIXELS, TABLE_WARPS = 4, 1
 #: Tiles at once, against 32 RoIs.
-MASK_TILES, MASK_WARPS = 64, 4
+MASK_TILES, MASK_WARPS = 16, 4
 #: Rows at once of small kernels.
-ROWS = 64
+ROWS, ROW_WARPS = 64, 2
 
 
 def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments: Any, **constants: Any) -> None:
@@ -75,7 +75,7 @@ def on_device(device: torch.device, interpreted: bool) -> AbstractContextManager
         return np.errstate(all="ignore")
     if device.index is None or device.index == torch.cuda.current_device():
         return ExitStack()
-    return torch.cuda.device(device)  # type: ignore[no-untyped-call, no-any-return]
+    return torch.cuda.device(device)
 
 
 def power_of_two(count: int) -> int:

@@ -18,17 +18,16 @@ def box_of(rois, row, COLUMNS: tl.constexpr):
 
 
 @triton.jit
-def level_of(
-    levels, row, width, height, canonical, strides_log2, HAS_LEVELS: tl.constexpr, LEVELS: tl.constexpr
-):
+def level_of(levels, row, width, height, canonical, strides_log2, HAS_LEVELS: tl.constexpr, LEVELS: tl.constexpr):
     """The level of a row, as int64, and whether there is such a level."""
     if HAS_LEVELS:
         level = tl.load(levels + row).to(tl.int64)
-        return level, (level >= 0) & (level < LEVELS)
-    if LEVELS > 1:
+    elif LEVELS > 1:
         side = tl.sqrt(tl.maximum(width * height, 0.0))
-        return assigned_level(side, canonical[0], canonical[1], strides_log2, LEVELS), row >= 0
-    return tl.cast(0, tl.int64) * row, row >= 0
+        level = assigned_level(side, canonical[0], canonical[1], strides_log2, LEVELS)
+    else:
+        level = (0 * row).to(tl.int64)
+    return level, (level >= 0) & (level < LEVELS)
 
 
 @triton.jit

@@ -65,18 +65,20 @@ def piece(start, length, low, high, bin_length, cell):
 def points_between(start, length, bins, bin_index, sampling_ratio, RULE: tl.constexpr):
     """The least and the largest coordinate that a point of a bin may have, and whether it has points."""
     if RULE == "crop" or RULE == "nearest":
-        x, _ = crop_point(start, length, bins, bin_index)
-        return x, x, x == x
-    if RULE == "exact" or RULE == "prroi":
-        low, high = bin_ends(length, bins, bin_index)
-        is_empty = (RULE == "prroi") & (length <= 0.0)
-        return start + low, start + high, (low == low) & ~is_empty
-    bin_start, bin_length = bin_grid(start, length, bins, bin_index)
-    count = sample_count(bin_length, sampling_ratio)
-    divisor = tl.maximum(count, 1.0)
-    if RULE == "grid":
-        first, _ = stratum(bin_start, bin_length, bins, bin_index, divisor, 0.0, 0.5)
-        last, _ = stratum(bin_start, bin_length, bins, bin_index, divisor, divisor - 1.0, 0.5)
+        first, _ = crop_point(start, length, bins, bin_index)
+        last, exists = first, first == first
+    elif RULE == "exact" or RULE == "prroi":
+        first, last = bin_ends(length, bins, bin_index)
+        exists = (first == first) & ((RULE == "exact") | (length > 0.0))
+        first, last = start + first, start + last
     else:
-        first, last = bin_start, bin_start + bin_length
-    return tl.minimum(first, last), tl.maximum(first, last), count > 0.0
+        bin_start, bin_length = bin_grid(start, length, bins, bin_index)
+        count = sample_count(bin_length, sampling_ratio)
+        exists = count > 0.0
+        if RULE == "grid":
+            divisor = tl.maximum(count, 1.0)
+            first, _ = stratum(bin_start, bin_length, bins, bin_index, divisor, 0.0, 0.5)
+            last, _ = stratum(bin_start, bin_length, bins, bin_index, divisor, divisor - 1.0, 0.5)
+        else:
+            first, last = bin_start, bin_start + bin_length
+    return tl.minimum(first, last), tl.maximum(first, last), exists

@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .numbers import float64_of, plain_of_level, pointer_of_level
+from .numbers import float64_of, of_level, plain_of_level, pointer_of_level
 from .taps import PLACE
 from .tiles import lowest_bit, tile_of
 
@@ -29,9 +29,7 @@ def channels_side(values, CHANNELS_LAST: tl.constexpr):
 @triton.jit
 def zeros(PLACES: tl.constexpr, CHANNELS: tl.constexpr, dtype: tl.constexpr, CHANNELS_LAST: tl.constexpr):
     """A block of zeros."""
-    if CHANNELS_LAST:
-        return tl.zeros((PLACES, CHANNELS), dtype)
-    return tl.zeros((CHANNELS, PLACES), dtype)
+    return tl.zeros((PLACES, CHANNELS), dtype) if CHANNELS_LAST else tl.zeros((CHANNELS, PLACES), dtype)
 
 
 @triton.jit
@@ -53,23 +51,29 @@ def forward_weight(wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr):
 
 
 @triton.jit
-def strides_of(strides, VECTOR: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """The four strides of the one gradient of the answer, or of the answer, in the order n, c, y, x."""
+def strides_of(strides, VECTOR: tl.constexpr):
+    """The four strides of the answer, or of its gradient, in the order n, c, y, x.
+
+    Where `VECTOR` is not 1, the caller knows that it divides all but that of the channels, which is 1. A hint like that
+    holds for the operation that it is put on, so it stands beside the shift and not in a function of its own.
+    """
     n, c = tl.cast(strides[0], tl.int64) >> 2, tl.cast(strides[1], tl.int64) >> 2
     y, x = tl.cast(strides[2], tl.int64) >> 2, tl.cast(strides[3], tl.int64) >> 2
-    if CHANNELS_LAST and VECTOR > 1:
-        return tl.multiple_of(n, VECTOR), 1, tl.multiple_of(y, VECTOR), tl.multiple_of(x, VECTOR)
-    return n, c, y, x
+    n = tl.multiple_of(n, VECTOR) if VECTOR > 1 else n
+    y = tl.multiple_of(y, VECTOR) if VECTOR > 1 else y
+    x = tl.multiple_of(x, VECTOR) if VECTOR > 1 else x
+    return n, 1 if VECTOR > 1 else c, y, x
 
 
 @triton.jit
-def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
     """The same of the map of a level."""
-    n, c = plain_of_level(strides[0], level, LEVELS), plain_of_level(strides[1], level, LEVELS)
-    y, x = plain_of_level(strides[2], level, LEVELS), plain_of_level(strides[3], level, LEVELS)
-    if CHANNELS_LAST and VECTOR > 1:
-        return tl.multiple_of(n, VECTOR), 1, tl.multiple_of(y, VECTOR), tl.multiple_of(x, VECTOR)
-    return n, c, y, x
+    n, c = of_level(strides[0], level, LEVELS) >> 2, of_level(strides[1], level, LEVELS) >> 2
+    y, x = of_level(strides[2], level, LEVELS) >> 2, of_level(strides[3], level, LEVELS) >> 2
+    n = tl.multiple_of(n, VECTOR) if VECTOR > 1 else n
+    y = tl.multiple_of(y, VECTOR) if VECTOR > 1 else y
+    x = tl.multiple_of(x, VECTOR) if VECTOR > 1 else x
+    return n, 1 if VECTOR > 1 else c, y, x
 
 
 @triton.jit
@@ -117,7 +121,7 @@ def forward_kernel(
     level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
     first_y, end_y, slot_y = span_of_bin(spans, row, number // PW, is_bin, PH + PW)
     first_x, end_x, slot_x = span_of_bin(spans, row, PH + number % PW, is_bin, PH + PW)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR, CHANNELS_LAST)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
     map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
     along_channels = channels_side(channel * stride_c, CHANNELS_LAST)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
@@ -126,10 +130,10 @@ def forward_kernel(
     dtype = weights.dtype.element_ty
     total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     rows, columns = tl.max(end_y - first_y, 0), tl.max(end_x - first_x, 0)
-    for step_y in range(0, rows):
+    for step_y in range(rows):
         is_row = first_y + step_y < end_y
         from_row = (first_y + step_y).to(tl.int64) * stride_y
-        for step_x in range(0, columns):
+        for step_x in range(columns):
             is_column = first_x + step_x < end_x
             weight = forward_weight(
                 table + slot_y + step_y, table + slot_x + step_x, is_row, is_column, kind_size, KINDS
@@ -144,7 +148,7 @@ def forward_kernel(
         unreached = places_side(~is_reached & (image >= 0), CHANNELS_LAST) & (total == total)
         total = tl.where(unreached, float64_of(fill_bits).to(dtype), total)
 
-    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR, CHANNELS_LAST)
+    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
     at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
     place = places_side(at, CHANNELS_LAST) + channels_side(channel * out_c, CHANNELS_LAST)
     mask = places_side(is_bin, CHANNELS_LAST) & takes_channel
@@ -193,13 +197,15 @@ def adjoint_features_kernel(
     tile = tl.program_id(0).to(tl.int64)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     level, image, tile_y, tile_x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
-    number = tl.arange(0, TILE_Y * TILE_X)
-    y, x = tile_y + number // TILE_X, tile_x + number % TILE_X
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR, CHANNELS_LAST)
-    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR, CHANNELS_LAST)
+    y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     dtype = weights.dtype.element_ty
-    total = zeros(TILE_Y * TILE_X, CHANNELS, dtype, CHANNELS_LAST)
-    for index in range(0, words):
+    if CHANNELS_LAST:
+        total = tl.zeros((TILE_Y, TILE_X, CHANNELS), dtype)
+    else:
+        total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
+    for index in range(words):
         word = tl.load(touched + tile * words + index)
         while word != 0:
             row = tl.cast(index, tl.int64) * 32 + lowest_bit(word)
@@ -213,18 +219,41 @@ def adjoint_features_kernel(
                 for bin_x in range(low_x, high_x):
                     first_x, end_x, slot_x = span_of_bin(spans, row, PH + bin_x, True, PH + PW)
                     is_column = (x >= first_x) & (x < end_x)
-                    weight = forward_weight(
-                        table + slot_y + (y - first_y), table + slot_x + (x - first_x), is_row, is_column, kind_size, KINDS
-                    )
                     at = gradient + bin_y * grad_y + bin_x * grad_x + channel * grad_c
                     value = tl.load(at, mask=is_channel, other=0.0).to(dtype)
-                    total += places_side(weight, CHANNELS_LAST) * channels_side(value, CHANNELS_LAST)
+                    for kind in tl.static_range(KINDS):
+                        wy = tl.load(table + kind * kind_size + slot_y + (y - first_y), mask=is_row, other=0.0)
+                        of_x = table + (KINDS - 1 - kind) * kind_size + slot_x
+                        wx = tl.load(of_x + (x - first_x), mask=is_column, other=0.0)
+                        total += solid(wy, wx, value, CHANNELS_LAST)
     height, width = plain_of_level(heights, level, LEVELS), plain_of_level(widths, level, LEVELS)
-    map_of = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
-    pixel = y * stride_y + x * stride_x
-    place = places_side(pixel, CHANNELS_LAST) + channels_side(channel * stride_c, CHANNELS_LAST)
-    mask = places_side((y < height) & (x < width), CHANNELS_LAST) & channels_side(is_channel, CHANNELS_LAST)
-    tl.store(map_of + place, total.to(map_of.dtype.element_ty), mask=mask)
+    place = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
+    if CHANNELS_LAST:
+        place = (
+            place + (y * stride_y)[:, None, None] + (x * stride_x)[None, :, None] + (channel * stride_c)[None, None, :]
+        )
+        mask = (y < height)[:, None, None] & (x < width)[None, :, None] & is_channel[None, None, :]
+    else:
+        place = (
+            place + (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :] + (channel * stride_c)[:, None, None]
+        )
+        mask = (y < height)[None, :, None] & (x < width)[None, None, :] & is_channel[:, None, None]
+    tl.store(place, total.to(grad_features[0].dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def solid(along_y, along_x, along_channels, CHANNELS_LAST: tl.constexpr):
+    """The product of three vectors as a block of three sides: y, x, channels, or, of planar maps, channels, y, x.
+
+    Where a weight is 0 it is 0, whatever the gradient: one that is not finite reaches only the pixels of its bin.
+    """
+    if CHANNELS_LAST:
+        takes = (along_y != 0.0)[:, None, None] & (along_x != 0.0)[None, :, None]
+        block = along_y[:, None, None] * (along_x[:, None] * along_channels[None, :])[None, :, :]
+    else:
+        takes = (along_y != 0.0)[None, :, None] & (along_x != 0.0)[None, None, :]
+        block = along_y[None, :, None] * (along_channels[:, None] * along_x[None, :])[:, None, :]
+    return tl.where(takes, block, 0.0)
 
 
 @triton.jit
@@ -278,9 +307,9 @@ def adjoint_boxes_kernel(
     level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
     first_y, end_y, slot_y = span_of_bin(spans, row, number // PW, is_bin, PH + PW)
     first_x, end_x, slot_x = span_of_bin(spans, row, PH + number % PW, is_bin, PH + PW)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR, CHANNELS_LAST)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
     map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
-    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR, CHANNELS_LAST)
+    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     along_channels = channels_side(channel * stride_c, CHANNELS_LAST)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
 
@@ -289,11 +318,11 @@ def adjoint_boxes_kernel(
     by_y, by_height = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     by_x, by_width = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     rows, columns = tl.max(end_y - first_y, 0), tl.max(end_x - first_x, 0)
-    for step_y in range(0, rows):
+    for step_y in range(rows):
         in_y = first_y + step_y < end_y
         wy = table + slot_y + step_y
         from_row = (first_y + step_y).to(tl.int64) * stride_y
-        for step_x in range(0, columns):
+        for step_x in range(columns):
             in_x = first_x + step_x < end_x
             wx = table + slot_x + step_x
             start_y = coordinate_weight(wy, wx, in_y, in_x, kind_size, KINDS, 1, 0)

@@ -52,7 +52,7 @@ def strata_weights(
     share = 1.0 / divisor
     weight, by_start, by_length = 0.0 * pixel, 0.0 * pixel, 0.0 * pixel
     most = tl.max(tl.max(end - first, 1), 0).to(tl.int64)
-    for step in range(0, most):
+    for step in range(most):
         sample = first + tl.cast(step, tl.float64)
         within = 0.5 + 0.0 * sample
         if RULE == "random":
@@ -148,7 +148,9 @@ def tangent_of(tangent, row, axis, lower, upper, scale, offset, minimum_length):
     return map_boxes_tangent(lower, upper, tl.load(first), tl.load(first + 2), scale, offset, minimum_length)
 
 
-@triton.jit(do_not_specialize=["images", "ratio_y", "ratio_x", "seed_low", "seed_high", "reach_y", "row_size", "kind_size"])
+@triton.jit(
+    do_not_specialize=["images", "ratio_y", "ratio_x", "seed_low", "seed_high", "reach_y", "row_size", "kind_size"]
+)
 def taps_kernel(
     rois,
     levels,
@@ -201,10 +203,7 @@ def taps_kernel(
     ratio = tl.where(is_y, ratio_y, ratio_x)
     count = tl.where(is_y, PH, PW)
     bins = count.to(tl.float64)
-    if NORMALISED:
-        scale = size - 1.0
-    else:
-        scale = level_scale(scale_bits, level, LEVELS)
+    scale = size - 1.0 if NORMALISED else level_scale(scale_bits, level, LEVELS)
     offset, minimum_length = float64_of(offset_bits), float64_of(minimum_bits)
     start, length = map_boxes(lower, upper, scale, offset, minimum_length)
 
@@ -256,29 +255,29 @@ def taps_kernel(
             )
             by_start += delta_start
             by_length += delta_length
-        place = table + step
+        at = table + step
         mask = pixel < end
         dtype = weights.dtype.element_ty
-        tl.store(place, weight.to(dtype), mask=mask)
+        tl.store(at, weight.to(dtype), mask=mask)
         if KEEPS:
-            tl.store(place + kind_size, by_start.to(dtype), mask=mask)
-            tl.store(place + 2 * kind_size, by_length.to(dtype), mask=mask)
+            tl.store(at + kind_size, by_start.to(dtype), mask=mask)
+            tl.store(at + 2 * kind_size, by_length.to(dtype), mask=mask)
         if TANGENTS > 0:
             u_start, u_length = tangent_of(tangents[0], row, axis, lower, upper, scale, offset, minimum_length)
             first_kind = 3 if KEEPS else 1
             along = u_start * by_start + u_length * by_length
-            tl.store(place + first_kind * kind_size, along.to(dtype), mask=mask)
+            tl.store(at + first_kind * kind_size, along.to(dtype), mask=mask)
             along_start = u_start * start_start + u_length * start_length
             along_length = u_start * start_length + u_length * length_length
             if KEEPS:
-                tl.store(place + 4 * kind_size, along_start.to(dtype), mask=mask)
-                tl.store(place + 5 * kind_size, along_length.to(dtype), mask=mask)
+                tl.store(at + 4 * kind_size, along_start.to(dtype), mask=mask)
+                tl.store(at + 5 * kind_size, along_length.to(dtype), mask=mask)
             if TANGENTS > 1:
                 v_start, v_length = tangent_of(tangents[1], row, axis, lower, upper, scale, offset, minimum_length)
                 along = v_start * by_start + v_length * by_length
-                tl.store(place + 2 * kind_size, along.to(dtype), mask=mask)
+                tl.store(at + 2 * kind_size, along.to(dtype), mask=mask)
                 both = v_start * along_start + v_length * along_length
-                tl.store(place + 3 * kind_size, both.to(dtype), mask=mask)
+                tl.store(at + 3 * kind_size, both.to(dtype), mask=mask)
 
 
 @triton.jit(do_not_specialize=["images", "blocks", "count"])
@@ -314,7 +313,7 @@ def boxes_kernel(
     offset, minimum_length = float64_of(offset_bits), float64_of(minimum_bits)
     for axis in tl.static_range(2):
         by_start, by_length = 0.0 * x1, 0.0 * x1
-        for block in range(0, blocks):
+        for block in range(blocks):
             sums = partial + (known * blocks + block) * 4 + 2 * axis
             by_start += tl.load(sums)
             by_length += tl.load(sums + 1)
