@@ -135,7 +135,7 @@ def test_bad_rows_raise_where_that_is_asked_for() -> None:
 
 
 def test_cuda_graphs() -> None:
-    """Forward and backward are captured, and a replay sees new numbers in the same memory: so nothing waits for them."""
+    """Forward and backward are captured, and a replay sees new numbers in the same memory."""
     pyramid, rois = scene()
     leaves, boxes = [level.requires_grad_() for level in pyramid], rois.clone().requires_grad_()
     stream = torch.cuda.Stream()

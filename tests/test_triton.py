@@ -189,3 +189,16 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     assert found[0, 0, 0:2, 0:2].isinf().any()
     assert found[0, 0, 3:].isfinite().all()
     assert found[0, 0, :, 3:].isfinite().all()
+
+
+def test_operators_that_have_no_kernels_say_so() -> None:
+    with pytest.raises(NotImplementedError, match="computed on the CPU only"):
+        roialign.roi_pool(torch.ones(1, 1, 4, 4), torch.tensor([[0, 0.0, 0, 2, 2]]), 2, backend="triton")
+
+
+def test_gpu_benchmark_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
+    gpu = pytest.importorskip("benchmarks.gpu")
+    monkeypatch.setattr("sys.argv", ["benchmarks.gpu"])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main() == 1
+    assert "nothing was measured" in capsys.readouterr().err

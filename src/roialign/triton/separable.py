@@ -133,6 +133,7 @@ def forward_kernel(
     for step_y in range(rows):
         is_row = first_y + step_y < end_y
         from_row = (first_y + step_y).to(tl.int64) * stride_y
+        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # long sums lose digits: rows apart
         for step_x in range(columns):
             is_column = first_x + step_x < end_x
             weight = forward_weight(
@@ -142,7 +143,8 @@ def forward_kernel(
             # A pixel of weight 0 takes no part, whatever its value.
             takes = places_side(weight != 0.0, CHANNELS_LAST) & takes_channel
             value = tl.load(map_of + (places_side(pixel, CHANNELS_LAST) + along_channels), mask=takes, other=0.0)
-            total += places_side(weight, CHANNELS_LAST) * value.to(dtype)
+            along_row += places_side(weight, CHANNELS_LAST) * value.to(dtype)
+        total += along_row
     if HAS_FILL:
         is_reached = (end_y > first_y) & (end_x > first_x)
         unreached = places_side(~is_reached & (image >= 0), CHANNELS_LAST) & (total == total)
