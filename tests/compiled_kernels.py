@@ -17,7 +17,7 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from roialign.triton import launch, separable, taps, tiles
+from roialign.triton import launch, order, separable, taps, tiles
 
 HOPPER = GPUTarget("cuda", 90, 32)
 FLOATS = {"fp16": 2, "bf16": 2, "fp32": 4}
@@ -78,14 +78,14 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
             separable.forward_kernel,
             {**features, **tables, **places, **numbers, "out": "*" + element, "out_strides": ("i32",) * 4}
             | {"fill_bits": "i64"},
-            {**family, "OUT_VECTOR": vector, "HAS_ORDER": False, "HAS_FILL": False}
+            {**family, "OUT_VECTOR": vector, "HAS_ORDER": True, "HAS_FILL": False}
             | {"BINS": block.bins, "CHANNELS": block.channels},
             num_warps=block.warps,
         ),
         compiled(
             separable.adjoint_boxes_kernel,
             {**features, **tables, **places, **numbers, **gradient, "partial": "*fp64"},
-            {**family, "GRAD_VECTOR": vector, "HAS_ORDER": False, "BINS": boxes.bins, "CHANNELS": boxes.channels},
+            {**family, "GRAD_VECTOR": vector, "HAS_ORDER": True, "BINS": boxes.bins, "CHANNELS": boxes.channels},
             num_warps=boxes.warps,
         ),
         compiled(
@@ -102,6 +102,12 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
             | dict.fromkeys(("count", "tiles", "words"), "i32"),
             {"TILE_Y": tile.rows, "TILE_X": tile.columns, "LEVELS": levels, "TILES": launch.MASK_TILES},
             num_warps=launch.MASK_WARPS,
+        ),
+        compiled(
+            order.order_kernel,
+            {"places": "*i32", "order": "*i32", "count": "i32"},
+            {"ROWS": launch.ORDER_ROWS, "OTHERS": launch.ORDER_OTHERS},
+            num_warps=launch.ORDER_WARPS,
         ),
     ]
 

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("triton")
 
+import numpy as np
 import torch
 from answers import EVERY_NAME, expected
 from cases import CASES
@@ -18,6 +19,8 @@ from test_torch_backends import array, prepared
 
 import roialign
 from roialign.torch._separable import SEPARABLE, is_interpreted
+from roialign.torch._triton import Tables
+from roialign.triton import launch
 
 pytestmark = pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")
 
@@ -191,6 +194,32 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     assert found[0, 0, 0:2, 0:2].isinf().any()
     assert found[0, 0, 3:].isfinite().all()
     assert found[0, 0, :, 3:].isfinite().all()
+
+
+def test_order_by_place() -> None:
+    """Every row once; by level, image, band of 16 rows, then column, and rows that are alike in their own order."""
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, 4, (150, 6)) * np.array([1, 1, 20, 20, 5, 5])
+    places[rng.random(150) < 0.2, 1] = -1
+    tables = object.__new__(Tables)
+    object.__setattr__(tables, "places", torch.from_numpy(places).int())
+    order = tables.order.numpy()
+    keys = [
+        (level, image, (low + high) // 32, x, k) for k, (level, image, low, high, x, _) in enumerate(places.tolist())
+    ]
+    assert [keys[k] for k in order] == sorted(keys)
+
+
+def test_the_order_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, phi, _ = prepared(EVERY_NAME["17 channels"], "float32", False, "triton")
+    answers = []
+    for least in (64, 1):
+        monkeypatch.setattr(launch, "ORDERED", (least, 4096))
+        answers.append(
+            (call(SEPARABLE.forward, setting, phi, grad_output=None)[0], SEPARABLE.adjoint_boxes(setting, phi)[0])
+        )
+    assert torch.equal(answers[0][0], answers[1][0])
+    assert torch.equal(answers[0][1], answers[1][1])
 
 
 def test_operators_that_have_no_kernels_say_so() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from .._spec import BORDER_OF_RULE
 from ..triton import launch as table
 from ..triton.launch import launch, plain_strides, power_of_two, vector_of
 from ..triton.numbers import bits_of, plain
+from ..triton.order import order_kernel
 from ..triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
 from ..triton.taps import SLACK, boxes_kernel, taps_kernel
 from ..triton.tiles import tiles_kernel
@@ -33,7 +35,7 @@ def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
         out.device,
         inputs.features,
         *tables.written,
-        tables.places,
+        tables.order,
         out,
         plain_strides(inputs.features),
         strides_of_one(out),
@@ -42,7 +44,7 @@ def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
         bits_of(call.spec.fill),
         **tables.bins,
         **kinds_of(inputs),
-        HAS_ORDER=False,
+        HAS_ORDER=tables.order is not tables.places,
         HAS_FILL=bool(call.spec.fill) and not inputs.tangents,
         CHANNELS_LAST=last,
         VECTOR=vector,
@@ -111,7 +113,7 @@ def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> Non
         inputs.features,
         gradient,
         *tables.written,
-        tables.places,
+        tables.order,
         partial,
         plain_strides(inputs.features),
         strides_of_one(gradient),
@@ -119,7 +121,7 @@ def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> Non
         gradient.shape[1],
         **tables.bins,
         **kinds_of(inputs),
-        HAS_ORDER=False,
+        HAS_ORDER=tables.order is not tables.places,
         CHANNELS_LAST=last,
         VECTOR=vector,
         GRAD_VECTOR=grad_vector,
@@ -164,6 +166,26 @@ class Tables:
     places: Tensor
     bins: dict[str, int]
     levels: int
+
+    @cached_property
+    def order(self) -> Tensor:
+        """The rows in the order in which they are pooled; the places, in the stead of none, where that is their own."""
+        count = len(self.places)
+        if not table.ORDERED[0] <= count <= table.ORDERED[1]:
+            return self.places
+        order = torch.empty(count, dtype=torch.int32, device=self.places.device)
+        launch(
+            order_kernel,
+            (table.blocks_of(count, table.ORDER_ROWS),),
+            self.places.device,
+            self.places,
+            order,
+            count,
+            ROWS=table.ORDER_ROWS,
+            OTHERS=table.ORDER_OTHERS,
+            num_warps=table.ORDER_WARPS,
+        )
+        return order
 
     @property
     def written(self) -> tuple[Tensor, Tensor, Tensor]:

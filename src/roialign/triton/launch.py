@@ -57,6 +57,10 @@ FEATURES = {
 TABLE_PIXELS, TABLE_WARPS = 4, 1
 #: Tiles at once, against 32 RoIs.
 MASK_TILES, MASK_WARPS = 16, 4
+#: RoIs are ordered by place where they are at least so many, and at most so many: every one is compared with every
+#: other. Rows at once, against others, and warps.
+ORDERED = (64, 4096)
+ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 16, 128, 4
 #: Rows at once of small kernels.
 ROWS, ROW_WARPS = 64, 2
 
