@@ -5,6 +5,9 @@ The interpreter takes about a tenth of a second for every RoI, so not every case
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -233,3 +236,27 @@ def test_gpu_benchmark_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[s
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main() == 1
     assert "nothing was measured" in capsys.readouterr().err
+
+
+def test_more_rois_than_a_word_has_bits() -> None:
+    features = torch.randn(1, 2, 5, 6, generator=torch.Generator().manual_seed(0))
+    low = torch.rand(34, 2, generator=torch.Generator().manual_seed(1)) * 3
+    rois = torch.cat([torch.zeros(34, 1), low, low + 2.5], 1)
+    gradient = torch.randn(34, 2, 1, 1, generator=torch.Generator().manual_seed(2))
+    seen = roialign.roi_align_backward(gradient, features, rois, need=("features",), backend="triton")[0]
+    right = roialign.roi_align_backward(gradient, features, rois, need=("features",))[0]
+    torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-5)
+
+
+def test_without_the_compiled_core() -> None:
+    """A user with a GPU needs none."""
+    program = """
+import sys
+sys.modules["roialign._core"] = None
+import torch, roialign
+f, r = torch.ones(1, 1, 4, 4, requires_grad=True), torch.tensor([[0, 0.0, 0, 4, 4]], requires_grad=True)
+answer = roialign.roi_align(f, r, 1, backend="triton")
+answer.sum().backward()
+assert answer.item() == 1 and abs(f.grad.sum() - 1) < 1e-6 and r.grad.shape == (1, 5)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "TRITON_INTERPRET": "1"})
