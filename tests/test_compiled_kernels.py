@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 
 pytest.importorskip("triton")
-SCRIPT = Path(__file__).with_name("compiled_kernels.py")
 
 
-def compiled(*arguments: str) -> list[dict[str, Any]]:
-    environment = {**os.environ, "TRITON_INTERPRET": "0"}
-    run = subprocess.run([sys.executable, str(SCRIPT), *arguments], env=environment, capture_output=True, text=True)
+def compiled(*arguments: str, script: str = "compiled_kernels.py") -> list[dict[str, Any]]:
+    environment, path = {**os.environ, "TRITON_INTERPRET": "0"}, str(Path(__file__).with_name(script))
+    run = subprocess.run([sys.executable, path, *arguments], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
     return [json.loads(line) for line in run.stdout.splitlines()]
 
@@ -51,3 +50,13 @@ def test_channels_last_maps_are_read_16_bytes_at_a_time(element: str) -> None:
 def test_planar_maps() -> None:
     for kernel in compiled("fp32", "planes"):
         check(kernel)
+
+
+def test_other_sizes_compile_nothing_anew() -> None:
+    """Maps and RoIs have other sizes in every call of a training; only another kind of call is another kernel."""
+    sizes, kinds = compiled(script="launched_kernels.py")
+    both = {"taps_kernel": 2}  # with derivatives and without
+    names = ("forward", "adjoint_features", "adjoint_boxes", "tiles", "order", "boxes")
+    assert sizes == {**{f"{name}_kernel": 1 for name in names}, **both}
+    assert kinds["forward_kernel"] == kinds["adjoint_features_kernel"] == kinds["adjoint_boxes_kernel"] == 2
+    assert kinds["order_kernel"] == kinds["boxes_kernel"] == 1
