@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from roialign._dispatch import BACKENDS
+
+# Triton reads this when kernels are defined. Where there is a GPU they are compiled for it: pytest -m gpu.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(params=list(BACKENDS))
