@@ -34,14 +34,19 @@ def match(
     return matches
 
 
-def sample(matches: Tensor, size: int, object_share: float) -> tuple[Tensor, Tensor]:
-    """A random choice of at most `size` boxes: indices of objects, at most that share, and of background."""
+def sample(
+    matches: Tensor, size: int, object_share: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    """A random choice of at most `size` boxes: indices of objects, at most that share, and of background.
+
+    It draws from torch's own generator where none is given.
+    """
     objects = torch.where(matches >= 0)[0]
     background = torch.where(matches == BACKGROUND)[0]
-    objects = _choose(objects, int(size * object_share))
-    return objects, _choose(background, size - len(objects))
+    objects = _choose(objects, int(size * object_share), generator)
+    return objects, _choose(background, size - len(objects), generator)
 
 
-def _choose(indices: Tensor, count: int) -> Tensor:
+def _choose(indices: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
     # Drawn on the CPU, so that a seed means the same on every device.
-    return indices[torch.randperm(len(indices))[:count].to(indices.device)].sort().values
+    return indices[torch.randperm(len(indices), generator=generator)[:count].to(indices.device)].sort().values

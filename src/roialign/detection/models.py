@@ -40,7 +40,12 @@ class TwoStageDetector(nn.Module):
         self.roi_heads = roi_heads
         self.register_load_state_dict_pre_hook(rename_weights)  # type: ignore[no-untyped-call]
 
-    def forward(self, images: Sequence[Tensor], targets: Sequence[Target] | None = None) -> Any:
+    def forward(
+        self,
+        images: Sequence[Tensor],
+        targets: Sequence[Target] | None = None,
+        generators: Sequence[torch.Generator | None] = (),
+    ) -> Any:
         """Losses by name in training mode, else per image `boxes`, `scores`, `labels` and perhaps `masks`.
 
         Parameters
@@ -48,6 +53,8 @@ class TwoStageDetector(nn.Module):
         images : list of float ``[3, H, W]``, from 0 to 1
         targets : list, in training mode: per image `boxes` ``[L, 4]`` corners, `labels` ``[L]`` from 1, and for a model
             with masks `masks` ``[L, H, W]``
+        generators : list of torch.Generator, one per image, default torch's own
+            What the sample of boxes of each image is drawn from, in training mode.
         """
         _check_images(images)
         batch, sizes = self.transform.batch(images)
@@ -61,8 +68,8 @@ class TwoStageDetector(nn.Module):
                 self.transform.target(target, old, new)
                 for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
             ]
-            proposals, losses = self.rpn(maps, batch_size, sizes, [target["boxes"] for target in moved])
-            return losses | self.roi_heads.losses(pooled_maps, sizes, proposals, moved)
+            proposals, losses = self.rpn(maps, batch_size, sizes, [target["boxes"] for target in moved], generators)
+            return losses | self.roi_heads.losses(pooled_maps, sizes, proposals, moved, generators)
         proposals, _ = self.rpn(maps, batch_size, sizes)
         found = self.roi_heads.detect(pooled_maps, sizes, proposals)
         return [

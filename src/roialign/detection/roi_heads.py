@@ -14,6 +14,7 @@ from ..ops.roi_align import roi_align
 from .boxes import batched_nms, clip_boxes, large_enough
 from .heads import BoxStage, MaskBranch
 from .matching import match, sample
+from .processes import mean_over_processes
 from .rpn import BETA
 
 Target = Mapping[str, Any]
@@ -77,9 +78,15 @@ class RoIHeads(nn.Module):
         return self._stages[0].box_predictor.cls_score.out_features
 
     def losses(
-        self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor], targets: Sequence[Target]
+        self,
+        maps: Sequence[Tensor],
+        sizes: Sequence[Size],
+        proposals: Sequence[Tensor],
+        targets: Sequence[Target],
+        generators: Sequence[torch.Generator | None] = (),
     ) -> dict[str, Tensor]:
         """The losses of every stage, and of the masks of the first stage's objects."""
+        generators = generators or [None] * len(targets)
         losses: dict[str, Tensor] = {}
         boxes = [torch.cat([found, target["boxes"]]) for found, target in zip(proposals, targets, strict=True)]
         first: list[Sample] = []
@@ -88,7 +95,10 @@ class RoIHeads(nn.Module):
             if number:
                 boxes = self._refined(self._stages[number - 1], offsets, boxes, sizes)
                 boxes = [of_image[large_enough(of_image, self.settings.smallest_side)] for of_image in boxes]
-            samples = [self._sample(of_image, target, stage) for of_image, target in zip(boxes, targets, strict=True)]
+            samples = [
+                self._sample(of_image, target, stage, generator)
+                for of_image, target, generator in zip(boxes, targets, generators, strict=True)
+            ]
             first = first or samples
             boxes = [chosen.boxes for chosen in samples]
             scores, offsets = stage(self.box_pooler(maps, boxes))
@@ -120,9 +130,9 @@ class RoIHeads(nn.Module):
         return detections
 
     @torch.no_grad()
-    def _sample(self, boxes: Tensor, target: Target, stage: BoxStage) -> Sample:
+    def _sample(self, boxes: Tensor, target: Target, stage: BoxStage, generator: torch.Generator | None) -> Sample:
         matches = match(target["boxes"], boxes, stage.object_from, stage.object_from)
-        objects, background = sample(matches, self.settings.sample_size, self.settings.object_share)
+        objects, background = sample(matches, self.settings.sample_size, self.settings.object_share, generator)
         labels = torch.cat([target["labels"][matches[objects]], torch.zeros_like(background)])
         return Sample(boxes[torch.cat([objects, background])], labels, matches[objects])
 
@@ -156,6 +166,7 @@ class RoIHeads(nn.Module):
         boxes = [chosen.boxes[: len(chosen.matches)] for chosen in samples]
         labels = torch.cat([chosen.labels[: len(chosen.matches)] for chosen in samples])
         logits = self._mask_logits(maps, boxes, labels)
+        count = mean_over_processes(len(labels), logits.device)
         if len(labels) == 0:
             return logits.sum() * 0
         wanted = [
@@ -169,7 +180,8 @@ class RoIHeads(nn.Module):
             for of_image, chosen, target in zip(boxes, samples, targets, strict=True)
             if len(of_image)
         ]
-        return functional.binary_cross_entropy_with_logits(logits, torch.cat(wanted))
+        loss = functional.binary_cross_entropy_with_logits(logits, torch.cat(wanted), reduction="sum")
+        return loss / (count * logits[0].numel())
 
     def _add_masks(self, maps: Sequence[Tensor], detections: list[dict[str, Tensor]]) -> None:
         labels = torch.cat([found["labels"] for found in detections])
@@ -191,7 +203,7 @@ def _box_losses(
     labels = torch.cat([chosen.labels for chosen in samples])
     boxes = torch.cat([chosen.boxes for chosen in samples])
     truth = torch.cat([target["boxes"][chosen.matches] for chosen, target in zip(samples, targets, strict=True)])
-    count = max(len(labels), 1)
+    count = mean_over_processes(len(labels), scores.device)
     objects = torch.where(labels > 0)[0]
     score_loss = functional.cross_entropy(scores, labels, reduction="sum") / count
     which = labels[objects] if offsets.shape[1] > 1 else torch.zeros_like(objects)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from .boxes import BoxCoder, batched_nms, clip_boxes, large_enough
 from .matching import BACKGROUND, match, sample
+from .processes import mean_over_processes
 
 #: The knee of the smooth L1 loss of offsets.
 BETA = 1 / 9
@@ -109,6 +110,7 @@ class RegionProposals(nn.Module):
         batch_size: tuple[int, int],
         image_sizes: Sequence[tuple[int, int]],
         truth: Sequence[Tensor] | None = None,
+        generators: Sequence[torch.Generator | None] = (),
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
         """Proposals ``[P, 4]`` of every image, best first, and the losses where `truth` is given."""
         scores, offsets = self.head(maps)
@@ -118,7 +120,8 @@ class RegionProposals(nn.Module):
         ]
         if truth is None:
             return proposals, {}
-        return proposals, self._losses(torch.cat(scores, 1).float(), torch.cat(offsets, 1).float(), anchors, truth)
+        every_score, every_offset = torch.cat(scores, 1).float(), torch.cat(offsets, 1).float()
+        return proposals, self._losses(every_score, every_offset, anchors, truth, generators or [None] * len(truth))
 
     @torch.no_grad()
     def _proposals_of(
@@ -144,14 +147,19 @@ class RegionProposals(nn.Module):
         return boxes[kept]
 
     def _losses(
-        self, scores: Tensor, offsets: Tensor, anchors: Sequence[Tensor], truth: Sequence[Tensor]
+        self,
+        scores: Tensor,
+        offsets: Tensor,
+        anchors: Sequence[Tensor],
+        truth: Sequence[Tensor],
+        generators: Sequence[torch.Generator | None],
     ) -> dict[str, Tensor]:
         every = torch.cat(list(anchors))
         settings = self.settings
         score_loss, offset_loss, count = scores.sum() * 0, offsets.sum() * 0, 0
-        for index, boxes in enumerate(truth):
+        for index, (boxes, generator) in enumerate(zip(truth, generators, strict=True)):
             matches = match(boxes, every, settings.background_below, settings.object_from, each_matched=True)
-            objects, background = sample(matches, settings.sample_size, settings.object_share)
+            objects, background = sample(matches, settings.sample_size, settings.object_share, generator)
             chosen = torch.cat([objects, background])
             is_object = (matches[chosen] != BACKGROUND).to(scores)
             score_loss = score_loss + functional.binary_cross_entropy_with_logits(
@@ -163,4 +171,5 @@ class RegionProposals(nn.Module):
                     offsets[index, objects], wanted, beta=BETA, reduction="sum"
                 )
             count += len(chosen)
-        return {"loss_objectness": score_loss / max(count, 1), "loss_rpn_box_reg": offset_loss / max(count, 1)}
+        mean = mean_over_processes(count, scores.device)
+        return {"loss_objectness": score_loss / mean, "loss_rpn_box_reg": offset_loss / mean}

@@ -59,6 +59,8 @@ class DetectorSettings:
     anchor_sizes: tuple[tuple[float, ...], ...] | None = None
     frozen_norm: bool = False
     """Whether batch normalisation stays as it was loaded."""
+    norm_groups: int = 0
+    """Of a group normalisation in place of batch normalisation, for a ResNet from scratch; 0 for none."""
     norm_epsilon: float = 1e-5
     proposals: dict[str, Any] = field(default_factory=dict)
     """What differs from :class:`ProposalSettings`."""
@@ -106,6 +108,8 @@ class DetectorSettings:
         if self.backbone.startswith(TIMM):
             return TimmBackbone(self.backbone.removeprefix(TIMM), out_channels=self.out_channels, pretrained=pretrained)
         norm: Norm = partial(FrozenBatchNorm2d if self.frozen_norm else nn.BatchNorm2d, eps=self.norm_epsilon)
+        if self.norm_groups:
+            norm = partial(nn.GroupNorm, self.norm_groups, eps=self.norm_epsilon)
         depth, _, maps = self.backbone.partition("-")
         if maps == "fpn":
             return PyramidBackbone(DEPTHS[depth], width=self.width, out_channels=self.out_channels, norm=norm)

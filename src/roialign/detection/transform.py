@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .processes import largest_over_processes
 from .roi_heads import Size, Target
 
 #: Statistics of ImageNet, which the published weights were trained with.
@@ -28,6 +29,8 @@ class Transform(nn.Module):
         resized = [self._resize(image) for image in images]
         sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
         height, width = (-(-max(side) // DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
+        if self.training:  # what is padded is seen by a group normalisation: the same in every process
+            height, width = largest_over_processes((height, width), resized[0].device)
         batch = resized[0].new_zeros(len(images), 3, height, width)
         for index, image in enumerate(resized):
             batch[index, :, : image.shape[-2], : image.shape[-1]] = image

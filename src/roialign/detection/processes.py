@@ -1,0 +1,50 @@
+"""What the processes of one training agree on, so that they compute what one process would; alone, what it has."""
+
+from __future__ import annotations
+
+import torch
+from torch import distributed
+
+
+def process_count() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if _together() else 1
+
+
+def process_rank() -> int:
+    """Which of them this is, from 0."""
+    return distributed.get_rank() if _together() else 0
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def mean_over_processes(count: int, device: torch.device) -> float:
+    """What a process divides its sum by, so that the mean over the processes is the sum of all over the count of all.
+
+    Concretely, the mean of the counts of the processes, where the sum of the counts is at least 1.
+    """
+    if process_count() == 1:
+        return float(max(count, 1))
+    total = torch.tensor(float(count), dtype=torch.float64, device=device)
+    distributed.all_reduce(total)
+    return max(float(total), 1.0) / process_count()
+
+
+def largest_over_processes(values: tuple[int, int], device: torch.device) -> tuple[int, int]:
+    """The largest of each of two numbers."""
+    if process_count() == 1:
+        return values
+    largest = torch.tensor(values, dtype=torch.int64, device=device)
+    distributed.all_reduce(largest, op=distributed.ReduceOp.MAX)
+    return int(largest[0]), int(largest[1])
+
+
+def averaged(values: torch.Tensor) -> torch.Tensor:
+    """The mean of a tensor over the processes."""
+    if process_count() > 1:
+        values = values.clone()
+        distributed.all_reduce(values)
+        values /= process_count()
+    return values
