@@ -40,8 +40,8 @@ sanitize: $(VENV)/.with-lint
 	for isa in $$(build/sanitize/hostile_input --instruction-sets); do \
 	  ROIALIGN_ISA=$$isa build/sanitize/hostile_input 2000 || exit 1; done
 
-# Beside the real torchvision, in an environment of its own: it brings the CUDA build of torch, several GB.
-# ROIALIGN_PEERS_PYTHON names an interpreter that has both already, and pytest.
+# Beside the real torchvision and timm, in an environment of its own: they bring the CUDA build of torch, several GB.
+# ROIALIGN_PEERS_PYTHON names an interpreter that has them already, and pytest.
 ROIALIGN_PEERS_PYTHON ?= $(VENV)-peers/bin/python
 
 test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(VENV)-peers/.made)
@@ -62,7 +62,7 @@ $(VENV)/.made:
 
 $(VENV)-peers/.made:
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.8.0 torchvision==0.23.0 numpy pytest
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.8.0 torchvision==0.23.0 timm==1.0.31 numpy pytest
 	touch $@
 
 $(VENV)/.with-%: $(VENV)/.made $(PACKAGE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .cases import QUICK_SUITE, SUITE, group_cases, parse_threads, select_cases
+from .cases import OPERATOR_SUITE, QUICK_SUITE, SUITE, Selection, group_cases, parse_threads, select_cases
 from .machine import describe_machine, file_name
 from .markdown import write_page
 from .measure import Settings, measure
@@ -32,6 +33,9 @@ def main(
     workload: Annotated[list[str] | None, typer.Option(help="Only this workload; may be given again.")] = None,
     peer: Annotated[list[str] | None, typer.Option(help="Only this peer beside ours; may be given again.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A few cases, a few rounds: under a minute.")] = False,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="All operators on one level, beside RoIAlign.")
+    ] = False,
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of measurement.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Seconds after which a case rests.")] = None,
     threads: Annotated[list[str] | None, typer.Option(help='A number of threads, or "all"; again for more.')] = None,
@@ -52,9 +56,18 @@ def main(
         if from_json is not None:
             report = read_report(from_json)
         else:
-            report = _run(console, quick, workload or [], peer or [], threads or ["1", "all"], isa, settings)
-            path = json_path or RESULTS / ("quick-" * quick + file_name(report.machine))
-            report.write(path)
+            path = json_path or RESULTS / ("quick-" * quick + "operators-" * operators + file_name(describe_machine()))
+            report = _run(
+                console,
+                OPERATOR_SUITE if operators else QUICK_SUITE if quick else SUITE,
+                quick,
+                workload or [],
+                peer or [],
+                threads or ["1", "all"],
+                isa,
+                settings,
+                path,
+            )
             console.print(f"written: {path.name}")
     except (ValueError, WorkerError) as reason:
         raise typer.BadParameter(str(reason)) from None
@@ -65,14 +78,16 @@ def main(
 
 def _run(
     console: Console,
+    suite: Sequence[Selection],
     quick: bool,
     names: list[str],
     peer_names: list[str],
     threads: list[str],
     isa: str | None,
     settings: Settings,
+    path: Path,
 ) -> Report:
-    cases = select_cases(QUICK_SUITE if quick else SUITE, names, parse_threads(threads))
+    cases = select_cases(suite, names, parse_threads(threads))
     described = {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "quick": quick,
@@ -88,7 +103,8 @@ def _run(
             progress.update(task, advance=done, description=text or None)
 
         report = Report(describe_machine(), workers.versions, described, not_measured=workers.not_measured)
-        measure(cases, workers, report, settings, advance)
+        for partial in measure(cases, workers, report, settings, advance):
+            partial.write(path)
         progress.update(task, description="done")
     return report
 

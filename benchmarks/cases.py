@@ -19,7 +19,8 @@ DTYPES = ("float32", "float16", "bfloat16")
 class Case:
     """One cell of the table.
 
-    S2 is a grid of 2x2 points a bin, S0 the adaptive grid, exact the limit of infinitely many points.
+    S2 is a grid of 2x2 points a bin, S0 the adaptive grid, exact the limit of infinitely many points. The operator is
+    the mean of RoIAlign or one of `benchmarks.operators`.
     """
 
     workload: str
@@ -28,6 +29,7 @@ class Case:
     sampling: str
     direction: str
     threads: int
+    operator: str = "mean"
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,13 @@ class Selection:
     directions: tuple[str, ...] = ("forward",)
     layouts: tuple[str, ...] = LAYOUTS
     dtypes: tuple[str, ...] = ("float32",)
+    operators: tuple[str, ...] = ("mean",)
 
     def cases(self, threads: Iterable[int]) -> list[Case]:
-        settings = product(self.directions, self.samplings, self.dtypes, self.layouts, threads)
+        settings = product(self.operators, self.directions, self.samplings, self.dtypes, self.layouts, threads)
         return [
-            Case(self.workload, layout, dtype, sampling, direction, count)
-            for direction, sampling, dtype, layout, count in settings
+            Case(self.workload, layout, dtype, sampling, direction, count, operator)
+            for operator, direction, sampling, dtype, layout, count in settings
         ]
 
 
@@ -73,6 +76,15 @@ SUITE = (
     Selection("between"),
     Selection("one-roi", directions=DIRECTIONS),
     Selection("ten-rois"),
+)
+
+#: Those that read every channel in every bin, and the mean that they are held against.
+SAMPLED = ("mean", "max", "rotated", "deformable")
+OPERATOR_SUITE = (
+    Selection("operators", ("S2", "S0"), layouts=NHWC, operators=(*SAMPLED, "onnx-max")),
+    Selection("operators", ("S2", "S0"), ("backward-features", "backward-boxes"), NHWC, operators=SAMPLED),
+    Selection("operators", ("S2", "S0"), layouts=NHWC, operators=("position-sensitive",)),
+    Selection("operators", layouts=NHWC, operators=("position-sensitive-pool", "roi-pool")),
 )
 
 QUICK_SUITE = (

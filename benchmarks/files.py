@@ -35,6 +35,7 @@ class DataFiles:
                 "sampling": case.sampling,
                 "direction": case.direction,
                 "threads": case.threads,
+                "operator": case.operator,
             },
             "output": entry.output,
             "maps": [self._path(f"map-{index}") for index in range(len(self.data.maps))],

@@ -10,6 +10,8 @@ from .tables import Row, cells, compare_ours, group_rows, header, make_rows, pee
 from .workloads import WORKLOADS
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
+#: The same of a run of all operators, which has a place of its own.
+OPERATORS_BEGIN, OPERATORS_END = "<!-- operators:begin -->", "<!-- operators:end -->"
 
 
 def render(report: Report) -> str:
@@ -19,21 +21,23 @@ def render(report: Report) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def insert(page: str, text: str) -> str:
+def insert(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     """A page with `text` between its markers; they are added at its end where it has none."""
-    if BEGIN not in page:
-        page = page.rstrip("\n") + f"\n\n{BEGIN}\n{END}\n"
-    before, _, rest = page.partition(BEGIN)
-    _, found, after = rest.partition(END)
+    if begin not in page:
+        page = page.rstrip("\n") + f"\n\n{begin}\n{end}\n"
+    before, _, rest = page.partition(begin)
+    _, found, after = rest.partition(end)
     if not found:
-        raise ValueError(f"page: expected {END} after {BEGIN}")
-    return f"{before}{BEGIN}\n\n{text}\n{END}{after}"
+        raise ValueError(f"page: expected {end} after {begin}")
+    return f"{before}{begin}\n\n{text}\n{end}{after}"
 
 
 def write_page(path: Path, report: Report) -> None:
     page = path.read_text() if path.exists() else "# Performance\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(insert(page, render(report)))
+    of_operators = any(item.entry.case.operator != "mean" for item in report.measurements)
+    markers = (OPERATORS_BEGIN, OPERATORS_END) if of_operators else (BEGIN, END)
+    path.write_text(insert(page, render(report), *markers))
 
 
 def _machine(report: Report) -> str:

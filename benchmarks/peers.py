@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .cases import LAYOUTS, Case
+from .operators import OPERATORS
 
 OURS = "roialign"
 OUR_WORKERS = ("ours", "ours_torch", "ours_torch_compiled")
@@ -26,6 +27,7 @@ class Peer:
     outputs : whether the answer is written into the same memory every time, or into fresh memory
     channels : how many channels its answer has, the first ones; None for all
     workloads : what it is given, None for all
+    operators : those that it has in our convention
     """
 
     name: str
@@ -39,6 +41,7 @@ class Peer:
     outputs: tuple[str, ...] = ("reused",)
     channels: int | None = None
     workloads: tuple[str, ...] | None = None
+    operators: tuple[str, ...] = ("mean",)
 
     @property
     def is_ours(self) -> bool:
@@ -68,6 +71,7 @@ OURS_PEER = Peer(
     samplings=("S2", "S0", "exact"),
     directions=("forward", "backward-features", "backward-boxes"),
     outputs=("reused", "fresh"),
+    operators=("mean", *OPERATORS),
 )
 
 PEERS = {
@@ -75,7 +79,11 @@ PEERS = {
     for peer in (
         OURS_PEER,
         replace(
-            OURS_PEER, name="roialign-torch", worker="ours_torch", summary="this library on tensors, in eager mode"
+            OURS_PEER,
+            name="roialign-torch",
+            worker="ours_torch",
+            summary="this library on tensors, in eager mode",
+            operators=("mean",),
         ),
         replace(
             OURS_PEER,
@@ -87,9 +95,17 @@ PEERS = {
             directions=("forward",),
             outputs=("fresh",),
             workloads=("one-roi", "ten-rois", "between"),
+            operators=("mean",),
         ),
-        Peer("onnxruntime", "onnx_runtime", "RoiAlign, opset 16; the answer in bound memory"),
-        Peer("openvino", "openvino_plain", "ROIAlign on planar maps"),
+        Peer(
+            "onnxruntime",
+            "onnx_runtime",
+            "RoiAlign, opset 16, and MaxRoiPool; the answer in bound memory",
+            operators=("mean", "onnx-max", "roi-pool"),
+        ),
+        Peer(
+            "openvino", "openvino_plain", "ROIAlign and ROIAlignRotated on planar maps", operators=("mean", "rotated")
+        ),
         Peer(
             "openvino-between",
             "openvino_between",
@@ -101,8 +117,9 @@ PEERS = {
         Peer(
             "torchvision",
             "torchvision_operators",
-            "torchvision.ops.roi_align",
+            "torchvision.ops: roi_align, roi_pool, ps_roi_align, ps_roi_pool",
             environment="ROIALIGN_BENCH_TORCHVISION",
+            operators=("mean", "position-sensitive", "position-sensitive-pool", "roi-pool"),
             directions=("forward", "backward-features"),
             outputs=("fresh",),
         ),
@@ -138,6 +155,7 @@ def entries_of(cases: Iterable[Case], peer: Peer) -> list[Entry]:
         if peer.workloads is not None and case.workload not in peer.workloads:
             continue
         able = case.dtype in peer.dtypes and case.sampling in peer.samplings and case.direction in peer.directions
+        able = able and case.operator in peer.operators
         if not able or (case.workload in TOO_MUCH and not is_ours):
             continue
         layout = case.layout if is_ours else peer.layouts[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from .cases import Case
+from .cases import SAMPLED, Case
 from .peers import OURS, PEERS
 from .results import Measurement, Report
 
@@ -51,11 +51,15 @@ def make_rows(report: Report) -> list[Row]:
 
 
 def group_rows(rows: list[Row]) -> list[tuple[str, str, list[Row]]]:
-    """Rows by workload and direction, in the order in which these first come; fewer threads first."""
+    """Rows by workload, and by direction and operator, in the order in which these first come; fewer threads first."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        groups.setdefault((row.case.workload, row.case.direction), []).append(row)
+        groups.setdefault((row.case.workload, _what(row.case)), []).append(row)
     return [(*key, sorted(members, key=lambda row: row.case.threads)) for key, members in groups.items()]
+
+
+def _what(case: Case) -> str:
+    return case.direction if case.operator == "mean" else f"{case.operator}, {case.direction}"
 
 
 def peer_names(rows: list[Row]) -> list[str]:
@@ -145,15 +149,14 @@ def compare_ours(rows: list[Row]) -> list[Comparison]:
         ratios = {
             "over S2": _ratio(value, best.get(plain), case != plain),
             "over forward": _ratio(value, fresh.get(replace(case, direction="forward")), case.direction != "forward"),
+            "over roi_align": _ratio(value, best.get(replace(case, operator="mean")), case.operator in SAMPLED[1:]),
             "over float32": _ratio(value, best.get(replace(case, dtype="float32")), case.dtype != "float32"),
             "fresh over reused": _ratio(fresh.get(case), value, case.direction == "forward"),
             f"speed-up over {fewest} thread{'' if fewest == 1 else 's'}": _ratio(
                 best.get(single), value, case != single
             ),
         }
-        what = (
-            f"{case.dtype}, {case.direction}, {case.sampling}, {case.threads} thread{'' if case.threads == 1 else 's'}"
-        )
+        what = f"{case.dtype}, {_what(case)}, {case.sampling}, {case.threads} thread{'' if case.threads == 1 else 's'}"
         found += [
             Comparison(case.workload, case.layout, f"{what}: {label}", ratio)
             for label, ratio in ratios.items()

@@ -106,6 +106,8 @@ WORKLOADS = {
             (7, 7),
             surrounded=True,
         ),
+        # Eight bins: float32 cuts a RoI into them as float64 does, and so peers' whole pixels are ours.
+        Workload("operators", "every operator on one level", (P4,), 384, 500, (8, 8)),
         Workload("one-roi", "the cost of a call", (P4,), 256, 1, (7, 7)),
         Workload("ten-rois", "the cost of a call", (P4,), 256, 10, (7, 7)),
     )

@@ -108,7 +108,10 @@ void bind_spec(nb::module_& m) {
       .value("random", PointRule::random)
       .value("lattice", PointRule::lattice)
       .value("pixels", PointRule::pixels);
-  nb::enum_<Reduction>(m, "Reduction").value("mean", Reduction::mean).value("max", Reduction::max);
+  nb::enum_<Reduction>(m, "Reduction")
+      .value("mean", Reduction::mean)
+      .value("max", Reduction::max)
+      .value("corner_max", Reduction::corner_max);
   nb::enum_<Channels>(m, "Channels")
       .value("same", Channels::same)
       .value("position", Channels::position)

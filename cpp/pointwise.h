@@ -14,7 +14,7 @@ namespace roialign {
 
 enum class Mapping { box, rotated, rounded, inclusive };
 enum class PointRule { grid, random, lattice, pixels };
-enum class Reduction { mean, max };
+enum class Reduction { mean, max, corner_max };
 enum class Channels { same, position, orientation };
 
 struct PointwiseSpec {
@@ -33,6 +33,9 @@ struct PointwiseSpec {
   double extra_pixels;
   int64_t unused_border;
 };
+
+/// Whether a bin is one of its samples, and not the mean of them.
+inline bool takes_maximum(const PointwiseSpec& spec) { return spec.reduction != Reduction::mean; }
 
 /// Where the RoIs are; or a direction in which they move, or the gradient in all that.
 template <class Number>

@@ -43,7 +43,7 @@ inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::b
   Index index[vectors];
 #pragma GCC unroll 8
   for (int v = 0; v < vectors; ++v) {
-    best[v] = V{};
+    best[v] = V{} + (first == end ? A(0) : static_cast<A>(-__builtin_huge_val()));
     index[v] = Index{} - (first == end);
   }
   for (int32_t p = first; p < end; ++p) {
@@ -58,8 +58,8 @@ inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::b
     }
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
-      // Not <=: a NaN is taken; and nothing after it.
-      const Index larger = (~(sample[v] <= best[v]) & (best[v] == best[v])) | (Index{} - (p == first));
+      // Not <=: a NaN is taken; and nothing after it. A first point of -inf is what there is already.
+      const Index larger = ~(sample[v] <= best[v]) & (best[v] == best[v]);
       best[v] = larger ? sample[v] : best[v];
       if constexpr (wins) index[v] = larger ? Index{} + (p - first) : index[v];
     }
@@ -91,7 +91,9 @@ void maximum_bins(const PointPlan<A>& plan, const std::byte* source, std::byte* 
                                                      winner + (wins ? bin * length + c : 0));
       c += vectors * width;
     };
-    while (c + 4 * lanes <= length) step.template operator()<lanes, 4>();
+    constexpr int most = vector_bytes == 64 ? 8 : 4;  // half of the registers hold them and the best so far
+    while (c + most * lanes <= length) step.template operator()<lanes, most>();
+    if (most > 4 && c + 4 * lanes <= length) step.template operator()<lanes, 4>();
     if (c + 2 * lanes <= length) step.template operator()<lanes, 2>();
     if (c + lanes <= length) step.template operator()<lanes, 1>();
     while (c < length) step.template operator()<1, 1>();
@@ -104,9 +106,109 @@ void maximum(const PointPlan<A>& plan, const std::byte* source, std::byte* targe
   maximum_bins<false, Source, Target>(plan, source, target, winner, length);
 }
 
+/// Up to so many points a bin every vector of channels is held against each of them; of more, every channel looks up
+/// its own.
+template <class A>
+constexpr int32_t few_points = 2 * vector_bytes / sizeof(A);
+
+/// Calls visit.operator()<lanes>(channel) for all channels, as vectors and then one by one.
+template <class A, class Visit>
+inline void visit_channels(int64_t length, Visit&& visit) {
+  constexpr int lanes = vector_bytes / sizeof(A);
+  int64_t c = 0;
+  for (; c + lanes <= length; c += lanes) visit.template operator()<lanes>(c);
+  for (; c < length; ++c) visit.template operator()<1>(c);
+}
+
+/// The gradient of channels where they were won by `point`, and zero elsewhere.
+template <int lanes, class A>
+inline Vector<A, lanes> won_by(int32_t point, const int32_t* winner, const A* gradient) {
+  using V = Vector<A, lanes>;
+  Vector<int32_t, lanes> numbers;
+  __builtin_memcpy(&numbers, winner, sizeof(numbers));
+  const auto index = __builtin_convertvector(numbers, decltype(V{} < V{}));
+  return index == point ? load_lanes<A, lanes>(gradient) : V{};
+}
+
+template <class A>
+void add_to_winners(const PointPlan<A>& plan, const std::byte* gradients, std::byte* target, const int32_t* winner,
+                    int64_t winner_step, int64_t length) {
+  for (int64_t bin = 0; bin < plan.bins; ++bin, winner += winner_step) {
+    const auto* gradient = reinterpret_cast<const A*>(gradients + plan.target_offset[bin]);
+    const int32_t first = plan.point_begin[bin], points = plan.point_begin[bin + 1] - first;
+    const int32_t* begin = plan.tap_begin + first;
+    const auto pixel_of = [&](int32_t t) { return reinterpret_cast<A*>(target + plan.source_offset[t]); };
+    if (points > few_points<A>) {
+      for (int64_t c = 0; c < length; ++c) {
+        if (winner[c] < 0) continue;
+        for (int32_t t = begin[winner[c]]; t < begin[winner[c] + 1]; ++t) {
+          pixel_of(t)[c] += plan.weight[t] * gradient[c];
+        }
+      }
+      continue;
+    }
+    for (int32_t p = 0; p < points; ++p) {
+      if (begin[p] == begin[p + 1]) continue;
+      visit_channels<A>(length, [&]<int lanes>(int64_t c) __attribute__((always_inline)) {
+        const auto won = won_by<lanes>(p, winner + c, gradient + c);
+        for (int32_t t = begin[p]; t < begin[p + 1]; ++t) {
+          A* const pixel = pixel_of(t) + c;
+          store_lanes<A, lanes>(pixel, load_lanes<A, lanes>(pixel) + plan.weight[t] * won);
+        }
+      });
+    }
+  }
+}
+
+template <class A>
+void winner_dots(const PointPlan<A>& plan, const std::byte* source, const std::byte* gradients, const int32_t* winner,
+                 int64_t winner_step, int64_t length, double* dots) {
+  for (int64_t bin = 0; bin < plan.bins; ++bin, winner += winner_step) {
+    const auto* gradient = reinterpret_cast<const A*>(gradients + plan.target_offset[bin]);
+    const int32_t first = plan.point_begin[bin], points = plan.point_begin[bin + 1] - first;
+    const int32_t* begin = plan.tap_begin + first;
+    const auto pixel_of = [&](int32_t t) { return reinterpret_cast<const A*>(source + plan.source_offset[t]); };
+    for (int32_t t = begin[0]; t < begin[points]; ++t) dots[t] = 0.0;
+    if (points > few_points<A>) {
+      for (int64_t c = 0; c < length; ++c) {
+        if (winner[c] < 0) continue;
+        for (int32_t t = begin[winner[c]]; t < begin[winner[c] + 1]; ++t) {
+          dots[t] += static_cast<double>(gradient[c]) * static_cast<double>(pixel_of(t)[c]);
+        }
+      }
+      continue;
+    }
+    constexpr int lanes = vector_bytes / sizeof(A);
+    for (int32_t p = 0; p < points; ++p) {
+      // Four taps at a time, as many as a point has at most.
+      for (int32_t t = begin[p]; t < begin[p + 1]; t += 4) {
+        const int32_t taps = begin[p + 1] - t < 4 ? begin[p + 1] - t : 4;
+        Vector<A, lanes> sum[4] = {};
+        A rest[4] = {};
+        visit_channels<A>(length, [&]<int width>(int64_t c) __attribute__((always_inline)) {
+          const auto won = won_by<width>(p, winner + c, gradient + c);
+          for (int32_t i = 0; i < taps; ++i) {
+            const auto product = won * load_lanes<A, width>(pixel_of(t + i) + c);
+            if constexpr (width == 1) {
+              rest[i] += product[0];
+            } else {
+              sum[i] += product;
+            }
+          }
+        });
+        for (int32_t i = 0; i < taps; ++i) {
+          for (int lane = 0; lane < lanes; ++lane) dots[t + i] += static_cast<double>(sum[i][lane]);
+          dots[t + i] += static_cast<double>(rest[i]);
+        }
+      }
+    }
+  }
+}
+
 template <class T, class A>
 constexpr PointKernels<A> table() {
-  return {{{maximum<T, T, A>, maximum<T, A, A>}, {maximum<A, T, A>, maximum<A, A, A>}}};
+  return {
+      {{maximum<T, T, A>, maximum<T, A, A>}, {maximum<A, T, A>, maximum<A, A, A>}}, add_to_winners<A>, winner_dots<A>};
 }
 
 }  // namespace

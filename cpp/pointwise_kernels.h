@@ -30,6 +30,15 @@ struct PointKernels {
   using Maximum = void (*)(const PointPlan<Accumulator>& plan, const std::byte* source, std::byte* target,
                            int32_t* winner, int64_t length);
   Maximum maximum[2][2];  // [source][target]
+
+  /// The transpose: every tap's pixel, now a target, += weight times the gradient of the channels that its point won.
+  /// `winner` holds for every bin, `winner_step` numbers apart, what `maximum` wrote; a bin's gradient lies at its
+  /// target_offset.
+  void (*add_to_winners)(const PointPlan<Accumulator>& plan, const std::byte* gradient, std::byte* target,
+                         const int32_t* winner, int64_t winner_step, int64_t length);
+  /// dots[t] = the sum, over the channels that tap t's point won, of the gradient times the tap's pixel.
+  void (*winner_dots)(const PointPlan<Accumulator>& plan, const std::byte* source, const std::byte* gradient,
+                      const int32_t* winner, int64_t winner_step, int64_t length, double* dots);
 };
 
 const PointKernels<float>& point_kernels_float(ScalarType type);

@@ -54,6 +54,10 @@ def right_of(feature: Array, box: Sequence[float], bins: int, samples: int, **mo
     return roialign.roi_align(feature[None, None], rows, bins, 1.0, samples, aligned=False, **more)[0, 0]
 
 
+#: In image pixels of stride 14.
+STRIDE_BOX = (28.0, 28.0, 112.0, 112.0)
+
+
 def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
     """A title, what is wrong with it, the wrong answer and the right one."""
     right = right_of(RAMP, BOX, 2, 2)
@@ -75,6 +79,7 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
 
     with np.errstate(invalid="ignore"):
         divided_by_none = float(np.float64(0.0) / np.float64(0.0))  # the sum of no samples, by their number
+    whole = np.array([[0, 0.0, 0.0, 4.0, 4.0]])
     return [
         (
             "Corners cut to integers",
@@ -100,6 +105,28 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
             "the shift every feature is read half a pixel down and right (that is `aligned=False`).",
             right,
             roialign.roi_align(RAMP[None, None], np.array([[0, *BOX]]), 2, 1.0, 2)[0, 0],
+        ),
+        (
+            "The half-pixel shift twice",
+            "Once by the caller who moves the boxes, and once by the operator, as in an export to an operator set "
+            "whose default is shifted already.",
+            right_of(RAMP, tuple(corner - 0.5 for corner in BOX), 2, 2),
+            right_of(RAMP, BOX, 2, 2),
+        ),
+        (
+            "A stride taken for a power of two",
+            "Patches of 14 px make a map of 10 x 10 pixels of an image of 140 px. Guessed from the sizes as a power of "
+            "two, 14 becomes 16; the box is (28, 28, 112, 112) in image pixels.",
+            roialign.roi_align(RAMP[None, None], np.array([[0, *STRIDE_BOX]]), 2, 1 / 16, 2)[0, 0],
+            roialign.roi_align(RAMP[None, None], np.array([[0, *STRIDE_BOX]]), 2, 1 / 14, 2)[0, 0],
+        ),
+        (
+            "A gradient that is not the transpose",
+            "Where the forward pass ends a bin one pixel before the map does and the backward pass at its edge, the "
+            "last row and column get a gradient although nothing reads them: here the last pixel of a map of 4 x 4 "
+            "under one bin of `ps_roi_pool`.",
+            1.0 / (4 * 4),
+            float(roialign.ps_roi_pool_backward(np.ones((1, 1, 1, 1)), ones[None, None, :4, :4], whole)[0, 0, 3, 3]),
         ),
         (
             "Samples off the map read from its edge",

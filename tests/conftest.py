@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import torch
 
 from roialign._dispatch import BACKENDS
+
+# Triton reads this when kernels are defined. Where there is a GPU they are compiled for it: pytest -m gpu.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(params=list(BACKENDS))
@@ -23,3 +30,14 @@ def threads() -> Iterator[None]:
     before = roialign.get_num_threads()
     yield
     roialign.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four scenes to test on, and a file of a detector's weights."""
+    from detectors import write_detector, write_small_scenes
+
+    folder = tmp_path_factory.mktemp("scenes")
+    write_small_scenes(folder, 4)
+    write_detector(folder)
+    return folder

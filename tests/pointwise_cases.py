@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,10 @@ def roi_align_max(rule: Any = "grid", ratio: tuple[int, int] = (0, 0), aligned: 
     )
 
 
+def corner_max(ratio: tuple[int, int] = (0, 0), aligned: bool = True) -> PointwiseSpec:
+    return replace(roi_align_max("grid", ratio, aligned), reduction="corner_max")
+
+
 def rotated(ratio: tuple[int, int] = (0, 0), aligned: bool = True, **more: Any) -> PointwiseSpec:
     offset, minimum_length = (0.5, -math.inf) if aligned else (0.0, 1.0)
     numbers: Any = {"offset": offset, "minimum_length": minimum_length, "seed": SEED, **more}
@@ -116,6 +120,8 @@ def _grid_of_operators() -> list[PointCase]:
         PointCase("max, exact", "the lattice and the ends of a bin", roi_align_max("lattice")),
         PointCase("max, exact, apart", "the same where every dtype agrees", roi_align_max("lattice"), kinds=SOME),
         PointCase("max, 70 points", "more than are looked at one by one", roi_align_max(ratio=(70, 1)), **FEW_BINS),
+        PointCase("max of corners", "ONNX's maximum", corner_max((2, 2)), kinds=APART),
+        PointCase("max of corners, adaptive", "the same, not aligned", corner_max(aligned=False), kinds=APART),
         PointCase("rotated, adaptive", "roi_align_rotated", rotated()),
         PointCase("rotated, not aligned", "lengthens short sides", rotated((2, 2), False)),
         PointCase("rotated, clockwise", "the other way round", rotated((1, 3), clockwise=True)),
@@ -194,6 +200,7 @@ SMOOTH: dict[str, PointCase] = {
         PointCase("deformable, smooth", "", DEFORM, has_offset=True, kinds=SMOOTH_KINDS),
         PointCase("deformable, modulated, smooth", "", DEFORM_2, has_offset=True, has_mask=True, kinds=SMOOTH_KINDS),
         PointCase("max", "", roi_align_max(), kinds=SMOOTH_KINDS),
+        PointCase("max of corners", "", corner_max(), kinds=SMOOTH_KINDS),
         PointCase("max, exact, smooth", "", roi_align_max("lattice"), kinds=SMOOTH_KINDS),
         PointCase("position-sensitive, smooth", "", PS_ALIGN, channels=24, kinds=SMOOTH_KINDS),
     )

@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import roialign
+from roialign.detection import DetectorSettings
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the harness is not part of the package
 
-from benchmarks.cases import QUICK_SUITE, SUITE, Case, group_cases, parse_threads, select_cases
+from benchmarks.cases import OPERATOR_SUITE, QUICK_SUITE, SUITE, Case, group_cases, parse_threads, select_cases
 from benchmarks.conformance import Oracle, conforms, largest_error, tolerance_of
+from benchmarks.detection import POOLING, train_step, watch
 from benchmarks.floor import CopyProbe, Footprint
 from benchmarks.machine import describe_machine, file_name
 from benchmarks.markdown import BEGIN, END, insert, render
@@ -94,7 +97,7 @@ def test_data_follow_from_the_seed() -> None:
 
 
 def test_every_workload_is_in_the_suite() -> None:
-    assert {selection.workload for selection in SUITE} == set(WORKLOADS)
+    assert {selection.workload for selection in (*SUITE, *OPERATOR_SUITE)} == set(WORKLOADS)
     cases = select_cases(SUITE, [], [1, 2])
     assert len(set(cases)) == len(cases)
     assert {case.layout for case in cases} == {"NHWC", "NCHW"}
@@ -246,8 +249,11 @@ def small_run(monkeypatch: pytest.MonkeyPatch, cases: list[Case], peers: list[Pe
     with WorkerPool(peers, isa="baseline") as workers:
         workers.start()
         report.versions, report.not_measured = workers.versions, workers.not_measured
-        measure(cases, workers, report, Settings(rounds=1), lambda _, part: done.append(part))
+        steps = measure(cases, workers, report, Settings(rounds=1), lambda _, part: done.append(part))
+        measured = [len(partial.measurements) for partial in steps]
     assert sum(done) == pytest.approx(len(group_cases(cases)))
+    assert measured == sorted(set(measured))
+    assert len(measured) == len(group_cases(cases)), "a report after every group"
     return report
 
 
@@ -368,7 +374,10 @@ def test_tables_hold_ours_against_peers_and_floor() -> None:
     page = render(example_report())
     row = next(line for line in page.splitlines() if line.startswith("| 1 | NHWC | float32 | S2 | 2 "))
     assert row == "| 1 | NHWC | float32 | S2 | 2 | 3 | 1.00 | 1 (2.0x) | 50.0 (25.0x) | wrong by 2e-01 |"
-    assert "- torchvision (torchvision.ops.roi_align): not measured, no environment" in page
+    assert (
+        "- torchvision (torchvision.ops: roi_align, roi_pool, ps_roi_align, ps_roi_pool): not measured, no environment"
+        in page
+    )
     assert "20.0 GB/s with 1 thread, 30.0 GB/s with 2 threads" in page
     assert WORKLOADS["box-test"].shape in page
 
@@ -395,3 +404,22 @@ def test_only_what_is_between_the_markers_changes() -> None:
 def test_machine_is_named_as_a_file() -> None:
     assert file_name({"cpu": "AMD EPYC 9R14 @ 2.6GHz", "cores": 2}) == "amd-epyc-9r14-2-6ghz-2-cores.json"
     assert "/" not in str(describe_machine().values())
+
+
+def test_the_clock_of_a_detector_changes_no_gradient() -> None:
+    settings = DetectorSettings(
+        "mask-rcnn", "resnet18-fpn", classes=("a",), width=4, out_channels=8, hidden=16, mask_hidden=4, min_size=64
+    )
+    gradients, clocks = [], []
+    for watched in (False, True):
+        torch.manual_seed(0)
+        model = settings.build()
+        if watched:
+            clocks.append(watch(model))
+        train_step(model, [torch.rand(3, 320, 320)], objects=3)()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    pooling = {name for name in clocks[0].spent if name.startswith(POOLING)}
+    assert pooling == {"box pooling", "box pooling, backward", "mask pooling", "mask pooling, backward"}
+    assert all(seconds > 0 for seconds in clocks[0].spent.values())
+    assert clocks[0].counts["box pooling"] > clocks[0].counts["mask pooling"] > 0

@@ -19,7 +19,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import roialign
-from roialign.extract.app import _progress, app
+from roialign.extract.app import app, progress_bar
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PHOTOGRAPH = EXAMPLES / "astronaut.png"
@@ -236,7 +236,7 @@ def test_the_command_as_a_process(tmp_path: Path) -> None:
 
 def test_a_bar_counts_the_inputs_on_a_terminal() -> None:
     text = io.StringIO()
-    with _progress(Console(file=text, force_terminal=True, width=80), 3) as done:
+    with progress_bar(Console(file=text, force_terminal=True, width=80), 3, "Pooling") as done:
         for _ in range(3):
             done()
     assert "3/3" in text.getvalue()

@@ -142,7 +142,7 @@ def test_multiscale_roi_align(case: str) -> None:
 
 
 @pytest.mark.parametrize("framework", [np.asarray, torch.from_numpy])
-@each("onnxruntime_roi_align")
+@pytest.mark.parametrize("case", recorded("onnxruntime_roi_align"))
 def test_onnx_roi_align(case: str, framework: Callable[[Array], Any]) -> None:
     """The recording's own operator set and attribute, for arrays and tensors."""
     arrays = recorded("onnxruntime_roi_align")[case]
@@ -151,6 +151,7 @@ def test_onnx_roi_align(case: str, framework: Callable[[Array], Any]) -> None:
         framework(arrays["features"]),
         framework(np.ascontiguousarray(arrays["rois"][:, 1:])),
         framework(arrays["rois"][:, 0].astype(np.int64)),
+        mode=params["mode"],
         output_height=params["output_size"][0],
         output_width=params["output_size"][1],
         sampling_ratio=params["sampling_ratio"],

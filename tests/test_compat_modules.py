@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import doctest
 import inspect
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -177,8 +178,32 @@ def test_detectron2_boxes_in_objects_and_empty_lists() -> None:
         roi = functional.pad(box[None], (1, 0), value=image)
         alone = roialign.roi_align(maps[level], roi, (3, 2), 1 / (4 << level))
         assert torch.equal(pooled[row], alone[0])
-    with pytest.raises(ValueError, match="pooler_type: expected one of 'ROIAlign', 'ROIAlignV2', got 'ROIPool'"):
-        detectron2.ROIPooler(7, [0.25], 0, "ROIPool")
+    with pytest.raises(ValueError, match="'ROIAlign', 'ROIAlignV2', 'ROIPool', 'ROIAlignRotated', got 'RoIPool'"):
+        detectron2.ROIPooler(7, [0.25], 0, "RoIPool")
+
+
+def test_detectron2_pools_rotated_and_rounded_boxes() -> None:
+    """Each as the operator of that name does on the level of the box; angles are in degrees."""
+    maps = random_maps([(40, 60), (20, 30)])
+    pooler = detectron2.ROIPooler((3, 2), [1 / 4, 1 / 8], 0, "ROIPool")
+    boxes = [squares([30, 300]), squares([90])]
+    rows = [(0, boxes[0][0], 0), (0, boxes[0][1], 1), (1, boxes[1][0], 0)]
+    pooled = pooler(maps, boxes)
+    for row, (image, box, level) in enumerate(rows):
+        roi = functional.pad(box[None], (1, 0), value=image)
+        assert torch.equal(pooled[row], roialign.roi_pool(maps[level], roi, (3, 2), 1 / (4 << level))[0])
+    turned = [torch.tensor([[60.0, 40.0, 30.0, 20.0, 33.0], [100.0, 90.0, 200.0, 300.0, -120.0]])]
+    turned.append(turned[0][:0])
+    layer = detectron2.ROIPooler((3, 2), [1 / 4, 1 / 8], 2, "ROIAlignRotated")
+    answer = layer(maps, turned)
+    for row, level in enumerate((0, 1)):
+        roi = functional.pad(turned[0][row : row + 1], (1, 0))
+        alone = detectron2.ROIAlignRotated((3, 2), 1 / (4 << level), 2)(maps[level], roi)
+        assert torch.equal(answer[row], alone[0])
+        radians = torch.cat([roi[:, :5], roi[:, 5:] * (math.pi / 180)], dim=1)
+        by_function = roialign.roi_align_rotated(maps[level], radians, (3, 2), 1 / (4 << level), 2)
+        torch.testing.assert_close(alone, by_function, rtol=1e-5, atol=1e-5)
+    assert layer(maps, [turned[1], turned[1]]).shape == (0, 3, 3, 2)
 
 
 def simple_roi_align_written_out(module: mmcv.SimpleRoIAlign, features: Tensor, rois: Tensor) -> Tensor:
@@ -289,8 +314,8 @@ def test_onnx_arguments_by_operator_set() -> None:
         onnx.roi_align(ramp, box, image, opset=9)
     with pytest.raises(ValueError, match="coordinate_transformation_mode: expected one of"):
         onnx.roi_align(ramp, box, image, coordinate_transformation_mode="asymmetric")
-    with pytest.raises(ValueError, match="mode: expected one of 'avg', got 'max'"):
-        onnx.roi_align(ramp, box, image, mode="max")
+    with pytest.raises(ValueError, match="mode: expected one of 'avg', 'max', got 'min'"):
+        onnx.roi_align(ramp, box, image, mode="min")
     half = torch.from_numpy(ramp).bfloat16()
     arguments = (torch.from_numpy(box), torch.from_numpy(image))
     assert onnx.roi_align(half, *arguments, opset=22).dtype == torch.bfloat16

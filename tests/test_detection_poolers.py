@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from detectors import SETTINGS
 from torch import Tensor
 
 import roialign
@@ -108,21 +109,8 @@ def test_no_boxes_give_no_rows(name: str) -> None:
 
 @pytest.mark.parametrize("name", POOLERS)
 def test_every_pooler_trains_in_a_detector(name: str) -> None:
-    settings = DetectorSettings(
-        "mask-rcnn",
-        "resnet18-fpn",
-        name,
-        classes=("a", "b"),
-        width=4,
-        out_channels=8,
-        hidden=16,
-        mask_hidden=4,
-        min_size=64,
-        proposals={"before_nms": (50, 50), "after_nms": (40, 40)},
-        regions={"sample_size": 32},
-    )
     torch.manual_seed(0)
-    model = settings.build()
+    model = DetectorSettings.of({**SETTINGS.to_dict(), "pooler": name}).build()
     masks = torch.zeros(1, 64, 64, dtype=torch.uint8)
     masks[:, 8:60, 8:60] = 1
     target = {"boxes": torch.tensor([[8.0, 8, 60, 60]]), "labels": torch.tensor([1]), "masks": masks}

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 from PIL import Image
 
 import roialign
+from roialign._detection_commands import add_commands
+from roialign.detection import POOLERS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -22,6 +25,20 @@ def test_the_code_of_the_operators_page_runs() -> None:
     for block in blocks:
         exec(block, space)
     assert space["median"].shape == (2, 8, 7, 7)
+    # The samples themselves: a median of the points that the reference lists, one by one.
+    first = space["samples"].detach().numpy()[0, 0, 0]  # [S * S, C]: the first RoI, its first bin
+    np.testing.assert_array_equal(np.median(first, axis=0), space["median"][0, :, 0, 0])
+    scale, bins = 1 / 16, space["S"] * 7
+    (_, x1, y1, x2, y2), image = space["rois"][0], space["features"][0]
+    step_y, step_x = (y2 - y1) * scale / bins, (x2 - x1) * scale / bins
+    for number, (i, j) in enumerate(np.ndindex(space["S"], space["S"])):
+        y, x = y1 * scale - 0.5 + (i + 0.5) * step_y, x1 * scale - 0.5 + (j + 0.5) * step_x
+        point = roialign.bilinear_interpolate(image, np.array([x]), np.array([y]))
+        np.testing.assert_allclose(first[number], point.reshape(-1), atol=1e-12)
+    # Attention whose scores are equal is the mean.
+    equal = (space["samples"] * 0).softmax(dim=3) * space["samples"]
+    np.testing.assert_allclose(equal.sum(3).detach().permute(0, 3, 1, 2), space["mean"], atol=1e-12)
+    assert not np.allclose(space["pooled"].detach(), space["mean"])
     assert not np.allclose(space["median"], space["mean"])
 
 
@@ -48,3 +65,31 @@ def test_the_numbers_of_the_mistakes_page_are_computed_by_its_script() -> None:
     for title, _, wrong, right in script["mistakes"]():
         assert np.isfinite(right).all(), title
         assert not np.allclose(wrong, right, rtol=0, atol=1e-3), title
+
+
+def test_the_commands_of_the_detection_page_are_those_of_the_program() -> None:
+    add_commands(application := typer.Typer())
+    known = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in typer.main.get_command(application).commands.items()
+    }
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / "detection.md").read_text(), re.DOTALL)
+    lines = [line.split() for line in "".join(blocks).replace("\\\n", " ").splitlines() if line.startswith("roialign ")]
+    assert {words[1] for words in lines} >= {"evaluate", "detect"}
+    for words in lines:
+        assert {word for word in words if word.startswith("--")} <= known[words[1]], words
+
+
+def test_the_code_of_the_detection_page_has_the_names_that_it_uses() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "detection.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        compile(block, "detection.md", "exec")
+        for line in block.splitlines():
+            if line.startswith("from "):
+                exec(line, {})
+
+
+def test_the_table_names_every_pooler() -> None:
+    table = [line for line in (DOCS / "detection.md").read_text().splitlines() if line.startswith("| `")]
+    assert [line.split("`")[1] for line in table][: len(POOLERS)] == list(POOLERS)

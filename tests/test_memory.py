@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import mmap
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from python import run_python
+
+from roialign._memory import HUGE_PAGE_BYTES, POOL, POOLED_BYTES, MemoryPool, empty
 
 MEASURE = """
 import re
@@ -52,3 +58,65 @@ def test_a_call_takes_little_beside_its_input_and_output(call: str, layout: str,
 def test_the_measure_of_memory_can_fail() -> None:
     with pytest.raises(AssertionError, match="of input and output"):
         run_python(MEASURE.format(call="forward", layout="NCHW", sampling="grid", share=1e-6))
+
+
+# The pool.
+
+pooled = pytest.mark.skipif(not hasattr(mmap, "MADV_FREE"), reason="the system cannot be told that pages are free")
+
+
+@pooled
+def test_an_answer_takes_the_pages_of_the_last_one_that_nobody_holds() -> None:
+    shape, dtype = (3, POOLED_BYTES // 4), np.dtype(np.float32)
+    first = empty(shape, dtype)
+    view = first[1:, 5:]  # holds the memory as its base does
+    held = first.ctypes.data
+    del first
+    gc.collect()
+    second = empty(shape, dtype)
+    assert not np.may_share_memory(view, second)
+    del view
+    gc.collect()
+    third = empty(shape, dtype)
+    assert third.ctypes.data == held
+    assert (third.shape, third.dtype) == (shape, dtype)
+    assert third.flags.c_contiguous
+    assert third.flags.writeable
+
+
+@pooled
+def test_the_pool_keeps_no_more_than_it_may_and_lends_no_block_of_more_than_twice_the_size() -> None:
+    pool = MemoryPool(kept_bytes=4 * HUGE_PAGE_BYTES)
+    blocks = [pool.take(size * HUGE_PAGE_BYTES) for size in (1, 2, 3)]
+    small, middle, large = blocks
+    for block in blocks:
+        block[:1] = b"x"
+        pool.give_back(block)  # the first two have to go when the third comes
+    assert pool.take(HUGE_PAGE_BYTES) is not small
+    assert pool.take(HUGE_PAGE_BYTES) is not large, "three times as large"
+    assert pool.take(2 * HUGE_PAGE_BYTES + 1) is large
+    assert pool.take(2 * HUGE_PAGE_BYTES) is not middle
+    nothing = MemoryPool(kept_bytes=0)
+    nothing.give_back(block := nothing.take(HUGE_PAGE_BYTES))
+    assert nothing.take(HUGE_PAGE_BYTES) is not block
+
+
+@pooled
+def test_no_two_threads_get_the_same_block() -> None:
+    def use(number: int) -> bool:
+        for _ in range(50):
+            array = empty((POOLED_BYTES // 8,), np.dtype(np.int64))
+            array[::4096] = number
+            if not (array[::4096] == number).all():
+                return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(use, range(8)))
+    assert sum(map(len, POOL._free)) <= POOL.kept_bytes
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1"])
+def test_the_bytes_to_keep_are_a_number(text: str) -> None:
+    with pytest.raises(AssertionError, match="ROIALIGN_KEPT_BYTES: expected a number of bytes"):
+        run_python("import roialign", ROIALIGN_KEPT_BYTES=text)

@@ -65,7 +65,7 @@ def prepared_points(
         torch.from_numpy(inputs.levels),
         None,
         (),
-        features if case.spec.reduction == "max" else (),
+        features if case.spec.reduction != "mean" else (),
     )
     setting = Setting(call, tuple(gradient.shape[1:]), sizes, channels_last)
     return setting, phi, [rows(7 + 0 * inputs.images, tangent) for tangent in inputs.tangents]

@@ -36,7 +36,13 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
         ValueError,
         r"features: expected a map of at least 1 x 1 pixels, got shape \(2, 3, 0, 9\)",
     ),
-    (GOOD.to("meta"), ROIS, {}, ValueError, "features: expected a CPU tensor, got one on meta"),
+    (
+        GOOD.to("meta"),
+        ROIS,
+        {},
+        ValueError,
+        "features: expected a tensor on the CPU or on a CUDA device, got one on meta",
+    ),
     (GOOD, ROIS.to("meta"), {}, ValueError, "rois: expected the device of features, cpu, got meta"),
     (GOOD, ROIS[:, 1:], {}, ValueError, r"rois: expected shape \[K, 5\] with rows .* together with batch_indices"),
     (GOOD, ROIS[0], {}, ValueError, r"rois: expected shape \[K, 5\], got \(5,\)"),
@@ -62,6 +68,12 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     ),
     (GOOD, ROIS, {"backend": "gpu"}, ValueError, "backend: expected one of 'cpu', 'reference', got 'gpu'"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _no_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users have it: Triton's kernels are for GPUs."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
 
 
 @pytest.mark.parametrize(("f", "r", "more", "error", "text"), SHARED, ids=[row[-1][:50] for row in SHARED])

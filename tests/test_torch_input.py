@@ -97,11 +97,11 @@ def test_of_one_channel_or_one_pixel_the_format_is_torchs() -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @every_dtype
 def test_large_answers_start_on_a_cache_line(layout: torch.memory_format, dtype: torch.dtype) -> None:
-    """They come from memory of NumPy's, which asks for huge pages."""
+    """They come from the pool, which asks for huge pages."""
     like = torch.empty(0, dtype=dtype)
     shape = (3, 64, 160, 170)
     large = _memory.empty(shape, layout == torch.channels_last, like)
-    assert large.numel() * large.element_size() >= _memory.HUGE_PAGE_BYTES
+    assert large.numel() * large.element_size() >= _memory.POOLED_BYTES
     assert large.shape == shape
     assert large.dtype == dtype
     assert large.is_contiguous(memory_format=layout)
@@ -127,7 +127,7 @@ def test_large_answers_and_gradients_are_right() -> None:
     f = torch.rand(1, 96, 128, 128, requires_grad=True)
     r = torch.tensor([[0, 3.0, 5.0, 200.0, 310.0]]).repeat(300, 1)
     answer = roialign.roi_align(f, r, 7, 1 / 4, 2)
-    assert answer.numel() * 4 > _memory.HUGE_PAGE_BYTES
+    assert answer.numel() * 4 > _memory.POOLED_BYTES
     assert torch.equal(answer[0], roialign.roi_align(f, r[:1], 7, 1 / 4, 2)[0])
     answer.sum().backward()
     assert f.grad is not None

@@ -73,6 +73,11 @@ OPERATORS: dict[str, tuple[Any, int, tuple[Tensor, ...]]] = {
     "position-sensitive pool": (lambda f: roialign.ps_roi_pool(f, boxes(), BINS, **WITH), 6, ()),
     "RoIPool": (lambda f: roialign.roi_pool(f, boxes(), BINS, **WITH), 2, ()),
 }
+#: Those whose boxes have no gradient.
+FUNCTIONS_OF_BOXES: dict[str, Any] = {
+    "position-sensitive pool": lambda f, b: roialign.ps_roi_pool(f, b, BINS, **WITH),
+    "RoIPool": lambda f, b: roialign.roi_pool(f, b, BINS, **WITH),
+}
 every_operator = pytest.mark.parametrize("name", OPERATORS)
 
 
@@ -96,10 +101,46 @@ def test_second_order_in_the_features(name: str) -> None:
     assert gradgradcheck(lambda f: function(f, *fixed), (features,), check_fwd_over_rev=True)
 
 
-def test_second_order_in_the_boxes_is_an_error() -> None:
-    function, features, movers = leaves("rotated")
-    with pytest.raises(NotImplementedError, match="pointwise: derivatives in the boxes are available up to order 1"):
-        gradgradcheck(function, (features, *movers))
+def test_second_order_in_features_and_masks() -> None:
+    """Linear in either, and so in both: the mixed derivative is all there is."""
+    function, features, (box, offset, mask) = leaves("modulated")
+    fixed = (box.detach(), offset.detach())
+    assert gradgradcheck(lambda f, m: function(f, *fixed, m), (features, mask), check_fwd_over_rev=True)
+    torch.func.hessian(lambda m: function(features.detach(), *fixed, m).square().sum())(mask.detach())
+
+
+def test_mixed_second_order_of_masks_with_all_else() -> None:
+    """A loss that is linear in the slope along the masks, differentiated in boxes and offsets: order 1 in those."""
+    function, features, (box, offset, mask) = leaves("modulated")
+    gradient = values(2, 2, *BINS, seed=7)
+    weights = values(2, *BINS, seed=8)
+
+    def slope(*movers: Tensor) -> Tensor:
+        (along,) = torch.autograd.grad((function(features, *movers, mask) * gradient).sum(), mask, create_graph=True)
+        return (along * weights).sum()
+
+    assert gradcheck(slope, (box, offset))
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [(name, index) for name, (*_, movers) in OPERATORS.items() for index in range(len(movers)) if index < 2],
+)
+def test_second_order_in_boxes_and_offsets_is_an_error(name: str, index: int) -> None:
+    """Never zeros: backward of backward, and forward of backward."""
+    function, features, movers = leaves(name)
+    fixed = [mover.detach() for mover in movers]
+
+    def loss(mover: Tensor) -> Tensor:
+        given = [*fixed[:index], mover, *fixed[index + 1 :]]
+        return function(features.detach(), *given).square().sum()
+
+    message = "pointwise: derivatives in the boxes.* are available up to order 1"
+    (slope,) = torch.autograd.grad(loss(movers[index]), movers[index], create_graph=True)
+    with pytest.raises(NotImplementedError, match=message):
+        slope.square().sum().backward()
+    with pytest.raises(NotImplementedError, match=message):
+        torch.func.jvp(torch.func.grad(loss), (fixed[index],), (torch.ones_like(fixed[index]),))
 
 
 @every_operator
@@ -136,6 +177,33 @@ def test_one_compiled_graph(name: str) -> None:
         strict=True,
     ):
         assert torch.equal(seen, wanted)
+
+
+@every_operator
+def test_exported_for_any_number_of_rois(name: str) -> None:
+    """One custom op in a program of `torch.export`, which takes another number of boxes than it was captured with."""
+    function, features, movers = leaves(name)
+    if not movers:  # their boxes are constants of the function
+        function, movers = FUNCTIONS_OF_BOXES[name], [boxes()]
+
+    class Model(nn.Module):
+        def forward(self, features: Tensor, images: Tensor, *movers: Tensor) -> Tensor:
+            WITH["batch_indices"] = images
+            try:
+                answer: Tensor = function(features, *movers)
+            finally:
+                WITH["batch_indices"] = IMAGES
+            return answer
+
+    count = torch.export.Dim.DYNAMIC
+    arguments = (features.detach(), IMAGES, *(mover.detach() for mover in movers))
+    shapes = {"features": None, "images": {0: count}, "movers": tuple({0: count} for _ in movers)}
+    program = torch.export.export(Model(), arguments, dynamic_shapes=shapes)
+    names = [str(node.target) for node in program.graph.nodes if "roialign" in str(node.target)]
+    assert names == ["roialign.pointwise_forward.default"]
+    again = [mover.detach().repeat(3, *[1] * (mover.dim() - 1)) for mover in movers]
+    seen = program.module()(features.detach(), IMAGES.repeat(3), *again)
+    assert torch.equal(seen, Model()(features.detach(), IMAGES.repeat(3), *again))
 
 
 @every_operator

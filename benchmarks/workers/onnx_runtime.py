@@ -43,13 +43,18 @@ def _bind(
     out = aligned_empty((len(part.rows), features.shape[1], *inputs.output_size), "float32")
     binding = session.io_binding()
     binding.bind_cpu_input("features", features)
-    binding.bind_cpu_input("boxes", np.ascontiguousarray(part.rois[:, 1:]))
-    binding.bind_cpu_input("images", part.rois[:, 0].astype(np.int64))
+    if inputs.operator == "roi-pool":
+        binding.bind_cpu_input("boxes", part.rois)
+    else:
+        binding.bind_cpu_input("boxes", np.ascontiguousarray(part.rois[:, 1:]))
+        binding.bind_cpu_input("images", part.rois[:, 0].astype(np.int64))
     binding.bind_output("out", "cpu", 0, np.float32, out.shape, out.ctypes.data)
     return session, binding, part, out
 
 
 def _model(inputs: Inputs, scale: float) -> onnx.ModelProto:
+    if inputs.operator == "roi-pool":
+        return _roi_pool_model(inputs, scale)
     node = helper.make_node(
         "RoiAlign",
         ["features", "boxes", "images"],
@@ -58,7 +63,7 @@ def _model(inputs: Inputs, scale: float) -> onnx.ModelProto:
         output_width=inputs.output_size[1],
         sampling_ratio=inputs.sampling_ratio,
         spatial_scale=scale,
-        mode="avg",
+        mode="max" if inputs.operator == "onnx-max" else "avg",
         coordinate_transformation_mode="half_pixel",
     )
     graph = helper.make_graph(
@@ -68,6 +73,22 @@ def _model(inputs: Inputs, scale: float) -> onnx.ModelProto:
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", "c", "h", "w"]),
             helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["k", 4]),
             helper.make_tensor_value_info("images", TensorProto.INT64, ["k"]),
+        ],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["k", "c", *inputs.output_size])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 16)], ir_version=8)
+
+
+def _roi_pool_model(inputs: Inputs, scale: float) -> onnx.ModelProto:
+    node = helper.make_node(
+        "MaxRoiPool", ["features", "boxes"], ["out"], pooled_shape=list(inputs.output_size), spatial_scale=scale
+    )
+    graph = helper.make_graph(
+        [node],
+        "roi_pool",
+        [
+            helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", "c", "h", "w"]),
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["k", 5]),
         ],
         [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["k", "c", *inputs.output_size])],
     )

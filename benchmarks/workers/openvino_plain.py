@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import openvino
-from openvino import opset9
+from openvino import opset9, opset15
 
-from .work import Array, Inputs, Part, UnsupportedError, Work
+from .work import Array, Inputs, Part, UnsupportedError, Work, turned_boxes
 
 
 def versions() -> dict[str, str]:
@@ -31,16 +32,19 @@ def prepare(inputs: Inputs) -> Work:
 
 
 def _request(inputs: Inputs, features: Array, part: Part) -> tuple[Any, Part, list[Array]]:
-    parameters = make_parameters(features.shape, len(part.rows))
+    parameters = make_parameters(features.shape, len(part.rows), 5 if inputs.operator == "rotated" else 4)
     pooled = pool(parameters[0], parameters, inputs, part.scale)
     request = compile_model(openvino.Model([pooled], parameters), inputs).create_infer_request()
-    return request, part, bind(request, features, part)
+    rois = part.rois
+    if inputs.operator == "rotated":  # their angles are those of all RoIs in order
+        rois = turned_boxes(inputs.rois)[part.rows]
+    return request, part, bind(request, features, replace(part, rois=rois))
 
 
-def make_parameters(shape: tuple[int, ...], rois: int) -> list[Any]:
+def make_parameters(shape: tuple[int, ...], rois: int, numbers: int = 4) -> list[Any]:
     return [
         opset9.parameter(list(shape), np.float32),
-        opset9.parameter([rois, 4], np.float32),
+        opset9.parameter([rois, numbers], np.float32),
         opset9.parameter([rois], np.int32),
     ]
 
@@ -48,6 +52,10 @@ def make_parameters(shape: tuple[int, ...], rois: int) -> list[Any]:
 def pool(features: Any, parameters: list[Any], inputs: Inputs, scale: float) -> Any:
     """The node, in the convention that this library calls aligned."""
     height, width = inputs.output_size
+    if inputs.operator == "rotated":
+        return opset15.roi_align_rotated(
+            features, parameters[1], parameters[2], height, width, inputs.sampling_ratio, scale, False
+        )
     return opset9.roi_align(
         features,
         parameters[1],

@@ -8,6 +8,7 @@ import numpy as np
 
 import roialign
 
+from ..operators import OPERATORS
 from .work import Array, Inputs, Work, aligned_empty
 
 
@@ -18,6 +19,8 @@ def versions() -> dict[str, str]:
 
 def prepare(inputs: Inputs) -> Work:
     maps = inputs.maps(inputs.layout, inputs.dtype)
+    if inputs.operator != "mean":
+        return _operator(inputs, maps[0])
     arguments: dict[str, Any] = {
         "sampling_ratio": inputs.sampling_ratio,
         "sampling": "exact" if inputs.sampling == "exact" else "grid",
@@ -29,6 +32,31 @@ def prepare(inputs: Inputs) -> Work:
     if inputs.surrounded:
         _surround(work, maps)
     return work
+
+
+def _operator(inputs: Inputs, features: Array) -> Work:
+    """Another operator, on one level."""
+    operator = OPERATORS[inputs.operator]
+    where = (features, inputs.rois, inputs.output_size, inputs.scales[0], inputs.sampling_ratio, inputs.layout)
+    if inputs.direction == "forward":
+        out = np.empty_like(operator.forward(*where, None)) if inputs.output == "reused" else None
+        if out is not None:
+            out = aligned_empty(out.shape, inputs.dtype)
+
+        def run() -> Array:
+            return operator.forward(*where, out)
+    else:
+        gradient = inputs.grad_output(inputs.layout, inputs.dtype)
+        need = "features" if inputs.direction == "backward-features" else "rois"
+
+        def run() -> Array:
+            return operator.backward(gradient, *where, need)
+
+    def answer() -> list[Array]:
+        found = run()
+        return [found if inputs.direction == "backward-boxes" else _nchw(found, inputs.layout)]
+
+    return Work(run, answer, select=lambda: roialign.set_num_threads(inputs.threads))
 
 
 def _forward(inputs: Inputs, maps: list[Array], arguments: dict[str, Any]) -> Work:

@@ -64,6 +64,7 @@ class Inputs:
         case = request["case"]
         self.layout, self.dtype, self.sampling = case["layout"], case["dtype"], case["sampling"]
         self.direction, self.threads, self.output = case["direction"], case["threads"], request["output"]
+        self.operator: str = case.get("operator", "mean")
 
     @property
     def sampling_ratio(self) -> int:
@@ -91,6 +92,18 @@ class Inputs:
         for part, pooled in parts:
             answer[part.rows] = pooled
         return answer
+
+
+def turned_boxes(rois: Array) -> Array:
+    """Rotated boxes of the same centres and sides, by angles all round: ``[K, 6]`` float32."""
+    image, x1, y1, x2, y2 = rois.T
+    angles = np.linspace(-3.0, 3.0, len(rois), dtype=np.float32)
+    return np.column_stack([image, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, angles])
+
+
+def bin_offsets(rois: int, output_size: tuple[int, int]) -> Array:
+    """Of deformable RoI pooling, ``[K, 2, PH, PW]``: normal, from a seed."""
+    return np.random.default_rng(0).standard_normal((rois, 2, *output_size), dtype=np.float32)
 
 
 @lru_cache(maxsize=64)

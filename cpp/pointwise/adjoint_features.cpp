@@ -70,15 +70,14 @@ class PointwiseAdjointFeatures {
         bins_(grad_output.size[2] * grad_output.size[3]),
         turns_channels_(call.spec.channels == Channels::orientation),
         channels_(grad_output.size[1], tile_bytes / (16 * 16 * int64_t{sizeof(A)}), group_of(call)),
-        winners_(call, grad_output.size[2], grad_output.size[3],
-                 call.spec.reduction == Reduction::max ? grad_output.size[1] : 0),
+        winners_(call, grad_output.size[2], grad_output.size[3], takes_maximum(call.spec) ? grad_output.size[1] : 0),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     while (2 * side_ * 2 * side_ * channels_.size * int64_t{sizeof(A)} <= tile_bytes && side_ < 256) side_ *= 2;
   }
 
   void run() {
     if (channels_.count == 0) return;
-    if (call_.spec.reduction == Reduction::max) winners_.find(deciding_, workspaces_);
+    if (takes_maximum(call_.spec)) winners_.find(deciding_, workspaces_);
     const auto places = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
     const auto tiles = cut_into_tiles(grads_, side_, places);
     // Where every bin has channels of its own, their gradients are pieces of their own.
@@ -125,8 +124,8 @@ class PointwiseAdjointFeatures {
       if (!is_gathered && turns_channels_) source = mixed(work, row, 0, piece);
       is_gathered = true;
       for (int64_t first = bin; first < last;) {
-        first = call_.spec.reduction == Reduction::max ? add_winners(work, roi, row, first, last, source, piece)
-                                                       : add_means(work, roi, row, first, last, source, piece);
+        first = takes_maximum(call_.spec) ? add_winners(work, roi, row, first, last, source, piece)
+                                          : add_means(work, roi, row, first, last, source, piece);
       }
       bin = last;
     }
@@ -135,8 +134,7 @@ class PointwiseAdjointFeatures {
   /// The gradient of a RoI's answer: in place where the kernels can read it so.
   Operand gradient_of(PointWorkspace<A>& work, int64_t row, const Piece& piece) const {
     // A maximum's gradient is read value by value, as accumulators.
-    const bool as_accumulators =
-        call_.spec.reduction == Reduction::max && size_of(call_.scalar_type) != int64_t{sizeof(A)};
+    const bool as_accumulators = takes_maximum(call_.spec) && size_of(call_.scalar_type) != int64_t{sizeof(A)};
     const bool needs_tile = turns_channels_ || as_accumulators;
     if (has_adjacent_channels(grad_output_, call_.scalar_type) && !needs_tile) {
       return work.in_place(grad_output_, row, piece.channel);
@@ -189,21 +187,15 @@ class PointwiseAdjointFeatures {
     BinPoints& points = work.points[0];
     points.list(roi, first, last, TapValues::weight, call_.tangent != nullptr);
     keep_inside(points, piece, work.pass);
-    const int64_t* offset = work.pass.source_offset.data();
-    const A* weight = work.pass.weight.data();
+    const int64_t bins_x = grad_output_.size[3];
+    work.pass.target_offset.resize(points.bins());
     for (int64_t b = 0; b < points.bins(); ++b) {
-      const int64_t bin = first + b, bins_x = grad_output_.size[3];
-      const int32_t* winner = winners_.of(row, bin) + piece.channel;
-      const int32_t* begin = points.tap_begin.data() + points.point_begin[b];
-      const auto* gradient = reinterpret_cast<const A*>(source.base + bin / bins_x * source.lattice.row_step +
-                                                        bin % bins_x * source.lattice.column_step);
-      for (int64_t c = 0; c < piece.channels; ++c) {
-        if (winner[c] < 0) continue;
-        for (int32_t t = begin[winner[c]]; t < begin[winner[c] + 1]; ++t) {
-          reinterpret_cast<A*>(piece.target.base + offset[t])[c] += weight[t] * gradient[c];
-        }
-      }
+      work.pass.target_offset[b] =
+          (first + b) / bins_x * source.lattice.row_step + (first + b) % bins_x * source.lattice.column_step;
     }
+    work.point_kernels(call_.scalar_type)
+        .add_to_winners(plan_of(points, work.pass), source.base, piece.target.base,
+                        winners_.of(row, first) + piece.channel, winners_.step(), piece.channels);
     return first + points.bins();
   }
 

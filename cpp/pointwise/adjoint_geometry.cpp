@@ -21,7 +21,7 @@ class PointwiseAdjointGeometry {
         bins_(grad_output.size[2] * grad_output.size[3]),
         by_position_(call.spec.channels == Channels::position),
         turns_channels_(call.spec.channels == Channels::orientation),
-        finds_maximum_(call.spec.reduction == Reduction::max),
+        finds_maximum_(takes_maximum(call.spec)),
         in_place_(are_in_place()),
         blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels, group_of(call)),
         sums_kept_(call.geometry.offset != nullptr || call.geometry.mask != nullptr ? bins_ : 1),
@@ -144,34 +144,27 @@ class PointwiseAdjointGeometry {
   void sum_winners(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source,
                    const Operand& gradient) {
     BinPoints& points = work.points[0];
-    std::vector<std::array<double, 2>> steepness;  // in y and x, of the points of a bin
+    std::vector<double> dots;
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
       points.list(roi, first, bins_, TapValues::all_slopes, false);
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
                     [&](int64_t bin) { return place_of(gradient.lattice, bin); });
+      dots.resize(points.entries());
+      work.point_kernels(call_.scalar_type)
+          .winner_dots(plan_of(points, work.pass), source.base, gradient.base,
+                       winners_.of(block.row, first) + block.channel, winners_.step(), block.channels, dots.data());
       for (int64_t b = 0; b < points.bins(); ++b) {
-        const int32_t* winner = winners_.of(block.row, first + b) + block.channel;
-        const A* output = reinterpret_cast<const A*>(gradient.base + work.pass.target_offset[b]);
         Sums& sums = block.sums[sums_kept_ > 1 ? first + b : 0];
-        const int32_t begin = points.point_begin[b], end = points.point_begin[b + 1];
-        steepness.assign(end - begin, {0.0, 0.0});
-        for (int64_t c = 0; c < block.channels; ++c) {
-          if (winner[c] < 0) continue;
-          const int32_t point = begin + winner[c];
+        for (int32_t point = points.point_begin[b]; point < points.point_begin[b + 1]; ++point) {
           double slope_y = 0.0, slope_x = 0.0;
           for (int32_t t = points.tap_begin[point]; t < points.tap_begin[point + 1]; ++t) {
-            const double value = reinterpret_cast<const A*>(source.base + work.pass.source_offset[t])[c];
-            slope_y += points.slope_y[t] * value;
-            slope_x += points.slope_x[t] * value;
+            slope_y += points.slope_y[t] * dots[t];
+            slope_x += points.slope_x[t] * dots[t];
           }
-          steepness[winner[c]][0] += output[c] * slope_y;
-          steepness[winner[c]][1] += output[c] * slope_x;
-        }
-        for (int32_t point = begin; point < end; ++point) {
           const double positions[3] = {1.0, points.own_y[point].position, points.own_x[point].position};
           for (int i = 0; i < 3; ++i) {
-            sums[slope_y_ + i] += steepness[point - begin][0] * positions[i];
-            sums[slope_x_ + i] += steepness[point - begin][1] * positions[i];
+            sums[slope_y_ + i] += slope_y * positions[i];
+            sums[slope_x_ + i] += slope_x * positions[i];
           }
         }
       }

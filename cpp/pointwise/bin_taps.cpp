@@ -99,7 +99,7 @@ void TapMerger::grow(const BinTaps& taps) {
 }
 
 void BinPoints::list(RoiPoints& roi, int64_t first, int64_t end, TapValues values, bool has_tangent) {
-  const bool with_slopes = values == TapValues::all_slopes;
+  const bool with_slopes = values == TapValues::all_slopes, splits_corners = roi.splits_corners();
   first_bin = first;
   point_begin.assign(1, 0);
   tap_begin.assign(1, 0);
@@ -109,24 +109,32 @@ void BinPoints::list(RoiPoints& roi, int64_t first, int64_t end, TapValues value
   for (auto* points : {&own_y, &own_x}) points->clear();
   for (int64_t bin = first; bin < end && (bin == first || entries() < most_entries); ++bin) {
     const BinWeights weights(roi, bin, values, has_tangent);
-    const bool others = roi.visit(bin, [&](const PointAxis& along_y, const PointAxis& along_x) {
-      each_pixel(along_y, along_x,
-                 [&](int64_t row, int64_t column, double weight_y, double weight_x, double steep_y, double steep_x) {
-                   const double total = weights.of(along_y.own, along_x.own, weight_y, weight_x, steep_y, steep_x);
-                   if (!with_slopes && total == 0.0) return;
-                   y.push_back(static_cast<int32_t>(row));
-                   x.push_back(static_cast<int32_t>(column));
-                   weight.push_back(total);
-                   if (!with_slopes) return;
-                   slope_y.push_back(along_y.own.moves ? steep_y * weight_x : 0.0);
-                   slope_x.push_back(along_x.own.moves ? weight_y * steep_x : 0.0);
-                 });
+    const auto end_point = [&](const PointAxis& along_y, const PointAxis& along_x) {
       tap_begin.push_back(static_cast<int32_t>(entries()));
       if (!with_slopes) return;
       own_y.push_back(along_y.own);
       own_x.push_back(along_x.own);
+    };
+    bool has_fewer_corners = false;
+    const bool others = roi.visit(bin, [&](const PointAxis& along_y, const PointAxis& along_x) {
+      each_pixel(along_y, along_x,
+                 [&](int64_t row, int64_t column, double weight_y, double weight_x, double steep_y, double steep_x) {
+                   const double total = weights.of(along_y.own, along_x.own, weight_y, weight_x, steep_y, steep_x);
+                   if (with_slopes || total != 0.0) {
+                     y.push_back(static_cast<int32_t>(row));
+                     x.push_back(static_cast<int32_t>(column));
+                     weight.push_back(total);
+                   }
+                   if (with_slopes) {
+                     slope_y.push_back(along_y.own.moves ? steep_y * weight_x : 0.0);
+                     slope_x.push_back(along_x.own.moves ? weight_y * steep_x : 0.0);
+                   }
+                   if (splits_corners) end_point(along_y, along_x);
+                 });
+      if (!splits_corners) end_point(along_y, along_x);
+      has_fewer_corners |= along_y.pixels.slope == 0.0 || along_x.pixels.slope == 0.0;
     });
-    has_zero.push_back(others);
+    has_zero.push_back(others || (splits_corners && has_fewer_corners));
     point_begin.push_back(static_cast<int32_t>(tap_begin.size()) - 1);
   }
 }

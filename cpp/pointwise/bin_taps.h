@@ -99,7 +99,8 @@ struct BinPoints {
   int64_t entries() const { return static_cast<int64_t>(y.size()); }
 
   /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels that
-  /// weigh nothing are left out unless their slopes are wanted.
+  /// weigh nothing are left out unless their slopes are wanted. Where points are split into their corners, each is a
+  /// point here, and beyond the edge, where a point has fewer, one of value 0.
   void list(RoiPoints& roi, int64_t first, int64_t end, TapValues values, bool has_tangent);
 };
 

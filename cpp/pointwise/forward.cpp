@@ -14,7 +14,7 @@ class PointwiseForward {
         deciding_(deciding),
         out_(out),
         bins_(out.size[2] * out.size[3]),
-        follows_(call.spec.reduction == Reduction::max && (call.tangent != nullptr || !decides_itself())),
+        follows_(takes_maximum(call.spec) && (call.tangent != nullptr || !decides_itself())),
         winners_(call, out.size[2], out.size[3], follows_ ? out.size[1] : 0),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call.scalar_type); };
@@ -65,7 +65,7 @@ class PointwiseForward {
           pool_by_position(work, rois[index], map, block, target);
         } else if (follows_) {
           follow(work, rois[index], work.points[index], block, source);
-        } else if (call_.spec.reduction == Reduction::max) {
+        } else if (takes_maximum(call_.spec)) {
           is_prepared[index] =
               maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
         } else {

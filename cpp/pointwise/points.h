@@ -50,6 +50,8 @@ class RoiPoints {
   RoiPoints(const PointwiseCall& call, const View& map, int64_t row, int64_t bins_y, int64_t bins_x);
 
   int64_t bins() const { return bins_[0] * bins_[1]; }
+  /// Whether each of a point's four pixels, times its weight, is a sample of its own.
+  bool splits_corners() const { return call_.spec.reduction == Reduction::corner_max; }
 
   /// Calls visit(const PointAxis& y, const PointAxis& x) for the points of a bin that lie on the map, upper rows first
   /// and the left ones of a row first, on the RoI's own axes. True where the bin has points off the map too.

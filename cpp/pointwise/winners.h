@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "large_array.h"
 #include "pointwise/workspace.h"
 
 namespace roialign {
@@ -15,6 +16,8 @@ class Winners {
       : call_(call), bins_y_(bins_y), bins_x_(bins_x), channels_(channels), numbers_(call.rois * bins() * channels) {}
 
   int64_t bins() const { return bins_y_ * bins_x_; }
+  /// From one bin's numbers to the next bin's.
+  int64_t step() const { return channels_; }
   const int32_t* of(int64_t row, int64_t bin) const { return numbers_.data() + (row * bins() + bin) * channels_; }
 
   /// Looks for them in `maps`.
@@ -52,7 +55,7 @@ class Winners {
 
   const PointwiseCall& call_;
   int64_t bins_y_, bins_x_, channels_;
-  std::vector<int32_t> numbers_;
+  LargeArray<int32_t> numbers_;
 };
 
 }  // namespace roialign

@@ -38,6 +38,18 @@ struct BinPass {
   }
 };
 
+/// The points of bins, whose taps and bins lie where the pass says.
+template <class A>
+PointPlan<A> plan_of(const BinPoints& points, const BinPass<A>& pass) {
+  return {points.bins(),
+          points.point_begin.data(),
+          points.has_zero.data(),
+          points.tap_begin.data(),
+          pass.source_offset.data(),
+          pass.weight.data(),
+          pass.target_offset.data()};
+}
+
 /// The other axis: one row with one entry, which changes nothing.
 template <class A>
 AxisPlan<A> single_row() {
@@ -129,15 +141,8 @@ struct PointWorkspace : Tiles<A> {
   void maximum(const BinPoints& points, const Operand& source, ScalarType type, const Operand& target, int32_t* winner,
                int64_t channels, PlaceOf&& place_of) {
     pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
-    const PointPlan<A> plan{points.bins(),
-                            points.point_begin.data(),
-                            points.has_zero.data(),
-                            points.tap_begin.data(),
-                            pass.source_offset.data(),
-                            pass.weight.data(),
-                            pass.target_offset.data()};
     const auto kernel = point_kernels(type).maximum[source.lattice.is_accumulator][target.lattice.is_accumulator];
-    kernel(plan, source.base, target.base, winner, channels);
+    kernel(plan_of(points, pass), source.base, target.base, winner, channels);
   }
 
   /// Of every bin and channel the number of the point that is the maximum, into `winner`.

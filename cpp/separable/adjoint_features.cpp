@@ -29,7 +29,7 @@ class AdjointFeatures {
         taps_[row].build(call_, grads_[call_.levels[row]], row, grad_output_.size[2], grad_output_.size[3]);
       }
     });
-    tiles_ = cut_into_tiles(grads_, side_, places());
+    tiles_ = cut_hot_tiles(cut_into_tiles(grads_, side_, places()));
     parallel_for(call_.team, static_cast<int64_t>(tiles_.size()) * blocks_.count, [&](int64_t item, int worker) {
       add_up(workspaces_[worker], tiles_[item / blocks_.count], item % blocks_.count);
     });
@@ -46,6 +46,29 @@ class AdjointFeatures {
       place.x.include(taps_[row].x.position);
     }
     return places;
+  }
+
+  /// A tile under so many of the RoIs that its owner would work on alone is cut into strips of its rows, unless blocks
+  /// of channels divide its work already.
+  std::vector<MapTile> cut_hot_tiles(std::vector<MapTile> tiles) const {
+    constexpr int64_t strips = 4;
+    const auto hot_rois = static_cast<size_t>(std::max<int64_t>(64, call_.rois / 8));
+    if (blocks_.count > 1) return tiles;
+    std::vector<MapTile> cut;
+    cut.reserve(tiles.size());
+    for (MapTile& tile : tiles) {
+      if (tile.rows.size() < hot_rois) {
+        cut.push_back(std::move(tile));
+        continue;
+      }
+      const int64_t height = (tile.end_y - tile.first_y + strips - 1) / strips;
+      for (int64_t y = tile.first_y; y < tile.end_y; y += height) {
+        cut.push_back(tile);
+        cut.back().first_y = y;
+        cut.back().end_y = std::min(y + height, tile.end_y);
+      }
+    }
+    return cut;
   }
 
   void add_up(Workspace<A>& work, const MapTile& tile, int64_t block) {

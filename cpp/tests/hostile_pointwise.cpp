@@ -37,6 +37,9 @@ struct Scene {
     constexpr PointRule rules[] = {PointRule::grid, PointRule::random, PointRule::lattice};
     spec.rule = integer ? PointRule::pixels : rules[pick(0, spec.mapping == Mapping::rotated ? 1 : 2)];
     spec.reduction = spec.rule == PointRule::lattice || pick(0, 2) == 0 ? Reduction::max : Reduction::mean;
+    if (spec.reduction == Reduction::max && spec.rule == PointRule::grid && pick(0, 1) == 0) {
+      spec.reduction = Reduction::corner_max;
+    }
     if (spec.reduction == Reduction::mean) spec.channels = static_cast<Channels>(pick(0, 2));
     if (spec.channels == Channels::orientation && spec.mapping != Mapping::rotated) spec.channels = Channels::same;
     spec.sampling_ratio = {pick(0, 3), pick(0, 5) == 0 ? 70 : pick(0, 3)};

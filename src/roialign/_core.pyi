@@ -69,6 +69,8 @@ class Reduction(enum.Enum):
 
     max = 1
 
+    corner_max = 2
+
 class Channels(enum.Enum):
     same = 0
 

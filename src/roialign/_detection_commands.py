@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ._inference_commands import detect_command, evaluate_command
+
 
 def scenes_command(
     out: Annotated[Path, typer.Argument(help="The folder to write into.", show_default=False)],
@@ -38,3 +40,5 @@ def scenes_command(
 def add_commands(app: typer.Typer) -> None:
     """Make the commands known to the command line."""
     app.command("scenes")(scenes_command)
+    app.command("evaluate")(evaluate_command)
+    app.command("detect")(detect_command)

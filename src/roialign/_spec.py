@@ -57,7 +57,7 @@ class SeparableSpec:
 
 Mapping = Literal["box", "rotated", "rounded", "inclusive"]
 PointRule = Literal["grid", "random", "lattice", "pixels"]
-Reduction = Literal["mean", "max"]
+Reduction = Literal["mean", "max", "corner_max"]
 Channels = Literal["same", "position", "orientation"]
 
 
@@ -77,6 +77,7 @@ class PointwiseSpec:
     """``grid``, ``random``: as RoIAlign samples. ``lattice``: the integers inside a bin and its two ends, where an
     interpolated map has its maximum. ``pixels``: every whole pixel of the bin."""
     reduction: Reduction = "mean"
+    """Of a bin's samples; ``corner_max``, ONNX's, is over the four pixels of every point, each times its weight."""
     channels: Channels = "same"
     """What channel a bin reads: the same; the one of its place (``position``); or the pooled channels in groups of
     `orientations`, turned with the RoI (``orientation``)."""

@@ -9,6 +9,7 @@ import torch
 import torchvision
 
 from roialign.detection import ProposalSettings, RoISettings, faster_rcnn, mask_rcnn
+from roialign.detection.boxes import fixed_point_nms
 
 MODELS = {
     "faster": (torchvision.models.detection.fasterrcnn_resnet50_fpn, faster_rcnn),
@@ -53,3 +54,14 @@ def test_detections_are_those_of_torchvision(name: str) -> None:
         assert torch.equal(of_ours["labels"], of_theirs["labels"])
         for what in of_theirs:
             torch.testing.assert_close(of_ours[what], of_theirs[what], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.7])
+def test_suppression_without_torchvision_keeps_the_same_boxes(threshold: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    corners = torch.rand(2000, 2, generator=generator) * 400
+    boxes = torch.cat([corners, corners + 5 + torch.rand(2000, 2, generator=generator) * 90], dim=1)
+    scores = torch.rand(2000, generator=generator)
+    kept = fixed_point_nms(boxes, scores, threshold)
+    assert 100 < len(kept) < 1900
+    assert torch.equal(kept, torchvision.ops.nms(boxes, scores, threshold))

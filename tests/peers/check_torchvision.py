@@ -14,8 +14,15 @@ import torchvision
 from tolerances import assert_close
 from torch import Tensor
 
-from roialign.compat import _torchvision_install
+from roialign.compat import _torchvision_kernels
 from roialign.compat import torchvision as ours
+
+#: Besides RoIAlign, and the arguments of each after the features and boxes.
+OTHERS: dict[str, tuple[Any, ...]] = {
+    "roi_pool": ((3, 2), 0.25),
+    "ps_roi_align": ((3, 2), 0.25, 2),
+    "ps_roi_pool": ((3, 2), 0.25),
+}
 
 DTYPES = {torch.float64: "float64", torch.float32: "peer float32"}
 
@@ -24,14 +31,16 @@ DTYPES = {torch.float64: "float64", torch.float32: "peer float32"}
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The names of our functions that the installed operators have run."""
     seen: list[str] = []
-    for name in ("roi_align", "roi_align_backward"):
-        function = getattr(_torchvision_install, name)
+    for name in ("roi_align", "roi_align_backward", *(name + end for name in OTHERS for end in ("", "_backward"))):
+        function = getattr(_torchvision_kernels, name, None)
+        if function is None:  # RoIPool's own backward serves
+            continue
 
         def counted(*arguments: Any, name: str = name, function: Any = function, **more: Any) -> Any:
             seen.append(name)
             return function(*arguments, **more)
 
-        monkeypatch.setattr(_torchvision_install, name, counted)
+        monkeypatch.setattr(_torchvision_kernels, name, counted)
     yield seen
     ours.uninstall()
 
@@ -78,6 +87,77 @@ def test_roi_align(kind: str, ratio: int, aligned: bool, dtype: torch.dtype) -> 
         assert_close(pooled.detach().numpy(), theirs.detach().double().numpy(), DTYPES[dtype], largest, "output")
         scale_of_gradient = magnitude.double().numpy() if dtype == torch.float64 else float(magnitude.max())
         assert_close(gradient.numpy(), their_gradient.double().numpy(), DTYPES[dtype], scale_of_gradient, "gradient")
+
+
+def case_of(kind: str, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
+    """A map of 2 images whose channels do for bins of 3 x 2, and boxes at multiples of 1/64."""
+    generator = torch.Generator().manual_seed(KINDS.index(kind))
+    features = torch.randn(2, 12, 16, 20, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+    return features, [one.mul(64).round().div(64).to(dtype) for one in boxes_of(kind, generator, 2, 64.0)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("ratio", [-1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_other_operators(name: str, kind: str, ratio: int, dtype: torch.dtype) -> None:
+    """Forward and gradient, of function and module."""
+    features, boxes = case_of(kind, dtype)
+    arguments = (*OTHERS[name][:2], ratio)[: len(OTHERS[name])]
+    theirs = getattr(torchvision.ops, name)(features, boxes, *arguments)
+    pooled = getattr(ours, name)(features, boxes, *arguments)
+    finite = theirs.isfinite()  # ps_roi_align of a box of no size: 0, not NaN
+    assert (pooled[~finite] == 0).all()
+    largest = float(features.detach().abs().max())
+    wanted = torch.where(finite, theirs, 0.0).detach().double().numpy()
+    assert_close(pooled.detach().numpy(), wanted, DTYPES[dtype], largest, "output")
+    if name != "ps_roi_pool" and finite.all():  # whose gradient in torchvision is not that of its forward
+        grad = torch.randn(theirs.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(dtype)
+        (their_gradient,) = torch.autograd.grad(theirs, features, grad)
+        (gradient,) = torch.autograd.grad(pooled, features, grad)
+        scale = 60 * float(grad.abs().max()) if len(grad) else 1.0
+        assert_close(gradient.numpy(), their_gradient.double().numpy(), DTYPES[dtype], scale, "gradient")
+    module = {"roi_pool": "RoIPool", "ps_roi_align": "PSRoIAlign", "ps_roi_pool": "PSRoIPool"}[name]
+    held, their_held = getattr(ours, module)(*arguments), getattr(torchvision.ops, module)(*arguments)
+    assert torch.equal(held(features, boxes), pooled)
+    assert repr(held) == repr(their_held)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_install_routes_the_other_operators(name: str, calls: list[str]) -> None:
+    """The functions, the operators with both their answers, and their backwards as operators."""
+    features, boxes = case_of("border", torch.float64)
+    rois = torch.cat([torch.nn.functional.pad(one, (1, 0), value=image) for image, one in enumerate(boxes)])
+    (height, width), scale, *ratio = OTHERS[name]
+    operator = getattr(torch.ops.torchvision, name)
+    backward = getattr(torch.ops.torchvision, f"_{name}_backward")
+    grad = torch.ones(len(rois), 12 if name == "roi_pool" else 2, height, width, dtype=torch.float64)
+
+    def run() -> tuple[Tensor, ...]:
+        pooled = getattr(torchvision.ops, name)(features, boxes, *OTHERS[name])
+        (gradient,) = torch.autograd.grad(pooled, features, grad)
+        with torch.inference_mode():
+            again, origin = operator(features.detach().clone(), rois.clone(), scale, height, width, *ratio)
+        assert torch.equal(again, pooled)
+        assert origin.dtype == torch.int32
+        direct = backward(grad, rois, origin, scale, height, width, *ratio, *features.shape)
+        return pooled.detach(), gradient, origin, direct
+
+    before = run()
+    assert calls == []
+    with ours.installed():
+        during = run()
+    assert calls == [name, name] + [f"{name}_backward"] * (name != "roi_pool")
+    largest = float(features.detach().abs().max())
+    assert_close(during[0].numpy(), before[0].numpy(), "float64", largest)
+    assert torch.equal(during[2], before[2])
+    assert_close(during[3].numpy(), during[1].numpy(), "float64", 60.0)
+    if name == "ps_roi_pool":
+        assert not during[1][:, :, -1].any(), "pixels that no bin reads"
+        assert before[1][:, :, -1].any()
+    else:
+        assert_close(during[1].numpy(), before[1].numpy(), "float64", 60.0)
+    assert all(torch.equal(*pair) for pair in zip(run(), before, strict=True)), "restored"
 
 
 def fpn(dtype: torch.dtype, generator: torch.Generator) -> tuple[dict[str, Tensor], list[Tensor], list[Any]]:

@@ -7,26 +7,33 @@ this does not follow; docs/migrating.md says where.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .. import _validate
-from ..ops.multiscale_roi_align import multiscale_roi_align
-from ..ops.roi_align_rotated import roi_align_rotated
+from .._dispatch import Spec, operator_call
+from ..ops.roi_align import roi_align_spec
+from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
+from ..ops.roi_pool import ROI_POOL
 from ..torch._levels import box_side, levels_reached
 from ._module import DescribedModule, RoIAlignModule
 
 __all__ = ["ROIAlign", "ROIAlignRotated", "ROIPooler"]
 
-#: The types of pooler by detectron2's names, and whether each shifts by half a pixel.
-ALIGNED_OF_TYPE = {"ROIAlign": False, "ROIAlignV2": True}
+#: The types of pooler by detectron2's names, and what pools each, given the sampling ratio.
+POOLERS: dict[str, Callable[[int], Spec]] = {
+    "ROIAlign": lambda ratio: roi_align_spec(ratio, False, "avg", "grid"),
+    "ROIAlignV2": lambda ratio: roi_align_spec(ratio, True, "avg", "grid"),
+    "ROIPool": lambda _: ROI_POOL,
+    "ROIAlignRotated": lambda ratio: roi_align_rotated_spec(ratio, True, False, "avg", "grid"),
+}
 
 
 class BoxesLike(Protocol):
-    """What `detectron2.structures.Boxes` is to us."""
+    """What `detectron2.structures.Boxes` and `RotatedBoxes` are to us."""
 
     tensor: Tensor
 
@@ -54,16 +61,22 @@ class ROIAlignRotated(DescribedModule):
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         size = _validate.check_output_size(self.output_size)
-        radians = torch.cat([rois[:, :5], torch.deg2rad(rois[:, 5:])], dim=1)
-        return roi_align_rotated(input, radians, size, self.spatial_scale, max(self.sampling_ratio, 0))
+        return roi_align_rotated(input, _in_radians(rois), size, self.spatial_scale, max(self.sampling_ratio, 0))
+
+
+def _in_radians(rows: Tensor) -> Tensor:
+    """Rows whose last number is an angle in degrees."""
+    return torch.cat([rows[:, :-1], torch.deg2rad(rows[:, -1:])], dim=1)
 
 
 class ROIPooler(DescribedModule):
-    """`detectron2.modeling.poolers.ROIPooler`: RoIAlign of each box on one level of a feature pyramid.
+    """`detectron2.modeling.poolers.ROIPooler`: each box pooled from one level of a feature pyramid.
 
-    Concretely, a box of area A is pooled from the coarsest level whose stride is at most ``2 ** floor(canonical_level +
-    log2(sqrt(A) / canonical_box_size + 1e-8))``, and from the finest where there is none. The strides are those of
-    `scales`, which need not be powers of two, and the output need not be square.
+    The types are "ROIAlign" (not aligned), "ROIAlignV2" (aligned), "ROIPool", and "ROIAlignRotated", whose boxes are
+    (centre x, centre y, width, height, angle in degrees, counter-clockwise). Concretely, a box of area A is pooled from
+    the coarsest level whose stride is at most ``2 ** floor(canonical_level + log2(sqrt(A) / canonical_box_size +
+    1e-8))``, and from the finest where there is none. The strides are those of `scales`, which need not be powers of
+    two, and the output need not be square.
     """
 
     shown = ("output_size", "scales", "sampling_ratio", "pooler_type", "canonical_box_size", "canonical_level")
@@ -78,7 +91,7 @@ class ROIPooler(DescribedModule):
         canonical_level: int = 4,
     ) -> None:
         super().__init__()
-        _validate.check_choice(pooler_type, "pooler_type", tuple(ALIGNED_OF_TYPE))
+        _validate.check_choice(pooler_type, "pooler_type", tuple(POOLERS))
         self.output_size = _validate.check_output_size(output_size)
         self.scales = _validate.check_scales(scales)
         self.sampling_ratio = sampling_ratio
@@ -89,18 +102,16 @@ class ROIPooler(DescribedModule):
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
         """Pool boxes, per image a ``[L, 4]`` tensor or an object that holds it as `tensor`, from the levels `x`.
 
-        Returns ``[K, C, PH, PW]`` in the order of the boxes.
+        Those of type "ROIAlignRotated" are ``[L, 5]``. Returns ``[K, C, PH, PW]`` in the order of the boxes.
         """
         boxes = [entry if isinstance(entry, Tensor) else entry.tensor for entry in box_lists]
-        return multiscale_roi_align(
-            list(x),
-            boxes,
-            self.output_size,
-            self.scales,
-            max(self.sampling_ratio, 0),
-            levels=self._levels(torch.cat(boxes)) if boxes else None,
-            aligned=ALIGNED_OF_TYPE[self.pooler_type],
-        )
+        spec = POOLERS[self.pooler_type](max(self.sampling_ratio, 0))
+        levels = self._levels(torch.cat(boxes)) if boxes else None
+        if self.pooler_type == "ROIAlignRotated":
+            boxes = [_in_radians(entry) for entry in boxes]
+        call = operator_call(spec, list(x), _validate.check_scales(self.scales, len(x)), boxes, levels=levels)
+        pooled: Tensor = call.forward(self.output_size)
+        return pooled
 
     def _levels(self, boxes: Tensor) -> Tensor:
         target = torch.floor(self.canonical_level + torch.log2(box_side(boxes) / self.canonical_box_size + 1e-8))

@@ -5,10 +5,13 @@ Names, defaults and conventions are those of the specification, by operator set:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .. import _validate
+from .._dispatch import operator_call
 from ..ops.roi_align import roi_align as _roi_align
+from ..ops.roi_align import roi_align_spec
 
 __all__ = ["roi_align"]
 
@@ -37,8 +40,10 @@ def roi_align(
 ) -> Any:
     """ONNX's RoiAlign.
 
-    Concretely, it is ``roialign.roi_align(X, rois, (output_height, output_width), spatial_scale, sampling_ratio,
-    batch_indices=batch_indices, aligned=coordinate_transformation_mode == "half_pixel")``.
+    Concretely, for "avg" it is ``roialign.roi_align(X, rois, (output_height, output_width), spatial_scale,
+    sampling_ratio, batch_indices=batch_indices, aligned=coordinate_transformation_mode == "half_pixel")``, and for
+    "max" ``out[k, c, i, j]`` is the maximum, over the points of bin (i, j), of ``max(w1 * v1, .., w4 * v4)`` with the
+    values v and the bilinear weights w of the four pixels around the point; a point off the map is a zero.
 
     Parameters
     ----------
@@ -48,9 +53,10 @@ def roi_align(
         Rows (x1, y1, x2, y2) in image pixels.
     batch_indices : int64 array or tensor ``[K]``
         The image of every row.
-    mode : "avg"
-        The mean over a bin's points. ONNX's "max" is the maximum over the products of weight and pixel, under which a
-        map of ones pools to 0.64 in the middle of four pixels; it is not offered.
+    mode : "avg" or "max", default "avg"
+        The mean over a bin's points; or what ONNX calls their maximum, which is that of the products of weight and
+        pixel over the four pixels of every point, so that a map of ones pools to 0.25 in the middle of four pixels. The
+        maximum of the interpolated samples is ``roialign.roi_align(mode="max")``.
     output_height, output_width : int, default 1
     sampling_ratio : int, default 0
         Points per bin and axis; 0 is adaptive.
@@ -95,10 +101,15 @@ def roi_align(
             f"got {coordinate_transformation_mode!r} with opset={opset}"
         )
     _validate.check_choice(coordinate_transformation_mode, "coordinate_transformation_mode", tuple(SHIFTED))
-    _validate.check_choice(mode, "mode", ("avg",))
+    _validate.check_choice(mode, "mode", ("avg", "max"))
     dtype = str(getattr(X, "dtype", None)).removeprefix("torch.")
     if dtype not in DTYPES[version]:
         raise TypeError(f"X: expected dtype {', '.join(DTYPES[version])} in operator set {opset}, got {dtype}")
+    shifted = SHIFTED[coordinate_transformation_mode]
+    if mode == "max":
+        return _corner_max(
+            X, rois, batch_indices, (output_height, output_width), sampling_ratio, spatial_scale, shifted
+        )
     return _roi_align(
         X,
         rois,
@@ -106,5 +117,21 @@ def roi_align(
         spatial_scale,
         sampling_ratio,
         batch_indices=batch_indices,
-        aligned=SHIFTED[coordinate_transformation_mode],
+        aligned=shifted,
     )
+
+
+def _corner_max(
+    features: Any,
+    rois: Any,
+    batch_indices: Any,
+    output_size: tuple[int, int],
+    sampling_ratio: int,
+    spatial_scale: float,
+    shifted: bool,
+) -> Any:
+    samples: Any = roi_align_spec(sampling_ratio, shifted, "max", "grid")
+    spec = replace(samples, reduction="corner_max")
+    scale = _validate.check_number(spatial_scale, "spatial_scale", positive=True)
+    call = operator_call(spec, [features], [scale], rois, batch_indices=batch_indices)
+    return call.forward(_validate.check_output_size(output_size))

@@ -1,5 +1,4 @@
-"""`torchvision.ops` on our kernels: its functions and modules, and `install` for the RoIAlign of models as
-they are.
+"""`torchvision.ops` on our kernels: its functions and modules, and `install` for models as they are.
 
 Signatures and conventions are torchvision's: boxes are not aligned by default, and a sampling ratio of -1 is adaptive.
 Where torchvision goes wrong this does not follow; docs/migrating.md says where.

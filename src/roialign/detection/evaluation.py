@@ -103,7 +103,7 @@ def predict(
             except DatasetError as error:
                 if problems is None:
                     raise
-                problems.add(dataset.path(index), error)
+                problems.add(dataset.path(index), str(error).removeprefix(f"{dataset.path(index)}: "))
                 continue
             found = model([image.to(device)])[0]
             images.append(target["image_id"])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from .. import _validate
+from .._spec import PointwiseSpec
 from ..ops.deform_roi_pool import deform_roi_pool_spec
 from ..ops.multiscale_roi_align import pyramid_call
 from ..ops.roi_pool import ROI_POOL
@@ -31,22 +33,7 @@ def multiscale_roi_pool(
     Concretely, ``out[k]`` is ``roi_pool(features[l], rois[k], output_size, spatial_scales[l])`` with
     l = ``fpn_levels(rois, spatial_scales)[k]``, or ``levels[k]`` where they are given.
     """
-    call = pyramid_call(
-        ROI_POOL,
-        features,
-        rois,
-        spatial_scales,
-        levels,
-        CANONICAL_SIZE,
-        CANONICAL_LEVEL,
-        batch_indices,
-        layout,
-        None,
-        None,
-        None,
-    )
-    pooled: Tensor = call.forward(_validate.check_output_size(output_size))
-    return pooled
+    return _pool(ROI_POOL, features, rois, output_size, spatial_scales, levels, batch_indices, layout)
 
 
 def multiscale_deform_roi_pool(
@@ -68,21 +55,25 @@ def multiscale_deform_roi_pool(
     Concretely, ``out[k]`` is ``deform_roi_pool(features[l], rois[k], offset[k], output_size, spatial_scales[l], ...)``
     with l as in :func:`multiscale_roi_pool`.
     """
+    spec = deform_roi_pool_spec(sampling_ratio, gamma, "grid")
+    rest = (output_size, spatial_scales, levels, batch_indices, layout)
+    return _pool(spec, features, rois, *rest, offset=offset, mask=mask)
+
+
+def _pool(
+    spec: PointwiseSpec,
+    features: Sequence[Tensor],
+    rois: Tensor | Sequence[Tensor],
+    output_size: int | tuple[int, int],
+    spatial_scales: Sequence[float],
+    levels: Tensor | None,
+    batch_indices: Tensor | None,
+    layout: str,
+    **per_bin: Any,
+) -> Tensor:
+    rule = (CANONICAL_SIZE, CANONICAL_LEVEL)
     call = pyramid_call(
-        deform_roi_pool_spec(sampling_ratio, gamma, "grid"),
-        features,
-        rois,
-        spatial_scales,
-        levels,
-        CANONICAL_SIZE,
-        CANONICAL_LEVEL,
-        batch_indices,
-        layout,
-        None,
-        None,
-        None,
-        offset=offset,
-        mask=mask,
+        spec, features, rois, spatial_scales, levels, *rule, batch_indices, layout, None, None, None, **per_bin
     )
     pooled: Tensor = call.forward(_validate.check_output_size(output_size))
     return pooled

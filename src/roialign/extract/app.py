@@ -66,7 +66,7 @@ def extract_command(
     if plot is not None:
         from . import plot as _  # noqa: F401 - a missing package is reported before the work
     errors = Console(stderr=True)
-    problems = Problems(lambda problem: _report(errors, problem))
+    problems = Problems(lambda problem: report_problem(errors, problem))
     groups = _read_groups(boxes, inputs, problems)
     if groups is None:
         raise typer.Exit(1)
@@ -93,7 +93,7 @@ def _extract(
     groups: dict[Path, list[Box]], settings: Settings, out: Path, problems: Problems, errors: Console
 ) -> list[PooledRow]:
     try:
-        with _progress(errors, len(groups)) as done:
+        with progress_bar(errors, len(groups), "Pooling") as done:
             rows = extract(groups, settings, out, problems, done)
     except OSError as error:
         problems.add(out, f"not written: {error.strerror or error}")
@@ -104,19 +104,19 @@ def _extract(
     console = Console()
     console.print(rows_table(rows))
     size = "x".join(map(str, settings.output_size))
-    _print(console, f"wrote {out}: {len(rows)} row{'s' * (len(rows) != 1)} of {size} bins")
+    print_line(console, f"wrote {out}: {len(rows)} row{'s' * (len(rows) != 1)} of {size} bins")
     return rows
 
 
 @contextmanager
-def _progress(console: Console, total: int) -> Iterator[Callable[[], None]]:
-    """A bar over the inputs on a terminal; elsewhere nothing."""
+def progress_bar(console: Console, total: int, what: str) -> Iterator[Callable[[], None]]:
+    """A bar on a terminal, to be told of every input that is done; elsewhere nothing."""
     if not console.is_terminal:
         yield lambda: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("Pooling", total=total)
+        task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)
 
 
@@ -141,12 +141,12 @@ def _plot(
     except (OSError, InputError) as error:
         problems.add(plot, f"not drawn: {error}")
         return
-    _print(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")
+    print_line(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")
 
 
-def _report(console: Console, problem: Problem) -> None:
+def report_problem(console: Console, problem: Problem) -> None:
     console.print(Text.assemble(("error: ", "bold red"), printable(problem)), soft_wrap=True, highlight=False)
 
 
-def _print(console: Console, text: str) -> None:
+def print_line(console: Console, text: str) -> None:
     console.print(Text(printable(text)), soft_wrap=True, highlight=False)

@@ -10,6 +10,7 @@ from .._dispatch import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 
+#: What the operator is.
 ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 

@@ -32,6 +32,8 @@ class Point(NamedTuple):
     along_x: SamplePoint
     y: float
     x: float
+    corner: int | None = None
+    """Which of its pixels stands for it, where they are samples of their own."""
 
     @property
     def share(self) -> float:
@@ -44,7 +46,12 @@ class Point(NamedTuple):
             for place, pixels, order in zip((self.y, self.x), size, derivative, strict=True)
         ]
         pairs = product(*neighbours)
-        return [(row, column, weight_y * weight_x) for (row, weight_y), (column, weight_x) in pairs]
+        taps = [(row, column, weight_y * weight_x) for (row, weight_y), (column, weight_x) in pairs]
+        return taps if self.corner is None else taps[self.corner : self.corner + 1]
+
+    def corners(self, size: Pair) -> list[Point]:
+        """Each of its pixels as a point of its own: four, and fewer beyond the edge of the map."""
+        return [self._replace(corner=number) for number in range(len(self.taps(size)))]
 
     def velocity(self, frame: Frame, tangent: Frame) -> tuple[float, float]:
         """How the point moves, ``(dy, dx)``, when the frame does along `tangent`."""

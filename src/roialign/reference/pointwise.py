@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 
@@ -150,6 +151,10 @@ class _Bin:
         points, has_others = bin_points(spec, self.frame, self.size, bins, index, row)
         self.points = [point for point in points if point.taps(self.size)]
         self.has_zero = has_others or len(self.points) < len(points)
+        if spec.reduction == "corner_max":
+            corners = [point.corners(self.size) for point in self.points]
+            self.points = list(chain.from_iterable(corners))
+            self.has_zero |= any(len(of_point) < 4 for of_point in corners)
         self.shares = self._shares(self.channels_of(features))
 
     def channels_of(self, maps: Sequence[Array]) -> Array:

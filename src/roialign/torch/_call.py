@@ -49,7 +49,7 @@ class TensorCall:
         self.layout = layout
         self.features = _check_all_features(features, layout)
         first = self.features[0]
-        check_backend(first, backend)
+        check_backend(first, backend, self.pairing.family.name)
         self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name, spec.geometry)
         if levels is not None:
             levels = _check.check_indices(levels, self.rois.shape[0], "levels", "rois")
@@ -57,7 +57,7 @@ class TensorCall:
         key: Tensor | None = None
         if spec.rule == "random":
             if drawn and (seed is None or isinstance(seed, torch.Generator)):
-                key = torch.randint(2**63 - 1, (), generator=seed)
+                key = torch.randint(2**63 - 1, (), generator=seed, device=None if seed is None else seed.device)
             else:
                 spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
         self.inputs = Inputs(self.features, None, self.rois, levels, key, ())

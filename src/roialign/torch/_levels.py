@@ -37,6 +37,8 @@ def fpn_levels_of_tensors(rois: Any, scales: Sequence[float], assignment: Assign
 @torch.library.custom_op("roialign::fpn_levels", mutates_args=())
 def _operator(boxes: Tensor, scales: Sequence[float], canonical_size: float, canonical_level: float) -> Tensor:
     assignment = Assignment(canonical_size, canonical_level)
+    if boxes.is_cuda:  # without looking at their values, which would wait for the device
+        return assigned_levels(boxes, scales, assignment)
     return torch.from_numpy(assign_levels(finite_boxes(array_of(boxes)), scales, assignment))
 
 
@@ -54,7 +56,7 @@ def _batch(info: Any, dims: Any, boxes: Tensor, *parameters: Any) -> tuple[Tenso
 
 
 def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignment) -> Tensor:
-    """The rule of :func:`roialign.fpn_levels` in standard operators, for an ONNX export."""
+    """The rule of :func:`roialign.fpn_levels` in standard operators, for an ONNX export and for boxes on a GPU."""
     check_assignment(scales, assignment)
     size, level = assignment
     target = torch.floor(level + torch.log2(box_side(boxes) / size) + 1e-6)
@@ -62,9 +64,10 @@ def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignme
 
 
 def box_side(boxes: Tensor) -> Tensor:
-    """The square root of the area of boxes ``[K, 4]`` in float64; 0 for an inverted box."""
-    x1, y1, x2, y2 = boxes.detach().double().unbind(1)
-    return ((x2 - x1) * (y2 - y1)).clamp(min=0).sqrt()
+    """The root of the area of boxes ``[K, 4]``, or rotated ones ``[K, 5]``, in float64; 0 for an inverted box."""
+    first, second, third, fourth, *angle = boxes.detach().double().unbind(1)
+    area = third * fourth if angle else (third - first) * (fourth - second)
+    return area.clamp(min=0).sqrt()
 
 
 def levels_reached(target: Tensor, starts: Sequence[float]) -> Tensor:

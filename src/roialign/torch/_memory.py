@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._memory import empty as aligned
+from .._memory import POOLED_BYTES
+from .._memory import empty as pooled
 from ._tracing import is_traced
-
-#: From this size on NumPy asks the system for huge pages, which spares most of the page faults of a fresh answer.
-HUGE_PAGE_BYTES = 4 << 20
 
 #: An address, a shape and strides in bytes: what the core takes in the place of an array.
 Memory = tuple[int, tuple[int, ...], tuple[int, ...]]
@@ -43,8 +41,8 @@ def empty(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
     """An uninitialised ``[N, C, H, W]`` tensor of the dtype and device of another."""
     if not is_traced(like) and like.is_cpu:
         size = math.prod(shape) * like.element_size()
-        if size >= HUGE_PAGE_BYTES:
-            block = torch.from_numpy(aligned((size,), np.dtype(np.uint8)))
+        if size >= POOLED_BYTES:
+            block = torch.from_numpy(pooled((size,), np.dtype(np.uint8)))
             return block.view(like.dtype).as_strided(shape, _strides(shape, channels_last))
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from .._levels import Assignment
@@ -61,7 +62,7 @@ class PointwiseFamily:
 
     name = "pointwise"
     more_arguments: ClassVar[dict[str, str]] = {"deciding": "Tensor[]"}
-    order = 1
+    order = 2  # where one of them is along the masks alone, in which every operator is linear
     schema = (
         ", ".join(f"{kind} {name}" for name, kind in FIELDS.items())
         + ", float[] scales, float[] assignment, str? invalid, str? backend, str argument, SymInt[] bins, "
@@ -91,19 +92,31 @@ class PointwiseFamily:
         )
 
     def forward(self, call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
-        backend_for(out, call.backend, MODULES).forward(call, inputs, out)
+        first = of_first_order(call, inputs, 1)
+        if first is None:
+            out.zero_()
+        else:
+            backend_for(out, call.backend, MODULES).forward(call, first, out)
 
     def adjoint_features(self, call: PointwiseCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
-        backend_for(inputs.grad_output, call.backend, MODULES).adjoint_features(call, inputs, grad_features)
+        first = of_first_order(call, inputs, 1)
+        if first is None:
+            for gradient in grad_features:
+                gradient.zero_()
+        else:
+            backend_for(inputs.grad_output, call.backend, MODULES).adjoint_features(call, first, grad_features)
 
     def adjoint_boxes(self, call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> None:
-        backend_for(inputs.grad_output, call.backend, MODULES).adjoint_boxes(call, inputs, grad_rois)
+        first = of_first_order(call, inputs, 0)
+        if first is not None:
+            backend_for(inputs.grad_output, call.backend, MODULES).adjoint_boxes(call, first, grad_rois)
+            if inputs.tangents:
+                grad_rois[:, mask_column(call) :] = 0
 
     def standard(self, call: PointwiseCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
-        """ONNX has neither a maximum of interpolated samples nor any other operator of this family."""
-        del inputs, output_size
-        operator = f"roialign::pointwise_forward ({call.spec.mapping}, {call.spec.reduction})"
-        raise NotImplementedError(f"{operator} has no form in standard ONNX operators")
+        from .export_points import forward  # needs what only an export does
+
+        return forward(call, inputs, (output_size[0], output_size[1]))
 
     def linear_part(self, call: PointwiseCall) -> PointwiseCall:
         return call
@@ -113,6 +126,34 @@ class PointwiseFamily:
 
     def counts_rows(self, call: PointwiseCall) -> bool:
         return call.spec.rule == "random"
+
+
+def mask_column(call: PointwiseCall) -> int:
+    """Where the masks begin in a row."""
+    return 1 + call.spec.geometry + (2 * math.prod(call.bins) if call.has_offset else 0)
+
+
+def of_first_order(call: PointwiseCall, inputs: Inputs, most: int) -> Inputs | None:
+    """The same derivative with at most so many tangents; None where it is zero.
+
+    An operator is linear in its masks: its derivative along them is the operator with those masks. A second derivative
+    in all else that a row holds has no formula here.
+    """
+    if len(inputs.tangents) <= most:
+        return inputs
+    begin = mask_column(call)
+    still = [not bool(tangent[:, 1:begin].any()) for tangent in inputs.tangents]
+    if not any(still):
+        what = "boxes, angles and bin offsets" if call.has_offset else "boxes"
+        raise NotImplementedError(f"pointwise: derivatives in the {what} are available up to order 1")
+    if not call.has_mask:
+        return None
+    along = inputs.tangents[still.index(True)]
+    rest = [tangent.clone() for index, tangent in enumerate(inputs.tangents) if index != still.index(True)]
+    for tangent in rest:
+        tangent[:, begin:] = 0
+    rows = torch.cat([inputs.rois[:, :begin].double(), along[:, begin:].double()], dim=1)
+    return inputs._replace(rois=rows, tangents=tuple(rest))
 
 
 POINTWISE = Pairing(PointwiseFamily())

@@ -26,7 +26,7 @@ class PointwiseTensorCall(TensorCall):
         super().__init__(*arguments, **more)
         self.offset, self.mask = offset, mask
         self.boxes = self.rois
-        if self.setting.call.spec.reduction == "max":
+        if self.setting.call.spec.reduction != "mean":
             self.inputs = self.inputs._replace(deciding=tuple([level.detach() for level in self.features]))
 
     def _describe(self, *parts: Any) -> Any:

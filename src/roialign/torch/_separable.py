@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -101,22 +103,32 @@ class SeparableFamily:
 
 
 #: By device: the backends that compute there, the default first.
-BACKENDS = {"cpu": {"cpu": "roialign.torch._cpu", "reference": "roialign.torch._reference"}}
+BACKENDS = {
+    "cpu": {"cpu": "roialign.torch._cpu", "reference": "roialign.torch._reference"},
+    "cuda": {"triton": "roialign.torch._triton"},
+}
+#: Where Triton's kernels run on a device other than a GPU: in its interpreter, if asked for.
+INTERPRETED = {"cpu": "roialign.torch._triton"}
 #: The modules of the pointwise family have this at the end of their names.
 POINTWISE = "_pointwise"
 
 
-def check_backend(features: Tensor, name: str | None) -> None:
-    """That the named backend, or any, computes where the features are."""
+def check_backend(features: Tensor, name: str | None, family: str = "separable") -> None:
+    """That the named backend, or any, computes a family where the features are."""
     device = features.device.type
-    if device not in BACKENDS:
-        raise ValueError(
-            f"features: expected a CPU tensor, got one on {features.device}; "
-            "this version of roialign computes on the CPU"
+    if family == "pointwise" and (device == "cuda" or (name == "triton" and is_interpreted())):
+        raise NotImplementedError(
+            "features: maxima, and rotated, deformable, position-sensitive and integer bins, are computed on the CPU "
+            f"only in this version of roialign; got a tensor on {features.device}, backend {name!r}"
         )
-    if name == "triton" and name not in BACKENDS[device]:
-        raise ValueError(f"backend: 'triton' runs on CUDA tensors, and features is a tensor on {device}; use 'cpu'")
-    if name is not None:
+    if device not in BACKENDS:
+        raise ValueError(f"features: expected a tensor on the CPU or on a CUDA device, got one on {features.device}")
+    if name == "triton" and device in INTERPRETED and not is_interpreted():
+        raise ValueError(
+            f"backend: 'triton' runs on CUDA tensors, and features is a tensor on {device}; use 'cpu' (or, to try the "
+            "kernels without a GPU, set TRITON_INTERPRET=1 before the first import of triton)"
+        )
+    if name is not None and not (name == "triton" and device in INTERPRETED):
         _validate.check_choice(name, "backend", tuple(BACKENDS[device]))
 
 
@@ -128,7 +140,18 @@ def backend_for(tensor: Tensor, name: str | None, family: str = "") -> ModuleTyp
 @cache
 def _load(device: str, name: str | None, family: str) -> ModuleType:
     table = BACKENDS[device]
-    return import_module(table[name or next(iter(table))] + family)
+    module = INTERPRETED[device] if name == "triton" and name not in table else table[name or next(iter(table))]
+    return import_module(module + family)
+
+
+def is_interpreted() -> bool:
+    """Whether Triton is there, and interprets its kernels."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes") and _is_installed()
+
+
+@cache
+def _is_installed() -> bool:
+    return find_spec("triton") is not None
 
 
 SEPARABLE = Pairing(SeparableFamily())

@@ -9,6 +9,7 @@ An exported graph cannot raise: a row that is not valid has the answer zero.
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,27 +31,43 @@ ROI_ALIGN_VERSION = 16
 LARGEST_FLOAT32 = 1e30
 
 
+class Prepared(NamedTuple):
+    """A call's tensors, ready for either family."""
+
+    maps: list[Tensor]
+    rows: Tensor
+    """Zeros where not valid."""
+    valid: Tensor
+    levels: Tensor | None
+
+
 def forward(call: SeparableCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
     """``[K, C, PH, PW]``."""
+    maps, rows, valid, levels = prepare(call, inputs, 4)
+    if all(is_roi_align(call.spec, scale) for scale in call.scales):
+        pooled = _roi_align(call, maps, rows, levels, output_size)
+    else:
+        pooled = _contract_each(call, maps, rows, levels, output_size)
+    return torch.where(valid[:, None, None, None], pooled, 0.0).to(inputs.features[0].dtype)
+
+
+def prepare(call: Any, inputs: Inputs, numbers: int) -> Prepared:
+    """The call of either family; `numbers` of each row, besides the image, must be finite."""
     if call.spec.rule == "random":
         raise ValueError("sampling: expected 'grid' or 'exact' in an ONNX export, which draws no points, got 'random'")
     dtype = inputs.features[0].dtype
     # Half types are widened: nothing accumulates in half precision, and runtimes on the CPU lack their RoiAlign.
     maps = [level.detach().to(torch.promote_types(dtype, torch.float32)) for level in inputs.features]
     rows = inputs.rois.detach().double()
-    valid = _valid_rows(rows, maps[0].shape[0])
+    valid = _valid_rows(rows[:, : numbers + 1], maps[0].shape[0])
     rows = torch.where(valid[:, None], rows, 0.0)
     levels = inputs.levels
     if levels is not None:
         valid = valid & (levels >= 0) & (levels < len(maps))
         levels = levels.to(torch.int64).clamp(0, len(maps) - 1)
     elif call.assignment is not None:
-        levels = assigned_levels(rows[:, 1:], call.scales, call.assignment)
-    if all(is_roi_align(call.spec, scale) for scale in call.scales):
-        pooled = _roi_align(call, maps, rows, levels, output_size)
-    else:
-        pooled = _contract_each(call, maps, rows, levels, output_size)
-    return torch.where(valid[:, None, None, None], pooled, 0.0).to(dtype)
+        levels = assigned_levels(rows[:, 1 : call.spec.geometry + 1], call.scales, call.assignment)
+    return Prepared(maps, rows, valid, levels)
 
 
 def _valid_rows(rows: Tensor, images: int) -> Tensor:
@@ -125,7 +142,7 @@ def _contract_each(
     # Runtimes refuse a Scan over nothing: one empty RoI more, taken away at the end.
     rows = functional.pad(rows, (0, 0, 0, 1))
     of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else functional.pad(levels, (0, 1))
-    scale, height, width, base = (column[of_rois] for column in _level_table(call, maps))
+    scale, height, width, base = (column[of_rois] for column in level_table(call, maps))
     place_y = map_boxes(along_y, rows[:, 2], rows[:, 4], scale, height)
     place_x = map_boxes(along_x, rows[:, 1], rows[:, 3], scale, width)
     first_y, count_y = footprint(place_y)
@@ -154,7 +171,7 @@ def _contract_each(
     return pooled[:-1].permute(0, 3, 1, 2)
 
 
-def _level_table(call: SeparableCall, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def level_table(call: Any, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Per level: its scale, height and width, and where it begins when all are laid in a row; float64."""
 
     def sizes(axis: int) -> Tensor:

@@ -1,0 +1,104 @@
+"""torchvision's own operators by our functions: the kernels that `install` registers, by torchvision's schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._dispatch import operator_call
+from ..ops.ps_roi_align import ps_roi_align, ps_roi_align_backward
+from ..ops.ps_roi_pool import ps_roi_pool, ps_roi_pool_backward
+from ..ops.roi_align import roi_align, roi_align_backward
+from ..ops.roi_pool import ROI_POOL, roi_pool
+
+
+def _roi_align(input: Tensor, rois: Tensor, scale: float, height: int, width: int, ratio: int, aligned: bool) -> Tensor:
+    return roi_align(input, rois, (height, width), scale, max(ratio, 0), aligned=aligned)
+
+
+def _roi_align_backward(
+    grad: Tensor, rois: Tensor, scale: float, _height: int, _width: int, *rest: Any
+) -> Tensor | None:
+    *shape, ratio, aligned = rest
+    gradient, _ = roi_align_backward(
+        grad, _features_of(grad, shape), rois, scale, max(ratio, 0), need=("features",), aligned=aligned
+    )
+    return gradient
+
+
+def _roi_pool(input: Tensor, rois: Tensor, scale: float, height: int, width: int) -> tuple[Tensor, Tensor]:
+    return roi_pool(input, rois, (height, width), scale), _argmax(input, rois, scale, height, width)
+
+
+def _ps_roi_align(
+    input: Tensor, rois: Tensor, scale: float, height: int, width: int, ratio: int
+) -> tuple[Tensor, Tensor]:
+    pooled: Tensor = ps_roi_align(input, rois, (height, width), scale, max(ratio, 0))
+    return pooled, _channels_read(pooled)
+
+
+def _ps_roi_align_backward(
+    grad: Tensor, rois: Tensor, _channels: Tensor, scale: float, _height: int, _width: int, ratio: int, *shape: int
+) -> Tensor | None:
+    gradient, _ = ps_roi_align_backward(grad, _features_of(grad, shape), rois, scale, max(ratio, 0), need=("features",))
+    return gradient
+
+
+def _ps_roi_pool(input: Tensor, rois: Tensor, scale: float, height: int, width: int) -> tuple[Tensor, Tensor]:
+    pooled: Tensor = ps_roi_pool(input, rois, (height, width), scale)
+    return pooled, _channels_read(pooled)
+
+
+def _ps_roi_pool_backward(
+    grad: Tensor, rois: Tensor, _channels: Tensor, scale: float, _height: int, _width: int, *shape: int
+) -> Tensor:
+    gradient: Tensor = ps_roi_pool_backward(grad, _features_of(grad, shape), rois, scale)
+    return gradient
+
+
+#: By the operator's name; those that have a second answer, which tells the backward where each value came from.
+#: `_roi_pool_backward` reads nothing but that answer: torchvision's kernel serves ours too.
+FORWARD: dict[str, Callable[..., Any]] = {
+    "roi_align": _roi_align,
+    "roi_pool": _roi_pool,
+    "ps_roi_align": _ps_roi_align,
+    "ps_roi_pool": _ps_roi_pool,
+}
+BACKWARD: dict[str, Callable[..., Any]] = {
+    "_roi_align_backward": _roi_align_backward,
+    "_ps_roi_align_backward": _ps_roi_align_backward,
+    "_ps_roi_pool_backward": _ps_roi_pool_backward,
+}
+
+
+def _features_of(grad: Tensor, shape: Any) -> Tensor:
+    """The gradient to the features of a mean needs their shape only."""
+    return grad.new_zeros(()).expand(*shape)
+
+
+def _channels_read(pooled: Tensor) -> Tensor:
+    """The number of the channel of the map that every value is pooled from."""
+    count, channels, height, width = pooled.shape
+    numbers = torch.arange(channels * height * width, dtype=torch.int32, device=pooled.device)
+    return numbers.reshape(1, channels, height, width).repeat(count, 1, 1, 1)
+
+
+def _argmax(input: Tensor, rois: Tensor, scale: float, height: int, width: int) -> Tensor:
+    """The pixel, ``y * W + x``, that every value of RoIPool is; -1 in an empty bin.
+
+    RoIPool of a map that holds the numbers of its pixels, with the maxima decided on `input`.
+    """
+    images, channels, rows, columns = input.shape
+    # float32 holds every number of a map of less than 2^24 pixels.
+    enough = torch.float32 if rows * columns < 1 << 24 else torch.float64
+    deciding = input.detach().to(torch.promote_types(input.dtype, enough))
+    numbers = torch.arange(1, rows * columns + 1, dtype=deciding.dtype, device=input.device)
+    call = operator_call(
+        ROI_POOL, [numbers.reshape(1, 1, rows, columns).expand(images, channels, -1, -1)], [scale], rois.detach()
+    )
+    call.inputs = call.inputs._replace(deciding=(deciding,))
+    pooled: Tensor = call.forward((height, width))
+    return (pooled - 1).to(torch.int32)

@@ -1,0 +1,141 @@
+"""Detections in pictures of any kind: found, written and drawn, one picture after the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..extract.output import atomic_write
+from ..extract.problems import Problems
+from .coco import DatasetError, read_image
+from .evaluation import MASK_THRESHOLD, Row, coco_rows, evaluating
+from .models import TwoStageDetector
+from .settings import DetectorSettings
+
+#: The file of all detections in the folder of results.
+RESULTS_FILE = "detections.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One picture with its detections."""
+
+    image: Path
+    picture: Path
+    count: int
+    best: str
+    """The name and score of the surest, or nothing."""
+
+
+def detect_images(
+    model: TwoStageDetector,
+    settings: DetectorSettings,
+    images: Sequence[Path],
+    out: Path,
+    problems: Problems,
+    *,
+    score_threshold: float = 0.5,
+    progress: Callable[[], None] | None = None,
+) -> list[Found]:
+    """Detect objects in images, and write ``out/detections.json`` and one picture per image.
+
+    Concretely, the file has ``images``, ``categories`` and ``annotations`` as a COCO-format set has, and each
+    annotation `score` and `category_name` besides. An image that cannot be read is a problem; the others are done.
+
+    Parameters
+    ----------
+    model : TwoStageDetector
+        It runs where it is.
+    images : sequence of Path
+        Photographs are turned upright; coordinates are those of the upright image.
+    out : Path
+        The folder, which is made where it is missing; the pictures are ``NAME-detections.png``.
+    score_threshold : float, default 0.5
+        Detections of a lower score are left out.
+    progress : function, optional
+        Called without arguments after every image.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    device = next(model.parameters()).device
+    pictures = picture_names(images, out)
+    rows: list[Row] = []
+    annotations: list[Row] = []
+    done: list[Found] = []
+    with evaluating(model):
+        for path, picture in zip(images, pictures, strict=True):
+            try:
+                image = read_image(path, upright=True)
+                detections = model([image.to(device)])[0]
+                sure = detections["scores"] >= score_threshold
+                detections = {name: values[sure].cpu() for name, values in detections.items()}
+                _draw(picture, image, detections, settings)
+            except DatasetError as error:
+                problems.add(path, str(error).removeprefix(f"{path}: "))
+                continue
+            except OSError as error:
+                problems.add(picture, f"not written: {error.strerror or error}")
+                continue
+            finally:
+                if progress is not None:
+                    progress()
+            height, width = image.shape[-2:]
+            rows.append({"id": len(rows) + 1, "file_name": str(path), "width": width, "height": height})
+            found = coco_rows(detections, len(rows), settings.category_ids)
+            annotations += _annotations(found, len(annotations), settings)
+            best = f"{_name(settings, detections['labels'][0])} {float(detections['scores'][0]):.2f}" if found else ""
+            done.append(Found(path, picture, len(found), best))
+    categories = [{"id": n, "name": name} for n, name in zip(settings.category_ids, settings.classes, strict=True)]
+    content = {"categories": categories, "images": rows, "annotations": annotations}
+    with atomic_write(out / RESULTS_FILE) as file:
+        file.write(json.dumps(content).encode())
+    return done
+
+
+def picture_names(images: Sequence[Path], out: Path) -> list[Path]:
+    """A file for the picture of each image: no two the same, and none that is an image."""
+    taken = {image.resolve() for image in images}
+    names = []
+    for image in images:
+        number, path = 1, out / f"{image.stem}-detections.png"
+        while path.resolve() in taken:
+            number += 1
+            path = out / f"{image.stem}-detections-{number}.png"
+        taken.add(path.resolve())
+        names.append(path)
+    return names
+
+
+def _name(settings: DetectorSettings, label: torch.Tensor | int) -> str:
+    return settings.classes[int(label) - 1]
+
+
+def _annotations(found: Sequence[Row], count: int, settings: DetectorSettings) -> list[dict[str, Any]]:
+    """Results as annotations: numbered, with names and areas."""
+    from pycocotools import mask as run_lengths  # only here: the models do without it
+
+    names = dict(zip(settings.category_ids, settings.classes, strict=True))
+    annotations = []
+    for number, row in enumerate(found, start=count + 1):
+        outline = row.get("segmentation")
+        area = row["bbox"][2] * row["bbox"][3] if outline is None else float(run_lengths.area(outline))
+        named = {"category_name": names[row["category_id"]], "area": area, "iscrowd": 0}
+        annotations.append({"id": number, **row, **named})
+    return annotations
+
+
+def _draw(path: Path, image: torch.Tensor, found: dict[str, torch.Tensor], settings: DetectorSettings) -> None:
+    from .drawing import Drawn, draw_detections  # Matplotlib takes a second to load
+
+    masks = found["masks"][:, 0].gt(MASK_THRESHOLD).numpy() if "masks" in found else None
+    drawn = [
+        Drawn(tuple(box), _name(settings, label), score, label, None if masks is None else masks[index])
+        for index, (box, label, score) in enumerate(
+            zip(found["boxes"].tolist(), found["labels"].tolist(), found["scores"].tolist(), strict=True)
+        )
+    ]
+    draw_detections(path, image.numpy(), drawn)

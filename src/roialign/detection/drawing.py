@@ -1,0 +1,94 @@
+"""Detections on their image: masks, boxes, names and scores."""
+
+from __future__ import annotations
+
+import colorsys
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..extract.drawing import Look, Window, label_boxes, outline, save_figure, show_map
+from ..extract.tables import printable
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Inches of the longer side of a picture, and its pixels per inch: large enough to read the labels of a small image.
+SIDE, DOTS = 8.0, 100
+#: Okabe and Ito's colours as hues that bear white letters; more classes than these turn the circle on.
+COLOURS = ("#0072B2", "#D55E00", "#007A5A", "#A6478A", "#5B3FA0", "#8A6D00")
+#: How much of a mask hides the image.
+OPACITY = 0.45
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """One detection as it is drawn."""
+
+    box: tuple[float, float, float, float]
+    """Corners in pixels."""
+    name: str
+    score: float
+    label: int
+    """Decides the colour."""
+    mask: Array | None = None
+    """``[H, W]`` bool."""
+
+
+def colour_of(label: int) -> str:
+    """The colour of a class: the same in every picture."""
+    turn, place = divmod(label - 1, len(COLOURS))
+    red, green, blue = (int(COLOURS[place][at : at + 2], 16) / 255 for at in (1, 3, 5))
+    hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
+    mixed = colorsys.hls_to_rgb((hue + 0.07 * turn) % 1.0, light, saturation)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
+
+
+def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
+    """Draw detections on an image ``[3, H, W]`` from 0 to 1 into a file, in the format of its ending."""
+    height, width = image.shape[1:]
+    scale = SIDE / max(height, width)
+    figure = Figure(figsize=(max(width * scale, 1.0), max(height * scale, 1.0)), dpi=DOTS)
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    axes.set_axis_off()
+    shown = _tinted(255 * image, found)
+    show_map(axes, shown, Look(shown, is_rgb=True), Window(-0.5, -0.5, width - 0.5, height - 0.5))
+    labels = []
+    for one in found:
+        colour = colour_of(one.label)
+        if one.mask is not None:
+            _outline_mask(axes, one.mask, colour)
+        left, top, right, bottom = one.box
+        box = Window(left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)  # pixel centres are whole numbers on the axes
+        outline(axes, box, colour, width=2.0)
+        labels.append((box, f"{printable(one.name)} {one.score:.2f}", colour))
+    label_boxes(axes, labels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+        save_figure(figure, path)
+
+
+def _tinted(image: Array, found: Sequence[Drawn]) -> Array:
+    """The image with the masks in their colours, the surest on top."""
+    tinted: Array = image.copy()
+    for one in reversed(found):
+        if one.mask is not None:
+            colour = [int(colour_of(one.label)[at : at + 2], 16) for at in (1, 3, 5)]
+            tinted[:, one.mask] = (1 - OPACITY) * tinted[:, one.mask] + OPACITY * np.array(colour)[:, None]
+    return tinted
+
+
+def _outline_mask(axes: Axes, mask: Array, colour: str) -> None:
+    """The border of a mask, closed where the image ends."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return
+    top, left = rows[0], columns[0]
+    part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float64), 1)
+    y, x = np.arange(part.shape[0]) + top - 1, np.arange(part.shape[1]) + left - 1
+    axes.contour(x, y, part, levels=[0.5], colors=[colour], linewidths=1.4, zorder=3)

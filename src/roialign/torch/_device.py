@@ -1,0 +1,65 @@
+"""What a call says about its RoIs, on its way to kernels: nothing here waits for the device but a check asked for."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import _validate
+from ..triton.numbers import bits_of
+
+SIGNED_64, WORD = 1 << 63, 0xFFFFFFFF
+
+
+class Rows(NamedTuple):
+    """The arguments that every kernel has that reads RoIs."""
+
+    rois: Tensor
+    """``[K, columns]``, contiguous."""
+    levels: Tensor
+    """``[K]``; the RoIs themselves where there are none."""
+    images: int
+    canonical: tuple[int, int]
+    strides_log2: tuple[int, ...]
+    constants: dict[str, Any]
+
+
+def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
+    """The RoIs of a call. Rows that are no good are zeroed by the kernels; where they are an error they are looked at
+    here, which waits for the device."""
+    rois: Tensor = inputs.rois.detach().contiguous()
+    levels = None if inputs.levels is None else inputs.levels.detach().contiguous()
+    scales = call.scales
+    if call.invalid == "raise" or (call.invalid is None and not rois.is_cuda):
+        seen: Any = rois[:, : numbers + 1].cpu()
+        seen = (seen.double() if seen.dtype == torch.bfloat16 else seen).numpy()
+        _validate.check_rois(seen, images, None, "raise", call.argument, numbers)
+        if levels is not None:
+            _validate.check_levels(levels.cpu().numpy(), len(rois), len(scales))
+    size, level = call.assignment or (1.0, 0.0)
+    return Rows(
+        rois,
+        rois if levels is None else levels,
+        images,
+        (bits_of(size), bits_of(level)),
+        tuple([round(-math.log2(scale)) for scale in scales]),
+        {
+            "COLUMNS": rois.shape[1],
+            "HAS_LEVELS": levels is not None,
+            "LEVELS": len(scales) if levels is not None or call.assignment is not None else 1,
+        },
+    )
+
+
+def seed_words(call: Any, inputs: Any) -> tuple[int, int]:
+    """The seed as two signed 32-bit words, the lower one first."""
+    seed = call.spec.seed if inputs.drawn_seed is None else int(inputs.drawn_seed)
+    return signed_32(seed & WORD), signed_32((seed >> 32) & WORD)
+
+
+def signed_32(word: int) -> int:
+    return int(np.uint32(word).astype(np.int32))

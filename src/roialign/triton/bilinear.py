@@ -1,0 +1,44 @@
+"""Step 4: interpolate the map at a point, one axis at a time."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .numbers import clamp
+
+
+@triton.jit
+def is_on_map(x, size, BORDER: tl.constexpr):
+    """Whether a point takes part in any pixel of an axis of `size` of them, or of the zeros around it."""
+    beyond = 0.0 if BORDER == "reject" or BORDER == "nearest" else 1.0
+    return (x >= -beyond) & (x <= (size - 1.0) + beyond)
+
+
+@triton.jit
+def bilinear(x, cell, pixel, size, BORDER: tl.constexpr):
+    """What `pixel` weighs at coordinate `x`, and the slope of that, the one to the right. All are float64.
+
+    `cell` is the integer at or below `x`, told by the caller where rounding may have lifted `x` onto the next one.
+    """
+    if BORDER == "nearest":
+        below = tl.floor(x)
+        weight = tl.where(pixel == tl.where(x - below >= 0.5, below + 1.0, below), 1.0, 0.0)
+        slope = 0.0 * weight
+    elif BORDER == "reject":
+        # The floor and the ceiling: on an integer both are one pixel, and the slope cancels.
+        below, above = tl.floor(x), tl.ceil(x)
+        weight = tl.where(pixel == below, 1.0 - (x - below), 0.0) + tl.where(pixel == above, x - below, 0.0)
+        slope = tl.where(pixel == above, 1.0, 0.0) - tl.where(pixel == below, 1.0, 0.0)
+    else:
+        fraction = clamp(x - cell, 0.0, 1.0)
+        weight = tl.where(pixel == cell, 1.0 - fraction, 0.0) + tl.where(pixel == cell + 1.0, fraction, 0.0)
+        slope = tl.where(pixel == cell + 1.0, 1.0, 0.0) - tl.where(pixel == cell, 1.0, 0.0)
+    if BORDER == "replicate":
+        at_edge = (cell < 0.0) | (cell >= size - 1.0)
+        edge = tl.where(cell < 0.0, 0.0, size - 1.0)
+        weight = tl.where(at_edge, tl.where(pixel == edge, 1.0, 0.0), weight)
+        slope = tl.where(at_edge, 0.0, slope)
+    inside = is_on_map(x, size, BORDER)
+    # Both are float64, whatever the constants above are.
+    return tl.where(inside, weight, 0.0 * pixel), tl.where(inside, slope, 0.0 * pixel)

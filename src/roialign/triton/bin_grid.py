@@ -1,0 +1,21 @@
+"""Step 2: cut the mapped RoI into bins."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def bin_grid(start, length, bins, bin_index):
+    """The ``(start, length)`` of one bin along one axis. All are float64."""
+    bin_length = length / bins
+    return start + bin_index * bin_length, bin_length
+
+
+@triton.jit
+def bin_ends(length, bins, bin_index):
+    """Both ends of a bin as distances from the start of the RoI, the smaller first."""
+    one, _ = bin_grid(0.0 * length, length, bins, bin_index)
+    other, _ = bin_grid(0.0 * length, length, bins, bin_index + 1.0)
+    return tl.minimum(one, other), tl.maximum(one, other)

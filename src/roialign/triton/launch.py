@@ -1,0 +1,112 @@
+"""How kernels are launched: block sizes and warps by the layout and the dtype, and on which device and stream.
+
+The numbers are a table and not the outcome of an autotuner, so that the first call of a process compiles one variant
+and not twenty, and so that every process sums in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from triton.runtime.interpreter import InterpretedFunction
+
+from .numbers import plain
+
+
+class Contraction(NamedTuple):
+    """Of a program that owns a block of bins and channels of one RoI."""
+
+    bins: int
+    channels: int
+    warps: int
+
+
+class Tiling(NamedTuple):
+    """Of a program that owns a tile of a gradient of features, and some of its channels."""
+
+    rows: int
+    columns: int
+    channels: int
+    warps: int
+
+
+#: By whether channels lie beside each other, then by bytes per element. A thread loads 16 bytes of a channels-last map
+#: at once, and a block is 8 to 16 such loads a thread, all of them in flight: what hides the latency of memory. Planar
+#: maps are read along the bins, which lie within a few sectors of a row, 16 channels at a time.
+FORWARD = {
+    True: {2: Contraction(64, 64, 4), 4: Contraction(64, 64, 8), 8: Contraction(32, 32, 4)},
+    False: {2: Contraction(64, 16, 4), 4: Contraction(64, 16, 4), 8: Contraction(32, 16, 4)},
+}
+#: Four sums instead of one: half the block.
+BOXES = {
+    True: {2: Contraction(32, 64, 4), 4: Contraction(32, 64, 8), 8: Contraction(32, 16, 4)},
+    False: {2: Contraction(32, 16, 4), 4: Contraction(32, 16, 4), 8: Contraction(32, 8, 4)},
+}
+#: Small tiles, so that there are programs enough on small maps and where all RoIs lie on top of each other; planar ones
+#: are a sector (32 bytes) wide or more.
+FEATURES = {
+    True: {2: Tiling(4, 4, 128, 4), 4: Tiling(4, 4, 128, 4), 8: Tiling(4, 4, 64, 4)},
+    False: {2: Tiling(2, 16, 32, 4), 4: Tiling(4, 8, 32, 4), 8: Tiling(4, 4, 32, 4)},
+}
+#: The table kernel: pixels at once per bin. One warp per axis of a RoI.
+TABLE_PIXELS, TABLE_WARPS = 4, 1
+#: Tiles at once, against 32 RoIs.
+MASK_TILES, MASK_WARPS = 16, 4
+#: RoIs are ordered by place where they are at least so many, and at most so many: every one is compared with every
+#: other. Rows at once, against others, and warps.
+ORDERED = (64, 4096)
+ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 16, 128, 4
+#: Rows at once of small kernels.
+ROWS, ROW_WARPS = 64, 2
+
+
+def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments: Any, **constants: Any) -> None:
+    """Run a kernel on the current stream of the device of its tensors; in the interpreter, without NumPy's warnings."""
+    if 0 in grid:
+        return
+    with on_device(device, isinstance(kernel, InterpretedFunction)):
+        kernel[grid](*arguments, **constants)
+
+
+def on_device(device: torch.device, interpreted: bool) -> AbstractContextManager[Any]:
+    """Where a kernel runs: Triton takes the current device, whatever its tensors are on."""
+    if interpreted:
+        return np.errstate(all="ignore")
+    if device.index is None or device.index == torch.cuda.current_device():
+        return ExitStack()
+    return torch.cuda.device(device)
+
+
+def power_of_two(count: int) -> int:
+    """The least power of two that is no less."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
+def blocks_of(count: int, block: int) -> int:
+    return -(-count // block)
+
+
+def is_channels_last(tensors: Sequence[Tensor]) -> bool:
+    """Whether the channels of a pixel, more than one, lie beside each other in all of them."""
+    return all(tensor.stride(1) == 1 and tensor.shape[1] > 1 for tensor in tensors)
+
+
+def vector_of(tensors: Sequence[Tensor]) -> int:
+    """How many channels of channels-last tensors a thread may read or write at once: 16 bytes' worth, or 1."""
+    vector = 16 // tensors[0].element_size()
+    for tensor in tensors:
+        steps = [tensor.stride(axis) for axis in (0, 2, 3) if tensor.shape[axis] > 1]
+        if tensor.data_ptr() % 16 or tensor.shape[1] % vector or any(step % vector for step in steps):
+            return 1
+    return vector
+
+
+def plain_strides(tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
+    """The strides n, c, y, x of every level; 0, which fits any vector, where there is one place only."""
+    found = [[0 if tensor.shape[axis] == 1 else tensor.stride(axis) for tensor in tensors] for axis in range(4)]
+    return tuple([plain(strides) for strides in found])

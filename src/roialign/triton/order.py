@@ -1,0 +1,40 @@
+"""RoIs in the order of their place, so that programs that run at the same time read the same part of the L2 cache."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .taps import PLACE
+
+#: Rows of a map that count as one height: as many as neighbours in an order may be apart.
+BAND = tl.constexpr(16)
+
+
+@triton.jit
+def keys_of(places, row, is_row):
+    """What RoIs are ordered by, as one number: level, image, band of the middle row, first column."""
+    place = places + row.to(tl.int64) * PLACE
+    level = tl.load(place, mask=is_row, other=0).to(tl.int64)
+    image = tl.load(place + 1, mask=is_row, other=0).to(tl.int64) + 1
+    middle = (tl.load(place + 2, mask=is_row, other=0) + tl.load(place + 3, mask=is_row, other=0)).to(tl.int64)
+    column = tl.load(place + 4, mask=is_row, other=0).to(tl.int64)
+    key = (tl.minimum(level, 31) << 20) + tl.minimum(image, (1 << 20) - 1)
+    key = (key << 18) + tl.minimum(middle // (2 * BAND), (1 << 18) - 1)
+    return (key << 20) + tl.minimum(column, (1 << 20) - 1)
+
+
+@triton.jit(do_not_specialize=["count"])
+def order_kernel(places, order, count, ROWS: tl.constexpr, OTHERS: tl.constexpr):
+    """Write every row's number to its place in `order`, which is how many others come before it: no two share one."""
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    is_row = row < count
+    key = keys_of(places, row, is_row)[:, None]
+    rank = tl.zeros((ROWS,), tl.int32)
+    for first in range(0, count, OTHERS):
+        other = first + tl.arange(0, OTHERS)
+        exists = other < count
+        other_key = keys_of(places, other, exists)[None, :]
+        comes_first = (other_key < key) | ((other_key == key) & (other[None, :] < row[:, None]))
+        rank += tl.sum((comes_first & exists[None, :]).to(tl.int32), 1)
+    tl.store(order + rank, row.to(tl.int32), mask=is_row)

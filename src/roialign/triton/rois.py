@@ -1,0 +1,53 @@
+"""What every kernel asks of a row of RoIs: its image, its level, and whether both and all coordinates are any good."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .map_boxes import assigned_level, image_of, is_coordinate
+
+
+@triton.jit
+def box_of(rois, row, COLUMNS: tl.constexpr):
+    """The image and (x1, y1, x2, y2) of a row, in float64."""
+    first = rois + row.to(tl.int64) * COLUMNS
+    image = tl.load(first).to(tl.float64)
+    x1, y1 = tl.load(first + 1).to(tl.float64), tl.load(first + 2).to(tl.float64)
+    return image, x1, y1, tl.load(first + 3).to(tl.float64), tl.load(first + 4).to(tl.float64)
+
+
+@triton.jit
+def level_of(levels, row, width, height, canonical, strides_log2, HAS_LEVELS: tl.constexpr, LEVELS: tl.constexpr):
+    """The level of a row, as int64, and whether there is such a level."""
+    if HAS_LEVELS:
+        level = tl.load(levels + row).to(tl.int64)
+    elif LEVELS > 1:
+        side = tl.sqrt(tl.maximum(width * height, 0.0))
+        level = assigned_level(side, canonical[0], canonical[1], strides_log2, LEVELS)
+    else:
+        level = (0 * row).to(tl.int64)
+    return level, (level >= 0) & (level < LEVELS)
+
+
+@triton.jit
+def place_of(
+    rois,
+    levels,
+    row,
+    images,
+    canonical,
+    strides_log2,
+    COLUMNS: tl.constexpr,
+    HAS_LEVELS: tl.constexpr,
+    LEVELS: tl.constexpr,
+):
+    """The image of a row, its level and its box; the image is -1, and all the rest 0, where any of it is no good."""
+    image_number, x1, y1, x2, y2 = box_of(rois, row, COLUMNS)
+    image = image_of(image_number, images)
+    good = is_coordinate(x1) & is_coordinate(y1) & is_coordinate(x2) & is_coordinate(y2) & (image >= 0)
+    x1, y1 = tl.where(good, x1, 0.0), tl.where(good, y1, 0.0)
+    x2, y2 = tl.where(good, x2, 0.0), tl.where(good, y2, 0.0)
+    level, known = level_of(levels, row, x2 - x1, y2 - y1, canonical, strides_log2, HAS_LEVELS, LEVELS)
+    good = good & known
+    return tl.where(good, image, -1), tl.where(good, level, 0), x1, y1, x2, y2

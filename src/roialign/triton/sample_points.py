@@ -1,0 +1,84 @@
+"""Step 3: choose the points of a bin, one axis at a time. Counts and indices are float64 until they are in range."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .bin_grid import bin_ends, bin_grid
+from .numbers import clamp
+
+#: Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
+LARGEST_COUNT = tl.constexpr(2.0**52)
+
+
+@triton.jit
+def sample_count(bin_length, sampling_ratio):
+    """Points per bin along one axis: `sampling_ratio`, or ``ceil(bin_length)`` where that is 0, at least 0."""
+    adaptive = clamp(tl.ceil(tl.minimum(bin_length, LARGEST_COUNT)), 0.0, LARGEST_COUNT)
+    return tl.where(sampling_ratio > 0, tl.cast(sampling_ratio, tl.float64) + 0.0 * adaptive, adaptive)
+
+
+@triton.jit
+def stratum(bin_start, bin_length, bins, bin_index, count, sample, within):
+    """One of `count` points of a bin, as ``(x, position in the RoI)``: `within` its stratum, from 0 to 1."""
+    x = bin_start + (sample + within) * bin_length / count
+    return x, (bin_index + (sample + within) / count) / bins
+
+
+@triton.jit
+def touching(low, high, bin_start, bin_length, count):
+    """The points ``[first, end)`` of a bin that may lie on ``[low, high]``, with a margin of 4 for rounding."""
+    samples_per_pixel = count / tl.where(bin_length == 0.0, 1.0, bin_length)
+    every = (bin_length == 0.0) | ~(tl.abs(samples_per_pixel) < float("inf"))
+    samples_per_pixel = tl.where(every, 0.0, samples_per_pixel)
+    one, other = (low - bin_start) * samples_per_pixel, (high - bin_start) * samples_per_pixel
+    first = tl.floor(clamp(tl.minimum(one, other) - 4.0, 0.0, count))
+    end = tl.ceil(clamp(tl.maximum(one, other) + 4.0, 0.0, count))
+    return tl.where(every, 0.0, first), tl.where(every, count, end)
+
+
+@triton.jit
+def crop_point(start, length, bins, bin_index):
+    """The one point of a bin of crop_and_resize: the first and the last lie on the ends of the RoI."""
+    steps = tl.maximum(bins - 1.0, 1.0)
+    x = tl.where(bins > 1.0, start + bin_index * (length / steps), start + 0.5 * length)
+    return x, tl.where(bins > 1.0, bin_index / steps, 0.5 + 0.0 * bin_index)
+
+
+@triton.jit
+def piece(start, length, low, high, bin_length, cell):
+    """The part of an exact bin within a cell: ``(x, position, share)`` of its middle; a share of 0 where none is.
+
+    Distances from the start of the RoI: exact for a box near the integer, whatever its size.
+    """
+    piece_low = tl.maximum(low, cell - start)
+    piece_high = tl.minimum(high, (cell + 1.0) - start)
+    exists = piece_high > piece_low
+    middle = 0.5 * (piece_low + piece_high)
+    whole = tl.where(length == 0.0, 1.0, length)
+    share = (piece_high - piece_low) / tl.abs(tl.where(bin_length == 0.0, 1.0, bin_length))
+    return start + middle, middle / whole, tl.where(exists, share, 0.0)
+
+
+@triton.jit
+def points_between(start, length, bins, bin_index, sampling_ratio, RULE: tl.constexpr):
+    """The least and the largest coordinate that a point of a bin may have, and whether it has points."""
+    if RULE == "crop" or RULE == "nearest":
+        first, _ = crop_point(start, length, bins, bin_index)
+        last, exists = first, first == first
+    elif RULE == "exact" or RULE == "prroi":
+        first, last = bin_ends(length, bins, bin_index)
+        exists = (first == first) & ((RULE == "exact") | (length > 0.0))
+        first, last = start + first, start + last
+    else:
+        bin_start, bin_length = bin_grid(start, length, bins, bin_index)
+        count = sample_count(bin_length, sampling_ratio)
+        exists = count > 0.0
+        if RULE == "grid":
+            divisor = tl.maximum(count, 1.0)
+            first, _ = stratum(bin_start, bin_length, bins, bin_index, divisor, 0.0, 0.5)
+            last, _ = stratum(bin_start, bin_length, bins, bin_index, divisor, divisor - 1.0, 0.5)
+        else:
+            first, last = bin_start, bin_start + bin_length
+    return tl.minimum(first, last), tl.maximum(first, last), exists

@@ -1,0 +1,351 @@
+"""The separable family: out = Wy . F . Wx^T from the tables of both axes, its transpose, and its gradient in the boxes.
+
+A block of numbers has a side of bins or pixels and a side of channels. The side that lies densely in memory is its
+last: channels where the maps are channels-last, else bins or pixels. So neighbouring threads read neighbouring places.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .numbers import float64_of, of_level, plain_of_level, pointer_of_level
+from .taps import PLACE
+from .tiles import lowest_bit, tile_of
+
+
+@triton.jit
+def places_side(values, CHANNELS_LAST: tl.constexpr):
+    """A vector along the side of bins or pixels, as a block."""
+    return values[:, None] if CHANNELS_LAST else values[None, :]
+
+
+@triton.jit
+def channels_side(values, CHANNELS_LAST: tl.constexpr):
+    """A vector along the side of channels, as a block."""
+    return values[None, :] if CHANNELS_LAST else values[:, None]
+
+
+@triton.jit
+def zeros(PLACES: tl.constexpr, CHANNELS: tl.constexpr, dtype: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """A block of zeros."""
+    return tl.zeros((PLACES, CHANNELS), dtype) if CHANNELS_LAST else tl.zeros((CHANNELS, PLACES), dtype)
+
+
+@triton.jit
+def span_of_bin(spans, row, bin_number, is_bin, ALL_BINS: tl.constexpr):
+    """The pixels ``[first, end)`` of bins, and the slot of the first."""
+    span = spans + (row * ALL_BINS + bin_number) * 3
+    first, end = tl.load(span, mask=is_bin, other=0), tl.load(span + 1, mask=is_bin, other=0)
+    return first, end, tl.load(span + 2, mask=is_bin, other=0)
+
+
+@triton.jit
+def forward_weight(wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr):
+    """What a pixel weighs: by Leibniz's rule, every way to share the tangents out between the axes."""
+    total = tl.load(wy, mask=mask_y, other=0.0) * tl.load(wx + (KINDS - 1) * kind_size, mask=mask_x, other=0.0)
+    for kind in tl.static_range(1, KINDS):
+        along_y = tl.load(wy + kind * kind_size, mask=mask_y, other=0.0)
+        total += along_y * tl.load(wx + (KINDS - 1 - kind) * kind_size, mask=mask_x, other=0.0)
+    return total
+
+
+@triton.jit
+def strides_of(strides, VECTOR: tl.constexpr):
+    """The four strides of the answer, or of its gradient, in the order n, c, y, x.
+
+    Where `VECTOR` is not 1, the caller knows that it divides all but that of the channels, which is 1. A hint like that
+    holds for the operation that it is put on, so it stands beside the shift and not in a function of its own.
+    """
+    n, c = tl.cast(strides[0], tl.int64) >> 2, tl.cast(strides[1], tl.int64) >> 2
+    y, x = tl.cast(strides[2], tl.int64) >> 2, tl.cast(strides[3], tl.int64) >> 2
+    n = tl.multiple_of(n, VECTOR) if VECTOR > 1 else n
+    y = tl.multiple_of(y, VECTOR) if VECTOR > 1 else y
+    x = tl.multiple_of(x, VECTOR) if VECTOR > 1 else x
+    return n, 1 if VECTOR > 1 else c, y, x
+
+
+@triton.jit
+def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
+    """The same of the map of a level."""
+    n, c = of_level(strides[0], level, LEVELS) >> 2, of_level(strides[1], level, LEVELS) >> 2
+    y, x = of_level(strides[2], level, LEVELS) >> 2, of_level(strides[3], level, LEVELS) >> 2
+    n = tl.multiple_of(n, VECTOR) if VECTOR > 1 else n
+    y = tl.multiple_of(y, VECTOR) if VECTOR > 1 else y
+    x = tl.multiple_of(x, VECTOR) if VECTOR > 1 else x
+    return n, 1 if VECTOR > 1 else c, y, x
+
+
+@triton.jit
+def channel_block(channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
+    """The channels of this program (the second of its numbers), and which of them there are."""
+    channel = tl.program_id(1).to(tl.int64) * CHANNELS + tl.arange(0, CHANNELS)
+    count = tl.cast(channels, tl.int64)
+    return channel, channel < (tl.multiple_of(count, VECTOR) if VECTOR > 1 else count)
+
+
+@triton.jit(do_not_specialize=["row_size", "kind_size", "channels"])
+def forward_kernel(
+    features,
+    weights,
+    spans,
+    places,
+    order,
+    out,
+    strides,
+    out_strides,
+    row_size,
+    kind_size,
+    channels,
+    fill_bits,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    KINDS: tl.constexpr,
+    HAS_ORDER: tl.constexpr,
+    HAS_FILL: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    OUT_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Write a block of bins and channels of one RoI."""
+    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    if HAS_ORDER:
+        row = tl.load(order + row).to(tl.int64)
+    number = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    is_bin = number < PH * PW
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    first_y, end_y, slot_y = span_of_bin(spans, row, number // PW, is_bin, PH + PW)
+    first_x, end_x, slot_x = span_of_bin(spans, row, PH + number % PW, is_bin, PH + PW)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+    along_channels = channels_side(channel * stride_c, CHANNELS_LAST)
+    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+
+    table = weights + row * row_size
+    dtype = weights.dtype.element_ty
+    total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    rows, columns = tl.max(end_y - first_y, 0), tl.max(end_x - first_x, 0)
+    for step_y in range(rows):
+        is_row = first_y + step_y < end_y
+        from_row = (first_y + step_y).to(tl.int64) * stride_y
+        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # long sums lose digits: rows apart
+        for step_x in range(columns):
+            is_column = first_x + step_x < end_x
+            weight = forward_weight(
+                table + slot_y + step_y, table + slot_x + step_x, is_row, is_column, kind_size, KINDS
+            )
+            pixel = from_row + (first_x + step_x).to(tl.int64) * stride_x
+            # A pixel of weight 0 takes no part, whatever its value.
+            takes = places_side(weight != 0.0, CHANNELS_LAST) & takes_channel
+            value = tl.load(map_of + (places_side(pixel, CHANNELS_LAST) + along_channels), mask=takes, other=0.0)
+            along_row += places_side(weight, CHANNELS_LAST) * value.to(dtype)
+        total += along_row
+    if HAS_FILL:
+        is_reached = (end_y > first_y) & (end_x > first_x)
+        unreached = places_side(~is_reached & (image >= 0), CHANNELS_LAST) & (total == total)
+        total = tl.where(unreached, float64_of(fill_bits).to(dtype), total)
+
+    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
+    at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
+    place = places_side(at, CHANNELS_LAST) + channels_side(channel * out_c, CHANNELS_LAST)
+    mask = places_side(is_bin, CHANNELS_LAST) & takes_channel
+    tl.store(out + place, total.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def bins_meeting(spans, row, low, high, first_bin, COUNT: tl.constexpr, ALL_BINS: tl.constexpr, BINS: tl.constexpr):
+    """The first and one past the last of an axis's bins that have pixels in ``[low, high)``."""
+    number = tl.arange(0, BINS)
+    first, end, _ = span_of_bin(spans, row, first_bin + number, number < COUNT, ALL_BINS)
+    meets = (end > first) & (first < high) & (end > low)
+    return tl.min(tl.where(meets, number, BINS), 0), tl.max(tl.where(meets, number + 1, 0), 0)
+
+
+@triton.jit(do_not_specialize=["row_size", "kind_size", "channels", "words"])
+def adjoint_features_kernel(
+    grad_output,
+    weights,
+    spans,
+    touched,
+    grad_features,
+    heights,
+    widths,
+    first_tiles,
+    strides,
+    grad_strides,
+    row_size,
+    kind_size,
+    channels,
+    words,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    KINDS: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    GRAD_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS_Y: tl.constexpr,
+    BINS_X: tl.constexpr,
+    TILE_Y: tl.constexpr,
+    TILE_X: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order."""
+    tile = tl.program_id(0).to(tl.int64)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    level, image, tile_y, tile_x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+    dtype = weights.dtype.element_ty
+    if CHANNELS_LAST:
+        total = tl.zeros((TILE_Y, TILE_X, CHANNELS), dtype)
+    else:
+        total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
+    for index in range(words):
+        word = tl.load(touched + tile * words + index)
+        while word != 0:
+            row = tl.cast(index, tl.int64) * 32 + lowest_bit(word)
+            word = word & (word - 1)
+            table, gradient = weights + row * row_size, grad_output + row * grad_n
+            low_y, high_y = bins_meeting(spans, row, tile_y, tile_y + TILE_Y, 0, PH, PH + PW, BINS_Y)
+            low_x, high_x = bins_meeting(spans, row, tile_x, tile_x + TILE_X, PH, PW, PH + PW, BINS_X)
+            for bin_y in range(low_y, high_y):
+                first_y, end_y, slot_y = span_of_bin(spans, row, bin_y, True, PH + PW)
+                is_row = (y >= first_y) & (y < end_y)
+                for bin_x in range(low_x, high_x):
+                    first_x, end_x, slot_x = span_of_bin(spans, row, PH + bin_x, True, PH + PW)
+                    is_column = (x >= first_x) & (x < end_x)
+                    at = gradient + bin_y * grad_y + bin_x * grad_x + channel * grad_c
+                    value = tl.load(at, mask=is_channel, other=0.0).to(dtype)
+                    for kind in tl.static_range(KINDS):
+                        wy = tl.load(table + kind * kind_size + slot_y + (y - first_y), mask=is_row, other=0.0)
+                        of_x = table + (KINDS - 1 - kind) * kind_size + slot_x
+                        wx = tl.load(of_x + (x - first_x), mask=is_column, other=0.0)
+                        total += solid(wy, wx, value, CHANNELS_LAST)
+    height, width = plain_of_level(heights, level, LEVELS), plain_of_level(widths, level, LEVELS)
+    place = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
+    if CHANNELS_LAST:
+        place = (
+            place + (y * stride_y)[:, None, None] + (x * stride_x)[None, :, None] + (channel * stride_c)[None, None, :]
+        )
+        mask = (y < height)[:, None, None] & (x < width)[None, :, None] & is_channel[None, None, :]
+    else:
+        place = (
+            place + (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :] + (channel * stride_c)[:, None, None]
+        )
+        mask = (y < height)[None, :, None] & (x < width)[None, None, :] & is_channel[:, None, None]
+    tl.store(place, total.to(grad_features[0].dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def solid(along_y, along_x, along_channels, CHANNELS_LAST: tl.constexpr):
+    """The product of three vectors as a block of three sides: y, x, channels, or, of planar maps, channels, y, x.
+
+    Where a weight is 0 it is 0, whatever the gradient: one that is not finite reaches only the pixels of its bin.
+    """
+    if CHANNELS_LAST:
+        takes = (along_y != 0.0)[:, None, None] & (along_x != 0.0)[None, :, None]
+        block = along_y[:, None, None] * (along_x[:, None] * along_channels[None, :])[None, :, :]
+    else:
+        takes = (along_y != 0.0)[None, :, None] & (along_x != 0.0)[None, None, :]
+        block = along_y[None, :, None] * (along_channels[:, None] * along_x[None, :])[:, None, :]
+    return tl.where(takes, block, 0.0)
+
+
+@triton.jit
+def coordinate_weight(
+    wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr, ALONG_Y: tl.constexpr, ALONG_X: tl.constexpr
+):
+    """What a pixel weighs, derived in start (1) or length (2) of one axis: Leibniz's rule again."""
+    total = 0.0
+    for kind in tl.static_range(KINDS):
+        other = 3 * (KINDS - 1 - kind) + ALONG_X
+        along_y = tl.load(wy + (3 * kind + ALONG_Y) * kind_size, mask=mask_y, other=0.0)
+        total += along_y * tl.load(wx + other * kind_size, mask=mask_x, other=0.0)
+    return total
+
+
+@triton.jit(do_not_specialize=["row_size", "kind_size", "channels"])
+def adjoint_boxes_kernel(
+    features,
+    grad_output,
+    weights,
+    spans,
+    places,
+    order,
+    partial,
+    strides,
+    grad_strides,
+    row_size,
+    kind_size,
+    channels,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    KINDS: tl.constexpr,
+    HAS_ORDER: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    GRAD_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """Write a row of `partial`, float64 ``[K, blocks, 4]``: what some bins and channels of a RoI give to the gradient
+    along (start, length) of y, then of x."""
+    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    if HAS_ORDER:
+        row = tl.load(order + row).to(tl.int64)
+    block = tl.program_id(0) % BLOCKS
+    number = block * BINS + tl.arange(0, BINS)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    is_bin = number < PH * PW
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    first_y, end_y, slot_y = span_of_bin(spans, row, number // PW, is_bin, PH + PW)
+    first_x, end_x, slot_x = span_of_bin(spans, row, PH + number % PW, is_bin, PH + PW)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+    along_channels = channels_side(channel * stride_c, CHANNELS_LAST)
+    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+
+    table = weights + row * row_size
+    dtype = weights.dtype.element_ty
+    by_y, by_height = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    by_x, by_width = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    rows, columns = tl.max(end_y - first_y, 0), tl.max(end_x - first_x, 0)
+    for step_y in range(rows):
+        in_y = first_y + step_y < end_y
+        wy = table + slot_y + step_y
+        from_row = (first_y + step_y).to(tl.int64) * stride_y
+        for step_x in range(columns):
+            in_x = first_x + step_x < end_x
+            wx = table + slot_x + step_x
+            start_y = coordinate_weight(wy, wx, in_y, in_x, kind_size, KINDS, 1, 0)
+            length_y = coordinate_weight(wy, wx, in_y, in_x, kind_size, KINDS, 2, 0)
+            start_x = coordinate_weight(wy, wx, in_y, in_x, kind_size, KINDS, 0, 1)
+            length_x = coordinate_weight(wy, wx, in_y, in_x, kind_size, KINDS, 0, 2)
+            used = (start_y != 0.0) | (length_y != 0.0) | (start_x != 0.0) | (length_x != 0.0)
+            pixel = from_row + (first_x + step_x).to(tl.int64) * stride_x
+            takes = places_side(used, CHANNELS_LAST) & takes_channel
+            value = tl.load(map_of + (places_side(pixel, CHANNELS_LAST) + along_channels), mask=takes, other=0.0)
+            value = value.to(dtype)
+            by_y += places_side(start_y, CHANNELS_LAST) * value
+            by_height += places_side(length_y, CHANNELS_LAST) * value
+            by_x += places_side(start_x, CHANNELS_LAST) * value
+            by_width += places_side(length_x, CHANNELS_LAST) * value
+    at = row * grad_n + (number // PW) * grad_y + (number % PW) * grad_x
+    mask = places_side(is_bin & (end_y > first_y) & (end_x > first_x), CHANNELS_LAST) & takes_channel
+    place = places_side(at, CHANNELS_LAST) + channels_side(channel * grad_c, CHANNELS_LAST)
+    gradient = tl.load(grad_output + place, mask=mask, other=0.0).to(dtype)
+    own = (row * BLOCKS + block) * tl.num_programs(1) + tl.program_id(1)
+    tl.store(partial + 4 * own, tl.sum(tl.sum((by_y * gradient).to(tl.float64), 1), 0))
+    tl.store(partial + 4 * own + 1, tl.sum(tl.sum((by_height * gradient).to(tl.float64), 1), 0))
+    tl.store(partial + 4 * own + 2, tl.sum(tl.sum((by_x * gradient).to(tl.float64), 1), 0))
+    tl.store(partial + 4 * own + 3, tl.sum(tl.sum((by_width * gradient).to(tl.float64), 1), 0))

@@ -1,0 +1,66 @@
+"""Which RoIs touch which tile of the maps: a bit for every pair, so its size and its making depend on no value."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .numbers import of_level, plain_of_level
+from .taps import PLACE
+
+
+@triton.jit
+def tile_of(tile, heights, widths, first_tiles, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, LEVELS: tl.constexpr):
+    """The level and image of a tile, and its first row and column. Tiles are numbered level by level."""
+    tile = tile.to(tl.int64)
+    level = 0 * tile
+    for index in tl.static_range(1, LEVELS):
+        level += (tile >= (tl.cast(first_tiles[index], tl.int64) >> 2)).to(tl.int64)
+    height, width = plain_of_level(heights, level, LEVELS), plain_of_level(widths, level, LEVELS)
+    columns = (width + TILE_X - 1) // TILE_X
+    per_image = (height + TILE_Y - 1) // TILE_Y * columns
+    own = tile - (of_level(first_tiles, level, LEVELS) >> 2)
+    within = own % per_image
+    return level, own // per_image, within // columns * TILE_Y, within % columns * TILE_X
+
+
+@triton.jit(do_not_specialize=["count", "tiles", "words"])
+def tiles_kernel(
+    places,
+    touched,
+    heights,
+    widths,
+    first_tiles,
+    count,
+    tiles,
+    words,
+    TILE_Y: tl.constexpr,
+    TILE_X: tl.constexpr,
+    LEVELS: tl.constexpr,
+    TILES: tl.constexpr,
+):
+    """Write `touched`, int32 ``[tiles, words]``: bit k % 32 of word k // 32 says that RoI k has pixels in the tile."""
+    tile = tl.program_id(0).to(tl.int64) * TILES + tl.arange(0, TILES)
+    word = tl.program_id(1)
+    level, image, y, x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    bit = tl.arange(0, 32)
+    row = word.to(tl.int64) * 32 + bit
+    place = places + row * PLACE
+    is_row = row < count
+    same = level[:, None] == tl.load(place, mask=is_row, other=-1)[None, :]
+    same = same & (image[:, None] == tl.load(place + 1, mask=is_row, other=-1)[None, :])
+    first_y, end_y = tl.load(place + 2, mask=is_row, other=0), tl.load(place + 3, mask=is_row, other=0)
+    first_x, end_x = tl.load(place + 4, mask=is_row, other=0), tl.load(place + 5, mask=is_row, other=0)
+    meets = same & (first_y[None, :] < y[:, None] + TILE_Y) & (end_y[None, :] > y[:, None])
+    meets = meets & (first_x[None, :] < x[:, None] + TILE_X) & (end_x[None, :] > x[:, None])
+    # Every bit once: the sum is their union.
+    union = tl.sum(tl.where(meets, tl.full((), 1, tl.int64) << bit.to(tl.int64)[None, :], 0), 1)
+    tl.store(touched + tile * words + word, union.to(tl.int32), mask=tile < tiles)
+
+
+@triton.jit
+def lowest_bit(word):
+    """The number of the lowest bit that is set in an int32 that is not zero."""
+    lowest = word & -word
+    exponent = lowest.to(tl.float32).to(tl.int32, bitcast=True) >> 23
+    return (exponent & 255) - 127

@@ -1,0 +1,60 @@
+"""Calls of the backend up to the launch, for a GPU that is not there: prints how many variants of each kernel that
+compiles, after calls of several sizes, and after a call of another kind. In a process of its own, as compiled_kernels.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+import roialign.torch._triton as backend
+from roialign._levels import Assignment
+from roialign._spec import SeparableSpec
+from roialign.torch._separable import SeparableCall
+from roialign.torch._wiring import Inputs
+
+variants: dict[str, int] = {}
+
+
+class Hopper:
+    """What Triton asks of a device before it compiles."""
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int | None = None) -> int:
+        del device
+        return 0
+
+    def get_current_target(self) -> GPUTarget:
+        return GPUTarget("cuda", 90, 32)
+
+
+def compile_only(kernel: Any, grid: tuple[int, ...], _device: Any, *arguments: Any, **constants: Any) -> None:
+    kernel.warmup(*arguments, grid=grid, **constants)
+    variants[kernel.fn.__name__] = len(kernel.device_caches[0][0])
+
+
+def call_all(count: int, height: int, width: int, dtype: torch.dtype, rule: Any) -> None:
+    maps = tuple(torch.zeros(1, 32, height >> level, width >> level, dtype=dtype) for level in range(2))
+    maps = tuple(level.contiguous(memory_format=torch.channels_last) for level in maps)
+    gradient = torch.zeros(count, 32, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    call = SeparableCall(SeparableSpec(rule, offset=0.5), (0.5, 0.25), Assignment(224, 4), "zero")
+    phi = Inputs(maps, gradient, torch.zeros(count, 5), None, None, ())
+    backend.forward(call, phi._replace(grad_output=None), gradient)
+    backend.adjoint_features(call, phi._replace(features=()), maps)
+    backend.adjoint_boxes(call, phi, torch.zeros(count, 5))
+
+
+if __name__ == "__main__":
+    driver.set_active(Hopper())
+    backend.launch = compile_only
+    for sizes in ((70, 64, 80), (512, 48, 64), (77, 51, 93), (4096, 33, 200)):
+        call_all(*sizes, torch.float16, "grid")
+    print(json.dumps(variants))  # noqa: T201
+    call_all(70, 64, 80, torch.float32, "exact")
+    print(json.dumps(variants))  # noqa: T201
