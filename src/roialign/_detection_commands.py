@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from ._inference_commands import detect_command, evaluate_command
+from ._training_commands import train_command
 
 
 def scenes_command(
@@ -40,5 +41,6 @@ def scenes_command(
 def add_commands(app: typer.Typer) -> None:
     """Make the commands known to the command line."""
     app.command("scenes")(scenes_command)
+    app.command("train")(train_command)
     app.command("evaluate")(evaluate_command)
     app.command("detect")(detect_command)

@@ -72,7 +72,7 @@ def evaluate_command(
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
         categories = match_categories(settings.classes, dataset)
     except (ModelFileError, DatasetError, ValueError, RuntimeError) as error:
-        raise _fails(errors, error) from error
+        raise fails(errors, error) from error
     with progress_bar(errors, len(dataset), "Detecting") as done:
         rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
     kinds = list(KINDS) if settings.has_masks else ["box"]
@@ -115,7 +115,7 @@ def detect_command(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
             )
     except (ModelFileError, OSError, RuntimeError) as error:
-        raise _fails(errors, error) from error
+        raise fails(errors, error) from error
     console = Console()
     if found:
         console.print(_found_table(found))
@@ -155,7 +155,7 @@ def _write_json(path: Path, content: object, problems: Problems, console: Consol
     print_line(console, f"wrote {path}")
 
 
-def _fails(errors: Console, error: Exception) -> typer.Exit:
+def fails(errors: Console, error: Exception) -> typer.Exit:
     print_line(errors, f"error: {error}")
     return typer.Exit(1)
 

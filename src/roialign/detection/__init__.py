@@ -12,6 +12,7 @@ from .rpn import ProposalSettings
 from .scenes import SceneSettings, draw_scene, write_scenes
 from .settings import DetectorSettings
 from .timm_backbone import TimmBackbone
+from .training import RunError, TrainSettings, new_detector, train
 
 __all__ = [
     "POOLERS",
@@ -26,9 +27,11 @@ __all__ = [
     "ProposalSettings",
     "PyramidBackbone",
     "RoISettings",
+    "RunError",
     "SceneSettings",
     "SingleBackbone",
     "TimmBackbone",
+    "TrainSettings",
     "TwoStageDetector",
     "build_detector",
     "cascade_rcnn",
@@ -38,6 +41,8 @@ __all__ = [
     "load_model",
     "make_pooler",
     "mask_rcnn",
+    "new_detector",
     "save_model",
+    "train",
     "write_scenes",
 ]

@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import distributed
+
+
+@contextmanager
+def launched_processes(device: torch.device) -> Iterator[torch.device]:
+    """Joins the processes that `torchrun` has launched, for as long as the context lasts; the device of this one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _together():
+        yield device
+        return
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield device
+    finally:
+        distributed.destroy_process_group()
 
 
 def process_count() -> int:

@@ -41,11 +41,6 @@ class Log:
         for name, number in numbers.items():
             self._curves.add_scalar(f"training/{name}", number, iteration)
 
-    def add_precision(self, iteration: int, numbers: Mapping[str, float]) -> None:
-        """Average precision on the validation set, for TensorBoard."""
-        for name, number in numbers.items():
-            self._curves.add_scalar(f"validation/{name}", number, iteration)
-
     def close(self) -> None:
         """Write what is left."""
         self._file.close()

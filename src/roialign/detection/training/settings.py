@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -153,15 +153,9 @@ def check_same(run: Path, wanted: TrainSettings, begun: TrainSettings) -> None:
     """
     differences = []
     for of, one, other in (("", wanted, begun), ("detector.", wanted.detector, begun.detector)):
-        for each in fields(one):  # type: ignore[arg-type]
+        for each in fields(one):
             new, old = getattr(one, each.name), getattr(other, each.name)
             if new != old and each.name != "detector":
                 differences.append(f"{of}{each.name} was {old!r}, not {new!r}")
     if differences:
         raise RunError(f"{run}: began with other settings: {'; '.join(differences)}")
-
-
-def with_classes_of(detector: DetectorSettings, dataset: CocoDataset, **more: Any) -> DetectorSettings:
-    """The same detector for the classes of another set."""
-    classes, numbers = tuple(dataset.class_names), tuple(dataset.category_ids)
-    return replace(detector, classes=classes, category_ids=numbers, **more)

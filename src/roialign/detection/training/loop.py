@@ -1,0 +1,225 @@
+"""The loop: batches, losses, steps, and what is saved so that a run goes on where it was stopped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from ..coco import CocoDataset, DatasetError
+from ..model_files import MODEL_FILE, save_model
+from ..models import TwoStageDetector
+from ..processes import averaged, process_count, process_rank
+from .checkpoint import load_checkpoint, save_checkpoint
+from .data import Stream, batches, places_of
+from .logs import Log
+from .optimisation import learning_rate, make_optimiser
+from .randomness import ITERATION, SAMPLE, WEIGHTS, generator_of, seed_of
+from .settings import RunError, TrainSettings, check_same, read_settings, write_settings
+
+#: Called after every iteration with its number, from 1, and its losses by name.
+Report = Callable[[int, Mapping[str, float]], None]
+
+PRECISION_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def train(
+    dataset: CocoDataset,
+    run: str | Path,
+    settings: TrainSettings,
+    *,
+    device: str | torch.device = "cpu",
+    workers: int = 0,
+    save_every: int = 100,
+    report: Report | None = None,
+) -> TwoStageDetector:
+    """Train a detector, or go on with a run that was stopped.
+
+    Concretely, iteration i steps along the gradient of the sum of the losses of images ``i * batch_size`` to
+    ``(i + 1) * batch_size - 1`` of an endless order of the set, permuted anew in every epoch. Order, mirroring and
+    samples of boxes are functions of the seed and of an image's place in that order, so a run that was killed ends with
+    the bits of one that was not, with the same number of threads; and the processes of
+    ``torch.distributed`` share out the images of every batch and take the steps of one process.
+    Batch normalisation alone sees the images of its own process; a group normalisation does not mind.
+
+    Parameters
+    ----------
+    dataset : CocoDataset
+    run : path of a folder, made if need be
+        Gets ``settings.json``, ``checkpoint.pt``, ``log.csv``, ``tensorboard/`` and, with the checkpoint, ``model.pt``
+        for :func:`load_model`; every file is replaced in one step.
+    settings : TrainSettings
+    device : str or torch.device, default "cpu"
+    workers : int, default 0
+        Processes that read images ahead; 0 reads them in between.
+    save_every : int, default 100
+        Iterations from one checkpoint to the next.
+    report : function, optional
+        Called after every iteration with its number, from 1, and its losses by name.
+
+    Returns
+    -------
+    TwoStageDetector, in evaluation mode
+
+    Raises
+    ------
+    RunError
+        Where the run began with other settings, its files cannot be read, or a loss is not finite.
+    DatasetError
+        Naming an image that cannot be read. What was learnt up to then is kept.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from roialign.detection import CocoDataset, SceneSettings, TrainSettings, new_detector, train, write_scenes
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scenes(folder, {"train": 2}, SceneSettings(image_size=64, objects=(1, 2)))
+    >>> dataset = CocoDataset(folder / "train/annotations.json", folder / "train/images")
+    >>> detector = new_detector(dataset, backbone="resnet18-fpn", width=8, out_channels=16, hidden=16, mask_hidden=8)
+    >>> model = train(dataset, folder / "run", TrainSettings(detector, iterations=2, batch_size=2))
+    >>> sorted(path.name for path in (folder / "run").iterdir())
+    ['checkpoint.pt', 'log.csv', 'model.pt', 'settings.json', 'tensorboard']
+
+    References
+    ----------
+    Ren et al., "Faster R-CNN", NeurIPS 2015, https://arxiv.org/abs/1506.01497
+    """
+    run, device = Path(run), torch.device(device)
+    if save_every < 1:
+        raise ValueError(f"save_every: expected at least 1, got {save_every}")
+    places_of(0, settings.batch_size)
+    stream = Stream(dataset, settings)
+    leads = process_rank() == 0
+    begun = read_settings(run)
+    if begun is not None:
+        check_same(run, settings, begun)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        state = _State(settings, device)
+        first = state.load(run)
+        if process_count() > 1:
+            distributed.barrier()  # nobody writes what another still has to read
+        if leads:
+            run.mkdir(parents=True, exist_ok=True)
+            write_settings(run, settings)
+        with _log_of(run, first, leads) as log:
+            for iteration, examples in enumerate(batches(stream, first, workers), start=first):
+                losses, numbers = state.step(iteration, [_readable(example) for example in examples])
+                if log is not None:
+                    log.add(iteration + 1, numbers)
+                if report is not None:
+                    report(iteration + 1, losses)
+                if leads and (iteration + 1) % save_every == 0:
+                    state.save(run, iteration + 1)
+        if leads:
+            state.save(run, settings.iterations)
+        if process_count() > 1:
+            distributed.barrier()  # the files are there when anyone returns
+    return state.model.eval()
+
+
+@contextmanager
+def _log_of(run: Path, iteration: int, leads: bool) -> Iterator[Log | None]:
+    """Only the first process writes one."""
+    log = Log(run, iteration) if leads else None
+    try:
+        yield log
+    finally:
+        if log is not None:
+            log.close()
+
+
+def _readable(example: tuple[Tensor, dict[str, Any]] | DatasetError) -> tuple[Tensor, dict[str, Any]]:
+    if isinstance(example, DatasetError):
+        raise example
+    return example
+
+
+class _State:
+    """What a run has learnt so far, and how it learns more."""
+
+    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
+        self.settings, self.device = settings, device
+        torch.manual_seed(seed_of(settings.seed, WEIGHTS))
+        self.model = settings.detector.build().to(device).train()
+        self.optimiser = make_optimiser(settings, self.model)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
+
+    def load(self, run: Path) -> int:
+        """Take up the run's checkpoint; the number of iterations that it has behind it."""
+        parts = load_checkpoint(run)
+        if parts is None:
+            return 0
+        try:
+            self.model.load_state_dict(parts["model"])
+            self.optimiser.load_state_dict(parts["optimiser"])
+            self.scaler.load_state_dict(parts["scaler"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise RunError(f"{run}: the checkpoint does not fit the settings: {error}") from error
+        return int(parts["iteration"])
+
+    def save(self, run: Path, iteration: int) -> None:
+        save_model(run / MODEL_FILE, self.model, self.settings.detector)
+        save_checkpoint(
+            run,
+            {
+                "iteration": iteration,
+                "model": self.model.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "scaler": self.scaler.state_dict(),
+            },
+        )
+
+    def step(
+        self, iteration: int, examples: list[tuple[Tensor, dict[str, Any]]]
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """One step of the optimiser: the losses by name, and everything that the log gets."""
+        settings = self.settings
+        rate = learning_rate(settings, iteration)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        torch.manual_seed(seed_of(settings.seed, ITERATION, iteration, process_rank()))
+        images = [image.to(self.device) for image, _ in examples]
+        targets = [
+            {name: value.to(self.device) for name, value in target.items() if isinstance(value, Tensor)}
+            for _, target in examples
+        ]
+        generators = [generator_of(settings.seed, SAMPLE, place) for place in places_of(iteration, settings.batch_size)]
+        mixed = PRECISION_TYPES.get(settings.precision)
+        with torch.autocast(self.device.type, dtype=mixed, enabled=mixed is not None):
+            losses = self.model(images, targets, generators)
+        total = torch.stack(list(losses.values())).sum()
+        shown = dict(zip(losses, averaged(torch.stack(list(losses.values())).detach().float()).tolist(), strict=True))
+        if not all(map(math.isfinite, shown.values())):
+            raise RunError(
+                f"iteration {iteration + 1}: a loss is not finite: {_text(shown)}; try a lower learning rate"
+            )
+        self.optimiser.zero_grad()
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        _average_gradients(self.model)
+        self.scaler.unscale_(self.optimiser)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        numbers = {"loss": sum(shown.values()), **shown, "learning_rate": rate, "gradient_norm": float(norm)}
+        return shown, numbers
+
+
+def _average_gradients(model: nn.Module) -> None:
+    """The mean over the processes, in one message; a parameter that no image of this process reached counts as 0."""
+    if process_count() == 1:
+        return
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in learning if parameter.grad is not None]
+    mean = averaged(torch.cat([gradient.flatten() for gradient in gradients]))
+    parts = torch.split(mean, [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
