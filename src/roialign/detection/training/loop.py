@@ -196,9 +196,8 @@ class _State:
         total = torch.stack(list(losses.values())).sum()
         shown = dict(zip(losses, averaged(torch.stack(list(losses.values())).detach().float()).tolist(), strict=True))
         if not all(map(math.isfinite, shown.values())):
-            raise RunError(
-                f"iteration {iteration + 1}: a loss is not finite: {_text(shown)}; try a lower learning rate"
-            )
+            text = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+            raise RunError(f"iteration {iteration + 1}: a loss is not finite: {text}; try a lower learning rate")
         self.optimiser.zero_grad()
         self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
         _average_gradients(self.model)
