@@ -29,9 +29,12 @@ class Forward {
     if (groups.empty()) return;
     const auto count = static_cast<int64_t>(groups.size());
     const int64_t wanted_shares = threads == 1 ? 1 : std::min((4 * threads + count - 1) / count, most_shares);
-    const ChannelBlocks shares(out_.size[1], (channels + wanted_shares - 1) / wanted_shares);
-    // The threads that share a group share its preparation, and begin with groups of their own.
-    const bool are_alike = !maps_in_place_ && shares.count > 1 && out_.size[1] % (shares.count * panel_channels) == 0;
+    const int64_t panels = (channels + panel_channels - 1) / panel_channels;
+    const ChannelBlocks shares(out_.size[1], std::max<int64_t>(panels / wanted_shares, 1) * panel_channels,
+                               panel_channels / 16);
+    // The threads that share a group share its preparation, which is that of a whole panel, and begin with groups of
+    // their own.
+    const bool are_alike = !maps_in_place_ && shares.count > 1 && out_.size[1] % panel_channels == 0;
     std::vector<Preparation> shared(are_alike ? groups.size() : 0);
     parallel_for(call_.team, count * shares.count, [&](int64_t item, int worker) {
       const int64_t group = item % count, share = item / count;
