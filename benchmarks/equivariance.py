@@ -1,4 +1,6 @@
-"""How far features move when they should not, and how near samples come to exact means: ``python -m benchmarks.equivariance``.
+"""How far features move when they should not, and how near samples come to exact means.
+
+``python -m benchmarks.equivariance`` measures it.
 
 Nothing is learnt. The map of stride s of a photograph has, as a pixel, the mean of s x s pixels of the photograph.
 """
@@ -159,6 +161,18 @@ def measure(progress: Callable[[], None]) -> list[dict[str, Any]]:
         )
         progress()
     return results
+
+
+def compact(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In five decimals."""
+    return [
+        {
+            **result,
+            "sliding": {name: [round(error, 5) for error in errors] for name, errors in result["sliding"].items()},
+            "sampling": {name: round(error, 5) for name, error in result["sampling"].items()},
+        }
+        for result in results
+    ]
 
 
 def cases() -> Iterator[tuple[int, int]]:

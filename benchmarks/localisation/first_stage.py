@@ -1,8 +1,8 @@
-"""A backbone and its proposals, trained without any pooler, and what they see: the same for the heads of all poolers."""
+"""A backbone and its proposals, trained without any pooler, and what they see: the same for all poolers' heads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,6 @@ class DenseDetector(nn.Module):
 
 def dataset_of(folder: Path, plan: Plan, cell: Cell, split: str) -> CocoDataset:
     """The scenes of a cell; drawn where they are not there yet, another set for every seed."""
-    from dataclasses import replace
-
     scenes = folder / "scenes" / f"{cell.set}-seed{cell.seed}"
     counts = {"train": plan.train_images, "val": plan.test_images}
     if not (scenes / split / "annotations.json").exists():
@@ -124,7 +122,9 @@ def train_dense(plan: Plan, cell: Cell, dataset: CocoDataset) -> DenseDetector:
     for iteration, examples in enumerate(batches(Stream(dataset, training), 0, 0)):
         generators = [generator_of(cell.seed, SAMPLE, place) for place in places_of(iteration, plan.batch_size)]
         images, targets = zip(*examples, strict=True)  # type: ignore[arg-type]
-        step(model, optimiser, learning_rate(training, iteration), model.losses(list(images), list(targets), generators))
+        step(
+            model, optimiser, learning_rate(training, iteration), model.losses(list(images), list(targets), generators)
+        )
     return model.eval()
 
 

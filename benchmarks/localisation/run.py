@@ -69,9 +69,17 @@ def read_results(folder: Path, plan: Plan) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
+def minutes_of(folder: Path) -> float:
+    """From the plan to the last result."""
+    times = [path.stat().st_mtime for path in (folder / "results").iterdir()]
+    return (max(times) - (folder / PLAN_FILE).stat().st_mtime) / 60
+
+
 def read_detections(folder: Path, cell: Cell, pooler: str) -> list[dict[str, Any]]:
     """In COCO's format of results."""
-    rows: list[dict[str, Any]] = json.loads(_result_path(folder, cell, pooler).with_suffix(".detections.json").read_text())
+    rows: list[dict[str, Any]] = json.loads(
+        _result_path(folder, cell, pooler).with_suffix(".detections.json").read_text()
+    )
     return rows
 
 
