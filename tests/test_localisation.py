@@ -31,6 +31,7 @@ TINY = replace(
     backbone_iterations=2,
     head_iterations=2,
     batch_size=2,
+    detector={**SMALL.detector, "width": 8, "hidden": 16, "mask_hidden": 8},
 )
 
 

@@ -17,7 +17,7 @@ SET_NOTES = {
     "plain": "digits on textured ground",
     "small": "smaller digits",
     "rotated": "digits turned by up to 75 degrees",
-    "dense": "many digits, which may hide each other",
+    "dense": "digits, which may hide each other",
 }
 #: Table 2 of the Mask R-CNN paper (https://arxiv.org/abs/1703.06870): RoIPool, RoIAlign.
 PUBLISHED = (
@@ -62,7 +62,7 @@ def answer(results: Sequence[Result]) -> str:
         f"(mean of {at_75.pairs} paired differences over sets and seeds, 95 % interval). {_verdict(at_75)}"
     ]
     lines.append(f"**Does the gain grow with the overlap?** {growth(results, deepest)}")
-    return "\n\n".join(lines)
+    return "\n\n".join(map(paragraph, lines))
 
 
 def growth(results: Sequence[Result], stride: int) -> str:
@@ -168,7 +168,9 @@ def gain_tables(results: Sequence[Result]) -> str:
 def over_the_overlap(results: Sequence[Result]) -> str:
     lines = [f"Stride {stride}: {growth(results, stride)}" for stride in _strides(results)]
     picture = "![Average precision over the overlap, and the gain over RoIPool](localisation_overlap.png)"
-    return "\n\n".join([picture, *lines, f"The band is the interval of {ALIGNED}, over sets and seeds."])
+    return "\n\n".join(
+        [picture, *map(paragraph, lines), f"The band is the interval of {ALIGNED}, over sets and seeds."]
+    )
 
 
 def by_size(results: Sequence[Result]) -> str:
@@ -214,8 +216,8 @@ def published(results: Sequence[Result]) -> str:
     return "\n".join(rows)
 
 
-SIDE_BY_SIDE = """Scenes of the first seed at the largest stride on which the best detections of RoIPool's heads and of
-RoIAlign's overlap the digits most differently, either way. Detections with a score of at least 0.5.
+SIDE_BY_SIDE = """Scenes of the first set and seed, at the smallest stride, on which the best detections of RoIPool's
+heads and of RoIAlign's overlap the digits most differently, either way. Detections with a score of at least 0.5.
 
 ![The same scenes by RoIPool, RoIAlign and exact sampling](localisation_detections.png)"""
 

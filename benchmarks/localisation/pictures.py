@@ -80,9 +80,9 @@ def draw_sliding(path: Path, measured: Sequence[dict[str, Any]]) -> None:
             axes.plot(each["steps"], errors, label=name, **look[name])
         axes.set_title(f"stride {each['stride']}, {each['output_size']} x {each['output_size']} bins", fontsize=10)
         axes.set_xlabel("slid, pixels of the map")
-        axes.set_ylim(bottom=0)
     for row in rows:
         row[0].set_ylabel("error, standard deviations")
+        row[0].set_ylim(bottom=0)  # once every line is drawn: it ends the search for the top
     _finish(figure, rows[0][0], path)
 
 
@@ -108,7 +108,7 @@ def draw_sampling(path: Path, measured: Sequence[dict[str, Any]]) -> None:
 
 def draw_side_by_side(path: Path, pairs: Sequence[tuple[np.ndarray[Any, Any], ...]], titles: Sequence[str]) -> None:
     """A row per image: the same scene as every pooler's heads see it."""
-    figure = Figure(figsize=(3.6 * len(titles), 3.6 * len(pairs) + 0.3), layout="constrained")
+    figure = Figure(figsize=(3.2 * len(titles), 3.2 * len(pairs) + 0.3), dpi=90, layout="constrained")
     rows = figure.subplots(len(pairs), len(titles), squeeze=False)
     for row, images in zip(rows, pairs, strict=True):
         for axes, image in zip(row, images, strict=True):

@@ -18,7 +18,7 @@ from roialign.detection.evaluation import Row
 
 from .first_stage import dataset_of
 from .pictures import ALIGNED, BASE, draw_side_by_side
-from .plan import Plan
+from .plan import Cell, Plan
 from .run import read_detections
 
 SHOWN = (BASE, ALIGNED, "exact")
@@ -29,8 +29,8 @@ Picture = np.ndarray[Any, np.dtype[Any]]
 
 
 def draw_differences(path: Path, folder: Path, plan: Plan) -> None:
-    """A row for each of the scenes of the first cell where RoIAlign's boxes and RoIPool's fit most differently."""
-    cell = next(plan.cells())
+    """A row for each scene of one cell, of the finest stride, that RoIAlign and RoIPool see most differently."""
+    cell = Cell(plan.sets[0], min(plan.strides), plan.seeds[0])
     dataset = dataset_of(folder, plan, cell, "val")
     rows = {pooler: read_detections(folder, cell, pooler) for pooler in SHOWN}
     fits = {pooler: fit_of_images(dataset, rows[pooler]) for pooler in (BASE, ALIGNED)}
