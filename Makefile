@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test lint format bench stub sanitize test-peers wheel clean
+.PHONY: demo test lint format bench experiment stub sanitize test-peers wheel clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
@@ -32,6 +32,10 @@ stub: $(VENV)/.with-test $(VENV)/.with-lint
 
 bench: $(VENV)/.with-bench
 	$(BIN)/python -m benchmarks
+
+# Whether alignment pays, in minutes; python -m benchmarks.localisation is the whole of it.
+experiment: $(VENV)/.with-detection
+	$(BIN)/python -m benchmarks.localisation --small
 
 # The core under AddressSanitizer and UBSan with hostile input, for every instruction set that this CPU has.
 sanitize: $(VENV)/.with-lint

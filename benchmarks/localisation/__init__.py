@@ -1,0 +1,1 @@
+"""Does alignment pay? Detectors that differ in their pooler alone: ``python -m benchmarks.localisation``."""

@@ -1,0 +1,98 @@
+"""The command line: ``python -m benchmarks.localisation``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from .. import equivariance
+from ..machine import describe_machine
+from ..process import ROOT
+from ..terminal import make_console, make_progress
+from .page import write_page
+from .pictures import BASE, draw_curves, draw_sampling, draw_sliding
+from .plan import FULL, POOLERS, SMALL, Plan
+from .report import compact, write_report
+from .run import OtherPlanError, minutes_of, run
+from .side_by_side import draw_differences
+from .statistics import chosen, difference_of, mean_of, metric, paired
+
+RESULTS = ROOT / "benchmarks" / "results" / "localisation"
+DOCS = ROOT / "docs"
+REPORT = "localisation.json"
+
+application = typer.Typer(add_completion=False)
+
+
+@application.command()
+def main(
+    small: Annotated[bool, typer.Option("--small", help="One set, one stride, short trainings: minutes.")] = False,
+    out: Annotated[Path | None, typer.Option(help="A folder that keeps everything; a run goes on from it.")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Cells at the same time, each on one thread.")] = 2,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/localisation.md and its files.")] = False,
+) -> None:
+    """Train detectors that differ in their pooler alone, slide boxes over photographs, and compare."""
+    console = make_console()
+    plan = SMALL if small else FULL
+    folder = out or RESULTS / ("small" if small else "full")
+    report = _measure(console, plan, folder, processes)
+    write_report(folder / REPORT, report)
+    show(console, report)
+    pages = DOCS if write_docs else folder
+    _write(pages, folder, plan, report)
+    console.print(f"written: {pages.name}/localisation.md, its pictures, {folder.name}/{REPORT}")
+
+
+def _measure(console: Console, plan: Plan, folder: Path, processes: int) -> dict[str, Any]:
+    total = len(list(plan.cells())) * len(plan.poolers)
+    with make_progress(console) as progress:
+        task = progress.add_task("poolers trained and evaluated", total=total)
+        try:
+            results = run(folder, plan, processes, lambda done: progress.update(task, completed=done))
+        except OtherPlanError as reason:
+            raise typer.BadParameter(str(reason), param_hint="--out") from None
+        sliding = progress.add_task("boxes that slide", total=len(list(equivariance.cases())))
+        measured = equivariance.measure(lambda: progress.advance(sliding))
+    machine = describe_machine()
+    where = f"{machine['cores']} cores ({machine['cpu']})"
+    return {
+        "machine": where,
+        "minutes": round(minutes_of(folder), 1),
+        "plan": plan.to_dict(),
+        "results": [compact(result) for result in results],
+        "equivariance": equivariance.compact(measured),
+    }
+
+
+def _write(pages: Path, folder: Path, plan: Plan, report: dict[str, Any]) -> None:
+    draw_curves(pages / "localisation_overlap.png", report["results"])
+    draw_sliding(pages / "localisation_sliding.png", report["equivariance"])
+    draw_sampling(pages / "localisation_sampling.png", report["equivariance"])
+    draw_differences(pages / "localisation_detections.png", folder, plan)
+    (pages / "localisation.md").write_text(write_page(report))
+    write_report(pages / REPORT, report)
+
+
+def show(console: Console, report: dict[str, Any]) -> None:
+    """Means, and the paired gain over RoIPool."""
+    results = report["results"]
+    table = Table(title="Average precision, means over sets and seeds, and gains over RoIPool", box=SIMPLE_HEAD)
+    columns = [(kind, name) for kind in ("box", "mask") for name in ("AP", "AP75")]
+    for title in ("stride", "pooler", *(" ".join(column) for column in columns), "gain in box AP75"):
+        table.add_column(title, justify="left" if title in ("pooler",) else "right")
+    for stride in sorted({result["stride"] for result in results}, reverse=True):
+        for pooler in POOLERS:
+            own = chosen(results, stride=stride, pooler=pooler)
+            values = [f"{mean_of(own, metric(*column)):.1f}" for column in columns]
+            gain = difference_of(paired(results, pooler, BASE, metric("box", "AP75"), stride=stride))
+            table.add_row(str(stride), pooler, *values, "" if pooler == BASE else str(gain))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    application()
