@@ -56,7 +56,9 @@ def by_mmdet(x: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio
 
 def by_mmdet_generic(x: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool) -> Tensor:
     layer = {"type": "RoIAlign", "output_size": size, "sampling_ratio": ratio, "aligned": aligned}
-    return mmcv.GenericRoIExtractor(layer, x.shape[1], [round(1 / scale)])([x], rois)
+    return mmcv.GenericRoIExtractor(roi_layer=layer, out_channels=x.shape[1], featmap_strides=[round(1 / scale)])(
+        [x], rois
+    )
 
 
 def by_onnx(x: Tensor, rois: Tensor, size: tuple[int, int], scale: float, ratio: int, aligned: bool) -> Tensor:

@@ -49,11 +49,11 @@ SIGNATURES: list[tuple[Callable[..., Any], str]] = [
     (mmcv.SimpleRoIAlign, "(output_size, spatial_scale, aligned=True)"),
     (mmcv.prroi_pool, "(features, rois, output_size, spatial_scale=1.0)"),
     (mmcv.PrRoIPool, "(output_size, spatial_scale=1.0)"),
-    (mmcv.SingleRoIExtractor, "(roi_layer, out_channels, featmap_strides, finest_scale=56)"),
+    (mmcv.SingleRoIExtractor, "(roi_layer, out_channels, featmap_strides, finest_scale=56, init_cfg=None)"),
     (mmcv.SingleRoIExtractor.forward, "(self, feats, rois, roi_scale_factor=None)"),
     (
         mmcv.GenericRoIExtractor,
-        "(roi_layer, out_channels, featmap_strides, aggregation='sum', pre_cfg=None, post_cfg=None)",
+        "(aggregation='sum', pre_cfg=None, post_cfg=None, *, roi_layer, out_channels, featmap_strides, init_cfg=None)",
     ),
     (
         onnx.roi_align,
@@ -274,11 +274,13 @@ def test_mmdet_generic_roi_extractor(layer: dict[str, Any]) -> None:
     each = [
         mmcv.SingleRoIExtractor(layer, 3, [stride])([level], ROIS) for stride, level in zip([4, 8], maps, strict=True)
     ]
-    total = mmcv.GenericRoIExtractor(layer, 3, [4, 8])(maps, ROIS)
+    total = mmcv.GenericRoIExtractor(roi_layer=layer, out_channels=3, featmap_strides=[4, 8])(maps, ROIS)
     assert_close(total.numpy(), (each[0] + each[1]).numpy(), "float64", 2.0)
-    joined = mmcv.GenericRoIExtractor(layer, 6, [4, 8], "concat")(maps, ROIS)
+    joined = mmcv.GenericRoIExtractor("concat", roi_layer=layer, out_channels=6, featmap_strides=[4, 8])(maps, ROIS)
     assert torch.equal(joined, torch.cat(each, 1))
-    processed = mmcv.GenericRoIExtractor(layer, 3, [4, 8], "sum", pre_cfg=nn.ReLU(), post_cfg=nn.Flatten())(maps, ROIS)
+    processed = mmcv.GenericRoIExtractor(
+        "sum", roi_layer=layer, out_channels=3, featmap_strides=[4, 8], pre_cfg=nn.ReLU(), post_cfg=nn.Flatten()
+    )(maps, ROIS)
     assert_close(processed.numpy(), (each[0].relu() + each[1].relu()).flatten(1).numpy(), "float64", 2.0)
 
 
@@ -287,17 +289,34 @@ def test_mmdet_arguments() -> None:
     with pytest.raises(ValueError, match=r"roi_layer\['type'\]: expected one of .*, got 'DeformRoIPoolPack'"):
         mmcv.SingleRoIExtractor({"type": "DeformRoIPoolPack"}, 3, [4])
     with pytest.raises(TypeError, match=r"pre_cfg: expected a module, got dict; build it with build_plugin_layer"):
-        mmcv.GenericRoIExtractor(LAYER, 3, [4], pre_cfg={"type": "ConvModule"})  # type: ignore[arg-type]
+        mmcv.GenericRoIExtractor(roi_layer=LAYER, out_channels=3, featmap_strides=[4], pre_cfg={"type": "ConvModule"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="aggregation: expected one of 'sum', 'concat', got 'mean'"):
-        mmcv.GenericRoIExtractor(LAYER, 3, [4], "mean")
+        mmcv.GenericRoIExtractor("mean", roi_layer=LAYER, out_channels=3, featmap_strides=[4])
     with pytest.raises(ValueError, match="out_channels: expected the 6 that are pooled, got 3"):
-        mmcv.GenericRoIExtractor(LAYER, 3, [4, 8], "concat")(maps, ROIS)
+        mmcv.GenericRoIExtractor("concat", roi_layer=LAYER, out_channels=3, featmap_strides=[4, 8])(maps, ROIS)
     with pytest.raises(ValueError, match="out_channels: expected the 3 that are pooled, got 4"):
         mmcv.SingleRoIExtractor(LAYER, 4, [4, 8])(maps, ROIS)
     with pytest.raises(ValueError, match=r"feats: expected one map per stride \(2\), got 1"):
         mmcv.SingleRoIExtractor(LAYER, 3, [4, 8])(maps[:1], ROIS)
     with pytest.raises(ValueError, match=r"rois: expected shape \[K, 5\]"):
         mmcv.SingleRoIExtractor(LAYER, 3, [4, 8])(maps, ROIS[:, 1:])
+
+
+def test_mmdet_keeps_init_cfg() -> None:
+    config = {"type": "Normal"}
+    extractors = [
+        mmcv.SingleRoIExtractor(LAYER, 3, [4], init_cfg=config),
+        mmcv.GenericRoIExtractor(roi_layer=LAYER, out_channels=3, featmap_strides=[4], init_cfg=config),
+    ]
+    assert [extractor.init_cfg for extractor in extractors] == [config, config]
+
+
+def test_detectron2_takes_tensors_and_what_holds_them() -> None:
+    pooler = detectron2.ROIPooler(2, [0.25], 2, "ROIAlignV2")
+    with pytest.raises(TypeError, match=r"box_lists\[1\]: expected a torch.Tensor, .* got numpy.ndarray"):
+        pooler(random_maps([(8, 8)]), [ROIS[:, 1:], ROIS[:, 1:].numpy()])
+    with pytest.raises(ValueError, match=r"box_lists\[0\]: .*4"):
+        pooler(random_maps([(8, 8)]), [ROIS])
 
 
 def test_onnx_arguments_by_operator_set() -> None:

@@ -23,12 +23,18 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 
 
 class _RoIExtractor(DescribedModule):
-    """One RoI layer per level, each made from `roi_layer` with the level's scale."""
+    """One RoI layer per level, each made from `roi_layer` with the level's scale.
+
+    `init_cfg`, how mmengine is to initialise weights, is kept and not read: these layers have none.
+    """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides")
 
-    def __init__(self, roi_layer: Mapping[str, Any], out_channels: int, featmap_strides: Sequence[int]) -> None:
+    def __init__(
+        self, roi_layer: Mapping[str, Any], out_channels: int, featmap_strides: Sequence[int], init_cfg: Any
+    ) -> None:
         super().__init__()
+        self.init_cfg = init_cfg
         self.out_channels = out_channels
         self.featmap_strides = list(featmap_strides)
         arguments = dict(roi_layer)
@@ -76,8 +82,9 @@ class SingleRoIExtractor(_RoIExtractor):
         out_channels: int,
         featmap_strides: Sequence[int],
         finest_scale: int = 56,
+        init_cfg: Any = None,
     ) -> None:
-        super().__init__(roi_layer, out_channels, featmap_strides)
+        super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
         self.finest_scale = finest_scale
 
     def map_roi_levels(self, rois: Tensor, num_levels: int) -> Tensor:
@@ -126,14 +133,16 @@ class GenericRoIExtractor(_RoIExtractor):
 
     def __init__(
         self,
-        roi_layer: Mapping[str, Any],
-        out_channels: int,
-        featmap_strides: Sequence[int],
         aggregation: str = "sum",
         pre_cfg: Callable[[Tensor], Tensor] | None = None,
         post_cfg: Callable[[Tensor], Tensor] | None = None,
+        *,
+        roi_layer: Mapping[str, Any],
+        out_channels: int,
+        featmap_strides: Sequence[int],
+        init_cfg: Any = None,
     ) -> None:
-        super().__init__(roi_layer, out_channels, featmap_strides)
+        super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
         _validate.check_choice(aggregation, "aggregation", ("sum", "concat"))
         self.aggregation = aggregation
         self.pre_module = _check_module(pre_cfg, "pre_cfg")

@@ -18,6 +18,7 @@ from .._dispatch import Spec, operator_call
 from ..ops.roi_align import roi_align_spec
 from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 from ..ops.roi_pool import ROI_POOL
+from ..torch._check import check_boxes
 from ..torch._levels import box_side, levels_reached
 from ._module import DescribedModule, RoIAlignModule
 
@@ -69,6 +70,19 @@ def _in_radians(rows: Tensor) -> Tensor:
     return torch.cat([rows[:, :-1], torch.deg2rad(rows[:, -1:])], dim=1)
 
 
+def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
+    """The boxes of an image, given as a tensor or as an object that holds one."""
+    boxes = entry if isinstance(entry, Tensor) else getattr(entry, "tensor", None)
+    if not isinstance(boxes, Tensor):
+        kind = type(entry)
+        raise TypeError(
+            f"{name}: expected a torch.Tensor, or an object that holds one as `tensor`, "
+            f"got {kind.__module__}.{kind.__qualname__}"
+        )
+    check_boxes(boxes, columns, name)
+    return boxes
+
+
 class ROIPooler(DescribedModule):
     """`detectron2.modeling.poolers.ROIPooler`: each box pooled from one level of a feature pyramid.
 
@@ -104,7 +118,8 @@ class ROIPooler(DescribedModule):
 
         Those of type "ROIAlignRotated" are ``[L, 5]``. Returns ``[K, C, PH, PW]`` in the order of the boxes.
         """
-        boxes = [entry if isinstance(entry, Tensor) else entry.tensor for entry in box_lists]
+        columns = 5 if self.pooler_type == "ROIAlignRotated" else 4
+        boxes = [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
         spec = POOLERS[self.pooler_type](max(self.sampling_ratio, 0))
         levels = self._levels(torch.cat(boxes)) if boxes else None
         if self.pooler_type == "ROIAlignRotated":

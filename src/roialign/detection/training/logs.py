@@ -7,8 +7,6 @@ import io
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch.utils.tensorboard import SummaryWriter
-
 from ...extract.output import atomic_write
 
 #: Names in the folder of a run.
@@ -22,6 +20,8 @@ class Log:
     """
 
     def __init__(self, run: Path, iteration: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # of use to training only, and slow to import
+
         self._path = run / TABLE_FILE
         self._names, rows = _rows_up_to(self._path, iteration)
         if rows or self._path.exists():
