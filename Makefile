@@ -66,7 +66,7 @@ $(VENV)/.made:
 
 $(VENV)-peers/.made:
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.8.0 torchvision==0.23.0 timm==1.0.31 numpy pytest
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest
 	touch $@
 
 $(VENV)/.with-%: $(VENV)/.made $(PACKAGE)
