@@ -19,7 +19,7 @@ from benchmarks.localisation.page import write_page
 from benchmarks.localisation.plan import FULL, POOLERS, SMALL, Cell
 from benchmarks.localisation.report import compact, read_report
 from benchmarks.localisation.run import OtherPlanError, read_results, run, run_cell
-from benchmarks.localisation.statistics import OVERLAPS, difference_of, metric, paired
+from benchmarks.localisation.statistics import OVERLAPS, difference_of, metric, paired, paired_by_seed
 
 DOCS = Path(__file__).parent.parent / "docs"
 TINY = replace(
@@ -73,7 +73,13 @@ def test_differences_are_taken_within_a_cell() -> None:
     ]
     gains = paired(results, "exact", "RoIPool", metric("box", "AP50"), stride=32)
     assert sorted(gains) == pytest.approx([2.0, 5.0])
+    assert paired_by_seed(results, "exact", "RoIPool", metric("box", "AP50"), stride=32) == pytest.approx([2.0, 5.0])
     assert math.isnan(metric("box", "AP_small")(results[0]))
+
+
+def test_an_end_near_zero_is_told_from_zero() -> None:
+    assert str(difference_of([1.0, 2.0, 3.0])) == "+2.0 [-0.5, +4.5]"
+    assert str(difference_of([-0.01, -0.02, -0.03])) == "-0.02 [-0.04, +0.00]"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_the_page_says_what_the_figures_say(gain: float, words: str) -> None:
     )
     first_lines = " ".join(page.split("## ")[0].split())
     assert words in first_lines
-    assert f"{10 * gain:+.1f} [" in first_lines  # a tenth at 0.75
+    assert f"{10 * gain:+.1f}" in first_lines  # a tenth at 0.75
     grows = {0.10: "shrinks", -0.10: "grows", 0.0: "neither surely grows nor shrinks"}[gain]
     assert f"From AP50 to AP75 the box gain in points {grows}" in first_lines
 

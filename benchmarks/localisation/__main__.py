@@ -37,6 +37,8 @@ def main(
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/localisation.md and its files.")] = False,
 ) -> None:
     """Train detectors that differ in their pooler alone, slide boxes over photographs, and compare."""
+    if small and write_docs:
+        raise typer.BadParameter("the page quotes the whole run, not --small", param_hint="--write-docs")
     console = make_console()
     plan = SMALL if small else FULL
     folder = out or RESULTS / ("small" if small else "full")

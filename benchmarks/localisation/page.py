@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 from .pictures import ALIGNED, BASE
 from .plan import IMAGE_SIZE, POOLERS, SETS
-from .statistics import Difference, Result, chosen, difference_of, mean_of, metric, paired
+from .statistics import Difference, Result, chosen, difference_of, mean_of, metric, paired, paired_by_seed
 
 KINDS = ("box", "mask")
+#: Below this average precision, in percent, gains are bounded by how little is found, and factors mean nothing; and
+#: below this nothing is found at all.
+FLOOR, NOTHING = 5.0, 0.1
 #: What is said of each set.
 SET_NOTES = {
     "plain": "digits on textured ground",
@@ -38,7 +40,7 @@ def write_page(report: dict[str, Any]) -> str:
         "## What each pooler gains over RoIPool",
         gain_tables(results),
         "## Over the overlap",
-        over_the_overlap(results),
+        over_the_overlap(),
         "## By size, and every figure",
         by_size(results),
         every_figure(results),
@@ -54,37 +56,46 @@ def write_page(report: dict[str, Any]) -> str:
 
 def answer(results: Sequence[Result]) -> str:
     """The two questions, in the first lines."""
-    deepest = max(result["stride"] for result in results)
-    at_75 = _gain(results, "box", "AP75", stride=deepest)
-    masks = _gain(results, "mask", "AP75", stride=deepest)
-    lines = [
-        f"**At stride {deepest}, RoIAlign (2 x 2 points) against RoIPool: box AP75 {at_75} points, mask AP75 {masks}** "
-        f"(mean of {at_75.pairs} paired differences over sets and seeds, 95 % interval). {_verdict(at_75)}"
-    ]
-    lines.append(f"**Does the gain grow with the overlap?** {growth(results, deepest)}")
+    stride = max(result["stride"] for result in results)
+    lines = []
+    for kind in KINDS:
+        of = metric(kind, "AP75")
+        gain = _gain(results, kind, "AP75", stride=stride)
+        seeds = difference_of(paired_by_seed(results, ALIGNED, BASE, of, stride=stride))
+        lines.append(
+            f"**At stride {stride}, {kind} AP75 of RoIAlign (2 x 2 points) over RoIPool: {gain} points** (mean of "
+            f"{gain.pairs} paired differences over sets and seeds, 95 % interval; {seeds} over {seeds.pairs} seeds, "
+            f"their sets averaged first). {_verdict(gain)} {_by_set(results, kind, stride)}"
+        )
+    lines.append(f"**Does the gain grow with the overlap?** {growth(results, stride)}")
+    lines += [f"Stride {finer}: {growth(results, finer)}" for finer in _strides(results)[1:]]
     return "\n\n".join(map(paragraph, lines))
+
+
+def _by_set(results: Sequence[Result], kind: str, stride: int) -> str:
+    """The sets one by one, since their mean may be the work of one."""
+    sets = dict.fromkeys(result["set"] for result in results)
+    gains = [f"{name} {_gain(results, kind, 'AP75', stride=stride, set=name)}" for name in sets]
+    return f"Set by set, over its seeds: {'; '.join(gains)}."
 
 
 def growth(results: Sequence[Result], stride: int) -> str:
     """Whether the gain at an overlap of 0.75 is larger than at 0.50, in points and as a factor."""
-    texts = []
-    for kind in KINDS:
-        low, high = (paired(results, ALIGNED, BASE, metric(kind, name), stride=stride) for name in ("AP50", "AP75"))
-        change = difference_of([b - a for a, b in zip(low, high, strict=True)])
-        factors = [_factor(results, kind, name, stride) for name in ("AP50", "AP75")]
-        verdict = "grows" if change.low > 0 else "shrinks" if change.high < 0 else "neither surely grows nor shrinks"
-        texts.append(
-            f"From AP50 to AP75 the {kind} gain in points {verdict} ({change}); as a factor it goes from "
-            f"{factors[0]:.2f} to {factors[1]:.2f}."
-        )
-    return " ".join(texts)
+    return " ".join(_growth_of(results, kind, stride) for kind in KINDS)
 
 
-def _factor(results: Sequence[Result], kind: str, name: str, stride: int) -> float:
-    one, other = (
-        mean_of(chosen(results, pooler=pooler, stride=stride), metric(kind, name)) for pooler in (ALIGNED, BASE)
+def _growth_of(results: Sequence[Result], kind: str, stride: int) -> str:
+    low, high = (paired(results, ALIGNED, BASE, metric(kind, name), stride=stride) for name in ("AP50", "AP75"))
+    change = difference_of([b - a for a, b in zip(low, high, strict=True)])
+    verdict = "grows" if change.low > 0 else "shrinks" if change.high < 0 else "neither surely grows nor shrinks"
+    text = f"From AP50 to AP75 the {kind} gain in points {verdict} ({change})"
+    bases, tops = (
+        [mean_of(chosen(results, pooler=pooler, stride=stride), metric(kind, name)) for name in ("AP50", "AP75")]
+        for pooler in (BASE, ALIGNED)
     )
-    return one / other if other else math.inf
+    if bases[1] < FLOOR:
+        return f"{text}; but RoIPool's AP75 is {bases[1]:.1f} there: with so little found, little can be gained."
+    return f"{text}; as a factor it goes from {tops[0] / bases[0]:.2f} to {tops[1] / bases[1]:.2f}."
 
 
 def _verdict(difference: Difference) -> str:
@@ -95,6 +106,12 @@ def _verdict(difference: Difference) -> str:
 
 def _gain(results: Sequence[Result], kind: str, name: str, pooler: str = ALIGNED, **wanted: Any) -> Difference:
     return difference_of(paired(results, pooler, BASE, metric(kind, name), **wanted))
+
+
+def _gain_or_none(results: Sequence[Result], kind: str, name: str, pooler: str, stride: int) -> str:
+    """A dash where neither finds anything at that overlap."""
+    found = [mean_of(chosen(results, pooler=each, stride=stride), metric(kind, name)) for each in (pooler, BASE)]
+    return "-" if max(found) < NOTHING else str(_gain(results, kind, name, pooler, stride=stride))
 
 
 def how(report: dict[str, Any]) -> str:
@@ -150,12 +167,15 @@ def gain_tables(results: Sequence[Result]) -> str:
         rows.append("| --- |" + " --- |" * 8)
         for pooler in names:
             gains = [
-                _gain(results, kind, name, pooler, stride=stride)
+                _gain_or_none(results, kind, name, pooler, stride)
                 for kind in KINDS
                 for name in ("AP", "AP50", "AP75", "AP90")
             ]
-            rows.append(f"| {pooler} | " + " | ".join(map(str, gains)) + " |")
-        parts.append(f"Stride {stride}, points of average precision, all sets and seeds:\n\n" + "\n".join(rows))
+            rows.append(f"| {pooler} | " + " | ".join(gains) + " |")
+        parts.append(
+            f"Stride {stride}, points of average precision, all sets and seeds; - where nothing is found:\n\n"
+            + "\n".join(rows)
+        )
     rows = ["| stride | set | box AP | box AP75 | mask AP | mask AP75 |", "| --- | --- | --- | --- | --- | --- |"]
     for stride in _strides(results):
         for name in dict.fromkeys(result["set"] for result in results):
@@ -165,12 +185,10 @@ def gain_tables(results: Sequence[Result]) -> str:
     return "\n\n".join(parts)
 
 
-def over_the_overlap(results: Sequence[Result]) -> str:
-    lines = [f"Stride {stride}: {growth(results, stride)}" for stride in _strides(results)]
-    picture = "![Average precision over the overlap, and the gain over RoIPool](localisation_overlap.png)"
-    return "\n\n".join(
-        [picture, *map(paragraph, lines), f"The band is the interval of {ALIGNED}, over sets and seeds."]
-    )
+def over_the_overlap() -> str:
+    return f"""![Average precision over the overlap, and the gain over RoIPool](localisation_overlap.png)
+
+The band is the interval of {ALIGNED}, over sets and seeds."""
 
 
 def by_size(results: Sequence[Result]) -> str:

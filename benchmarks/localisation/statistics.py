@@ -33,7 +33,9 @@ class Difference:
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        return f"{self.mean:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+        # An end that would read as 0 gets a second digit: whether 0 lies within is what is asked.
+        digits = 2 if any(abs(value) < 0.05 for value in (self.mean, self.low, self.high)) else 1
+        return f"{self.mean:+.{digits}f} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
 
 
 def difference_of(values: Sequence[float]) -> Difference:
@@ -70,6 +72,13 @@ def paired(results: Sequence[Result], one: str, other: str, of: Metric, **wanted
     others = {_cell(result): result for result in chosen(results, pooler=other, **wanted)}
     pairs = [(result, others.get(_cell(result))) for result in chosen(results, pooler=one, **wanted)]
     return [of(first) - of(second) for first, second in pairs if second is not None]
+
+
+def paired_by_seed(results: Sequence[Result], one: str, other: str, of: Metric, **wanted: Any) -> list[float]:
+    """The same, one number a seed: the mean over its sets and strides. Sets are not draws of anything; seeds are."""
+    seeds = sorted({result["seed"] for result in results})
+    means = [np.mean(values) for seed in seeds if (values := paired(results, one, other, of, seed=seed, **wanted))]
+    return [float(mean) for mean in means]
 
 
 def mean_of(results: Sequence[Result], of: Metric) -> float:
