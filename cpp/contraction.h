@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "aligned_vector.h"
 #include "kernels.h"
 #include "taps.h"
 
@@ -108,7 +109,7 @@ class Contraction {
 
   /// For tangents the target is not streamed to.
   void execute(const Kernels<A>& kernels, const std::byte* source, std::byte* target, int64_t channels, Write write,
-               std::vector<A>& scratch) const {
+               AlignedVector<A>& scratch) const {
     if (scratch.size() < intermediate_size_) scratch.resize(intermediate_size_);
     auto* const between = reinterpret_cast<std::byte*>(scratch.data());
     for (int index = 0; index < count_; ++index) {

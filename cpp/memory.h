@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "aligned_vector.h"
 #include "contraction.h"
 #include "kernels.h"
 #include "parallel.h"
@@ -83,7 +84,7 @@ struct Tiles {
     return {address(view, n, channel), {view.stride[2], view.stride[3], false}};
   }
 
-  static Operand tile(std::vector<A>& memory, int64_t rows, int64_t columns, int64_t channels) {
+  static Operand tile(AlignedVector<A>& memory, int64_t rows, int64_t columns, int64_t channels) {
     memory.resize(std::max<int64_t>(rows * columns * channels, 1));  // never null
     return {reinterpret_cast<std::byte*>(memory.data()), dense_lattice<A>(columns, channels)};
   }
@@ -107,7 +108,7 @@ struct Tiles {
   }
 
   /// The same block of pixels as a dense tile.
-  Operand gather(const View& view, int64_t n, int64_t channel, int64_t channels, std::vector<A>& memory,
+  Operand gather(const View& view, int64_t n, int64_t channel, int64_t channels, AlignedVector<A>& memory,
                  const std::vector<int64_t>* rows = nullptr, const std::vector<int64_t>* columns = nullptr) {
     const int64_t height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
     const int64_t width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
@@ -116,12 +117,12 @@ struct Tiles {
     return operand;
   }
 
-  void scatter(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
+  void scatter(const AlignedVector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
     kernels.scatter(memory.data(), block(view, n, channel, channels));
   }
 
   /// The same past the caches, for planes one after the other.
-  void stream_planes(const std::vector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
+  void stream_planes(const AlignedVector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
     View dense = view;
     dense.data = staging(channels * view.stride[1]);
     kernels.scatter(memory.data(), block(dense, 0, 0, channels));
@@ -129,7 +130,7 @@ struct Tiles {
   }
 
   /// The same past the caches, for all channels of pixels one after the other.
-  void stream_rows(const std::vector<A>& memory, const View& view, int64_t n) {
+  void stream_rows(const AlignedVector<A>& memory, const View& view, int64_t n) {
     const int64_t channels = view.size[1], pixels = view.size[3];
     View row = view;
     row.size[2] = 1;
@@ -141,7 +142,7 @@ struct Tiles {
   }
 
   const Kernels<A>& kernels;
-  std::vector<A> source_tile, gradient_tile, target_tile;
+  AlignedVector<A> source_tile, gradient_tile, target_tile;
 
  private:
   std::byte* staging(int64_t bytes) {
@@ -156,7 +157,7 @@ struct Tiles {
   }
 
   std::vector<int64_t> row_offset, column_offset;
-  std::vector<std::byte> staged;
+  AlignedVector<std::byte> staged;
 };
 
 /// A workspace for each thread of a team.

@@ -90,7 +90,7 @@ struct Orientation {
 
   /// target[bin][channel] += factor * the sum above, or, transposed, the same from the answer's channels to the pooled.
   template <class A>
-  void mix(const std::vector<A>& source, std::vector<A>& target, int64_t bins, int64_t channels, int derivative,
+  void mix(const AlignedVector<A>& source, AlignedVector<A>& target, int64_t bins, int64_t channels, int derivative,
            bool transposed, double factor) const {
     const auto both = weights(derivative);
     const A first = static_cast<A>(factor * both[0]), second = static_cast<A>(factor * both[1]);
@@ -157,7 +157,7 @@ struct PointWorkspace : Tiles<A> {
   std::vector<BinTaps> taps;      // of every RoI of a group
   std::vector<BinPoints> points;  // the same for maxima
   BinPass<A> pass;
-  std::vector<A> mixed_tile;
+  AlignedVector<A> mixed_tile;
   std::vector<int32_t> winner;
 };
 

@@ -20,7 +20,7 @@ struct Workspace : Tiles<A> {
 
   std::vector<Contraction<A>> contractions;
   std::vector<RoiTaps> taps;
-  std::vector<A> intermediate;
+  AlignedVector<A> intermediate;
 };
 
 /// One workspace per thread.
