@@ -1,4 +1,5 @@
-// The inner loop of maxima. Compiled once per instruction set, with ROIALIGN_NAMESPACE naming it; see kernels.cpp.
+// The inner loops of maxima and of channels that lie apart. Compiled once per instruction set, with ROIALIGN_NAMESPACE
+// naming it; see kernels.cpp.
 #include "pointwise_kernels.h"
 
 #if defined(__AVX2__)
@@ -111,13 +112,16 @@ void maximum(const PointPlan<A>& plan, const std::byte* source, std::byte* targe
 template <class A>
 constexpr int32_t few_points = 2 * vector_bytes / sizeof(A);
 
-/// Calls visit.operator()<lanes>(channel) for all channels, as vectors and then one by one.
-template <class A, class Visit>
+/// Calls visit.operator()<lanes, vectors>(channel) for all channels: up to `most` vectors at a time, then one by one.
+template <class A, int most, class Visit>
 inline void visit_channels(int64_t length, Visit&& visit) {
   constexpr int lanes = vector_bytes / sizeof(A);
   int64_t c = 0;
-  for (; c + lanes <= length; c += lanes) visit.template operator()<lanes>(c);
-  for (; c < length; ++c) visit.template operator()<1>(c);
+  for (; c + most * lanes <= length; c += most * lanes) visit.template operator()<lanes, most>(c);
+  if constexpr (most > 1) {
+    for (; c + lanes <= length; c += lanes) visit.template operator()<lanes, 1>(c);
+  }
+  for (; c < length; ++c) visit.template operator()<1, 1>(c);
 }
 
 /// The gradient of channels where they were won by `point`, and zero elsewhere.
@@ -132,28 +136,41 @@ inline Vector<A, lanes> won_by(int32_t point, const int32_t* winner, const A* gr
 
 template <class A>
 void add_to_winners(const PointPlan<A>& plan, const std::byte* gradients, std::byte* target, const int32_t* winner,
-                    int64_t winner_step, int64_t length) {
-  for (int64_t bin = 0; bin < plan.bins; ++bin, winner += winner_step) {
+                    int64_t length) {
+  // Copies: what is stored may not be one of these.
+  const int64_t* const offset = plan.source_offset;
+  const A* const weight = plan.weight;
+  for (int64_t bin = 0; bin < plan.bins; ++bin, winner += length) {
     const auto* gradient = reinterpret_cast<const A*>(gradients + plan.target_offset[bin]);
+    const auto* next = reinterpret_cast<const A*>(gradients + plan.target_offset[bin + (bin + 1 < plan.bins)]);
     const int32_t first = plan.point_begin[bin], points = plan.point_begin[bin + 1] - first;
     const int32_t* begin = plan.tap_begin + first;
-    const auto pixel_of = [&](int32_t t) { return reinterpret_cast<A*>(target + plan.source_offset[t]); };
+    const auto pixel_of = [&](int32_t t) { return reinterpret_cast<A*>(target + offset[t]); };
     if (points > few_points<A>) {
       for (int64_t c = 0; c < length; ++c) {
         if (winner[c] < 0) continue;
-        for (int32_t t = begin[winner[c]]; t < begin[winner[c] + 1]; ++t) {
-          pixel_of(t)[c] += plan.weight[t] * gradient[c];
-        }
+        for (int32_t t = begin[winner[c]]; t < begin[winner[c] + 1]; ++t) pixel_of(t)[c] += weight[t] * gradient[c];
       }
       continue;
     }
     for (int32_t p = 0; p < points; ++p) {
-      if (begin[p] == begin[p + 1]) continue;
-      visit_channels<A>(length, [&]<int lanes>(int64_t c) __attribute__((always_inline)) {
-        const auto won = won_by<lanes>(p, winner + c, gradient + c);
-        for (int32_t t = begin[p]; t < begin[p + 1]; ++t) {
+      const int32_t first_tap = begin[p], end_tap = begin[p + 1];
+      if (first_tap == end_tap) continue;
+      visit_channels<A, 4>(length, [&]<int lanes, int vectors>(int64_t c) __attribute__((always_inline)) {
+        Vector<A, lanes> won[vectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) {
+          won[v] = won_by<lanes>(p, winner + c + v * lanes, gradient + c + v * lanes);
+          __builtin_prefetch(next + c + v * lanes);
+        }
+        for (int32_t t = first_tap; t < end_tap; ++t) {
           A* const pixel = pixel_of(t) + c;
-          store_lanes<A, lanes>(pixel, load_lanes<A, lanes>(pixel) + plan.weight[t] * won);
+          const A factor = weight[t];
+#pragma GCC unroll 4
+          for (int v = 0; v < vectors; ++v) {
+            const auto sum = load_lanes<A, lanes>(pixel + v * lanes) + factor * won[v];
+            store_lanes<A, lanes>(pixel + v * lanes, sum);
+          }
         }
       });
     }
@@ -162,8 +179,8 @@ void add_to_winners(const PointPlan<A>& plan, const std::byte* gradients, std::b
 
 template <class A>
 void winner_dots(const PointPlan<A>& plan, const std::byte* source, const std::byte* gradients, const int32_t* winner,
-                 int64_t winner_step, int64_t length, double* dots) {
-  for (int64_t bin = 0; bin < plan.bins; ++bin, winner += winner_step) {
+                 int64_t length, double* dots) {
+  for (int64_t bin = 0; bin < plan.bins; ++bin, winner += length) {
     const auto* gradient = reinterpret_cast<const A*>(gradients + plan.target_offset[bin]);
     const int32_t first = plan.point_begin[bin], points = plan.point_begin[bin + 1] - first;
     const int32_t* begin = plan.tap_begin + first;
@@ -185,7 +202,7 @@ void winner_dots(const PointPlan<A>& plan, const std::byte* source, const std::b
         const int32_t taps = begin[p + 1] - t < 4 ? begin[p + 1] - t : 4;
         Vector<A, lanes> sum[4] = {};
         A rest[4] = {};
-        visit_channels<A>(length, [&]<int width>(int64_t c) __attribute__((always_inline)) {
+        visit_channels<A, 1>(length, [&]<int width, int>(int64_t c) __attribute__((always_inline)) {
           const auto won = won_by<width>(p, winner + c, gradient + c);
           for (int32_t i = 0; i < taps; ++i) {
             const auto product = won * load_lanes<A, width>(pixel_of(t + i) + c);
@@ -205,10 +222,62 @@ void winner_dots(const PointPlan<A>& plan, const std::byte* source, const std::b
   }
 }
 
+/// Of one bin, `count` channels side by side: their sums do not wait for each other.
+template <int count, class T, class A>
+inline void sum_apart(const AxisPlan<A>& plan, const std::byte* source, int64_t step, int32_t first, int32_t end,
+                      A (&total)[count]) {
+  constexpr int32_t block_taps = 32;  // the rounding of a long sum grows with its length
+  for (int32_t begin = first; begin < end; begin += block_taps) {
+    const int32_t block_end = end - begin < block_taps ? end : begin + block_taps;
+    A sum[count] = {};
+    for (int32_t t = begin; t < block_end; ++t) {
+      const std::byte* const pixel = source + plan.source_offset[t];
+      for (int i = 0; i < count; ++i) {
+        sum[i] += plan.weight[t] * load_one(reinterpret_cast<const T*>(pixel + i * step));
+      }
+    }
+    for (int i = 0; i < count; ++i) total[i] += sum[i];
+  }
+}
+
+template <class T, class A>
+void contract_apart(const AxisPlan<A>& plan, const std::byte* source, int64_t source_step, std::byte* target,
+                    int64_t target_step, int64_t channels) {
+  for (int64_t bin = 0; bin < plan.rows; ++bin) {
+    int64_t c = 0;
+    const auto step = [&]<int count>() __attribute__((always_inline)) {
+      A total[count] = {};
+      sum_apart<count, T>(plan, source + c * source_step, source_step, plan.begin[bin], plan.begin[bin + 1], total);
+      std::byte* const to = target + plan.target_offset[bin] + c * target_step;
+      for (int i = 0; i < count; ++i) store_one(reinterpret_cast<T*>(to + i * target_step), total[i]);
+      c += count;
+    };
+    while (c + 4 <= channels) step.template operator()<4>();
+    while (c < channels) step.template operator()<1>();
+  }
+}
+
+template <class T, class A>
+void spread_apart(const AxisPlan<A>& plan, const std::byte* gradient, int64_t gradient_step, std::byte* target,
+                  int64_t target_step, int64_t channels) {
+  for (int64_t bin = 0; bin < plan.rows; ++bin) {
+    const std::byte* const from = gradient + plan.target_offset[bin];
+    for (int64_t c = 0; c < channels; ++c) {
+      const A value = load_one(reinterpret_cast<const T*>(from + c * gradient_step));
+      for (int32_t t = plan.begin[bin]; t < plan.begin[bin + 1]; ++t) {
+        *reinterpret_cast<A*>(target + plan.source_offset[t] + c * target_step) += plan.weight[t] * value;
+      }
+    }
+  }
+}
+
 template <class T, class A>
 constexpr PointKernels<A> table() {
-  return {
-      {{maximum<T, T, A>, maximum<T, A, A>}, {maximum<A, T, A>, maximum<A, A, A>}}, add_to_winners<A>, winner_dots<A>};
+  return {{{maximum<T, T, A>, maximum<T, A, A>}, {maximum<A, T, A>, maximum<A, A, A>}},
+          add_to_winners<A>,
+          winner_dots<A>,
+          contract_apart<T, A>,
+          spread_apart<T, A>};
 }
 
 }  // namespace

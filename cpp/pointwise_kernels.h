@@ -1,4 +1,5 @@
-// The inner loop of maxima, one table of functions per instruction set, as in kernels.h.
+// The inner loops of maxima, and of bins whose channels lie apart, one table of functions per instruction set, as in
+// kernels.h.
 #pragma once
 
 #include <cstddef>
@@ -32,13 +33,21 @@ struct PointKernels {
   Maximum maximum[2][2];  // [source][target]
 
   /// The transpose: every tap's pixel, now a target, += weight times the gradient of the channels that its point won.
-  /// `winner` holds for every bin, `winner_step` numbers apart, what `maximum` wrote; a bin's gradient lies at its
-  /// target_offset.
+  /// `winner` holds what `maximum` wrote; a bin's gradient lies at its target_offset.
   void (*add_to_winners)(const PointPlan<Accumulator>& plan, const std::byte* gradient, std::byte* target,
-                         const int32_t* winner, int64_t winner_step, int64_t length);
+                         const int32_t* winner, int64_t length);
   /// dots[t] = the sum, over the channels that tap t's point won, of the gradient times the tap's pixel.
   void (*winner_dots)(const PointPlan<Accumulator>& plan, const std::byte* source, const std::byte* gradient,
-                      const int32_t* winner, int64_t winner_step, int64_t length, double* dots);
+                      const int32_t* winner, int64_t length, double* dots);
+
+  /// target(bin) = the sum over the bin's taps of weight times source, where the next channel of the source and of the
+  /// target lies a step of bytes on. Both are of the scalar type.
+  void (*contract_apart)(const AxisPlan<Accumulator>& bins, const std::byte* source, int64_t source_step,
+                         std::byte* target, int64_t target_step, int64_t channels);
+  /// The transpose: every tap's pixel, now a target and an accumulator, += weight times the gradient at the bin's
+  /// target_offset, which is of the scalar type.
+  void (*spread_apart)(const AxisPlan<Accumulator>& bins, const std::byte* gradient, int64_t gradient_step,
+                       std::byte* target, int64_t target_step, int64_t channels);
 };
 
 const PointKernels<float>& point_kernels_float(ScalarType type);

@@ -65,67 +65,62 @@ class PointwiseAdjointFeatures {
                            std::span<const View> grads)
       : call_(call),
         grad_output_(grad_output),
-        deciding_(deciding),
         grads_(grads),
         bins_(grad_output.size[2] * grad_output.size[3]),
         turns_channels_(call.spec.channels == Channels::orientation),
-        channels_(grad_output.size[1], tile_bytes / (16 * 16 * int64_t{sizeof(A)}), group_of(call)),
-        winners_(call, grad_output.size[2], grad_output.size[3], takes_maximum(call.spec) ? grad_output.size[1] : 0),
+        parts_(call.spec.channels == Channels::position ? bins_ : 1),
+        channels_(grad_output.size[1], std::max<int64_t>(tile_bytes / (16 * 16 * parts_ * int64_t{sizeof(A)}), 1),
+                  group_of(call)),
+        winners_(call, deciding),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
-    while (2 * side_ * 2 * side_ * channels_.size * int64_t{sizeof(A)} <= tile_bytes && side_ < 256) side_ *= 2;
+    const int64_t pixel_bytes = channels_.size * parts_ * int64_t{sizeof(A)};
+    while (2 * side_ * 2 * side_ * pixel_bytes <= tile_bytes && side_ < 256) side_ *= 2;
   }
 
   void run() {
     if (channels_.count == 0) return;
-    if (takes_maximum(call_.spec)) winners_.find(deciding_, workspaces_);
     const auto places = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
     const auto tiles = cut_into_tiles(grads_, side_, places);
-    // Where every bin has channels of its own, their gradients are pieces of their own.
-    const int64_t parts = call_.spec.channels == Channels::position ? bins_ : 1;
-    const int64_t pieces = parts * channels_.count;
-    parallel_for(call_.team, static_cast<int64_t>(tiles.size()) * pieces, [&](int64_t item, int worker) {
-      const int64_t piece = item % pieces;
-      add_up(workspaces_[worker], tiles[item / pieces], piece / channels_.count, parts, piece % channels_.count);
+    parallel_for(call_.team, static_cast<int64_t>(tiles.size()) * channels_.count, [&](int64_t item, int worker) {
+      add_up(workspaces_[worker], tiles[item / channels_.count], item % channels_.count);
     });
   }
 
  private:
-  void add_up(PointWorkspace<A>& work, const MapTile& tile, int64_t part, int64_t parts, int64_t block) {
+  void add_up(PointWorkspace<A>& work, const MapTile& tile, int64_t block) {
     const int64_t channel = channels_.first(block), channels = channels_.length(block);
     const PixelBox box{{tile.first_y, tile.end_y - 1}, {tile.first_x, tile.end_x - 1}};
-    Operand target = work.tile(work.target_tile, box.y.length(), box.x.length(), channels);
+    Operand target = work.tile(work.target_tile, box.y.length(), box.x.length(), channels * parts_);
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     target.base -= box.y.first * target.lattice.row_step + box.x.first * target.lattice.column_step;
-    const Piece piece{box, part, parts, channel, channels, target};
+    const Piece piece{box, channel, channels, target};
     for (const int64_t row : tile.rows) {
       RoiPoints roi(call_, grads_[tile.level], row, grad_output_.size[2], grad_output_.size[3]);
       add_roi(work, roi, row, piece);
     }
-    View part_of_map = tile.of(grads_);
-    if (parts > 1) part_of_map = channels_of_bin(part_of_map, part, parts);
-    work.scatter(work.target_tile, part_of_map, tile.image, channel, channels);
+    work.scatter(work.target_tile, tile.of(grads_), tile.image, channel * parts_, channels * parts_);
   }
 
   struct Piece {
     PixelBox box;
-    int64_t part, parts, channel, channels;
+    int64_t channel, channels;
     Operand target;
   };
 
   void add_roi(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, const Piece& piece) {
-    const int64_t end = piece.parts > 1 ? piece.part + 1 : bins_;
-    bool is_gathered = false;
+    bool is_gathered = parts_ > 1;
     Operand source{};  // of a mean whose channels are turned, mixed
-    for (int64_t bin = piece.parts > 1 ? piece.part : 0; bin < end; ++bin) {
+    for (int64_t bin = 0; bin < bins_; ++bin) {
       if (!roi.pixels_of(bin).meets(piece.box)) continue;
       int64_t last = bin + 1;
-      while (last < end && roi.pixels_of(last).meets(piece.box)) ++last;
+      while (last < bins_ && roi.pixels_of(last).meets(piece.box)) ++last;
       if (!is_gathered) source = gradient_of(work, row, piece);
       if (!is_gathered && turns_channels_) source = mixed(work, row, 0, piece);
       is_gathered = true;
       for (int64_t first = bin; first < last;) {
-        first = takes_maximum(call_.spec) ? add_winners(work, roi, row, first, last, source, piece)
-                                          : add_means(work, roi, row, first, last, source, piece);
+        first = parts_ > 1                  ? add_apart(work, roi, row, first, last, piece)
+                : takes_maximum(call_.spec) ? add_winners(work, roi, row, first, last, source, piece)
+                                            : add_means(work, roi, row, first, last, source, piece);
       }
       bin = last;
     }
@@ -159,6 +154,22 @@ class PointwiseAdjointFeatures {
     return end;
   }
 
+  /// The same where every bin has channels of its own.
+  int64_t add_apart(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
+                    const Piece& piece) {
+    work.taps.resize(std::max<size_t>(work.taps.size(), 1));
+    BinTaps& taps = work.taps[0];
+    work.merger.merge(roi, first, last, TapValues::weight, call_.tangent != nullptr, piece.box, taps);
+    work.pass.set(taps.y, taps.x, taps.value[weight_], piece.target.lattice, first, taps.bins(), [&](int64_t bin) {
+      return bin / grad_output_.size[3] * grad_output_.stride[2] + bin % grad_output_.size[3] * grad_output_.stride[3];
+    });
+    work.pass.shift_channels(taps, sizeof(A));
+    work.point_kernels(call_.scalar_type)
+        .spread_apart(work.pass.plan(taps.begin), address(grad_output_, row, piece.channel), grad_output_.stride[1],
+                      piece.target.base, parts_ * int64_t{sizeof(A)}, piece.channels);
+    return first + taps.bins();
+  }
+
   /// The gradient of the pooled channels that were turned into the answer's, or that of how they turn.
   Operand mixed(PointWorkspace<A>& work, int64_t row, int derivative, const Piece& piece) const {
     const Operand mixed = work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], piece.channels);
@@ -185,7 +196,8 @@ class PointwiseAdjointFeatures {
                       const Operand& source, const Piece& piece) const {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     BinPoints& points = work.points[0];
-    points.list(roi, first, last, TapValues::weight, call_.tangent != nullptr);
+    const int32_t* winner = winners_.find(work, roi, points, row, first, last, piece.channel, piece.channels);
+    if (call_.tangent != nullptr) points.list(roi, first, first + points.bins(), TapValues::weight, true);
     keep_inside(points, piece, work.pass);
     const int64_t bins_x = grad_output_.size[3];
     work.pass.target_offset.resize(points.bins());
@@ -194,8 +206,7 @@ class PointwiseAdjointFeatures {
           (first + b) / bins_x * source.lattice.row_step + (first + b) % bins_x * source.lattice.column_step;
     }
     work.point_kernels(call_.scalar_type)
-        .add_to_winners(plan_of(points, work.pass), source.base, piece.target.base,
-                        winners_.of(row, first) + piece.channel, winners_.step(), piece.channels);
+        .add_to_winners(plan_of(points, work.pass), source.base, piece.target.base, winner, piece.channels);
     return first + points.bins();
   }
 
@@ -216,16 +227,17 @@ class PointwiseAdjointFeatures {
     }
   }
 
-  static constexpr int64_t tile_bytes = 256 * 1024;
+  static constexpr int64_t tile_bytes = 512 * 1024;
 
   const PointwiseCall& call_;
   const View& grad_output_;
-  std::span<const View> deciding_, grads_;
+  std::span<const View> grads_;
   int64_t bins_;
   bool turns_channels_;
+  int64_t parts_;  // channels of the map to one of the answer
   ChannelBlocks channels_;
   int64_t side_ = 1;
-  Winners winners_;
+  Winners<A> winners_;
   std::vector<PointWorkspace<A>> workspaces_;
 };
 

@@ -17,7 +17,6 @@ class PointwiseAdjointGeometry {
       : call_(call),
         grad_output_(grad_output),
         maps_(maps),
-        deciding_(deciding),
         bins_(grad_output.size[2] * grad_output.size[3]),
         by_position_(call.spec.channels == Channels::position),
         turns_channels_(call.spec.channels == Channels::orientation),
@@ -27,11 +26,10 @@ class PointwiseAdjointGeometry {
         sums_kept_(call.geometry.offset != nullptr || call.geometry.mask != nullptr ? bins_ : 1),
         sums_(call.rois * blocks_.count * sums_kept_),
         turning_(call.rois * blocks_.count),
-        winners_(call, grad_output.size[2], grad_output.size[3], finds_maximum_ ? grad_output.size[1] : 0),
+        winners_(call, deciding),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {}
 
   void run(const GeometryGradient& gradient) {
-    if (finds_maximum_) winners_.find(deciding_, workspaces_);
     const auto places = places_of(call_, maps_, grad_output_.size[2], grad_output_.size[3]);
     const auto groups = group_by_place(places, maps_, in_place_ || by_position_ ? 0 : panel_pixels, 0);
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * blocks_.count, [&](int64_t item, int worker) {
@@ -146,13 +144,13 @@ class PointwiseAdjointGeometry {
     BinPoints& points = work.points[0];
     std::vector<double> dots;
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
-      points.list(roi, first, bins_, TapValues::all_slopes, false);
+      const int32_t* winner = winners_.find(work, roi, points, block.row, first, bins_, block.channel, block.channels);
+      points.list(roi, first, first + points.bins(), TapValues::all_slopes, false);
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
                     [&](int64_t bin) { return place_of(gradient.lattice, bin); });
       dots.resize(points.entries());
       work.point_kernels(call_.scalar_type)
-          .winner_dots(plan_of(points, work.pass), source.base, gradient.base,
-                       winners_.of(block.row, first) + block.channel, winners_.step(), block.channels, dots.data());
+          .winner_dots(plan_of(points, work.pass), source.base, gradient.base, winner, block.channels, dots.data());
       for (int64_t b = 0; b < points.bins(); ++b) {
         Sums& sums = block.sums[sums_kept_ > 1 ? first + b : 0];
         for (int32_t point = points.point_begin[b]; point < points.point_begin[b + 1]; ++point) {
@@ -214,14 +212,14 @@ class PointwiseAdjointGeometry {
 
   const PointwiseCall& call_;
   const View& grad_output_;
-  std::span<const View> maps_, deciding_;
+  std::span<const View> maps_;
   int64_t bins_;
   bool by_position_, turns_channels_, finds_maximum_, in_place_;
   ChannelBlocks blocks_;
   int64_t sums_kept_;
   std::vector<Sums> sums_;
   std::vector<double> turning_;  // the angle's, besides what the points give it
-  Winners winners_;
+  Winners<A> winners_;
   std::vector<PointWorkspace<A>> workspaces_;
 };
 

@@ -30,6 +30,9 @@ class BinWeights {
         mask_tangent_(moves_ ? roi.mask_tangent(bin) : 0.0),
         velocity_(moves_ ? roi.velocity(bin) : Velocity{}) {}
 
+  bool moves() const { return moves_; }
+  double mask() const { return mask_; }
+
   /// The weight of a pixel in a point, with its weights and slopes along both axes.
   double of(const SamplePoint& y, const SamplePoint& x, double weight_y, double weight_x, double slope_y,
             double slope_x) const {
@@ -75,6 +78,13 @@ class TapMerger {
     uint32_t bin;  // the number of the bin that filled it
   };
 
+  struct AxisTap {
+    int64_t pixel;
+    double weight;
+  };
+
+  static void merge_axis(std::span<const PointAxis> points, std::vector<AxisTap>& taps);
+  void multiply_axes(const RoiPoints::AxesOfBin& points, double factor, const PixelBox& clip, BinTaps& taps);
   int32_t entry_of(int64_t row, int64_t column, BinTaps& taps);
   void grow(const BinTaps& taps);
   void start_bin();
@@ -83,6 +93,7 @@ class TapMerger {
   std::vector<Slot> slots_ = std::vector<Slot>(256);
   uint32_t bin_ = 0;
   int kinds_ = 1;
+  std::vector<AxisTap> axis_[2];
 };
 
 /// The points of bins with the pixels of each.

@@ -15,18 +15,17 @@ class PointwiseForward {
         out_(out),
         bins_(out.size[2] * out.size[3]),
         follows_(takes_maximum(call.spec) && (call.tangent != nullptr || !decides_itself())),
-        winners_(call, out.size[2], out.size[3], follows_ ? out.size[1] : 0),
+        winners_(call, deciding),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call.scalar_type); };
     by_position_ = call.spec.channels == Channels::position;
     turns_channels_ = call.spec.channels == Channels::orientation;
     const bool as_accumulators = follows_ && size_of(call.scalar_type) != int64_t{sizeof(A)};
     maps_in_place_ = !by_position_ && !as_accumulators && std::all_of(maps.begin(), maps.end(), adjacent);
-    out_in_place_ = !turns_channels_ && !follows_ && adjacent(out);
+    out_in_place_ = by_position_ || (!turns_channels_ && !follows_ && adjacent(out));
   }
 
   void run() {
-    if (follows_) winners_.find(deciding_, workspaces_);
     const int64_t most_pixels = maps_in_place_ || by_position_ ? 0 : panel_pixels;
     const auto groups = group_by_place(places_of(call_, maps_, out_.size[2], out_.size[3]), maps_, most_pixels, 0);
     // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
@@ -62,7 +61,7 @@ class PointwiseForward {
                                              : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
         const Block block{row, group.image, channel, channels};
         if (by_position_) {
-          pool_by_position(work, rois[index], map, block, target);
+          pool_by_position(work, rois[index], map, block);
         } else if (follows_) {
           follow(work, rois[index], work.points[index], block, source);
         } else if (takes_maximum(call_.spec)) {
@@ -130,9 +129,9 @@ class PointwiseForward {
               const Operand& source) const {
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
-      points.list(roi, first, bins_, TapValues::weight, call_.tangent != nullptr);
-      for (int64_t b = 0; b < points.bins(); ++b) {
-        const int32_t* winner = winners_.of(block.row, first + b) + block.channel;
+      const int32_t* winner = winners_.find(work, roi, points, block.row, first, bins_, block.channel, block.channels);
+      points.list(roi, first, first + points.bins(), TapValues::weight, call_.tangent != nullptr);
+      for (int64_t b = 0; b < points.bins(); ++b, winner += block.channels) {
         A* const target = work.target_tile.data() + (first + b) * block.channels;
         for (int64_t c = 0; c < block.channels; ++c) {
           if (winner[c] < 0) continue;
@@ -147,15 +146,19 @@ class PointwiseForward {
     }
   }
 
-  /// Every bin from channels of its own.
-  void pool_by_position(PointWorkspace<A>& work, RoiPoints& roi, const View& map, const Block& block,
-                        const Operand& target) {
+  /// Every bin from channels of its own, which lie as far apart as there are bins.
+  void pool_by_position(PointWorkspace<A>& work, RoiPoints& roi, const View& map, const Block& block) {
     BinTaps& taps = work.taps[0];
-    for (int64_t bin = 0; bin < bins_; ++bin) {
-      const View part = channels_of_bin(map, bin, bins_);
-      const Operand source = work.panel(part, block.image, roi.pixels_of(bin), block.channel, block.channels);
-      work.merger.merge(roi, bin, bin + 1, TapValues::weight, call_.tangent != nullptr, everywhere, taps);
-      contract(work, taps, source, target, block.channels);
+    const Lattice pixels{map.stride[2], map.stride[3], false}, bins{out_.stride[2], out_.stride[3], false};
+    for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
+      work.merger.merge(roi, first, bins_, TapValues::weight, call_.tangent != nullptr, everywhere, taps);
+      work.pass.set(taps.y, taps.x, taps.value[weight_], pixels, first, taps.bins(),
+                    [&](int64_t bin) { return place_of(bins, bin); });
+      work.pass.shift_channels(taps, map.stride[1]);
+      work.point_kernels(call_.scalar_type)
+          .contract_apart(work.pass.plan(taps.begin), address(map, block.image, block.channel * bins_),
+                          bins_ * map.stride[1], address(out_, block.row, block.channel), out_.stride[1],
+                          block.channels);
     }
   }
 
@@ -182,7 +185,7 @@ class PointwiseForward {
   const View& out_;
   int64_t bins_;
   bool follows_;
-  Winners winners_;
+  Winners<A> winners_;
   bool by_position_, turns_channels_, maps_in_place_, out_in_place_;
   std::vector<PointWorkspace<A>> workspaces_;
 };

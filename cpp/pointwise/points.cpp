@@ -54,6 +54,18 @@ void RoiPoints::list_axes() {
   }
 }
 
+RoiPoints::AxesOfBin RoiPoints::axes_of(int64_t bin) {
+  const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
+  int64_t place[2] = {index[0], index[1]};
+  if (call_.geometry.offset == nullptr && axis_[0].begin.empty()) list_axes();
+  for (int axis = 0; axis < 2 && call_.geometry.offset != nullptr; ++axis) {
+    axis_[axis].clear();
+    add_bin(axis_[axis], axis, index[axis], shift(call_.geometry.offset, bin, axis));
+    place[axis] = 0;
+  }
+  return {axis_[0].of(place[0]), axis_[1].of(place[1]), axis_[0].has_others[place[0]] || axis_[1].has_others[place[1]]};
+}
+
 void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift) const {
   const PointwiseSpec& spec = call_.spec;
   const MappedAxis cut = shift_axis(along(axis), shift);
@@ -90,8 +102,11 @@ void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift)
 }
 
 PixelBox RoiPoints::pixels_around(double low_y, double high_y, double low_x, double high_x) const {
-  double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
-  for (int corner = 0; corner < 4; ++corner) {
+  double low[2] = {std::min(low_y, high_y), std::min(low_x, high_x)};
+  double high[2] = {std::max(low_y, high_y), std::max(low_x, high_x)};
+  const bool is_turned = call_.spec.mapping == Mapping::rotated;
+  if (is_turned) low[0] = low[1] = INFINITY, high[0] = high[1] = -INFINITY;
+  for (int corner = 0; corner < 4 && is_turned; ++corner) {
     const Frame::Place place = frame_.place(corner & 1 ? high_y : low_y, corner & 2 ? high_x : low_x);
     low[0] = std::min(low[0], place.y);
     high[0] = std::max(high[0], place.y);
@@ -134,17 +149,21 @@ PixelBox RoiPoints::pixels_of(int64_t bin) const {
   return pixels_around(cut[0].start, cut[0].start + cut[0].length, cut[1].start, cut[1].start + cut[1].length);
 }
 
+PixelBox RoiPoints::pixels_of(int64_t first_bin, int64_t end_bin) const {
+  PixelBox box{PixelRange::none(), PixelRange::none()};
+  for (int64_t bin = first_bin; bin < end_bin; ++bin) {
+    const PixelBox part = pixels_of(bin);
+    if (!part.is_empty()) box = {box.y.joined(part.y), box.x.joined(part.x)};
+  }
+  return box;
+}
+
 PixelBox RoiPoints::pixels() const {
   if (call_.spec.rule != PointRule::pixels && call_.geometry.offset == nullptr) {
     const MappedAxis &y = frame_.y, &x = frame_.x;
     return pixels_around(y.start, y.start + y.length, x.start, x.start + x.length);
   }
-  PixelBox box{PixelRange::none(), PixelRange::none()};
-  for (int64_t bin = 0; bin < bins(); ++bin) {
-    const PixelBox part = pixels_of(bin);
-    if (!part.is_empty()) box = {box.y.joined(part.y), box.x.joined(part.x)};
-  }
-  return box;
+  return pixels_of(0, bins());
 }
 
 Frame RoiPoints::frame_tangent(const double* tangent) const {

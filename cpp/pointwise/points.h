@@ -53,6 +53,18 @@ class RoiPoints {
   /// Whether each of a point's four pixels, times its weight, is a sample of its own.
   bool splits_corners() const { return call_.spec.reduction == Reduction::corner_max; }
 
+  /// Whether the points of a bin are all pairs of one along y and one along x.
+  bool samples_by_axis() const {
+    return call_.spec.mapping != Mapping::rotated &&
+           !(call_.spec.rule == PointRule::random && call_.spec.jitters_points);
+  }
+  /// Where they are: those that lie on the map, and whether there are others. Until the next call.
+  struct AxesOfBin {
+    std::span<const PointAxis> y, x;
+    bool has_others;
+  };
+  AxesOfBin axes_of(int64_t bin);
+
   /// Calls visit(const PointAxis& y, const PointAxis& x) for the points of a bin that lie on the map, upper rows first
   /// and the left ones of a row first, on the RoI's own axes. True where the bin has points off the map too.
   template <class Visit>
@@ -60,6 +72,7 @@ class RoiPoints {
 
   /// The pixels that the points of a bin, or of all bins, may touch, and perhaps a few more.
   PixelBox pixels_of(int64_t bin) const;
+  PixelBox pixels_of(int64_t first_bin, int64_t end_bin) const;
   PixelBox pixels() const;
 
   double mask(int64_t bin) const { return of_bin(call_.geometry.mask, bin, 1.0); }
@@ -97,10 +110,6 @@ class RoiPoints {
   double shift(const double* offset, int64_t bin, int axis) const {
     return offset == nullptr ? 0.0 : call_.spec.gamma * offset[(2 * row_ + 1 - axis) * bins() + bin];
   }
-  bool samples_by_axis() const {
-    return call_.spec.mapping != Mapping::rotated &&
-           !(call_.spec.rule == PointRule::random && call_.spec.jitters_points);
-  }
   const MappedAxis& along(int axis) const { return axis == 0 ? frame_.y : frame_.x; }
   int64_t pixels_on(int axis) const {
     return size_[axis] - (call_.spec.rule == PointRule::pixels ? call_.spec.unused_border : 0);
@@ -131,18 +140,11 @@ class RoiPoints {
 template <class Visit>
 bool RoiPoints::visit(int64_t bin, Visit&& visit) {
   if (!samples_by_axis()) return visit_strata(bin, visit);
-  const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
-  int64_t place[2] = {index[0], index[1]};
-  if (call_.geometry.offset == nullptr && axis_[0].begin.empty()) list_axes();
-  for (int axis = 0; axis < 2 && call_.geometry.offset != nullptr; ++axis) {
-    axis_[axis].clear();
-    add_bin(axis_[axis], axis, index[axis], shift(call_.geometry.offset, bin, axis));
-    place[axis] = 0;
+  const AxesOfBin axes = axes_of(bin);
+  for (const PointAxis& y : axes.y) {
+    for (const PointAxis& x : axes.x) visit(y, x);
   }
-  for (const PointAxis& y : axis_[0].of(place[0])) {
-    for (const PointAxis& x : axis_[1].of(place[1])) visit(y, x);
-  }
-  return axis_[0].has_others[place[0]] || axis_[1].has_others[place[1]];
+  return axes.has_others;
 }
 
 template <class Visit>

@@ -32,6 +32,13 @@ struct BinPass {
     for (int64_t bin = 0; bin < bins; ++bin) target_offset[bin] = place_of(first_bin + bin);
   }
 
+  /// Where every bin has channels of its own: those of its entries, with channels so many bytes apart.
+  void shift_channels(const BinTaps& taps, int64_t step) {
+    for (int64_t b = 0; b < taps.bins(); ++b) {
+      for (int32_t t = taps.begin[b]; t < taps.begin[b + 1]; ++t) source_offset[t] += (taps.first_bin + b) * step;
+    }
+  }
+
   AxisPlan<A> plan(const std::vector<int32_t>& begin) const {
     return {static_cast<int64_t>(target_offset.size()), begin.data(), source_offset.data(), weight.data(),
             target_offset.data()};
@@ -117,12 +124,17 @@ struct PointWorkspace : Tiles<A> {
   }
 
   Operand panel(const View& map, int64_t image, const PixelBox& box, int64_t channel, int64_t channels) {
-    if (box.is_empty()) return this->tile(this->source_tile, 0, 0, channels);
+    return panel(map, image, box, channel, channels, this->source_tile);
+  }
+
+  Operand panel(const View& map, int64_t image, const PixelBox& box, int64_t channel, int64_t channels,
+                AlignedVector<A>& memory) {
+    if (box.is_empty()) return this->tile(memory, 0, 0, channels);
     View rectangle = map;
     rectangle.data += box.y.first * map.stride[2] + box.x.first * map.stride[3];
     rectangle.size[2] = box.y.length();
     rectangle.size[3] = box.x.length();
-    Operand operand = this->gather(rectangle, image, channel, channels, this->source_tile);
+    Operand operand = this->gather(rectangle, image, channel, channels, memory);
     operand.lattice.is_compact = false;
     operand.base -= box.y.first * operand.lattice.row_step + box.x.first * operand.lattice.column_step;
     return operand;
@@ -145,20 +157,12 @@ struct PointWorkspace : Tiles<A> {
     kernel(plan_of(points, pass), source.base, target.base, winner, channels);
   }
 
-  /// Of every bin and channel the number of the point that is the maximum, into `winner`.
-  void find_winners(const BinPoints& points, const Operand& source, ScalarType type, int64_t channels) {
-    winner.resize(std::max<int64_t>(points.bins() * channels, 1));
-    const Operand values = this->tile(this->target_tile, points.bins(), 1, channels);
-    maximum(points, source, type, values, winner.data(), channels,
-            [&](int64_t bin) { return (bin - points.first_bin) * values.lattice.row_step; });
-  }
-
   TapMerger merger;
   std::vector<BinTaps> taps;      // of every RoI of a group
   std::vector<BinPoints> points;  // the same for maxima
   BinPass<A> pass;
-  AlignedVector<A> mixed_tile;
-  std::vector<int32_t> winner;
+  AlignedVector<A> mixed_tile, deciding_tile, maximum_tile;
+  AlignedVector<int32_t> winner;
 };
 
 }  // namespace roialign
