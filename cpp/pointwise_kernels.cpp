@@ -33,6 +33,50 @@ inline void store_lanes(T* to, Vector<A, lanes> v) {
   }
 }
 
+/// One point of a bin.
+template <int lanes, int vectors, class Source, class A>
+inline void sample_channels(const PointPlan<A>& plan, int32_t point, const std::byte* source,
+                            Vector<A, lanes> (&sample)[vectors]) {
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) sample[v] = Vector<A, lanes>{};
+  for (int32_t t = plan.tap_begin[point]; t < plan.tap_begin[point + 1]; ++t) {
+    const auto* pixel = reinterpret_cast<const Source*>(source + plan.source_offset[t]);
+    const A weight = plan.weight[t];
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) sample[v] += weight * load_lanes<A, lanes>(pixel + v * lanes);
+  }
+}
+
+/// The maxima of points that are all numbers, where nobody asks which they are; false where one may be none: their sum
+/// is none then. A bin has points.
+template <int lanes, int vectors, class Source, class Target, class A>
+inline bool maximum_of_numbers(const PointPlan<A>& plan, int64_t bin, const std::byte* source, Target* target) {
+  using V = Vector<A, lanes>;
+  V best[vectors], sum[vectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    best[v] = V{} + (plan.has_zero[bin] ? A(0) : static_cast<A>(-__builtin_huge_val()));
+    sum[v] = V{};
+  }
+  for (int32_t p = plan.point_begin[bin]; p < plan.point_begin[bin + 1]; ++p) {
+    V sample[vectors];
+    sample_channels<lanes, vectors, Source>(plan, p, source, sample);
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) {
+      best[v] = larger_of(sample[v], best[v]);
+      sum[v] += sample[v];
+    }
+  }
+  V all = V{};
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    store_lanes<A, lanes>(target + v * lanes, best[v]);
+    all += sum[v];
+  }
+  const auto total = sum_of_lanes(all);
+  return total == total;
+}
+
 /// `vectors` vectors of channels, or one channel where `lanes` is 1, of one bin: the best so far stays in registers.
 template <bool wins, int lanes, int vectors, class Source, class Target, class A>
 inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::byte* source, Target* target,
@@ -40,6 +84,9 @@ inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::b
   using V = Vector<A, lanes>;
   using Index = decltype(V{} < V{});
   const int32_t first = plan.point_begin[bin], end = plan.point_begin[bin + 1];
+  if constexpr (!wins && lanes > 1) {
+    if (first < end && maximum_of_numbers<lanes, vectors, Source>(plan, bin, source, target)) return;
+  }
   V best[vectors];
   Index index[vectors];
 #pragma GCC unroll 8
@@ -49,14 +96,7 @@ inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::b
   }
   for (int32_t p = first; p < end; ++p) {
     V sample[vectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) sample[v] = V{};
-    for (int32_t t = plan.tap_begin[p]; t < plan.tap_begin[p + 1]; ++t) {
-      const auto* pixel = reinterpret_cast<const Source*>(source + plan.source_offset[t]);
-      const A weight = plan.weight[t];
-#pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sample[v] += weight * load_lanes<A, lanes>(pixel + v * lanes);
-    }
+    sample_channels<lanes, vectors, Source>(plan, p, source, sample);
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
       // Not <=: a NaN is taken; and nothing after it. A first point of -inf is what there is already.

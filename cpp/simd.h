@@ -235,6 +235,25 @@ struct Lanes {
 #endif
 };
 
+/// `value` where it is larger than `best`, and `best` elsewhere, so where either is NaN: one instruction on x86.
+template <class V>
+inline V larger_of(V value, V best) {
+  using Element = __typeof__(value[0] + value[0]);
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64 && sizeof(Element) == 4) return bit_cast<V>(_mm512_max_ps(value, best));
+  if constexpr (sizeof(V) == 64 && sizeof(Element) == 8) return bit_cast<V>(_mm512_max_pd(value, best));
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(V) == 32 && sizeof(Element) == 4) return bit_cast<V>(_mm256_max_ps(value, best));
+  if constexpr (sizeof(V) == 32 && sizeof(Element) == 8) return bit_cast<V>(_mm256_max_pd(value, best));
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(V) == 16 && sizeof(Element) == 4) return bit_cast<V>(_mm_max_ps(value, best));
+  if constexpr (sizeof(V) == 16 && sizeof(Element) == 8) return bit_cast<V>(_mm_max_pd(value, best));
+#endif
+  return value > best ? value : best;
+}
+
 /// Makes streamed stores visible to the other threads before whatever is stored next.
 inline void order_streams() {
 #if defined(__SSE2__)

@@ -176,7 +176,7 @@ class PointwiseForward {
   }
 
   static constexpr PixelBox everywhere = {{0, INT64_MAX - 1}, {0, INT64_MAX - 1}};
-  static constexpr int64_t in_place_channels = 256;
+  static constexpr int64_t in_place_channels = 512;
   static constexpr int64_t panel_channels = 32;
   static constexpr int64_t panel_pixels = 16384;
 

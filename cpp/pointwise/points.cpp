@@ -130,16 +130,20 @@ PixelBox RoiPoints::pixels_around(double low_y, double high_y, double low_x, dou
   return {range[0], range[1]};
 }
 
+/// Those of the integer bins `first` to `end` of an axis.
+PixelRange RoiPoints::whole_pixels(int axis, int64_t first, int64_t end) const {
+  PixelRange range = PixelRange::none();
+  for (int64_t index = first; index < end; ++index) {
+    const PixelSpan span = integer_bin(along(axis).start, along(axis).length, bins_[axis], index, pixels_on(axis));
+    if (span.first < span.end) range = range.joined({span.first, span.end - 1});
+  }
+  return range;
+}
+
 PixelBox RoiPoints::pixels_of(int64_t bin) const {
   const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
   if (call_.spec.rule == PointRule::pixels) {
-    PixelRange range[2];
-    for (int axis = 0; axis < 2; ++axis) {
-      const PixelSpan span =
-          integer_bin(along(axis).start, along(axis).length, bins_[axis], index[axis], pixels_on(axis));
-      range[axis] = span.first < span.end ? PixelRange{span.first, span.end - 1} : PixelRange::none();
-    }
-    return {range[0], range[1]};
+    return {whole_pixels(0, index[0], index[0] + 1), whole_pixels(1, index[1], index[1] + 1)};
   }
   Bin cut[2];
   for (int axis = 0; axis < 2; ++axis) {
@@ -159,7 +163,8 @@ PixelBox RoiPoints::pixels_of(int64_t first_bin, int64_t end_bin) const {
 }
 
 PixelBox RoiPoints::pixels() const {
-  if (call_.spec.rule != PointRule::pixels && call_.geometry.offset == nullptr) {
+  if (call_.spec.rule == PointRule::pixels) return {whole_pixels(0, 0, bins_[0]), whole_pixels(1, 0, bins_[1])};
+  if (call_.geometry.offset == nullptr) {
     const MappedAxis &y = frame_.y, &x = frame_.x;
     return pixels_around(y.start, y.start + y.length, x.start, x.start + x.length);
   }

@@ -119,6 +119,7 @@ class RoiPoints {
   Frame frame_tangent(const double* box_tangent) const;
   void list_axes();
   void add_bin(AxisPoints& part, int axis, int64_t index, double shift) const;
+  PixelRange whole_pixels(int axis, int64_t first, int64_t end) const;
   PixelBox pixels_around(double low_y, double high_y, double low_x, double high_x) const;
   template <class Visit>
   bool visit_strata(int64_t bin, Visit&& visit) const;
