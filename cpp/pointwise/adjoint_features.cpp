@@ -110,10 +110,12 @@ class PointwiseAdjointFeatures {
   void add_roi(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, const Piece& piece) {
     bool is_gathered = parts_ > 1;
     Operand source{};  // of a mean whose channels are turned, mixed
+    const bool is_inside = piece.box.contains(roi.pixels());
+    const auto meets = [&](int64_t bin) { return is_inside || roi.pixels_of(bin).meets(piece.box); };
     for (int64_t bin = 0; bin < bins_; ++bin) {
-      if (!roi.pixels_of(bin).meets(piece.box)) continue;
+      if (!meets(bin)) continue;
       int64_t last = bin + 1;
-      while (last < bins_ && roi.pixels_of(last).meets(piece.box)) ++last;
+      while (last < bins_ && meets(last)) ++last;
       if (!is_gathered) source = gradient_of(work, row, piece);
       if (!is_gathered && turns_channels_) source = mixed(work, row, 0, piece);
       is_gathered = true;

@@ -42,6 +42,9 @@ struct PixelBox {
   bool contains(int64_t row, int64_t column) const {
     return y.first <= row && row <= y.last && x.first <= column && column <= x.last;
   }
+  bool contains(const PixelBox& other) const {
+    return y.first <= other.y.first && other.y.last <= y.last && x.first <= other.x.first && other.x.last <= x.last;
+  }
 };
 
 /// One RoI, and how its bins are cut and sampled.
