@@ -149,6 +149,19 @@ def test_nan_is_the_maximum(backend: str) -> None:
     assert roialign.roi_pool(low, box, 1, backend=backend).item() == -np.inf
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_stays_in_its_channel(value: float) -> None:
+    """Channels side by side are compared as vectors: first, between and last of a bin's points, in one of them."""
+    level = np.random.default_rng(0).standard_normal((1, 3, 3, 67))
+    for channel, (row, column) in {3: (0, 0), 20: (1, 1), 66: (2, 2)}.items():
+        level[0, row, column, channel] = value
+    box = np.array([[0, 0.0, 0.0, 2.0, 2.0]])
+    expected = level.max(axis=(1, 2)).reshape(1, 1, 1, 67)
+    for dtype in (np.float64, np.float32):
+        pooled = roialign.roi_pool(level.astype(dtype), box, 1, layout="NHWC", backend="cpu")
+        np.testing.assert_array_equal(pooled, expected.astype(dtype))
+
+
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_the_offset_of_a_bin_in_the_border_band_has_no_slope(backend: str) -> None:
     """Between the outermost pixel centres and one pixel beyond, the map is constant."""
