@@ -129,11 +129,35 @@ def test_images_are_counted_beyond_the_precision_of_the_boxes(dtype: torch.dtype
 def test_an_image_of_another_member_is_none_of_ones_own(image: float) -> None:
     f, boxes = batches()
     boxes[1, 2, 0] = image
-    with pytest.raises(ValueError, match=r"rois\[5\]: expected an integer batch index"):
+    message = r"rois\[2\]: expected an integer batch index 0 <= index < 2, got .* \(member 1 of torch.vmap's batch\)"
+    with pytest.raises(ValueError, match=message):
         torch.vmap(OPERATORS["grid"])(f, boxes)
     zeroed = torch.vmap(lambda f, r: roialign.roi_align(f, r, 2, 1 / 4, invalid="zero"))(f, boxes)
     assert not zeroed[1, 2].any()
     assert zeroed[1, :2].all()
+
+
+#: Functions that fail for a box that begins at NaN, and what their errors name.
+FAILING: dict[str, tuple[str, Callable[..., Any]]] = {
+    "grid": ("rois", OPERATORS["grid"]),
+    "random": ("rois", OPERATORS["random"]),
+    "maximum": ("rois", lambda f, r: roialign.roi_align(f, r, 2, 1 / 4, mode="max")),
+    "gradient": ("rois", torch.func.grad(lambda f, r: OPERATORS["grid"](f, r).sum())),
+    "levels by size": ("rois", lambda _f, r: roialign.fpn_levels(r, SCALES)),
+    "levels": ("levels", lambda f, r: multiscale([f, f], rois(), levels=torch.where(r[:, 1].isnan(), 2, 0))),
+}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_an_error_names_the_row_within_its_member(name: str) -> None:
+    argument, function = FAILING[name]
+    f, boxes = batches()
+    boxes[2, 1, 1] = torch.nan
+    with pytest.raises(ValueError, match=rf"^{argument}\[1\]: expected .* \(member 2 of torch.vmap's batch\)$"):
+        torch.vmap(function)(f, boxes)
+    nested = torch.vmap(torch.vmap(function))
+    with pytest.raises(ValueError, match=rf"^{argument}\[1\]: .* \(member 1 of [^(]*\) \(member 2 of [^(]*\)$"):
+        nested(torch.stack([f, f]), torch.stack([boxes.nan_to_num(), boxes]))
 
 
 def test_random_points_that_are_drawn_need_a_say_on_randomness() -> None:

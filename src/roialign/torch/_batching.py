@@ -6,7 +6,9 @@ member of the batch brings boxes of its own, and, where its features are its own
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ._pairing import Gradient, Setting
 
 Batched = tuple[Outputs, tuple[int, ...]]
+T = TypeVar("T")
 
 
 def batch(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
@@ -28,7 +31,20 @@ def batch(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, s
         return _as_channels(primitive, setting, inputs, dims, size)
     if primitive.family.counts_rows(setting.call):
         return _one_by_one(primitive, setting, inputs, dims, size)
-    return _as_rows(primitive, setting, inputs, dims, size)
+    try:
+        return _as_rows(primitive, setting, inputs, dims, size)
+    except ValueError as error:
+        of_all_rows = error
+    _one_by_one(primitive, setting, inputs, dims, size)  # raises too, and names the row that the user knows
+    raise of_all_rows
+
+
+def in_member(index: int, function: Callable[[], T]) -> T:
+    """What the function returns; an error about a row says whose row it is."""
+    try:
+        return function()
+    except ValueError as error:
+        raise ValueError(f"{error} (member {index} of torch.vmap's batch)") from None
 
 
 def _first(tensor: Tensor, dim: int | None, size: int) -> Tensor:
@@ -86,17 +102,15 @@ def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs
 
 
 def _one_by_one(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
-    """Where the answer to a box depends on its row, every member keeps its own rows."""
+    """Every member keeps its own rows: where the answer to a box depends on its row, or an error has to name it."""
     values, layout = inputs.flat()
     places = dims.flat()[0]
 
-    def member(index: int) -> Inputs:
-        return Inputs.of(
-            [value if dim is None else value.select(dim, index) for value, dim in zip(values, places, strict=True)],
-            layout,
-        )
+    def answer(index: int) -> Outputs:
+        own = [value if dim is None else value.select(dim, index) for value, dim in zip(values, places, strict=True)]
+        return in_member(index, partial(primitive, setting, Inputs.of(own, layout)))
 
-    answers = [primitive(setting, member(index)) for index in range(size)]
+    answers = [answer(index) for index in range(size)]
     outputs = tuple([torch.stack(parts) for parts in zip(*answers, strict=True)])
     return outputs, (0,) * len(outputs)
 

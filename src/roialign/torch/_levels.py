@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from .._levels import Assignment, assign_levels, check_assignment, finite_boxes
 from . import _check
+from ._batching import in_member
 from ._host import array_of
 from ._wiring import check_not_for_onnx
 
@@ -52,7 +54,15 @@ def _outline(boxes: Tensor, scales: Sequence[float], canonical_size: float, cano
 @_operator.register_vmap
 def _batch(info: Any, dims: Any, boxes: Tensor, *parameters: Any) -> tuple[Tensor, int]:
     members = boxes.movedim(dims[0], 0)
-    return _operator(members.flatten(0, 1), *parameters).unflatten(0, (info.batch_size, members.shape[1])), 0
+    try:
+        levels = _operator(members.flatten(0, 1), *parameters)
+    except ValueError as error:
+        of_all_rows = error
+    else:
+        return levels.reshape(info.batch_size, members.shape[1]), 0
+    for index in range(info.batch_size):
+        in_member(index, partial(_operator, members[index], *parameters))
+    raise of_all_rows
 
 
 def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignment) -> Tensor:
