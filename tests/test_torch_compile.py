@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -213,6 +214,30 @@ def test_export_for_any_number_of_boxes(strict: bool) -> None:
         assert torch.equal(loaded(*maps, boxes_of(count)), head(*maps, boxes_of(count)))
 
 
+class Heads(nn.Module):
+    """An operator of either family, between others."""
+
+    def forward(self, first: Tensor, second: Tensor, boxes: Tensor) -> Any:
+        mean = multiscale([first.relu(), second.relu()], boxes)
+        return mean, roialign.roi_align(first, boxes, (2, 3), SCALES[0], mode="max").neg()
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_compiled_ahead_of_time(tmp_path: Path) -> None:
+    """A package of AOTInductor, whose calls leave out empty lists."""
+    arguments, dynamic = (*pyramid(), rois()), ({}, {}, {0: torch.export.Dim.DYNAMIC})
+    program = torch.export.export(Heads(), arguments, dynamic_shapes=dynamic)
+    options = {"aot_inductor.compile_wrapper_opt_level": "O0", "aot_inductor.precompile_headers": False}
+    path = torch._inductor.aoti_compile_and_package(
+        program, package_path=str(tmp_path / "heads.pt2"), inductor_configs=options
+    )
+    package = torch._inductor.aoti_load_package(path)
+    for count in (0, 1, 3, 8):
+        seen, right = (model(*pyramid(), boxes_of(count)) for model in (package, Heads()))
+        for answer, expected in zip(seen, right, strict=True):
+            assert torch.equal(answer, expected)
+
+
 # The operators themselves, by torch's own checks
 
 SETTING = [False, SCALES, "grid", [0, 2], 0.5, None, False, 0.0, 0, [20.0, 3.0], None, None, "rois"]
@@ -225,7 +250,7 @@ def test_opcheck(levels: list[int] | None, tangents: int) -> None:
     maps = [level.requires_grad_() for level in pyramid()]
     boxes, gradient = rois().requires_grad_(), values(3, 3, 2, 3).requires_grad_()
     given = None if levels is None else torch.tensor(levels)
-    where = (boxes, given, None, [values(3, 5, seed=3).requires_grad_()] * tangents)
+    where = (boxes, given, None, [values(3, 5, seed=3).requires_grad_()] * tangents or None)
     sizes = [size for level in maps for size in level.shape]
     calls = [
         (operators.separable_forward.default, (maps, *where, [3, 2, 3], [], *SETTING)),

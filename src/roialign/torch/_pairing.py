@@ -116,19 +116,19 @@ class Gradient(Primitive):
 
     @property
     def setting_schema(self) -> str:
-        return f"SymInt[] output_size, SymInt[] map_sizes, bool channels_last, {self.family.schema}"
+        return f"SymInt[]? output_size, SymInt[]? map_sizes, bool channels_last, {self.family.schema}"
 
     def flatten_setting(self, setting: Setting) -> list[Any]:
         return [
-            list(setting.output_size),
-            list(setting.map_sizes),
+            list(setting.output_size) or None,
+            list(setting.map_sizes) or None,
             setting.channels_last,
             *self.family.flatten(setting.call),
         ]
 
     def unflatten_setting(self, values: Sequence[Any]) -> Setting:
         output_size, map_sizes, channels_last, *call = values
-        return Setting(self.family.unflatten(call), tuple(output_size), tuple(map_sizes), channels_last)
+        return Setting(self.family.unflatten(call), tuple(output_size or ()), tuple(map_sizes or ()), channels_last)
 
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
         if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
@@ -223,7 +223,7 @@ class Forward(Gradient):
         "rois": "Tensor",
         "levels": "Tensor?",
         "drawn_seed": "Tensor?",
-        "tangents": "Tensor[]",
+        "tangents": "Tensor[]?",
     }
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
@@ -251,7 +251,7 @@ class AdjointFeatures(Gradient):
         "rois": "Tensor",
         "levels": "Tensor?",
         "drawn_seed": "Tensor?",
-        "tangents": "Tensor[]",
+        "tangents": "Tensor[]?",
     }
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
@@ -275,7 +275,7 @@ class AdjointBoxes(Gradient):
         "rois": "Tensor",
         "levels": "Tensor?",
         "drawn_seed": "Tensor?",
-        "tangents": "Tensor[]",
+        "tangents": "Tensor[]?",
     }
 
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:

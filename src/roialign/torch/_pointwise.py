@@ -61,11 +61,11 @@ class PointwiseFamily:
     """The backends, and the schema."""
 
     name = "pointwise"
-    more_arguments: ClassVar[dict[str, str]] = {"deciding": "Tensor[]"}
+    more_arguments: ClassVar[dict[str, str]] = {"deciding": "Tensor[]?"}
     order = 2  # where one of them is along the masks alone, in which every operator is linear
     schema = (
         ", ".join(f"{kind} {name}" for name, kind in FIELDS.items())
-        + ", float[] scales, float[] assignment, str? invalid, str? backend, str argument, SymInt[] bins, "
+        + ", float[] scales, float[]? assignment, str? invalid, str? backend, str argument, SymInt[] bins, "
         "bool has_offset, bool has_mask"
     )
 
@@ -75,7 +75,7 @@ class PointwiseFamily:
         values["minimum_length"] = None if call.spec.minimum_length == -math.inf else call.spec.minimum_length
         # 64 bits, signed in a schema
         values["seed"] = call.spec.seed - (1 << 64) if call.spec.seed >= 1 << 63 else call.spec.seed
-        assignment = [] if call.assignment is None else list(call.assignment)
+        assignment = None if call.assignment is None else list(call.assignment)
         rest = [list(call.scales), assignment, call.invalid, call.backend, call.argument, list(call.bins)]
         return [*values.values(), *rest, call.has_offset, call.has_mask]
 

@@ -42,7 +42,7 @@ class SeparableFamily:
     order = 2
     schema = (
         "float[] scales, str rule, SymInt[] sampling_ratio, float offset, float? minimum_length, "
-        "bool normalised_boxes, float fill, SymInt seed, float[] assignment, str? invalid, str? backend, str argument"
+        "bool normalised_boxes, float fill, SymInt seed, float[]? assignment, str? invalid, str? backend, str argument"
     )
 
     def flatten(self, call: SeparableCall) -> list[Any]:
@@ -57,7 +57,7 @@ class SeparableFamily:
             spec.fill,
             # 64 bits, signed in a schema
             spec.seed - (1 << 64) if spec.seed >= 1 << 63 else spec.seed,
-            [] if call.assignment is None else list(call.assignment),
+            None if call.assignment is None else list(call.assignment),
             call.invalid,
             call.backend,
             call.argument,

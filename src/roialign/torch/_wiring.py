@@ -68,7 +68,8 @@ class Primitive(ABC):
     """A function of :class:`Inputs` and of a setting without tensors, and all that torch asks about it."""
 
     name: str
-    #: The fields of Inputs that it reads, with their types in the schema of the custom op; the others are empty.
+    #: The fields of Inputs that it reads, with their types in the schema of the custom op; the others are empty. A list
+    #: that may be empty is optional there, and None: AOTInductor passes no empty list on.
     arguments: dict[str, str]
     #: "Tensor", or "Tensor[]" where there is one answer per level.
     returns: ClassVar[str]
@@ -132,7 +133,8 @@ class Primitive(ABC):
             return _untraced(self.in_eager_mode, setting, inputs)
         if torch.onnx.is_in_onnx_export():
             return self.standard(setting, inputs)
-        arguments = [getattr(inputs, field) for field in self.arguments]
+        fields = [getattr(inputs, field) for field in self.arguments]
+        arguments = [(field or None) if isinstance(field, tuple) else field for field in fields]
         answer = self.operator(*arguments, *self.flatten_setting(setting))
         return (answer,) if self.returns == "Tensor" else tuple(answer)
 
@@ -212,24 +214,25 @@ class _Arguments:
         return setting, self.inputs(arguments, None)
 
     def inputs(self, values: Sequence[Any], missing: Any) -> Inputs:
-        """One value, or one list, per field."""
-        given = dict(zip(self.fields, values, strict=False))
-        lists = {field: tuple(value) if isinstance(value, (list, tuple)) else value for field, value in given.items()}
-        return Inputs((), missing, missing, missing, missing, ())._replace(**lists)
+        """One value, or one list or nothing, per field."""
+        given = {}
+        for (field, kind), value in zip(self.primitive.arguments.items(), values, strict=False):
+            given[field] = value
+            if kind.startswith("Tensor[]"):
+                given[field] = tuple(value) if isinstance(value, (list, tuple)) else ()
+        return Inputs((), missing, missing, missing, missing, ())._replace(**given)
 
-    def flags(self, flat: Sequence[bool], like: Inputs) -> Inputs:
-        """One flag per tensor, in a row."""
-        flags, left = {}, list(flat)
-        for field in self.fields:
-            value = getattr(like, field)
-            flags[field] = [left.pop(0) for _ in value] if isinstance(value, tuple) else left.pop(0)
-        return self.inputs([flags[field] for field in self.fields], False)
+    def flags(self, flat: Sequence[bool], like: Sequence[Any]) -> Inputs:
+        """One flag per tensor or None, in a row, for arguments like these."""
+        left = list(flat)
+        flags = [[left.pop(0) for _ in value] if isinstance(value, list) else left.pop(0) for value in like]
+        return self.inputs(flags, False)
 
-    def gradients(self, values: Inputs, settings: Sequence[Any]) -> tuple[Any, ...]:
-        """What a backward returns: torch counts an empty list of numbers among the lists of tensors."""
-        own = [getattr(values, field) for field in self.fields]
-        none: list[Any] = [[] if isinstance(value, (list, tuple)) and not value else None for value in settings]
-        return *[list(value) if isinstance(value, tuple) else value for value in own], *none
+    def gradients(self, values: Inputs, empty: Sequence[bool]) -> tuple[Any, ...]:
+        """What a backward returns: torch counts every empty list, of numbers too, among the lists of tensors."""
+        own = [getattr(values, field) for field in self.fields] + [None] * (len(empty) - len(self.fields))
+        lists = [(list(value) or None) if isinstance(value, tuple) else value for value in own]
+        return tuple([[] if nothing else value for value, nothing in zip(lists, empty, strict=True)])
 
     def outputs(self, values: tuple[Any, ...]) -> Any:
         return values[0] if self.primitive.returns == "Tensor" else list(values)
@@ -250,16 +253,17 @@ def _operator_of(primitive: Primitive) -> Any:
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
         setting, tensors = arguments.read(inputs)
-        ctx.setting, kept = primitive.keep(setting, tensors, arguments.flags(ctx.needs_input_grad, tensors))
+        needed = arguments.flags(ctx.needs_input_grad, inputs[: len(arguments.fields)])
+        ctx.setting, kept = primitive.keep(setting, tensors, needed)
         values, ctx.layout = kept.flat()
-        ctx.settings = inputs[len(arguments.fields) :]
+        ctx.empty = [isinstance(value, list) and not value for value in inputs]
         ctx.save_for_backward(*values)
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         outputs = grads if primitive.returns == "Tensor" else tuple(grads[0])
         kept = Inputs.of(ctx.saved_tensors, ctx.layout)
         needed = arguments.inputs(ctx.needs_input_grad, False)
-        return arguments.gradients(primitive.gradient(ctx.setting, kept, outputs, needed), ctx.settings)
+        return arguments.gradients(primitive.gradient(ctx.setting, kept, outputs, needed), ctx.empty)
 
     def batch(info: Any, dims: Any, *values: Any) -> Any:
         setting, inputs = arguments.read(values)
