@@ -240,6 +240,18 @@ def test_modules_of_other_packages_in_half_precision() -> None:
     assert exported.operators >= {"RoiAlign", "Cast"}
 
 
+def test_extractors_of_layers_that_pool_one_level_each() -> None:
+    """How many boxes belong to a level depends on values; there may be none."""
+    layers = ({"type": kind, "output_size": (3, 2)} for kind in ("PrRoIPool", "SimpleRoIAlign"))
+    extractors = [mmcv.SingleRoIExtractor(layer, 3, [4, 8], finest_scale=20) for layer in layers]
+    levels = maps_of(2, 3, (20, 30), (10, 15))
+    exported = Exported(Modules(*extractors), (levels, rows_of(9, 2, 80, 120)), ([ANY_MAP] * 2, ANY_ROWS))
+    assert exported.domains == {""}
+    for count in (9, 25, 1, 0):
+        exported.check(levels, rows_of(count, 2, 80, 120))
+    exported.check(maps_of(1, 3, (32, 32), (16, 16)), rows_of(12, 1, 128, 128))
+
+
 def test_box_test_size() -> None:
     """1000 RoIs of 16 to 600 px on four levels; fewer channels than a detector has, which differ in nothing."""
     scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 from .. import _validate
 from .._spec import SeparableSpec
 from ._levels import assigned_levels
 from ._separable import SeparableCall
+from ._standard_scan import one_more, scan_rois
 from ._standard_taps import Axis, Place, count_of, footprint, map_boxes, taps
 from ._wiring import Inputs
 
@@ -139,9 +139,8 @@ def _contract_each(
     """out[k] = Wy . F . Wx^T, RoI by RoI, on the part of the map that the RoI touches."""
     spec, channels = call.spec, maps[0].shape[1]
     along_y, along_x = (Axis(spec, *of_axis) for of_axis in zip(output_size, spec.sampling_ratio, strict=True))
-    # Runtimes refuse a Scan over nothing: one empty RoI more, taken away at the end.
-    rows = functional.pad(rows, (0, 0, 0, 1))
-    of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else functional.pad(levels, (0, 1))
+    rows = one_more(rows)
+    of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else one_more(levels)
     scale, height, width, base = (column[of_rois] for column in level_table(call, maps))
     place_y = map_boxes(along_y, rows[:, 2], rows[:, 4], scale, height)
     place_x = map_boxes(along_x, rows[:, 1], rows[:, 3], scale, width)
@@ -153,8 +152,7 @@ def _contract_each(
     # Pixel by pixel, all levels in a row: a RoI's part of the map is then one Gather.
     pixels = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in maps])
 
-    def each(carried: Tensor, roi: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        place, extent = roi
+    def each(place: Tensor, extent: Tensor) -> Tensor:
         offset_y, offset_x = torch.arange(count_of(extent[1])), torch.arange(count_of(extent[3]))
         taps_y, reached_y = taps(along_y, Place(place[0], place[1], place[2]), extent[0] + offset_y)
         taps_x, reached_x = taps(along_x, Place(place[3], place[4], place[5]), extent[2] + offset_x)
@@ -163,12 +161,9 @@ def _contract_each(
         pooled = (taps_y.to(part.dtype) @ columns.flatten(1)).reshape(-1, *columns.shape[1:])  # [PH, PW, C]
         if spec.fill:
             pooled = torch.where((reached_y[:, None] & reached_x)[..., None], pooled, spec.fill)
-        return carried.clone(), pooled
+        return pooled
 
-    # The operator wants something carried from one RoI to the next; nothing is.
-    pooled: Tensor
-    _, pooled = scan(each, rows.new_zeros(1), (places, extents))
-    return pooled[:-1].permute(0, 3, 1, 2)
+    return scan_rois(each, places, extents).permute(0, 3, 1, 2)
 
 
 def level_table(call: Any, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:

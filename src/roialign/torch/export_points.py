@@ -11,12 +11,12 @@ import math
 import numpy as np
 import torch
 from torch import Tensor
-from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 from .._spec import PointwiseSpec
 from ._pointwise import PointwiseCall
 from ._standard_points import AxisPoints, Frame, Pair, axis_points, bilinear, map_frames
+from ._standard_scan import one_more, scan_rois
 from ._wiring import Inputs
 from .export import LARGEST_FLOAT32, level_table, prepare
 
@@ -71,16 +71,14 @@ def _reduce_each(
 ) -> Tensor:
     """Bin by bin the points of every RoI, interpolated and reduced."""
     spec, bins = call.spec, math.prod(output_size)
-    # Runtimes refuse a Scan over nothing: one empty RoI more, taken away at the end.
-    rows = functional.pad(rows, (0, 0, 0, 1))
-    of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else functional.pad(levels, (0, 1))
+    rows = one_more(rows)
+    of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else one_more(levels)
     scale, height, width, base = (column[of_rois] for column in level_table(call, maps))
     frames = map_frames(spec, rows[:, 1 : spec.geometry + 1], scale)
     places = torch.stack([*frames, height, width, base + rows[:, 0] * height * width], 1)
     pixels = torch.cat([_pixel_rows(level, bins if spec.channels == "position" else 1) for level in maps])
 
-    def each(carried: Tensor, roi: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        place, row = roi
+    def each(place: Tensor, row: Tensor) -> Tensor:
         frame, (tall, wide, first) = Frame(*place[:8].unbind()), place[8:].unbind()
         shift_y = shift_x = torch.zeros(output_size, dtype=torch.float64)
         end = 1 + spec.geometry
@@ -96,12 +94,9 @@ def _reduce_each(
             pooled = pooled * row[end : end + bins].reshape(*output_size, 1).to(pooled.dtype)
         if spec.channels == "orientation":
             pooled = _turn(spec, pooled, row[5])
-        return carried.clone(), pooled
+        return pooled
 
-    # The operator wants something carried from one RoI to the next; nothing is.
-    pooled: Tensor
-    _, pooled = scan(each, rows.new_zeros(1), (places, rows))
-    return pooled[:-1].permute(0, 3, 1, 2)
+    return scan_rois(each, places, rows).permute(0, 3, 1, 2)
 
 
 def _pixel_rows(level: Tensor, parts: int) -> Tensor:
