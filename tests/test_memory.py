@@ -60,6 +60,38 @@ def test_the_measure_of_memory_can_fail() -> None:
         run_python(MEASURE.format(call="forward", layout="NCHW", sampling="grid", share=1e-6))
 
 
+BACKWARD = """
+import re
+import torch
+from roialign.torch import MultiScaleRoIAlign
+
+def kilobytes(field):
+    return int(re.search(field + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+one = torch.ones(1, requires_grad=True)
+torch.autograd.grad(one * one, one, one)  # the first gradient that torch is given makes it import 38 MB of sympy
+maps = [torch.ones(1, 256, h, w, requires_grad=True) for h, w in ((200, 336), (100, 168), (50, 84), (25, 42))]
+generator = torch.Generator().manual_seed(0)
+start, side = torch.rand(512, 2, generator=generator) * 800, 16 + 584 * torch.rand(512, 1, generator=generator) ** 3
+rois = torch.cat([torch.zeros(512, 1), start, start + side], 1)
+pooled = MultiScaleRoIAlign(7, [1 / 4, 1 / 8, 1 / 16, 1 / 32], 2)(maps, rois)
+gradient = torch.ones_like(pooled)
+before = kilobytes("VmRSS")
+open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew
+pooled.backward(gradient)
+extra, maps_alone = kilobytes("VmHWM") - before, sum(level.grad.nbytes for level in maps) / 1024
+assert maps_alone <= extra <= {share} * maps_alone, f"{{extra / maps_alone:.3f}} of the gradient's maps"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_the_first_backward_of_a_process_takes_little_beside_its_gradient() -> None:
+    """A detector in training: 512 boxes on four levels."""
+    run_python(BACKWARD.format(share=1.1))
+    with pytest.raises(AssertionError, match="of the gradient's maps"):
+        run_python(BACKWARD.format(share=1.0))
+
+
 # The pool.
 
 pooled = pytest.mark.skipif(not hasattr(mmap, "MADV_FREE"), reason="the system cannot be told that pages are free")
