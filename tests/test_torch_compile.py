@@ -214,6 +214,21 @@ def test_export_for_any_number_of_boxes(strict: bool) -> None:
         assert torch.equal(loaded(*maps, boxes_of(count)), head(*maps, boxes_of(count)))
 
 
+class Points(nn.Module):
+    def forward(self, f: Tensor, x: Tensor, y: Tensor) -> Any:
+        return roialign.bilinear_interpolate(f, x, y)
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "not strict"])
+def test_export_for_any_number_of_points(strict: bool) -> None:
+    f, any_size = features()[0], torch.export.Dim.DYNAMIC
+    shapes = ({1: any_size}, {0: any_size}, {0: any_size, 1: any_size})
+    program = torch.export.export(Points(), (f, values(4), values(2, 4)), dynamic_shapes=shapes, strict=strict)
+    for count in (5, 2):
+        x, y = values(count, seed=1), values(3, count, seed=2)
+        assert torch.equal(program.module()(f[:, :5], x, y), Points()(f[:, :5], x, y))
+
+
 class Heads(nn.Module):
     """An operator of either family, between others."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,13 +50,13 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
         _check.check_device(point, features.device, name)
         points.append(point.double())
     try:
-        shape = np.broadcast_shapes(*[tuple(point.shape) for point in points])
-    except ValueError:
+        x_of_all, y_of_all = torch.broadcast_tensors(*points)  # type: ignore[no-untyped-call]
+    except RuntimeError:
         shapes = [tuple(point.shape) for point in points]
         raise ValueError(f"y: expected a shape that broadcasts with x, {shapes[0]}, got {shapes[1]}") from None
-    flat_x, flat_y = (point.expand(shape).reshape(-1) for point in points)
+    flat_x, flat_y = x_of_all.reshape(-1), y_of_all.reshape(-1)
     rows = torch.stack([torch.zeros_like(flat_x), flat_x, flat_y, flat_x, flat_y], dim=1)
-    return rows, shape
+    return rows, x_of_all.shape
 
 
 def _rows_of_list(
