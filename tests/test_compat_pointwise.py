@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import inspect
 import json
 import math
 from collections.abc import Iterator
@@ -120,6 +121,57 @@ def test_deformable_and_rotation_invariant_operators_of_mmcv() -> None:
         "mask_fc.2",
     }
     assert pack(features, rois).shape == (1, 8, 2, 2)
+
+
+#: How each is made and called, as its package has it.
+SIGNATURES: list[tuple[Any, str, str]] = [
+    (torchvision.RoIPool, "(output_size, spatial_scale)", "(input, rois)"),
+    (torchvision.PSRoIPool, "(output_size, spatial_scale)", "(input, rois)"),
+    (torchvision.PSRoIAlign, "(output_size, spatial_scale, sampling_ratio)", "(input, rois)"),
+    (detectron2.ROIAlignRotated, "(output_size, spatial_scale, sampling_ratio)", "(input, rois)"),
+    (mmcv.RoIPool, "(output_size, spatial_scale=1.0)", "(input, rois)"),
+    (
+        mmcv.RoIAlignRotated,
+        "(output_size, spatial_scale, sampling_ratio=0, aligned=True, clockwise=False)",
+        "(input, rois)",
+    ),
+    (
+        mmcv.RiRoIAlignRotated,
+        "(out_size, spatial_scale, num_samples=0, num_orientations=8, clockwise=False)",
+        "(features, rois)",
+    ),
+    (
+        mmcv.DeformRoIPool,
+        "(output_size, spatial_scale=1.0, sampling_ratio=0, gamma=0.1)",
+        "(input, rois, offset=None)",
+    ),
+    *[
+        (
+            pack,
+            "(output_size, output_channels, deform_fc_channels=1024, spatial_scale=1.0, sampling_ratio=0, gamma=0.1)",
+            "(input, rois)",
+        )
+        for pack in (mmcv.DeformRoIPoolPack, mmcv.ModulatedDeformRoIPoolPack)
+    ],
+]
+
+
+def shown(signature: inspect.Signature) -> str:
+    """Without annotations and self."""
+    parameters = [one.replace(annotation=one.empty) for one in signature.parameters.values() if one.name != "self"]
+    return str(inspect.Signature(parameters))
+
+
+@pytest.mark.parametrize(("module", "made", "called"), SIGNATURES, ids=lambda value: getattr(value, "__name__", ""))
+def test_signatures_of_modules(module: Any, made: str, called: str) -> None:
+    assert shown(inspect.signature(module)) == made
+    assert shown(inspect.signature(module.forward)) == called
+
+
+def test_sizes_are_shown_as_their_packages_do() -> None:
+    assert repr(torchvision.RoIPool(7, 0.5)) == "RoIPool(output_size=7, spatial_scale=0.5)"
+    assert repr(mmcv.RoIPool(7, 0.5)) == "RoIPool(output_size=(7, 7), spatial_scale=0.5)"
+    assert repr(mmcv.RoIAlignRotated(7, 0.5)).startswith("RoIAlignRotated(output_size=(7, 7), spatial_scale=0.5, ")
 
 
 @pytest.mark.parametrize("name", ["_mmcv_points", "_torchvision_points"])

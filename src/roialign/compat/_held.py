@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from .. import _validate
 from ._module import DescribedModule
 
 #: What a function gets anew with every call.
@@ -18,12 +19,18 @@ class HeldFunction(DescribedModule):
     """``Module(rest of the arguments)(input, rois)`` is ``function(input, rois, rest of the arguments)``."""
 
     function: ClassVar[Callable[..., Tensor]]
+    #: Arguments that the module wants to be given, although its function has a default for them.
+    required: ClassVar[tuple[str, ...]] = ()
+    #: Whether a size of one number is held as two.
+    holds_pair: ClassVar[bool] = False
     __signature__: ClassVar[inspect.Signature]
 
     def __init_subclass__(cls) -> None:
         given = inspect.signature(cls.function).parameters.values()
         kept = [parameter for parameter in given if parameter.name not in PER_CALL]
-        cls.__signature__ = inspect.Signature(kept)
+        cls.__signature__ = inspect.Signature(
+            [one.replace(default=inspect.Parameter.empty) if one.name in cls.required else one for one in kept]
+        )
         cls.shown = tuple(parameter.name for parameter in kept)
 
     def __init__(self, *values: Any, **named: Any) -> None:
@@ -31,7 +38,8 @@ class HeldFunction(DescribedModule):
         bound = self.__signature__.bind(*values, **named)
         bound.apply_defaults()
         for name, value in bound.arguments.items():
-            setattr(self, name, value)
+            is_pair = name == "output_size" and self.holds_pair
+            setattr(self, name, _validate.check_output_size(value) if is_pair else value)
 
     def forward(self, input: Tensor, rois: Any) -> Tensor:
         held = {name: getattr(self, name) for name in self.shown}

@@ -12,6 +12,7 @@ from .._spec import PointwiseSpec
 from ..ops.deform_roi_pool import deform_roi_pool as _deform_roi_pool
 from ..ops.riroi_align_rotated import riroi_align_rotated as _riroi_align_rotated
 from ..ops.roi_align_rotated import roi_align_rotated as _roi_align_rotated
+from ..torch import point_modules
 from ._held import HeldFunction
 
 #: mmcv's RoIPool rounds nothing: its bins run from x1 * scale to (x2 + 1) * scale.
@@ -117,6 +118,8 @@ class RoIAlignRotated(HeldFunction):
     """`mmcv.ops.RoIAlignRotated`: :func:`roi_align_rotated` with its arguments held."""
 
     function = staticmethod(roi_align_rotated)
+    required = ("spatial_scale",)
+    holds_pair = True
 
 
 class RiRoIAlignRotated(HeldFunction):
@@ -124,8 +127,43 @@ class RiRoIAlignRotated(HeldFunction):
 
     function = staticmethod(riroi_align_rotated)
 
+    def forward(self, features: Tensor, rois: Tensor) -> Tensor:
+        return super().forward(features, rois)
+
 
 class RoIPool(HeldFunction):
     """`mmcv.ops.RoIPool`: :func:`roi_pool` with its arguments held."""
 
     function = staticmethod(roi_pool)
+    holds_pair = True
+
+
+#: What our modules take besides what mmcv's do.
+NOT_OF_MMCV = ("sampling", "layout", "invalid", "seed", "backend")
+
+
+class DeformRoIPool(point_modules.DeformRoIPool):
+    """`mmcv.ops.DeformRoIPool`: :func:`deform_roi_pool` with its arguments held."""
+
+    left_out = NOT_OF_MMCV
+
+    def forward(self, input: Tensor, rois: Tensor, offset: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        return super().forward(input, rois, None if offset is None or offset.numel() == 0 else offset)
+
+
+class DeformRoIPoolPack(point_modules.DeformRoIPoolPack):
+    """`mmcv.ops.DeformRoIPoolPack`: learns its offsets from what it pools without them."""
+
+    left_out = NOT_OF_MMCV
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(input, rois)
+
+
+class ModulatedDeformRoIPoolPack(point_modules.ModulatedDeformRoIPoolPack):
+    """`mmcv.ops.ModulatedDeformRoIPoolPack`: learns its offsets, and a weight for every bin."""
+
+    left_out = NOT_OF_MMCV
+
+    def forward(self, input: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(input, rois)

@@ -73,15 +73,18 @@ class RoIPool(HeldFunction):
     """`torchvision.ops.RoIPool`: :func:`roi_pool` with its arguments held."""
 
     function = staticmethod(roi_pool)
+    required = ("spatial_scale",)
 
 
 class PSRoIAlign(HeldFunction):
     """`torchvision.ops.PSRoIAlign`: :func:`ps_roi_align` with its arguments held."""
 
     function = staticmethod(ps_roi_align)
+    required = ("spatial_scale", "sampling_ratio")
 
 
 class PSRoIPool(HeldFunction):
     """`torchvision.ops.PSRoIPool`: :func:`ps_roi_pool` with its arguments held."""
 
     function = staticmethod(ps_roi_pool)
+    required = ("spatial_scale",)

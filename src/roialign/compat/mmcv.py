@@ -4,9 +4,11 @@ Signatures and conventions are mmcv's: rois are ``[K, 5]`` rows (image index, x1
 mmcv goes wrong this does not follow; docs/migrating.md says where.
 """
 
-from ..torch.point_modules import DeformRoIPool, DeformRoIPoolPack, ModulatedDeformRoIPoolPack
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, prroi_pool, roi_align
 from ._mmcv_points import (
+    DeformRoIPool,
+    DeformRoIPoolPack,
+    ModulatedDeformRoIPoolPack,
     RiRoIAlignRotated,
     RoIAlignRotated,
     RoIPool,

@@ -30,13 +30,15 @@ class _Pooling(_Configured):
     function: ClassVar[Callable[..., Any]]
     #: Parameters of a module besides those of its function, behind the first.
     own: ClassVar[tuple[inspect.Parameter, ...]] = ()
+    #: Parameters of its function that a module does not have.
+    left_out: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         given = inspect.signature(cls.function).parameters.values()
         first, *others = [
             parameter.replace(annotation=inspect.Parameter.empty)
             for parameter in given
-            if parameter.name not in PER_CALL
+            if parameter.name not in (*PER_CALL, *cls.left_out)
         ]
         cls.__signature__ = inspect.Signature([first, *cls.own, *others])
 
@@ -254,7 +256,7 @@ class DeformRoIPoolPack(DeformRoIPool):
     def learned(self, features: Tensor, rois: Tensor | Sequence[Tensor], **more: Any) -> tuple[Tensor, Tensor]:
         """The offsets, and the pooled features in a row that they are learned from."""
         pooled = super().forward(features, rois, **more)
-        flat = (pooled if self.arguments["layout"] == "NCHW" else pooled.permute(0, 3, 1, 2)).flatten(1)
+        flat = (pooled if self.arguments.get("layout", "NCHW") == "NCHW" else pooled.permute(0, 3, 1, 2)).flatten(1)
         return self.offset_fc(flat).reshape(-1, 2, *self.bins), flat
 
 
