@@ -67,6 +67,7 @@ LEVELS: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     ([BOXES, rois_of()], [0.25], {}, ValueError, "rois[1]: expected shape [K, 4], got (3, 5)"),
     (BOXES > 1, [0.25], {}, TypeError, "rois: expected a real dtype (float or integer), got bool"),
     (NAN_BOXES, [0.25], {}, ValueError, "rois[1]: expected finite coordinates, got (0.0, 2.0, nan, 4.0)"),
+    ([BOXES, NAN_BOXES], [0.25], {}, ValueError, "rois[1][1]: expected finite coordinates, got (0.0, 2.0, nan, 4.0)"),
     (BOXES, 0.25, {}, TypeError, "spatial_scales: expected a sequence of numbers, got 0.25"),
     (BOXES, "1", {}, TypeError, "spatial_scales: expected a sequence of numbers, got '1'"),
     (BOXES, [], {}, ValueError, "spatial_scales: expected one per level (at least 1), got 0"),

@@ -93,6 +93,13 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (GOOD, edited(1, 4, np.inf), {}, ValueError, "rois[1]: expected finite coordinates, got (0.0, 2.0, 3.0, inf)"),
     (GOOD, edited(1, 1, -np.inf), {"invalid": "raise"}, ValueError, "rois[1]: expected finite coordinates, got (-inf"),
     (GOOD, edited(2, 3, 1e101), {}, ValueError, "rois[2]: expected finite coordinates"),
+    (
+        GOOD,
+        [BOXES, edited(1, 2, np.nan)[:, 1:]],
+        {},
+        ValueError,
+        "rois[1][1]: expected finite coordinates, got (0",
+    ),
     (GOOD, ROIS, {"layout": "NWHC"}, ValueError, "layout: expected one of 'NCHW', 'NHWC', got 'NWHC'"),
     (GOOD, ROIS, {"layout": None}, ValueError, "layout: expected one of 'NCHW', 'NHWC', got None"),
     (GOOD, ROIS, {"invalid": "skip"}, ValueError, "invalid: expected one of 'raise', 'zero', got 'skip'"),

@@ -57,6 +57,13 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (GOOD, ROIS[:, 1:], {"batch_indices": IMAGES[:2]}, ValueError, r"batch_indices: expected shape \[3\], one per row"),
     (GOOD, ROIS[:, 1:], {"batch_indices": IMAGES * 1.0}, TypeError, "batch_indices: expected an integer dtype, got"),
     (GOOD, ROIS, {"batch_indices": IMAGES}, ValueError, r"rois: expected shape \[K, 4\], got \(3, 5\)"),
+    (
+        GOOD,
+        [ROIS[:1, 1:], edited(2, 3, np.nan)[1:, 1:]],
+        {},
+        ValueError,
+        r"rois\[1\]\[1\]: expected finite coordinates, got \(.*nan",
+    ),
     (GOOD, ROIS, {"layout": "NWHC"}, ValueError, "layout: expected one of 'NCHW', 'NHWC', got 'NWHC'"),
     (GOOD, ROIS, {"invalid": "skip"}, ValueError, "invalid: expected one of 'raise', 'zero', got 'skip'"),
     (

@@ -160,6 +160,13 @@ def test_an_error_names_the_row_within_its_member(name: str) -> None:
         nested(torch.stack([f, f]), torch.stack([boxes.nan_to_num(), boxes]))
 
 
+def test_an_error_names_the_row_in_a_list_of_its_member() -> None:
+    f, boxes = batches()
+    boxes[2, 1, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"^rois\[1\]\[0\]: expected finite .* \(member 2 of torch.vmap's batch\)$"):
+        torch.vmap(lambda f, r: roialign.roi_align(f, [r[:1, 1:], r[1:, 1:]], 2, 1 / 4))(f, boxes)
+
+
 def test_random_points_that_are_drawn_need_a_say_on_randomness() -> None:
     f, boxes = batches()
     same = torch.stack([f[0]] * MEMBERS)

@@ -51,11 +51,11 @@ def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignm
     return Assignment(size, level)
 
 
-def finite_boxes(boxes: Array) -> Array:
+def finite_boxes(boxes: Array, name: str = "rois") -> Array:
     """Boxes ``[K, 4]`` in float64, all finite."""
     wide = boxes.astype(np.float64)
     finite = (np.abs(wide) <= _validate.LARGEST_COORDINATE).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))
-        raise ValueError(f"rois[{row}]: expected finite coordinates, got {tuple(wide[row].tolist())}")
+        raise ValueError(f"{name}[{row}]: expected finite coordinates, got {tuple(wide[row].tolist())}")
     return wide

@@ -217,6 +217,8 @@ def columns_of(name: str, numbers: int = 4) -> tuple[int, ...]:
     return (1, 0, 3, 2) if name == "boxes" else tuple(range(numbers))
 
 
+#: What the name of an argument ends in where it is a list of one array per image, and the rows are those of all images.
+OF_LIST = "[]"
 #: How the rows of RoIs read, by how many numbers describe a box.
 ROW_OF = {4: "(image, x1, y1, x2, y2)", 5: "(image, centre x, centre y, width, height, angle)"}
 
@@ -237,6 +239,7 @@ def check_rois(
         check_choice(invalid, "invalid", ("raise", "zero"))
     if isinstance(rois, (list, tuple)):
         rows, restore = _rows_of_list(rois, images, batch_indices, name, numbers)
+        name += OF_LIST
     else:
         rows, restore = _rows_of_array(check_array(rois, name), batch_indices, name, numbers)
     # One image and ordinary coordinates, the usual call, take two reductions: most calls are small.
@@ -350,8 +353,12 @@ def _rows_of_list(
 def _raise_for_row(rows: Array, row: int, images: int, name: str) -> None:
     image = rows[row, 0].item()
     coordinates = rows[row, 1:][list(columns_of(name, rows.shape[1] - 1))].tolist()
+    place = f"{name}[{row}]"
+    if name.endswith(OF_LIST):
+        first = int(np.argmax(rows[:, 0] == image))  # of its image: one follows the other
+        place = f"{name.removesuffix(OF_LIST)}[{int(image)}][{row - first}]"
     if not (0 <= image < images and image == math.floor(image)):
         index = int(image) if math.isfinite(image) and image == math.floor(image) else image
-        raise ValueError(f"{name}[{row}]: expected an integer batch index 0 <= index < {images}, got {index}")
+        raise ValueError(f"{place}: expected an integer batch index 0 <= index < {images}, got {index}")
     note = f" (more than {LARGEST_COORDINATE:g} counts as infinite)" if np.isfinite(coordinates).all() else ""
-    raise ValueError(f"{name}[{row}]: expected finite coordinates, got {tuple(coordinates)}{note}")
+    raise ValueError(f"{place}: expected finite coordinates, got {tuple(coordinates)}{note}")

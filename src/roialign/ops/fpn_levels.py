@@ -76,11 +76,11 @@ def _boxes_of(rois: object) -> Array:
         per_image = [_validate.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
         for index, boxes in enumerate(per_image):
             _validate.check_boxes(boxes, 4, f"rois[{index}]")
-        array = np.concatenate([np.zeros((0, 4)), *per_image])
-    else:
-        array = _validate.check_array(rois, "rois")
-        if array.ndim != 2 or array.shape[1] not in (4, 5):
-            raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {array.shape}")
-        _validate.check_boxes(array, array.shape[1], "rois")
-        array = array[:, -4:]
-    return finite_boxes(array)
+        return np.concatenate(
+            [np.zeros((0, 4)), *[finite_boxes(boxes, f"rois[{index}]") for index, boxes in enumerate(per_image)]]
+        )
+    array = _validate.check_array(rois, "rois")
+    if array.ndim != 2 or array.shape[1] not in (4, 5):
+        raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {array.shape}")
+    _validate.check_boxes(array, array.shape[1], "rois")
+    return finite_boxes(array[:, -4:])

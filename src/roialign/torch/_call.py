@@ -61,6 +61,8 @@ class TensorCall:
             else:
                 spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
         self.inputs = Inputs(self.features, None, self.rois, levels, key, ())
+        if isinstance(rois, (list, tuple)):
+            rois_name += _validate.OF_LIST
         call = self._describe(spec, tuple(scales), assignment, invalid, backend, rois_name)
         self.setting = Setting(call, (), (), is_channels_last(first))
 
