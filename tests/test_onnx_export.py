@@ -103,9 +103,12 @@ class OneLevel(Modules):
             PrRoIPool((3, 2), 1 / 14),
         )
         self.crop = CropAndResize((3, 1), extrapolation_value=0.5, layout="NCHW")
+        self.nearest = CropAndResize((2, 3), method="nearest", extrapolation_value=-0.5, layout="NCHW")
 
     def forward(self, features: Any, rows: Tensor) -> list[Tensor]:
-        return [*super().forward(features, rows), self.crop(features, rows[:, 1:] / 400, rows[:, 0].to(torch.int64))]
+        boxes, images = rows[:, 1:] / 400, rows[:, 0].to(torch.int64)
+        crops = [crop(features, boxes, images) for crop in (self.crop, self.nearest)]
+        return [*super().forward(features, rows), *crops]
 
 
 @cache
@@ -130,6 +133,9 @@ def test_boxes_at_and_around_pixels() -> None:
     length = torch.tensor([0.0, 1e-3, 7.0, 14.0, 42.0, 3000.0])
     x1, y1, size = (axis.flatten() for axis in torch.meshgrid(start, start, length, indexing="ij"))
     one_level().check(x, torch.stack([torch.zeros_like(x1), x1, y1, x1 + size, y1 + size], 1))
+    (x,) = maps_of(1, 3, (17, 33))
+    half = torch.arange(64) * 6.25  # pixels and halves between them, where the corners are fractions of 400 px
+    one_level().check(x, torch.stack([torch.zeros(64), half, half.flip(0), half.flip(0), half], 1))
 
 
 def test_rows_that_are_not_valid_pool_to_zero() -> None:
@@ -168,7 +174,7 @@ def test_only_standard_operators_and_roi_align_where_its_semantics_are_ours() ->
     ]
     modes = [(node["coordinate_transformation_mode"], node["sampling_ratio"]) for node in roi_aligns]
     assert modes == [(b"half_pixel", 2), (b"output_half_pixel", 2), (b"half_pixel", 0)]
-    assert sum(node.op_type == "Scan" for node in nodes) == 4, "unequal, exact, prroi_pool, crop_and_resize"
+    assert sum(node.op_type == "Scan" for node in nodes) == 5, "unequal, exact, prroi_pool, both crops"
 
 
 class Pyramid(nn.Module):

@@ -76,7 +76,7 @@ def bin_grid(axis: Axis, length: Tensor) -> tuple[Tensor, Tensor]:
 def sample_points(axis: Axis, place: Place) -> tuple[Tensor, Tensor, Tensor]:
     """Step 3: the points that may touch the map: each one's bin and coordinate, and its share of the bin."""
     start, length, _ = place
-    if axis.spec.rule == "crop":
+    if axis.spec.rule in ("crop", "nearest"):
         bins = torch.arange(axis.bins, dtype=torch.float64)
         points = start + (bins * (length / (axis.bins - 1)) if axis.bins > 1 else 0.5 * length[None])
         return bins, points, torch.ones_like(start)
@@ -105,12 +105,16 @@ def _touching(axis: Axis, place: Place, bin_length: Tensor, count: Tensor) -> Te
 
 def bilinear(axis: Axis, place: Place, points: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Step 4: the weight of every pixel at every point, ``[points, pixels]``, and which points are on the map."""
-    last = place.size - 1.0
-    if BORDER_OF_RULE[axis.spec.rule] == "reject":
+    last, border = place.size - 1.0, BORDER_OF_RULE[axis.spec.rule]
+    if border in ("reject", "nearest"):
         inside = (points >= 0.0) & (points <= last)
     else:
         inside = (points >= -1.0) & (points <= last + 1.0)
-    distance = points.clamp(min=0.0).minimum(last)[:, None] - pixels
+    points = points.clamp(min=0.0).minimum(last)
+    if border == "nearest":
+        below = points.floor()
+        points = torch.where(points - below >= 0.5, below + 1.0, below)
+    distance = points[:, None] - pixels
     return torch.where(inside[:, None], (1.0 - distance.abs()).clamp(min=0.0), 0.0), inside
 
 
