@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 from cases import CASES, Array, Inputs
 from pointwise_answers import point_answers, point_scales
-from pointwise_cases import POINT_CASES
+from pointwise_cases import POINT_CASES, TINY, TINY_VECTORS
 from tolerances import HALF_TYPES, assert_close
 
 from roialign.reference import separable
@@ -65,8 +65,9 @@ class Expected:
 
 
 EVERY_CASE = CASES + POINT_CASES
-EVERY_NAME = {case.name: case for case in EVERY_CASE}
-assert len(EVERY_NAME) == len(EVERY_CASE), "names of cases are unique"
+_NAMED = [*EVERY_CASE, *TINY, *TINY_VECTORS]
+EVERY_NAME = {case.name: case for case in _NAMED}
+assert len(EVERY_NAME) == len(_NAMED), "names of cases are unique"
 
 
 @cache

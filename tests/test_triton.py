@@ -225,11 +225,6 @@ def test_the_order_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(answers[0][1], answers[1][1])
 
 
-def test_operators_that_have_no_kernels_say_so() -> None:
-    with pytest.raises(NotImplementedError, match="computed on the CPU only"):
-        roialign.roi_pool(torch.ones(1, 1, 4, 4), torch.tensor([[0, 0.0, 0, 2, 2]]), 2, backend="triton")
-
-
 def test_gpu_benchmark_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     gpu = pytest.importorskip("benchmarks.gpu")
     monkeypatch.setattr("sys.argv", ["benchmarks.gpu"])

@@ -49,7 +49,7 @@ class TensorCall:
         self.layout = layout
         self.features = _check_all_features(features, layout)
         first = self.features[0]
-        check_backend(first, backend, self.pairing.family.name)
+        check_backend(first, backend)
         self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name, spec.geometry)
         if levels is not None:
             levels = _check.check_indices(levels, self.rois.shape[0], "levels", "rois")

@@ -137,7 +137,8 @@ def of_first_order(call: PointwiseCall, inputs: Inputs, most: int) -> Inputs | N
     """The same derivative with at most so many tangents; None where it is zero.
 
     An operator is linear in its masks: its derivative along them is the operator with those masks. A second derivative
-    in all else that a row holds has no formula here.
+    in all else that a row holds has no formula here. To tell the two apart takes looking at the tangents: such a second
+    derivative waits for a GPU, which nothing else does.
     """
     if len(inputs.tangents) <= most:
         return inputs

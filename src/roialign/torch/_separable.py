@@ -113,14 +113,9 @@ INTERPRETED = {"cpu": "roialign.torch._triton"}
 POINTWISE = "_pointwise"
 
 
-def check_backend(features: Tensor, name: str | None, family: str = "separable") -> None:
-    """That the named backend, or any, computes a family where the features are."""
+def check_backend(features: Tensor, name: str | None) -> None:
+    """That the named backend, or any, computes where the features are."""
     device = features.device.type
-    if family == "pointwise" and (device == "cuda" or (name == "triton" and is_interpreted())):
-        raise NotImplementedError(
-            "features: maxima, and rotated, deformable, position-sensitive and integer bins, are computed on the CPU "
-            f"only in this version of roialign; got a tensor on {features.device}, backend {name!r}"
-        )
     if device not in BACKENDS:
         raise ValueError(f"features: expected a tensor on the CPU or on a CUDA device, got one on {features.device}")
     if name == "triton" and device in INTERPRETED and not is_interpreted():

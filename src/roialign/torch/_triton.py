@@ -170,22 +170,7 @@ class Tables:
     @cached_property
     def order(self) -> Tensor:
         """The rows in the order in which they are pooled; the places, in the stead of none, where that is their own."""
-        count = len(self.places)
-        if not table.ORDERED[0] <= count <= table.ORDERED[1]:
-            return self.places
-        order = torch.empty(count, dtype=torch.int32, device=self.places.device)
-        launch(
-            order_kernel,
-            (table.blocks_of(count, table.ORDER_ROWS),),
-            self.places.device,
-            self.places,
-            order,
-            count,
-            ROWS=table.ORDER_ROWS,
-            OTHERS=table.ORDER_OTHERS,
-            num_warps=table.ORDER_WARPS,
-        )
-        return order
+        return order_of(self.places)
 
     @property
     def written(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -257,6 +242,26 @@ class Tables:
         return cls(rows, weights, spans, places, bins, len(maps))
 
 
+def order_of(places: Tensor) -> Tensor:
+    """The rows in the order in which they are pooled; the places, in the stead of none, where that is their own."""
+    count = len(places)
+    if not table.ORDERED[0] <= count <= table.ORDERED[1]:
+        return places
+    order = torch.empty(count, dtype=torch.int32, device=places.device)
+    launch(
+        order_kernel,
+        (table.blocks_of(count, table.ORDER_ROWS),),
+        places.device,
+        places,
+        order,
+        count,
+        ROWS=table.ORDER_ROWS,
+        OTHERS=table.ORDER_OTHERS,
+        num_warps=table.ORDER_WARPS,
+    )
+    return order
+
+
 def touched_tiles(places: Tensor, maps: Sequence[Tensor], tiling: table.Tiling) -> tuple[tuple[int, ...], Tensor]:
     """The first tile of every level, and the bits of the RoIs that touch each tile, ``[tiles, ceil(K / 32)]``."""
     first_tiles = [0]
@@ -296,7 +301,7 @@ def map_sizes(maps: Sequence[Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]
     return plain([level.shape[2] for level in maps]), plain([level.shape[3] for level in maps])
 
 
-def scale_bits(call: SeparableCall) -> tuple[int, ...]:
+def scale_bits(call: Any) -> tuple[int, ...]:
     return tuple([bits_of(scale) for scale in call.scales])
 
 

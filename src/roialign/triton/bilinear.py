@@ -16,6 +16,14 @@ def is_on_map(x, size, BORDER: tl.constexpr):
 
 
 @triton.jit
+def neighbours(x, cell, size):
+    """The first of the two pixels that a point on the map takes part in under RoIAlign's border rule, what the second,
+    the next one, weighs, and whether there is a second: beyond the edge the edge holds."""
+    has_next = (cell >= 0.0) & (cell < size - 1.0)
+    return clamp(cell, 0.0, size - 1.0), tl.where(has_next, clamp(x - cell, 0.0, 1.0), 0.0), has_next
+
+
+@triton.jit
 def bilinear(x, cell, pixel, size, BORDER: tl.constexpr):
     """What `pixel` weighs at coordinate `x`, and the slope of that, the one to the right. All are float64.
 
@@ -31,14 +39,12 @@ def bilinear(x, cell, pixel, size, BORDER: tl.constexpr):
         weight = tl.where(pixel == below, 1.0 - (x - below), 0.0) + tl.where(pixel == above, x - below, 0.0)
         slope = tl.where(pixel == above, 1.0, 0.0) - tl.where(pixel == below, 1.0, 0.0)
     else:
-        fraction = clamp(x - cell, 0.0, 1.0)
-        weight = tl.where(pixel == cell, 1.0 - fraction, 0.0) + tl.where(pixel == cell + 1.0, fraction, 0.0)
-        slope = tl.where(pixel == cell + 1.0, 1.0, 0.0) - tl.where(pixel == cell, 1.0, 0.0)
-    if BORDER == "replicate":
-        at_edge = (cell < 0.0) | (cell >= size - 1.0)
-        edge = tl.where(cell < 0.0, 0.0, size - 1.0)
-        weight = tl.where(at_edge, tl.where(pixel == edge, 1.0, 0.0), weight)
-        slope = tl.where(at_edge, 0.0, slope)
+        below, fraction, has_next = cell, clamp(x - cell, 0.0, 1.0), cell == cell
+        if BORDER == "replicate":
+            below, fraction, has_next = neighbours(x, cell, size)
+        weight = tl.where(pixel == below, 1.0 - fraction, 0.0) + tl.where(pixel == below + 1.0, fraction, 0.0)
+        slope = tl.where(pixel == below + 1.0, 1.0, 0.0) - tl.where(pixel == below, 1.0, 0.0)
+        slope = tl.where(has_next, slope, 0.0)
     inside = is_on_map(x, size, BORDER)
     # Both are float64, whatever the constants above are.
     return tl.where(inside, weight, 0.0 * pixel), tl.where(inside, slope, 0.0 * pixel)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .numbers import clamp
+
 
 @triton.jit
 def bin_grid(start, length, bins, bin_index):
@@ -19,3 +21,16 @@ def bin_ends(length, bins, bin_index):
     one, _ = bin_grid(0.0 * length, length, bins, bin_index)
     other, _ = bin_grid(0.0 * length, length, bins, bin_index + 1.0)
     return tl.minimum(one, other), tl.maximum(one, other)
+
+
+@triton.jit
+def integer_bin(start, length, bins, bin_index, size):
+    """The whole pixels ``[first, end)`` of an axis of `size` that a bin covers, from its floor to its ceiling.
+
+    Where the RoI starts on a pixel, its bins are cut before they are moved there.
+    """
+    whole = tl.floor(start)
+    low, _ = bin_grid(start - whole, length, bins, bin_index)
+    high, _ = bin_grid(start - whole, length, bins, bin_index + 1.0)
+    first = clamp(tl.floor(low) + whole, 0.0, size)
+    return first, tl.maximum(first, clamp(tl.ceil(high) + whole, 0.0, size))

@@ -53,6 +53,24 @@ FEATURES = {
     True: {2: Tiling(4, 4, 128, 4), 4: Tiling(4, 4, 128, 4), 8: Tiling(4, 4, 64, 4)},
     False: {2: Tiling(2, 16, 32, 4), 4: Tiling(4, 8, 32, 4), 8: Tiling(4, 4, 32, 4)},
 }
+#: The same of the pointwise family. A point costs four loads and float64 numbers of its own, so blocks are smaller.
+POINTS_FORWARD = {
+    True: {2: Contraction(16, 64, 4), 4: Contraction(16, 64, 4), 8: Contraction(16, 32, 4)},
+    False: {2: Contraction(64, 8, 4), 4: Contraction(64, 8, 4), 8: Contraction(32, 8, 4)},
+}
+#: Of the points that have won, which differ from channel to channel; and of sums, of which there are seven.
+POINTS_SUMS = {
+    True: {2: Contraction(8, 64, 4), 4: Contraction(8, 64, 4), 8: Contraction(8, 32, 4)},
+    False: {2: Contraction(32, 8, 4), 4: Contraction(32, 8, 4), 8: Contraction(32, 8, 4)},
+}
+#: A gradient of features; points at once of a bin's mean.
+POINTS_FEATURES = {
+    True: {2: Tiling(4, 4, 32, 4), 4: Tiling(4, 4, 32, 4), 8: Tiling(4, 4, 32, 4)},
+    False: {2: Tiling(4, 8, 16, 4), 4: Tiling(4, 8, 16, 4), 8: Tiling(4, 4, 16, 4)},
+}
+POINTS_AT_ONCE = 8
+#: Bins at once of one RoI, at most, and warps where a program owns a RoI.
+ROI_BINS, ROI_WARPS = 256, 1
 #: The table kernel: pixels at once per bin. One warp per axis of a RoI.
 TABLE_PIXELS, TABLE_WARPS = 4, 1
 #: Tiles at once, against 32 RoIs.

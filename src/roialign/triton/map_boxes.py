@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
@@ -24,6 +26,73 @@ def map_boxes_tangent(lower, upper, tangent_lower, tangent_upper, scale, offset,
     """The derivative of :func:`map_boxes` along ``(tangent_lower, tangent_upper)``."""
     lengthened = (upper * scale - offset) - (lower * scale - offset) < minimum_length
     return scale * tangent_lower, tl.where(lengthened, 0.0, scale * (tangent_upper - tangent_lower))
+
+
+@triton.jit
+def map_boxes_rounded(lower, upper, scale, extra_pixels):
+    """Map one axis of a box with both ends rounded to pixels, half away from zero; at least one pixel long."""
+    start = rounded(lower * scale)
+    return start, tl.maximum(rounded(upper * scale) - start + extra_pixels, 1.0)
+
+
+@triton.jit
+def rounded(value):
+    """The nearest integer; of two that are as near, the one farther from zero."""
+    whole = tl.floor(tl.abs(value))
+    nearest = tl.where(tl.abs(value) - whole >= 0.5, whole + 1.0, whole)
+    return tl.where(value < 0.0, -nearest, nearest)
+
+
+class Frame(NamedTuple):
+    """A RoI on the map: its own two axes, and how they lie there. Or the derivative of all that along a direction."""
+
+    start_y: tl.tensor
+    length_y: tl.tensor
+    start_x: tl.tensor
+    length_x: tl.tensor
+    cosine: tl.tensor
+    sine: tl.tensor
+    centre_y: tl.tensor
+    centre_x: tl.tensor
+
+
+@triton.jit
+def upright(start_y, length_y, start_x, length_x, cosine):
+    """The frame of a box that is not turned; its derivative, where `cosine` is 0."""
+    zero = 0.0 * length_y
+    return Frame(start_y, length_y, start_x, length_x, cosine + zero, zero, zero, zero)
+
+
+@triton.jit
+def place(along_y, along_x, cosine, sine, centre_y, centre_x):
+    """A point of the RoI's own axes as ``(y, x)`` on the map: a positive angle is counter-clockwise on screen."""
+    return along_y * cosine - along_x * sine + centre_y, along_y * sine + along_x * cosine + centre_x
+
+
+@triton.jit
+def map_rotated_boxes(box, scale, offset, minimum_length, CLOCKWISE: tl.constexpr):
+    """Map (centre x, centre y, width, height, angle in radians): the RoI's own axes meet in its centre."""
+    width = tl.maximum(box[2] * scale, minimum_length)
+    height = tl.maximum(box[3] * scale, minimum_length)
+    turn = -box[4] if CLOCKWISE else box[4]
+    centre_y, centre_x = box[1] * scale - offset, box[0] * scale - offset
+    return Frame(-height / 2.0, height, -width / 2.0, width, tl.cos(turn), tl.sin(turn), centre_y, centre_x)
+
+
+@triton.jit
+def map_rotated_boxes_tangent(box, tangent, frame, scale, minimum_length, CLOCKWISE: tl.constexpr):
+    """The derivative of :func:`map_rotated_boxes`, which gave `frame`, along a `tangent` of the box."""
+    width = tl.where(box[2] * scale < minimum_length, 0.0, tangent[2] * scale)
+    height = tl.where(box[3] * scale < minimum_length, 0.0, tangent[3] * scale)
+    speed = -tangent[4] if CLOCKWISE else tangent[4]
+    cosine, sine = -frame.sine * speed, frame.cosine * speed
+    return Frame(-height / 2.0, height, -width / 2.0, width, cosine, sine, tangent[1] * scale, tangent[0] * scale)
+
+
+@triton.jit
+def shift_axis(start, length, gamma, shift):
+    """Where an axis starts that one bin is cut from whose offset is `shift`: gamma * length * shift further."""
+    return start + gamma * length * shift
 
 
 @triton.jit

@@ -9,12 +9,13 @@ from .map_boxes import assigned_level, image_of, is_coordinate
 
 
 @triton.jit
-def box_of(rois, row, COLUMNS: tl.constexpr):
-    """The image and (x1, y1, x2, y2) of a row, in float64."""
+def box_of(rois, row, COLUMNS: tl.constexpr, TURNS: tl.constexpr):
+    """The image of a row and its box, (x1, y1, x2, y2, 0) or, where it turns, (x, y, width, height, angle); float64."""
     first = rois + row.to(tl.int64) * COLUMNS
     image = tl.load(first).to(tl.float64)
     x1, y1 = tl.load(first + 1).to(tl.float64), tl.load(first + 2).to(tl.float64)
-    return image, x1, y1, tl.load(first + 3).to(tl.float64), tl.load(first + 4).to(tl.float64)
+    x2, y2 = tl.load(first + 3).to(tl.float64), tl.load(first + 4).to(tl.float64)
+    return image, x1, y1, x2, y2, tl.load(first + 5).to(tl.float64) if TURNS else 0.0 * image
 
 
 @triton.jit
@@ -41,13 +42,19 @@ def place_of(
     COLUMNS: tl.constexpr,
     HAS_LEVELS: tl.constexpr,
     LEVELS: tl.constexpr,
+    TURNS: tl.constexpr = False,
 ):
-    """The image of a row, its level and its box; the image is -1, and all the rest 0, where any of it is no good."""
-    image_number, x1, y1, x2, y2 = box_of(rois, row, COLUMNS)
+    """The image of a row, its level and its box, as :func:`box_of` has it; the image is -1, and all the rest 0, where
+    any of it is no good."""
+    image_number, x1, y1, x2, y2, angle = box_of(rois, row, COLUMNS, TURNS)
     image = image_of(image_number, images)
     good = is_coordinate(x1) & is_coordinate(y1) & is_coordinate(x2) & is_coordinate(y2) & (image >= 0)
+    if TURNS:
+        good = good & is_coordinate(angle)
     x1, y1 = tl.where(good, x1, 0.0), tl.where(good, y1, 0.0)
     x2, y2 = tl.where(good, x2, 0.0), tl.where(good, y2, 0.0)
-    level, known = level_of(levels, row, x2 - x1, y2 - y1, canonical, strides_log2, HAS_LEVELS, LEVELS)
+    angle = tl.where(good, angle, 0.0)
+    width, height = (x2, y2) if TURNS else (x2 - x1, y2 - y1)
+    level, known = level_of(levels, row, width, height, canonical, strides_log2, HAS_LEVELS, LEVELS)
     good = good & known
-    return tl.where(good, image, -1), tl.where(good, level, 0), x1, y1, x2, y2
+    return tl.where(good, image, -1), tl.where(good, level, 0), x1, y1, x2, y2, angle

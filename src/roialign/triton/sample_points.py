@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bin_grid import bin_ends, bin_grid
+from .bin_grid import bin_ends, bin_grid, integer_bin
 from .numbers import clamp
 
 #: Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
@@ -24,6 +24,15 @@ def stratum(bin_start, bin_length, bins, bin_index, count, sample, within):
     """One of `count` points of a bin, as ``(x, position in the RoI)``: `within` its stratum, from 0 to 1."""
     x = bin_start + (sample + within) * bin_length / count
     return x, (bin_index + (sample + within) / count) / bins
+
+
+@triton.jit
+def uniform(seed, sample, bin_index, axis, row):
+    """A number in (0, 1) for one point: the first word of Philox-4x32-10, in the middle of its 2^-32 interval."""
+    low = (sample.to(tl.int64) & 0xFFFFFFFF).to(tl.uint32)
+    bin_word = bin_index.to(tl.int64).to(tl.uint32) + 0 * low
+    word, _, _, _ = tl.philox(seed, low, bin_word, axis.to(tl.uint32) + 0 * low, row.to(tl.uint32) + 0 * low)
+    return (word.to(tl.float64) + 0.5) * (2.0**-32)
 
 
 @triton.jit
@@ -82,3 +91,64 @@ def points_between(start, length, bins, bin_index, sampling_ratio, RULE: tl.cons
         else:
             first, last = bin_start, bin_start + bin_length
     return tl.minimum(first, last), tl.maximum(first, last), exists
+
+
+@triton.jit
+def cells_between(low, high, size):
+    """The first and one past the last of the cells ``[k, k + 1]`` of [-1, size] that may meet ``[low, high]``."""
+    first = tl.floor(clamp(low, -1.0, size)) - 1.0
+    return tl.maximum(first, -1.0), tl.minimum(tl.ceil(clamp(high, -1.0, size)) + 1.0, size)
+
+
+@triton.jit
+def numbers_of(low, high, start, length, bins, bin_index, ratio, size, RULE: tl.constexpr):
+    """The numbers ``[first, end)`` of a bin's points along one axis, and how many there are of them in all.
+
+    Of regular and random points they are those of the strata that may lie on ``[low, high]``; of whole pixels their
+    own; of the lattice the integers inside, one before them for the lower end and one behind them for the upper.
+    """
+    if RULE == "pixels":
+        first, end = integer_bin(start, length, bins, bin_index, size)
+        count = end - first
+    elif RULE == "lattice":
+        one, other = bin_ends(length, bins, bin_index)
+        first, end = cells_between(start + one, start + other, size)
+        first, end = first - 1.0, end + 2.0
+        count = end - first
+    else:
+        bin_start, bin_length = bin_grid(start, length, bins, bin_index)
+        count = sample_count(bin_length, ratio)
+        first, end = touching(low, high, bin_start, bin_length, count)
+    return first, end, count
+
+
+@triton.jit
+def numbered_point(
+    step, first, end, count, start, length, bin_start, bin_length, bins, bin_index, seed, axis, row, RULE: tl.constexpr
+):
+    """One of a bin's points along one axis, upwards: ``(x, position in the RoI, share, whether it moves, and is)``."""
+    number = first + step
+    exists = number < end
+    if RULE == "pixels":
+        x, position, share = number, 0.0 * number, 1.0 / tl.maximum(count, 1.0)
+        moves = number != number
+    elif RULE == "lattice":
+        low, high = bin_ends(length, bins, bin_index)
+        is_low, is_high = number == first, number == end - 1.0
+        distance = number - start
+        x = tl.where(is_low, start + low, tl.where(is_high, start + high, number))
+        beyond = tl.where(is_low == (length < 0.0), 1.0, 0.0)
+        moves = is_low | is_high
+        position = tl.where(moves, (bin_index + beyond) / bins, 0.0)
+        share = 1.0 + 0.0 * number
+        exists = exists & (is_low | ((high > low) & (is_high | ((low < distance) & (distance < high)))))
+    else:
+        divisor = tl.maximum(count, 1.0)
+        sample = tl.where(bin_length < 0.0, end - 1.0 - step, number)
+        within = 0.5
+        if RULE == "random":
+            within = uniform(seed, sample, bin_index, axis, row)
+        x, position = stratum(bin_start, bin_length, bins, bin_index, divisor, sample, within)
+        share = 1.0 / divisor
+        moves = exists
+    return x, position, share, moves, exists

@@ -17,7 +17,7 @@ from .bin_grid import bin_ends, bin_grid
 from .map_boxes import level_scale, map_boxes, map_boxes_tangent
 from .numbers import clamp, float64_of, plain_of_level
 from .rois import place_of
-from .sample_points import crop_point, piece, points_between, sample_count, stratum, touching
+from .sample_points import crop_point, piece, points_between, sample_count, stratum, touching, uniform
 
 #: Slots between a bin and the next one along the axis, besides the pixels between them.
 SLACK = tl.constexpr(4)
@@ -62,15 +62,6 @@ def strata_weights(
         own_share = tl.where(sample < end, share, 0.0)
         weight, by_start, by_length = aggregate_mean(weight, by_start, by_length, own_share, position, value, slope)
     return weight, by_start, by_length
-
-
-@triton.jit
-def uniform(seed, sample, bin_index, axis, row):
-    """A number in (0, 1) for one point: the first word of Philox-4x32-10, in the middle of its 2^-32 interval."""
-    low = (sample.to(tl.int64) & 0xFFFFFFFF).to(tl.uint32)
-    bin_word = bin_index.to(tl.int64).to(tl.uint32) + 0 * low
-    word, _, _, _ = tl.philox(seed, low, bin_word, axis.to(tl.uint32) + 0 * low, row.to(tl.uint32) + 0 * low)
-    return (word.to(tl.float64) + 0.5) * (2.0**-32)
 
 
 @triton.jit
@@ -193,7 +184,7 @@ def taps_kernel(
     it is, derived in start, and in length.
     """
     row, axis = tl.program_id(0), tl.program_id(1)
-    image, level, x1, y1, x2, y2 = place_of(
+    image, level, x1, y1, x2, y2, _ = place_of(
         rois, levels, row, images, canonical, strides_log2, COLUMNS, HAS_LEVELS, LEVELS
     )
     is_y = axis == 0
@@ -307,7 +298,7 @@ def boxes_kernel(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     is_row = row < count
     known = tl.where(is_row, row, 0)
-    image, level, x1, y1, x2, y2 = place_of(
+    image, level, x1, y1, x2, y2, _ = place_of(
         rois, levels, known, images, canonical, strides_log2, COLUMNS, HAS_LEVELS, LEVELS
     )
     offset, minimum_length = float64_of(offset_bits), float64_of(minimum_bits)

@@ -1,0 +1,371 @@
+"""The points of a RoI's bins: the five steps of both axes together. Blocks of bins, of steps and of channels have any
+shape that they may be broadcast to.
+
+Points are told by their steps: the step along y from the first row of points that may lie on the map, and that along x
+from the first point of the row. So a maximum's winner is two numbers, which every kernel turns into the same point.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+
+from .bilinear import is_on_map, neighbours
+from .bin_grid import bin_grid
+from .frames import FRAME, SIZE, VELOCITY, Velocity
+from .map_boxes import Frame, place, shift_axis
+from .numbers import float64_of
+from .sample_points import numbered_point, numbers_of, stratum, touching, uniform
+
+
+class Roi(NamedTuple):
+    """A row, and what a call says about sampling."""
+
+    row: tl.tensor
+    numbers: tl.tensor
+    frame: tl.tensor
+    ratio_y: tl.tensor
+    ratio_x: tl.tensor
+    seed: tl.tensor
+    gamma: tl.tensor
+    unused_border: tl.tensor
+
+
+class Part(NamedTuple):
+    """A rectangle of the map that points are asked for: they, and a few around them, are visited."""
+
+    low_y: tl.tensor
+    high_y: tl.tensor
+    low_x: tl.tensor
+    high_x: tl.tensor
+
+
+class Bins(NamedTuple):
+    """Bins, cut and counted."""
+
+    frame: Frame
+    part: Part
+    height: tl.tensor
+    width: tl.tensor
+    number: tl.tensor
+    index_y: tl.tensor
+    index_x: tl.tensor
+    start_y: tl.tensor
+    length_y: tl.tensor
+    start_x: tl.tensor
+    length_x: tl.tensor
+    shift_y: tl.tensor
+    shift_x: tl.tensor
+    first_y: tl.tensor
+    end_y: tl.tensor
+    count_y: tl.tensor
+    first_x: tl.tensor
+    end_x: tl.tensor
+    count_x: tl.tensor
+
+
+class Row(NamedTuple):
+    """A row of points of every bin: the numbers ``[first, end)`` of its points along x, and what they share along y;
+    of joint axes that is only which row it is."""
+
+    first_x: tl.tensor
+    end_x: tl.tensor
+    y: tl.tensor
+    position_y: tl.tensor
+    share_y: tl.tensor
+    moves_y: tl.tensor
+    exists: tl.tensor
+
+
+class Point(NamedTuple):
+    """Points, one of each bin."""
+
+    y: tl.tensor
+    x: tl.tensor
+    position_y: tl.tensor
+    position_x: tl.tensor
+    share: tl.tensor
+    moves_y: tl.tensor
+    moves_x: tl.tensor
+    exists: tl.tensor
+    is_inside: tl.tensor
+
+
+class Taps(NamedTuple):
+    """What points read of one axis of the map: a pixel and the next one, whose weight is `next`."""
+
+    pixel: tl.tensor
+    weight: tl.tensor
+    next: tl.tensor
+    slope: tl.tensor
+    has_next: tl.tensor
+
+
+@triton.jit
+def roi_of(row, rois, frames, sampling, COLUMNS: tl.constexpr):
+    """`sampling` is (ratio y, ratio x, seed's low and high word, gamma's bits, unused border), as kernels get them."""
+    seed = (tl.cast(sampling[3], tl.int64) << 32) | (tl.cast(sampling[2], tl.int64) & 0xFFFFFFFF)
+    gamma, border = float64_of(sampling[4]), tl.cast(sampling[5], tl.float64)
+    return Roi(row, rois + row * COLUMNS, frames + row * FRAME, sampling[0], sampling[1], seed, gamma, border)
+
+
+@triton.jit
+def frame_of(roi):
+    """Where the RoI lies."""
+    at = roi.frame
+    return Frame(
+        tl.load(at),
+        tl.load(at + 1),
+        tl.load(at + 2),
+        tl.load(at + 3),
+        tl.load(at + 4),
+        tl.load(at + 5),
+        tl.load(at + 6),
+        tl.load(at + 7),
+    )
+
+
+@triton.jit
+def whole_map(roi):
+    """All of the map that a point may lie on."""
+    height, width = tl.load(roi.frame + SIZE), tl.load(roi.frame + SIZE + 1)
+    return Part(0.0 * height - 1.0, height, 0.0 * width - 1.0, width)
+
+
+@triton.jit
+def of_bin(roi, column, number, is_bin):
+    """What a row holds of bins from a column on, in float64."""
+    return tl.load(roi.numbers + column + number, mask=is_bin, other=0.0).to(tl.float64)
+
+
+@triton.jit
+def bins_of(
+    roi,
+    part,
+    number,
+    is_bin,
+    GEOMETRY: tl.constexpr,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+):
+    """Step 2, and how many points bins have. `JOINT`: both coordinates of a point follow from both of its axes."""
+    frame = frame_of(roi)
+    height, width = tl.load(roi.frame + SIZE), tl.load(roi.frame + SIZE + 1)
+    index_y, index_x = (number // PW).to(tl.float64), (number % PW).to(tl.float64)
+    shift_y, shift_x = 0.0 * index_y, 0.0 * index_x
+    start_y, start_x = frame.start_y + shift_y, frame.start_x + shift_x
+    if HAS_OFFSET:
+        offset_x = of_bin(roi, 1 + GEOMETRY, number, is_bin)
+        offset_y = of_bin(roi, 1 + GEOMETRY + PH * PW, number, is_bin)
+        start_y = shift_axis(frame.start_y, frame.length_y, roi.gamma, offset_y)
+        start_x = shift_axis(frame.start_x, frame.length_x, roi.gamma, offset_x)
+        shift_y, shift_x = roi.gamma * offset_y, roi.gamma * offset_x
+    cut = Frame(
+        start_y,
+        frame.length_y + 0.0 * index_y,
+        start_x,
+        frame.length_x + 0.0 * index_x,
+        frame.cosine,
+        frame.sine,
+        frame.centre_y,
+        frame.centre_x,
+    )
+    if JOINT:
+        low_y, high_y, low_x, high_x = along_axes(cut, part)
+    else:
+        low_y, high_y, low_x, high_x = part.low_y, part.high_y, part.low_x, part.high_x
+    first_y, end_y, count_y = numbers_of(
+        low_y, high_y, cut.start_y, cut.length_y, PH * 1.0, index_y, roi.ratio_y, height - roi.unused_border, RULE
+    )
+    first_x, end_x, count_x = numbers_of(
+        low_x, high_x, cut.start_x, cut.length_x, PW * 1.0, index_x, roi.ratio_x, width - roi.unused_border, RULE
+    )
+    end_y, end_x = tl.where(is_bin, end_y, first_y), tl.where(is_bin, end_x, first_x)
+    bin_y, length_y = bin_grid(cut.start_y, cut.length_y, PH * 1.0, index_y)
+    bin_x, length_x = bin_grid(cut.start_x, cut.length_x, PW * 1.0, index_x)
+    return Bins(
+        cut,
+        part,
+        height,
+        width,
+        number,
+        index_y,
+        index_x,
+        bin_y,
+        length_y,
+        bin_x,
+        length_x,
+        shift_y,
+        shift_x,
+        first_y,
+        end_y,
+        count_y,
+        first_x,
+        end_x,
+        count_x,
+    )
+
+
+@triton.jit
+def along_axes(frame, part):
+    """The parts ``(low, high)`` of the RoI's own axes, y and x, that a part of the map spans."""
+    y, x = part.low_y - frame.centre_y, part.low_x - frame.centre_x
+    low_y = y * frame.cosine + x * frame.sine
+    low_x = x * frame.cosine - y * frame.sine
+    high_y, high_x = low_y, low_x
+    for corner in tl.static_range(1, 4):
+        y = (part.high_y if corner % 2 == 1 else part.low_y) - frame.centre_y
+        x = (part.high_x if corner >= 2 else part.low_x) - frame.centre_x
+        along_y, along_x = y * frame.cosine + x * frame.sine, x * frame.cosine - y * frame.sine
+        low_y, high_y = tl.minimum(low_y, along_y), tl.maximum(high_y, along_y)
+        low_x, high_x = tl.minimum(low_x, along_x), tl.maximum(high_x, along_x)
+    return low_y, high_y, low_x, high_x
+
+
+@triton.jit
+def bounded(low, high, divisor, factor, centre, edge_low, edge_high, row_low, row_high):
+    """The part of the RoI's own x axis that rows of points between two spend between two edges of the map."""
+    safe = tl.where(divisor == 0.0, 1.0, divisor)
+    one, two = (edge_low - centre - row_low * factor) / safe, (edge_high - centre - row_low * factor) / safe
+    three, four = (edge_low - centre - row_high * factor) / safe, (edge_high - centre - row_high * factor) / safe
+    least = tl.minimum(tl.minimum(one, two), tl.minimum(three, four))
+    most = tl.maximum(tl.maximum(one, two), tl.maximum(three, four))
+    return tl.where(divisor == 0.0, low, tl.maximum(low, least)), tl.where(divisor == 0.0, high, tl.minimum(high, most))
+
+
+@triton.jit
+def row_of(roi, bins, step_y, PH: tl.constexpr, RULE: tl.constexpr, JOINT: tl.constexpr):
+    """A row of points, by its step. Of joint axes it holds those points where the row, and the rows beside it, may lie
+    on the part of the map."""
+    if JOINT:
+        frame, part = bins.frame, bins.part
+        step = bins.length_y / tl.maximum(bins.count_y, 1.0)
+        y = bins.first_y + step_y
+        low, high = bins.start_y + (y - 1.0) * step, bins.start_y + (y + 2.0) * step
+        _, _, low_x, high_x = along_axes(frame, part)
+        low_x, high_x = bounded(
+            low_x, high_x, -frame.sine, frame.cosine, frame.centre_y, part.low_y, part.high_y, low, high
+        )
+        low_x, high_x = bounded(
+            low_x, high_x, frame.cosine, frame.sine, frame.centre_x, part.low_x, part.high_x, low, high
+        )
+        first_x, end_x = touching(low_x, tl.maximum(low_x, high_x), bins.start_x, bins.length_x, bins.count_x)
+        exists = y < bins.end_y
+        end_x = tl.where(exists & (bins.end_x > bins.first_x), end_x, first_x)
+        position_y, share_y, moves_y = y, 1.0 / tl.maximum(bins.count_y, 1.0), exists
+    else:
+        first_x, end_x = bins.first_x, bins.end_x
+        y, position_y, share_y, moves_y, exists = numbered_point(
+            step_y,
+            bins.first_y,
+            bins.end_y,
+            bins.count_y,
+            bins.frame.start_y,
+            bins.frame.length_y,
+            bins.start_y,
+            bins.length_y,
+            PH * 1.0,
+            bins.index_y,
+            roi.seed,
+            (0 * roi.row).to(tl.int32),
+            roi.row,
+            RULE,
+        )
+    return Row(first_x, end_x, y, position_y, share_y, moves_y, exists)
+
+
+@triton.jit
+def point_of(roi, bins, row, step_x, PH: tl.constexpr, PW: tl.constexpr, RULE: tl.constexpr, JOINT: tl.constexpr):
+    """Steps 3 and, as to where it lies, 4: a point of every bin, by its row and its step in that."""
+    if JOINT:
+        sample_x = row.first_x + step_x
+        sample_y = row.y + 0.0 * sample_x
+        exists = row.exists & (sample_x < row.end_x)
+        count_y, count_x = tl.maximum(bins.count_y, 1.0), tl.maximum(bins.count_x, 1.0)
+        within_y, within_x = 0.5, 0.5
+        if RULE == "random":
+            sample = sample_y.to(tl.int64) * count_x.to(tl.int64) + sample_x.to(tl.int64)
+            number, axis = bins.number.to(tl.int64) + 0 * sample, (0 * roi.row).to(tl.int32)
+            within_y = uniform(roi.seed, sample, number, axis, roi.row)
+            within_x = uniform(roi.seed, sample, number, axis + 1, roi.row)
+        along_y, position_y = stratum(bins.start_y, bins.length_y, PH * 1.0, bins.index_y, count_y, sample_y, within_y)
+        along_x, position_x = stratum(bins.start_x, bins.length_x, PW * 1.0, bins.index_x, count_x, sample_x, within_x)
+        frame = bins.frame
+        y, x = place(along_y, along_x, frame.cosine, frame.sine, frame.centre_y, frame.centre_x)
+        share_x, moves_y, moves_x = 1.0 / count_x, exists, exists
+    else:
+        y, position_y, moves_y = row.y + 0.0 * step_x, row.position_y, row.moves_y
+        x, position_x, share_x, moves_x, exists = numbered_point(
+            step_x,
+            row.first_x,
+            row.end_x,
+            bins.count_x,
+            bins.frame.start_x,
+            bins.frame.length_x,
+            bins.start_x,
+            bins.length_x,
+            PW * 1.0,
+            bins.index_x,
+            roi.seed,
+            (0 * roi.row).to(tl.int32) + 1,
+            roi.row,
+            RULE,
+        )
+        exists = row.exists & exists
+    is_inside = exists & is_on_map(y, bins.height, "replicate") & is_on_map(x, bins.width, "replicate")
+    position_y, position_x = position_y + bins.shift_y, position_x + bins.shift_x
+    return Point(y, x, position_y, position_x, row.share_y * share_x, moves_y, moves_x, exists, is_inside)
+
+
+@triton.jit
+def taps_of(x, size):
+    """Step 4, one axis of it: what points on the map read."""
+    pixel, above, has_next = neighbours(x, tl.floor(x), size)
+    return Taps(pixel, 1.0 - above, above, tl.where(has_next, 1.0, 0.0), has_next)
+
+
+@triton.jit
+def tap(taps, SIDE: tl.constexpr):
+    """One of the two: pixel, weight and slope."""
+    if SIDE == 1:
+        pixel, weight, slope = taps.pixel + 1.0, taps.next, taps.slope
+    else:
+        pixel, weight, slope = taps.pixel, taps.weight, -taps.slope
+    return pixel, weight, slope
+
+
+@triton.jit
+def velocity_along(
+    roi,
+    bins,
+    tangent,
+    number,
+    is_bin,
+    GEOMETRY: tl.constexpr,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+):
+    """How the points of bins move along the call's tangent, of whose row `tangent` is the first number."""
+    at = roi.frame + VELOCITY
+    y, x = tl.load(at), tl.load(at + 3)
+    if HAS_OFFSET:
+        column = tangent + 1 + GEOMETRY + number
+        moved_x = tl.load(column, mask=is_bin, other=0.0)
+        moved_y = tl.load(column + PH * PW, mask=is_bin, other=0.0)
+        y = shift_axis(y, bins.frame.length_y, roi.gamma, moved_y)
+        x = shift_axis(x, bins.frame.length_x, roi.gamma, moved_x)
+    return Velocity(y, tl.load(at + 1), tl.load(at + 2), x, tl.load(at + 4), tl.load(at + 5))
+
+
+@triton.jit
+def speed_of(point, velocity):
+    """How points move, ``(dy, dx)``."""
+    dy = velocity.y + velocity.y_per_y * point.position_y + velocity.y_per_x * point.position_x
+    dx = velocity.x + velocity.x_per_y * point.position_y + velocity.x_per_x * point.position_x
+    return tl.where(point.moves_y, dy, 0.0), tl.where(point.moves_x, dx, 0.0)

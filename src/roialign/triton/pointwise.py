@@ -1,0 +1,376 @@
+"""The pointwise family forward: the mean over a bin's points, their maximum and which point that is, and the value of
+winners on other maps.
+
+A program owns a block of bins and channels of one RoI, as in the separable family, and its bins walk through their
+points together. The geometry of a point is float64, and what is read of the map is weighed and summed as there.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .aggregate import aggregate_max, aggregate_zero
+from .frames import TURN
+from .numbers import pointer_of_level
+from .points import bins_of, of_bin, point_of, roi_of, row_of, speed_of, tap, taps_of, velocity_along, whole_map
+from .separable import channel_block, channels_side, map_strides_of, places_side, strides_of, zeros
+from .taps import PLACE
+
+
+@triton.jit
+def turned(roi, channel, orientations, BACK: tl.constexpr):
+    """The two channels that one of a rotation-invariant answer is mixed of; or, back, those that one is mixed into."""
+    # In 32 bits: a division of 64 is a call.
+    turn, orientation = tl.load(roi.frame + TURN).to(tl.int32), channel.to(tl.int32) % orientations
+    if BACK:
+        here = (orientation + turn) % orientations
+        beyond = (here + orientations - 1) % orientations
+    else:
+        here = (orientation + orientations - turn) % orientations
+        beyond = (here + 1) % orientations
+    return channel - orientation + here, channel - orientation + beyond
+
+
+@triton.jit
+def read(pointer, first, second, takes, between, dtype: tl.constexpr, CHANNELS_OF: tl.constexpr):
+    """Values, and how they change from one orientation to the next; between two of them, linearly."""
+    value = tl.load(pointer + first, mask=takes, other=0.0).to(dtype)
+    change = value
+    if CHANNELS_OF == "orientation":
+        change = tl.load(pointer + second, mask=takes, other=0.0).to(dtype) - value
+        value += between.to(dtype) * change
+    return value, change
+
+
+@triton.jit
+def channels_read(
+    roi,
+    number,
+    channel,
+    stride_c,
+    orientations,
+    BINS: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+):
+    """Where bins read their channels, and, where channels are turned, those of the next orientation: offsets."""
+    if CHANNELS_OF == "orientation":
+        first, second = turned(roi, channel, tl.cast(orientations, tl.int32), False)
+    else:
+        first, second = channel, channel
+    one = channels_side(first, CHANNELS_LAST)
+    if CHANNELS_OF == "position":
+        one = one * BINS + number
+    return one * stride_c, channels_side(second, CHANNELS_LAST) * stride_c
+
+
+@triton.jit
+def weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT: tl.constexpr):
+    """What a pixel weighs at a point, times the mask of its bin; or how that moves."""
+    if TANGENT:
+        weight = mask * (speed_y * slope_y * wx + speed_x * wy * slope_x) + mask_moved * (wy * wx)
+    else:
+        weight = mask * (wy * wx)
+    return weight
+
+
+@triton.jit
+def masks_of(roi, tangent, number, is_bin, COLUMN: tl.constexpr, HAS_MASK: tl.constexpr, TANGENT: tl.constexpr):
+    """What bins are multiplied by, and how that moves."""
+    mask, moved = 1.0 + 0.0 * number.to(tl.float64), 0.0 * number.to(tl.float64)
+    if HAS_MASK:
+        mask = of_bin(roi, COLUMN, number, is_bin)
+        if TANGENT:
+            moved = tl.load(tangent + COLUMN + number, mask=is_bin, other=0.0)
+    return mask, moved
+
+
+@triton.jit
+def most_of(count):
+    """The largest of a block of counts."""
+    return tl.max(tl.max(count, 1), 0).to(tl.int32)
+
+
+@triton.jit(do_not_specialize=["channels", "orientations"])
+def mean_kernel(
+    features,
+    rois,
+    tangent,
+    frames,
+    places,
+    order,
+    out,
+    sampling,
+    strides,
+    out_strides,
+    channels,
+    orientations,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    GEOMETRY: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    TANGENT: tl.constexpr,
+    HAS_ORDER: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    OUT_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """Write a block of bins and channels of one RoI's means, or how they move along the tangent."""
+    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
+    MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    if HAS_ORDER:
+        row = tl.load(order + row).to(tl.int64)
+    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+
+    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    number = places_side(numbers, CHANNELS_LAST)
+    is_bin = (number < PH * PW) & (image >= 0)
+    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+    moved = tangent + row * COLUMNS
+    mask, mask_moved = masks_of(roi, moved, number, is_bin, MASK, HAS_MASK, TANGENT)
+    velocity = velocity_along(roi, bins, moved, number, is_bin, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT)
+    first, second = channels_read(roi, number, channel, stride_c, orientations, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+    between, turning = tl.load(roi.frame + TURN + 1), tl.load(roi.frame + TURN + 3)
+    if TANGENT:
+        turning = turning * tl.load(roi.frame + TURN + 2)
+
+    total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    for step_y in range(most_of(bins.end_y - bins.first_y)):
+        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # long sums lose digits: rows apart
+        for step_x in range(most_of(line.end_x - line.first_x)):
+            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+            speed_y, speed_x = speed_of(point, velocity)
+            share = tl.where(point.is_inside, point.share, 0.0)
+            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+            for side in tl.static_range(SIDES * SIDES):
+                pixel_y, wy, slope_y = tap(taps_y, side // 2)
+                pixel_x, wx, slope_x = tap(taps_x, side % 2)
+                weight = weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT)
+                weight = tl.where(share == 0.0, 0.0, share * weight)
+                still = share * mask * (wy * wx)
+                takes = weight != 0.0
+                if TANGENT and CHANNELS_OF == "orientation":
+                    takes = takes | (still != 0.0)
+                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+                # A pixel of weight 0 takes no part, whatever its value.
+                value, change = read(map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF)
+                along_row += weight.to(dtype) * value
+                if TANGENT and CHANNELS_OF == "orientation":
+                    along_row += (still * turning).to(dtype) * change
+        total += along_row
+
+    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
+    at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
+    place = at + channels_side(channel * out_c, CHANNELS_LAST)
+    tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)
+
+
+@triton.jit(do_not_specialize=["channels"])
+def maximum_kernel(
+    features,
+    rois,
+    frames,
+    places,
+    order,
+    out,
+    winners,
+    sampling,
+    strides,
+    out_strides,
+    channels,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    REDUCTION: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    GEOMETRY: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    TELLS: tl.constexpr,
+    HAS_ORDER: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    OUT_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """Write a block of bins and channels of one RoI's maxima or, to `winners`, int64 ``[K, bins, C]``, the points that
+    they are: the step along y, in the lower word the step along x and, in its last two bits, the corner."""
+    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
+    MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    if HAS_ORDER:
+        row = tl.load(order + row).to(tl.int64)
+    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+
+    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    number = places_side(numbers, CHANNELS_LAST)
+    is_bin = (number < PH * PW) & (image >= 0)
+    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+    first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+
+    best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    winner = zeros(BINS, CHANNELS, tl.int64, CHANNELS_LAST) - 1
+    # Points that are not visited lie off the map: each is a zero.
+    has_zero = bins.end_y - bins.first_y < bins.count_y
+    if not JOINT:
+        has_zero = has_zero | (bins.end_x - bins.first_x < bins.count_x)
+    for step_y in range(most_of(bins.end_y - bins.first_y)):
+        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+        if JOINT:
+            has_zero = has_zero | (line.end_x - line.first_x < bins.count_x)
+        for step_x in range(most_of(line.end_x - line.first_x)):
+            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+            has_zero = has_zero | (point.exists & ~point.is_inside)
+            code = (tl.cast(step_y, tl.int64) << 32) | (tl.cast(step_x, tl.int64) << 2)
+            sample = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+            for side in tl.static_range(SIDES * SIDES):
+                pixel_y, wy, _slope_y = tap(taps_y, side // 2)
+                pixel_x, wx, _slope_x = tap(taps_x, side % 2)
+                weight = (wy * wx).to(dtype)
+                takes = point.is_inside & (weight != 0.0)
+                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+                value = tl.load(map_of + (pixel + first), mask=takes & takes_channel, other=0.0).to(dtype)
+                part = tl.where(takes, weight * value, 0.0)
+                if REDUCTION == "corner_max":
+                    there = point.is_inside
+                    if side // 2 == 1:
+                        there = there & taps_y.has_next
+                    if side % 2 == 1:
+                        there = there & taps_x.has_next
+                    best, winner = aggregate_max(best, winner, part, code + side, there)
+                    has_zero = has_zero | (point.is_inside & ~there)
+                else:
+                    sample += part
+            if REDUCTION == "max":
+                best, winner = aggregate_max(best, winner, sample, code, point.is_inside)
+    best, winner = aggregate_zero(best, winner, has_zero)
+
+    mask = (number < PH * PW) & takes_channel
+    if TELLS:
+        at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
+        tl.store(winners + at, winner, mask=mask)
+    else:
+        if HAS_MASK:
+            best = best * of_bin(roi, MASK, number, is_bin).to(dtype)
+        out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
+        at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
+        place = at + channels_side(channel * out_c, CHANNELS_LAST)
+        tl.store(out + place, best.to(out.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def steps_of(winner):
+    """The steps of points that have won, in float64, and their corners."""
+    known = tl.maximum(winner, 0)
+    return (known >> 32).to(tl.float64), ((known & 0xFFFFFFFF) >> 2).to(tl.float64), known & 3
+
+
+@triton.jit(do_not_specialize=["channels"])
+def winners_kernel(
+    features,
+    rois,
+    tangent,
+    frames,
+    places,
+    winners,
+    out,
+    sampling,
+    strides,
+    out_strides,
+    channels,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    REDUCTION: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    GEOMETRY: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    TANGENT: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    OUT_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """Write a block of bins and channels of the values that these maps have at the winners, or how those move."""
+    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
+    MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+
+    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    number = places_side(numbers, CHANNELS_LAST)
+    is_bin = (number < PH * PW) & (image >= 0)
+    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+    moved = tangent + row * COLUMNS
+    mask, mask_moved = masks_of(roi, moved, number, is_bin, MASK, HAS_MASK, TANGENT)
+    velocity = velocity_along(roi, bins, moved, number, is_bin, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT)
+    first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+
+    at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
+    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1)
+    step_y, step_x, corner = steps_of(winner)
+    line = row_of(roi, bins, step_y, PH, RULE, JOINT)
+    point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+    speed_y, speed_x = speed_of(point, velocity)
+    total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+    for side in tl.static_range(SIDES * SIDES):
+        pixel_y, wy, slope_y = tap(taps_y, side // 2)
+        pixel_x, wx, slope_x = tap(taps_x, side % 2)
+        weight = weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT)
+        takes = (winner >= 0) & (weight != 0.0)
+        if REDUCTION == "corner_max":
+            takes = takes & (corner == side)
+        pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+        value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(dtype)
+        total += tl.where(takes, weight.to(dtype) * value, 0.0)
+
+    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
+    at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
+    place = at + channels_side(channel * out_c, CHANNELS_LAST)
+    tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)

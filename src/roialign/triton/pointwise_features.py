@@ -1,0 +1,256 @@
+"""The pointwise family's gradient to the features: a program owns a tile of a map and some channels of it."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .bilinear import bilinear
+from .frames import TURN
+from .numbers import plain_of_level, pointer_of_level
+from .points import Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
+from .pointwise import masks_of, read, steps_of, turned, weight_of
+from .separable import channel_block, map_strides_of, strides_of
+from .tiles import lowest_bit, tile_of
+
+
+@triton.jit
+def meeting(
+    spans, row, chunk, y, x, NUMBERS: tl.constexpr, BINS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr
+):
+    """The numbers of some bins of a RoI, and which of them may touch a tile."""
+    number = chunk + tl.arange(0, BINS)
+    is_bin = number < NUMBERS
+    span = spans + (row * NUMBERS + number) * 4
+    meets = (tl.load(span, mask=is_bin, other=0) < y + TILE_Y) & (tl.load(span + 1, mask=is_bin, other=0) > y)
+    meets = meets & (tl.load(span + 2, mask=is_bin, other=0) < x + TILE_X)
+    return number, meets & (tl.load(span + 3, mask=is_bin, other=0) > x)
+
+
+@triton.jit
+def merged_weights(
+    roi,
+    bins,
+    velocity,
+    mask,
+    mask_moved,
+    y,
+    x,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    TANGENT: tl.constexpr,
+    TILE_Y: tl.constexpr,
+    TILE_X: tl.constexpr,
+    POINTS: tl.constexpr,
+):
+    """What the pixels of a tile weigh in the mean of one bin, ``[TILE_Y, TILE_X]``; and, the same or not, at rest."""
+    moving, still = tl.zeros((TILE_Y, TILE_X), tl.float64), tl.zeros((TILE_Y, TILE_X), tl.float64)
+    mask, mask_moved = mask[:, None, None], mask_moved[:, None, None]
+    for step_y in range(tl.max(bins.end_y - bins.first_y, 0).to(tl.int32)):
+        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+        for chunk in range(0, tl.max(line.end_x - line.first_x, 0).to(tl.int32), POINTS):
+            step_x = (chunk + tl.arange(0, POINTS)).to(tl.float64)
+            point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+            speed_y, speed_x = speed_of(point, velocity)
+            share = tl.where(point.is_inside, point.share, 0.0)[:, None, None]
+            wy, slope_y = bilinear(
+                point.y[:, None], tl.floor(point.y)[:, None], y.to(tl.float64)[None, :], bins.height, "replicate"
+            )
+            wx, slope_x = bilinear(
+                point.x[:, None], tl.floor(point.x)[:, None], x.to(tl.float64)[None, :], bins.width, "replicate"
+            )
+            wy, slope_y = wy[:, :, None], slope_y[:, :, None]
+            wx, slope_x = wx[:, None, :], slope_x[:, None, :]
+            speed_y, speed_x = speed_y[:, None, None], speed_x[:, None, None]
+            weight = weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT)
+            moving += tl.sum(tl.where(share == 0.0, 0.0, share * weight), 0)
+            if TANGENT:
+                still += tl.sum(share * mask * (wy * wx), 0)
+    return moving, still
+
+
+@triton.jit
+def winners_weights(
+    roi,
+    bins,
+    velocity,
+    mask,
+    mask_moved,
+    winner,
+    y,
+    x,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    REDUCTION: tl.constexpr,
+    TANGENT: tl.constexpr,
+):
+    """What the pixels of a tile weigh in the points that have won one bin in every channel, ``[C, TILE_Y, TILE_X]``."""
+    step_y, step_x, corner = steps_of(winner)
+    line = row_of(roi, bins, step_y, PH, RULE, JOINT)
+    point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+    speed_y, speed_x = speed_of(point, velocity)
+    pixel_y, pixel_x = y.to(tl.float64)[None, :], x.to(tl.float64)[None, :]
+    wy, slope_y = bilinear(point.y[:, None], tl.floor(point.y)[:, None], pixel_y, bins.height, "replicate")
+    wx, slope_x = bilinear(point.x[:, None], tl.floor(point.x)[:, None], pixel_x, bins.width, "replicate")
+    weight = weight_of(
+        wy[:, :, None],
+        slope_y[:, :, None],
+        wx[:, None, :],
+        slope_x[:, None, :],
+        speed_y[:, None, None],
+        speed_x[:, None, None],
+        mask[:, None, None],
+        mask_moved[:, None, None],
+        TANGENT,
+    )
+    takes = (winner >= 0)[:, None, None]
+    if REDUCTION == "corner_max":
+        own_y = taps_of(point.y, bins.height).pixel + (corner >> 1)
+        own_x = taps_of(point.x, bins.width).pixel + (corner & 1)
+        own = (own_y[:, None] == pixel_y)[:, :, None] & (own_x[:, None] == pixel_x)[:, None, :]
+        takes = takes & own
+    return tl.where(takes, weight, 0.0)
+
+
+@triton.jit(do_not_specialize=["channels", "words", "orientations"])
+def adjoint_points_kernel(
+    grad_output,
+    rois,
+    tangent,
+    frames,
+    spans,
+    winners,
+    touched,
+    grad_features,
+    heights,
+    widths,
+    first_tiles,
+    sampling,
+    strides,
+    grad_strides,
+    channels,
+    words,
+    orientations,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    REDUCTION: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    GEOMETRY: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    TANGENT: tl.constexpr,
+    VECTOR: tl.constexpr,
+    GRAD_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    TILE_Y: tl.constexpr,
+    TILE_X: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    POINTS: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order.
+
+    Where every bin has channels of its own, those of one bin (program 2) are a piece of their own.
+    """
+    NUMBERS: tl.constexpr = PH * PW
+    MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    tile, part = tl.program_id(0).to(tl.int64), tl.program_id(2)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    level, image, tile_y, tile_x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+    # Whatever touches a pixel of the tile lies less than a pixel from it; the first one reaches on to -1.
+    low_y, low_x = (tile_y - 1).to(tl.float64), (tile_x - 1).to(tl.float64)
+    around = Part(low_y, low_y + (TILE_Y + 1.0), low_x, low_x + (TILE_X + 1.0))
+    total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
+    for index in range(words):
+        word = tl.load(touched + tile * words + index)
+        while word != 0:
+            row = tl.cast(index, tl.int64) * 32 + lowest_bit(word)
+            word = word & (word - 1)
+            roi = roi_of(row, rois, frames, sampling, COLUMNS)
+            moved = tangent + row * COLUMNS
+            first, second = channel, channel
+            if CHANNELS_OF == "orientation":
+                first, second = turned(roi, channel, tl.cast(orientations, tl.int32), True)
+            for chunk in range(0, NUMBERS, BINS):
+                number, meets = meeting(spans, row, chunk, tile_y, tile_x, NUMBERS, BINS, TILE_Y, TILE_X)
+                if CHANNELS_OF == "position":
+                    meets = meets & (number == part)
+                bin_number = tl.min(tl.where(meets, number, NUMBERS), 0)
+                while bin_number < NUMBERS:
+                    at = grad_output + (row * grad_n + (bin_number // PW) * grad_y + (bin_number % PW) * grad_x)
+                    between = tl.load(roi.frame + TURN + 1)
+                    gradient, change = read(
+                        at, first * grad_c, second * grad_c, is_channel, between, dtype, CHANNELS_OF
+                    )
+                    gradient, change = gradient[:, None, None], change[:, None, None]
+                    if REDUCTION == "mean":
+                        own, reach = bin_number + 0 * tl.arange(0, POINTS), around
+                    else:
+                        own, reach = bin_number + 0 * tl.arange(0, CHANNELS), whole_map(roi)
+                    is_bin = own >= 0
+                    bins = bins_of(roi, reach, own, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+                    velocity = velocity_along(roi, bins, moved, own, is_bin, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT)
+                    mask, mask_moved = masks_of(roi, moved, own, is_bin, MASK, HAS_MASK, TANGENT)
+                    if REDUCTION == "mean":
+                        weight, still = merged_weights(
+                            roi,
+                            bins,
+                            velocity,
+                            mask,
+                            mask_moved,
+                            y,
+                            x,
+                            PH,
+                            PW,
+                            RULE,
+                            JOINT,
+                            TANGENT,
+                            TILE_Y,
+                            TILE_X,
+                            POINTS,
+                        )
+                        weight = weight.to(dtype)[None, :, :]
+                        # Where a weight is 0 a pixel takes no part, whatever the gradient.
+                        total += tl.where(weight != 0.0, weight * gradient, 0.0)
+                        if TANGENT and CHANNELS_OF == "orientation":
+                            turning = tl.load(roi.frame + TURN + 2) * tl.load(roi.frame + TURN + 3)
+                            total += (still * turning).to(dtype)[None, :, :] * change
+                    else:
+                        of_bin_winners = winners + (row * NUMBERS + bin_number) * tl.cast(channels, tl.int64)
+                        winner = tl.load(of_bin_winners + channel, mask=is_channel, other=-1)
+                        weight = winners_weights(
+                            roi,
+                            bins,
+                            velocity,
+                            mask,
+                            mask_moved,
+                            winner,
+                            y,
+                            x,
+                            PH,
+                            PW,
+                            RULE,
+                            JOINT,
+                            REDUCTION,
+                            TANGENT,
+                        ).to(dtype)
+                        total += tl.where(weight != 0.0, weight * gradient, 0.0)
+                    bin_number = tl.min(tl.where(meets & (number > bin_number), number, NUMBERS), 0)
+    height, width = plain_of_level(heights, level, LEVELS), plain_of_level(widths, level, LEVELS)
+    target = channel * NUMBERS + part if CHANNELS_OF == "position" else channel
+    place = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
+    place = place + (target * stride_c)[:, None, None] + (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :]
+    inside = is_channel[:, None, None] & (y < height)[None, :, None] & (x < width)[None, None, :]
+    tl.store(place, total.to(grad_features[0].dtype.element_ty), mask=inside)

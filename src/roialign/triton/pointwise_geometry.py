@@ -1,0 +1,291 @@
+"""The pointwise family's gradients to the numbers that describe RoIs: a program sums up some bins and channels, and
+another one what the bins of a RoI give to its numbers."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .frames import TURN, VELOCITIES
+from .map_boxes import shift_axis
+from .numbers import pointer_of_level
+from .points import bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
+from .pointwise import channels_read, most_of, read, steps_of
+from .separable import channel_block, channels_side, map_strides_of, places_side, strides_of, zeros
+from .taps import PLACE
+
+#: Sums of a bin: of its value, for its mask; of the slope in y times 1 and the positions along y and x; the same of x;
+#: and of what turning channels changes.
+SUMS = tl.constexpr(8)
+
+
+@triton.jit
+def sum_channels(block, CHANNELS_LAST: tl.constexpr):
+    """The sums of bins over their channels, in float64."""
+    return tl.sum(block.to(tl.float64), 1 if CHANNELS_LAST else 0)
+
+
+@triton.jit
+def at_steps(first, count, index, shift, BINS: tl.constexpr):
+    """The position of bins' first points, from which positions are reckoned so that float32 holds their digits."""
+    return (index + first / tl.maximum(count, 1.0)) / BINS + shift
+
+
+@triton.jit(do_not_specialize=["channels", "orientations"])
+def mean_sums_kernel(
+    features,
+    grad_output,
+    rois,
+    frames,
+    places,
+    order,
+    partial,
+    sampling,
+    strides,
+    grad_strides,
+    channels,
+    orientations,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    GEOMETRY: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    HAS_ORDER: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    GRAD_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    """Write the sums of some bins over some channels to `partial`, float64 ``[K, blocks of channels, SUMS, bins]``."""
+    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
+    dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    if HAS_ORDER:
+        row = tl.load(order + row).to(tl.int64)
+    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+
+    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    number = places_side(numbers, CHANNELS_LAST)
+    is_bin = (number < PH * PW) & (image >= 0)
+    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+    first, second = channels_read(roi, number, channel, stride_c, orientations, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+    between = tl.load(roi.frame + TURN + 1)
+    from_y = at_steps(bins.first_y, bins.count_y, bins.index_y, bins.shift_y, PH * 1.0)
+    from_x = at_steps(bins.first_x, bins.count_x, bins.index_x, bins.shift_x, PW * 1.0)
+
+    by_mask, by_turn = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    by_y, by_y_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    by_x, by_x_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    by_y_x, by_x_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    for step_y in range(most_of(bins.end_y - bins.first_y)):
+        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+        for step_x in range(most_of(line.end_x - line.first_x)):
+            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+            share = tl.where(point.is_inside, point.share, 0.0)
+            along_y, along_x = (point.position_y - from_y).to(dtype), (point.position_x - from_x).to(dtype)
+            in_y, in_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+            for side in tl.static_range(4):
+                pixel_y, wy, slope_y = tap(taps_y, side // 2)
+                pixel_x, wx, slope_x = tap(taps_x, side % 2)
+                weight = share * (wy * wx)
+                slope_y = tl.where(point.moves_y, share * (slope_y * wx), 0.0)
+                slope_x = tl.where(point.moves_x, share * (wy * slope_x), 0.0)
+                takes = (weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0)
+                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+                value, change = read(map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF)
+                in_y += slope_y.to(dtype) * value
+                in_x += slope_x.to(dtype) * value
+                if HAS_MASK:
+                    by_mask += tl.where(weight != 0.0, weight.to(dtype) * value, 0.0)
+                if CHANNELS_OF == "orientation":
+                    by_turn += weight.to(dtype) * change
+            by_y += in_y
+            by_y_y += in_y * along_y
+            by_y_x += in_y * along_x
+            by_x += in_x
+            by_x_y += in_x * along_y
+            by_x_x += in_x * along_x
+
+    at = row * grad_n + (number // PW) * grad_y + (number % PW) * grad_x
+    place = at + channels_side(channel * grad_c, CHANNELS_LAST)
+    gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(dtype)
+    sums = partial + ((row * tl.num_programs(1) + tl.program_id(1)) * SUMS) * (PH * PW) + numbers
+    mask = numbers < PH * PW
+    from_y, from_x = sum_channels(from_y, CHANNELS_LAST), sum_channels(from_x, CHANNELS_LAST)  # of one channel
+    total_y, total_x = sum_channels(by_y * gradient, CHANNELS_LAST), sum_channels(by_x * gradient, CHANNELS_LAST)
+    tl.store(sums, sum_channels(by_mask * gradient, CHANNELS_LAST), mask=mask)
+    tl.store(sums + PH * PW, total_y, mask=mask)
+    tl.store(sums + 2 * PH * PW, sum_channels(by_y_y * gradient, CHANNELS_LAST) + from_y * total_y, mask=mask)
+    tl.store(sums + 3 * PH * PW, sum_channels(by_y_x * gradient, CHANNELS_LAST) + from_x * total_y, mask=mask)
+    tl.store(sums + 4 * PH * PW, total_x, mask=mask)
+    tl.store(sums + 5 * PH * PW, sum_channels(by_x_y * gradient, CHANNELS_LAST) + from_y * total_x, mask=mask)
+    tl.store(sums + 6 * PH * PW, sum_channels(by_x_x * gradient, CHANNELS_LAST) + from_x * total_x, mask=mask)
+    tl.store(sums + 7 * PH * PW, sum_channels(by_turn * gradient, CHANNELS_LAST), mask=mask)
+
+
+@triton.jit(do_not_specialize=["channels"])
+def winners_sums_kernel(
+    features,
+    grad_output,
+    rois,
+    frames,
+    places,
+    winners,
+    partial,
+    sampling,
+    strides,
+    grad_strides,
+    channels,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    REDUCTION: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    GEOMETRY: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    GRAD_VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """The same of the points that have won."""
+    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
+    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
+    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+
+    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    number = places_side(numbers, CHANNELS_LAST)
+    is_bin = (number < PH * PW) & (image >= 0)
+    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+    first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+    at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
+    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1)
+    step_y, step_x, corner = steps_of(winner)
+    line = row_of(roi, bins, step_y, PH, RULE, JOINT)
+    point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+
+    by_mask, by_y, by_x = 0.0 * point.y, 0.0 * point.y, 0.0 * point.y
+    taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+    for side in tl.static_range(4):
+        pixel_y, wy, slope_y = tap(taps_y, side // 2)
+        pixel_x, wx, slope_x = tap(taps_x, side % 2)
+        weight = wy * wx
+        slope_y = tl.where(point.moves_y, slope_y * wx, 0.0)
+        slope_x = tl.where(point.moves_x, wy * slope_x, 0.0)
+        takes = (winner >= 0) & ((weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0))
+        if REDUCTION == "corner_max":
+            takes = takes & (corner == side)
+        pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+        value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(tl.float64)
+        by_mask += tl.where(takes & (weight != 0.0), weight * value, 0.0)
+        by_y += tl.where(takes, slope_y * value, 0.0)
+        by_x += tl.where(takes, slope_x * value, 0.0)
+    at = row * grad_n + (number // PW) * grad_y + (number % PW) * grad_x
+    place = at + channels_side(channel * grad_c, CHANNELS_LAST)
+    gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(tl.float64)
+    by_y, by_x = by_y * gradient, by_x * gradient
+    sums = partial + ((row * tl.num_programs(1) + tl.program_id(1)) * SUMS) * (PH * PW) + numbers
+    mask = numbers < PH * PW
+    tl.store(sums, sum_channels(by_mask * gradient, CHANNELS_LAST), mask=mask)
+    tl.store(sums + PH * PW, sum_channels(by_y, CHANNELS_LAST), mask=mask)
+    tl.store(sums + 2 * PH * PW, sum_channels(by_y * point.position_y, CHANNELS_LAST), mask=mask)
+    tl.store(sums + 3 * PH * PW, sum_channels(by_y * point.position_x, CHANNELS_LAST), mask=mask)
+    tl.store(sums + 4 * PH * PW, sum_channels(by_x, CHANNELS_LAST), mask=mask)
+    tl.store(sums + 5 * PH * PW, sum_channels(by_x * point.position_y, CHANNELS_LAST), mask=mask)
+    tl.store(sums + 6 * PH * PW, sum_channels(by_x * point.position_x, CHANNELS_LAST), mask=mask)
+    tl.store(sums + 7 * PH * PW, 0.0 * sum_channels(by_x, CHANNELS_LAST), mask=mask)
+
+
+@triton.jit(do_not_specialize=["blocks"])
+def geometry_kernel(
+    rois,
+    frames,
+    places,
+    partial,
+    grad_rois,
+    blocks,
+    gamma_bits,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    HAS_OFFSET: tl.constexpr,
+    HAS_MASK: tl.constexpr,
+    GEOMETRY: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    BINS: tl.constexpr,
+):
+    """From the sums of a RoI's bins, over the blocks of channels in their order, to the numbers of its row."""
+    NUMBERS: tl.constexpr = PH * PW
+    row = tl.program_id(0).to(tl.int64)
+    roi = roi_of(row, rois, frames, (1, 1, 0, 0, gamma_bits, 0), COLUMNS)
+    exists = tl.load(places + row * PLACE + 1) >= 0
+    answer = grad_rois + row * COLUMNS
+    dtype = grad_rois.dtype.element_ty
+    zero = 0.0 * tl.load(roi.frame)
+    total_y, total_y_y, total_y_x = zero, zero, zero
+    total_x, total_x_y, total_x_x, total_turn = zero, zero, zero, zero
+    length_y, length_x = tl.load(roi.frame + 1), tl.load(roi.frame + 3)
+    for chunk in range(0, NUMBERS, BINS):
+        number = chunk + tl.arange(0, BINS)
+        is_bin = number < NUMBERS
+        none = 0.0 * number.to(tl.float64)
+        by_mask, by_y, by_y_y, by_y_x, by_x, by_x_y, by_x_x, by_turn = none, none, none, none, none, none, none, none
+        for block in range(blocks):
+            sums = partial + ((row * blocks + block) * SUMS) * NUMBERS + number
+            by_mask += tl.load(sums, mask=is_bin, other=0.0)
+            by_y += tl.load(sums + NUMBERS, mask=is_bin, other=0.0)
+            by_y_y += tl.load(sums + 2 * NUMBERS, mask=is_bin, other=0.0)
+            by_y_x += tl.load(sums + 3 * NUMBERS, mask=is_bin, other=0.0)
+            by_x += tl.load(sums + 4 * NUMBERS, mask=is_bin, other=0.0)
+            by_x_y += tl.load(sums + 5 * NUMBERS, mask=is_bin, other=0.0)
+            by_x_x += tl.load(sums + 6 * NUMBERS, mask=is_bin, other=0.0)
+            by_turn += tl.load(sums + 7 * NUMBERS, mask=is_bin, other=0.0)
+        mask = 1.0 + none
+        if HAS_MASK:
+            COLUMN: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
+            mask = of_bin(roi, COLUMN, number, is_bin)
+            tl.store(answer + COLUMN + number, tl.where(exists, by_mask, 0.0).to(dtype), mask=is_bin)
+        by_y, by_x = mask * by_y, mask * by_x
+        if HAS_OFFSET:
+            # What an offset moves its bin's points by, per unit.
+            of_x, of_y = shift_axis(none, length_x, roi.gamma, by_x), shift_axis(none, length_y, roi.gamma, by_y)
+            column = answer + 1 + GEOMETRY + number
+            tl.store(column, tl.where(exists, of_x, 0.0).to(dtype), mask=is_bin)
+            tl.store(column + NUMBERS, tl.where(exists, of_y, 0.0).to(dtype), mask=is_bin)
+        total_y += tl.sum(by_y, 0)
+        total_y_y += tl.sum(mask * by_y_y, 0)
+        total_y_x += tl.sum(mask * by_y_x, 0)
+        total_x += tl.sum(by_x, 0)
+        total_x_y += tl.sum(mask * by_x_y, 0)
+        total_x_x += tl.sum(mask * by_x_x, 0)
+        total_turn += tl.sum(mask * by_turn, 0)
+    for column in tl.static_range(GEOMETRY):
+        at = roi.frame + VELOCITIES + 6 * column
+        gradient = total_y * tl.load(at) + total_y_y * tl.load(at + 1) + total_y_x * tl.load(at + 2)
+        gradient += total_x * tl.load(at + 3) + total_x_y * tl.load(at + 4) + total_x_x * tl.load(at + 5)
+        if column == 4:
+            gradient += total_turn * tl.load(roi.frame + TURN + 3)
+        tl.store(answer + 1 + column, tl.where(exists, gradient, 0.0).to(dtype))

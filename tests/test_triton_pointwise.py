@@ -1,0 +1,94 @@
+"""The Triton kernels of the pointwise family in Triton's interpreter, over a table of small cases of every operator."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("triton")
+
+import torch
+from pointwise_cases import TINY, TINY_VECTORS, PointCase
+from test_torch_backends import check_all, prepared
+
+import roialign
+from roialign.torch._pointwise import POINTWISE
+from roialign.torch._separable import is_interpreted
+
+pytestmark = pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")
+
+
+@pytest.mark.parametrize("case", TINY, ids=lambda case: case.name)
+def test_every_operator(case: PointCase) -> None:
+    """Forward and all gradients, and their derivatives along tangents."""
+    check_all(case, "float64", False, "triton")
+
+
+@pytest.mark.parametrize("case", TINY_VECTORS, ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_channels_beside_each_other(case: PointCase, dtype: str) -> None:
+    check_all(case, dtype, True, "triton")
+
+
+BAD_ROWS = [[-1.0, 0, 0, 4, 4], [2, 0, 0, 4, 4], [float("nan"), 0, 0, 4, 4], [0, 0, float("inf"), 4, 4]]
+
+
+def test_bad_rows_are_zeroed_between_good_ones() -> None:
+    features = torch.arange(2 * 2 * 5 * 6.0).reshape(2, 2, 5, 6).requires_grad_()
+    good = [1.0, 0.5, 1.5, 4.5, 3.5]
+    rois = torch.tensor([good, *BAD_ROWS, good], requires_grad=True)
+    offset = torch.zeros(6, 2, 1, 2)
+    offset[0, 1, 0, 1] = float("nan")  # a bin that is nowhere
+    offset.requires_grad_()
+    answer = roialign.deform_roi_pool(features, rois, offset, (1, 2), 1.0, 1, invalid="zero", backend="triton")
+    right = roialign.deform_roi_pool(features.detach(), rois[5:].detach(), offset[5:].detach(), (1, 2), 1.0, 1)
+    assert not answer[:-1].any()
+    torch.testing.assert_close(answer[5:], right, rtol=1e-6, atol=1e-5)
+    answer.sum().backward()
+    assert not rois.grad[:5].any()
+    assert not offset.grad[:5].any()
+    assert offset.grad[5].any()
+    torch.testing.assert_close(features.grad.sum(), torch.tensor(4.0), rtol=1e-6, atol=1e-5)
+
+
+def test_bad_rows_raise() -> None:
+    features, offset = torch.ones(1, 1, 4, 4), torch.full((1, 2, 1, 1), float("nan"))
+    with pytest.raises(ValueError, match=r"rois\[0\]"):
+        roialign.roi_pool(features, torch.tensor([[3.0, 0, 0, 2, 2]]), 1, backend="triton")
+    with pytest.raises(ValueError, match=r"offset\[0\]"):
+        roialign.deform_roi_pool(features, torch.tensor([[0.0, 0, 0, 2, 2]]), offset, 1, backend="triton")
+
+
+def test_what_is_not_finite() -> None:
+    """A NaN is above all, a pixel of no weight takes no part, and a gradient reaches the pixels of its winner alone."""
+    features = torch.arange(16.0).reshape(1, 1, 4, 4)
+    features[0, 0, 0, 0] = float("nan")
+    rois = torch.tensor([[0.0, 0, 0, 3, 3], [0, 1, 1, 3, 3]])
+    answer = roialign.roi_pool(features, rois, 1, backend="triton")
+    assert answer[0].isnan().all()
+    assert answer[1].item() == 15
+    gradient = torch.full((2, 1, 1, 1), float("inf"))
+    found = roialign.roi_pool_backward(gradient, features, rois, backend="triton")
+    assert found.isfinite().sum() == 14
+
+
+def test_ties_and_bins_without_points() -> None:
+    """Of equal points the first wins; a bin of none is zero, and so is its gradient."""
+    features = torch.ones(1, 1, 4, 4)
+    rois = torch.tensor([[0.0, 0, 0, 3, 3], [0, 50, 50, 60, 60]])
+    assert roialign.roi_pool(features, rois, 1, backend="triton").flatten().tolist() == [1, 0]
+    gradient = torch.ones(2, 1, 1, 1)
+    found = roialign.roi_pool_backward(gradient, features, rois, backend="triton")
+    assert found[0, 0, 0, 0] == 1
+    assert found.sum() == 1
+
+
+def test_winners_are_decided_where_they_are_told() -> None:
+    """As derivatives of derivatives ask for: a maximum of one map, read off another."""
+    case = TINY[0]
+    setting, phi, _ = prepared(case, "float64", False, "triton")
+    other = phi._replace(features=tuple(torch.randn_like(level) for level in phi.features), grad_output=None)
+    (seen,) = POINTWISE.forward(setting, other)
+    (right,) = POINTWISE.forward(setting._replace(call=replace(setting.call, backend="cpu")), other)
+    torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
