@@ -8,11 +8,11 @@ from typing import Any
 
 from compiled_kernels import FLOATS, compiled
 
-from roialign.triton import frames, launch, pointwise, pointwise_features, pointwise_geometry
+from roialign.triton import frames, launch, points, pointwise, pointwise_features, pointwise_geometry
 
 LEVELS = 4
 MAPS = ("i32",) * LEVELS
-SAMPLING = ("i32", "i32", "i32", "i32", "i64", "i32")
+SAMPLING = {**dict.fromkeys(points.SAMPLING, "i32"), "gamma_bits": "i64"}
 OPTIONS = {"enable_fp_fusion": False}
 #: What differs between operators: constants of the kernels that look at points.
 BOX = {"RULE": "grid", "JOINT": False, "CHANNELS_OF": "same", "HAS_OFFSET": False, "GEOMETRY": 4, "COLUMNS": 5}
@@ -42,7 +42,7 @@ class Call:
     def __init__(self, element: str, channels_last: bool) -> None:
         self.element, self.last, self.size = element, channels_last, FLOATS[element]
         self.vector = 16 // self.size if channels_last else 1
-        self.arguments = {"rois": "*fp32", "frames": "*fp64", "places": "*i32", "sampling": SAMPLING}
+        self.arguments = {"rois": "*fp32", "frames": "*fp64", "places": "*i32", **SAMPLING}
         self.arguments |= {"features": ("*" + element,) * LEVELS, "strides": (MAPS,) * 4, "channels": "i32"}
         self.gradient = {"grad_output": "*" + element, "grad_strides": ("i32",) * 4}
         self.answer = {"out": "*" + element, "out_strides": ("i32",) * 4}

@@ -5,6 +5,7 @@ compiles, after calls of several sizes, and after a call of another kind. In a p
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 import roialign.torch._triton as backend
+import roialign.torch._triton_pointwise as pointwise
 from roialign._levels import Assignment
-from roialign._spec import SeparableSpec
+from roialign._spec import PointwiseSpec, SeparableSpec
+from roialign.torch._pointwise import PointwiseCall
 from roialign.torch._separable import SeparableCall
 from roialign.torch._wiring import Inputs
 
@@ -50,9 +53,26 @@ def call_all(count: int, height: int, width: int, dtype: torch.dtype, rule: Any)
     backend.adjoint_boxes(call, phi, torch.zeros(count, 5))
 
 
+def call_points(count: int, height: int, width: int, dtype: torch.dtype, reduction: Any, seed: int) -> None:
+    maps = (torch.zeros(1, 32, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last),)
+    gradient = torch.zeros(count, 32, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    spec = PointwiseSpec("rotated", "random", reduction, sampling_ratio=(seed % 3, 1), seed=seed, jitters_points=True)
+    call = PointwiseCall(spec, (0.5,), None, "zero", bins=(7, 7))
+    phi = Inputs(maps, gradient, torch.zeros(count, 6), None, None, (), maps)
+    pointwise.forward(call, phi._replace(grad_output=None), gradient)
+    pointwise.adjoint_features(call, phi._replace(features=()), maps)
+    pointwise.adjoint_boxes(call, phi, torch.zeros(count, 6))
+
+
 if __name__ == "__main__":
     driver.set_active(Hopper())
-    backend.launch = compile_only
+    backend.launch = pointwise.launch = compile_only  # type: ignore[attr-defined]
+    if len(sys.argv) > 1:
+        for seed, sizes in enumerate(((70, 64, 80), (512, 48, 64), (77, 51, 93), (4096, 33, 200))):
+            for reduction in ("mean", "max"):
+                call_points(*sizes, torch.float16, reduction, (1 << 40) * seed + 16 * seed + seed // 2)
+        print(json.dumps(variants))  # noqa: T201
+        sys.exit()
     for sizes in ((70, 64, 80), (512, 48, 64), (77, 51, 93), (4096, 33, 200)):
         call_all(*sizes, torch.float16, "grid")
     print(json.dumps(variants))  # noqa: T201

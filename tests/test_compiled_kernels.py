@@ -52,6 +52,25 @@ def test_planar_maps() -> None:
         check(kernel)
 
 
+@pytest.mark.parametrize(("part", "count"), [("tables", 3), ("forward", 10), ("adjoints", 10)])
+def test_points(part: str, count: int) -> None:
+    """Geometry is not contracted; but sines are, as CUDA's library has them, with a stack for angles of many turns."""
+    kernels = compiled(part, script="compiled_point_kernels.py")
+    assert len(kernels) == count
+    for index, kernel in enumerate(kernels):
+        turns = part == "tables" and index == 1
+        assert kernel["ptx"]["atomics"] == kernel["ptx"]["TF32"] == 0
+        assert (kernel["ptx"]["float64 fused"] > 0) == turns
+        assert kernel["resources"]["STACK"] <= 48, "registers spill"
+
+
+def test_other_numbers_of_points_compile_nothing_anew() -> None:
+    (kinds,) = compiled("points", script="launched_kernels.py")
+    both = {f"{name}_kernel": 2 for name in ("frames", "adjoint_points", "maximum")}  # means and maxima, or two uses
+    names = ("mean", "mean_sums", "winners_sums", "geometry", "tiles", "order")
+    assert kinds == {**{f"{name}_kernel": 1 for name in names}, **both}
+
+
 def test_other_sizes_compile_nothing_anew() -> None:
     """Maps and RoIs have other sizes in every call of a training; only another kind of call is another kernel."""
     sizes, kinds = compiled(script="launched_kernels.py")

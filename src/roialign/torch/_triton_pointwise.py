@@ -40,7 +40,7 @@ def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
             *frames.written,
             frames.order,
             out,
-            frames.sampling,
+            *frames.sampling,
             *block.strides,
             out.shape[1],
             call.spec.orientations,
@@ -66,7 +66,7 @@ def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
             *frames.written,
             winners,
             out,
-            frames.sampling,
+            *frames.sampling,
             *block.strides,
             out.shape[1],
             **frames.constants,
@@ -108,7 +108,7 @@ def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequenc
         maps,
         *map_sizes(maps),
         first_tiles,
-        frames.sampling,
+        *frames.sampling,
         plain_strides(maps),
         strides_of_one(gradient),
         gradient.shape[1],
@@ -140,7 +140,7 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
     shape = (len(grad_rois), blocks, SUMS.value, math.prod(call.bins))
     partial = torch.empty(shape, dtype=torch.float64, device=gradient.device)
     of_maps = (features, gradient, rows.rois, *frames.written)
-    rest = (partial, frames.sampling, *block.strides, gradient.shape[1])
+    rest = (partial, *frames.sampling, *block.strides, gradient.shape[1])
     if call.spec.reduction == "mean":
         launch(
             mean_sums_kernel,
@@ -203,7 +203,7 @@ class Frames:
     spans: Tensor
     bins: tuple[int, int]
     sampling: tuple[int, ...]
-    """As `roi_of` reads it."""
+    """What `roialign.triton.points.SAMPLING` names."""
     levels: int
 
     @cached_property
@@ -355,7 +355,7 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
         frames.order,
         answer,
         frames.places if winners is None else winners,
-        frames.sampling,
+        *frames.sampling,
         *block.strides,
         answer.shape[1],
         **frames.constants,

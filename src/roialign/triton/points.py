@@ -19,6 +19,9 @@ from .map_boxes import Frame, place, shift_axis
 from .numbers import float64_of
 from .sample_points import numbered_point, numbers_of, stratum, touching, uniform
 
+#: The arguments of kernels that say how points are chosen, in this order; no kernel is compiled anew for them.
+SAMPLING = ("ratio_y", "ratio_x", "seed_low", "seed_high", "gamma_bits", "unused_border")
+
 
 class Roi(NamedTuple):
     """A row, and what a call says about sampling."""
@@ -105,7 +108,7 @@ class Taps(NamedTuple):
 
 @triton.jit
 def roi_of(row, rois, frames, sampling, COLUMNS: tl.constexpr):
-    """`sampling` is (ratio y, ratio x, seed's low and high word, gamma's bits, unused border), as kernels get them."""
+    """`sampling` holds what `SAMPLING` names."""
     seed = (tl.cast(sampling[3], tl.int64) << 32) | (tl.cast(sampling[2], tl.int64) & 0xFFFFFFFF)
     gamma, border = float64_of(sampling[4]), tl.cast(sampling[5], tl.float64)
     return Roi(row, rois + row * COLUMNS, frames + row * FRAME, sampling[0], sampling[1], seed, gamma, border)

@@ -13,86 +13,25 @@ import triton.language as tl
 from .aggregate import aggregate_max, aggregate_zero
 from .frames import TURN
 from .numbers import pointer_of_level
-from .points import bins_of, of_bin, point_of, roi_of, row_of, speed_of, tap, taps_of, velocity_along, whole_map
+from .point_values import channels_read, masks_of, most_of, read, steps_of, weight_of
+from .points import (
+    SAMPLING,
+    bins_of,
+    of_bin,
+    point_of,
+    roi_of,
+    row_of,
+    speed_of,
+    tap,
+    taps_of,
+    velocity_along,
+    whole_map,
+)
 from .separable import channel_block, channels_side, map_strides_of, places_side, strides_of, zeros
 from .taps import PLACE
 
 
-@triton.jit
-def turned(roi, channel, orientations, BACK: tl.constexpr):
-    """The two channels that one of a rotation-invariant answer is mixed of; or, back, those that one is mixed into."""
-    # In 32 bits: a division of 64 is a call.
-    turn, orientation = tl.load(roi.frame + TURN).to(tl.int32), channel.to(tl.int32) % orientations
-    if BACK:
-        here = (orientation + turn) % orientations
-        beyond = (here + orientations - 1) % orientations
-    else:
-        here = (orientation + orientations - turn) % orientations
-        beyond = (here + 1) % orientations
-    return channel - orientation + here, channel - orientation + beyond
-
-
-@triton.jit
-def read(pointer, first, second, takes, between, dtype: tl.constexpr, CHANNELS_OF: tl.constexpr):
-    """Values, and how they change from one orientation to the next; between two of them, linearly."""
-    value = tl.load(pointer + first, mask=takes, other=0.0).to(dtype)
-    change = value
-    if CHANNELS_OF == "orientation":
-        change = tl.load(pointer + second, mask=takes, other=0.0).to(dtype) - value
-        value += between.to(dtype) * change
-    return value, change
-
-
-@triton.jit
-def channels_read(
-    roi,
-    number,
-    channel,
-    stride_c,
-    orientations,
-    BINS: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-):
-    """Where bins read their channels, and, where channels are turned, those of the next orientation: offsets."""
-    if CHANNELS_OF == "orientation":
-        first, second = turned(roi, channel, tl.cast(orientations, tl.int32), False)
-    else:
-        first, second = channel, channel
-    one = channels_side(first, CHANNELS_LAST)
-    if CHANNELS_OF == "position":
-        one = one * BINS + number
-    return one * stride_c, channels_side(second, CHANNELS_LAST) * stride_c
-
-
-@triton.jit
-def weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT: tl.constexpr):
-    """What a pixel weighs at a point, times the mask of its bin; or how that moves."""
-    if TANGENT:
-        weight = mask * (speed_y * slope_y * wx + speed_x * wy * slope_x) + mask_moved * (wy * wx)
-    else:
-        weight = mask * (wy * wx)
-    return weight
-
-
-@triton.jit
-def masks_of(roi, tangent, number, is_bin, COLUMN: tl.constexpr, HAS_MASK: tl.constexpr, TANGENT: tl.constexpr):
-    """What bins are multiplied by, and how that moves."""
-    mask, moved = 1.0 + 0.0 * number.to(tl.float64), 0.0 * number.to(tl.float64)
-    if HAS_MASK:
-        mask = of_bin(roi, COLUMN, number, is_bin)
-        if TANGENT:
-            moved = tl.load(tangent + COLUMN + number, mask=is_bin, other=0.0)
-    return mask, moved
-
-
-@triton.jit
-def most_of(count):
-    """The largest of a block of counts."""
-    return tl.max(tl.max(count, 1), 0).to(tl.int32)
-
-
-@triton.jit(do_not_specialize=["channels", "orientations"])
+@triton.jit(do_not_specialize=[*SAMPLING, "channels", "orientations"])
 def mean_kernel(
     features,
     rois,
@@ -101,7 +40,12 @@ def mean_kernel(
     places,
     order,
     out,
-    sampling,
+    ratio_y,
+    ratio_x,
+    seed_low,
+    seed_high,
+    gamma_bits,
+    unused_border,
     strides,
     out_strides,
     channels,
@@ -140,7 +84,7 @@ def mean_kernel(
     stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
     map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
 
-    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
@@ -184,7 +128,7 @@ def mean_kernel(
     tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)
 
 
-@triton.jit(do_not_specialize=["channels"])
+@triton.jit(do_not_specialize=[*SAMPLING, "channels"])
 def maximum_kernel(
     features,
     rois,
@@ -193,7 +137,12 @@ def maximum_kernel(
     order,
     out,
     winners,
-    sampling,
+    ratio_y,
+    ratio_x,
+    seed_low,
+    seed_high,
+    gamma_bits,
+    unused_border,
     strides,
     out_strides,
     channels,
@@ -233,7 +182,7 @@ def maximum_kernel(
     stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
     map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
 
-    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
@@ -290,14 +239,7 @@ def maximum_kernel(
         tl.store(out + place, best.to(out.dtype.element_ty), mask=mask)
 
 
-@triton.jit
-def steps_of(winner):
-    """The steps of points that have won, in float64, and their corners."""
-    known = tl.maximum(winner, 0)
-    return (known >> 32).to(tl.float64), ((known & 0xFFFFFFFF) >> 2).to(tl.float64), known & 3
-
-
-@triton.jit(do_not_specialize=["channels"])
+@triton.jit(do_not_specialize=[*SAMPLING, "channels"])
 def winners_kernel(
     features,
     rois,
@@ -306,7 +248,12 @@ def winners_kernel(
     places,
     winners,
     out,
-    sampling,
+    ratio_y,
+    ratio_x,
+    seed_low,
+    seed_high,
+    gamma_bits,
+    unused_border,
     strides,
     out_strides,
     channels,
@@ -342,7 +289,7 @@ def winners_kernel(
     stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
     map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
 
-    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)

@@ -8,8 +8,8 @@ import triton.language as tl
 from .bilinear import bilinear
 from .frames import TURN
 from .numbers import plain_of_level, pointer_of_level
-from .points import Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
-from .pointwise import masks_of, read, steps_of, turned, weight_of
+from .point_values import masks_of, read, steps_of, turned, weight_of
+from .points import SAMPLING, Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
 from .separable import channel_block, map_strides_of, strides_of
 from .tiles import lowest_bit, tile_of
 
@@ -116,7 +116,7 @@ def winners_weights(
     return tl.where(takes, weight, 0.0)
 
 
-@triton.jit(do_not_specialize=["channels", "words", "orientations"])
+@triton.jit(do_not_specialize=[*SAMPLING, "channels", "words", "orientations"])
 def adjoint_points_kernel(
     grad_output,
     rois,
@@ -129,7 +129,12 @@ def adjoint_points_kernel(
     heights,
     widths,
     first_tiles,
-    sampling,
+    ratio_y,
+    ratio_x,
+    seed_low,
+    seed_high,
+    gamma_bits,
+    unused_border,
     strides,
     grad_strides,
     channels,
@@ -178,7 +183,7 @@ def adjoint_points_kernel(
         while word != 0:
             row = tl.cast(index, tl.int64) * 32 + lowest_bit(word)
             word = word & (word - 1)
-            roi = roi_of(row, rois, frames, sampling, COLUMNS)
+            roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
             moved = tangent + row * COLUMNS
             first, second = channel, channel
             if CHANNELS_OF == "orientation":

@@ -9,8 +9,8 @@ import triton.language as tl
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
 from .numbers import pointer_of_level
-from .points import bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
-from .pointwise import channels_read, most_of, read, steps_of
+from .point_values import channels_read, most_of, read, steps_of
+from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
 from .separable import channel_block, channels_side, map_strides_of, places_side, strides_of, zeros
 from .taps import PLACE
 
@@ -31,7 +31,7 @@ def at_steps(first, count, index, shift, BINS: tl.constexpr):
     return (index + first / tl.maximum(count, 1.0)) / BINS + shift
 
 
-@triton.jit(do_not_specialize=["channels", "orientations"])
+@triton.jit(do_not_specialize=[*SAMPLING, "channels", "orientations"])
 def mean_sums_kernel(
     features,
     grad_output,
@@ -40,7 +40,12 @@ def mean_sums_kernel(
     places,
     order,
     partial,
-    sampling,
+    ratio_y,
+    ratio_x,
+    seed_low,
+    seed_high,
+    gamma_bits,
+    unused_border,
     strides,
     grad_strides,
     channels,
@@ -77,7 +82,7 @@ def mean_sums_kernel(
     map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
 
-    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
@@ -137,7 +142,7 @@ def mean_sums_kernel(
     tl.store(sums + 7 * PH * PW, sum_channels(by_turn * gradient, CHANNELS_LAST), mask=mask)
 
 
-@triton.jit(do_not_specialize=["channels"])
+@triton.jit(do_not_specialize=[*SAMPLING, "channels"])
 def winners_sums_kernel(
     features,
     grad_output,
@@ -146,7 +151,12 @@ def winners_sums_kernel(
     places,
     winners,
     partial,
-    sampling,
+    ratio_y,
+    ratio_x,
+    seed_low,
+    seed_high,
+    gamma_bits,
+    unused_border,
     strides,
     grad_strides,
     channels,
@@ -177,7 +187,7 @@ def winners_sums_kernel(
     map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
 
-    roi = roi_of(row, rois, frames, sampling, COLUMNS)
+    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)

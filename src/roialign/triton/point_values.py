@@ -1,0 +1,91 @@
+"""What the kernels of the pointwise family read at points: which channels, with what weights, and of which winners."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from .frames import TURN
+from .points import of_bin
+from .separable import channels_side
+
+
+@triton.jit
+def turned(roi, channel, orientations, BACK: tl.constexpr):
+    """The two channels that one of a rotation-invariant answer is mixed of; or, back, those that one is mixed into."""
+    # In 32 bits: a division of 64 is a call.
+    turn, orientation = tl.load(roi.frame + TURN).to(tl.int32), channel.to(tl.int32) % orientations
+    if BACK:
+        here = (orientation + turn) % orientations
+        beyond = (here + orientations - 1) % orientations
+    else:
+        here = (orientation + orientations - turn) % orientations
+        beyond = (here + 1) % orientations
+    return channel - orientation + here, channel - orientation + beyond
+
+
+@triton.jit
+def read(pointer, first, second, takes, between, dtype: tl.constexpr, CHANNELS_OF: tl.constexpr):
+    """Values, and how they change from one orientation to the next; between two of them, linearly."""
+    value = tl.load(pointer + first, mask=takes, other=0.0).to(dtype)
+    change = value
+    if CHANNELS_OF == "orientation":
+        change = tl.load(pointer + second, mask=takes, other=0.0).to(dtype) - value
+        value += between.to(dtype) * change
+    return value, change
+
+
+@triton.jit
+def channels_read(
+    roi,
+    number,
+    channel,
+    stride_c,
+    orientations,
+    BINS: tl.constexpr,
+    CHANNELS_OF: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+):
+    """Where bins read their channels, and, where channels are turned, those of the next orientation: offsets."""
+    if CHANNELS_OF == "orientation":
+        first, second = turned(roi, channel, tl.cast(orientations, tl.int32), False)
+    else:
+        first, second = channel, channel
+    one = channels_side(first, CHANNELS_LAST)
+    if CHANNELS_OF == "position":
+        one = one * BINS + number
+    return one * stride_c, channels_side(second, CHANNELS_LAST) * stride_c
+
+
+@triton.jit
+def weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT: tl.constexpr):
+    """What a pixel weighs at a point, times the mask of its bin; or how that moves."""
+    if TANGENT:
+        weight = mask * (speed_y * slope_y * wx + speed_x * wy * slope_x) + mask_moved * (wy * wx)
+    else:
+        weight = mask * (wy * wx)
+    return weight
+
+
+@triton.jit
+def masks_of(roi, tangent, number, is_bin, COLUMN: tl.constexpr, HAS_MASK: tl.constexpr, TANGENT: tl.constexpr):
+    """What bins are multiplied by, and how that moves."""
+    mask, moved = 1.0 + 0.0 * number.to(tl.float64), 0.0 * number.to(tl.float64)
+    if HAS_MASK:
+        mask = of_bin(roi, COLUMN, number, is_bin)
+        if TANGENT:
+            moved = tl.load(tangent + COLUMN + number, mask=is_bin, other=0.0)
+    return mask, moved
+
+
+@triton.jit
+def most_of(count):
+    """The largest of a block of counts."""
+    return tl.max(tl.max(count, 1), 0).to(tl.int32)
+
+
+@triton.jit
+def steps_of(winner):
+    """The steps of points that have won, in float64, and their corners."""
+    known = tl.maximum(winner, 0)
+    return (known >> 32).to(tl.float64), ((known & 0xFFFFFFFF) >> 2).to(tl.float64), known & 3
