@@ -1,6 +1,8 @@
 """The canonical workloads on a CUDA device: ours beside torchvision's CUDA operator, torch's einsum and a device copy.
 
-    python -m benchmarks.gpu [--workloads box-test,c4] [--json gpu.json]
+    python -m benchmarks.gpu [--workloads box-test,c4,points] [--json gpu.json]
+
+"points" stands for the operators of the pointwise family (benchmarks/gpu_points.py), beside torchvision's.
 
 Every call is captured in a CUDA graph over several sets of inputs, more than the L2 cache holds, and the medians are of
 replays between events. A peer that cannot be captured, as torchvision's deterministic mode, runs between events itself.
@@ -23,9 +25,21 @@ from torch import Tensor
 
 import roialign
 
+from . import gpu_points
 from .workloads import WORKLOADS, Workload, make_data
 
-WANTED = ("box-test", "box-train", "mask-test", "mask-test-1000", "c4", "vit", "vit-small", "video", "hot-tile")
+WANTED = (
+    "box-test",
+    "box-train",
+    "mask-test",
+    "mask-test-1000",
+    "c4",
+    "vit",
+    "vit-small",
+    "video",
+    "hot-tile",
+    "points",
+)
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 REPEATS, WARM_UPS = 30, 5
 
@@ -192,7 +206,7 @@ def copy_rate() -> float:
     return 2 * source.numel() * 4 / microseconds(lambda _: target.copy_(source), 1)
 
 
-def extra_memory(call: Call, inputs: Inputs) -> float:
+def extra_memory(call: Call, inputs: Any) -> float:
     """At the peak of a call, less its answer: as a fraction of inputs and outputs."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
@@ -277,10 +291,10 @@ def line(row: Row) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--workloads", default=",".join(WANTED), help="names, with commas")
+    parser.add_argument("--workloads", default=",".join((*WANTED, "points")), help="names, with commas")
     parser.add_argument("--json", type=Path, help="where to write all numbers")
     options = parser.parse_args()
-    unknown = set(options.workloads.split(",")) - set(WORKLOADS)
+    unknown = set(options.workloads.split(",")) - {*WORKLOADS, "points"}
     if unknown:
         parser.error(f"--workloads: expected names among {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
     if not torch.cuda.is_available():
@@ -303,7 +317,8 @@ def main() -> int:
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     rows: list[Row] = []
     for name in options.workloads.split(","):
-        rows += measure(WORKLOADS[name], rate, not peer_version.endswith("measured"))
+        has_torchvision = not peer_version.endswith("measured")
+        rows += gpu_points.measure(rate) if name == "points" else measure(WORKLOADS[name], rate, has_torchvision)
     if options.json is not None:
         options.json.write_text(json.dumps({"machine": device, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
     return 0

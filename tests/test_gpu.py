@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
-from answers import EVERY_NAME, expected
+from answers import ADJOINT_BOXES_ORDERS, ADJOINT_FEATURES_ORDERS, EVERY_NAME, FORWARD_ORDERS, expected
 from cases import CASES
+from kernels import orders
+from pointwise_cases import POINT_CASES, TINY
 from torch import Tensor
 
 import roialign
 from roialign.torch import MultiScaleRoIAlign, RoIAlign
+from roialign.torch._pointwise import POINTWISE
 from roialign.torch._separable import SEPARABLE
 
 pytestmark = [
@@ -46,6 +49,27 @@ def test_the_table_of_cases(case: Any, dtype: str, channels_last: bool) -> None:
         if order < 2:
             (boxes,) = SEPARABLE.adjoint_boxes(setting, moved)
             right.check_adjoint_boxes(array(boxes[:, 1:].cpu()), dtype, order)
+
+
+@pytest.mark.parametrize("case", [*POINT_CASES, *TINY], ids=lambda case: case.name)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
+def test_the_table_of_points(case: Any, dtype: str, channels_last: bool) -> None:
+    from test_torch_backends import array, prepared
+
+    setting, phi, tangents = prepared(case, dtype, channels_last)
+    phi, right = type(phi)(*[on_gpu(field) for field in phi]), expected(case.name)
+    tangents = [tangent.cuda() for tangent in tangents]
+    for order in orders(case, dtype, FORWARD_ORDERS):
+        moved = phi._replace(tangents=tuple(tangents[:order]), grad_output=None)
+        right.check_forward(array(POINTWISE.forward(setting, moved)[0].cpu()), dtype, order)
+    for order in orders(case, dtype, ADJOINT_FEATURES_ORDERS):
+        moved = phi._replace(tangents=tuple(tangents[:order]), features=())
+        gradients = POINTWISE.adjoint_features(setting, moved)
+        right.check_adjoint_features([array(level.cpu()) for level in gradients], dtype, order)
+    for order in orders(case, dtype, ADJOINT_BOXES_ORDERS):
+        (boxes,) = POINTWISE.adjoint_boxes(setting, phi)
+        right.check_adjoint_boxes(array(boxes[:, 1:].cpu()), dtype, order)
 
 
 def scene(count: int = 300, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:
@@ -204,3 +228,74 @@ def test_more_than_2_to_the_31_elements() -> None:
     assert roialign.roi_align(features, rois, 1).item() > 0.5
     gradient = roialign.roi_align_backward(rois.new_ones(1, 1, 1, 1).half(), features, rois, need=("features",))[0]
     assert abs(gradient[0, 0, -4:, -4:].float().sum().item() - 1) < 1e-2
+
+
+def points_of(name: str) -> tuple[Any, list[Tensor]]:
+    """An operator of the pointwise family, and the tensors that it has gradients to."""
+    pyramid, rois = scene(150)
+    features, boxes = pyramid[0], rois.double()
+    centre, size = (boxes[:, 1:3] + boxes[:, 3:]) / 2, boxes[:, 3:] - boxes[:, 1:3]
+    turned = torch.cat([boxes[:, :1], centre, size, boxes[:, 1:2] / 100], 1)
+    offset = torch.randn(150, 2, 7, 7, generator=torch.Generator().manual_seed(1)).cuda()
+    calls: dict[str, tuple[Any, list[Tensor]]] = {
+        "max": (lambda f, b: roialign.roi_align(f, b, 7, 1 / 4, 2, mode="max"), [features, boxes]),
+        "rotated": (lambda f, b: roialign.roi_align_rotated(f, b, 7, 1 / 4), [features, turned]),
+        "rotation-invariant": (lambda f, b: roialign.riroi_align_rotated(f, b, 7, 1 / 4), [features, turned]),
+        "deformable": (lambda f, b, o: roialign.deform_roi_pool(f, b, o, 7, 1 / 4), [features, boxes, offset]),
+        "RoIPool": (lambda f, b: roialign.roi_pool(f, b, 7, 1 / 4) + 0 * b.sum(), [features, boxes]),
+        "position-sensitive": (lambda f, b: roialign.ps_roi_align(f, b, 2, 1 / 4), [features, boxes]),
+    }
+    return calls[name]
+
+
+every_operator = pytest.mark.parametrize(
+    "name", ["max", "rotated", "rotation-invariant", "deformable", "RoIPool", "position-sensitive"]
+)
+
+
+@every_operator
+def test_points_give_the_same_bits_on_every_run_and_those_of_the_core_nearly(name: str) -> None:
+    function, tensors = points_of(name)
+    answers = []
+    for device in ("cuda", "cuda", "cuda", "cpu"):
+        leaves = [tensor.detach().to(device).requires_grad_() for tensor in tensors]
+        answer = function(*leaves)
+        gradients = torch.autograd.grad(answer.square().mean(), leaves)
+        answers.append([answer.detach(), *gradients])
+    for other in answers[1:3]:
+        assert all(torch.equal(one, two) for one, two in zip(answers[0], other, strict=True))
+    for seen, right in zip(answers[0], answers[3], strict=True):
+        scale = right.abs().max().item()
+        torch.testing.assert_close(seen.cpu(), right, rtol=1e-4, atol=1e-4 * scale)
+
+
+@every_operator
+def test_points_are_captured(name: str) -> None:
+    """Nothing waits for the device: forward and all gradients in a CUDA graph, which sees new numbers."""
+    function, tensors = points_of(name)
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            torch.autograd.grad(function(*leaves).sum(), leaves)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = function(*leaves)
+        gradients = torch.autograd.grad(answer.sum(), leaves)
+    with torch.no_grad():
+        leaves[1][:, 1:3] += 3.25
+    graph.replay()
+    right = function(*leaves)
+    assert torch.equal(answer, right)
+    for seen, wanted in zip(gradients, torch.autograd.grad(right.sum(), leaves), strict=True):
+        assert torch.equal(seen, wanted)
+
+
+def test_points_of_bad_and_huge_boxes() -> None:
+    rows = [[-1.0, 0, 0, 4, 4, 1], [0, float("nan"), 0, 4, 4, 1], [0, 3, 3, 1e99, 1e99, 0.3], [0, 4, 4, -5, 1e30, 2]]
+    rois, features = torch.tensor(rows, dtype=torch.float64), torch.randn(1, 5, 9, 11)
+    right = roialign.roi_align_rotated(features, rois, 3, invalid="zero")
+    seen = roialign.roi_align_rotated(features.cuda(), rois.cuda(), 3)
+    torch.testing.assert_close(seen.cpu(), right, rtol=1e-5, atol=1e-5)
+    assert roialign.roi_align_rotated_backward(torch.ones_like(seen), features.cuda(), rois.cuda())[0].isfinite().all()

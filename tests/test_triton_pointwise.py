@@ -92,3 +92,16 @@ def test_winners_are_decided_where_they_are_told() -> None:
     (seen,) = POINTWISE.forward(setting, other)
     (right,) = POINTWISE.forward(setting._replace(call=replace(setting.call, backend="cpu")), other)
     torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
+
+
+def test_a_turned_box_far_larger_than_the_map() -> None:
+    """Of a billion points those that may lie on the map are visited."""
+    features = torch.randn(1, 1, 3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rois = torch.tensor([[0.0, 1.2, 0.9, 4e4, 3e4, 0.3]], dtype=torch.float64, requires_grad=True)
+    answers = []
+    for backend in ("triton", "cpu"):
+        answer = roialign.roi_align_rotated(features, rois, 1, backend=backend) * 1e9
+        answers.append([answer.detach(), *torch.autograd.grad(answer.sum(), (features, rois))])
+    assert answers[1][0].abs() > 0.1
+    for seen, right in zip(*answers, strict=True):
+        torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-5)
