@@ -52,7 +52,7 @@ class Call:
         block, aligned = sizes[last][self.size], self.vector if last else 1
         constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "CHANNELS_LAST": last, "VECTOR": aligned}
         constants |= {vector: aligned, "BINS": block.bins, "CHANNELS": block.channels}
-        constants |= {"WIDE": False} if "WIDE" in kernel.arg_names else {}
+        constants |= {name: value for name, value in (("WIDE", False), ("SHIFT", 16)) if name in kernel.arg_names}
         options = {**OPTIONS, "num_warps": block.warps}
         return compiled(kernel, {**self.arguments, **arguments}, {**constants, **more}, **options)
 
@@ -62,12 +62,12 @@ class Call:
         return self.of_block(pointwise.mean_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
 
     def maximum(self, spec: Any, tells: bool = False, reduction: str = "max") -> dict[str, Any]:
-        arguments = {**self.answer, "order": "*i32", "winners": "*i64"}
+        arguments = {**self.answer, "order": "*i32", "winners": "*i32"}
         more = {"HAS_MASK": False, "TELLS": tells, "HAS_ORDER": True, "REDUCTION": reduction}
         return self.of_block(pointwise.maximum_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
 
     def winners(self, spec: Any) -> dict[str, Any]:
-        arguments = {**self.answer, "tangent": "*fp64", "winners": "*i64"}
+        arguments = {**self.answer, "tangent": "*fp64", "winners": "*i32"}
         more = {"HAS_MASK": False, "TANGENT": True, "REDUCTION": "max"}
         return self.of_block(pointwise.winners_kernel, launch.POINTS_SUMS, spec, arguments, "OUT_VECTOR", **more)
 
@@ -78,19 +78,25 @@ class Call:
         return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", **more)
 
     def winners_sums(self, spec: Any) -> dict[str, Any]:
-        arguments = {**self.gradient, "winners": "*i64", "partial": "*fp64"}
+        arguments = {**self.gradient, "winners": "*i32", "partial": "*fp64"}
         kernel = pointwise_geometry.winners_sums_kernel
         return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", REDUCTION="max")
 
     def to_features(self, spec: Any, reduction: str, tangent: bool = False) -> dict[str, Any]:
         tile = launch.POINTS_FEATURES[self.last][self.size]
         aligned = self.vector if spec["CHANNELS_OF"] == "same" else 1
-        arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i64"}
+        arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i32"}
         arguments |= {"touched": "*i32", "grad_features": arguments.pop("features"), "heights": MAPS, "widths": MAPS}
         arguments |= {"first_tiles": MAPS, "words": "i32", "orientations": "i32"}
         del arguments["places"]
         constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned, "BINS": 64}
-        constants |= {"REDUCTION": reduction, "HAS_MASK": spec["HAS_OFFSET"], "TANGENT": tangent, "WIDE": False}
+        constants |= {
+            "REDUCTION": reduction,
+            "HAS_MASK": spec["HAS_OFFSET"],
+            "TANGENT": tangent,
+            "WIDE": False,
+            "SHIFT": 16,
+        }
         constants |= {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels}
         constants |= {"POINTS": launch.POINTS_AT_ONCE}
         options = {**OPTIONS, "num_warps": tile.warps}

@@ -216,10 +216,10 @@ def _tiny(name: str, spec: PointwiseSpec, **more: Any) -> PointCase:
 
 
 TINY = [
-    _tiny("max, adaptive", roi_align_max()),
+    _tiny("max, adaptive", roi_align_max(), maps=((3, 4),)),
     _tiny("max, 2 x 1, not aligned", roi_align_max(ratio=(2, 1), aligned=False), kinds=("border", "off the map")),
     _tiny("max, random", roi_align_max("random", (2, 1))),
-    _tiny("max, exact", roi_align_max("lattice"), kinds=("border", "inverted", "integer", "a point on a pixel")),
+    _tiny("max, exact", roi_align_max("lattice"), kinds=("inside", "inverted", "a point on a pixel"), maps=((3, 4),)),
     _tiny("max of corners", corner_max((2, 1)), kinds=("border", "edges")),
     _tiny("rotated", rotated()),
     _tiny("rotated, not aligned, clockwise", rotated((1, 2), False, clockwise=True), kinds=("tiny", "border")),
@@ -229,7 +229,7 @@ TINY = [
     _tiny("rotation-invariant", replace(RIROI, sampling_ratio=(2, 1)), channels=8),
     _tiny("deformable, modulated", DEFORM_2, has_offset=True, has_mask=True),
     _tiny("deformable, random", replace(DEFORM_RANDOM, sampling_ratio=(2, 1)), has_offset=True),
-    _tiny("position-sensitive", PS_ALIGN, channels=4),
+    _tiny("position-sensitive", replace(PS_ALIGN, sampling_ratio=(2, 1)), channels=4),
     _tiny("position-sensitive pool", PS_POOL, channels=4),
     _tiny("RoIPool", ROI_POOL),
     _tiny("RoIPool, inclusive", ROI_POOL_INCLUSIVE),
@@ -239,8 +239,8 @@ TINY = [
         maps=((6, 7), (3, 4)),
         scales=(1 / 4, 1 / 8),
         unknown_images=True,
-        kinds=("inside", "border") * 3,
-        channels=17,
+        kinds=("inside", "border") * 2,
+        channels=9,
     ),
 ]
 #: Channels in whole vectors, where they lie beside each other.

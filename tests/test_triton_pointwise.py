@@ -94,6 +94,14 @@ def test_winners_are_decided_where_they_are_told() -> None:
     torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
 
 
+def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their steps take 64 bits."""
+    from roialign.torch import _triton_pointwise
+
+    monkeypatch.setattr(_triton_pointwise, "MOST_STEPS", 1)
+    check_all(next(case for case in TINY if case.name == "tiny: max of corners"), "float64", False, "triton")
+
+
 def test_a_turned_box_far_larger_than_the_map() -> None:
     """Of a billion points those that may lie on the map are visited."""
     features = torch.randn(1, 1, 3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()

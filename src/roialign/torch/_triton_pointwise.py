@@ -24,6 +24,9 @@ from ._pointwise import PointwiseCall
 from ._triton import map_sizes, order_of, scale_bits, strides_of_one, touched_tiles
 from ._wiring import Inputs
 
+#: Steps that a number of 32 bits has room for, besides two bits for a corner.
+MOST_STEPS = 1 << 14
+
 
 def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
@@ -75,6 +78,7 @@ def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
             REDUCTION=call.spec.reduction,
             HAS_MASK=call.has_mask,
             TANGENT=bool(inputs.tangents),
+            SHIFT=frames.shift,
         )
 
 
@@ -118,6 +122,7 @@ def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequenc
         REDUCTION=call.spec.reduction,
         HAS_MASK=call.has_mask,
         TANGENT=bool(inputs.tangents),
+        SHIFT=frames.shift,
         VECTOR=vector_of(maps) if aligned else 1,
         GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
         BINS=frames.bins_at_once,
@@ -167,6 +172,7 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
             **frames.constants,
             **block.constants("GRAD_VECTOR"),
             REDUCTION=call.spec.reduction,
+            SHIFT=frames.shift,
         )
     launch(
         geometry_kernel,
@@ -204,7 +210,7 @@ class Frames:
     bins: tuple[int, int]
     sampling: tuple[int, ...]
     """What `roialign.triton.points.SAMPLING` names."""
-    levels: int
+    map_shapes: tuple[tuple[int, ...], ...]
 
     @cached_property
     def order(self) -> Tensor:
@@ -223,6 +229,13 @@ class Frames:
         return min(table.ROI_BINS, power_of_two(math.prod(self.bins)))
 
     @property
+    def shift(self) -> int:
+        """Of steps along y in the numbers of winners: 16, where steps fit into 32 bits, or 32. Adaptive points are half
+        a pixel apart or more, on an axis that may cross the map from corner to corner; and some around it are seen."""
+        longest = max(max(level[2:]) for level in self.map_shapes)
+        return 16 if max(3 * longest + 32, *self.call.spec.sampling_ratio) <= MOST_STEPS else 32
+
+    @property
     def constants(self) -> dict[str, Any]:
         """Of every kernel that looks at points."""
         spec = self.call.spec
@@ -235,7 +248,7 @@ class Frames:
             "HAS_OFFSET": self.call.has_offset,
             "GEOMETRY": spec.geometry,
             "COLUMNS": self.rows.rois.shape[1],
-            "LEVELS": self.levels,
+            "LEVELS": len(self.map_shapes),
         }
 
     @classmethod
@@ -262,7 +275,7 @@ class Frames:
             torch.empty((count, math.prod(bins), 4), dtype=torch.int32, device=device),
             bins,
             (*spec.sampling_ratio, *seed_words(call, inputs), bits_of(spec.gamma), spec.unused_border),
-            len(maps),
+            tuple([tuple(level.shape) for level in maps]),
         )
         launch(
             frames_kernel,
@@ -364,6 +377,7 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
         REDUCTION=frames.call.spec.reduction,
         HAS_MASK=frames.call.has_mask,
         TELLS=winners is not None,
+        SHIFT=frames.shift,
         HAS_ORDER=frames.has_order,
     )
 
@@ -371,7 +385,8 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
 def winners_of(frames: Frames, deciding: Sequence[Tensor], answer: Tensor) -> Tensor:
     """Which points are the maxima of these maps, ``[K, bins, C]``; `answer` has the shape and is not written to."""
     count, channels, bins_y, bins_x = answer.shape
-    winners = torch.empty((count, bins_y * bins_x, channels), dtype=torch.int64, device=answer.device)
+    dtype = torch.int32 if frames.shift == 16 else torch.int64
+    winners = torch.empty((count, bins_y * bins_x, channels), dtype=dtype, device=answer.device)
     find_maxima(frames, deciding, answer, winners)
     return winners
 

@@ -85,7 +85,8 @@ def most_of(count):
 
 
 @triton.jit
-def steps_of(winner):
+def steps_of(winner, SHIFT: tl.constexpr):
     """The steps of points that have won, in float64, and their corners."""
     known = tl.maximum(winner, 0)
-    return (known >> 32).to(tl.float64), ((known & 0xFFFFFFFF) >> 2).to(tl.float64), known & 3
+    step_y = known >> SHIFT
+    return step_y.to(tl.float64), ((known - (step_y << SHIFT)) >> 2).to(tl.float64), known & 3

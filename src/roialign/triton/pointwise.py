@@ -157,6 +157,7 @@ def maximum_kernel(
     GEOMETRY: tl.constexpr,
     COLUMNS: tl.constexpr,
     TELLS: tl.constexpr,
+    SHIFT: tl.constexpr,
     HAS_ORDER: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
@@ -166,8 +167,8 @@ def maximum_kernel(
     CHANNELS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write a block of bins and channels of one RoI's maxima or, to `winners`, int64 ``[K, bins, C]``, the points that
-    they are: the step along y, in the lower word the step along x and, in its last two bits, the corner."""
+    """Write a block of bins and channels of one RoI's maxima or, to `winners`, integers ``[K, bins, C]``, the points
+    that they are: the step along y, from bit `SHIFT` on, the step along x, from bit 2 on, and the corner."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
@@ -201,7 +202,7 @@ def maximum_kernel(
         for step_x in range(most_of(line.end_x - line.first_x)):
             point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
             has_zero = has_zero | (point.exists & ~point.is_inside)
-            code = (tl.cast(step_y, tl.int64) << 32) | (tl.cast(step_x, tl.int64) << 2)
+            code = (tl.cast(step_y, tl.int64) << SHIFT) | (tl.cast(step_x, tl.int64) << 2)
             sample = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
             taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
             for side in tl.static_range(SIDES * SIDES):
@@ -229,7 +230,7 @@ def maximum_kernel(
     mask = (number < PH * PW) & takes_channel
     if TELLS:
         at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
-        tl.store(winners + at, winner, mask=mask)
+        tl.store(winners + at, winner.to(winners.dtype.element_ty), mask=mask)
     else:
         if HAS_MASK:
             best = best * of_bin(roi, MASK, number, is_bin).to(dtype)
@@ -268,6 +269,7 @@ def winners_kernel(
     GEOMETRY: tl.constexpr,
     COLUMNS: tl.constexpr,
     TANGENT: tl.constexpr,
+    SHIFT: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     OUT_VECTOR: tl.constexpr,
@@ -299,8 +301,8 @@ def winners_kernel(
     first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
 
     at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
-    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1)
-    step_y, step_x, corner = steps_of(winner)
+    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
+    step_y, step_x, corner = steps_of(winner, SHIFT)
     line = row_of(roi, bins, step_y, PH, RULE, JOINT)
     point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
     speed_y, speed_x = speed_of(point, velocity)

@@ -87,9 +87,10 @@ def winners_weights(
     JOINT: tl.constexpr,
     REDUCTION: tl.constexpr,
     TANGENT: tl.constexpr,
+    SHIFT: tl.constexpr,
 ):
     """What the pixels of a tile weigh in the points that have won one bin in every channel, ``[C, TILE_Y, TILE_X]``."""
-    step_y, step_x, corner = steps_of(winner)
+    step_y, step_x, corner = steps_of(winner, SHIFT)
     line = row_of(roi, bins, step_y, PH, RULE, JOINT)
     point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
     speed_y, speed_x = speed_of(point, velocity)
@@ -151,6 +152,7 @@ def adjoint_points_kernel(
     GEOMETRY: tl.constexpr,
     COLUMNS: tl.constexpr,
     TANGENT: tl.constexpr,
+    SHIFT: tl.constexpr,
     VECTOR: tl.constexpr,
     GRAD_VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
@@ -234,7 +236,7 @@ def adjoint_points_kernel(
                             total += (still * turning).to(dtype)[None, :, :] * change
                     else:
                         of_bin_winners = winners + (row * NUMBERS + bin_number) * tl.cast(channels, tl.int64)
-                        winner = tl.load(of_bin_winners + channel, mask=is_channel, other=-1)
+                        winner = tl.load(of_bin_winners + channel, mask=is_channel, other=-1).to(tl.int64)
                         weight = winners_weights(
                             roi,
                             bins,
@@ -250,6 +252,7 @@ def adjoint_points_kernel(
                             JOINT,
                             REDUCTION,
                             TANGENT,
+                            SHIFT,
                         ).to(dtype)
                         total += tl.where(weight != 0.0, weight * gradient, 0.0)
                     bin_number = tl.min(tl.where(meets & (number > bin_number), number, NUMBERS), 0)

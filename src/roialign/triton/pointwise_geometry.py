@@ -165,6 +165,7 @@ def winners_sums_kernel(
     RULE: tl.constexpr,
     JOINT: tl.constexpr,
     REDUCTION: tl.constexpr,
+    SHIFT: tl.constexpr,
     CHANNELS_OF: tl.constexpr,
     HAS_OFFSET: tl.constexpr,
     GEOMETRY: tl.constexpr,
@@ -193,8 +194,8 @@ def winners_sums_kernel(
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
     first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
     at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
-    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1)
-    step_y, step_x, corner = steps_of(winner)
+    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
+    step_y, step_x, corner = steps_of(winner, SHIFT)
     line = row_of(roi, bins, step_y, PH, RULE, JOINT)
     point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
 
