@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,9 @@ def test_what_is_not_finite() -> None:
     gradient = torch.full((2, 1, 1, 1), float("inf"))
     found = roialign.roi_pool_backward(gradient, features, rois, backend="triton")
     assert found.isfinite().sum() == 14
+    beside = torch.tensor([[0.0, 2, 2, 3, 3]])
+    features[0, 0, 3, 3] = float("nan")
+    assert roialign.roi_align(features, beside, 1, 1.0, 1, mode="max", backend="triton").item() == 10
 
 
 def test_ties_and_bins_without_points() -> None:
@@ -104,8 +108,8 @@ def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_turned_box_far_larger_than_the_map() -> None:
     """Of a billion points those that may lie on the map are visited."""
-    features = torch.randn(1, 1, 3, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    rois = torch.tensor([[0.0, 1.2, 0.9, 4e4, 3e4, 0.3]], dtype=torch.float64, requires_grad=True)
+    features = torch.randn(1, 1, 14, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rois = torch.tensor([[0.0, 1.2, 6.9, 4e4, 3e4, 0.9]], dtype=torch.float64, requires_grad=True)
     answers = []
     for backend in ("triton", "cpu"):
         answer = roialign.roi_align_rotated(features, rois, 1, backend=backend) * 1e9
@@ -113,3 +117,24 @@ def test_a_turned_box_far_larger_than_the_map() -> None:
     assert answers[1][0].abs() > 0.1
     for seen, right in zip(*answers, strict=True):
         torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-5)
+
+
+def test_levels_of_turned_boxes() -> None:
+    pyramid = [torch.randn(1, 2, 32 >> level, 32 >> level) for level in range(2)]
+    sides = torch.tensor([1.0, 7.9, 8.1, 40.0, -3.0])
+    rois = torch.stack([0 * sides, 0 * sides + 60, 0 * sides + 70, sides, abs(sides), sides], 1)
+    setting: tuple[Any, ...] = (1, [1 / 4, 1 / 8], 1)
+    canonical = {"canonical_size": 8, "canonical_level": 3}
+    seen = roialign.multiscale_roi_align_rotated(pyramid, rois, *setting, **canonical, backend="triton")
+    right = roialign.multiscale_roi_align_rotated(pyramid, rois, *setting, **canonical)
+    torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-5)
+
+
+def test_ends_of_the_map_and_halves_of_pixels() -> None:
+    """A point a whole pixel beyond the map has its last pixel; box ends are rounded half away from zero."""
+    features = torch.arange(2 * 16.0).reshape(2, 1, 4, 4)
+    rois = torch.tensor([[0.0, 4, 4, 5, 5], [0, -1, -1, 0, 0]])
+    assert roialign.roi_align(features, rois, 1, 1.0, 1, mode="max", backend="triton").flatten().tolist() == [15, 0]
+    rois = torch.tensor([[0.0, 0.5, 1.5, 2.5, 2.5], [0, -0.5, -1.5, 0.5, 1.49]])
+    seen = roialign.roi_pool(features, rois, 2, backend="triton")
+    assert torch.equal(seen, roialign.roi_pool(features, rois, 2))
