@@ -16,6 +16,7 @@ from test_torch_backends import check_all, prepared
 import roialign
 from roialign.torch._pointwise import POINTWISE
 from roialign.torch._separable import is_interpreted
+from roialign.triton import launch
 
 pytestmark = pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")
 
@@ -96,6 +97,16 @@ def test_winners_are_decided_where_they_are_told() -> None:
     (seen,) = POINTWISE.forward(setting, other)
     (right,) = POINTWISE.forward(setting._replace(call=replace(setting.call, backend="cpu")), other)
     torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["tiny: deformable, modulated", "tiny: max, 2 x 1, not aligned"])
+def test_many_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large answers are cut: bins and channels one by one; and RoIs in the order of their place."""
+    for sizes in (launch.POINTS_FORWARD, launch.POINTS_SUMS):
+        monkeypatch.setitem(sizes[False], 8, launch.Contraction(1, 1, 1))
+    monkeypatch.setattr(launch, "ROI_BINS", 1)
+    monkeypatch.setattr(launch, "ORDERED", (1, 4096))
+    check_all(next(case for case in TINY if case.name == name), "float64", False, "triton")
 
 
 def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
     frames = Frames.of(call, inputs, features, (gradient.shape[2], gradient.shape[3]), keeps=True)
     block = Block.of(frames, table.POINTS_SUMS, features, gradient)
     blocks, rows = block.grid[1], frames.rows
-    shape = (len(grad_rois), blocks, SUMS.value, math.prod(call.bins))
+    shape = (len(grad_rois), blocks, SUMS.value, math.prod(frames.bins))
     partial = torch.empty(shape, dtype=torch.float64, device=gradient.device)
     of_maps = (features, gradient, rows.rois, *frames.written)
     rest = (partial, *frames.sampling, *block.strides, gradient.shape[1])
@@ -184,8 +184,8 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
         grad_rois,
         blocks,
         bits_of(call.spec.gamma),
-        PH=call.bins[0],
-        PW=call.bins[1],
+        PH=frames.bins[0],
+        PW=frames.bins[1],
         HAS_OFFSET=call.has_offset,
         HAS_MASK=call.has_mask,
         GEOMETRY=call.spec.geometry,
