@@ -102,7 +102,9 @@ def check(operator: Operator, dtype: torch.dtype, layout: str, device: str = "cu
         )
         seen, right = (answer[0] if backward else answer for answer in (seen, right))
         error = float((seen.double() - right).norm() / right.norm())
-        if not error < (1e-5 if dtype == torch.float32 else 2e-3):
+        # Of millions of maxima a few are decided by float32's last digit, and their gradients go elsewhere.
+        limit = 1e-5 if dtype == torch.float32 and not (backward and "max" in operator.name) else 2e-3
+        if not error < limit:
             raise SystemExit(f"{operator.name}: a relative error of {error:.3g}")
 
 

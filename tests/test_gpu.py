@@ -230,9 +230,9 @@ def test_more_than_2_to_the_31_elements() -> None:
     assert abs(gradient[0, 0, -4:, -4:].float().sum().item() - 1) < 1e-2
 
 
-def points_of(name: str) -> tuple[Any, list[Tensor]]:
+def points_of(name: str, dtype: torch.dtype = torch.float32) -> tuple[Any, list[Tensor]]:
     """An operator of the pointwise family, and the tensors that it has gradients to."""
-    pyramid, rois = scene(150)
+    pyramid, rois = scene(150, dtype)
     features, boxes = pyramid[0], rois.double()
     centre, size = (boxes[:, 1:3] + boxes[:, 3:]) / 2, boxes[:, 3:] - boxes[:, 1:3]
     turned = torch.cat([boxes[:, :1], centre, size, boxes[:, 1:2] / 100], 1)
@@ -255,18 +255,19 @@ every_operator = pytest.mark.parametrize(
 
 @every_operator
 def test_points_give_the_same_bits_on_every_run_and_those_of_the_core_nearly(name: str) -> None:
-    function, tensors = points_of(name)
-    answers = []
-    for device in ("cuda", "cuda", "cuda", "cpu"):
+    def answers(dtype: torch.dtype, device: str) -> list[Tensor]:
+        function, tensors = points_of(name, dtype)
         leaves = [tensor.detach().to(device).requires_grad_() for tensor in tensors]
         answer = function(*leaves)
-        gradients = torch.autograd.grad(answer.square().mean(), leaves)
-        answers.append([answer.detach(), *gradients])
-    for other in answers[1:3]:
-        assert all(torch.equal(one, two) for one, two in zip(answers[0], other, strict=True))
-    for seen, right in zip(answers[0], answers[3], strict=True):
-        scale = right.abs().max().item()
-        torch.testing.assert_close(seen.cpu(), right, rtol=1e-4, atol=1e-4 * scale)
+        return [answer.detach(), *torch.autograd.grad(answer.square().mean(), leaves)]
+
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        first, second, third = (answers(dtype, "cuda") for _ in range(3))
+        for other in (second, third):
+            assert all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+    # In float64, in which no maximum is decided by rounding.
+    for seen, right in zip(first, answers(torch.float64, "cpu"), strict=True):
+        torch.testing.assert_close(seen.cpu(), right, rtol=1e-9, atol=1e-9 * right.abs().max().item())
 
 
 @every_operator
