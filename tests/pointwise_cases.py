@@ -219,7 +219,7 @@ TINY = [
     _tiny("max, adaptive", roi_align_max(), maps=((3, 4),)),
     _tiny("max, 2 x 1, not aligned", roi_align_max(ratio=(2, 1), aligned=False), kinds=("border", "off the map")),
     _tiny("max, random", roi_align_max("random", (2, 1))),
-    _tiny("max, exact", roi_align_max("lattice"), kinds=("inside", "inverted", "a point on a pixel"), maps=((3, 4),)),
+    _tiny("max, exact", roi_align_max("lattice"), kinds=("integer", "covering", "a point on a pixel"), maps=((3, 3),)),
     _tiny("max of corners", corner_max((2, 1)), kinds=("border", "edges")),
     _tiny("rotated", rotated()),
     _tiny("rotated, not aligned, clockwise", rotated((1, 2), False, clockwise=True), kinds=("tiny", "border")),

@@ -119,8 +119,8 @@ def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_turned_box_far_larger_than_the_map() -> None:
     """Of a billion points those that may lie on the map are visited."""
-    features = torch.randn(1, 1, 14, 2, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    rois = torch.tensor([[0.0, 1.2, 6.9, 4e4, 3e4, 0.9]], dtype=torch.float64, requires_grad=True)
+    features = torch.randn(1, 1, 10, 1, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rois = torch.tensor([[0.0, 0.4, 4.9, 4e4, 3e4, 0.9]], dtype=torch.float64, requires_grad=True)
     answers = []
     for backend in ("triton", "cpu"):
         answer = roialign.roi_align_rotated(features, rois, 1, backend=backend) * 1e9
