@@ -18,8 +18,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -55,7 +56,8 @@ class Row:
     points: int
     ours_us: float
     floor_us: float
-    """Every level read once and the answer written once, or the other way round, at the rate of a device copy."""
+    """The larger of two: every level read once and the answer written once, or the other way round, at the rate of a
+    device copy; and every RoI's own pixels and bins, at the rate of a copy within the L2 cache."""
     peer: str
     peer_us: float | None
     extra_memory: float
@@ -63,7 +65,7 @@ class Row:
 
 
 class Inputs:
-    """A workload's tensors on the device, as often as it takes to be larger than the L2 cache three times."""
+    """A workload's tensors on the device, as often as it takes to be three times as large as the L2 cache."""
 
     def __init__(self, workload: Workload, dtype: torch.dtype, channels_last: bool) -> None:
         data = make_data(workload, gradient=True)
@@ -76,14 +78,30 @@ class Inputs:
 
         maps, gradient = [on_device(level) for level in data.maps], on_device(data.grad_output)
         self.bytes = sum(tensor.numel() * tensor.element_size() for tensor in [*maps, gradient])
-        cache = torch.cuda.get_device_properties(0).L2_cache_size
-        self.sets = max(2, min(16, -(-3 * cache // self.bytes)))
+        self.sets = sets_of(self.bytes)
         self.maps = [maps, *([level.clone() for level in maps] for _ in range(self.sets - 1))]
         self.gradients = [gradient, *(gradient.clone() for _ in range(self.sets - 1))]
+        self.footprint = footprint_of(data.rois, data.level_of_roi, workload) * maps[0].element_size() + gradient.nbytes
         self.rois = torch.from_numpy(data.rois).cuda()
         self.levels = torch.from_numpy(data.level_of_roi).cuda()
         #: What a per-level operator is given: the rows of each level, so that its calls do no work twice.
         self.rows = [(self.levels == level).nonzero()[:, 0] for level in range(len(maps))]
+
+
+def footprint_of(rois: Any, level_of_roi: Any, workload: Workload) -> int:
+    """How many numbers of the maps the RoIs touch, each RoI on its own."""
+    scale, height, width = np.array([(level.scale, level.height, level.width) for level in workload.levels]).T
+    sides = []
+    for low, size in ((1, width[level_of_roi]), (2, height[level_of_roi])):
+        ends = rois[:, [low, low + 2]] * scale[level_of_roi, None] - 0.5
+        sides.append(np.clip(ends[:, 1] + 2, 0, size) - np.clip(ends[:, 0], 0, size))
+    return int((sides[0] * sides[1]).sum() * workload.channels)
+
+
+def sets_of(size: int) -> int:
+    """How many sets of so many bytes are three times as large as the L2 cache, so that it does not flatter."""
+    cache: int = torch.cuda.get_device_properties(0).L2_cache_size
+    return max(2, min(64, -(-3 * cache // size)))
 
 
 Call = Callable[[int], Any]
@@ -133,10 +151,8 @@ def torchvision_calls(inputs: Inputs, points: int, backward: bool) -> Call:
     return adjoint
 
 
-def einsum_calls(inputs: Inputs, points: int, backward: bool) -> Call | None:
-    """Dense matrices, made beforehand, and one contraction per image: of workloads of one level."""
-    if len(inputs.scales) > 1:
-        return None
+def einsum_calls(inputs: Inputs, points: int, backward: bool) -> Call:
+    """Dense matrices, made beforehand, and one contraction per image: for a workload of one level."""
     height, width = inputs.maps[0][0].shape[2:]
     matrices = []
     for image in range(len(inputs.maps[0][0])):
@@ -171,19 +187,17 @@ def einsum_calls(inputs: Inputs, points: int, backward: bool) -> Call | None:
 def microseconds(call: Call, sets: int, captured: bool = True) -> float:
     """The median time of one call, over replays of a graph of one call per set of inputs, or over the calls."""
 
-    def once() -> None:
-        for index in range(sets):
-            call(index)
+    def once() -> list[Any]:
+        return [call(index) for index in range(sets)]  # all are kept, so that each is written to memory of its own
 
     run: Callable[[], Any] = once
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for _ in range(2):
-            once()
+    stream = torch.cuda.current_stream()
+    for _ in range(2):
+        once()
     stream.synchronize()
     if captured:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream):
             once()
         run = graph.replay
     for _ in range(WARM_UPS):
@@ -199,11 +213,22 @@ def microseconds(call: Call, sets: int, captured: bool = True) -> float:
     return statistics.median(times)
 
 
-def copy_rate() -> float:
-    """Bytes read and written per microsecond by a copy of a gigabyte."""
-    source = torch.rand(1 << 28, device="cuda")
+class Rates(NamedTuple):
+    """Bytes read and written per microsecond by copies: of a gigabyte, and of 4 MB again and again."""
+
+    memory: float
+    cache: float
+
+    @classmethod
+    def measured(cls) -> Rates:
+        return cls(copy_rate(1 << 28, 1), copy_rate(1 << 20, 64))
+
+
+def copy_rate(count: int, repeats: int) -> float:
+    """Of so many float32 numbers, so many times in a row."""
+    source = torch.rand(count, device="cuda")
     target = torch.empty_like(source)
-    return 2 * source.numel() * 4 / microseconds(lambda _: target.copy_(source), 1)
+    return 2 * source.nbytes / microseconds(lambda _: target.copy_(source), repeats)
 
 
 def extra_memory(call: Call, inputs: Any) -> float:
@@ -235,7 +260,7 @@ def check(workload: Workload, points: int, backward: bool, dtype: torch.dtype, c
             raise SystemExit(f"{workload.name}: a relative error of {error:.3g}, expected less than {limit:g}")
 
 
-def measure(workload: Workload, rate: float, has_torchvision: bool) -> list[Row]:
+def measure(workload: Workload, rates: Rates, has_torchvision: bool) -> list[Row]:
     rows = []
     for points in (2, 0):
         for layout, name in [("NHWC", "fp16"), ("NHWC", "bf16"), ("NHWC", "fp32"), ("NCHW", "fp16"), ("NCHW", "fp32")]:
@@ -244,15 +269,18 @@ def measure(workload: Workload, rate: float, has_torchvision: bool) -> list[Row]
                 inputs = Inputs(workload, DTYPES[name], layout == "NHWC")
                 call = ours(inputs, points, backward)
                 common = (workload.name, "backward" if backward else "forward", layout, name, points)
-                common_times = (microseconds(call, inputs.sets), inputs.bytes / rate)
+                floor = max(inputs.bytes / rates.memory, inputs.footprint / rates.cache)
+                common_times = (microseconds(call, inputs.sets), floor)
                 extra = extra_memory(call, inputs)
                 peers: dict[str, Callable[[], float | None]] = {}
                 if has_torchvision and name != "bf16":
-                    peer = torchvision_calls(inputs, points, backward)
-                    peers["torchvision"] = lambda peer=peer, sets=inputs.sets: microseconds(peer, sets)  # type: ignore[misc]
-                dense = einsum_calls(inputs, points, backward)
-                if dense is not None:
-                    peers["einsum"] = lambda peer=dense, sets=inputs.sets: microseconds(peer, sets)  # type: ignore[misc]
+                    peers["torchvision"] = lambda of=inputs, points=points, backward=backward: microseconds(  # type: ignore[misc]
+                        torchvision_calls(of, points, backward), of.sets
+                    )
+                if len(inputs.scales) == 1:
+                    peers["einsum"] = lambda of=inputs, points=points, backward=backward: microseconds(  # type: ignore[misc]
+                        einsum_calls(of, points, backward), of.sets
+                    )
                 if has_torchvision and backward and name == "fp32":
                     peers["torchvision, deterministic"] = lambda given=inputs, points=points: deterministic(  # type: ignore[misc]
                         given, points
@@ -264,7 +292,7 @@ def measure(workload: Workload, rate: float, has_torchvision: bool) -> list[Row]
 
 
 def deterministic(inputs: Inputs, points: int) -> float:
-    """torchvision's deterministic mode, which runs in plain operators of torch: forward and backward together."""
+    """The backward of torchvision's deterministic mode, which runs in plain operators of torch."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         return microseconds(torchvision_calls(inputs, points, True), 1, captured=False)
@@ -291,7 +319,7 @@ def line(row: Row) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--workloads", default=",".join((*WANTED, "points")), help="names, with commas")
+    parser.add_argument("--workloads", default=",".join(WANTED), help="names, with commas")
     parser.add_argument("--json", type=Path, help="where to write all numbers")
     options = parser.parse_args()
     unknown = set(options.workloads.split(",")) - {*WORKLOADS, "points"}
@@ -306,22 +334,33 @@ def main() -> int:
         peer_version = f"torchvision {torchvision.__version__}"
     except ImportError:
         peer_version = "torchvision is not installed: not measured"
+    # The derivatives of a call run on its stream, and one that is recorded may not be the default one: so all on one.
+    with torch.cuda.stream(torch.cuda.Stream()):
+        run(options.workloads.split(","), options.json, peer_version)
+    return 0
+
+
+def run(workloads: list[str], json_path: Path | None, peer_version: str) -> None:
+    """Measure, print, and after every workload write all numbers so far."""
     import triton
 
-    rate = copy_rate()
+    rates = Rates.measured()
     device = torch.cuda.get_device_name(0)
-    print(f"Machine: {device}; a device copy runs at {rate / 1e3:.0f} GB/s (bytes read and written).")
+    copies = f"a device copy runs at {rates.memory / 1e3:.0f} GB/s, within the L2 cache at {rates.cache / 1e3:.0f} GB/s"
+    print(f"Machine: {device}; {copies} (bytes read and written).")
     versions = f"Versions: roialign {roialign.__version__}, torch {torch.__version__}, triton {triton.__version__}, "
     print(versions + peer_version + "\n")
     print("| workload | what | layout | type | points | ours, us | floor, us | peer | its us | extra memory |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     rows: list[Row] = []
-    for name in options.workloads.split(","):
+    for name in workloads:
         has_torchvision = not peer_version.endswith("measured")
-        rows += gpu_points.measure(rate) if name == "points" else measure(WORKLOADS[name], rate, has_torchvision)
-    if options.json is not None:
-        options.json.write_text(json.dumps({"machine": device, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    return 0
+        rows += (
+            gpu_points.measure(rates.memory) if name == "points" else measure(WORKLOADS[name], rates, has_torchvision)
+        )
+        if json_path is not None:
+            report = {"machine": device, "rows": [asdict(row) for row in rows]}
+            json_path.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":

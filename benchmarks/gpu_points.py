@@ -110,14 +110,14 @@ def check(operator: Operator, dtype: torch.dtype, layout: str, device: str = "cu
 
 def measure(rate: float) -> list[Any]:
     """The rows of the table."""
-    from .gpu import DTYPES, Row, attempt, extra_memory, line, microseconds
+    from .gpu import DTYPES, Row, attempt, extra_memory, line, microseconds, sets_of
 
     rows = []
     for operator in OPERATORS:
         for layout, name in (("NCHW", "fp32"), ("NHWC", "fp16")):
             check(operator, DTYPES[name], layout)
             features, boxes, turned = scene(operator, "cuda", DTYPES[name], layout)
-            sets = [features.clone(memory_format=torch.preserve_format) for _ in range(8)]
+            sets = [features.clone(memory_format=torch.preserve_format) for _ in range(sets_of(features.nbytes))]
             answer = operator.ours(features, boxes, turned)
             moved = features.nbytes + answer.nbytes
             for backward in (False, True):
@@ -126,7 +126,7 @@ def measure(rate: float) -> list[Any]:
                 ours, extra = microseconds(own, len(sets)), extra_memory(own, SimpleNamespace(bytes=moved))
                 what = "backward" if backward else "forward"
                 peer, call = next(iter(calls.items()), ("none", None))
-                time = None if call is None else attempt(lambda call=call: microseconds(call, 8))  # type: ignore[misc]
+                time = None if call is None else attempt(lambda of=call, sets=sets: microseconds(of, len(sets)))  # type: ignore[misc]
                 cells = (operator.name, what, layout, name, 2, ours, moved / rate, peer, time, extra)
                 rows.append(Row(*cells))
                 print(line(rows[-1]), flush=True)

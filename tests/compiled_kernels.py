@@ -35,7 +35,10 @@ def compiled(kernel: Any, arguments: dict[str, Any], constants: dict[str, Any], 
                 aligned[(place, index) if of_tuple else (place,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=aligned)
     binary = triton.compile(source, target=HOPPER, options=options)
-    return {"kernel": kernel.fn.__name__, "ptx": facts_of(binary.asm["ptx"]), "resources": resources(binary)}
+    # Products of numbers that may each fit 32 bits, and together not.
+    narrow = re.findall(r"muli %(?:kind_size|row_size)\b.*: i32", binary.asm["ttir"])
+    name, facts = kernel.fn.__name__, facts_of(binary.asm["ptx"]) | {"narrow products": len(narrow)}
+    return {"kernel": name, "ptx": facts, "resources": resources(binary)}
 
 
 def facts_of(ptx: str) -> dict[str, int]:

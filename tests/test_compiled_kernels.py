@@ -24,6 +24,7 @@ def compiled(*arguments: str, script: str = "compiled_kernels.py") -> list[dict[
 def check(kernel: dict[str, Any]) -> None:
     assert kernel["ptx"]["atomics"] == 0
     assert kernel["ptx"]["TF32"] == 0
+    assert kernel["ptx"]["narrow products"] == 0
     assert kernel["resources"]["STACK"] == 0, "registers spill"
 
 
@@ -36,7 +37,7 @@ def test_tables_are_made_without_contraction() -> None:
         assert kernel["ptx"]["float32 divisions"] == 0
 
 
-@pytest.mark.parametrize("element", ["fp16", "fp32"])
+@pytest.mark.parametrize("element", ["fp16", "bf16", "fp32"])
 def test_channels_last_maps_are_read_16_bytes_at_a_time(element: str) -> None:
     kernels = {kernel["kernel"]: kernel for kernel in compiled(element, "channels_last")}
     for kernel in kernels.values():

@@ -59,6 +59,8 @@ def test_the_table_of_points(case: Any, dtype: str, channels_last: bool) -> None
 
     setting, phi, tangents = prepared(case, dtype, channels_last)
     phi, right = type(phi)(*[on_gpu(field) for field in phi]), expected(case.name)
+    if phi.deciding:  # the maps themselves, as in a call of a user
+        phi = phi._replace(deciding=phi.features)
     tangents = [tangent.cuda() for tangent in tangents]
     for order in orders(case, dtype, FORWARD_ORDERS):
         moved = phi._replace(tangents=tuple(tangents[:order]), grad_output=None)
@@ -126,17 +128,19 @@ def test_scales_keep_all_their_digits(stride: int) -> None:
 
 def test_tf32_changes_nothing() -> None:
     pyramid, rois = scene()
-    before = torch.backends.cuda.matmul.allow_tf32
+    before = torch.get_float32_matmul_precision()
     answers = []
-    for allowed in (False, True):
-        torch.backends.cuda.matmul.allow_tf32 = allowed
-        answers.append(pooled(pyramid, rois))
-    torch.backends.cuda.matmul.allow_tf32 = before
+    try:
+        for precision in ("highest", "high"):
+            torch.set_float32_matmul_precision(precision)
+            answers.append(pooled(pyramid, rois))
+    finally:
+        torch.set_float32_matmul_precision(before)
     assert torch.equal(*answers)
 
 
 def test_nothing_is_written_out_of_bounds() -> None:
-    """Guards of NaN around answer and gradient; boxes of every bad and huge kind."""
+    """Guards of NaN around the answer; boxes of every bad and huge kind."""
     rows = [[-1.0, 0, 0, 4, 4], [9, 0, 0, 4, 4], [0, float("nan"), 0, 4, 4], [0, -1e99, -1e99, 1e99, 1e99]]
     rows += [[0, 1e30, 0, -1e30, 5], [0, 0, 0, 0, 0], [0, -3e9, 2, 3e9, 2.5], [float("inf"), 1, 1, 2, 2]]
     rois, features = torch.tensor(rows, device="cuda", dtype=torch.float64), torch.randn(1, 5, 9, 11, device="cuda")
@@ -171,6 +175,7 @@ def test_cuda_graphs() -> None:
     with torch.cuda.graph(graph):
         answer = pooled(leaves, boxes)
         gradients = torch.autograd.grad(answer.sum(), (*leaves, boxes))
+        answer = answer.detach()  # lets go of the graph, whose nodes belong to the stream of the capture
     with torch.no_grad():
         boxes[:, 1:] += 3.25
     graph.replay()
@@ -284,6 +289,7 @@ def test_points_are_captured(name: str) -> None:
     with torch.cuda.graph(graph):
         answer = function(*leaves)
         gradients = torch.autograd.grad(answer.sum(), leaves)
+        answer = answer.detach()
     with torch.no_grad():
         leaves[1][:, 1:3] += 3.25
     graph.replay()

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the harness is not part of the package
 
-from benchmarks import gpu_points
+from benchmarks import gpu, gpu_points
+from benchmarks.workloads import WORKLOADS
 
 
 @pytest.mark.parametrize("operator", gpu_points.OPERATORS, ids=lambda operator: operator.name)
@@ -35,3 +37,10 @@ def test_a_wrong_answer_gets_no_time() -> None:
     wrong = replace(right, ours=lambda f, b, t: right.ours(f, b, t) * (1.01 if f.dtype == torch.float32 else 1.0))
     with pytest.raises(SystemExit, match="roi_pool: a relative error"):
         gpu_points.check(wrong, torch.float32, "NCHW", "cpu")
+
+
+def test_the_floor_counts_the_pixels_of_every_roi() -> None:
+    """Stride 16: from pixel 0 to pixel 10 and the one after it, the same again beyond the upper left corner."""
+    rois = np.array([[0, 8.0, 8.0, 168.0, 168.0], [0, -500.0, -500.0, 168.0, 168.0], [0, 8.0, 8.0, 168.0, 5000.0]])
+    counted = gpu.footprint_of(rois, np.zeros(3, np.int64), WORKLOADS["one-roi"])
+    assert counted == 256 * (12 * 12 + 12 * 12 + 12 * 50)

@@ -57,7 +57,7 @@ class TensorCall:
         key: Tensor | None = None
         if spec.rule == "random":
             if drawn and (seed is None or isinstance(seed, torch.Generator)):
-                key = torch.randint(2**63 - 1, (), generator=seed, device=None if seed is None else seed.device)
+                key = torch.randint(2**63 - 1, (), generator=seed, device="cpu" if seed is None else seed.device)
             else:
                 spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
         self.inputs = Inputs(self.features, None, self.rois, levels, key, ())

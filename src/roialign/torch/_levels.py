@@ -82,4 +82,7 @@ def box_side(boxes: Tensor) -> Tensor:
 
 def levels_reached(target: Tensor, starts: Sequence[float]) -> Tensor:
     """How many of `starts`, an increasing sequence, each target has reached; none for NaN."""
-    return (target[:, None] >= torch.tensor(starts, dtype=target.dtype, device=target.device)).sum(1)
+    reached = torch.zeros_like(target, dtype=torch.int64)
+    for start in starts:  # number by number: a tensor of them would be copied to a GPU, and that waits for it
+        reached = reached + (target >= start)
+    return reached

@@ -274,7 +274,7 @@ def touched_tiles(places: Tensor, maps: Sequence[Tensor], tiling: table.Tiling) 
     numbers = plain(first_tiles)
     launch(
         tiles_kernel,
-        (table.blocks_of(tiles, table.MASK_TILES), words),
+        (table.blocks_of(tiles, table.MASK_TILES) * words,),
         places.device,
         places,
         touched,

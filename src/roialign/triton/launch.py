@@ -83,10 +83,16 @@ ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 16, 128, 4
 ROWS, ROW_WARPS = 64, 2
 
 
+#: Of a dimension of CUDA's grids other than the first.
+MOST_PROGRAMS = 65535
+
+
 def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments: Any, **constants: Any) -> None:
     """Run a kernel on the current stream of the device of its tensors; in the interpreter, without NumPy's warnings."""
     if 0 in grid:
         return
+    if max(grid[1:], default=1) > MOST_PROGRAMS:
+        raise NotImplementedError(f"{kernel.fn.__name__}: too many channels or bins for one launch: a grid of {grid}")
     with on_device(device, isinstance(kernel, InterpretedFunction)):
         kernel[grid](*arguments, **constants)
 

@@ -127,6 +127,7 @@ def forward_kernel(
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
 
     table = weights + row * row_size
+    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
     dtype = weights.dtype.element_ty
     total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     rows, columns = tl.max(end_y - first_y, 0), tl.max(end_x - first_x, 0)
@@ -202,6 +203,7 @@ def adjoint_features_kernel(
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
     stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
     dtype = weights.dtype.element_ty
     if CHANNELS_LAST:
         total = tl.zeros((TILE_Y, TILE_X, CHANNELS), dtype)
@@ -316,6 +318,7 @@ def adjoint_boxes_kernel(
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
 
     table = weights + row * row_size
+    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
     dtype = weights.dtype.element_ty
     by_y, by_height = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     by_x, by_width = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)

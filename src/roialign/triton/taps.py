@@ -184,6 +184,7 @@ def taps_kernel(
     it is, derived in start, and in length.
     """
     row, axis = tl.program_id(0), tl.program_id(1)
+    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
     image, level, x1, y1, x2, y2, _ = place_of(
         rois, levels, row, images, canonical, strides_log2, COLUMNS, HAS_LEVELS, LEVELS
     )

@@ -40,11 +40,13 @@ def tiles_kernel(
     TILES: tl.constexpr,
 ):
     """Write `touched`, int32 ``[tiles, words]``: bit k % 32 of word k // 32 says that RoI k has pixels in the tile."""
-    tile = tl.program_id(0).to(tl.int64) * TILES + tl.arange(0, TILES)
-    word = tl.program_id(1)
+    # All in one dimension of the grid: the others hold no more than 65535 programs.
+    program = tl.program_id(0).to(tl.int64)
+    word = program % words
+    tile = program // words * TILES + tl.arange(0, TILES)
     level, image, y, x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     bit = tl.arange(0, 32)
-    row = word.to(tl.int64) * 32 + bit
+    row = word * 32 + bit
     place = places + row * PLACE
     is_row = row < count
     same = level[:, None] == tl.load(place, mask=is_row, other=-1)[None, :]
