@@ -20,6 +20,11 @@ struct Lattice {
   bool is_accumulator;            // else of the scalar type
   bool is_compact = false;        // a source that holds only the pixels that the taps touch, numbered by their columns
   int64_t ring_rows = INT64_MAX;  // row y lies at the place of row y modulo this
+
+  /// Where pixel `number` of rows of so many columns lies.
+  int64_t place_of(int64_t number, int64_t columns) const {
+    return number / columns * row_step + number % columns * column_step;
+  }
 };
 
 /// A dense tile [rows][columns][channels] of accumulators.

@@ -33,7 +33,7 @@ class TransposedTaps {
     weight_of_.resize(taps.entries());
     for (int64_t b = 0; b < taps.bins(); ++b) {
       const int64_t bin = taps.first_bin + b;
-      const int64_t place = bin / bins_x_ * bins_.row_step + bin % bins_x_ * bins_.column_step;
+      const int64_t place = bins_.place_of(bin, bins_x_);
       for (int32_t t = taps.begin[b]; t < taps.begin[b + 1]; ++t) {
         const int32_t entry = count_[number(t)]++;
         source_offset_[entry] = place;
@@ -162,9 +162,9 @@ class PointwiseAdjointFeatures {
     work.taps.resize(std::max<size_t>(work.taps.size(), 1));
     BinTaps& taps = work.taps[0];
     work.merger.merge(roi, first, last, TapValues::weight, call_.tangent != nullptr, piece.box, taps);
-    work.pass.set(taps.y, taps.x, taps.value[weight_], piece.target.lattice, first, taps.bins(), [&](int64_t bin) {
-      return bin / grad_output_.size[3] * grad_output_.stride[2] + bin % grad_output_.size[3] * grad_output_.stride[3];
-    });
+    const Lattice bins{grad_output_.stride[2], grad_output_.stride[3], false};
+    work.pass.set(taps.y, taps.x, taps.value[weight_], piece.target.lattice, first, taps.bins(),
+                  [&](int64_t bin) { return bins.place_of(bin, grad_output_.size[3]); });
     work.pass.shift_channels(taps, sizeof(A));
     work.point_kernels(call_.scalar_type)
         .spread_apart(work.pass.plan(taps.begin), address(grad_output_, row, piece.channel), grad_output_.stride[1],
@@ -201,11 +201,9 @@ class PointwiseAdjointFeatures {
     const int32_t* winner = winners_.find(work, roi, points, row, first, last, piece.channel, piece.channels);
     if (call_.tangent != nullptr) points.list(roi, first, first + points.bins(), TapValues::weight, true);
     keep_inside(points, piece, work.pass);
-    const int64_t bins_x = grad_output_.size[3];
     work.pass.target_offset.resize(points.bins());
     for (int64_t b = 0; b < points.bins(); ++b) {
-      work.pass.target_offset[b] =
-          (first + b) / bins_x * source.lattice.row_step + (first + b) % bins_x * source.lattice.column_step;
+      work.pass.target_offset[b] = source.lattice.place_of(first + b, grad_output_.size[3]);
     }
     work.point_kernels(call_.scalar_type)
         .add_to_winners(plan_of(points, work.pass), source.base, piece.target.base, winner, piece.channels);

@@ -169,9 +169,7 @@ class PointwiseAdjointGeometry {
     }
   }
 
-  int64_t place_of(const Lattice& lattice, int64_t bin) const {
-    return bin / grad_output_.size[3] * lattice.row_step + bin % grad_output_.size[3] * lattice.column_step;
-  }
+  int64_t place_of(const Lattice& lattice, int64_t bin) const { return lattice.place_of(bin, grad_output_.size[3]); }
 
   /// From sums over entries to the numbers that describe the RoI and its bins.
   void to_geometry(int64_t row, const GeometryGradient& gradient) const {

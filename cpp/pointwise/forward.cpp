@@ -84,9 +84,7 @@ class PointwiseForward {
     int64_t row, image, channel, channels;
   };
 
-  int64_t place_of(const Lattice& target, int64_t bin) const {
-    return bin / out_.size[3] * target.row_step + bin % out_.size[3] * target.column_step;
-  }
+  int64_t place_of(const Lattice& target, int64_t bin) const { return target.place_of(bin, out_.size[3]); }
 
   /// All bins of a RoI; true where `taps` hold them all, so that they need not be made again.
   bool mean(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, bool is_prepared, TapValues values,

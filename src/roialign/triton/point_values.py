@@ -6,8 +6,32 @@ import triton
 import triton.language as tl
 
 from .frames import TURN
+from .numbers import pointer_of_level
 from .points import of_bin
-from .separable import channels_side
+from .separable import channels_side, map_strides_of, strides_of
+from .taps import PLACE
+
+
+@triton.jit
+def map_of_row(features, places, row, strides, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
+    """The map of a RoI's level and image, the image, and the map's strides of channels, rows and columns."""
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    n, c, y, x = map_strides_of(strides, level, LEVELS, VECTOR)
+    return pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * n, image, c, y, x
+
+
+@triton.jit
+def in_answer(row, number, channel, strides, PW: tl.constexpr, CHANNELS_LAST: tl.constexpr, VECTOR: tl.constexpr):
+    """Where bins and channels of a RoI lie in the answer, or in its gradient."""
+    n, c, y, x = strides_of(strides, VECTOR)
+    at = row * n + (number // PW) * y + (number % PW) * x
+    return at + channels_side(channel * c, CHANNELS_LAST)
+
+
+@triton.jit
+def in_winners(row, number, channel, channels, BINS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """Where they lie among the winners, ``[K, bins, C]``."""
+    return (row * BINS + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
 
 
 @triton.jit

@@ -12,8 +12,7 @@ import triton.language as tl
 
 from .aggregate import aggregate_max, aggregate_zero
 from .frames import TURN
-from .numbers import pointer_of_level
-from .point_values import channels_read, masks_of, most_of, read, steps_of, weight_of
+from .point_values import channels_read, in_answer, in_winners, map_of_row, masks_of, most_of, read, steps_of, weight_of
 from .points import (
     SAMPLING,
     bins_of,
@@ -27,8 +26,7 @@ from .points import (
     velocity_along,
     whole_map,
 )
-from .separable import channel_block, channels_side, map_strides_of, places_side, strides_of, zeros
-from .taps import PLACE
+from .separable import channel_block, channels_side, places_side, zeros
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "channels", "orientations"])
@@ -80,9 +78,7 @@ def mean_kernel(
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
     roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
@@ -122,9 +118,7 @@ def mean_kernel(
                     along_row += (still * turning).to(dtype) * change
         total += along_row
 
-    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
-    at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
-    place = at + channels_side(channel * out_c, CHANNELS_LAST)
+    place = in_answer(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
     tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)
 
 
@@ -179,9 +173,7 @@ def maximum_kernel(
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
     roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
@@ -229,14 +221,12 @@ def maximum_kernel(
 
     mask = (number < PH * PW) & takes_channel
     if TELLS:
-        at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
+        at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
         tl.store(winners + at, winner.to(winners.dtype.element_ty), mask=mask)
     else:
         if HAS_MASK:
             best = best * of_bin(roi, MASK, number, is_bin).to(dtype)
-        out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
-        at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
-        place = at + channels_side(channel * out_c, CHANNELS_LAST)
+        place = in_answer(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
         tl.store(out + place, best.to(out.dtype.element_ty), mask=mask)
 
 
@@ -287,9 +277,7 @@ def winners_kernel(
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
+    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
     roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
@@ -300,7 +288,7 @@ def winners_kernel(
     velocity = velocity_along(roi, bins, moved, number, is_bin, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT)
     first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
 
-    at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
+    at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
     winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
     step_y, step_x, corner = steps_of(winner, SHIFT)
     line = row_of(roi, bins, step_y, PH, RULE, JOINT)
@@ -319,7 +307,5 @@ def winners_kernel(
         value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(dtype)
         total += tl.where(takes, weight.to(dtype) * value, 0.0)
 
-    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
-    at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
-    place = at + channels_side(channel * out_c, CHANNELS_LAST)
+    place = in_answer(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
     tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)

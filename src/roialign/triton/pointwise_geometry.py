@@ -8,10 +8,9 @@ import triton.language as tl
 
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
-from .numbers import pointer_of_level
-from .point_values import channels_read, most_of, read, steps_of
+from .point_values import channels_read, in_answer, in_winners, map_of_row, most_of, read, steps_of
 from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
-from .separable import channel_block, channels_side, map_strides_of, places_side, strides_of, zeros
+from .separable import channel_block, channels_side, places_side, zeros
 from .taps import PLACE
 
 #: Sums of a bin: of its value, for its mask; of the slope in y times 1 and the positions along y and x; the same of x;
@@ -77,10 +76,7 @@ def mean_sums_kernel(
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
-    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
     roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
@@ -125,8 +121,7 @@ def mean_sums_kernel(
             by_x_y += in_x * along_y
             by_x_x += in_x * along_x
 
-    at = row * grad_n + (number // PW) * grad_y + (number % PW) * grad_x
-    place = at + channels_side(channel * grad_c, CHANNELS_LAST)
+    place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
     gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(dtype)
     sums = partial + ((row * tl.num_programs(1) + tl.program_id(1)) * SUMS) * (PH * PW) + numbers
     mask = numbers < PH * PW
@@ -183,17 +178,14 @@ def winners_sums_kernel(
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
-    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
     roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
     first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
-    at = (row * (PH * PW) + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
+    at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
     winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
     step_y, step_x, corner = steps_of(winner, SHIFT)
     line = row_of(roi, bins, step_y, PH, RULE, JOINT)
@@ -215,8 +207,7 @@ def winners_sums_kernel(
         by_mask += tl.where(takes & (weight != 0.0), weight * value, 0.0)
         by_y += tl.where(takes, slope_y * value, 0.0)
         by_x += tl.where(takes, slope_x * value, 0.0)
-    at = row * grad_n + (number // PW) * grad_y + (number % PW) * grad_x
-    place = at + channels_side(channel * grad_c, CHANNELS_LAST)
+    place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
     gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(tl.float64)
     by_y, by_x = by_y * gradient, by_x * gradient
     sums = partial + ((row * tl.num_programs(1) + tl.program_id(1)) * SUMS) * (PH * PW) + numbers
