@@ -17,7 +17,7 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from roialign.triton import launch, order, separable, taps, tiles
+from roialign.triton import launch, order, separable, shares, taps, tiles
 
 HOPPER = GPUTarget("cuda", 90, 32)
 FLOATS = {"fp16": 2, "bf16": 2, "fp32": 4}
@@ -76,6 +76,9 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
     block, boxes = launch.FORWARD[channels_last][size], launch.BOXES[channels_last][size]
     tile = launch.FEATURES[channels_last][size]
     sizes = {"heights": integers, "widths": integers}
+    of_tiles = {**dict.fromkeys(("touched", "counts", "shares"), "*i32"), "partial": "*fp32", "first_tiles": integers}
+    of_tiles |= {"strides": (integers,) * 4, "words": "i32", "slots": "i32"}
+    of_tile = {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels}
     return [
         compiled(
             separable.forward_kernel,
@@ -93,11 +96,28 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
         ),
         compiled(
             separable.adjoint_features_kernel,
-            {**tables, **numbers, **gradient, **sizes, "touched": "*i32", "grad_features": maps}
-            | {"first_tiles": integers, "strides": (integers,) * 4, "words": "i32"},
-            {**family, "GRAD_VECTOR": vector, "BINS_Y": 8, "BINS_X": 8}
-            | {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels},
+            {**tables, **numbers, **gradient, **sizes, **of_tiles, "grad_features": maps},
+            {**family, "GRAD_VECTOR": vector, "BINS_Y": 8, "BINS_X": 8, **of_tile},
             num_warps=tile.warps,
+        ),
+        compiled(
+            shares.sum_shares_kernel,
+            {name: kind for name, kind in of_tiles.items() if name not in ("touched", "words", "slots")}
+            | {**sizes, "grad_features": maps, "channels": "i32"},
+            {"CHANNELS_LAST": channels_last, "LEVELS": levels, "VECTOR": vector, "PARTS": 1, **of_tile},
+            num_warps=tile.warps,
+        ),
+        compiled(
+            shares.count_kernel,
+            {"touched": "*i32", "counts": "*i32", "tiles": "i32", "words": "i32"},
+            {"TILES": launch.COUNT_TILES},
+            num_warps=launch.COUNT_WARPS,
+        ),
+        compiled(
+            shares.shares_kernel,
+            {"counts": "*i32", "shares": "*i32", "tiles": "i32", "slots": "i32"},
+            {"TILES": launch.SHARES_TILES},
+            num_warps=launch.SHARES_WARPS,
         ),
         compiled(
             tiles.tiles_kernel,

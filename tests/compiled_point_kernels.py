@@ -86,7 +86,8 @@ class Call:
         tile = launch.POINTS_FEATURES[self.last][self.size]
         aligned = self.vector if spec["CHANNELS_OF"] == "same" else 1
         arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i32"}
-        arguments |= {"touched": "*i32", "grad_features": arguments.pop("features"), "heights": MAPS, "widths": MAPS}
+        arguments |= dict.fromkeys(("touched", "counts", "shares"), "*i32") | {"partial": "*fp32", "slots": "i32"}
+        arguments |= {"grad_features": arguments.pop("features"), "heights": MAPS, "widths": MAPS}
         arguments |= {"first_tiles": MAPS, "words": "i32", "orientations": "i32"}
         del arguments["places"]
         constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned, "BINS": 64}

@@ -14,6 +14,7 @@ from triton.runtime import driver
 
 import roialign.torch._triton as backend
 import roialign.torch._triton_pointwise as pointwise
+import roialign.torch._triton_tiles as tiles
 from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
 from roialign.torch._pointwise import PointwiseCall
@@ -66,7 +67,7 @@ def call_points(count: int, height: int, width: int, dtype: torch.dtype, reducti
 
 if __name__ == "__main__":
     driver.set_active(Hopper())
-    backend.launch = pointwise.launch = compile_only  # type: ignore[attr-defined]
+    backend.launch = pointwise.launch = tiles.launch = compile_only  # type: ignore[attr-defined]
     if len(sys.argv) > 1:
         for seed, sizes in enumerate(((70, 64, 80), (512, 48, 64), (77, 51, 93), (4096, 33, 200))):
             for reduction in ("mean", "max"):

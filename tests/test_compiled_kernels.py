@@ -14,6 +14,9 @@ import pytest
 pytest.importorskip("triton")
 
 
+OF_TILES = ("tiles", "count", "shares", "sum_shares")
+
+
 def compiled(*arguments: str, script: str = "compiled_kernels.py") -> list[dict[str, Any]]:
     environment, path = {**os.environ, "TRITON_INTERPRET": "0"}, str(Path(__file__).with_name(script))
     run = subprocess.run([sys.executable, path, *arguments], env=environment, capture_output=True, text=True)
@@ -68,7 +71,7 @@ def test_points(part: str, count: int) -> None:
 def test_other_numbers_of_points_compile_nothing_anew() -> None:
     (kinds,) = compiled("points", script="launched_kernels.py")
     both = {f"{name}_kernel": 2 for name in ("frames", "adjoint_points", "maximum")}  # means and maxima, or two uses
-    names = ("mean", "mean_sums", "winners_sums", "geometry", "tiles", "order")
+    names = ("mean", "mean_sums", "winners_sums", "geometry", "order", *OF_TILES)
     assert kinds == {**{f"{name}_kernel": 1 for name in names}, **both}
 
 
@@ -76,7 +79,7 @@ def test_other_sizes_compile_nothing_anew() -> None:
     """Maps and RoIs have other sizes in every call of a training; only another kind of call is another kernel."""
     sizes, kinds = compiled(script="launched_kernels.py")
     both = {"taps_kernel": 2}  # with derivatives and without
-    names = ("forward", "adjoint_features", "adjoint_boxes", "tiles", "order", "boxes")
+    names = ("forward", "adjoint_features", "adjoint_boxes", "order", "boxes", *OF_TILES)
     assert sizes == {**{f"{name}_kernel": 1 for name in names}, **both}
     assert kinds["forward_kernel"] == kinds["adjoint_features_kernel"] == kinds["adjoint_boxes_kernel"] == 2
     assert kinds["order_kernel"] == kinds["boxes_kernel"] == 1

@@ -13,13 +13,13 @@ from torch import Tensor
 from .._spec import BORDER_OF_RULE
 from ..triton import launch as table
 from ..triton.launch import launch, plain_strides, power_of_two, vector_of
-from ..triton.numbers import bits_of, plain
+from ..triton.numbers import bits_of
 from ..triton.order import order_kernel
 from ..triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
 from ..triton.taps import SLACK, boxes_kernel, taps_kernel
-from ..triton.tiles import tiles_kernel
 from ._device import Rows, rows_of, seed_words
 from ._separable import SeparableCall
+from ._triton_tiles import Tiles, map_sizes
 from ._wiring import Inputs
 
 
@@ -62,25 +62,20 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
     tables = Tables.of(call, inputs, maps, gradient)
     last = table.is_channels_last([*maps, gradient])
     tiling = table.FEATURES[last][gradient.element_size()]
-    first_tiles, touched = touched_tiles(tables.places, maps, tiling)
     vector, grad_vector = (vector_of(maps), vector_of([gradient])) if last else (1, 1)
-    heights, widths = map_sizes(maps)
+    tiles = Tiles.of(tables.places, maps, gradient, tiling)
     launch(
         adjoint_features_kernel,
-        (touched.shape[0], table.blocks_of(gradient.shape[1], tiling.channels)),
+        tiles.grid,
         gradient.device,
         gradient,
         *tables.written[:2],
-        touched,
-        maps,
-        heights,
-        widths,
-        first_tiles,
-        plain_strides(maps),
+        *tiles.written,
+        *tiles.target,
         strides_of_one(gradient),
         *tables.sizes,
         gradient.shape[1],
-        touched.shape[1],
+        *tiles.sizes,
         **tables.bins,
         **kinds_of(inputs),
         CHANNELS_LAST=last,
@@ -89,11 +84,9 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
         LEVELS=tables.levels,
         BINS_Y=power_of_two(gradient.shape[2]),
         BINS_X=power_of_two(gradient.shape[3]),
-        TILE_Y=tiling.rows,
-        TILE_X=tiling.columns,
-        CHANNELS=tiling.channels,
-        num_warps=tiling.warps,
+        **tiles.constants,
     )
+    tiles.sum_shares(CHANNELS_LAST=last, VECTOR=vector)
 
 
 def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> None:
@@ -262,43 +255,8 @@ def order_of(places: Tensor) -> Tensor:
     return order
 
 
-def touched_tiles(places: Tensor, maps: Sequence[Tensor], tiling: table.Tiling) -> tuple[tuple[int, ...], Tensor]:
-    """The first tile of every level, and the bits of the RoIs that touch each tile, ``[tiles, ceil(K / 32)]``."""
-    first_tiles = [0]
-    for level in maps:
-        images, _, height, width = level.shape
-        own = images * table.blocks_of(height, tiling.rows) * table.blocks_of(width, tiling.columns)
-        first_tiles.append(first_tiles[-1] + own)
-    tiles, words = first_tiles.pop(), table.blocks_of(len(places), 32)
-    touched = torch.empty((tiles, words), dtype=torch.int32, device=places.device)
-    numbers = plain(first_tiles)
-    launch(
-        tiles_kernel,
-        (table.blocks_of(tiles, table.MASK_TILES) * words,),
-        places.device,
-        places,
-        touched,
-        *map_sizes(maps),
-        numbers,
-        len(places),
-        tiles,
-        words,
-        TILE_Y=tiling.rows,
-        TILE_X=tiling.columns,
-        LEVELS=len(maps),
-        TILES=table.MASK_TILES,
-        num_warps=table.MASK_WARPS,
-    )
-    return numbers, touched
-
-
 def kinds_of(inputs: Inputs) -> dict[str, Any]:
     return {"KINDS": 1 << len(inputs.tangents)}
-
-
-def map_sizes(maps: Sequence[Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Heights and widths."""
-    return plain([level.shape[2] for level in maps]), plain([level.shape[3] for level in maps])
 
 
 def scale_bits(call: Any) -> tuple[int, ...]:

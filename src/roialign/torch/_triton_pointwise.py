@@ -21,7 +21,8 @@ from ..triton.pointwise_features import adjoint_points_kernel
 from ..triton.pointwise_geometry import SUMS, geometry_kernel, mean_sums_kernel, winners_sums_kernel
 from ._device import Rows, rows_of, seed_words
 from ._pointwise import PointwiseCall
-from ._triton import map_sizes, order_of, scale_bits, strides_of_one, touched_tiles
+from ._triton import order_of, scale_bits, strides_of_one
+from ._triton_tiles import Tiles, map_sizes
 from ._wiring import Inputs
 
 #: Steps that a number of 32 bits has room for, besides two bits for a corner.
@@ -92,15 +93,12 @@ def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequenc
         winners = winners_of(frames, inputs.deciding, gradient)
     last = table.is_channels_last([*maps, gradient])
     tiling = table.POINTS_FEATURES[last][gradient.element_size()]
-    first_tiles, touched = touched_tiles(frames.places, maps, tiling)
     aligned = last and call.spec.channels == "same"
+    vector = vector_of(maps) if aligned else 1
+    tiles = Tiles.of(frames.places, maps, gradient, tiling, math.prod(bins) if call.spec.channels == "position" else 1)
     launch(
         adjoint_points_kernel,
-        (
-            touched.shape[0],
-            table.blocks_of(gradient.shape[1], tiling.channels),
-            math.prod(bins) if call.spec.channels == "position" else 1,
-        ),
+        tiles.grid,
         gradient.device,
         gradient,
         frames.rows.rois,
@@ -108,32 +106,27 @@ def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequenc
         frames.table,
         frames.spans,
         winners,
-        touched,
-        maps,
-        *map_sizes(maps),
-        first_tiles,
-        *frames.sampling,
-        plain_strides(maps),
+        *tiles.written,
+        *tiles.target,
         strides_of_one(gradient),
+        *frames.sampling,
         gradient.shape[1],
-        touched.shape[1],
+        *tiles.sizes,
         call.spec.orientations,
         **frames.constants,
         REDUCTION=call.spec.reduction,
         HAS_MASK=call.has_mask,
         TANGENT=bool(inputs.tangents),
         SHIFT=frames.shift,
-        VECTOR=vector_of(maps) if aligned else 1,
+        VECTOR=vector,
         GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
         BINS=frames.bins_at_once,
-        TILE_Y=tiling.rows,
-        TILE_X=tiling.columns,
-        CHANNELS=tiling.channels,
+        **tiles.constants,
         POINTS=table.POINTS_AT_ONCE,
         WIDE=gradient.dtype == torch.float64,
-        num_warps=tiling.warps,
         enable_fp_fusion=False,
     )
+    tiles.sum_shares(CHANNELS_LAST=False, VECTOR=vector)
 
 
 def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> None:

@@ -47,11 +47,11 @@ BOXES = {
     True: {2: Contraction(32, 64, 4), 4: Contraction(32, 64, 8), 8: Contraction(32, 16, 4)},
     False: {2: Contraction(32, 16, 4), 4: Contraction(32, 16, 4), 8: Contraction(32, 8, 4)},
 }
-#: Small tiles, so that there are programs enough on small maps and where all RoIs lie on top of each other; planar ones
-#: are a sector (32 bytes) wide or more.
+#: Small tiles, so that there are programs enough on small maps; planar ones are a sector (32 bytes) wide or more. Every
+#: warp looks up RoIs and bins for itself, so warps of a program would share nothing but barriers: they have one.
 FEATURES = {
-    True: {2: Tiling(4, 4, 128, 4), 4: Tiling(4, 4, 128, 4), 8: Tiling(4, 4, 64, 4)},
-    False: {2: Tiling(2, 16, 32, 4), 4: Tiling(4, 8, 32, 4), 8: Tiling(4, 4, 32, 4)},
+    True: {2: Tiling(4, 4, 64, 1), 4: Tiling(4, 4, 32, 1), 8: Tiling(4, 4, 32, 1)},
+    False: {2: Tiling(2, 16, 8, 1), 4: Tiling(4, 8, 8, 1), 8: Tiling(4, 4, 8, 1)},
 }
 #: The same of the pointwise family. A point costs four loads and float64 numbers of its own, so blocks are smaller.
 POINTS_FORWARD = {
@@ -75,6 +75,11 @@ ROI_BINS, ROI_WARPS = 256, 1
 TABLE_PIXELS, TABLE_WARPS = 4, 1
 #: Tiles at once, against 32 RoIs.
 MASK_TILES, MASK_WARPS = 16, 4
+#: The sums of shares of crowded tiles take this part of the memory of the maps and the gradient, if there are more RoIs
+#: than so many; see shares.py. Tiles at once, and warps, where they are counted and where they are shared out.
+SHARED, SHARED_FROM = 1 / 40, 64
+COUNT_TILES, COUNT_WARPS = 32, 4
+SHARES_TILES, SHARES_WARPS = 2048, 8
 #: RoIs are ordered by place where they are at least so many, and at most so many: every one is compared with every
 #: other. Rows at once, against others, and warps.
 ORDERED = (64, 4096)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .blocks import channels_side, map_strides_of, strides_of
 from .frames import TURN
 from .numbers import pointer_of_level
 from .points import of_bin
-from .separable import channels_side, map_strides_of, strides_of
 from .taps import PLACE
 
 

@@ -11,6 +11,7 @@ import triton
 import triton.language as tl
 
 from .aggregate import aggregate_max, aggregate_zero
+from .blocks import channel_block, channels_side, places_side, zeros
 from .frames import TURN
 from .point_values import channels_read, in_answer, in_winners, map_of_row, masks_of, most_of, read, steps_of, weight_of
 from .points import (
@@ -26,7 +27,6 @@ from .points import (
     velocity_along,
     whole_map,
 )
-from .separable import channel_block, channels_side, places_side, zeros
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "channels", "orientations"])

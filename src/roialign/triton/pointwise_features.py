@@ -6,12 +6,12 @@ import triton
 import triton.language as tl
 
 from .bilinear import bilinear
+from .blocks import channel_block, strides_of
 from .frames import TURN
-from .numbers import plain_of_level, pointer_of_level
 from .point_values import masks_of, read, steps_of, turned, weight_of
 from .points import SAMPLING, Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
-from .separable import channel_block, map_strides_of, strides_of
-from .tiles import lowest_bit, tile_of
+from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
+from .tiles import tile_of
 
 
 @triton.jit
@@ -117,7 +117,7 @@ def winners_weights(
     return tl.where(takes, weight, 0.0)
 
 
-@triton.jit(do_not_specialize=[*SAMPLING, "channels", "words", "orientations"])
+@triton.jit(do_not_specialize=[*SAMPLING, "channels", "words", "slots", "orientations"])
 def adjoint_points_kernel(
     grad_output,
     rois,
@@ -126,20 +126,24 @@ def adjoint_points_kernel(
     spans,
     winners,
     touched,
+    counts,
+    shares,
+    partial,
     grad_features,
     heights,
     widths,
     first_tiles,
+    strides,
+    grad_strides,
     ratio_y,
     ratio_x,
     seed_low,
     seed_high,
     gamma_bits,
     unused_border,
-    strides,
-    grad_strides,
     channels,
     words,
+    slots,
     orientations,
     PH: tl.constexpr,
     PW: tl.constexpr,
@@ -163,28 +167,31 @@ def adjoint_points_kernel(
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order.
+    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order. Or
+    a slot of `partial`: the sum over a share of them.
 
     Where every bin has channels of its own, those of one bin (program 2) are a piece of their own.
     """
     NUMBERS: tl.constexpr = PH * PW
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    tile, part = tl.program_id(0).to(tl.int64), tl.program_id(2)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
-    level, image, tile_y, tile_x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    program, part = tl.program_id(0).to(tl.int64), tl.program_id(2)
+    tile, share, length = share_of(program, slots, counts, shares)
+    place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    _, _, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     # Whatever touches a pixel of the tile lies less than a pixel from it; the first one reaches on to -1.
     low_y, low_x = (tile_y - 1).to(tl.float64), (tile_x - 1).to(tl.float64)
     around = Part(low_y, low_y + (TILE_Y + 1.0), low_x, low_x + (TILE_X + 1.0))
     total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
-    for index in range(words):
-        word = tl.load(touched + tile * words + index)
-        while word != 0:
-            row = tl.cast(index, tl.int64) * 32 + lowest_bit(word)
-            word = word & (word - 1)
+    seen = 0
+    for first_word in range(0, words, WORDS):
+        bits, seen = bits_of_share(touched + tile * words, first_word, words, seen, share, length)
+        bit = next_roi(bits, -1)
+        while bit < 32 * WORDS:
+            row = tl.cast(first_word, tl.int64) * 32 + bit
             roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
             moved = tangent + row * COLUMNS
             first, second = channel, channel
@@ -256,9 +263,21 @@ def adjoint_points_kernel(
                         ).to(dtype)
                         total += tl.where(weight != 0.0, weight * gradient, 0.0)
                     bin_number = tl.min(tl.where(meets & (number > bin_number), number, NUMBERS), 0)
-    height, width = plain_of_level(heights, level, LEVELS), plain_of_level(widths, level, LEVELS)
-    target = channel * NUMBERS + part if CHANNELS_OF == "position" else channel
-    place = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
-    place = place + (target * stride_c)[:, None, None] + (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :]
-    inside = is_channel[:, None, None] & (y < height)[None, :, None] & (x < width)[None, None, :]
-    tl.store(place, total.to(grad_features[0].dtype.element_ty), mask=inside)
+            bit = next_roi(bits, bit)
+    write_share(
+        total,
+        program,
+        slots,
+        share,
+        partial,
+        grad_features,
+        place,
+        channel * NUMBERS + part if CHANNELS_OF == "position" else channel,
+        is_channel,
+        heights,
+        widths,
+        strides,
+        False,
+        VECTOR,
+        LEVELS,
+    )

@@ -6,11 +6,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .blocks import channel_block, channels_side, places_side, zeros
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
 from .point_values import channels_read, in_answer, in_winners, map_of_row, most_of, read, steps_of
 from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
-from .separable import channel_block, channels_side, places_side, zeros
 from .taps import PLACE
 
 #: Sums of a bin: of its value, for its mask; of the slope in y times 1 and the positions along y and x; the same of x;

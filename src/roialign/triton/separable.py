@@ -1,35 +1,15 @@
-"""The separable family: out = Wy . F . Wx^T from the tables of both axes, its transpose, and its gradient in the boxes.
-
-A block of numbers has a side of bins or pixels and a side of channels. The side that lies densely in memory is its
-last: channels where the maps are channels-last, else bins or pixels. So neighbouring threads read neighbouring places.
-"""
+"""The separable family: out = Wy . F . Wx^T from the tables of both axes, its transpose, its gradient in the boxes."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .numbers import float64_of, of_level, plain_of_level, pointer_of_level
+from .blocks import channel_block, channels_side, map_strides_of, places_side, solid_zeros, strides_of, zeros
+from .numbers import float64_of, pointer_of_level
+from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
 from .taps import PLACE
-from .tiles import lowest_bit, tile_of
-
-
-@triton.jit
-def places_side(values, CHANNELS_LAST: tl.constexpr):
-    """A vector along the side of bins or pixels, as a block."""
-    return values[:, None] if CHANNELS_LAST else values[None, :]
-
-
-@triton.jit
-def channels_side(values, CHANNELS_LAST: tl.constexpr):
-    """A vector along the side of channels, as a block."""
-    return values[None, :] if CHANNELS_LAST else values[:, None]
-
-
-@triton.jit
-def zeros(PLACES: tl.constexpr, CHANNELS: tl.constexpr, dtype: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """A block of zeros."""
-    return tl.zeros((PLACES, CHANNELS), dtype) if CHANNELS_LAST else tl.zeros((CHANNELS, PLACES), dtype)
+from .tiles import tile_of
 
 
 @triton.jit
@@ -48,40 +28,6 @@ def forward_weight(wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr):
         along_y = tl.load(wy + kind * kind_size, mask=mask_y, other=0.0)
         total += along_y * tl.load(wx + (KINDS - 1 - kind) * kind_size, mask=mask_x, other=0.0)
     return total
-
-
-@triton.jit
-def strides_of(strides, VECTOR: tl.constexpr):
-    """The four strides of the answer, or of its gradient, in the order n, c, y, x.
-
-    Where `VECTOR` is not 1, the caller knows that it divides all but that of the channels, which is 1. A hint like that
-    holds for the operation that it is put on, so it stands beside the shift and not in a function of its own.
-    """
-    n, c = tl.cast(strides[0], tl.int64) >> 2, tl.cast(strides[1], tl.int64) >> 2
-    y, x = tl.cast(strides[2], tl.int64) >> 2, tl.cast(strides[3], tl.int64) >> 2
-    n = tl.multiple_of(n, VECTOR) if VECTOR > 1 else n
-    y = tl.multiple_of(y, VECTOR) if VECTOR > 1 else y
-    x = tl.multiple_of(x, VECTOR) if VECTOR > 1 else x
-    return n, 1 if VECTOR > 1 else c, y, x
-
-
-@triton.jit
-def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The same of the map of a level."""
-    n, c = of_level(strides[0], level, LEVELS) >> 2, of_level(strides[1], level, LEVELS) >> 2
-    y, x = of_level(strides[2], level, LEVELS) >> 2, of_level(strides[3], level, LEVELS) >> 2
-    n = tl.multiple_of(n, VECTOR) if VECTOR > 1 else n
-    y = tl.multiple_of(y, VECTOR) if VECTOR > 1 else y
-    x = tl.multiple_of(x, VECTOR) if VECTOR > 1 else x
-    return n, 1 if VECTOR > 1 else c, y, x
-
-
-@triton.jit
-def channel_block(channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The channels of this program (the second of its numbers), and which of them there are."""
-    channel = tl.program_id(1).to(tl.int64) * CHANNELS + tl.arange(0, CHANNELS)
-    count = tl.cast(channels, tl.int64)
-    return channel, channel < (tl.multiple_of(count, VECTOR) if VECTOR > 1 else count)
 
 
 @triton.jit(do_not_specialize=["row_size", "kind_size", "channels"])
@@ -167,12 +113,15 @@ def bins_meeting(spans, row, low, high, first_bin, COUNT: tl.constexpr, ALL_BINS
     return tl.min(tl.where(meets, number, BINS), 0), tl.max(tl.where(meets, number + 1, 0), 0)
 
 
-@triton.jit(do_not_specialize=["row_size", "kind_size", "channels", "words"])
+@triton.jit(do_not_specialize=["row_size", "kind_size", "channels", "words", "slots"])
 def adjoint_features_kernel(
     grad_output,
     weights,
     spans,
     touched,
+    counts,
+    shares,
+    partial,
     grad_features,
     heights,
     widths,
@@ -183,6 +132,7 @@ def adjoint_features_kernel(
     kind_size,
     channels,
     words,
+    slots,
     PH: tl.constexpr,
     PW: tl.constexpr,
     KINDS: tl.constexpr,
@@ -196,24 +146,24 @@ def adjoint_features_kernel(
     TILE_X: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order."""
-    tile = tl.program_id(0).to(tl.int64)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
-    level, image, tile_y, tile_x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order. Or
+    a slot of `partial`: the sum over a share of them."""
+    program = tl.program_id(0).to(tl.int64)
+    tile, share, length = share_of(program, slots, counts, shares)
+    place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    _, _, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
     dtype = weights.dtype.element_ty
-    if CHANNELS_LAST:
-        total = tl.zeros((TILE_Y, TILE_X, CHANNELS), dtype)
-    else:
-        total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
-    for index in range(words):
-        word = tl.load(touched + tile * words + index)
-        while word != 0:
-            row = tl.cast(index, tl.int64) * 32 + lowest_bit(word)
-            word = word & (word - 1)
+    total = solid_zeros(CHANNELS, TILE_Y, TILE_X, dtype, CHANNELS_LAST)
+    seen = 0
+    for first in range(0, words, WORDS):
+        bits, seen = bits_of_share(touched + tile * words, first, words, seen, share, length)
+        number = next_roi(bits, -1)
+        while number < 32 * WORDS:
+            row = tl.cast(first, tl.int64) * 32 + number
             table, gradient = weights + row * row_size, grad_output + row * grad_n
             low_y, high_y = bins_meeting(spans, row, tile_y, tile_y + TILE_Y, 0, PH, PH + PW, BINS_Y)
             low_x, high_x = bins_meeting(spans, row, tile_x, tile_x + TILE_X, PH, PW, PH + PW, BINS_X)
@@ -230,19 +180,24 @@ def adjoint_features_kernel(
                         of_x = table + (KINDS - 1 - kind) * kind_size + slot_x
                         wx = tl.load(of_x + (x - first_x), mask=is_column, other=0.0)
                         total += solid(wy, wx, value, CHANNELS_LAST)
-    height, width = plain_of_level(heights, level, LEVELS), plain_of_level(widths, level, LEVELS)
-    place = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
-    if CHANNELS_LAST:
-        place = (
-            place + (y * stride_y)[:, None, None] + (x * stride_x)[None, :, None] + (channel * stride_c)[None, None, :]
-        )
-        mask = (y < height)[:, None, None] & (x < width)[None, :, None] & is_channel[None, None, :]
-    else:
-        place = (
-            place + (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :] + (channel * stride_c)[:, None, None]
-        )
-        mask = (y < height)[None, :, None] & (x < width)[None, None, :] & is_channel[:, None, None]
-    tl.store(place, total.to(grad_features[0].dtype.element_ty), mask=mask)
+            number = next_roi(bits, number)
+    write_share(
+        total,
+        program,
+        slots,
+        share,
+        partial,
+        grad_features,
+        place,
+        channel,
+        is_channel,
+        heights,
+        widths,
+        strides,
+        CHANNELS_LAST,
+        VECTOR,
+        LEVELS,
+    )
 
 
 @triton.jit

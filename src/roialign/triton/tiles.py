@@ -5,7 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .numbers import of_level, plain_of_level
+from .blocks import map_strides_of
+from .numbers import of_level, plain_of_level, pointer_of_level
 from .taps import PLACE
 
 
@@ -22,6 +23,36 @@ def tile_of(tile, heights, widths, first_tiles, TILE_Y: tl.constexpr, TILE_X: tl
     own = tile - (of_level(first_tiles, level, LEVELS) >> 2)
     within = own % per_image
     return level, own // per_image, within // columns * TILE_Y, within % columns * TILE_X
+
+
+@triton.jit
+def write_tile(
+    total,
+    grad_features,
+    place,
+    channel,
+    is_channel,
+    heights,
+    widths,
+    strides,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+):
+    """Write some channels of a tile, as :func:`solid_zeros` has it, to its place on the maps: :func:`tile_of`."""
+    FIRST: tl.constexpr = 0 if CHANNELS_LAST else 1
+    level, image, tile_y, tile_x = place
+    y, x = tile_y + tl.arange(0, total.shape[FIRST]), tile_x + tl.arange(0, total.shape[FIRST + 1])
+    is_row, is_column = y < plain_of_level(heights, level, LEVELS), x < plain_of_level(widths, level, LEVELS)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    of_image = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
+    if CHANNELS_LAST:
+        at = (y * stride_y)[:, None, None] + (x * stride_x)[None, :, None] + (channel * stride_c)[None, None, :]
+        mask = is_row[:, None, None] & is_column[None, :, None] & is_channel[None, None, :]
+    else:
+        at = (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :] + (channel * stride_c)[:, None, None]
+        mask = is_row[None, :, None] & is_column[None, None, :] & is_channel[:, None, None]
+    tl.store(of_image + at, total.to(grad_features[0].dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["count", "tiles", "words"])
@@ -58,11 +89,3 @@ def tiles_kernel(
     # Every bit once: the sum is their union.
     union = tl.sum(tl.where(meets, tl.full((), 1, tl.int64) << bit.to(tl.int64)[None, :], 0), 1)
     tl.store(touched + tile * words + word, union.to(tl.int32), mask=tile < tiles)
-
-
-@triton.jit
-def lowest_bit(word):
-    """The number of the lowest bit that is set in an int32 that is not zero."""
-    lowest = word & -word
-    exponent = lowest.to(tl.float32).to(tl.int32, bitcast=True) >> 23
-    return (exponent & 255) - 127
