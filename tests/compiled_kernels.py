@@ -137,7 +137,8 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
 
 def table_kernel(rule: str, border: str, tangents: int, keeps: bool) -> dict[str, Any]:
     integers = dict.fromkeys(
-        ("images", "ratio_y", "ratio_x", "seed_low", "seed_high", "reach_y", "row_size", "kind_size"), "i32"
+        ("images", "ratio_y", "ratio_x", "seed_low", "seed_high", "first_row", "reach_y", "row_size", "kind_size"),
+        "i32",
     )
     arguments = {"rois": "*fp32", "levels": "*i64", "tangents": ("*fp64",) * max(tangents, 1), "weights": "*fp32"}
     arguments |= {"spans": "*i32", "places": "*i32", "heights": ("i32",), "widths": ("i32",), "scale_bits": ("i64",)}

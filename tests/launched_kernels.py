@@ -13,6 +13,7 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
 import roialign.torch._triton as backend
+import roialign.torch._triton_frames as frames
 import roialign.torch._triton_pointwise as pointwise
 import roialign.torch._triton_tiles as tiles
 from roialign._levels import Assignment
@@ -44,9 +45,9 @@ def compile_only(kernel: Any, grid: tuple[int, ...], _device: Any, *arguments: A
 
 
 def call_all(count: int, height: int, width: int, dtype: torch.dtype, rule: Any) -> None:
-    maps = tuple(torch.zeros(1, 32, height >> level, width >> level, dtype=dtype) for level in range(2))
+    maps = tuple(torch.zeros(1, 128, height >> level, width >> level, dtype=dtype) for level in range(2))
     maps = tuple(level.contiguous(memory_format=torch.channels_last) for level in maps)
-    gradient = torch.zeros(count, 32, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    gradient = torch.zeros(count, 128, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
     call = SeparableCall(SeparableSpec(rule, offset=0.5), (0.5, 0.25), Assignment(224, 4), "zero")
     phi = Inputs(maps, gradient, torch.zeros(count, 5), None, None, ())
     backend.forward(call, phi._replace(grad_output=None), gradient)
@@ -55,8 +56,8 @@ def call_all(count: int, height: int, width: int, dtype: torch.dtype, rule: Any)
 
 
 def call_points(count: int, height: int, width: int, dtype: torch.dtype, reduction: Any, seed: int) -> None:
-    maps = (torch.zeros(1, 32, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last),)
-    gradient = torch.zeros(count, 32, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    maps = (torch.zeros(1, 128, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last),)
+    gradient = torch.zeros(count, 128, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
     spec = PointwiseSpec("rotated", "random", reduction, sampling_ratio=(seed % 3, 1), seed=seed, jitters_points=True)
     call = PointwiseCall(spec, (0.5,), None, "zero", bins=(7, 7))
     phi = Inputs(maps, gradient, torch.zeros(count, 6), None, None, (), maps)
@@ -67,7 +68,7 @@ def call_points(count: int, height: int, width: int, dtype: torch.dtype, reducti
 
 if __name__ == "__main__":
     driver.set_active(Hopper())
-    backend.launch = pointwise.launch = tiles.launch = compile_only  # type: ignore[attr-defined]
+    backend.launch = pointwise.launch = frames.launch = tiles.launch = compile_only  # type: ignore[attr-defined]
     if len(sys.argv) > 1:
         for seed, sizes in enumerate(((70, 64, 80), (512, 48, 64), (77, 51, 93), (4096, 33, 200))):
             for reduction in ("mean", "max"):

@@ -111,9 +111,9 @@ def test_many_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their steps take 64 bits."""
-    from roialign.torch import _triton_pointwise
+    from roialign.torch import _triton_frames
 
-    monkeypatch.setattr(_triton_pointwise, "MOST_STEPS", 1)
+    monkeypatch.setattr(_triton_frames, "MOST_STEPS", 1)
     check_all(next(case for case in TINY if case.name == "tiny: max of corners"), "float64", False, "triton")
 
 

@@ -92,7 +92,7 @@ def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.Monk
     made: list[Tiles] = []
     make = Tiles.of
     monkeypatch.setattr(Tiles, "of", lambda *arguments: made.append(make(*arguments)) or made[-1])
-    monkeypatch.setattr(launch, "SHARED", 64.0)  # of tensors that are small beside a slot
+    monkeypatch.setattr(launch, "EXTRA", 64.0)  # of tensors that are small beside a slot
     for module in (shares, separable, pointwise_features):  # so few words that there are two rounds of them
         monkeypatch.setattr(module, "WORDS", tl.constexpr(2))
     right = features_of(backward(gradient, features, rois))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from torch import Tensor
 
 from .. import _validate
+from ..triton import launch as table
 from ..triton.numbers import bits_of
+from ._wiring import Inputs
 
-SIGNED_64, WORD = 1 << 63, 0xFFFFFFFF
+WORD = 0xFFFFFFFF
 
 
 class Rows(NamedTuple):
@@ -26,6 +29,12 @@ class Rows(NamedTuple):
     canonical: tuple[int, int]
     strides_log2: tuple[int, ...]
     constants: dict[str, Any]
+    first: int = 0
+    """The number of the first row among all of the call."""
+
+    def part(self, rows: slice) -> Rows:
+        """Some of the rows."""
+        return self._replace(rois=self.rois[rows], levels=self.levels[rows], first=rows.start)
 
 
 def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
@@ -52,6 +61,24 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
             "HAS_LEVELS": levels is not None,
             "LEVELS": len(scales) if levels is not None or call.assignment is not None else 1,
         },
+    )
+
+
+def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Iterator[slice]:
+    """Rows, so many at a time that what is kept of them takes no more than `EXTRA` of the memory of these tensors, or
+    in the most parts that there may be."""
+    rows = int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)) // max(bytes_per_row, 1)
+    parts = min(table.blocks_of(count, max(rows, 1)), table.MOST_PARTS, max(count // table.FEWEST_ROWS, 1))
+    rows = count // max(parts, 1) // table.FEWEST_ROWS * table.FEWEST_ROWS
+    for part in range(parts):
+        yield slice(rows * part, rows * (part + 1) if part + 1 < parts else count)
+
+
+def of_rows(inputs: Inputs, rows: slice) -> Inputs:
+    """What belongs to some of the RoIs."""
+    return inputs._replace(
+        grad_output=None if inputs.grad_output is None else inputs.grad_output[rows],
+        tangents=tuple(tangent[rows] for tangent in inputs.tangents),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,58 +13,62 @@ from torch import Tensor
 
 from .._spec import BORDER_OF_RULE
 from ..triton import launch as table
-from ..triton.launch import launch, plain_strides, power_of_two, vector_of
+from ..triton.launch import launch, power_of_two, vector_of
 from ..triton.numbers import bits_of
 from ..triton.order import order_kernel
 from ..triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
-from ..triton.taps import SLACK, boxes_kernel, taps_kernel
-from ._device import Rows, rows_of, seed_words
+from ..triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
+from ._device import Rows, of_rows, parts_of, rows_of, seed_words
 from ._separable import SeparableCall
+from ._triton_blocks import Block, strides_of_one
 from ._triton_tiles import Tiles, map_sizes
 from ._wiring import Inputs
+
+#: Of what a block gives to the gradient in a box: four sums in float64.
+SUMS_BYTES = 32
 
 
 def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
-    tables = Tables.of(call, inputs, inputs.features, out)
-    last = table.is_channels_last([*inputs.features, out])
-    block = table.FORWARD[last][out.element_size()]
-    vector, out_vector = (vector_of(inputs.features), vector_of([out])) if last else (1, 1)
+    rows = rows_of(call, inputs, inputs.features[0].shape[0])
+    per_row = Tables.bytes_per_row(inputs, inputs.features, out)
+    for part in parts_of(len(out), per_row, (*inputs.features, out)):
+        forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
+
+
+def forward_part(call: SeparableCall, rows: Rows, inputs: Inputs, out: Tensor) -> None:
+    """The same of some RoIs."""
+    tables = Tables.of(call, rows, inputs, inputs.features, out)
+    block = Block.of(table.FORWARD, inputs.features, out, table.is_channels_last([*inputs.features, out]))
     launch(
         forward_kernel,
-        tables.grid(block, out),
+        block.grid,
         out.device,
         inputs.features,
         *tables.written,
         tables.order,
         out,
-        plain_strides(inputs.features),
-        strides_of_one(out),
+        *block.strides,
         *tables.sizes,
         out.shape[1],
         bits_of(call.spec.fill),
         **tables.bins,
-        **kinds_of(inputs),
+        **block.constants("OUT_VECTOR"),
+        LEVELS=len(inputs.features),
+        KINDS=1 << len(inputs.tangents),
         HAS_ORDER=tables.order is not tables.places,
         HAS_FILL=bool(call.spec.fill) and not inputs.tangents,
-        CHANNELS_LAST=last,
-        VECTOR=vector,
-        OUT_VECTOR=out_vector,
-        LEVELS=tables.levels,
-        BINS=tables.block_bins(block),
-        CHANNELS=block.channels,
-        num_warps=block.warps,
     )
 
 
 def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into the maps, every element of them."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
-    tables = Tables.of(call, inputs, maps, gradient)
+    tables = Tables.of(call, rows_of(call, inputs, maps[0].shape[0]), inputs, maps, gradient)
     last = table.is_channels_last([*maps, gradient])
     tiling = table.FEATURES[last][gradient.element_size()]
     vector, grad_vector = (vector_of(maps), vector_of([gradient])) if last else (1, 1)
-    tiles = Tiles.of(tables.places, maps, gradient, tiling)
+    tiles = Tiles.of(tables.places, maps, gradient, tiling, tables.nbytes)
     launch(
         adjoint_features_kernel,
         tiles.grid,
@@ -77,11 +82,11 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
         gradient.shape[1],
         *tiles.sizes,
         **tables.bins,
-        **kinds_of(inputs),
+        KINDS=1 << len(inputs.tangents),
         CHANNELS_LAST=last,
         VECTOR=vector,
         GRAD_VECTOR=grad_vector,
-        LEVELS=tables.levels,
+        LEVELS=len(maps),
         BINS_Y=power_of_two(gradient.shape[2]),
         BINS_X=power_of_two(gradient.shape[3]),
         **tiles.constants,
@@ -91,39 +96,42 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
 
 def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, D_T f(X; b)> in the boxes into the last four columns."""
-    gradient = inputs.grad_output
-    tables = Tables.of(call, inputs, inputs.features, gradient, keeps=True)
-    last = table.is_channels_last([*inputs.features, gradient])
-    block = table.BOXES[last][gradient.element_size()]
-    vector, grad_vector = (vector_of(inputs.features), vector_of([gradient])) if last else (1, 1)
-    grid = tables.grid(block, gradient)
-    blocks = grid[0] // max(len(grad_rois), 1) * grid[1]
-    partial = torch.empty((len(grad_rois), blocks, 4), dtype=torch.float64, device=gradient.device)
+    gradient, rows = inputs.grad_output, rows_of(call, inputs, inputs.features[0].shape[0])
+    per_row = Tables.bytes_per_row(inputs, inputs.features, gradient, keeps=True)
+    per_row += SUMS_BYTES * math.prod(boxes_block(inputs).per_row)
+    for part in parts_of(len(gradient), per_row, (*inputs.features, gradient)):
+        adjoint_boxes_part(call, rows.part(part), of_rows(inputs, part), grad_rois[part])
+
+
+def boxes_block(inputs: Inputs) -> Block:
+    last = table.is_channels_last([*inputs.features, inputs.grad_output])
+    return Block.of(table.BOXES, inputs.features, inputs.grad_output, last)
+
+
+def adjoint_boxes_part(call: SeparableCall, rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
+    """The same of some RoIs."""
+    gradient, block = inputs.grad_output, boxes_block(inputs)
+    tables = Tables.of(call, rows, inputs, inputs.features, gradient, keeps=True)
+    blocks = math.prod(block.per_row)
+    partial = torch.empty((len(grad_rois), blocks, SUMS_BYTES // 8), dtype=torch.float64, device=gradient.device)
     launch(
         adjoint_boxes_kernel,
-        grid,
+        block.grid,
         gradient.device,
         inputs.features,
         gradient,
         *tables.written,
         tables.order,
         partial,
-        plain_strides(inputs.features),
-        strides_of_one(gradient),
+        *block.strides,
         *tables.sizes,
         gradient.shape[1],
         **tables.bins,
-        **kinds_of(inputs),
+        **block.constants("GRAD_VECTOR"),
+        LEVELS=len(inputs.features),
+        KINDS=1 << len(inputs.tangents),
         HAS_ORDER=tables.order is not tables.places,
-        CHANNELS_LAST=last,
-        VECTOR=vector,
-        GRAD_VECTOR=grad_vector,
-        LEVELS=tables.levels,
-        BINS=tables.block_bins(block),
-        CHANNELS=block.channels,
-        num_warps=block.warps,
     )
-    rows = tables.rows
     launch(
         boxes_kernel,
         (table.blocks_of(len(grad_rois), table.ROWS),),
@@ -158,7 +166,6 @@ class Tables:
     spans: Tensor
     places: Tensor
     bins: dict[str, int]
-    levels: int
 
     @cached_property
     def order(self) -> Tensor:
@@ -174,29 +181,44 @@ class Tables:
         """Of a row, and of a kind of value, in numbers."""
         return self.weights.shape[2], self.weights.stride(0)
 
-    def block_bins(self, block: table.Contraction) -> int:
-        return min(block.bins, power_of_two(self.bins["PH"] * self.bins["PW"]))
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.written)
 
-    def grid(self, block: table.Contraction, answer: Tensor) -> tuple[int, int]:
-        """Blocks of bins of all RoIs, so that neighbours share memory; then blocks of channels."""
-        blocks = table.blocks_of(answer.shape[2] * answer.shape[3], self.block_bins(block))
-        return answer.shape[0] * blocks, table.blocks_of(answer.shape[1], block.channels)
+    @staticmethod
+    def reach(maps: Sequence[Tensor], answer: Tensor) -> tuple[int, int]:
+        """How many weights a RoI may have, of y and of x."""
+        reach_y, reach_x = (
+            max(level.shape[axis] for level in maps) + SLACK.value * answer.shape[axis] for axis in (2, 3)
+        )
+        return reach_y, reach_x
+
+    @staticmethod
+    def bytes_per_row(inputs: Inputs, maps: Sequence[Tensor], answer: Tensor, keeps: bool = False) -> int:
+        """What a RoI takes."""
+        kinds = (3 if keeps else 1) << len(inputs.tangents)
+        weights: int = kinds * sum(Tables.reach(maps, answer)) * weights_of(answer).itemsize
+        spans: int = 12 * (answer.shape[2] + answer.shape[3])
+        return weights + spans + 4 * int(PLACE.value)
 
     @classmethod
     def of(
-        cls, call: SeparableCall, inputs: Inputs, maps: Sequence[Tensor], answer: Tensor, keeps: bool = False
+        cls,
+        call: SeparableCall,
+        rows: Rows,
+        inputs: Inputs,
+        maps: Sequence[Tensor],
+        answer: Tensor,
+        keeps: bool = False,
     ) -> Tables:
-        """Steps 1 to 4 for all RoIs. `answer` has the bins and the dtype; `keeps` the derivatives in the boxes too."""
+        """Steps 1 to 4. `answer` has the bins and the dtype; `keeps` the derivatives in the boxes too."""
         spec, device = call.spec, answer.device
-        rows = rows_of(call, inputs, maps[0].shape[0])
         count, bins_y, bins_x = len(rows.rois), answer.shape[2], answer.shape[3]
-        reach_y = max(level.shape[2] for level in maps) + SLACK.value * bins_y
-        reach_x = max(level.shape[3] for level in maps) + SLACK.value * bins_x
+        reach_y, reach_x = cls.reach(maps, answer)
         kinds = (3 if keeps else 1) << len(inputs.tangents)
-        dtype = torch.float64 if answer.dtype == torch.float64 else torch.float32
-        weights = torch.empty((kinds, count, reach_y + reach_x), dtype=dtype, device=device)
+        weights = torch.empty((kinds, count, reach_y + reach_x), dtype=weights_of(answer), device=device)
         spans = torch.empty((count, bins_y + bins_x, 3), dtype=torch.int32, device=device)
-        places = torch.empty((count, 6), dtype=torch.int32, device=device)
+        places = torch.empty((count, PLACE.value), dtype=torch.int32, device=device)
         bins = {"PH": bins_y, "PW": bins_x}
         launch(
             taps_kernel,
@@ -217,6 +239,7 @@ class Tables:
             bits_of(spec.offset),
             bits_of(spec.minimum_length),
             *seed_words(call, inputs),
+            rows.first,
             reach_y,
             weights.shape[2],
             weights.stride(0),
@@ -232,7 +255,7 @@ class Tables:
             num_warps=table.TABLE_WARPS,
             enable_fp_fusion=False,
         )
-        return cls(rows, weights, spans, places, bins, len(maps))
+        return cls(rows, weights, spans, places, bins)
 
 
 def order_of(places: Tensor) -> Tensor:
@@ -255,13 +278,10 @@ def order_of(places: Tensor) -> Tensor:
     return order
 
 
-def kinds_of(inputs: Inputs) -> dict[str, Any]:
-    return {"KINDS": 1 << len(inputs.tangents)}
+def weights_of(answer: Tensor) -> torch.dtype:
+    """What the weights of an answer, or of its gradient, are kept as, and summed up in."""
+    return torch.float64 if answer.dtype == torch.float64 else torch.float32
 
 
 def scale_bits(call: Any) -> tuple[int, ...]:
     return tuple([bits_of(scale) for scale in call.scales])
-
-
-def strides_of_one(tensor: Tensor) -> tuple[int, ...]:
-    return tuple([strides[0] for strides in plain_strides([tensor])])

@@ -4,36 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import _validate
 from ..triton import launch as table
-from ..triton.frames import FRAME, frames_kernel
-from ..triton.launch import launch, plain_strides, power_of_two, vector_of
+from ..triton.launch import launch, vector_of
 from ..triton.numbers import bits_of
 from ..triton.pointwise import maximum_kernel, mean_kernel, winners_kernel
 from ..triton.pointwise_features import adjoint_points_kernel
 from ..triton.pointwise_geometry import SUMS, geometry_kernel, mean_sums_kernel, winners_sums_kernel
-from ._device import Rows, rows_of, seed_words
+from ._device import Rows, of_rows, parts_of
 from ._pointwise import PointwiseCall
-from ._triton import order_of, scale_bits, strides_of_one
-from ._triton_tiles import Tiles, map_sizes
+from ._triton_blocks import Block, strides_of_one
+from ._triton_frames import Frames, checked_rows, winners_dtype
+from ._triton_tiles import Tiles
 from ._wiring import Inputs
-
-#: Steps that a number of 32 bits has room for, besides two bits for a corner.
-MOST_STEPS = 1 << 14
 
 
 def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
-    frames = Frames.of(call, inputs, inputs.features, (out.shape[2], out.shape[3]))
+    rows, maps = checked_rows(call, inputs, inputs.features), inputs.features
+    per_row = Frames.bytes_per_row(out)
+    if needs_winners(call, inputs):
+        per_row += winners_dtype(call, maps).itemsize * math.prod(out.shape[1:])
+    for part in parts_of(len(out), per_row, (*maps, out)):
+        forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
+
+
+def needs_winners(call: PointwiseCall, inputs: Inputs) -> bool:
+    """Whether a maximum is decided elsewhere than where it is read, or moves."""
     if call.spec.reduction == "mean":
-        block = Block.of(frames, table.POINTS_FORWARD, inputs.features, out)
+        return False
+    return bool(inputs.tangents) or not are_same(inputs.features, inputs.deciding or inputs.features)
+
+
+def forward_part(call: PointwiseCall, rows: Rows, inputs: Inputs, out: Tensor) -> None:
+    """The same of some RoIs."""
+    frames = Frames.of(call, rows, inputs, inputs.features, out)
+    if call.spec.reduction == "mean":
+        block = block_of(call, table.POINTS_FORWARD, inputs.features, out)
         launch(
             mean_kernel,
             block.grid,
@@ -54,12 +65,13 @@ def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
             HAS_MASK=call.has_mask,
             TANGENT=bool(inputs.tangents),
             HAS_ORDER=frames.has_order,
+            enable_fp_fusion=False,
         )
-    elif not inputs.tangents and are_same(inputs.features, inputs.deciding or inputs.features):
+    elif not needs_winners(call, inputs):
         find_maxima(frames, inputs.features, out, None)
     else:
         winners = winners_of(frames, inputs.deciding or inputs.features, out)
-        block = Block.of(frames, table.POINTS_SUMS, inputs.features, out)
+        block = block_of(call, table.POINTS_SUMS, inputs.features, out)
         launch(
             winners_kernel,
             block.grid,
@@ -80,14 +92,14 @@ def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
             HAS_MASK=call.has_mask,
             TANGENT=bool(inputs.tangents),
             SHIFT=frames.shift,
+            enable_fp_fusion=False,
         )
 
 
 def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into the maps, every element of them."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
-    bins = (gradient.shape[2], gradient.shape[3])
-    frames = Frames.of(call, inputs, maps, bins)
+    frames = Frames.of(call, checked_rows(call, inputs, maps), inputs, maps, gradient)
     winners = frames.places
     if call.spec.reduction != "mean":
         winners = winners_of(frames, inputs.deciding, gradient)
@@ -95,7 +107,9 @@ def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequenc
     tiling = table.POINTS_FEATURES[last][gradient.element_size()]
     aligned = last and call.spec.channels == "same"
     vector = vector_of(maps) if aligned else 1
-    tiles = Tiles.of(frames.places, maps, gradient, tiling, math.prod(bins) if call.spec.channels == "position" else 1)
+    parts = math.prod(frames.bins) if call.spec.channels == "position" else 1
+    kept = Frames.bytes_per_row(gradient) * len(gradient)
+    tiles = Tiles.of(frames.places, maps, gradient, tiling, kept, parts)
     launch(
         adjoint_points_kernel,
         tiles.grid,
@@ -132,9 +146,27 @@ def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequenc
 def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, f(X; b)> in the geometry into all columns but the first."""
     gradient, features = inputs.grad_output, inputs.features
-    frames = Frames.of(call, inputs, features, (gradient.shape[2], gradient.shape[3]), keeps=True)
-    block = Block.of(frames, table.POINTS_SUMS, features, gradient)
-    blocks, rows = block.grid[1], frames.rows
+    rows, of_bin = checked_rows(call, inputs, features), gradient.shape[1] * winners_dtype(call, features).itemsize
+    of_bin = 0 if call.spec.reduction == "mean" else of_bin
+    of_bin += 8 * SUMS.value * sums_grid(block_of(call, table.POINTS_SUMS, features, gradient))[1]
+    per_row = Frames.bytes_per_row(gradient) + of_bin * math.prod(gradient.shape[2:])
+    for part in parts_of(len(gradient), per_row, (*features, gradient)):
+        adjoint_boxes_part(call, rows.part(part), of_rows(inputs, part), grad_rois[part])
+
+
+def sums_grid(block: Block) -> tuple[int, int]:
+    """Blocks of bins of all RoIs, and programs that deal out their blocks of channels."""
+    rows, blocks = block.grid
+    return rows, min(blocks, table.blocks_of(table.SUMS_PROGRAMS, max(rows, 1)))
+
+
+def adjoint_boxes_part(call: PointwiseCall, rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
+    """The same of some RoIs."""
+    gradient, features = inputs.grad_output, inputs.features
+    frames = Frames.of(call, rows, inputs, features, gradient, keeps=True)
+    block = block_of(call, table.POINTS_SUMS, features, gradient)
+    grid = sums_grid(block)
+    blocks = grid[1]
     shape = (len(grad_rois), blocks, SUMS.value, math.prod(frames.bins))
     partial = torch.empty(shape, dtype=torch.float64, device=gradient.device)
     of_maps = (features, gradient, rows.rois, *frames.written)
@@ -142,7 +174,7 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
     if call.spec.reduction == "mean":
         launch(
             mean_sums_kernel,
-            block.grid,
+            grid,
             gradient.device,
             *of_maps,
             frames.order,
@@ -153,11 +185,12 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
             WIDE=gradient.dtype == torch.float64,
             HAS_MASK=call.has_mask,
             HAS_ORDER=frames.has_order,
+            enable_fp_fusion=False,
         )
     else:
         launch(
             winners_sums_kernel,
-            block.grid,
+            grid,
             gradient.device,
             *of_maps,
             winners_of(frames, inputs.deciding or features, gradient),
@@ -166,6 +199,7 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
             **block.constants("GRAD_VECTOR"),
             REDUCTION=call.spec.reduction,
             SHIFT=frames.shift,
+            enable_fp_fusion=False,
         )
     launch(
         geometry_kernel,
@@ -189,168 +223,16 @@ def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> Non
     )
 
 
-@dataclass(frozen=True)
-class Frames:
-    """Where the RoIs of a call are, on the device."""
-
-    call: PointwiseCall
-    rows: Rows
-    tangent: Tensor
-    """Like the RoIs, in float64; the RoIs themselves where there is none."""
-    table: Tensor
-    places: Tensor
-    spans: Tensor
-    bins: tuple[int, int]
-    sampling: tuple[int, ...]
-    """What `roialign.triton.points.SAMPLING` names."""
-    map_shapes: tuple[tuple[int, ...], ...]
-
-    @cached_property
-    def order(self) -> Tensor:
-        return order_of(self.places)
-
-    @property
-    def has_order(self) -> bool:
-        return self.order is not self.places
-
-    @property
-    def written(self) -> tuple[Tensor, Tensor]:
-        return self.table, self.places
-
-    @property
-    def bins_at_once(self) -> int:
-        return min(table.ROI_BINS, power_of_two(math.prod(self.bins)))
-
-    @property
-    def shift(self) -> int:
-        """Of steps along y in the numbers of winners: 16, where steps fit into 32 bits, or 32. Adaptive points are half
-        a pixel apart or more, on an axis that may cross the map from corner to corner; and some around it are seen."""
-        longest = max(max(level[2:]) for level in self.map_shapes)
-        return 16 if max(3 * longest + 32, *self.call.spec.sampling_ratio) <= MOST_STEPS else 32
-
-    @property
-    def constants(self) -> dict[str, Any]:
-        """Of every kernel that looks at points."""
-        spec = self.call.spec
-        return {
-            "PH": self.bins[0],
-            "PW": self.bins[1],
-            "RULE": spec.rule,
-            "JOINT": spec.mapping == "rotated" or (spec.rule == "random" and spec.jitters_points),
-            "CHANNELS_OF": spec.channels,
-            "HAS_OFFSET": self.call.has_offset,
-            "GEOMETRY": spec.geometry,
-            "COLUMNS": self.rows.rois.shape[1],
-            "LEVELS": len(self.map_shapes),
-        }
-
-    @classmethod
-    def of(
-        cls, call: PointwiseCall, inputs: Inputs, maps: Sequence[Tensor], bins: tuple[int, int], keeps: bool = False
-    ) -> Frames:
-        """Step 1 for all RoIs; `keeps` how they move with every number of their boxes."""
-        spec, device = call.spec, maps[0].device
-        if spec.channels == "orientation" and spec.reduction != "mean":
-            raise NotImplementedError("pointwise: a maximum whose channels turn has no kernel for CUDA tensors")
-        rows = rows_of(call, inputs, maps[0].shape[0], spec.geometry)
-        if call.has_offset and (call.invalid == "raise" or (call.invalid is None and not rows.rois.is_cuda)):
-            first = 1 + spec.geometry
-            offset = rows.rois[:, first : first + 2 * math.prod(bins)].double().cpu().numpy()
-            _validate.check_offset(offset.reshape(-1, 2, *bins), "raise")
-        count = len(rows.rois)
-        tangent = inputs.tangents[0].detach().double().contiguous() if inputs.tangents else rows.rois
-        frames = cls(
-            call,
-            rows,
-            tangent,
-            torch.empty((count, FRAME.value), dtype=torch.float64, device=device),
-            torch.empty((count, 6), dtype=torch.int32, device=device),
-            torch.empty((count, math.prod(bins), 4), dtype=torch.int32, device=device),
-            bins,
-            (*spec.sampling_ratio, *seed_words(call, inputs), bits_of(spec.gamma), spec.unused_border),
-            tuple([tuple(level.shape) for level in maps]),
-        )
-        launch(
-            frames_kernel,
-            (count,),
-            device,
-            rows.rois,
-            rows.levels,
-            tangent,
-            *frames.written,
-            frames.spans,
-            *map_sizes(maps),
-            scale_bits(call),
-            rows.canonical,
-            rows.strides_log2,
-            rows.images,
-            bits_of(spec.offset),
-            bits_of(spec.minimum_length),
-            bits_of(spec.gamma),
-            spec.extra_pixels,
-            spec.unused_border,
-            spec.orientations,
-            PH=bins[0],
-            PW=bins[1],
-            MAPPING=spec.mapping,
-            RULE=spec.rule,
-            CLOCKWISE=spec.clockwise,
-            HAS_OFFSET=call.has_offset,
-            TANGENT=bool(inputs.tangents),
-            KEEPS=keeps,
-            **rows.constants,
-            BINS=frames.bins_at_once,
-            num_warps=table.ROI_WARPS,
-            enable_fp_fusion=False,
-        )
-        return frames
-
-
-@dataclass(frozen=True)
-class Block:
-    """How the bins and channels of an answer, or of its gradient, are shared out among programs."""
-
-    maps: Sequence[Tensor]
-    answer: Tensor
-    size: table.Contraction
-    is_last: bool
-    """Whether channels are read in vectors. Where they are not, neighbouring threads share channels and not bins, whose
-    geometry takes more registers than their sums."""
-    bins: int
-
-    @classmethod
-    def of(cls, frames: Frames, sizes: Any, maps: Sequence[Tensor], answer: Tensor) -> Block:
-        last = frames.call.spec.channels == "same" and table.is_channels_last([*maps, answer]) and vector_of(maps) > 1
-        size: table.Contraction = sizes[last][answer.element_size()]
-        bins = min(size.bins, power_of_two(math.prod(frames.bins)))
-        return cls(maps, answer, size, last, bins)
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Blocks of bins of all RoIs, so that neighbours share memory; then blocks of channels."""
-        count, channels, bins_y, bins_x = self.answer.shape
-        return count * table.blocks_of(bins_y * bins_x, self.bins), table.blocks_of(channels, self.size.channels)
-
-    @property
-    def strides(self) -> tuple[Any, Any]:
-        return plain_strides(self.maps), strides_of_one(self.answer)
-
-    def constants(self, vector: str) -> dict[str, Any]:
-        """`vector` is what a kernel calls that of the answer, or of its gradient."""
-        return {
-            "CHANNELS_LAST": self.is_last,
-            "VECTOR": vector_of(self.maps) if self.is_last else 1,
-            vector: vector_of([self.answer]) if self.is_last else 1,
-            "BINS": self.bins,
-            "CHANNELS": self.size.channels,
-            "num_warps": self.size.warps,
-            "enable_fp_fusion": False,
-        }
+def block_of(call: PointwiseCall, sizes: Any, maps: Sequence[Tensor], answer: Tensor) -> Block:
+    """Where channels are not read in vectors, neighbouring threads share channels and not bins, whose geometry takes
+    more registers than their sums."""
+    last = call.spec.channels == "same" and table.is_channels_last([*maps, answer]) and vector_of(maps) > 1
+    return Block.of(sizes, maps, answer, last)
 
 
 def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners: Tensor | None) -> None:
     """Write the maxima into `answer`, or into `winners` which points they are."""
-    block = Block.of(frames, table.POINTS_FORWARD, maps, answer)
+    block = block_of(frames.call, table.POINTS_FORWARD, maps, answer)
     launch(
         maximum_kernel,
         block.grid,
@@ -372,13 +254,14 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
         TELLS=winners is not None,
         SHIFT=frames.shift,
         HAS_ORDER=frames.has_order,
+        enable_fp_fusion=False,
     )
 
 
 def winners_of(frames: Frames, deciding: Sequence[Tensor], answer: Tensor) -> Tensor:
     """Which points are the maxima of these maps, ``[K, bins, C]``; `answer` has the shape and is not written to."""
     count, channels, bins_y, bins_x = answer.shape
-    dtype = torch.int32 if frames.shift == 16 else torch.int64
+    dtype = winners_dtype(frames.call, frames.maps)
     winners = torch.empty((count, bins_y * bins_x, channels), dtype=dtype, device=answer.device)
     find_maxima(frames, deciding, answer, winners)
     return winners

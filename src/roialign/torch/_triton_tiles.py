@@ -43,9 +43,15 @@ class Tiles:
 
     @classmethod
     def of(
-        cls, places: Tensor, maps: tuple[Tensor, ...], gradient: Tensor, tiling: table.Tiling, parts: int = 1
+        cls,
+        places: Tensor,
+        maps: tuple[Tensor, ...],
+        gradient: Tensor,
+        tiling: table.Tiling,
+        kept: int,
+        parts: int = 1,
     ) -> Tiles:
-        """Look which RoIs lie where, without waiting for the answer."""
+        """Look which RoIs lie where, without waiting for the answer. `kept` bytes of what a call may keep are taken."""
         first_tiles = [0]
         for level in maps:
             images, _, height, width = level.shape
@@ -75,9 +81,8 @@ class Tiles:
         dtype = torch.float64 if gradient.dtype == torch.float64 else torch.float32
         block = tiling.rows * tiling.columns * tiling.channels
         blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
-        slot = block * blocks * dtype.itemsize
-        slots = int(table.SHARED * sum(tensor.nbytes for tensor in (*maps, gradient))) // slot if tiles else 0
-        slots = slots if len(places) > table.SHARED_FROM else 0
+        left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept - touched.nbytes - 4 * tiles
+        slots = max(left, 0) // (block * blocks * dtype.itemsize + 8) if len(places) > table.SHARED_FROM else 0
         counts = torch.empty(tiles if slots else 0, **numbers)
         shares = torch.empty(1 + 2 * slots if slots else 0, **numbers)
         if slots:

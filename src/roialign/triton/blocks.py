@@ -57,11 +57,17 @@ def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
 
 
 @triton.jit
-def channel_block(channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The channels of this program (the second of its numbers), and which of them there are."""
-    channel = tl.program_id(1).to(tl.int64) * CHANNELS + tl.arange(0, CHANNELS)
+def channels_of(block, channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
+    """The channels of a block, and which of them there are."""
+    channel = tl.cast(block, tl.int64) * CHANNELS + tl.arange(0, CHANNELS)
     count = tl.cast(channels, tl.int64)
     return channel, channel < (tl.multiple_of(count, VECTOR) if VECTOR > 1 else count)
+
+
+@triton.jit
+def channel_block(channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
+    """The channels of this program, the second of its numbers, and which of them there are."""
+    return channels_of(tl.program_id(1), channels, CHANNELS, VECTOR)
 
 
 @triton.jit

@@ -63,6 +63,8 @@ POINTS_SUMS = {
     True: {2: Contraction(8, 64, 4), 4: Contraction(8, 64, 4), 8: Contraction(8, 32, 4)},
     False: {2: Contraction(32, 8, 4), 4: Contraction(32, 8, 4), 8: Contraction(32, 8, 4)},
 }
+#: Programs enough for those: where RoIs are many, one program has several blocks of channels and keeps one set of sums.
+SUMS_PROGRAMS = 512
 #: A gradient of features; points at once of a bin's mean.
 POINTS_FEATURES = {
     True: {2: Tiling(4, 4, 32, 4), 4: Tiling(4, 4, 32, 4), 8: Tiling(4, 4, 32, 4)},
@@ -75,14 +77,18 @@ ROI_BINS, ROI_WARPS = 256, 1
 TABLE_PIXELS, TABLE_WARPS = 4, 1
 #: Tiles at once, against 32 RoIs.
 MASK_TILES, MASK_WARPS = 16, 4
-#: The sums of shares of crowded tiles take this part of the memory of the maps and the gradient, if there are more RoIs
-#: than so many; see shares.py. Tiles at once, and warps, where they are counted and where they are shared out.
-SHARED, SHARED_FROM = 1 / 40, 64
+#: What a call may keep besides its inputs and its answer, as a part of them. RoIs whose tables would take more are
+#: pooled in parts, of a multiple of so many: they are worth a launch, and leave addresses as aligned as they were. No
+#: call has more parts than these, even if it keeps more.
+EXTRA, FEWEST_ROWS, MOST_PARTS = 0.049, 32, 4
+#: Crowded tiles are looked for where there are more RoIs than these. Tiles at once, and warps, where they are counted
+#: and where they are shared out.
+SHARED_FROM = 64
 COUNT_TILES, COUNT_WARPS = 32, 4
 SHARES_TILES, SHARES_WARPS = 2048, 8
 #: RoIs are ordered by place where they are at least so many, and at most so many: every one is compared with every
 #: other. Rows at once, against others, and warps.
-ORDERED = (64, 4096)
+ORDERED = (32, 4096)
 ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 16, 128, 4
 #: Rows at once of small kernels.
 ROWS, ROW_WARPS = 64, 2

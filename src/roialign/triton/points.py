@@ -20,13 +20,13 @@ from .numbers import float64_of
 from .sample_points import numbered_point, numbers_of, stratum, touching, uniform
 
 #: The arguments of kernels that say how points are chosen, in this order; no kernel is compiled anew for them.
-SAMPLING = ("ratio_y", "ratio_x", "seed_low", "seed_high", "gamma_bits", "unused_border")
+SAMPLING = ("ratio_y", "ratio_x", "seed_low", "seed_high", "first_row", "gamma_bits", "unused_border")
 
 
 class Roi(NamedTuple):
-    """A row, and what a call says about sampling."""
+    """A row, its number among all of a call, and what the call says about sampling."""
 
-    row: tl.tensor
+    number: tl.tensor
     numbers: tl.tensor
     frame: tl.tensor
     ratio_y: tl.tensor
@@ -110,8 +110,10 @@ class Taps(NamedTuple):
 def roi_of(row, rois, frames, sampling, COLUMNS: tl.constexpr):
     """`sampling` holds what `SAMPLING` names."""
     seed = (tl.cast(sampling[3], tl.int64) << 32) | (tl.cast(sampling[2], tl.int64) & 0xFFFFFFFF)
-    gamma, border = float64_of(sampling[4]), tl.cast(sampling[5], tl.float64)
-    return Roi(row, rois + row * COLUMNS, frames + row * FRAME, sampling[0], sampling[1], seed, gamma, border)
+    gamma, border = float64_of(sampling[5]), tl.cast(sampling[6], tl.float64)
+    return Roi(
+        row + sampling[4], rois + row * COLUMNS, frames + row * FRAME, sampling[0], sampling[1], seed, gamma, border
+    )
 
 
 @triton.jit
@@ -275,8 +277,8 @@ def row_of(roi, bins, step_y, PH: tl.constexpr, RULE: tl.constexpr, JOINT: tl.co
             PH * 1.0,
             bins.index_y,
             roi.seed,
-            (0 * roi.row).to(tl.int32),
-            roi.row,
+            (0 * roi.number).to(tl.int32),
+            roi.number,
             RULE,
         )
     return Row(first_x, end_x, y, position_y, share_y, moves_y, exists)
@@ -293,9 +295,9 @@ def point_of(roi, bins, row, step_x, PH: tl.constexpr, PW: tl.constexpr, RULE: t
         within_y, within_x = 0.5, 0.5
         if RULE == "random":
             sample = sample_y.to(tl.int64) * count_x.to(tl.int64) + sample_x.to(tl.int64)
-            number, axis = bins.number.to(tl.int64) + 0 * sample, (0 * roi.row).to(tl.int32)
-            within_y = uniform(roi.seed, sample, number, axis, roi.row)
-            within_x = uniform(roi.seed, sample, number, axis + 1, roi.row)
+            number, axis = bins.number.to(tl.int64) + 0 * sample, (0 * roi.number).to(tl.int32)
+            within_y = uniform(roi.seed, sample, number, axis, roi.number)
+            within_x = uniform(roi.seed, sample, number, axis + 1, roi.number)
         along_y, position_y = stratum(bins.start_y, bins.length_y, PH * 1.0, bins.index_y, count_y, sample_y, within_y)
         along_x, position_x = stratum(bins.start_x, bins.length_x, PW * 1.0, bins.index_x, count_x, sample_x, within_x)
         frame = bins.frame
@@ -315,8 +317,8 @@ def point_of(roi, bins, row, step_x, PH: tl.constexpr, PW: tl.constexpr, RULE: t
             PW * 1.0,
             bins.index_x,
             roi.seed,
-            (0 * roi.row).to(tl.int32) + 1,
-            roi.row,
+            (0 * roi.number).to(tl.int32) + 1,
+            roi.number,
             RULE,
         )
         exists = row.exists & exists

@@ -42,6 +42,7 @@ def mean_kernel(
     ratio_x,
     seed_low,
     seed_high,
+    first_row,
     gamma_bits,
     unused_border,
     strides,
@@ -80,7 +81,9 @@ def mean_kernel(
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
     map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
-    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
+    roi = roi_of(
+        row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border), COLUMNS
+    )
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
@@ -135,6 +138,7 @@ def maximum_kernel(
     ratio_x,
     seed_low,
     seed_high,
+    first_row,
     gamma_bits,
     unused_border,
     strides,
@@ -175,7 +179,9 @@ def maximum_kernel(
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
     map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
-    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
+    roi = roi_of(
+        row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border), COLUMNS
+    )
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
@@ -243,6 +249,7 @@ def winners_kernel(
     ratio_x,
     seed_low,
     seed_high,
+    first_row,
     gamma_bits,
     unused_border,
     strides,
@@ -279,7 +286,9 @@ def winners_kernel(
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
     map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
-    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
+    roi = roi_of(
+        row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border), COLUMNS
+    )
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)

@@ -139,6 +139,7 @@ def adjoint_points_kernel(
     ratio_x,
     seed_low,
     seed_high,
+    first_row,
     gamma_bits,
     unused_border,
     channels,
@@ -192,7 +193,13 @@ def adjoint_points_kernel(
         bit = next_roi(bits, -1)
         while bit < 32 * WORDS:
             row = tl.cast(first_word, tl.int64) * 32 + bit
-            roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
+            roi = roi_of(
+                row,
+                rois,
+                frames,
+                (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border),
+                COLUMNS,
+            )
             moved = tangent + row * COLUMNS
             first, second = channel, channel
             if CHANNELS_OF == "orientation":

@@ -6,7 +6,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import channel_block, channels_side, places_side, zeros
+from .blocks import channels_of, channels_side, places_side, zeros
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
 from .point_values import channels_read, in_answer, in_winners, map_of_row, most_of, read, steps_of
@@ -30,6 +30,19 @@ def at_steps(first, count, index, shift, BINS: tl.constexpr):
     return (index + first / tl.maximum(count, 1.0)) / BINS + shift
 
 
+@triton.jit
+def store_sums(sums, mask, NUMBERS: tl.constexpr, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn):
+    """Write what `SUMS` counts."""
+    tl.store(sums, of_mask, mask=mask)
+    tl.store(sums + NUMBERS, of_y, mask=mask)
+    tl.store(sums + 2 * NUMBERS, of_y_y, mask=mask)
+    tl.store(sums + 3 * NUMBERS, of_y_x, mask=mask)
+    tl.store(sums + 4 * NUMBERS, of_x, mask=mask)
+    tl.store(sums + 5 * NUMBERS, of_x_y, mask=mask)
+    tl.store(sums + 6 * NUMBERS, of_x_x, mask=mask)
+    tl.store(sums + 7 * NUMBERS, of_turn, mask=mask)
+
+
 @triton.jit(do_not_specialize=[*SAMPLING, "channels", "orientations"])
 def mean_sums_kernel(
     features,
@@ -43,6 +56,7 @@ def mean_sums_kernel(
     ratio_x,
     seed_low,
     seed_high,
+    first_row,
     gamma_bits,
     unused_border,
     strides,
@@ -67,74 +81,82 @@ def mean_sums_kernel(
     CHANNELS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write the sums of some bins over some channels to `partial`, float64 ``[K, blocks of channels, SUMS, bins]``."""
+    """Write the sums of some bins to `partial`, float64 ``[K, programs, SUMS, bins]``: programs 1 deal the blocks of
+    channels out among them."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     row = (tl.program_id(0) // BLOCKS).to(tl.int64)
     if HAS_ORDER:
         row = tl.load(order + row).to(tl.int64)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
-    takes_channel = channels_side(is_channel, CHANNELS_LAST)
     map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
-    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
+    sampling = (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    roi = roi_of(row, rois, frames, sampling, COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
-    first, second = channels_read(roi, number, channel, stride_c, orientations, PH * PW, CHANNELS_OF, CHANNELS_LAST)
     between = tl.load(roi.frame + TURN + 1)
     from_y = at_steps(bins.first_y, bins.count_y, bins.index_y, bins.shift_y, PH * 1.0)
     from_x = at_steps(bins.first_x, bins.count_x, bins.index_x, bins.shift_x, PW * 1.0)
 
-    by_mask, by_turn = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    by_y, by_y_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    by_x, by_x_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    by_y_x, by_x_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    for step_y in range(most_of(bins.end_y - bins.first_y)):
-        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
-        for step_x in range(most_of(line.end_x - line.first_x)):
-            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
-            share = tl.where(point.is_inside, point.share, 0.0)
-            along_y, along_x = (point.position_y - from_y).to(dtype), (point.position_x - from_x).to(dtype)
-            in_y, in_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
-            for side in tl.static_range(4):
-                pixel_y, wy, slope_y = tap(taps_y, side // 2)
-                pixel_x, wx, slope_x = tap(taps_x, side % 2)
-                weight = share * (wy * wx)
-                slope_y = tl.where(point.moves_y, share * (slope_y * wx), 0.0)
-                slope_x = tl.where(point.moves_x, share * (wy * slope_x), 0.0)
-                takes = (weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0)
-                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-                value, change = read(map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF)
-                in_y += slope_y.to(dtype) * value
-                in_x += slope_x.to(dtype) * value
-                if HAS_MASK:
-                    by_mask += tl.where(weight != 0.0, weight.to(dtype) * value, 0.0)
-                if CHANNELS_OF == "orientation":
-                    by_turn += weight.to(dtype) * change
-            by_y += in_y
-            by_y_y += in_y * along_y
-            by_y_x += in_y * along_x
-            by_x += in_x
-            by_x_y += in_x * along_y
-            by_x_x += in_x * along_x
+    none = 0.0 * numbers.to(tl.float64)
+    of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn = none, none, none, none, none, none, none, none
+    for block in range(tl.program_id(1), tl.cdiv(channels, CHANNELS), tl.num_programs(1)):
+        channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
+        takes_channel = channels_side(is_channel, CHANNELS_LAST)
+        first, second = channels_read(roi, number, channel, stride_c, orientations, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+        by_mask, by_turn = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+        by_y, by_y_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+        by_x, by_x_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+        by_y_x, by_x_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+        for step_y in range(most_of(bins.end_y - bins.first_y)):
+            line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+            for step_x in range(most_of(line.end_x - line.first_x)):
+                point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+                share = tl.where(point.is_inside, point.share, 0.0)
+                along_y, along_x = (point.position_y - from_y).to(dtype), (point.position_x - from_x).to(dtype)
+                in_y, in_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+                taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+                for side in tl.static_range(4):
+                    pixel_y, wy, slope_y = tap(taps_y, side // 2)
+                    pixel_x, wx, slope_x = tap(taps_x, side % 2)
+                    weight = share * (wy * wx)
+                    slope_y = tl.where(point.moves_y, share * (slope_y * wx), 0.0)
+                    slope_x = tl.where(point.moves_x, share * (wy * slope_x), 0.0)
+                    takes = (weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0)
+                    pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+                    value, change = read(
+                        map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF
+                    )
+                    in_y += slope_y.to(dtype) * value
+                    in_x += slope_x.to(dtype) * value
+                    if HAS_MASK:
+                        by_mask += tl.where(weight != 0.0, weight.to(dtype) * value, 0.0)
+                    if CHANNELS_OF == "orientation":
+                        by_turn += weight.to(dtype) * change
+                by_y += in_y
+                by_y_y += in_y * along_y
+                by_y_x += in_y * along_x
+                by_x += in_x
+                by_x_y += in_x * along_y
+                by_x_x += in_x * along_x
+        place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
+        gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(dtype)
+        of_mask += sum_channels(by_mask * gradient, CHANNELS_LAST)
+        of_y += sum_channels(by_y * gradient, CHANNELS_LAST)
+        of_y_y += sum_channels(by_y_y * gradient, CHANNELS_LAST)
+        of_y_x += sum_channels(by_y_x * gradient, CHANNELS_LAST)
+        of_x += sum_channels(by_x * gradient, CHANNELS_LAST)
+        of_x_y += sum_channels(by_x_y * gradient, CHANNELS_LAST)
+        of_x_x += sum_channels(by_x_x * gradient, CHANNELS_LAST)
+        of_turn += sum_channels(by_turn * gradient, CHANNELS_LAST)
 
-    place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
-    gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(dtype)
-    sums = partial + ((row * tl.num_programs(1) + tl.program_id(1)) * SUMS) * (PH * PW) + numbers
-    mask = numbers < PH * PW
     from_y, from_x = sum_channels(from_y, CHANNELS_LAST), sum_channels(from_x, CHANNELS_LAST)  # of one channel
-    total_y, total_x = sum_channels(by_y * gradient, CHANNELS_LAST), sum_channels(by_x * gradient, CHANNELS_LAST)
-    tl.store(sums, sum_channels(by_mask * gradient, CHANNELS_LAST), mask=mask)
-    tl.store(sums + PH * PW, total_y, mask=mask)
-    tl.store(sums + 2 * PH * PW, sum_channels(by_y_y * gradient, CHANNELS_LAST) + from_y * total_y, mask=mask)
-    tl.store(sums + 3 * PH * PW, sum_channels(by_y_x * gradient, CHANNELS_LAST) + from_x * total_y, mask=mask)
-    tl.store(sums + 4 * PH * PW, total_x, mask=mask)
-    tl.store(sums + 5 * PH * PW, sum_channels(by_x_y * gradient, CHANNELS_LAST) + from_y * total_x, mask=mask)
-    tl.store(sums + 6 * PH * PW, sum_channels(by_x_x * gradient, CHANNELS_LAST) + from_x * total_x, mask=mask)
-    tl.store(sums + 7 * PH * PW, sum_channels(by_turn * gradient, CHANNELS_LAST), mask=mask)
+    of_y_y, of_y_x = of_y_y + from_y * of_y, of_y_x + from_x * of_y
+    of_x_y, of_x_x = of_x_y + from_y * of_x, of_x_x + from_x * of_x
+    sums = partial + (row * tl.num_programs(1) + tl.program_id(1)) * SUMS * (PH * PW) + numbers
+    store_sums(sums, numbers < PH * PW, PH * PW, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn)
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "channels"])
@@ -150,6 +172,7 @@ def winners_sums_kernel(
     ratio_x,
     seed_low,
     seed_high,
+    first_row,
     gamma_bits,
     unused_border,
     strides,
@@ -176,50 +199,55 @@ def winners_sums_kernel(
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     row = (tl.program_id(0) // BLOCKS).to(tl.int64)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
-    takes_channel = channels_side(is_channel, CHANNELS_LAST)
     map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 
-    roi = roi_of(row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, gamma_bits, unused_border), COLUMNS)
+    sampling = (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    roi = roi_of(row, rois, frames, sampling, COLUMNS)
     number = places_side(numbers, CHANNELS_LAST)
     is_bin = (number < PH * PW) & (image >= 0)
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
-    first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
-    at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
-    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
-    step_y, step_x, corner = steps_of(winner, SHIFT)
-    line = row_of(roi, bins, step_y, PH, RULE, JOINT)
-    point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
 
-    by_mask, by_y, by_x = 0.0 * point.y, 0.0 * point.y, 0.0 * point.y
-    taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
-    for side in tl.static_range(4):
-        pixel_y, wy, slope_y = tap(taps_y, side // 2)
-        pixel_x, wx, slope_x = tap(taps_x, side % 2)
-        weight = wy * wx
-        slope_y = tl.where(point.moves_y, slope_y * wx, 0.0)
-        slope_x = tl.where(point.moves_x, wy * slope_x, 0.0)
-        takes = (winner >= 0) & ((weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0))
-        if REDUCTION == "corner_max":
-            takes = takes & (corner == side)
-        pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-        value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(tl.float64)
-        by_mask += tl.where(takes & (weight != 0.0), weight * value, 0.0)
-        by_y += tl.where(takes, slope_y * value, 0.0)
-        by_x += tl.where(takes, slope_x * value, 0.0)
-    place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
-    gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(tl.float64)
-    by_y, by_x = by_y * gradient, by_x * gradient
-    sums = partial + ((row * tl.num_programs(1) + tl.program_id(1)) * SUMS) * (PH * PW) + numbers
-    mask = numbers < PH * PW
-    tl.store(sums, sum_channels(by_mask * gradient, CHANNELS_LAST), mask=mask)
-    tl.store(sums + PH * PW, sum_channels(by_y, CHANNELS_LAST), mask=mask)
-    tl.store(sums + 2 * PH * PW, sum_channels(by_y * point.position_y, CHANNELS_LAST), mask=mask)
-    tl.store(sums + 3 * PH * PW, sum_channels(by_y * point.position_x, CHANNELS_LAST), mask=mask)
-    tl.store(sums + 4 * PH * PW, sum_channels(by_x, CHANNELS_LAST), mask=mask)
-    tl.store(sums + 5 * PH * PW, sum_channels(by_x * point.position_y, CHANNELS_LAST), mask=mask)
-    tl.store(sums + 6 * PH * PW, sum_channels(by_x * point.position_x, CHANNELS_LAST), mask=mask)
-    tl.store(sums + 7 * PH * PW, 0.0 * sum_channels(by_x, CHANNELS_LAST), mask=mask)
+    none = 0.0 * numbers.to(tl.float64)
+    of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x = none, none, none, none, none, none, none
+    for block in range(tl.program_id(1), tl.cdiv(channels, CHANNELS), tl.num_programs(1)):
+        channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
+        takes_channel = channels_side(is_channel, CHANNELS_LAST)
+        first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+        at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
+        winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
+        step_y, step_x, corner = steps_of(winner, SHIFT)
+        line = row_of(roi, bins, step_y, PH, RULE, JOINT)
+        point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+
+        by_mask, by_y, by_x = 0.0 * point.y, 0.0 * point.y, 0.0 * point.y
+        taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+        for side in tl.static_range(4):
+            pixel_y, wy, slope_y = tap(taps_y, side // 2)
+            pixel_x, wx, slope_x = tap(taps_x, side % 2)
+            weight = wy * wx
+            slope_y = tl.where(point.moves_y, slope_y * wx, 0.0)
+            slope_x = tl.where(point.moves_x, wy * slope_x, 0.0)
+            takes = (winner >= 0) & ((weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0))
+            if REDUCTION == "corner_max":
+                takes = takes & (corner == side)
+            pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+            value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(tl.float64)
+            by_mask += tl.where(takes & (weight != 0.0), weight * value, 0.0)
+            by_y += tl.where(takes, slope_y * value, 0.0)
+            by_x += tl.where(takes, slope_x * value, 0.0)
+        place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
+        gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(tl.float64)
+        by_y, by_x = by_y * gradient, by_x * gradient
+        of_mask += sum_channels(by_mask * gradient, CHANNELS_LAST)
+        of_y += sum_channels(by_y, CHANNELS_LAST)
+        of_y_y += sum_channels(by_y * point.position_y, CHANNELS_LAST)
+        of_y_x += sum_channels(by_y * point.position_x, CHANNELS_LAST)
+        of_x += sum_channels(by_x, CHANNELS_LAST)
+        of_x_y += sum_channels(by_x * point.position_y, CHANNELS_LAST)
+        of_x_x += sum_channels(by_x * point.position_x, CHANNELS_LAST)
+
+    sums = partial + (row * tl.num_programs(1) + tl.program_id(1)) * SUMS * (PH * PW) + numbers
+    store_sums(sums, numbers < PH * PW, PH * PW, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, none)
 
 
 @triton.jit(do_not_specialize=["blocks"])
@@ -239,10 +267,10 @@ def geometry_kernel(
     COLUMNS: tl.constexpr,
     BINS: tl.constexpr,
 ):
-    """From the sums of a RoI's bins, over the blocks of channels in their order, to the numbers of its row."""
+    """From the sums of a RoI's bins, added over programs in their order, to the numbers of its row."""
     NUMBERS: tl.constexpr = PH * PW
     row = tl.program_id(0).to(tl.int64)
-    roi = roi_of(row, rois, frames, (1, 1, 0, 0, gamma_bits, 0), COLUMNS)
+    roi = roi_of(row, rois, frames, (1, 1, 0, 0, 0, gamma_bits, 0), COLUMNS)
     exists = tl.load(places + row * PLACE + 1) >= 0
     answer = grad_rois + row * COLUMNS
     dtype = grad_rois.dtype.element_ty

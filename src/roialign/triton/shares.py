@@ -65,13 +65,16 @@ def next_roi(bits, number):
 
 @triton.jit
 def share_of(program, slots, counts, shares):
-    """The tile of a program, its share of it, and the RoIs of a share. The first programs have a slot each, the others
-    a tile each; a share is NONE where there is nothing to do."""
+    """The tile of a program, its share of it, and the RoIs of a share; a share is NONE where there is nothing to do.
+
+    The first programs have a slot each, the others a tile each, from the last one on: those of coarse levels, which
+    more RoIs touch than others, come first and do not keep the device waiting in the end.
+    """
     has_slot = program < slots
     own = tl.load(shares + 1 + 2 * program, mask=has_slot, other=0).to(tl.int64)
     first = tl.load(shares + 2 + 2 * program, mask=has_slot, other=0)
     length = tl.load(shares, mask=slots > 0, other=0x7FFFFFFF)
-    tile = tl.where(has_slot, tl.maximum(own, 0), program - slots)
+    tile = tl.where(has_slot, tl.maximum(own, 0), tl.num_programs(0) - 1 - program)
     is_crowded = tl.load(counts + tile, mask=slots > 0, other=0) > length
     has_work = tl.where(has_slot, own >= 0, ~is_crowded)
     return tile, tl.where(has_work, tl.where(has_slot, program - first, 0), NONE), length

@@ -140,7 +140,17 @@ def tangent_of(tangent, row, axis, lower, upper, scale, offset, minimum_length):
 
 
 @triton.jit(
-    do_not_specialize=["images", "ratio_y", "ratio_x", "seed_low", "seed_high", "reach_y", "row_size", "kind_size"]
+    do_not_specialize=[
+        "images",
+        "ratio_y",
+        "ratio_x",
+        "seed_low",
+        "seed_high",
+        "first_row",
+        "reach_y",
+        "row_size",
+        "kind_size",
+    ]
 )
 def taps_kernel(
     rois,
@@ -161,6 +171,7 @@ def taps_kernel(
     minimum_bits,
     seed_low,
     seed_high,
+    first_row,
     reach_y,
     row_size,
     kind_size,
@@ -177,7 +188,8 @@ def taps_kernel(
     BINS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    """Write the tables of one axis (program 1: 0 is y, 1 is x) of one row (program 0).
+    """Write the tables of one axis (program 1: 0 is y, 1 is x) of one row (program 0). Rows may be part of a call's:
+    random points go by their numbers among all.
 
     `weights` is ``[kinds, K, row_size]``; a row holds `reach_y` slots of y, then those of x. The kinds of value are the
     derivatives along each subset of the tangents (bit b: tangent b taken) or, where `KEEPS`, of each subset three: as
@@ -238,7 +250,7 @@ def taps_kernel(
         else:
             seed = (tl.cast(seed_high, tl.int64) << 32) | (tl.cast(seed_low, tl.int64) & 0xFFFFFFFF)
             weight, by_start, by_length = strata_weights(
-                start, length, bins, bin_index, pixel, ratio, size, seed, axis, row, RULE, BORDER
+                start, length, bins, bin_index, pixel, ratio, size, seed, axis, row + first_row, RULE, BORDER
             )
         start_start, start_length, length_length = 0.0 * weight, 0.0 * weight, 0.0 * weight
         if (RULE == "exact" or RULE == "prroi") and (TANGENTS > 0 or KEEPS):
