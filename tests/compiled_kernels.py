@@ -97,7 +97,7 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
         compiled(
             separable.adjoint_features_kernel,
             {**tables, **numbers, **gradient, **sizes, **of_tiles, "grad_features": maps},
-            {**family, "GRAD_VECTOR": vector, "BINS_Y": 8, "BINS_X": 8, **of_tile},
+            {**family, "GRAD_VECTOR": vector, "BINS_Y": 8, "BINS_X": 8, "BINS": launch.BINS_AT_ONCE} | {**of_tile},
             num_warps=tile.warps,
         ),
         compiled(

@@ -89,6 +89,7 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
         LEVELS=len(maps),
         BINS_Y=power_of_two(gradient.shape[2]),
         BINS_X=power_of_two(gradient.shape[3]),
+        BINS=min(table.BINS_AT_ONCE, power_of_two(gradient.shape[3])),
         **tiles.constants,
     )
     tiles.sum_shares(CHANNELS_LAST=last, VECTOR=vector)

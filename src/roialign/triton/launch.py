@@ -48,11 +48,14 @@ BOXES = {
     False: {2: Contraction(32, 16, 4), 4: Contraction(32, 16, 4), 8: Contraction(32, 8, 4)},
 }
 #: Small tiles, so that there are programs enough on small maps; planar ones are a sector (32 bytes) wide or more. Every
-#: warp looks up RoIs and bins for itself, so warps of a program would share nothing but barriers: they have one.
+#: warp looks up RoIs and bins for itself, so warps of a program would share nothing but barriers: they have one. It
+#: reads the gradients of several bins at once, those of two rows of them, which hides the latency of memory as more
+#: warps would.
 FEATURES = {
-    True: {2: Tiling(4, 4, 64, 1), 4: Tiling(4, 4, 32, 1), 8: Tiling(4, 4, 32, 1)},
+    True: {2: Tiling(4, 4, 32, 1), 4: Tiling(4, 4, 32, 1), 8: Tiling(4, 4, 32, 1)},
     False: {2: Tiling(2, 16, 8, 1), 4: Tiling(4, 8, 8, 1), 8: Tiling(4, 4, 8, 1)},
 }
+BINS_AT_ONCE = 8
 #: The same of the pointwise family. A point costs four loads and float64 numbers of its own, so blocks are smaller.
 POINTS_FORWARD = {
     True: {2: Contraction(16, 64, 4), 4: Contraction(16, 64, 4), 8: Contraction(16, 32, 4)},

@@ -142,6 +142,7 @@ def adjoint_features_kernel(
     LEVELS: tl.constexpr,
     BINS_Y: tl.constexpr,
     BINS_X: tl.constexpr,
+    BINS: tl.constexpr,
     TILE_Y: tl.constexpr,
     TILE_X: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -167,19 +168,27 @@ def adjoint_features_kernel(
             table, gradient = weights + row * row_size, grad_output + row * grad_n
             low_y, high_y = bins_meeting(spans, row, tile_y, tile_y + TILE_Y, 0, PH, PH + PW, BINS_Y)
             low_x, high_x = bins_meeting(spans, row, tile_x, tile_x + TILE_X, PH, PW, PH + PW, BINS_X)
-            for bin_y in range(low_y, high_y):
-                first_y, end_y, slot_y = span_of_bin(spans, row, bin_y, True, PH + PW)
-                is_row = (y >= first_y) & (y < end_y)
-                for bin_x in range(low_x, high_x):
-                    first_x, end_x, slot_x = span_of_bin(spans, row, PH + bin_x, True, PH + PW)
-                    is_column = (x >= first_x) & (x < end_x)
-                    at = gradient + bin_y * grad_y + bin_x * grad_x + channel * grad_c
-                    value = tl.load(at, mask=is_channel, other=0.0).to(dtype)
-                    for kind in tl.static_range(KINDS):
-                        wy = tl.load(table + kind * kind_size + slot_y + (y - first_y), mask=is_row, other=0.0)
-                        of_x = table + (KINDS - 1 - kind) * kind_size + slot_x
-                        wx = tl.load(of_x + (x - first_x), mask=is_column, other=0.0)
-                        total += solid(wy, wx, value, CHANNELS_LAST)
+            for chunk in range(low_x, high_x, BINS):
+                bin_x = chunk + tl.arange(0, BINS)
+                is_bin = bin_x < high_x
+                first_x, end_x, slot_x = span_of_bin(spans, row, PH + bin_x, is_bin, PH + PW)
+                pixel = places_side(x, CHANNELS_LAST) - channels_side(first_x, CHANNELS_LAST)
+                is_column = (pixel >= 0) & (pixel < channels_side(end_x - first_x, CHANNELS_LAST))
+                at = table + channels_side(slot_x, CHANNELS_LAST) + pixel
+                of_bins = gradient + places_side(bin_x * grad_x, CHANNELS_LAST)
+                of_bins = of_bins + channels_side(channel * grad_c, CHANNELS_LAST)
+                takes = places_side(is_bin, CHANNELS_LAST) & channels_side(is_channel, CHANNELS_LAST)
+                for kind in tl.static_range(KINDS):
+                    wx = tl.load(at + (KINDS - 1 - kind) * kind_size, mask=is_column, other=0.0)
+                    # A row of bins is asked for while the one before it is added.
+                    own = table + kind * kind_size
+                    wy, value = row_of_bins(own, spans, of_bins, takes, row, low_y, high_y, y, grad_y, PH + PW)
+                    for bin_y in range(low_y, high_y):
+                        next_wy, following = row_of_bins(
+                            own, spans, of_bins, takes, row, bin_y + 1, high_y, y, grad_y, PH + PW
+                        )
+                        total += solid(wy, along_x(wx, value.to(dtype), CHANNELS_LAST), CHANNELS_LAST)
+                        wy, value = next_wy, following
             number = next_roi(bits, number)
     write_share(
         total,
@@ -201,18 +210,36 @@ def adjoint_features_kernel(
 
 
 @triton.jit
-def solid(along_y, along_x, along_channels, CHANNELS_LAST: tl.constexpr):
-    """The product of three vectors as a block of three sides: y, x, channels, or, of planar maps, channels, y, x.
+def row_of_bins(table, spans, gradient, takes, row, bin_y, end, y, stride, ALL_BINS: tl.constexpr):
+    """What the rows `y` of pixels weigh in a row of bins, and its gradients; zeros from the row `end` on."""
+    exists = bin_y < end
+    first_y, end_y, slot_y = span_of_bin(spans, row, bin_y, exists, ALL_BINS)
+    weights = tl.load(table + slot_y + (y - first_y), mask=(y >= first_y) & (y < end_y), other=0.0)
+    return weights, tl.load(gradient + bin_y * stride, mask=takes & exists, other=0.0)
 
-    Where a weight is 0 it is 0, whatever the gradient: one that is not finite reaches only the pixels of its bin.
+
+@triton.jit
+def along_x(weights, values, CHANNELS_LAST: tl.constexpr):
+    """What bins beside each other give to the pixels of a row: the product of ``[x, bins]`` and ``[bins, channels]``
+    or, of planar maps, of ``[channels, bins]`` and ``[bins, x]``.
+
+    Where a weight is 0 a bin takes no part, whatever its gradient: one that is not finite reaches its own pixels only.
     """
     if CHANNELS_LAST:
-        takes = (along_y != 0.0)[:, None, None] & (along_x != 0.0)[None, :, None]
-        block = along_y[:, None, None] * (along_x[:, None] * along_channels[None, :])[None, :, :]
+        products = tl.where((weights != 0.0)[:, :, None], weights[:, :, None] * values[None, :, :], 0.0)
     else:
-        takes = (along_y != 0.0)[None, :, None] & (along_x != 0.0)[None, None, :]
-        block = along_y[None, :, None] * (along_channels[:, None] * along_x[None, :])[:, None, :]
-    return tl.where(takes, block, 0.0)
+        products = tl.where((weights != 0.0)[None, :, :], values[:, :, None] * weights[None, :, :], 0.0)
+    return tl.sum(products, 1)
+
+
+@triton.jit
+def solid(weights, rows, CHANNELS_LAST: tl.constexpr):
+    """The product of weights along y and what :func:`along_x` gives, as a block of three sides."""
+    if CHANNELS_LAST:
+        block = tl.where((weights != 0.0)[:, None, None], weights[:, None, None] * rows[None, :, :], 0.0)
+    else:
+        block = tl.where((weights != 0.0)[None, :, None], weights[None, :, None] * rows[:, None, :], 0.0)
+    return block
 
 
 @triton.jit
