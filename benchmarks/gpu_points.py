@@ -6,15 +6,18 @@ Boxes of a proposal stage on one map of stride 16. Backward is to the features, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import roialign
+
+from .gpu_calls import DTYPES, WrongAnswerError, compare
+from .gpu_results import Row
+from .gpu_timing import Call, Rates, attempt, extra_memory, poisoned, sets_of, times_of
 
 SCALE, BINS = 1 / 16, 7
 
@@ -29,6 +32,10 @@ class Operator:
     peer: str | None = None
     """The name of torchvision's operator, and what it is given besides features, boxes, bins and scale."""
     arguments: tuple[Any, ...] = ()
+
+    def output_elements(self, count: int) -> int:
+        """Of so many boxes; a position-sensitive operator has a channel for every bin."""
+        return count * self.channels * (1 if self.name.startswith("ps_") else BINS * BINS)
 
 
 def _deformed(features: Tensor, boxes: Tensor, turned: Tensor) -> Tensor:
@@ -67,20 +74,23 @@ def to_features(forward: Callable[[Tensor], Tensor], sets: list[Tensor]) -> Call
     """The backward of calls whose forward has been run."""
     leaves = [features.detach().requires_grad_() for features in sets]
     answers = [forward(leaf) for leaf in leaves]
-    gradient = torch.ones_like(answers[0])
-    return lambda index: torch.autograd.grad(answers[index], leaves[index], gradient, retain_graph=True)
+    # Numbers that every dtype has, in the memory format of the answers.
+    drawn = torch.randn(answers[0].shape, generator=torch.Generator().manual_seed(1)).half()
+    gradients = [torch.empty_like(answer).copy_(drawn) for answer in answers]
+    return lambda index: torch.autograd.grad(answers[index], leaves[index], gradients[index], retain_graph=True)
 
 
-def calls_of(operator: Operator, sets: list[Tensor], boxes: Tensor, turned: Tensor, backward: bool) -> dict[str, Any]:
-    """Ours and, where there is one, torchvision's, by the number of the set that they are called with."""
-    functions = {"ours": lambda features: operator.ours(features, boxes, turned)}
-    peer = _torchvision(operator)
-    if peer is not None:
-        like_features = boxes.to(sets[0].dtype)
-        functions["torchvision"] = lambda features: peer(features, like_features, BINS, SCALE, *operator.arguments)
-    if backward:
-        return {name: to_features(function, sets) for name, function in functions.items()}
-    return {name: lambda index, call=function: call(sets[index]) for name, function in functions.items()}
+def call_of(operator: Operator, who: str, sets: list[Tensor], boxes: Tensor, turned: Tensor, backward: bool) -> Call:
+    """Ours or torchvision's, by the number of the set that it is called with."""
+    peer, like_features = _torchvision(operator), boxes.to(sets[0].dtype)
+
+    def pool(features: Tensor) -> Tensor:
+        if who == "ours":
+            return operator.ours(features, boxes, turned)
+        answer: Tensor = peer(features, like_features, BINS, SCALE, *operator.arguments)
+        return answer
+
+    return to_features(pool, sets) if backward else lambda index: pool(sets[index])
 
 
 def _torchvision(operator: Operator) -> Any:
@@ -93,41 +103,47 @@ def _torchvision(operator: Operator) -> Any:
     return getattr(ops, operator.peer)
 
 
-def check(operator: Operator, dtype: torch.dtype, layout: str, device: str = "cuda") -> None:
+def check(operator: Operator, dtype: torch.dtype, layout: str, backward: bool, device: str = "cuda") -> None:
     """A wrong answer gets no time: ours beside ours in float64."""
     features, boxes, turned = scene(operator, device, dtype, layout)
-    for backward in (False, True):
-        seen, right = (
-            calls_of(operator, [level], boxes, turned, backward)["ours"](0) for level in (features, features.double())
-        )
-        seen, right = (answer[0] if backward else answer for answer in (seen, right))
-        error = float((seen.double() - right).norm() / right.norm())
-        # Of millions of maxima a few are decided by float32's last digit, and their gradients go elsewhere.
-        limit = 1e-5 if dtype == torch.float32 and not (backward and "max" in operator.name) else 2e-3
-        if not error < limit:
-            raise SystemExit(f"{operator.name}: a relative error of {error:.3g}")
+    with poisoned():
+        seen = call_of(operator, "ours", [features], boxes, turned, backward)(0)
+    right = call_of(operator, "ours", [features.double()], boxes, turned, backward)(0)
+    # Of millions of maxima a few are decided by float32's last digit, and their gradients go elsewhere.
+    limit = 1e-5 if dtype == torch.float32 and not (backward and "max" in operator.name) else 2e-3
+    try:
+        compare(list(seen) if backward else [seen], list(right) if backward else [right], limit)
+    except WrongAnswerError as reason:
+        raise WrongAnswerError(f"{operator.name}: {reason}") from None
 
 
-def measure(rate: float) -> list[Any]:
+def measure(rates: Rates) -> Iterator[Row]:
     """The rows of the table."""
-    from .gpu import DTYPES, Row, attempt, extra_memory, line, microseconds, sets_of
-
-    rows = []
     for operator in OPERATORS:
         for layout, name in (("NCHW", "fp32"), ("NHWC", "fp16")):
-            check(operator, DTYPES[name], layout)
-            features, boxes, turned = scene(operator, "cuda", DTYPES[name], layout)
-            sets = [features.clone(memory_format=torch.preserve_format) for _ in range(sets_of(features.nbytes))]
-            answer = operator.ours(features, boxes, turned)
-            moved = features.nbytes + answer.nbytes
             for backward in (False, True):
-                calls = calls_of(operator, sets, boxes, turned, backward)
-                own = calls.pop("ours")
-                ours, extra = microseconds(own, len(sets)), extra_memory(own, SimpleNamespace(bytes=moved))
-                what = "backward" if backward else "forward"
-                peer, call = next(iter(calls.items()), ("none", None))
-                time = None if call is None else attempt(lambda of=call, sets=sets: microseconds(of, len(sets)))  # type: ignore[misc]
-                cells = (operator.name, what, layout, name, 2, ours, moved / rate, peer, time, extra)
-                rows.append(Row(*cells))
-                print(line(rows[-1]), flush=True)
-    return rows
+                yield measure_cell(operator, layout, name, backward, rates)
+
+
+def measure_cell(operator: Operator, layout: str, name: str, backward: bool, rates: Rates) -> Row:
+    features, boxes, turned = scene(operator, "cuda", DTYPES[name], layout)
+    _, wrong = attempt(lambda: check(operator, DTYPES[name], layout, backward))
+    moved = features.nbytes + operator.output_elements(len(boxes)) * features.element_size()
+    sets = [features.clone(memory_format=torch.preserve_format) for _ in range(sets_of(moved))]
+
+    def own() -> tuple[Any, float]:
+        call = call_of(operator, "ours", sets, boxes, turned, backward)
+        return times_of(call, len(sets)), extra_memory(call, moved)
+
+    def its() -> Any:
+        return times_of(call_of(operator, "torchvision", sets, boxes, turned, backward), len(sets))
+
+    found, failed = (None, []) if wrong else attempt(own)
+    times, extra = found or ((None, None), None)
+    what = "backward" if backward else "forward"
+    cell = (operator.name, what, layout, name, 2, *times, moved / rates.memory, extra)
+    if _torchvision(operator) is None:
+        return Row(*cell, notes=[*wrong, *failed])
+    peer, reason = attempt(its)
+    notes = [*wrong, *failed, *(f"torchvision: {why}" for why in reason)]
+    return Row(*cell, "torchvision", *(peer or (None, None)), notes)
