@@ -10,10 +10,10 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-#: Of every guard, which ends at the byte where the tensor begins, or begins where it ends.
-GUARD = 4096
-#: Of a byte: NaN in every float type, -1 in every integer.
-POISON = 255
+#: Pairs of bytes of every guard, which ends at the byte where the tensor begins, or begins where it ends.
+GUARD = 2048
+#: Of a pair of bytes: NaN in every float type, though not the usual one, and a negative integer that nobody writes.
+POISON = -2
 
 
 class Guards:
@@ -32,8 +32,8 @@ class Guards:
         """In the stead of torch.empty; full of poison."""
         size = torch.Size(shape if all(isinstance(side, int) for side in shape) else shape[0])
         kind = dtype or torch.get_default_dtype()
-        count = size.numel() * kind.itemsize
-        block = torch.full((GUARD + count + GUARD,), POISON, dtype=torch.uint8, device=device)
+        count = size.numel() * kind.itemsize // 2
+        block = torch.full((GUARD + count + GUARD,), POISON, dtype=torch.int16, device=device)
         self.blocks.append((block, count))
         inner = block[GUARD : GUARD + count].view(kind)
         if memory_format == torch.channels_last:
@@ -58,10 +58,10 @@ class Guards:
     def hold(self, tensor: Tensor) -> bool:
         """Whether it lies in one of the blocks, or has no elements."""
         address = tensor.data_ptr()
-        held = any(block.data_ptr() < address < block.data_ptr() + block.numel() for block, _ in self.blocks)
+        held = any(block.data_ptr() < address < block.data_ptr() + block.nbytes for block, _ in self.blocks)
         return held or not tensor.numel()
 
     def check(self) -> None:
         for block, count in self.blocks:
             for guard in (block[:GUARD], block[GUARD + count :]):
-                assert bool((guard == POISON).all()), f"written beside a tensor of {count} bytes"
+                assert bool((guard == POISON).all()), f"written beside a tensor of {2 * count} bytes"
