@@ -27,6 +27,7 @@ import roialign
 
 from . import gpu_first_call, gpu_points
 from .gpu_calls import DTYPES, Inputs, check, check_peer, einsum_calls, ours, torchvision_calls
+from .gpu_goals import judged
 from .gpu_results import TITLES, Report, Row, cells, heading, line, read_reports, render, write_page
 from .gpu_timing import (
     REPEATS,
@@ -90,7 +91,7 @@ def measure_cell(
         peers["torchvision"] = lambda: beside(torchvision_calls)
     if len(inputs.scales) == 1:
         peers["einsum"] = lambda: beside(einsum_calls)
-    if has_torchvision and backward and name == "fp32":
+    if backward and "torchvision" in peers:
         peers["torchvision, deterministic"] = lambda: in_deterministic_mode(inputs, points)
     if not peers:
         yield Row(*cell, notes=[*wrong, *failed])
@@ -123,14 +124,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             report = read_reports(options.from_json)
         except (OSError, ValueError) as reason:
             parser.error(f"--from-json: {reason}")
-        print(render(report))
+        print(render(report, []))
     elif torch.cuda.is_available():
         report = run(options.workloads.split(","), options.json)
     else:
         print("benchmarks.gpu: torch sees no CUDA device here, so nothing was measured", file=sys.stderr)
         return 1
+    print("\n" + "\n".join(" | ".join(goal) for goal in judged(report.rows)))
     if options.write_docs:
-        write_page(PAGE, report)
+        write_page(PAGE, report, judged(report.rows))
     return int(any(row.ours_us is None for row in report.rows))
 
 

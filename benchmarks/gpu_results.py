@@ -141,10 +141,15 @@ def line(values: Sequence[str]) -> str:
     return "| " + " | ".join(values) + " |"
 
 
-def render(report: Report) -> str:
-    """The whole of what stands between the markers: a table for every workload and direction."""
+def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join(map(line, [titles, ["---"] * len(titles), *lines]))
+
+
+def render(report: Report, goals: Sequence[Sequence[str]]) -> str:
+    """The whole of what stands between the markers: what was reached, and a table for every workload and direction."""
     parts = [
         heading(report),
+        *([table(["goal", "worst", "where", ""], goals)] if goals else []),
         "Microseconds of one call: of the device, over replays of CUDA graphs, and in the columns called eager of the "
         "host that enqueues it. In brackets, ours as a multiple of the floor, and a peer as a multiple of ours.",
     ]
@@ -153,8 +158,7 @@ def render(report: Report) -> str:
         groups.setdefault((row.workload, row.what), []).append(row)
     for (workload, what), members in groups.items():
         shape = f" ({WORKLOADS[workload].shape})" if workload in WORKLOADS else ""
-        rows = [TITLES[2:], ["---"] * len(TITLES[2:]), *(cells(row)[2:] for row in members)]
-        parts += [f"**{workload}, {what}**{shape}", "\n".join(map(line, rows))]
+        parts += [f"**{workload}, {what}**{shape}", table(TITLES[2:], [cells(row)[2:] for row in members])]
     notes = dict.fromkeys(
         f"- {row.workload}, {row.what}, {row.layout} {row.dtype} S{row.points}: {note}"
         for row in report.rows
@@ -163,5 +167,5 @@ def render(report: Report) -> str:
     return "\n\n".join([*parts, *(["Not measured:", "\n".join(notes)] if notes else [])]) + "\n"
 
 
-def write_page(path: Path, report: Report) -> None:
-    path.write_text(insert(path.read_text(), render(report), BEGIN, END))
+def write_page(path: Path, report: Report, goals: Sequence[Sequence[str]]) -> None:
+    path.write_text(insert(path.read_text(), render(report, goals), BEGIN, END))

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the harness i
 
 from benchmarks import gpu, gpu_calls, gpu_points, gpu_results, gpu_timing
 from benchmarks.gpu_calls import Inputs, WrongAnswerError
+from benchmarks.gpu_goals import judged
 from benchmarks.gpu_results import Report, Row
 from benchmarks.gpu_timing import Rates, Times
 from benchmarks.workloads import WORKLOADS
@@ -149,15 +150,36 @@ def test_the_page_names_the_machine(
         "| NHWC | fp16 | S2 | 20.0 | 10.0 (2.00x) | 30.0 | torchvision | 90.0 (4.50x) | 15.0 (0.50x) | 1.0% |" in text
     )
     assert "| NCHW | fp32 | S0 | - | 10.0 | - | none | - | - | - |" in text
+    assert "| box-test S2 forward, fp16 NHWC: 4 times as fast as torchvision | 4.50 | box-test, forward," in text
     assert "- c4, backward, NCHW fp32 S0: OutOfMemoryError: too much" in text
     assert "Nothing has been measured on a GPU yet" not in text
     assert text.count("Two kernels forward") == 1
-    assert gpu_results.render(whole) in capsys.readouterr().out
+    assert gpu_results.render(whole, []) in capsys.readouterr().out
     before = text
     assert gpu.main(["--from-json", str(first), "--write-docs"]) == 0
     assert "OutOfMemoryError" not in page.read_text()
     gpu.main(["--from-json", str(first), str(second), "--write-docs"])
     assert page.read_text() == before
+
+
+def test_goals() -> None:
+    """Of the worst cell; one that has no time is counted, and a goal without any is not met."""
+    cell = ("vit", "forward", "NHWC", "fp32", 2)
+    rows = [
+        Row(*cell, 10.0, 1.0, 5.0, 0.02, "torchvision", 30.0, 1.0),
+        Row(*cell, 10.0, 1.0, 5.0, 0.02, "einsum", 9.0, 1.0),
+        Row(*cell, None, None, 5.0, None, "einsum", 9.0, 1.0),
+        Row("box-test", "forward", "NCHW", "fp32", 2, 10.0, 1.0, 4.0, 0.06, "torchvision", 20.0, 1.0),
+    ]
+    found = {goal: (worst, met) for goal, worst, _, met in judged(rows)}
+    assert found["mask-test, c4, vit, video: as fast as torchvision and einsum in every cell"] == (
+        "0.90",
+        "**missed**; 1 not measured",
+    )
+    assert found["box-test S2 forward, fp32 NCHW: twice as fast as torchvision"] == ("2.00", "met")
+    assert found["both: within 2.5 times the floor"] == ("2.50", "met")
+    assert found["extra memory: 5 % of inputs and outputs"] == ("6.00", "**missed**; 1 not measured")
+    assert found["box-test S2 forward, fp16 NHWC: 4 times as fast as torchvision"] == ("-", "not measured")
 
 
 def test_what_is_no_report_of_one_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
