@@ -96,7 +96,7 @@ def heading(report: Report) -> str:
         "(bytes read and written).",
         f"Versions: {versions}.",
         _first_calls(report.first_calls),
-        f"{report.date}; medians of {report.repeats}.",
+        f"{report.date}; medians of up to {report.repeats}.",
     ]
     return "\n".join(lines)
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-REPEATS = 30
+#: Repeats of a call, fewer where they would take longer than so many seconds, but some.
+REPEATS, FEWEST_REPEATS, SECONDS = 30, 5, 1.0
 #: Before a clock is read: at least so many calls and so long, since an idle device takes its time to clock up.
 WARM_UPS, WARM_UP_SECONDS = 5, 0.05
 #: A call of the set of inputs with this number.
@@ -58,8 +59,8 @@ def device_microseconds(call: Call, sets: int, captured: bool = True) -> float:
         with torch.cuda.graph(graph, stream=stream):
             once()
         run = graph.replay
-    warm_up(run)
-    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(REPEATS)]
+    repeats = repeats_of(warm_up(run))
+    events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
     run()  # keeps the device busy until the first of the events is enqueued
     for begin, end in events:
         begin.record()
@@ -69,25 +70,32 @@ def device_microseconds(call: Call, sets: int, captured: bool = True) -> float:
     return statistics.median(1e3 * begin.elapsed_time(end) / sets for begin, end in events)
 
 
-def warm_up(run: Callable[[], Any]) -> None:
-    begin, count = time.perf_counter(), 0
-    while count < WARM_UPS or time.perf_counter() - begin < WARM_UP_SECONDS:
+def warm_up(run: Callable[[], Any]) -> float:
+    """The seconds of one run, at the end of some."""
+    first, count, seconds = time.perf_counter(), 0, 0.0
+    while count < WARM_UPS or time.perf_counter() - first < WARM_UP_SECONDS:
+        begin = time.perf_counter()
         run()
         torch.cuda.synchronize()
-        count += 1
+        seconds, count = time.perf_counter() - begin, count + 1
+    return seconds
+
+
+def repeats_of(seconds: float) -> int:
+    return max(FEWEST_REPEATS, min(REPEATS, int(SECONDS / max(seconds, 1e-9))))
 
 
 def host_microseconds(call: Call, sets: int) -> float:
     """The median time in which the host enqueues one uncaptured call: of an idle device, and without waiting for it."""
-    times = []
-    for number in range(WARM_UPS + REPEATS):
+    repeats, times = repeats_of(warm_up(lambda: call(0))), []
+    for number in range(repeats):
         torch.cuda.synchronize()
         begin = time.perf_counter()
         answer = call(number % sets)
         times.append(time.perf_counter() - begin)
         del answer  # now, so that the next one finds its memory
     torch.cuda.synchronize()
-    return 1e6 * statistics.median(times[WARM_UPS:])
+    return 1e6 * statistics.median(times)
 
 
 def measure_rates() -> Rates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the harness is not part of the package
 
-from benchmarks import gpu, gpu_calls, gpu_points, gpu_results, gpu_timing
+from benchmarks import gpu, gpu_calls, gpu_first_call, gpu_points, gpu_results, gpu_timing
 from benchmarks.gpu_calls import Inputs, WrongAnswerError
 from benchmarks.gpu_goals import judged
 from benchmarks.gpu_results import Report, Row
@@ -107,12 +108,46 @@ def test_one_cell(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_clock_of_the_host_stops_before_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
+    monkeypatch.setattr(gpu_timing, "warm_up", lambda _: 0.25)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: said.append("wait"))
     monkeypatch.setattr(gpu_timing.time, "perf_counter", lambda: said.append("clock") or float(len(said)))
     found = gpu_timing.host_microseconds(lambda index: said.append(f"call {index}"), 2)
     assert said[:8] == ["wait", "clock", "call 0", "clock", "wait", "clock", "call 1", "clock"]
-    assert len([word for word in said if word.startswith("call")]) == gpu_timing.WARM_UPS + gpu_timing.REPEATS
+    assert len([word for word in said if word.startswith("call")]) == gpu_timing.FEWEST_REPEATS
     assert found == 2e6
+
+
+def test_slow_calls_are_repeated_less_often() -> None:
+    assert [gpu_timing.repeats_of(seconds) for seconds in (1e-6, 0.1, 10.0)] == [30, 10, 5]
+
+
+def test_the_first_call_is_made_in_new_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which share a cache of Triton's that is empty at first."""
+    program = """
+import json, os, pathlib, sys
+assert sys.argv[1:] == ["-m", "benchmarks.gpu_first_call"]
+kept = pathlib.Path(os.environ["TRITON_CACHE_DIR"])
+print(json.dumps({"files": len(list(kept.iterdir()))}))
+(kept / "kernel").write_text("")
+"""
+    run = subprocess.run
+    monkeypatch.setattr(
+        gpu_first_call.subprocess,
+        "run",
+        lambda command, **more: run([command[0], "-c", program, *command[1:]], **more),
+    )
+    assert gpu_first_call.in_new_processes() == {"empty": {"files": 0}, "filled": {"files": 1}}
+
+
+def test_the_seconds_of_first_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = replace(WORKLOADS["box-test"], channels=4, rois=3)
+    monkeypatch.setattr(
+        gpu_first_call, "Inputs", lambda _, *more, **options: Inputs(small, *more, **options, device="cpu")
+    )
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    seconds = gpu_first_call.first_calls()
+    assert list(seconds) == ["forward", "backward after it"]
+    assert all(value > 0 for value in seconds.values())
 
 
 def report() -> Report:
