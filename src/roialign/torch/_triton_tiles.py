@@ -99,10 +99,13 @@ class Tiles:
         return len(self.partial)
 
     @property
-    def grid(self) -> tuple[int, int, int]:
-        """A program for every slot and every tile, of some channels."""
-        blocks = table.blocks_of(self.channels, self.tiling.channels)
-        return self.slots + len(self.touched), blocks, self.parts
+    def grid(self) -> tuple[int, int]:
+        """Blocks of channels of every slot and then of every tile."""
+        return self.blocks * (self.slots + len(self.touched)), self.parts
+
+    @property
+    def blocks(self) -> int:
+        return table.blocks_of(self.channels, self.tiling.channels)
 
     @property
     def written(self) -> tuple[Tensor, ...]:
@@ -129,10 +132,9 @@ class Tiles:
 
     def sum_shares(self, **layout: Any) -> None:
         """Write the crowded tiles, once their shares are there."""
-        _, *blocks = self.grid
         launch(
             sum_shares_kernel,
-            (self.slots, *blocks),
+            (self.blocks * self.slots, self.parts),
             self.touched.device,
             self.partial,
             self.counts,

@@ -68,12 +68,13 @@ POINTS_SUMS = {
 }
 #: Programs enough for those: where RoIs are many, one program has several blocks of channels and keeps one set of sums.
 SUMS_PROGRAMS = 512
-#: A gradient of features; points at once of a bin's mean.
+#: A gradient of features; points at once of a bin's mean. One warp again: the weights of the pixels of a tile are sums
+#: over its points, for which more of them would have to wait for each other.
 POINTS_FEATURES = {
-    True: {2: Tiling(4, 4, 32, 4), 4: Tiling(4, 4, 32, 4), 8: Tiling(4, 4, 32, 4)},
-    False: {2: Tiling(4, 8, 16, 4), 4: Tiling(4, 8, 16, 4), 8: Tiling(4, 4, 16, 4)},
+    True: {2: Tiling(4, 4, 16, 1), 4: Tiling(4, 4, 16, 1), 8: Tiling(4, 4, 16, 1)},
+    False: {2: Tiling(2, 8, 8, 1), 4: Tiling(2, 8, 8, 1), 8: Tiling(4, 4, 8, 1)},
 }
-POINTS_AT_ONCE = 8
+POINTS_AT_ONCE = 4
 #: Bins at once of one RoI, at most, and warps where a program owns a RoI.
 ROI_BINS, ROI_WARPS = 256, 1
 #: The table kernel: pixels at once per bin. One warp per axis of a RoI.

@@ -6,11 +6,11 @@ import triton
 import triton.language as tl
 
 from .bilinear import bilinear
-from .blocks import channel_block, strides_of
+from .blocks import channels_of, strides_of
 from .frames import TURN
 from .point_values import masks_of, read, steps_of, turned, weight_of
 from .points import SAMPLING, Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
-from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
+from .shares import WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
 from .tiles import tile_of
 
 
@@ -171,17 +171,18 @@ def adjoint_points_kernel(
     """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order. Or
     a slot of `partial`: the sum over a share of them.
 
-    Where every bin has channels of its own, those of one bin (program 2) are a piece of their own.
+    Where every bin has channels of its own, those of one bin (program 1) are a piece of their own.
     """
     NUMBERS: tl.constexpr = PH * PW
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    program, part = tl.program_id(0).to(tl.int64), tl.program_id(2)
-    tile, share, length = share_of(program, slots, counts, shares)
+    program, programs, block, blocks = program_of(channels, CHANNELS)
+    part = tl.program_id(1)
+    tile, share, length = share_of(program, programs, slots, counts, shares)
     place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     _, _, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     # Whatever touches a pixel of the tile lies less than a pixel from it; the first one reaches on to -1.
     low_y, low_x = (tile_y - 1).to(tl.float64), (tile_x - 1).to(tl.float64)
@@ -273,8 +274,8 @@ def adjoint_points_kernel(
             bit = next_roi(bits, bit)
     write_share(
         total,
-        program,
-        slots,
+        slot_places(program, block, blocks, total.shape[0], total.shape[1], total.shape[2]),
+        program < slots,
         share,
         partial,
         grad_features,

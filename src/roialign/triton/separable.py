@@ -5,9 +5,18 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import channel_block, channels_side, map_strides_of, places_side, solid_zeros, strides_of, zeros
+from .blocks import (
+    channel_block,
+    channels_of,
+    channels_side,
+    map_strides_of,
+    places_side,
+    solid_zeros,
+    strides_of,
+    zeros,
+)
 from .numbers import float64_of, pointer_of_level
-from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
+from .shares import WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
 from .taps import PLACE
 from .tiles import tile_of
 
@@ -149,12 +158,12 @@ def adjoint_features_kernel(
 ):
     """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order. Or
     a slot of `partial`: the sum over a share of them."""
-    program = tl.program_id(0).to(tl.int64)
-    tile, share, length = share_of(program, slots, counts, shares)
+    program, programs, block, blocks = program_of(channels, CHANNELS)
+    tile, share, length = share_of(program, programs, slots, counts, shares)
     place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     _, _, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
     dtype = weights.dtype.element_ty
@@ -192,8 +201,8 @@ def adjoint_features_kernel(
             number = next_roi(bits, number)
     write_share(
         total,
-        program,
-        slots,
+        slot_places(program, block, blocks, total.shape[0], total.shape[1], total.shape[2]),
+        program < slots,
         share,
         partial,
         grad_features,

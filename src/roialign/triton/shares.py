@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import channel_block, solid_zeros
+from .blocks import channels_of, solid_zeros
 from .numbers import cdiv
 from .tiles import tile_of, write_tile
 
@@ -64,7 +64,16 @@ def next_roi(bits, number):
 
 
 @triton.jit
-def share_of(program, slots, counts, shares):
+def program_of(channels, CHANNELS: tl.constexpr):
+    """The number of a program among those of its block of channels, how many those are, its block, and how many blocks
+    there are: neighbours have the same RoIs."""
+    blocks = tl.cdiv(channels, CHANNELS)
+    number = tl.program_id(0)
+    return number // blocks, tl.num_programs(0) // blocks, number % blocks, blocks
+
+
+@triton.jit
+def share_of(program, programs, slots, counts, shares):
     """The tile of a program, its share of it, and the RoIs of a share; a share is NONE where there is nothing to do.
 
     The first programs have a slot each, the others a tile each, from the last one on: those of coarse levels, which
@@ -74,25 +83,25 @@ def share_of(program, slots, counts, shares):
     own = tl.load(shares + 1 + 2 * program, mask=has_slot, other=0).to(tl.int64)
     first = tl.load(shares + 2 + 2 * program, mask=has_slot, other=0)
     length = tl.load(shares, mask=slots > 0, other=0x7FFFFFFF)
-    tile = tl.where(has_slot, tl.maximum(own, 0), tl.num_programs(0) - 1 - program)
+    tile = tl.where(has_slot, tl.maximum(own, 0), (programs - 1 - program).to(tl.int64))
     is_crowded = tl.load(counts + tile, mask=slots > 0, other=0) > length
     has_work = tl.where(has_slot, own >= 0, ~is_crowded)
     return tile, tl.where(has_work, tl.where(has_slot, program - first, 0), NONE), length
 
 
 @triton.jit
-def slot_places(slot, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+def slot_places(slot, block, blocks, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
     """Where a program's sums, a block of three sides, lie among those of all."""
-    block = (slot * tl.num_programs(1) + tl.program_id(1)) * tl.num_programs(2) + tl.program_id(2)
+    number = (slot.to(tl.int64) * blocks + block) * tl.num_programs(1) + tl.program_id(1)
     within = tl.arange(0, A)[:, None, None] * (B * C) + tl.arange(0, B)[None, :, None] * C
-    return block.to(tl.int64) * (A * B * C) + (within + tl.arange(0, C)[None, None, :])
+    return number * (A * B * C) + (within + tl.arange(0, C)[None, None, :])
 
 
 @triton.jit
 def write_share(
     total,
-    program,
-    slots,
+    slot_place,
+    has_slot,
     share,
     partial,
     grad_features,
@@ -107,9 +116,9 @@ def write_share(
     LEVELS: tl.constexpr,
 ):
     """Write a program's sums: to its slot, or to its tile of the maps."""
-    if program < slots:
+    if has_slot:
         if share != NONE:
-            tl.store(partial + slot_places(program, total.shape[0], total.shape[1], total.shape[2]), total)
+            tl.store(partial + slot_place, total)
     else:
         is_written = is_channel & (share != NONE)
         write_tile(
@@ -189,17 +198,18 @@ def sum_shares_kernel(
     """Write a crowded tile of the gradient of a map, of some channels: the sums of its shares, added in their order.
 
     Of `PARTS` more than 1, the channels are dealt out to as many blocks in turn."""
-    slot = tl.program_id(0)
+    slot, _, block, blocks = program_of(channels, CHANNELS)
     own = tl.load(shares + 1 + 2 * slot).to(tl.int64)
     is_first = (own >= 0) & (tl.load(shares + 2 + 2 * slot) == slot)
     tile = tl.where(is_first, own, 0)
     count = cdiv(tl.load(counts + tile).to(tl.int64), tl.load(shares).to(tl.int64))
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, partial.dtype.element_ty, CHANNELS_LAST)
     for share in range(tl.where(is_first, count, 0)):
-        total += tl.load(partial + slot_places(slot + share, total.shape[0], total.shape[1], total.shape[2]))
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+        at = slot_places(slot + share, block, blocks, total.shape[0], total.shape[1], total.shape[2])
+        total += tl.load(partial + at)
+    channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
     if PARTS > 1:
-        channel = channel * PARTS + tl.program_id(2)
+        channel = channel * PARTS + tl.program_id(1)
     place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     write_tile(
         total,
