@@ -11,9 +11,9 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
-from cases import CASES, Array, Inputs
+from cases import CASES, SMALL_CASES, Array, Inputs
 from pointwise_answers import point_answers, point_scales
-from pointwise_cases import POINT_CASES, TINY, TINY_VECTORS
+from pointwise_cases import POINT_CASES, SMALL_POINT_CASES
 from tolerances import HALF_TYPES, assert_close
 
 from roialign.reference import separable
@@ -65,7 +65,8 @@ class Expected:
 
 
 EVERY_CASE = CASES + POINT_CASES
-_NAMED = [*EVERY_CASE, *TINY, *TINY_VECTORS]
+SMALL_EVERY_CASE = SMALL_CASES + SMALL_POINT_CASES
+_NAMED = EVERY_CASE + SMALL_EVERY_CASE
 EVERY_NAME = {case.name: case for case in _NAMED}
 assert len(EVERY_NAME) == len(_NAMED), "names of cases are unique"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ml_dtypes
@@ -167,6 +167,30 @@ def _shapes() -> list[Case]:
     ]
 
 
+#: Of a small case: RoIs, pixels and bins along an axis, and channels: more than 64, and some left over of any vector.
+SMALL_ROWS, SMALL_MAP, SMALL_BINS, SMALL_CHANNELS = 4, 12, 9, 73
+
+
+def small(cases: list[Any]) -> list[Any]:
+    """The same cases for a backend that takes its time. Neighbours in the table keep other kinds of boxes."""
+    return [_small(case, index) for index, case in enumerate(cases)]
+
+
+def _small(case: Any, index: int) -> Any:
+    step = -(-len(case.kinds) // SMALL_ROWS) or 1
+    kinds = case.kinds[index % step :: step]
+    return replace(
+        case,
+        name=f"small: {case.name}",
+        maps=tuple((min(height, SMALL_MAP), min(width, SMALL_MAP)) for height, width in case.maps),
+        channels=min(case.channels, SMALL_CHANNELS),
+        output_size=tuple(min(bins, SMALL_BINS) for bins in case.output_size),
+        kinds=kinds,
+        boxes_per_kind=min(case.boxes_per_kind, SMALL_ROWS // max(len(kinds), 1)),
+    )
+
+
 CASES = _grid_of_rules() + _shapes()
+SMALL_CASES = small(CASES)
 BY_NAME = {case.name: case for case in CASES}
 assert len(BY_NAME) == len(CASES), "names of cases are unique"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +31,15 @@ def threads() -> Iterator[None]:
     before = roialign.get_num_threads()
     yield
     roialign.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[Any]:
+    """Triton's interpreter, quick, and with a look at every address that a kernel loads from or stores to."""
+    from interpreter import checked, quick
+
+    with quick(), checked() as bounds:
+        yield bounds
 
 
 @pytest.fixture(scope="session")

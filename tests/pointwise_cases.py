@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from boxes import SMOOTH_KINDS
-from cases import EVERY_KIND, Array, Case, values
+from cases import EVERY_KIND, Array, Case, small, values
 
 from roialign._geometry import Geometry
 from roialign._spec import PointwiseSpec
@@ -110,6 +110,9 @@ SOME = ("inside", "border", "covering", "inverted")
 FEW_BINS: Any = {"kinds": ("border", "large"), "output_size": (1, 2), "channels": 2}
 
 
+MOVES: Any = {"has_offset": True, "has_mask": True}
+
+
 def _grid_of_operators() -> list[PointCase]:
     """Every operator and convention on every kind of box."""
     return [
@@ -146,6 +149,8 @@ def _shapes() -> list[PointCase]:
     two = roi_align_max(ratio=(2, 2))
     return [
         PointCase("max, 17 channels", "a vector and one left over", two, channels=17, kinds=SOME),
+        PointCase("max, 16 channels", "whole vectors", two, channels=16, kinds=SOME[:2]),
+        PointCase("deformable, 16 channels", "the same of means", DEFORM_2, channels=16, kinds=SOME[:2], **MOVES),
         PointCase("max, 257 channels", "many vectors and one left over", two, channels=257, images=1, kinds=SOME[:2]),
         PointCase("rotated, 67 channels", "vectors of every width", rotated(), channels=67, images=1, kinds=SOME[:2]),
         PointCase("rotation-invariant, 72 channels", "groups in blocks", RIROI, channels=72, kinds=SOME[:2]),
@@ -189,6 +194,7 @@ def _shapes() -> list[PointCase]:
 
 
 POINT_CASES = _grid_of_operators() + _shapes()
+SMALL_POINT_CASES = small(POINT_CASES)
 SMOOTH: dict[str, PointCase] = {
     case.name: case
     for case in (
@@ -205,46 +211,3 @@ SMOOTH: dict[str, PointCase] = {
         PointCase("position-sensitive, smooth", "", PS_ALIGN, channels=24, kinds=SMOOTH_KINDS),
     )
 }
-
-
-#: Every operator, small enough for Triton's interpreter.
-TINY_SHAPE: Any = {"maps": ((4, 5),), "output_size": (1, 2), "channels": 2, "kinds": ("border", "inverted")}
-
-
-def _tiny(name: str, spec: PointwiseSpec, **more: Any) -> PointCase:
-    return PointCase(f"tiny: {name}", "the kernels for GPUs", spec, **{**TINY_SHAPE, **more})
-
-
-TINY = [
-    _tiny("max, adaptive", roi_align_max(), maps=((3, 4),)),
-    _tiny("max, 2 x 1, not aligned", roi_align_max(ratio=(2, 1), aligned=False), kinds=("border", "off the map")),
-    _tiny("max, random", roi_align_max("random", (2, 1))),
-    _tiny("max, exact", roi_align_max("lattice"), kinds=("integer", "covering", "a point on a pixel"), maps=((3, 3),)),
-    _tiny("max of corners", corner_max((2, 1)), kinds=("border", "edges")),
-    _tiny("rotated", rotated()),
-    _tiny("rotated, not aligned, clockwise", rotated((1, 2), False, clockwise=True), kinds=("tiny", "border")),
-    _tiny("rotated, random", rotated((2, 0), rule="random")),
-    _tiny("rotated, max", rotated((2, 2), reduction="max")),
-    _tiny("rotated, far larger than the map", rotated(), kinds=("large",), output_size=(1, 1), maps=((2, 3),)),
-    _tiny("rotation-invariant", replace(RIROI, sampling_ratio=(2, 1)), channels=8),
-    _tiny("deformable, modulated", DEFORM_2, has_offset=True, has_mask=True),
-    _tiny("deformable, random", replace(DEFORM_RANDOM, sampling_ratio=(2, 1)), has_offset=True),
-    _tiny("position-sensitive", replace(PS_ALIGN, sampling_ratio=(2, 1)), channels=4),
-    _tiny("position-sensitive pool", PS_POOL, channels=4),
-    _tiny("RoIPool", ROI_POOL),
-    _tiny("RoIPool, inclusive", ROI_POOL_INCLUSIVE),
-    _tiny(
-        "pyramid",
-        roi_align_max(ratio=(2, 1)),
-        maps=((6, 7), (3, 4)),
-        scales=(1 / 4, 1 / 8),
-        unknown_images=True,
-        kinds=("inside", "border") * 2,
-        channels=9,
-    ),
-]
-#: Channels in whole vectors, where they lie beside each other.
-TINY_VECTORS = [
-    _tiny("vectors, max", roi_align_max(ratio=(2, 1)), channels=8),
-    _tiny("vectors, deformable", DEFORM_2, channels=8, has_offset=True, has_mask=True),
-]

@@ -1,6 +1,5 @@
-"""The Triton kernels over the shared table of cases, in Triton's interpreter, which needs no GPU.
-
-The interpreter takes about a tenth of a second for every RoI, so not every case is run in every way.
+"""The Triton kernels over the shared table of cases, in Triton's interpreter, which needs no GPU: small views of all of
+them in the table, with proof that no address leaves its tensor, and some of what block sizes of GPUs do.
 """
 
 from __future__ import annotations
@@ -17,77 +16,46 @@ pytest.importorskip("triton")
 import numpy as np
 import torch
 from answers import EVERY_NAME, expected
-from cases import CASES
-from test_torch_backends import array, prepared
+from cases import CASES, EVERY_KIND, SMALL_CASES
+from interpreter import hold_whole_answers
+from pointwise_cases import POINT_CASES, SMALL_POINT_CASES
+from test_torch_backends import array, check_all, prepared
 
 import roialign
 from roialign.torch._separable import SEPARABLE, is_interpreted
 from roialign.torch._triton import Tables
 from roialign.triton import launch
 
-pytestmark = pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")
-
-#: Cases with many RoIs, or kernels of many steps, that others stand for.
-SLOW = (
-    "small boxes on a tall map",
-    "many boxes on one map",
-    "one bin over all",
-    "wide span",
-    "wide span, adaptive",
-    "grid, adaptive, not aligned",
-    "grid, fixed and adaptive",
-    "random, not aligned",
-    "exact, not aligned",
-    "four images",
-    "grid, 70 points",
-    "boxes of no image",
-    "boxes of no image, aligned",
-    "pyramid",
-)
-FORWARD = [case.name for case in CASES if case.name not in SLOW]
-ADJOINTS = [
-    "grid, adaptive",
-    "grid, 1 x 3, not aligned",
-    "17 channels, fill",
-    "map of one pixel, exact",
-    "no boxes",
-    "pyramid, not aligned",
+pytestmark = [
+    pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py"),
+    pytest.mark.usefixtures("interpreter"),
 ]
-DERIVATIVES = ["pyramid, exact", "map of one column"]
 
 
 def call(function: Any, setting: Any, phi: Any, **changes: Any) -> Any:
     return function(setting, phi._replace(**changes))
 
 
-@pytest.mark.parametrize("name", FORWARD)
-def test_forward(name: str) -> None:
-    setting, phi, _ = prepared(EVERY_NAME[name], "float32", False, "triton")
-    (answer,) = call(SEPARABLE.forward, setting, phi, grad_output=None)
-    expected(name).check_forward(array(answer), "float32", 0)
+@pytest.mark.parametrize("index", range(len(SMALL_CASES)), ids=[case.name for case in SMALL_CASES])
+def test_the_table_of_cases(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and all gradients, and their derivatives along tangents; one layout, then the other."""
+    hold_whole_answers(monkeypatch)
+    check_all(SMALL_CASES[index], "float64", index % 2 > 0, "triton")
 
 
-@pytest.mark.parametrize("name", ADJOINTS)
-def test_gradients(name: str) -> None:
-    setting, phi, _ = prepared(EVERY_NAME[name], "float32", False, "triton")
-    gradients = call(SEPARABLE.adjoint_features, setting, phi, features=())
-    expected(name).check_adjoint_features([array(level) for level in gradients], "float32", 0)
-    (boxes,) = SEPARABLE.adjoint_boxes(setting, phi)
-    expected(name).check_adjoint_boxes(array(boxes[:, 1:]), "float32", 0)
+@pytest.mark.parametrize("name", ["small: 17 channels, fill", "small: pyramid, exact"])
+def test_blocks_of_gpus(name: str) -> None:
+    check_all(EVERY_NAME[name], "float32", False, "triton")
 
 
-@pytest.mark.parametrize("name", DERIVATIVES)
-def test_along_tangents(name: str) -> None:
-    setting, phi, tangents = prepared(EVERY_NAME[name], "float64", False, "triton")
-    right = expected(name)
-    for order in (1, 2):
-        moved = phi._replace(tangents=tuple(tangents[:order]))
-        (answer,) = call(SEPARABLE.forward, setting, moved, grad_output=None)
-        right.check_forward(array(answer), "float64", order)
-        gradients = call(SEPARABLE.adjoint_features, setting, moved, features=())
-        right.check_adjoint_features([array(level) for level in gradients], "float64", order)
-    (boxes,) = call(SEPARABLE.adjoint_boxes, setting, phi, tangents=tuple(tangents[:1]))
-    right.check_adjoint_boxes(array(boxes[:, 1:]), "float64", 1)
+@pytest.mark.parametrize("cases", [SMALL_CASES, SMALL_POINT_CASES], ids=["separable", "pointwise"])
+def test_small_cases_make_their_point(cases: list[Any]) -> None:
+    assert {kind for case in cases for kind in case.kinds} == set(EVERY_KIND)
+    for case, whole in zip(cases, CASES if cases is SMALL_CASES else POINT_CASES, strict=True):
+        inputs = case.draw()
+        images = inputs.rois[:, 0] if case.family == "separable" else inputs.images
+        assert len(images) > 0 or not whole.kinds
+        assert set(images < 0) == {True, False} or not case.unknown_images, case.name
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16"])

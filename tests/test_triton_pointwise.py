@@ -1,4 +1,6 @@
-"""The Triton kernels of the pointwise family in Triton's interpreter, over a table of small cases of every operator."""
+"""The Triton kernels of the pointwise family in Triton's interpreter: small views of the table of cases, as
+test_triton.py has them of the other family.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ import pytest
 pytest.importorskip("triton")
 
 import torch
-from pointwise_cases import TINY, TINY_VECTORS, PointCase
+from answers import EVERY_NAME
+from interpreter import hold_whole_answers
+from pointwise_cases import SMALL_POINT_CASES
 from test_torch_backends import check_all, prepared
 
 import roialign
@@ -18,19 +22,24 @@ from roialign.torch._pointwise import POINTWISE
 from roialign.torch._separable import is_interpreted
 from roialign.triton import launch
 
-pytestmark = pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")
+pytestmark = [
+    pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py"),
+    pytest.mark.usefixtures("interpreter"),
+]
 
 
-@pytest.mark.parametrize("case", TINY, ids=lambda case: case.name)
-def test_every_operator(case: PointCase) -> None:
-    """Forward and all gradients, and their derivatives along tangents."""
-    check_all(case, "float64", False, "triton")
+@pytest.mark.parametrize("index", range(len(SMALL_POINT_CASES)), ids=[case.name for case in SMALL_POINT_CASES])
+def test_the_table_of_points(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and all gradients, and their derivatives along tangents; one layout, then the other."""
+    hold_whole_answers(monkeypatch)
+    check_all(SMALL_POINT_CASES[index], "float64", index % 2 > 0, "triton")
 
 
-@pytest.mark.parametrize("case", TINY_VECTORS, ids=lambda case: case.name)
+@pytest.mark.parametrize("name", ["small: max, 16 channels", "small: deformable, 16 channels"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_channels_beside_each_other(case: PointCase, dtype: str) -> None:
-    check_all(case, dtype, True, "triton")
+def test_blocks_of_gpus(name: str, dtype: str) -> None:
+    """Channels beside each other, in whole vectors."""
+    check_all(EVERY_NAME[name], dtype, True, "triton")
 
 
 BAD_ROWS = [[-1.0, 0, 0, 4, 4], [2, 0, 0, 4, 4], [float("nan"), 0, 0, 4, 4], [0, 0, float("inf"), 4, 4]]
@@ -91,22 +100,21 @@ def test_ties_and_bins_without_points() -> None:
 
 def test_winners_are_decided_where_they_are_told() -> None:
     """As derivatives of derivatives ask for: a maximum of one map, read off another."""
-    case = TINY[0]
-    setting, phi, _ = prepared(case, "float64", False, "triton")
+    setting, phi, _ = prepared(EVERY_NAME["small: max of corners"], "float64", False, "triton")
     other = phi._replace(features=tuple(torch.randn_like(level) for level in phi.features), grad_output=None)
     (seen,) = POINTWISE.forward(setting, other)
     (right,) = POINTWISE.forward(setting._replace(call=replace(setting.call, backend="cpu")), other)
     torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["tiny: deformable, modulated", "tiny: max, 2 x 1, not aligned"])
+@pytest.mark.parametrize("name", ["small: deformable, modulated", "small: max, pyramid"])
 def test_many_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As large answers are cut: bins and channels one by one; and RoIs in the order of their place."""
+    """As large answers are cut: some bins and channels at once; and RoIs in the order of their place."""
     for sizes in (launch.POINTS_FORWARD, launch.POINTS_SUMS):
-        monkeypatch.setitem(sizes[False], 8, launch.Contraction(1, 1, 1))
-    monkeypatch.setattr(launch, "ROI_BINS", 1)
+        monkeypatch.setitem(sizes[False], 8, launch.Contraction(4, 2, 1))
+    monkeypatch.setattr(launch, "ROI_BINS", 4)
     monkeypatch.setattr(launch, "ORDERED", (1, 4096))
-    check_all(next(case for case in TINY if case.name == name), "float64", False, "triton")
+    check_all(EVERY_NAME[name], "float64", False, "triton")
 
 
 def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +122,7 @@ def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     from roialign.torch import _triton_frames
 
     monkeypatch.setattr(_triton_frames, "MOST_STEPS", 1)
-    check_all(next(case for case in TINY if case.name == "tiny: max of corners"), "float64", False, "triton")
+    check_all(EVERY_NAME["small: max of corners"], "float64", False, "triton")
 
 
 def test_a_turned_box_far_larger_than_the_map() -> None:

@@ -1,0 +1,172 @@
+"""Triton's interpreter, three times as fast, with proof of every address, and with blocks that hold a whole answer.
+
+The interpreter's time goes by operations, not by numbers: most of it is spent in making types of blocks and, at every
+call of a helper, in putting its own functions into `triton.language` again. Both are done once here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import triton.language as tl
+from torch import Tensor
+from triton.runtime import interpreter
+
+from roialign.triton import launch
+
+#: Addresses have no more bits; above them stands which argument of the launch a pointer was made of.
+ADDRESS_BITS = np.uint64(48)
+ADDRESS = np.uint64((1 << 48) - 1)
+
+
+class Memory:
+    """The elements of a tensor, as places in memory."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.first, self.size, self.shape = tensor.data_ptr(), tensor.element_size(), tuple(tensor.shape)
+        extent = 1 + sum((n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True))
+        marks = torch.zeros(extent if tensor.numel() else 0, dtype=torch.bool)
+        if tensor.numel():
+            marks.as_strided(tensor.shape, tensor.stride()).fill_(True)
+        self.is_element = marks.numpy()
+
+    def check(self, addresses: np.ndarray[Any, Any], what: str) -> None:
+        away = addresses.astype(np.int64) - self.first
+        index = away // self.size
+        good = (away % self.size == 0) & (index >= 0) & (index < len(self.is_element))
+        good[good] = self.is_element[index[good]]
+        if not good.all():
+            raise AssertionError(f"a {what} {away[~good][0]} bytes from the first element of a tensor {self.shape}")
+
+
+class Bounds:
+    """Whether kernels keep to the tensors that they are given, element by element, and not only to their storage."""
+
+    def __init__(self) -> None:
+        self.memories: list[Memory] = []
+        self.checked = 0
+
+    def mark(self, tensor: Tensor, pointer: Any) -> None:
+        """Pointers made of this one are known by their upper bits."""
+        pointer.handle.data = pointer.handle.data | (np.uint64(len(self.memories)) << ADDRESS_BITS)
+        self.memories.append(Memory(tensor))
+
+    def check(self, pointers: Any, mask: Any, what: str) -> Any:
+        """The pointers without their marks, after a look at those that the mask takes."""
+        takes = np.broadcast_to(mask.data.astype(bool), pointers.data.shape)  # they may be bytes
+        taken = pointers.data[takes]
+        owners = taken >> ADDRESS_BITS
+        for owner in np.unique(owners):
+            if owner >= len(self.memories):
+                raise AssertionError(f"a {what} far from all tensors of the launch")
+            self.memories[int(owner)].check(taken[owners == owner] & ADDRESS, what)
+        self.checked += taken.size
+        return interpreter.TensorHandle(pointers.data & ADDRESS, pointers.dtype)
+
+
+@contextmanager
+def checked() -> Iterator[Bounds]:
+    """Every load and every store of a kernel is looked at; one that leaves its tensor fails the launch."""
+    bounds, builder = Bounds(), interpreter.InterpreterBuilder
+    converted, begun = interpreter._implicit_cvt, interpreter.GridExecutor._init_args_hst
+    load, store = builder.create_masked_load, builder.create_masked_store
+
+    def convert(argument: Any) -> Any:
+        made = converted(argument)
+        if isinstance(argument, Tensor):
+            bounds.mark(argument, made)
+        return made
+
+    def begin(self: Any, *arguments: Any) -> Any:
+        bounds.memories.clear()
+        return begun(self, *arguments)
+
+    def checked_load(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+        return load(self, bounds.check(pointers, mask, "load"), mask, *rest)
+
+    def checked_store(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        return store(self, bounds.check(pointers, mask, "store"), value, mask, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "_implicit_cvt", convert)
+        patch.setattr(interpreter.GridExecutor, "_init_args_hst", begin)
+        patch.setattr(builder, "create_masked_load", checked_load)
+        patch.setattr(builder, "create_masked_store", checked_store)
+        yield bounds
+
+
+class _Nothing:
+    def restore(self) -> None:
+        """The language stays as it is until the end of :func:`quick`."""
+
+
+@contextmanager
+def quick() -> Iterator[None]:
+    """Types of blocks and of numbers are made once, and so is the interpreter's version of the language."""
+    core, semantic = tl.core, type(interpreter.interpreter_semantic)
+    patched, patch_language = [], interpreter._patch_lang
+    for module in (tl, core):
+        patched.append(patch_language(_function_that_sees(module)))
+    make_type, make_tensor, broadcast = core.block_type.__init__, core.tensor.__init__, semantic.broadcast_impl_value
+    numpy_type = interpreter._get_np_dtype
+    types: dict[Any, Any] = {}
+    facts: dict[int, Any] = {}
+    numpy_types: dict[str, Any] = {}
+
+    def block_type(cls: Any, element_ty: Any, shape: Any) -> Any:
+        key = (element_ty.name, *[side.value if isinstance(side, core.constexpr) else side for side in shape])
+        if key not in types:
+            types[key] = object.__new__(cls)
+            make_type(types[key], element_ty, shape)
+        return types[key]
+
+    def tensor(self: Any, handle: Any, type: Any) -> None:  # noqa: A002
+        if id(type) in facts:
+            self.handle, self.type = handle, type
+            _, self.shape, self.numel, self.dtype = facts[id(type)]
+        else:
+            make_tensor(self, handle, type)
+            facts[id(type)] = (type, self.shape, self.numel, self.dtype)
+
+    def broadcast_impl_value(self: Any, lhs: Any, rhs: Any) -> Any:
+        return (lhs, rhs) if lhs.type is rhs.type else broadcast(self, lhs, rhs)
+
+    def get_np_dtype(kind: Any) -> Any:
+        if kind.name not in numpy_types:
+            numpy_types[kind.name] = numpy_type(kind)
+        return numpy_types[kind.name]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(interpreter, "_patch_lang", lambda _: _Nothing())
+        patch.setattr(interpreter, "_get_np_dtype", get_np_dtype)
+        patch.setattr(core.block_type, "__new__", staticmethod(block_type))
+        patch.setattr(core.block_type, "__init__", lambda *_: None)
+        patch.setattr(core.tensor, "__init__", tensor)
+        patch.setattr(semantic, "broadcast_impl_value", broadcast_impl_value)
+        yield
+    for scope in reversed(patched):
+        scope.restore()
+
+
+def _function_that_sees(module: Any) -> Any:
+    """The interpreter looks for the language among what a function sees."""
+    return type("function", (), {"__globals__": {"language": module}})
+
+
+def hold_whole_answers(patch: pytest.MonkeyPatch) -> None:
+    """All bins of a RoI, a tile as large as the maps of small cases, and 64 channels in a program."""
+    for name in ("FORWARD", "BOXES", "POINTS_FORWARD", "POINTS_SUMS"):
+        for sizes in getattr(launch, name).values():
+            for element in sizes:
+                patch.setitem(sizes, element, launch.Contraction(256, 64, 1))
+    for name in ("FEATURES", "POINTS_FEATURES"):
+        for sizes in getattr(launch, name).values():
+            for element in sizes:
+                patch.setitem(sizes, element, launch.Tiling(16, 16, 64, 1))
+    patch.setattr(launch, "TABLE_PIXELS", 16)
+    patch.setattr(launch, "POINTS_AT_ONCE", 16)
