@@ -168,7 +168,7 @@ def _shapes() -> list[Case]:
 
 
 #: Of a small case: RoIs, pixels and bins along an axis, and channels: more than 64, and some left over of any vector.
-SMALL_ROWS, SMALL_MAP, SMALL_BINS, SMALL_CHANNELS = 4, 12, 9, 73
+SMALL_ROWS, SMALL_MAP, SMALL_BINS, SMALL_CHANNELS = 4, 9, 8, 73
 
 
 def small(cases: list[Any]) -> list[Any]:

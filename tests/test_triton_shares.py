@@ -19,7 +19,10 @@ from roialign.torch._separable import is_interpreted
 from roialign.torch._triton_tiles import Tiles
 from roialign.triton import launch, pointwise_features, separable, shares
 
-pytestmark = pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")
+pytestmark = [
+    pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py"),
+    pytest.mark.usefixtures("interpreter"),
+]
 
 FEWEST = shares.FEWEST.value
 
