@@ -69,7 +69,7 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
     vector = 16 // size if channels_last else 1
     tables = {"weights": "*fp32", "spans": "*i32"}
     numbers = dict.fromkeys(("row_size", "kind_size", "channels"), "i32")
-    places = {"places": "*i32", "order": "*i32"}
+    places = {"places": "*i32", "order": "*i32", "has_order": "i32"}
     gradient = {"grad_output": "*" + element, "grad_strides": ("i32",) * 4}
     family = {"PH": 7, "PW": 7, "KINDS": 1, "CHANNELS_LAST": channels_last, "LEVELS": levels, "VECTOR": vector}
     features = {"features": maps, "strides": (integers,) * 4}
@@ -84,14 +84,13 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
             separable.forward_kernel,
             {**features, **tables, **places, **numbers, "out": "*" + element, "out_strides": ("i32",) * 4}
             | {"fill_bits": "i64"},
-            {**family, "OUT_VECTOR": vector, "HAS_ORDER": True, "HAS_FILL": False}
-            | {"BINS": block.bins, "CHANNELS": block.channels},
+            {**family, "OUT_VECTOR": vector, "HAS_FILL": False} | {"BINS": block.bins, "CHANNELS": block.channels},
             num_warps=block.warps,
         ),
         compiled(
             separable.adjoint_boxes_kernel,
             {**features, **tables, **places, **numbers, **gradient, "partial": "*fp64"},
-            {**family, "GRAD_VECTOR": vector, "HAS_ORDER": True, "BINS": boxes.bins, "CHANNELS": boxes.channels},
+            {**family, "GRAD_VECTOR": vector, "BINS": boxes.bins, "CHANNELS": boxes.channels},
             num_warps=boxes.warps,
         ),
         compiled(

@@ -57,13 +57,13 @@ class Call:
         return compiled(kernel, {**self.arguments, **arguments}, {**constants, **more}, **options)
 
     def mean(self, spec: Any, tangent: bool = False) -> dict[str, Any]:
-        arguments = {**self.answer, "tangent": "*fp64", "order": "*i32", "orientations": "i32"}
-        more = {"HAS_MASK": spec["HAS_OFFSET"], "TANGENT": tangent, "HAS_ORDER": True}
+        arguments = {**self.answer, "tangent": "*fp64", "order": "*i32", "has_order": "i32", "orientations": "i32"}
+        more = {"HAS_MASK": spec["HAS_OFFSET"], "TANGENT": tangent}
         return self.of_block(pointwise.mean_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
 
     def maximum(self, spec: Any, tells: bool = False, reduction: str = "max") -> dict[str, Any]:
-        arguments = {**self.answer, "order": "*i32", "winners": "*i32"}
-        more = {"HAS_MASK": False, "TELLS": tells, "HAS_ORDER": True, "REDUCTION": reduction}
+        arguments = {**self.answer, "order": "*i32", "has_order": "i32", "winners": "*i32"}
+        more = {"HAS_MASK": False, "TELLS": tells, "REDUCTION": reduction}
         return self.of_block(pointwise.maximum_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
 
     def winners(self, spec: Any) -> dict[str, Any]:
@@ -72,8 +72,8 @@ class Call:
         return self.of_block(pointwise.winners_kernel, launch.POINTS_SUMS, spec, arguments, "OUT_VECTOR", **more)
 
     def mean_sums(self, spec: Any) -> dict[str, Any]:
-        arguments = {**self.gradient, "order": "*i32", "partial": "*fp64", "orientations": "i32"}
-        more = {"HAS_MASK": spec["HAS_OFFSET"], "HAS_ORDER": True}
+        arguments = {**self.gradient, "order": "*i32", "has_order": "i32", "partial": "*fp64", "orientations": "i32"}
+        more = {"HAS_MASK": spec["HAS_OFFSET"]}
         kernel = pointwise_geometry.mean_sums_kernel
         return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", **more)
 

@@ -22,6 +22,8 @@ from roialign.torch._pointwise import PointwiseCall
 from roialign.torch._separable import SeparableCall
 from roialign.torch._wiring import Inputs
 
+#: RoIs, few, some and many of them, and sizes of maps.
+SIZES = ((70, 64, 80), (20, 48, 64), (77, 51, 93), (4999, 33, 200))
 variants: dict[str, int] = {}
 
 
@@ -70,12 +72,12 @@ if __name__ == "__main__":
     driver.set_active(Hopper())
     backend.launch = pointwise.launch = frames.launch = tiles.launch = compile_only  # type: ignore[attr-defined]
     if len(sys.argv) > 1:
-        for seed, sizes in enumerate(((70, 64, 80), (512, 48, 64), (77, 51, 93), (4096, 33, 200))):
+        for seed, sizes in enumerate(SIZES):
             for reduction in ("mean", "max"):
                 call_points(*sizes, torch.float16, reduction, (1 << 40) * seed + 16 * seed + seed // 2)
         print(json.dumps(variants))  # noqa: T201
         sys.exit()
-    for sizes in ((70, 64, 80), (512, 48, 64), (77, 51, 93), (4096, 33, 200)):
+    for sizes in SIZES:
         call_all(*sizes, torch.float16, "grid")
     print(json.dumps(variants))  # noqa: T201
     call_all(70, 64, 80, torch.float32, "exact")

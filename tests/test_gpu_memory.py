@@ -78,14 +78,20 @@ def test_a_twentieth(name: str, dtype: torch.dtype, layout: Any, monkeypatch: py
     assert 0 < kept(lambda: separable.adjoint_boxes(call, phi, torch.empty(count, 5))) < total / 20
 
 
-@pytest.mark.parametrize("count", [0, 1, 31, 32, 63, 64, 70, 1000, 4097])
-@pytest.mark.parametrize("per_row", [1, 1000, 10**9])
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 63, 64, 70, 191, 1000, 4097])
+@pytest.mark.parametrize("per_row", [1, 192, 1000, 3000, 10**9])
 def test_every_row_is_in_one_part(count: int, per_row: int) -> None:
-    parts = list(_device.parts_of(count, per_row, [torch.empty(10**6)]))
+    """And no part has more of them than fit, or than make for the most parts of 32 or more."""
+    maps = torch.empty(10**5)
+    parts = list(_device.parts_of(count, per_row, [maps]))
     assert [row for part in parts for row in range(count)[part]] == list(range(count))
     assert len(parts) <= launch.MOST_PARTS
     assert all(part.start % launch.FEWEST_ROWS == 0 for part in parts)
-    assert all(part.stop - part.start >= min(count, launch.FEWEST_ROWS) for part in parts)
+    sizes = [part.stop - part.start for part in parts]
+    assert sizes == sorted(sizes, reverse=True)
+    fit = int(launch.EXTRA * maps.nbytes) // per_row
+    least = launch.blocks_of(count, launch.MOST_PARTS * launch.FEWEST_ROWS) * launch.FEWEST_ROWS
+    assert max(sizes, default=0) <= max(fit, least)
 
 
 @pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")

@@ -66,12 +66,12 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
 
 def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Iterator[slice]:
     """Rows, so many at a time that what is kept of them takes no more than `EXTRA` of the memory of these tensors, or
-    in the most parts that there may be."""
-    rows = int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)) // max(bytes_per_row, 1)
-    parts = min(table.blocks_of(count, max(rows, 1)), table.MOST_PARTS, max(count // table.FEWEST_ROWS, 1))
-    rows = count // max(parts, 1) // table.FEWEST_ROWS * table.FEWEST_ROWS
-    for part in range(parts):
-        yield slice(rows * part, rows * (part + 1) if part + 1 < parts else count)
+    in the most parts that there may be. No part is longer than the first, so that the others fit into its memory."""
+    most = int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)) // max(bytes_per_row, 1) // table.FEWEST_ROWS
+    parts = min(table.blocks_of(count, max(most, 1) * table.FEWEST_ROWS), table.MOST_PARTS)
+    rows = table.blocks_of(count, max(parts, 1) * table.FEWEST_ROWS) * table.FEWEST_ROWS
+    for first in range(0, count, max(rows, 1)):
+        yield slice(first, min(first + rows, count))
 
 
 def of_rows(inputs: Inputs, rows: slice) -> Inputs:

@@ -46,7 +46,7 @@ def forward_part(call: SeparableCall, rows: Rows, inputs: Inputs, out: Tensor) -
         out.device,
         inputs.features,
         *tables.written,
-        tables.order,
+        *tables.order,
         out,
         *block.strides,
         *tables.sizes,
@@ -56,7 +56,6 @@ def forward_part(call: SeparableCall, rows: Rows, inputs: Inputs, out: Tensor) -
         **block.constants("OUT_VECTOR"),
         LEVELS=len(inputs.features),
         KINDS=1 << len(inputs.tangents),
-        HAS_ORDER=tables.order is not tables.places,
         HAS_FILL=bool(call.spec.fill) and not inputs.tangents,
     )
 
@@ -122,7 +121,7 @@ def adjoint_boxes_part(call: SeparableCall, rows: Rows, inputs: Inputs, grad_roi
         inputs.features,
         gradient,
         *tables.written,
-        tables.order,
+        *tables.order,
         partial,
         *block.strides,
         *tables.sizes,
@@ -131,7 +130,6 @@ def adjoint_boxes_part(call: SeparableCall, rows: Rows, inputs: Inputs, grad_roi
         **block.constants("GRAD_VECTOR"),
         LEVELS=len(inputs.features),
         KINDS=1 << len(inputs.tangents),
-        HAS_ORDER=tables.order is not tables.places,
     )
     launch(
         boxes_kernel,
@@ -169,8 +167,7 @@ class Tables:
     bins: dict[str, int]
 
     @cached_property
-    def order(self) -> Tensor:
-        """The rows in the order in which they are pooled; the places, in the stead of none, where that is their own."""
+    def order(self) -> tuple[Tensor, int]:
         return order_of(self.places)
 
     @property
@@ -259,11 +256,11 @@ class Tables:
         return cls(rows, weights, spans, places, bins)
 
 
-def order_of(places: Tensor) -> Tensor:
-    """The rows in the order in which they are pooled; the places, in the stead of none, where that is their own."""
+def order_of(places: Tensor) -> tuple[Tensor, int]:
+    """The rows in the order in which they are pooled, and 1; or 0, where that is their own, and any tensor."""
     count = len(places)
     if not table.ORDERED[0] <= count <= table.ORDERED[1]:
-        return places
+        return places, 0
     order = torch.empty(count, dtype=torch.int32, device=places.device)
     launch(
         order_kernel,
@@ -276,7 +273,7 @@ def order_of(places: Tensor) -> Tensor:
         OTHERS=table.ORDER_OTHERS,
         num_warps=table.ORDER_WARPS,
     )
-    return order
+    return order, 1
 
 
 def weights_of(answer: Tensor) -> torch.dtype:

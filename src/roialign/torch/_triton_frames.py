@@ -44,12 +44,8 @@ class Frames:
     maps: tuple[Tensor, ...]
 
     @cached_property
-    def order(self) -> Tensor:
+    def order(self) -> tuple[Tensor, int]:
         return order_of(self.places)
-
-    @property
-    def has_order(self) -> bool:
-        return self.order is not self.places
 
     @property
     def written(self) -> tuple[Tensor, Tensor]:

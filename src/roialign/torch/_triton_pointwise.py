@@ -53,7 +53,7 @@ def forward_part(call: PointwiseCall, rows: Rows, inputs: Inputs, out: Tensor) -
             frames.rows.rois,
             frames.tangent,
             *frames.written,
-            frames.order,
+            *frames.order,
             out,
             *frames.sampling,
             *block.strides,
@@ -64,7 +64,6 @@ def forward_part(call: PointwiseCall, rows: Rows, inputs: Inputs, out: Tensor) -
             WIDE=out.dtype == torch.float64,
             HAS_MASK=call.has_mask,
             TANGENT=bool(inputs.tangents),
-            HAS_ORDER=frames.has_order,
             enable_fp_fusion=False,
         )
     elif not needs_winners(call, inputs):
@@ -177,14 +176,13 @@ def adjoint_boxes_part(call: PointwiseCall, rows: Rows, inputs: Inputs, grad_roi
             grid,
             gradient.device,
             *of_maps,
-            frames.order,
+            *frames.order,
             *rest,
             call.spec.orientations,
             **frames.constants,
             **block.constants("GRAD_VECTOR"),
             WIDE=gradient.dtype == torch.float64,
             HAS_MASK=call.has_mask,
-            HAS_ORDER=frames.has_order,
             enable_fp_fusion=False,
         )
     else:
@@ -240,7 +238,7 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
         tuple(maps),
         frames.rows.rois,
         *frames.written,
-        frames.order,
+        *frames.order,
         answer,
         frames.places if winners is None else winners,
         *frames.sampling,
@@ -253,7 +251,6 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
         HAS_MASK=frames.call.has_mask,
         TELLS=winners is not None,
         SHIFT=frames.shift,
-        HAS_ORDER=frames.has_order,
         enable_fp_fusion=False,
     )
 

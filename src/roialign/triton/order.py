@@ -38,3 +38,10 @@ def order_kernel(places, order, count, ROWS: tl.constexpr, OTHERS: tl.constexpr)
         comes_first = (other_key < key) | ((other_key == key) & (other[None, :] < row[:, None]))
         rank += tl.sum((comes_first & exists[None, :]).to(tl.int32), 1)
     tl.store(order + rank, row.to(tl.int32), mask=is_row)
+
+
+@triton.jit
+def row_at(order, has_order, place):
+    """The row that comes at a place of the order: itself where there is none. That is told at run time, so that no
+    kernel is compiled anew where a call has more RoIs than another one."""
+    return tl.load(order + place, mask=has_order != 0, other=place).to(tl.int64)

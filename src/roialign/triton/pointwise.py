@@ -13,6 +13,7 @@ import triton.language as tl
 from .aggregate import aggregate_max, aggregate_zero
 from .blocks import channel_block, channels_side, places_side, zeros
 from .frames import TURN
+from .order import row_at
 from .point_values import channels_read, in_answer, in_winners, map_of_row, masks_of, most_of, read, steps_of, weight_of
 from .points import (
     SAMPLING,
@@ -29,7 +30,7 @@ from .points import (
 )
 
 
-@triton.jit(do_not_specialize=[*SAMPLING, "channels", "orientations"])
+@triton.jit(do_not_specialize=[*SAMPLING, "has_order", "channels", "orientations"])
 def mean_kernel(
     features,
     rois,
@@ -37,6 +38,7 @@ def mean_kernel(
     frames,
     places,
     order,
+    has_order,
     out,
     ratio_y,
     ratio_x,
@@ -59,7 +61,6 @@ def mean_kernel(
     GEOMETRY: tl.constexpr,
     COLUMNS: tl.constexpr,
     TANGENT: tl.constexpr,
-    HAS_ORDER: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     OUT_VECTOR: tl.constexpr,
@@ -73,9 +74,7 @@ def mean_kernel(
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
-    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
-    if HAS_ORDER:
-        row = tl.load(order + row).to(tl.int64)
+    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
@@ -125,13 +124,14 @@ def mean_kernel(
     tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)
 
 
-@triton.jit(do_not_specialize=[*SAMPLING, "channels"])
+@triton.jit(do_not_specialize=[*SAMPLING, "has_order", "channels"])
 def maximum_kernel(
     features,
     rois,
     frames,
     places,
     order,
+    has_order,
     out,
     winners,
     ratio_y,
@@ -156,7 +156,6 @@ def maximum_kernel(
     COLUMNS: tl.constexpr,
     TELLS: tl.constexpr,
     SHIFT: tl.constexpr,
-    HAS_ORDER: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     OUT_VECTOR: tl.constexpr,
@@ -171,9 +170,7 @@ def maximum_kernel(
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
-    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
-    if HAS_ORDER:
-        row = tl.load(order + row).to(tl.int64)
+    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     takes_channel = channels_side(is_channel, CHANNELS_LAST)

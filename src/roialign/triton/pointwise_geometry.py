@@ -9,6 +9,7 @@ import triton.language as tl
 from .blocks import channels_of, channels_side, places_side, zeros
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
+from .order import row_at
 from .point_values import channels_read, in_answer, in_winners, map_of_row, most_of, read, steps_of
 from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
 from .taps import PLACE
@@ -43,7 +44,7 @@ def store_sums(sums, mask, NUMBERS: tl.constexpr, of_mask, of_y, of_y_y, of_y_x,
     tl.store(sums + 7 * NUMBERS, of_turn, mask=mask)
 
 
-@triton.jit(do_not_specialize=[*SAMPLING, "channels", "orientations"])
+@triton.jit(do_not_specialize=[*SAMPLING, "has_order", "channels", "orientations"])
 def mean_sums_kernel(
     features,
     grad_output,
@@ -51,6 +52,7 @@ def mean_sums_kernel(
     frames,
     places,
     order,
+    has_order,
     partial,
     ratio_y,
     ratio_x,
@@ -72,7 +74,6 @@ def mean_sums_kernel(
     HAS_MASK: tl.constexpr,
     GEOMETRY: tl.constexpr,
     COLUMNS: tl.constexpr,
-    HAS_ORDER: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     GRAD_VECTOR: tl.constexpr,
@@ -85,9 +86,7 @@ def mean_sums_kernel(
     channels out among them."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
-    if HAS_ORDER:
-        row = tl.load(order + row).to(tl.int64)
+    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
 

@@ -16,6 +16,7 @@ from .blocks import (
     zeros,
 )
 from .numbers import float64_of, pointer_of_level
+from .order import row_at
 from .shares import WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
 from .taps import PLACE
 from .tiles import tile_of
@@ -39,13 +40,14 @@ def forward_weight(wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr):
     return total
 
 
-@triton.jit(do_not_specialize=["row_size", "kind_size", "channels"])
+@triton.jit(do_not_specialize=["row_size", "kind_size", "has_order", "channels"])
 def forward_kernel(
     features,
     weights,
     spans,
     places,
     order,
+    has_order,
     out,
     strides,
     out_strides,
@@ -56,7 +58,6 @@ def forward_kernel(
     PH: tl.constexpr,
     PW: tl.constexpr,
     KINDS: tl.constexpr,
-    HAS_ORDER: tl.constexpr,
     HAS_FILL: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
@@ -67,9 +68,7 @@ def forward_kernel(
 ):
     """Write a block of bins and channels of one RoI."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
-    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
-    if HAS_ORDER:
-        row = tl.load(order + row).to(tl.int64)
+    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     number = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
     is_bin = number < PH * PW
@@ -264,7 +263,7 @@ def coordinate_weight(
     return total
 
 
-@triton.jit(do_not_specialize=["row_size", "kind_size", "channels"])
+@triton.jit(do_not_specialize=["row_size", "kind_size", "has_order", "channels"])
 def adjoint_boxes_kernel(
     features,
     grad_output,
@@ -272,6 +271,7 @@ def adjoint_boxes_kernel(
     spans,
     places,
     order,
+    has_order,
     partial,
     strides,
     grad_strides,
@@ -281,7 +281,6 @@ def adjoint_boxes_kernel(
     PH: tl.constexpr,
     PW: tl.constexpr,
     KINDS: tl.constexpr,
-    HAS_ORDER: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     GRAD_VECTOR: tl.constexpr,
@@ -292,9 +291,7 @@ def adjoint_boxes_kernel(
     """Write a row of `partial`, float64 ``[K, blocks, 4]``: what some bins and channels of a RoI give to the gradient
     along (start, length) of y, then of x."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
-    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
-    if HAS_ORDER:
-        row = tl.load(order + row).to(tl.int64)
+    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     block = tl.program_id(0) % BLOCKS
     number = block * BINS + tl.arange(0, BINS)
     channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
