@@ -10,8 +10,9 @@ PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -c
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
 
+# By files, so that what the reference answers is computed once.
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .

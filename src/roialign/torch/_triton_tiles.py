@@ -82,6 +82,8 @@ class Tiles:
         block = tiling.rows * tiling.columns * tiling.channels
         blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
         left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept - touched.nbytes - 4 * tiles
+        if len(places) > tiles:  # some tiles are crowded, wherever the RoIs are
+            left = max(left, table.LEAST_SHARED)
         may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
         slots = max(left, 0) // (block * blocks * dtype.itemsize + 8) if may_be_crowded else 0
         counts = torch.empty(tiles if slots else 0, **numbers)

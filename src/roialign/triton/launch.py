@@ -85,9 +85,10 @@ MASK_TILES, MASK_WARPS = 16, 4
 #: pooled in parts, of a multiple of so many: they are worth a launch, and leave addresses as aligned as they were. No
 #: call has more parts than these, even if it keeps more.
 EXTRA, FEWEST_ROWS, MOST_PARTS = 0.049, 32, 4
-#: Crowded tiles are looked for where there are more RoIs than these. Tiles at once, and warps, where they are counted
-#: and where they are shared out.
-SHARED_FROM = 64
+#: Crowded tiles are looked for where there are more RoIs than these; the sums of their shares may take so many bytes,
+#: even beyond `EXTRA`, where there are more RoIs than tiles. Tiles at once, and warps, where they are counted and where
+#: they are shared out.
+SHARED_FROM, LEAST_SHARED = 64, 1 << 20
 COUNT_TILES, COUNT_WARPS = 32, 4
 SHARES_TILES, SHARES_WARPS = 2048, 8
 #: RoIs are ordered by place where they are at least so many, and at most so many: every one is compared with every

@@ -10,7 +10,7 @@ from .blocks import channels_of, strides_of
 from .frames import TURN
 from .point_values import masks_of, read, steps_of, turned, weight_of
 from .points import SAMPLING, Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
-from .shares import WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
+from .shares import NONE, WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
 from .tiles import tile_of
 
 
@@ -189,7 +189,7 @@ def adjoint_points_kernel(
     around = Part(low_y, low_y + (TILE_Y + 1.0), low_x, low_x + (TILE_X + 1.0))
     total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
     seen = 0
-    for first_word in range(0, words, WORDS):
+    for first_word in range(0, tl.where(share == NONE, 0, words), WORDS):
         bits, seen = bits_of_share(touched + tile * words, first_word, words, seen, share, length)
         bit = next_roi(bits, -1)
         while bit < 32 * WORDS:

@@ -17,7 +17,7 @@ from .blocks import (
 )
 from .numbers import float64_of, pointer_of_level
 from .order import row_at
-from .shares import WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
+from .shares import NONE, WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
 from .taps import PLACE
 from .tiles import tile_of
 
@@ -168,7 +168,7 @@ def adjoint_features_kernel(
     dtype = weights.dtype.element_ty
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, dtype, CHANNELS_LAST)
     seen = 0
-    for first in range(0, words, WORDS):
+    for first in range(0, tl.where(share == NONE, 0, words), WORDS):
         bits, seen = bits_of_share(touched + tile * words, first, words, seen, share, length)
         number = next_roi(bits, -1)
         while number < 32 * WORDS:
