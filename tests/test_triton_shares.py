@@ -105,5 +105,14 @@ def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.Monk
     assert made[0].shares[0] == shares.FEWEST.value
 
 
+def test_maps_of_no_images() -> None:
+    """No tiles, and RoIs enough for a look at crowded ones."""
+    rois = torch.tensor([[0.0, 0, 0, 2, 2]]).repeat(65, 1)
+    gradient, features = torch.ones(65, 256, 1, 1), torch.ones(0, 256, 4, 4)
+    found = roialign.roi_align_backward(gradient, features, rois, invalid="zero", backend="triton")
+    assert found[0].shape == features.shape
+    assert not found[1].any()
+
+
 def features_of(gradients: Any) -> Tensor:
     return gradients[0] if isinstance(gradients, tuple) else gradients
