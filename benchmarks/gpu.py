@@ -28,7 +28,7 @@ import roialign
 from . import gpu_first_call, gpu_points
 from .gpu_calls import DTYPES, Inputs, check, check_peer, einsum_calls, ours, torchvision_calls
 from .gpu_goals import judged
-from .gpu_results import TITLES, Report, Row, cells, heading, line, read_reports, render, write_page
+from .gpu_results import TITLES, Report, Row, cells, heading, read_reports, render, write_page
 from .gpu_timing import (
     REPEATS,
     Rates,
@@ -42,6 +42,7 @@ from .gpu_timing import (
     times_of,
 )
 from .machine import cpu_model
+from .markdown import line, table
 from .process import ROOT
 from .workloads import WORKLOADS, Workload
 
@@ -146,7 +147,7 @@ def run(workloads: Sequence[str], json_path: Path | None) -> Report:
         today = datetime.now(timezone.utc).date().isoformat()
         report = Report(machine_here(), versions, today, REPEATS, rates._asdict(), first_calls or {})
         print(heading(report) + "\n")
-        print(f"{line(TITLES)}\n{line(['---'] * len(TITLES))}")
+        print(table(TITLES, []))
         for row in measure_all(workloads, rates, "torchvision" in versions):
             report.rows.append(row)
             print(line(cells(row)), flush=True)

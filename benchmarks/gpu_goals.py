@@ -82,7 +82,7 @@ GOALS = (
     ),
     Goal(
         "extra memory: 5 % of inputs and outputs",
-        lambda row: True,  # noqa: ARG005
+        lambda _: True,
         lambda row: None if row.extra_memory is None else 100 * row.extra_memory,
         5,
         False,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .markdown import insert
+from .markdown import insert, table
 from .workloads import WORKLOADS
 
 SCHEMA = 1
@@ -135,14 +135,6 @@ def _number(value: float | None) -> str:
 
 def _ratio(value: float | None, base: float | None) -> str:
     return "" if value is None or not base else f" ({value / base:.2f}x)"
-
-
-def line(values: Sequence[str]) -> str:
-    return "| " + " | ".join(values) + " |"
-
-
-def table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join(map(line, [titles, ["---"] * len(titles), *lines]))
 
 
 def render(report: Report, goals: Sequence[Sequence[str]]) -> str:

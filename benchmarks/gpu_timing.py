@@ -156,6 +156,7 @@ def deterministic() -> Iterator[None]:
     import torch._dynamo.config as tracer
     import torch._functorch.config as compiler
 
+    # The type checker does not see it: it is a property that torch puts into the module.
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

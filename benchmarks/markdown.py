@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .peers import PEERS, TOO_MUCH
@@ -60,7 +61,7 @@ def _machine(report: Report) -> str:
 def _workloads(rows: list[Row]) -> str:
     names = dict.fromkeys(row.case.workload for row in rows)
     lines = [[name, WORKLOADS[name].summary, WORKLOADS[name].shape] for name in names if name in WORKLOADS]
-    return _table(["workload", "what", "shape"], lines)
+    return table(["workload", "what", "shape"], lines)
 
 
 def _results(rows: list[Row]) -> list[str]:
@@ -69,7 +70,7 @@ def _results(rows: list[Row]) -> list[str]:
     for workload, direction, members in group_rows(rows):
         names = peer_names(members)
         parts.append(f"**{workload}, {direction}**")
-        parts.append(_table(header(names), [cells(row, names) for row in members]))
+        parts.append(table(header(names), [cells(row, names) for row in members]))
     return parts
 
 
@@ -78,7 +79,7 @@ def _itself(rows: list[Row]) -> str:
     if not comparisons:
         return ""
     lines = [[item.workload, item.layout, item.what, f"{item.ratio:.2f}"] for item in comparisons]
-    return "Ours against itself:\n\n" + _table(["workload", "layout", "what", "ratio"], lines)
+    return "Ours against itself:\n\n" + table(["workload", "layout", "what", "ratio"], lines)
 
 
 def _missing(report: Report) -> str:
@@ -90,6 +91,10 @@ def _missing(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _table(titles: list[str], lines: list[list[str]]) -> str:
-    rule = ["---"] * len(titles)
-    return "\n".join("| " + " | ".join(line) + " |" for line in [titles, rule, *lines])
+def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    return "\n".join(map(line, [titles, ["---"] * len(titles), *lines]))
+
+
+def line(cells: Sequence[str]) -> str:
+    """A line of a table."""
+    return "| " + " | ".join(cells) + " |"

@@ -125,13 +125,13 @@ def quick() -> Iterator[None]:
             make_type(types[key], element_ty, shape)
         return types[key]
 
-    def tensor(self: Any, handle: Any, type: Any) -> None:  # noqa: A002
-        if id(type) in facts:
-            self.handle, self.type = handle, type
-            _, self.shape, self.numel, self.dtype = facts[id(type)]
+    def tensor(self: Any, handle: Any, kind: Any) -> None:
+        if id(kind) in facts:
+            self.handle, self.type = handle, kind
+            _, self.shape, self.numel, self.dtype = facts[id(kind)]
         else:
-            make_tensor(self, handle, type)
-            facts[id(type)] = (type, self.shape, self.numel, self.dtype)
+            make_tensor(self, handle, kind)
+            facts[id(kind)] = (kind, self.shape, self.numel, self.dtype)
 
     def broadcast_impl_value(self: Any, lhs: Any, rhs: Any) -> Any:
         return (lhs, rhs) if lhs.type is rhs.type else broadcast(self, lhs, rhs)

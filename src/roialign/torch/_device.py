@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +26,11 @@ class Rows(NamedTuple):
     levels: Tensor
     """``[K]``; the RoIs themselves where there are none."""
     images: int
+    scale_bits: tuple[int, ...]
     canonical: tuple[int, int]
     strides_log2: tuple[int, ...]
+    seed: tuple[int, int]
+    """Two signed 32-bit words, the lower one first."""
     constants: dict[str, Any]
     first: int = 0
     """The number of the first row among all of the call."""
@@ -35,6 +38,10 @@ class Rows(NamedTuple):
     def part(self, rows: slice) -> Rows:
         """Some of the rows."""
         return self._replace(rois=self.rois[rows], levels=self.levels[rows], first=rows.start)
+
+    def on(self, maps: Sequence[Tensor]) -> tuple[Any, ...]:
+        """What says where a row lies on these maps."""
+        return *table.map_sizes(maps), self.scale_bits, self.canonical, self.strides_log2, self.images
 
 
 def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
@@ -54,8 +61,10 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
         rois,
         rois if levels is None else levels,
         images,
+        tuple([bits_of(scale) for scale in scales]),
         (bits_of(size), bits_of(level)),
         tuple([round(-math.log2(scale)) for scale in scales]),
+        seed_words(call, inputs),
         {
             "COLUMNS": rois.shape[1],
             "HAS_LEVELS": levels is not None,

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +17,10 @@ from ..triton.numbers import bits_of
 from ..triton.order import order_kernel
 from ..triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
 from ..triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
-from ._device import Rows, of_rows, parts_of, rows_of, seed_words
+from ._device import Rows, of_rows, parts_of, rows_of
 from ._separable import SeparableCall
-from ._triton_blocks import Block, strides_of_one
-from ._triton_tiles import Tiles, map_sizes
+from ._triton_blocks import Block, strides_of_one, sums_dtype
+from ._triton_tiles import Tiles
 from ._wiring import Inputs
 
 #: Of what a block gives to the gradient in a box: four sums in float64.
@@ -139,11 +138,7 @@ def adjoint_boxes_part(call: SeparableCall, rows: Rows, inputs: Inputs, grad_roi
         rows.levels,
         partial,
         grad_rois,
-        *map_sizes(inputs.features),
-        scale_bits(call),
-        rows.canonical,
-        rows.strides_log2,
-        rows.images,
+        *rows.on(inputs.features),
         blocks,
         len(grad_rois),
         bits_of(call.spec.offset),
@@ -195,7 +190,7 @@ class Tables:
     def bytes_per_row(inputs: Inputs, maps: Sequence[Tensor], answer: Tensor, keeps: bool = False) -> int:
         """What a RoI takes."""
         kinds = (3 if keeps else 1) << len(inputs.tangents)
-        weights: int = kinds * sum(Tables.reach(maps, answer)) * weights_of(answer).itemsize
+        weights: int = kinds * sum(Tables.reach(maps, answer)) * sums_dtype(answer).itemsize
         spans: int = 12 * (answer.shape[2] + answer.shape[3])
         return weights + spans + 4 * int(PLACE.value)
 
@@ -214,7 +209,7 @@ class Tables:
         count, bins_y, bins_x = len(rows.rois), answer.shape[2], answer.shape[3]
         reach_y, reach_x = cls.reach(maps, answer)
         kinds = (3 if keeps else 1) << len(inputs.tangents)
-        weights = torch.empty((kinds, count, reach_y + reach_x), dtype=weights_of(answer), device=device)
+        weights = torch.empty((kinds, count, reach_y + reach_x), dtype=sums_dtype(answer), device=device)
         spans = torch.empty((count, bins_y + bins_x, 3), dtype=torch.int32, device=device)
         places = torch.empty((count, PLACE.value), dtype=torch.int32, device=device)
         bins = {"PH": bins_y, "PW": bins_x}
@@ -228,15 +223,11 @@ class Tables:
             weights,
             spans,
             places,
-            *map_sizes(maps),
-            scale_bits(call),
-            rows.canonical,
-            rows.strides_log2,
-            rows.images,
+            *rows.on(maps),
             *spec.sampling_ratio,
             bits_of(spec.offset),
             bits_of(spec.minimum_length),
-            *seed_words(call, inputs),
+            *rows.seed,
             rows.first,
             reach_y,
             weights.shape[2],
@@ -274,12 +265,3 @@ def order_of(places: Tensor) -> tuple[Tensor, int]:
         num_warps=table.ORDER_WARPS,
     )
     return order, 1
-
-
-def weights_of(answer: Tensor) -> torch.dtype:
-    """What the weights of an answer, or of its gradient, are kept as, and summed up in."""
-    return torch.float64 if answer.dtype == torch.float64 else torch.float32
-
-
-def scale_bits(call: Any) -> tuple[int, ...]:
-    return tuple([bits_of(scale) for scale in call.scales])

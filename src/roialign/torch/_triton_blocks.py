@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..triton.launch import Contraction, blocks_of, plain_strides, power_of_two, vector_of
@@ -60,6 +61,11 @@ class Block:
             "CHANNELS": self.size.channels,
             "num_warps": self.size.warps,
         }
+
+
+def sums_dtype(answer: Tensor) -> torch.dtype:
+    """What an answer, or its gradient, is summed up in, and weights are kept as."""
+    return torch.float64 if answer.dtype == torch.float64 else torch.float32
 
 
 def strides_of_one(tensor: Tensor) -> tuple[int, ...]:

@@ -17,10 +17,9 @@ from ..triton.frames import FRAME, frames_kernel
 from ..triton.launch import launch, power_of_two
 from ..triton.numbers import bits_of
 from ..triton.taps import PLACE
-from ._device import Rows, rows_of, seed_words
+from ._device import Rows, rows_of
 from ._pointwise import PointwiseCall
-from ._triton import order_of, scale_bits
-from ._triton_tiles import map_sizes
+from ._triton import order_of
 from ._wiring import Inputs
 
 #: Steps that a number of 32 bits has room for, besides two bits for a corner.
@@ -103,7 +102,7 @@ class Frames:
             torch.empty((count, PLACE.value), dtype=torch.int32, device=device),
             torch.empty((count, math.prod(bins), 4), dtype=torch.int32, device=device),
             bins,
-            (*spec.sampling_ratio, *seed_words(call, inputs), rows.first, bits_of(spec.gamma), spec.unused_border),
+            (*spec.sampling_ratio, *rows.seed, rows.first, bits_of(spec.gamma), spec.unused_border),
             tuple(maps),
         )
         launch(
@@ -115,11 +114,7 @@ class Frames:
             tangent,
             *frames.written,
             frames.spans,
-            *map_sizes(maps),
-            scale_bits(call),
-            rows.canonical,
-            rows.strides_log2,
-            rows.images,
+            *rows.on(maps),
             bits_of(spec.offset),
             bits_of(spec.minimum_length),
             bits_of(spec.gamma),

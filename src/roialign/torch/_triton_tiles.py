@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..triton import launch as table
-from ..triton.launch import launch, plain_strides
+from ..triton.launch import launch, map_sizes, plain_strides
 from ..triton.numbers import plain
 from ..triton.shares import count_kernel, shares_kernel, sum_shares_kernel
 from ..triton.tiles import tiles_kernel
-
-
-def map_sizes(maps: Sequence[Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Heights and widths."""
-    return plain([level.shape[2] for level in maps]), plain([level.shape[3] for level in maps])
+from ._triton_blocks import sums_dtype
 
 
 @dataclass(frozen=True)
@@ -78,7 +74,7 @@ class Tiles:
             TILES=table.MASK_TILES,
             num_warps=table.MASK_WARPS,
         )
-        dtype = torch.float64 if gradient.dtype == torch.float64 else torch.float32
+        dtype = sums_dtype(gradient)
         block = tiling.rows * tiling.columns * tiling.channels
         blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
         left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept - touched.nbytes - 4 * tiles
@@ -114,7 +110,7 @@ class Tiles:
     def written(self) -> tuple[Tensor, ...]:
         return self.touched, self.counts, self.shares, self.partial
 
-    @property
+    @cached_property
     def target(self) -> tuple[Any, ...]:
         """Where a tile lies."""
         return self.maps, *map_sizes(self.maps), self.first_tiles, plain_strides(self.maps)
@@ -135,6 +131,8 @@ class Tiles:
 
     def sum_shares(self, **layout: Any) -> None:
         """Write the crowded tiles, once their shares are there."""
+        if not self.slots:
+            return
         launch(
             sum_shares_kernel,
             (self.blocks * self.slots, self.parts),

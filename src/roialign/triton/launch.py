@@ -146,6 +146,11 @@ def vector_of(tensors: Sequence[Tensor]) -> int:
     return vector
 
 
+def map_sizes(maps: Sequence[Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Heights and widths."""
+    return plain([level.shape[2] for level in maps]), plain([level.shape[3] for level in maps])
+
+
 def plain_strides(tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
     """The strides n, c, y, x of every level; 0, which fits any vector, where there is one place only."""
     found = [[0 if tensor.shape[axis] == 1 else tensor.stride(axis) for tensor in tensors] for axis in range(4)]

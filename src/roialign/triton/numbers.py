@@ -53,9 +53,3 @@ def pointer_of_level(pointers, level, LEVELS: tl.constexpr):
 def clamp(value, low, high):
     """`value` within [low, high]; a NaN gives an end."""
     return tl.minimum(tl.maximum(value, low), high)
-
-
-@triton.jit
-def cdiv(number, by):
-    """The quotient of two integers that are not negative, rounded up."""
-    return (number + by - 1) // by

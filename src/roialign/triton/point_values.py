@@ -8,7 +8,7 @@ import triton.language as tl
 from .blocks import channels_side, map_strides_of, strides_of
 from .frames import TURN
 from .numbers import pointer_of_level
-from .points import of_bin
+from .points import of_bin, point_of, row_of
 from .taps import PLACE
 
 
@@ -109,8 +109,19 @@ def most_of(count):
 
 
 @triton.jit
-def steps_of(winner, SHIFT: tl.constexpr):
-    """The steps of points that have won, in float64, and their corners."""
+def point_of_winner(
+    roi,
+    bins,
+    winner,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    SHIFT: tl.constexpr,
+):
+    """The points that have won, and their corners."""
     known = tl.maximum(winner, 0)
     step_y = known >> SHIFT
-    return step_y.to(tl.float64), ((known - (step_y << SHIFT)) >> 2).to(tl.float64), known & 3
+    step_x = (known - (step_y << SHIFT)) >> 2
+    line = row_of(roi, bins, step_y.to(tl.float64), PH, RULE, JOINT)
+    return point_of(roi, bins, line, step_x.to(tl.float64), PH, PW, RULE, JOINT), known & 3

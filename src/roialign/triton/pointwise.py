@@ -14,7 +14,17 @@ from .aggregate import aggregate_max, aggregate_zero
 from .blocks import channel_block, channels_side, places_side, zeros
 from .frames import TURN
 from .order import row_at
-from .point_values import channels_read, in_answer, in_winners, map_of_row, masks_of, most_of, read, steps_of, weight_of
+from .point_values import (
+    channels_read,
+    in_answer,
+    in_winners,
+    map_of_row,
+    masks_of,
+    most_of,
+    point_of_winner,
+    read,
+    weight_of,
+)
 from .points import (
     SAMPLING,
     bins_of,
@@ -296,9 +306,7 @@ def winners_kernel(
 
     at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
     winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
-    step_y, step_x, corner = steps_of(winner, SHIFT)
-    line = row_of(roi, bins, step_y, PH, RULE, JOINT)
-    point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+    point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
     speed_y, speed_x = speed_of(point, velocity)
     total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)

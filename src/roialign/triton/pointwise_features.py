@@ -8,10 +8,10 @@ import triton.language as tl
 from .bilinear import bilinear
 from .blocks import channels_of, strides_of
 from .frames import TURN
-from .point_values import masks_of, read, steps_of, turned, weight_of
+from .point_values import masks_of, point_of_winner, read, turned, weight_of
 from .points import SAMPLING, Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
-from .shares import NONE, WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
-from .tiles import tile_of
+from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
+from .tiles import Maps, tile_of
 
 
 @triton.jit
@@ -90,9 +90,7 @@ def winners_weights(
     SHIFT: tl.constexpr,
 ):
     """What the pixels of a tile weigh in the points that have won one bin in every channel, ``[C, TILE_Y, TILE_X]``."""
-    step_y, step_x, corner = steps_of(winner, SHIFT)
-    line = row_of(roi, bins, step_y, PH, RULE, JOINT)
-    point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+    point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
     speed_y, speed_x = speed_of(point, velocity)
     pixel_y, pixel_x = y.to(tl.float64)[None, :], x.to(tl.float64)[None, :]
     wy, slope_y = bilinear(point.y[:, None], tl.floor(point.y)[:, None], pixel_y, bins.height, "replicate")
@@ -176,21 +174,19 @@ def adjoint_points_kernel(
     NUMBERS: tl.constexpr = PH * PW
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    program, programs, block, blocks = program_of(channels, CHANNELS)
-    part = tl.program_id(1)
-    tile, share, length = share_of(program, programs, slots, counts, shares)
-    place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    share, part = share_of(counts, shares, words, slots, channels, CHANNELS), tl.program_id(1)
+    place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     _, _, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
-    channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
+    channel, is_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     # Whatever touches a pixel of the tile lies less than a pixel from it; the first one reaches on to -1.
     low_y, low_x = (tile_y - 1).to(tl.float64), (tile_x - 1).to(tl.float64)
     around = Part(low_y, low_y + (TILE_Y + 1.0), low_x, low_x + (TILE_X + 1.0))
     total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
     seen = 0
-    for first_word in range(0, tl.where(share == NONE, 0, words), WORDS):
-        bits, seen = bits_of_share(touched + tile * words, first_word, words, seen, share, length)
+    for first_word in range(0, share.words, WORDS):
+        bits, seen = bits_of_share(share, touched, first_word, words, seen)
         bit = next_roi(bits, -1)
         while bit < 32 * WORDS:
             row = tl.cast(first_word, tl.int64) * 32 + bit
@@ -272,20 +268,8 @@ def adjoint_points_kernel(
                         total += tl.where(weight != 0.0, weight * gradient, 0.0)
                     bin_number = tl.min(tl.where(meets & (number > bin_number), number, NUMBERS), 0)
             bit = next_roi(bits, bit)
+    maps = Maps(grad_features, heights, widths, strides)
+    target = channel * NUMBERS + part if CHANNELS_OF == "position" else channel
     write_share(
-        total,
-        slot_places(program, block, blocks, total.shape[0], total.shape[1], total.shape[2]),
-        program < slots,
-        share,
-        partial,
-        grad_features,
-        place,
-        channel * NUMBERS + part if CHANNELS_OF == "position" else channel,
-        is_channel,
-        heights,
-        widths,
-        strides,
-        False,
-        VECTOR,
-        LEVELS,
+        total, share, partial, maps, place, target, is_channel, slots, channels, False, VECTOR, LEVELS, CHANNELS
     )

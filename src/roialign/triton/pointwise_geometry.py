@@ -10,7 +10,7 @@ from .blocks import channels_of, channels_side, places_side, zeros
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
 from .order import row_at
-from .point_values import channels_read, in_answer, in_winners, map_of_row, most_of, read, steps_of
+from .point_values import channels_read, in_answer, in_winners, map_of_row, most_of, point_of_winner, read
 from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
 from .taps import PLACE
 
@@ -214,9 +214,7 @@ def winners_sums_kernel(
         first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
         at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
         winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
-        step_y, step_x, corner = steps_of(winner, SHIFT)
-        line = row_of(roi, bins, step_y, PH, RULE, JOINT)
-        point = point_of(roi, bins, line, step_x, PH, PW, RULE, JOINT)
+        point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
 
         by_mask, by_y, by_x = 0.0 * point.y, 0.0 * point.y, 0.0 * point.y
         taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)

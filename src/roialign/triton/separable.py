@@ -17,9 +17,9 @@ from .blocks import (
 )
 from .numbers import float64_of, pointer_of_level
 from .order import row_at
-from .shares import NONE, WORDS, bits_of_share, next_roi, program_of, share_of, slot_places, write_share
+from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
 from .taps import PLACE
-from .tiles import tile_of
+from .tiles import Maps, tile_of
 
 
 @triton.jit
@@ -157,19 +157,18 @@ def adjoint_features_kernel(
 ):
     """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order. Or
     a slot of `partial`: the sum over a share of them."""
-    program, programs, block, blocks = program_of(channels, CHANNELS)
-    tile, share, length = share_of(program, programs, slots, counts, shares)
-    place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    share = share_of(counts, shares, words, slots, channels, CHANNELS)
+    place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     _, _, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
-    channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
+    channel, is_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
     dtype = weights.dtype.element_ty
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, dtype, CHANNELS_LAST)
     seen = 0
-    for first in range(0, tl.where(share == NONE, 0, words), WORDS):
-        bits, seen = bits_of_share(touched + tile * words, first, words, seen, share, length)
+    for first in range(0, share.words, WORDS):
+        bits, seen = bits_of_share(share, touched, first, words, seen)
         number = next_roi(bits, -1)
         while number < 32 * WORDS:
             row = tl.cast(first, tl.int64) * 32 + number
@@ -198,22 +197,21 @@ def adjoint_features_kernel(
                         total += solid(wy, along_x(wx, value.to(dtype), CHANNELS_LAST), CHANNELS_LAST)
                         wy, value = next_wy, following
             number = next_roi(bits, number)
+    maps = Maps(grad_features, heights, widths, strides)
     write_share(
         total,
-        slot_places(program, block, blocks, total.shape[0], total.shape[1], total.shape[2]),
-        program < slots,
         share,
         partial,
-        grad_features,
+        maps,
         place,
         channel,
         is_channel,
-        heights,
-        widths,
-        strides,
+        slots,
+        channels,
         CHANNELS_LAST,
         VECTOR,
         LEVELS,
+        CHANNELS,
     )
 
 

@@ -9,12 +9,13 @@ whatever the RoIs are, so nobody has to wait until they have been counted.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
 from .blocks import channels_of, solid_zeros
-from .numbers import cdiv
-from .tiles import tile_of, write_tile
+from .tiles import Maps, tile_of, write_tile
 
 #: Words of bits at once, 32 RoIs each.
 WORDS = tl.constexpr(32)
@@ -24,11 +25,26 @@ FEWEST = tl.constexpr(32)
 NONE = tl.constexpr(-1)
 
 
+class Share(NamedTuple):
+    """What one program has: a tile, or a share of a crowded one, of some channels."""
+
+    tile: tl.tensor
+    number: tl.tensor
+    """Of the share; NONE where there is nothing to do."""
+    length: tl.tensor
+    """RoIs of a share."""
+    words: tl.tensor
+    """Words of bits to look through."""
+    program: tl.tensor
+    """Which is that of its slot, where it is below the number of slots."""
+    block: tl.tensor
+    """Of channels."""
+
+
 @triton.jit
-def bits_of(touched, first, words):
-    """Words of a tile from the number `first` on, as integers that are not negative."""
-    number = first + tl.arange(0, WORDS)
-    return tl.load(touched + number, mask=number < words, other=0).to(tl.int64) & 0xFFFFFFFF
+def bits_of(words, mask):
+    """Words of bits, as integers that are not negative."""
+    return tl.load(words, mask=mask, other=0).to(tl.int64) & 0xFFFFFFFF
 
 
 @triton.jit
@@ -41,15 +57,17 @@ def bits_set(bits):
 
 
 @triton.jit
-def bits_of_share(touched, first, words, seen, share, length):
-    """The same, less those of other shares; and how many RoIs there are up to there, of which `seen` come before.
+def bits_of_share(share, touched, first, words, seen):
+    """The share's own of some words of its tile, from the number `first` on; and how many RoIs there are up to there,
+    of which `seen` come before.
 
     A word belongs to the share that its first RoI falls into.
     """
-    bits = bits_of(touched, first, words)
+    number = first + tl.arange(0, WORDS)
+    bits = bits_of(touched + share.tile * words + number, number < words)
     count = bits_set(bits).to(tl.int32)  # 64 bits are divided by a function of their own
     before = seen + tl.cumsum(count, 0) - count
-    return tl.where(before // length == share, bits, 0), seen + tl.sum(count, 0)
+    return tl.where(before // share.length == share.number, bits, 0), seen + tl.sum(count, 0)
 
 
 @triton.jit
@@ -65,20 +83,21 @@ def next_roi(bits, number):
 
 @triton.jit
 def program_of(channels, CHANNELS: tl.constexpr):
-    """The number of a program among those of its block of channels, how many those are, its block, and how many blocks
-    there are: neighbours have the same RoIs."""
+    """The number of a program among those of its block of channels, how many those are, and its block: neighbours have
+    the same RoIs."""
     blocks = tl.cdiv(channels, CHANNELS)
     number = tl.program_id(0)
-    return number // blocks, tl.num_programs(0) // blocks, number % blocks, blocks
+    return number // blocks, tl.num_programs(0) // blocks, number % blocks
 
 
 @triton.jit
-def share_of(program, programs, slots, counts, shares):
-    """The tile of a program, its share of it, and the RoIs of a share; a share is NONE where there is nothing to do.
+def share_of(counts, shares, words, slots, channels, CHANNELS: tl.constexpr):
+    """What this program has.
 
     The first programs have a slot each, the others a tile each, from the last one on: those of coarse levels, which
     more RoIs touch than others, come first and do not keep the device waiting in the end.
     """
+    program, programs, block = program_of(channels, CHANNELS)
     has_slot = program < slots
     own = tl.load(shares + 1 + 2 * program, mask=has_slot, other=0).to(tl.int64)
     first = tl.load(shares + 2 + 2 * program, mask=has_slot, other=0)
@@ -86,13 +105,17 @@ def share_of(program, programs, slots, counts, shares):
     tile = tl.where(has_slot, tl.maximum(own, 0), (programs - 1 - program).to(tl.int64))
     is_crowded = tl.load(counts + tile, mask=slots > 0, other=0) > length
     has_work = tl.where(has_slot, own >= 0, ~is_crowded)
-    return tile, tl.where(has_work, tl.where(has_slot, program - first, 0), NONE), length
+    number = tl.where(has_work, tl.where(has_slot, program - first, 0), NONE)
+    return Share(tile, number, length, tl.where(number == NONE, 0, words), program, block)
 
 
 @triton.jit
-def slot_places(slot, block, blocks, A: tl.constexpr, B: tl.constexpr, C: tl.constexpr):
+def places_in_slot(total, slot, block, channels, CHANNELS: tl.constexpr):
     """Where a program's sums, a block of three sides, lie among those of all."""
-    number = (slot.to(tl.int64) * blocks + block) * tl.num_programs(1) + tl.program_id(1)
+    A: tl.constexpr = total.shape[0]
+    B: tl.constexpr = total.shape[1]
+    C: tl.constexpr = total.shape[2]
+    number = (slot.to(tl.int64) * tl.cdiv(channels, CHANNELS) + block) * tl.num_programs(1) + tl.program_id(1)
     within = tl.arange(0, A)[:, None, None] * (B * C) + tl.arange(0, B)[None, :, None] * C
     return number * (A * B * C) + (within + tl.arange(0, C)[None, None, :])
 
@@ -100,30 +123,27 @@ def slot_places(slot, block, blocks, A: tl.constexpr, B: tl.constexpr, C: tl.con
 @triton.jit
 def write_share(
     total,
-    slot_place,
-    has_slot,
     share,
     partial,
-    grad_features,
+    maps,
     place,
     channel,
     is_channel,
-    heights,
-    widths,
-    strides,
+    slots,
+    channels,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
+    CHANNELS: tl.constexpr,
 ):
     """Write a program's sums: to its slot, or to its tile of the maps."""
-    if has_slot:
-        if share != NONE:
-            tl.store(partial + slot_place, total)
+    has_work = share.number != NONE
+    at = places_in_slot(total, share.program, share.block, channels, CHANNELS)
+    if share.program < slots:
+        if has_work:
+            tl.store(partial + at, total)
     else:
-        is_written = is_channel & (share != NONE)
-        write_tile(
-            total, grad_features, place, channel, is_written, heights, widths, strides, CHANNELS_LAST, VECTOR, LEVELS
-        )
+        write_tile(total, maps, place, channel, is_channel & has_work, CHANNELS_LAST, VECTOR, LEVELS)
 
 
 @triton.jit(do_not_specialize=["tiles", "words"])
@@ -134,8 +154,7 @@ def count_kernel(touched, counts, tiles, words, TILES: tl.constexpr):
     for first in range(0, words, WORDS):
         number = first + tl.arange(0, WORDS)
         mask = (tile < tiles)[:, None] & (number < words)[None, :]
-        bits = tl.load(touched + tile[:, None] * words + number[None, :], mask=mask, other=0)
-        count += tl.sum(bits_set(bits.to(tl.int64) & 0xFFFFFFFF), 1)
+        count += tl.sum(bits_set(bits_of(touched + tile[:, None] * words + number[None, :], mask)), 1)
     tl.store(counts + tile, count.to(tl.int32), mask=tile < tiles)
 
 
@@ -149,9 +168,9 @@ def length_of_shares(counts, tiles, slots, TILES: tl.constexpr):
         rois += tl.sum(tl.where(count > FEWEST, count, 0), 0)
         crowded += tl.sum((count > FEWEST).to(tl.int64), 0)
     # A tile of c RoIs, more than the length, has fewer shares than c / length + 1, and so than 2 c / length.
-    length = cdiv(2 * rois, slots)
+    length = tl.cdiv(2 * rois, slots)
     left = slots - crowded
-    length = tl.where(left > 0, tl.minimum(length, cdiv(rois, tl.maximum(left, 1))), length)
+    length = tl.where(left > 0, tl.minimum(length, tl.cdiv(rois, tl.maximum(left, 1))), length)
     return tl.maximum(length, FEWEST)
 
 
@@ -164,7 +183,7 @@ def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr):
     for first in range(0, tiles, TILES):
         tile = first + tl.arange(0, TILES)
         count = tl.load(counts + tile, mask=tile < tiles, other=0).to(tl.int64)
-        own = tl.where(count > length, cdiv(count, length), 0)
+        own = tl.where(count > length, tl.cdiv(count, length), 0)
         first_slot = taken + tl.cumsum(own, 0) - own
         for share in range(tl.max(own, 0)):
             slot = shares + 1 + 2 * (first_slot + share)
@@ -198,29 +217,17 @@ def sum_shares_kernel(
     """Write a crowded tile of the gradient of a map, of some channels: the sums of its shares, added in their order.
 
     Of `PARTS` more than 1, the channels are dealt out to as many blocks in turn."""
-    slot, _, block, blocks = program_of(channels, CHANNELS)
+    slot, _, block = program_of(channels, CHANNELS)
     own = tl.load(shares + 1 + 2 * slot).to(tl.int64)
     is_first = (own >= 0) & (tl.load(shares + 2 + 2 * slot) == slot)
     tile = tl.where(is_first, own, 0)
-    count = cdiv(tl.load(counts + tile).to(tl.int64), tl.load(shares).to(tl.int64))
+    count = tl.cdiv(tl.load(counts + tile).to(tl.int64), tl.load(shares).to(tl.int64))
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, partial.dtype.element_ty, CHANNELS_LAST)
     for share in range(tl.where(is_first, count, 0)):
-        at = slot_places(slot + share, block, blocks, total.shape[0], total.shape[1], total.shape[2])
-        total += tl.load(partial + at)
+        total += tl.load(partial + places_in_slot(total, slot + share, block, channels, CHANNELS))
     channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
     if PARTS > 1:
         channel = channel * PARTS + tl.program_id(1)
     place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
-    write_tile(
-        total,
-        grad_features,
-        place,
-        channel,
-        is_channel & is_first,
-        heights,
-        widths,
-        strides,
-        CHANNELS_LAST,
-        VECTOR,
-        LEVELS,
-    )
+    maps = Maps(grad_features, heights, widths, strides)
+    write_tile(total, maps, place, channel, is_channel & is_first, CHANNELS_LAST, VECTOR, LEVELS)

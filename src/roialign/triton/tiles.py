@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
 from .blocks import map_strides_of
 from .numbers import of_level, plain_of_level, pointer_of_level
 from .taps import PLACE
+
+
+class Maps(NamedTuple):
+    """The maps of a call: a tuple of each, with an entry for every level."""
+
+    pointers: tl.tuple
+    heights: tl.tuple
+    widths: tl.tuple
+    strides: tl.tuple
+    """Tuples of the strides n, c, y and x."""
 
 
 @triton.jit
@@ -28,13 +40,10 @@ def tile_of(tile, heights, widths, first_tiles, TILE_Y: tl.constexpr, TILE_X: tl
 @triton.jit
 def write_tile(
     total,
-    grad_features,
+    maps,
     place,
     channel,
     is_channel,
-    heights,
-    widths,
-    strides,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
@@ -43,16 +52,16 @@ def write_tile(
     FIRST: tl.constexpr = 0 if CHANNELS_LAST else 1
     level, image, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, total.shape[FIRST]), tile_x + tl.arange(0, total.shape[FIRST + 1])
-    is_row, is_column = y < plain_of_level(heights, level, LEVELS), x < plain_of_level(widths, level, LEVELS)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    of_image = pointer_of_level(grad_features, level, LEVELS) + image * stride_n
+    is_row, is_column = y < plain_of_level(maps.heights, level, LEVELS), x < plain_of_level(maps.widths, level, LEVELS)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(maps.strides, level, LEVELS, VECTOR)
+    of_image = pointer_of_level(maps.pointers, level, LEVELS) + image * stride_n
     if CHANNELS_LAST:
         at = (y * stride_y)[:, None, None] + (x * stride_x)[None, :, None] + (channel * stride_c)[None, None, :]
         mask = is_row[:, None, None] & is_column[None, :, None] & is_channel[None, None, :]
     else:
         at = (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :] + (channel * stride_c)[:, None, None]
         mask = is_row[None, :, None] & is_column[None, None, :] & is_channel[:, None, None]
-    tl.store(of_image + at, total.to(grad_features[0].dtype.element_ty), mask=mask)
+    tl.store(of_image + at, total.to(maps.pointers[0].dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["count", "tiles", "words"])
