@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from slide import largest_change, plot_slide, slide_box
 
-from roialign.extract.app import app
+from roialign.commands.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPH = Path("examples/astronaut.png")

@@ -36,7 +36,7 @@ def threads() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[Any]:
     """Triton's interpreter, quick, and with a look at every address that a kernel loads from or stores to."""
-    from interpreter import checked, quick
+    from tests.triton.interpreter import checked, quick
 
     with quick(), checked() as bounds:
         yield bounds
@@ -45,7 +45,7 @@ def interpreter() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with four scenes to test on, and a file of a detector's weights."""
-    from detectors import write_detector, write_small_scenes
+    from tests.detection.detectors import write_detector, write_small_scenes
 
     folder = tmp_path_factory.mktemp("scenes")
     write_small_scenes(folder, 4)

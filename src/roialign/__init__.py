@@ -1,5 +1,6 @@
 """Region-of-interest operators: exact, deterministic, fast, with every gradient."""
 
+from . import _moved
 from ._runtime import build_info, get_num_threads, set_num_threads
 from ._version import __version__
 from .ops.bilinear_interpolate import bilinear_interpolate, bilinear_interpolate_backward
@@ -16,6 +17,8 @@ from .ops.roi_align import roi_align, roi_align_backward
 from .ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_backward
 from .ops.roi_pool import roi_pool, roi_pool_backward
 from .ops.taps import taps
+
+_moved.install()
 
 __all__ = [
     "__version__",

@@ -18,8 +18,8 @@ from ._typing import Array
 
 #: By family: the backends, each a module with the three functions of the family.
 FAMILIES = {
-    "separable": {"cpu": "roialign.cpu", "reference": "roialign.reference.backend"},
-    "pointwise": {"cpu": "roialign.cpu_pointwise", "reference": "roialign.reference.pointwise_backend"},
+    "separable": {"cpu": "roialign.numpy.cpu.separable", "reference": "roialign.numpy.reference.separable"},
+    "pointwise": {"cpu": "roialign.numpy.cpu.pointwise", "reference": "roialign.numpy.reference.pointwise"},
 }
 BACKENDS = FAMILIES["separable"]
 
@@ -44,14 +44,14 @@ def operator_call(spec: Spec, features: Sequence[object], *arguments: Any, **mor
     """The call, by the framework of the features and the family of the operator."""
     if any(is_tensor(level) for level in features):
         if isinstance(spec, PointwiseSpec):
-            from .torch._pointwise_call import PointwiseTensorCall  # torch is there already
+            from .torch.pointwise_call import PointwiseTensorCall  # torch is there already
 
             return PointwiseTensorCall(spec, features, *arguments, **more)
-        from .torch._call import TensorCall
+        from .torch.call import TensorCall
 
         return TensorCall(spec, features, *arguments, **more)
     if isinstance(spec, PointwiseSpec):
-        from ._pointwise_call import PointwiseArrayCall
+        from .numpy.pointwise_call import PointwiseArrayCall
 
         return PointwiseArrayCall(spec, features, *arguments, **more)
     return ArrayCall(spec, features, *arguments, **more)
@@ -60,9 +60,9 @@ def operator_call(spec: Spec, features: Sequence[object], *arguments: Any, **mor
 def checks_of(value: object) -> Any:
     """The checks of arguments, by the framework of the features: two modules with functions of the same names."""
     if is_tensor(value):
-        from .torch import _check
+        from .torch import checks
 
-        return _check
+        return checks
     return _validate
 
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from tolerances import assert_close
 from torch import Tensor
 
 from roialign.compat import _torchvision_kernels
 from roialign.compat import torchvision as ours
+from tests.tables.tolerances import assert_close
 
 #: Besides RoIAlign, and the arguments of each after the features and boxes.
 OTHERS: dict[str, tuple[Any, ...]] = {

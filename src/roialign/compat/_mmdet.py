@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .. import _validate
 from ..ops.multiscale_roi_align import multiscale_roi_align
-from ..torch._levels import box_side, levels_reached
+from ..torch.levels import box_side, levels_reached
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, check_rows
 from ._module import DescribedModule
 

@@ -18,8 +18,8 @@ from .._dispatch import Spec, operator_call
 from ..ops.roi_align import roi_align_spec
 from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 from ..ops.roi_pool import ROI_POOL
-from ..torch._check import check_boxes
-from ..torch._levels import box_side, levels_reached
+from ..torch.checks import check_boxes
+from ..torch.levels import box_side, levels_reached
 from ._module import DescribedModule, RoIAlignModule
 
 __all__ = ["ROIAlign", "ROIAlignRotated", "ROIPooler"]

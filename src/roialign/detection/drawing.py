@@ -13,8 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..commands.tables import printable
 from ..extract.drawing import Look, Window, label_boxes, outline, save_figure, show_map
-from ..extract.tables import printable
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..commands.tables import cut, printable
 from .boxes import Box
 from .drawing import Look, Window, pixels_within
 from .inputs import FeatureMap, InputError, average_pool
 from .pipeline import Settings
 from .steps import RoiSteps, roi_steps
-from .tables import cut, printable
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

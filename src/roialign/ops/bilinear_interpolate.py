@@ -116,7 +116,7 @@ def _call(features: Any, x: object, y: object, backend: str | None) -> tuple[Any
     lead = tuple(array.shape[:-2])
     rows: Any
     if is_tensor(features):
-        from ..torch._rois import rows_of_points
+        from ..torch.rois import rows_of_points
 
         rows, shape = rows_of_points(x, y, array)
     else:

@@ -62,7 +62,7 @@ def fpn_levels(
     assignment = Assignment(canonical_size, canonical_level)
     answer: Any
     if is_tensor(rois[0] if isinstance(rois, (list, tuple)) and rois else rois):
-        from ..torch._levels import fpn_levels_of_tensors
+        from ..torch.levels import fpn_levels_of_tensors
 
         answer = fpn_levels_of_tensors(rois, scales, assignment)
     else:

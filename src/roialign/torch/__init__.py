@@ -3,9 +3,8 @@
 Importing this makes the custom ops known, which a program that was saved by `torch.export` needs to be loaded.
 """
 
-from . import _levels, _pointwise, _separable  # noqa: F401
-from .modules import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
-from .point_modules import (
+from . import levels  # noqa: F401
+from .modules.pointwise import (
     DeformRoIPool,
     DeformRoIPoolPack,
     ModulatedDeformRoIPoolPack,
@@ -16,6 +15,8 @@ from .point_modules import (
     RoIAlignRotated,
     RoIPool,
 )
+from .modules.separable import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
+from .wiring import pointwise, separable  # noqa: F401
 
 __all__ = [
     "CropAndResize",

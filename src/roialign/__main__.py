@@ -1,0 +1,5 @@
+"""``python -m roialign`` is the `roialign` command."""
+
+from .commands.main import main
+
+main()

@@ -1,0 +1,52 @@
+"""Modules that have moved: their old names still import.
+
+A module keeps its old name for as long as a release that had it is in use; what is added here is imported only when
+somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+#: By old name: the name of today.
+MOVED = {
+    "roialign.cli": "roialign.commands.main",
+    "roialign.cpu": "roialign.numpy.cpu.separable",
+    "roialign.cpu_pointwise": "roialign.numpy.cpu.pointwise",
+    "roialign.extract.app": "roialign.commands.app",
+    "roialign.extract.info": "roialign.commands.info",
+    "roialign.extract.options": "roialign.commands.options",
+    "roialign.extract.tables": "roialign.commands.tables",
+    "roialign.reference.backend": "roialign.numpy.reference.separable",
+    "roialign.reference.pointwise_backend": "roialign.numpy.reference.pointwise",
+    "roialign.torch.export_points": "roialign.torch.export.pointwise",
+    "roialign.torch.point_modules": "roialign.torch.modules.pointwise",
+}
+
+
+class _Alias(Loader):
+    """Gives the module of today under its old name."""
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """The default, an empty module, which the next step replaces."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        sys.modules[module.__name__] = import_module(MOVED[module.__name__])
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        del path, target
+        return ModuleSpec(name, _Alias()) if name in MOVED else None
+
+
+def install() -> None:
+    """Make the old names importable."""
+    sys.meta_path.append(_Finder())

@@ -1,0 +1,1 @@
+"""The `roialign` command line."""

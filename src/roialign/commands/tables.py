@@ -1,0 +1,40 @@
+"""Text for the terminal: the table of results, and names that cannot upset it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from ..extract.pipeline import PooledRow
+
+#: A longer table is cut; the result file holds every row.
+MOST_ROWS = 20
+
+
+def printable(text: object) -> str:
+    """Text without control characters and without what cannot be encoded, as file names may hold."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+
+
+def cut(text: str, length: int) -> str:
+    """Text of at most so many letters."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def rows_table(rows: Sequence[PooledRow]) -> Table:
+    """One line per pooled box, the first of them."""
+    table = Table(title="Pooled boxes", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("row", "image", "label"):
+        table.add_column(name, justify="right" if name == "row" else "left", overflow="fold")
+    for name in ("x1", "y1", "x2", "y2", "mean"):
+        table.add_column(name, justify="right")
+    for row in rows[:MOST_ROWS]:
+        numbers = [f"{number:.6g}" for number in (*row.box.corners, row.mean)]
+        names = [Text(printable(name)) for name in (row.box.row, row.input.name, row.box.label)]
+        table.add_row(*names, *numbers)
+    if len(rows) > MOST_ROWS:
+        table.caption = f"and {len(rows) - MOST_ROWS} more rows"
+    return table

@@ -1,0 +1,1 @@
+"""NumPy arrays to the compiled core."""

@@ -1,0 +1,73 @@
+"""Who computes with tensors: one table, by the family of an operator and the device of its features."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+from torch import Tensor
+
+from .. import _validate
+
+#: By family and device: the backends that compute there, the default first. Each is a module with the three functions
+#: `forward`, `adjoint_features` and `adjoint_boxes` on tensors.
+BACKENDS = {
+    "separable": {
+        "cpu": {"cpu": "roialign.torch.cpu.separable", "reference": "roialign.torch.cpu.reference"},
+        "cuda": {"triton": "roialign.torch.triton.separable"},
+    },
+    "pointwise": {
+        "cpu": {"cpu": "roialign.torch.cpu.pointwise", "reference": "roialign.torch.cpu.reference_pointwise"},
+        "cuda": {"triton": "roialign.torch.triton.pointwise"},
+    },
+}
+#: By family: `forward` in the standard operators of ONNX.
+EXPORTS = {"separable": "roialign.torch.export.separable", "pointwise": "roialign.torch.export.pointwise"}
+#: Triton's kernels run there too, in its interpreter, if asked for.
+INTERPRETED = "cpu"
+
+
+def check_backend(features: Tensor, name: str | None) -> None:
+    """That the named backend, or any, computes where the features are."""
+    device, devices = features.device.type, BACKENDS["separable"]
+    if device not in devices:
+        raise ValueError(f"features: expected a tensor on the CPU or on a CUDA device, got one on {features.device}")
+    if name == "triton" and device == INTERPRETED and not is_interpreted():
+        raise ValueError(
+            f"backend: 'triton' runs on CUDA tensors, and features is a tensor on {device}; use 'cpu' (or, to try the "
+            "kernels without a GPU, set TRITON_INTERPRET=1 before the first import of triton)"
+        )
+    if name is not None and not (name == "triton" and device == INTERPRETED):
+        _validate.check_choice(name, "backend", tuple(devices[device]))
+
+
+def backend_for(family: str, tensor: Tensor, name: str | None) -> ModuleType:
+    """The module with a family's three functions, by the device of a tensor."""
+    return _load(family, tensor.device.type, name)
+
+
+@cache
+def _load(family: str, device: str, name: str | None) -> ModuleType:
+    backends = BACKENDS[family][device]
+    if name == "triton" and device == INTERPRETED:
+        backends = BACKENDS[family]["cuda"]
+    return import_module(backends[name or next(iter(backends))])
+
+
+@cache
+def export_of(family: str) -> ModuleType:
+    """The module that writes a family in standard operators; loaded by the few who export."""
+    return import_module(EXPORTS[family])
+
+
+def is_interpreted() -> bool:
+    """Whether Triton is there, and interprets its kernels."""
+    return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes") and _is_installed()
+
+
+@cache
+def _is_installed() -> bool:
+    return find_spec("triton") is not None

@@ -1,0 +1,1 @@
+"""CPU tensors to the compiled core, and to the reference."""

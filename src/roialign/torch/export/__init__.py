@@ -1,0 +1,1 @@
+"""The operators in the standard operators of ONNX, for `torch.onnx.export`."""

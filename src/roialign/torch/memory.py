@@ -1,0 +1,53 @@
+"""The memory of tensors: where the core reads and writes, and where large answers come from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .._memory import POOLED_BYTES
+from .._memory import empty as pooled
+from .wiring.tracing import is_traced
+
+#: An address, a shape and strides in bytes: what the core takes in the place of an array.
+Memory = tuple[int, tuple[int, ...], tuple[int, ...]]
+
+
+def memory_of(tensor: Tensor) -> Memory:
+    """The memory of a tensor, without a copy."""
+    item = tensor.element_size()
+    try:
+        address = tensor.data_ptr()
+    except RuntimeError:
+        raise NotImplementedError(
+            "roialign: got a tensor without memory, as autograd's is_grads_batched and vectorize make them; "
+            "torch.func.vmap, jacrev and jacfwd do the same and are known here"
+        ) from None
+    if address == 0 and tensor.numel() > 0:
+        raise ValueError(f"roialign: got a tensor of shape {tuple(tensor.shape)} whose memory has been freed")
+    return address, tuple(tensor.shape), tuple([stride * item for stride in tensor.stride()])
+
+
+def is_channels_last(features: Tensor) -> bool:
+    """Whether the channels of a pixel, more than one, lie beside each other."""
+    return features.shape[1] > 1 and features.stride(1) == 1 and features.shape[2] * features.shape[3] > 1
+
+
+def empty(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
+    """An uninitialised ``[N, C, H, W]`` tensor of the dtype and device of another."""
+    if not is_traced(like) and like.is_cpu:
+        size = math.prod(shape) * like.element_size()
+        if size >= POOLED_BYTES:
+            block = torch.from_numpy(pooled((size,), np.dtype(np.uint8)))
+            return block.view(like.dtype).as_strided(shape, _strides(shape, channels_last))
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def _strides(shape: Sequence[int], channels_last: bool) -> tuple[int, ...]:
+    _, c, h, w = shape
+    return (c * h * w, 1, w * c, c) if channels_last else (c * h * w, h * w, w, 1)

@@ -1,0 +1,30 @@
+"""The operators as modules; :mod:`roialign.torch` has them all."""
+
+from .pointwise import (
+    DeformRoIPool,
+    DeformRoIPoolPack,
+    ModulatedDeformRoIPoolPack,
+    MultiScaleRoIAlignRotated,
+    PSRoIAlign,
+    PSRoIPool,
+    RiRoIAlignRotated,
+    RoIAlignRotated,
+    RoIPool,
+)
+from .separable import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
+
+__all__ = [
+    "CropAndResize",
+    "DeformRoIPool",
+    "DeformRoIPoolPack",
+    "ModulatedDeformRoIPoolPack",
+    "MultiScaleRoIAlign",
+    "MultiScaleRoIAlignRotated",
+    "PSRoIAlign",
+    "PSRoIPool",
+    "PrRoIPool",
+    "RiRoIAlignRotated",
+    "RoIAlign",
+    "RoIAlignRotated",
+    "RoIPool",
+]

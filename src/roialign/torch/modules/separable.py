@@ -1,0 +1,217 @@
+"""The operators as modules: what does not change from call to call is set once, and shown by `repr`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...ops.crop_and_resize import crop_and_resize
+from ...ops.multiscale_roi_align import multiscale_roi_align
+from ...ops.prroi_pool import prroi_pool
+from ...ops.roi_align import roi_align
+
+
+class _Configured(nn.Module):
+    """A function with arguments set: attributes of the same names."""
+
+    def configure(self, given: dict[str, Any]) -> None:
+        """Takes the arguments of `__init__` from its local variables."""
+        self.names = tuple(inspect.signature(type(self)).parameters)
+        for name in self.names:
+            setattr(self, name, given[name])
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """By name, as they are now."""
+        return {name: getattr(self, name) for name in self.names}
+
+    def extra_repr(self) -> str:
+        """The arguments that differ from their defaults."""
+        parameters = inspect.signature(type(self)).parameters
+        shown = [f"{name}={value!r}" for name, value in self.arguments.items() if value != parameters[name].default]
+        return ", ".join(shown)
+
+
+class RoIAlign(_Configured):
+    """:func:`roialign.roi_align` as a module.
+
+    Concretely, ``RoIAlign(output_size, spatial_scale, sampling_ratio, ...)(features, rois)`` is
+    ``roi_align(features, rois, output_size, spatial_scale, sampling_ratio, ...)``.
+
+    Parameters
+    ----------
+    output_size, spatial_scale, sampling_ratio, aligned, mode, sampling, layout, invalid, seed, backend :
+        As in :func:`roialign.roi_align`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.torch import RoIAlign
+    >>> pool = RoIAlign(7, 1 / 16, sampling="exact")
+    >>> pool
+    RoIAlign(output_size=7, spatial_scale=0.0625, sampling='exact')
+    >>> boxes = [torch.tensor([[32.0, 48.0, 410.0, 300.0]]), torch.zeros(0, 4)]
+    >>> pool(torch.rand(2, 256, 50, 84), boxes).shape
+    torch.Size([1, 256, 7, 7])
+    """
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scale: float = 1.0,
+        sampling_ratio: int | tuple[int, int] = 0,
+        *,
+        aligned: bool = True,
+        mode: str = "avg",
+        sampling: str = "grid",
+        layout: str = "NCHW",
+        invalid: str | None = None,
+        seed: Any = None,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.configure(locals())
+
+    def forward(
+        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+    ) -> Tensor:
+        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
+        pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
+        return pooled
+
+
+class MultiScaleRoIAlign(_Configured):
+    """:func:`roialign.multiscale_roi_align` as a module.
+
+    Concretely, ``MultiScaleRoIAlign(output_size, spatial_scales, ...)(features, rois)`` is
+    ``multiscale_roi_align(features, rois, output_size, spatial_scales, ...)``.
+
+    Parameters
+    ----------
+    output_size, spatial_scales, sampling_ratio, canonical_size, canonical_level, aligned, mode, sampling, layout,
+    invalid, seed, backend : As in :func:`roialign.multiscale_roi_align`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.torch import MultiScaleRoIAlign
+    >>> pool = MultiScaleRoIAlign(7, [1 / 4, 1 / 8], sampling_ratio=2)
+    >>> pool
+    MultiScaleRoIAlign(output_size=7, spatial_scales=[0.25, 0.125], sampling_ratio=2)
+    >>> pyramid = [torch.ones(1, 8, 64, 64), 2 * torch.ones(1, 8, 32, 32)]
+    >>> pool(pyramid, torch.tensor([[0, 16.0, 16.0, 48.0, 48.0], [0, 0.0, 0.0, 250.0, 250.0]])).mean(dim=(1, 2, 3))
+    tensor([1., 2.])
+    """
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scales: Sequence[float],
+        sampling_ratio: int | tuple[int, int] = 0,
+        *,
+        canonical_size: float = 224,
+        canonical_level: int = 4,
+        aligned: bool = True,
+        mode: str = "avg",
+        sampling: str = "grid",
+        layout: str = "NCHW",
+        invalid: str | None = None,
+        seed: Any = None,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.configure(locals())
+
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        rois: Tensor | Sequence[Tensor],
+        *,
+        levels: Tensor | None = None,
+        batch_indices: Tensor | None = None,
+    ) -> Tensor:
+        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
+        pooled: Tensor = multiscale_roi_align(
+            features, rois, levels=levels, batch_indices=batch_indices, **self.arguments
+        )
+        return pooled
+
+
+class PrRoIPool(_Configured):
+    """:func:`roialign.prroi_pool` as a module.
+
+    Concretely, ``PrRoIPool(output_size, spatial_scale, ...)(features, rois)`` is
+    ``prroi_pool(features, rois, output_size, spatial_scale, ...)``.
+
+    Parameters
+    ----------
+    output_size, spatial_scale, layout, invalid, backend : As in :func:`roialign.prroi_pool`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.torch import PrRoIPool
+    >>> PrRoIPool(1)(torch.ones(1, 1, 1, 1), torch.tensor([[0, 0.0, 0.0, 1.0, 1.0]]))
+    tensor([[[[0.2500]]]])
+    """
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        spatial_scale: float = 1.0,
+        *,
+        layout: str = "NCHW",
+        invalid: str | None = None,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.configure(locals())
+
+    def forward(
+        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+    ) -> Tensor:
+        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
+        pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
+        return pooled
+
+
+class CropAndResize(_Configured):
+    """:func:`roialign.crop_and_resize` as a module.
+
+    Concretely, ``CropAndResize(crop_size, ...)(features, boxes, box_indices)`` is
+    ``crop_and_resize(features, boxes, box_indices, crop_size, ...)``.
+
+    Parameters
+    ----------
+    crop_size, method, extrapolation_value, layout, invalid, backend :
+        As in :func:`roialign.crop_and_resize`; so the default layout is NHWC.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.torch import CropAndResize
+    >>> image = torch.tensor([[0.0, 1.0], [2.0, 3.0]]).reshape(1, 1, 2, 2)
+    >>> CropAndResize((1, 3), layout="NCHW")(image, torch.tensor([[0.0, 1.0, 0.0, 0.0]]), torch.tensor([0]))
+    tensor([[[[1.0000, 0.5000, 0.0000]]]])
+    """
+
+    def __init__(
+        self,
+        crop_size: int | tuple[int, int],
+        method: str = "bilinear",
+        extrapolation_value: float = 0.0,
+        *,
+        layout: str = "NHWC",
+        invalid: str | None = None,
+        backend: str | None = None,
+    ) -> None:
+        super().__init__()
+        self.configure(locals())
+
+    def forward(self, features: Tensor, boxes: Tensor, box_indices: Tensor) -> Tensor:
+        """``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``."""
+        pooled: Tensor = crop_and_resize(features, boxes, box_indices, **self.arguments)
+        return pooled

@@ -1,0 +1,90 @@
+"""The three structures of RoIs as one table of rows, and the way back for gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._validate import ROW_OF
+from . import checks
+
+Restore = Callable[[Tensor], Any]
+
+
+def rows_of(
+    rois: object, features: Tensor, batch_indices: object, name: str, numbers: int = 4
+) -> tuple[Tensor, Restore]:
+    """``[K, 5]`` rows (image, x1, y1, x2, y2), or ``[K, 6]`` where five numbers describe a box; and the way back from
+    gradients like them to the structure of the RoIs as given.
+
+    Rows that are made here are float64, so that neither an image nor a coordinate is rounded.
+    """
+    if isinstance(rois, (list, tuple)):
+        return _rows_of_list(rois, features, batch_indices, name, numbers)
+    boxes = checks.check_array(rois, name)
+    checks.check_device(boxes, features.device, name)
+    if batch_indices is None:
+        if len(boxes.shape) == 2 and boxes.shape[1] == numbers:
+            raise ValueError(
+                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {tuple(boxes.shape)}; "
+                f"give boxes of shape [K, {numbers}] together with batch_indices"
+            )
+        checks.check_boxes(boxes, numbers + 1, name)
+        return boxes, _same
+    checks.check_boxes(boxes, numbers, name)
+    indices = checks.check_indices(batch_indices, boxes.shape[0], "batch_indices", name)
+    checks.check_device(indices, features.device, "batch_indices")
+    rows = torch.cat((indices.unsqueeze(1).double(), boxes.double()), dim=1)
+    return rows, lambda gradient: _like(gradient[:, 1:], boxes)
+
+
+def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """Points as boxes without size on image 0, and the shape that the coordinates broadcast to."""
+    points = []
+    for value, name in ((x, "x"), (y, "y")):
+        point = value if isinstance(value, Tensor) else torch.as_tensor(value, device=features.device)
+        checks.check_real(point, name)
+        checks.check_device(point, features.device, name)
+        points.append(point.double())
+    try:
+        x_of_all, y_of_all = torch.broadcast_tensors(*points)  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        shapes = [tuple(point.shape) for point in points]
+        raise ValueError(f"y: expected a shape that broadcasts with x, {shapes[0]}, got {shapes[1]}") from None
+    flat_x, flat_y = x_of_all.reshape(-1), y_of_all.reshape(-1)
+    rows = torch.stack([torch.zeros_like(flat_x), flat_x, flat_y, flat_x, flat_y], dim=1)
+    return rows, x_of_all.shape
+
+
+def _rows_of_list(
+    rois: Sequence[object], features: Tensor, batch_indices: object, name: str, numbers: int
+) -> tuple[Tensor, Restore]:
+    if batch_indices is not None:
+        raise ValueError("batch_indices: expected None with a list of boxes, whose places are the images")
+    if rois and len(rois) != features.shape[0]:
+        raise ValueError(f"{name}: expected one tensor of boxes per image ({features.shape[0]}), got {len(rois)}")
+    per_image = [checks.check_array(boxes, f"{name}[{index}]") for index, boxes in enumerate(rois)]
+    for index, boxes in enumerate(per_image):
+        checks.check_boxes(boxes, numbers, f"{name}[{index}]")
+        checks.check_device(boxes, features.device, f"{name}[{index}]")
+    parts = [
+        torch.nn.functional.pad(boxes.double(), (1, 0), value=float(image)) for image, boxes in enumerate(per_image)
+    ]
+    rows = torch.cat(parts) if parts else torch.zeros((0, numbers + 1), dtype=torch.float64, device=features.device)
+
+    def restore(gradient: Tensor) -> list[Tensor]:
+        pieces = torch.split(gradient, [boxes.shape[0] for boxes in per_image]) if per_image else ()
+        return [_like(piece[:, 1:], boxes) for piece, boxes in zip(pieces, per_image, strict=True)]
+
+    return rows, restore
+
+
+def _same(gradient: Tensor) -> Tensor:
+    return gradient
+
+
+def _like(gradient: Tensor, boxes: Tensor) -> Tensor:
+    return gradient.to(boxes.dtype) if boxes.is_floating_point() else gradient

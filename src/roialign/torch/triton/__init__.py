@@ -1,0 +1,1 @@
+"""CUDA tensors to the Triton kernels: what is launched, with which blocks."""

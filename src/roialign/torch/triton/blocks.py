@@ -1,0 +1,72 @@
+"""How the bins and channels of an answer, or of its gradient, are shared out among the programs of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...triton.launch import Contraction, blocks_of, plain_strides, power_of_two, vector_of
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one program has: some bins of a RoI, and some channels."""
+
+    maps: Sequence[Tensor]
+    answer: Tensor
+    size: Contraction
+    is_last: bool
+    """Whether the side of channels is the one that lies densely in memory."""
+    bins: int
+
+    @classmethod
+    def of(
+        cls,
+        sizes: Mapping[bool, Mapping[int, Contraction]],
+        maps: Sequence[Tensor],
+        answer: Tensor,
+        is_last: bool,
+    ) -> Block:
+        """`sizes` is a table of :mod:`roialign.triton.launch`."""
+        size = sizes[is_last][answer.element_size()]
+        return cls(maps, answer, size, is_last, min(size.bins, power_of_two(answer.shape[2] * answer.shape[3])))
+
+    @property
+    def per_row(self) -> tuple[int, int]:
+        """How many blocks a RoI has, of bins and of channels."""
+        _, channels, bins_y, bins_x = self.answer.shape
+        return blocks_of(bins_y * bins_x, self.bins), blocks_of(channels, self.size.channels)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Blocks of bins of all RoIs, so that neighbours share memory; then blocks of channels."""
+        of_bins, of_channels = self.per_row
+        return len(self.answer) * of_bins, of_channels
+
+    @property
+    def strides(self) -> tuple[Any, Any]:
+        return plain_strides(self.maps), strides_of_one(self.answer)
+
+    def constants(self, vector: str) -> dict[str, Any]:
+        """`vector` is what a kernel calls that of the answer, or of its gradient."""
+        return {
+            "CHANNELS_LAST": self.is_last,
+            "VECTOR": vector_of(self.maps) if self.is_last else 1,
+            vector: vector_of([self.answer]) if self.is_last else 1,
+            "BINS": self.bins,
+            "CHANNELS": self.size.channels,
+            "num_warps": self.size.warps,
+        }
+
+
+def sums_dtype(answer: Tensor) -> torch.dtype:
+    """What an answer, or its gradient, is summed up in, and weights are kept as."""
+    return torch.float64 if answer.dtype == torch.float64 else torch.float32
+
+
+def strides_of_one(tensor: Tensor) -> tuple[int, ...]:
+    return tuple([strides[0] for strides in plain_strides([tensor])])

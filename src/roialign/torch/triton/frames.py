@@ -1,0 +1,160 @@
+"""The pointwise family: what its kernels are told of the RoIs of a call, on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import _validate
+from ...triton import launch as table
+from ...triton.frames import FRAME, frames_kernel
+from ...triton.launch import launch, power_of_two
+from ...triton.numbers import bits_of
+from ...triton.taps import PLACE
+from ..wiring.pointwise import PointwiseCall
+from ..wiring.primitive import Inputs
+from .rows import Rows, rows_of
+from .separable import order_of
+
+#: Steps that a number of 32 bits has room for, besides two bits for a corner.
+MOST_STEPS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Where the RoIs of a call are, on the device."""
+
+    call: PointwiseCall
+    rows: Rows
+    tangent: Tensor
+    """Like the RoIs, in float64; the RoIs themselves where there is none."""
+    table: Tensor
+    places: Tensor
+    spans: Tensor
+    bins: tuple[int, int]
+    sampling: tuple[int, ...]
+    """What `roialign.triton.points.SAMPLING` names."""
+    maps: tuple[Tensor, ...]
+
+    @cached_property
+    def order(self) -> tuple[Tensor, int]:
+        return order_of(self.places)
+
+    @property
+    def written(self) -> tuple[Tensor, Tensor]:
+        return self.table, self.places
+
+    @property
+    def bins_at_once(self) -> int:
+        return min(table.ROI_BINS, power_of_two(math.prod(self.bins)))
+
+    @property
+    def shift(self) -> int:
+        return shift_of(self.call, self.maps)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """Of every kernel that looks at points."""
+        spec = self.call.spec
+        return {
+            "PH": self.bins[0],
+            "PW": self.bins[1],
+            "RULE": spec.rule,
+            "JOINT": spec.mapping == "rotated" or (spec.rule == "random" and spec.jitters_points),
+            "CHANNELS_OF": spec.channels,
+            "HAS_OFFSET": self.call.has_offset,
+            "GEOMETRY": spec.geometry,
+            "COLUMNS": self.rows.rois.shape[1],
+            "LEVELS": len(self.maps),
+        }
+
+    @staticmethod
+    def bytes_per_row(answer: Tensor) -> int:
+        """What a RoI takes."""
+        return 8 * int(FRAME.value) + 4 * int(PLACE.value) + 16 * math.prod(answer.shape[2:])
+
+    @classmethod
+    def of(
+        cls,
+        call: PointwiseCall,
+        rows: Rows,
+        inputs: Inputs,
+        maps: Sequence[Tensor],
+        answer: Tensor,
+        keeps: bool = False,
+    ) -> Frames:
+        """Step 1. `answer` has the bins; `keeps` how RoIs move with every number of their boxes."""
+        spec, device = call.spec, maps[0].device
+        bins = (answer.shape[2], answer.shape[3])
+        count = len(rows.rois)
+        tangent = inputs.tangents[0].detach().double().contiguous() if inputs.tangents else rows.rois
+        frames = cls(
+            call,
+            rows,
+            tangent,
+            torch.empty((count, FRAME.value), dtype=torch.float64, device=device),
+            torch.empty((count, PLACE.value), dtype=torch.int32, device=device),
+            torch.empty((count, math.prod(bins), 4), dtype=torch.int32, device=device),
+            bins,
+            (*spec.sampling_ratio, *rows.seed, rows.first, bits_of(spec.gamma), spec.unused_border),
+            tuple(maps),
+        )
+        launch(
+            frames_kernel,
+            (count,),
+            device,
+            rows.rois,
+            rows.levels,
+            tangent,
+            *frames.written,
+            frames.spans,
+            *rows.on(maps),
+            bits_of(spec.offset),
+            bits_of(spec.minimum_length),
+            bits_of(spec.gamma),
+            spec.extra_pixels,
+            spec.unused_border,
+            spec.orientations,
+            PH=bins[0],
+            PW=bins[1],
+            MAPPING=spec.mapping,
+            RULE=spec.rule,
+            CLOCKWISE=spec.clockwise,
+            HAS_OFFSET=call.has_offset,
+            TANGENT=bool(inputs.tangents),
+            KEEPS=keeps,
+            **rows.constants,
+            BINS=frames.bins_at_once,
+            num_warps=table.ROI_WARPS,
+            enable_fp_fusion=False,
+        )
+        return frames
+
+
+def checked_rows(call: PointwiseCall, inputs: Inputs, maps: Sequence[Tensor]) -> Rows:
+    """The RoIs of a call, and a look at their bin offsets where one that is no good is an error."""
+    if call.spec.channels == "orientation" and call.spec.reduction != "mean":
+        raise NotImplementedError("pointwise: a maximum whose channels turn has no kernel for CUDA tensors")
+    rows = rows_of(call, inputs, maps[0].shape[0], call.spec.geometry)
+    if call.has_offset and (call.invalid == "raise" or (call.invalid is None and not rows.rois.is_cuda)):
+        first = 1 + call.spec.geometry
+        offset = rows.rois[:, first : first + 2 * math.prod(call.bins)].double().cpu().numpy()
+        _validate.check_offset(offset.reshape(-1, 2, *call.bins), "raise")
+    return rows
+
+
+def shift_of(call: PointwiseCall, maps: Sequence[Tensor]) -> int:
+    """Of steps along y in the numbers of winners: 16, where steps fit into 32 bits, or 32. Adaptive points are half a
+    pixel apart or more, on an axis that may cross the map from corner to corner; and some around it are seen."""
+    longest = max(max(level.shape[2:]) for level in maps)
+    return 16 if max(3 * longest + 32, *call.spec.sampling_ratio) <= MOST_STEPS else 32
+
+
+def winners_dtype(call: PointwiseCall, maps: Sequence[Tensor]) -> torch.dtype:
+    return torch.int32 if shift_of(call, maps) == 16 else torch.int64

@@ -1,0 +1,272 @@
+"""The pointwise family: CUDA tensors to Triton kernels. No step waits for the device, so all can be captured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...triton import launch as table
+from ...triton.launch import launch, vector_of
+from ...triton.numbers import bits_of
+from ...triton.pointwise import maximum_kernel, mean_kernel, winners_kernel
+from ...triton.pointwise_features import adjoint_points_kernel
+from ...triton.pointwise_geometry import SUMS, geometry_kernel, mean_sums_kernel, winners_sums_kernel
+from ..wiring.pointwise import PointwiseCall
+from ..wiring.primitive import Inputs
+from .blocks import Block, strides_of_one
+from .frames import Frames, checked_rows, winners_dtype
+from .rows import Rows, of_rows, parts_of
+from .tiles import Tiles
+
+
+def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
+    """Write D_T f(X; b) into `out`."""
+    rows, maps = checked_rows(call, inputs, inputs.features), inputs.features
+    per_row = Frames.bytes_per_row(out)
+    if needs_winners(call, inputs):
+        per_row += winners_dtype(call, maps).itemsize * math.prod(out.shape[1:])
+    for part in parts_of(len(out), per_row, (*maps, out)):
+        forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
+
+
+def needs_winners(call: PointwiseCall, inputs: Inputs) -> bool:
+    """Whether a maximum is decided elsewhere than where it is read, or moves."""
+    if call.spec.reduction == "mean":
+        return False
+    return bool(inputs.tangents) or not are_same(inputs.features, inputs.deciding or inputs.features)
+
+
+def forward_part(call: PointwiseCall, rows: Rows, inputs: Inputs, out: Tensor) -> None:
+    """The same of some RoIs."""
+    frames = Frames.of(call, rows, inputs, inputs.features, out)
+    if call.spec.reduction == "mean":
+        block = block_of(call, table.POINTS_FORWARD, inputs.features, out)
+        launch(
+            mean_kernel,
+            block.grid,
+            out.device,
+            inputs.features,
+            frames.rows.rois,
+            frames.tangent,
+            *frames.written,
+            *frames.order,
+            out,
+            *frames.sampling,
+            *block.strides,
+            out.shape[1],
+            call.spec.orientations,
+            **frames.constants,
+            **block.constants("OUT_VECTOR"),
+            WIDE=out.dtype == torch.float64,
+            HAS_MASK=call.has_mask,
+            TANGENT=bool(inputs.tangents),
+            enable_fp_fusion=False,
+        )
+    elif not needs_winners(call, inputs):
+        find_maxima(frames, inputs.features, out, None)
+    else:
+        winners = winners_of(frames, inputs.deciding or inputs.features, out)
+        block = block_of(call, table.POINTS_SUMS, inputs.features, out)
+        launch(
+            winners_kernel,
+            block.grid,
+            out.device,
+            inputs.features,
+            frames.rows.rois,
+            frames.tangent,
+            *frames.written,
+            winners,
+            out,
+            *frames.sampling,
+            *block.strides,
+            out.shape[1],
+            **frames.constants,
+            **block.constants("OUT_VECTOR"),
+            WIDE=out.dtype == torch.float64,
+            REDUCTION=call.spec.reduction,
+            HAS_MASK=call.has_mask,
+            TANGENT=bool(inputs.tangents),
+            SHIFT=frames.shift,
+            enable_fp_fusion=False,
+        )
+
+
+def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
+    """Write (D_T f)^T G into the maps, every element of them."""
+    gradient, maps = inputs.grad_output, tuple(grad_features)
+    frames = Frames.of(call, checked_rows(call, inputs, maps), inputs, maps, gradient)
+    winners = frames.places
+    if call.spec.reduction != "mean":
+        winners = winners_of(frames, inputs.deciding, gradient)
+    last = table.is_channels_last([*maps, gradient])
+    tiling = table.POINTS_FEATURES[last][gradient.element_size()]
+    aligned = last and call.spec.channels == "same"
+    vector = vector_of(maps) if aligned else 1
+    parts = math.prod(frames.bins) if call.spec.channels == "position" else 1
+    kept = Frames.bytes_per_row(gradient) * len(gradient)
+    tiles = Tiles.of(frames.places, maps, gradient, tiling, kept, parts)
+    launch(
+        adjoint_points_kernel,
+        tiles.grid,
+        gradient.device,
+        gradient,
+        frames.rows.rois,
+        frames.tangent,
+        frames.table,
+        frames.spans,
+        winners,
+        *tiles.written,
+        *tiles.target,
+        strides_of_one(gradient),
+        *frames.sampling,
+        gradient.shape[1],
+        *tiles.sizes,
+        call.spec.orientations,
+        **frames.constants,
+        REDUCTION=call.spec.reduction,
+        HAS_MASK=call.has_mask,
+        TANGENT=bool(inputs.tangents),
+        SHIFT=frames.shift,
+        VECTOR=vector,
+        GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
+        BINS=frames.bins_at_once,
+        **tiles.constants,
+        POINTS=table.POINTS_AT_ONCE,
+        WIDE=gradient.dtype == torch.float64,
+        enable_fp_fusion=False,
+    )
+    tiles.sum_shares(CHANNELS_LAST=False, VECTOR=vector)
+
+
+def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> None:
+    """Write the gradient of <G, f(X; b)> in the geometry into all columns but the first."""
+    gradient, features = inputs.grad_output, inputs.features
+    rows, of_bin = checked_rows(call, inputs, features), gradient.shape[1] * winners_dtype(call, features).itemsize
+    of_bin = 0 if call.spec.reduction == "mean" else of_bin
+    of_bin += 8 * SUMS.value * sums_grid(block_of(call, table.POINTS_SUMS, features, gradient))[1]
+    per_row = Frames.bytes_per_row(gradient) + of_bin * math.prod(gradient.shape[2:])
+    for part in parts_of(len(gradient), per_row, (*features, gradient)):
+        adjoint_boxes_part(call, rows.part(part), of_rows(inputs, part), grad_rois[part])
+
+
+def sums_grid(block: Block) -> tuple[int, int]:
+    """Blocks of bins of all RoIs, and programs that deal out their blocks of channels."""
+    rows, blocks = block.grid
+    return rows, min(blocks, table.blocks_of(table.SUMS_PROGRAMS, max(rows, 1)))
+
+
+def adjoint_boxes_part(call: PointwiseCall, rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
+    """The same of some RoIs."""
+    gradient, features = inputs.grad_output, inputs.features
+    frames = Frames.of(call, rows, inputs, features, gradient, keeps=True)
+    block = block_of(call, table.POINTS_SUMS, features, gradient)
+    grid = sums_grid(block)
+    blocks = grid[1]
+    shape = (len(grad_rois), blocks, SUMS.value, math.prod(frames.bins))
+    partial = torch.empty(shape, dtype=torch.float64, device=gradient.device)
+    of_maps = (features, gradient, rows.rois, *frames.written)
+    rest = (partial, *frames.sampling, *block.strides, gradient.shape[1])
+    if call.spec.reduction == "mean":
+        launch(
+            mean_sums_kernel,
+            grid,
+            gradient.device,
+            *of_maps,
+            *frames.order,
+            *rest,
+            call.spec.orientations,
+            **frames.constants,
+            **block.constants("GRAD_VECTOR"),
+            WIDE=gradient.dtype == torch.float64,
+            HAS_MASK=call.has_mask,
+            enable_fp_fusion=False,
+        )
+    else:
+        launch(
+            winners_sums_kernel,
+            grid,
+            gradient.device,
+            *of_maps,
+            winners_of(frames, inputs.deciding or features, gradient),
+            *rest,
+            **frames.constants,
+            **block.constants("GRAD_VECTOR"),
+            REDUCTION=call.spec.reduction,
+            SHIFT=frames.shift,
+            enable_fp_fusion=False,
+        )
+    launch(
+        geometry_kernel,
+        (len(grad_rois),),
+        gradient.device,
+        rows.rois,
+        *frames.written,
+        partial,
+        grad_rois,
+        blocks,
+        bits_of(call.spec.gamma),
+        PH=frames.bins[0],
+        PW=frames.bins[1],
+        HAS_OFFSET=call.has_offset,
+        HAS_MASK=call.has_mask,
+        GEOMETRY=call.spec.geometry,
+        COLUMNS=rows.rois.shape[1],
+        BINS=frames.bins_at_once,
+        num_warps=table.ROI_WARPS,
+        enable_fp_fusion=False,
+    )
+
+
+def block_of(call: PointwiseCall, sizes: Any, maps: Sequence[Tensor], answer: Tensor) -> Block:
+    """Where channels are not read in vectors, neighbouring threads share channels and not bins, whose geometry takes
+    more registers than their sums."""
+    last = call.spec.channels == "same" and table.is_channels_last([*maps, answer]) and vector_of(maps) > 1
+    return Block.of(sizes, maps, answer, last)
+
+
+def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners: Tensor | None) -> None:
+    """Write the maxima into `answer`, or into `winners` which points they are."""
+    block = block_of(frames.call, table.POINTS_FORWARD, maps, answer)
+    launch(
+        maximum_kernel,
+        block.grid,
+        answer.device,
+        tuple(maps),
+        frames.rows.rois,
+        *frames.written,
+        *frames.order,
+        answer,
+        frames.places if winners is None else winners,
+        *frames.sampling,
+        *block.strides,
+        answer.shape[1],
+        **frames.constants,
+        **block.constants("OUT_VECTOR"),
+        WIDE=answer.dtype == torch.float64,
+        REDUCTION=frames.call.spec.reduction,
+        HAS_MASK=frames.call.has_mask,
+        TELLS=winners is not None,
+        SHIFT=frames.shift,
+        enable_fp_fusion=False,
+    )
+
+
+def winners_of(frames: Frames, deciding: Sequence[Tensor], answer: Tensor) -> Tensor:
+    """Which points are the maxima of these maps, ``[K, bins, C]``; `answer` has the shape and is not written to."""
+    count, channels, bins_y, bins_x = answer.shape
+    dtype = winners_dtype(frames.call, frames.maps)
+    winners = torch.empty((count, bins_y * bins_x, channels), dtype=dtype, device=answer.device)
+    find_maxima(frames, deciding, answer, winners)
+    return winners
+
+
+def are_same(maps: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether they are the same memory."""
+    return all(
+        one.data_ptr() == other.data_ptr() and one.stride() == other.stride()
+        for one, other in zip(maps, others, strict=True)
+    )

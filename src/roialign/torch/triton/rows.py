@@ -1,0 +1,101 @@
+"""What a call says about its RoIs, on its way to kernels: nothing here waits for the device but a check asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ... import _validate
+from ...triton import launch as table
+from ...triton.numbers import bits_of
+from ..wiring.primitive import Inputs
+
+WORD = 0xFFFFFFFF
+
+
+class Rows(NamedTuple):
+    """The arguments that every kernel has that reads RoIs."""
+
+    rois: Tensor
+    """``[K, columns]``, contiguous."""
+    levels: Tensor
+    """``[K]``; the RoIs themselves where there are none."""
+    images: int
+    scale_bits: tuple[int, ...]
+    canonical: tuple[int, int]
+    strides_log2: tuple[int, ...]
+    seed: tuple[int, int]
+    """Two signed 32-bit words, the lower one first."""
+    constants: dict[str, Any]
+    first: int = 0
+    """The number of the first row among all of the call."""
+
+    def part(self, rows: slice) -> Rows:
+        """Some of the rows."""
+        return self._replace(rois=self.rois[rows], levels=self.levels[rows], first=rows.start)
+
+    def on(self, maps: Sequence[Tensor]) -> tuple[Any, ...]:
+        """What says where a row lies on these maps."""
+        return *table.map_sizes(maps), self.scale_bits, self.canonical, self.strides_log2, self.images
+
+
+def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
+    """The RoIs of a call. Rows that are no good are zeroed by the kernels; where they are an error they are looked at
+    here, which waits for the device."""
+    rois: Tensor = inputs.rois.detach().contiguous()
+    levels = None if inputs.levels is None else inputs.levels.detach().contiguous()
+    scales = call.scales
+    if call.invalid == "raise" or (call.invalid is None and not rois.is_cuda):
+        seen: Any = rois[:, : numbers + 1].cpu()
+        seen = (seen.double() if seen.dtype == torch.bfloat16 else seen).numpy()
+        _validate.check_rois(seen, images, None, "raise", call.argument, numbers)
+        if levels is not None:
+            _validate.check_levels(levels.cpu().numpy(), len(rois), len(scales))
+    size, level = call.assignment or (1.0, 0.0)
+    return Rows(
+        rois,
+        rois if levels is None else levels,
+        images,
+        tuple([bits_of(scale) for scale in scales]),
+        (bits_of(size), bits_of(level)),
+        tuple([round(-math.log2(scale)) for scale in scales]),
+        seed_words(call, inputs),
+        {
+            "COLUMNS": rois.shape[1],
+            "HAS_LEVELS": levels is not None,
+            "LEVELS": len(scales) if levels is not None or call.assignment is not None else 1,
+        },
+    )
+
+
+def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Iterator[slice]:
+    """Rows, so many at a time that what is kept of them takes no more than `EXTRA` of the memory of these tensors, or
+    in the most parts that there may be. No part is longer than the first, so that the others fit into its memory."""
+    most = int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)) // max(bytes_per_row, 1) // table.FEWEST_ROWS
+    parts = min(table.blocks_of(count, max(most, 1) * table.FEWEST_ROWS), table.MOST_PARTS)
+    rows = table.blocks_of(count, max(parts, 1) * table.FEWEST_ROWS) * table.FEWEST_ROWS
+    for first in range(0, count, max(rows, 1)):
+        yield slice(first, min(first + rows, count))
+
+
+def of_rows(inputs: Inputs, rows: slice) -> Inputs:
+    """What belongs to some of the RoIs."""
+    return inputs._replace(
+        grad_output=None if inputs.grad_output is None else inputs.grad_output[rows],
+        tangents=tuple(tangent[rows] for tangent in inputs.tangents),
+    )
+
+
+def seed_words(call: Any, inputs: Any) -> tuple[int, int]:
+    """The seed as two signed 32-bit words, the lower one first."""
+    seed = call.spec.seed if inputs.drawn_seed is None else int(inputs.drawn_seed)
+    return signed_32(seed & WORD), signed_32((seed >> 32) & WORD)
+
+
+def signed_32(word: int) -> int:
+    return int(np.uint32(word).astype(np.int32))

@@ -1,0 +1,267 @@
+"""The separable family: CUDA tensors to Triton kernels. No step waits for the device, so all can be captured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..._spec import BORDER_OF_RULE
+from ...triton import launch as table
+from ...triton.launch import launch, power_of_two, vector_of
+from ...triton.numbers import bits_of
+from ...triton.order import order_kernel
+from ...triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
+from ...triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
+from ..wiring.primitive import Inputs
+from ..wiring.separable import SeparableCall
+from .blocks import Block, strides_of_one, sums_dtype
+from .rows import Rows, of_rows, parts_of, rows_of
+from .tiles import Tiles
+
+#: Of what a block gives to the gradient in a box: four sums in float64.
+SUMS_BYTES = 32
+
+
+def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
+    """Write D_T f(X; b) into `out`."""
+    rows = rows_of(call, inputs, inputs.features[0].shape[0])
+    per_row = Tables.bytes_per_row(inputs, inputs.features, out)
+    for part in parts_of(len(out), per_row, (*inputs.features, out)):
+        forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
+
+
+def forward_part(call: SeparableCall, rows: Rows, inputs: Inputs, out: Tensor) -> None:
+    """The same of some RoIs."""
+    tables = Tables.of(call, rows, inputs, inputs.features, out)
+    block = Block.of(table.FORWARD, inputs.features, out, table.is_channels_last([*inputs.features, out]))
+    launch(
+        forward_kernel,
+        block.grid,
+        out.device,
+        inputs.features,
+        *tables.written,
+        *tables.order,
+        out,
+        *block.strides,
+        *tables.sizes,
+        out.shape[1],
+        bits_of(call.spec.fill),
+        **tables.bins,
+        **block.constants("OUT_VECTOR"),
+        LEVELS=len(inputs.features),
+        KINDS=1 << len(inputs.tangents),
+        HAS_FILL=bool(call.spec.fill) and not inputs.tangents,
+    )
+
+
+def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
+    """Write (D_T f)^T G into the maps, every element of them."""
+    gradient, maps = inputs.grad_output, tuple(grad_features)
+    tables = Tables.of(call, rows_of(call, inputs, maps[0].shape[0]), inputs, maps, gradient)
+    last = table.is_channels_last([*maps, gradient])
+    tiling = table.FEATURES[last][gradient.element_size()]
+    vector, grad_vector = (vector_of(maps), vector_of([gradient])) if last else (1, 1)
+    tiles = Tiles.of(tables.places, maps, gradient, tiling, tables.nbytes)
+    launch(
+        adjoint_features_kernel,
+        tiles.grid,
+        gradient.device,
+        gradient,
+        *tables.written[:2],
+        *tiles.written,
+        *tiles.target,
+        strides_of_one(gradient),
+        *tables.sizes,
+        gradient.shape[1],
+        *tiles.sizes,
+        **tables.bins,
+        KINDS=1 << len(inputs.tangents),
+        CHANNELS_LAST=last,
+        VECTOR=vector,
+        GRAD_VECTOR=grad_vector,
+        LEVELS=len(maps),
+        BINS_Y=power_of_two(gradient.shape[2]),
+        BINS_X=power_of_two(gradient.shape[3]),
+        BINS=min(table.BINS_AT_ONCE, power_of_two(gradient.shape[3])),
+        **tiles.constants,
+    )
+    tiles.sum_shares(CHANNELS_LAST=last, VECTOR=vector)
+
+
+def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> None:
+    """Write the gradient of <G, D_T f(X; b)> in the boxes into the last four columns."""
+    gradient, rows = inputs.grad_output, rows_of(call, inputs, inputs.features[0].shape[0])
+    per_row = Tables.bytes_per_row(inputs, inputs.features, gradient, keeps=True)
+    per_row += SUMS_BYTES * math.prod(boxes_block(inputs).per_row)
+    for part in parts_of(len(gradient), per_row, (*inputs.features, gradient)):
+        adjoint_boxes_part(call, rows.part(part), of_rows(inputs, part), grad_rois[part])
+
+
+def boxes_block(inputs: Inputs) -> Block:
+    last = table.is_channels_last([*inputs.features, inputs.grad_output])
+    return Block.of(table.BOXES, inputs.features, inputs.grad_output, last)
+
+
+def adjoint_boxes_part(call: SeparableCall, rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
+    """The same of some RoIs."""
+    gradient, block = inputs.grad_output, boxes_block(inputs)
+    tables = Tables.of(call, rows, inputs, inputs.features, gradient, keeps=True)
+    blocks = math.prod(block.per_row)
+    partial = torch.empty((len(grad_rois), blocks, SUMS_BYTES // 8), dtype=torch.float64, device=gradient.device)
+    launch(
+        adjoint_boxes_kernel,
+        block.grid,
+        gradient.device,
+        inputs.features,
+        gradient,
+        *tables.written,
+        *tables.order,
+        partial,
+        *block.strides,
+        *tables.sizes,
+        gradient.shape[1],
+        **tables.bins,
+        **block.constants("GRAD_VECTOR"),
+        LEVELS=len(inputs.features),
+        KINDS=1 << len(inputs.tangents),
+    )
+    launch(
+        boxes_kernel,
+        (table.blocks_of(len(grad_rois), table.ROWS),),
+        gradient.device,
+        rows.rois,
+        rows.levels,
+        partial,
+        grad_rois,
+        *rows.on(inputs.features),
+        blocks,
+        len(grad_rois),
+        bits_of(call.spec.offset),
+        bits_of(call.spec.minimum_length),
+        NORMALISED=call.spec.normalised_boxes,
+        ROWS=table.ROWS,
+        **rows.constants,
+        num_warps=table.ROW_WARPS,
+        enable_fp_fusion=False,
+    )
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The weights of all RoIs on the device, and where they are."""
+
+    rows: Rows
+    weights: Tensor
+    spans: Tensor
+    places: Tensor
+    bins: dict[str, int]
+
+    @cached_property
+    def order(self) -> tuple[Tensor, int]:
+        return order_of(self.places)
+
+    @property
+    def written(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.weights, self.spans, self.places
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Of a row, and of a kind of value, in numbers."""
+        return self.weights.shape[2], self.weights.stride(0)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self.written)
+
+    @staticmethod
+    def reach(maps: Sequence[Tensor], answer: Tensor) -> tuple[int, int]:
+        """How many weights a RoI may have, of y and of x."""
+        reach_y, reach_x = (
+            max(level.shape[axis] for level in maps) + SLACK.value * answer.shape[axis] for axis in (2, 3)
+        )
+        return reach_y, reach_x
+
+    @staticmethod
+    def bytes_per_row(inputs: Inputs, maps: Sequence[Tensor], answer: Tensor, keeps: bool = False) -> int:
+        """What a RoI takes."""
+        kinds = (3 if keeps else 1) << len(inputs.tangents)
+        weights: int = kinds * sum(Tables.reach(maps, answer)) * sums_dtype(answer).itemsize
+        spans: int = 12 * (answer.shape[2] + answer.shape[3])
+        return weights + spans + 4 * int(PLACE.value)
+
+    @classmethod
+    def of(
+        cls,
+        call: SeparableCall,
+        rows: Rows,
+        inputs: Inputs,
+        maps: Sequence[Tensor],
+        answer: Tensor,
+        keeps: bool = False,
+    ) -> Tables:
+        """Steps 1 to 4. `answer` has the bins and the dtype; `keeps` the derivatives in the boxes too."""
+        spec, device = call.spec, answer.device
+        count, bins_y, bins_x = len(rows.rois), answer.shape[2], answer.shape[3]
+        reach_y, reach_x = cls.reach(maps, answer)
+        kinds = (3 if keeps else 1) << len(inputs.tangents)
+        weights = torch.empty((kinds, count, reach_y + reach_x), dtype=sums_dtype(answer), device=device)
+        spans = torch.empty((count, bins_y + bins_x, 3), dtype=torch.int32, device=device)
+        places = torch.empty((count, PLACE.value), dtype=torch.int32, device=device)
+        bins = {"PH": bins_y, "PW": bins_x}
+        launch(
+            taps_kernel,
+            (count, 2),
+            device,
+            rows.rois,
+            rows.levels,
+            tuple([tangent.detach().double().contiguous() for tangent in inputs.tangents]) or (rows.rois,),
+            weights,
+            spans,
+            places,
+            *rows.on(maps),
+            *spec.sampling_ratio,
+            bits_of(spec.offset),
+            bits_of(spec.minimum_length),
+            *rows.seed,
+            rows.first,
+            reach_y,
+            weights.shape[2],
+            weights.stride(0),
+            **bins,
+            RULE=spec.rule,
+            BORDER=BORDER_OF_RULE[spec.rule],
+            NORMALISED=spec.normalised_boxes,
+            TANGENTS=len(inputs.tangents),
+            KEEPS=keeps,
+            **rows.constants,
+            BINS=power_of_two(max(bins_y, bins_x)),
+            PIXELS=table.TABLE_PIXELS,
+            num_warps=table.TABLE_WARPS,
+            enable_fp_fusion=False,
+        )
+        return cls(rows, weights, spans, places, bins)
+
+
+def order_of(places: Tensor) -> tuple[Tensor, int]:
+    """The rows in the order in which they are pooled, and 1; or 0, where that is their own, and any tensor."""
+    count = len(places)
+    if not table.ORDERED[0] <= count <= table.ORDERED[1]:
+        return places, 0
+    order = torch.empty(count, dtype=torch.int32, device=places.device)
+    launch(
+        order_kernel,
+        (table.blocks_of(count, table.ORDER_ROWS),),
+        places.device,
+        places,
+        order,
+        count,
+        ROWS=table.ORDER_ROWS,
+        OTHERS=table.ORDER_OTHERS,
+        num_warps=table.ORDER_WARPS,
+    )
+    return order, 1

@@ -1,0 +1,149 @@
+"""Gradients to features, tile by tile: which RoIs touch which tile, and how those of crowded tiles are shared out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...triton import launch as table
+from ...triton.launch import launch, map_sizes, plain_strides
+from ...triton.numbers import plain
+from ...triton.shares import count_kernel, shares_kernel, sum_shares_kernel
+from ...triton.tiles import tiles_kernel
+from .blocks import sums_dtype
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The tiles of a gradient, on the device."""
+
+    maps: tuple[Tensor, ...]
+    tiling: table.Tiling
+    first_tiles: tuple[int, ...]
+    """Of every level."""
+    touched: Tensor
+    """The bits of the RoIs that touch each tile, ``[tiles, ceil(K / 32)]``."""
+    counts: Tensor
+    """How many those are, of each tile; not written to where there are no slots."""
+    shares: Tensor
+    """What `roialign.triton.shares.shares_kernel` writes, and nothing where there are no slots."""
+    partial: Tensor
+    """The sums of shares, a slot for each."""
+    channels: int
+    parts: int
+    """How many times as many channels the maps have: bins that have channels of their own."""
+
+    @classmethod
+    def of(
+        cls,
+        places: Tensor,
+        maps: tuple[Tensor, ...],
+        gradient: Tensor,
+        tiling: table.Tiling,
+        kept: int,
+        parts: int = 1,
+    ) -> Tiles:
+        """Look which RoIs lie where, without waiting for the answer. `kept` bytes of what a call may keep are taken."""
+        first_tiles = [0]
+        for level in maps:
+            images, _, height, width = level.shape
+            own = images * table.blocks_of(height, tiling.rows) * table.blocks_of(width, tiling.columns)
+            first_tiles.append(first_tiles[-1] + own)
+        tiles, words = first_tiles.pop(), table.blocks_of(len(places), 32)
+        numbers: dict[str, Any] = {"dtype": torch.int32, "device": places.device}
+        touched = torch.empty((tiles, words), **numbers)
+        first = plain(first_tiles)
+        launch(
+            tiles_kernel,
+            (table.blocks_of(tiles, table.MASK_TILES) * words,),
+            places.device,
+            places,
+            touched,
+            *map_sizes(maps),
+            first,
+            len(places),
+            tiles,
+            words,
+            TILE_Y=tiling.rows,
+            TILE_X=tiling.columns,
+            LEVELS=len(maps),
+            TILES=table.MASK_TILES,
+            num_warps=table.MASK_WARPS,
+        )
+        dtype = sums_dtype(gradient)
+        block = tiling.rows * tiling.columns * tiling.channels
+        blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
+        left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept - touched.nbytes - 4 * tiles
+        if len(places) > tiles:  # some tiles are crowded, wherever the RoIs are
+            left = max(left, table.LEAST_SHARED)
+        may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
+        slots = max(left, 0) // (block * blocks * dtype.itemsize + 8) if may_be_crowded else 0
+        counts = torch.empty(tiles if slots else 0, **numbers)
+        shares = torch.empty(1 + 2 * slots if slots else 0, **numbers)
+        if slots:
+            grid = (table.blocks_of(tiles, table.COUNT_TILES),)
+            constants: dict[str, int] = {"TILES": table.COUNT_TILES, "num_warps": table.COUNT_WARPS}
+            launch(count_kernel, grid, places.device, touched, counts, tiles, words, **constants)
+            constants = {"TILES": table.SHARES_TILES, "num_warps": table.SHARES_WARPS}
+            launch(shares_kernel, (1,), places.device, counts, shares, tiles, slots, **constants)
+        partial = torch.empty((slots, blocks, block), dtype=dtype, device=places.device)
+        return cls(maps, tiling, first, touched, counts, shares, partial, gradient.shape[1], parts)
+
+    @property
+    def slots(self) -> int:
+        return len(self.partial)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Blocks of channels of every slot and then of every tile."""
+        return self.blocks * (self.slots + len(self.touched)), self.parts
+
+    @property
+    def blocks(self) -> int:
+        return table.blocks_of(self.channels, self.tiling.channels)
+
+    @property
+    def written(self) -> tuple[Tensor, ...]:
+        return self.touched, self.counts, self.shares, self.partial
+
+    @cached_property
+    def target(self) -> tuple[Any, ...]:
+        """Where a tile lies."""
+        return self.maps, *map_sizes(self.maps), self.first_tiles, plain_strides(self.maps)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        return self.touched.shape[1], self.slots
+
+    @property
+    def constants(self) -> dict[str, int]:
+        tiling = self.tiling
+        return {
+            "TILE_Y": tiling.rows,
+            "TILE_X": tiling.columns,
+            "CHANNELS": tiling.channels,
+            "num_warps": tiling.warps,
+        }
+
+    def sum_shares(self, **layout: Any) -> None:
+        """Write the crowded tiles, once their shares are there."""
+        if not self.slots:
+            return
+        launch(
+            sum_shares_kernel,
+            (self.blocks * self.slots, self.parts),
+            self.touched.device,
+            self.partial,
+            self.counts,
+            self.shares,
+            *self.target,
+            self.channels,
+            **layout,
+            **self.constants,
+            LEVELS=len(self.maps),
+            PARTS=self.parts,
+        )

@@ -1,0 +1,134 @@
+"""One more dimension on any input, as torch.vmap adds it, by one call of the same function.
+
+Channels do not mix, so features that differ over the same boxes lie beside each other as channels. Otherwise every
+member of the batch brings boxes of its own, and, where its features are its own too, images of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from .primitive import Inputs, Outputs
+
+if TYPE_CHECKING:
+    from .pairing import Gradient, Setting
+
+Batched = tuple[Outputs, tuple[int, ...]]
+T = TypeVar("T")
+
+
+def batch(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+    """The answers, and which dimension is the batch in each."""
+    boxes = (dims.rois, dims.levels, dims.drawn_seed, *dims.tangents)
+    same_boxes = all(dim is None for dim in boxes)
+    sums_channels = bool(inputs.features) and inputs.grad_output is not None
+    if same_boxes and not sums_channels and not primitive.family.mixes_channels(setting.call):
+        return _as_channels(primitive, setting, inputs, dims, size)
+    if primitive.family.counts_rows(setting.call):
+        return _one_by_one(primitive, setting, inputs, dims, size)
+    try:
+        return _as_rows(primitive, setting, inputs, dims, size)
+    except ValueError as error:
+        of_all_rows = error
+    _one_by_one(primitive, setting, inputs, dims, size)  # raises too, and names the row that the user knows
+    raise of_all_rows
+
+
+def in_member(index: int, function: Callable[[], T]) -> T:
+    """What the function returns; an error about a row says whose row it is."""
+    try:
+        return function()
+    except ValueError as error:
+        raise ValueError(f"{error} (member {index} of torch.vmap's batch)") from None
+
+
+def _first(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    """With the batch in front, repeated where there is none."""
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _as_channels(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+    def fold(tensor: Tensor, dim: int | None) -> Tensor:
+        return _first(tensor, dim, size).movedim(0, 1).flatten(1, 2)
+
+    def unfold(tensor: Tensor) -> Tensor:
+        return tensor.reshape(tensor.shape[0], size, tensor.shape[1] // size, *tensor.shape[2:])
+
+    features = tuple([fold(level, dim) for level, dim in zip(inputs.features, dims.features, strict=True)])
+    deciding = tuple([fold(level, dim) for level, dim in zip(inputs.deciding, dims.deciding, strict=True)])
+    gradient = None if inputs.grad_output is None else fold(inputs.grad_output, dims.grad_output)
+    if setting.output_size:
+        channels, *bins = setting.output_size
+        setting = setting._replace(output_size=(size * channels, *bins))
+    setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 1, size))
+    outputs = primitive(setting, inputs._replace(features=features, grad_output=gradient, deciding=deciding))
+    return tuple([unfold(output) for output in outputs]), (1,) * len(outputs)
+
+
+def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+    def fold(tensor: Tensor | None, dim: int | None) -> Tensor | None:
+        return None if tensor is None else _first(tensor, dim, size).flatten(0, 1)
+
+    own_maps = not inputs.features or any(dim is not None for dim in (*dims.features, *dims.deciding))
+    rois = _first(inputs.rois, dims.rois, size)
+    if own_maps:
+        images = setting.map_sizes[0] if not inputs.features else _images(inputs, dims)
+        rois = _numbered_on(rois, images, size)
+    folded = Inputs(
+        tuple([fold(level, dim) for level, dim in zip(inputs.features, dims.features, strict=True)])
+        if own_maps
+        else inputs.features,
+        fold(inputs.grad_output, dims.grad_output),
+        rois.flatten(0, 1),
+        fold(inputs.levels, dims.levels),
+        inputs.drawn_seed,
+        tuple([fold(tangent, dim) for tangent, dim in zip(inputs.tangents, dims.tangents, strict=True)]),
+        tuple([fold(level, dim) for level, dim in zip(inputs.deciding, dims.deciding, strict=True)])
+        if own_maps
+        else inputs.deciding,
+    )
+    setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 0, size))
+    outputs = [
+        output.reshape(size, output.shape[0] // size, *output.shape[1:]) for output in primitive(setting, folded)
+    ]
+    if primitive.returns_boxes and inputs.rois.is_floating_point():
+        outputs = [output.to(inputs.rois.dtype) for output in outputs]
+    return tuple(outputs), (0,) * len(outputs)
+
+
+def _one_by_one(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+    """Every member keeps its own rows: where the answer to a box depends on its row, or an error has to name it."""
+    values, layout = inputs.flat()
+    places = dims.flat()[0]
+
+    def answer(index: int) -> Outputs:
+        own = [value if dim is None else value.select(dim, index) for value, dim in zip(values, places, strict=True)]
+        return in_member(index, partial(primitive, setting, Inputs.of(own, layout)))
+
+    answers = [answer(index) for index in range(size)]
+    outputs = tuple([torch.stack(parts) for parts in zip(*answers, strict=True)])
+    return outputs, (0,) * len(outputs)
+
+
+def _images(inputs: Inputs, dims: Inputs) -> int:
+    """How many images each member of the batch has."""
+    level, dim = inputs.features[0], dims.features[0]
+    return int(level.shape[0 if dim is None or dim > 0 else 1])
+
+
+def _numbered_on(rois: Tensor, images: int, size: int) -> Tensor:
+    """``[B, K, 5]`` with the images of all members counted through; what was no image stays none."""
+    rois = rois.double()  # which holds every such number
+    image = rois[..., :1]
+    before = images * torch.arange(size, device=rois.device, dtype=rois.dtype)[:, None, None]
+    step: Any = torch.where(image < images, torch.where(image >= 0, before, 0.0), float(images * size))
+    return torch.cat([image + step, rois[..., 1:]], dim=-1)
+
+
+def _scaled(map_sizes: tuple[int, ...], place: int, factor: int) -> tuple[int, ...]:
+    return tuple([value * factor if index % 4 == place else value for index, value in enumerate(map_sizes)])

@@ -1,0 +1,294 @@
+"""Every derivative of an operator that is linear in its features, from one number.
+
+Let f(X; b) be the operator, D_t its derivative as the boxes b move along t, and
+
+    phi(G, X, b, T) = <G, D_T f(X; b)>,  T a list of tangents,
+
+which is linear in G, in X and in every tangent; what an operator answers for a map of zeros, as outside of an image,
+is left out of f. The three gradients of phi are the three functions of a backend,
+
+    forward           dphi/dG = D_T f(X; b)
+    adjoint_features  dphi/dX = (D_T f)^T G
+    adjoint_boxes     dphi/db
+
+and they are closed under differentiation. A cotangent of one of them takes the place of what it was differentiated by
+(G, X, or, as one more tangent, b), which gives phi again; and moving b is one more tangent. So first and second
+derivatives, backward, forward and mixed, are all said below, once.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..memory import empty
+from .batching import batch
+from .primitive import Inputs, Outputs, Primitive
+
+
+class Setting(NamedTuple):
+    """What a call of a primitive holds besides tensors."""
+
+    call: Any
+    """The operator, hashable; only its family looks inside."""
+    output_size: tuple[int, ...]
+    """(C, PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
+    map_sizes: tuple[int, ...]
+    """N, C, H, W of every level in turn: what `adjoint_features` cannot tell."""
+    channels_last: bool
+    """The memory format of answers and of gradients of features."""
+
+    @property
+    def map_shapes(self) -> list[tuple[int, ...]]:
+        """(N, C, H, W) of every level."""
+        return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
+
+
+class Family(Protocol):
+    """A family of operators: how to write its description as a schema, and its three functions."""
+
+    name: str
+    #: Fields of Inputs that its functions read besides those of every family.
+    more_arguments: ClassVar[dict[str, str]]
+    #: Up to which order there are derivatives in the boxes.
+    order: int
+    #: The schema of an operator's description, and the way there and back.
+    schema: str
+
+    def flatten(self, call: Any) -> list[Any]: ...
+    def unflatten(self, values: Sequence[Any]) -> Any: ...
+
+    def forward(self, call: Any, inputs: Inputs, out: Tensor) -> None: ...
+    def adjoint_features(self, call: Any, inputs: Inputs, grad_features: Sequence[Tensor]) -> None: ...
+    def adjoint_boxes(self, call: Any, inputs: Inputs, grad_rois: Tensor) -> None: ...
+
+    def standard(self, call: Any, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+        """`forward` in the standard operators of ONNX."""
+
+    def linear_part(self, call: Any) -> Any:
+        """The operator less what it answers where all features are zero, as outside of a map."""
+
+    def mixes_channels(self, call: Any) -> bool:
+        """Whether an answer's channel depends on more than the same channel of the features."""
+
+    def counts_rows(self, call: Any) -> bool:
+        """Whether a RoI's answer depends on its row."""
+
+
+class Pairing:
+    """The three primitives of a family."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.forward = Forward(self)
+        self.adjoint_features = AdjointFeatures(self)
+        self.adjoint_boxes = AdjointBoxes(self)
+        for primitive in (self.forward, self.adjoint_features, self.adjoint_boxes):
+            primitive.wire()
+
+
+class Gradient(Primitive):
+    """One of the three gradients of phi."""
+
+    title: ClassVar[str]
+    most_tangents: ClassVar[int]
+    returns_boxes: ClassVar[bool] = False
+    #: The fields of Inputs that it reads in every family, as `arguments` has them.
+    reads: ClassVar[dict[str, str]]
+
+    def __init__(self, pairing: Pairing) -> None:
+        self.pairing = pairing
+        self.family = pairing.family
+        self.name = f"{self.family.name}_{self.title}"
+        self.arguments = {**self.reads, **self.family.more_arguments}
+
+    @abstractmethod
+    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
+        """The arguments of phi: a cotangent in the place of what this was differentiated by."""
+
+    @abstractmethod
+    def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
+        """Write the answer, of plain tensors, by the family's function."""
+
+    @property
+    def setting_schema(self) -> str:
+        return f"SymInt[]? output_size, SymInt[]? map_sizes, bool channels_last, {self.family.schema}"
+
+    def flatten_setting(self, setting: Setting) -> list[Any]:
+        return [
+            list(setting.output_size) or None,
+            list(setting.map_sizes) or None,
+            setting.channels_last,
+            *self.family.flatten(setting.call),
+        ]
+
+    def unflatten_setting(self, values: Sequence[Any]) -> Setting:
+        output_size, map_sizes, channels_last, *call = values
+        return Setting(self.family.unflatten(call), tuple(output_size or ()), tuple(map_sizes or ()), channels_last)
+
+    def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
+        if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
+            raise NotImplementedError(
+                f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
+            )
+        outputs = self.outline(setting, inputs)
+        self.fill(setting, inputs, outputs)
+        return outputs
+
+    def keep(self, setting: Setting, inputs: Inputs, needed: Inputs) -> tuple[Setting, Inputs]:
+        boxes_move = needed.rois or any(needed.tangents)
+        if inputs.features:
+            setting = setting._replace(map_sizes=tuple([size for level in inputs.features for size in level.shape]))
+            if not (boxes_move or needed.grad_output):
+                inputs = inputs._replace(features=(None,) * len(inputs.features))
+        if inputs.grad_output is not None:
+            setting = setting._replace(output_size=tuple(inputs.grad_output.shape[1:]))
+            if not (boxes_move or any(needed.features)):
+                inputs = inputs._replace(grad_output=None)
+        return setting, inputs
+
+    def with_zeros(self, setting: Setting, grads: Sequence[Tensor | None]) -> Outputs:
+        used = [grad for grad in grads if grad is not None]
+        if len(used) == len(grads):
+            return tuple(used)
+        # Only the maps of a pyramid are several.
+        return tuple(
+            [
+                used[0].new_zeros(shape) if grad is None else grad
+                for grad, shape in zip(grads, setting.map_shapes, strict=True)
+            ]
+        )
+
+    def gradient(self, setting: Setting, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
+        functions, phi = self.pairing, self.paired(inputs, grads)
+        features: tuple[Any, ...] = (None,) * len(inputs.features)
+        grad_output, rois = None, None
+        if any(needed.features):
+            answers = functions.adjoint_features(setting, phi._replace(features=()))
+            features = tuple([answer if need else None for answer, need in zip(answers, needed.features, strict=True)])
+        if needed.grad_output:
+            (grad_output,) = functions.forward(self._linear(setting), phi._replace(grad_output=None))
+        if needed.rois:
+            (rois,) = functions.adjoint_boxes(setting, phi)
+        tangents = tuple(
+            [
+                functions.adjoint_boxes(setting, without_tangent(phi, index))[0] if need else None
+                for index, need in enumerate(needed.tangents)
+            ]
+        )
+        return Inputs(features, grad_output, rois, None, None, tangents, (None,) * len(inputs.deciding))
+
+    def tangent(self, setting: Setting, inputs: Inputs, moved: Inputs) -> Outputs:
+        """phi is linear in all but the boxes, and those move along one more tangent."""
+        linear = self._linear(setting)
+        terms = []
+        if any(step is not None for step in moved.features):
+            steps = [
+                torch.zeros_like(level) if step is None else step
+                for level, step in zip(inputs.features, moved.features, strict=True)
+            ]
+            terms.append(inputs._replace(features=tuple(steps)))
+        if moved.grad_output is not None:
+            terms.append(inputs._replace(grad_output=moved.grad_output))
+        if moved.rois is not None:
+            terms.append(inputs._replace(tangents=(*inputs.tangents, moved.rois)))
+        for index, step in enumerate(moved.tangents):
+            if step is not None:
+                others = without_tangent(inputs, index).tangents
+                terms.append(inputs._replace(tangents=(*others, step)))
+        answers = [self(linear, term) for term in terms]
+        return tuple([sum(parts[1:], parts[0]) for parts in zip(*answers, strict=True)])
+
+    def _linear(self, setting: Setting) -> Setting:
+        return setting._replace(call=self.family.linear_part(setting.call))
+
+    def batch(self, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
+        return batch(self, setting, inputs, dims, size)
+
+
+def without_tangent(inputs: Inputs, index: int) -> Inputs:
+    return inputs._replace(tangents=inputs.tangents[:index] + inputs.tangents[index + 1 :])
+
+
+class Forward(Gradient):
+    """D_T f(X; b)."""
+
+    title, returns, most_tangents = "forward", "Tensor", 2
+    reads: ClassVar[dict[str, str]] = {
+        "features": "Tensor[]",
+        "rois": "Tensor",
+        "levels": "Tensor?",
+        "drawn_seed": "Tensor?",
+        "tangents": "Tensor[]?",
+    }
+
+    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
+        return inputs._replace(grad_output=cotangents[0])
+
+    def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
+        shape = (inputs.rois.shape[0], *setting.output_size)
+        return (empty(shape, setting.channels_last, like=inputs.features[0]),)
+
+    def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
+        self.family.forward(setting.call, inputs, outputs[0])
+
+    def standard(self, setting: Setting, inputs: Inputs) -> Outputs:
+        if inputs.tangents:
+            return super().standard(setting, inputs)
+        return (self.family.standard(setting.call, inputs, setting.output_size[1:]),)
+
+
+class AdjointFeatures(Gradient):
+    """(D_T f)^T G, for every level."""
+
+    title, returns, most_tangents = "adjoint_features", "Tensor[]", 2
+    reads: ClassVar[dict[str, str]] = {
+        "grad_output": "Tensor",
+        "rois": "Tensor",
+        "levels": "Tensor?",
+        "drawn_seed": "Tensor?",
+        "tangents": "Tensor[]?",
+    }
+
+    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
+        return inputs._replace(features=tuple(cotangents))
+
+    def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
+        like = inputs.grad_output
+        return tuple([empty(shape, setting.channels_last, like) for shape in setting.map_shapes])
+
+    def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
+        self.family.adjoint_features(setting.call, inputs, outputs)
+
+
+class AdjointBoxes(Gradient):
+    """The gradient of <G, D_T f(X; b)> in b."""
+
+    title, returns, most_tangents, returns_boxes = "adjoint_boxes", "Tensor", 1, True
+    reads: ClassVar[dict[str, str]] = {
+        "features": "Tensor[]",
+        "grad_output": "Tensor",
+        "rois": "Tensor",
+        "levels": "Tensor?",
+        "drawn_seed": "Tensor?",
+        "tangents": "Tensor[]?",
+    }
+
+    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
+        return inputs._replace(tangents=(*inputs.tangents, cotangents[0]))
+
+    def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
+        del setting
+        rois = inputs.rois
+        return (
+            torch.zeros(
+                rois.shape, dtype=rois.dtype if rois.is_floating_point() else torch.float64, device=rois.device
+            ),
+        )
+
+    def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
+        self.family.adjoint_boxes(setting.call, inputs, outputs[0])

@@ -1,0 +1,282 @@
+"""Two wirings for every differentiable function: an autograd.Function in eager mode, a custom op where torch traces.
+
+Neither does alone: a custom op knows nothing of forward-mode derivatives, and a Function with them cannot be traced.
+A function describes itself once, as a :class:`Primitive`, and gets both.
+"""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .tracing import is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
+
+Layout = tuple[int, ...]
+Outputs = tuple[Tensor, ...]
+
+
+class Inputs(NamedTuple):
+    """The tensors of a primitive; or, in their places, what is said of each: a gradient, a flag, a dimension."""
+
+    features: tuple[Any, ...]
+    """One ``[N, C, H, W]`` map per level."""
+    grad_output: Any
+    """``[K, C, PH, PW]``."""
+    rois: Any
+    """``[K, 5]``, in a dtype of its own."""
+    levels: Any
+    """``[K]`` integers, or None."""
+    drawn_seed: Any
+    """One integer that is known to the device only, or None."""
+    tangents: tuple[Any, ...]
+    """Like `rois`; the first column counts for nothing."""
+    deciding: tuple[Any, ...] = ()
+    """Like `features`: the maps at which a maximum is decided; empty for what is linear without that."""
+
+    def flat(self) -> tuple[list[Any], Layout]:
+        """All in a row, and what it takes to put them back: how many each field holds, -1 for one on its own."""
+        values: list[Any] = []
+        for field in self:
+            if isinstance(field, tuple):
+                values += field
+            else:
+                values.append(field)
+        return values, tuple([len(field) if isinstance(field, tuple) else -1 for field in self])
+
+    def in_memory(self) -> Inputs:
+        """The tensors as their memory has them: without a sign kept apart, and zeros written out."""
+        values, layout = self.flat()
+        if not any(value is not None and (value.is_neg() or value._is_zerotensor()) for value in values):
+            return self
+        return Inputs.of([None if value is None else value.clone().resolve_neg() for value in values], layout)
+
+    @classmethod
+    def of(cls, values: Sequence[Any], layout: Layout) -> Inputs:
+        fields, place = [], 0
+        for count in layout:
+            fields.append(values[place] if count < 0 else tuple(values[place : place + count]))
+            place += abs(count)
+        return cls(*fields)
+
+
+class Primitive(ABC):
+    """A function of :class:`Inputs` and of a setting without tensors, and all that torch asks about it."""
+
+    name: str
+    #: The fields of Inputs that it reads, with their types in the schema of the custom op; the others are empty. A list
+    #: that may be empty is optional there, and None: AOTInductor passes no empty list on.
+    arguments: dict[str, str]
+    #: "Tensor", or "Tensor[]" where there is one answer per level.
+    returns: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def setting_schema(self) -> str:
+        """The setting's part of the schema of the custom op."""
+
+    @abstractmethod
+    def flatten_setting(self, setting: Any) -> list[Any]:
+        """The setting as numbers and strings, in the order of its schema."""
+
+    @abstractmethod
+    def unflatten_setting(self, values: Sequence[Any]) -> Any:
+        """The way back."""
+
+    @abstractmethod
+    def compute(self, setting: Any, inputs: Inputs) -> Outputs:
+        """The answer, in memory of its own."""
+
+    @abstractmethod
+    def outline(self, setting: Any, inputs: Inputs) -> Outputs:
+        """Uninitialised tensors like the answer."""
+
+    @abstractmethod
+    def keep(self, setting: Any, inputs: Inputs, needed: Inputs) -> tuple[Any, Inputs]:
+        """What :meth:`gradient` will read, None in the place of every other tensor."""
+
+    @abstractmethod
+    def with_zeros(self, setting: Any, grads: Sequence[Tensor | None]) -> Outputs:
+        """The gradients of the outputs, zeros for those that nobody has used."""
+
+    @abstractmethod
+    def gradient(self, setting: Any, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
+        """From the gradients of the outputs to those of the inputs that need one, by differentiable functions."""
+
+    @abstractmethod
+    def tangent(self, setting: Any, inputs: Inputs, moved: Inputs) -> Outputs:
+        """From tangents of the inputs, None where there is none, to those of the outputs."""
+
+    @abstractmethod
+    def batch(self, setting: Any, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
+        """The answer where some inputs have one more dimension, and which dimension that is in each output."""
+
+    def standard(self, setting: Any, inputs: Inputs) -> Outputs:
+        """The answer by operators that every ONNX runtime has."""
+        raise NotImplementedError(f"roialign::{self.name} has no form in standard ONNX operators")
+
+    def wire(self) -> None:
+        """Make it known to torch."""
+        self.function = _function_of(self)
+        #: Without torch.func, and so without the 20 microseconds that Function.apply takes to find that out.
+        self.plain_apply = super(torch.autograd.Function, self.function).apply  # type: ignore[misc]
+        self.operator = _operator_of(self)
+
+    def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
+        if not is_traced(inputs.rois):
+            return self.in_eager_mode(setting, inputs)
+        if moves_forward():  # a custom op drops tangents without a word
+            return _untraced(self.in_eager_mode, setting, inputs)
+        if torch.onnx.is_in_onnx_export():
+            return self.standard(setting, inputs)
+        fields = [getattr(inputs, field) for field in self.arguments]
+        arguments = [(field or None) if isinstance(field, tuple) else field for field in fields]
+        answer = self.operator(*arguments, *self.flatten_setting(setting))
+        return (answer,) if self.returns == "Tensor" else tuple(answer)
+
+    def in_eager_mode(self, setting: Any, inputs: Inputs) -> Outputs:
+        """Through the Function, where anything is to be differentiated or transformed."""
+        tensors, layout = inputs.flat()
+        if is_transformed():
+            return self.function.apply(setting, layout, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+        tensors = without_dead_wrappers(tensors)
+        if moves_forward() or is_recorded(tensors):
+            return self.plain_apply(setting, layout, *tensors)  # type: ignore[no-any-return]
+        return self.compute(setting, Inputs.of(tensors, layout).in_memory())
+
+
+@torch._disable_dynamo  # type: ignore[attr-defined]
+def _untraced(function: Callable[..., Outputs], setting: Any, inputs: Inputs) -> Outputs:
+    """A break in the graph that torch.compile records, or its error where there may be none."""
+    return function(setting, inputs)
+
+
+def check_not_for_onnx(name: str) -> None:
+    """Where a custom op is outlined: in an ONNX export none should be, since no runtime has it.
+
+    Python that runs as it stands sees what it is exported for, and takes standard operators. torch.compile's tracer,
+    which a strict export uses, does not, and a program that was captured beforehand has its operators already.
+    """
+    if torch.onnx.is_in_onnx_export():
+        raise RuntimeError(f"{name} is not an ONNX operator: give torch.onnx.export the module, not a captured program")
+
+
+def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
+    def forward(setting: Any, layout: Layout, *tensors: Any) -> Outputs:
+        inputs = Inputs.of(tensors, layout)
+        if "torch._dynamo" in sys.modules:  # which looks into every frame below a function that it has given up on
+            return _untraced(primitive.compute, setting, inputs.in_memory())
+        return primitive.compute(setting, inputs.in_memory())
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del output
+        setting, layout, *tensors = inputs
+        needed = Inputs.of(ctx.needs_input_grad[2:], layout)
+        ctx.setting, kept = primitive.keep(setting, Inputs.of(tensors, layout), needed)
+        ctx.layout = layout
+        ctx.save_for_backward(*kept.flat()[0])
+        ctx.save_for_forward(*tensors)
+        ctx.set_materialize_grads(False)  # a tangent of zeros would cost as much as any other
+
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        kept = Inputs.of(ctx.saved_tensors, ctx.layout)
+        if all(grad is None for grad in grads):
+            return (None,) * len(ctx.needs_input_grad)
+        needed = Inputs.of(ctx.needs_input_grad[2:], ctx.layout)
+        complete = primitive.with_zeros(ctx.setting, grads)
+        return None, None, *primitive.gradient(ctx.setting, kept, complete, needed).flat()[0]
+
+    def jvp(ctx: Any, _setting: None, _layout: None, *tangents: Any) -> Outputs:
+        inputs = Inputs.of(ctx.saved_tensors, ctx.layout)
+        return primitive.tangent(ctx.setting, inputs, Inputs.of(tangents, ctx.layout))
+
+    def vmap(info: Any, dims: Any, setting: Any, layout: Layout, *tensors: Any) -> tuple[Outputs, tuple[int, ...]]:
+        return primitive.batch(setting, Inputs.of(tensors, layout), Inputs.of(dims[2:], layout), info.batch_size)
+
+    methods = {function.__name__: staticmethod(function) for function in (forward, setup_context, backward, jvp, vmap)}
+    title = "".join(word.capitalize() for word in primitive.name.split("_"))
+    return type(title, (torch.autograd.Function,), {**methods, "__doc__": primitive.__doc__})
+
+
+class _Arguments:
+    """The arguments of a custom op: the fields of Inputs that its primitive reads, then the setting."""
+
+    def __init__(self, primitive: Primitive) -> None:
+        self.primitive = primitive
+        self.fields = tuple(primitive.arguments)
+
+    def read(self, arguments: Sequence[Any]) -> tuple[Any, Inputs]:
+        setting = self.primitive.unflatten_setting(arguments[len(self.fields) :])
+        return setting, self.inputs(arguments, None)
+
+    def inputs(self, values: Sequence[Any], missing: Any) -> Inputs:
+        """One value, or one list or nothing, per field."""
+        given = {}
+        for (field, kind), value in zip(self.primitive.arguments.items(), values, strict=False):
+            given[field] = value
+            if kind.startswith("Tensor[]"):
+                given[field] = tuple(value) if isinstance(value, (list, tuple)) else ()
+        return Inputs((), missing, missing, missing, missing, ())._replace(**given)
+
+    def flags(self, flat: Sequence[bool], like: Sequence[Any]) -> Inputs:
+        """One flag per tensor or None, in a row, for arguments like these."""
+        left = list(flat)
+        flags = [[left.pop(0) for _ in value] if isinstance(value, list) else left.pop(0) for value in like]
+        return self.inputs(flags, False)
+
+    def gradients(self, values: Inputs, empty: Sequence[bool]) -> tuple[Any, ...]:
+        """What a backward returns: torch counts every empty list, of numbers too, among the lists of tensors."""
+        own = [getattr(values, field) for field in self.fields] + [None] * (len(empty) - len(self.fields))
+        lists = [(list(value) or None) if isinstance(value, tuple) else value for value in own]
+        return tuple([[] if nothing else value for value, nothing in zip(lists, empty, strict=True)])
+
+    def outputs(self, values: tuple[Any, ...]) -> Any:
+        return values[0] if self.primitive.returns == "Tensor" else list(values)
+
+
+def _operator_of(primitive: Primitive) -> Any:
+    arguments = _Arguments(primitive)
+    schema = ", ".join(f"{kind} {field}" for field, kind in primitive.arguments.items())
+
+    def compute(*values: Any) -> Any:
+        setting, inputs = arguments.read(values)
+        return arguments.outputs(primitive.compute(setting, inputs.in_memory()))
+
+    def outline(*values: Any) -> Any:
+        check_not_for_onnx(f"roialign::{primitive.name}")
+        return arguments.outputs(primitive.outline(*arguments.read(values)))
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del output
+        setting, tensors = arguments.read(inputs)
+        needed = arguments.flags(ctx.needs_input_grad, inputs[: len(arguments.fields)])
+        ctx.setting, kept = primitive.keep(setting, tensors, needed)
+        values, ctx.layout = kept.flat()
+        ctx.empty = [isinstance(value, list) and not value for value in inputs]
+        ctx.save_for_backward(*values)
+
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        outputs = grads if primitive.returns == "Tensor" else tuple(grads[0])
+        kept = Inputs.of(ctx.saved_tensors, ctx.layout)
+        needed = arguments.inputs(ctx.needs_input_grad, False)
+        return arguments.gradients(primitive.gradient(ctx.setting, kept, outputs, needed), ctx.empty)
+
+    def batch(info: Any, dims: Any, *values: Any) -> Any:
+        setting, inputs = arguments.read(values)
+        outputs, where = primitive.batch(setting, inputs, arguments.inputs(dims, None), info.batch_size)
+        return arguments.outputs(outputs), arguments.outputs(where)
+
+    operator = torch.library.custom_op(
+        f"roialign::{primitive.name}",
+        compute,
+        mutates_args=(),
+        schema=f"({schema}, {primitive.setting_schema}) -> {primitive.returns}",
+    )
+    operator.register_fake(outline)
+    operator.register_autograd(backward, setup_context=setup_context)
+    operator.register_vmap(batch)
+    return getattr(torch.ops.roialign, primitive.name).default

@@ -1,0 +1,300 @@
+"""The command line: what it prints, writes and answers, in one process and as a command."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+import roialign
+from roialign.commands.app import app, progress_bar
+from tests.tables.paths import EXAMPLES
+
+PHOTOGRAPH = EXAMPLES / "astronaut.png"
+BOXES = EXAMPLES / "astronaut_boxes.csv"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
+
+
+def one_line(text: str) -> str:
+    """Text as it was before the terminal's width wrapped and framed it."""
+    return " ".join(text.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> dict[str, np.ndarray]:
+    """Two feature maps and a box file for them."""
+    generator = np.random.default_rng(0)
+    arrays = {name: generator.normal(size=(4, 9, 12)).astype(np.float32) for name in ("a.npy", "b.npy")}
+    for name, array in arrays.items():
+        np.save(tmp_path / name, array)
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2,label\nb.npy,1,2,5,6,cat\na.npy,0,0,3.3,4.4,dog\n")
+    return arrays
+
+
+@pytest.mark.parametrize("boxes", ["astronaut_boxes.csv", "astronaut_boxes.json", "astronaut_boxes_coco.json"])
+def test_the_features_of_a_photograph_are_roi_align_of_its_pixels(tmp_path: Path, boxes: str) -> None:
+    result = run("extract", PHOTOGRAPH, "--boxes", EXAMPLES / boxes, "--out", tmp_path / "f.npz")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
+    assert "neck ring" in result.stdout
+    assert f"wrote {tmp_path / 'f.npz'}: 7 rows of 7x7 bins" in result.stdout
+    with Image.open(PHOTOGRAPH) as photograph, np.load(tmp_path / "f.npz", allow_pickle=False) as written:
+        pixels = np.asarray(photograph, dtype=np.float32).transpose(2, 0, 1)[None].copy()
+        expected = roialign.roi_align(pixels, [written["boxes"]], 7, sampling="exact")
+        np.testing.assert_array_equal(written["features"], expected)
+        assert written["labels"].tolist()[:2] == ["face", "neck ring"]
+        assert set(written["images"].tolist()) == {str(PHOTOGRAPH)}
+
+
+def test_every_option_reaches_roi_align(tmp_path: Path, maps: dict[str, np.ndarray]) -> None:
+    np.savez(tmp_path / "a.npz", first=maps["a.npy"].transpose(1, 2, 0), second=maps["b.npy"].transpose(1, 2, 0))
+    (tmp_path / "boxes.json").write_text("[[1, 2, 9, 10], [0, 0, 4, 4]]")
+    options = "--output-size 3x2 --spatial-scale 0.5 --sampling random --sampling-ratio 1x2 --no-aligned --seed 9"
+    more = "--layout NHWC --array second --backend reference"
+    paths = (tmp_path / "a.npz", "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
+    result = run("extract", *paths, *options.split(), *more.split())
+    assert result.exit_code == 0, result.output
+    boxes = [np.array([[1.0, 2, 9, 10], [0, 0, 4, 4]])]
+    expected = roialign.roi_align(
+        maps["b.npy"][None], boxes, (3, 2), 0.5, (1, 2), aligned=False, sampling="random", seed=9, backend="reference"
+    )
+    with np.load(tmp_path / "f.npz") as written:
+        np.testing.assert_array_equal(written["features"], expected.transpose(0, 2, 3, 1))
+
+
+@pytest.mark.usefixtures("maps")
+def test_a_drawn_seed_is_in_the_result(tmp_path: Path) -> None:
+    paths = (tmp_path / "a.npy", tmp_path / "b.npy", "--boxes", tmp_path / "boxes.csv")
+    for name, more in (("f.npz", ()), ("g.npz", ("--seed",))):
+        seed = [json.loads(str(np.load(tmp_path / "f.npz")["settings"]))["seed"]] if more else []
+        options = ("--sampling", "random", "--sampling-ratio", 2, *more, *seed)
+        assert run("extract", *paths, *options, "--out", tmp_path / name).exit_code == 0
+    with np.load(tmp_path / "f.npz") as drawn, np.load(tmp_path / "g.npz") as given:
+        np.testing.assert_array_equal(drawn["features"], given["features"])
+
+
+def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, maps: dict[str, np.ndarray]) -> None:
+    (tmp_path / "broken.png").write_bytes(PHOTOGRAPH.read_bytes()[:5000])
+    (tmp_path / "boxes.csv").write_text(
+        "image,x1,y1,x2,y2,label\n"
+        "a.npy,1,2,5,6,cat\n"
+        "a.npy,1,2,5\n"
+        "broken.png,1,2,5,6,dog\n"
+        "unknown.png,1,2,5,6,dog\n"
+        "b.npy,0,0,3,3,cow\n"
+    )
+    inputs = [tmp_path / name for name in ("a.npy", "broken.png", "b.npy", "missing.png")]
+    result = run("extract", *inputs, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
+    assert result.exit_code == 1
+    row, unknown, broken, missing, count = result.stderr.splitlines()
+    assert row == f"error: {tmp_path / 'boxes.csv'}, row 1 (line 3): expected 6 fields, found 4"
+    assert unknown == f"error: {tmp_path / 'boxes.csv'}, row 3 (line 5): image 'unknown.png' is not among the inputs"
+    assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
+    assert broken.endswith("; 1 box not done")
+    assert missing == f"error: {tmp_path / 'missing.png'}: No such file or directory"
+    assert count == "4 problems"
+    with np.load(tmp_path / "f.npz") as written:
+        assert written["rows"].tolist() == [0, 4]
+        assert written["labels"].tolist() == ["cat", "cow"]
+        for index, (name, corners) in enumerate((("a.npy", [1.0, 2, 5, 6]), ("b.npy", [0.0, 0, 3, 3]))):
+            expected = roialign.roi_align(maps[name][None], [np.array([corners])], 7, sampling="exact")
+            np.testing.assert_array_equal(written["features"][index], expected[0])
+
+
+@pytest.mark.usefixtures("maps")
+def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> None:
+    (tmp_path / "f.npz").write_bytes(b"old")
+    (tmp_path / "a.npy").write_bytes(b"broken")
+    (tmp_path / "b.npy").unlink()
+    paths = (tmp_path / "a.npy", tmp_path / "b.npy", "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
+    result = run("extract", *paths, "--plot", tmp_path / "p.png")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'f.npz'}: not written: no box could be done" in result.stderr
+    assert f"{tmp_path / 'p.png'}: not drawn: no box was pooled" in result.stderr
+    assert (tmp_path / "f.npz").read_bytes() == b"old"
+    assert sorted(os.listdir(tmp_path)) == ["a.npy", "boxes.csv", "f.npz"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "No such file or directory"), ("{}", "expected a list of boxes, or a COCO object with images and annot")],
+)
+def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "boxes.json").write_text(content)
+    result = run("extract", PHOTOGRAPH, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
+    assert result.exit_code == 1
+    assert f"error: {tmp_path / 'boxes.json'}: {message}" in result.stderr
+    assert not (tmp_path / "f.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--output-size", "7x"], "expected a number or ROWSxCOLUMNS, found '7x'"),
+        (["--output-size", "0"], "--output-size: expected at least 1, got (0, 0)"),
+        (["--sampling-ratio", "-2"], "sampling_ratio: expected at least -1"),
+        (["--spatial-scale", "0"], "--spatial-scale: expected a positive number, got 0.0"),
+        (["--spatial-scale", "nan"], "--spatial-scale: expected a positive number, got nan"),
+        (["--stride", "0"], "--stride"),
+        (["--sampling", "random", "--seed", "-1"], "seed: expected 0 <= seed < 2**64, got -1"),
+        (["--sampling", "dense"], "--sampling"),
+        (["--plot", "p.bmp"], "expected a name ending in .png, .pdf or .svg, found p.bmp"),
+        (["--out", "nowhere/f.npz"], "nowhere is not a folder"),
+        (["--out", "."], ". is a folder"),
+        (["--out", str(PHOTOGRAPH)], "is also read; it would be lost"),
+        (["--plot", str(PHOTOGRAPH)], "is also read; it would be lost"),
+    ],
+)
+def test_a_wrong_option_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("extract", PHOTOGRAPH, "--boxes", BOXES, *options)
+    assert result.exit_code == 2
+    assert message in one_line(result.stderr)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_chosen_box_is_drawn(tmp_path: Path) -> None:
+    paths = (PHOTOGRAPH, "--boxes", BOXES, "--out", tmp_path / "f.npz", "--plot", tmp_path / "p.png")
+    result = run("extract", *paths, "--stride", 8, "--plot-box", 2)
+    assert result.exit_code == 0, result.output
+    assert f"drew {tmp_path / 'p.png'}: row 2 of astronaut.png" in result.stdout
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.format == "PNG"
+    missing = run("extract", *paths, "--plot-box", 7)
+    assert missing.exit_code == 1
+    assert f"{tmp_path / 'p.png'}: not drawn: row 7 was not pooled" in missing.stderr
+
+
+def test_names_are_shown_as_they_are(tmp_path: Path, maps: dict[str, np.ndarray]) -> None:
+    name = "[bold]a\x1b[31m.npy"
+    np.save(tmp_path / name, maps["a.npy"])
+    (tmp_path / "boxes.json").write_text(json.dumps([{"box": [0, 0, 2, 2], "label": "[red]cat"}, {"image": name}]))
+    result = run("extract", tmp_path / name, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
+    assert result.exit_code == 1
+    assert "[bold]a\N{REPLACEMENT CHARACTER}[31m.npy" in result.stdout
+    assert "[red]cat" in result.stdout
+    assert "\x1b" not in result.output
+
+
+@pytest.mark.usefixtures("maps")
+def test_a_long_result_shows_its_first_rows(tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps([[0, 0, index, 2] for index in range(50)]))
+    result = run("extract", tmp_path / "a.npy", "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
+    assert result.exit_code == 0
+    assert "and 30 more rows" in result.stdout
+    with np.load(tmp_path / "f.npz") as written:
+        assert written["features"].shape == (50, 4, 7, 7)
+
+
+def test_info_says_what_runs_here_and_why_the_rest_does_not() -> None:
+    result = run("info")
+    assert result.exit_code == 0
+    lines = dict(line.split(maxsplit=1) for line in result.stdout.replace("backend ", "").splitlines() if " " in line)
+    assert lines["roialign"].strip() == roialign.__version__
+    assert lines["numpy"].strip() == np.__version__
+    assert lines["threads"].strip() == str(roialign.get_num_threads())
+    assert lines["isa"] in result.stdout
+    assert lines["cpu"].strip() == "ready"
+    assert lines["reference"].strip() == "ready"
+    assert lines["triton"].startswith("ready") or lines["triton"].startswith("not ready: ")
+
+
+def command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-W", "error", "-m", "roialign", *(str(argument) for argument in arguments)]
+    return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def test_the_command_as_a_process(tmp_path: Path) -> None:
+    arguments = (PHOTOGRAPH, "--boxes", BOXES, "--sampling", "grid", "--sampling-ratio", 2)
+    done = command("extract", *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "wrote features.npz: 7 rows of 7x7 bins" in done.stdout
+    with np.load(tmp_path / "features.npz") as written:
+        assert written["features"].shape == (7, 3, 7, 7)
+    wrong = command("extract", PHOTOGRAPH, tmp_path / "features.npz", "--boxes", BOXES, "--out", tmp_path / "g.npz")
+    assert wrong.returncode == 1
+    assert "features.npz: expected one array, found images, boxes, labels, rows, settings, features" in wrong.stderr
+
+
+def test_a_bar_counts_the_inputs_on_a_terminal() -> None:
+    text = io.StringIO()
+    with progress_bar(Console(file=text, force_terminal=True, width=80), 3, "Pooling") as done:
+        for _ in range(3):
+            done()
+    assert "3/3" in text.getvalue()
+
+
+def test_the_demonstration_writes_features_and_two_pictures(tmp_path: Path) -> None:
+    words = [sys.executable, "-W", "error", str(EXAMPLES / "demo.py"), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(os.listdir(tmp_path)) == ["features.npz", "roi_align.png", "sliding_box.png"]
+    assert "shuttle model" in done.stdout
+    jump, glide = re.findall(r"RoIPool by up to (\S+) grey levels, RoIAlign by (\S+)", done.stdout)[0]
+    assert float(jump) > 20 * float(glide)
+
+
+def test_a_disk_that_is_full_leaves_the_old_result(tmp_path: Path) -> None:
+    def limit_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    (tmp_path / "f.npz").write_bytes(b"old")
+    arguments = ("extract", PHOTOGRAPH, "--boxes", BOXES, "--out", tmp_path / "f.npz", "--output-size", 14)
+    done = command(*arguments, preexec_fn=limit_files)
+    assert done.returncode == 1
+    assert f"error: {tmp_path / 'f.npz'}: not written: File too large" in done.stderr
+    assert (tmp_path / "f.npz").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["f.npz"]
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich", "PIL"])
+def test_a_missing_extra_is_one_clear_line(missing: str) -> None:
+    script = f"import sys; sys.modules[{missing!r}] = None; from roialign.commands.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", script, "info"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    line = f"roialign: {missing} is not installed; install the command line: pip install 'roialign[cli]'\n"
+    assert (done.stdout, done.stderr) == ("", line)
+
+
+def test_a_missing_matplotlib_is_said_before_the_work_and_only_where_it_is_needed(tmp_path: Path) -> None:
+    script = "import sys; sys.modules['matplotlib'] = None; from roialign.commands.main import main; main()"
+    arguments = ["extract", str(PHOTOGRAPH), "--boxes", str(BOXES), "--out", str(tmp_path / "f.npz")]
+    for more, code, message in (
+        (["--plot", str(tmp_path / "p.png")], 1, "roialign: matplotlib is not installed; install the command line"),
+        ([], 0, ""),
+    ):
+        words = [sys.executable, "-c", script, *arguments, *more]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == code, done.stderr
+        assert done.stderr.startswith(message)
+        assert (tmp_path / "f.npz").exists() == (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("modules", "loaded"),
+    [("roialign, roialign.commands.main", []), ("roialign.commands.app", ["typer", "rich", "PIL", "roialign.extract"])],
+)
+def test_the_library_does_not_load_the_command_line(modules: str, loaded: list[str]) -> None:
+    names = ("typer", "rich", "PIL", "roialign.extract", "matplotlib")
+    script = f"import json, sys, {modules}; print(json.dumps([name for name in {names} if name in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == loaded

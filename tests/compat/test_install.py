@@ -1,0 +1,137 @@
+"""`install` on a stand-in for torchvision with the same operators; `make test-peers` runs it on the real one."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+from tests.tables.python import run_python
+
+#: torchvision's schemas. Its kernels answer -1, so that it shows who answered.
+STAND_IN = """
+import sys, types
+import torch
+
+sys.modules["torchvision"] = types.ModuleType("torchvision")
+definitions = torch.library.Library("torchvision", "DEF")
+definitions.define(
+    "roi_align(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+    "int sampling_ratio, bool aligned) -> Tensor"
+)
+definitions.define(
+    "_roi_align_backward(Tensor grad, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width, "
+    "SymInt batch_size, SymInt channels, SymInt height, SymInt width, int sampling_ratio, bool aligned) -> Tensor"
+)
+for name in ("roi_align", "_roi_align_backward"):
+    definitions.impl(name, lambda *arguments: torch.full((1,), -1.0), "CompositeExplicitAutograd")
+
+class Differentiable(torch.autograd.Function):
+    # As torchvision's: to the features only.
+    @staticmethod
+    def forward(ctx, x, b, *options):
+        ctx.rest = (b, *options[:3], *x.shape, *options[3:])
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.torchvision.roi_align(x, b, *options)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return torch.ops.torchvision._roi_align_backward(grad, *ctx.rest), *[None] * 6
+
+definitions.impl("roi_align", lambda *arguments: Differentiable.apply(*arguments), "Autograd")
+
+import roialign
+from roialign.compat.torchvision import install, installed, uninstall
+
+features = torch.arange(96.0, dtype=torch.float64).reshape(2, 1, 6, 8)
+rois = torch.tensor([[1, 2.0, 3.0, 9.0, 8.0], [0, 1.5, 2.0, 4.0, 10.0]], dtype=torch.float64)
+expected = roialign.roi_align(features, rois, (3, 2), 0.5, aligned=False)
+
+def answer(x=features, b=rois):
+    return torch.ops.torchvision.roi_align(x, b, 0.5, 3, 2, -1, False)
+
+def is_ours():
+    return answer().shape == expected.shape and torch.equal(answer(), expected)
+"""
+
+
+def run(script: str) -> str:
+    return run_python(STAND_IN + dedent(script))
+
+
+def test_install_and_uninstall() -> None:
+    run("""
+    assert not is_ours()
+    install()
+    assert is_ours()
+    install()
+    assert is_ours()
+    uninstall()
+    assert not is_ours()
+    uninstall()
+    with installed():
+        assert is_ours()
+    assert not is_ours()
+    install()
+    with installed():
+        assert is_ours()
+    assert is_ours(), "the installation outside the block stays"
+    """)
+
+
+def test_installed_is_undone_by_an_error() -> None:
+    run("""
+    try:
+        with installed():
+            assert is_ours()
+            raise KeyError
+    except KeyError:
+        pass
+    assert not is_ours()
+    """)
+
+
+def test_every_gradient_and_every_mode() -> None:
+    run("""
+    x, b = features.clone().requires_grad_(), rois.clone().requires_grad_()
+    by_function = torch.autograd.grad(roialign.roi_align(x, b, (3, 2), 0.5, aligned=False).pow(2).sum(), (x, b))
+    with installed():
+        by_operator = torch.autograd.grad(answer(x, b).pow(2).sum(), (x, b))
+        assert all(torch.equal(*pair) for pair in zip(by_function, by_operator))
+        assert by_operator[1].abs().max() > 0
+        with torch.no_grad():
+            assert torch.equal(answer(x, b), expected)
+        with torch.inference_mode():
+            assert torch.equal(answer(features.clone(), rois.clone()), expected)
+        grad = torch.ones(2, 1, 3, 2, dtype=torch.float64)
+        direct = torch.ops.torchvision._roi_align_backward(grad, rois, 0.5, 3, 2, 2, 1, 6, 8, -1, False)
+        (gradient,) = torch.autograd.grad(answer(x, rois).sum(), x)
+        assert torch.equal(direct, gradient)
+    """)
+
+
+def test_bad_boxes_are_an_error_in_an_installed_process() -> None:
+    run("""
+    wrong = rois.clone()
+    wrong[0, 2] = float("nan")
+    with installed():
+        try:
+            answer(b=wrong)
+        except ValueError as error:
+            assert "rois[0]: expected finite coordinates" in str(error)
+        else:
+            raise AssertionError("a NaN passed")
+    """)
+
+
+def test_without_torchvision() -> None:
+    run_python("""
+    import sys
+    sys.modules["torchvision"] = None
+    from roialign.compat.torchvision import install, uninstall
+    uninstall()
+    try:
+        install()
+    except ImportError:
+        pass
+    else:
+        raise AssertionError("installed into nothing")
+    """)

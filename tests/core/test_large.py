@@ -1,0 +1,157 @@
+"""More elements than 32 bits count, and boxes far larger than the map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import roialign
+from roialign.numpy.cpu import separable as cpu
+from roialign.reference import separable
+from tests.tables.answers import roi_scales
+from tests.tables.cases import Array, roi_align_spec
+from tests.tables.tolerances import assert_close
+
+#: Of the far corner of a map: everything else is a hole in a sparse file that is never read.
+WINDOW = 24
+HEIGHT, WIDTH, CHANNELS = 32816, 32768, 2
+assert HEIGHT * WIDTH * CHANNELS > 2**31
+
+
+def sparse_map(path: Path, shape: tuple[int, ...], corner: Array, place: tuple[slice, ...]) -> Array:
+    """A file of that shape, all hole but for `corner`."""
+    array = np.memmap(path, dtype=np.float16, mode="w+", shape=shape)
+    array[place] = corner
+    return np.asarray(array)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("sampling", ["grid", "exact"])
+def test_more_than_2_to_the_31_elements(tmp_path: Path, layout: str, sampling: str) -> None:
+    """The far corner of the map, against the same boxes on a small map that is that corner."""
+    corner = np.random.default_rng(1).standard_normal((1, CHANNELS, WINDOW, WINDOW)).astype(np.float16)
+    far_y, far_x = HEIGHT - WINDOW, WIDTH - WINDOW
+    if layout == "NCHW":
+        place: Any = (slice(None), slice(None), slice(far_y, None), slice(far_x, None))
+        features = sparse_map(tmp_path / "map", (1, CHANNELS, HEIGHT, WIDTH), corner, place)
+        seen = features
+    else:
+        place = (slice(None), slice(far_y, None), slice(far_x, None))
+        features = sparse_map(tmp_path / "map", (1, HEIGHT, WIDTH, CHANNELS), corner.transpose(0, 2, 3, 1), place)
+        seen = features.transpose(0, 3, 1, 2)
+    assert features.size > 2**31
+    # Multiples of 1/64, and far from the window's near edges: moving them is exact, and so is every weight.
+    near = np.array([[0, 8.25, 9.5, 20.0, 21.25], [0, 12.0, 12.0, 26.0, 27.5], [0, 22.75, 23.25, 22.875, 23.5]])
+    far = near + np.array([0, far_x, far_y, far_x, far_y])
+    common: dict[str, Any] = {"sampling": sampling}
+    answer = roialign.roi_align(features, far, (3, 4), 1.0, 2, layout=layout, **common)
+    pooled = answer if layout == "NCHW" else answer.transpose(0, 3, 1, 2)
+    window = corner.astype(np.float64)
+    right = roialign.roi_align(window, near, (3, 4), 1.0, 2, backend="reference", **common)
+    assert_close(pooled, right, "float16", float(np.abs(window).max()), "forward")
+    gradient = np.random.default_rng(2).standard_normal(right.shape).astype(np.float16)
+    given = gradient if layout == "NCHW" else np.ascontiguousarray(gradient.transpose(0, 2, 3, 1))
+    _, grad_rois = roialign.roi_align_backward(given, features, far, 1.0, 2, need="rois", layout=layout, **common)
+    wide = gradient.astype(np.float64)
+    _, right_rois = roialign.roi_align_backward(wide, window, near, 1.0, 2, need="rois", backend="reference", **common)
+    spec = roi_align_spec(sampling, (2, 2))
+    scales = roi_scales(spec, [window], [1.0], near, np.zeros(3, dtype=np.int64), wide).adjoint_boxes[0]
+    assert_close(grad_rois[:, 1:], right_rois[:, 1:], "float32", scales, "grad_rois")
+    assert seen[0, 1, 0, 0] == 0
+
+
+def far_apart(path: Path, shape: tuple[int, int, int, int]) -> Array:
+    """An array whose first axis alone leaves 32 bits: its items lie 2^31 elements and more apart in a sparse file."""
+    stride = 2**31 + 1000
+    flat = np.memmap(path, dtype=np.float16, mode="w+", shape=(stride * (shape[0] - 1) + int(np.prod(shape[1:])),))
+    inner = np.empty(shape[1:], dtype=np.float16).strides
+    array = np.lib.stride_tricks.as_strided(flat, shape, (2 * stride, *inner))
+    array[...] = np.nan
+    return np.asarray(array)
+
+
+def test_items_more_than_2_to_the_31_elements_apart(tmp_path: Path) -> None:
+    """Images, RoIs and gradients, read and written."""
+    values = np.random.default_rng(3).standard_normal((2, 3, 4, 4)).astype(np.float16)
+    rois, levels = np.array([[1, 0.5, 0.5, 3.5, 3.0], [0, 0.5, 0.5, 3.5, 3.0]]), np.zeros(2, dtype=np.int64)
+    features, out = far_apart(tmp_path / "features", values.shape), far_apart(tmp_path / "out", (2, 3, 2, 2))
+    features[...] = values
+    wide, largest = values.astype(np.float64), float(np.abs(values.astype(np.float64)).max())
+    right = roialign.roi_align(wide, rois, 2, backend="reference")
+    assert roialign.roi_align(features, rois, 2, out=out) is out
+    assert_close(out, right, "float16", largest, "forward")
+
+    grad_features = far_apart(tmp_path / "gradient", values.shape)
+    cpu.adjoint_features(roi_align_spec(), out, [1.0], rois, levels, [grad_features])
+    pooled = out.astype(np.float64)
+    (right,) = separable.adjoint_features(roi_align_spec(), pooled, [values.shape], [1.0], rois, levels)
+    scales = roi_scales(roi_align_spec(), [wide], [1.0], rois, levels, pooled)
+    assert_close(grad_features, right, "float16", scales.adjoint_features[0][0], "adjoint_features")
+    answer = cpu.adjoint_boxes(roi_align_spec(), out, [features], [1.0], rois, levels)
+    right = separable.adjoint_boxes(roi_align_spec(), pooled, [wide], [1.0], rois, levels)
+    assert_close(answer, right, "float32", scales.adjoint_boxes[0], "adjoint_boxes")
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_one_box_of_1e5_pixels_on_a_real_map(layout: str) -> None:
+    """Adaptive: thousands of points a bin, of which the map sees a few."""
+    features = np.random.default_rng(4).standard_normal((1, 256, 50, 84)).astype(np.float32)
+    rois = np.array([[0, -3e4, -5e4, 7e4, 5e4]])
+    given = features if layout == "NCHW" else np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+    answer = roialign.roi_align(given, rois, 7, 1 / 16, layout=layout)
+    right = roialign.roi_align(features[:, :8].astype(np.float64), rois, 7, 1 / 16, backend="reference")
+    pooled = answer if layout == "NCHW" else answer.transpose(0, 3, 1, 2)
+    assert_close(pooled[:, :8], right, "float32", float(np.abs(features).max()))
+    gradient = np.ones_like(answer)
+    grad_features, grad_rois = roialign.roi_align_backward(gradient, given, rois, 1 / 16, layout=layout)
+    assert np.isfinite(grad_features).all()
+    assert np.isfinite(grad_rois).all()
+
+
+@pytest.mark.parametrize("extent", [1e5, 1e9, 1e15, 1e17, 1e50, 5e99])
+@pytest.mark.parametrize("sampling", ["grid", "random", "exact"])
+@pytest.mark.parametrize("ratio", [0, 2, 65536])
+def test_boxes_far_larger_than_the_map(extent: float, sampling: str, ratio: int) -> None:
+    """Finite, at once, and what the reference says; forward, and both gradients."""
+    features = np.random.default_rng(5).standard_normal((1, 2, 4, 5))
+    shares = np.array([[-0.3, -0.6, 0.7, 0.4], [-1e-3, -0.5, 1.0, 0.5], [0.9, 0.4, -0.6, -0.2], [-1.0, 0.5, 1.0, 0.7]])
+    rois = np.column_stack([np.zeros(4), extent * shares])
+    more: dict[str, Any] = {"sampling": sampling, "seed": 9}
+    answer = roialign.roi_align(features, rois, 2, 1.0, ratio, **more)
+    right = roialign.roi_align(features, rois, 2, 1.0, ratio, backend="reference", **more)
+    assert_close(answer, right, "float64", float(np.abs(features).max()), "forward")
+    gradients = roialign.roi_align_backward(np.ones_like(answer), features, rois, 1.0, ratio, **more)
+    rights = roialign.roi_align_backward(np.ones_like(answer), features, rois, 1.0, ratio, backend="reference", **more)
+    for gradient, wanted in zip(gradients, rights, strict=True):
+        assert_close(gradient, wanted, "float64", max(1.0, float(np.abs(wanted).max())), "gradient")
+
+
+def test_the_largest_sampling_ratio() -> None:
+    features = np.random.default_rng(6).standard_normal((1, 1, 5, 6))
+    rois = np.array([[0, 0.3, 0.2, 5.1, 4.4]])
+    dense = roialign.roi_align(features, rois, 1, 1.0, 65536)
+    exact = roialign.roi_align(features, rois, 1, 1.0, sampling="exact")
+    assert np.abs(dense - exact).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("channels", [96, 99])
+def test_an_answer_larger_than_the_caches(dtype: str, channels: int) -> None:
+    """Past 16 MiB it is written past the caches, where it lies at multiples of 16 bytes: the bits are the same."""
+    random = np.random.default_rng(7)
+    features = random.standard_normal((1, 20, 24, channels)).astype(dtype)
+    corners = random.uniform(-2, 22, (2048, 2, 2))
+    rois = np.column_stack([np.zeros(2048), corners.min(axis=1), corners.max(axis=1)])
+    shape = (len(rois), 7, 7, channels)
+    for offset in (0, 1):  # elements from where NumPy would put it
+        out = np.full(int(np.prod(shape)) + 1, np.nan, dtype=dtype)[offset : offset + int(np.prod(shape))].reshape(
+            shape
+        )
+        assert out.nbytes > 16 * 2**20
+        roialign.roi_align(features, rois, 7, layout="NHWC", out=out)
+        parts = [roialign.roi_align(features, part, 7, layout="NHWC") for part in np.split(rois, 16)]
+        assert parts[0].nbytes < 16 * 2**20
+        np.testing.assert_array_equal(out, np.concatenate(parts))

@@ -1,0 +1,165 @@
+"""Poolers: every level in one call, with the answer of the operator on each level; learned offsets; their names."""
+
+from __future__ import annotations
+
+import doctest
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import roialign
+import roialign.detection
+from roialign.detection import POOLERS, DetectorSettings, make_pooler, mask_rcnn
+from roialign.torch import DeformRoIPoolPack, ModulatedDeformRoIPoolPack
+from tests.detection.detectors import SETTINGS
+
+SCALES = (1 / 4, 1 / 8)
+STRIDES = (4, 8)
+CHANNELS = 2
+
+
+def _maps() -> list[Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return [torch.rand(2, CHANNELS, side, side, generator=generator, dtype=torch.float64) for side in (32, 16)]
+
+
+#: Of two images; on both levels in turn, so that rows do not come in the order of levels.
+BOXES = [
+    torch.tensor([[3.0, 4, 40, 50], [0.0, 0, 120, 126], [60.0, 3, 64, 9]], dtype=torch.float64),
+    torch.tensor([[0.0, 0, 128, 128], [10.0, 10, 30, 40]], dtype=torch.float64),
+]
+
+#: What each pooler is on one level.
+ON_ONE_LEVEL: dict[str, Callable[[Tensor, Tensor, int, float], Tensor]] = {
+    "exact": lambda level, rois, size, scale: roialign.roi_align(level, rois, size, scale, sampling="exact"),
+    "align": lambda level, rois, size, scale: roialign.roi_align(level, rois, size, scale, 2),
+    "align-adaptive": roialign.roi_align,
+    "align-unshifted": lambda level, rois, size, scale: roialign.roi_align(level, rois, size, scale, 2, aligned=False),
+    "max": lambda level, rois, size, scale: roialign.roi_align(level, rois, size, scale, mode="max", sampling="exact"),
+    "pool": roialign.roi_pool,
+}
+LEARNED = {"deformable": DeformRoIPoolPack, "deformable-modulated": ModulatedDeformRoIPoolPack}
+
+
+def _level_by_level(pool: Callable[[Tensor, Tensor, int, float], Tensor], maps: list[Tensor], size: int) -> Tensor:
+    rois = torch.cat([torch.cat([torch.full((len(b), 1), float(i)), b], dim=1) for i, b in enumerate(BOXES)])
+    levels = roialign.fpn_levels(BOXES, SCALES)
+    assert set(levels.tolist()) == {0, 1}
+    assert levels.diff().min() < 0, "the levels come mixed"
+    out = torch.zeros(len(rois), CHANNELS, size, size, dtype=torch.float64)
+    for level, (features, scale) in enumerate(zip(maps, SCALES, strict=True)):
+        rows = torch.where(levels == level)[0]
+        out[rows] = pool(features, rois[rows], size, scale)
+    return out
+
+
+def test_every_pooler_is_tested() -> None:
+    assert set(POOLERS) == set(ON_ONE_LEVEL) | set(LEARNED)
+
+
+@pytest.mark.parametrize("name", ON_ONE_LEVEL)
+def test_a_pooler_is_its_operator_on_the_level_of_each_box(name: str) -> None:
+    maps = _maps()
+    pooled = make_pooler(name, 7, STRIDES, CHANNELS)(maps, BOXES)
+    assert torch.equal(pooled, _level_by_level(ON_ONE_LEVEL[name], maps, 7))
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_learned_pooler_is_its_module_on_the_level_of_each_box(name: str) -> None:
+    torch.manual_seed(0)
+    pool = make_pooler(f"{name}:deform_fc_channels=8,gamma=0.5", 3, STRIDES, CHANNELS).double()
+    for parameter in pool.parameters():  # offsets start at zero
+        torch.nn.init.normal_(parameter, std=0.3)
+
+    def on_one_level(level: Tensor, rois: Tensor, size: int, scale: float) -> Tensor:
+        single = LEARNED[name](size, CHANNELS, 8, scale, 2, 0.5).double()
+        single.load_state_dict(pool.state_dict())
+        pooled: Tensor = single(level, rois)
+        return pooled
+
+    maps = [level.requires_grad_() for level in _maps()]
+    expected = _level_by_level(on_one_level, maps, 3)
+    pooled = pool(maps, BOXES)
+    torch.testing.assert_close(pooled, expected, rtol=0, atol=1e-12)
+    unmoved = make_pooler("align", 3, STRIDES, CHANNELS)(maps, BOXES)
+    assert (pooled - unmoved).abs().max() > 0.1, "the offsets move the bins"
+    pooled.square().sum().backward()
+    for parameter_name, parameter in pool.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.abs().max() > 0, parameter_name
+    assert all(level.grad is not None and level.grad.abs().max() > 0 for level in maps)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_learned_pooler_starts_as_roi_align(name: str) -> None:
+    maps = _maps()
+    pooled = make_pooler(name, 7, STRIDES, CHANNELS).double()(maps, BOXES)
+    expected = make_pooler("align", 7, STRIDES, CHANNELS)(maps, BOXES)
+    torch.testing.assert_close(pooled, expected * (0.5 if "modulated" in name else 1.0), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", POOLERS)
+def test_no_boxes_give_no_rows(name: str) -> None:
+    pooled = make_pooler(name, 7, STRIDES, CHANNELS).double()(_maps(), [torch.zeros(0, 4), torch.zeros(0, 4)])
+    assert pooled.shape == (0, CHANNELS, 7, 7)
+
+
+@pytest.mark.parametrize("name", POOLERS)
+def test_every_pooler_trains_in_a_detector(name: str) -> None:
+    torch.manual_seed(0)
+    model = DetectorSettings.of({**SETTINGS.to_dict(), "pooler": name}).build()
+    masks = torch.zeros(1, 64, 64, dtype=torch.uint8)
+    masks[:, 8:60, 8:60] = 1
+    target = {"boxes": torch.tensor([[8.0, 8, 60, 60]]), "labels": torch.tensor([1]), "masks": masks}
+    losses = model([torch.rand(3, 64, 64)], [target])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+    for pooler in (model.roi_heads.box_pooler, model.roi_heads.mask_pooler):
+        assert any(True for _ in pooler.parameters()) == (name in LEARNED)
+        assert all(parameter.grad is not None for parameter in pooler.parameters())
+
+
+def test_arguments_may_follow_a_name() -> None:
+    maps = _maps()
+    pooled = make_pooler("align:sampling_ratio=3,aligned=false,mode=max", 5, STRIDES, CHANNELS)(maps, BOXES)
+    expected = roialign.multiscale_roi_align(maps, BOXES, 5, SCALES, 3, aligned=False, mode="max")
+    assert torch.equal(pooled, expected)
+
+
+WRONG: dict[str, tuple[str, str]] = {
+    "a name": ("none", r"pooler: expected one of exact, align, .* or a function, got 'none'"),
+    "an argument": ("align:ratio=2", r"pooler: align: expected ARGUMENT=VALUE of sampling_ratio, .* got 'ratio=2'"),
+    "no value": ("align:sampling_ratio", "got 'sampling_ratio'"),
+    "decided": ("align:output_size=3", "got 'output_size=3'"),
+    "a value": ("align:mode=mean", r"mode: expected .* got 'mean'"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_wrong_is_named(case: str) -> None:
+    text, message = WRONG[case]
+    with pytest.raises(ValueError, match=message):
+        make_pooler(text, 7, STRIDES, CHANNELS)(_maps(), BOXES)
+
+
+def test_a_function_makes_the_poolers_of_a_model() -> None:
+    made: list[tuple[int, list[float]]] = []
+
+    def pooler(output_size: int, scales: Any) -> torch.nn.Module:
+        made.append((output_size, list(scales)))
+        return torch.nn.Identity()
+
+    with torch.device("meta"):
+        mask_rcnn(2, pooler=pooler)
+    assert made == [(7, [1 / 4, 1 / 8, 1 / 16, 1 / 32]), (14, [1 / 4, 1 / 8, 1 / 16, 1 / 32])]
+
+
+@pytest.mark.parametrize("name", [name for name in roialign.detection.__all__ if name != "POOLERS"])
+def test_the_examples_of_docstrings_run(name: str) -> None:
+    report: list[str] = []
+    for test in doctest.DocTestFinder(recurse=False).find(getattr(roialign.detection, name), name, globs={}):
+        doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS).run(test, out=report.append)
+    assert not report, "".join(report)

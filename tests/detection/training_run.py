@@ -1,0 +1,31 @@
+"""A small training in a process of its own, for the tests that kill it or run two: FOLDER RUN [POOLER]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+
+from roialign.detection import train
+from roialign.detection.processes import launched_processes
+from tests.detection.small_training import small_settings, training_set
+
+
+def _say(iteration: int) -> None:
+    sys.stdout.write(f"{iteration}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    data, run = map(Path, sys.argv[1:3])
+    torch.set_num_threads(1)
+    with launched_processes(torch.device("cpu")) as device:
+        train(
+            training_set(data),
+            run,
+            small_settings(training_set(data), *sys.argv[3:]),
+            device=device,
+            save_every=3,
+            report=lambda iteration, _: _say(iteration),
+        )

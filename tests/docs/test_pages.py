@@ -1,0 +1,95 @@
+"""The pages of docs: their code runs, and their pictures are those that their scripts draw."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import typer
+from PIL import Image
+
+import roialign
+from roialign.commands.detection import add_commands
+from roialign.detection import POOLERS
+from tests.tables.paths import DOCS
+
+
+def test_the_code_of_the_operators_page_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "operators.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    space: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, space)
+    assert space["median"].shape == (2, 8, 7, 7)
+    # The samples themselves: a median of the points that the reference lists, one by one.
+    first = space["samples"].detach().numpy()[0, 0, 0]  # [S * S, C]: the first RoI, its first bin
+    np.testing.assert_array_equal(np.median(first, axis=0), space["median"][0, :, 0, 0])
+    scale, bins = 1 / 16, space["S"] * 7
+    (_, x1, y1, x2, y2), image = space["rois"][0], space["features"][0]
+    step_y, step_x = (y2 - y1) * scale / bins, (x2 - x1) * scale / bins
+    for number, (i, j) in enumerate(np.ndindex(space["S"], space["S"])):
+        y, x = y1 * scale - 0.5 + (i + 0.5) * step_y, x1 * scale - 0.5 + (j + 0.5) * step_x
+        point = roialign.bilinear_interpolate(image, np.array([x]), np.array([y]))
+        np.testing.assert_allclose(first[number], point.reshape(-1), atol=1e-12)
+    # Attention whose scores are equal is the mean.
+    equal = (space["samples"] * 0).softmax(dim=3) * space["samples"]
+    np.testing.assert_allclose(equal.sum(3).detach().permute(0, 3, 1, 2), space["mean"], atol=1e-12)
+    assert not np.allclose(space["pooled"].detach(), space["mean"])
+    assert not np.allclose(space["median"], space["mean"])
+
+
+def test_the_table_names_every_operator() -> None:
+    table = [line for line in (DOCS / "operators.md").read_text().splitlines() if line.startswith("| `")]
+    named = {name for line in table for name in re.findall(r"`(\w+)", line.split("|")[1])}
+    others = {"fpn_levels", "taps", "build_info", "get_num_threads", "set_num_threads", "__version__"}
+    public = {name for name in roialign.__all__ if not name.endswith("_backward")} - others
+    assert public <= named
+
+
+def test_the_picture_of_the_operators_is_drawn_by_its_script(tmp_path: Path) -> None:
+    script = runpy.run_path(str(DOCS / "operators.py"))
+    script["main"](tmp_path / "operators.png")
+    with Image.open(tmp_path / "operators.png") as drawn, Image.open(DOCS / "operators.png") as kept:
+        assert drawn.size == kept.size
+        difference = np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(kept.convert("L"), float))
+    assert difference.mean() < 2.0, "other versions of Matplotlib draw letters a little otherwise"
+
+
+def test_the_numbers_of_the_mistakes_page_are_computed_by_its_script() -> None:
+    script = runpy.run_path(str(DOCS / "mistakes.py"))
+    assert script["page"]() == (DOCS / "mistakes.md").read_text(encoding="utf-8")
+    for title, _, wrong, right in script["mistakes"]():
+        assert np.isfinite(right).all(), title
+        assert not np.allclose(wrong, right, rtol=0, atol=1e-3), title
+
+
+def test_the_commands_of_the_detection_page_are_those_of_the_program() -> None:
+    add_commands(application := typer.Typer())
+    known = {
+        name: {option for parameter in command.params for option in parameter.opts}
+        for name, command in typer.main.get_command(application).commands.items()
+    }
+    blocks = re.findall(r"```sh\n(.*?)```", (DOCS / "detection.md").read_text(), re.DOTALL)
+    lines = [line.split() for line in "".join(blocks).replace("\\\n", " ").splitlines() if line.startswith("roialign ")]
+    assert {words[1] for words in lines} >= {"evaluate", "detect"}
+    for words in lines:
+        assert {word for word in words if word.startswith("--")} <= known[words[1]], words
+
+
+def test_the_code_of_the_detection_page_has_the_names_that_it_uses() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "detection.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        compile(block, "detection.md", "exec")
+        for line in block.splitlines():
+            if line.startswith("from "):
+                exec(line, {})
+
+
+def test_the_table_names_every_pooler() -> None:
+    section = (DOCS / "detection.md").read_text().split("## Poolers\n")[1].split("\n## ")[0]
+    names = re.findall(r"^\| `([^`]*)`", section, re.MULTILINE)
+    assert names == list(POOLERS)

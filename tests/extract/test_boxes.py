@@ -1,0 +1,227 @@
+"""Reading box files, and matching their rows to inputs."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from roialign.extract.boxes import read_boxes
+from roialign.extract.matching import group_by_input
+from roialign.extract.problems import Problems
+from tests.extract.extraction import box, found
+from tests.tables.paths import EXAMPLES
+
+# Box files
+
+
+def test_the_three_formats_of_the_examples_hold_the_same_boxes() -> None:
+    problems = Problems()
+    names = ("astronaut_boxes.csv", "astronaut_boxes.json", "astronaut_boxes_coco.json")
+    first, *others = [
+        [(b.row, b.image, b.corners, b.label) for b in read_boxes(EXAMPLES / name, problems)] for name in names
+    ]
+    assert len(first) == 7
+    assert first[0] == (0, "astronaut.png", (176.5, 62.0, 275.5, 191.5), "face")
+    assert others == [first, first]
+    assert not problems
+
+
+CSV = "image,x1,y1,x2,y2,label\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("a.png,1,2,3", "row 1 (line 3): expected 6 fields, found 4"),
+        ("a.png,1,2,3,4,dog,5", "row 1 (line 3): expected 6 fields, found 7"),
+        ("a.png,1,two,3,4,dog", 'row 1 (line 3): y1: expected a number, found "two"'),
+        ("a.png,1,,3,4,dog", 'row 1 (line 3): y1: expected a number, found ""'),
+        (
+            "a.png,1,nan,3,4,dog",
+            "row 1 (line 3): expected [x1, y1, x2, y2], four finite numbers, found [1.0, NaN, 3.0, 4.0]",
+        ),
+        ("a.png,1,2,inf,4,dog", "four finite numbers, found [1.0, 2.0, Infinity, 4.0]"),
+        (",1,2,3,4,dog", 'row 1 (line 3): image: expected the name of an image, found ""'),
+    ],
+)
+def test_a_malformed_line_of_csv_is_reported_and_the_others_are_kept(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text(f"{CSV}a.png,1,2,3,4,cat\n{line}\n\nb.png,5,6,7,8,\n")
+    problems = Problems()
+    boxes = read_boxes(path, problems)
+    assert [(b.row, b.image, b.corners, b.label) for b in boxes] == [
+        (0, "a.png", (1, 2, 3, 4), "cat"),
+        (2, "b.png", (5, 6, 7, 8), ""),
+    ]
+    (problem,) = found(problems)
+    assert problem.startswith(str(path))
+    assert message in problem
+
+
+def test_csv_columns_may_come_in_any_order_with_others_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.CSV"
+    path.write_bytes(b'\xef\xbb\xbfscore, X1 ,y1,x2,y2,image\r\n0.5,1,2,3,4,"a, b.png"\r\n')
+    (only,) = read_boxes(path, Problems())
+    assert (only.image, only.corners, only.label) == ("a, b.png", (1, 2, 3, 4), "")
+
+
+LIST_ROW = '{"image": "a.png", "box": [1, 2, 3, 4], "label": "cat"}'
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ('{"image": "a.png"}', "row 1: expected [x1, y1, x2, y2] or {"),
+        ("7", "row 1: expected [x1, y1, x2, y2] or {"),
+        ('{"image": "a.png", "box": [1, 2, 3]}', "row 1: expected [x1, y1, x2, y2], found [1, 2, 3]"),
+        ('{"image": "a.png", "box": "1 2 3 4"}', 'row 1: expected [x1, y1, x2, y2], found "1 2 3 4"'),
+        ('{"image": "a.png", "box": [1, 2, 3, "4"]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
+        ('{"image": "a.png", "box": [1, 2, 3, true]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
+        ('{"image": "a.png", "box": [1, 2, 3, NaN]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
+        ('{"image": "a.png", "box": [1, 2, 3, 1e999]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
+        ("[1, 2, 3, null]", "row 1: expected [x1, y1, x2, y2], four finite numbers, found [1, 2, 3, null]"),
+        ('{"image": 5, "box": [1, 2, 3, 4]}', "row 1: image: expected the name of an image, found 5"),
+        ('{"image": "a.png", "box": [1, 2, 3, 4], "label": []}', "row 1: label: expected text, found []"),
+    ],
+)
+def test_a_malformed_row_of_a_list_is_reported_and_the_others_are_kept(
+    tmp_path: Path, entry: str, message: str
+) -> None:
+    path = tmp_path / "boxes.json"
+    path.write_text(f"[{LIST_ROW}, {entry}, [5, 6, 7, 8]]")
+    problems = Problems()
+    boxes = read_boxes(path, problems)
+    assert [(b.row, b.image, b.corners, b.label) for b in boxes] == [
+        (0, "a.png", (1, 2, 3, 4), "cat"),
+        (2, None, (5, 6, 7, 8), ""),
+    ]
+    (problem,) = found(problems)
+    assert message in problem
+
+
+def coco(*annotations: object) -> dict[str, object]:
+    return {
+        "images": [{"id": 7, "file_name": "a.png"}, {"id": "7", "file_name": "b.png"}],
+        "categories": [{"id": 3, "name": "cat"}],
+        "annotations": list(annotations),
+    }
+
+
+@pytest.mark.parametrize(
+    ("annotation", "message"),
+    [
+        ({"image_id": 8, "bbox": [1, 2, 3, 4]}, "row 1 of annotations: image_id 8 is not among the images"),
+        ({"image_id": 7}, "row 1 of annotations: expected an object with image_id and bbox, found"),
+        ([1, 2, 3, 4], "row 1 of annotations: expected an object with image_id and bbox, found [1, 2, 3, 4]"),
+        ({"image_id": 7, "bbox": [1, 2, 3]}, "row 1 of annotations: bbox: expected [x, y, width, height], found [1, 2"),
+        ({"image_id": 7, "bbox": [1, 2, 3, "4"]}, "row 1 of annotations: bbox: expected [x, y, width, height], four"),
+    ],
+)
+def test_a_malformed_annotation_of_coco_is_reported_and_the_others_are_kept(
+    tmp_path: Path, annotation: object, message: str
+) -> None:
+    path = tmp_path / "coco.json"
+    good = {"image_id": 7, "bbox": [1, 2, 3.5, 4], "category_id": 3}
+    path.write_text(json.dumps(coco(good, annotation, {"image_id": "7", "bbox": [0, 0, 1, 1], "category_id": 9})))
+    problems = Problems()
+    boxes = read_boxes(path, problems)
+    assert [(b.row, b.image, b.corners, b.label) for b in boxes] == [
+        (0, "a.png", (1, 2, 4.5, 6), "cat"),
+        (2, "b.png", (0, 0, 1, 1), "9"),
+    ]
+    (problem,) = found(problems)
+    assert message in problem
+
+
+def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) -> None:
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps({"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}))
+    problems = Problems()
+    assert read_boxes(path, problems) == []
+    of_image, of_box = found(problems)
+    assert "row 0 of images: expected an object with id and file_name, found" in of_image
+    assert "row 0 of annotations: image_id 1 is not among the images" in of_box
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("boxes.json", b"[1, 2", "Expecting ','"),
+        ("boxes.json", b"", "Expecting value"),
+        ("boxes.json", b"3", "expected a list of boxes, or a COCO object with images and annotations, found 3"),
+        ("boxes.json", b'{"annotations": []}', 'found an object with ["annotations"]'),
+        ("boxes.json", b'{"images": {}, "annotations": []}', "images: expected a list, found {}"),
+        ("boxes.json", b'{"images": [], "annotations": 3}', "annotations: expected a list, found 3"),
+        ("boxes.json", b"[" * 200_000, "brackets nested too deeply"),
+        ("boxes.json", b"\xff\xfe[]", "can't decode"),
+        ("boxes.csv", b"", "expected a header with image, x1, y1, x2, y2, found []"),
+        ("boxes.csv", b"a.png,1,2,3,4\n", "expected a header with image, x1, y1, x2, y2, found"),
+        ("boxes.csv", b'image,x1,y1,x2,y2\n"a.png,1,2,3,4\n', "line 2: unexpected end of data"),
+    ],
+)
+def test_a_file_that_is_no_box_file_is_an_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_boxes(path, Problems())
+
+
+# Boxes and inputs
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "expected"),
+    [
+        (["a.png", "b.png"], "b.png", "b.png"),
+        (["x/1.png", "y/1.png"], "y/1.png", "y/1.png"),
+        (["x/1.png"], "other/1.png", "x/1.png"),
+        (["x/1.png"], "x\\1.png", "x/1.png"),
+        (["maps/1.npy"], "1.jpg", "maps/1.npy"),
+        (["1.png", "1.npy"], "1.npy", "1.npy"),
+    ],
+)
+def test_a_box_finds_its_input_by_file_name(inputs: list[str], name: str, expected: str) -> None:
+    problems = Problems()
+    groups = group_by_input([box(0, (0, 0, 1, 1), name)], [Path(path) for path in inputs], problems)
+    assert not problems
+    assert [str(path) for path, boxes in groups.items() if boxes] == [str(Path(expected))]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names", "messages"),
+    [
+        (["a.png"], ["c.png"], ["row 0: image 'c.png' is not among the inputs"]),
+        (["a.png"], ["c.png"] * 3, ["row 0: image 'c.png' is not among the inputs (2 more rows of it: 1, 2)"]),
+        (["a.png"], [""], ["row 0: image '' is not among the inputs"]),
+        (["x/1.png", "y/1.png"], ["1.png"], ["row 0: image '1.png' may be any of x/1.png, y/1.png; give more"]),
+        (["x/1.png", "y/1.png"], ["z/1.png"], ["row 0: image 'z/1.png' may be any of x/1.png, y/1.png; give more"]),
+        (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, found 2"]),
+        # Two images of a box file never share an input.
+        (
+            ["x/1.png"],
+            ["x/1.png", "y/1.png"],
+            ["row 1: image 'y/1.png' is not among the inputs (x/1.png is 'x/1.png')"],
+        ),
+        (["1.npy"], ["1.png", "1.jpg"], ["row 0: image '1.png' may be 1.npy, and so may '1.jpg'", "row 1: image"]),
+    ],
+)
+def test_a_box_without_a_certain_input_is_reported(
+    inputs: list[str], names: list[str | None], messages: list[str]
+) -> None:
+    problems = Problems()
+    boxes = [box(row, (0, 0, 1, 1), name) for row, name in enumerate(names)]
+    groups = group_by_input(boxes, [Path(path) for path in inputs], problems)
+    # Every box is pooled or reported.
+    reported = sum(1 + int((re.search(r"\((\d+) more", problem) or [0, 0])[1]) for problem in found(problems))
+    assert sum(map(len, groups.values())) + reported == len(names)
+    assert len(problems) == len(messages)
+    for problem, message in zip(found(problems), messages, strict=True):
+        assert message in problem
+
+
+def test_bare_boxes_belong_to_the_only_input() -> None:
+    boxes = [box(0, (0, 0, 1, 1)), box(1, (0, 0, 2, 2))]
+    assert group_by_input(boxes, [Path("a.png")], Problems()) == {Path("a.png"): boxes}

@@ -1,0 +1,144 @@
+"""`torch.onnx.export` of the pointwise family: standard operators only, and onnxruntime answers as we do."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from roialign.torch import (
+    DeformRoIPool,
+    MultiScaleRoIAlignRotated,
+    PSRoIAlign,
+    PSRoIPool,
+    RiRoIAlignRotated,
+    RoIAlign,
+    RoIAlignRotated,
+    RoIPool,
+)
+from roialign.torch.export import pointwise as export_points
+from tests.onnx.test_export import ANY_MAP, ANY_ROWS, Exported, failing, maps_of, rows_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxscript"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:copyreg"),
+]
+
+BINS = (3, 2)
+
+
+def turned(rows: Tensor) -> Tensor:
+    """Rotated boxes that cover about the same."""
+    image, x1, y1, x2, y2 = rows.unbind(1)
+    return torch.stack([image, (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1).abs(), (y2 - y1).abs(), x1 / 37], 1)
+
+
+class EveryOperator(nn.Module):
+    """On one map of stride 14, and RoIPool once more at a stride of 16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upright = nn.ModuleList(
+            [
+                RoIPool((4, 2), 1 / 16),
+                RoIPool(BINS, 1 / 14),
+                RoIAlign(BINS, 1 / 14, mode="max"),
+                RoIAlign(BINS, 1 / 14, mode="max", sampling="exact"),
+                PSRoIAlign(BINS, 1 / 14),
+                PSRoIPool(BINS, 1 / 14),
+            ]
+        )
+        self.rotated = nn.ModuleList(
+            [RoIAlignRotated(BINS, 1 / 14, 2, mode="max"), RiRoIAlignRotated(BINS, 1 / 14, num_orientations=8)]
+        )
+        self.deformable = DeformRoIPool(BINS, 1 / 14, gamma=0.3)
+
+    def forward(self, features: Tensor, rows: Tensor, offset: Tensor, mask: Tensor) -> list[Tensor]:
+        upright = [pool(features, rows) for pool in self.upright]
+        rotated = [pool(features, turned(rows)) for pool in self.rotated]
+        return [*upright, *rotated, self.deformable(features, rows, offset, mask)]
+
+
+def arguments_of(images: int, height: int, width: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    (features,) = maps_of(images, 24, (height, width))
+    offset, mask = torch.randn(count, 2, *BINS, generator=generator), torch.rand(count, *BINS, generator=generator)
+    return features, rows_of(count, images, 14 * height, 14 * width), offset, mask
+
+
+@cache
+def every_operator() -> Exported:
+    return Exported(EveryOperator(), arguments_of(2, 20, 30, 6), (ANY_MAP, ANY_ROWS, ANY_ROWS, ANY_ROWS))
+
+
+@pytest.mark.parametrize(
+    ("images", "height", "width", "count"),
+    [(2, 20, 30, 6), (1, 13, 9, 40), (3, 32, 32, 0), (2, 5, 7, 1), (1, 1, 1, 5), (2, 31, 2, 25)],
+)
+def test_every_operator(images: int, height: int, width: int, count: int) -> None:
+    every_operator().check(*arguments_of(images, height, width, count))
+
+
+def test_only_standard_operators_and_max_roi_pool_where_its_semantics_are_ours() -> None:
+    exported = every_operator()
+    assert exported.domains == {""}
+    names = [node.op_type for node in exported.proto.graph.node]
+    assert names.count("MaxRoiPool") == 1, "of a scale that is a power of two"
+    assert names.count("Scan") == 8
+
+
+def test_rows_that_are_not_valid_pool_to_zero() -> None:
+    features, rows, offset, mask = arguments_of(2, 20, 30, 8)
+    rows[:] = torch.tensor([0.0, 20.0, 30.0, 150.0, 170.0])
+    rows[1, 0], rows[2, 0], rows[3, 1], rows[4, 4] = 2, -1, math.nan, math.inf
+    offset[5, 0, 1, 1] = math.inf
+    for index, pooled in enumerate(every_operator().run(features, rows, offset, mask)):
+        assert (pooled[1:5] == 0).all()
+        assert np.abs(pooled[6]).max() > 0
+        assert (pooled[5] == 0).all() == (index == 8), "only bins that move have offsets"
+
+
+def test_a_rotated_pyramid() -> None:
+    levels = maps_of(2, 3, (20, 30), (10, 15))
+    rows = turned(rows_of(9, 2, 80, 120))
+    model = MultiScaleRoIAlignRotated(2, [1 / 4, 1 / 8], 2, canonical_size=40, canonical_level=3)
+    Exported(model, (levels, rows), ([ANY_MAP, ANY_MAP], ANY_ROWS)).check(levels, rows)
+
+
+def test_a_box_of_many_points_takes_no_longer_than_its_map() -> None:
+    """Of 10^10 adaptive points those that cannot touch the map are counted and not visited."""
+    features, rows, offset, mask = arguments_of(1, 20, 30, 1)
+    rows[0, 1:] = torch.tensor([-1e5, -1.2e5, 1.3e5, 1e5])
+    every_operator().check(features, rows, offset, mask)
+
+
+def test_random_points_are_an_error() -> None:
+    arguments: tuple[Any, ...] = (*maps_of(1, 3, (8, 8)), turned(rows_of(2, 1, 8, 8)))
+    message = failing(RoIAlignRotated(2, sampling="random", seed=1).eval(), arguments)
+    assert "sampling: expected 'grid' or 'exact' in an ONNX export, which draws no points, got 'random'" in message
+
+
+def test_float32_does_not_cut_every_number_of_bins_alike() -> None:
+    assert all(export_points._cuts_alike(bins) for bins in (1, 2, 4, 8, 16))
+    assert not all(export_points._cuts_alike(bins) for bins in range(1, 30))
+
+
+def test_a_wrong_translation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison above can fail: RoIPool's pixel at the end left out."""
+    honest = export_points.map_frames
+
+    def wrong(spec: Any, *arguments: Any) -> Any:
+        frame = honest(spec, *arguments)
+        return frame._replace(length_x=(frame.length_x - 1).clamp(min=1.0))
+
+    monkeypatch.setattr(export_points, "map_frames", wrong)
+    features, rows, _, _ = arguments_of(1, 20, 30, 6)
+    exported = Exported(RoIPool(BINS, 1 / 14), (features, rows), (ANY_MAP, ANY_ROWS))
+    with pytest.raises(AssertionError, match="output 0"):
+        exported.check(features, rows)

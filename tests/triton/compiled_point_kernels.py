@@ -1,0 +1,129 @@
+"""The same as compiled_kernels.py, which is run as a process of its own, for the kernels of the pointwise family."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from roialign.triton import frames, launch, points, pointwise, pointwise_features, pointwise_geometry
+from tests.triton.compiled_kernels import FLOATS, compiled
+
+LEVELS = 4
+MAPS = ("i32",) * LEVELS
+SAMPLING = {**dict.fromkeys(points.SAMPLING, "i32"), "gamma_bits": "i64"}
+OPTIONS = {"enable_fp_fusion": False}
+#: What differs between operators: constants of the kernels that look at points.
+BOX = {"RULE": "grid", "JOINT": False, "CHANNELS_OF": "same", "HAS_OFFSET": False, "GEOMETRY": 4, "COLUMNS": 5}
+ROTATED = {**BOX, "JOINT": True, "GEOMETRY": 5, "COLUMNS": 6}
+RIROI = {**ROTATED, "CHANNELS_OF": "orientation"}
+DEFORM = {**BOX, "HAS_OFFSET": True, "COLUMNS": 5 + 3 * 49}
+PS_POOL = {**BOX, "RULE": "pixels", "CHANNELS_OF": "position"}
+ROI_POOL = {**BOX, "RULE": "pixels"}
+EXACT = {**BOX, "RULE": "lattice"}
+
+
+def of_frames(mapping: str, **more: Any) -> dict[str, Any]:
+    numbers = dict.fromkeys(("images", "extra_pixels", "unused_border", "orientations"), "i32")
+    arguments = {"rois": "*fp32", "levels": "*i64", "tangent": "*fp64", "frames": "*fp64", "places": "*i32"}
+    arguments |= {"spans": "*i32", "heights": MAPS, "widths": MAPS, "scale_bits": ("i64",) * LEVELS}
+    arguments |= {"canonical": ("i64", "i64"), "strides_log2": MAPS}
+    arguments |= dict.fromkeys(("offset_bits", "minimum_bits", "gamma_bits"), "i64")
+    constants = {"PH": 7, "PW": 7, "MAPPING": mapping, "RULE": "grid", "CLOCKWISE": False, "HAS_OFFSET": False}
+    constants |= {"TANGENT": False, "KEEPS": False, "COLUMNS": 6, "HAS_LEVELS": True, "LEVELS": LEVELS, "BINS": 64}
+    options = {**OPTIONS, "num_warps": launch.ROI_WARPS}
+    return compiled(frames.frames_kernel, {**arguments, **numbers}, {**constants, **more}, **options)
+
+
+class Call:
+    """The kernels of a call in one dtype and layout."""
+
+    def __init__(self, element: str, channels_last: bool) -> None:
+        self.element, self.last, self.size = element, channels_last, FLOATS[element]
+        self.vector = 16 // self.size if channels_last else 1
+        self.arguments = {"rois": "*fp32", "frames": "*fp64", "places": "*i32", **SAMPLING}
+        self.arguments |= {"features": ("*" + element,) * LEVELS, "strides": (MAPS,) * 4, "channels": "i32"}
+        self.gradient = {"grad_output": "*" + element, "grad_strides": ("i32",) * 4}
+        self.answer = {"out": "*" + element, "out_strides": ("i32",) * 4}
+
+    def of_block(self, kernel: Any, sizes: Any, spec: Any, arguments: Any, vector: str, **more: Any) -> dict[str, Any]:
+        last = self.last and spec["CHANNELS_OF"] == "same"
+        block, aligned = sizes[last][self.size], self.vector if last else 1
+        constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "CHANNELS_LAST": last, "VECTOR": aligned}
+        constants |= {vector: aligned, "BINS": block.bins, "CHANNELS": block.channels}
+        constants |= {name: value for name, value in (("WIDE", False), ("SHIFT", 16)) if name in kernel.arg_names}
+        options = {**OPTIONS, "num_warps": block.warps}
+        return compiled(kernel, {**self.arguments, **arguments}, {**constants, **more}, **options)
+
+    def mean(self, spec: Any, tangent: bool = False) -> dict[str, Any]:
+        arguments = {**self.answer, "tangent": "*fp64", "order": "*i32", "has_order": "i32", "orientations": "i32"}
+        more = {"HAS_MASK": spec["HAS_OFFSET"], "TANGENT": tangent}
+        return self.of_block(pointwise.mean_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
+
+    def maximum(self, spec: Any, tells: bool = False, reduction: str = "max") -> dict[str, Any]:
+        arguments = {**self.answer, "order": "*i32", "has_order": "i32", "winners": "*i32"}
+        more = {"HAS_MASK": False, "TELLS": tells, "REDUCTION": reduction}
+        return self.of_block(pointwise.maximum_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
+
+    def winners(self, spec: Any) -> dict[str, Any]:
+        arguments = {**self.answer, "tangent": "*fp64", "winners": "*i32"}
+        more = {"HAS_MASK": False, "TANGENT": True, "REDUCTION": "max"}
+        return self.of_block(pointwise.winners_kernel, launch.POINTS_SUMS, spec, arguments, "OUT_VECTOR", **more)
+
+    def mean_sums(self, spec: Any) -> dict[str, Any]:
+        arguments = {**self.gradient, "order": "*i32", "has_order": "i32", "partial": "*fp64", "orientations": "i32"}
+        more = {"HAS_MASK": spec["HAS_OFFSET"]}
+        kernel = pointwise_geometry.mean_sums_kernel
+        return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", **more)
+
+    def winners_sums(self, spec: Any) -> dict[str, Any]:
+        arguments = {**self.gradient, "winners": "*i32", "partial": "*fp64"}
+        kernel = pointwise_geometry.winners_sums_kernel
+        return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", REDUCTION="max")
+
+    def to_features(self, spec: Any, reduction: str, tangent: bool = False) -> dict[str, Any]:
+        tile = launch.POINTS_FEATURES[self.last][self.size]
+        aligned = self.vector if spec["CHANNELS_OF"] == "same" else 1
+        arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i32"}
+        arguments |= dict.fromkeys(("touched", "counts", "shares"), "*i32") | {"partial": "*fp32", "slots": "i32"}
+        arguments |= {"grad_features": arguments.pop("features"), "heights": MAPS, "widths": MAPS}
+        arguments |= {"first_tiles": MAPS, "words": "i32", "orientations": "i32"}
+        del arguments["places"]
+        constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned, "BINS": 64}
+        constants |= {
+            "REDUCTION": reduction,
+            "HAS_MASK": spec["HAS_OFFSET"],
+            "TANGENT": tangent,
+            "WIDE": False,
+            "SHIFT": 16,
+        }
+        constants |= {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels}
+        constants |= {"POINTS": launch.POINTS_AT_ONCE}
+        options = {**OPTIONS, "num_warps": tile.warps}
+        return compiled(pointwise_features.adjoint_points_kernel, arguments, constants, **options)
+
+
+def geometry() -> dict[str, Any]:
+    arguments = {"rois": "*fp32", "frames": "*fp64", "places": "*i32", "partial": "*fp64", "grad_rois": "*fp32"}
+    arguments |= {"blocks": "i32", "gamma_bits": "i64"}
+    constants = {"PH": 7, "PW": 7, "HAS_OFFSET": True, "HAS_MASK": True, "GEOMETRY": 4, "COLUMNS": 152, "BINS": 64}
+    return compiled(pointwise_geometry.geometry_kernel, arguments, constants, **OPTIONS, num_warps=launch.ROI_WARPS)
+
+
+def all_kernels(part: str) -> list[dict[str, Any]]:
+    last, planes = Call("fp16", True), Call("fp32", False)
+    if part == "tables":
+        return [of_frames("box", KEEPS=True), of_frames("rotated", KEEPS=True), geometry()]
+    if part == "forward":
+        answers = [last.mean(ROTATED), last.mean(RIROI), planes.mean(DEFORM), planes.mean(PS_POOL)]
+        answers += [last.mean(ROTATED, True), last.maximum(ROI_POOL), planes.maximum(EXACT)]
+        return [*answers, last.maximum(BOX, True), planes.maximum(BOX, False, "corner_max"), last.winners(BOX)]
+    answers = [last.mean_sums(ROTATED), last.mean_sums(RIROI), planes.mean_sums(DEFORM), last.winners_sums(BOX)]
+    answers += [last.to_features(ROTATED, "mean"), planes.to_features(RIROI, "mean")]
+    answers += [planes.to_features(DEFORM, "mean"), planes.to_features(PS_POOL, "mean")]
+    return [*answers, last.to_features(ROI_POOL, "max"), planes.to_features(BOX, "corner_max")]
+
+
+if __name__ == "__main__":
+    for answer in all_kernels(sys.argv[1]):
+        print(json.dumps(answer), flush=True)  # noqa: T201

@@ -1,0 +1,86 @@
+"""The kernels compiled for a GPU that is not there: what the interpreter cannot show, read off the machine code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.tables.paths import ROOT
+
+pytest.importorskip("triton")
+
+
+OF_TILES = ("tiles", "count", "shares", "sum_shares")
+
+
+def compiled(*arguments: str, script: str = "compiled_kernels") -> list[dict[str, Any]]:
+    environment, command = {**os.environ, "TRITON_INTERPRET": "0"}, [sys.executable, "-m", f"tests.triton.{script}"]
+    run = subprocess.run([*command, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return [json.loads(line) for line in run.stdout.splitlines()]
+
+
+def check(kernel: dict[str, Any]) -> None:
+    assert kernel["ptx"]["atomics"] == 0
+    assert kernel["ptx"]["TF32"] == 0
+    assert kernel["ptx"]["narrow products"] == 0
+    assert kernel["resources"]["STACK"] <= 8, "more than one register spills"
+
+
+def test_tables_are_made_without_contraction() -> None:
+    kernels = compiled("tables")
+    assert len(kernels) == 8
+    for kernel in kernels:
+        check(kernel)
+        assert kernel["ptx"]["float64 fused"] == 0
+        assert kernel["ptx"]["float32 divisions"] == 0
+
+
+@pytest.mark.parametrize("element", ["fp16", "bf16", "fp32"])
+def test_channels_last_maps_are_read_16_bytes_at_a_time(element: str) -> None:
+    kernels = {kernel["kernel"]: kernel for kernel in compiled(element, "channels_last")}
+    for kernel in kernels.values():
+        check(kernel)
+    assert kernels["forward_kernel"]["ptx"]["16-byte loads"] > 0
+    assert kernels["forward_kernel"]["ptx"]["16-byte stores"] > 0
+    assert kernels["adjoint_boxes_kernel"]["ptx"]["16-byte loads"] > 0
+    assert kernels["adjoint_features_kernel"]["ptx"]["16-byte stores"] > 0
+
+
+def test_planar_maps() -> None:
+    for kernel in compiled("fp32", "planes"):
+        check(kernel)
+
+
+@pytest.mark.parametrize(("part", "count"), [("tables", 3), ("forward", 10), ("adjoints", 10)])
+def test_points(part: str, count: int) -> None:
+    """Geometry is not contracted; but sines are, as CUDA's library has them, with a stack for angles of many turns."""
+    kernels = compiled(part, script="compiled_point_kernels")
+    assert len(kernels) == count
+    for index, kernel in enumerate(kernels):
+        turns = part == "tables" and index == 1
+        assert kernel["ptx"]["atomics"] == kernel["ptx"]["TF32"] == 0
+        assert (kernel["ptx"]["float64 fused"] > 0) == turns
+        assert kernel["resources"]["STACK"] <= 48, "registers spill"
+
+
+def test_other_numbers_of_points_compile_nothing_anew() -> None:
+    (kinds,) = compiled("points", script="launched_kernels")
+    both = {f"{name}_kernel": 2 for name in ("frames", "adjoint_points", "maximum")}  # means and maxima, or two uses
+    names = ("mean", "mean_sums", "winners_sums", "geometry", "order", *OF_TILES)
+    assert kinds == {**{f"{name}_kernel": 1 for name in names}, **both}
+
+
+def test_other_sizes_compile_nothing_anew() -> None:
+    """Maps and RoIs have other sizes in every call of a training; only another kind of call is another kernel."""
+    sizes, kinds = compiled(script="launched_kernels")
+    both = {"taps_kernel": 2}  # with derivatives and without
+    names = ("forward", "adjoint_features", "adjoint_boxes", "order", "boxes", *OF_TILES)
+    assert sizes == {**{f"{name}_kernel": 1 for name in names}, **both}
+    assert kinds["forward_kernel"] == kinds["adjoint_features_kernel"] == kinds["adjoint_boxes_kernel"] == 2
+    assert kinds["order_kernel"] == kinds["boxes_kernel"] == 1

@@ -1,0 +1,158 @@
+"""The Triton kernels of the pointwise family in Triton's interpreter: small views of the table of cases, as
+test_triton.py has them of the other family.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("triton")
+
+import torch
+
+import roialign
+from roialign.torch.backends import is_interpreted
+from roialign.torch.wiring.pointwise import POINTWISE
+from roialign.triton import launch
+from tests.tables.answers import EVERY_NAME
+from tests.tables.pointwise_cases import SMALL_POINT_CASES
+from tests.torch.test_backends import check_all, prepared
+from tests.triton.interpreter import hold_whole_answers
+
+pytestmark = [
+    pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py"),
+    pytest.mark.usefixtures("interpreter"),
+]
+
+
+@pytest.mark.parametrize("index", range(len(SMALL_POINT_CASES)), ids=[case.name for case in SMALL_POINT_CASES])
+def test_the_table_of_points(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forward and all gradients, and their derivatives along tangents; one layout, then the other."""
+    hold_whole_answers(monkeypatch)
+    check_all(SMALL_POINT_CASES[index], "float64", index % 2 > 0, "triton")
+
+
+@pytest.mark.parametrize("name", ["small: max, 16 channels", "small: deformable, 16 channels"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_blocks_of_gpus(name: str, dtype: str) -> None:
+    """Channels beside each other, in whole vectors."""
+    check_all(EVERY_NAME[name], dtype, True, "triton")
+
+
+BAD_ROWS = [[-1.0, 0, 0, 4, 4], [2, 0, 0, 4, 4], [float("nan"), 0, 0, 4, 4], [0, 0, float("inf"), 4, 4]]
+
+
+def test_bad_rows_are_zeroed_between_good_ones() -> None:
+    features = torch.arange(2 * 2 * 5 * 6.0).reshape(2, 2, 5, 6).requires_grad_()
+    good = [1.0, 0.5, 1.5, 4.5, 3.5]
+    rois = torch.tensor([good, *BAD_ROWS, good], requires_grad=True)
+    offset = torch.zeros(6, 2, 1, 2)
+    offset[0, 1, 0, 1] = float("nan")  # a bin that is nowhere
+    offset.requires_grad_()
+    answer = roialign.deform_roi_pool(features, rois, offset, (1, 2), 1.0, 1, invalid="zero", backend="triton")
+    right = roialign.deform_roi_pool(features.detach(), rois[5:].detach(), offset[5:].detach(), (1, 2), 1.0, 1)
+    assert not answer[:-1].any()
+    torch.testing.assert_close(answer[5:], right, rtol=1e-6, atol=1e-5)
+    answer.sum().backward()
+    assert not rois.grad[:5].any()
+    assert not offset.grad[:5].any()
+    assert offset.grad[5].any()
+    torch.testing.assert_close(features.grad.sum(), torch.tensor(4.0), rtol=1e-6, atol=1e-5)
+
+
+def test_bad_rows_raise() -> None:
+    features, offset = torch.ones(1, 1, 4, 4), torch.full((1, 2, 1, 1), float("nan"))
+    with pytest.raises(ValueError, match=r"rois\[0\]"):
+        roialign.roi_pool(features, torch.tensor([[3.0, 0, 0, 2, 2]]), 1, backend="triton")
+    with pytest.raises(ValueError, match=r"offset\[0\]"):
+        roialign.deform_roi_pool(features, torch.tensor([[0.0, 0, 0, 2, 2]]), offset, 1, backend="triton")
+
+
+def test_what_is_not_finite() -> None:
+    """A NaN is above all, a pixel of no weight takes no part, and a gradient reaches the pixels of its winner alone."""
+    features = torch.arange(16.0).reshape(1, 1, 4, 4)
+    features[0, 0, 0, 0] = float("nan")
+    rois = torch.tensor([[0.0, 0, 0, 3, 3], [0, 1, 1, 3, 3]])
+    answer = roialign.roi_pool(features, rois, 1, backend="triton")
+    assert answer[0].isnan().all()
+    assert answer[1].item() == 15
+    gradient = torch.full((2, 1, 1, 1), float("inf"))
+    found = roialign.roi_pool_backward(gradient, features, rois, backend="triton")
+    assert found.isfinite().sum() == 14
+    beside = torch.tensor([[0.0, 2, 2, 3, 3]])
+    features[0, 0, 3, 3] = float("nan")
+    assert roialign.roi_align(features, beside, 1, 1.0, 1, mode="max", backend="triton").item() == 10
+
+
+def test_ties_and_bins_without_points() -> None:
+    """Of equal points the first wins; a bin of none is zero, and so is its gradient."""
+    features = torch.ones(1, 1, 4, 4)
+    rois = torch.tensor([[0.0, 0, 0, 3, 3], [0, 50, 50, 60, 60]])
+    assert roialign.roi_pool(features, rois, 1, backend="triton").flatten().tolist() == [1, 0]
+    gradient = torch.ones(2, 1, 1, 1)
+    found = roialign.roi_pool_backward(gradient, features, rois, backend="triton")
+    assert found[0, 0, 0, 0] == 1
+    assert found.sum() == 1
+
+
+def test_winners_are_decided_where_they_are_told() -> None:
+    """As derivatives of derivatives ask for: a maximum of one map, read off another."""
+    setting, phi, _ = prepared(EVERY_NAME["small: max of corners"], "float64", False, "triton")
+    other = phi._replace(features=tuple(torch.randn_like(level) for level in phi.features), grad_output=None)
+    (seen,) = POINTWISE.forward(setting, other)
+    (right,) = POINTWISE.forward(setting._replace(call=replace(setting.call, backend="cpu")), other)
+    torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["small: deformable, modulated", "small: max, pyramid"])
+def test_many_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As large answers are cut: some bins and channels at once; and RoIs in the order of their place."""
+    for sizes in (launch.POINTS_FORWARD, launch.POINTS_SUMS):
+        monkeypatch.setitem(sizes[False], 8, launch.Contraction(4, 2, 1))
+    monkeypatch.setattr(launch, "ROI_BINS", 4)
+    monkeypatch.setattr(launch, "ORDERED", (1, 4096))
+    check_all(EVERY_NAME[name], "float64", False, "triton")
+
+
+def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their steps take 64 bits."""
+
+    monkeypatch.setattr("roialign.torch.triton.frames.MOST_STEPS", 1)
+    check_all(EVERY_NAME["small: max of corners"], "float64", False, "triton")
+
+
+def test_a_turned_box_far_larger_than_the_map() -> None:
+    """Of a billion points those that may lie on the map are visited."""
+    features = torch.randn(1, 1, 10, 1, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    rois = torch.tensor([[0.0, 0.4, 4.9, 4e4, 3e4, 0.9]], dtype=torch.float64, requires_grad=True)
+    answers = []
+    for backend in ("triton", "cpu"):
+        answer = roialign.roi_align_rotated(features, rois, 1, backend=backend) * 1e9
+        answers.append([answer.detach(), *torch.autograd.grad(answer.sum(), (features, rois))])
+    assert answers[1][0].abs() > 0.1
+    for seen, right in zip(*answers, strict=True):
+        torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-5)
+
+
+def test_levels_of_turned_boxes() -> None:
+    pyramid = [torch.randn(1, 2, 32 >> level, 32 >> level) for level in range(2)]
+    sides = torch.tensor([1.0, 7.9, 8.1, 40.0, -3.0])
+    rois = torch.stack([0 * sides, 0 * sides + 60, 0 * sides + 70, sides, abs(sides), sides], 1)
+    setting: tuple[Any, ...] = (1, [1 / 4, 1 / 8], 1)
+    canonical = {"canonical_size": 8, "canonical_level": 3}
+    seen = roialign.multiscale_roi_align_rotated(pyramid, rois, *setting, **canonical, backend="triton")
+    right = roialign.multiscale_roi_align_rotated(pyramid, rois, *setting, **canonical)
+    torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-5)
+
+
+def test_ends_of_the_map_and_halves_of_pixels() -> None:
+    """A point a whole pixel beyond the map has its last pixel; box ends are rounded half away from zero."""
+    features = torch.arange(2 * 16.0).reshape(2, 1, 4, 4)
+    rois = torch.tensor([[0.0, 4, 4, 5, 5], [0, -1, -1, 0, 0]])
+    assert roialign.roi_align(features, rois, 1, 1.0, 1, mode="max", backend="triton").flatten().tolist() == [15, 0]
+    rois = torch.tensor([[0.0, 0.5, 1.5, 2.5, 2.5], [0, -0.5, -1.5, 0.5, 1.49]])
+    seen = roialign.roi_pool(features, rois, 2, backend="triton")
+    assert torch.equal(seen, roialign.roi_pool(features, rois, 2))
