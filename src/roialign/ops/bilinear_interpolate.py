@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _validate
 from .._dispatch import check_need, checks_of, is_tensor, operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray, Array
 
@@ -17,6 +18,7 @@ from .._typing import AnyArray, Array
 BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
 
 
+@recordable
 def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: str | None = None) -> AnyArray:
     """The value of a map at points between its pixels.
 
@@ -54,6 +56,7 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
     return answer
 
 
+@recordable
 def bilinear_interpolate_backward(
     grad_output: AnyArray,
     features: AnyArray,

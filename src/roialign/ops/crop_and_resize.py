@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._dispatch import check_need, checks_of, operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray
 
@@ -14,6 +15,7 @@ from .._typing import AnyArray
 SWAPPED = [1, 0, 3, 2]
 
 
+@recordable
 def crop_and_resize(
     features: AnyArray,
     boxes: AnyArray,
@@ -76,6 +78,7 @@ def crop_and_resize(
     return answer
 
 
+@recordable
 def crop_and_resize_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -7,10 +7,12 @@ from typing import Any
 
 from .. import _validate
 from .._dispatch import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 
 
+@recordable
 def deform_roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -94,6 +96,7 @@ def deform_roi_pool(
     return answer
 
 
+@recordable
 def deform_roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -10,9 +10,11 @@ import numpy as np
 from .. import _validate
 from .._dispatch import is_tensor
 from .._levels import Assignment, assign_levels, finite_boxes
+from .._recording import recordable
 from .._typing import AnyArray, Array
 
 
+@recordable
 def fpn_levels(
     rois: AnyArray | Sequence[AnyArray],
     spatial_scales: Sequence[float],

@@ -8,10 +8,12 @@ from typing import Any
 from .. import _validate
 from .._dispatch import Spec, operator_call
 from .._levels import Assignment
+from .._recording import recordable
 from .._typing import AnyArray
 from .roi_align import roi_align_spec
 
 
+@recordable
 def multiscale_roi_align(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
@@ -91,6 +93,7 @@ def multiscale_roi_align(
     return answer
 
 
+@recordable
 def multiscale_roi_align_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._recording import recordable
 from .._typing import AnyArray
 from .multiscale_roi_align import pyramid_call
 from .roi_align_rotated import roi_align_rotated_spec
 
 
+@recordable
 def multiscale_roi_align_rotated(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
@@ -89,6 +91,7 @@ def multiscale_roi_align_rotated(
     return answer
 
 
+@recordable
 def multiscale_roi_align_rotated_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],

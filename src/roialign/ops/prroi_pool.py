@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._dispatch import operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray
 
@@ -14,6 +15,7 @@ from .._typing import AnyArray
 PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
 
 
+@recordable
 def prroi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -69,6 +71,7 @@ def prroi_pool(
     return answer
 
 
+@recordable
 def prroi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -7,10 +7,12 @@ from typing import Any
 
 from .. import _validate
 from .._dispatch import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 
 
+@recordable
 def riroi_align_rotated(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -85,6 +87,7 @@ def riroi_align_rotated(
     return answer
 
 
+@recordable
 def riroi_align_rotated_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -8,10 +8,12 @@ from typing import Any
 
 from .. import _validate
 from .._dispatch import Spec, operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec, SeparableSpec
 from .._typing import AnyArray
 
 
+@recordable
 def roi_align(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -119,6 +121,7 @@ def roi_align(
     return answer
 
 
+@recordable
 def roi_align_backward(
     grad_output: AnyArray,
     features: AnyArray,

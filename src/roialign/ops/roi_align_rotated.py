@@ -8,10 +8,12 @@ from typing import Any
 
 from .. import _validate
 from .._dispatch import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 
 
+@recordable
 def roi_align_rotated(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -100,6 +102,7 @@ def roi_align_rotated(
     return answer
 
 
+@recordable
 def roi_align_rotated_backward(
     grad_output: AnyArray,
     features: AnyArray,

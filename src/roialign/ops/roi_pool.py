@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._dispatch import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 
@@ -14,6 +15,7 @@ from .._typing import AnyArray
 ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 
+@recordable
 def roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -67,6 +69,7 @@ def roi_pool(
     return answer
 
 
+@recordable
 def roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -80,14 +80,15 @@ class TensorCall:
     def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
         self._take_bins(output_size)
-        setting = self.setting._replace(output_size=(self._out_channels(output_size), *output_size))
+        channels = self._out_channels(output_size)
+        setting = self.setting._replace(output_size=output_size)
         if out is not None:
-            return self._forward_into(out, setting)
+            return self._forward_into(out, channels, setting)
         (answer,) = self.pairing.forward(setting, self.inputs)
         return checks.own_layout(answer, self.layout)
 
-    def _forward_into(self, out: object, setting: Setting) -> Tensor:
-        c, bins_y, bins_x = setting.output_size
+    def _forward_into(self, out: object, c: int, setting: Setting) -> Tensor:
+        bins_y, bins_x = setting.output_size
         count, inputs = self.rois.shape[0], (*self.features, self.rois)
         shape = (count, c, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, c)
         tensor = checks.check_out(out, shape, inputs)

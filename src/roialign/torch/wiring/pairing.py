@@ -36,7 +36,7 @@ class Setting(NamedTuple):
     call: Any
     """The operator, hashable; only its family looks inside."""
     output_size: tuple[int, ...]
-    """(C, PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
+    """(PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
     map_sizes: tuple[int, ...]
     """N, C, H, W of every level in turn: what `adjoint_features` cannot tell."""
     channels_last: bool
@@ -71,6 +71,9 @@ class Family(Protocol):
 
     def linear_part(self, call: Any) -> Any:
         """The operator less what it answers where all features are zero, as outside of a map."""
+
+    def channels_of_answer(self, call: Any, channels: int, output_size: tuple[int, ...]) -> int:
+        """How many channels the answer has, where the features have `channels`."""
 
     def mixes_channels(self, call: Any) -> bool:
         """Whether an answer's channel depends on more than the same channel of the features."""
@@ -128,7 +131,8 @@ class Gradient(Primitive):
 
     def unflatten_setting(self, values: Sequence[Any]) -> Setting:
         output_size, map_sizes, channels_last, *call = values
-        return Setting(self.family.unflatten(call), tuple(output_size or ()), tuple(map_sizes or ()), channels_last)
+        bins = tuple(output_size or ())[-2:]  # a program that an earlier version saved has the channels before them
+        return Setting(self.family.unflatten(call), bins, tuple(map_sizes or ()), channels_last)
 
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
         if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
@@ -146,7 +150,7 @@ class Gradient(Primitive):
             if not (boxes_move or needed.grad_output):
                 inputs = inputs._replace(features=(None,) * len(inputs.features))
         if inputs.grad_output is not None:
-            setting = setting._replace(output_size=tuple(inputs.grad_output.shape[1:]))
+            setting = setting._replace(output_size=tuple(inputs.grad_output.shape[2:]))
             if not (boxes_move or any(needed.features)):
                 inputs = inputs._replace(grad_output=None)
         return setting, inputs
@@ -230,8 +234,9 @@ class Forward(Gradient):
         return inputs._replace(grad_output=cotangents[0])
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
-        shape = (inputs.rois.shape[0], *setting.output_size)
-        return (empty(shape, setting.channels_last, like=inputs.features[0]),)
+        first, bins = inputs.features[0], setting.output_size
+        channels = self.family.channels_of_answer(setting.call, first.shape[1], bins)
+        return (empty((inputs.rois.shape[0], channels, *bins), setting.channels_last, like=first),)
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
         self.family.forward(setting.call, inputs, outputs[0])
@@ -239,7 +244,7 @@ class Forward(Gradient):
     def standard(self, setting: Setting, inputs: Inputs) -> Outputs:
         if inputs.tangents:
             return super().standard(setting, inputs)
-        return (self.family.standard(setting.call, inputs, setting.output_size[1:]),)
+        return (self.family.standard(setting.call, inputs, setting.output_size),)
 
 
 class AdjointFeatures(Gradient):

@@ -119,6 +119,9 @@ class PointwiseFamily:
     def linear_part(self, call: PointwiseCall) -> PointwiseCall:
         return call
 
+    def channels_of_answer(self, call: PointwiseCall, channels: int, output_size: tuple[int, ...]) -> int:
+        return channels // math.prod(output_size) if call.spec.channels == "position" else channels
+
     def mixes_channels(self, call: PointwiseCall) -> bool:
         return call.spec.channels != "same"
 

@@ -88,6 +88,10 @@ class SeparableFamily:
     def linear_part(self, call: SeparableCall) -> SeparableCall:
         return replace(call, spec=replace(call.spec, fill=0.0)) if call.spec.fill else call
 
+    def channels_of_answer(self, call: SeparableCall, channels: int, output_size: tuple[int, ...]) -> int:
+        del call, output_size
+        return channels
+
     def mixes_channels(self, call: SeparableCall) -> bool:
         del call
         return False

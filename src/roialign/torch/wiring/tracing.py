@@ -13,6 +13,7 @@ def is_traced(tensor: Tensor) -> bool:
     """Whether a call is to be recorded: by torch.compile, by export, by a mode, or by a tensor that is not memory."""
     return (
         torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
         or type(tensor) not in (Tensor, torch.nn.Parameter)
         or torch._C._len_torch_dispatch_stack() > 0
     )
