@@ -13,7 +13,7 @@ from .. import _validate
 from .._dispatch import check_need
 from .._levels import Assignment
 from . import checks
-from .backends import check_backend
+from .backends import OUTLINED, check_backend
 from .memory import is_channels_last
 from .rois import rows_of
 from .wiring.pairing import Setting
@@ -92,7 +92,7 @@ class TensorCall:
         count, inputs = self.rois.shape[0], (*self.features, self.rois)
         shape = (count, c, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, c)
         tensor = checks.check_out(out, shape, inputs)
-        if is_traced(tensor):
+        if is_traced(tensor) or tensor.is_meta:
             (answer,) = self.pairing.forward(setting, self.inputs)
             tensor.copy_(checks.own_layout(answer, self.layout))
             return tensor
@@ -132,9 +132,9 @@ def _check_all_features(features: Sequence[Any], layout: str) -> tuple[Tensor, .
     if len(features) == 1:
         return (checks.check_features(features[0], layout, "features"),)
     levels = [checks.check_features(level, layout, f"features[{index}]") for index, level in enumerate(features)]
-    if torch.is_autocast_enabled(
-        levels[0].device.type
-    ):  # which gives maps of several dtypes; the widest holds them all
+    device = levels[0].device.type
+    if device != OUTLINED and torch.is_autocast_enabled(device):
+        # Autocast gives maps of several dtypes; the widest holds them all.
         widest = levels[0].dtype
         for level in levels[1:]:
             widest = torch.promote_types(widest, level.dtype)

@@ -34,7 +34,8 @@ def check_features(features: object, layout: str, name: str) -> Tensor:
     if len(shape) != 4:
         raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {tuple(shape)}")
     if tensor.dtype not in FLOAT_DTYPES:
-        raise TypeError(f"{name}: expected dtype {_names(FLOAT_DTYPES)}, got {tensor.dtype}")
+        how = f"; give {name}.dequantize()" if tensor.is_quantized else ""
+        raise TypeError(f"{name}: expected dtype {_names(FLOAT_DTYPES)}, got {tensor.dtype}{how}")
     seen = nchw(tensor, layout)
     if seen.shape[2] == 0 or seen.shape[3] == 0:
         raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {tuple(shape)} ({layout})")
@@ -64,7 +65,8 @@ def check_boxes(boxes: Tensor, columns: int, name: str) -> None:
 
 def check_real(tensor: Tensor, name: str) -> None:
     if tensor.dtype not in FLOAT_DTYPES and tensor.dtype not in INTEGER_DTYPES:
-        raise TypeError(f"{name}: expected a real dtype (float or integer), got {tensor.dtype}")
+        how = f"; give {name}.dequantize()" if tensor.is_quantized else ""
+        raise TypeError(f"{name}: expected a real dtype (float or integer), got {tensor.dtype}{how}")
 
 
 def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:

@@ -76,7 +76,7 @@ class RoIAlign(_Configured):
         self.configure(locals())
 
     def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+        self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None
     ) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
@@ -129,7 +129,6 @@ class MultiScaleRoIAlign(_Configured):
         self,
         features: Sequence[Tensor],
         rois: Tensor | Sequence[Tensor],
-        *,
         levels: Tensor | None = None,
         batch_indices: Tensor | None = None,
     ) -> Tensor:
@@ -171,7 +170,7 @@ class PrRoIPool(_Configured):
         self.configure(locals())
 
     def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+        self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None
     ) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)

@@ -122,6 +122,11 @@ class Gradient(Primitive):
         return f"SymInt[]? output_size, SymInt[]? map_sizes, bool channels_last, {self.family.schema}"
 
     def flatten_setting(self, setting: Setting) -> list[Any]:
+        if any(isinstance(size, Tensor) for size in setting.map_sizes):
+            raise NotImplementedError(
+                "torch.jit.trace cannot record a gradient of features, whose size it would take for a constant; use "
+                "torch.export, or let autograd go through the function that was traced"
+            )
         return [
             list(setting.output_size) or None,
             list(setting.map_sizes) or None,
@@ -140,7 +145,8 @@ class Gradient(Primitive):
                 f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
             )
         outputs = self.outline(setting, inputs)
-        self.fill(setting, inputs, outputs)
+        if not outputs[0].is_meta:  # an outline is all that such tensors have
+            self.fill(setting, inputs, outputs)
         return outputs
 
     def keep(self, setting: Setting, inputs: Inputs, needed: Inputs) -> tuple[Setting, Inputs]:
