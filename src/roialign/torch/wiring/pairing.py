@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..memory import empty
 from .batching import batch
+from .family import Family
 from .primitive import Inputs, Outputs, Primitive
 
 
@@ -48,41 +49,10 @@ class Setting(NamedTuple):
         return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
 
 
-class Family(Protocol):
-    """A family of operators: how to write its description as a schema, and its three functions."""
-
-    name: str
-    #: Fields of Inputs that its functions read besides those of every family.
-    more_arguments: ClassVar[dict[str, str]]
-    #: Up to which order there are derivatives in the boxes.
-    order: int
-    #: The schema of an operator's description, and the way there and back.
-    schema: str
-
-    def flatten(self, call: Any) -> list[Any]: ...
-    def unflatten(self, values: Sequence[Any]) -> Any: ...
-
-    def forward(self, call: Any, inputs: Inputs, out: Tensor) -> None: ...
-    def adjoint_features(self, call: Any, inputs: Inputs, grad_features: Sequence[Tensor]) -> None: ...
-    def adjoint_boxes(self, call: Any, inputs: Inputs, grad_rois: Tensor) -> None: ...
-
-    def standard(self, call: Any, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
-        """`forward` in the standard operators of ONNX."""
-
-    def linear_part(self, call: Any) -> Any:
-        """The operator less what it answers where all features are zero, as outside of a map."""
-
-    def mixes_channels(self, call: Any) -> bool:
-        """Whether an answer's channel depends on more than the same channel of the features."""
-
-    def counts_rows(self, call: Any) -> bool:
-        """Whether a RoI's answer depends on its row."""
-
-
 class Pairing:
     """The three primitives of a family."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family[Any]) -> None:
         self.family = family
         self.forward = Forward(self)
         self.adjoint_features = AdjointFeatures(self)
