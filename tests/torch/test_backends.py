@@ -11,8 +11,8 @@ from torch import Tensor
 
 from roialign._levels import Assignment
 from roialign._regions import Geometry
-from roialign.torch.wiring.family import Operator
-from roialign.torch.wiring.pairing import Pairing, Setting
+from roialign.torch.wiring.family import Operator, Setting
+from roialign.torch.wiring.pairing import Pairing
 from roialign.torch.wiring.pointwise import POINTWISE
 from roialign.torch.wiring.primitive import Inputs
 from roialign.torch.wiring.separable import SEPARABLE

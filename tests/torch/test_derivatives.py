@@ -11,8 +11,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import roialign
 from roialign._spec import SeparableSpec
-from roialign.torch.wiring.family import Operator
-from roialign.torch.wiring.pairing import Setting
+from roialign.torch.wiring.family import Operator, Setting
 from roialign.torch.wiring.primitive import Inputs
 from roialign.torch.wiring.separable import SEPARABLE, SeparableFamily
 from tests.tables.tensors import OPERATORS, features, few_features, multiscale, pyramid, rois, values

@@ -17,8 +17,8 @@ from . import checks
 from .backends import check_backend
 from .memory import is_channels_last
 from .rois import rows_of
-from .wiring.family import Operator
-from .wiring.pairing import Pairing, Setting
+from .wiring.family import Operator, Setting
+from .wiring.pairing import Pairing
 from .wiring.pointwise import POINTWISE
 from .wiring.primitive import Inputs
 from .wiring.separable import SEPARABLE

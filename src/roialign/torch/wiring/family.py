@@ -35,6 +35,24 @@ class Operator(Generic[AnySpec]):
     has_mask: bool = False
 
 
+class Setting(NamedTuple):
+    """What a call of a primitive holds besides tensors."""
+
+    operator: Operator[Any]
+    """Only its family looks inside."""
+    output_size: tuple[int, ...]
+    """(C, PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
+    map_sizes: tuple[int, ...]
+    """N, C, H, W of every level in turn: what `adjoint_features` cannot tell."""
+    channels_last: bool
+    """The memory format of answers and of gradients of features."""
+
+    @property
+    def map_shapes(self) -> list[tuple[int, ...]]:
+        """(N, C, H, W) of every level."""
+        return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
+
+
 class _Kind(NamedTuple):
     """How a value stands in a schema: its type, the way there and the way back."""
 
