@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import Spec, operator_call
+from .._frameworks import operator_call
 from .._recording import recordable
-from .._spec import PointwiseSpec, SeparableSpec
+from .._spec import PointwiseSpec, SeparableSpec, Spec
 from .._typing import AnyArray
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..._spec import PointwiseSpec
-from ..wiring.pointwise import PointwiseCall
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from . import standard
 from .points import AxisPoints, Frame, Pair, axis_points, bilinear, map_frames
@@ -25,7 +25,7 @@ from .separable import LARGEST_FLOAT32, level_table, prepare
 LONGEST = 1 << 16
 
 
-def forward(call: PointwiseCall, inputs: Inputs, output_size: Pair) -> Tensor:
+def forward(call: Operator[PointwiseSpec], inputs: Inputs, output_size: Pair) -> Tensor:
     """``[K, C, PH, PW]``."""
     spec = call.spec
     numbers = spec.geometry + (2 * math.prod(output_size) if call.has_offset else 0)
@@ -59,7 +59,7 @@ def _cuts_alike(bins: int) -> bool:
 
 
 def _reduce_each(
-    call: PointwiseCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: Pair
+    call: Operator[PointwiseSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: Pair
 ) -> Tensor:
     """Bin by bin the points of every RoI, interpolated and reduced."""
     spec, bins = call.spec, math.prod(output_size)

@@ -38,9 +38,8 @@ def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
 
     # The operator wants something carried from one RoI to the next; nothing is.
     nothing = tables[0].new_zeros(1)
-    # The sizes of the tables change from operator to operator, which is no reason to make them symbols: their columns are
-    # told apart by number.
-    with torch._dynamo.config.patch(automatic_dynamic_shapes=False):
+    # A table's columns are told apart by number, so how many there are may not become a symbol.
+    with torch._dynamo.config.patch(assume_static_by_default=True):
         _, answers = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
     pooled: Tensor = answers[:-1]
     return pooled

@@ -18,8 +18,8 @@ from torch.nn import functional
 from ... import _validate
 from ..._spec import SeparableSpec
 from ..levels import assigned_levels
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from ..wiring.separable import SeparableCall
 from . import standard
 from .scan import one_more, scan_rois
 from .taps import Axis, Place, count_of, footprint, map_boxes, taps
@@ -40,7 +40,7 @@ class Prepared(NamedTuple):
     levels: Tensor | None
 
 
-def forward(call: SeparableCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+def forward(call: Operator[SeparableSpec], inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
     """``[K, C, PH, PW]``."""
     maps, rows, valid, levels = prepare(call, inputs, 4)
     if all(is_roi_align(call.spec, scale) for scale in call.scales):
@@ -93,7 +93,7 @@ def is_roi_align(spec: SeparableSpec, scale: float) -> bool:
 
 
 def _roi_align(
-    call: SeparableCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
     """RoiAlign on each level, of the RoIs that are pooled from it."""
     if levels is None:
@@ -107,7 +107,7 @@ def _roi_align(
 
 
 def _roi_align_of_level(
-    call: SeparableCall, level: Tensor, scale: float, rows: Tensor, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], level: Tensor, scale: float, rows: Tensor, output_size: tuple[int, ...]
 ) -> Tensor:
     spec = call.spec
     lower, upper = rows[:, 1:3], rows[:, 3:5]
@@ -127,7 +127,7 @@ def _roi_align_of_level(
 
 
 def _contract_each(
-    call: SeparableCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
     """out[k] = Wy . F . Wx^T, RoI by RoI, on the part of the map that the RoI touches."""
     spec, channels = call.spec, maps[0].shape[1]

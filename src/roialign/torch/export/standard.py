@@ -41,7 +41,9 @@ def check_may_scan() -> None:
         )
 
 
-def _write(name: str, inputs: tuple[Tensor, ...], attributes: dict[str, Any], shape: Any, version: int | None) -> Tensor:
+def _write(
+    name: str, inputs: tuple[Tensor, ...], attributes: dict[str, Any], shape: Any, version: int | None
+) -> Tensor:
     if is_jit_traced():
         answer: Tensor = _Written.apply(name, attributes, tuple(map(int, shape)), *inputs)  # type: ignore[no-untyped-call]
         return answer

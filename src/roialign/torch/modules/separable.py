@@ -14,7 +14,7 @@ from ...ops.prroi_pool import prroi_pool
 from ...ops.roi_align import roi_align
 
 
-class _Configured(nn.Module):
+class Configured(nn.Module):
     """A function with arguments set: attributes of the same names."""
 
     def configure(self, given: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class _Configured(nn.Module):
         return ", ".join(shown)
 
 
-class RoIAlign(_Configured):
+class RoIAlign(Configured):
     """:func:`roialign.roi_align` as a module.
 
     Concretely, ``RoIAlign(output_size, spatial_scale, sampling_ratio, ...)(features, rois)`` is
@@ -75,15 +75,13 @@ class RoIAlign(_Configured):
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
 
 
-class MultiScaleRoIAlign(_Configured):
+class MultiScaleRoIAlign(Configured):
     """:func:`roialign.multiscale_roi_align` as a module.
 
     Concretely, ``MultiScaleRoIAlign(output_size, spatial_scales, ...)(features, rois)`` is
@@ -139,7 +137,7 @@ class MultiScaleRoIAlign(_Configured):
         return pooled
 
 
-class PrRoIPool(_Configured):
+class PrRoIPool(Configured):
     """:func:`roialign.prroi_pool` as a module.
 
     Concretely, ``PrRoIPool(output_size, spatial_scale, ...)(features, rois)`` is
@@ -169,15 +167,13 @@ class PrRoIPool(_Configured):
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
 
 
-class CropAndResize(_Configured):
+class CropAndResize(Configured):
     """:func:`roialign.crop_and_resize` as a module.
 
     Concretely, ``CropAndResize(crop_size, ...)(features, boxes, box_indices)`` is

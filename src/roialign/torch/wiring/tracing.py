@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 
 def is_traced(tensor: Tensor) -> bool:
-    """Whether a call is to be recorded: by torch.compile, by export, by torch.jit.trace, by a mode, or by a tensor that is not memory."""
+    """Whether a call is to be recorded: by a tracer of torch, by a mode, or by a tensor that is not memory."""
     return (
         torch.compiler.is_compiling()
         or is_jit_traced()
