@@ -6,15 +6,16 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
 from ...ops.roi_align import roi_align
+from .scripting import NotScriptable
 
 
-class Configured(nn.Module):
+class Configured(NotScriptable):
     """A function with arguments set: attributes of the same names."""
 
     def configure(self, given: dict[str, Any]) -> None:
