@@ -14,11 +14,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class WrongValue(ValueError, AssertionError):
+class ArgumentValueError(ValueError, AssertionError):
     """A ValueError where the other package asserts."""
 
 
-class WrongType(TypeError, AssertionError):
+class ArgumentTypeError(TypeError, AssertionError):
     """A TypeError where the other package asserts."""
 
 
@@ -34,9 +34,9 @@ def asserting(function: Callable[P, T]) -> Callable[P, T]:
         except AssertionError:
             raise
         except ValueError as error:
-            raise WrongValue(*error.args) from error
+            raise ArgumentValueError(*error.args) from error
         except TypeError as error:
-            raise WrongType(*error.args) from error
+            raise ArgumentTypeError(*error.args) from error
 
     return call
 

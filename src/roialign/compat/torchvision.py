@@ -207,7 +207,7 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
     padded_shape = [math.ceil(image / PADDING) * PADDING for image in image_shape]
     for stride, shapes in ((power_of_two, (image_shape, padded_shape)), (max(round(height), 1), (image_shape,))):
         if any(_has_stride(map_shape, shape, stride) for shape in shapes):
-            return stride
+            return int(stride)
     raise ValueError(
         f"x[{name!r}]: no stride makes a map of {map_shape[0]} x {map_shape[1]} of an image of {image_shape[0]} x "
         f"{image_shape[1]} (ratios {height:.4g} and {width:.4g}); set `scales` of the module"

@@ -42,6 +42,12 @@ def check_features(features: object, layout: str, name: str) -> Tensor:
     return seen
 
 
+def float_image(image: Tensor) -> Tensor:
+    """The image itself, or in float32 if its values are integers."""
+    is_integer = not (image.is_floating_point() or image.is_complex() or image.is_quantized)
+    return image.float() if is_integer and image.dtype != torch.bool else image
+
+
 def check_levels_alike(features: Sequence[Tensor]) -> None:
     """All levels of a pyramid hold the same images, channels, dtype and device."""
     first = features[0]
