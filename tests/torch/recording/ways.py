@@ -16,9 +16,10 @@ from typing import Any
 import onnxruntime
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.overrides import TorchFunctionMode
 
 from tests.torch.recording.models import OTHER, RECORDED
 
@@ -75,13 +76,38 @@ def fake(model: nn.Module) -> Pair:
     return outline_of(answer), outline_of(model(*OTHER))
 
 
+class _Indexing(TorchFunctionMode):
+    """``tensor[...]`` by operators: Python's own asks a CUDA build for the device, be the tensor fake."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if function is torch.nonzero:
+            raise DynamicOutputShapeException(function)
+        if function is not Tensor.__getitem__:
+            return function(*args, **(kwargs or {}))
+        tensor, keys = args
+        axis = 0
+        for key in keys if isinstance(keys, tuple) else (keys,):
+            if isinstance(key, int):
+                tensor = tensor.select(axis, key)
+                continue
+            if isinstance(key, slice):
+                tensor = torch.ops.aten.slice(tensor, axis, key.start, key.stop, key.step or 1)
+            elif key is None:
+                tensor = tensor.unsqueeze(axis)
+            else:
+                assert isinstance(key, Tensor), "a list is copied to the device, which a CUDA graph cannot record"
+                tensor = torch.ops.aten.index(tensor, [*[None] * axis, key])
+            axis += 1
+        return tensor
+
+
 def in_cuda_graph(model: nn.Module) -> Pair:
     """With tensors of a CUDA device that have no values: whoever looks at one fails here, and in a CUDA graph.
 
     Forward only: torch's autograd wants a CUDA build for tensors of that device, be they fake.
     """
     weights = dict(model.named_parameters())
-    with FakeTensorMode(), torch.no_grad():
+    with FakeTensorMode(), torch.no_grad(), _Indexing():
         like = {name: torch.empty(one.shape, device="cuda") for name, one in weights.items()}
         given = tuple(torch.empty(tensor.shape, device="cuda") for tensor in OTHER)
         answer = torch.func.functional_call(model, like, given)
@@ -140,7 +166,7 @@ def onnx_by_tracing(model: nn.Module) -> Pair:
             buffer,
             dynamo=False,
             input_names=["features", "rows"],
-            dynamic_axes={"features": [2, 3], "rows": [0]},
+            dynamic_axes={"features": {2: "height", 3: "width"}, "rows": {0: "count"}},
         )
     return in_onnxruntime(buffer.getvalue()), [model(*OTHER)]
 
