@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from .._text import printable
 from ..extract.boxes import Box, read_boxes
 from ..extract.inputs import InputError
 from ..extract.matching import group_by_input
@@ -18,7 +19,7 @@ from ..extract.pipeline import PooledRow, Settings, extract
 from ..extract.problems import Problem, Problems
 from . import options
 from .info import info_table
-from .tables import printable, rows_table
+from .tables import rows_table
 
 app = typer.Typer(
     help="Region-of-interest features of images and feature maps.",

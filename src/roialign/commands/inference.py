@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .._text import printable
 from ..extract.problems import Problems
 from .app import print_line, progress_bar, report_problem
-from .tables import printable
 
 if TYPE_CHECKING:
     from ..detection.detecting import Found

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from .. import __version__, build_info
-from .._dispatch import BACKENDS
+from ..numpy.backends import BACKENDS
 
 #: What roialign works with where it is installed; only NumPy is required.
 PACKAGES = ("ml_dtypes", "torch", "pillow", "matplotlib", "typer", "rich")
@@ -54,10 +54,10 @@ def _backends() -> Iterator[tuple[str, str]]:
 
 def why_not(backend: str) -> str:
     """Why a backend cannot be used here; nothing if it can."""
-    if backend not in BACKENDS:
+    if backend not in BACKENDS["separable"]:
         return f"not ready: not part of roialign {__version__}"
     try:
-        import_module(BACKENDS[backend])
+        import_module(BACKENDS["separable"][backend])
     except ImportError as error:
         return f"not ready: {error}"
     return ""

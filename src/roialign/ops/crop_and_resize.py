@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import check_need, checks_of, operator_call
+from .._docstrings import parameters_of
+from .._frameworks import framework_of, operator_call
 from .._spec import SeparableSpec
 from .._typing import AnyArray
+from .roi_align import roi_align
 
 #: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
 SWAPPED = [1, 0, 3, 2]
 
 
+@parameters_of(roi_align)
 def crop_and_resize(
     features: AnyArray,
     boxes: AnyArray,
@@ -48,7 +51,9 @@ def crop_and_resize(
         farther from 0.
     extrapolation_value : float, default 0.0
         The value outside the image.
-    layout, invalid, out, backend : as in :func:`roi_align`; the default layout is NHWC.
+    layout : "NHWC" (default) or "NCHW"
+        The order of the axes of `features` and of the answer.
+    invalid, out, backend : as in :func:`roi_align`
 
     Returns
     -------
@@ -76,6 +81,7 @@ def crop_and_resize(
     return answer
 
 
+@parameters_of(crop_and_resize)
 def crop_and_resize_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -122,7 +128,7 @@ def crop_and_resize_backward(
     (array([[0.5625, 0.1875],
            [0.1875, 0.0625]]), array([[1. , 0.5, 1. , 0.5]]))
     """
-    check_need(need, ("features", "boxes"))
+    _validate.check_need(need, ("features", "boxes"))
     call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
     grad_features, grad_boxes = call.backward(grad_output, need, ("features", "boxes"))
     return (
@@ -143,7 +149,7 @@ def _call(
 ) -> Any:
     _validate.check_choice(method, "method", ("bilinear", "nearest"))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
-    checks = checks_of(features)
+    checks = framework_of(features).checks
     array: Any = checks.check_array(boxes, "boxes")
     checks.check_boxes(array, 4, "boxes")
     indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")
