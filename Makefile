@@ -10,9 +10,9 @@ PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -c
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
 
-# By files, so that what the reference answers is computed once.
+# A worker that has nothing left to do takes tests from another. What the reference answers is kept on disk.
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .
