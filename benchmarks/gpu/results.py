@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .markdown import insert, table
-from .workloads import WORKLOADS
+from ..markdown import insert, table
+from ..workloads import WORKLOADS
 
 SCHEMA = 1
 BEGIN, END = "<!-- gpu:begin -->", "<!-- gpu:end -->"

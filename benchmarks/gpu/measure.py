@@ -3,7 +3,7 @@
     python -m benchmarks.gpu [--workloads box-test,c4,points] [--json gpu.json]
     python -m benchmarks.gpu --from-json gpu.json --write-docs
 
-"points" stands for the operators of the pointwise family (benchmarks/gpu_points.py), beside torchvision's.
+"points" stands for the operators of the pointwise family (benchmarks/gpu/points.py), beside torchvision's.
 
 Every call is captured in a CUDA graph over several sets of inputs, more than the L2 cache holds, and the medians are of
 replays between events. A peer that cannot be captured, as torchvision's deterministic mode, runs between events itself.
@@ -25,11 +25,16 @@ import torch
 
 import roialign
 
-from . import gpu_first_call, gpu_points
-from .gpu_calls import DTYPES, Inputs, check, check_peer, einsum_calls, ours, torchvision_calls
-from .gpu_goals import judged
-from .gpu_results import TITLES, Report, Row, cells, heading, read_reports, render, write_page
-from .gpu_timing import (
+from ..machine import cpu_model
+from ..markdown import line, table
+from ..process import ROOT
+from ..workloads import WORKLOADS, Workload
+from . import first_call
+from . import points as of_points
+from .calls import DTYPES, Inputs, check, check_peer, einsum_calls, ours, torchvision_calls
+from .goals import judged
+from .results import TITLES, Report, Row, cells, heading, read_reports, render, write_page
+from .timing import (
     REPEATS,
     Rates,
     Times,
@@ -41,10 +46,6 @@ from .gpu_timing import (
     measure_rates,
     times_of,
 )
-from .machine import cpu_model
-from .markdown import line, table
-from .process import ROOT
-from .workloads import WORKLOADS, Workload
 
 WANTED = (
     "box-test",
@@ -139,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(workloads: Sequence[str], json_path: Path | None) -> Report:
     """Measure and print, and after every line write all numbers so far."""
-    first_calls, _ = attempt(gpu_first_call.in_new_processes)
+    first_calls, _ = attempt(first_call.in_new_processes)
     # The derivatives of a call run on its stream, and one that is recorded may not be the default one: so all on one.
     with torch.cuda.stream(torch.cuda.Stream()):
         rates = measure_rates()
@@ -159,7 +160,7 @@ def run(workloads: Sequence[str], json_path: Path | None) -> Report:
 def measure_all(workloads: Iterable[str], rates: Rates, has_torchvision: bool) -> Iterator[Row]:
     for name in workloads:
         if name == "points":
-            yield from gpu_points.measure(rates)
+            yield from of_points.measure(rates)
         else:
             yield from measure(WORKLOADS[name], rates, has_torchvision)
 
@@ -193,7 +194,3 @@ def versions_here() -> dict[str, str]:
     else:
         versions["torchvision"] = torchvision.__version__
     return versions
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -15,9 +15,9 @@ from torch import Tensor
 
 import roialign
 
-from .gpu_calls import DTYPES, WrongAnswerError, compare
-from .gpu_results import Row
-from .gpu_timing import Call, Rates, attempt, extra_memory, poisoned, sets_of, times_of
+from .calls import DTYPES, WrongAnswerError, compare
+from .results import Row
+from .timing import Call, Rates, attempt, extra_memory, poisoned, sets_of, times_of
 
 SCALE, BINS = 1 / 16, 7
 

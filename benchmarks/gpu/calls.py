@@ -12,8 +12,8 @@ from torch import Tensor
 
 import roialign
 
-from .gpu_timing import Call, poisoned, sets_of
-from .workloads import Data, Workload, make_data
+from ..workloads import Data, Workload, make_data
+from .timing import Call, poisoned, sets_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 #: The largest difference from ours in float64, as a fraction of its norm; and a peer's in float32, whose geometry is so
