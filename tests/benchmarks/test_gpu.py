@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.gpu import calls, first_call, measure, points, results, timing
 from benchmarks.gpu.calls import Inputs, WrongAnswerError
+from benchmarks.gpu.cells import Cell
 from benchmarks.gpu.goals import judged
 from benchmarks.gpu.results import Report, Row
 from benchmarks.gpu.timing import Rates, Times
@@ -93,7 +94,7 @@ def test_one_cell(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     if fails:
         monkeypatch.setattr(measure, "check", lambda *_: 1 // 0)
-    (row,) = measure.measure_cell(WORKLOADS["video"], 2, "NHWC", "fp32", False, Rates(1e-3, 1e9), False)
+    (row,) = measure.measure_cell(Cell("video", False, "NHWC", "fp32", 2), Rates(1e-3, 1e9), False)
     assert (row.workload, row.what, row.peer, row.peer_us, row.peer_eager_us) == ("video", "forward", "einsum", 2, 4)
     assert row.floor_us == pytest.approx(small_inputs().bytes * 1e3)
     if fails:
