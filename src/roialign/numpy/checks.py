@@ -42,6 +42,11 @@ def check_features(features: object, layout: str, name: str = "features") -> Arr
     return seen
 
 
+def float_image(image: Array) -> Array:
+    """The image itself, or in float32 if its values are integers."""
+    return image.astype(np.float32) if image.dtype.kind in "iu" else image
+
+
 def check_levels_alike(features: Sequence[Array]) -> None:
     """All levels of a pyramid hold the same images, channels and dtype."""
     first = features[0]
