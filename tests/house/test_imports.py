@@ -29,6 +29,7 @@ CELLAR = (
     "roialign._docstrings",
     "roialign._levels",
     "roialign._memory",
+    "roialign._recording",
     "roialign._regions",
     "roialign._rows",
     "roialign._spec",
