@@ -37,6 +37,7 @@ CELLAR = (
     "roialign._typing",
     "roialign._validate",
     "roialign._version",
+    "roialign._warnings",
 )
 #: The package itself re-exports: it stands above `ops`, and users of it are above it.
 FACADES = {"roialign": 3.5, "roialign.torch": 2.5}
