@@ -26,8 +26,10 @@ FLOORS = (
 CELLAR = (
     "roialign._core",
     "roialign._core_specs",
+    "roialign._docstrings",
     "roialign._levels",
     "roialign._memory",
+    "roialign._recording",
     "roialign._regions",
     "roialign._rows",
     "roialign._spec",

@@ -26,3 +26,7 @@ def main() -> None:
             raise
         extra, what = EXTRA_MODULES[missing]
         sys.exit(f"roialign: {missing} is not installed; install {what}: pip install 'roialign[{extra}]'")
+
+
+if __name__ == "__main__":
+    main()

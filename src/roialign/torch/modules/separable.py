@@ -6,15 +6,16 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
 from ...ops.roi_align import roi_align
+from .scripting import NotScriptable
 
 
-class Configured(nn.Module):
+class Configured(NotScriptable):
     """A function with arguments set: attributes of the same names."""
 
     def configure(self, given: dict[str, Any]) -> None:
@@ -75,9 +76,7 @@ class RoIAlign(Configured):
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
@@ -129,7 +128,6 @@ class MultiScaleRoIAlign(Configured):
         self,
         features: Sequence[Tensor],
         rois: Tensor | Sequence[Tensor],
-        *,
         levels: Tensor | None = None,
         batch_indices: Tensor | None = None,
     ) -> Tensor:
@@ -170,9 +168,7 @@ class PrRoIPool(Configured):
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
