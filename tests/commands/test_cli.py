@@ -19,7 +19,8 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import roialign
-from roialign.commands.app import app, progress_bar
+from roialign.commands.app import app
+from roialign.commands.terminal import progress_bar
 from tests.tables.paths import EXAMPLES
 
 PHOTOGRAPH = EXAMPLES / "astronaut.png"
@@ -157,7 +158,8 @@ def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: st
         (["--plot", "p.bmp"], "expected a name ending in .png, .pdf or .svg, found p.bmp"),
         (["--out", "nowhere/f.npz"], "nowhere is not a folder"),
         (["--out", "."], ". is a folder"),
-        (["--out", str(PHOTOGRAPH)], "is also read; it would be lost"),
+        (["--out", "features.csv"], "expected a name ending in .npz, found features.csv"),
+        (["--out", "features"], "expected a name ending in .npz, found features"),
         (["--plot", str(PHOTOGRAPH)], "is also read; it would be lost"),
     ],
 )
@@ -266,20 +268,31 @@ def test_a_disk_that_is_full_leaves_the_old_result(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f.npz"]
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich", "PIL"])
-def test_a_missing_extra_is_one_clear_line(missing: str) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; from roialign.commands.main import main; main()"
+@pytest.mark.parametrize(
+    ("missing", "text"),
+    [
+        (("typer",), "typer, which is not installed: pip install 'typer>=0.19'"),
+        (("rich", "PIL"), "rich and pillow, which are not installed: pip install 'rich>=13' 'pillow>=10.1'"),
+    ],
+)
+def test_missing_packages_are_one_clear_line(missing: tuple[str, ...], text: str) -> None:
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing})); from roialign.commands.main import main; main()"
+    )
     done = subprocess.run([sys.executable, "-c", script, "info"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    line = f"roialign: {missing} is not installed; install the command line: pip install 'roialign[cli]'\n"
-    assert (done.stdout, done.stderr) == ("", line)
+    assert (done.stdout, done.stderr) == ("", f"error: the command line needs {text}\n")
 
 
 def test_a_missing_matplotlib_is_said_before_the_work_and_only_where_it_is_needed(tmp_path: Path) -> None:
     script = "import sys; sys.modules['matplotlib'] = None; from roialign.commands.main import main; main()"
     arguments = ["extract", str(PHOTOGRAPH), "--boxes", str(BOXES), "--out", str(tmp_path / "f.npz")]
     for more, code, message in (
-        (["--plot", str(tmp_path / "p.png")], 1, "roialign: matplotlib is not installed; install the command line"),
+        (
+            ["--plot", str(tmp_path / "p.png")],
+            1,
+            "error: the command line needs matplotlib, which is not installed: pip install 'matplotlib>=3.9'",
+        ),
         ([], 0, ""),
     ):
         words = [sys.executable, "-c", script, *arguments, *more]

@@ -13,12 +13,13 @@ from .. import _validate
 from ..extract.pipeline import Settings
 from .info import why_not
 
+#: Options of `roialign extract` in its help: how boxes are pooled, and the rest.
 Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT...",
-        help="Images, whose pixels are the feature map (RGB from 0 to 255), or feature maps: .npy or .npz, "
-        "[C, H, W] or [1, C, H, W].",
+        help="Images, whose RGB pixels from 0 to 255 are the feature map, or feature maps: .npy or .npz, [C, H, W] or "
+        "[1, C, H, W].",
         show_default=False,
     ),
 ]
@@ -26,40 +27,58 @@ BoxFile = Annotated[
     Path,
     typer.Option(
         "--boxes",
-        help="COCO json, a JSON list, or CSV with the columns image, x1, y1, x2, y2 and perhaps label; a box finds "
-        "its input by file name.",
+        metavar="FILE",
+        help="Boxes: COCO json, a JSON list, or CSV with the columns image, x1, y1, x2, y2 and perhaps label. A box "
+        "finds its input by file name.",
         show_default=False,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The result, an .npz file with one row per box.")]
-OutputSize = Annotated[str, typer.Option(help="Bins per box: a number, or ROWSxCOLUMNS.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Result, an .npz file with one row per box.")]
+OutputSize = Annotated[str, typer.Option(metavar="SIZE", help="Bins per box: a number, or ROWSxCOLUMNS.")]
 SpatialScale = Annotated[
-    float, typer.Option(help="Pixels of an input per pixel of the boxes: 1 / stride for feature maps.")
+    float,
+    typer.Option(metavar="SCALE", help="Input pixels per pixel of the boxes: 1 / stride for the maps of a backbone."),
 ]
 Stride = Annotated[
     int,
-    typer.Option(min=1, help="Average each input over squares of so many pixels first, to pool from a coarser map."),
+    typer.Option(min=1, metavar="N", help="Average each input over squares of N x N pixels before pooling."),
 ]
-Sampling = Annotated[Literal["exact", "grid", "random"], typer.Option(help="How the points of a bin are chosen.")]
+Sampling = Annotated[
+    Literal["exact", "grid", "random"],
+    typer.Option(help="Sample points of a bin: infinitely many (an integral), a regular grid, or random ones."),
+]
 SamplingRatio = Annotated[
-    str, typer.Option(help="Points per bin and axis for grid and random: a number, or ROWSxCOLUMNS; 0 is adaptive.")
+    str,
+    typer.Option(
+        metavar="N",
+        help="Sample points per bin and axis, for grid and random: a number, or ROWSxCOLUMNS; 0 is one per pixel.",
+    ),
 ]
-Aligned = Annotated[bool, typer.Option(help="Shift by half a pixel, so that pixel centres of image and map agree.")]
-Seed = Annotated[int | None, typer.Option(help="For random sampling; drawn where it is not given.", show_default=False)]
-Layout = Annotated[Literal["NCHW", "NHWC"], typer.Option(help="The order of axes in feature maps and in the result.")]
+Aligned = Annotated[
+    bool,
+    typer.Option(help="Shift by half a pixel, so that the pixel centres of image and map agree."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Random seed for --sampling random; by default a new one.", show_default=False),
+]
+Layout = Annotated[Literal["NCHW", "NHWC"], typer.Option(help="Order of the axes in feature maps and in the result.")]
 ArrayName = Annotated[
-    str | None, typer.Option("--array", help="Which array of an .npz with several.", show_default=False)
+    str | None,
+    typer.Option("--array", metavar="NAME", help="Array to read from an .npz that holds several.", show_default=False),
 ]
 Backend = Annotated[
     Literal["cpu", "reference"], typer.Option(help="The compiled core, or the NumPy specification (slow).")
 ]
 Plot = Annotated[
     Path | None,
-    typer.Option(help="Draw how one box is pooled, step by step, into this .png, .pdf or .svg.", show_default=False),
+    typer.Option(
+        metavar="FILE", help="Draw how one box is pooled, step by step (.png, .pdf or .svg).", show_default=False
+    ),
 ]
 PlotBox = Annotated[
     int | None,
-    typer.Option(help="The row of the box to draw, from 0; by default the first.", show_default=False),
+    typer.Option(metavar="ROW", help="Row of the box to draw, from 0; by default the first.", show_default=False),
 ]
 
 
@@ -106,16 +125,24 @@ def make_settings(
 
 def check_outputs(out: Path, plot: Path | None, read: Sequence[Path]) -> None:
     """Refuse, before any work, to write where there is no folder, in an unknown format, or over what is read."""
-    if plot is not None and plot.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise typer.BadParameter(f"expected a name ending in .png, .pdf or .svg, found {plot}", param_hint="--plot")
     sources = {path.resolve() for path in read}
-    for option, path in (("--out", out), ("--plot", plot)):
+    for option, path, endings in (("--out", out, (".npz",)), ("--plot", plot, (".png", ".pdf", ".svg"))):
         if path is None:
             continue
-        if not path.parent.is_dir():
-            raise typer.BadParameter(f"{path.parent} is not a folder", param_hint=option)
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} is a folder", param_hint=option)
+        check_output(path, option, endings)
         if path.resolve() in sources:
             raise typer.BadParameter(f"{path} is also read; it would be lost", param_hint=option)
         sources.add(path.resolve())
+
+
+def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None:
+    """Refuse to write where there is no folder, or in a format that the name does not say."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder", param_hint=option)
+    if path.suffix.lower() not in endings:
+        names = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
+        raise typer.BadParameter(f"expected a name ending in {names}, found {path}", param_hint=option)
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"{path.parent} is not a folder", param_hint=option)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..extract.problems import Problems
+from ..torch.devices import check_device
 from .coco import CocoDataset, DatasetError, box_outline
 from .models import TwoStageDetector
 
@@ -86,18 +87,22 @@ def predict(
     progress: Callable[[], None] | None = None,
     category_ids: Sequence[int | None] | None = None,
     problems: Problems | None = None,
+    indices: Sequence[int] | None = None,
 ) -> tuple[list[Row], list[int]]:
-    """Detections of every image in COCO's format of results, and the numbers of the images that could be read."""
+    """Detections in COCO's format of results, and the numbers of the images that could be read.
+
+    `indices` chooses images by their place in the set; by default it is all of them.
+    """
     meaning = dataset.category_ids if category_ids is None else category_ids
     classes = model.roi_heads.num_classes - 1
     if len(meaning) != classes:
         raise ValueError(f"category_ids: expected {classes}, one per class of the model, got {len(meaning)}")
-    device = next(model.parameters()).device if device is None else torch.device(device)
+    device = next(model.parameters()).device if device is None else check_device(device)
     model.to(device)
     rows: list[Row] = []
     images: list[int] = []
     with evaluating(model):
-        for index in range(len(dataset)):
+        for index in range(len(dataset)) if indices is None else indices:
             try:
                 image, target = dataset[index]
             except DatasetError as error:

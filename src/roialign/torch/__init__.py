@@ -3,7 +3,7 @@
 Importing this makes the custom ops known, which a program that was saved by `torch.export` needs to be loaded.
 """
 
-from . import levels  # noqa: F401
+from . import installed, levels  # noqa: F401 - the first says what to do where torch is missing
 from .modules.pointwise import (
     DeformRoIPool,
     DeformRoIPoolPack,
