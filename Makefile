@@ -18,6 +18,7 @@ lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/house
 	git ls-files -co --exclude-standard 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
 	$(BIN)/python -m nanobind.stubgen -q -m roialign._core -o build/_core.pyi
 	diff -u src/roialign/_core.pyi build/_core.pyi

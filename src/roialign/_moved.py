@@ -22,8 +22,7 @@ MOVED = {
     "roialign.extract.info": "roialign.commands.info",
     "roialign.extract.options": "roialign.commands.options",
     "roialign.extract.tables": "roialign.commands.tables",
-    "roialign.reference.backend": "roialign.numpy.reference.separable",
-    "roialign.reference.pointwise_backend": "roialign.numpy.reference.pointwise",
+    "roialign.reference.pointwise_backend": "roialign.reference.backend",
     "roialign.torch.export_points": "roialign.torch.export.pointwise",
     "roialign.torch.point_modules": "roialign.torch.modules.pointwise",
 }

@@ -13,10 +13,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._text import counted
+from .._text import counted, printable
 from ..extract.problems import Problems
 from .options import check_output
-from .tables import printable
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:

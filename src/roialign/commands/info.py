@@ -11,8 +11,8 @@ import numpy as np
 from rich.table import Table
 
 from .. import __version__, build_info
-from .._dispatch import BACKENDS
 from .._extras import is_installed
+from ..numpy.backends import BACKENDS
 
 #: What roialign works with where it is installed; only NumPy is required.
 PACKAGES = (
@@ -71,7 +71,7 @@ def why_not(backend: str) -> str:
         reason = _why_no_triton()
         return f"not ready: {reason}" if reason else ""
     try:
-        import_module(BACKENDS[backend])
+        import_module(BACKENDS["separable"][backend])
     except ImportError as error:
         return f"not ready: {error}"
     return ""

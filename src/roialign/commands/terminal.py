@@ -11,9 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .._text import counted
+from .._text import counted, printable
 from ..extract.problems import Problem, Problems
-from .tables import printable
 
 #: Of a longer message, as torch may give, these are shown.
 MOST_LINES = 20

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._dispatch import operator_call
+from .._frameworks import operator_call
 from ..ops.ps_roi_align import ps_roi_align, ps_roi_align_backward
 from ..ops.ps_roi_pool import ps_roi_pool, ps_roi_pool_backward
 from ..ops.roi_align import roi_align, roi_align_backward

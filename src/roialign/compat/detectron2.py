@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from .. import _validate
-from .._dispatch import Spec, operator_call
+from .._frameworks import operator_call
+from .._spec import Spec
 from ..ops.roi_align import roi_align_spec
 from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 from ..ops.roi_pool import ROI_POOL

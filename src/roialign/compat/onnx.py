@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._frameworks import operator_call
 from ..ops.roi_align import roi_align as _roi_align
 from ..ops.roi_align import roi_align_spec
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from .._validate import check_float_dtype
+from ..numpy.checks import check_float_dtype
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

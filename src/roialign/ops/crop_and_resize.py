@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import check_need, checks_of, operator_call
+from .._frameworks import framework_of, operator_call
 from .._spec import SeparableSpec
 from .._typing import AnyArray
 
@@ -122,7 +122,7 @@ def crop_and_resize_backward(
     (array([[0.5625, 0.1875],
            [0.1875, 0.0625]]), array([[1. , 0.5, 1. , 0.5]]))
     """
-    check_need(need, ("features", "boxes"))
+    _validate.check_need(need, ("features", "boxes"))
     call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
     grad_features, grad_boxes = call.backward(grad_output, need, ("features", "boxes"))
     return (
@@ -143,7 +143,7 @@ def _call(
 ) -> Any:
     _validate.check_choice(method, "method", ("bilinear", "nearest"))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
-    checks = checks_of(features)
+    checks = framework_of(features).checks
     array: Any = checks.check_array(boxes, "boxes")
     checks.check_boxes(array, 4, "boxes")
     indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")

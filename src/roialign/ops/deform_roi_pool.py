@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._frameworks import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 
@@ -161,7 +161,7 @@ def deform_roi_pool_backward(
         backend,
         drawn=False,
     )
-    grad_features, *others = call.backward_all(grad_output, need, ("features", "rois", "offset", "mask"))
+    grad_features, *others = call.backward(grad_output, need, ("features", "rois", "offset", "mask"))
     return None if grad_features is None else grad_features[0], *others
 
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import Spec, operator_call
+from .._frameworks import operator_call
 from .._levels import Assignment
+from .._spec import Spec
 from .._typing import AnyArray
 from .roi_align import roi_align_spec
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._frameworks import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import Spec, operator_call
-from .._spec import PointwiseSpec, SeparableSpec
+from .._frameworks import operator_call
+from .._spec import PointwiseSpec, SeparableSpec, Spec
 from .._typing import AnyArray
 
 

@@ -20,7 +20,7 @@ BACKENDS = {
         "cuda": {"triton": "roialign.torch.triton.separable"},
     },
     "pointwise": {
-        "cpu": {"cpu": "roialign.torch.cpu.pointwise", "reference": "roialign.torch.cpu.reference_pointwise"},
+        "cpu": {"cpu": "roialign.torch.cpu.pointwise", "reference": "roialign.torch.cpu.reference"},
         "cuda": {"triton": "roialign.torch.triton.pointwise"},
     },
 }

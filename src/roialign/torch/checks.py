@@ -77,6 +77,16 @@ def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
     return tensor
 
 
+def check_per_bin(values: object, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """A real number, or two, for every bin; each RoI's in a row."""
+    tensor = check_array(values, name)
+    check_device(tensor, like.device, name)
+    check_real(tensor, name)
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}, got {list(tensor.shape)}")
+    return tensor.flatten(1)
+
+
 def check_grad_output(
     grad_output: object, features: Tensor, count: int, layout: str, channels_of: Callable[[tuple[int, int]], int]
 ) -> Tensor:
@@ -129,6 +139,11 @@ def check_memory_apart(out: Tensor, inputs: Sequence[Tensor]) -> None:
 def nchw(tensor: Tensor, layout: str) -> Tensor:
     """A four-dimensional tensor of the given layout, seen as NCHW."""
     return tensor if layout == "NCHW" else tensor.permute(0, 3, 1, 2)
+
+
+def gradient_dtype(tensor: Tensor) -> torch.dtype:
+    """Of the gradient of a tensor's numbers: float64 for integers."""
+    return tensor.dtype if tensor.is_floating_point() else torch.float64
 
 
 def own_layout(tensor: Tensor, layout: str) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..._spec import PointwiseSpec
-from ..wiring.pointwise import PointwiseCall
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from .points import AxisPoints, Frame, Pair, axis_points, bilinear, map_frames
 from .scan import one_more, scan_rois
@@ -24,7 +24,7 @@ from .separable import LARGEST_FLOAT32, level_table, prepare
 LONGEST = 1 << 16
 
 
-def forward(call: PointwiseCall, inputs: Inputs, output_size: Pair) -> Tensor:
+def forward(call: Operator[PointwiseSpec], inputs: Inputs, output_size: Pair) -> Tensor:
     """``[K, C, PH, PW]``."""
     spec = call.spec
     numbers = spec.geometry + (2 * math.prod(output_size) if call.has_offset else 0)
@@ -67,7 +67,7 @@ def _max_roi_pool(level: Tensor, rows: Tensor, scale: float, output_size: Pair) 
 
 
 def _reduce_each(
-    call: PointwiseCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: Pair
+    call: Operator[PointwiseSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: Pair
 ) -> Tensor:
     """Bin by bin the points of every RoI, interpolated and reduced."""
     spec, bins = call.spec, math.prod(output_size)

@@ -18,8 +18,8 @@ from torch.nn import functional
 from ... import _validate
 from ..._spec import SeparableSpec
 from ..levels import assigned_levels
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from ..wiring.separable import SeparableCall
 from .scan import one_more, scan_rois
 from .taps import Axis, Place, count_of, footprint, map_boxes, taps
 
@@ -41,7 +41,7 @@ class Prepared(NamedTuple):
     levels: Tensor | None
 
 
-def forward(call: SeparableCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+def forward(call: Operator[SeparableSpec], inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
     """``[K, C, PH, PW]``."""
     maps, rows, valid, levels = prepare(call, inputs, 4)
     if all(is_roi_align(call.spec, scale) for scale in call.scales):
@@ -94,7 +94,7 @@ def is_roi_align(spec: SeparableSpec, scale: float) -> bool:
 
 
 def _roi_align(
-    call: SeparableCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
     """RoiAlign on each level, of the RoIs that are pooled from it."""
     if levels is None:
@@ -108,7 +108,7 @@ def _roi_align(
 
 
 def _roi_align_of_level(
-    call: SeparableCall, level: Tensor, scale: float, rows: Tensor, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], level: Tensor, scale: float, rows: Tensor, output_size: tuple[int, ...]
 ) -> Tensor:
     spec = call.spec
     lower, upper = rows[:, 1:3], rows[:, 3:5]
@@ -134,7 +134,7 @@ def _roi_align_of_level(
 
 
 def _contract_each(
-    call: SeparableCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
     """out[k] = Wy . F . Wx^T, RoI by RoI, on the part of the map that the RoI touches."""
     spec, channels = call.spec, maps[0].shape[1]

@@ -18,13 +18,13 @@ from ...ops.ps_roi_pool import ps_roi_pool
 from ...ops.riroi_align_rotated import riroi_align_rotated
 from ...ops.roi_align_rotated import roi_align_rotated
 from ...ops.roi_pool import roi_pool
-from .separable import _Configured
+from .separable import Configured
 
 #: What a function gets anew with every call.
 PER_CALL = ("features", "rois", "offset", "mask", "levels", "batch_indices", "out")
 
 
-class _Pooling(_Configured):
+class _Pooling(Configured):
     """A function as a module: what does not change from call to call is set once."""
 
     function: ClassVar[Callable[..., Any]]

@@ -14,7 +14,7 @@ from ...ops.prroi_pool import prroi_pool
 from ...ops.roi_align import roi_align
 
 
-class _Configured(nn.Module):
+class Configured(nn.Module):
     """A function with arguments set: attributes of the same names."""
 
     def configure(self, given: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class _Configured(nn.Module):
         return ", ".join(shown)
 
 
-class RoIAlign(_Configured):
+class RoIAlign(Configured):
     """:func:`roialign.roi_align` as a module.
 
     Concretely, ``RoIAlign(output_size, spatial_scale, sampling_ratio, ...)(features, rois)`` is
@@ -83,7 +83,7 @@ class RoIAlign(_Configured):
         return pooled
 
 
-class MultiScaleRoIAlign(_Configured):
+class MultiScaleRoIAlign(Configured):
     """:func:`roialign.multiscale_roi_align` as a module.
 
     Concretely, ``MultiScaleRoIAlign(output_size, spatial_scales, ...)(features, rois)`` is
@@ -140,7 +140,7 @@ class MultiScaleRoIAlign(_Configured):
         return pooled
 
 
-class PrRoIPool(_Configured):
+class PrRoIPool(Configured):
     """:func:`roialign.prroi_pool` as a module.
 
     Concretely, ``PrRoIPool(output_size, spatial_scale, ...)(features, rois)`` is
@@ -178,7 +178,7 @@ class PrRoIPool(_Configured):
         return pooled
 
 
-class CropAndResize(_Configured):
+class CropAndResize(Configured):
     """:func:`roialign.crop_and_resize` as a module.
 
     Concretely, ``CropAndResize(crop_size, ...)(features, boxes, box_indices)`` is
