@@ -10,18 +10,24 @@ from rich.console import Console
 
 from .._text import counted
 from ..extract.boxes import Box, read_boxes
+from ..extract.columns import Reading
+from ..extract.doubts import Doubts
+from ..extract.folders import IMAGE_ENDINGS, MAP_ENDINGS, EmptyFolderError, expand_folders
 from ..extract.inputs import InputError
-from ..extract.matching import group_by_input
+from ..extract.matching import Groups, group_by_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..extract.problems import Problems
 from . import options
 from .help import add_command
 from .tables import rows_table
-from .terminal import end, print_line, progress_bar, reported_problems
+from .terminal import end, fails, print_line, print_warning, progress_bar, reported_problems
 
 EXAMPLES = """
 # Every box of the file, pooled from the pixels of its photograph
 roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv
+
+# All images of a folder, with the boxes that there are for them
+roialign extract examples --boxes examples/astronaut_boxes.csv --ignore-missing
 
 # As torchvision pools: 2 x 2 points a bin; and a picture of how
 roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv \\
@@ -32,6 +38,9 @@ roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv \\
 def extract_command(
     inputs: options.Inputs,
     boxes: options.BoxFile,
+    columns: options.ColumnNames = None,
+    box_format: options.BoxFormat = None,
+    ignore_missing: options.IgnoreMissing = False,
     out: options.Out = Path("features.npz"),
     output_size: options.OutputSize = "7",
     spatial_scale: options.SpatialScale = 1.0,
@@ -50,30 +59,43 @@ def extract_command(
 
     The file holds, one row per box, `features`, `boxes`, `images`, `labels` and `rows` (the box's place in its file,
     from 0), and `settings`. What cannot be read is reported with its file and row and the rest is done; the exit code
-    is then 1. The file is replaced in one step, or not at all.
+    is then 1. Boxes that look wrong, inverted or beside their input, are pooled as they are, with a warning. The file
+    is replaced in one step, or not at all.
     """
     settings = options.make_settings(
         output_size, spatial_scale, stride, sampling, sampling_ratio, aligned, seed, layout, array_name, backend
     )
-    inputs = list(dict.fromkeys(inputs))
+    reading = options.make_reading(columns, box_format)
+    errors = Console(stderr=True)
+    named = set(inputs)
+    try:
+        inputs = expand_folders(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), [path for path in (out, plot) if path])
+    except EmptyFolderError as error:
+        raise fails(errors, error) from error
     options.check_outputs(out, plot, [*inputs, boxes])
     if plot is not None:
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
-    errors = Console(stderr=True)
     problems = reported_problems(errors)
-    groups = _read_groups(boxes, inputs, problems)
+    groups = _read_groups(boxes, reading, inputs, problems)
     if groups is None:
         raise typer.Exit(1)
-    rows = _extract(groups, settings, out, problems, errors)
+    if groups.missing and ignore_missing:
+        print_line(errors, f"passed over: {missing_text(groups.missing)}")
+    elif groups.missing:
+        more = f"the first is {groups.missing[0].image!r}; --ignore-missing passes over them"
+        problems.add(groups.missing[0].where, f"{missing_text(groups.missing)}; {more}")
+    # What a folder holds besides is not read; with no boxes at all the first input says the shape of an empty result.
+    used = {path: own for path, own in groups.boxes.items() if own or path in named} or groups.boxes
+    rows = _extract(used, settings, out, problems, errors)
     if plot is not None:
-        _plot(plot, plot_box, groups, rows, settings, problems)
+        _plot(plot, plot_box, used, rows, settings, problems)
     end(errors, problems)
 
 
-def _read_groups(boxes: Path, inputs: Sequence[Path], problems: Problems) -> dict[Path, list[Box]] | None:
+def _read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
     """The boxes of every input; None if the box file cannot be read at all."""
     try:
-        return group_by_input(read_boxes(boxes, problems), inputs, problems)
+        return group_by_input(read_boxes(boxes, problems, reading), inputs, problems)
     except OSError as error:
         problems.add(boxes, error.strerror or error)
     except ValueError as error:
@@ -84,12 +106,15 @@ def _read_groups(boxes: Path, inputs: Sequence[Path], problems: Problems) -> dic
 def _extract(
     groups: dict[Path, list[Box]], settings: Settings, out: Path, problems: Problems, errors: Console
 ) -> list[PooledRow]:
+    doubts = Doubts()
     try:
         with progress_bar(errors, len(groups), "Pooling") as done:
-            rows = extract(groups, settings, out, problems, done)
+            rows = extract(groups, settings, out, problems, done, doubts)
     except OSError as error:
         problems.add(out, f"not written: {error.strerror or error}")
         return []
+    for line in doubts.lines():
+        print_warning(errors, line)
     if not rows and problems:
         problems.add(out, "not written: no box could be done")
         return []

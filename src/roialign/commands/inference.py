@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .._text import counted, printable
+from ..extract.folders import IMAGE_ENDINGS, expand_folders
 from ..extract.problems import Problems
 from .options import check_output
 from .terminal import end, fails, print_line, progress_bar, reported_problems
@@ -59,7 +60,12 @@ roialign evaluate --weights run --data scenes
 roialign evaluate --weights run --data scenes --metrics metrics.json --out results.json
 """
 DETECT_EXAMPLES = """
+# One image, and all images of a folder
 roialign detect scenes/val/images/000001.png --weights run --out pictures
+roialign detect scenes/val/images --weights run --out pictures
+
+# With more of what the detector is less sure of
+roialign detect photos --weights run --out pictures --score-threshold 0.2
 """
 
 #: The columns of the table of average precision.
@@ -120,7 +126,9 @@ def evaluate_command(
 
 
 def detect_command(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of them.", show_default=False)
+    ],
     weights: Weights,
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
@@ -144,8 +152,8 @@ def detect_command(
 
     errors = Console(stderr=True)
     problems = reported_problems(errors)
-    images = list(dict.fromkeys(images))
     try:
+        images = expand_folders(images, IMAGE_ENDINGS, [out])
         detector, settings = load_model(weights, model=model, pooler=pooler, device=check_device(device))
         with progress_bar(errors, len(images), "Detecting") as done:
             found = detect_images(

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from .. import _validate
+from ..extract.columns import ROLES, Reading
 from ..extract.pipeline import Settings
 from .info import why_not
 
@@ -18,8 +19,8 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT...",
-        help="Images, whose RGB pixels from 0 to 255 are the feature map, or feature maps: .npy or .npz, [C, H, W] or "
-        "[1, C, H, W].",
+        help="Images, whose RGB pixels from 0 to 255 are the feature map; or feature maps, .npy or .npz, [C, H, W] or "
+        "[1, C, H, W]; or folders of them.",
         show_default=False,
     ),
 ]
@@ -28,10 +29,31 @@ BoxFile = Annotated[
     typer.Option(
         "--boxes",
         metavar="FILE",
-        help="Boxes: COCO json, a JSON list, or CSV with the columns image, x1, y1, x2, y2 and perhaps label. A box "
-        "finds its input by file name.",
+        help="Boxes: COCO json, a JSON list, or a table (.csv, .tsv) with columns such as image, label, x1, y1, x2, "
+        "y2, or filename, class, xmin, ymin, xmax, ymax, or x, y, width, height. A box finds its input by file name.",
         show_default=False,
     ),
+]
+ColumnNames = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="Columns of the boxes under other names: image=photo,label=kind,x1=left,y1=top,x2=right,y2=bottom; x, y, "
+        "width, height and cx, cy, w, h are roles too.",
+        show_default=False,
+    ),
+]
+BoxFormat = Annotated[
+    Literal["xyxy", "xywh", "cxcywh"] | None,
+    typer.Option(
+        help="Meaning of a box's four numbers: two corners, a corner and a size, or a centre and a size; by default as "
+        "its columns are called, and two corners where they have no names.",
+        show_default=False,
+    ),
+]
+IgnoreMissing = Annotated[
+    bool, typer.Option("--ignore-missing", help="Pass over the boxes of images that are not among the inputs.")
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Result, an .npz file with one row per box.")]
 OutputSize = Annotated[str, typer.Option(metavar="SIZE", help="Bins per box: a number, or ROWSxCOLUMNS.")]
@@ -88,6 +110,19 @@ def pair(text: str, option: str) -> tuple[int, int]:
         raise typer.BadParameter(f"expected a number or ROWSxCOLUMNS, found {text!r}", param_hint=option)
     first, _, second = text.partition("x")
     return int(first), int(second or first)
+
+
+def make_reading(columns: str | None, box_format: str | None) -> Reading:
+    """How the box file is to be read."""
+    roles = ["image", "label", *(role for four in ROLES.values() for role in four)]
+    named = {}
+    for part in columns.split(",") if columns else ():
+        role, equals, name = (word.strip() for word in part.partition("="))
+        if role not in roles or not equals or not name:
+            expected = f"expected ROLE=NAME, a role one of {', '.join(roles)}, found {part!r}"
+            raise typer.BadParameter(expected, param_hint="--columns")
+        named[role] = name
+    return Reading(named, box_format)
 
 
 def make_settings(

@@ -54,6 +54,11 @@ def print_error(console: Console, error: object) -> None:
         print_line(console, f"and {counted(len(lines) - MOST_LINES, 'more line')}")
 
 
+def print_warning(console: Console, text: str) -> None:
+    """What may be a mistake, and was done as it was asked for."""
+    console.print(Text.assemble(("warning: ", "bold yellow"), printable(text)), soft_wrap=True, highlight=False)
+
+
 def reported_problems(console: Console) -> Problems:
     """Problems that are printed as they are met."""
 

@@ -1,19 +1,22 @@
-"""Reads box files: COCO json, a plain JSON list, or CSV."""
+"""Reads box files: tables, COCO json, or a plain JSON list."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .._validate import LARGEST_COORDINATE
+from .columns import ROLES, Columns, Corners, Reading, corners_of, find_columns
 from .problems import Problems
 
-CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
+#: Of files that are tables; anything else is JSON.
+TABLE_ENDINGS = (".csv", ".tsv", ".txt")
+AS_IT_IS = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +29,19 @@ class Box:
     """File and row, for messages."""
     image: str | None
     """The name of its image as the file has it; None in a file that leaves it to the only input."""
-    corners: tuple[float, float, float, float]
+    corners: Corners
     """(x1, y1, x2, y2) in image pixels."""
     label: str
 
 
-def read_boxes(path: Path, problems: Problems) -> list[Box]:
+def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> list[Box]:
     """The boxes of a file in their order; malformed rows go to `problems`.
 
-    A name that ends in ``.csv`` is CSV with the header ``image,x1,y1,x2,y2[,label]`` in any order. Anything else is
-    JSON: an object with ``images`` and ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list holds
-    ``{"image": name, "box": [x1, y1, x2, y2], "label": text}`` objects or bare ``[x1, y1, x2, y2]``.
+    A name that ends in ``.csv``, ``.tsv`` or ``.txt`` is a table with a header, its fields divided by commas,
+    semicolons or tabs. Its columns may come in any order and under the usual names: see :mod:`.columns`. Anything else
+    is JSON: an object with ``images`` and ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list
+    holds ``{"image": name, "box": [x1, y1, x2, y2], "label": text}`` objects, bare ``[x1, y1, x2, y2]``, or objects
+    with the columns of a table.
 
     Raises
     ------
@@ -44,68 +49,91 @@ def read_boxes(path: Path, problems: Problems) -> list[Box]:
         For a file that cannot be read, or is none of these as a whole.
     """
     text = path.read_bytes().decode("utf-8-sig")
-    if path.suffix.lower() == ".csv":
-        return list(_csv_rows(path, text, problems))
+    if path.suffix.lower() in TABLE_ENDINGS:
+        return list(_table_rows(path, text, problems, reading))
     try:
         content = json.loads(text)
     except RecursionError as error:
         raise ValueError("expected COCO json or a list of boxes, found brackets nested too deeply") from error
     if isinstance(content, list):
-        return list(_list_rows(path, content, problems))
+        return list(_list_rows(path, content, problems, reading))
     if isinstance(content, dict) and "annotations" in content and "images" in content:
-        return list(_coco_rows(path, content, problems))
+        return list(_coco_rows(path, content, problems, reading))
     found = f"an object with {_shown(sorted(content))}" if isinstance(content, dict) else _shown(content)
     raise ValueError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
 
 
-def _csv_rows(path: Path, text: str, problems: Problems) -> Iterator[Box]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> Iterator[Box]:
+    first_line = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        missing = [name for name in CSV_COLUMNS if name not in header]
-        if missing:
-            raise ValueError(f"expected a header with {', '.join(CSV_COLUMNS)}, found {_shown(header)}")
+        header = [name.strip() for name in next(reader, [])]
+        columns = find_columns(header, reading)
         lines = ((reader.line_num, fields) for fields in reader if any(field.strip() for field in fields))
         for row, (line, fields) in enumerate(lines):
             where = f"{path}, row {row} (line {line})"
             try:
                 if len(fields) != len(header):
                     raise ValueError(f"expected {len(header)} fields, found {len(fields)}")
-                values = dict(zip(header, fields, strict=True))
-                corners = _corners([_csv_number(name, values[name]) for name in CSV_COLUMNS[1:]])
-                image = _name(values["image"].strip())
+                values = dict(zip(header, (field.strip() for field in fields), strict=True))
+                numbers = [_number_of_text(name, values[name]) for name in columns.box]
+                yield _box(row, where, values, columns, numbers)
             except ValueError as error:
                 problems.add(where, error)
-            else:
-                yield Box(row, where, image, corners, values.get("label", "").strip())
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
 
 
-def _csv_number(name: str, text: str) -> float:
+def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
+    """A box of a row with named columns."""
+    corners = corners_of(_numbers(numbers, f"expected [{', '.join(columns.box)}]"), columns.box_format)
+    image = None if columns.image is None else _name(values[columns.image])
+    label = None if columns.label is None else values.get(columns.label)
+    return Box(row, where, image, corners, _label(label))
+
+
+def _number_of_text(name: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
         raise ValueError(f"{name}: expected a number, found {_shown(text)}") from None
 
 
-def _list_rows(path: Path, content: list[Any], problems: Problems) -> Iterator[Box]:
+def _list_rows(path: Path, content: list[Any], problems: Problems, reading: Reading) -> Iterator[Box]:
     for row, entry in enumerate(content):
         where = f"{path}, row {row}"
         try:
-            if isinstance(entry, list):
-                yield Box(row, where, None, _corners(entry), "")
-            elif isinstance(entry, dict) and "box" in entry:
-                image = _name(entry["image"]) if "image" in entry else None
-                yield Box(row, where, image, _corners(entry["box"]), _label(entry.get("label")))
-            else:
-                expected = 'expected [x1, y1, x2, y2] or {"image": name, "box": [x1, y1, x2, y2]}'
-                raise ValueError(f"{expected}, found {_shown(entry)}")
+            yield _listed_box(row, where, entry, reading)
         except ValueError as error:
             problems.add(where, error)
 
 
-def _coco_rows(path: Path, content: dict[str, Any], problems: Problems) -> Iterator[Box]:
+def _listed_box(row: int, where: str, entry: Any, reading: Reading) -> Box:
+    four = ROLES[reading.box_format or "xyxy"]
+    expected = f"expected [{', '.join(four)}]"
+    if isinstance(entry, list):
+        return Box(row, where, None, corners_of(_numbers(entry, expected), reading.box_format or "xyxy"), "")
+    whole = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
+    if isinstance(entry, dict) and whole not in entry:
+        try:
+            columns = find_columns(list(entry), reading)
+        except ValueError:
+            if reading.columns:
+                raise
+        else:
+            return _box(row, where, entry, columns, [entry[name] for name in columns.box])
+    if not isinstance(entry, dict) or whole not in entry:
+        raise ValueError(f'{expected} or {{"image": name, "box": [{", ".join(four)}]}}, found {_shown(entry)}')
+    if whole == "bbox" and reading.box_format is None:  # COCO's are corner and size, other people's are two corners
+        raise ValueError(f"bbox: say whether it is xyxy or xywh: --box-format, found {_shown(entry)}")
+    named = find_columns([*entry, *four], reading)
+    corners = corners_of(_numbers(entry[whole], expected), reading.box_format or "xyxy")
+    image = _name(entry[named.image]) if named.image is not None else None
+    return Box(row, where, image, corners, _label(entry[named.label]) if named.label is not None else "")
+
+
+def _coco_rows(path: Path, content: dict[str, Any], problems: Problems, reading: Reading) -> Iterator[Box]:
     names = _coco_table(path, content, "images", "file_name", problems)
     categories = _coco_table(path, content, "categories", "name", problems)
     for row, annotation in enumerate(_coco_list(content, "annotations")):
@@ -116,10 +144,10 @@ def _coco_rows(path: Path, content: dict[str, Any], problems: Problems) -> Itera
             image_id = annotation["image_id"]
             if repr(image_id) not in names:
                 raise ValueError(f"image_id {_shown(image_id)} is not among the images")
-            x, y, width, height = _corners(annotation["bbox"], "bbox: expected [x, y, width, height]")
+            numbers = _numbers(annotation["bbox"], "bbox: expected [x, y, width, height]")
             category = annotation.get("category_id")
             label = categories.get(repr(category), _label(category))
-            yield Box(row, where, names[repr(image_id)], (x, y, x + width, y + height), label)
+            yield Box(row, where, names[repr(image_id)], corners_of(numbers, reading.box_format or "xywh"), label)
         except ValueError as error:
             problems.add(where, error)
 
@@ -144,7 +172,7 @@ def _coco_list(content: dict[str, Any], table: str) -> list[Any]:
     raise ValueError(f"{table}: expected a list, found {_shown(entries)}")
 
 
-def _corners(values: object, expected: str = "expected [x1, y1, x2, y2]") -> tuple[float, float, float, float]:
+def _numbers(values: object, expected: str) -> Corners:
     """Four finite numbers; text and booleans are not numbers."""
     if not isinstance(values, list) or len(values) != 4:
         raise ValueError(f"{expected}, found {_shown(values)}")
@@ -152,8 +180,8 @@ def _corners(values: object, expected: str = "expected [x1, y1, x2, y2]") -> tup
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
             raise ValueError(f"{expected}, four finite numbers, found {_shown(values)}")
-    x1, y1, x2, y2 = map(float, values)
-    return x1, y1, x2, y2
+    one, two, three, four = map(float, values)
+    return one, two, three, four
 
 
 def _name(value: object) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, roi_align
+from .._text import counted
 from .boxes import Box
+from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
 from .output import FeatureStore, atomic_write, json_array, text_array, write_npz
 from .problems import Problems
@@ -78,13 +80,14 @@ def extract(
     out: Path,
     problems: Problems,
     done: Callable[[], None] = lambda: None,
+    doubts: Doubts | None = None,
 ) -> list[PooledRow]:
     """Pool the boxes of every input and write the result to `out`; returns its rows, in the order of the box file.
 
     The result holds, one row per box, ``features``, ``boxes`` ``[K, 4]`` (x1, y1, x2, y2), ``images`` (the path of the
     input), ``labels`` and ``rows`` (the box's place in its file), and once ``settings`` as JSON. An input that cannot
     be read, or has other channels than the first, goes to `problems` and the others are done. Nothing is written
-    where there were problems and no row is left.
+    where there were problems and no row is left. Boxes that look wrong are pooled as they are, and counted in `doubts`.
     """
     rows: list[PooledRow] = []
     first: tuple[Path, tuple[int, ...], np.dtype[Any]] | None = None
@@ -92,14 +95,18 @@ def extract(
     try:
         for path, boxes in groups.items():
             try:
-                pooled = pool(settings.read(path), boxes, settings)
+                feature_map = settings.read(path)
+                pooled = pool(feature_map, boxes, settings)
                 first = first or (path, pooled.shape[1:], pooled.dtype)
                 _check_like_first(pooled, *first)
             except (InputError, MemoryError) as error:
-                lost = f"; {len(boxes)} box{'es' * (len(boxes) != 1)} not done" if boxes else ""
+                lost = f"; {counted(len(boxes), 'box', 'boxes')} not done" if boxes else ""
                 problems.add(path, f"{error}{lost}")
             else:
                 store.append(pooled)
+                if doubts is not None:
+                    height, width = feature_map.features.shape[2:]
+                    doubts.look(boxes, width / settings.map_scale, height / settings.map_scale)
                 with np.errstate(all="ignore"):  # a map may hold infinities
                     means = pooled.mean(axis=(1, 2, 3), dtype=np.float64).tolist()
                 rows += [PooledRow(box, path, mean) for box, mean in zip(boxes, means, strict=True)]
