@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from importlib.util import find_spec
+from types import CodeType, ModuleType
 
 #: By old name: the name of today.
 MOVED = {
@@ -37,13 +38,20 @@ class _Alias(Loader):
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = import_module(MOVED[module.__name__])
 
+    def get_code(self, name: str) -> CodeType:
+        """What ``python -m`` runs."""
+        return compile(f"import runpy; runpy.run_module({MOVED[name]!r}, run_name='__main__')", name, "exec")
+
 
 class _Finder(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         del path, target
-        return ModuleSpec(name, _Alias()) if name in MOVED else None
+        if name not in MOVED:
+            return None
+        today = find_spec(MOVED[name])
+        return ModuleSpec(name, _Alias(), origin=today.origin if today else None)
 
 
 def install() -> None:

@@ -26,6 +26,7 @@ FLOORS = (
 CELLAR = (
     "roialign._core",
     "roialign._core_specs",
+    "roialign._docstrings",
     "roialign._extras",
     "roialign._levels",
     "roialign._memory",

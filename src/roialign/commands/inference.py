@@ -127,7 +127,7 @@ def evaluate_command(
 
 def detect_command(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Images, or folders of them.", show_default=False)
+        list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of them.", show_default=False)
     ],
     weights: Weights,
     out: Annotated[

@@ -18,7 +18,7 @@ from .info import why_not
 Inputs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="INPUT...",
+        metavar="INPUT",
         help="Images, whose RGB pixels from 0 to 255 are the feature map; or feature maps, .npy or .npz, [C, H, W] or "
         "[1, C, H, W]; or folders of them.",
         show_default=False,
@@ -39,8 +39,8 @@ ColumnNames = Annotated[
     typer.Option(
         "--columns",
         metavar="ROLE=NAME,...",
-        help="Columns of the boxes under other names: image=photo,label=kind,x1=left,y1=top,x2=right,y2=bottom; x, y, "
-        "width, height and cx, cy, w, h are roles too.",
+        help="Columns of the boxes under other names, as in image=photo,x1=a,y1=b,x2=c,y2=d. Roles are image and "
+        "label; x1, y1, x2, y2; x, y, width, height; and cx, cy, w, h.",
         show_default=False,
     ),
 ]

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import framework_of, operator_call
 from .._spec import SeparableSpec
 from .._typing import AnyArray
+from .roi_align import roi_align
 
 #: A point is a RoI of zero size with one bin and one sample.
 BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
 
 
+@parameters_of(roi_align)
 def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: str | None = None) -> AnyArray:
     """The value of a map at points between its pixels.
 
@@ -28,7 +31,7 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
         float64, float32, float16 or bfloat16.
     x, y : real arrays, or numbers, that broadcast to one shape S
         Feature coordinates.
-    backend : "cpu" (default) or "reference"
+    backend : as in :func:`roi_align`
 
     Returns
     -------
@@ -52,6 +55,7 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
     return answer
 
 
+@parameters_of(bilinear_interpolate)
 def bilinear_interpolate_backward(
     grad_output: AnyArray,
     features: AnyArray,

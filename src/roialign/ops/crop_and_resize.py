@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import framework_of, operator_call
 from .._spec import SeparableSpec
 from .._typing import AnyArray
+from .roi_align import roi_align
 
 #: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
 SWAPPED = [1, 0, 3, 2]
 
 
+@parameters_of(roi_align)
 def crop_and_resize(
     features: AnyArray,
     boxes: AnyArray,
@@ -48,7 +51,9 @@ def crop_and_resize(
         farther from 0.
     extrapolation_value : float, default 0.0
         The value outside the image.
-    layout, invalid, out, backend : as in :func:`roi_align`; the default layout is NHWC.
+    layout : "NHWC" (default) or "NCHW"
+        The order of the axes of `features` and of the answer.
+    invalid, out, backend : as in :func:`roi_align`
 
     Returns
     -------
@@ -76,6 +81,7 @@ def crop_and_resize(
     return answer
 
 
+@parameters_of(crop_and_resize)
 def crop_and_resize_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
+from .roi_align import roi_align, roi_align_backward
 
 
+@parameters_of(roi_align)
 def deform_roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -37,15 +40,17 @@ def deform_roi_pool(
 
     Parameters
     ----------
-    features, rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, seed, out, backend :
-        As in :func:`roi_align`, always aligned; at most 256 points per bin and axis.
+    features, rois, output_size, spatial_scale : as in :func:`roi_align`
+    sampling_ratio : int or (int, int), default 0
+        Points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` of each bin.
     offset : real array ``[K, 2, PH, PW]``, or None for no offsets
         (x, y) of every bin, in parts of the box times `gamma`; the same shape in both layouts.
     gamma : float, default 0.1
     mask : real array ``[K, PH, PW]``, optional
         What every bin is multiplied by: modulated deformable pooling.
     sampling : "grid" (default) or "random"
-        Random points have both coordinates drawn anew in each part of the bin.
+        Regular points, or one random point in each part of the bin, with both coordinates drawn anew.
+    batch_indices, layout, invalid, seed, out, backend : as in :func:`roi_align`
 
     Returns
     -------
@@ -94,6 +99,7 @@ def deform_roi_pool(
     return answer
 
 
+@parameters_of(deform_roi_pool, roi_align_backward)
 def deform_roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._levels import Assignment
 from .._spec import Spec
 from .._typing import AnyArray
-from .roi_align import roi_align_spec
+from .fpn_levels import fpn_levels
+from .roi_align import roi_align, roi_align_backward, roi_align_spec
 
 
+@parameters_of(roi_align, fpn_levels)
 def multiscale_roi_align(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
@@ -42,13 +45,14 @@ def multiscale_roi_align(
     ----------
     features : sequence of arrays ``[N, C, H_l, W_l]``, or ``[N, H_l, W_l, C]`` with ``layout="NHWC"``
         One map per level, finest first, with the same N, C and dtype.
-    rois, output_size, sampling_ratio, aligned, mode, sampling, batch_indices, layout, invalid, seed, out, backend :
-        As in :func:`roi_align`.
+    rois, output_size : as in :func:`roi_align`
     spatial_scales : sequence of float
         Feature pixels per image pixel of every level.
     levels : integer array ``[K]``, optional
-        The index into `features` of every RoI's level. By default :func:`fpn_levels` assigns them.
-    canonical_size, canonical_level : see :func:`fpn_levels`; not read where `levels` is given.
+        The index into `features` of every RoI's level. By default :func:`fpn_levels` assigns them, by `canonical_size`
+        and `canonical_level`, which are not read otherwise.
+    canonical_size, canonical_level : as in :func:`fpn_levels`
+    sampling_ratio, aligned, mode, sampling, batch_indices, ... : as in :func:`roi_align`
 
     Returns
     -------
@@ -92,6 +96,7 @@ def multiscale_roi_align(
     return answer
 
 
+@parameters_of(multiscale_roi_align, roi_align_backward)
 def multiscale_roi_align_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],

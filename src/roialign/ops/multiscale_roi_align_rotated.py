@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._typing import AnyArray
-from .multiscale_roi_align import pyramid_call
-from .roi_align_rotated import roi_align_rotated_spec
+from .fpn_levels import fpn_levels
+from .multiscale_roi_align import multiscale_roi_align, pyramid_call
+from .roi_align import roi_align_backward
+from .roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 
 
+@parameters_of(roi_align_rotated, multiscale_roi_align, fpn_levels)
 def multiscale_roi_align_rotated(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
@@ -39,13 +43,8 @@ def multiscale_roi_align_rotated(
 
     Parameters
     ----------
-    features, spatial_scales, levels :
-        As in :func:`multiscale_roi_align`.
-    canonical_size, canonical_level : see :func:`fpn_levels`
-        The area of a box is width times height, whatever its angle.
-    rois, output_size, sampling_ratio, aligned, clockwise, mode, sampling, batch_indices, layout, invalid, seed, out,
-    backend :
-        As in :func:`roi_align_rotated`.
+    features, spatial_scales, levels, canonical_size, canonical_level : as in :func:`multiscale_roi_align`
+    rois, output_size, sampling_ratio, aligned, ... : as in :func:`roi_align_rotated`
 
     Returns
     -------
@@ -89,6 +88,7 @@ def multiscale_roi_align_rotated(
     return answer
 
 
+@parameters_of(multiscale_roi_align_rotated, roi_align_backward)
 def multiscale_roi_align_rotated_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],

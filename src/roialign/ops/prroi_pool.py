@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._spec import SeparableSpec
 from .._typing import AnyArray
+from .roi_align import roi_align, roi_align_backward
 
 #: No half-pixel shift, and an inverted RoI is an empty one.
 PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
 
 
+@parameters_of(roi_align)
 def prroi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -33,12 +36,11 @@ def prroi_pool(
     |y - q|)``: the map padded with zeros. A RoI of no area gives 0.
 
     It differs from ``roi_align(..., sampling="exact")`` in two conventions: there is no half-pixel shift, and the map
-    falls to zero over the pixel beyond its edge instead of keeping the edge's value.
+    falls to zero over the pixel beyond its edge instead of keeping the edge's value. An inverted box is empty.
 
     Parameters
     ----------
-    features, rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend :
-        As in :func:`roi_align`. An inverted box is empty.
+    features, rois, output_size, spatial_scale, ... : as in :func:`roi_align`
 
     Returns
     -------
@@ -69,6 +71,7 @@ def prroi_pool(
     return answer
 
 
+@parameters_of(prroi_pool, roi_align_backward)
 def prroi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
+from .roi_align import roi_align
 
 
+@parameters_of(roi_align)
 def ps_roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -30,17 +33,14 @@ def ps_roi_pool(
     spatial_scale)``, half away from zero, and ``h = max(round(y2 * spatial_scale) - top, 1)``. As in torchvision the
     bins end one pixel before the map does, in forward and, unlike there, in the gradient; an empty bin is zero.
 
-
     Parameters
     ----------
     features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
-    rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend : as in :func:`roi_align`
-
+    rois, output_size, spatial_scale, ... : as in :func:`roi_align`
 
     Returns
     -------
     array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
-
 
     Raises
     ------
@@ -56,7 +56,6 @@ def ps_roi_pool(
     array([[[[0., 1.],
              [2., 3.]]]])
 
-
     References
     ----------
     Dai, Li, He, Sun, "R-FCN: Object Detection via Region-based Fully Convolutional Networks", NeurIPS 2016,
@@ -67,6 +66,7 @@ def ps_roi_pool(
     return answer
 
 
+@parameters_of(ps_roi_pool)
 def ps_roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -81,7 +81,6 @@ def ps_roi_pool_backward(
     """The gradient of :func:`ps_roi_pool` to the features: its transpose. Rounded boxes have none.
 
     Concretely, with ``L = sum(grad_output * ps_roi_pool(features, rois, ...))``, it is dL/dfeatures.
-
 
     Parameters
     ----------

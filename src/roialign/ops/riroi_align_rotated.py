@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
+from .roi_align import roi_align_backward
+from .roi_align_rotated import roi_align_rotated
 
 
+@parameters_of(roi_align_rotated)
 def riroi_align_rotated(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -35,13 +39,12 @@ def riroi_align_rotated(
     Parameters
     ----------
     features : array ``[N, G * O, H, W]``, or ``[N, H, W, G * O]`` with ``layout="NHWC"``
-    rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, out, backend :
-        As in :func:`roi_align_rotated`. There is no half-pixel shift, and sides shorter than one feature pixel are
-        lengthened to one.
+    rois, output_size, spatial_scale, sampling_ratio : as in :func:`roi_align_rotated`
     num_orientations : int, default 8
     clockwise : bool, default False
         Turns the boxes the other way; the channels turn with the angle as given, as in the package that this operator
         comes from.
+    batch_indices, layout, invalid, ... : as in :func:`roi_align_rotated`
 
     Returns
     -------
@@ -85,6 +88,7 @@ def riroi_align_rotated(
     return answer
 
 
+@parameters_of(riroi_align_rotated, roi_align_backward)
 def riroi_align_rotated_backward(
     grad_output: AnyArray,
     features: AnyArray,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._spec import PointwiseSpec, SeparableSpec, Spec
 from .._typing import AnyArray
@@ -63,7 +64,7 @@ def roi_align(
         many points: an integral with a closed form, or the maximum of the interpolated map over the bin. Exact is of
         the bin as a set: orientation is ignored, and an axis of zero length takes the value at the point.
     batch_indices : integer array ``[K]``, optional
-        The image of every row of `rois`, if these are ``[K, 4]``.
+        The image of every row of `rois`, where the rows do not begin with it.
     layout : "NCHW" (default) or "NHWC"
         The order of the axes of `features` and of the answer.
     invalid : "raise" (default on the CPU) or "zero"
@@ -119,6 +120,7 @@ def roi_align(
     return answer
 
 
+@parameters_of(roi_align)
 def roi_align_backward(
     grad_output: AnyArray,
     features: AnyArray,

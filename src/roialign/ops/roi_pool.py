@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
+from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._spec import PointwiseSpec
 from .._typing import AnyArray
+from .roi_align import roi_align
 
 #: What the operator is.
 ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 
+@parameters_of(roi_align)
 def roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -35,13 +38,11 @@ def roi_pool(
 
     Parameters
     ----------
-    features, rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend : as in :func:`roi_align`
-
+    features, rois, output_size, spatial_scale, ... : as in :func:`roi_align`
 
     Returns
     -------
     array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
-
 
     Raises
     ------
@@ -57,7 +58,6 @@ def roi_pool(
     array([[[[14., 16.],
              [26., 28.]]]])
 
-
     References
     ----------
     Girshick, "Fast R-CNN", ICCV 2015, https://arxiv.org/abs/1504.08083
@@ -67,6 +67,7 @@ def roi_pool(
     return answer
 
 
+@parameters_of(roi_pool)
 def roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -82,7 +83,6 @@ def roi_pool_backward(
 
     Concretely, with ``L = sum(grad_output * roi_pool(features, rois, ...))``, it is dL/dfeatures. Of equal pixels the
     first gets it, upper rows first and the left ones of a row first. Rounded boxes have no gradient.
-
 
     Parameters
     ----------
