@@ -18,13 +18,8 @@ def main() -> None:
         text = missing_text(part) if part else ""
         if not text:
             raise
-<<<<<<< HEAD
         sys.exit(f"error: {text}")
-=======
-        extra, what = EXTRA_MODULES[missing]
-        sys.exit(f"roialign: {missing} is not installed; install {what}: pip install 'roialign[{extra}]'")
 
 
 if __name__ == "__main__":
     main()
->>>>>>> main
