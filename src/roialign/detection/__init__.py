@@ -1,6 +1,6 @@
 """Two-stage detectors on roialign; `pip install '.[detection]'` brings what they need."""
 
-from . import installed  # noqa: F401 - first, so that it says what is missing
+from . import _installed  # noqa: F401 - first, so that it says what is missing
 from .backbone import FrozenBatchNorm2d, PyramidBackbone, SingleBackbone
 from .coco import CocoDataset, DatasetError
 from .evaluation import evaluate_model
