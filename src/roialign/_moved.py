@@ -25,7 +25,7 @@ MOVED = {
     "roialign.extract.tables": "roialign.commands.tables",
     "roialign.reference.pointwise_backend": "roialign.reference.backend",
     "roialign.torch.export_points": "roialign.torch.export.pointwise",
-    "roialign.torch.point_modules": "roialign.torch.modules.pointwise",
+    "roialign.torch.point_modules": "roialign.torch.modules",
 }
 
 

@@ -147,3 +147,9 @@ def test_the_commands_of_the_readme_run_in_a_clone(tmp_path: Path) -> None:
             program = [sys.executable, "-m", "roialign", *words[1:]]
             done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
             assert (done.returncode, done.stderr) == (0, ""), words
+
+
+def test_the_help_of_a_function_names_cuda_devices() -> None:
+    text = roialign.roi_align.__doc__ or ""
+    assert "a torch tensor on the CPU or a CUDA device" in text
+    assert '"triton" (default on a CUDA device)' in text

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from .. import _validate
+from .. import _typing, _validate
 from ..extract.columns import ROLES, Reading
 from ..extract.pipeline import Settings
 from .info import why_not
@@ -129,13 +129,13 @@ def make_settings(
     output_size: str,
     spatial_scale: float,
     stride: int,
-    sampling: str,
+    sampling: _typing.Sampling,
     sampling_ratio: str,
     aligned: bool,
     seed: int | None,
-    layout: str,
+    layout: _typing.Layout,
     array_name: str | None,
-    backend: str,
+    backend: _typing.Backend,
 ) -> Settings:
     """The options as checked settings; a random seed is drawn here, once, so that the result can say it."""
     reason = why_not(backend)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import _validate
+from .._typing import Mode
 from ..ops.prroi_pool import prroi_pool as _prroi_pool
 from ..ops.roi_align import roi_align as _roi_align
 from ._module import DescribedModule
@@ -20,7 +21,7 @@ def roi_align(
     output_size: int | Sequence[int],
     spatial_scale: float = 1.0,
     sampling_ratio: int = 0,
-    pool_mode: str = "avg",
+    pool_mode: Mode = "avg",
     aligned: bool = True,
 ) -> Tensor:
     """`mmcv.ops.roi_align`, with gradients to the boxes as well.
@@ -117,7 +118,7 @@ class RoIAlign(DescribedModule):
         output_size: int | Sequence[int],
         spatial_scale: float = 1.0,
         sampling_ratio: int = 0,
-        pool_mode: str = "avg",
+        pool_mode: Mode = "avg",
         aligned: bool = True,
         use_torchvision: bool = False,
     ) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import __version__, roi_align
 from .._text import counted
+from .._typing import Backend, Layout, Sampling
 from .boxes import Box
 from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
@@ -29,12 +30,12 @@ class Settings:
     """Pixels of the input per pixel of the boxes."""
     stride: int = 1
     """Each input is averaged over squares of so many pixels first."""
-    sampling: str = "exact"
+    sampling: Sampling = "exact"
     sampling_ratio: tuple[int, int] = (0, 0)
     aligned: bool = True
     seed: int | None = None
-    layout: str = "NCHW"
-    backend: str | None = None
+    layout: Layout = "NCHW"
+    backend: Backend | None = None
     array_name: str | None = None
 
     @property
