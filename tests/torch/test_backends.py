@@ -45,7 +45,7 @@ def prepared(case: Case, dtype: str, channels_last: bool, backend: str | None = 
         gradient = gradient.contiguous(memory_format=torch.channels_last)
     sizes = tuple(size for level in features for size in level.shape)
     call = Operator(case.spec, tuple(case.scales), Assignment(224, 4), "zero", backend)
-    setting = Setting(call, (case.channels, *case.output_size), sizes, channels_last)
+    setting = Setting(call, case.output_size, sizes, channels_last)
     return setting, Inputs(tuple(features), gradient, rois, levels, None, ()), tangents
 
 
@@ -75,7 +75,7 @@ def prepared_points(
         (),
         features if case.spec.reduction != "mean" else (),
     )
-    setting = Setting(call, tuple(gradient.shape[1:]), sizes, channels_last)
+    setting = Setting(call, tuple(gradient.shape[2:]), sizes, channels_last)
     return setting, phi, [rows(7 + 0 * inputs.images, tangent) for tangent in inputs.tangents]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import framework_of, operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray, Backend, NeedPoints
 from .roi_align import roi_align
@@ -16,6 +17,7 @@ from .roi_align import roi_align
 BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
 
 
+@recordable
 @parameters_of(roi_align)
 def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: Backend | None = None) -> AnyArray:
     """The value of a map at points between its pixels.
@@ -54,6 +56,7 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
     return answer
 
 
+@recordable
 @parameters_of(bilinear_interpolate)
 def bilinear_interpolate_backward(
     grad_output: AnyArray,

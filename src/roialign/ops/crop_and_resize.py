@@ -7,6 +7,7 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import framework_of, operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray, Backend, Interpolation, Invalid, Layout, NeedBoxes
 from .roi_align import roi_align
@@ -15,6 +16,7 @@ from .roi_align import roi_align
 SWAPPED = [1, 0, 3, 2]
 
 
+@recordable
 @parameters_of(roi_align)
 def crop_and_resize(
     features: AnyArray,
@@ -38,7 +40,7 @@ def crop_and_resize(
     Parameters
     ----------
     features : array ``[N, H, W, C]``, or ``[N, C, H, W]`` with ``layout="NCHW"``
-        float64, float32, float16 or bfloat16.
+        float64, float32, float16 or bfloat16; integers of any size are taken for float32, as TensorFlow takes them.
     boxes : array ``[K, 4]``
         Rows (y1, x1, y2, x2), normalised: 0 and 1 are the centres of the first and last pixel. Flipped boxes flip.
     box_indices : integer array ``[K]``
@@ -80,6 +82,7 @@ def crop_and_resize(
     return answer
 
 
+@recordable
 @parameters_of(crop_and_resize)
 def crop_and_resize_backward(
     grad_output: AnyArray,
@@ -149,12 +152,13 @@ def _call(
     _validate.check_choice(method, "method", ("bilinear", "nearest"))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
     checks = framework_of(features).checks
+    image: Any = checks.float_image(checks.check_array(features, "features"))
     array: Any = checks.check_array(boxes, "boxes")
     checks.check_boxes(array, 4, "boxes")
     indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")
     return operator_call(
         SeparableSpec(rule="nearest" if method == "nearest" else "crop", normalised_boxes=True, fill=fill),
-        [features],
+        [image],
         [1.0],
         array[:, SWAPPED],
         batch_indices=indices,

@@ -8,11 +8,13 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedOffsets, Sampling, Seed
 from .roi_align import roi_align, roi_align_backward
 
 
+@recordable
 @parameters_of(roi_align)
 def deform_roi_pool(
     features: AnyArray,
@@ -99,6 +101,7 @@ def deform_roi_pool(
     return answer
 
 
+@recordable
 @parameters_of(deform_roi_pool, roi_align_backward)
 def deform_roi_pool_backward(
     grad_output: AnyArray,

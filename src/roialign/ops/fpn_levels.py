@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from .. import _validate
 from .._frameworks import framework_of
 from .._levels import Assignment
+from .._recording import recordable
 from .._typing import AnyArray
 
 
+@recordable
 def fpn_levels(
     rois: AnyArray | Sequence[AnyArray],
     spatial_scales: Sequence[float],

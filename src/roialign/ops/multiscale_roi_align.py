@@ -9,12 +9,14 @@ from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._levels import Assignment
+from .._recording import recordable
 from .._spec import Spec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 from .fpn_levels import fpn_levels
 from .roi_align import roi_align, roi_align_backward, roi_align_spec
 
 
+@recordable
 @parameters_of(roi_align, fpn_levels)
 def multiscale_roi_align(
     features: Sequence[AnyArray],
@@ -96,6 +98,7 @@ def multiscale_roi_align(
     return answer
 
 
+@recordable
 @parameters_of(multiscale_roi_align, roi_align_backward)
 def multiscale_roi_align_backward(
     grad_output: AnyArray,

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
+from .._recording import recordable
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 from .fpn_levels import fpn_levels
 from .multiscale_roi_align import multiscale_roi_align, pyramid_call
@@ -14,6 +15,7 @@ from .roi_align import roi_align_backward
 from .roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 
 
+@recordable
 @parameters_of(roi_align_rotated, multiscale_roi_align, fpn_levels)
 def multiscale_roi_align_rotated(
     features: Sequence[AnyArray],
@@ -88,6 +90,7 @@ def multiscale_roi_align_rotated(
     return answer
 
 
+@recordable
 @parameters_of(multiscale_roi_align_rotated, roi_align_backward)
 def multiscale_roi_align_rotated_backward(
     grad_output: AnyArray,

@@ -8,6 +8,7 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
 from .roi_align import roi_align, roi_align_backward
@@ -16,6 +17,7 @@ from .roi_align import roi_align, roi_align_backward
 PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
 
 
+@recordable
 @parameters_of(roi_align)
 def prroi_pool(
     features: AnyArray,
@@ -71,6 +73,7 @@ def prroi_pool(
     return answer
 
 
+@recordable
 @parameters_of(prroi_pool, roi_align_backward)
 def prroi_pool_backward(
     grad_output: AnyArray,

@@ -8,11 +8,13 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
 from .roi_align import roi_align, roi_align_backward
 
 
+@recordable
 @parameters_of(roi_align)
 def ps_roi_align(
     features: AnyArray,
@@ -70,6 +72,7 @@ def ps_roi_align(
     return answer
 
 
+@recordable
 @parameters_of(ps_roi_align, roi_align_backward)
 def ps_roi_align_backward(
     grad_output: AnyArray,

@@ -8,11 +8,13 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout
 from .roi_align import roi_align
 
 
+@recordable
 @parameters_of(roi_align)
 def ps_roi_pool(
     features: AnyArray,
@@ -66,6 +68,7 @@ def ps_roi_pool(
     return answer
 
 
+@recordable
 @parameters_of(ps_roi_pool)
 def ps_roi_pool_backward(
     grad_output: AnyArray,

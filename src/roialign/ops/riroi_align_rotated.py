@@ -8,12 +8,14 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
 from .roi_align import roi_align_backward
 from .roi_align_rotated import roi_align_rotated
 
 
+@recordable
 @parameters_of(roi_align_rotated)
 def riroi_align_rotated(
     features: AnyArray,
@@ -88,6 +90,7 @@ def riroi_align_rotated(
     return answer
 
 
+@recordable
 @parameters_of(riroi_align_rotated, roi_align_backward)
 def riroi_align_rotated_backward(
     grad_output: AnyArray,

@@ -9,10 +9,12 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec, SeparableSpec, Spec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 
 
+@recordable
 def roi_align(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -121,6 +123,7 @@ def roi_align(
     return answer
 
 
+@recordable
 @parameters_of(roi_align)
 def roi_align_backward(
     grad_output: AnyArray,

@@ -9,11 +9,13 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 from .roi_align import roi_align, roi_align_backward
 
 
+@recordable
 @parameters_of(roi_align)
 def roi_align_rotated(
     features: AnyArray,
@@ -106,6 +108,7 @@ def roi_align_rotated(
     return answer
 
 
+@recordable
 @parameters_of(roi_align_rotated, roi_align_backward)
 def roi_align_rotated_backward(
     grad_output: AnyArray,

@@ -8,6 +8,7 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout
 from .roi_align import roi_align
@@ -16,6 +17,7 @@ from .roi_align import roi_align
 ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 
+@recordable
 @parameters_of(roi_align)
 def roi_pool(
     features: AnyArray,
@@ -67,6 +69,7 @@ def roi_pool(
     return answer
 
 
+@recordable
 @parameters_of(roi_pool)
 def roi_pool_backward(
     grad_output: AnyArray,

@@ -14,7 +14,7 @@ from .. import _validate
 from .._levels import Assignment
 from .._rows import OF_LIST
 from . import checks
-from .backends import check_backend
+from .backends import OUTLINED, check_backend
 from .memory import is_channels_last
 from .rois import rows_of
 from .wiring.family import Operator, Setting
@@ -77,9 +77,10 @@ class Call:
     def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
         setting, inputs = self._with_bins(output_size)
-        setting = setting._replace(output_size=(self._out_channels(output_size), *output_size))
+        channels = self._out_channels(output_size)
+        setting = setting._replace(output_size=output_size)
         if out is not None:
-            return self._forward_into(out, setting, inputs)
+            return self._forward_into(out, channels, setting, inputs)
         (answer,) = self.pairing.forward(setting, inputs)
         return checks.own_layout(answer, self.layout)
 
@@ -108,12 +109,12 @@ class Call:
             answers.update(self._of_rows(rows, names[1], bins))
         return tuple([answers[name] if name in wanted else None for name in names])
 
-    def _forward_into(self, out: object, setting: Setting, inputs: Inputs) -> Tensor:
-        c, bins_y, bins_x = setting.output_size
+    def _forward_into(self, out: object, channels: int, setting: Setting, inputs: Inputs) -> Tensor:
+        bins_y, bins_x = setting.output_size
         count, given = self.rois.shape[0], (*self.features, self.rois)
-        shape = (count, c, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, c)
+        shape = (count, channels, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, channels)
         tensor = checks.check_out(out, shape, given)
-        if is_traced(tensor):
+        if is_traced(tensor) or tensor.is_meta:
             (answer,) = self.pairing.forward(setting, inputs)
             tensor.copy_(checks.own_layout(answer, self.layout))
             return tensor
@@ -154,9 +155,9 @@ def _check_all_features(features: Sequence[Any], layout: str) -> tuple[Tensor, .
     if len(features) == 1:
         return (checks.check_features(features[0], layout, "features"),)
     levels = [checks.check_features(level, layout, f"features[{index}]") for index, level in enumerate(features)]
-    if torch.is_autocast_enabled(
-        levels[0].device.type
-    ):  # which gives maps of several dtypes; the widest holds them all
+    device = levels[0].device.type
+    if device != OUTLINED and torch.is_autocast_enabled(device):
+        # Autocast gives maps of several dtypes; the widest holds them all.
         widest = levels[0].dtype
         for level in levels[1:]:
             widest = torch.promote_types(widest, level.dtype)

@@ -114,4 +114,4 @@ def taps(
 
 
 def _boxes_of(tangents: Sequence[Geometry]) -> list[Array]:
-    return [np.ascontiguousarray(tangent.boxes, dtype=np.float64) for tangent in tangents]
+    return [np.ascontiguousarray(tangent.boxes, dtype=np.float64) for tangent in tangents] if tangents else []

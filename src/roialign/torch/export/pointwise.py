@@ -16,6 +16,7 @@ from torch.nn import functional
 from ..._spec import PointwiseSpec
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
+from . import standard
 from .points import AxisPoints, Frame, Pair, axis_points, bilinear, map_frames
 from .scan import one_more, scan_rois
 from .separable import LARGEST_FLOAT32, level_table, prepare
@@ -30,7 +31,8 @@ def forward(call: Operator[PointwiseSpec], inputs: Inputs, output_size: Pair) ->
     numbers = spec.geometry + (2 * math.prod(output_size) if call.has_offset else 0)
     ready = prepare(call, inputs, numbers)
     if len(ready.maps) == 1 and is_max_roi_pool(spec, call.scales[0], output_size, ready.maps[0].dtype):
-        pooled = _max_roi_pool(ready.maps[0], ready.rows, call.scales[0], output_size)
+        rows = ready.rows.clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(ready.maps[0].dtype)
+        pooled = standard.max_roi_pool(ready.maps[0], rows, output_size, call.scales[0])
     else:
         pooled = _reduce_each(call, ready.maps, ready.rows, ready.levels, output_size)
     return torch.where(ready.valid[:, None, None, None], pooled, 0.0).to(inputs.features[0].dtype)
@@ -54,16 +56,6 @@ def _cuts_alike(bins: int) -> bool:
         return np.floor(ends[:, :-1]), np.ceil(ends[:, 1:])
 
     return all(np.array_equal(*pair) for pair in zip(cuts(np.float32), cuts(np.float64), strict=True))
-
-
-def _max_roi_pool(level: Tensor, rows: Tensor, scale: float, output_size: Pair) -> Tensor:
-    return torch.onnx.ops.symbolic(
-        "MaxRoiPool",
-        (level, rows.clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(level.dtype)),
-        {"pooled_shape": list(output_size), "spatial_scale": scale},
-        dtype=level.dtype,
-        shape=(rows.shape[0], level.shape[1], *output_size),
-    )
 
 
 def _reduce_each(

@@ -20,13 +20,12 @@ from ..._spec import SeparableSpec
 from ..levels import assigned_levels
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
+from . import standard
 from .scan import one_more, scan_rois
 from .taps import Axis, Place, count_of, footprint, map_boxes, taps
 
 #: RoiAlign's modes, as how we describe them: the offset of a coordinate, and the shortest length of a RoI.
 COORDINATE_MODES = {(0.5, -math.inf): "half_pixel", (0.0, 1.0): "output_half_pixel"}
-#: The operator set in which RoiAlign has its coordinate modes.
-ROI_ALIGN_VERSION = 16
 #: What is larger would become infinite in float32, and with it the place that a runtime reads from unknown.
 LARGEST_FLOAT32 = 1e30
 
@@ -116,20 +115,14 @@ def _roi_align_of_level(
         # An inverted box has no adaptive points, like one of no size; onnxruntime fails at its negative number of them.
         upper = upper.maximum(lower)
     boxes = torch.cat([lower, upper], 1).clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(level.dtype)
-    return torch.onnx.ops.symbolic(
-        "RoiAlign",
-        (level, boxes, rows[:, 0].to(torch.int64)),
-        {
-            "mode": "avg",
-            "output_height": output_size[0],
-            "output_width": output_size[1],
-            "sampling_ratio": spec.sampling_ratio[0],
-            "spatial_scale": scale,
-            "coordinate_transformation_mode": COORDINATE_MODES[spec.offset, spec.minimum_length],
-        },
-        dtype=level.dtype,
-        shape=(rows.shape[0], level.shape[1], *output_size),
-        version=ROI_ALIGN_VERSION,
+    return standard.roi_align(
+        level,
+        boxes,
+        rows[:, 0].to(torch.int64),
+        output_size,
+        sampling_ratio=spec.sampling_ratio[0],
+        spatial_scale=scale,
+        coordinate_transformation_mode=COORDINATE_MODES[spec.offset, spec.minimum_length],
     )
 
 

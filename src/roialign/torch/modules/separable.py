@@ -6,16 +6,17 @@ import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Sampling, Seed
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
 from ...ops.roi_align import roi_align
+from .scripting import NotScriptable
 
 
-class Configured(nn.Module):
+class Configured(NotScriptable):
     """A function with arguments set: attributes of the same names."""
 
     def configure(self, given: dict[str, Any]) -> None:
@@ -76,9 +77,7 @@ class RoIAlign(Configured):
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
@@ -136,7 +135,6 @@ class MultiScaleRoIAlign(Configured):
         self,
         features: Sequence[Tensor],
         rois: Tensor | Sequence[Tensor],
-        *,
         levels: Tensor | None = None,
         batch_indices: Tensor | None = None,
     ) -> Tensor:
@@ -188,9 +186,7 @@ class PrRoIPool(Configured):
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled

@@ -70,9 +70,6 @@ def _as_channels(primitive: Batchable, setting: Setting, inputs: Inputs, dims: I
     features = tuple([fold(level, dim) for level, dim in zip(inputs.features, dims.features, strict=True)])
     deciding = tuple([fold(level, dim) for level, dim in zip(inputs.deciding, dims.deciding, strict=True)])
     gradient = None if inputs.grad_output is None else fold(inputs.grad_output, dims.grad_output)
-    if setting.output_size:
-        channels, *bins = setting.output_size
-        setting = setting._replace(output_size=(size * channels, *bins))
     setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 1, size))
     outputs = primitive(setting, inputs._replace(features=features, grad_output=gradient, deciding=deciding))
     return tuple([unfold(output) for output in outputs]), (1,) * len(outputs)

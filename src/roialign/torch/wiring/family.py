@@ -41,7 +41,7 @@ class Setting(NamedTuple):
     operator: Operator[Any]
     """Only its family looks inside."""
     output_size: tuple[int, ...]
-    """(C, PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
+    """(PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
     map_sizes: tuple[int, ...]
     """N, C, H, W of every level in turn: what `adjoint_features` cannot tell."""
     channels_last: bool

@@ -71,6 +71,11 @@ class Gradient(Primitive):
         return f"SymInt[]? output_size, SymInt[]? map_sizes, bool channels_last, {self.family.schema}"
 
     def flatten_setting(self, setting: Setting) -> list[Any]:
+        if any(isinstance(size, Tensor) for size in setting.map_sizes):
+            raise NotImplementedError(
+                "torch.jit.trace cannot record a gradient of features, whose size it would take for a constant; use "
+                "torch.export, or let autograd go through the function that was traced"
+            )
         return [
             list(setting.output_size) or None,
             list(setting.map_sizes) or None,
@@ -80,7 +85,8 @@ class Gradient(Primitive):
 
     def unflatten_setting(self, values: Sequence[Any]) -> Setting:
         output_size, map_sizes, channels_last, *call = values
-        return Setting(self.family.unflatten(call), tuple(output_size or ()), tuple(map_sizes or ()), channels_last)
+        bins = tuple(output_size or ())[-2:]  # a program that an earlier version saved has the channels before them
+        return Setting(self.family.unflatten(call), bins, tuple(map_sizes or ()), channels_last)
 
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
         if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
@@ -88,7 +94,8 @@ class Gradient(Primitive):
                 f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
             )
         outputs = self.outline(setting, inputs)
-        self.fill(setting, inputs, outputs)
+        if not outputs[0].is_meta:  # an outline is all that such tensors have
+            self.fill(setting, inputs, outputs)
         return outputs
 
     def keep(self, setting: Setting, inputs: Inputs, needed: Inputs) -> tuple[Setting, Inputs]:
@@ -98,7 +105,7 @@ class Gradient(Primitive):
             if not (boxes_move or needed.grad_output):
                 inputs = inputs._replace(features=(None,) * len(inputs.features))
         if inputs.grad_output is not None:
-            setting = setting._replace(output_size=tuple(inputs.grad_output.shape[1:]))
+            setting = setting._replace(output_size=tuple(inputs.grad_output.shape[2:]))
             if not (boxes_move or any(needed.features)):
                 inputs = inputs._replace(grad_output=None)
         return setting, inputs
@@ -182,8 +189,9 @@ class Forward(Gradient):
         return inputs._replace(grad_output=cotangents[0])
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
-        shape = (inputs.rois.shape[0], *setting.output_size)
-        return (empty(shape, setting.channels_last, like=inputs.features[0]),)
+        first, bins = inputs.features[0], setting.output_size
+        channels = setting.operator.spec.out_channels(first.shape[1], bins)
+        return (empty((inputs.rois.shape[0], channels, *bins), setting.channels_last, like=first),)
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
         self.family.forward(setting.operator, inputs, outputs[0])
@@ -191,7 +199,7 @@ class Forward(Gradient):
     def standard(self, setting: Setting, inputs: Inputs) -> Outputs:
         if inputs.tangents:
             return super().standard(setting, inputs)
-        return (self.family.standard(setting.operator, inputs, setting.output_size[1:]),)
+        return (self.family.standard(setting.operator, inputs, setting.output_size),)
 
 
 class AdjointFeatures(Gradient):
