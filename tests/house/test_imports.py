@@ -30,6 +30,7 @@ CELLAR = (
     "roialign._extras",
     "roialign._levels",
     "roialign._memory",
+    "roialign._recording",
     "roialign._regions",
     "roialign._rows",
     "roialign._spec",
