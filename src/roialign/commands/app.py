@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..extract.boxes import Box, read_boxes
 from ..extract.inputs import InputError
 from ..extract.matching import group_by_input
 from ..extract.pipeline import PooledRow, Settings, extract
-from ..extract.problems import Problem, Problems
+from ..files.boxes import Box, read_boxes
+from ..files.problems import Problem, Problems
 from . import options
 from .info import info_table
 from .tables import printable, rows_table

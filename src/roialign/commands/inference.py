@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..extract.problems import Problems
+from ..files.problems import Problems
 from .app import print_line, progress_bar, report_problem
 from .tables import printable
 

@@ -1,7 +1,7 @@
 """Two-stage detectors on roialign; `pip install 'roialign[detection]'` brings what they need."""
 
 from .backbone import FrozenBatchNorm2d, PyramidBackbone, SingleBackbone
-from .coco import CocoDataset, DatasetError
+from .coco import CocoDataset, DatasetError, DataWarning
 from .evaluation import evaluate_model
 from .model_files import ModelFileError, load_model, save_model
 from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn
@@ -17,6 +17,7 @@ from .training import RunError, TrainSettings, new_detector, train
 __all__ = [
     "POOLERS",
     "CocoDataset",
+    "DataWarning",
     "DatasetError",
     "DetectorSettings",
     "FrozenBatchNorm2d",

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .boxes import Box
-from .problems import Problems
+from ..files.boxes import Box
+from ..files.problems import Problems
 
 
 class Match(NamedTuple):

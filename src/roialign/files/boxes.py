@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .._validate import LARGEST_COORDINATE
-from .problems import Problems
+from .coco import Row, box_of, category_of, file_name, good_rows, identity, place_of, section_of, whole
+from .kinds import HEAD_BYTES, what_is
+from .orientation import Size
+from .problems import DatasetError, FileError, Problems
+from .text import read_json, read_text, shown
 
 CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
 
@@ -29,6 +32,8 @@ class Box:
     corners: tuple[float, float, float, float]
     """(x1, y1, x2, y2) in image pixels."""
     label: str
+    image_size: Size | None = None
+    """Width and height of its image, where the file has them."""
 
 
 def read_boxes(path: Path, problems: Problems) -> list[Box]:
@@ -40,53 +45,58 @@ def read_boxes(path: Path, problems: Problems) -> list[Box]:
 
     Raises
     ------
-    OSError, ValueError
+    FileError
         For a file that cannot be read, or is none of these as a whole.
     """
-    text = path.read_bytes().decode("utf-8-sig")
     if path.suffix.lower() == ".csv":
-        return list(_csv_rows(path, text, problems))
-    try:
-        content = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("expected COCO json or a list of boxes, found brackets nested too deeply") from error
+        return list(_csv_rows(path, read_text(path), problems))
+    content = read_json(path)
     if isinstance(content, list):
         return list(_list_rows(path, content, problems))
     if isinstance(content, dict) and "annotations" in content and "images" in content:
         return list(_coco_rows(path, content, problems))
-    found = f"an object with {_shown(sorted(content))}" if isinstance(content, dict) else _shown(content)
-    raise ValueError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
+    found = f"an object with {shown(sorted(content))}" if isinstance(content, dict) else shown(content)
+    raise FileError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
 
 
 def _csv_rows(path: Path, text: str, problems: Problems) -> Iterator[Box]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    first_line = text.partition("\n")[0]
+    separator = ";" if ";" in first_line and "," not in first_line else ","  # Excel's, where the comma is decimal
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [name.strip().lower() for name in next(reader, [])]
         missing = [name for name in CSV_COLUMNS if name not in header]
         if missing:
-            raise ValueError(f"expected a header with {', '.join(CSV_COLUMNS)}, found {_shown(header)}")
+            known = what_is(text[:HEAD_BYTES].encode())
+            more = f"; it is {known}" if known else ""
+            raise FileError(f"expected a header with {', '.join(CSV_COLUMNS)}, found {shown(header)}{more}")
+        twice = [name for name in CSV_COLUMNS if header.count(name) > 1]
+        if twice:
+            raise FileError(f"expected each column once in the header, found {', '.join(twice)} twice")
         lines = ((reader.line_num, fields) for fields in reader if any(field.strip() for field in fields))
         for row, (line, fields) in enumerate(lines):
             where = f"{path}, row {row} (line {line})"
             try:
                 if len(fields) != len(header):
-                    raise ValueError(f"expected {len(header)} fields, found {len(fields)}")
+                    raise FileError(f"expected {len(header)} fields, found {len(fields)}")
                 values = dict(zip(header, fields, strict=True))
                 corners = _corners([_csv_number(name, values[name]) for name in CSV_COLUMNS[1:]])
                 image = _name(values["image"].strip())
-            except ValueError as error:
+            except FileError as error:
                 problems.add(where, error)
             else:
                 yield Box(row, where, image, corners, values.get("label", "").strip())
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: {error}") from error
+        raise FileError(f"line {reader.line_num}: {error}") from error
 
 
 def _csv_number(name: str, text: str) -> float:
     try:
-        return float(text)
+        if "_" not in text:  # which Python reads over
+            return float(text)
     except ValueError:
-        raise ValueError(f"{name}: expected a number, found {_shown(text)}") from None
+        pass
+    raise FileError(f"{name}: expected a number, found {shown(text)}")
 
 
 def _list_rows(path: Path, content: list[Any], problems: Problems) -> Iterator[Box]:
@@ -100,65 +110,58 @@ def _list_rows(path: Path, content: list[Any], problems: Problems) -> Iterator[B
                 yield Box(row, where, image, _corners(entry["box"]), _label(entry.get("label")))
             else:
                 expected = 'expected [x1, y1, x2, y2] or {"image": name, "box": [x1, y1, x2, y2]}'
-                raise ValueError(f"{expected}, found {_shown(entry)}")
-        except ValueError as error:
+                raise FileError(f"{expected}, found {shown(entry)}")
+        except FileError as error:
             problems.add(where, error)
 
 
-def _coco_rows(path: Path, content: dict[str, Any], problems: Problems) -> Iterator[Box]:
-    names = _coco_table(path, content, "images", "file_name", problems)
-    categories = _coco_table(path, content, "categories", "name", problems)
-    for row, annotation in enumerate(_coco_list(content, "annotations")):
-        where = f"{path}, row {row} of annotations"
+def _coco_rows(path: Path, content: Row, problems: Problems) -> Iterator[Box]:
+    """Boxes need less than detectors do: any box, of an image of any size and of any category."""
+    images = good_rows(path, "images", section_of(content, "images"), problems, _coco_image)
+    rows = section_of({"categories": [], **content}, "categories")
+    categories = good_rows(path, "categories", rows, problems, category_of)
+
+    def annotation(row: Row, index: int) -> dict[str, Any]:
+        image = images.find(row, "image_id", "images")
+        x, y, width, height = box_of(row, positive=False)
         try:
-            if not isinstance(annotation, dict) or "bbox" not in annotation or "image_id" not in annotation:
-                raise ValueError(f"expected an object with image_id and bbox, found {_shown(annotation)}")
-            image_id = annotation["image_id"]
-            if repr(image_id) not in names:
-                raise ValueError(f"image_id {_shown(image_id)} is not among the images")
-            x, y, width, height = _corners(annotation["bbox"], "bbox: expected [x, y, width, height]")
-            category = annotation.get("category_id")
-            label = categories.get(repr(category), _label(category))
-            yield Box(row, where, names[repr(image_id)], (x, y, x + width, y + height), label)
-        except ValueError as error:
-            problems.add(where, error)
+            label = categories.find(row, "category_id", "categories")["name"]
+        except DatasetError:
+            label = _label(row.get("category_id"))
+        where = place_of(path, "annotations", index)
+        corners = _corners([x, y, x + width, y + height])
+        return {"box": Box(index, where, image["file_name"], corners, label, image["size"])}
+
+    rows = section_of(content, "annotations")
+    for good in good_rows(path, "annotations", rows, problems, annotation).rows:
+        yield good["box"]
 
 
-def _coco_table(path: Path, content: dict[str, Any], table: str, column: str, problems: Problems) -> dict[str, str]:
-    """What a COCO table calls each id. The ids are kept by their repr, so that 1 and "1" stay apart."""
-    named: dict[str, str] = {}
-    for row, entry in enumerate(_coco_list(content, table)):
-        if isinstance(entry, dict) and "id" in entry and isinstance(entry.get(column), str):
-            named[repr(entry["id"])] = entry[column]
-        else:
-            problems.add(
-                f"{path}, row {row} of {table}", f"expected an object with id and {column}, found {_shown(entry)}"
-            )
-    return named
-
-
-def _coco_list(content: dict[str, Any], table: str) -> list[Any]:
-    entries = content.get(table, [])
-    if isinstance(entries, list):
-        return entries
-    raise ValueError(f"{table}: expected a list, found {_shown(entries)}")
+def _coco_image(row: Row, index: int) -> dict[str, Any]:
+    del index
+    found = {"id": identity(row, "id"), "file_name": file_name(row)}
+    try:
+        size = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
+    except DatasetError:
+        return {**found, "size": None}
+    return {**found, "size": size}
 
 
 def _corners(values: object, expected: str = "expected [x1, y1, x2, y2]") -> tuple[float, float, float, float]:
     """Four finite numbers; text and booleans are not numbers."""
     if not isinstance(values, list) or len(values) != 4:
-        raise ValueError(f"{expected}, found {_shown(values)}")
+        raise FileError(f"{expected}, found {shown(values)}")
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
-            raise ValueError(f"{expected}, four finite numbers, found {_shown(values)}")
+            raise FileError(f"{expected}, four finite numbers, found {shown(values)}")
     x1, y1, x2, y2 = map(float, values)
     return x1, y1, x2, y2
 
 
 def _name(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"image: expected the name of an image, found {_shown(value)}")
+        raise FileError(f"image: expected the name of an image, found {shown(value)}")
     return value
 
 
@@ -167,10 +170,4 @@ def _label(value: object) -> str:
         return ""
     if isinstance(value, (str, int, float)):
         return str(value)
-    raise ValueError(f"label: expected text, found {_shown(value)}")
-
-
-def _shown(value: object) -> str:
-    """A value as a message shows it, cut short."""
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    raise FileError(f"label: expected text, found {shown(value)}")
