@@ -11,11 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ..extract.inputs import InputError
 from ..extract.matching import group_by_input
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
-from ..files.problems import Problem, Problems
+from ..files.problems import FileError, Problem, Problems
 from . import options
 from .info import info_table
 from .tables import printable, rows_table
@@ -66,7 +65,7 @@ def extract_command(
     if plot is not None:
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
     errors = Console(stderr=True)
-    problems = Problems(lambda problem: report_problem(errors, problem))
+    problems = problems_on(errors)
     groups = _read_groups(boxes, inputs, problems)
     if groups is None:
         raise typer.Exit(1)
@@ -82,9 +81,7 @@ def _read_groups(boxes: Path, inputs: Sequence[Path], problems: Problems) -> dic
     """The boxes of every input; None if the box file cannot be read at all."""
     try:
         return group_by_input(read_boxes(boxes, problems), inputs, problems)
-    except OSError as error:
-        problems.add(boxes, error.strerror or error)
-    except ValueError as error:
+    except FileError as error:
         problems.add(boxes, error)
     return None
 
@@ -138,10 +135,19 @@ def _plot(
     boxes = groups[chosen[0].input]
     try:
         plot_roi_align(plot, chosen[0].input, boxes, boxes.index(chosen[0].box), settings)
-    except (OSError, InputError) as error:
-        problems.add(plot, f"not drawn: {error}")
+    except Exception as error:  # the features have been written
+        problems.add(plot, f"not drawn: {str(error) or type(error).__name__}")
         return
     print_line(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")
+
+
+def problems_on(console: Console) -> Problems:
+    """Problems that are reported as they are met."""
+    return Problems(lambda problem: report_problem(console, problem), lambda remark: report_remark(console, remark))
+
+
+def report_remark(console: Console, remark: Problem) -> None:
+    console.print(Text.assemble(("note: ", "bold yellow"), printable(remark)), soft_wrap=True, highlight=False)
 
 
 def report_problem(console: Console, problem: Problem) -> None:

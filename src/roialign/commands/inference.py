@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..files.problems import Problems
-from .app import print_line, progress_bar, report_problem
+from .app import print_line, problems_on, progress_bar
 from .tables import printable
 
 if TYPE_CHECKING:
@@ -36,6 +36,14 @@ PoolerName = Annotated[
     str | None, typer.Option("--pooler", help="Another pooler than that of the file.", show_default=False)
 ]
 Device = Annotated[str, typer.Option(help='Where it runs: "cpu", "cuda", "cuda:1".')]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the set for one row or image that cannot be used.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        help="Names of the labels of weights that have none: cat,dog, or a file with a name per line, or COCO json.",
+        show_default=False,
+    ),
+]
 #: The columns of the table of average precision.
 COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR")
 
@@ -53,6 +61,8 @@ def evaluate_command(
     ] = None,
     model: Model = None,
     pooler: PoolerName = None,
+    classes: Classes = None,
+    strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
     """Measure the average precision of a detector on a COCO-format set.
@@ -61,20 +71,24 @@ def evaluate_command(
     """
     from ..detection.coco import CocoDataset, DatasetError, find_split
     from ..detection.evaluation import KINDS, average_precision, match_categories, predict
-    from ..detection.model_files import ModelFileError, load_model
+    from ..detection.model_files import ModelFileError, load_model, read_classes
 
     errors = Console(stderr=True)
-    problems = Problems(lambda problem: report_problem(errors, problem))
+    problems = problems_on(errors)
     try:
-        detector, settings = load_model(weights, model=model, pooler=pooler, device=device)
-        dataset = CocoDataset(*find_split(data, split), problems)
+        names = None if classes is None else read_classes(classes)
+        detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=device)
+        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
-        categories = match_categories(settings.classes, dataset)
+        categories = match_categories(settings.classes, dataset, settings.category_ids)
     except (ModelFileError, DatasetError, ValueError, RuntimeError) as error:
         raise fails(errors, error) from error
-    with progress_bar(errors, len(dataset), "Detecting") as done:
-        rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
+    try:
+        with progress_bar(errors, len(dataset), "Detecting") as done:
+            rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
+    except DatasetError as error:  # a strict set
+        raise fails(errors, error) from error
     kinds = list(KINDS) if settings.has_masks else ["box"]
     figures = {kind: average_precision(dataset, rows, kind, images) for kind in kinds} if images else {}
     console = Console()
@@ -83,7 +97,7 @@ def evaluate_command(
     for path, content in ((out, rows), (metrics, {"images": len(images), **figures})):
         if path is not None:
             _write_json(path, content, problems, console)
-    _end(errors, problems)
+    end(errors, problems)
 
 
 def detect_command(
@@ -95,6 +109,7 @@ def detect_command(
     ),
     model: Model = None,
     pooler: PoolerName = None,
+    classes: Classes = None,
     device: Device = "cpu",
 ) -> None:
     """Detect objects in images, and draw them with their boxes, masks and scores.
@@ -103,24 +118,25 @@ def detect_command(
     image. An image that cannot be read is reported and the others are done; the exit code is then 1.
     """
     from ..detection.detecting import RESULTS_FILE, detect_images
-    from ..detection.model_files import ModelFileError, load_model
+    from ..detection.model_files import ModelFileError, load_model, read_classes
 
     errors = Console(stderr=True)
-    problems = Problems(lambda problem: report_problem(errors, problem))
+    problems = problems_on(errors)
     images = list(dict.fromkeys(images))
     try:
-        detector, settings = load_model(weights, model=model, pooler=pooler, device=device)
+        names = None if classes is None else read_classes(classes)
+        detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=device)
         with progress_bar(errors, len(images), "Detecting") as done:
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
             )
-    except (ModelFileError, OSError, RuntimeError) as error:
+    except (ModelFileError, ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
     console = Console()
     if found:
         console.print(_found_table(found))
     print_line(console, f"wrote {out / RESULTS_FILE}: {sum(one.count for one in found)} objects in {len(found)} images")
-    _end(errors, problems)
+    end(errors, problems)
 
 
 def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
@@ -160,7 +176,8 @@ def fails(errors: Console, error: Exception) -> typer.Exit:
     return typer.Exit(1)
 
 
-def _end(errors: Console, problems: Problems) -> None:
+def end(errors: Console, problems: Problems) -> None:
+    """The number of problems, and the exit code that says that there were some."""
     if problems:
         print_line(errors, f"{len(problems)} problem{'s' * (len(problems) != 1)}")
         raise typer.Exit(1)

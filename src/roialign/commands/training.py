@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,8 +10,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-from .app import print_line, progress_bar
-from .inference import Device, fails
+from .app import print_line, problems_on, progress_bar
+from .inference import Device, Strict, end, fails
 
 #: Iterations between two lines of losses.
 LINE_EVERY = 50
@@ -47,9 +48,13 @@ def train_command(
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps from one checkpoint to the next.")] = 100,
+    strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
     """Train a detector on a COCO-format set.
+
+    What cannot be read is reported and the rest is learnt from; the exit code is then 1, unless `torchrun`, which would
+    take that for a crash, has launched the process.
 
     Stopped at any moment, even killed, the same command goes on from the last checkpoint, to the same weights.
     The folder gets model.pt for `roialign evaluate` and `roialign detect`, log.csv, and curves for TensorBoard. Several
@@ -62,8 +67,11 @@ def train_command(
     from ..detection.training import TrainSettings, new_detector, train
 
     errors = Console(stderr=True)
+    # Every process reads the set; one says what is wrong with it. Images are read by one process each.
+    problems = problems_on(Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0"))
     try:
-        dataset = CocoDataset(*find_split(data, split))
+        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
+        problems.listener = problems_on(errors).listener
         settings = TrainSettings(
             new_detector(dataset, size=size, model=model, pooler=pooler, backbone=backbone),
             iterations=iterations,
@@ -105,3 +113,5 @@ def train_command(
         raise fails(errors, error) from error
     if leads:
         print_line(Console(), f"wrote {out}: evaluate it with `roialign evaluate --weights {out} --data {data}`")
+    if "WORLD_SIZE" not in os.environ:
+        end(errors, problems)

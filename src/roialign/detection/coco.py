@@ -6,7 +6,7 @@ import os
 import warnings
 from collections import defaultdict
 from pathlib import Path, PureWindowsPath
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,15 +62,6 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     raise DatasetError(
         f"{folder}: expected {split}/annotations.json or one annotations/instances_{split}*.json, found {len(found)}"
     )
-
-
-class Example(NamedTuple):
-    """One image of a set."""
-
-    image: Tensor
-    target: dict[str, Any]
-    remark: str | None
-    """What is to be known about it."""
 
 
 class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
@@ -154,12 +145,13 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return path
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
-        example = self.read(index)
-        self.report(index, example)
-        return example.image, example.target
+        image, target, remark = self.read(index)
+        if remark is not None:
+            self.report(index, remark)
+        return image, target
 
-    def read(self, index: int) -> Example:
-        """What ``dataset[index]`` is, and what is to be known about it, which is not reported.
+    def read(self, index: int) -> tuple[Tensor, dict[str, Any], str | None]:
+        """``dataset[index]``, and what is to be known about it, if anything, which is not reported.
 
         Raises
         ------
@@ -173,12 +165,11 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         if (width, height) != size:
             expected = f"expected {size[0]}x{size[1]} pixels, as in {self.annotations}"
             raise DatasetError(f"{path}: {expected}, got {width}x{height}")
-        return Example(image, self._target(row), remark)
+        return image, self._target(row), remark
 
-    def report(self, index: int, example: Example) -> None:
+    def report(self, index: int, remark: str) -> None:
         """Pass on what is to be known about an image."""
-        if example.remark is not None:
-            self.problems.remark(self.path(index), example.remark, "EXIF orientation")
+        self.problems.remark(self.path(index), remark, "EXIF orientation")
 
     def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """The objects and crowds of an image that lie in it, with their boxes clipped to it: for learning and for

@@ -78,6 +78,10 @@ class Problems:
         if self._kinds[kind] == MOST_REMARKS:
             self.remark_listener(Problem(str(where), f"more remarks of this kind ({kind}) are not shown"))
 
+    def __getstate__(self) -> dict[str, object]:
+        """For another process, which has nobody to tell."""
+        return {**self.__dict__, "listener": None, "remark_listener": None}
+
     def __iter__(self) -> Iterator[Problem]:
         return iter(self.found)
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ..coco import CocoDataset, DatasetError
+from ..coco import CocoDataset
 from ..model_files import MODEL_FILE, save_model
 from ..models import TwoStageDetector
 from ..processes import averaged, process_count, process_rank
@@ -71,7 +71,9 @@ def train(
     RunError
         Where the run began with other settings, its files cannot be read, or a loss is not finite.
     DatasetError
-        Naming an image that cannot be read. What was learnt up to then is kept.
+        Where there is nothing to learn from, or no image can be read; for a set that is `strict`, naming the first
+        that cannot. What was learnt up to then is kept. Of a set that is not, such images are reported, and others
+        stand in their places.
 
     Examples
     --------
@@ -109,7 +111,7 @@ def train(
             write_settings(run, settings)
         with _log_of(run, first, leads) as log:
             for iteration, examples in enumerate(batches(stream, first, workers), start=first):
-                losses, numbers = state.step(iteration, [_readable(example) for example in examples])
+                losses, numbers = state.step(iteration, examples)
                 if log is not None:
                     log.add(iteration + 1, numbers)
                 if report is not None:
@@ -132,12 +134,6 @@ def _log_of(run: Path, iteration: int, leads: bool) -> Iterator[Log | None]:
     finally:
         if log is not None:
             log.close()
-
-
-def _readable(example: tuple[Tensor, dict[str, Any]] | DatasetError) -> tuple[Tensor, dict[str, Any]]:
-    if isinstance(example, DatasetError):
-        raise example
-    return example
 
 
 class _State:
