@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from pathlib import Path
 
 from .problems import FileError
@@ -66,17 +68,16 @@ def check_readable(path: Path) -> None:
         shell has made, as ``<(...)`` does, is read.
     """
     try:
-        if path.is_file() or (path.is_fifo() and path.parts[:2] in (("/", "dev"), ("/", "proc"))):
-            return
-        if path.is_dir():
-            raise FileError("expected a file, found a folder")
-        if path.is_symlink() and not path.exists():
-            raise FileError("a link to a file that is not there")
-        if path.exists():
-            raise FileError("expected a file, found a device or a pipe")
-        path.stat()  # raises, and says why
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        link = os.path.islink(path)
+        raise FileError("a link to a file that is not there" if link else error.strerror) from error
     except OSError as error:
         raise FileError(error.strerror or str(error)) from error
-    except ValueError as error:  # a name that no file can have
+    except ValueError as error:  # a zero byte, or a letter that no file system has
         raise FileError(f"no file can have this name: {error}") from error
-    raise FileError("No such file or directory")
+    if stat.S_ISDIR(mode):
+        raise FileError("expected a file, found a folder")
+    of_the_shell = stat.S_ISFIFO(mode) and path.parts[1:2] in (("dev",), ("proc",))
+    if not (stat.S_ISREG(mode) or of_the_shell):
+        raise FileError("expected a file, found a device or a pipe")
