@@ -25,6 +25,8 @@ PREFIXES = ("model.", "net.", "network.", "detector.")
 #: What an average of weights counts.
 AVERAGED = "n_averaged"
 SAVE = "torch.save(model.state_dict(), 'weights.pt')"
+#: How the files begin that torch.save wrote before its archives, and any pickle.
+OLDER_FILE, ANY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
 #: Of a pickle that is no zip archive, so much is looked through.
 PICKLE_BYTES = 1 << 22
 
@@ -117,8 +119,10 @@ def _why(path: Path, head: bytes, error: Exception) -> str:
     """What stands in the way, from the pickle rather than from what torch says of it."""
     forbidden = re.search(r"(?:GLOBAL|class|global:?) `?([\w.]+)`? was not an allowed", str(error))
     if forbidden is None:
-        pickled = zipfile.is_zipfile(path) or head[:1] == b"\x80"
-        return "damaged or cut short: copy or download it again" if pickled else f"no file of torch: save {SAVE}"
+        if zipfile.is_zipfile(path) or OLDER_FILE.startswith(head[: len(OLDER_FILE)]):
+            return "damaged or cut short: copy or download it again"
+        kind = "a pickle that torch.save has not written" if head.startswith(ANY_PICKLE) else "no file of torch"
+        return f"{kind}: save {SAVE}"
     name = forbidden[1]
     if b"torch.nn.modules" in _pickle(path):
         return f"a whole model, {name}, saved with its code and not as weights: where it was made, save {SAVE}"
