@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .problems import FileError
 from .text import quoted
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -45,7 +46,7 @@ def run_lengths_of(segmentation: Any, height: int, width: int) -> RunLengths:
 
     Raises
     ------
-    ValueError
+    FileError
         Saying what is wrong with it.
     """
     from pycocotools import mask as coco_masks  # only here: nothing else needs it
@@ -65,16 +66,16 @@ def check_segmentation(segmentation: object, height: int, width: int) -> None:
 
     Raises
     ------
-    ValueError
+    FileError
         Saying what is wrong with it.
     """
     if isinstance(segmentation, Mapping):
         checked_counts(segmentation, height, width)
     elif isinstance(segmentation, list) and segmentation:
         if sum(_check_polygon(polygon, number) for number, polygon in enumerate(segmentation)) > LONGEST_OUTLINE:
-            raise ValueError(f"segmentation: expected outlines of at most {LONGEST_OUTLINE:.0f} pixels")
+            raise FileError(f"segmentation: expected outlines of at most {LONGEST_OUTLINE:.0f} pixels")
     else:
-        raise ValueError(f"{POLYGONS} or {RUN_LENGTHS}, got {quoted(segmentation)}")
+        raise FileError(f"{POLYGONS} or {RUN_LENGTHS}, got {quoted(segmentation)}")
 
 
 def box_outline(box: Sequence[float]) -> list[list[float]]:
@@ -110,30 +111,30 @@ def checked_counts(run_lengths: Mapping[str, Any], height: int, width: int) -> l
 
     Raises
     ------
-    ValueError
+    FileError
         Where they are not those of a mask of `height` x `width` pixels.
     """
     size, counts = run_lengths.get("size"), run_lengths.get("counts")
     if not isinstance(size, (list, tuple)) or len(size) != 2 or counts is None:
-        raise ValueError(f"segmentation: expected {RUN_LENGTHS}, got {quoted(dict(run_lengths))}")
+        raise FileError(f"segmentation: expected {RUN_LENGTHS}, got {quoted(dict(run_lengths))}")
     if list(size) != [height, width]:
-        raise ValueError(f"segmentation: expected size {[height, width]}, as of the image, got {quoted(size)}")
+        raise FileError(f"segmentation: expected size {[height, width]}, as of the image, got {quoted(size)}")
     if isinstance(counts, (str, bytes)):
         numbers = _decompressed(counts)
     elif isinstance(counts, list):
         numbers = [_count(count) for count in counts]
     else:
-        raise ValueError(f"segmentation: expected counts as a list or as text, got {quoted(counts)}")
+        raise FileError(f"segmentation: expected counts as a list or as text, got {quoted(counts)}")
     total = sum(numbers)
     if total != height * width:
-        raise ValueError(f"segmentation: expected counts that add up to {height * width} pixels, got {quoted(total)}")
+        raise FileError(f"segmentation: expected counts that add up to {height * width} pixels, got {quoted(total)}")
     return numbers
 
 
 def _count(value: object) -> int:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole or value < 0:  # type: ignore[operator]
-        raise ValueError(f"segmentation: expected counts of 0 and more, got {quoted(value)}")
+        raise FileError(f"segmentation: expected counts of 0 and more, got {quoted(value)}")
     return int(value)  # type: ignore[call-overload,no-any-return]
 
 
@@ -146,20 +147,20 @@ def _decompressed(text: str | bytes) -> list[int]:
     try:
         letters = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, dtype=np.uint8)
     except UnicodeEncodeError as error:
-        raise ValueError(f"segmentation: counts: letter {error.start} is none of COCO's compressed counts") from None
+        raise FileError(f"segmentation: counts: letter {error.start} is none of COCO's compressed counts") from None
     values = letters.astype(np.int64) - FIRST_LETTER
     wrong = np.flatnonzero((values < 0) | (values >= LETTERS))
     if wrong.size:
-        raise ValueError(f"segmentation: counts: letter {wrong[0]} is none of COCO's compressed counts")
+        raise FileError(f"segmentation: counts: letter {wrong[0]} is none of COCO's compressed counts")
     if not values.size:
         return []
     ends = np.flatnonzero((values & MORE) == 0)
     if not ends.size or ends[-1] != len(values) - 1:
-        raise ValueError("segmentation: counts: cut short")
+        raise FileError("segmentation: counts: cut short")
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > LONGEST_COUNT:
-        raise ValueError("segmentation: counts: a number of too many letters")
+        raise FileError("segmentation: counts: a number of too many letters")
     places = np.arange(len(values)) - np.repeat(starts, lengths)
     numbers = np.add.reduceat((values & (MORE - 1)) << (VALUE_BITS * places), starts)
     negative = (values[ends] & SIGN) != 0
@@ -173,7 +174,7 @@ def _summed(numbers: Array) -> list[int]:
     for first in (1, 2):
         summed[first::2] = np.cumsum(summed[first::2])
     if any(number < 0 for number in summed):
-        raise ValueError(f"segmentation: expected counts of 0 and more, got {quoted(min(summed))}")
+        raise FileError(f"segmentation: expected counts of 0 and more, got {quoted(min(summed))}")
     return [int(number) for number in summed]
 
 
@@ -181,11 +182,11 @@ def _check_polygon(polygon: object, number: int) -> float:
     """That it is one; no less than its length in pixels."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         got = f"{len(polygon)} numbers" if isinstance(polygon, list) else quoted(polygon)
-        raise ValueError(f"{POLYGONS}, got {got} as polygon {number}")
+        raise FileError(f"{POLYGONS}, got {got} as polygon {number}")
     if not set(map(type, polygon)) <= {int, float} or not all(-LARGEST_POINT <= v <= LARGEST_POINT for v in polygon):
         wrong = next(v for v in polygon if type(v) not in (int, float) or not abs(v) <= LARGEST_POINT)
         finite = f"expected finite numbers within {LARGEST_POINT:.0f} pixels"
-        raise ValueError(f"segmentation: polygon {number}: {finite}, got {quoted(wrong)}")
+        raise FileError(f"segmentation: polygon {number}: {finite}, got {quoted(wrong)}")
     longest = 3 * float(max(map(abs, polygon))) * len(polygon)  # cheap, and nearly always enough
     if longest <= LONGEST_OUTLINE:
         return longest
