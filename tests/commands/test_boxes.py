@@ -94,7 +94,7 @@ def test_boxes_that_look_wrong_are_said_and_pooled(photos: Path, tmp_path: Path)
     arguments = ("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    where = f"warning: {tmp_path / 'boxes.csv'}, row"
+    where = f"note: {tmp_path / 'boxes.csv'}, row"
     assert result.stderr.splitlines() == [
         f"{where} 0 (line 2): 2 boxes have x2 < x1 or y2 < y1; the first is (30, 20, 5, 5): are its numbers "
         "x, y, width, height? --box-format xywh",

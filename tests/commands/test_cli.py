@@ -110,7 +110,7 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     )
     assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
     assert broken.endswith("; 1 box not done")
-    assert missing == f"error: {tmp_path / 'missing.png'}: No such file or directory"
+    assert missing == f"error: {tmp_path / 'missing.png'}: cannot be read as an image: No such file or directory"
     assert count == "4 problems"
     with np.load(tmp_path / "f.npz") as written:
         assert written["rows"].tolist() == [0, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 import torch
 
 from roialign.detection import (
+    CocoDataset,
     DatasetError,
     OtherSettingsError,
     RunError,
@@ -27,11 +29,12 @@ from roialign.detection import (
     new_detector,
     train,
 )
+from roialign.detection.coco import find_split
 from roialign.detection.training import Event, Measured, Saved, Started, Stepped
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
 from roialign.detection.training.data import Stream, mirrored
 from roialign.detection.training.optimisation import learning_rate
-from roialign.extract.problems import Problems
+from roialign.files.problems import Problems
 from tests.detection.small_training import RANDOM, small_settings, training_set, write_training_scenes
 from tests.tables.paths import ROOT
 
@@ -57,6 +60,10 @@ def uninterrupted(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _weights(run: Path) -> dict[str, torch.Tensor]:
     return load_model(run)[0].state_dict()
+
+
+def _drawn(stream: Stream, place: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    return stream.reported(stream[place])
 
 
 def _log(run: Path) -> list[dict[str, str]]:
@@ -141,10 +148,11 @@ def test_mixed_precision_learns_much_the_same(precision: str, data: Path, tmp_pa
 
 def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(data: Path) -> None:
     stream = Stream(training_set(data), small_settings(training_set(data), seed=3))
-    epochs = [[stream[4 * epoch + index][1]["image_id"] for index in range(4)] for epoch in range(6)]
+    epochs = [[_drawn(stream, 4 * epoch + index)[1]["image_id"] for index in range(4)] for epoch in range(6)]
     assert {tuple(sorted(epoch)) for epoch in epochs} == {tuple(sorted(epochs[0]))}
     assert len(set(map(tuple, epochs))) > 1
-    assert torch.equal(stream[5][0], Stream(training_set(data), small_settings(training_set(data), seed=3))[5][0])
+    again = Stream(training_set(data), small_settings(training_set(data), seed=3))
+    assert torch.equal(_drawn(stream, 5)[0], _drawn(again, 5)[0])
 
 
 def test_a_mirrored_image_keeps_its_objects(data: Path) -> None:
@@ -263,10 +271,11 @@ def test_measuring_begins_in_the_middle_of_a_run(data: Path, tmp_path: Path) -> 
 
 def test_an_image_to_measure_on_that_cannot_be_read_is_named_once(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "scenes")
-    dataset, problems, events = training_set(tmp_path / "scenes"), Problems(), list[Event]()
+    problems, events = Problems(), list[Event]()
+    dataset = CocoDataset(*find_split(tmp_path / "scenes", "train"), problems)
     dataset.path(0).write_bytes(b"no image")
     settings = small_settings(training_set(data), iterations=2)
-    validation = Validation(dataset, 1, problems)
+    validation = Validation(dataset, 1)
     train(training_set(data), tmp_path / "run", settings, validation=validation, report=events.append)
     assert [event.figures["images"] for event in events if isinstance(event, Measured)] == [3, 3]
     assert [problem.where for problem in problems] == [str(dataset.path(0))]
@@ -288,20 +297,53 @@ def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> 
         train(dataset, tmp_path / "run", settings)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_cannot_be_read_is_named_and_what_was_learnt_is_kept(
-    workers: int, data: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "scenes"
+def _with_a_broken_image(data: Path, folder: Path) -> tuple[Path, Path]:
+    """A copy of the set, and its image that comes fourth, which is broken."""
     shutil.copytree(data, folder)
     dataset = training_set(folder)
-    settings = small_settings(dataset, batch_size=1)
-    last = Stream(dataset, settings)[3][1]["image_id"]
+    last = _drawn(Stream(dataset, small_settings(dataset, batch_size=1)), 3)[1]["image_id"]
     broken = next(dataset.path(index) for index, row in enumerate(dataset.rows) if row["id"] == last)
     broken.write_bytes(b"no image")
+    return folder, broken
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named_once_and_another_is_taken(
+    workers: int, data: Path, tmp_path: Path
+) -> None:
+    folder, broken = _with_a_broken_image(data, tmp_path / "scenes")
+    problems = Problems()
+    dataset = CocoDataset(*find_split(folder, "train"), problems)
+    settings = small_settings(dataset, batch_size=1)
+    train(dataset, tmp_path / "run", settings, workers=workers)
+    assert [problem.where for problem in problems] == [str(broken)]
+    assert len(_log(tmp_path / "run")) == 10
+    assert {_drawn(Stream(dataset, settings), place)[1]["image_id"] for place in range(8)} == {
+        row["id"] for index, row in enumerate(dataset.rows) if dataset.path(index) != broken
+    }
+
+
+def test_a_strict_set_is_refused_for_one_image_and_what_was_learnt_is_kept(data: Path, tmp_path: Path) -> None:
+    folder, broken = _with_a_broken_image(data, tmp_path / "scenes")
+    dataset = CocoDataset(*find_split(folder, "train"), strict=True)
     with pytest.raises(DatasetError, match=broken.name):
-        train(dataset, tmp_path / "run", settings, save_every=2, workers=workers)
+        train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1), save_every=2)
     assert torch.load(tmp_path / "run" / CHECKPOINT_FILE, weights_only=True)["iteration"] == 2
+
+
+def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "scenes")
+    dataset = CocoDataset(*find_split(tmp_path / "scenes", "train"), Problems())
+    settings = small_settings(dataset)
+    for index in range(len(dataset)):
+        dataset.path(index).unlink()
+    with pytest.raises(DatasetError, match="none of its 4 images can be read"):
+        train(dataset, tmp_path / "run", settings)
+    assert len(dataset.problems) == 4
+    content = json.loads(dataset.annotations.read_text())
+    dataset.annotations.write_text(json.dumps({**content, "annotations": []}))
+    with pytest.raises(DatasetError, match=r"annotations\.json: expected at least one object in an image, got none"):
+        train(training_set(tmp_path / "scenes"), tmp_path / "run", settings)
 
 
 @pytest.mark.parametrize(

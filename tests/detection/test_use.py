@@ -20,6 +20,7 @@ from roialign.commands.detection import add_commands
 from roialign.detection import (
     CocoDataset,
     DatasetError,
+    DataWarning,
     DetectorSettings,
     TimmBackbone,
     TwoStageDetector,
@@ -31,7 +32,7 @@ from roialign.detection.detecting import detect_images, picture_names
 from roialign.detection.drawing import Drawn, colour_of, draw_detections
 from roialign.detection.evaluation import average_precision, coco_rows, match_categories, predict
 from roialign.detection.model_files import MODEL_FILE
-from roialign.extract.problems import Problems
+from roialign.files.problems import Problems
 from tests.detection.detectors import SETTINGS, validation_set, write_small_scenes
 
 
@@ -123,8 +124,11 @@ def test_an_unreadable_image_is_named_and_the_others_count(tmp_path: Path) -> No
     model = _knowing(dataset)
     broken = tmp_path / "val/images/000003.png"
     broken.write_bytes(b"no image")
+    refusing = CocoDataset(dataset.annotations, dataset.images, strict=True)
     with pytest.raises(DatasetError, match=r"000003\.png: cannot be read as an image"):
-        evaluate_model(SETTINGS.build(), dataset)
+        evaluate_model(SETTINGS.build(), refusing)
+    with pytest.warns(DataWarning, match=r"000003\.png: cannot be read as an image"):
+        assert evaluate_model(SETTINGS.build(), dataset)["images"] == 2
     problems = Problems()
     figures = evaluate_model(model, dataset, problems=problems)
     assert [problem.where for problem in problems] == [str(broken)]
@@ -152,7 +156,7 @@ def test_detections_are_written_and_drawn(scenes: Path, tmp_path: Path) -> None:
         model, settings, images, tmp_path / "out", problems, score_threshold=0.0, progress=lambda: done.append(None)
     )
     assert [str(problem) for problem in problems] == [
-        f"{images[1]}: cannot be read as an image: cannot identify image file {str(images[1])!r}"
+        f"{images[1]}: cannot be read as an image: not an image, or of a kind that Pillow does not know"
     ]
     assert len(done) == 3
     content = json.loads((tmp_path / "out" / "detections.json").read_text())

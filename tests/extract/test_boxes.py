@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from roialign.extract.boxes import read_boxes
 from roialign.extract.matching import group_by_input, missing_text
-from roialign.extract.problems import Problems
+from roialign.files.boxes import read_boxes
+from roialign.files.problems import Problems
 from tests.extract.extraction import box, found
 from tests.tables.paths import EXAMPLES
 
@@ -113,11 +113,14 @@ def coco(*annotations: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        ({"image_id": 8, "bbox": [1, 2, 3, 4]}, "row 1 of annotations: image_id 8 is not among the images"),
-        ({"image_id": 7}, "row 1 of annotations: expected an object with image_id and bbox, found"),
-        ([1, 2, 3, 4], "row 1 of annotations: expected an object with image_id and bbox, found [1, 2, 3, 4]"),
-        ({"image_id": 7, "bbox": [1, 2, 3]}, "row 1 of annotations: bbox: expected [x, y, width, height], found [1, 2"),
-        ({"image_id": 7, "bbox": [1, 2, 3, "4"]}, "row 1 of annotations: bbox: expected [x, y, width, height], four"),
+        ({"image_id": 8, "bbox": [1, 2, 3, 4]}, "annotations[1]: image_id: 8 is not among the images"),
+        ({"image_id": 7}, "annotations[1]: bbox: expected [x, y, width, height], finite, got nothing"),
+        ([1, 2, 3, 4], "annotations[1]: expected an object, got [1, 2, 3, 4]"),
+        (
+            {"image_id": 7, "bbox": [1, 2, 3]},
+            "annotations[1]: bbox: expected [x, y, width, height], finite, got [1, 2, 3]",
+        ),
+        ({"image_id": 7, "bbox": [1, 2, 3, "4"]}, "annotations[1]: bbox: expected [x, y, width, height], finite, got"),
     ],
 )
 def test_a_malformed_annotation_of_coco_is_reported_and_the_others_are_kept(
@@ -142,21 +145,21 @@ def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) ->
     problems = Problems()
     assert read_boxes(path, problems) == []
     of_image, of_box = found(problems)
-    assert "row 0 of images: expected an object with id and file_name, found" in of_image
-    assert "row 0 of annotations: image_id 1 is not among the images" in of_box
+    assert "images[0]: file_name: expected text, got nothing" in of_image
+    assert "annotations: 1 rows of images or categories that cannot be used are left out" in of_box
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("boxes.json", b"[1, 2", "Expecting ','"),
-        ("boxes.json", b"", "Expecting value"),
+        ("boxes.json", b"[1, 2", "not JSON: line 1, column 6: Expecting ','"),
+        ("boxes.json", b"", "it is an empty file"),
         ("boxes.json", b"3", "expected a list of boxes, or a COCO object with images and annotations, found 3"),
         ("boxes.json", b'{"annotations": []}', 'found an object with ["annotations"]'),
-        ("boxes.json", b'{"images": {}, "annotations": []}', "images: expected a list, found {}"),
-        ("boxes.json", b'{"images": [], "annotations": 3}', "annotations: expected a list, found 3"),
+        ("boxes.json", b'{"images": {}, "annotations": []}', "expected a list under 'images', got {}"),
+        ("boxes.json", b'{"images": [], "annotations": 3}', "expected a list under 'annotations', got 3"),
         ("boxes.json", b"[" * 200_000, "brackets nested too deeply"),
-        ("boxes.json", b"\xff\xfe[]", "can't decode"),
+        ("boxes.json", b"\xff\xfe[]", "not UTF-8 text: byte 0; it is UTF-16 text: save it as UTF-8"),
         ("boxes.csv", b"", "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height"),
         ("boxes.csv", b"a.png,1,2,3,4\n", "x, y, width, height, found a.png, 1, 2, 3, 4"),
         ("boxes.csv", b'image,x1,y1,x2,y2\n"a.png,1,2,3,4\n', "line 2: unexpected end of data"),

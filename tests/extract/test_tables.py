@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from roialign.extract.boxes import read_boxes
-from roialign.extract.columns import KNOWN, ROLES, Reading, corners_of, find_columns
 from roialign.extract.doubts import Doubts
 from roialign.extract.folders import IMAGE_ENDINGS, EmptyFolderError, expand_folders
-from roialign.extract.problems import Problems
+from roialign.files.boxes import read_boxes
+from roialign.files.columns import KNOWN, ROLES, Reading, corners_of, find_columns
+from roialign.files.problems import Problems
 from tests.extract.extraction import box, found
 
 CORNERS = (10.0, 20.0, 14.0, 26.0)
@@ -112,7 +112,10 @@ def test_boxes_that_look_wrong_are_counted_by_kind() -> None:
         *[(0.1, 0.2, 0.5, 1.0)],
     ]
     doubts.look([box(row, tuple(map(float, corners))) for row, corners in enumerate(rows)], 50.0, 40.0)  # type: ignore[arg-type]
-    inverted, outside, relative = doubts.lines()
+    problems = Problems()
+    doubts.remark_in(problems)
+    assert not problems
+    inverted, outside, relative = map(str, problems.remarks)
     assert inverted.startswith(
         "boxes.csv, row 4: 2 boxes have x2 < x1 or y2 < y1; the first is (30, 10, 5, 20): are its"
     )

@@ -9,18 +9,17 @@ import typer
 from rich.console import Console
 
 from .._text import counted
-from ..extract.boxes import Box, read_boxes
-from ..extract.columns import Reading
 from ..extract.doubts import Doubts
 from ..extract.folders import IMAGE_ENDINGS, MAP_ENDINGS, EmptyFolderError, expand_folders
-from ..extract.inputs import InputError
 from ..extract.matching import Groups, group_by_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
-from ..extract.problems import Problems
+from ..files.boxes import Box, read_boxes
+from ..files.columns import Reading
+from ..files.problems import FileError, Problems
 from . import options
 from .help import add_command
 from .tables import rows_table
-from .terminal import end, fails, print_line, print_warning, progress_bar, reported_problems
+from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 EXAMPLES = """
 # Every box of the file, pooled from the pixels of its photograph
@@ -59,7 +58,7 @@ def extract_command(
 
     The file holds, one row per box, `features`, `boxes`, `images`, `labels` and `rows` (the box's place in its file,
     from 0), and `settings`. What cannot be read is reported with its file and row and the rest is done; the exit code
-    is then 1. Boxes that look wrong, inverted or beside their input, are pooled as they are, with a warning. The file
+    is then 1. Boxes that look wrong, inverted or beside their input, are pooled as they are, with a note. The file
     is replaced in one step, or not at all.
     """
     settings = options.make_settings(
@@ -96,9 +95,7 @@ def _read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems
     """The boxes of every input; None if the box file cannot be read at all."""
     try:
         return group_by_input(read_boxes(boxes, problems, reading), inputs, problems)
-    except OSError as error:
-        problems.add(boxes, error.strerror or error)
-    except ValueError as error:
+    except FileError as error:
         problems.add(boxes, error)
     return None
 
@@ -113,8 +110,7 @@ def _extract(
     except OSError as error:
         problems.add(out, f"not written: {error.strerror or error}")
         return []
-    for line in doubts.lines():
-        print_warning(errors, line)
+    doubts.remark_in(problems)
     if not rows and problems:
         problems.add(out, "not written: no box could be done")
         return []
@@ -143,8 +139,8 @@ def _plot(
     boxes = groups[chosen[0].input]
     try:
         plot_roi_align(plot, chosen[0].input, boxes, boxes.index(chosen[0].box), settings)
-    except (OSError, InputError) as error:
-        problems.add(plot, f"not drawn: {error}")
+    except Exception as error:  # the features have been written
+        problems.add(plot, f"not drawn: {str(error) or type(error).__name__}")
         return
     print_line(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")
 

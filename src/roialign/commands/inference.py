@@ -15,7 +15,7 @@ from rich.text import Text
 
 from .._text import counted, printable
 from ..extract.folders import IMAGE_ENDINGS, expand_folders
-from ..extract.problems import Problems
+from ..files.problems import Problems
 from .options import check_output
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
@@ -48,6 +48,15 @@ PoolerName = Annotated[
     str | None,
     typer.Option(
         "--pooler", metavar="NAME", help="RoI pooling in place of what the detector learnt with.", show_default=False
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the set for one row or image that cannot be used.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Class names of weights that have none: cat,dog, or a file with a name per line, or COCO json.",
+        show_default=False,
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Device to run on: cpu, cuda, or cuda:1 for the second GPU.")]
@@ -88,6 +97,8 @@ def evaluate_command(
     ] = None,
     model: Model = None,
     pooler: PoolerName = None,
+    classes: Classes = None,
+    strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
     """Measure the average precision of a detector.
@@ -96,7 +107,7 @@ def evaluate_command(
     """
     from ..detection.coco import CocoDataset, DatasetError, find_split
     from ..detection.evaluation import KINDS, average_precision, match_categories, predict
-    from ..detection.model_files import load_model
+    from ..detection.model_files import load_model, read_classes
     from ..torch.devices import check_device
 
     for option, path in (("--out", out), ("--metrics", metrics)):
@@ -104,15 +115,20 @@ def evaluate_command(
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     try:
-        detector, settings = load_model(weights, model=model, pooler=pooler, device=check_device(device))
-        dataset = CocoDataset(*find_split(data, split), problems)
+        names = None if classes is None else read_classes(classes)
+        own = check_device(device)
+        detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
-        categories = match_categories(settings.classes, dataset)
+        categories = match_categories(settings.classes, dataset, settings.category_ids)
     except (ValueError, RuntimeError) as error:
         raise fails(errors, error) from error
-    with progress_bar(errors, len(dataset), "Detecting") as done:
-        rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
+    try:
+        with progress_bar(errors, len(dataset), "Detecting") as done:
+            rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
+    except DatasetError as error:  # a strict set
+        raise fails(errors, error) from error
     kinds = list(KINDS) if settings.has_masks else ["box"]
     figures = {kind: average_precision(dataset, rows, kind, images) for kind in kinds} if images else {}
     console = Console()
@@ -138,6 +154,7 @@ def detect_command(
     ] = 0.5,
     model: Model = None,
     pooler: PoolerName = None,
+    classes: Classes = None,
     device: Device = "cpu",
 ) -> None:
     """Detect objects in images, and draw what was found.
@@ -147,14 +164,16 @@ def detect_command(
     code is then 1.
     """
     from ..detection.detecting import RESULTS_FILE, detect_images
-    from ..detection.model_files import load_model
+    from ..detection.model_files import load_model, read_classes
     from ..torch.devices import check_device
 
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     try:
         images = expand_folders(images, IMAGE_ENDINGS, [out])
-        detector, settings = load_model(weights, model=model, pooler=pooler, device=check_device(device))
+        names = None if classes is None else read_classes(classes)
+        own = check_device(device)
+        detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
         with progress_bar(errors, len(images), "Detecting") as done:
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done

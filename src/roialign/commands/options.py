@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from .. import _typing, _validate
-from ..extract.columns import ROLES, Reading
 from ..extract.pipeline import Settings
+from ..files.columns import ROLES, Reading
 from .info import why_not
 
 #: Options of `roialign extract` in its help: how boxes are pooled, and the rest.

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from .._text import counted, printable
-from ..extract.problems import Problem, Problems
+from ..files.problems import Problem, Problems
 
 #: Of a longer message, as torch may give, these are shown.
 MOST_LINES = 20
@@ -54,18 +54,13 @@ def print_error(console: Console, error: object) -> None:
         print_line(console, f"and {counted(len(lines) - MOST_LINES, 'more line')}")
 
 
-def print_warning(console: Console, text: str) -> None:
-    """What may be a mistake, and was done as it was asked for."""
-    console.print(Text.assemble(("warning: ", "bold yellow"), printable(text)), soft_wrap=True, highlight=False)
-
-
 def reported_problems(console: Console) -> Problems:
-    """Problems that are printed as they are met."""
+    """Problems and remarks that are printed as they are met."""
 
-    def report(problem: Problem) -> None:
-        print_error(console, problem)
+    def remark(remark: Problem) -> None:
+        console.print(Text.assemble(("note: ", "bold yellow"), printable(remark)), soft_wrap=True, highlight=False)
 
-    return Problems(report)
+    return Problems(lambda problem: print_error(console, problem), remark)
 
 
 def fails(console: Console, error: object) -> typer.Exit:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from ..extract.problems import Problems
-from .inference import Data, Device
-from .terminal import fails, print_line, progress_bar, reported_problems
+from .inference import Data, Device, Strict
+from .terminal import end, fails, print_line, progress_bar, reported_problems
 from .training_report import Reporter, differences_text, stopped_by_interrupt
 
 if TYPE_CHECKING:
     from ..detection.coco import CocoDataset
     from ..detection.settings import DetectorSettings
     from ..detection.training import TrainSettings, Validation
+    from ..files.problems import Problems
 
 #: What shells say of a command that was interrupted.
 INTERRUPTED = 130
@@ -107,6 +108,7 @@ def train_command(
         int, typer.Option(min=0, metavar="N", help="Steps between measurements of average precision; 0 for none.")
     ] = 500,
     print_every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between lines of progress.")] = 50,
+    strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
     """Train a detector on a COCO-format data set.
@@ -115,8 +117,11 @@ def train_command(
     Ctrl-C ends it after the current step and keeps that. A finished run is extended by a larger --iterations.
 
     The folder gets model.pt for `roialign evaluate` and `roialign detect`, log.csv with losses and average precision,
-    and the same as curves for TensorBoard. Several processes share every batch: `torchrun --nproc-per-node 2 -m
-    roialign train ...`.
+    and the same as curves for TensorBoard. What cannot be read is reported and the rest is learnt from; the exit code
+    is then 1.
+
+    Several processes share every batch: `torchrun --nproc-per-node 2 -m roialign train ...`. Their exit code is 0 also
+    where something could not be read: torchrun would take another one for a crash.
     """
     from ..detection.coco import CocoDataset, find_split
     from ..detection.processes import launched_processes, process_rank
@@ -124,8 +129,13 @@ def train_command(
     from ..torch.devices import check_device
 
     errors = Console(stderr=True)
+    # Every process reads the set; one says what is wrong with it. Images are read by one process each.
+    screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
+    problems = reported_problems(screen)
     try:
-        dataset = CocoDataset(*find_split(data, split))
+        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
+        measured = _validation_set(data, val_split, problems, screen) if evaluate_every else None
+        problems.listener = reported_problems(errors).listener
         settings = TrainSettings(
             new_detector(dataset, size=size, model=model, pooler=pooler, backbone=backbone),
             iterations=iterations,
@@ -141,8 +151,7 @@ def train_command(
         )
         with launched_processes(check_device(device)) as own_device:
             leads = process_rank() == 0
-            screen = Console(stderr=True, quiet=not leads)
-            validation = _validation(data, val_split, evaluate_every, settings.detector, screen)
+            validation = _validation_of(measured, evaluate_every, settings.detector)
             more = {"device": own_device, "workers": workers, "save_every": save_every, "validation": validation}
             kept = _train(dataset, out, settings, screen, print_every, more)
     except OtherSettingsError as error:
@@ -154,6 +163,8 @@ def train_command(
         raise typer.Exit(INTERRUPTED)
     if leads:
         print_line(Console(), f"wrote {out}: evaluate it with `roialign evaluate --weights {out} --data {data}`")
+    if "WORLD_SIZE" not in os.environ:
+        end(errors, problems)
 
 
 def _train(
@@ -175,17 +186,11 @@ def _train(
     return reporter.kept_text(out) if reporter.reached < settings.iterations else None
 
 
-def _validation(
-    data: Path, split: str | None, every: int, detector: DetectorSettings, screen: Console
-) -> Validation | None:
+def _validation_set(data: Path, split: str | None, problems: Problems, screen: Console) -> CocoDataset | None:
     """What to measure on, if anything; a split that nobody asked for need not be there."""
     from ..detection.coco import CocoDataset, find_split
-    from ..detection.evaluation import match_categories
-    from ..detection.records import DatasetError
-    from ..detection.training import Validation
+    from ..files.problems import DatasetError
 
-    if every == 0:
-        return None
     try:
         found = find_split(data, split or "val")
     except DatasetError as error:
@@ -193,7 +198,15 @@ def _validation(
             raise
         print_line(screen, f"average precision is not measured: {error}")
         return None
-    problems: Problems = reported_problems(screen)
-    validation = Validation(CocoDataset(*found, problems), every, problems)
-    match_categories(detector.classes, validation.dataset)
-    return validation
+    return CocoDataset(*found, problems)
+
+
+def _validation_of(dataset: CocoDataset | None, every: int, detector: DetectorSettings) -> Validation | None:
+    """That the set has something that the detector will know, before it learns it."""
+    from ..detection.evaluation import match_categories
+    from ..detection.training import Validation
+
+    if dataset is None:
+        return None
+    match_categories(detector.classes, dataset, detector.category_ids)
+    return Validation(dataset, every)

@@ -2,7 +2,7 @@
 
 from . import _installed  # noqa: F401 - first, so that it says what is missing
 from .backbone import FrozenBatchNorm2d, PyramidBackbone, SingleBackbone
-from .coco import CocoDataset, DatasetError
+from .coco import CocoDataset, DatasetError, DataWarning
 from .evaluation import evaluate_model
 from .model_files import ModelFileError, load_model, save_model
 from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn
@@ -18,6 +18,7 @@ from .training import OtherSettingsError, RunError, TrainSettings, Validation, n
 __all__ = [
     "POOLERS",
     "CocoDataset",
+    "DataWarning",
     "DatasetError",
     "DetectorSettings",
     "FrozenBatchNorm2d",

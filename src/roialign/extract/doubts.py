@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .._text import counted
-from .boxes import Box
+from ..files.boxes import Box
+from ..files.problems import Problems
 
 #: By kind: one box of it, several, and what may be meant. In the order in which they are said.
 KINDS = {
@@ -44,14 +45,14 @@ class Doubts:
                 if kind not in self.first or box.row < self.first[kind].row:
                     self.first[kind] = box
 
-    def lines(self) -> Iterator[str]:
-        """One line of each kind."""
+    def remark_in(self, problems: Problems) -> None:
+        """One remark of each kind."""
         for kind, (one, several, hint) in KINDS.items():
             if kind in self.counts:
                 box = self.first[kind]
                 corners = ", ".join(f"{corner:g}" for corner in box.corners)
                 count = counted(self.counts[kind], one, several)
-                yield f"{box.where}: {count}; the first is ({corners}): {hint}"
+                problems.remark(box.where, f"{count}; the first is ({corners}): {hint}", kind)
 
 
 def kind_of(box: Box, width: float, height: float) -> str | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .._text import counted
-from .boxes import Box
-from .problems import Problems
+from ..files.boxes import Box
+from ..files.problems import Problems
 
 
 class Match(NamedTuple):

@@ -12,11 +12,12 @@ import numpy as np
 from .. import __version__, roi_align
 from .._text import counted
 from .._typing import Backend, Layout, Sampling
-from .boxes import Box
+from ..files.boxes import Box
+from ..files.orientation import Annotated
+from ..files.problems import Problems
 from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
 from .output import FeatureStore, atomic_write, json_array, text_array, write_npz
-from .problems import Problems
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -43,9 +44,13 @@ class Settings:
         """Pixels of the feature map per pixel of the boxes."""
         return self.spatial_scale / self.stride
 
-    def read(self, path: Path, *, stride: int | None = None) -> FeatureMap:
+    def read(self, path: Path, boxes: Sequence[Box] = (), *, stride: int | None = None) -> FeatureMap:
+        """An input, as the boxes that lie in it mean it."""
         chosen = self.stride if stride is None else stride
-        return read_input(path, layout=self.layout, array_name=self.array_name, stride=chosen)
+        annotated = None
+        if self.spatial_scale == 1 and boxes:  # else the input is another image than that of the boxes
+            annotated = Annotated(boxes[0].image_size, [box.corners for box in boxes])
+        return read_input(path, layout=self.layout, array_name=self.array_name, stride=chosen, annotated=annotated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +101,16 @@ def extract(
     try:
         for path, boxes in groups.items():
             try:
-                feature_map = settings.read(path)
+                feature_map = settings.read(path, boxes)
                 pooled = pool(feature_map, boxes, settings)
                 first = first or (path, pooled.shape[1:], pooled.dtype)
                 _check_like_first(pooled, *first)
-            except (InputError, MemoryError) as error:
+            except Exception as error:  # whatever it is, the other inputs are not concerned
                 lost = f"; {counted(len(boxes), 'box', 'boxes')} not done" if boxes else ""
-                problems.add(path, f"{error}{lost}")
+                problems.add(path, f"{str(error) or type(error).__name__}{lost}")
             else:
+                if feature_map.remark is not None:
+                    problems.remark(path, feature_map.remark, "EXIF orientation")
                 store.append(pooled)
                 if doubts is not None:
                     height, width = feature_map.features.shape[2:]

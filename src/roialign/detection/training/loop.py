@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from ...torch.devices import check_device
-from ..coco import CocoDataset, DatasetError
+from ..coco import CocoDataset
 from ..model_files import MODEL_FILE, save_model
 from ..models import TwoStageDetector
 from ..processes import averaged, process_count, process_rank
@@ -83,7 +83,9 @@ def train(
         Where its files cannot be read, or a loss is not finite; :class:`OtherSettingsError` where it began with other
         settings.
     DatasetError
-        Naming an image that cannot be read. What was learnt up to then is kept.
+        Where there is nothing to learn from, or no image can be read; for a set that is `strict`, naming the first
+        that cannot. What was learnt up to then is kept. Of a set that is not, such images are reported, and others
+        stand in their places.
 
     Examples
     --------
@@ -120,7 +122,7 @@ def train(
         done = first
         with _log_of(run, first, [] if validation is None else validation.names(settings)) as log:
             for done, examples in enumerate(batches(stream, first, workers), start=first + 1):
-                losses, numbers = state.step(done - 1, [_readable(example) for example in examples])
+                losses, numbers = state.step(done - 1, examples)
                 tell(Stepped(done, losses))
                 figures = None
                 if validation is not None and validation.is_due(done, settings):
@@ -152,12 +154,6 @@ def _log_of(run: Path, iteration: int, measured: list[str]) -> Iterator[Log | No
     finally:
         if log is not None:
             log.close()
-
-
-def _readable(example: tuple[Tensor, dict[str, Any]] | DatasetError) -> tuple[Tensor, dict[str, Any]]:
-    if isinstance(example, DatasetError):
-        raise example
-    return example
 
 
 class _State:

@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from ...extract.output import atomic_write
+from ...files.text import read_json, shown
 from ..coco import CocoDataset
 from ..settings import DetectorSettings
 
@@ -141,11 +142,14 @@ def new_detector(
 def read_settings(run: Path) -> TrainSettings | None:
     """Those of a run that has begun, else None."""
     path = run / SETTINGS_FILE
-    try:
-        return TrainSettings.of(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, TypeError) as error:
+    try:
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError(f"expected names and values, got {shown(values)}")
+        return TrainSettings.of(values)
+    except (ValueError, TypeError) as error:
         raise RunError(f"{path}: cannot be read as the settings of a run: {error}") from error
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from ...extract.problems import Problems
-from ..coco import CocoDataset, DatasetError
+from ...files.problems import DatasetError, Problems
+from ..coco import CocoDataset
 from ..evaluation import KINDS, average_precision, has_masks, match_categories, predict
 from ..models import TwoStageDetector
 from ..processes import gathered, process_count, process_rank
@@ -25,14 +25,12 @@ class Validation:
     """A set that a run is measured on, and how often.
 
     Concretely, the average precision is measured after every `every` iterations and after the last. It changes
-    nothing about what the run learns.
+    nothing about what the run learns. An image that cannot be read is a problem of the data set, once.
     """
 
     dataset: CocoDataset
     every: int = 500
     """Iterations from one measurement to the next."""
-    problems: Problems | None = None
-    """Collects the images that cannot be read, each once; by default they raise."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -54,24 +52,18 @@ class Validation:
         rows, images = predict(
             model,
             self.dataset,
-            category_ids=match_categories(settings.detector.classes, self.dataset),
+            category_ids=match_categories(settings.detector.classes, self.dataset, settings.detector.category_ids),
             problems=problems,
             indices=range(process_rank(), len(self.dataset), process_count()),
         )
-        self._report(problems)
+        for problem in problems:
+            self.dataset.problems.add_once(problem.where, problem.what)
         shares = gathered((rows, images))
         rows, images = [row for share in shares for row in share[0]], [image for share in shares for image in share[1]]
         if process_rank() != 0 or not images:
             return None
         kinds = KINDS if has_masks(model) else ("box",)
         return {"images": len(images), **{kind: average_precision(self.dataset, rows, kind, images) for kind in kinds}}
-
-    def _report(self, problems: Problems) -> None:
-        for problem in problems:
-            if self.problems is None:
-                raise DatasetError(str(problem))
-            if problem not in self.problems.found:
-                self.problems.add(problem.where, problem.what)
 
     def names(self, settings: TrainSettings) -> list[str]:
         """What the log calls the figures."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .._validate import LARGEST_COORDINATE
+from .coco import Row, box_of, category_of, file_name, good_rows, identity, place_of, section_of, whole
 from .columns import ROLES, Columns, Corners, Reading, corners_of, find_columns
-from .problems import Problems
+from .kinds import HEAD_BYTES, what_is
+from .orientation import Size
+from .problems import DatasetError, FileError, Problems
+from .text import read_json, read_text, shown
 
 #: Of files that are tables; anything else is JSON.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt")
@@ -32,6 +35,8 @@ class Box:
     corners: Corners
     """(x1, y1, x2, y2) in image pixels."""
     label: str
+    image_size: Size | None = None
+    """Width and height of its image, where the file has them."""
 
 
 def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> list[Box]:
@@ -45,44 +50,54 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> l
 
     Raises
     ------
-    OSError, ValueError
+    FileError
         For a file that cannot be read, or is none of these as a whole.
     """
-    text = path.read_bytes().decode("utf-8-sig")
     if path.suffix.lower() in TABLE_ENDINGS:
-        return list(_table_rows(path, text, problems, reading))
-    try:
-        content = json.loads(text)
-    except RecursionError as error:
-        raise ValueError("expected COCO json or a list of boxes, found brackets nested too deeply") from error
+        return list(_table_rows(path, read_text(path), problems, reading))
+    content = read_json(path)
     if isinstance(content, list):
         return list(_list_rows(path, content, problems, reading))
     if isinstance(content, dict) and "annotations" in content and "images" in content:
         return list(_coco_rows(path, content, problems, reading))
-    found = f"an object with {_shown(sorted(content))}" if isinstance(content, dict) else _shown(content)
-    raise ValueError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
+    found = f"an object with {shown(sorted(content))}" if isinstance(content, dict) else shown(content)
+    raise FileError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
 
 
 def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> Iterator[Box]:
     first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
+    delimiter = max(",;\t", key=first_line.count)  # semicolons are Excel's, where the comma is decimal
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
         header = [name.strip() for name in next(reader, [])]
-        columns = find_columns(header, reading)
+        columns = _columns_of(header, text, reading)
         lines = ((reader.line_num, fields) for fields in reader if any(field.strip() for field in fields))
         for row, (line, fields) in enumerate(lines):
             where = f"{path}, row {row} (line {line})"
             try:
                 if len(fields) != len(header):
-                    raise ValueError(f"expected {len(header)} fields, found {len(fields)}")
+                    raise FileError(f"expected {len(header)} fields, found {len(fields)}")
                 values = dict(zip(header, (field.strip() for field in fields), strict=True))
                 numbers = [_number_of_text(name, values[name]) for name in columns.box]
                 yield _box(row, where, values, columns, numbers)
-            except ValueError as error:
+            except FileError as error:
                 problems.add(where, error)
     except csv.Error as error:
-        raise ValueError(f"line {reader.line_num}: {error}") from error
+        raise FileError(f"line {reader.line_num}: {error}") from error
+
+
+def _columns_of(header: list[str], text: str, reading: Reading) -> Columns:
+    """The columns of a table; if it has none, what else the file may be."""
+    try:
+        columns = find_columns(header, reading)
+    except FileError as error:
+        known = what_is(text[:HEAD_BYTES].encode())
+        raise FileError(f"{error}; it is {known}" if known else str(error)) from error
+    read = [name for name in (columns.image, columns.label, *columns.box) if name is not None]
+    twice = [name for name in read if header.count(name) > 1]
+    if twice:
+        raise FileError(f"expected each column once in the header, found {', '.join(twice)} twice")
+    return columns
 
 
 def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
@@ -95,9 +110,11 @@ def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numb
 
 def _number_of_text(name: str, text: str) -> float:
     try:
-        return float(text)
+        if "_" not in text:  # which Python reads over
+            return float(text)
     except ValueError:
-        raise ValueError(f"{name}: expected a number, found {_shown(text)}") from None
+        pass
+    raise FileError(f"{name}: expected a number, found {shown(text)}")
 
 
 def _list_rows(path: Path, content: list[Any], problems: Problems, reading: Reading) -> Iterator[Box]:
@@ -105,7 +122,7 @@ def _list_rows(path: Path, content: list[Any], problems: Problems, reading: Read
         where = f"{path}, row {row}"
         try:
             yield _listed_box(row, where, entry, reading)
-        except ValueError as error:
+        except FileError as error:
             problems.add(where, error)
 
 
@@ -114,79 +131,72 @@ def _listed_box(row: int, where: str, entry: Any, reading: Reading) -> Box:
     expected = f"expected [{', '.join(four)}]"
     if isinstance(entry, list):
         return Box(row, where, None, corners_of(_numbers(entry, expected), reading.box_format or "xyxy"), "")
-    whole = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
-    if isinstance(entry, dict) and whole not in entry:
+    whole_box = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
+    if isinstance(entry, dict) and whole_box not in entry:
         try:
             columns = find_columns(list(entry), reading)
-        except ValueError:
+        except FileError:
             if reading.columns:
                 raise
         else:
             return _box(row, where, entry, columns, [entry[name] for name in columns.box])
-    if not isinstance(entry, dict) or whole not in entry:
-        raise ValueError(f'{expected} or {{"image": name, "box": [{", ".join(four)}]}}, found {_shown(entry)}')
-    if whole == "bbox" and reading.box_format is None:  # COCO's are corner and size, other people's are two corners
-        raise ValueError(f"bbox: say whether it is xyxy or xywh: --box-format, found {_shown(entry)}")
+    if not isinstance(entry, dict) or whole_box not in entry:
+        raise FileError(f'{expected} or {{"image": name, "box": [{", ".join(four)}]}}, found {shown(entry)}')
+    if whole_box == "bbox" and reading.box_format is None:  # COCO's are corner and size, others have two corners
+        raise FileError(f"bbox: say whether it is xyxy or xywh: --box-format, found {shown(entry)}")
     named = find_columns([*entry, *four], reading)
-    corners = corners_of(_numbers(entry[whole], expected), reading.box_format or "xyxy")
+    corners = corners_of(_numbers(entry[whole_box], expected), reading.box_format or "xyxy")
     image = _name(entry[named.image]) if named.image is not None else None
     return Box(row, where, image, corners, _label(entry[named.label]) if named.label is not None else "")
 
 
-def _coco_rows(path: Path, content: dict[str, Any], problems: Problems, reading: Reading) -> Iterator[Box]:
-    names = _coco_table(path, content, "images", "file_name", problems)
-    categories = _coco_table(path, content, "categories", "name", problems)
-    for row, annotation in enumerate(_coco_list(content, "annotations")):
-        where = f"{path}, row {row} of annotations"
+def _coco_rows(path: Path, content: Row, problems: Problems, reading: Reading) -> Iterator[Box]:
+    """Boxes need less than detectors do: any box, of an image of any size and of any category."""
+    images = good_rows(path, "images", section_of(content, "images"), problems, _coco_image)
+    rows = section_of({"categories": [], **content}, "categories")
+    categories = good_rows(path, "categories", rows, problems, category_of)
+
+    def annotation(row: Row, index: int) -> dict[str, Any]:
+        image = images.find(row, "image_id", "images")
+        numbers = _numbers(list(box_of(row, positive=False)), "bbox: expected [x, y, width, height]")
         try:
-            if not isinstance(annotation, dict) or "bbox" not in annotation or "image_id" not in annotation:
-                raise ValueError(f"expected an object with image_id and bbox, found {_shown(annotation)}")
-            image_id = annotation["image_id"]
-            if repr(image_id) not in names:
-                raise ValueError(f"image_id {_shown(image_id)} is not among the images")
-            numbers = _numbers(annotation["bbox"], "bbox: expected [x, y, width, height]")
-            category = annotation.get("category_id")
-            label = categories.get(repr(category), _label(category))
-            yield Box(row, where, names[repr(image_id)], corners_of(numbers, reading.box_format or "xywh"), label)
-        except ValueError as error:
-            problems.add(where, error)
+            label = categories.find(row, "category_id", "categories")["name"]
+        except DatasetError:
+            label = _label(row.get("category_id"))
+        where = place_of(path, "annotations", index)
+        corners = corners_of(numbers, reading.box_format or "xywh")
+        return {"box": Box(index, where, image["file_name"], corners, label, image["size"])}
+
+    rows = section_of(content, "annotations")
+    for good in good_rows(path, "annotations", rows, problems, annotation).rows:
+        yield good["box"]
 
 
-def _coco_table(path: Path, content: dict[str, Any], table: str, column: str, problems: Problems) -> dict[str, str]:
-    """What a COCO table calls each id. The ids are kept by their repr, so that 1 and "1" stay apart."""
-    named: dict[str, str] = {}
-    for row, entry in enumerate(_coco_list(content, table)):
-        if isinstance(entry, dict) and "id" in entry and isinstance(entry.get(column), str):
-            named[repr(entry["id"])] = entry[column]
-        else:
-            problems.add(
-                f"{path}, row {row} of {table}", f"expected an object with id and {column}, found {_shown(entry)}"
-            )
-    return named
-
-
-def _coco_list(content: dict[str, Any], table: str) -> list[Any]:
-    entries = content.get(table, [])
-    if isinstance(entries, list):
-        return entries
-    raise ValueError(f"{table}: expected a list, found {_shown(entries)}")
+def _coco_image(row: Row, index: int) -> dict[str, Any]:
+    del index
+    found = {"id": identity(row, "id"), "file_name": file_name(row)}
+    try:
+        size = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
+    except DatasetError:
+        return {**found, "size": None}
+    return {**found, "size": size}
 
 
 def _numbers(values: object, expected: str) -> Corners:
     """Four finite numbers; text and booleans are not numbers."""
     if not isinstance(values, list) or len(values) != 4:
-        raise ValueError(f"{expected}, found {_shown(values)}")
+        raise FileError(f"{expected}, found {shown(values)}")
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
-            raise ValueError(f"{expected}, four finite numbers, found {_shown(values)}")
+            raise FileError(f"{expected}, four finite numbers, found {shown(values)}")
     one, two, three, four = map(float, values)
     return one, two, three, four
 
 
 def _name(value: object) -> str:
     if not isinstance(value, str) or not value:
-        raise ValueError(f"image: expected the name of an image, found {_shown(value)}")
+        raise FileError(f"image: expected the name of an image, found {shown(value)}")
     return value
 
 
@@ -195,10 +205,4 @@ def _label(value: object) -> str:
         return ""
     if isinstance(value, (str, int, float)):
         return str(value)
-    raise ValueError(f"label: expected text, found {_shown(value)}")
-
-
-def _shown(value: object) -> str:
-    """A value as a message shows it, cut short."""
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    raise FileError(f"label: expected text, found {shown(value)}")

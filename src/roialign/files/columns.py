@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from .problems import FileError
+
 #: How the four numbers of a box are to be read: corners; a corner and a size; a centre and a size.
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
 #: The four columns of each, by the names that `--columns` gives them.
@@ -65,14 +67,14 @@ def find_columns(names: Sequence[str], reading: Reading) -> Columns:
 
     Raises
     ------
-    ValueError
+    FileError
         Where a box cannot be found among them, or a column that was asked for is not there.
     """
     by_name = {plain(name): name for name in reversed(names)}
     given = {}
     for role, column in (reading.columns or {}).items():
         if column not in names and plain(column) not in by_name:
-            raise ValueError(f"{role}: no column {column!r} among {', '.join(names) or 'none'}")
+            raise FileError(f"{role}: no column {column!r} among {', '.join(names) or 'none'}")
         given[role] = column if column in names else by_name[plain(column)]
     box, box_format = _box_columns(by_name, given, names)
     return Columns(
@@ -90,12 +92,12 @@ def _box_columns(
         if any(role in given for role in roles):
             missing = [role for role in roles if role not in given and role not in by_name]
             if missing:
-                raise ValueError(f"a box of {', '.join(roles)} needs {', '.join(missing)} too")
+                raise FileError(f"a box of {', '.join(roles)} needs {', '.join(missing)} too")
             return _four(given.get(role) or by_name[role] for role in roles), box_format
     for box_format, known in KNOWN:
         if all(name in by_name for name in known):
             return _four(by_name[name] for name in known), box_format
-    raise ValueError(
+    raise FileError(
         "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height, found "
         f"{', '.join(names) or 'nothing'}"
     )
