@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -53,6 +54,7 @@ def parameters_of(*sources: Callable[..., Any]) -> Callable[[Function], Function
     return complete
 
 
+@lru_cache
 def _entries_of(docstring: str) -> list[_Entry]:
     found = _SECTION.search(docstring)
     heads = re.split(r"\n(?=\S)", found.group()) if found else []

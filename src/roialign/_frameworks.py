@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import numpy
+
 
 class Framework(NamedTuple):
     recognises: Callable[[object], bool]
@@ -31,14 +33,12 @@ def _is_array(value: object) -> bool:
     return isinstance(value, np.ndarray)
 
 
+def _numpy() -> Any:
+    return numpy
+
+
 def _is_tensor(value: object) -> bool:
     return hasattr(value, "__torch_function__")  # a protocol that only torch's tensors have
-
-
-def _numpy() -> Any:
-    from . import numpy
-
-    return numpy
 
 
 def _torch() -> Any:
@@ -47,17 +47,16 @@ def _torch() -> Any:
     return torch
 
 
-#: The default last: its checks say what is wrong with anything else.
-FRAMEWORKS = (Framework(_is_tensor, _torch), Framework(_is_array, _numpy))
+FRAMEWORKS = (Framework(_is_array, _numpy), Framework(_is_tensor, _torch))
 
 
 def framework_of(*values: object) -> Any:
-    """The framework that any of the values is an array of."""
-    for framework in FRAMEWORKS:
-        for value in values:
+    """The framework of the first value that is an array of any; NumPy, whose checks say what is wrong, if none is."""
+    for value in values:
+        for framework in FRAMEWORKS:
             if framework.recognises(value):
                 return framework.load()
-    return FRAMEWORKS[-1].load()
+    return numpy
 
 
 def operator_call(spec: Any, features: Any, *arguments: Any, **more: Any) -> Any:

@@ -86,7 +86,8 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
         os.environ["ROIALIGN_ISA"] = {isa!r}
         sys.path.insert(0, {str(ROOT)!r})
         import roialign
-        from tests.tables         assert roialign.build_info()["isa"] == {isa!r}
+        from tests.tables import kernels
+        assert roialign.build_info()["isa"] == {isa!r}
         kernels.record({str(tmp_path / "answers.npz")!r})
         """
     )

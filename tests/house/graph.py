@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 #: The one table that loads a framework late, and what it loads.
-LATE = {"roialign._frameworks": {"roialign.numpy", "roialign.torch"}}
+LATE = {"roialign._frameworks": {"roialign.torch"}}
 
 
 class Import(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
 
@@ -22,4 +23,9 @@ def backend_for(family: str, name: str | None) -> ModuleType:
     backends = BACKENDS[family]
     if name is not None:
         _validate.check_choice(name, "backend", tuple(backends))
-    return import_module(backends[name or "cpu"])
+    return _load(backends[name or "cpu"])
+
+
+@lru_cache
+def _load(module: str) -> ModuleType:
+    return import_module(module)

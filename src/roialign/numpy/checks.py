@@ -50,7 +50,7 @@ def float_image(image: Array) -> Array:
 def check_levels_alike(features: Sequence[Array]) -> None:
     """All levels of a pyramid hold the same images, channels and dtype."""
     first = features[0]
-    for index, level in enumerate(features):
+    for index, level in enumerate(features[1:], start=1):
         if level.shape[:2] != first.shape[:2]:
             raise ValueError(
                 f"features[{index}]: expected the images and channels of features[0], "

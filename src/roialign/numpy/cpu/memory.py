@@ -19,8 +19,11 @@ def scalar_type(dtype: np.dtype[Any]) -> _core.ScalarType:
 
 def elementwise(array: Array) -> Array:
     """The array, or a copy of one whose elements do not lie whole elements apart, as in a field of a record."""
-    whole = array.flags.aligned and all(stride % array.itemsize == 0 for stride in array.strides)
-    return array if whole else np.ascontiguousarray(array)
+    item = array.itemsize
+    for stride in array.strides:
+        if stride % item:
+            return np.ascontiguousarray(array)
+    return array if array.flags.aligned else np.ascontiguousarray(array)
 
 
 def contiguous(geometry: Geometry) -> Geometry:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 import roialign
 
-from .gpu_timing import Call, poisoned, sets_of
-from .workloads import Data, Workload, make_data
+from ..workloads import Data, Workload, make_data
+from .device import BACKEND, DEVICE
+from .timing import Call, poisoned, sets_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 #: The largest difference from ours in float64, as a fraction of its norm; and a peer's in float32, whose geometry is so
@@ -35,7 +36,7 @@ class Inputs:
         dtype: torch.dtype,
         channels_last: bool,
         sets: int | None = None,
-        device: str = "cuda",
+        device: str = DEVICE,
     ) -> None:
         data = data_of(workload)
         layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -79,6 +80,7 @@ def footprint_of(rois: Any, level_of_roi: Any, workload: Workload) -> int:
 
 def ours(inputs: Inputs, points: int, backward: bool) -> Call:
     common: Any = {"spatial_scales": inputs.scales, "sampling_ratio": points, "levels": inputs.levels}
+    common["backend"] = BACKEND
 
     def forward(index: int) -> Tensor:
         return roialign.multiscale_roi_align(inputs.maps[index], inputs.rois, inputs.bins, **common)

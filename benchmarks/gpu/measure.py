@@ -3,7 +3,7 @@
     python -m benchmarks.gpu [--workloads box-test,c4,points] [--json gpu.json]
     python -m benchmarks.gpu --from-json gpu.json --write-docs
 
-"points" stands for the operators of the pointwise family (benchmarks/gpu_points.py), beside torchvision's.
+"points" stands for the operators of the pointwise family (benchmarks/gpu/points.py), beside torchvision's.
 
 Every call is captured in a CUDA graph over several sets of inputs, more than the L2 cache holds, and the medians are of
 replays between events. A peer that cannot be captured, as torchvision's deterministic mode, runs between events itself.
@@ -14,7 +14,6 @@ against the reference of this run, ours in float64, before anything is timed; wh
 from __future__ import annotations
 
 import argparse
-import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -23,13 +22,17 @@ from typing import Any
 
 import torch
 
-import roialign
-
-from . import gpu_first_call, gpu_points
-from .gpu_calls import DTYPES, Inputs, check, check_peer, einsum_calls, ours, torchvision_calls
-from .gpu_goals import judged
-from .gpu_results import TITLES, Report, Row, cells, heading, read_reports, render, write_page
-from .gpu_timing import (
+from ..markdown import line, table
+from ..process import ROOT
+from ..workloads import WORKLOADS
+from . import first_call
+from . import points as of_points
+from .calls import DTYPES, Inputs, check, check_peer, einsum_calls, ours, torchvision_calls
+from .cells import WORKLOAD_NAMES, Cell, cells_of
+from .device import workload_of
+from .goals import judged
+from .results import TITLES, Report, Row, cells, heading, read_reports, render, write_page
+from .timing import (
     REPEATS,
     Rates,
     Times,
@@ -41,45 +44,27 @@ from .gpu_timing import (
     measure_rates,
     times_of,
 )
-from .machine import cpu_model
-from .markdown import line, table
-from .process import ROOT
-from .workloads import WORKLOADS, Workload
+from .tools import machine_here, versions_here
 
-WANTED = (
-    "box-test",
-    "box-train",
-    "mask-test",
-    "mask-test-1000",
-    "c4",
-    "vit",
-    "vit-small",
-    "video",
-    "hot-tile",
-    "points",
-)
-KINDS = (("NHWC", "fp16"), ("NHWC", "bf16"), ("NHWC", "fp32"), ("NCHW", "fp16"), ("NCHW", "fp32"))
+WANTED = (*WORKLOAD_NAMES, "points")
 PAGE = ROOT / "docs" / "performance.md"
 
 
-def measure(workload: Workload, rates: Rates, has_torchvision: bool) -> Iterator[Row]:
-    for points in (2, 0):
-        for layout, name in KINDS:
-            for backward in (False, True):
-                yield from measure_cell(workload, points, layout, name, backward, rates, has_torchvision)
+#: Beside whom, unless said otherwise.
+PEERS = ("torchvision", "einsum", "torchvision, deterministic")
 
 
-def measure_cell(
-    workload: Workload, points: int, layout: str, name: str, backward: bool, rates: Rates, has_torchvision: bool
-) -> Iterator[Row]:
-    inputs = Inputs(workload, DTYPES[name], layout == "NHWC")
+def measure_cell(cell: Cell, rates: Rates, has_torchvision: bool, wanted: Sequence[str] = PEERS) -> Iterator[Row]:
+    """A row for every peer that can be asked, or one without."""
+    inputs = Inputs(workload_of(cell.workload), DTYPES[cell.dtype], cell.layout == "NHWC")
+    points, backward = cell.points, cell.backward
     floor = max(inputs.bytes / rates.memory, inputs.footprint / rates.cache)
     call = ours(inputs, points, backward)
     answer, wrong = attempt(lambda: check(inputs, points, backward))
     own, failed = (None, []) if wrong else attempt(lambda: times_of(call, inputs.sets))
     extra = None if own is None else extra_memory(call, inputs.bytes)
     times = own or (None, None)
-    cell = (workload.name, "backward" if backward else "forward", layout, name, points, *times, floor, extra)
+    of_ours = (cell.workload, cell.what, cell.layout, cell.dtype, points, *times, floor, extra)
 
     def beside(make: Callable[..., Any]) -> Times:
         peer = make(inputs, points, backward)
@@ -88,18 +73,19 @@ def measure_cell(
         return times_of(peer.call, inputs.sets)
 
     peers: dict[str, Callable[[], Times]] = {}
-    if has_torchvision and name != "bf16":
+    if has_torchvision and cell.dtype != "bf16":
         peers["torchvision"] = lambda: beside(torchvision_calls)
     if len(inputs.scales) == 1:
         peers["einsum"] = lambda: beside(einsum_calls)
     if backward and "torchvision" in peers:
         peers["torchvision, deterministic"] = lambda: in_deterministic_mode(inputs, points)
+    peers = {name: time for name, time in peers.items() if name in wanted}
     if not peers:
-        yield Row(*cell, notes=[*wrong, *failed])
+        yield Row(*of_ours, notes=[*wrong, *failed])
     for peer, time in peers.items():
         its, reason = attempt(time)
         notes = [*wrong, *failed, *(f"{peer}: {why}" for why in reason)]
-        yield Row(*cell, peer, *(its or (None, None)), notes)
+        yield Row(*of_ours, peer, *(its or (None, None)), notes)
 
 
 def in_deterministic_mode(inputs: Inputs, points: int) -> Times:
@@ -139,11 +125,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(workloads: Sequence[str], json_path: Path | None) -> Report:
     """Measure and print, and after every line write all numbers so far."""
-    first_calls, _ = attempt(gpu_first_call.in_new_processes)
+    first_calls, _ = attempt(first_call.in_new_processes)
     # The derivatives of a call run on its stream, and one that is recorded may not be the default one: so all on one.
     with torch.cuda.stream(torch.cuda.Stream()):
         rates = measure_rates()
         versions = versions_here()
+        if "torchvision" not in versions:
+            print("benchmarks.gpu: torchvision is not installed: not measured", file=sys.stderr)
         today = datetime.now(timezone.utc).date().isoformat()
         report = Report(machine_here(), versions, today, REPEATS, rates._asdict(), first_calls or {})
         print(heading(report) + "\n")
@@ -159,41 +147,7 @@ def run(workloads: Sequence[str], json_path: Path | None) -> Report:
 def measure_all(workloads: Iterable[str], rates: Rates, has_torchvision: bool) -> Iterator[Row]:
     for name in workloads:
         if name == "points":
-            yield from gpu_points.measure(rates)
+            yield from of_points.measure(rates)
         else:
-            yield from measure(WORKLOADS[name], rates, has_torchvision)
-
-
-def machine_here() -> dict[str, Any]:
-    """The device and its host, and nothing that tells whose they are."""
-    device = torch.cuda.get_device_properties(0)
-    return {
-        "gpu": device.name,
-        "multiprocessors": device.multi_processor_count,
-        "memory_gb": round(device.total_memory / 1e9),
-        "cache_mb": round(device.L2_cache_size / 1e6),
-        "cpu": cpu_model(),
-    }
-
-
-def versions_here() -> dict[str, str]:
-    import triton
-
-    versions = {
-        "roialign": roialign.__version__,
-        "torch": str(torch.__version__),
-        "CUDA": str(torch.version.cuda),
-        "triton": triton.__version__,
-        "Python": platform.python_version(),
-    }
-    try:
-        import torchvision
-    except ImportError:
-        print("benchmarks.gpu: torchvision is not installed: not measured", file=sys.stderr)
-    else:
-        versions["torchvision"] = torchvision.__version__
-    return versions
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
+            for cell in cells_of([name]):
+                yield from measure_cell(cell, rates, has_torchvision)

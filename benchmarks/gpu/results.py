@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .markdown import insert, table
-from .workloads import WORKLOADS
+from ..markdown import insert, table
+from ..workloads import WORKLOADS
+from .record import Record, record_of
+from .timing import REPEATS
 
 SCHEMA = 1
 BEGIN, END = "<!-- gpu:begin -->", "<!-- gpu:end -->"
@@ -77,12 +79,23 @@ def read_reports(paths: Sequence[Path]) -> Report:
 def _read(path: Path) -> Report:
     try:
         raw = json.loads(path.read_text())
+        if "steps" in raw:  # of `benchmarks.gpu run`
+            return report_of(record_of(path, raw))
         if raw["schema"] != SCHEMA:
             raise ValueError(f"schema {raw['schema']}")
         raw["rows"] = [Row(**row) for row in raw["rows"]]
         return Report(**raw)
     except (KeyError, TypeError, ValueError) as reason:
         raise ValueError(f"{path.name}: expected a GPU report of schema {SCHEMA}: {reason}") from None
+
+
+def report_of(record: Record) -> Report:
+    """The times that a run in steps has found, as far as it has come."""
+    tools = record.steps["tools"].items["tools"].found
+    rates = next(record.found("rates"), {"memory": 0.0, "cache": 0.0})
+    first_calls = next(record.found("first_calls"), {})
+    rows = [Row(**row) for rows in record.found("rows") for row in rows]
+    return Report(tools["machine"], tools["versions"], record.date, REPEATS, rates, first_calls, rows)
 
 
 def heading(report: Report) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from .gpu_results import Row
+from .results import Row
 
 
 class Goal(NamedTuple):

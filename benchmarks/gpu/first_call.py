@@ -1,6 +1,6 @@
 """The first calls in a process, on a CUDA device: what Triton takes to compile, and to find what it has compiled.
 
-    python -m benchmarks.gpu_first_call
+    python -m benchmarks.gpu.first_call
 
 prints their seconds as JSON, with whatever cache Triton has (TRITON_CACHE_DIR).
 """
@@ -16,9 +16,9 @@ import time
 
 import torch
 
-from .gpu_calls import Inputs, ours
-from .process import ROOT
-from .workloads import WORKLOADS
+from ..process import ROOT
+from ..workloads import WORKLOADS
+from .calls import Inputs, ours
 
 
 def first_calls() -> dict[str, float]:
@@ -40,7 +40,7 @@ def in_new_processes() -> dict[str, dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
         for held in ("empty", "filled"):
             done = subprocess.run(
-                [sys.executable, "-m", "benchmarks.gpu_first_call"],
+                [sys.executable, "-m", "benchmarks.gpu.first_call"],
                 cwd=ROOT,
                 env={**os.environ, "TRITON_CACHE_DIR": folder},
                 stdout=subprocess.PIPE,

@@ -15,11 +15,17 @@ from torch import Tensor
 
 import roialign
 
-from .gpu_calls import DTYPES, WrongAnswerError, compare
-from .gpu_results import Row
-from .gpu_timing import Call, Rates, attempt, extra_memory, poisoned, sets_of, times_of
+from .calls import DTYPES, WrongAnswerError, compare
+from .device import BACKEND, DEVICE, IS_REHEARSAL
+from .results import Row
+from .timing import Call, Rates, attempt, extra_memory, poisoned, sets_of, times_of
 
 SCALE, BINS = 1 / 16, 7
+#: Height and width of the map, and boxes.
+SIZE, COUNT = ((6, 9), 3) if IS_REHEARSAL else ((50, 68), 1000)
+#: Channels; and of position-sensitive operators, of which each has its own for every bin.
+CHANNELS, POSITIONED = (8, 2 * BINS**2) if IS_REHEARSAL else (256, 10 * BINS**2)
+MORE: dict[str, Any] = {"backend": BACKEND}
 
 
 @dataclass(frozen=True)
@@ -41,24 +47,38 @@ class Operator:
 def _deformed(features: Tensor, boxes: Tensor, turned: Tensor) -> Tensor:
     del turned
     offset = boxes.new_full((len(boxes), 2, BINS, BINS), 0.3)
-    return roialign.deform_roi_pool(features, boxes, offset, BINS, SCALE, 2)
+    return roialign.deform_roi_pool(features, boxes, offset, BINS, SCALE, 2, **MORE)
 
 
 OPERATORS = (
-    Operator("roi_pool", 256, lambda f, b, _: roialign.roi_pool(f, b, BINS, SCALE), "roi_pool"),
-    Operator("ps_roi_align", 490, lambda f, b, _: roialign.ps_roi_align(f, b, BINS, SCALE, 2), "ps_roi_align", (2,)),
-    Operator("ps_roi_pool", 490, lambda f, b, _: roialign.ps_roi_pool(f, b, BINS, SCALE), "ps_roi_pool"),
-    Operator("roi_align, max", 256, lambda f, b, _: roialign.roi_align(f, b, BINS, SCALE, 2, mode="max")),
-    Operator("roi_align_rotated", 256, lambda f, _, t: roialign.roi_align_rotated(f, t, BINS, SCALE, 2)),
-    Operator("riroi_align_rotated", 256, lambda f, _, t: roialign.riroi_align_rotated(f, t, BINS, SCALE, 2)),
-    Operator("deform_roi_pool", 256, _deformed),
+    Operator("roi_pool", CHANNELS, lambda f, b, _: roialign.roi_pool(f, b, BINS, SCALE, **MORE), "roi_pool"),
+    Operator(
+        "ps_roi_align",
+        POSITIONED,
+        lambda f, b, _: roialign.ps_roi_align(f, b, BINS, SCALE, 2, **MORE),
+        "ps_roi_align",
+        (2,),
+    ),
+    Operator("ps_roi_pool", POSITIONED, lambda f, b, _: roialign.ps_roi_pool(f, b, BINS, SCALE, **MORE), "ps_roi_pool"),
+    Operator("roi_align, max", CHANNELS, lambda f, b, _: roialign.roi_align(f, b, BINS, SCALE, 2, mode="max", **MORE)),
+    Operator(
+        "roi_align_rotated",
+        CHANNELS,
+        lambda f, _, t: roialign.roi_align_rotated(f, t, BINS, SCALE, 2, **MORE),
+    ),
+    Operator(
+        "riroi_align_rotated",
+        CHANNELS,
+        lambda f, _, t: roialign.riroi_align_rotated(f, t, BINS, SCALE, 2, **MORE),
+    ),
+    Operator("deform_roi_pool", CHANNELS, _deformed),
 )
 
 
-def scene(operator: Operator, device: str, dtype: torch.dtype, layout: str, count: int = 1000) -> tuple[Tensor, ...]:
+def scene(operator: Operator, device: str, dtype: torch.dtype, layout: str, count: int = COUNT) -> tuple[Tensor, ...]:
     """Features, boxes, and the boxes turned about their centres."""
     generator = torch.Generator().manual_seed(0)
-    size = (2, operator.channels, 50, 68)
+    size = (2, operator.channels, *SIZE)
     features = torch.randn(size, generator=generator).to(device, dtype)
     corner = torch.rand(count, 2, generator=generator) * torch.tensor([900.0, 600.0])
     side = 32 * 12 ** torch.rand(count, 2, generator=generator)
@@ -103,7 +123,7 @@ def _torchvision(operator: Operator) -> Any:
     return getattr(ops, operator.peer)
 
 
-def check(operator: Operator, dtype: torch.dtype, layout: str, backward: bool, device: str = "cuda") -> None:
+def check(operator: Operator, dtype: torch.dtype, layout: str, backward: bool, device: str = DEVICE) -> None:
     """A wrong answer gets no time: ours beside ours in float64."""
     features, boxes, turned = scene(operator, device, dtype, layout)
     with poisoned():
@@ -117,16 +137,22 @@ def check(operator: Operator, dtype: torch.dtype, layout: str, backward: bool, d
         raise WrongAnswerError(f"{operator.name}: {reason}") from None
 
 
-def measure(rates: Rates) -> Iterator[Row]:
-    """The rows of the table."""
+def cells() -> Iterator[tuple[Operator, str, str, bool]]:
+    """What :func:`measure_cell` takes, in the order of the table."""
     for operator in OPERATORS:
         for layout, name in (("NCHW", "fp32"), ("NHWC", "fp16")):
             for backward in (False, True):
-                yield measure_cell(operator, layout, name, backward, rates)
+                yield operator, layout, name, backward
+
+
+def measure(rates: Rates) -> Iterator[Row]:
+    """The rows of the table."""
+    for operator, layout, name, backward in cells():
+        yield measure_cell(operator, layout, name, backward, rates)
 
 
 def measure_cell(operator: Operator, layout: str, name: str, backward: bool, rates: Rates) -> Row:
-    features, boxes, turned = scene(operator, "cuda", DTYPES[name], layout)
+    features, boxes, turned = scene(operator, DEVICE, DTYPES[name], layout)
     _, wrong = attempt(lambda: check(operator, DTYPES[name], layout, backward))
     moved = features.nbytes + operator.output_elements(len(boxes)) * features.element_size()
     sets = [features.clone(memory_format=torch.preserve_format) for _ in range(sets_of(moved))]
