@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test lint format bench gpu experiment stub sanitize test-peers wheel clean
+.PHONY: demo test slow lint format bench gpu experiment stub sanitize test-peers wheel clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
@@ -13,6 +13,10 @@ demo: $(VENV)/.with-cli
 # A worker that has nothing left to do takes tests from another. What the reference answers is kept on disk.
 test: $(VENV)/.with-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# What records a program in the ways that take seconds a model: python -m pytest -m slow.
+slow: $(VENV)/.with-test
+	$(BIN)/python -m pytest -m slow -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .
