@@ -14,6 +14,7 @@ from .._memory import empty
 from .._regions import Geometry, Regions
 from .._rows import check_offset_rows
 from .._typing import Array
+from .._warnings import Seen, warn_of_arguments, warn_of_rois
 from . import checks
 from .backends import backend_for
 from .rois import gradient_dtype, rows_of
@@ -58,6 +59,9 @@ class Call:
         given = None if levels is None else checks.check_indices(levels, len(rows), "levels", "rois")
         self.regions = Regions(scales, rows, levels_of(rows, scales, given, assignment))
         self.offset, self.mask = offset, mask
+        self.name = rois_name
+        if drawn:
+            warn_of_arguments(spec, seed)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -71,7 +75,10 @@ class Call:
             answer = empty(shape, self.dtype)
         else:
             answer = checks.check_out(out, shape, self.dtype, [*self.features, regions.rows])
-        self.backend.forward(self.spec, self.features, regions, checks.nchw(answer, self.layout))
+        look = self.backend.forward(self.spec, self.features, regions, checks.nchw(answer, self.layout))
+        if look and self.name == "rois":
+            sizes = [(level.shape[2], level.shape[3]) for level in self.features]
+            warn_of_rois(Seen(look, regions, sizes), self.name)
         return answer
 
     def backward(

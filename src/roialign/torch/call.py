@@ -13,6 +13,7 @@ from torch import Tensor
 from .. import _validate
 from .._levels import Assignment
 from .._rows import OF_LIST
+from .._warnings import last_call, warn_of_arguments, warn_of_rois
 from . import checks
 from .backends import OUTLINED, check_backend
 from .memory import is_channels_last
@@ -22,7 +23,7 @@ from .wiring.pairing import Pairing
 from .wiring.pointwise import POINTWISE
 from .wiring.primitive import Inputs
 from .wiring.separable import SEPARABLE
-from .wiring.tracing import is_traced
+from .wiring.tracing import is_traced, is_transformed
 
 #: By family: its three functions, and their derivatives.
 PAIRINGS: dict[str, Pairing] = {"separable": SEPARABLE, "pointwise": POINTWISE}
@@ -73,9 +74,20 @@ class Call:
         if isinstance(rois, (list, tuple)):
             rois_name += OF_LIST
         self.described = (tuple(scales), assignment, invalid, backend, rois_name)
+        if drawn:
+            warn_of_arguments(spec, seed)
 
     def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
+        if is_traced(self.rois) or is_transformed():
+            return self._forward(output_size, out)
+        last_call.seen = None
+        answer, name = self._forward(output_size, out), self.described[-1].removesuffix(OF_LIST)
+        if last_call.seen is not None and name == "rois":
+            warn_of_rois(last_call.seen, name)
+        return answer
+
+    def _forward(self, output_size: tuple[int, int], out: object) -> Tensor:
         setting, inputs = self._with_bins(output_size)
         channels = self._out_channels(output_size)
         setting = setting._replace(output_size=output_size)
