@@ -90,7 +90,7 @@ def test_four_images_are_learnt_by_heart(model: str, data: Path, tmp_path: Path)
         assert figures["mask"]["AP50"] > 0.9
 
 
-@pytest.mark.parametrize("killed_after", [2, 5])
+@pytest.mark.parametrize("killed_after", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     killed_after: int, data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -126,6 +126,7 @@ def test_a_finished_run_has_nothing_to_do(data: Path, uninterrupted: Path, tmp_p
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_two_processes_are_as_good_as_one(data: Path, tmp_path: Path) -> None:
     """With points that are not drawn: those of an image would depend on the images beside it."""
     runs = [tmp_path / "alone", tmp_path / "together"]

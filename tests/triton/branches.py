@@ -27,10 +27,10 @@ from tests.tables.pointwise_cases import SMALL_POINT_CASES
 #: Chosen by :func:`choose`; tests/triton/test_branches.py holds them to every branch that there is.
 CHOSEN = (
     "small: random, not aligned",
+    "small: exact",
     "small: nearest",
     "small: 17 channels, fill",
     "small: one column of bins",
-    "small: map of one row",
     "small: small boxes on a tall map",
     "small: pyramid, not aligned",
     "small: max, random",
@@ -40,11 +40,11 @@ CHOSEN = (
     "small: rotated, random",
     "small: rotated, 66 points",
     "small: rotated, max",
+    "small: position-sensitive pool",
     "small: RoIPool, inclusive",
     "small: max, 16 channels",
     "small: deformable, 16 channels",
     "small: rotation-invariant, 72 channels",
-    "small: position-sensitive pool, map of one pixel",
     "small: rotated, pyramid",
     "small: max, pyramid",
 )
