@@ -112,7 +112,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "a page": (b"<!DOCTYPE html><html>Sign in</html>", "an HTML page, not the file itself"),
         "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid 0\n", "a Git LFS pointer"),
         "text": (b"weights", f"no file of torch: {SAVE}"),
-        "cut short": (good[: len(good) // 2], "cut short: its end is missing"),
+        "cut short": (good[: len(good) // 2], "cut short or damaged: its table of contents is missing"),
         "cut short, older": (older[: len(older) // 2], "damaged or cut short"),
         "the head of an older one": (older[:30], "damaged or cut short"),
         "safetensors": (_safetensors(), "a safetensors file: convert it by"),

@@ -358,13 +358,14 @@ class Fuzz:
         self.counts[f"{arguments[0]}, exit code {result.exit_code}"] += 1
         assert result.exit_code in (0, 1), result.output
         assert result.exit_code == 0 or result.stderr.startswith(("error: ", "note: ")), result.output
-        self.check([result.stderr])
+        assert result.exit_code == 1 or "error: " not in result.stderr, result.output
+        self.check(result.stderr.splitlines())
 
     def check(self, said: Any) -> None:
         """Nothing that was said is a dependency's."""
         for each in said:
             text = str(each)
-            assert text.strip()
+            assert text.strip(), "an error without words"
             assert not any(foreign in text for foreign in FOREIGN), text[:2000]
 
 
