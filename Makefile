@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test lint format bench experiment stub sanitize test-peers wheel clean
+.PHONY: demo test fuzz lint format bench experiment stub sanitize test-peers wheel clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
@@ -13,6 +13,10 @@ demo: $(VENV)/.with-cli
 # By files, so that what the reference answers is computed once.
 test: $(VENV)/.with-test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
+fuzz: $(VENV)/.with-test
+	$(BIN)/python -m tests.files.fuzz $(or $(INPUTS),100000) $(or $(SEED),0)
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .

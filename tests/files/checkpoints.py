@@ -137,6 +137,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
             "a checkpoint to go on training from, without settings: take model.pt beside it",
         ),
         "diverged": (saved(own(diverged)), f"{first}: expected finite weights, found NaN or infinity"),
+        "too few": (saved(own({first: weights()[first]})), r"the weights are not those of .*: \d+ weights missing \("),
         "of another shape": (saved(own(other)), rf"1 weights of another shape \({first}, \[1, 2, 3, 4\] instead of"),
         "settings of a list": (saved({"settings": [], "model": weights()}), "settings: expected names and values, got"),
         "settings of another": (saved({"settings": {"a": 1}, "model": weights()}), "settings: expected names of"),
