@@ -138,7 +138,7 @@ def coco(draw: Draw) -> Any:
         if not isinstance(rows, list) or not rows:
             continue
         at = draw.random.randrange(len(rows))
-        if not isinstance(rows[at], dict) or draw.random.random() < 0.1:
+        if not isinstance(rows[at], dict) or not rows[at] or draw.random.random() < 0.1:
             rows[at] = draw.value()
             continue
         name = draw.random.choice(list(rows[at]))
