@@ -55,7 +55,8 @@ class WorkerPool:
         if python is None:
             raise WorkerError(f"no environment is named in {peer.environment}")
         try:
-            self.workers[name] = Worker(python, peer.worker, environment=self.environment.get(name, {}))
+            command = [python, "-m", "benchmarks.workers", peer.worker]
+            self.workers[name] = Worker(command, environment=self.environment.get(name, {}))
         except OSError as reason:
             raise WorkerError(f"its interpreter does not start: {reason.strerror}") from None
         return self.workers[name]

@@ -7,7 +7,7 @@ import os
 import select
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,24 +19,32 @@ class WorkerError(Exception):
     """A worker failed, died or took too long."""
 
 
+class SlowWorkerError(WorkerError):
+    """A worker took too long, and was killed."""
+
+
 class UnsupportedError(WorkerError):
     """A worker cannot do this on this machine, and said so."""
 
 
 class Worker:
-    """One implementation in a process of its own. It idles between requests."""
+    """A process that answers requests, one at a time, and idles between them. `limit` is in seconds, of one request."""
 
-    def __init__(self, python: str, module: str, *, limit: float = 300.0, environment: Mapping[str, str] = {}) -> None:
+    def __init__(self, command: Sequence[str], *, limit: float = 300.0, environment: Mapping[str, str] = {}) -> None:
         self.limit = limit
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed in `close`
-        self.process = subprocess.Popen(
-            [python, "-m", "benchmarks.workers", module],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-        )
+        try:
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self.errors,
+            )
+        except OSError:
+            self.errors.close()
+            raise
         self.pending = b""
 
     def __enter__(self) -> Worker:
@@ -67,18 +75,19 @@ class Worker:
             raise WorkerError(reply["error"])
         return reply
 
-    def close(self) -> None:
-        """Ends the process: by the end of its input, or by force where that is not enough."""
+    def close(self, seconds: float = 10.0) -> int:
+        """Ends the process: by the end of its input, or by force where that is not enough. Its exit code."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             self.process.stdin.close()
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=seconds)
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self.process.kill()
-            self.process.wait()
+        code = self.process.wait()
         self.process.stdout.close()
         self.errors.close()
+        return code
 
     def _read_line(self) -> bytes:
         assert self.process.stdout is not None
@@ -87,7 +96,7 @@ class Worker:
             if not select.select([stream], [], [], self.limit)[0]:
                 self.process.kill()
                 self.process.wait()
-                raise WorkerError(f"no answer within {self.limit:.0f} seconds")
+                raise SlowWorkerError(f"no answer within {self.limit:.0f} seconds")
             chunk = os.read(stream, 65536)
             if not chunk:
                 raise WorkerError(self._last_words())
@@ -95,8 +104,11 @@ class Worker:
         line, self.pending = self.pending.split(b"\n", 1)
         return line
 
+    def said(self) -> list[str]:
+        """The lines that it has written to standard error so far."""
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace").strip().splitlines()
+
     def _last_words(self) -> str:
         code = self.process.wait(timeout=10)
-        self.errors.seek(0)
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        return f"the process ended with code {code}: {lines[-1] if lines else 'no message'}"
+        return f"the process ended with code {code}: {(self.said() or ['no message'])[-1]}"

@@ -14,8 +14,6 @@ A reply has "ok"; or "unsupported" or "error" with a reason.
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import sys
 import time
 from dataclasses import asdict
@@ -24,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from ..channel import Channel
 from .timing import time_calls
-from .work import Inputs, UnsupportedError, Work, load_array
+from .work import Inputs, Work, load_array
 
 
 class Server:
@@ -78,19 +77,16 @@ class Server:
 
 
 def serve(name: str) -> None:
-    """Answers requests until standard input ends. What libraries print goes to standard error."""
-    with os.fdopen(os.dup(1), "w", buffering=1) as replies:
-        os.dup2(2, 1)
-        server: Server | None = None
-        for line in sys.stdin:
-            try:
-                server = server or Server(importlib.import_module(f"benchmarks.workers.{name}"))
-                reply = server.reply(json.loads(line))
-            except UnsupportedError as reason:
-                reply = {"unsupported": str(reason)}
-            except Exception as reason:  # the boundary of the process: the parent is told, and decides
-                reply = {"error": f"{type(reason).__name__}: {reason}"}
-            replies.write(json.dumps(reply) + "\n")
+    """Answers requests; an implementation that cannot be imported is an answer too."""
+    servers: list[Server] = []
+
+    def answer(request: dict[str, Any]) -> dict[str, Any]:
+        if not servers:
+            servers.append(Server(importlib.import_module(f"benchmarks.workers.{name}")))
+        return servers[0].reply(request)
+
+    with Channel() as channel:
+        channel.serve(answer)
 
 
 if __name__ == "__main__":

@@ -11,21 +11,22 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_calls, gpu_first_call, gpu_points, gpu_results, gpu_timing
-from benchmarks.gpu_calls import Inputs, WrongAnswerError
-from benchmarks.gpu_goals import judged
-from benchmarks.gpu_results import Report, Row
-from benchmarks.gpu_timing import Rates, Times
+from benchmarks.gpu import calls, first_call, measure, points, results, timing
+from benchmarks.gpu.calls import Inputs, WrongAnswerError
+from benchmarks.gpu.cells import Cell
+from benchmarks.gpu.goals import judged
+from benchmarks.gpu.results import Report, Row
+from benchmarks.gpu.timing import Rates, Times
 from benchmarks.workloads import WORKLOADS
 
 
-@pytest.mark.parametrize("operator", gpu_points.OPERATORS, ids=lambda operator: operator.name)
+@pytest.mark.parametrize("operator", points.OPERATORS, ids=lambda operator: operator.name)
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_every_operator_is_called(operator: Any, backward: bool) -> None:
     by_position = operator.channels == 490
     small = replace(operator, channels=98 if by_position else 8)
-    features, *boxes = gpu_points.scene(small, "cpu", torch.float32, "NHWC", count=3)
-    answer = gpu_points.call_of(small, "ours", [features], *boxes, backward)(0)
+    features, *boxes = points.scene(small, "cpu", torch.float32, "NHWC", count=3)
+    answer = points.call_of(small, "ours", [features], *boxes, backward)(0)
     if backward:
         assert answer[0].shape == features.shape
         assert answer[0].any()
@@ -35,11 +36,11 @@ def test_every_operator_is_called(operator: Any, backward: bool) -> None:
 
 
 def test_a_wrong_answer_gets_no_time() -> None:
-    right = replace(gpu_points.OPERATORS[0], channels=2)
-    gpu_points.check(right, torch.float32, "NCHW", False, "cpu")
+    right = replace(points.OPERATORS[0], channels=2)
+    points.check(right, torch.float32, "NCHW", False, "cpu")
     wrong = replace(right, ours=lambda f, b, t: right.ours(f, b, t) * (1.01 if f.dtype == torch.float32 else 1.0))
     with pytest.raises(WrongAnswerError, match="roi_pool: a relative error"):
-        gpu_points.check(wrong, torch.float32, "NCHW", True, "cpu")
+        points.check(wrong, torch.float32, "NCHW", True, "cpu")
 
 
 def small_inputs(dtype: torch.dtype = torch.float32) -> Inputs:
@@ -48,7 +49,7 @@ def small_inputs(dtype: torch.dtype = torch.float32) -> Inputs:
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_what_is_not_written_is_a_wrong_answer(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = gpu_calls.ours
+    right = calls.ours
 
     def half_written(inputs: Inputs, points: int, backward: bool) -> Any:
         def call(index: int) -> Any:
@@ -60,40 +61,40 @@ def test_what_is_not_written_is_a_wrong_answer(backward: bool, monkeypatch: pyte
 
         return call
 
-    assert gpu_calls.check(small_inputs(), 2, backward) is not None
-    monkeypatch.setattr(gpu_calls, "ours", half_written)
+    assert calls.check(small_inputs(), 2, backward) is not None
+    monkeypatch.setattr(calls, "ours", half_written)
     with pytest.raises(WrongAnswerError, match="error of nan"):
-        gpu_calls.check(small_inputs(), 2, backward)
+        calls.check(small_inputs(), 2, backward)
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_einsum_answers_the_same(backward: bool) -> None:
     inputs = small_inputs()
-    answer = gpu_calls.ours(inputs, 2, backward)(1)
-    peer = gpu_calls.einsum_calls(inputs, 2, backward)
-    gpu_calls.check_peer(peer, answer, torch.float32)
+    answer = calls.ours(inputs, 2, backward)(1)
+    peer = calls.einsum_calls(inputs, 2, backward)
+    calls.check_peer(peer, answer, torch.float32)
     moved = [level + 1 for level in answer] if backward else answer + 1
     with pytest.raises(WrongAnswerError):
-        gpu_calls.check_peer(peer, moved, torch.float32)
+        calls.check_peer(peer, moved, torch.float32)
 
 
 def test_the_floor_counts_the_pixels_of_every_roi() -> None:
     """Stride 16: from pixel 0 to pixel 10 and the one after it, the same again beyond the upper left corner."""
     rois = np.array([[0, 8.0, 8.0, 168.0, 168.0], [0, -500.0, -500.0, 168.0, 168.0], [0, 8.0, 8.0, 168.0, 5000.0]])
-    counted = gpu_calls.footprint_of(rois, np.zeros(3, np.int64), WORKLOADS["one-roi"])
+    counted = calls.footprint_of(rois, np.zeros(3, np.int64), WORKLOADS["one-roi"])
     assert counted == 256 * (12 * 12 + 12 * 12 + 12 * 50)
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["all is well", "ours fails"])
 def test_one_cell(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A peer is measured, and the next cell, whatever becomes of ours."""
-    monkeypatch.setattr(gpu, "Inputs", lambda *_: small_inputs())
-    monkeypatch.setattr(gpu, "times_of", lambda call, sets: Times(1.0 + len(call(0)), 2.0 + sets))
-    monkeypatch.setattr(gpu, "extra_memory", lambda *_: 0.25)
+    monkeypatch.setattr(measure, "Inputs", lambda *_: small_inputs())
+    monkeypatch.setattr(measure, "times_of", lambda call, sets: Times(1.0 + len(call(0)), 2.0 + sets))
+    monkeypatch.setattr(measure, "extra_memory", lambda *_: 0.25)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     if fails:
-        monkeypatch.setattr(gpu, "check", lambda *_: 1 // 0)
-    (row,) = gpu.measure_cell(WORKLOADS["video"], 2, "NHWC", "fp32", False, Rates(1e-3, 1e9), False)
+        monkeypatch.setattr(measure, "check", lambda *_: 1 // 0)
+    (row,) = measure.measure_cell(Cell("video", False, "NHWC", "fp32", 2), Rates(1e-3, 1e9), False)
     assert (row.workload, row.what, row.peer, row.peer_us, row.peer_eager_us) == ("video", "forward", "einsum", 2, 4)
     assert row.floor_us == pytest.approx(small_inputs().bytes * 1e3)
     if fails:
@@ -105,44 +106,42 @@ def test_one_cell(fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_clock_of_the_host_stops_before_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(gpu_timing, "warm_up", lambda _: 0.25)
+    monkeypatch.setattr(timing, "warm_up", lambda _: 0.25)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: said.append("wait"))
-    monkeypatch.setattr(gpu_timing.time, "perf_counter", lambda: said.append("clock") or float(len(said)))
-    found = gpu_timing.host_microseconds(lambda index: said.append(f"call {index}"), 2)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: said.append("clock") or float(len(said)))
+    found = timing.host_microseconds(lambda index: said.append(f"call {index}"), 2)
     assert said[:8] == ["wait", "clock", "call 0", "clock", "wait", "clock", "call 1", "clock"]
-    assert len([word for word in said if word.startswith("call")]) == gpu_timing.FEWEST_REPEATS
+    assert len([word for word in said if word.startswith("call")]) == timing.FEWEST_REPEATS
     assert found == 2e6
 
 
 def test_slow_calls_are_repeated_less_often() -> None:
-    assert [gpu_timing.repeats_of(seconds) for seconds in (1e-6, 0.1, 10.0)] == [30, 10, 5]
+    assert [timing.repeats_of(seconds) for seconds in (1e-6, 0.1, 10.0)] == [30, 10, 5]
 
 
 def test_the_first_call_is_made_in_new_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which share a cache of Triton's that is empty at first."""
     program = """
 import json, os, pathlib, sys
-assert sys.argv[1:] == ["-m", "benchmarks.gpu_first_call"]
+assert sys.argv[1:] == ["-m", "benchmarks.gpu.first_call"]
 kept = pathlib.Path(os.environ["TRITON_CACHE_DIR"])
 print(json.dumps({"files": len(list(kept.iterdir()))}))
 (kept / "kernel").write_text("")
 """
     run = subprocess.run
     monkeypatch.setattr(
-        gpu_first_call.subprocess,
+        first_call.subprocess,
         "run",
         lambda command, **more: run([command[0], "-c", program, *command[1:]], **more),
     )
-    assert gpu_first_call.in_new_processes() == {"empty": {"files": 0}, "filled": {"files": 1}}
+    assert first_call.in_new_processes() == {"empty": {"files": 0}, "filled": {"files": 1}}
 
 
 def test_the_seconds_of_first_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     small = replace(WORKLOADS["box-test"], channels=4, rois=3)
-    monkeypatch.setattr(
-        gpu_first_call, "Inputs", lambda _, *more, **options: Inputs(small, *more, **options, device="cpu")
-    )
+    monkeypatch.setattr(first_call, "Inputs", lambda _, *more, **options: Inputs(small, *more, **options, device="cpu"))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    seconds = gpu_first_call.first_calls()
+    seconds = first_call.first_calls()
     assert list(seconds) == ["forward", "backward after it"]
     assert all(value > 0 for value in seconds.values())
 
@@ -165,15 +164,15 @@ def test_the_page_names_the_machine(
 ) -> None:
     """Written by the command from what it recorded, in the place of the words that nothing was measured."""
     page = tmp_path / "performance.md"
-    page.write_text(gpu.PAGE.read_text())
-    monkeypatch.setattr(gpu, "PAGE", page)
+    page.write_text(measure.PAGE.read_text())
+    monkeypatch.setattr(measure, "PAGE", page)
     first, second = tmp_path / "first.json", tmp_path / "second.json"
     whole = report()
     replace(whole, rows=whole.rows[:1]).write(first)
     replace(whole, rows=whole.rows[1:]).write(second)
-    assert gpu_results.read_reports([first, second]) == whole
+    assert results.read_reports([first, second]) == whole
     # One cell has no time of ours.
-    assert gpu.main(["--from-json", str(first), str(second), "--write-docs"]) == 1
+    assert measure.main(["--from-json", str(first), str(second), "--write-docs"]) == 1
     text = page.read_text()
     assert "Some GPU, 132 multiprocessors, 141 GB, 60 MB of L2 cache, beside some CPU" in text
     assert "a device copy runs at 4250 GB/s, within the L2 cache at 8000 GB/s" in text
@@ -186,11 +185,11 @@ def test_the_page_names_the_machine(
     assert "- c4, backward, NCHW fp32 S0: OutOfMemoryError: too much" in text
     assert "Nothing has been measured on a GPU yet" not in text
     assert text.count("Two kernels forward") == 1
-    assert gpu_results.render(whole, []) in capsys.readouterr().out
+    assert results.render(whole, []) in capsys.readouterr().out
     before = text
-    assert gpu.main(["--from-json", str(first), "--write-docs"]) == 0
+    assert measure.main(["--from-json", str(first), "--write-docs"]) == 0
     assert "OutOfMemoryError" not in page.read_text()
-    gpu.main(["--from-json", str(first), str(second), "--write-docs"])
+    measure.main(["--from-json", str(first), str(second), "--write-docs"])
     assert page.read_text() == before
 
 
@@ -221,5 +220,5 @@ def test_what_is_no_report_of_one_machine(tmp_path: Path, capsys: pytest.Capture
     none.write_text('{"rows": []}')
     for paths, words in (([first, other], "expected the machine and the versions"), ([none], "schema")):
         with pytest.raises(SystemExit):
-            gpu.main(["--from-json", *map(str, paths)])
+            measure.main(["--from-json", *map(str, paths)])
         assert words in capsys.readouterr().err

@@ -26,6 +26,8 @@ from benchmarks.workloads import WORKLOADS
 from roialign.detection import DetectorSettings
 from tests.benchmarks.test_harness import CASE, SMALL
 
+WORKERS = [sys.executable, "-m", "benchmarks.workers"]
+
 # The workers.
 
 
@@ -102,12 +104,12 @@ def test_a_wrong_answer_gets_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_worker_tells_what_went_wrong() -> None:
-    with Worker(sys.executable, "ours", limit=60) as worker:
+    with Worker([*WORKERS, "ours"], limit=60) as worker:
         with pytest.raises(WorkerError, match="KeyError: 'nothing'"):
             worker.request("time", key="nothing", calls=1, warm=False)
         assert worker.request("release") == {"ok": True}
     with (
-        Worker(sys.executable, "no_such_peer", limit=60) as worker,
+        Worker([*WORKERS, "no_such_peer"], limit=60) as worker,
         pytest.raises(WorkerError, match="No module named"),
     ):
         worker.request("describe")

@@ -251,7 +251,7 @@ def test_the_command_detects_what_it_can(scenes: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {tmp_path / 'none.png'}: cannot be read as an image")
     assert result.stderr.endswith("1 problem\n")
-    assert "5 objects in 1 images" in result.stdout
+    assert "5 objects in 1 image" in result.stdout
     assert (tmp_path / "o/000001-detections.png").is_file()
     assert _run("detect", good, *options).exit_code == 0
     for name, wrong in (("--weights", tmp_path / "none"), ("--out", good)):
@@ -277,7 +277,7 @@ def test_a_detector_without_masks_has_boxes_only(scenes: Path, tmp_path: Path) -
 
 def test_without_timm_its_backbones_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModuleNotFoundError, match=r"timm is not installed; .* pip install 'roialign\[timm\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs timm, .*not installed: pip install 'timm>=1.0'"):
         TimmBackbone("resnet10t")
 
 
@@ -288,5 +288,5 @@ def test_the_command_says_so_in_one_line(scenes: Path, tmp_path: Path) -> None:
     script = "import sys; sys.modules['timm'] = None; import roialign.cli; roialign.cli.main()"
     arguments = ["detect", str(scenes / "val/images/000001.png"), "--weights", str(tmp_path / "w.pt"), "--out", "o"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-    line = "roialign: timm is not installed; install timm's backbones: pip install 'roialign[timm]'\n"
+    line = "error: a backbone of timm needs timm, which is not installed: pip install 'timm>=1.0'\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)

@@ -10,12 +10,26 @@ import torch
 from torch import Tensor
 
 import roialign
+from benchmarks.gpu.device import IS_REHEARSAL
 
-#: The marks of a module of such tests.
+#: The marks of a module of such tests; and of one that a rehearsal runs too, in Triton's interpreter.
 ON_GPU = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
+ON_GPU_OR_REHEARSED = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not (IS_REHEARSAL or torch.cuda.is_available()), reason="no CUDA device"),
+]
+
+
+def on_gpu_or_rehearsed(test: Any) -> Any:
+    """The same marks for one test of a module."""
+    for mark in ON_GPU_OR_REHEARSED:
+        test = mark(test)
+    return test
+
+
 SCALES = [1 / 4, 1 / 8, 1 / 16]
 
 every_layout = pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])

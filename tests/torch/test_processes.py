@@ -90,7 +90,7 @@ def test_without_an_openmp_library_there_is_the_pool_of_our_own() -> None:
         """
         import torch, roialign
         from roialign import _core
-        from roialign.torch import _threads
+        from roialign.torch.cpu import threads
         torch.set_num_threads(2)
         features, boxes = torch.rand(1, 64, 40, 50), torch.tensor([[0, 1.0, 1, 30, 30]]).repeat(200, 1)
         right = roialign.roi_align(features, boxes, 7)

@@ -103,7 +103,7 @@ def test_winners_are_decided_where_they_are_told() -> None:
     setting, phi, _ = prepared(EVERY_NAME["small: max of corners"], "float64", False, "triton")
     other = phi._replace(features=tuple(torch.randn_like(level) for level in phi.features), grad_output=None)
     (seen,) = POINTWISE.forward(setting, other)
-    (right,) = POINTWISE.forward(setting._replace(call=replace(setting.call, backend="cpu")), other)
+    (right,) = POINTWISE.forward(setting._replace(operator=replace(setting.operator, backend="cpu")), other)
     torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
 
 

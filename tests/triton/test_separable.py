@@ -196,7 +196,7 @@ def test_the_order_changes_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gpu_benchmark_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
-    gpu = pytest.importorskip("benchmarks.gpu")
+    gpu = pytest.importorskip("benchmarks.gpu.measure")
     monkeypatch.setattr("sys.argv", ["benchmarks.gpu"])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.main() == 1

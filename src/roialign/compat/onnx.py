@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._frameworks import operator_call
+from .._recording import recordable
 from ..ops.roi_align import roi_align as _roi_align
 from ..ops.roi_align import roi_align_spec
 
@@ -25,6 +26,7 @@ DTYPES = {
 }
 
 
+@recordable
 def roi_align(
     X: Any,  # noqa: N803  # the specification's name
     rois: Any,

@@ -14,6 +14,7 @@ from ..files.coco import Identity, Table, box_of, is_number
 from ..files.problems import DatasetError, Problems
 from ..files.run_lengths import area_of, encoded, run_lengths_of
 from ..files.text import quoted
+from ..torch.devices import check_device
 from .coco import CocoDataset
 from .models import TwoStageDetector
 
@@ -90,19 +91,23 @@ def predict(
     progress: Callable[[], None] | None = None,
     category_ids: Sequence[int | None] | None = None,
     problems: Problems | None = None,
+    indices: Sequence[int] | None = None,
 ) -> tuple[list[Row], list[Identity]]:
-    """Detections of every image in COCO's format of results, and the numbers of the images that they are of."""
+    """Detections in COCO's format of results, and the numbers of the images that they are of.
+
+    `indices` chooses images by their place in the set; by default it is all of them.
+    """
     meaning = dataset.category_ids if category_ids is None else category_ids
     classes = model.roi_heads.num_classes - 1
     if len(meaning) != classes:
         raise ValueError(f"category_ids: expected {classes}, one per class of the model, got {len(meaning)}")
-    device = next(model.parameters()).device if device is None else torch.device(device)
+    device = next(model.parameters()).device if device is None else check_device(device)
     model.to(device)
     reported = dataset.problems if problems is None else problems
     rows: list[Row] = []
     images: list[Identity] = []
     with evaluating(model):
-        for index in range(len(dataset)):
+        for index in range(len(dataset)) if indices is None else indices:
             try:
                 image, target = dataset[index]
                 of_image = coco_rows(model([image.to(device)])[0], target["image_id"], meaning)

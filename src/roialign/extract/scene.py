@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..commands.tables import cut, printable
+from .._text import cut, printable
 from ..files.boxes import Box
 from .drawing import Look, Window, pixels_within
 from .inputs import FeatureMap, InputError, average_pool

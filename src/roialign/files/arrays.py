@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._validate import check_float_dtype
+from ..numpy.checks import check_float_dtype
 from .kinds import HEAD_BYTES, check_readable, what_is
 from .problems import FileError
 

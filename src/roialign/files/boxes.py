@@ -1,22 +1,25 @@
-"""Reads box files: COCO json, a plain JSON list, or CSV."""
+"""Reads box files: tables, COCO json, or a plain JSON list."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .._validate import LARGEST_COORDINATE
 from .coco import Row, box_of, category_of, file_name, good_rows, identity, place_of, section_of, whole
+from .columns import ROLES, Columns, Corners, Reading, corners_of, find_columns
 from .kinds import HEAD_BYTES, what_is
 from .orientation import Size
 from .problems import DatasetError, FileError, Problems
 from .text import read_json, read_text, shown
 
-CSV_COLUMNS = ("image", "x1", "y1", "x2", "y2")
+#: Of files that are tables; anything else is JSON.
+TABLE_ENDINGS = (".csv", ".tsv", ".txt")
+AS_IT_IS = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,68 +32,83 @@ class Box:
     """File and row, for messages."""
     image: str | None
     """The name of its image as the file has it; None in a file that leaves it to the only input."""
-    corners: tuple[float, float, float, float]
+    corners: Corners
     """(x1, y1, x2, y2) in image pixels."""
     label: str
     image_size: Size | None = None
     """Width and height of its image, where the file has them."""
 
 
-def read_boxes(path: Path, problems: Problems) -> list[Box]:
+def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> list[Box]:
     """The boxes of a file in their order; malformed rows go to `problems`.
 
-    A name that ends in ``.csv`` is CSV with the header ``image,x1,y1,x2,y2[,label]`` in any order. Anything else is
-    JSON: an object with ``images`` and ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list holds
-    ``{"image": name, "box": [x1, y1, x2, y2], "label": text}`` objects or bare ``[x1, y1, x2, y2]``.
+    A name that ends in ``.csv``, ``.tsv`` or ``.txt`` is a table with a header, its fields divided by commas,
+    semicolons or tabs. Its columns may come in any order and under the usual names: see :mod:`.columns`. Anything else
+    is JSON: an object with ``images`` and ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list
+    holds ``{"image": name, "box": [x1, y1, x2, y2], "label": text}`` objects, bare ``[x1, y1, x2, y2]``, or objects
+    with the columns of a table.
 
     Raises
     ------
     FileError
         For a file that cannot be read, or is none of these as a whole.
     """
-    if path.suffix.lower() == ".csv":
-        return list(_csv_rows(path, read_text(path), problems))
+    if path.suffix.lower() in TABLE_ENDINGS:
+        return list(_table_rows(path, read_text(path), problems, reading))
     content = read_json(path)
     if isinstance(content, list):
-        return list(_list_rows(path, content, problems))
+        return list(_list_rows(path, content, problems, reading))
     if isinstance(content, dict) and "annotations" in content and "images" in content:
-        return list(_coco_rows(path, content, problems))
+        return list(_coco_rows(path, content, problems, reading))
     found = f"an object with {shown(sorted(content))}" if isinstance(content, dict) else shown(content)
     raise FileError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
 
 
-def _csv_rows(path: Path, text: str, problems: Problems) -> Iterator[Box]:
+def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> Iterator[Box]:
     first_line = text.partition("\n")[0]
-    separator = ";" if ";" in first_line and "," not in first_line else ","  # Excel's, where the comma is decimal
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    delimiter = max(",;\t", key=first_line.count)  # semicolons are Excel's, where the comma is decimal
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
     try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        missing = [name for name in CSV_COLUMNS if name not in header]
-        if missing:
-            known = what_is(text[:HEAD_BYTES].encode())
-            more = f"; it is {known}" if known else ""
-            raise FileError(f"expected a header with {', '.join(CSV_COLUMNS)}, found {shown(header)}{more}")
-        twice = [name for name in CSV_COLUMNS if header.count(name) > 1]
-        if twice:
-            raise FileError(f"expected each column once in the header, found {', '.join(twice)} twice")
+        header = [name.strip() for name in next(reader, [])]
+        columns = _columns_of(header, text, reading)
         lines = ((reader.line_num, fields) for fields in reader if any(field.strip() for field in fields))
         for row, (line, fields) in enumerate(lines):
             where = f"{path}, row {row} (line {line})"
             try:
                 if len(fields) != len(header):
                     raise FileError(f"expected {len(header)} fields, found {len(fields)}")
-                values = dict(zip(header, fields, strict=True))
-                corners = _corners([_csv_number(name, values[name]) for name in CSV_COLUMNS[1:]])
-                image = _name(values["image"].strip())
+                values = dict(zip(header, (field.strip() for field in fields), strict=True))
+                numbers = [_number_of_text(name, values[name]) for name in columns.box]
+                yield _box(row, where, values, columns, numbers)
             except FileError as error:
                 problems.add(where, error)
-            else:
-                yield Box(row, where, image, corners, values.get("label", "").strip())
     except csv.Error as error:
         raise FileError(f"line {reader.line_num}: {error}") from error
 
 
-def _csv_number(name: str, text: str) -> float:
+def _columns_of(header: list[str], text: str, reading: Reading) -> Columns:
+    """The columns of a table; if it has none, what else the file may be."""
+    try:
+        columns = find_columns(header, reading)
+    except FileError as error:
+        known = what_is(text[:HEAD_BYTES].encode())
+        raise FileError(f"{error}; it is {known}" if known else str(error)) from error
+    read = [name for name in (columns.image, columns.label, *columns.box) if name is not None]
+    twice = [name for name in read if header.count(name) > 1]
+    if twice:
+        raise FileError(f"expected each column once in the header, found {', '.join(twice)} twice")
+    return columns
+
+
+def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
+    """A box of a row with named columns."""
+    corners = corners_of(_numbers(numbers, f"expected [{', '.join(columns.box)}]"), columns.box_format)
+    image = None if columns.image is None else _name(values[columns.image])
+    label = None if columns.label is None else values.get(columns.label)
+    return Box(row, where, image, corners, _label(label))
+
+
+def _number_of_text(name: str, text: str) -> float:
     try:
         if "_" not in text:  # which Python reads over
             return float(text)
@@ -99,23 +117,40 @@ def _csv_number(name: str, text: str) -> float:
     raise FileError(f"{name}: expected a number, found {shown(text)}")
 
 
-def _list_rows(path: Path, content: list[Any], problems: Problems) -> Iterator[Box]:
+def _list_rows(path: Path, content: list[Any], problems: Problems, reading: Reading) -> Iterator[Box]:
     for row, entry in enumerate(content):
         where = f"{path}, row {row}"
         try:
-            if isinstance(entry, list):
-                yield Box(row, where, None, _corners(entry), "")
-            elif isinstance(entry, dict) and "box" in entry:
-                image = _name(entry["image"]) if "image" in entry else None
-                yield Box(row, where, image, _corners(entry["box"]), _label(entry.get("label")))
-            else:
-                expected = 'expected [x1, y1, x2, y2] or {"image": name, "box": [x1, y1, x2, y2]}'
-                raise FileError(f"{expected}, found {shown(entry)}")
+            yield _listed_box(row, where, entry, reading)
         except FileError as error:
             problems.add(where, error)
 
 
-def _coco_rows(path: Path, content: Row, problems: Problems) -> Iterator[Box]:
+def _listed_box(row: int, where: str, entry: Any, reading: Reading) -> Box:
+    four = ROLES[reading.box_format or "xyxy"]
+    expected = f"expected [{', '.join(four)}]"
+    if isinstance(entry, list):
+        return Box(row, where, None, corners_of(_numbers(entry, expected), reading.box_format or "xyxy"), "")
+    whole_box = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
+    if isinstance(entry, dict) and whole_box not in entry:
+        try:
+            columns = find_columns(list(entry), reading)
+        except FileError:
+            if reading.columns:
+                raise
+        else:
+            return _box(row, where, entry, columns, [entry[name] for name in columns.box])
+    if not isinstance(entry, dict) or whole_box not in entry:
+        raise FileError(f'{expected} or {{"image": name, "box": [{", ".join(four)}]}}, found {shown(entry)}')
+    if whole_box == "bbox" and reading.box_format is None:  # COCO's are corner and size, others have two corners
+        raise FileError(f"bbox: say whether it is xyxy or xywh: --box-format, found {shown(entry)}")
+    named = find_columns([*entry, *four], reading)
+    corners = corners_of(_numbers(entry[whole_box], expected), reading.box_format or "xyxy")
+    image = _name(entry[named.image]) if named.image is not None else None
+    return Box(row, where, image, corners, _label(entry[named.label]) if named.label is not None else "")
+
+
+def _coco_rows(path: Path, content: Row, problems: Problems, reading: Reading) -> Iterator[Box]:
     """Boxes need less than detectors do: any box, of an image of any size and of any category."""
     images = good_rows(path, "images", section_of(content, "images"), problems, _coco_image)
     rows = section_of({"categories": [], **content}, "categories")
@@ -123,13 +158,13 @@ def _coco_rows(path: Path, content: Row, problems: Problems) -> Iterator[Box]:
 
     def annotation(row: Row, index: int) -> dict[str, Any]:
         image = images.find(row, "image_id", "images")
-        x, y, width, height = box_of(row, positive=False)
+        numbers = _numbers(list(box_of(row, positive=False)), "bbox: expected [x, y, width, height]")
         try:
             label = categories.find(row, "category_id", "categories")["name"]
         except DatasetError:
             label = _label(row.get("category_id"))
         where = place_of(path, "annotations", index)
-        corners = _corners([x, y, x + width, y + height])
+        corners = corners_of(numbers, reading.box_format or "xywh")
         return {"box": Box(index, where, image["file_name"], corners, label, image["size"])}
 
     rows = section_of(content, "annotations")
@@ -147,7 +182,7 @@ def _coco_image(row: Row, index: int) -> dict[str, Any]:
     return {**found, "size": size}
 
 
-def _corners(values: object, expected: str = "expected [x1, y1, x2, y2]") -> tuple[float, float, float, float]:
+def _numbers(values: object, expected: str) -> Corners:
     """Four finite numbers; text and booleans are not numbers."""
     if not isinstance(values, list) or len(values) != 4:
         raise FileError(f"{expected}, found {shown(values)}")
@@ -155,8 +190,8 @@ def _corners(values: object, expected: str = "expected [x1, y1, x2, y2]") -> tup
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
             raise FileError(f"{expected}, four finite numbers, found {shown(values)}")
-    x1, y1, x2, y2 = map(float, values)
-    return x1, y1, x2, y2
+    one, two, three, four = map(float, values)
+    return one, two, three, four
 
 
 def _name(value: object) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._validate import ROW_OF
+from .._rows import ROW_OF
 from . import checks
 
 Restore = Callable[[Tensor], Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -114,9 +115,16 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
         batch_sampler=order,
         num_workers=workers,
         collate_fn=_as_they_are,
+        worker_init_fn=_leave_interrupts,
         generator=torch.Generator(),  # so that it does not draw from torch's own
     )
     return ([stream.reported(drawn) for drawn in batch] for batch in loader)
+
+
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the first of them decides what it means."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _as_they_are(drawn: Sequence[Drawn]) -> list[Drawn]:

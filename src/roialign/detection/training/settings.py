@@ -45,6 +45,18 @@ class RunError(ValueError):
     """A training run cannot go on as it is asked to; what it has saved stays as it is."""
 
 
+class OtherSettingsError(RunError):
+    """A run began with other settings than it should go on with."""
+
+    def __init__(self, run: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
+        self.run, self.differences = run, dict(differences)
+        """By name of the setting: what the run began with, and what it was given now."""
+        shown = "; ".join(f"{name} was {old!r}, not {new!r}" for name, (old, new) in differences.items())
+        super().__init__(
+            f"{run}: began with other settings: {shown}. Give those of its {SETTINGS_FILE}, or another folder"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """Everything that the weights at the end depend on, besides the data and the number of threads.
@@ -147,19 +159,20 @@ def write_settings(run: Path, settings: TrainSettings) -> None:
         file.write(json.dumps(settings.to_dict(), indent=2).encode() + b"\n")
 
 
-def check_same(run: Path, wanted: TrainSettings, begun: TrainSettings) -> None:
-    """That a run goes on as it began.
+def check_same(run: Path, wanted: TrainSettings, begun: TrainSettings, iteration: int) -> None:
+    """That a run, which has so many iterations behind it, goes on as it began; one that is finished may get longer.
 
     Raises
     ------
-    RunError
+    OtherSettingsError
         Naming every setting that differs.
     """
-    differences = []
+    longer = iteration == begun.iterations < wanted.iterations
+    differences = {}
     for of, one, other in (("", wanted, begun), ("detector.", wanted.detector, begun.detector)):
         for each in fields(one):
             new, old = getattr(one, each.name), getattr(other, each.name)
-            if new != old and each.name != "detector":
-                differences.append(f"{of}{each.name} was {old!r}, not {new!r}")
+            if new != old and each.name != "detector" and not (longer and each.name == "iterations"):
+                differences[f"{of}{each.name}"] = (old, new)
     if differences:
-        raise RunError(f"{run}: began with other settings: {'; '.join(differences)}")
+        raise OtherSettingsError(run, differences)

@@ -1,0 +1,51 @@
+"""A worker's end of :mod:`benchmarks.process`: requests in, replies out, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from .workers.work import UnsupportedError
+
+
+class Channel:
+    """While it is open, replies go to standard output, and whatever libraries print goes to standard error."""
+
+    def __enter__(self) -> Channel:
+        self.replies = os.fdopen(os.dup(1), "w", buffering=1)
+        os.dup2(2, 1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.replies.close()
+
+    def serve(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+        """Answers requests until standard input ends."""
+        for line in sys.stdin:
+            try:
+                reply = {"ok": True, **answer(json.loads(line))}
+            except UnsupportedError as reason:
+                reply = {"unsupported": str(reason)}
+            except Exception as reason:  # the boundary of the process: the parent is told, and decides
+                reply = {"error": f"{type(reason).__name__}: {reason}"}
+            self.replies.write(json.dumps(reply) + "\n")
+
+
+def end_with_parent(seconds: float = 1.0) -> None:
+    """Ends this process soon after its parent has ended, whatever it is at: it may hang, and nobody is left to see."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

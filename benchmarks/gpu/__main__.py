@@ -1,0 +1,18 @@
+"""``python -m benchmarks.gpu run`` is :mod:`benchmarks.gpu.run`; without a word, :mod:`benchmarks.gpu.measure`."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+COMMANDS = ("run", "measure")
+
+
+def main() -> int:
+    words = sys.argv[1:]
+    name = words.pop(0) if words and words[0] in COMMANDS else "measure"
+    code: int = import_module(f".{name}", __package__).main(words)
+    return code
+
+
+raise SystemExit(main())

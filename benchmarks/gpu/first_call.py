@@ -1,0 +1,55 @@
+"""The first calls in a process, on a CUDA device: what Triton takes to compile, and to find what it has compiled.
+
+    python -m benchmarks.gpu.first_call
+
+prints their seconds as JSON, with whatever cache Triton has (TRITON_CACHE_DIR).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import torch
+
+from ..process import ROOT
+from ..workloads import WORKLOADS
+from .calls import Inputs, ours
+
+
+def first_calls() -> dict[str, float]:
+    """Seconds from the call to its answer."""
+    inputs = Inputs(WORKLOADS["box-test"], torch.float16, channels_last=True, sets=1)
+    seconds = {}
+    for what, backward in (("forward", False), ("backward after it", True)):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        ours(inputs, 2, backward)(0)
+        torch.cuda.synchronize()
+        seconds[what] = time.perf_counter() - begin
+    return seconds
+
+
+def in_new_processes() -> dict[str, dict[str, float]]:
+    """The same with an empty cache, then with what that has left."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for held in ("empty", "filled"):
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.gpu.first_call"],
+                cwd=ROOT,
+                env={**os.environ, "TRITON_CACHE_DIR": folder},
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            found[held] = json.loads(done.stdout)
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(first_calls()))

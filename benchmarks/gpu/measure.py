@@ -1,0 +1,153 @@
+"""The canonical workloads on a CUDA device: ours beside torchvision's CUDA operator, torch's einsum and a device copy.
+
+    python -m benchmarks.gpu [--workloads box-test,c4,points] [--json gpu.json]
+    python -m benchmarks.gpu --from-json gpu.json --write-docs
+
+"points" stands for the operators of the pointwise family (benchmarks/gpu/points.py), beside torchvision's.
+
+Every call is captured in a CUDA graph over several sets of inputs, more than the L2 cache holds, and the medians are of
+replays between events. A peer that cannot be captured, as torchvision's deterministic mode, runs between events itself.
+Beside these stand the times in which the host enqueues one call that is not captured ("eager"). Answers are checked
+against the reference of this run, ours in float64, before anything is timed; what fails is noted, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..markdown import line, table
+from ..process import ROOT
+from ..workloads import WORKLOADS
+from . import first_call
+from . import points as of_points
+from .calls import DTYPES, Inputs, check, check_peer, einsum_calls, ours, torchvision_calls
+from .cells import WORKLOAD_NAMES, Cell, cells_of
+from .device import workload_of
+from .goals import judged
+from .results import TITLES, Report, Row, cells, heading, read_reports, render, write_page
+from .timing import (
+    REPEATS,
+    Rates,
+    Times,
+    attempt,
+    deterministic,
+    device_microseconds,
+    extra_memory,
+    host_microseconds,
+    measure_rates,
+    times_of,
+)
+from .tools import machine_here, versions_here
+
+WANTED = (*WORKLOAD_NAMES, "points")
+PAGE = ROOT / "docs" / "performance.md"
+
+
+#: Beside whom, unless said otherwise.
+PEERS = ("torchvision", "einsum", "torchvision, deterministic")
+
+
+def measure_cell(cell: Cell, rates: Rates, has_torchvision: bool, wanted: Sequence[str] = PEERS) -> Iterator[Row]:
+    """A row for every peer that can be asked, or one without."""
+    inputs = Inputs(workload_of(cell.workload), DTYPES[cell.dtype], cell.layout == "NHWC")
+    points, backward = cell.points, cell.backward
+    floor = max(inputs.bytes / rates.memory, inputs.footprint / rates.cache)
+    call = ours(inputs, points, backward)
+    answer, wrong = attempt(lambda: check(inputs, points, backward))
+    own, failed = (None, []) if wrong else attempt(lambda: times_of(call, inputs.sets))
+    extra = None if own is None else extra_memory(call, inputs.bytes)
+    times = own or (None, None)
+    of_ours = (cell.workload, cell.what, cell.layout, cell.dtype, points, *times, floor, extra)
+
+    def beside(make: Callable[..., Any]) -> Times:
+        peer = make(inputs, points, backward)
+        if answer is not None:
+            check_peer(peer, answer, inputs.dtype)
+        return times_of(peer.call, inputs.sets)
+
+    peers: dict[str, Callable[[], Times]] = {}
+    if has_torchvision and cell.dtype != "bf16":
+        peers["torchvision"] = lambda: beside(torchvision_calls)
+    if len(inputs.scales) == 1:
+        peers["einsum"] = lambda: beside(einsum_calls)
+    if backward and "torchvision" in peers:
+        peers["torchvision, deterministic"] = lambda: in_deterministic_mode(inputs, points)
+    peers = {name: time for name, time in peers.items() if name in wanted}
+    if not peers:
+        yield Row(*of_ours, notes=[*wrong, *failed])
+    for peer, time in peers.items():
+        its, reason = attempt(time)
+        notes = [*wrong, *failed, *(f"{peer}: {why}" for why in reason)]
+        yield Row(*of_ours, peer, *(its or (None, None)), notes)
+
+
+def in_deterministic_mode(inputs: Inputs, points: int) -> Times:
+    """The backward of torchvision's deterministic mode, which torch compiles from plain operators; on one set of
+    inputs, since it moves far more than the L2 cache holds."""
+    with deterministic():
+        call = torchvision_calls(inputs, points, True, sets=1).call
+        return Times(device_microseconds(call, 1, captured=False), host_microseconds(call, 1))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--workloads", default=",".join(WANTED), help="names, with commas")
+    parser.add_argument("--json", type=Path, help="where to write all numbers")
+    parser.add_argument("--from-json", type=Path, nargs="+", help="show these results; measure nothing")
+    parser.add_argument("--write-docs", action="store_true", help="write the tables of docs/performance.md")
+    options = parser.parse_args(arguments)
+    unknown = set(options.workloads.split(",")) - {*WORKLOADS, "points"}
+    if unknown:
+        parser.error(f"--workloads: expected names among {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
+    if options.from_json:
+        try:
+            report = read_reports(options.from_json)
+        except (OSError, ValueError) as reason:
+            parser.error(f"--from-json: {reason}")
+        print(render(report, []))
+    elif torch.cuda.is_available():
+        report = run(options.workloads.split(","), options.json)
+    else:
+        print("benchmarks.gpu: torch sees no CUDA device here, so nothing was measured", file=sys.stderr)
+        return 1
+    print("\n" + "\n".join(" | ".join(goal) for goal in judged(report.rows)))
+    if options.write_docs:
+        write_page(PAGE, report, judged(report.rows))
+    return int(any(row.ours_us is None for row in report.rows))
+
+
+def run(workloads: Sequence[str], json_path: Path | None) -> Report:
+    """Measure and print, and after every line write all numbers so far."""
+    first_calls, _ = attempt(first_call.in_new_processes)
+    # The derivatives of a call run on its stream, and one that is recorded may not be the default one: so all on one.
+    with torch.cuda.stream(torch.cuda.Stream()):
+        rates = measure_rates()
+        versions = versions_here()
+        if "torchvision" not in versions:
+            print("benchmarks.gpu: torchvision is not installed: not measured", file=sys.stderr)
+        today = datetime.now(timezone.utc).date().isoformat()
+        report = Report(machine_here(), versions, today, REPEATS, rates._asdict(), first_calls or {})
+        print(heading(report) + "\n")
+        print(table(TITLES, []))
+        for row in measure_all(workloads, rates, "torchvision" in versions):
+            report.rows.append(row)
+            print(line(cells(row)), flush=True)
+            if json_path is not None:
+                report.write(json_path)
+    return report
+
+
+def measure_all(workloads: Iterable[str], rates: Rates, has_torchvision: bool) -> Iterator[Row]:
+    for name in workloads:
+        if name == "points":
+            yield from of_points.measure(rates)
+        else:
+            for cell in cells_of([name]):
+                yield from measure_cell(cell, rates, has_torchvision)

@@ -1,0 +1,164 @@
+"""Whether the kernels are right on this machine's GPU, and then how fast: one command, in steps that tell most first.
+
+    python -m benchmarks.gpu run [--results gpu-results] [--steps first] [--minutes 8] [--again STEP ...] [--rehearse]
+
+Every step has a time limit, and all of them have one; what does not fit, fails or hangs never stops the others. What is
+found is written as it comes, to gpu.json and gpu.log in the folder of results, and the next run goes on from it: what
+has finished there is not done again. The exit code is 0 where all that was asked for has passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from .device import VARIABLE
+from .record import OUTCOMES, Record, Results
+from .steps import GROUPS, STEPS, TOOLS, Step, chosen
+from .summary import summary
+from .team import Team
+
+
+class Log:
+    """Lines for the terminal and the log, with the seconds since the start."""
+
+    def __init__(self, path: Path) -> None:
+        self.begin = time.monotonic()
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def say(self, text: str) -> None:
+        line = f"[{time.monotonic() - self.begin:6.1f} s] {text}"
+        print(line, flush=True)
+        self.note(line)
+
+    def note(self, text: str) -> None:
+        """For the log alone."""
+        with self.path.open("a") as file:
+            file.write(text + "\n")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    names = ", ".join([*GROUPS, "all", *(step.name for step in STEPS)])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu run", description=__doc__)
+    parser.add_argument("--results", type=Path, default=Path("gpu-results"), help="the folder to write to")
+    parser.add_argument("--steps", default="first", help=f"with commas, of {names}")
+    parser.add_argument("--again", default="", help="steps to do again, with commas; 'failed': all that has failed")
+    parser.add_argument("--minutes", type=float, default=8.0, help="in all; what does not fit is left")
+    parser.add_argument("--most", type=int, help="so many jobs of a step at most, from all over it")
+    parser.add_argument("--rehearse", action="store_true", help="without a GPU: tiny sizes, in Triton's interpreter")
+    options = parser.parse_args(arguments)
+    again = [word for word in options.again.split(",") if word]
+    try:
+        options.steps = chosen(options.steps.split(","))
+        options.again = {step.name for step in chosen([word for word in again if word != "failed"])}
+    except ValueError as reason:
+        parser.error(f"--steps, --again: {reason}")
+    options.failed = "failed" in again
+    if not 0 < options.minutes <= 24 * 60:
+        parser.error(f"--minutes: expected a number above 0, of a day at most, got {options.minutes}")
+    if options.most is not None and options.most < 1:
+        parser.error(f"--most: expected 1 or more, got {options.most}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    log = Log(options.results / "gpu.log")
+    run = Run(options, log, Record.read(options.results / "gpu.json", log.say))
+    try:
+        return run.all_steps()
+    except KeyboardInterrupt:
+        run.record.write()
+        log.say("interrupted; the same command goes on")
+        return 130
+
+
+class Run:
+    """The steps that were asked for, on this machine."""
+
+    def __init__(self, options: argparse.Namespace, log: Log, record: Record) -> None:
+        self.options, self.log, self.record = options, log, record
+        self.until = log.begin + 60 * options.minutes
+        self.environment = {VARIABLE: "1", "TRITON_INTERPRET": "1"} if options.rehearse else {}
+        record.date = datetime.now(timezone.utc).date().isoformat()
+        forget(record, options.again, options.failed)
+
+    def all_steps(self) -> int:
+        if not self.knows_machine():
+            return 1
+        for step in self.options.steps:
+            results = self.record.steps.setdefault(step.name, Results())
+            if results.left(self.options.most) == 0:
+                if step is not TOOLS:
+                    self.log.say(f"{step.name}: done before, {self.counts(results)}")
+            else:
+                self.do(step, results)
+        self.record.write()
+        self.log.say("\n" + summary(self.record))
+        left = [step for step in self.options.steps if self.record.steps[step.name].left(self.options.most) != 0]
+        for text in next_commands(self.options, left):
+            self.log.say(text)
+        return int(bool(left) or any(self.record.steps[step.name].number("failed") for step in self.options.steps))
+
+    def do(self, step: Step, results: Results) -> None:
+        until = min(self.until, time.monotonic() + step.limit)
+        Team(step, self.record, self.log, until, self.environment, self.options.most).run()
+        self.log.say(f"{step.name} ({step.tells}): {self.counts(results)}, {results.seconds:.0f} s")
+
+    def knows_machine(self) -> bool:
+        """Looks what is here. What was found on another machine, or with other versions, is not mixed with this."""
+        before, here = self.record.steps.pop(TOOLS.name, None), Results()
+        self.record.steps = {TOOLS.name: here, **self.record.steps}
+        self.do(TOOLS, here)
+        old, new = (found_of(results) for results in (before, here))
+        if not new:
+            self.log.say("what is here is not known; going on without")
+            return True
+        if not new["is_there"]:
+            self.log.say("torch sees no CUDA device here, so nothing can be run (--rehearse goes without one)")
+            return False
+        if old and any(old[key] != new[key] for key in ("machine", "versions")):
+            self.log.say("these results are of another machine or of other versions")
+            self.record.set_aside("other", self.log.say)
+            self.record.steps = {TOOLS.name: here}
+        elif old and old["sources"] != new["sources"]:
+            self.log.say("the sources have changed since; what was found before is kept (--again STEP does it again)")
+        return True
+
+    def counts(self, results: Results) -> str:
+        parts = [f"{results.number(outcome)} {outcome}" for outcome in OUTCOMES if results.number(outcome)]
+        left = results.left(self.options.most)
+        if left != 0:
+            why = f" ({results.problem})" if results.problem else ""
+            parts.append(f"{'all' if left is None else left} left{why}")
+        return ", ".join(parts) or "nothing to do"
+
+
+def found_of(results: Results | None) -> dict[str, Any]:
+    """By the first step."""
+    return results.items[TOOLS.name].found if results is not None and TOOLS.name in results.items else {}
+
+
+def forget(record: Record, again: set[str], failed: bool) -> None:
+    """What is to be done again."""
+    for name in again:
+        record.steps.pop(name, None)
+    if failed:
+        for results in record.steps.values():
+            results.items = {name: item for name, item in results.items.items() if item.outcome != "failed"}
+
+
+def next_commands(options: argparse.Namespace, left: Sequence[Step]) -> list[str]:
+    """What goes on from here."""
+    command = f"python -m benchmarks.gpu run --results {options.results}" + " --rehearse" * options.rehearse
+    texts = []
+    if left:
+        texts.append(f"left over; go on with: {command} --steps '{','.join(step.name for step in left)}'")
+    groups = {step.group for step in options.steps}
+    texts += [f"next: {command} --steps {group}" for group in GROUPS if group not in groups]
+    return texts

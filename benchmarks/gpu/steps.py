@@ -1,0 +1,108 @@
+"""The steps of a run, in the order of what they tell, and how long each may take."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .tools import beside_nvcc
+
+GROUPS = ("first", "second", "third")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """Jobs of one kind, which workers share out among themselves."""
+
+    name: str
+    group: str
+    """Which of the commands it belongs to."""
+    tells: str
+    work: tuple[str, ...]
+    """What `benchmarks.gpu.work` is called with."""
+    limit: float
+    """Seconds, of all jobs together."""
+    job_limit: float
+    """Seconds, of one."""
+    most_workers: int = 1
+    checker: str | None = None
+    """A program that runs the workers, and whose exit code is a verdict of its own."""
+
+    @property
+    def workers(self) -> int:
+        return max(1, min(CORES, self.most_workers))
+
+    def command(self, log: Path) -> list[str]:
+        work = [sys.executable, "-m", "benchmarks.gpu.work", *self.work]
+        if self.checker is None:
+            return work
+        path = shutil.which(self.checker) or beside_nvcc(self.checker)
+        if path is None:
+            raise FileNotFoundError(f"{self.checker} is not here")
+        return [path, "--error-exitcode", "9", "--target-processes", "application-only", "--log-file", str(log), *work]
+
+    def environment(self) -> dict[str, str]:
+        threads = str(max(1, CORES // self.workers))
+        more = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"} if self.checker else {}
+        return {"OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1", **more}
+
+
+def tests(*arguments: str) -> tuple[str, ...]:
+    return ("tests", *(f"tests/gpu/{argument}" for argument in arguments))
+
+
+MANY = 16
+#: Two variants of every operator: planes of float32, and channels last of float16, in vectors.
+SOME_BOUNDS = ("-k", "dtype0 or dtype3")
+TOOLS = Step("tools", "first", "what is here", ("tools",), 60, 40)
+STEPS = (
+    TOOLS,
+    Step("smoke", "first", "every kernel once, beside the reference", tests("test_smoke.py"), 90, 60, MANY),
+    Step("answers", "first", "real sizes, beside float64; compiles what is timed", ("answers",), 80, 60, 8),
+    Step("cases", "first", "the table of cases, all types and layouts", tests("test_cases.py"), 120, 60, MANY),
+    Step("speed", "first", "times beside torchvision and einsum", ("speed", "first", "torchvision", "einsum"), 150, 40),
+    Step("memory", "first", "what calls keep", ("memory",), 30, 20),
+    Step(
+        "bounds",
+        "first",
+        "nothing out of bounds, by compute-sanitizer: some",
+        (*tests("test_bounds.py"), *SOME_BOUNDS),
+        70,
+        60,
+        MANY,
+        "compute-sanitizer",
+    ),
+    Step("determinism", "second", "the same bits, also in a graph", tests("test_determinism.py"), 150, 90, MANY),
+    Step("calls", "second", "streams, autocast, torch.compile", tests("test_calls.py", "test_values.py"), 150, 90, 8),
+    Step("first calls", "second", "what compiling takes", ("first-calls",), 60, 60),
+    Step("operators", "second", "times of the other operators", ("operators",), 90, 40),
+    Step("more speed", "second", "times of all other cells", ("speed", "other", "torchvision", "einsum"), 300, 40),
+    Step("guards", "third", "nothing out of bounds, by guards: all", tests("test_bounds.py"), 90, 60, MANY),
+    Step(
+        "all bounds",
+        "third",
+        "nothing out of bounds, by compute-sanitizer: all",
+        tests("test_bounds.py"),
+        200,
+        90,
+        MANY,
+        "compute-sanitizer",
+    ),
+    Step("large", "third", "more than 2^31 elements", tests("test_large.py"), 240, 120, 2),
+    Step("deterministic", "third", "beside torchvision's deterministic mode", ("deterministic",), 120, 100),
+)
+
+
+def chosen(words: Sequence[str]) -> list[Step]:
+    """By names of steps or of groups, or all of them; in the order of the table."""
+    known = {"all", *GROUPS, *(step.name for step in STEPS)}
+    unknown = [word for word in words if word not in known]
+    if unknown:
+        names = ", ".join(dict.fromkeys(["all", *GROUPS, *(step.name for step in STEPS)]))
+        raise ValueError(f"expected names among {names}, got {', '.join(unknown)}")
+    return [step for step in STEPS if {"all", step.name, step.group} & set(words)]

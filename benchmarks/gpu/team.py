@@ -1,0 +1,168 @@
+"""The workers of a step: they take its jobs one by one, each until the job's time or the step's is over."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..process import SlowWorkerError, Worker, WorkerError
+from .record import Item, Record, Results
+from .steps import CORES, Step
+
+if TYPE_CHECKING:
+    from .run import Log
+
+#: Seconds in which a process has imported everything and collected its tests.
+START = 60.0
+#: Seconds in which a process has to end when its input does.
+END = 30.0
+#: Seconds between two writes of the record, and between two lines on how far a step is.
+WRITE_EVERY, TELL_EVERY = 0.5, 15.0
+#: Lines of a worker that are kept in the log where something failed.
+LAST_LINES = 40
+
+
+class Team:
+    """One step of a run. `until` is a moment of `time.monotonic`; `most` jobs are taken, or all."""
+
+    def __init__(
+        self, step: Step, record: Record, log: Log, until: float, environment: Mapping[str, str], most: int | None
+    ) -> None:
+        self.step, self.record, self.log, self.until, self.most = step, record, log, until, most
+        self.results: Results = record.steps[step.name]
+        self.environment = {**step.environment(), **environment}
+        self.lock = threading.Lock()
+        self.queue: deque[str] | None = None
+        self.written = self.told = time.monotonic()
+
+    @property
+    def seconds_left(self) -> float:
+        return self.until - time.monotonic()
+
+    def run(self) -> None:
+        begin = time.monotonic()
+        self.results.problem = None
+        with tempfile.TemporaryDirectory() as folder:
+            logs = [
+                Path(folder) / f"checker-{index}.log" for index in range(min(self.step.workers, self.most or CORES))
+            ]
+            threads = [threading.Thread(target=self.work, args=(log,), daemon=True) for log in logs]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        if self.results.left(self.most) and self.results.problem is None:
+            self.results.problem = "its time was over"
+        self.results.seconds += time.monotonic() - begin
+        self.record.write()
+
+    def work(self, checked: Path) -> None:
+        """A thread: one process after another, as long as there are jobs and time."""
+        while self.seconds_left > 0 and (self.queue is None or self.queue):
+            try:
+                is_over = self.one_process(checked)
+            except (WorkerError, OSError) as reason:
+                with self.lock:
+                    self.results.problem = str(reason)
+                return
+            if is_over:
+                return
+
+    def one_process(self, checked: Path) -> bool:
+        """Jobs in one process, until one spoils it. Whether there is no more to do."""
+        done: dict[str, Item] = {}
+        has_failed = False
+        worker = Worker(self.step.command(checked), limit=START, environment=self.environment)
+        try:
+            self.list_jobs(worker)
+            while (name := self.take()) is not None:
+                item, is_spoilt = self.one_job(worker, name)
+                if item is None:  # the step's time is over
+                    self.put_back(name)
+                    return True
+                has_failed |= item.outcome == "failed"
+                if self.step.checker is None or item.outcome == "failed":
+                    self.keep({name: item})
+                else:
+                    done[name] = item
+                if is_spoilt:
+                    return False
+            return True
+        finally:
+            said = worker.said()
+            code = worker.close(END)
+            self.keep(self.judged(done, code, checked))
+            if code or has_failed:
+                self.log.note("\n".join([f"{self.step.name}: a process ended with code {code}", *said[-LAST_LINES:]]))
+
+    def list_jobs(self, worker: Worker) -> None:
+        """Waits until the process has begun; the names are taken once for all, from whoever is ready first."""
+        worker.limit = min(START, max(self.seconds_left, 0.1))
+        names = worker.request("list")["names"]
+        with self.lock:
+            if self.queue is not None:
+                return
+            self.results.count = len(names)
+            done = self.results.items
+            if self.most is not None and self.most < len(names):
+                names = [names[index * len(names) // self.most] for index in range(self.most)]
+            self.queue = deque(name for name in names if name not in done)
+
+    def take(self) -> str | None:
+        with self.lock:
+            return self.queue.popleft() if self.queue and self.seconds_left > 0 else None
+
+    def put_back(self, name: str) -> None:
+        with self.lock:
+            assert self.queue is not None
+            self.queue.appendleft(name)
+
+    def one_job(self, worker: Worker, name: str) -> tuple[Item | None, bool]:
+        """What became of it, None where the step's time was over first; and whether the process is of no more use."""
+        begin, has_less = time.monotonic(), self.seconds_left < self.step.job_limit
+        worker.limit = min(self.step.job_limit, max(self.seconds_left, 0.1))
+        reply: dict[str, Any]
+        try:
+            reply = worker.request("run", name=name)
+        except SlowWorkerError as reason:
+            if has_less:
+                return None, True
+            reply = {"outcome": "failed", "notes": [str(reason)], "is_broken": True}
+        except WorkerError as reason:
+            reply = {"outcome": "failed", "notes": [str(reason)], "is_broken": True}
+        seconds = round(time.monotonic() - begin, 2)
+        return Item(reply["outcome"], seconds, reply["notes"], reply.get("found", {})), bool(reply["is_broken"])
+
+    def judged(self, done: dict[str, Item], code: int, checked: Path) -> dict[str, Item]:
+        """Jobs of a process that another program has watched, with that program's verdict; none that it has not given,
+        since it was killed."""
+        if code < 0:
+            return {}
+        if code:
+            found = checked.read_text(errors="replace").splitlines() if checked.exists() else []
+            errors = [line.strip("= ") for line in found if "Invalid" in line or "ERROR SUMMARY" in line] or found[:1]
+            self.log.note("\n".join(found[:400]))
+            for item in done.values():
+                item.outcome = "failed"
+                item.notes.append(f"{self.step.checker}: code {code}: {'; '.join(errors[:2])}")
+        return done
+
+    def keep(self, items: dict[str, Item]) -> None:
+        """Among the results, which are written now and then."""
+        with self.lock:
+            self.results.items.update(items)
+            for name, item in items.items():
+                if item.outcome == "failed":
+                    self.log.say(f"{self.step.name}: FAILED {name}: {'; '.join(item.notes)[:300]}")
+            now = time.monotonic()
+            if now - self.written > WRITE_EVERY:
+                self.record.write()
+                self.written = now
+            if now - self.told > TELL_EVERY:
+                self.log.say(f"{self.step.name}: {len(self.results.items)} of {self.results.count}")
+                self.told = now

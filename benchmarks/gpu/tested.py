@@ -1,0 +1,69 @@
+"""A worker that runs tests: pytest collects them once, and each runs when its name is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from ..channel import Channel
+from ..process import ROOT
+from .work import is_broken
+
+#: No capturing, which would take standard input away. Warnings are no errors here: another version of a library may
+#: have new ones, and they say nothing of the kernels.
+OPTIONS = ["-s", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider", "--tb=short"]
+
+
+class OnDemand:
+    """A plugin that runs tests as they are asked for."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.reports: list[pytest.TestReport] = []
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        if session.testsfailed:
+            raise session.Interrupted(f"{session.testsfailed} errors during collection")
+        items = {item.nodeid: item for item in session.items}
+
+        def answer(request: dict[str, Any]) -> dict[str, Any]:
+            if request["command"] == "list":
+                return {"names": list(items)}
+            self.reports.clear()
+            item = items[request["name"]]
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+            return {**verdict_of(self.reports), "is_broken": is_broken()}
+
+        self.channel.serve(answer)
+        return True
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.reports.append(report)
+
+
+def verdict_of(reports: Sequence[pytest.TestReport]) -> dict[str, Any]:
+    """Of a test's parts, of which each may fail or be skipped."""
+    for outcome in ("failed", "skipped"):
+        for report in reports:
+            if report.outcome == outcome:
+                return {"outcome": outcome, "notes": [words_of(report)]}
+    return {"outcome": "passed", "notes": []}
+
+
+def words_of(report: pytest.TestReport) -> str:
+    """Why, in a line."""
+    if isinstance(report.longrepr, tuple):  # of what was skipped: file, line, reason
+        return str(report.longrepr[2])
+    crash = getattr(report.longrepr, "reprcrash", None)
+    lines = str(crash.message if crash else report.longrepr).strip().splitlines() or ["no message"]
+    return lines[0]
+
+
+def serve_tests(channel: Channel, arguments: Sequence[str]) -> None:
+    os.chdir(ROOT)
+    code = pytest.main([*OPTIONS, *arguments], plugins=[OnDemand(channel)])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise SystemExit(int(code))

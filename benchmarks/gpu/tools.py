@@ -1,0 +1,106 @@
+"""What there is on this machine: the device, versions, and tools that look into kernels."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import roialign
+
+from ..machine import cpu_model
+from .device import IS_REHEARSAL
+
+PROGRAMS = ("nvidia-smi", "nvcc", "ncu", "nsys", "compute-sanitizer", "cuobjdump", "nvdisasm", "g++", "cmake", "ninja")
+#: Besides what the results are named by.
+PACKAGES = ("pytest", "hypothesis", "ml_dtypes", "onnx", "onnxruntime", "nanobind", "scikit-build-core")
+
+
+def has(package: str) -> bool:
+    return find_spec(package) is not None
+
+
+def machine_here() -> dict[str, Any]:
+    """The device and its host, and nothing that tells whose they are."""
+    device = torch.cuda.get_device_properties(0)
+    return {
+        "gpu": device.name,
+        "multiprocessors": device.multi_processor_count,
+        "memory_gb": round(device.total_memory / 1e9),
+        "cache_mb": round(device.L2_cache_size / 1e6),
+        "cpu": cpu_model(),
+    }
+
+
+def versions_here() -> dict[str, str]:
+    import triton
+
+    versions = {
+        "roialign": roialign.__version__,
+        "torch": str(torch.__version__),
+        "CUDA": str(torch.version.cuda),
+        "triton": triton.__version__,
+        "Python": platform.python_version(),
+    }
+    if has("torchvision"):
+        versions["torchvision"] = version("torchvision")
+    return versions
+
+
+def found() -> dict[str, Any]:
+    """All of it; "is_there" says whether there is a device to run on."""
+    is_there = IS_REHEARSAL or torch.cuda.is_available()
+    return {
+        "is_there": is_there,
+        "machine": machine_here() if is_there else {},
+        "versions": versions_here(),
+        "others": {name: version_of(name) for name in PACKAGES},
+        "programs": {name: first_line(name) for name in PROGRAMS},
+        "compiled core": has("roialign._core"),
+        "sources": digest(),
+    }
+
+
+def digest() -> str:
+    """Of the package's Python files: another one where any of them has changed."""
+    found = hashlib.sha256()
+    for path in sorted(Path(roialign.__file__).parent.rglob("*.py")):
+        found.update(path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def first_line(program: str) -> str | None:
+    """What a program says of its version, in the line that has a number; None where it is not there."""
+    path = shutil.which(program) or beside_nvcc(program)
+    if path is None:
+        return None
+    try:
+        said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=20).stdout
+    except (OSError, subprocess.TimeoutExpired) as reason:
+        return f"does not answer: {type(reason).__name__}"
+    lines = [line.strip() for line in said.splitlines() if any(letter.isdigit() for letter in line)]
+    numbered = [line for line in lines if "ersion" in line or "release" in line]
+    return (numbered or lines or ["there"])[0]
+
+
+def beside_nvcc(program: str) -> str | None:
+    """In CUDA's own folder, which may be on nobody's path."""
+    for folder in (Path(path).parent for path in [shutil.which("nvcc")] if path):
+        if (folder / program).exists():
+            return str(folder / program)
+    usual = Path("/usr/local/cuda/bin") / program
+    return str(usual) if usual.exists() else None
