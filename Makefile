@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test test-all lint format bench gpu experiment stub sanitize test-peers wheel clean
+.PHONY: demo test test-all fuzz lint format bench gpu experiment stub sanitize test-peers wheel clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,10 @@ test: $(VENV)/.with-test
 # Every test that needs no GPU: after those of `make test` the slow ones, none of them twice.
 test-all: test
 	$(PYTEST) -m "slow and not gpu"
+
+# A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
+fuzz: $(VENV)/.with-test
+	$(BIN)/python -m tests.files.fuzz $(or $(INPUTS),100000) $(or $(SEED),0)
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .
