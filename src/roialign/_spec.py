@@ -53,6 +53,10 @@ class SeparableSpec:
     #: Whether a maximum decides which points count.
     decides: ClassVar[bool] = False
 
+    @property
+    def reads_sampling_ratio(self) -> bool:
+        return self.rule in ("grid", "random")
+
     def scale(self, spatial_scale: float, size: int) -> float:
         """The factor from box coordinates to feature coordinates along an axis of `size` pixels."""
         return float(size - 1) if self.normalised_boxes else spatial_scale
@@ -116,6 +120,10 @@ class PointwiseSpec:
     def decides(self) -> bool:
         """Whether a maximum decides which points count."""
         return self.reduction != "mean"
+
+    @property
+    def reads_sampling_ratio(self) -> bool:
+        return self.rule in ("grid", "random")
 
     def out_channels(self, channels: int, bins: tuple[int, int]) -> int:
         """How many channels the answer has, from those of the features; a ValueError where they do not divide."""

@@ -74,8 +74,9 @@ def _log(run: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("model", ["faster-rcnn", "mask-rcnn", "cascade-rcnn"])
 def test_four_images_are_learnt_by_heart(model: str, data: Path, tmp_path: Path) -> None:
     dataset = training_set(data)
-    detector = new_detector(dataset, model=model, backbone="resnet18-fpn", width=16, out_channels=32, hidden=128)
-    settings = TrainSettings(detector, iterations=200, batch_size=4, learning_rate=2e-3, warmup=20)
+    sizes: dict[str, Any] = {"width": 16, "out_channels": 32, "hidden": 128, "mask_hidden": 32}
+    detector = new_detector(dataset, model=model, backbone="resnet18-fpn", **sizes)
+    settings = TrainSettings(detector, iterations=140, batch_size=4, learning_rate=2e-3, warmup=20)
     figures = evaluate_model(train(dataset, tmp_path / "run", settings), dataset)
     assert figures["box"]["AP"] > 0.9
     if model == "mask-rcnn":

@@ -31,6 +31,7 @@ CELLAR = (
     "roialign._extras",
     "roialign._levels",
     "roialign._memory",
+    "roialign._options",
     "roialign._recording",
     "roialign._regions",
     "roialign._rows",
@@ -39,6 +40,7 @@ CELLAR = (
     "roialign._typing",
     "roialign._validate",
     "roialign._version",
+    "roialign._warnings",
 )
 #: The package itself re-exports: it stands above `ops`, and users of it are above it.
 FACADES = {"roialign": 4.5, "roialign.torch": 3.5}

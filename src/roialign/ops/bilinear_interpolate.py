@@ -120,7 +120,8 @@ def _call(features: Any, x: object, y: object, backend: str | None) -> tuple[Any
     lead = tuple(array.shape[:-2])
     rows, shape = framework_of(features).rois.rows_of_points(x, y, array)
     one_image = array.reshape(1, math.prod(lead), *array.shape[-2:])
-    return operator_call(BILINEAR_INTERPOLATE, [one_image], [1.0], rows, backend=backend), lead, shape
+    call = operator_call(BILINEAR_INTERPOLATE, [one_image], [1.0], rows, backend=backend, rois_name="points")
+    return call, lead, shape
 
 
 def _to_last(points: Any, lead: tuple[int, ...], shape: tuple[int, ...]) -> Any:

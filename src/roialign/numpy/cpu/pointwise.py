@@ -21,15 +21,17 @@ def forward(
     out: Array,
     tangents: Sequence[Geometry] = (),
     deciding: Sequence[Array] = (),
-) -> None:
+) -> int:
     """Write the operator, or its derivative along a tangent, into `out`: see `reference.pointwise.forward`.
 
     A maximum is linear in the features as long as the same points win: those that win at `deciding`, which are
     `features` where nothing else is given. A mean does not read them.
+
+    The answer is what looks like a mistake in the RoIs, in bits: see :mod:`roialign._warnings`.
     """
     maps = [elementwise(level) for level in features]
     target = elementwise(out)
-    _core.pointwise_forward(
+    look = _core.pointwise_forward(
         core_pointwise(spec),
         scalar_type(out.dtype),
         maps,
@@ -43,6 +45,7 @@ def forward(
     )
     if target is not out:
         out[...] = target
+    return look
 
 
 def adjoint_features(

@@ -23,11 +23,14 @@ def forward(
     out: Array,
     tangents: Sequence[Geometry] = (),
     deciding: Sequence[Array] = (),
-) -> None:
-    """Write the operator, or its derivative along box `tangents`, into `out`: see `reference.separable.forward`."""
+) -> int:
+    """Write the operator, or its derivative along box `tangents`, into `out`: see `reference.separable.forward`.
+
+    The answer is what looks like a mistake in the RoIs, in bits: see :mod:`roialign._warnings`.
+    """
     del deciding  # a mean decides nothing
     target = elementwise(out)
-    _core.forward(
+    look = _core.forward(
         core_separable(spec),
         scalar_type(out.dtype),
         [elementwise(level) for level in features],
@@ -39,6 +42,7 @@ def forward(
     )
     if target is not out:
         out[...] = target
+    return look
 
 
 def adjoint_features(

@@ -14,6 +14,7 @@ from ..._levels import levels_of
 from ..._regions import Geometry, Regions
 from ..._rows import check_offset_rows, check_rows
 from ..._typing import Array
+from ..._warnings import Seen, last_call
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 
@@ -28,6 +29,12 @@ def regions_of(operator: Operator[Any], inputs: Inputs, images: int) -> Regions:
         rows, offset = check_offset_rows(rows, offset, operator.invalid)
     levels = None if inputs.levels is None else inputs.levels.detach().numpy()
     return Regions(operator.scales, rows, levels_of(rows, operator.scales, levels, operator.assignment), offset, mask)
+
+
+def notice(look: int, regions: Regions, inputs: Inputs) -> None:
+    """Keep what the core says of the RoIs, for the call that may warn of it."""
+    if look:
+        last_call.seen = Seen(look, regions, [(level.shape[2], level.shape[3]) for level in inputs.features])
 
 
 def spec_of(operator: Operator[Any], inputs: Inputs) -> Any:
