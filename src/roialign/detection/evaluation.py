@@ -323,7 +323,7 @@ def _found_rows(
         except ValueError as error:
             if dataset.strict:
                 raise DatasetError(f"detections[{index}]: {error}") from error
-            problems.add_once(f"detections[{index}]", error)
+            problems.add(f"detections[{index}]", error)
             continue
         if image["id"] in numbers:
             area = box[2] * box[3] if mask is None else area_of(mask)

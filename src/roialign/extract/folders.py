@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files.problems import Problems
+
 #: Endings of the images that are read of a folder; a file that is named itself may have any.
 IMAGE_ENDINGS = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
@@ -18,10 +20,13 @@ class EmptyFolderError(ValueError):
     """A folder that holds nothing to read; the message names it."""
 
 
-def expand_folders(paths: Sequence[Path], endings: Sequence[str], written: Sequence[Path] = ()) -> list[Path]:
+def expand_folders(
+    paths: Sequence[Path], endings: Sequence[str], written: Sequence[Path] = (), problems: Problems | None = None
+) -> list[Path]:
     """The files, and for a folder those in it and in its folders that have one of the endings, sorted; each once.
 
-    Hidden files are left out, and so is what is `written`, files or folders, and what is in those.
+    Hidden files are left out, and so is what is `written`, files or folders, and what is in those. A folder in which
+    there is none goes to `problems`, where they are given and there are other files.
 
     Raises
     ------
@@ -29,6 +34,7 @@ def expand_folders(paths: Sequence[Path], endings: Sequence[str], written: Seque
         Naming the folder in which there is none.
     """
     files: dict[Path, None] = {}
+    empty: dict[Path, str] = {}
     apart = [path.resolve() for path in written]
     for path in paths:
         if not path.is_dir():
@@ -36,8 +42,12 @@ def expand_folders(paths: Sequence[Path], endings: Sequence[str], written: Seque
             continue
         found = [file for file in sorted(path.rglob("*")) if _is_read(file, path, endings, apart)]
         if not found:
-            raise EmptyFolderError(f"{path}: no file in this folder ends in {', '.join(endings)}")
+            empty[path] = f"no file in this folder ends in {', '.join(endings)}"
         files.update(dict.fromkeys(found))
+    for path, what in empty.items():
+        if problems is None or not files:
+            raise EmptyFolderError(f"{path}: {what}")
+        problems.add(path, what)
     return list(files)
 
 
