@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files.kinds import real_path
 from ..files.problems import Problems
 
 #: Endings of the images that are read of a folder; a file that is named itself may have any.
@@ -35,9 +37,9 @@ def expand_folders(
     """
     files: dict[Path, None] = {}
     empty: dict[Path, str] = {}
-    apart = [path.resolve() for path in written]
+    apart = [real_path(path) for path in written]
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # false for names that no file can have
             files[path] = None
             continue
         found = [file for file in sorted(path.rglob("*")) if _is_read(file, path, endings, apart)]
@@ -55,5 +57,5 @@ def _is_read(file: Path, folder: Path, endings: Sequence[str], apart: Sequence[P
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     if hidden or file.suffix.lower() not in endings or not file.is_file():
         return False
-    resolved = file.resolve()
+    resolved = real_path(file)
     return not any(resolved == path or path in resolved.parents for path in apart)

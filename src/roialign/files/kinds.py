@@ -81,3 +81,11 @@ def check_readable(path: Path) -> None:
     of_the_shell = stat.S_ISFIFO(mode) and path.parts[1:2] in (("dev",), ("proc",))
     if not (stat.S_ISREG(mode) or of_the_shell):
         raise FileError("expected a file, found a device or a pipe")
+
+
+def real_path(path: Path) -> Path:
+    """The file that a path leads to, through links; the path itself where these go round in circles."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return path
