@@ -129,7 +129,9 @@ def predict(
 
 def detection_failed(error: Exception) -> str:
     """How a problem says that a model failed on an image."""
-    return f"detection failed: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in said
+    return f"detection failed: {'not enough memory' if memory else said}"
 
 
 @contextmanager
