@@ -1,7 +1,7 @@
 """Files that nobody would write, for every way in: python -m tests.files.fuzz [INPUTS] [SEED].
 
-What is drawn are real files with something wrong in them: see :mod:`.grammar`. Whatever it is, a reader gives an answer or raises an error
-in our own words, within seconds, and masks hold 0 and 1 only.
+What is drawn are real files with something wrong in them: see :mod:`.grammar`. Whatever it is, a reader gives an answer
+or raises an error in our own words, within seconds, and masks hold 0 and 1 only.
 """
 
 from __future__ import annotations

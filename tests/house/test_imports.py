@@ -31,6 +31,7 @@ CELLAR = (
     "roialign._extras",
     "roialign._levels",
     "roialign._memory",
+    "roialign._options",
     "roialign._recording",
     "roialign._regions",
     "roialign._rows",
