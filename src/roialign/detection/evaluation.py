@@ -129,7 +129,9 @@ def predict(
 
 def detection_failed(error: Exception) -> str:
     """How a problem says that a model failed on an image."""
-    return f"detection failed: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in said
+    return f"detection failed: {'not enough memory' if memory else said}"
 
 
 @contextmanager
@@ -323,7 +325,7 @@ def _found_rows(
         except ValueError as error:
             if dataset.strict:
                 raise DatasetError(f"detections[{index}]: {error}") from error
-            problems.add_once(f"detections[{index}]", error)
+            problems.add(f"detections[{index}]", error)
             continue
         if image["id"] in numbers:
             area = box[2] * box[3] if mask is None else area_of(mask)

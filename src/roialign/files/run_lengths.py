@@ -72,7 +72,8 @@ def check_segmentation(segmentation: object, height: int, width: int) -> None:
     if isinstance(segmentation, Mapping):
         checked_counts(segmentation, height, width)
     elif isinstance(segmentation, list) and segmentation:
-        if sum(_check_polygon(polygon, number) for number, polygon in enumerate(segmentation)) > LONGEST_OUTLINE:
+        bound = sum(_check_polygon(polygon, number) for number, polygon in enumerate(segmentation))
+        if bound > LONGEST_OUTLINE and sum(map(_length, segmentation)) > LONGEST_OUTLINE:
             raise FileError(f"segmentation: expected outlines of at most {LONGEST_OUTLINE:.0f} pixels")
     else:
         raise FileError(f"{POLYGONS} or {RUN_LENGTHS}, got {quoted(segmentation)}")
@@ -179,7 +180,7 @@ def _summed(numbers: Array) -> list[int]:
 
 
 def _check_polygon(polygon: object, number: int) -> float:
-    """That it is one; no less than its length in pixels."""
+    """That it is one; no less than its length in pixels, which is cheap, and nearly always enough."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         got = f"{len(polygon)} numbers" if isinstance(polygon, list) else quoted(polygon)
         raise FileError(f"{POLYGONS}, got {got} as polygon {number}")
@@ -187,8 +188,9 @@ def _check_polygon(polygon: object, number: int) -> float:
         wrong = next(v for v in polygon if type(v) not in (int, float) or not abs(v) <= LARGEST_POINT)
         finite = f"expected finite numbers within {LARGEST_POINT:.0f} pixels"
         raise FileError(f"segmentation: polygon {number}: {finite}, got {quoted(wrong)}")
-    longest = 3 * float(max(map(abs, polygon))) * len(polygon)  # cheap, and nearly always enough
-    if longest <= LONGEST_OUTLINE:
-        return longest
+    return 3 * float(max(map(abs, polygon))) * len(polygon)
+
+
+def _length(polygon: list[float]) -> float:
     points = list(zip(polygon[::2], polygon[1::2], strict=True))
     return math.fsum(math.dist(one, other) for one, other in pairwise([*points, points[0]]))
