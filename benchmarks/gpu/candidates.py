@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -83,16 +83,16 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
     coordinates take registers too."""
     yield entry.present
     if "FEATURES" in entry.table:
-        shapes = [(4, 4), (4, 8), (8, 4), (8, 8), (2, 8)] if entry.channels_last else [(4, 8), (2, 16), (4, 16), (8, 8)]
+        shapes = [(4, 4), (4, 8), (8, 4)] if entry.channels_last else [(4, 8), (2, 16), (8, 8)]
         channels = (16, 32, 64) if entry.channels_last else (4, 8, 16)
         found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
         fewest, most = 8, 32
     else:
         is_points = entry.table.startswith("POINTS")
         if entry.channels_last:
-            bins, channels = ((8, 16, 32), (64,)) if is_points else ((16, 32, 64), (32, 64))
+            bins, channels = ((8, 16), (32, 64)) if is_points else ((16, 32, 64), (32, 64))
         else:
-            bins, channels = ((32, 64), (8, 16)) if is_points else ((16, 32, 64), (8, 16, 32))
+            bins, channels = ((32, 64), (8,)) if is_points else ((16, 32, 64), (8, 16, 32))
         found = product(bins, channels, (1, 2, 4))
         fewest, most = (4, 32) if is_points or entry.table == "BOXES" else (8, 64)
     for numbers in found:
@@ -163,8 +163,6 @@ class Compiled:
     """Of a multiprocessor."""
     turn: float
     """Instructions of threads in the innermost loop, for a number of the block that is used."""
-    seconds: float
-    """Of the processor, to compile it."""
 
     @property
     def estimate(self) -> float:
@@ -187,10 +185,9 @@ def compiled(entry: Entry, numbers: tuple[int, ...]) -> Compiled:
     with in_table(entry, numbers), compiled_only() as launches:
         call_of(entry, "box-test", "cpu")()
     one: Launch = next(found for found in launches if found.kernel == KERNELS[entry.table])
-    seconds = sum(found.seconds for found in launches if found.kernel == one.kernel)
     turn = 32 * one.warps * one.code.innermost().instructions / used(entry, numbers)
     at_once = one.programs_at_once * one.warps
-    return Compiled(entry, numbers, one.registers, one.stack, one.shared, at_once, turn, seconds)
+    return Compiled(entry, numbers, one.registers, one.stack, one.shared, at_once, turn)
 
 
 def used(entry: Entry, numbers: tuple[int, ...]) -> float:
@@ -210,63 +207,66 @@ def kept_of(found: Sequence[Compiled]) -> list[Compiled]:
     return [present, *[one for one in good if one.estimate <= NEAR * best][:MOST]]
 
 
-def render(found: dict[Entry, list[Compiled]]) -> str:
-    titles = [
-        "table",
-        "layout, bytes",
-        "candidates",
-        "kept",
-        "registers, stack, shared",
-        "warps",
-        "turn",
-        "compiling, s",
-    ]
+def render(kept: Mapping[str, Any]) -> str:
+    """The file as a table."""
+    titles = ["table", "layout, bytes", "tried", "kept", "registers, stack, shared", "warps", "instructions"]
     lines = []
-    for entry, all_of_them in found.items():
-        kept = kept_of(all_of_them)
-        dropped = len(all_of_them) - len(kept)
-        for one in kept:
-            is_first = one is kept[0]
-            lines.append(
-                [
-                    entry.table if is_first else "",
-                    f"{entry.layout}, {entry.element}" if is_first else "",
-                    f"{len(all_of_them)}, {dropped} dropped" if is_first else "",
-                    " x ".join(map(str, one.numbers)) + (" (present)" if is_first else ""),
-                    f"{one.registers}, {one.stack}, {one.shared}",
-                    str(one.warps_at_once),
-                    f"{one.turn:.1f}",
-                    f"{one.seconds:.2f}",
-                ]
-            )
+    for name, own in kept.items():
+        which, layout, element = name.split()
+        first = [which, f"{layout}, {element}", str(own["tried"])]
+        for one in own["kept"]:
+            facts = f"{one['registers']}, {one['stack']}, {one['shared']}"
+            numbers = " x ".join(map(str, one["numbers"]))
+            lines.append([*first, numbers, facts, str(one["warps_at_once"]), f"{one['turn']:.1f}"])
+            first = ["", "", ""]
     return table(titles, lines)
+
+
+def facts_of(found: Sequence[Compiled]) -> dict[str, Any]:
+    """What the file says of an entry."""
+    names = ("numbers", "registers", "stack", "shared", "warps_at_once", "turn")
+    kept = [{name: getattr(one, name) for name in names} for one in kept_of(found)]
+    return {"tried": len(found), "kept": [one | {"turn": round(one["turn"], 2)} for one in kept]}
+
+
+def in_file() -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads(FILE.read_text()) if FILE.exists() else {}
+    return raw
 
 
 def kept_in_file() -> dict[str, list[tuple[int, ...]]]:
     """By the name of an entry."""
-    raw = json.loads(FILE.read_text())
-    return {name: [tuple(numbers) for numbers in kept] for name, kept in raw.items()}
+    return {name: [tuple(one["numbers"]) for one in own["kept"]] for name, own in in_file().items()}
+
+
+def text_of(kept: Mapping[str, Any]) -> str:
+    """A line for every candidate, in the order of the table."""
+    names = [entry.name for entry in entries() if entry.name in kept]
+    parts = []
+    for name in names:
+        lines = ",\n".join(f"   {json.dumps(one)}" for one in kept[name]["kept"])
+        parts.append(f' "{name}": {{"tried": {kept[name]["tried"]}, "kept": [\n{lines}\n ]}}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu candidates", description=__doc__)
-    parser.add_argument("--tables", default=",".join(KERNELS), help="with commas")
+    parser.add_argument("--tables", default=",".join(KERNELS), help="with commas; '' for none")
     parser.add_argument("--write", action="store_true", help="write candidates.json and the page")
     options = parser.parse_args(arguments)
-    unknown = set(options.tables.split(",")) - set(KERNELS)
+    tables = [name for name in options.tables.split(",") if name]
+    unknown = set(tables) - set(KERNELS)
     if unknown:
         parser.error(f"--tables: expected names among {', '.join(KERNELS)}, got {', '.join(sorted(unknown))}")
     os.environ["TRITON_INTERPRET"] = "0"
     found = {}
-    for entry in entries(options.tables.split(",")):
-        found[entry] = [compiled(entry, numbers) for numbers in dict.fromkeys(candidates_of(entry))]
-        print(f"{entry.name}: {len(found[entry])}", flush=True)
+    for entry in entries(tables):
+        found[entry.name] = facts_of([compiled(entry, numbers) for numbers in candidates_of(entry)])
+        print(f"{entry.name}: {found[entry.name]['tried']} compiled", flush=True)
     print(render(found))
     if options.write:
         from .measure import PAGE
 
-        kept = kept_in_file() if FILE.exists() else {}
-        kept |= {entry.name: [one.numbers for one in kept_of(own)] for entry, own in found.items()}
-        FILE.write_text("{\n" + ",\n".join(f'  "{name}": {json.dumps(own)}' for name, own in kept.items()) + "\n}\n")
-        PAGE.write_text(insert(PAGE.read_text(), render(found) + "\n", BEGIN, END))
+        FILE.write_text(text_of(in_file() | found))
+        PAGE.write_text(insert(PAGE.read_text(), render(in_file()) + "\n", BEGIN, END))
     return 0

@@ -151,7 +151,7 @@ def test_kernels_are_compiled_and_counted() -> None:
 
 
 def compiled(numbers: tuple[int, ...], turn: float, **more: Any) -> Compiled:
-    facts = {"registers": 100, "stack": 0, "shared": 0, "warps_at_once": 16, "seconds": 1.0, **more}
+    facts = {"registers": 100, "stack": 0, "shared": 0, "warps_at_once": 16, **more}
     return Compiled(Entry("FORWARD", True, 2), numbers, turn=turn, **facts)
 
 
@@ -172,6 +172,7 @@ def test_the_file_of_candidates_is_of_this_table() -> None:
         assert entry.present in kept[entry.name]
         assert set(kept[entry.name]) <= set(candidates_with_present(entry))
         assert len(set(kept[entry.name])) == len(kept[entry.name]) <= 1 + candidates.MOST
+    assert candidates.text_of(candidates.in_file()) == candidates.FILE.read_text()
     names = list(tune.jobs("time"))
     assert len(names) == len(set(names)) == sum(map(len, kept.values()))
 
