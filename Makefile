@@ -3,21 +3,35 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
+WHEEL := build/wheel
+PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel clean
+.PHONY: demo test test-all fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
 
-# By files, so that what the reference answers is computed once.
+# A process for every core, each with one thread: with more they would wait for each other. One that has nothing left to
+# do takes tests from another. What the reference answers is kept on disk.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# In a few minutes: all but the tests that are marked as slow.
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+
+# Every test that needs no GPU: after those of `make test` the slow ones, none of them twice.
+test-all: test
+	$(PYTEST) -m "slow and not gpu"
+
+# A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
+fuzz: $(VENV)/.with-test
+	$(BIN)/python -m tests.files.fuzz $(or $(INPUTS),100000) $(or $(SEED),0)
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/house
 	git ls-files -co --exclude-standard 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
 	$(BIN)/python -m nanobind.stubgen -q -m roialign._core -o build/_core.pyi
 	diff -u src/roialign/_core.pyi build/_core.pyi
@@ -50,7 +64,7 @@ experiment: $(VENV)/.with-detection
 	$(BIN)/python -m benchmarks.localisation --small
 
 # The core under AddressSanitizer and UBSan with hostile input, for every instruction set that this CPU has.
-sanitize: $(VENV)/.with-lint
+sanitize: $(VENV)/.with-build
 	$(BIN)/cmake -S . -B build/sanitize -DROIALIGN_SANITIZE=ON -DROIALIGN_PYTHON=OFF
 	$(BIN)/cmake --build build/sanitize -j
 	for isa in $$(build/sanitize/hostile_input --instruction-sets); do \
@@ -65,8 +79,9 @@ test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(V
 	$(ROIALIGN_PEERS_PYTHON) -m pytest tests/peers -o python_files='check_*.py'
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
-wheel: $(VENV)/.made
-	$(PIP) wheel -q --no-deps -w dist .
+# The wheel of this machine's Python; make wheels: those of a release.
+wheel: $(VENV)/.compiled
+	mkdir -p dist && cp $(WHEEL)/*.whl dist/
 
 clean:
 	rm -rf $(VENV) $(VENV)-peers build dist demo-output gpu-results .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -81,10 +96,20 @@ $(VENV)-peers/.made:
 	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest
 	touch $@
 
-$(VENV)/.with-%: $(VENV)/.made $(PACKAGE)
-	$(PIP) install -q -c constraints.txt '.[$*]'
+# Compiled once for all extras, and outside pip's isolation: so the next time only what has changed is compiled.
+$(VENV)/.compiled: $(VENV)/.with-build $(PACKAGE)
+	@echo "roialign: compiling the core, once for every instruction set; the first time takes 3 to 5 minutes on two cores"
+	rm -rf $(WHEEL)
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEEL)
+	$(PIP) install -q --no-deps --force-reinstall $(WHEEL)/*.whl
 	touch $@
 
-$(VENV)/.with-lint: $(VENV)/.made pyproject.toml
-	$(PIP) install -q --group lint cmake nanobind
+# An extra is packages beside what is compiled: pip leaves alone a wheel that is installed already.
+$(VENV)/.with-%: $(VENV)/.compiled constraints.txt
+	@echo "roialign: installing the packages of [$*]; PyTorch among them is some hundred MB"
+	$(PIP) install -q -c constraints.txt "$$(echo $(WHEEL)/*.whl)[$*]"
+	touch $@
+
+$(VENV)/.with-build $(VENV)/.with-lint: $(VENV)/.with-%: $(VENV)/.made pyproject.toml
+	$(PIP) install -q --group $*
 	touch $@

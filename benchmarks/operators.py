@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import roialign
-from roialign._dispatch import operator_call
+from roialign._frameworks import operator_call
 from roialign.ops.roi_align import roi_align_spec
 
 from .workers.work import Array, bin_offsets, turned_boxes

@@ -12,6 +12,7 @@
 
 #include "bindings.h"
 #include "kernels.h"
+#include "look.h"
 #include "parallel.h"
 #include "separable.h"
 #include "taps.h"
@@ -46,14 +47,16 @@ struct Call {
   }
 };
 
-void forward(const roialign::SeparableSpec& spec, roialign::ScalarType type, const std::vector<Memory>& features,
-             const std::vector<double>& scales, const Rows& rois, const Levels& levels,
-             const std::vector<Tangent>& tangents, const Memory& out, const roialign::Team* team) {
+/// What looks like a mistake in the RoIs: bits of `roialign::Look`.
+int64_t forward(const roialign::SeparableSpec& spec, roialign::ScalarType type, const std::vector<Memory>& features,
+                const std::vector<double>& scales, const Rows& rois, const Levels& levels,
+                const std::vector<Tangent>& tangents, const Memory& out, const roialign::Team* team) {
   const Call call(spec, type, scales, rois, levels, tangents, team);
   const std::vector<View> maps = views_of(features);
   const View target = view_of(out);
   const nb::gil_scoped_release release;
   roialign::forward(call.call, maps, target);
+  return roialign::look_at(call.call, maps);
 }
 
 void adjoint_features(const roialign::SeparableSpec& spec, roialign::ScalarType type, const Memory& grad_output,
@@ -103,7 +106,7 @@ std::vector<std::string> instruction_sets(Predicate predicate) {
 }  // namespace
 
 NB_MODULE(_core, m) {
-  m.doc() = "The compiled core: the families of operators on strided memory. Private; see roialign.cpu.";
+  m.doc() = "The compiled core: the families of operators on strided memory. Private; see roialign.numpy.cpu.";
 
   nb::enum_<roialign::Rule>(m, "Rule")
       .value("grid", roialign::Rule::grid)

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "bindings.h"
+#include "look.h"
 #include "pointwise.h"
 
 namespace nb = nanobind;
@@ -60,16 +61,18 @@ struct Call {
   }
 };
 
-void pointwise_forward(const PointwiseSpec& spec, ScalarType type, const std::vector<Memory>& features,
-                       const std::vector<double>& scales, const Numbers& images, const GivenGeometry& geometry,
-                       const Numbers& levels, const Memory& out, const std::optional<GivenGeometry>& tangent,
-                       const std::vector<Memory>& deciding, const Team* team) {
+/// What looks like a mistake in the RoIs: bits of `Look`.
+int64_t pointwise_forward(const PointwiseSpec& spec, ScalarType type, const std::vector<Memory>& features,
+                          const std::vector<double>& scales, const Numbers& images, const GivenGeometry& geometry,
+                          const Numbers& levels, const Memory& out, const std::optional<GivenGeometry>& tangent,
+                          const std::vector<Memory>& deciding, const Team* team) {
   const Call call(spec, type, scales, images, levels, geometry, tangent, team);
   const std::vector<View> maps = views_of(features);
   const std::vector<View> decisive = views_of(deciding);
   const View target = view_of(out);
   const nb::gil_scoped_release release;
   forward(call.call, maps, decisive, target);
+  return look_at(call.call, maps);
 }
 
 void pointwise_adjoint_features(const PointwiseSpec& spec, ScalarType type, const Memory& grad_output,

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from roialign._geometry import Geometry
+from roialign._regions import Geometry
 from roialign._spec import PointwiseSpec
 from roialign.reference.map_boxes import Frame, shift_frame
 from roialign.reference.points import bin_points, map_frame

@@ -3,6 +3,7 @@
 from . import _moved
 from ._runtime import build_info, get_num_threads, set_num_threads
 from ._version import __version__
+from ._warnings import RoIWarning
 from .ops.bilinear_interpolate import bilinear_interpolate, bilinear_interpolate_backward
 from .ops.crop_and_resize import crop_and_resize, crop_and_resize_backward
 from .ops.deform_roi_pool import deform_roi_pool, deform_roi_pool_backward
@@ -21,6 +22,7 @@ from .ops.taps import taps
 _moved.install()
 
 __all__ = [
+    "RoIWarning",
     "__version__",
     "bilinear_interpolate",
     "bilinear_interpolate_backward",

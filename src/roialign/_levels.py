@@ -19,16 +19,28 @@ class Assignment(NamedTuple):
     canonical_level: float
 
 
-def levels_of(rows: Array, scales: Sequence[float], levels: object, assignment: Assignment | None) -> Array:
-    """int64 ``[K]``: the level of every row (image, x1, y1, x2, y2). Without an assignment there is one level."""
+def levels_of(rows: Array, scales: Sequence[float], levels: Array | None, assignment: Assignment | None) -> Array:
+    """int64 ``[K]``: the level of every row (image, x1, y1, x2, y2). Without an assignment there is one level.
+
+    `levels` are integers, one per row.
+    """
     if levels is not None:
-        return _validate.check_levels(levels, len(rows), len(scales))
+        return check_level_range(levels, len(scales))
     if assignment is None:
         return np.zeros(len(rows), dtype=np.int64)
     boxes = rows[:, 1:]
     if boxes.shape[1] == 5:  # a rotated box belongs to a level by its sides, whatever its angle
         boxes = np.column_stack([np.zeros((len(boxes), 2)), boxes[:, 2:4]])
     return assign_levels(boxes, scales, assignment)
+
+
+def check_level_range(levels: Array, level_count: int) -> Array:
+    """Indices into the levels, as int64."""
+    wrong = (levels < 0) | (levels >= level_count)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"levels[{row}]: expected 0 <= level < {level_count}, got {levels[row]}")
+    return levels.astype(np.int64)
 
 
 def assign_levels(boxes: Array, scales: Sequence[float], assignment: Assignment) -> Array:

@@ -9,28 +9,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import CodeType, ModuleType
+from typing import Any
 
 #: By old name: the name of today.
 MOVED = {
     "roialign.cli": "roialign.commands.main",
     "roialign.cpu": "roialign.numpy.cpu.separable",
     "roialign.cpu_pointwise": "roialign.numpy.cpu.pointwise",
+    "roialign.detection.records": "roialign.files.coco",
     "roialign.extract.app": "roialign.commands.app",
+    "roialign.extract.boxes": "roialign.files.boxes",
     "roialign.extract.info": "roialign.commands.info",
     "roialign.extract.options": "roialign.commands.options",
+    "roialign.extract.problems": "roialign.files.problems",
     "roialign.extract.tables": "roialign.commands.tables",
-    "roialign.reference.backend": "roialign.numpy.reference.separable",
-    "roialign.reference.pointwise_backend": "roialign.numpy.reference.pointwise",
+    "roialign.reference.pointwise_backend": "roialign.reference.backend",
     "roialign.torch.export_points": "roialign.torch.export.pointwise",
-    "roialign.torch.point_modules": "roialign.torch.modules.pointwise",
+    "roialign.torch.point_modules": "roialign.torch.modules",
 }
 
 
-class _Alias(Loader):
-    """Gives the module of today under its old name."""
+class _Alias:
+    """A loader that gives the module of today under its old name."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         """The default, an empty module, which the next step replaces."""
@@ -38,13 +40,23 @@ class _Alias(Loader):
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = import_module(MOVED[module.__name__])
 
+    def get_code(self, name: str) -> CodeType:
+        """What ``python -m`` runs."""
+        return compile(f"import runpy; runpy.run_module({MOVED[name]!r}, run_name='__main__')", name, "exec")
 
-class _Finder(MetaPathFinder):
+
+class _Finder:
+    """Of `sys.meta_path`; without the abstract base classes, which take long to import."""
+
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         del path, target
-        return ModuleSpec(name, _Alias()) if name in MOVED else None
+        if name not in MOVED:
+            return None
+        today = import_module(MOVED[name]).__spec__
+        loader: Any = _Alias()
+        return ModuleSpec(name, loader, origin=today.origin if today else None)
 
 
 def install() -> None:

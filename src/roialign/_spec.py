@@ -47,12 +47,24 @@ class SeparableSpec:
     seed: int = 0
     """The key of the generator behind the rule "random"."""
 
+    family: ClassVar[str] = "separable"
     #: How many numbers describe a RoI.
     geometry: ClassVar[int] = 4
+    #: Whether a maximum decides which points count.
+    decides: ClassVar[bool] = False
+
+    @property
+    def reads_sampling_ratio(self) -> bool:
+        return self.rule in ("grid", "random")
 
     def scale(self, spatial_scale: float, size: int) -> float:
         """The factor from box coordinates to feature coordinates along an axis of `size` pixels."""
         return float(size - 1) if self.normalised_boxes else spatial_scale
+
+    def out_channels(self, channels: int, bins: tuple[int, int]) -> int:
+        """How many channels the answer has, from those of the features."""
+        del bins
+        return channels
 
 
 Mapping = Literal["box", "rotated", "rounded", "inclusive"]
@@ -97,7 +109,34 @@ class PointwiseSpec:
     unused_border: int = 0
     """Of rule ``pixels``: rows and columns at the end of the map that no bin reaches."""
 
+    family: ClassVar[str] = "pointwise"
+
     @property
     def geometry(self) -> int:
         """How many numbers describe a RoI."""
         return 5 if self.mapping == "rotated" else 4
+
+    @property
+    def decides(self) -> bool:
+        """Whether a maximum decides which points count."""
+        return self.reduction != "mean"
+
+    @property
+    def reads_sampling_ratio(self) -> bool:
+        return self.rule in ("grid", "random")
+
+    def out_channels(self, channels: int, bins: tuple[int, int]) -> int:
+        """How many channels the answer has, from those of the features; a ValueError where they do not divide."""
+        if self.channels == "orientation" and channels % self.orientations != 0:
+            raise ValueError(
+                f"features: expected a multiple of num_orientations ({self.orientations}) channels, got {channels}"
+            )
+        parts = bins[0] * bins[1]
+        if self.channels != "position" or parts == 0:
+            return channels
+        if channels % parts != 0:
+            raise ValueError(f"features: expected a multiple of PH * PW = {parts} channels, got {channels}")
+        return channels // parts
+
+
+Spec = SeparableSpec | PointwiseSpec

@@ -1,19 +1,13 @@
-"""What a user can get wrong, said in one place: every check names the argument, the row, the expected and the found."""
+"""What a user can get wrong besides arrays: every check names the argument, what was expected and what came."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from ._typing import Array
-
-SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
 #: Larger coordinates count as infinite: their products would leave the range of float64.
 LARGEST_COORDINATE = 1e100
 #: More points per bin and axis than this are refused: "exact" sampling is their limit, and costs less than four.
@@ -22,75 +16,13 @@ LARGEST_SAMPLING_RATIO = 65536
 LARGEST_POINTWISE_RATIO = 256
 
 
-def check_array(value: object, name: str) -> Array:
-    """The value itself, if it is a NumPy array."""
-    if isinstance(value, np.ndarray):
-        return value
-    kind = type(value)
-    full_name = f"{kind.__module__}.{kind.__qualname__}"
-    framework = kind.__module__.partition(".")[0]
-    if framework == "torch":
-        raise TypeError(f"{name}: expected a numpy.ndarray, as the other arguments are, got {full_name}")
-    if framework in ("jax", "jaxlib"):
-        raise TypeError(
-            f"{name}: got {full_name}, and this version of roialign takes NumPy arrays and torch tensors only; "
-            "convert with numpy.asarray"
-        )
-    raise TypeError(f"{name}: expected a numpy.ndarray, got {full_name}")
-
-
 def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
-def check_features(features: object, layout: str, name: str = "features") -> Array:
-    """`features` seen as ``[N, C, H, W]``, whatever its layout; never a copy."""
-    array = check_array(features, name)
-    if array.ndim != 4:
-        raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {array.shape}")
-    check_float_dtype(array, name)
-    seen = nchw(array, layout)
-    if seen.shape[2] == 0 or seen.shape[3] == 0:
-        raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {array.shape} ({layout})")
-    return seen
-
-
-def check_float_dtype(array: Array, name: str) -> None:
-    if not is_supported(array.dtype):
-        raise TypeError(f"{name}: expected dtype {', '.join(SUPPORTED_DTYPES)}, got {array.dtype}")
-
-
-@lru_cache
-def is_supported(dtype: np.dtype[Any]) -> bool:
-    return dtype.name in SUPPORTED_DTYPES and dtype.isnative
-
-
-@lru_cache
-def is_real(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iu" or dtype.name in SUPPORTED_DTYPES
-
-
-def nchw(array: Array, layout: str) -> Array:
-    """A four-dimensional array of the given layout, seen as NCHW."""
-    return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
-
-
 def check_layout(layout: object) -> None:
     check_choice(layout, "layout", ("NCHW", "NHWC"))
-
-
-def check_levels_alike(features: Sequence[Array]) -> None:
-    """All levels of a pyramid hold the same images, channels and dtype."""
-    first = features[0]
-    for index, level in enumerate(features):
-        if level.shape[:2] != first.shape[:2]:
-            raise ValueError(
-                f"features[{index}]: expected the images and channels of features[0], "
-                f"{first.shape[0]} and {first.shape[1]}, got {level.shape[0]} and {level.shape[1]}"
-            )
-        if level.dtype != first.dtype:
-            raise TypeError(f"features[{index}]: expected the dtype of features[0], {first.dtype}, got {level.dtype}")
 
 
 def check_int(
@@ -129,6 +61,14 @@ def check_output_size(output_size: object, name: str = "output_size") -> tuple[i
     return check_pair(output_size, name, 1, 2**31 - 1)
 
 
+def check_need(need: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    """Which gradients are asked for: a subset of the names of the differentiable arguments."""
+    wanted = (need,) if isinstance(need, str) else tuple(need)
+    for name in wanted:
+        check_choice(name, "need", tuple(names))
+    return wanted
+
+
 def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO) -> tuple[int, int]:
     """Points per bin along (y, x); 0 and torchvision's -1 are adaptive."""
     if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
@@ -143,6 +83,8 @@ def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING
 def check_number(value: object, name: str, *, positive: bool = False) -> float:
     if type(value) is float:
         number = value
+    elif type(value) is int:  # also where torch traces it
+        number = float(value)
     elif isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) != 0:  # type: ignore[arg-type]
         raise TypeError(f"{name}: expected a number, got {value!r}")
     else:
@@ -181,184 +123,3 @@ def check_seed(seed: object, *, drawn: bool) -> int:
     if not 0 <= number < 2**64:
         raise ValueError(f"seed: expected 0 <= seed < 2**64, got {number}")
     return number
-
-
-def check_out(
-    out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Array], name: str = "out"
-) -> Array:
-    """A buffer that the answer can be written into."""
-    array = check_array(out, name)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
-    if array.dtype != dtype:
-        raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
-    if not array.flags.writeable:
-        raise ValueError(f"{name}: expected a writeable array, got a read-only one")
-    if any(size > 1 and stride == 0 for size, stride in zip(array.shape, array.strides, strict=True)):
-        raise ValueError(f"{name}: expected every element to have a place of its own, got strides {array.strides}")
-    if any(np.may_share_memory(array, given) for given in inputs):
-        raise ValueError(f"{name}: expected memory of its own, got memory that an input uses")
-    return array
-
-
-@dataclass(frozen=True, slots=True)
-class Rois:
-    """RoIs in the one form that every backend takes, and the way back to the form they came in."""
-
-    rows: Array
-    """``[K, 5]`` float64 rows (image, x1, y1, x2, y2), or ``[K, 6]`` with the five numbers of a rotated box; image -1
-    marks a row whose answer is zero."""
-    restore: Callable[[Array], Any]
-    """Gradients, rows without an image, in the structure and dtype of the RoIs as given."""
-
-
-def columns_of(name: str, numbers: int = 4) -> tuple[int, ...]:
-    """Where the user of an argument gives x1, y1, x2, y2: crop_and_resize's `boxes` are in TensorFlow's order."""
-    return (1, 0, 3, 2) if name == "boxes" else tuple(range(numbers))
-
-
-#: What the name of an argument ends in where it is a list of one array per image, and the rows are those of all images.
-OF_LIST = "[]"
-#: How the rows of RoIs read, by how many numbers describe a box.
-ROW_OF = {4: "(image, x1, y1, x2, y2)", 5: "(image, centre x, centre y, width, height, angle)"}
-
-
-def check_rois(
-    rois: object,
-    images: int,
-    batch_indices: object = None,
-    invalid: str | None = None,
-    name: str = "rois",
-    numbers: int = 4,
-) -> Rois:
-    """``[K, 5]`` rows, or one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`.
-
-    `numbers` is how many describe a box: 5 where it is rotated.
-    """
-    if invalid is not None:
-        check_choice(invalid, "invalid", ("raise", "zero"))
-    if isinstance(rois, (list, tuple)):
-        rows, restore = _rows_of_list(rois, images, batch_indices, name, numbers)
-        name += OF_LIST
-    else:
-        rows, restore = _rows_of_array(check_array(rois, name), batch_indices, name, numbers)
-    # One image and ordinary coordinates, the usual call, take two reductions: most calls are small.
-    if not (np.vdot(rows, rows) <= LARGEST_COORDINATE**2 and not rows[:, 0].any() and images > 0):
-        rows = _check_rows(rows, images, invalid, name)
-    return Rois(rows, restore)
-
-
-def _check_rows(rows: Array, images: int, invalid: str | None, name: str) -> Array:
-    """The rows, those that are not valid marked as RoIs without an image, if that is what `invalid` asks for."""
-    image, largest = rows[:, 0], LARGEST_COORDINATE
-    valid = (image >= 0) & (image < images) & (image == np.rint(image))
-    valid &= (np.abs(rows[:, 1:]) <= largest).all(axis=1)  # NaN fails every comparison
-    if valid.all():
-        return rows
-    if invalid != "zero":
-        _raise_for_row(rows, int(np.argmin(valid)), images, name)
-    return np.where(valid[:, None], rows, np.array([-1.0, *[0.0] * (rows.shape[1] - 1)]))
-
-
-def check_per_bin(values: object, name: str, shape: tuple[int, ...]) -> Array:
-    """An array with a real number, or two, for every bin."""
-    array = check_array(values, name)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
-    if not is_real(array.dtype):
-        raise TypeError(f"{name}: expected a real dtype (float or integer), got {array.dtype}")
-    return array
-
-
-def check_offset(offset: Array, invalid: str | None) -> Array:
-    """Which rows of bin offsets are finite: all, unless those that are not shall be zero."""
-    finite: Array = np.logical_and.reduce(np.abs(offset.astype(np.float64)) <= LARGEST_COORDINATE, axis=(1, 2, 3))
-    if invalid != "zero" and not finite.all():
-        raise ValueError(f"offset[{int(np.argmin(finite))}]: expected finite numbers up to {LARGEST_COORDINATE:g}")
-    return finite
-
-
-def check_boxes(boxes: Array, columns: int, name: str) -> None:
-    if boxes.ndim != 2 or boxes.shape[1] != columns:
-        raise ValueError(f"{name}: expected shape [K, {columns}], got {boxes.shape}")
-    if not is_real(boxes.dtype):
-        raise TypeError(f"{name}: expected a real dtype (float or integer), got {boxes.dtype}")
-
-
-def check_indices(values: object, count: int, name: str, owner: str) -> Array:
-    """One integer per row."""
-    array = check_array(values, name)
-    if array.ndim != 1 or len(array) != count:
-        raise ValueError(f"{name}: expected shape [{count}], one per row of {owner}, got {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected an integer dtype, got {array.dtype}")
-    return array
-
-
-def check_levels(levels: object, count: int, level_count: int) -> Array:
-    """The level of every RoI, an index into features."""
-    array = check_indices(levels, count, "levels", "rois")
-    wrong = (array < 0) | (array >= level_count)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(f"levels[{row}]: expected 0 <= level < {level_count}, got {array[row]}")
-    return array.astype(np.int64)
-
-
-def _gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return np.dtype(np.float64) if dtype.kind in "iu" else dtype
-
-
-def _rows_of_array(
-    boxes: Array, batch_indices: object, name: str, numbers: int
-) -> tuple[Array, Callable[[Array], Any]]:
-    dtype = _gradient_dtype(boxes.dtype)
-    if batch_indices is None:
-        if boxes.ndim == 2 and boxes.shape[1] == numbers:
-            raise ValueError(
-                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {boxes.shape}; "
-                f"give boxes of shape [K, {numbers}] together with batch_indices"
-            )
-        check_boxes(boxes, numbers + 1, name)
-        rows = np.ascontiguousarray(boxes, dtype=np.float64)
-        return rows, lambda gradient: np.column_stack([np.zeros(len(gradient)), gradient]).astype(dtype)
-    check_boxes(boxes, numbers, name)
-    indices = check_indices(batch_indices, len(boxes), "batch_indices", name)
-    rows = np.column_stack([indices.astype(np.float64), boxes.astype(np.float64)])
-    return rows, lambda gradient: gradient.astype(dtype)
-
-
-def _rows_of_list(
-    rois: Sequence[object], images: int, batch_indices: object, name: str, numbers: int
-) -> tuple[Array, Callable[[Array], Any]]:
-    if batch_indices is not None:
-        raise ValueError("batch_indices: expected None with a list of boxes, whose places are the images")
-    if rois and len(rois) != images:
-        raise ValueError(f"{name}: expected one array of boxes per image ({images}), got {len(rois)}")
-    per_image = [check_array(boxes, f"{name}[{index}]") for index, boxes in enumerate(rois)]
-    rows = [np.zeros((0, numbers + 1))]
-    for index, boxes in enumerate(per_image):
-        check_boxes(boxes, numbers, f"{name}[{index}]")
-        rows.append(np.column_stack([np.full(len(boxes), float(index)), boxes.astype(np.float64)]))
-    ends = np.cumsum([len(boxes) for boxes in per_image])[:-1]
-    dtypes = [_gradient_dtype(boxes.dtype) for boxes in per_image]
-
-    def restore(gradient: Array) -> list[Array]:
-        parts = np.split(gradient, ends) if per_image else []
-        return [part.astype(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
-
-    return np.concatenate(rows), restore
-
-
-def _raise_for_row(rows: Array, row: int, images: int, name: str) -> None:
-    image = rows[row, 0].item()
-    coordinates = rows[row, 1:][list(columns_of(name, rows.shape[1] - 1))].tolist()
-    place = f"{name}[{row}]"
-    if name.endswith(OF_LIST):
-        first = int(np.argmax(rows[:, 0] == image))  # of its image: one follows the other
-        place = f"{name.removesuffix(OF_LIST)}[{int(image)}][{row - first}]"
-    if not (0 <= image < images and image == math.floor(image)):
-        index = int(image) if math.isfinite(image) and image == math.floor(image) else image
-        raise ValueError(f"{place}: expected an integer batch index 0 <= index < {images}, got {index}")
-    note = f" (more than {LARGEST_COORDINATE:g} counts as infinite)" if np.isfinite(coordinates).all() else ""
-    raise ValueError(f"{place}: expected finite coordinates, got {tuple(coordinates)}{note}")

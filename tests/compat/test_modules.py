@@ -286,8 +286,8 @@ def test_mmdet_generic_roi_extractor(layer: dict[str, Any]) -> None:
 
 def test_mmdet_arguments() -> None:
     maps = random_maps([(40, 60), (20, 30)])
-    with pytest.raises(ValueError, match=r"roi_layer\['type'\]: expected one of .*, got 'DeformRoIPoolPack'"):
-        mmcv.SingleRoIExtractor({"type": "DeformRoIPoolPack"}, 3, [4])
+    with pytest.raises(ValueError, match=r"roi_layer\['type'\]: expected one of .*, got 'RoIAlignV2'"):
+        mmcv.SingleRoIExtractor({"type": "RoIAlignV2"}, 3, [4])
     with pytest.raises(TypeError, match=r"pre_cfg: expected a module, got dict; build it with build_plugin_layer"):
         mmcv.GenericRoIExtractor(roi_layer=LAYER, out_channels=3, featmap_strides=[4], pre_cfg={"type": "ConvModule"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="aggregation: expected one of 'sum', 'concat', got 'mean'"):
@@ -296,8 +296,8 @@ def test_mmdet_arguments() -> None:
         mmcv.GenericRoIExtractor("concat", roi_layer=LAYER, out_channels=3, featmap_strides=[4, 8])(maps, ROIS)
     with pytest.raises(ValueError, match="out_channels: expected the 3 that are pooled, got 4"):
         mmcv.SingleRoIExtractor(LAYER, 4, [4, 8])(maps, ROIS)
-    with pytest.raises(ValueError, match=r"feats: expected one map per stride \(2\), got 1"):
-        mmcv.SingleRoIExtractor(LAYER, 3, [4, 8])(maps[:1], ROIS)
+    with pytest.raises(ValueError, match=r"feats: expected one map per stride \(1\) or fewer, got 2"):
+        mmcv.SingleRoIExtractor(LAYER, 3, [4])(maps, ROIS)
     with pytest.raises(ValueError, match=r"rois: expected shape \[K, 5\]"):
         mmcv.SingleRoIExtractor(LAYER, 3, [4, 8])(maps, ROIS[:, 1:])
 

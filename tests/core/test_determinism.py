@@ -15,6 +15,7 @@ import pytest
 
 import roialign
 from roialign import _core
+from roialign._regions import Regions
 from roialign._spec import SeparableSpec
 from roialign.numpy.cpu import separable as cpu
 from tests.tables.cases import CROP_FILL, PRROI, Array, Case, roi_align_spec
@@ -46,10 +47,10 @@ def work(spec: SeparableSpec, dtype: Any, layout: str, channels: int = 24) -> Ca
 
     def run() -> Results:
         _, out = place.buffer(gradient.shape, dtype)
-        cpu.forward(spec, features, *common, out)
+        cpu.forward(spec, features, Regions(*common), out)
         grad_features = [place.buffer(level.shape, dtype)[1] for level in features]
-        cpu.adjoint_features(spec, gradient, *common, grad_features)
-        return [out, *grad_features, cpu.adjoint_boxes(spec, gradient, features, *common)]
+        cpu.adjoint_features(spec, gradient, (), Regions(*common), grad_features)
+        return [out, *grad_features, cpu.adjoint_geometry(spec, gradient, features, Regions(*common)).boxes]
 
     return run
 
@@ -125,10 +126,11 @@ def test_two_workers_take_part_in_one_call() -> None:
 def test_two_workers_take_part_in_the_gradient_of_the_features() -> None:
     roialign.set_num_threads(2)
     rois = np.tile(np.array([[0, 1.0, 1.0, 99.0, 99.0]]), (100, 1))
+    regions = Regions([1.0], rois, np.zeros(100, np.int64))
     gradient, grad_features = np.ones((100, 64, 14, 14), np.float32), [np.empty((1, 64, 100, 100), np.float32)]
 
     def two() -> bool:
-        cpu.adjoint_features(SPECS["exact"], gradient, [1.0], rois, np.zeros(100, np.int64), grad_features)
+        cpu.adjoint_features(SPECS["exact"], gradient, (), regions, grad_features)
         return bool(_core.last_worker_count() == 2)
 
     assert_soon(two, "two workers in adjoint_features")

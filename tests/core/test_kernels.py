@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import roialign
+from roialign._regions import Geometry, Regions
 from roialign.numpy.cpu import separable as cpu
 from roialign.reference import separable
 from tests.tables import kernels
@@ -85,7 +86,8 @@ def test_every_instruction_set(isa: str, tmp_path: Path) -> None:
         os.environ["ROIALIGN_ISA"] = {isa!r}
         sys.path.insert(0, {str(ROOT)!r})
         import roialign
-        from tests.tables         assert roialign.build_info()["isa"] == {isa!r}
+        from tests.tables import kernels
+        assert roialign.build_info()["isa"] == {isa!r}
         kernels.record({str(tmp_path / "answers.npz")!r})
         """
     )
@@ -122,13 +124,13 @@ def test_broadcast_inputs(dtype: str, rule: str, axes: tuple[int, ...]) -> None:
     gradient = np.broadcast_to(inputs.grad_output.astype(DTYPES[dtype])[first], inputs.grad_output.shape)
     common = (case.scales, inputs.rois, inputs.levels)
     out = np.full(gradient.shape, np.nan, dtype=DTYPES[dtype])
-    cpu.forward(case.spec, [features], *common, out)
+    cpu.forward(case.spec, [features], Regions(*common), out)
     right = separable.forward(case.spec, [features.astype(np.float64)], *common, gradient.shape[2:])
     largest = float(np.abs(features.astype(np.float64)).max())
     assert_close(out, right, dtype, largest, "forward")
 
     maps = [np.full(features.shape, np.nan, dtype=DTYPES[dtype])]
-    cpu.adjoint_features(case.spec, gradient, *common, maps)
+    cpu.adjoint_features(case.spec, gradient, (), Regions(*common), maps)
     magnitude = np.abs(gradient.astype(np.float64))
     wide = gradient.astype(np.float64)
     (right,) = separable.adjoint_features(case.spec, wide, [features.shape], *common)
@@ -144,7 +146,7 @@ def test_float64_keeps_every_bit_of_its_values(rule: str) -> None:
     features = [level + 1e-9 * np.sin(np.arange(level.size)).reshape(level.shape) for level in inputs.features]
     common = (case.scales, inputs.rois, inputs.levels)
     out = np.full(inputs.grad_output.shape, np.nan)
-    cpu.forward(case.spec, features, *common, out)
+    cpu.forward(case.spec, features, Regions(*common), out)
     right = separable.forward(case.spec, features, *common, out.shape[2:])
     assert_close(out, right, "float64", float(np.abs(features[0]).max()))
 
@@ -161,10 +163,11 @@ def test_inputs_may_be_read_only_and_stay_as_they_were(dtype: str) -> None:
         array.flags.writeable = False
     rois, levels, tangents = everything[-4], everything[-3], everything[-2:]
     out = np.full(gradient.shape, np.nan, dtype=DTYPES[dtype])
-    cpu.forward(case.spec, arrays, case.scales, rois, levels, out, tangents)
-    cpu.adjoint_boxes(case.spec, gradient, arrays, case.scales, rois, levels, tangents[:1])
+    regions, moved = Regions(case.scales, rois, levels), [Geometry(tangent) for tangent in tangents]
+    cpu.forward(case.spec, arrays, regions, out, moved)
+    cpu.adjoint_geometry(case.spec, gradient, arrays, regions, moved[:1])
     maps = [np.full_like(level, np.nan) for level in arrays]
-    cpu.adjoint_features(case.spec, gradient, case.scales, rois, levels, maps, tangents)
+    cpu.adjoint_features(case.spec, gradient, arrays, regions, maps, moved)
     for array, copy in zip(everything, copies, strict=True):
         assert_same_bits(array.view(f"u{array.dtype.itemsize}"), copy.view(f"u{copy.dtype.itemsize}"))
     assert_close(out, wanted.answers.forward[2], dtype, wanted.scales.forward[2])
@@ -178,10 +181,12 @@ def test_output_in_another_layout_than_the_input(name: str, dtype: str) -> None:
     common = (case.scales, inputs.rois, inputs.levels)
     for source, target in (("nchw", "nhwc"), ("nhwc", "nchw"), ("negative", "sliced"), ("nhwc", "columns first")):
         output = Guarded(LAYOUT[target], [inputs.grad_output.shape], kind)
-        cpu.forward(case.spec, [LAYOUT[source].of(inputs.features[0], kind)], *common, output.views[0])
+        cpu.forward(case.spec, [LAYOUT[source].of(inputs.features[0], kind)], Regions(*common), output.views[0])
         assert_close(output.values()[0], wanted.answers.forward[0], dtype, wanted.scales.forward[0], target)
         gradients = Guarded(LAYOUT[target], [inputs.features[0].shape], kind)
-        cpu.adjoint_features(case.spec, LAYOUT[source].of(inputs.grad_output, kind), *common, gradients.views)
+        cpu.adjoint_features(
+            case.spec, LAYOUT[source].of(inputs.grad_output, kind), (), Regions(*common), gradients.views
+        )
         right, scale = wanted.answers.adjoint_features[0][0], wanted.scales.adjoint_features[0][0]
         assert_close(gradients.values()[0], right, dtype, scale, target)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import roialign
+from roialign._regions import Regions
 from roialign.numpy.cpu import separable as cpu
 from roialign.reference import separable
 from tests.tables.answers import roi_scales
@@ -85,12 +86,13 @@ def test_items_more_than_2_to_the_31_elements_apart(tmp_path: Path) -> None:
     assert_close(out, right, "float16", largest, "forward")
 
     grad_features = far_apart(tmp_path / "gradient", values.shape)
-    cpu.adjoint_features(roi_align_spec(), out, [1.0], rois, levels, [grad_features])
+    regions = Regions([1.0], rois, levels)
+    cpu.adjoint_features(roi_align_spec(), out, (), regions, [grad_features])
     pooled = out.astype(np.float64)
     (right,) = separable.adjoint_features(roi_align_spec(), pooled, [values.shape], [1.0], rois, levels)
     scales = roi_scales(roi_align_spec(), [wide], [1.0], rois, levels, pooled)
     assert_close(grad_features, right, "float16", scales.adjoint_features[0][0], "adjoint_features")
-    answer = cpu.adjoint_boxes(roi_align_spec(), out, [features], [1.0], rois, levels)
+    answer = cpu.adjoint_geometry(roi_align_spec(), out, [features], regions).boxes
     right = separable.adjoint_boxes(roi_align_spec(), pooled, [wide], [1.0], rois, levels)
     assert_close(answer, right, "float32", scales.adjoint_boxes[0], "adjoint_boxes")
 

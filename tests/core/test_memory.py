@@ -16,7 +16,8 @@ from tests.tables.python import run_python
 MEASURE = """
 import re
 import numpy as np, roialign
-from roialign import cpu
+from roialign.numpy.cpu import separable as cpu
+from roialign._regions import Regions
 from roialign.ops.roi_align import roi_align_spec
 
 def kilobytes(field):
@@ -32,11 +33,13 @@ features, pooled, gradient = (np.ones(shape, np.float32) for shape in (size, bin
 start = rng.uniform(0, 160, (600, 2))
 rois = np.column_stack([np.zeros(600), start, start + rng.uniform(4, 40, (600, 2))])
 levels = np.zeros(600, np.int64)
-cpu.forward(spec, [seen(features)[:, :8]], [1.0], rois[:9], levels[:9], seen(pooled)[:9, :8].copy())  # loads the core
+regions = Regions([1.0], rois, levels)
+few = Regions([1.0], rois[:9], levels[:9])
+cpu.forward(spec, [seen(features)[:, :8]], few, seen(pooled)[:9, :8].copy())  # loads the core
 calls = {{
-    "forward": lambda: cpu.forward(spec, [seen(features)], [1.0], rois, levels, seen(pooled)),
-    "features": lambda: cpu.adjoint_features(spec, seen(pooled), [1.0], rois, levels, [seen(gradient)]),
-    "boxes": lambda: cpu.adjoint_boxes(spec, seen(pooled), [seen(features)], [1.0], rois, levels),
+    "forward": lambda: cpu.forward(spec, [seen(features)], regions, seen(pooled)),
+    "features": lambda: cpu.adjoint_features(spec, seen(pooled), (), regions, [seen(gradient)]),
+    "boxes": lambda: cpu.adjoint_geometry(spec, seen(pooled), [seen(features)], regions),
 }}
 before = kilobytes("VmRSS")
 open("/proc/self/clear_refs", "w").write("5")  # the peak starts anew

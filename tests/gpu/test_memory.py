@@ -18,8 +18,8 @@ import roialign
 from roialign._spec import SeparableSpec
 from roialign.torch.backends import is_interpreted
 from roialign.torch.triton import rows, separable, tiles
+from roialign.torch.wiring.family import Operator
 from roialign.torch.wiring.primitive import Inputs
-from roialign.torch.wiring.separable import SeparableCall
 from roialign.triton import launch
 
 P2, P3, P4, P5 = (200, 336), (100, 168), (50, 84), (25, 42)
@@ -71,7 +71,7 @@ def test_a_twentieth(name: str, dtype: torch.dtype, layout: Any, monkeypatch: py
     maps = tuple(of(images, channels, *size) for size in sizes)
     gradient, rois, levels = of(count, channels, bins, bins), torch.zeros(count, 5), torch.zeros(count).long()
     scales = tuple(2.0 ** -(2 + level) for level in range(len(sizes)))
-    call = SeparableCall(SeparableSpec("grid", offset=0.5), scales, None, "zero")
+    call = Operator(SeparableSpec("grid", offset=0.5), scales, None, "zero")
     phi, total = Inputs(maps, gradient, rois, levels, None, ()), sum(tensor.nbytes for tensor in (*maps, gradient))
     assert 0 < kept(lambda: separable.forward(call, phi._replace(grad_output=None), gradient)) < total / 20
     assert 0 < kept(lambda: separable.adjoint_features(call, phi._replace(features=()), maps)) < total / 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import import_module
 
 import pytest
@@ -19,3 +21,8 @@ def test_an_old_name_is_the_module_of_today(old: str) -> None:
 def test_other_names_are_still_unknown() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"roialign\.nothing"):
         import_module("roialign.nothing")
+
+
+def test_the_command_line_runs_under_its_old_name() -> None:
+    command = [sys.executable, "-m", "roialign.cli", "info"]
+    assert "backend cpu" in subprocess.run(command, check=True, capture_output=True, text=True).stdout

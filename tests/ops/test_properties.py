@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import roialign
+from roialign._regions import Regions
 from roialign._spec import SeparableSpec
 from roialign.numpy.cpu import separable as cpu
 from roialign.reference import separable
@@ -57,13 +58,13 @@ def test_the_core_agrees_with_the_reference(
     scales = roi_scales(spec, [FEATURES], [scale], rois, levels, gradient)
     out, grad_features = np.full(gradient.shape, np.nan), [np.full(FEATURES.shape, np.nan)]
     common: Any = ([scale], rois, levels)
-    cpu.forward(spec, [FEATURES], *common, out)
+    cpu.forward(spec, [FEATURES], Regions(*common), out)
     assert_close(out, separable.forward(spec, [FEATURES], *common, size), "float64", LARGEST, "forward")
-    cpu.adjoint_features(spec, gradient, *common, grad_features)
+    cpu.adjoint_features(spec, gradient, (), Regions(*common), grad_features)
     (right,) = separable.adjoint_features(spec, gradient, [FEATURES.shape], *common)
     assert_close(grad_features[0], right, "float64", scales.adjoint_features[0][0], "adjoint_features")
     right = separable.adjoint_boxes(spec, gradient, [FEATURES], *common)
-    answer = cpu.adjoint_boxes(spec, gradient, [FEATURES], *common)
+    answer = cpu.adjoint_geometry(spec, gradient, [FEATURES], Regions(*common)).boxes
     assert_close(answer, right, "float64", scales.adjoint_boxes[0], "adjoint_boxes")
 
 

@@ -93,7 +93,7 @@ def bare(function: Callable[..., Any]) -> str:
 
 
 def test_the_public_names_are_these() -> None:
-    assert sorted(roialign.__all__) == sorted([*SIGNATURES, "__version__"])
+    assert sorted(roialign.__all__) == sorted([*SIGNATURES, "RoIWarning", "__version__"])
     for name in roialign.__all__:
         assert hasattr(roialign, name)
 

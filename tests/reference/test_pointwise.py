@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import roialign
-from roialign._geometry import Geometry
+from roialign._regions import Geometry
 from roialign.reference import pointwise
 from tests.tables.answers import expected
 from tests.tables.oracles import bilinear_point, philox

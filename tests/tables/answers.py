@@ -1,11 +1,11 @@
-"""What the reference answers for a case, and the scale of the rounding that each answer may have; kept per session."""
+"""What the reference answers for a case, and the scale of the rounding that each answer may have; kept on disk."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +16,7 @@ from roialign.reference import separable
 from roialign.reference.aggregate import aggregate_mean
 from roialign.reference.map_boxes import map_boxes_tangent
 from tests.tables.cases import CASES, SMALL_CASES, Array, Inputs
+from tests.tables.kept import kept
 from tests.tables.pointwise_answers import point_answers, point_scales
 from tests.tables.pointwise_cases import POINT_CASES, SMALL_POINT_CASES
 from tests.tables.tolerances import HALF_TYPES, assert_close
@@ -74,16 +75,19 @@ assert len(EVERY_NAME) == len(_NAMED), "names of cases are unique"
 @cache
 def expected(name: str) -> Expected:
     """The answers of the reference for the case of that name."""
-    case = EVERY_NAME[name]
-    inputs = case.draw()
+    inputs = EVERY_NAME[name].draw()
+    return Expected(inputs, *kept(__name__, name, partial(_answers_and_scales, EVERY_NAME[name], inputs)))
+
+
+def _answers_and_scales(case: Any, inputs: Any) -> tuple[Answers, Answers]:
     if case.family == "pointwise":
         answers, scales = point_answers(case, inputs), point_scales(case, inputs)
-        return Expected(inputs, Answers(*answers), _forward_scales(inputs, Answers(*scales)))
+        return Answers(*answers), _forward_scales(inputs, Answers(*scales))
     with patch.object(separable, "taps", cache(taps_module.taps)):
         answers = _all_answers(case.spec, case.scales, inputs)
     with _absolute():
         scales = _all_answers(case.spec, case.scales, _magnitudes(inputs))
-    return Expected(inputs, answers, _forward_scales(inputs, scales))
+    return answers, _forward_scales(inputs, scales)
 
 
 def _forward_scales(inputs: Any, scales: Answers) -> Answers:

@@ -9,8 +9,8 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from roialign.numpy.cpu import pointwise as cpu_pointwise
-from roialign.numpy.cpu import separable as cpu
+from roialign._regions import Geometry, Regions
+from roialign.numpy.backends import backend_for
 from tests.tables.answers import ADJOINT_BOXES_ORDERS, ADJOINT_FEATURES_ORDERS, EVERY_CASE, FORWARD_ORDERS, expected
 from tests.tables.cases import Array, Case
 from tests.tables.layouts import BY_NAME as LAYOUT
@@ -53,12 +53,7 @@ def forward(case: Case, inputs: Any, dtype: str, layout: Layout, order: int) -> 
     kind = DTYPES[dtype]
     output = Guarded(layout, [inputs.grad_output.shape], kind)
     features = [layout.of(level, kind) for level in inputs.features]
-    if case.family == "pointwise":
-        tangent = inputs.tangents[0] if order else None
-        cpu_pointwise.forward(case.spec, features, *_where(case, inputs), output.views[0], tangent)
-    else:
-        common = (case.scales, inputs.rois, inputs.levels)
-        cpu.forward(case.spec, features, *common, output.views[0], inputs.tangents[:order])
+    core_of(case).forward(case.spec, features, regions_of(case, inputs), output.views[0], tangents_of(inputs, order))
     return output.values()[0]
 
 
@@ -67,14 +62,9 @@ def adjoint_features(case: Case, inputs: Any, dtype: str, layout: Layout, order:
     kind = DTYPES[dtype]
     output = Guarded(layout, [level.shape for level in inputs.features], kind)
     gradient = layout.of(inputs.grad_output, kind)
-    if case.family == "pointwise":
-        deciding = [layout.of(level, kind) for level in inputs.features]
-        tangent = inputs.tangents[0] if order else None
-        where = _where(case, inputs)
-        cpu_pointwise.adjoint_features(case.spec, gradient, deciding, *where, output.views, tangent)
-    else:
-        common = (case.scales, inputs.rois, inputs.levels)
-        cpu.adjoint_features(case.spec, gradient, *common, output.views, inputs.tangents[:order])
+    deciding = [layout.of(level, kind) for level in inputs.features]
+    regions, tangents = regions_of(case, inputs), tangents_of(inputs, order)
+    core_of(case).adjoint_features(case.spec, gradient, deciding, regions, output.views, tangents)
     return output.values()
 
 
@@ -83,14 +73,27 @@ def adjoint_boxes(case: Case, inputs: Any, dtype: str, layout: Layout, order: in
     kind = DTYPES[dtype]
     features = [layout.of(level, kind) for level in inputs.features]
     gradient = layout.of(inputs.grad_output, kind)
-    if case.family == "pointwise":
-        return side_by_side(cpu_pointwise.adjoint_geometry(case.spec, gradient, features, *_where(case, inputs)))
-    common = (case.scales, inputs.rois, inputs.levels)
-    return cpu.adjoint_boxes(case.spec, gradient, features, *common, inputs.tangents[:order])
+    regions, tangents = regions_of(case, inputs), tangents_of(inputs, order)
+    return side_by_side(core_of(case).adjoint_geometry(case.spec, gradient, features, regions, tangents))
 
 
-def _where(case: Case, inputs: Any) -> tuple[Any, ...]:
-    return case.scales, inputs.images, inputs.geometry, inputs.levels
+def core_of(case: Case) -> Any:
+    """The module that computes a case's family by the compiled core."""
+    return backend_for(case.family, "cpu")
+
+
+def regions_of(case: Case, inputs: Any) -> Regions:
+    """The RoIs of a case, as backends take them."""
+    if case.family == "separable":
+        return Regions(case.scales, inputs.rois, inputs.levels)
+    boxes, offset, mask = inputs.geometry
+    rows = np.column_stack([inputs.images.astype(np.float64), boxes])
+    return Regions(case.scales, rows, inputs.levels, offset, mask)
+
+
+def tangents_of(inputs: Any, order: int) -> list[Geometry]:
+    """The first directions in which the RoIs of a case move."""
+    return [tangent if isinstance(tangent, Geometry) else Geometry(tangent) for tangent in inputs.tangents[:order]]
 
 
 def record(path: str) -> None:

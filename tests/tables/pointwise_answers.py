@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from roialign._geometry import Geometry
+from roialign._regions import Geometry
 from roialign.reference import points, pointwise
 from tests.tables.cases import Array
 from tests.tables.pointwise_cases import PointCase, PointInputs

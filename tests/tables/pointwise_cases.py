@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from roialign._geometry import Geometry
+from roialign._regions import Geometry
 from roialign._spec import PointwiseSpec
 from tests.tables.boxes import SMOOTH_KINDS
 from tests.tables.cases import EVERY_KIND, Array, Case, small, values

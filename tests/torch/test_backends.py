@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from roialign._geometry import Geometry
 from roialign._levels import Assignment
-from roialign.torch.wiring.pairing import Pairing, Setting
-from roialign.torch.wiring.pointwise import POINTWISE, PointwiseCall
+from roialign._regions import Geometry
+from roialign.torch.wiring.family import Operator, Setting
+from roialign.torch.wiring.pairing import Pairing
+from roialign.torch.wiring.pointwise import POINTWISE
 from roialign.torch.wiring.primitive import Inputs
-from roialign.torch.wiring.separable import SEPARABLE, SeparableCall
+from roialign.torch.wiring.separable import SEPARABLE
 from tests.tables.answers import (
     ADJOINT_BOXES_ORDERS,
     ADJOINT_FEATURES_ORDERS,
@@ -43,8 +44,8 @@ def prepared(case: Case, dtype: str, channels_last: bool, backend: str | None = 
         features = [level.contiguous(memory_format=torch.channels_last) for level in features]
         gradient = gradient.contiguous(memory_format=torch.channels_last)
     sizes = tuple(size for level in features for size in level.shape)
-    call = SeparableCall(case.spec, tuple(case.scales), Assignment(224, 4), "zero", backend)
-    setting = Setting(call, (case.channels, *case.output_size), sizes, channels_last)
+    call = Operator(case.spec, tuple(case.scales), Assignment(224, 4), "zero", backend)
+    setting = Setting(call, case.output_size, sizes, channels_last)
     return setting, Inputs(tuple(features), gradient, rois, levels, None, ()), tangents
 
 
@@ -63,7 +64,7 @@ def prepared_points(
     features = tuple(tensor(level) for level in inputs.features)
     sizes = tuple(size for level in features for size in level.shape)
     where = (tuple(case.scales), Assignment(224, 4), "zero", backend, "rois", case.output_size)
-    call = PointwiseCall(case.spec, *where, case.has_offset, case.has_mask)
+    call = Operator(case.spec, *where, case.has_offset, case.has_mask)
     gradient = tensor(inputs.grad_output)
     phi = Inputs(
         features,
@@ -74,7 +75,7 @@ def prepared_points(
         (),
         features if case.spec.reduction != "mean" else (),
     )
-    setting = Setting(call, tuple(gradient.shape[1:]), sizes, channels_last)
+    setting = Setting(call, tuple(gradient.shape[2:]), sizes, channels_last)
     return setting, phi, [rows(7 + 0 * inputs.images, tangent) for tangent in inputs.tangents]
 
 

@@ -11,9 +11,9 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import roialign
 from roialign._spec import SeparableSpec
-from roialign.torch.wiring.pairing import Setting
+from roialign.torch.wiring.family import Operator, Setting
 from roialign.torch.wiring.primitive import Inputs
-from roialign.torch.wiring.separable import SEPARABLE, SeparableCall, SeparableFamily
+from roialign.torch.wiring.separable import SEPARABLE, SeparableFamily
 from tests.tables.tensors import OPERATORS, features, few_features, multiscale, pyramid, rois, values
 
 EXACT = SeparableSpec(rule="exact", offset=0.5)
@@ -117,7 +117,7 @@ def test_hessian(name: str) -> None:
 
 def test_second_derivatives_are_differentiable_in_their_directions() -> None:
     """Of two tangents, each with the other left."""
-    setting = Setting(SeparableCall(EXACT, (0.25,)), (1, 2, 3), (2, 1, 4, 5), False)
+    setting = Setting(Operator(EXACT, (0.25,)), (2, 3), (2, 1, 4, 5), False)
     moves = [values(3, 5, seed=seed).requires_grad_() for seed in (6, 7)]
     boxes = rois() / torch.tensor([1, 2, 2, 2, 2])
 

@@ -90,7 +90,7 @@ def test_without_an_openmp_library_there_is_the_pool_of_our_own() -> None:
         """
         import torch, roialign
         from roialign import _core
-        from roialign.torch import _threads
+        from roialign.torch.cpu import threads
         torch.set_num_threads(2)
         features, boxes = torch.rand(1, 64, 40, 50), torch.tensor([[0, 1.0, 1, 30, 30]]).repeat(200, 1)
         right = roialign.roi_align(features, boxes, 7)
@@ -130,7 +130,8 @@ class Crops(Dataset):
 if __name__ == "__main__":
     torch.rand(200, 200) @ torch.rand(200, 200)
     right = torch.stack([crops(index) for index in range(6)])  # the parent's threads exist
-    loader = DataLoader(Crops(), batch_size=3, num_workers=2, multiprocessing_context={method!r})
+    stays = {method!r} == "spawn"  # such a process loads torch first
+    loader = DataLoader(Crops(), 3, num_workers=2, multiprocessing_context={method!r}, persistent_workers=stays)
     for _ in range(2):
         assert torch.equal(torch.cat(list(loader)), right)
 """

@@ -16,9 +16,8 @@ from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
 from roialign.torch.triton import frames, pointwise, tiles
 from roialign.torch.triton import separable as backend
-from roialign.torch.wiring.pointwise import PointwiseCall
+from roialign.torch.wiring.family import Operator
 from roialign.torch.wiring.primitive import Inputs
-from roialign.torch.wiring.separable import SeparableCall
 
 #: RoIs, few, some and many of them, and sizes of maps.
 SIZES = ((70, 64, 80), (20, 48, 64), (77, 51, 93), (4999, 33, 200))
@@ -48,7 +47,7 @@ def call_all(count: int, height: int, width: int, dtype: torch.dtype, rule: Any)
     maps = tuple(torch.zeros(1, 128, height >> level, width >> level, dtype=dtype) for level in range(2))
     maps = tuple(level.contiguous(memory_format=torch.channels_last) for level in maps)
     gradient = torch.zeros(count, 128, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    call = SeparableCall(SeparableSpec(rule, offset=0.5), (0.5, 0.25), Assignment(224, 4), "zero")
+    call = Operator(SeparableSpec(rule, offset=0.5), (0.5, 0.25), Assignment(224, 4), "zero")
     phi = Inputs(maps, gradient, torch.zeros(count, 5), None, None, ())
     backend.forward(call, phi._replace(grad_output=None), gradient)
     backend.adjoint_features(call, phi._replace(features=()), maps)
@@ -59,7 +58,7 @@ def call_points(count: int, height: int, width: int, dtype: torch.dtype, reducti
     maps = (torch.zeros(1, 128, height, width, dtype=dtype).contiguous(memory_format=torch.channels_last),)
     gradient = torch.zeros(count, 128, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
     spec = PointwiseSpec("rotated", "random", reduction, sampling_ratio=(seed % 3, 1), seed=seed, jitters_points=True)
-    call = PointwiseCall(spec, (0.5,), None, "zero", bins=(7, 7))
+    call = Operator(spec, (0.5,), None, "zero", bins=(7, 7))
     phi = Inputs(maps, gradient, torch.zeros(count, 6), None, None, (), maps)
     pointwise.forward(call, phi._replace(grad_output=None), gradient)
     pointwise.adjoint_features(call, phi._replace(features=()), maps)
@@ -69,14 +68,14 @@ def call_points(count: int, height: int, width: int, dtype: torch.dtype, reducti
 if __name__ == "__main__":
     driver.set_active(Hopper())
     backend.launch = pointwise.launch = frames.launch = tiles.launch = compile_only  # type: ignore[attr-defined]
-    if len(sys.argv) > 1:
+    (part,) = sys.argv[1:]
+    if part == "points":
         for seed, sizes in enumerate(SIZES):
             for reduction in ("mean", "max"):
                 call_points(*sizes, torch.float16, reduction, (1 << 40) * seed + 16 * seed + seed // 2)
-        print(json.dumps(variants))  # noqa: T201
-        sys.exit()
-    for sizes in SIZES:
-        call_all(*sizes, torch.float16, "grid")
-    print(json.dumps(variants))  # noqa: T201
-    call_all(70, 64, 80, torch.float32, "exact")
-    print(json.dumps(variants))  # noqa: T201
+    else:
+        for sizes in SIZES:
+            call_all(*sizes, torch.float16, "grid")
+        print(json.dumps([part, variants]))  # noqa: T201
+        call_all(70, 64, 80, torch.float32, "exact")
+    print(json.dumps([part, variants]))  # noqa: T201

@@ -1,4 +1,4 @@
-"""Text for the terminal: the table of results, and names that cannot upset it."""
+"""The table of results for the terminal."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from .._text import printable
 from ..extract.pipeline import PooledRow
 
 #: A longer table is cut; the result file holds every row.
 MOST_ROWS = 20
-
-
-def printable(text: object) -> str:
-    """Text without control characters and without what cannot be encoded, as file names may hold."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
-
-
-def cut(text: str, length: int) -> str:
-    """Text of at most so many letters."""
-    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def rows_table(rows: Sequence[PooledRow]) -> Table:

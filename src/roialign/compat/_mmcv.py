@@ -9,18 +9,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import _validate
+from .._rows import ROW_OF
+from .._typing import Mode
 from ..ops.prroi_pool import prroi_pool as _prroi_pool
 from ..ops.roi_align import roi_align as _roi_align
+from ._calls import asserting, peer
+from ._deprecated import deprecated_names
 from ._module import DescribedModule
 
 
+@peer
 def roi_align(
     input: Tensor,
     rois: Tensor,
     output_size: int | Sequence[int],
     spatial_scale: float = 1.0,
     sampling_ratio: int = 0,
-    pool_mode: str = "avg",
+    pool_mode: Mode = "avg",
     aligned: bool = True,
 ) -> Tensor:
     """`mmcv.ops.roi_align`, with gradients to the boxes as well.
@@ -71,6 +76,7 @@ def roi_align(
     return _roi_align(input, rois, size, spatial_scale, max(sampling_ratio, 0), mode=pool_mode, aligned=aligned)
 
 
+@peer
 def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
     """`mmcv.ops.prroi_pool`: Precise RoI Pooling, with the gradient to the boxes that its paper has.
 
@@ -108,16 +114,21 @@ def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int],
 
 
 class RoIAlign(DescribedModule):
-    """`mmcv.ops.RoIAlign`: :func:`roi_align` with its arguments held. `use_torchvision` changes nothing here."""
+    """`mmcv.ops.RoIAlign`: :func:`roi_align` with its arguments held. `use_torchvision` changes nothing here.
+
+    The names `out_size` and `sample_num`, which mmcv has given up, are taken with a DeprecationWarning.
+    """
 
     shown = ("output_size", "spatial_scale", "sampling_ratio", "pool_mode", "aligned", "use_torchvision")
 
+    @asserting
+    @deprecated_names(out_size="output_size", sample_num="sampling_ratio")
     def __init__(
         self,
         output_size: int | Sequence[int],
         spatial_scale: float = 1.0,
         sampling_ratio: int = 0,
-        pool_mode: str = "avg",
+        pool_mode: Mode = "avg",
         aligned: bool = True,
         use_torchvision: bool = False,
     ) -> None:
@@ -164,20 +175,36 @@ class SimpleRoIAlign(DescribedModule):
         self.aligned = aligned
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
-        check_rows(rois)
-        height, width = features.shape[2:]
-        rows = rois.double()
-        # RoIAlign keeps the edge's value for a pixel beyond the map. A ring of zeros around the map makes that zero.
-        shift = 1 / self.spatial_scale
-        if not self.aligned:
-            corners = rows.new_tensor([(width - 1) / width, (height - 1) / height]).repeat(2)
-            rows = torch.cat([rows[:, :1], rows[:, 1:] * corners], 1)
-            shift += 0.5 / self.spatial_scale
-        rows = rows + rows.new_tensor([0.0, shift, shift, shift, shift])
-        ringed = functional.pad(features, (1, 1, 1, 1))
-        return _roi_align(ringed, rows, self.output_size, self.spatial_scale, 1, aligned=True)
+        return _one_point(features, rois, self.output_size, self.spatial_scale, self.aligned)
 
 
-def check_rows(rois: Tensor) -> None:
-    if rois.dim() != 2 or rois.shape[1] != 5:
-        raise ValueError(f"rois: expected shape [K, 5] with rows (image, x1, y1, x2, y2), got {tuple(rois.shape)}")
+@peer
+def _one_point(features: Tensor, rois: Tensor, output_size: tuple[int, int], scale: float, aligned: bool) -> Tensor:
+    """What a :class:`SimpleRoIAlign` computes."""
+    check_rows(rois)
+    height, width = features.shape[2:]
+    rows = rois.double()
+    # RoIAlign keeps the edge's value for a pixel beyond the map. A ring of zeros around the map makes that zero.
+    shift = 1 / scale
+    if not aligned:
+        # In double: torch.jit.trace has the sizes as integer tensors, whose quotient would be a float32.
+        corners = torch.stack([_less_one(width, rows), _less_one(height, rows)]).repeat(2)
+        rows = torch.cat([rows[:, :1], rows[:, 1:] * corners], 1)
+        shift += 0.5 / scale
+    rows = torch.cat([rows[:, :1], rows[:, 1:] + shift], 1)  # not a table of shifts, which a GPU would have to wait for
+    ringed = functional.pad(features, (1, 1, 1, 1))
+    return _roi_align(ringed, rows, output_size, scale, 1, aligned=True)
+
+
+def _less_one(size: int, like: Tensor) -> Tensor:
+    """(size - 1) / size in float64."""
+    whole = like.new_ones(()) * size
+    return (whole - 1) / whole
+
+
+@peer
+def check_rows(rois: Tensor, numbers: int = 4) -> None:
+    if rois.dim() != 2 or rois.shape[1] != numbers + 1:
+        raise ValueError(
+            f"rois: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {tuple(rois.shape)}"
+        )

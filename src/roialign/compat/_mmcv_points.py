@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._frameworks import operator_call
 from .._spec import PointwiseSpec
 from ..ops.deform_roi_pool import deform_roi_pool as _deform_roi_pool
 from ..ops.riroi_align_rotated import riroi_align_rotated as _riroi_align_rotated
 from ..ops.roi_align_rotated import roi_align_rotated as _roi_align_rotated
-from ..torch.modules import pointwise as point_modules
+from ..torch import modules as point_modules
+from ._calls import asserting, peer
+from ._deprecated import deprecated_names
 from ._held import HeldFunction
 
 #: mmcv's RoIPool rounds nothing: its bins run from x1 * scale to (x2 + 1) * scale.
 ROI_POOL = PointwiseSpec(mapping="inclusive", rule="pixels", reduction="max")
 
 
+@peer
 def roi_align_rotated(
     input: Tensor,
     rois: Tensor,
@@ -45,6 +48,7 @@ def roi_align_rotated(
     return _roi_align_rotated(input, rois, *options, aligned=aligned, clockwise=clockwise)
 
 
+@peer
 def riroi_align_rotated(
     features: Tensor,
     rois: Tensor,
@@ -70,6 +74,7 @@ def riroi_align_rotated(
     return _riroi_align_rotated(features, rois, *options, num_orientations=num_orientations, clockwise=clockwise)
 
 
+@peer
 def roi_pool(input: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
     """`mmcv.ops.roi_pool`: the maximum over whole pixels of bins that are not rounded first, as torchvision's are.
 
@@ -88,6 +93,7 @@ def roi_pool(input: Tensor, rois: Tensor, output_size: int | Sequence[int], spat
     return pooled
 
 
+@peer
 def deform_roi_pool(
     input: Tensor,
     rois: Tensor,
@@ -120,6 +126,7 @@ class RoIAlignRotated(HeldFunction):
     function = staticmethod(roi_align_rotated)
     required = ("spatial_scale",)
     holds_pair = True
+    __init__ = asserting(deprecated_names(out_size="output_size", sample_num="sampling_ratio")(HeldFunction.__init__))
 
 
 class RiRoIAlignRotated(HeldFunction):
@@ -147,8 +154,9 @@ class DeformRoIPool(point_modules.DeformRoIPool):
 
     left_out = NOT_OF_MMCV
 
+    @asserting
     def forward(self, input: Tensor, rois: Tensor, offset: Tensor | None = None) -> Tensor:  # type: ignore[override]
-        return super().forward(input, rois, None if offset is None or offset.numel() == 0 else offset)
+        return deform_roi_pool(input, rois, offset, **self.arguments)
 
 
 class DeformRoIPoolPack(point_modules.DeformRoIPoolPack):
@@ -156,6 +164,7 @@ class DeformRoIPoolPack(point_modules.DeformRoIPoolPack):
 
     left_out = NOT_OF_MMCV
 
+    @asserting
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(input, rois)
 
@@ -165,5 +174,6 @@ class ModulatedDeformRoIPoolPack(point_modules.ModulatedDeformRoIPoolPack):
 
     left_out = NOT_OF_MMCV
 
+    @asserting
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(input, rois)

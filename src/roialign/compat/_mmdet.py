@@ -9,27 +9,39 @@ import torch
 from torch import Tensor, nn
 
 from .. import _validate
+from .._recording import is_proxy, listed
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..torch.levels import box_side, levels_reached
+from . import _mmcv_points as points
+from ._calls import asserting, peer
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, check_rows
 from ._module import DescribedModule
 
 #: The layers that an extractor may be made of, by mmcv's names.
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "RoIAlign": RoIAlign,
+    "RoIPool": points.RoIPool,
     "PrRoIPool": PrRoIPool,
     "SimpleRoIAlign": SimpleRoIAlign,
+    "DeformRoIPool": points.DeformRoIPool,
+    "DeformRoIPoolPack": points.DeformRoIPoolPack,
+    "ModulatedDeformRoIPoolPack": points.ModulatedDeformRoIPoolPack,
+    "RoIAlignRotated": points.RoIAlignRotated,
+    "RiRoIAlignRotated": points.RiRoIAlignRotated,
 }
+#: Those whose rows are (image, centre x, centre y, width, height, angle).
+ROTATED = (points.RoIAlignRotated, points.RiRoIAlignRotated)
 
 
 class _RoIExtractor(DescribedModule):
     """One RoI layer per level, each made from `roi_layer` with the level's scale.
 
-    `init_cfg`, how mmengine is to initialise weights, is kept and not read: these layers have none.
+    `init_cfg`, how mmengine is to initialise weights, is kept and not read.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides")
 
+    @asserting
     def __init__(
         self, roi_layer: Mapping[str, Any], out_channels: int, featmap_strides: Sequence[int], init_cfg: Any
     ) -> None:
@@ -37,41 +49,59 @@ class _RoIExtractor(DescribedModule):
         self.init_cfg = init_cfg
         self.out_channels = out_channels
         self.featmap_strides = list(featmap_strides)
-        arguments = dict(roi_layer)
-        kind = arguments.pop("type", None)
-        _validate.check_choice(kind, "roi_layer['type']", tuple(LAYERS))
-        self.roi_layers = nn.ModuleList(
-            [LAYERS[kind](spatial_scale=1 / stride, **arguments) for stride in featmap_strides]
-        )
+        self.roi_layers = self.build_roi_layers(roi_layer, self.featmap_strides)
 
     @property
     def num_inputs(self) -> int:
-        """The number of levels that are pooled from."""
+        """The number of levels that can be pooled from; a call may bring fewer, the finest first."""
         return len(self.featmap_strides)
+
+    @asserting
+    def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[int]) -> nn.ModuleList:
+        """One layer per stride, of the class that `layer_cfg` has as `type`, by name or itself."""
+        arguments = dict(layer_cfg)
+        kind = arguments.pop("type", None)
+        if not callable(kind):
+            _validate.check_choice(kind, "roi_layer['type']", tuple(LAYERS))
+            kind = LAYERS[kind]
+        return nn.ModuleList([kind(spatial_scale=1 / stride, **arguments) for stride in featmap_strides])
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers describe a box."""
+        return 5 if isinstance(self.roi_layers[0], ROTATED) else 4
 
     def roi_rescale(self, rois: Tensor, scale_factor: float) -> Tensor:
         """The rows with every box scaled by `scale_factor` about its centre."""
+        if self.numbers == 5:
+            return torch.cat([rois[:, :3], rois[:, 3:5] * scale_factor, rois[:, 5:]], 1)
         centre = 0.5 * (rois[:, 1:3] + rois[:, 3:5])
         half = 0.5 * scale_factor * (rois[:, 3:5] - rois[:, 1:3])
         return torch.cat([rois[:, :1], centre - half, centre + half], 1)
 
-    def _check_arguments(self, feats: Sequence[Tensor], rois: Tensor) -> None:
-        if len(feats) != self.num_inputs:
-            raise ValueError(f"feats: expected one map per stride ({self.num_inputs}), got {len(feats)}")
-        check_rows(rois)
+    def _check_arguments(self, feats: Sequence[Tensor], rois: Tensor) -> list[Tensor]:
+        levels = listed(feats, self.num_inputs)
+        if not 1 <= len(levels) <= self.num_inputs:
+            raise ValueError(f"feats: expected one map per stride ({self.num_inputs}) or fewer, got {len(levels)}")
+        if not is_proxy(rois):
+            check_rows(rois, self.numbers)
+        return levels
 
-    def _check_channels(self, pooled: Tensor) -> Tensor:
-        if pooled.shape[1] != self.out_channels:
-            raise ValueError(f"out_channels: expected the {pooled.shape[1]} that are pooled, got {self.out_channels}")
-        return pooled
+
+@peer
+def with_channels(pooled: Tensor, out_channels: int) -> Tensor:
+    """What is pooled, if it has as many channels as an extractor was told."""
+    if pooled.shape[1] != out_channels:
+        raise ValueError(f"out_channels: expected the {pooled.shape[1]} that are pooled, got {out_channels}")
+    return pooled
 
 
 class SingleRoIExtractor(_RoIExtractor):
     """mmdet's `SingleRoIExtractor`: each RoI from one level, by its size.
 
     Concretely, a box of area A is pooled from level ``floor(log2(sqrt(A) / finest_scale + 1e-6))``, clamped to the
-    levels there are. `roi_layer` is a dict with the layer's `type` ("RoIAlign", "PrRoIPool" or "SimpleRoIAlign") and
-    its arguments but the scale.
+    levels that a call brings. `roi_layer` is a dict with the layer's `type`, an RoI class of mmcv by its name or a
+    class, and its arguments but the scale. Boxes of a rotated layer are rows ``[K, 6]``.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides", "finest_scale")
@@ -89,48 +119,70 @@ class SingleRoIExtractor(_RoIExtractor):
 
     def map_roi_levels(self, rois: Tensor, num_levels: int) -> Tensor:
         """The level of each ``[K, 5]`` row, int64 ``[K]``."""
-        target = torch.floor(torch.log2(box_side(rois[:, 1:5]) / self.finest_scale + 1e-6))
-        return levels_reached(target, range(1, num_levels))
+        return levels_by_size(rois, self.finest_scale, num_levels)
 
+    @asserting
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
         """Pool ``[K, 5]`` rows from the levels `feats`: ``[K, C, PH, PW]``.
 
         `roi_scale_factor` scales every box about its centre after its level is chosen; with one level it is not read,
         as in mmdet.
         """
-        self._check_arguments(feats, rois)
-        levels = self.map_roi_levels(rois, len(feats))
-        if roi_scale_factor is not None and len(feats) > 1:
+        maps = self._check_arguments(feats, rois)
+        if len(maps) == 1:
+            pooled: Tensor = self.roi_layers[0](maps[0], rois)
+            return with_channels(pooled, self.out_channels)
+        levels = self.map_roi_levels(rois, len(maps))
+        if roi_scale_factor is not None:
             rois = self.roi_rescale(rois, roi_scale_factor)
-        layer: Any = self.roi_layers[0]
-        if isinstance(layer, RoIAlign):
-            pooled = multiscale_roi_align(
-                list(feats),
-                rois,
-                layer.output_size,
-                [1 / stride for stride in self.featmap_strides],
-                max(layer.sampling_ratio, 0),
-                levels=levels,
-                mode=layer.pool_mode,
-                aligned=layer.aligned,
-            )
-            return self._check_channels(pooled)
-        pooled = feats[0].new_zeros(rois.shape[0], self.out_channels, *layer.output_size)
-        for level, (layer, feature) in enumerate(zip(self.roi_layers, feats, strict=True)):
+        if isinstance(self.roi_layers[0], RoIAlign):
+            return with_channels(self._in_one_call(self.roi_layers[0], maps, rois, levels), self.out_channels)
+        return self._level_by_level(maps, rois, levels)
+
+    def _in_one_call(self, layer: RoIAlign, maps: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
+        scales = [1 / stride for stride in self.featmap_strides[: len(maps)]]
+        return multiscale_roi_align(
+            maps,
+            rois,
+            layer.output_size,
+            scales,
+            max(layer.sampling_ratio, 0),
+            levels=levels,
+            mode=layer.pool_mode,
+            aligned=layer.aligned,
+        )
+
+    def _level_by_level(self, maps: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
+        first: Any = self.roi_layers[0]
+        # mmcv's RiRoIAlignRotated calls it otherwise
+        size = getattr(first, "output_size", None) or first.out_size
+        bins = _validate.check_output_size(size)
+        pooled = maps[0].new_zeros(rois.shape[0], self.out_channels, *bins)
+        for level, feature in enumerate(maps):
             rows = torch.nonzero(levels == level).flatten()
-            pooled = pooled.index_copy(0, rows, layer(feature, rois[rows]))
+            part = with_channels(self.roi_layers[level](feature, rois[rows]), self.out_channels)
+            pooled = pooled.index_copy(0, rows, part)
         return pooled
+
+
+@peer
+def levels_by_size(rois: Tensor, finest_scale: float, num_levels: int) -> Tensor:
+    """mmdet's rule of levels, for rows of boxes and of rotated ones."""
+    target = torch.floor(torch.log2(box_side(rois[:, 1:]) / finest_scale + 1e-6))
+    return levels_reached(target, range(1, num_levels))
 
 
 class GenericRoIExtractor(_RoIExtractor):
     """mmdet's `GenericRoIExtractor`: each RoI from every level, summed or concatenated along the channels.
 
     `pre_cfg` and `post_cfg` are modules, run on the RoI features of each level before the aggregation and on the
-    aggregate: where mmdet takes a dict, give ``mmcv.cnn.build_plugin_layer(cfg)[1]``.
+    aggregate: where mmdet takes a dict, give ``mmcv.cnn.build_plugin_layer(cfg)[1]``. `with_pre` and `with_post` say
+    whether there are any.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides", "aggregation")
 
+    @asserting
     def __init__(
         self,
         aggregation: str = "sum",
@@ -145,21 +197,23 @@ class GenericRoIExtractor(_RoIExtractor):
         super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
         _validate.check_choice(aggregation, "aggregation", ("sum", "concat"))
         self.aggregation = aggregation
+        self.with_pre, self.with_post = pre_cfg is not None, post_cfg is not None
         self.pre_module = _check_module(pre_cfg, "pre_cfg")
         self.post_module = _check_module(post_cfg, "post_cfg")
 
+    @asserting
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
         """Pool ``[K, 5]`` rows from every one of the levels `feats`: ``[K, out_channels, PH, PW]``."""
-        self._check_arguments(feats, rois)
-        if roi_scale_factor is not None and len(feats) > 1:
+        maps = self._check_arguments(feats, rois)
+        if roi_scale_factor is not None and len(maps) > 1:
             rois = self.roi_rescale(rois, roi_scale_factor)
-        pooled: list[Tensor] = [layer(feature, rois) for layer, feature in zip(self.roi_layers, feats, strict=True)]
+        pooled: list[Tensor] = [layer(feature, rois) for layer, feature in zip(self.roi_layers, maps, strict=False)]
         if len(pooled) == 1:
             return pooled[0]  # as in mmdet: nothing to aggregate, and neither module runs
         if self.pre_module is not None:
             pooled = [self.pre_module(part) for part in pooled]
         joined = torch.cat(pooled, 1) if self.aggregation == "concat" else sum(pooled[1:], pooled[0])
-        aggregate = self._check_channels(joined)
+        aggregate = with_channels(joined, self.out_channels)
         processed: Tensor = aggregate if self.post_module is None else self.post_module(aggregate)
         return processed
 

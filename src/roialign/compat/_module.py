@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import _validate
 from ..ops.roi_align import roi_align
+from ..torch.modules.scripting import NotScriptable
+from ._calls import asserting
 
 
-class DescribedModule(nn.Module):
+def whole(number: Any) -> Any:
+    """The integer that a float is, where it is one: detectron2's own tests give a sampling ratio of 0.0."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+class DescribedModule(NotScriptable):
     """A module whose `repr` shows the arguments it was made with, as ``Name(first=..., second=...)``."""
 
     shown: ClassVar[tuple[str, ...]] = ()
@@ -34,6 +41,9 @@ class RoIAlignModule(DescribedModule):
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
 
+    @asserting
     def forward(self, input: Tensor, rois: Tensor | Sequence[Tensor]) -> Tensor:
         size = _validate.check_output_size(self.output_size)
-        return roi_align(input, rois, size, self.spatial_scale, max(self.sampling_ratio, 0), aligned=self.aligned)
+        return roi_align(
+            input, rois, size, self.spatial_scale, max(whole(self.sampling_ratio), 0), aligned=self.aligned
+        )

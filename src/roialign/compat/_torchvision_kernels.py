@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._dispatch import operator_call
+from .._frameworks import operator_call
 from ..ops.ps_roi_align import ps_roi_align, ps_roi_align_backward
 from ..ops.ps_roi_pool import ps_roi_pool, ps_roi_pool_backward
 from ..ops.roi_align import roi_align, roi_align_backward
@@ -19,9 +19,7 @@ def _roi_align(input: Tensor, rois: Tensor, scale: float, height: int, width: in
     return roi_align(input, rois, (height, width), scale, max(ratio, 0), aligned=aligned)
 
 
-def _roi_align_backward(
-    grad: Tensor, rois: Tensor, scale: float, _height: int, _width: int, *rest: Any
-) -> Tensor | None:
+def _roi_align_backward(grad: Tensor, rois: Tensor, scale: float, _height: int, _width: int, *rest: Any) -> Any:
     *shape, ratio, aligned = rest
     gradient, _ = roi_align_backward(
         grad, _features_of(grad, shape), rois, scale, max(ratio, 0), need=("features",), aligned=aligned
@@ -42,7 +40,7 @@ def _ps_roi_align(
 
 def _ps_roi_align_backward(
     grad: Tensor, rois: Tensor, _channels: Tensor, scale: float, _height: int, _width: int, ratio: int, *shape: int
-) -> Tensor | None:
+) -> Any:
     gradient, _ = ps_roi_align_backward(grad, _features_of(grad, shape), rois, scale, max(ratio, 0), need=("features",))
     return gradient
 

@@ -10,9 +10,11 @@ from .. import _validate
 from ..ops.ps_roi_align import ps_roi_align as _ps_roi_align
 from ..ops.ps_roi_pool import ps_roi_pool as _ps_roi_pool
 from ..ops.roi_pool import roi_pool as _roi_pool
+from ._calls import peer
 from ._held import HeldFunction
 
 
+@peer
 def roi_pool(
     input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
 ) -> Tensor:
@@ -30,6 +32,7 @@ def roi_pool(
     return _roi_pool(input, boxes, _validate.check_output_size(output_size), spatial_scale)
 
 
+@peer
 def ps_roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -52,6 +55,7 @@ def ps_roi_align(
     return _ps_roi_align(input, boxes, size, spatial_scale, max(sampling_ratio, 0))
 
 
+@peer
 def ps_roi_pool(
     input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
 ) -> Tensor:

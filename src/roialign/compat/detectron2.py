@@ -14,13 +14,15 @@ import torch
 from torch import Tensor
 
 from .. import _validate
-from .._dispatch import Spec, operator_call
+from .._frameworks import operator_call
+from .._spec import Spec
 from ..ops.roi_align import roi_align_spec
 from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 from ..ops.roi_pool import ROI_POOL
 from ..torch.checks import check_boxes
 from ..torch.levels import box_side, levels_reached
-from ._module import DescribedModule, RoIAlignModule
+from ._calls import asserting, peer
+from ._module import DescribedModule, RoIAlignModule, whole
 
 __all__ = ["ROIAlign", "ROIAlignRotated", "ROIPooler"]
 
@@ -60,9 +62,11 @@ class ROIAlignRotated(DescribedModule):
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
 
+    @asserting
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         size = _validate.check_output_size(self.output_size)
-        return roi_align_rotated(input, _in_radians(rois), size, self.spatial_scale, max(self.sampling_ratio, 0))
+        points = max(whole(self.sampling_ratio), 0)
+        return roi_align_rotated(input, _in_radians(rois), size, self.spatial_scale, points)
 
 
 def _in_radians(rows: Tensor) -> Tensor:
@@ -95,6 +99,7 @@ class ROIPooler(DescribedModule):
 
     shown = ("output_size", "scales", "sampling_ratio", "pooler_type", "canonical_box_size", "canonical_level")
 
+    @asserting
     def __init__(
         self,
         output_size: int | Sequence[int],
@@ -118,16 +123,31 @@ class ROIPooler(DescribedModule):
 
         Those of type "ROIAlignRotated" are ``[L, 5]``. Returns ``[K, C, PH, PW]`` in the order of the boxes.
         """
-        columns = 5 if self.pooler_type == "ROIAlignRotated" else 4
-        boxes = [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
-        spec = POOLERS[self.pooler_type](max(self.sampling_ratio, 0))
-        levels = self._levels(torch.cat(boxes)) if boxes else None
-        if self.pooler_type == "ROIAlignRotated":
-            boxes = [_in_radians(entry) for entry in boxes]
-        call = operator_call(spec, list(x), _validate.check_scales(self.scales, len(x)), boxes, levels=levels)
-        pooled: Tensor = call.forward(self.output_size)
-        return pooled
+        options = (self.sampling_ratio, self.canonical_box_size, self.canonical_level)
+        return pool_boxes(x, box_lists, self.pooler_type, self.output_size, self.scales, *options)
 
-    def _levels(self, boxes: Tensor) -> Tensor:
-        target = torch.floor(self.canonical_level + torch.log2(box_side(boxes) / self.canonical_box_size + 1e-8))
-        return levels_reached(target, [round(-math.log2(scale)) for scale in self.scales[1:]])
+
+@peer
+def pool_boxes(
+    x: Sequence[Tensor],
+    box_lists: Sequence[Tensor | BoxesLike],
+    pooler_type: str,
+    output_size: tuple[int, int],
+    scales: Sequence[float],
+    sampling_ratio: int,
+    canonical_box_size: int,
+    canonical_level: int,
+) -> Tensor:
+    """What a :class:`ROIPooler` computes."""
+    columns = 5 if pooler_type == "ROIAlignRotated" else 4
+    boxes = [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
+    levels = None
+    if boxes:
+        target = torch.floor(canonical_level + torch.log2(box_side(torch.cat(boxes)) / canonical_box_size + 1e-8))
+        levels = levels_reached(target, [round(-math.log2(scale)) for scale in scales[1:]])
+    if pooler_type == "ROIAlignRotated":
+        boxes = [_in_radians(entry) for entry in boxes]
+    spec = POOLERS[pooler_type](max(whole(sampling_ratio), 0))
+    call = operator_call(spec, list(x), _validate.check_scales(scales, len(x)), boxes, levels=levels)
+    pooled: Tensor = call.forward(output_size)
+    return pooled

@@ -6,14 +6,17 @@ Where torchvision goes wrong this does not follow; docs/migrating.md says where.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from .. import _validate
+from .._recording import is_proxy
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
+from ..torch.wiring.tracing import is_jit_traced
+from ._calls import peer
 from ._module import DescribedModule, RoIAlignModule
 from ._torchvision_install import install, installed, uninstall
 from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
@@ -37,6 +40,7 @@ __all__ = [
 PADDING = 32
 
 
+@peer
 def roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -133,21 +137,61 @@ class MultiScaleRoIAlign(DescribedModule):
 
         Maps that `featmap_names` does not name are not looked at. Returns ``[K, C, PH, PW]`` in the order of the boxes.
         """
-        levels = {name: level for name, level in x.items() if name in self.featmap_names}
-        if not levels:
-            raise ValueError(f"x: expected maps named {self.featmap_names}, got {list(x)}")
-        if self.scales is None:
-            self.scales = [1 / infer_stride(level.shape[-2:], image_shapes, name) for name, level in levels.items()]
-        return multiscale_roi_align(
-            list(levels.values()),
-            list(boxes),
+        scales = self.scales
+        if scales is None:
+            scales = infer_scales(x, image_shapes, self.featmap_names)
+            if not (is_proxy(scales) or is_jit_traced()):  # a record would differ from the next one
+                self.scales = scales
+        return pool_levels(
+            x,
+            boxes,
+            self.featmap_names,
             self.output_size,
-            self.scales,
-            max(self.sampling_ratio, 0),
-            canonical_size=self.canonical_scale,
-            canonical_level=self.canonical_level,
-            aligned=False,
+            scales,
+            self.sampling_ratio,
+            self.canonical_scale,
+            self.canonical_level,
         )
+
+
+@peer
+def pool_levels(
+    x: Mapping[str, Tensor],
+    boxes: Sequence[Tensor],
+    featmap_names: Sequence[str],
+    output_size: tuple[int, int],
+    scales: Sequence[float],
+    sampling_ratio: int,
+    canonical_scale: int,
+    canonical_level: int,
+) -> Tensor:
+    """What a :class:`MultiScaleRoIAlign` computes, given the scales."""
+    return multiscale_roi_align(
+        list(named_levels(x, featmap_names).values()),
+        list(boxes),
+        output_size,
+        scales,
+        max(sampling_ratio, 0),
+        canonical_size=canonical_scale,
+        canonical_level=canonical_level,
+        aligned=False,
+    )
+
+
+def named_levels(x: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    levels = {name: level for name, level in x.items() if name in names}
+    if not levels:
+        raise ValueError(f"x: expected maps named {list(names)}, got {list(x)}")
+    return levels
+
+
+@peer
+def infer_scales(
+    x: Mapping[str, Tensor], image_shapes: Sequence[tuple[int, int]], featmap_names: Sequence[str]
+) -> list[float]:
+    """The scale of every map, from its size and that of the images."""
+    levels = named_levels(x, featmap_names)
+    return [1 / infer_stride(level.shape[-2:], image_shapes, name) for name, level in levels.items()]
 
 
 def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int]], name: str) -> int:
@@ -156,20 +200,44 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
     A power of two if the map has the size that the batch, padded or not, has at that stride; otherwise the integer that
     explains both axes. A convolution rounds sizes up or down.
     """
-    image_shape = [max(shape[axis] for shape in image_shapes) for axis in (0, 1)]
-    height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
-    power_of_two = 2 ** max(round(math.log2(height)), 0)
-    padded_shape = [math.ceil(image / PADDING) * PADDING for image in image_shape]
-    for stride, shapes in ((power_of_two, (image_shape, padded_shape)), (max(round(height), 1), (image_shape,))):
+    map_shape = [_constant(size) for size in map_shape]
+    image_shape = [max(_constant(shape[axis]) for shape in image_shapes) for axis in (0, 1)]
+    padded_shape = [-(-image // PADDING) * PADDING for image in image_shape]
+    power_of_two = 1 << _log2_of_ratio(image_shape[0], map_shape[0])
+    nearest = max(_rounded_ratio(image_shape[0], map_shape[0]), 1)
+    for stride, shapes in ((power_of_two, (image_shape, padded_shape)), (nearest, (image_shape,))):
         if any(_has_stride(map_shape, shape, stride) for shape in shapes):
             return stride
+    height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
     raise ValueError(
         f"x[{name!r}]: no stride makes a map of {map_shape[0]} x {map_shape[1]} of an image of {image_shape[0]} x "
         f"{image_shape[1]} (ratios {height:.4g} and {width:.4g}); set `scales` of the module"
     )
 
 
+# In integers: a tracer with symbols for sizes would take the one value that a float has for a constant.
+
+
+def _log2_of_ratio(image: int, size: int) -> int:
+    """The integer nearest to log2(image / size), or 0 where that is negative."""
+    exponent = 0
+    while image * image >= size * size * 2 ** (2 * exponent + 1):
+        exponent += 1
+    return exponent
+
+
+def _rounded_ratio(image: int, size: int) -> int:
+    """The integer nearest to image / size; of two the even one."""
+    whole, rest = image // size, image % size
+    return whole + 1 if 2 * rest > size or (2 * rest == size and whole % 2 == 1) else whole
+
+
+def _constant(size: Any) -> Any:
+    """A size as torch.jit.trace has it is a tensor; a stride does not change with it."""
+    return int(size) if isinstance(size, Tensor) else size
+
+
 def _has_stride(map_shape: Sequence[int], image_shape: Sequence[int], stride: int) -> bool:
     return all(
-        size in (image // stride, math.ceil(image / stride)) for size, image in zip(map_shape, image_shape, strict=True)
+        size in (image // stride, -(-image // stride)) for size, image in zip(map_shape, image_shape, strict=True)
     )

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..commands.tables import printable
+from .._text import printable
 from ..extract.drawing import Look, Window, label_boxes, outline, save_figure, show_map
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .. import _validate
-from .._dispatch import check_need, checks_of, is_tensor, operator_call
+from .._docstrings import parameters_of
+from .._frameworks import framework_of, operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray, Array
+from .._typing import AnyArray, Backend, NeedPoints
+from .roi_align import roi_align
 
 #: A point is a RoI of zero size with one bin and one sample.
 BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
 
 
-def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: str | None = None) -> AnyArray:
+@recordable
+@parameters_of(roi_align)
+def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: Backend | None = None) -> AnyArray:
     """The value of a map at points between its pixels.
 
     Concretely, ``out[..., s]`` is the bilinear surface through ``features[..., :, :]`` at ``(x[s], y[s])``, where pixel
@@ -30,7 +32,7 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
         float64, float32, float16 or bfloat16.
     x, y : real arrays, or numbers, that broadcast to one shape S
         Feature coordinates.
-    backend : "cpu" (default) or "reference"
+    backend : as in :func:`roi_align`
 
     Returns
     -------
@@ -54,15 +56,17 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
     return answer
 
 
+@recordable
+@parameters_of(bilinear_interpolate)
 def bilinear_interpolate_backward(
     grad_output: AnyArray,
     features: AnyArray,
     x: AnyArray,
     y: AnyArray,
     *,
-    need: Sequence[str] = ("features", "points"),
-    backend: str | None = None,
-) -> tuple[AnyArray | None, tuple[AnyArray, AnyArray] | None]:
+    need: NeedPoints = ("features", "points"),
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, tuple[AnyArray, AnyArray] | Any]:
     """The gradients of :func:`bilinear_interpolate`.
 
     Concretely, with ``L = sum(grad_output * bilinear_interpolate(features, x, y))``, they are dL/dfeatures and the pair
@@ -93,9 +97,9 @@ def bilinear_interpolate_backward(
     (array([[0.375, 0.125],
            [0.375, 0.125]]), 1.0, 2.0)
     """
-    check_need(need, ("features", "points"))
+    _validate.check_need(need, ("features", "points"))
     call, lead, shape = _call(features, x, y, backend)
-    gradient = checks_of(features).check_array(grad_output, "grad_output")
+    gradient = framework_of(features).checks.check_array(grad_output, "grad_output")
     if gradient.shape != lead + shape:
         raise ValueError(f"grad_output: expected shape {lead + shape}, got {gradient.shape}")
     points = gradient.reshape(call.features[0].shape[1], -1).T[:, :, None, None]
@@ -110,42 +114,14 @@ def bilinear_interpolate_backward(
 
 
 def _call(features: Any, x: object, y: object, backend: str | None) -> tuple[Any, tuple[int, ...], tuple[int, ...]]:
-    array = checks_of(features).check_array(features, "features")
+    array = framework_of(features).checks.check_array(features, "features")
     if array.ndim < 2:
         raise ValueError(f"features: expected at least 2 dimensions [..., H, W], got shape {tuple(array.shape)}")
     lead = tuple(array.shape[:-2])
-    rows: Any
-    if is_tensor(features):
-        from ..torch.rois import rows_of_points
-
-        rows, shape = rows_of_points(x, y, array)
-    else:
-        rows, shape = _rows_of_points(x, y)
+    rows, shape = framework_of(features).rois.rows_of_points(x, y, array)
     one_image = array.reshape(1, math.prod(lead), *array.shape[-2:])
-    return operator_call(BILINEAR_INTERPOLATE, [one_image], [1.0], rows, backend=backend), lead, shape
-
-
-def _rows_of_points(x: object, y: object) -> tuple[Array, tuple[int, ...]]:
-    """Points as boxes without size on image 0, and the shape that the coordinates broadcast to."""
-    xs, ys = (_check_coordinates(value, name) for value, name in ((x, "x"), (y, "y")))
-    try:
-        xs, ys = np.broadcast_arrays(xs, ys)
-    except ValueError:
-        raise ValueError(f"y: expected a shape that broadcasts with x, {np.shape(xs)}, got {np.shape(ys)}") from None
-    return np.column_stack([np.zeros(xs.size), *([xs.ravel(), ys.ravel()] * 2)]), xs.shape
-
-
-def _check_coordinates(value: object, name: str) -> Array:
-    array = np.asarray(value)
-    if not _validate.is_real(array.dtype):
-        raise TypeError(f"{name}: expected real coordinates, got dtype {array.dtype}")
-    coordinates = array.astype(np.float64)
-    finite = np.abs(coordinates) <= _validate.LARGEST_COORDINATE
-    if not finite.all():
-        index = np.unravel_index(int(np.argmin(finite)), finite.shape)
-        place = f"[{', '.join(map(str, index))}]" if index else ""
-        raise ValueError(f"{name}{place}: expected a finite coordinate, got {coordinates[index]}")
-    return coordinates
+    call = operator_call(BILINEAR_INTERPOLATE, [one_image], [1.0], rows, backend=backend, rois_name="points")
+    return call, lead, shape
 
 
 def _to_last(points: Any, lead: tuple[int, ...], shape: tuple[int, ...]) -> Any:

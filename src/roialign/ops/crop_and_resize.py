@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import check_need, checks_of, operator_call
+from .._docstrings import parameters_of
+from .._frameworks import framework_of, operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray
-
-#: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
-SWAPPED = [1, 0, 3, 2]
+from .._typing import AnyArray, Backend, Interpolation, Invalid, Layout, NeedBoxes
+from .roi_align import roi_align
 
 
+@recordable
+@parameters_of(roi_align)
 def crop_and_resize(
     features: AnyArray,
     boxes: AnyArray,
     box_indices: AnyArray,
     crop_size: int | tuple[int, int],
-    method: str = "bilinear",
+    method: Interpolation = "bilinear",
     extrapolation_value: float = 0.0,
     *,
-    layout: str = "NHWC",
-    invalid: str | None = None,
+    layout: Layout = "NHWC",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Crop each box from its image and resample the crop, in TensorFlow's convention.
 
@@ -36,7 +37,7 @@ def crop_and_resize(
     Parameters
     ----------
     features : array ``[N, H, W, C]``, or ``[N, C, H, W]`` with ``layout="NCHW"``
-        float64, float32, float16 or bfloat16.
+        float64, float32, float16 or bfloat16; integers of any size are taken for float32, as TensorFlow takes them.
     boxes : array ``[K, 4]``
         Rows (y1, x1, y2, x2), normalised: 0 and 1 are the centres of the first and last pixel. Flipped boxes flip.
     box_indices : integer array ``[K]``
@@ -48,7 +49,9 @@ def crop_and_resize(
         farther from 0.
     extrapolation_value : float, default 0.0
         The value outside the image.
-    layout, invalid, out, backend : as in :func:`roi_align`; the default layout is NHWC.
+    layout : "NHWC" (default) or "NCHW"
+        The order of the axes of `features` and of the answer.
+    invalid, out, backend : as in :func:`roi_align`
 
     Returns
     -------
@@ -76,19 +79,21 @@ def crop_and_resize(
     return answer
 
 
+@recordable
+@parameters_of(crop_and_resize)
 def crop_and_resize_backward(
     grad_output: AnyArray,
     features: AnyArray,
     boxes: AnyArray,
     box_indices: AnyArray,
-    method: str = "bilinear",
+    method: Interpolation = "bilinear",
     extrapolation_value: float = 0.0,
     *,
-    need: Sequence[str] = ("features", "boxes"),
-    layout: str = "NHWC",
-    invalid: str | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, AnyArray | None]:
+    need: NeedBoxes = ("features", "boxes"),
+    layout: Layout = "NHWC",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`crop_and_resize` to the image and to the boxes.
 
     Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures
@@ -122,12 +127,12 @@ def crop_and_resize_backward(
     (array([[0.5625, 0.1875],
            [0.1875, 0.0625]]), array([[1. , 0.5, 1. , 0.5]]))
     """
-    check_need(need, ("features", "boxes"))
+    _validate.check_need(need, ("features", "boxes"))
     call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
     grad_features, grad_boxes = call.backward(grad_output, need, ("features", "boxes"))
     return (
         None if grad_features is None else grad_features[0],
-        None if grad_boxes is None else grad_boxes[:, SWAPPED],
+        None if grad_boxes is None else framework_of(features).rois.with_axes_swapped(grad_boxes),
     )
 
 
@@ -143,15 +148,17 @@ def _call(
 ) -> Any:
     _validate.check_choice(method, "method", ("bilinear", "nearest"))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
-    checks = checks_of(features)
+    framework = framework_of(features)
+    checks = framework.checks
+    image: Any = checks.float_image(checks.check_array(features, "features"))
     array: Any = checks.check_array(boxes, "boxes")
     checks.check_boxes(array, 4, "boxes")
     indices = checks.check_indices(box_indices, array.shape[0], "box_indices", "boxes")
     return operator_call(
         SeparableSpec(rule="nearest" if method == "nearest" else "crop", normalised_boxes=True, fill=fill),
-        [features],
+        [image],
         [1.0],
-        array[:, SWAPPED],
+        framework.rois.with_axes_swapped(array),
         batch_indices=indices,
         layout=layout,
         invalid=invalid,

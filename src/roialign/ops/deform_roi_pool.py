@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedOffsets, Sampling, Seed
+from .roi_align import roi_align, roi_align_backward
 
 
+@recordable
+@parameters_of(roi_align)
 def deform_roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -21,13 +26,13 @@ def deform_roi_pool(
     gamma: float = 0.1,
     *,
     mask: AnyArray | None = None,
-    sampling: str = "grid",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign in which every bin has an offset, learned as a rule, and perhaps a weight.
 
@@ -37,15 +42,17 @@ def deform_roi_pool(
 
     Parameters
     ----------
-    features, rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, seed, out, backend :
-        As in :func:`roi_align`, always aligned; at most 256 points per bin and axis.
+    features, rois, output_size, spatial_scale : as in :func:`roi_align`
+    sampling_ratio : int or (int, int), default 0
+        Points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` of each bin.
     offset : real array ``[K, 2, PH, PW]``, or None for no offsets
         (x, y) of every bin, in parts of the box times `gamma`; the same shape in both layouts.
     gamma : float, default 0.1
     mask : real array ``[K, PH, PW]``, optional
         What every bin is multiplied by: modulated deformable pooling.
     sampling : "grid" (default) or "random"
-        Random points have both coordinates drawn anew in each part of the bin.
+        Regular points, or one random point in each part of the bin, with both coordinates drawn anew.
+    batch_indices, layout, invalid, seed, out, backend : as in :func:`roi_align`
 
     Returns
     -------
@@ -94,6 +101,8 @@ def deform_roi_pool(
     return answer
 
 
+@recordable
+@parameters_of(deform_roi_pool, roi_align_backward)
 def deform_roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -103,14 +112,14 @@ def deform_roi_pool_backward(
     sampling_ratio: int | tuple[int, int] = 0,
     gamma: float = 0.1,
     *,
-    need: Sequence[str] = ("features", "rois", "offset", "mask"),
+    need: NeedOffsets = ("features", "rois", "offset", "mask"),
     mask: AnyArray | None = None,
-    sampling: str = "grid",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> tuple[Any, ...]:
     """The gradients of :func:`deform_roi_pool` to the features, the boxes, the offsets and the mask.
 
@@ -161,7 +170,7 @@ def deform_roi_pool_backward(
         backend,
         drawn=False,
     )
-    grad_features, *others = call.backward_all(grad_output, need, ("features", "rois", "offset", "mask"))
+    grad_features, *others = call.backward(grad_output, need, ("features", "rois", "offset", "mask"))
     return None if grad_features is None else grad_features[0], *others
 
 

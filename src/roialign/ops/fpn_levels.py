@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from .. import _validate
-from .._dispatch import is_tensor
-from .._levels import Assignment, assign_levels, finite_boxes
-from .._typing import AnyArray, Array
+from .._frameworks import framework_of
+from .._levels import Assignment
+from .._recording import recordable
+from .._typing import AnyArray
 
 
+@recordable
 def fpn_levels(
     rois: AnyArray | Sequence[AnyArray],
     spatial_scales: Sequence[float],
@@ -59,28 +58,6 @@ def fpn_levels(
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, eq. 1, https://arxiv.org/abs/1612.03144
     """
     scales = _validate.check_scales(spatial_scales)
-    assignment = Assignment(canonical_size, canonical_level)
-    answer: Any
-    if is_tensor(rois[0] if isinstance(rois, (list, tuple)) and rois else rois):
-        from ..torch.levels import fpn_levels_of_tensors
-
-        answer = fpn_levels_of_tensors(rois, scales, assignment)
-    else:
-        answer = assign_levels(_boxes_of(rois), scales, assignment)
-    return answer  # type: ignore[no-any-return]
-
-
-def _boxes_of(rois: object) -> Array:
-    """``[K, 4]`` float64 boxes, all finite."""
-    if isinstance(rois, (list, tuple)):
-        per_image = [_validate.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
-        for index, boxes in enumerate(per_image):
-            _validate.check_boxes(boxes, 4, f"rois[{index}]")
-        return np.concatenate(
-            [np.zeros((0, 4)), *[finite_boxes(boxes, f"rois[{index}]") for index, boxes in enumerate(per_image)]]
-        )
-    array = _validate.check_array(rois, "rois")
-    if array.ndim != 2 or array.shape[1] not in (4, 5):
-        raise ValueError(f"rois: expected shape [K, 4] or [K, 5], got {array.shape}")
-    _validate.check_boxes(array, array.shape[1], "rois")
-    return finite_boxes(array[:, -4:])
+    first = rois[0] if isinstance(rois, (list, tuple)) and rois else rois
+    answer: AnyArray = framework_of(first).levels.fpn_levels(rois, scales, Assignment(canonical_size, canonical_level))
+    return answer

@@ -6,12 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import Spec, operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
 from .._levels import Assignment
-from .._typing import AnyArray
-from .roi_align import roi_align_spec
+from .._recording import recordable
+from .._spec import Spec
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .._warnings import warn_not_read
+from .fpn_levels import fpn_levels
+from .roi_align import roi_align, roi_align_backward, roi_align_spec
 
 
+@recordable
+@parameters_of(roi_align, fpn_levels)
 def multiscale_roi_align(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
@@ -23,14 +30,14 @@ def multiscale_roi_align(
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign each RoI on one level of a feature pyramid.
 
@@ -41,13 +48,14 @@ def multiscale_roi_align(
     ----------
     features : sequence of arrays ``[N, C, H_l, W_l]``, or ``[N, H_l, W_l, C]`` with ``layout="NHWC"``
         One map per level, finest first, with the same N, C and dtype.
-    rois, output_size, sampling_ratio, aligned, mode, sampling, batch_indices, layout, invalid, seed, out, backend :
-        As in :func:`roi_align`.
+    rois, output_size : as in :func:`roi_align`
     spatial_scales : sequence of float
         Feature pixels per image pixel of every level.
     levels : integer array ``[K]``, optional
-        The index into `features` of every RoI's level. By default :func:`fpn_levels` assigns them.
-    canonical_size, canonical_level : see :func:`fpn_levels`; not read where `levels` is given.
+        The index into `features` of every RoI's level. By default :func:`fpn_levels` assigns them, by `canonical_size`
+        and `canonical_level`, which are not read otherwise.
+    canonical_size, canonical_level : as in :func:`fpn_levels`
+    sampling_ratio, aligned, mode, sampling, batch_indices, ... : as in :func:`roi_align`
 
     Returns
     -------
@@ -91,6 +99,8 @@ def multiscale_roi_align(
     return answer
 
 
+@recordable
+@parameters_of(multiscale_roi_align, roi_align_backward)
 def multiscale_roi_align_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],
@@ -98,19 +108,19 @@ def multiscale_roi_align_backward(
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
-) -> tuple[list[AnyArray] | None, Any]:
+    backend: Backend | None = None,
+) -> tuple[list[AnyArray] | Any, AnyArray | Any]:
     """The gradients of :func:`multiscale_roi_align`; a level that no RoI uses has a gradient of zeros.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align(features, rois, ...))``, ``grad_features[l]`` is
@@ -160,7 +170,7 @@ def multiscale_roi_align_backward(
         seed,
         drawn=False,
     )
-    gradients: tuple[list[AnyArray] | None, Any] = call.backward(grad_output, need)
+    gradients: tuple[list[AnyArray] | Any, AnyArray | Any] = call.backward(grad_output, need)
     return gradients
 
 
@@ -185,6 +195,8 @@ def pyramid_call(
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
+    if levels is not None and drawn and (canonical_size, canonical_level) != (224, 4):
+        warn_not_read("canonical_size, canonical_level", (canonical_size, canonical_level), "where levels is given")
     return operator_call(
         spec,
         features,

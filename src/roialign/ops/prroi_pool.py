@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
+from .roi_align import roi_align, roi_align_backward
 
 #: No half-pixel shift, and an inverted RoI is an empty one.
 PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
 
 
+@recordable
+@parameters_of(roi_align)
 def prroi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -21,10 +26,10 @@ def prroi_pool(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Pool each region of interest by integrating the interpolated map over every bin.
 
@@ -33,12 +38,11 @@ def prroi_pool(
     |y - q|)``: the map padded with zeros. A RoI of no area gives 0.
 
     It differs from ``roi_align(..., sampling="exact")`` in two conventions: there is no half-pixel shift, and the map
-    falls to zero over the pixel beyond its edge instead of keeping the edge's value.
+    falls to zero over the pixel beyond its edge instead of keeping the edge's value. An inverted box is empty.
 
     Parameters
     ----------
-    features, rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend :
-        As in :func:`roi_align`. An inverted box is empty.
+    features, rois, output_size, spatial_scale, ... : as in :func:`roi_align`
 
     Returns
     -------
@@ -69,18 +73,20 @@ def prroi_pool(
     return answer
 
 
+@recordable
+@parameters_of(prroi_pool, roi_align_backward)
 def prroi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, Any]:
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`prroi_pool` to the features and, continuous like the operator, to the boxes.
 
     Concretely, with ``L = sum(grad_output * prroi_pool(features, rois, ...))``, ``grad_features[n, c, y, x]`` is

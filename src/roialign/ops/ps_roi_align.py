@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
+from .roi_align import roi_align, roi_align_backward
 
 
+@recordable
+@parameters_of(roi_align)
 def ps_roi_align(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -19,27 +24,26 @@ def ps_roi_align(
     sampling_ratio: int | tuple[int, int] = 0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign with channels of its own for every bin.
 
     Concretely, ``out[k, c, i, j]`` is ``roi_align(features[:, (c * PH + i) * PW + j], rois, ...)[k, i, j]``: the score
     of class c for part (i, j) of the box, averaged over that part.
 
+    Boxes are always aligned: shifted by half a pixel, as ``roi_align(aligned=True)`` shifts them.
 
     Parameters
     ----------
     features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
-    rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, out, backend :
-        As in :func:`roi_align`, always aligned.
+    rois, output_size, spatial_scale, sampling_ratio, ... : as in :func:`roi_align`
 
     Returns
     -------
     array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
-
 
     Raises
     ------
@@ -57,7 +61,6 @@ def ps_roi_align(
     array([[[[0., 1.],
              [2., 3.]]]])
 
-
     References
     ----------
     Dai, Li, He, Sun, "R-FCN: Object Detection via Region-based Fully Convolutional Networks", NeurIPS 2016,
@@ -69,6 +72,8 @@ def ps_roi_align(
     return answer
 
 
+@recordable
+@parameters_of(ps_roi_align, roi_align_backward)
 def ps_roi_align_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -76,17 +81,16 @@ def ps_roi_align_backward(
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, Any]:
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`ps_roi_align`.
 
     Concretely, with ``L = sum(grad_output * ps_roi_align(features, rois, ...))``, ``grad_features`` is dL/dfeatures and
     ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels.
-
 
     Parameters
     ----------

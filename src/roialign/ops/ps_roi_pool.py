@@ -6,11 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout
+from .roi_align import roi_align
 
 
+@recordable
+@parameters_of(roi_align)
 def ps_roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -18,10 +23,10 @@ def ps_roi_pool(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Average whole pixels of each part of a RoI, from channels of its own.
 
@@ -30,17 +35,14 @@ def ps_roi_pool(
     spatial_scale)``, half away from zero, and ``h = max(round(y2 * spatial_scale) - top, 1)``. As in torchvision the
     bins end one pixel before the map does, in forward and, unlike there, in the gradient; an empty bin is zero.
 
-
     Parameters
     ----------
     features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
-    rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend : as in :func:`roi_align`
-
+    rois, output_size, spatial_scale, ... : as in :func:`roi_align`
 
     Returns
     -------
     array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
-
 
     Raises
     ------
@@ -56,7 +58,6 @@ def ps_roi_pool(
     array([[[[0., 1.],
              [2., 3.]]]])
 
-
     References
     ----------
     Dai, Li, He, Sun, "R-FCN: Object Detection via Region-based Fully Convolutional Networks", NeurIPS 2016,
@@ -67,6 +68,8 @@ def ps_roi_pool(
     return answer
 
 
+@recordable
+@parameters_of(ps_roi_pool)
 def ps_roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -74,14 +77,13 @@ def ps_roi_pool_backward(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    backend: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """The gradient of :func:`ps_roi_pool` to the features: its transpose. Rounded boxes have none.
 
     Concretely, with ``L = sum(grad_output * ps_roi_pool(features, rois, ...))``, it is dL/dfeatures.
-
 
     Parameters
     ----------

@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
+from .roi_align import roi_align_backward
+from .roi_align_rotated import roi_align_rotated
 
 
+@recordable
+@parameters_of(roi_align_rotated)
 def riroi_align_rotated(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -21,10 +27,10 @@ def riroi_align_rotated(
     num_orientations: int = 8,
     clockwise: bool = False,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Pool rotated boxes from features of a rotation-equivariant network, and turn the features' orientations back.
 
@@ -35,13 +41,12 @@ def riroi_align_rotated(
     Parameters
     ----------
     features : array ``[N, G * O, H, W]``, or ``[N, H, W, G * O]`` with ``layout="NHWC"``
-    rois, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, out, backend :
-        As in :func:`roi_align_rotated`. There is no half-pixel shift, and sides shorter than one feature pixel are
-        lengthened to one.
+    rois, output_size, spatial_scale, sampling_ratio : as in :func:`roi_align_rotated`
     num_orientations : int, default 8
     clockwise : bool, default False
         Turns the boxes the other way; the channels turn with the angle as given, as in the package that this operator
         comes from.
+    batch_indices, layout, invalid, ... : as in :func:`roi_align_rotated`
 
     Returns
     -------
@@ -85,6 +90,8 @@ def riroi_align_rotated(
     return answer
 
 
+@recordable
+@parameters_of(riroi_align_rotated, roi_align_backward)
 def riroi_align_rotated_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -92,14 +99,14 @@ def riroi_align_rotated_backward(
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     num_orientations: int = 8,
     clockwise: bool = False,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, Any]:
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`riroi_align_rotated`; that of the angle has a part from the turning channels too.
 
     Concretely, with ``L = sum(grad_output * riroi_align_rotated(features, rois, ...))``, ``grad_features`` is

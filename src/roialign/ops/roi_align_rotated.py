@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .roi_align import roi_align, roi_align_backward
 
 
+@recordable
+@parameters_of(roi_align)
 def roi_align_rotated(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -21,14 +26,14 @@ def roi_align_rotated(
     *,
     aligned: bool = True,
     clockwise: bool = False,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign over boxes that are turned about their centre.
 
@@ -40,20 +45,23 @@ def roi_align_rotated(
 
     Parameters
     ----------
-    features, output_size, spatial_scale, sampling_ratio, batch_indices, layout, invalid, seed, out, backend :
-        As in :func:`roi_align`; at most 256 points per bin and axis.
+    features : as in :func:`roi_align`
     rois : array ``[K, 6]``, list of N arrays ``[L, 5]``, or array ``[K, 5]`` with `batch_indices`
         Rows (image index, centre x, centre y, width, height, angle): image pixels, and radians.
+    output_size, spatial_scale : as in :func:`roi_align`
+    sampling_ratio : int or (int, int), default 0
+        Points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` of each bin.
     aligned : bool, default True
         Shift the centre by half a pixel, so that image and feature coordinates agree at pixel centres. False: no shift,
         and sides shorter than one feature pixel are lengthened to one.
     clockwise : bool, default False
         Positive angles turn clockwise on the screen.
     mode : "avg" (default) or "max"
-        What becomes of the points of a bin.
+        The mean over the points of a bin, or their maximum.
     sampling : "grid" (default) or "random"
-        Random points have both coordinates drawn anew in each part of the bin. There is no exact sampling of a rotated
-        box.
+        Regular points, or one random point in each part of the bin, with both coordinates drawn anew. There is no exact
+        sampling of a rotated box.
+    batch_indices, layout, invalid, ... : as in :func:`roi_align`
 
     Returns
     -------
@@ -100,6 +108,8 @@ def roi_align_rotated(
     return answer
 
 
+@recordable
+@parameters_of(roi_align_rotated, roi_align_backward)
 def roi_align_rotated_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -107,17 +117,17 @@ def roi_align_rotated_backward(
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     aligned: bool = True,
     clockwise: bool = False,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, Any]:
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`roi_align_rotated` to the features and to all five numbers of the boxes.
 
     Concretely, with ``L = sum(grad_output * roi_align_rotated(features, rois, ...))``, ``grad_features`` is

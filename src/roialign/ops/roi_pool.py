@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
-from .._dispatch import operator_call
+from .._docstrings import parameters_of
+from .._frameworks import operator_call
+from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout
+from .roi_align import roi_align
 
 #: What the operator is.
 ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 
+@recordable
+@parameters_of(roi_align)
 def roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
@@ -21,10 +26,10 @@ def roi_pool(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """The maximum over the whole pixels of each part of a RoI.
 
@@ -35,13 +40,11 @@ def roi_pool(
 
     Parameters
     ----------
-    features, rois, output_size, spatial_scale, batch_indices, layout, invalid, out, backend : as in :func:`roi_align`
-
+    features, rois, output_size, spatial_scale, ... : as in :func:`roi_align`
 
     Returns
     -------
     array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
-
 
     Raises
     ------
@@ -57,7 +60,6 @@ def roi_pool(
     array([[[[14., 16.],
              [26., 28.]]]])
 
-
     References
     ----------
     Girshick, "Fast R-CNN", ICCV 2015, https://arxiv.org/abs/1504.08083
@@ -67,6 +69,8 @@ def roi_pool(
     return answer
 
 
+@recordable
+@parameters_of(roi_pool)
 def roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
@@ -74,15 +78,14 @@ def roi_pool_backward(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    backend: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """The gradient of :func:`roi_pool` to the features: all of it to the pixel that is the maximum.
 
     Concretely, with ``L = sum(grad_output * roi_pool(features, rois, ...))``, it is dL/dfeatures. Of equal pixels the
     first gets it, upper rows first and the left ones of a row first. Rounded boxes have no gradient.
-
 
     Parameters
     ----------

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .. import _validate
-from .._dispatch import load_backend
+from .._frameworks import framework_of
 from .._spec import BORDER_OF_RULE, Rule
-from .._typing import Array
+from .._typing import Array, Backend
 
 
 def taps(
@@ -18,7 +18,7 @@ def taps(
     *,
     derivative: tuple[int, int] = (0, 0),
     seed: int = 0,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Array:
     """What every pixel of one axis weighs in every bin of a RoI: the matrix that a separable operator applies.
 
@@ -73,5 +73,9 @@ def taps(
     if max(abs(begin), abs(extent)) > _validate.LARGEST_COORDINATE:
         raise ValueError(f"start, length: expected magnitudes up to 1e100, got {begin} and {extent}")
     key = _validate.check_seed(seed, drawn=False)
-    matrix: Array = load_backend(backend).taps(count, begin, extent, cut, ratio, rule, derivative=order, seed=key)
+    matrix: Array = (
+        framework_of()
+        .backends.backend_for("separable", backend)
+        .taps(count, begin, extent, cut, ratio, rule, derivative=order, seed=key)
+    )
     return matrix

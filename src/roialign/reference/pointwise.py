@@ -18,7 +18,7 @@ from itertools import chain
 
 import numpy as np
 
-from .._geometry import Geometry
+from .._regions import Geometry
 from .._spec import PointwiseSpec
 from .._typing import Array, FloatArray
 from .aggregate import aggregate_max

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._geometry import Geometry
+from .._regions import Geometry
 from .._spec import PointwiseSpec
 from .._typing import Array, FloatArray
 from .bin_grid import integer_bin

@@ -3,20 +3,22 @@
 Importing this makes the custom ops known, which a program that was saved by `torch.export` needs to be loaded.
 """
 
-from . import levels  # noqa: F401
-from .modules.pointwise import (
+from . import _installed, backends, call, checks, levels, rois  # noqa: F401
+from .modules import (
+    CropAndResize,
     DeformRoIPool,
     DeformRoIPoolPack,
     ModulatedDeformRoIPoolPack,
+    MultiScaleRoIAlign,
     MultiScaleRoIAlignRotated,
+    PrRoIPool,
     PSRoIAlign,
     PSRoIPool,
     RiRoIAlignRotated,
+    RoIAlign,
     RoIAlignRotated,
     RoIPool,
 )
-from .modules.separable import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
-from .wiring import pointwise, separable  # noqa: F401
 
 __all__ = [
     "CropAndResize",

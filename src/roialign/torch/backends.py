@@ -20,7 +20,7 @@ BACKENDS = {
         "cuda": {"triton": "roialign.torch.triton.separable"},
     },
     "pointwise": {
-        "cpu": {"cpu": "roialign.torch.cpu.pointwise", "reference": "roialign.torch.cpu.reference_pointwise"},
+        "cpu": {"cpu": "roialign.torch.cpu.pointwise", "reference": "roialign.torch.cpu.reference"},
         "cuda": {"triton": "roialign.torch.triton.pointwise"},
     },
 }
@@ -28,11 +28,17 @@ BACKENDS = {
 EXPORTS = {"separable": "roialign.torch.export.separable", "pointwise": "roialign.torch.export.pointwise"}
 #: Triton's kernels run there too, in its interpreter, if asked for.
 INTERPRETED = "cpu"
+#: Tensors of this device have a shape and no values.
+OUTLINED = "meta"
 
 
 def check_backend(features: Tensor, name: str | None) -> None:
     """That the named backend, or any, computes where the features are."""
     device, devices = features.device.type, BACKENDS["separable"]
+    if device == OUTLINED:
+        if name is not None:
+            _validate.check_choice(name, "backend", sorted({one for backends in devices.values() for one in backends}))
+        return
     if device not in devices:
         raise ValueError(f"features: expected a tensor on the CPU or on a CUDA device, got one on {features.device}")
     if name == "triton" and device == INTERPRETED and not is_interpreted():

@@ -1,7 +1,8 @@
-"""A public function's call with tensors: validated, in the one form that the family takes, and back."""
+"""A public function's call with tensors: validated, in the one form that both families take, and back."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,22 +11,26 @@ import torch
 from torch import Tensor
 
 from .. import _validate
-from .._dispatch import check_need
-from .._levels import Assignment
+from .._options import Options
+from .._rows import OF_LIST
+from .._warnings import last_call, warn_of_rois
 from . import checks
-from .backends import check_backend
+from .backends import OUTLINED, check_backend
 from .memory import is_channels_last
 from .rois import rows_of
-from .wiring.pairing import Setting
+from .wiring.family import Operator, Setting
+from .wiring.pairing import Pairing
+from .wiring.pointwise import POINTWISE
 from .wiring.primitive import Inputs
-from .wiring.separable import SEPARABLE, SeparableCall
-from .wiring.tracing import is_traced
+from .wiring.separable import SEPARABLE
+from .wiring.tracing import is_traced, is_transformed
+
+#: By family: its three functions, and their derivatives.
+PAIRINGS: dict[str, Pairing] = {"separable": SEPARABLE, "pointwise": POINTWISE}
 
 
-class TensorCall:
+class Call:
     """The arguments that the forward function and its backward twin share, validated as far as no value is read."""
-
-    pairing = SEPARABLE
 
     def __init__(
         self,
@@ -33,107 +38,123 @@ class TensorCall:
         features: Sequence[Any],
         scales: Sequence[float],
         rois: object,
-        *,
-        levels: object = None,
-        assignment: Assignment | None = None,
-        batch_indices: object = None,
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        backend: str | None = None,
-        rois_name: str = "rois",
-        seed: object = None,
-        drawn: bool = True,
+        options: Options,
     ) -> None:
-        _validate.check_layout(layout)
-        if invalid is not None:
-            _validate.check_choice(invalid, "invalid", ("raise", "zero"))
-        self.layout = layout
-        self.features = _check_all_features(features, layout)
+        self.pairing, self.layout = PAIRINGS[spec.family], options.layout
+        self.features = _check_all_features(features, options.layout)
         first = self.features[0]
-        check_backend(first, backend)
-        self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name, spec.geometry)
+        check_backend(first, options.backend)
+        self.rois, self.restore = rows_of(rois, first, options.batch_indices, options.rois_name, spec.geometry)
+        levels = options.levels
         if levels is not None:
             levels = checks.check_indices(levels, self.rois.shape[0], "levels", "rois")
             checks.check_device(levels, first.device, "levels")
         key: Tensor | None = None
         if spec.rule == "random":
-            if drawn and (seed is None or isinstance(seed, torch.Generator)):
+            seed = options.seed
+            if options.drawn and (seed is None or isinstance(seed, torch.Generator)):
                 key = torch.randint(2**63 - 1, (), generator=seed, device="cpu" if seed is None else seed.device)
             else:
-                spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
-        self.inputs = Inputs(self.features, None, self.rois, levels, key, ())
-        if isinstance(rois, (list, tuple)):
-            rois_name += _validate.OF_LIST
-        call = self._describe(spec, tuple(scales), assignment, invalid, backend, rois_name)
-        self.setting = Setting(call, (), (), is_channels_last(first))
-
-    def _describe(self, *parts: Any) -> Any:
-        return SeparableCall(*parts)
-
-    def _out_channels(self, output_size: tuple[int, int]) -> int:
-        del output_size
-        return self.features[0].shape[1]
-
-    def _take_bins(self, bins: tuple[int, int]) -> None:
-        """What an operator has for every bin can be checked once those are known."""
+                spec = replace(spec, seed=_validate.check_seed(seed, drawn=options.drawn))
+        self.spec, self.offset, self.mask = spec, options.offset, options.mask
+        deciding = tuple([level.detach() for level in self.features]) if spec.decides else ()
+        self.inputs = Inputs(self.features, None, self.rois, levels, key, (), deciding)
+        name = options.rois_name + OF_LIST if isinstance(rois, (list, tuple)) else options.rois_name
+        self.described = (tuple(scales), options.assignment, options.invalid, options.backend, name)
 
     def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
-        self._take_bins(output_size)
-        setting = self.setting._replace(output_size=(self._out_channels(output_size), *output_size))
+        if is_traced(self.rois) or is_transformed():
+            return self._forward(output_size, out)
+        last_call.seen = None
+        answer, name = self._forward(output_size, out), self.described[-1].removesuffix(OF_LIST)
+        if last_call.seen is not None and name == "rois":
+            warn_of_rois(last_call.seen, name)
+        return answer
+
+    def _forward(self, output_size: tuple[int, int], out: object) -> Tensor:
+        setting, inputs = self._with_bins(output_size)
+        channels = self._out_channels(output_size)
+        setting = setting._replace(output_size=output_size)
         if out is not None:
-            return self._forward_into(out, setting)
-        (answer,) = self.pairing.forward(setting, self.inputs)
+            return self._forward_into(out, channels, setting, inputs)
+        (answer,) = self.pairing.forward(setting, inputs)
         return checks.own_layout(answer, self.layout)
 
-    def _forward_into(self, out: object, setting: Setting) -> Tensor:
-        c, bins_y, bins_x = setting.output_size
-        count, inputs = self.rois.shape[0], (*self.features, self.rois)
-        shape = (count, c, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, c)
-        tensor = checks.check_out(out, shape, inputs)
-        if is_traced(tensor):
-            (answer,) = self.pairing.forward(setting, self.inputs)
-            tensor.copy_(checks.own_layout(answer, self.layout))
-            return tensor
-        checks.check_memory_apart(tensor, inputs)
-        self.pairing.forward.fill(setting, self.inputs.in_memory(), (checks.nchw(tensor, self.layout),))
-        return tensor
-
     def backward(
-        self, grad_output: object, need: Sequence[str], names: tuple[str, str] = ("features", "rois")
-    ) -> tuple[list[Tensor] | None, Any]:
-        """The gradients of the levels in their own layout, and those of the RoIs in their own structure."""
-        wanted = check_need(need, names)
+        self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")
+    ) -> tuple[Any, ...]:
+        """The gradients by name, None in place of what is not needed.
+
+        The first is that of the levels, in their own layout; the second that of the RoIs, in their own structure;
+        "offset" and "mask" may follow.
+        """
+        wanted = _validate.check_need(need, names)
         gradient = checks.check_grad_output(
             grad_output, self.features[0], self.rois.shape[0], self.layout, self._out_channels
         )
-        self._take_bins((gradient.shape[2], gradient.shape[3]))
-        phi = self.inputs._replace(grad_output=gradient)
-        grad_features, grad_rois = None, None
+        bins = (gradient.shape[2], gradient.shape[3])
+        setting, inputs = self._with_bins(bins)
+        phi = inputs._replace(grad_output=gradient)
+        answers: dict[str, Any] = dict.fromkeys(names)
         if names[0] in wanted:
-            grad_features = self._backward_features(phi)
-        if names[1] in wanted:
-            grad_rois = self.restore(self._backward_rows(phi))
-        return grad_features, grad_rois
+            sizes = tuple([size for level in self.features for size in level.shape])
+            gradients = self.pairing.adjoint_features(setting._replace(map_sizes=sizes), phi._replace(features=()))
+            answers[names[0]] = [checks.own_layout(level, self.layout) for level in gradients]
+        if set(wanted) - {names[0]}:
+            (rows,) = self.pairing.adjoint_boxes(setting, phi)
+            answers.update(self._of_rows(rows, names[1], bins))
+        return tuple([answers[name] if name in wanted else None for name in names])
 
-    def _backward_features(self, phi: Inputs) -> list[Tensor]:
-        sizes = tuple([size for level in self.features for size in level.shape])
-        setting = self.setting._replace(map_sizes=sizes)
-        gradients = self.pairing.adjoint_features(setting, phi._replace(features=()))
-        return [checks.own_layout(level, self.layout) for level in gradients]
+    def _forward_into(self, out: object, channels: int, setting: Setting, inputs: Inputs) -> Tensor:
+        bins_y, bins_x = setting.output_size
+        count, given = self.rois.shape[0], (*self.features, self.rois)
+        shape = (count, channels, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, channels)
+        tensor = checks.check_out(out, shape, given)
+        if is_traced(tensor) or tensor.is_meta:
+            (answer,) = self.pairing.forward(setting, inputs)
+            tensor.copy_(checks.own_layout(answer, self.layout))
+            return tensor
+        checks.check_memory_apart(tensor, given)
+        self.pairing.forward.fill(setting, inputs.in_memory(), (checks.nchw(tensor, self.layout),))
+        return tensor
 
-    def _backward_rows(self, phi: Inputs) -> Tensor:
-        (rows,) = self.pairing.adjoint_boxes(self.setting, phi)
-        return rows
+    def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
+        """Offsets and masks belong to bins, so they can be checked once those are known; they lie in the rows."""
+        count, parts = self.rois.shape[0], [self.rois]
+        if self.offset is not None:
+            parts.append(checks.check_per_bin(self.offset, "offset", (count, 2, *bins), self.rois))
+        if self.mask is not None:
+            parts.append(checks.check_per_bin(self.mask, "mask", (count, *bins), self.rois))
+        operator = Operator(self.spec, *self.described, bins, self.offset is not None, self.mask is not None)
+        setting = Setting(operator, (), (), is_channels_last(self.features[0]))
+        if len(parts) == 1:
+            return setting, self.inputs
+        return setting, self.inputs._replace(rois=torch.cat([part.double() for part in parts], dim=1))
+
+    def _of_rows(self, rows: Tensor, name: str, bins: tuple[int, int]) -> dict[str, Any]:
+        """The gradients that lie side by side in the rows, each in the form of what it is the gradient of."""
+        place = self.rois.shape[1]
+        boxes = rows if rows.shape[1] == place else rows[:, :place]
+        answers = {name: self.restore(boxes.to(checks.gradient_dtype(self.rois)))}
+        for given, of, numbers in ((self.offset, "offset", 2), (self.mask, "mask", 1)):
+            if isinstance(given, Tensor):
+                end = place + numbers * math.prod(bins)
+                part = rows[:, place:end].reshape(given.shape)
+                answers[of], place = part.to(checks.gradient_dtype(given)), end
+        return answers
+
+    def _out_channels(self, bins: tuple[int, int]) -> int:
+        return self.spec.out_channels(self.features[0].shape[1], bins)  # type: ignore[no-any-return]
 
 
 def _check_all_features(features: Sequence[Any], layout: str) -> tuple[Tensor, ...]:
     if len(features) == 1:
         return (checks.check_features(features[0], layout, "features"),)
     levels = [checks.check_features(level, layout, f"features[{index}]") for index, level in enumerate(features)]
-    if torch.is_autocast_enabled(
-        levels[0].device.type
-    ):  # which gives maps of several dtypes; the widest holds them all
+    device = levels[0].device.type
+    if device != OUTLINED and torch.is_autocast_enabled(device):
+        # Autocast gives maps of several dtypes; the widest holds them all.
         widest = levels[0].dtype
         for level in levels[1:]:
             widest = torch.promote_types(widest, level.dtype)

@@ -34,11 +34,18 @@ def check_features(features: object, layout: str, name: str) -> Tensor:
     if len(shape) != 4:
         raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {tuple(shape)}")
     if tensor.dtype not in FLOAT_DTYPES:
-        raise TypeError(f"{name}: expected dtype {_names(FLOAT_DTYPES)}, got {tensor.dtype}")
+        how = f"; give {name}.dequantize()" if tensor.is_quantized else ""
+        raise TypeError(f"{name}: expected dtype {_names(FLOAT_DTYPES)}, got {tensor.dtype}{how}")
     seen = nchw(tensor, layout)
     if seen.shape[2] == 0 or seen.shape[3] == 0:
         raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {tuple(shape)} ({layout})")
     return seen
+
+
+def float_image(image: Tensor) -> Tensor:
+    """The image itself, or in float32 if its values are integers."""
+    is_integer = not (image.is_floating_point() or image.is_complex() or image.is_quantized)
+    return image.float() if is_integer and image.dtype != torch.bool else image
 
 
 def check_levels_alike(features: Sequence[Tensor]) -> None:
@@ -64,7 +71,8 @@ def check_boxes(boxes: Tensor, columns: int, name: str) -> None:
 
 def check_real(tensor: Tensor, name: str) -> None:
     if tensor.dtype not in FLOAT_DTYPES and tensor.dtype not in INTEGER_DTYPES:
-        raise TypeError(f"{name}: expected a real dtype (float or integer), got {tensor.dtype}")
+        how = f"; give {name}.dequantize()" if tensor.is_quantized else ""
+        raise TypeError(f"{name}: expected a real dtype (float or integer), got {tensor.dtype}{how}")
 
 
 def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
@@ -75,6 +83,16 @@ def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
     if tensor.dtype not in INTEGER_DTYPES:
         raise TypeError(f"{name}: expected an integer dtype, got {tensor.dtype}")
     return tensor
+
+
+def check_per_bin(values: object, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """A real number, or two, for every bin; each RoI's in a row."""
+    tensor = check_array(values, name)
+    check_device(tensor, like.device, name)
+    check_real(tensor, name)
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name}: expected shape {list(shape)}, got {list(tensor.shape)}")
+    return tensor.flatten(1)
 
 
 def check_grad_output(
@@ -129,6 +147,11 @@ def check_memory_apart(out: Tensor, inputs: Sequence[Tensor]) -> None:
 def nchw(tensor: Tensor, layout: str) -> Tensor:
     """A four-dimensional tensor of the given layout, seen as NCHW."""
     return tensor if layout == "NCHW" else tensor.permute(0, 3, 1, 2)
+
+
+def gradient_dtype(tensor: Tensor) -> torch.dtype:
+    """Of the gradient of a tensor's numbers: float64 for integers."""
+    return tensor.dtype if tensor.is_floating_point() else torch.float64
 
 
 def own_layout(tensor: Tensor, layout: str) -> Tensor:

@@ -17,7 +17,7 @@ from .wiring.batching import in_member
 from .wiring.primitive import check_not_for_onnx
 
 
-def fpn_levels_of_tensors(rois: Any, scales: Sequence[float], assignment: Assignment) -> Tensor:
+def fpn_levels(rois: Any, scales: Sequence[float], assignment: Assignment) -> Tensor:
     """:func:`roialign.fpn_levels` of a tensor or a list of them."""
     if isinstance(rois, (list, tuple)):
         per_image = [checks.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]

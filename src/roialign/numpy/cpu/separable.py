@@ -1,68 +1,70 @@
-"""NumPy arrays to the compiled core, without copies."""
+"""The separable family: NumPy arrays to the compiled core, without copies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from ... import _core
+from ..._core_specs import RULES, core_separable
+from ..._regions import Geometry, Regions
 from ..._spec import Rule, SeparableSpec
 from ..._typing import Array
+from .memory import elementwise, scalar_type
 
-__all__ = ["adjoint_boxes", "adjoint_features", "forward", "taps"]
-
-_RULES: dict[str, _core.Rule] = {rule.name: rule for rule in _core.Rule}
+__all__ = ["adjoint_features", "adjoint_geometry", "forward", "taps"]
 
 
 def forward(
     spec: SeparableSpec,
     features: Sequence[Array],
-    scales: Sequence[float],
-    rois: Array,
-    levels: Array,
+    regions: Regions,
     out: Array,
-    tangents: Sequence[Array] = (),
-) -> None:
-    """Write the operator, or its derivative along box `tangents`, into `out`: see `reference.separable.forward`."""
-    maps = [elementwise(level) for level in features]
+    tangents: Sequence[Geometry] = (),
+    deciding: Sequence[Array] = (),
+) -> int:
+    """Write the operator, or its derivative along box `tangents`, into `out`: see `reference.separable.forward`.
+
+    The answer is what looks like a mistake in the RoIs, in bits: see :mod:`roialign._warnings`.
+    """
+    del deciding  # a mean decides nothing
     target = elementwise(out)
-    _core.forward(
-        core_spec(spec),
+    look = _core.forward(
+        core_separable(spec),
         scalar_type(out.dtype),
-        maps,
-        list(scales),
-        rois,
-        levels,
-        _tangents(tangents),
+        [elementwise(level) for level in features],
+        list(regions.scales),
+        regions.rows,
+        regions.levels,
+        _boxes_of(tangents),
         target,
     )
     if target is not out:
         out[...] = target
+    return look
 
 
 def adjoint_features(
     spec: SeparableSpec,
     grad_output: Array,
-    scales: Sequence[float],
-    rois: Array,
-    levels: Array,
+    deciding: Sequence[Array],
+    regions: Regions,
     grad_features: Sequence[Array],
-    tangents: Sequence[Array] = (),
+    tangents: Sequence[Geometry] = (),
 ) -> None:
     """Write the transpose of :func:`forward` in the features into `grad_features`, every element of them."""
+    del deciding
     gradient = elementwise(grad_output)
     targets = [elementwise(level) for level in grad_features]
     _core.adjoint_features(
-        core_spec(spec),
+        core_separable(spec),
         scalar_type(gradient.dtype),
         gradient,
-        list(scales),
-        rois,
-        levels,
-        _tangents(tangents),
+        list(regions.scales),
+        regions.rows,
+        regions.levels,
+        _boxes_of(tangents),
         targets,
     )
     for given, target in zip(grad_features, targets, strict=True):
@@ -70,31 +72,30 @@ def adjoint_features(
             given[...] = target
 
 
-def adjoint_boxes(
+def adjoint_geometry(
     spec: SeparableSpec,
     grad_output: Array,
     features: Sequence[Array],
-    scales: Sequence[float],
-    rois: Array,
-    levels: Array,
-    tangents: Sequence[Array] = (),
-) -> Array:
+    regions: Regions,
+    tangents: Sequence[Geometry] = (),
+    deciding: Sequence[Array] = (),
+) -> Geometry:
     """The gradient of <grad_output, forward> in the boxes, ``[K, 4]``: see `reference.separable.adjoint_boxes`."""
+    del deciding
     gradient = elementwise(grad_output)
-    maps = [elementwise(level) for level in features]
-    grad_boxes = np.empty((len(rois), 4))
+    grad_boxes = np.empty((len(regions.rows), 4))
     _core.adjoint_boxes(
-        core_spec(spec),
+        core_separable(spec),
         scalar_type(gradient.dtype),
         gradient,
-        maps,
-        list(scales),
-        rois,
-        levels,
-        _tangents(tangents),
+        [elementwise(level) for level in features],
+        list(regions.scales),
+        regions.rows,
+        regions.levels,
+        _boxes_of(tangents),
         grad_boxes,
     )
-    return grad_boxes
+    return Geometry(grad_boxes)
 
 
 def taps(
@@ -112,33 +113,9 @@ def taps(
 ) -> Array:
     """The dense ``[bins, size]`` matrix of one axis: see `reference.taps`."""
     matrix = np.empty((bins, size))
-    _core.taps(_RULES[rule], start, length, sampling_ratio, seed, axis, row, *derivative, matrix)
+    _core.taps(RULES[rule], start, length, sampling_ratio, seed, axis, row, *derivative, matrix)
     return matrix
 
 
-@lru_cache(maxsize=128)
-def core_spec(spec: SeparableSpec) -> _core.SeparableSpec:
-    return _core.SeparableSpec(
-        rule=_RULES[spec.rule],
-        sampling_ratio=spec.sampling_ratio,
-        offset=spec.offset,
-        minimum_length=spec.minimum_length,
-        normalised_boxes=spec.normalised_boxes,
-        fill=spec.fill,
-        seed=spec.seed,
-    )
-
-
-@lru_cache
-def scalar_type(dtype: np.dtype[Any]) -> _core.ScalarType:
-    return _core.ScalarType[dtype.name]
-
-
-def elementwise(array: Array) -> Array:
-    """The array, or a copy of one whose elements do not lie whole elements apart, as in a field of a record."""
-    whole = array.flags.aligned and all(stride % array.itemsize == 0 for stride in array.strides)
-    return array if whole else np.ascontiguousarray(array)
-
-
-def _tangents(tangents: Sequence[Array]) -> list[Array]:
-    return [np.ascontiguousarray(tangent, dtype=np.float64) for tangent in tangents]
+def _boxes_of(tangents: Sequence[Geometry]) -> list[Array]:
+    return [np.ascontiguousarray(tangent.boxes, dtype=np.float64) for tangent in tangents] if tangents else []

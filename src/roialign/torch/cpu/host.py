@@ -1,7 +1,8 @@
-"""Boxes on their way from tensors to a backend that runs on the host: validated there, once for every call."""
+"""RoIs on their way from tensors to a backend that runs on the host: validated there, once for every call."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -9,31 +10,75 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ... import _validate
 from ..._levels import levels_of
-from ..._spec import SeparableSpec
+from ..._regions import Geometry, Regions
+from ..._rows import check_offset_rows, check_rows
 from ..._typing import Array
+from ..._warnings import Seen, last_call
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from ..wiring.separable import SeparableCall
 
 
-def rows_of(call: SeparableCall, inputs: Inputs, images: int) -> tuple[Array, Array]:
-    """The rows (image, x1, y1, x2, y2) and the level of each."""
-    rois = _validate.check_rois(array_of(inputs.rois), images, None, call.invalid, call.argument)
+def regions_of(operator: Operator[Any], inputs: Inputs, images: int) -> Regions:
+    """The RoIs of a call, validated."""
+    given, numbers = array_of(inputs.rois), operator.spec.geometry
+    rows = np.ascontiguousarray(given[:, : numbers + 1], dtype=np.float64)
+    rows = check_rows(rows, images, operator.invalid, operator.argument)
+    offset, mask = _per_bin(operator, given)
+    if offset is not None:
+        rows, offset = check_offset_rows(rows, offset, operator.invalid)
     levels = None if inputs.levels is None else inputs.levels.detach().numpy()
-    return rois.rows, levels_of(rois.rows, call.scales, levels, call.assignment)
+    return Regions(operator.scales, rows, levels_of(rows, operator.scales, levels, operator.assignment), offset, mask)
 
 
-def spec_of(call: SeparableCall, inputs: Inputs) -> SeparableSpec:
-    """The operator, with the seed that was drawn for it."""
-    return call.spec if inputs.drawn_seed is None else replace(call.spec, seed=int(inputs.drawn_seed))
+def notice(look: int, regions: Regions, inputs: Inputs) -> None:
+    """Keep what the core says of the RoIs, for the call that may warn of it."""
+    if look:
+        last_call.seen = Seen(look, regions, [(level.shape[2], level.shape[3]) for level in inputs.features])
 
 
-def tangents_of(inputs: Inputs) -> list[Array]:
-    return [np.ascontiguousarray(array_of(tangent)[:, 1:], dtype=np.float64) for tangent in inputs.tangents]
+def spec_of(operator: Operator[Any], inputs: Inputs) -> Any:
+    """The operator's description, with the seed that was drawn for it."""
+    spec: Any = operator.spec
+    return spec if inputs.drawn_seed is None else replace(spec, seed=int(inputs.drawn_seed))
+
+
+def tangents_of(operator: Operator[Any], inputs: Inputs) -> list[Geometry]:
+    """The directions in which the RoIs move."""
+    given = [array_of(tangent) for tangent in inputs.tangents]
+    numbers = operator.spec.geometry
+    return [
+        Geometry(np.ascontiguousarray(rows[:, 1 : numbers + 1], dtype=np.float64), *_per_bin(operator, rows))
+        for rows in given
+    ]
+
+
+def put_together(gradient: Geometry, grad_rois: Tensor) -> None:
+    """The way back for gradients, into the columns behind the image."""
+    if gradient.offset is None and gradient.mask is None:
+        grad_rois[:, 1:] = torch.from_numpy(gradient.boxes)
+        return
+    values: Array = np.concatenate(
+        [part.reshape(len(part), math.prod(part.shape[1:])) for part in gradient if part is not None], axis=1
+    )
+    grad_rois[:, 1:] = torch.from_numpy(values)
 
 
 def array_of(tensor: Tensor) -> Array:
     """The values as an array, shared where NumPy has the dtype."""
     values: Any = tensor.detach()
     return (values.double() if values.dtype == torch.bfloat16 else values).numpy()  # type: ignore[no-any-return]
+
+
+def _per_bin(operator: Operator[Any], rows: Array) -> tuple[Array | None, Array | None]:
+    """The bin offsets and masks that lie behind the box in a row, in float64."""
+    bins, place = math.prod(operator.bins), operator.spec.geometry + 1
+    offset = mask = None
+    if operator.has_offset:
+        part = np.ascontiguousarray(rows[:, place : place + 2 * bins], dtype=np.float64)
+        offset = part.reshape(-1, 2, *operator.bins)
+        place += 2 * bins
+    if operator.has_mask:
+        part = np.ascontiguousarray(rows[:, place : place + bins], dtype=np.float64)
+        mask = part.reshape(-1, *operator.bins)
+    return offset, mask

@@ -3,70 +3,78 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
 from ... import _core
-from ...numpy.cpu.pointwise import core_spec
+from ..._core_specs import core_pointwise
+from ..._regions import Geometry
 from ..memory import memory_of
-from ..wiring.pointwise import PointwiseCall
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from .host_pointwise import put_together, spec_of, tangent_of, where_of
-from .separable import SCALAR_TYPES
+from .host import notice, put_together, regions_of, spec_of, tangents_of
 from .threads import team
+from .types import SCALAR_TYPES
 
 
-def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
+def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
-    images, geometry, levels = where_of(call, inputs, inputs.features[0].shape[0])
-    _core.pointwise_forward(
-        core_spec(spec_of(call, inputs)),
+    regions = regions_of(operator, inputs, inputs.features[0].shape[0])
+    look = _core.pointwise_forward(
+        core_pointwise(spec_of(operator, inputs)),
         SCALAR_TYPES[out.dtype],
         [memory_of(level) for level in inputs.features],
-        call.scales,
-        images,
-        geometry,
-        levels,
+        operator.scales,
+        regions.images,
+        regions.geometry,
+        regions.levels,
         memory_of(out),
-        tangent_of(call, inputs),
+        _tangent_of(operator, inputs),
         [memory_of(level) for level in inputs.deciding],
         team(out),
     )
+    notice(look, regions, inputs)
 
 
-def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
+def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into the maps, every element of them."""
-    images, geometry, levels = where_of(call, inputs, grad_features[0].shape[0])
+    regions = regions_of(operator, inputs, grad_features[0].shape[0])
     _core.pointwise_adjoint_features(
-        core_spec(spec_of(call, inputs)),
+        core_pointwise(spec_of(operator, inputs)),
         SCALAR_TYPES[inputs.grad_output.dtype],
         memory_of(inputs.grad_output),
         [memory_of(level) for level in inputs.deciding],
-        call.scales,
-        images,
-        geometry,
-        levels,
+        operator.scales,
+        regions.images,
+        regions.geometry,
+        regions.levels,
         [memory_of(level) for level in grad_features],
-        tangent_of(call, inputs),
+        _tangent_of(operator, inputs),
         team(inputs.grad_output, *grad_features),
     )
 
 
-def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> None:
+def adjoint_boxes(operator: Operator[Any], inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, D_T f(X; b)> in the geometry into all columns but the first."""
-    images, geometry, levels = where_of(call, inputs, inputs.features[0].shape[0])
+    regions = regions_of(operator, inputs, inputs.features[0].shape[0])
+    geometry = regions.geometry
     gradient = geometry.still()
     _core.pointwise_adjoint_geometry(
-        core_spec(spec_of(call, inputs)),
+        core_pointwise(spec_of(operator, inputs)),
         SCALAR_TYPES[inputs.grad_output.dtype],
         memory_of(inputs.grad_output),
         [memory_of(level) for level in inputs.features],
-        call.scales,
-        images,
+        operator.scales,
+        regions.images,
         geometry,
-        levels,
+        regions.levels,
         gradient,
         [memory_of(level) for level in inputs.deciding],
         team(inputs.grad_output),
     )
     put_together(gradient, grad_rois)
+
+
+def _tangent_of(operator: Operator[Any], inputs: Inputs) -> Geometry | None:
+    return tangents_of(operator, inputs)[0] if inputs.tangents else None

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..._spec import PointwiseSpec
-from ..wiring.pointwise import PointwiseCall
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
+from . import standard
 from .points import AxisPoints, Frame, Pair, axis_points, bilinear, map_frames
 from .scan import one_more, scan_rois
 from .separable import LARGEST_FLOAT32, level_table, prepare
@@ -24,13 +25,14 @@ from .separable import LARGEST_FLOAT32, level_table, prepare
 LONGEST = 1 << 16
 
 
-def forward(call: PointwiseCall, inputs: Inputs, output_size: Pair) -> Tensor:
+def forward(call: Operator[PointwiseSpec], inputs: Inputs, output_size: Pair) -> Tensor:
     """``[K, C, PH, PW]``."""
     spec = call.spec
     numbers = spec.geometry + (2 * math.prod(output_size) if call.has_offset else 0)
     ready = prepare(call, inputs, numbers)
     if len(ready.maps) == 1 and is_max_roi_pool(spec, call.scales[0], output_size, ready.maps[0].dtype):
-        pooled = _max_roi_pool(ready.maps[0], ready.rows, call.scales[0], output_size)
+        rows = ready.rows.clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(ready.maps[0].dtype)
+        pooled = standard.max_roi_pool(ready.maps[0], rows, output_size, call.scales[0])
     else:
         pooled = _reduce_each(call, ready.maps, ready.rows, ready.levels, output_size)
     return torch.where(ready.valid[:, None, None, None], pooled, 0.0).to(inputs.features[0].dtype)
@@ -56,18 +58,8 @@ def _cuts_alike(bins: int) -> bool:
     return all(np.array_equal(*pair) for pair in zip(cuts(np.float32), cuts(np.float64), strict=True))
 
 
-def _max_roi_pool(level: Tensor, rows: Tensor, scale: float, output_size: Pair) -> Tensor:
-    return torch.onnx.ops.symbolic(
-        "MaxRoiPool",
-        (level, rows.clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(level.dtype)),
-        {"pooled_shape": list(output_size), "spatial_scale": scale},
-        dtype=level.dtype,
-        shape=(rows.shape[0], level.shape[1], *output_size),
-    )
-
-
 def _reduce_each(
-    call: PointwiseCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: Pair
+    call: Operator[PointwiseSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: Pair
 ) -> Tensor:
     """Bin by bin the points of every RoI, interpolated and reduced."""
     spec, bins = call.spec, math.prod(output_size)

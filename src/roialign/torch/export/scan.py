@@ -15,6 +15,8 @@ from torch._higher_order_ops.scan import scan
 from torch._higher_order_ops.utils import _maybe_compile_and_run_fn
 from torch.nn import functional
 
+from .standard import check_may_scan
+
 
 def one_more(table: Tensor) -> Tensor:
     """With a row of zeros at the end: runtimes refuse a Scan over nothing."""
@@ -23,6 +25,8 @@ def one_more(table: Tensor) -> Tensor:
 
 def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
     """What `each` answers for every row of the tables but the last, which is :func:`one_more`."""
+
+    check_may_scan()
 
     def step(carried: Tensor, rows: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         return carried.clone(), each(*rows)
@@ -34,6 +38,8 @@ def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
 
     # The operator wants something carried from one RoI to the next; nothing is.
     nothing = tables[0].new_zeros(1)
-    _, answers = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
+    # A table's columns are told apart by number, so how many there are may not become a symbol.
+    with torch._dynamo.config.patch(assume_static_by_default=True):
+        _, answers = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
     pooled: Tensor = answers[:-1]
     return pooled

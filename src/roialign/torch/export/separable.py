@@ -18,15 +18,14 @@ from torch.nn import functional
 from ... import _validate
 from ..._spec import SeparableSpec
 from ..levels import assigned_levels
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from ..wiring.separable import SeparableCall
+from . import standard
 from .scan import one_more, scan_rois
 from .taps import Axis, Place, count_of, footprint, map_boxes, taps
 
 #: RoiAlign's modes, as how we describe them: the offset of a coordinate, and the shortest length of a RoI.
 COORDINATE_MODES = {(0.5, -math.inf): "half_pixel", (0.0, 1.0): "output_half_pixel"}
-#: The operator set in which RoiAlign has its coordinate modes.
-ROI_ALIGN_VERSION = 16
 #: What is larger would become infinite in float32, and with it the place that a runtime reads from unknown.
 LARGEST_FLOAT32 = 1e30
 
@@ -41,7 +40,7 @@ class Prepared(NamedTuple):
     levels: Tensor | None
 
 
-def forward(call: SeparableCall, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
+def forward(call: Operator[SeparableSpec], inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
     """``[K, C, PH, PW]``."""
     maps, rows, valid, levels = prepare(call, inputs, 4)
     if all(is_roi_align(call.spec, scale) for scale in call.scales):
@@ -94,7 +93,7 @@ def is_roi_align(spec: SeparableSpec, scale: float) -> bool:
 
 
 def _roi_align(
-    call: SeparableCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
     """RoiAlign on each level, of the RoIs that are pooled from it."""
     if levels is None:
@@ -108,7 +107,7 @@ def _roi_align(
 
 
 def _roi_align_of_level(
-    call: SeparableCall, level: Tensor, scale: float, rows: Tensor, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], level: Tensor, scale: float, rows: Tensor, output_size: tuple[int, ...]
 ) -> Tensor:
     spec = call.spec
     lower, upper = rows[:, 1:3], rows[:, 3:5]
@@ -116,25 +115,19 @@ def _roi_align_of_level(
         # An inverted box has no adaptive points, like one of no size; onnxruntime fails at its negative number of them.
         upper = upper.maximum(lower)
     boxes = torch.cat([lower, upper], 1).clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(level.dtype)
-    return torch.onnx.ops.symbolic(
-        "RoiAlign",
-        (level, boxes, rows[:, 0].to(torch.int64)),
-        {
-            "mode": "avg",
-            "output_height": output_size[0],
-            "output_width": output_size[1],
-            "sampling_ratio": spec.sampling_ratio[0],
-            "spatial_scale": scale,
-            "coordinate_transformation_mode": COORDINATE_MODES[spec.offset, spec.minimum_length],
-        },
-        dtype=level.dtype,
-        shape=(rows.shape[0], level.shape[1], *output_size),
-        version=ROI_ALIGN_VERSION,
+    return standard.roi_align(
+        level,
+        boxes,
+        rows[:, 0].to(torch.int64),
+        output_size,
+        sampling_ratio=spec.sampling_ratio[0],
+        spatial_scale=scale,
+        coordinate_transformation_mode=COORDINATE_MODES[spec.offset, spec.minimum_length],
     )
 
 
 def _contract_each(
-    call: SeparableCall, maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
+    call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
     """out[k] = Wy . F . Wx^T, RoI by RoI, on the part of the map that the RoI touches."""
     spec, channels = call.spec, maps[0].shape[1]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Sampling, Seed
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
 from ...ops.roi_align import roi_align
+from .scripting import NotScriptable
 
 
-class _Configured(nn.Module):
+class Configured(NotScriptable):
     """A function with arguments set: attributes of the same names."""
 
     def configure(self, given: dict[str, Any]) -> None:
@@ -35,7 +37,7 @@ class _Configured(nn.Module):
         return ", ".join(shown)
 
 
-class RoIAlign(_Configured):
+class RoIAlign(Configured):
     """:func:`roialign.roi_align` as a module.
 
     Concretely, ``RoIAlign(output_size, spatial_scale, sampling_ratio, ...)(features, rois)`` is
@@ -65,25 +67,29 @@ class RoIAlign(_Configured):
         sampling_ratio: int | tuple[int, int] = 0,
         *,
         aligned: bool = True,
-        mode: str = "avg",
-        sampling: str = "grid",
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        seed: Any = None,
-        backend: str | None = None,
+        mode: Mode = "avg",
+        sampling: Sampling = "grid",
+        layout: Layout = "NCHW",
+        invalid: Invalid | None = None,
+        seed: Seed = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
 
+    if TYPE_CHECKING:
 
-class MultiScaleRoIAlign(_Configured):
+        def __call__(
+            self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+        ) -> Tensor: ...
+
+
+class MultiScaleRoIAlign(Configured):
     """:func:`roialign.multiscale_roi_align` as a module.
 
     Concretely, ``MultiScaleRoIAlign(output_size, spatial_scales, ...)(features, rois)`` is
@@ -115,12 +121,12 @@ class MultiScaleRoIAlign(_Configured):
         canonical_size: float = 224,
         canonical_level: int = 4,
         aligned: bool = True,
-        mode: str = "avg",
-        sampling: str = "grid",
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        seed: Any = None,
-        backend: str | None = None,
+        mode: Mode = "avg",
+        sampling: Sampling = "grid",
+        layout: Layout = "NCHW",
+        invalid: Invalid | None = None,
+        seed: Seed = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
@@ -129,7 +135,6 @@ class MultiScaleRoIAlign(_Configured):
         self,
         features: Sequence[Tensor],
         rois: Tensor | Sequence[Tensor],
-        *,
         levels: Tensor | None = None,
         batch_indices: Tensor | None = None,
     ) -> Tensor:
@@ -139,8 +144,19 @@ class MultiScaleRoIAlign(_Configured):
         )
         return pooled
 
+    if TYPE_CHECKING:
 
-class PrRoIPool(_Configured):
+        def __call__(
+            self,
+            features: Sequence[Tensor],
+            rois: Tensor | Sequence[Tensor],
+            *,
+            levels: Tensor | None = None,
+            batch_indices: Tensor | None = None,
+        ) -> Tensor: ...
+
+
+class PrRoIPool(Configured):
     """:func:`roialign.prroi_pool` as a module.
 
     Concretely, ``PrRoIPool(output_size, spatial_scale, ...)(features, rois)`` is
@@ -163,22 +179,26 @@ class PrRoIPool(_Configured):
         output_size: int | tuple[int, int],
         spatial_scale: float = 1.0,
         *,
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        backend: str | None = None,
+        layout: Layout = "NCHW",
+        invalid: Invalid | None = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
 
-    def forward(
-        self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
 
+    if TYPE_CHECKING:
 
-class CropAndResize(_Configured):
+        def __call__(
+            self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+        ) -> Tensor: ...
+
+
+class CropAndResize(Configured):
     """:func:`roialign.crop_and_resize` as a module.
 
     Concretely, ``CropAndResize(crop_size, ...)(features, boxes, box_indices)`` is
@@ -201,12 +221,12 @@ class CropAndResize(_Configured):
     def __init__(
         self,
         crop_size: int | tuple[int, int],
-        method: str = "bilinear",
+        method: Interpolation = "bilinear",
         extrapolation_value: float = 0.0,
         *,
-        layout: str = "NHWC",
-        invalid: str | None = None,
-        backend: str | None = None,
+        layout: Layout = "NHWC",
+        invalid: Invalid | None = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
@@ -215,3 +235,7 @@ class CropAndResize(_Configured):
         """``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``."""
         pooled: Tensor = crop_and_resize(features, boxes, box_indices, **self.arguments)
         return pooled
+
+    if TYPE_CHECKING:
+
+        def __call__(self, features: Tensor, boxes: Tensor, box_indices: Tensor) -> Tensor: ...

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ... import _validate
+from ..._rows import check_offset
+from ..._spec import PointwiseSpec
 from ...triton import launch as table
 from ...triton.frames import FRAME, frames_kernel
 from ...triton.launch import launch, power_of_two
 from ...triton.numbers import bits_of
 from ...triton.taps import PLACE
-from ..wiring.pointwise import PointwiseCall
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from .rows import Rows, rows_of
 from .separable import order_of
@@ -30,7 +31,7 @@ MOST_STEPS = 1 << 14
 class Frames:
     """Where the RoIs of a call are, on the device."""
 
-    call: PointwiseCall
+    call: Operator[PointwiseSpec]
     rows: Rows
     tangent: Tensor
     """Like the RoIs, in float64; the RoIs themselves where there is none."""
@@ -82,7 +83,7 @@ class Frames:
     @classmethod
     def of(
         cls,
-        call: PointwiseCall,
+        call: Operator[PointwiseSpec],
         rows: Rows,
         inputs: Inputs,
         maps: Sequence[Tensor],
@@ -137,7 +138,7 @@ class Frames:
         return frames
 
 
-def checked_rows(call: PointwiseCall, inputs: Inputs, maps: Sequence[Tensor]) -> Rows:
+def checked_rows(call: Operator[PointwiseSpec], inputs: Inputs, maps: Sequence[Tensor]) -> Rows:
     """The RoIs of a call, and a look at their bin offsets where one that is no good is an error."""
     if call.spec.channels == "orientation" and call.spec.reduction != "mean":
         raise NotImplementedError("pointwise: a maximum whose channels turn has no kernel for CUDA tensors")
@@ -145,16 +146,16 @@ def checked_rows(call: PointwiseCall, inputs: Inputs, maps: Sequence[Tensor]) ->
     if call.has_offset and (call.invalid == "raise" or (call.invalid is None and not rows.rois.is_cuda)):
         first = 1 + call.spec.geometry
         offset = rows.rois[:, first : first + 2 * math.prod(call.bins)].double().cpu().numpy()
-        _validate.check_offset(offset.reshape(-1, 2, *call.bins), "raise")
+        check_offset(offset.reshape(-1, 2, *call.bins), "raise")
     return rows
 
 
-def shift_of(call: PointwiseCall, maps: Sequence[Tensor]) -> int:
+def shift_of(call: Operator[PointwiseSpec], maps: Sequence[Tensor]) -> int:
     """Of steps along y in the numbers of winners: 16, where steps fit into 32 bits, or 32. Adaptive points are half a
     pixel apart or more, on an axis that may cross the map from corner to corner; and some around it are seen."""
     longest = max(max(level.shape[2:]) for level in maps)
     return 16 if max(3 * longest + 32, *call.spec.sampling_ratio) <= MOST_STEPS else 32
 
 
-def winners_dtype(call: PointwiseCall, maps: Sequence[Tensor]) -> torch.dtype:
+def winners_dtype(call: Operator[PointwiseSpec], maps: Sequence[Tensor]) -> torch.dtype:
     return torch.int32 if shift_of(call, maps) == 16 else torch.int64

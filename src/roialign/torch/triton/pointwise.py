@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._spec import PointwiseSpec
 from ...triton import launch as table
 from ...triton.launch import launch, vector_of
 from ...triton.numbers import bits_of
 from ...triton.pointwise import maximum_kernel, mean_kernel, winners_kernel
 from ...triton.pointwise_features import adjoint_points_kernel
 from ...triton.pointwise_geometry import SUMS, geometry_kernel, mean_sums_kernel, winners_sums_kernel
-from ..wiring.pointwise import PointwiseCall
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from .blocks import Block, strides_of_one
 from .frames import Frames, checked_rows, winners_dtype
@@ -23,7 +24,7 @@ from .rows import Rows, of_rows, parts_of
 from .tiles import Tiles
 
 
-def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
+def forward(call: Operator[PointwiseSpec], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     rows, maps = checked_rows(call, inputs, inputs.features), inputs.features
     per_row = Frames.bytes_per_row(out)
@@ -33,14 +34,14 @@ def forward(call: PointwiseCall, inputs: Inputs, out: Tensor) -> None:
         forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
 
 
-def needs_winners(call: PointwiseCall, inputs: Inputs) -> bool:
+def needs_winners(call: Operator[PointwiseSpec], inputs: Inputs) -> bool:
     """Whether a maximum is decided elsewhere than where it is read, or moves."""
     if call.spec.reduction == "mean":
         return False
     return bool(inputs.tangents) or not are_same(inputs.features, inputs.deciding or inputs.features)
 
 
-def forward_part(call: PointwiseCall, rows: Rows, inputs: Inputs, out: Tensor) -> None:
+def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out: Tensor) -> None:
     """The same of some RoIs."""
     frames = Frames.of(call, rows, inputs, inputs.features, out)
     if call.spec.reduction == "mean":
@@ -95,7 +96,7 @@ def forward_part(call: PointwiseCall, rows: Rows, inputs: Inputs, out: Tensor) -
         )
 
 
-def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
+def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into the maps, every element of them."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
     frames = Frames.of(call, checked_rows(call, inputs, maps), inputs, maps, gradient)
@@ -142,7 +143,7 @@ def adjoint_features(call: PointwiseCall, inputs: Inputs, grad_features: Sequenc
     tiles.sum_shares(CHANNELS_LAST=False, VECTOR=vector)
 
 
-def adjoint_boxes(call: PointwiseCall, inputs: Inputs, grad_rois: Tensor) -> None:
+def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, f(X; b)> in the geometry into all columns but the first."""
     gradient, features = inputs.grad_output, inputs.features
     rows, of_bin = checked_rows(call, inputs, features), gradient.shape[1] * winners_dtype(call, features).itemsize
@@ -159,7 +160,7 @@ def sums_grid(block: Block) -> tuple[int, int]:
     return rows, min(blocks, table.blocks_of(table.SUMS_PROGRAMS, max(rows, 1)))
 
 
-def adjoint_boxes_part(call: PointwiseCall, rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
+def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
     """The same of some RoIs."""
     gradient, features = inputs.grad_output, inputs.features
     frames = Frames.of(call, rows, inputs, features, gradient, keeps=True)
@@ -221,7 +222,7 @@ def adjoint_boxes_part(call: PointwiseCall, rows: Rows, inputs: Inputs, grad_roi
     )
 
 
-def block_of(call: PointwiseCall, sizes: Any, maps: Sequence[Tensor], answer: Tensor) -> Block:
+def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], answer: Tensor) -> Block:
     """Where channels are not read in vectors, neighbouring threads share channels and not bins, whose geometry takes
     more registers than their sums."""
     last = call.spec.channels == "same" and table.is_channels_last([*maps, answer]) and vector_of(maps) > 1

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ... import _validate
+from ..._levels import check_level_range
+from ..._rows import check_rows
 from ...triton import launch as table
 from ...triton.numbers import bits_of
 from ..wiring.primitive import Inputs
@@ -53,9 +54,9 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
     if call.invalid == "raise" or (call.invalid is None and not rois.is_cuda):
         seen: Any = rois[:, : numbers + 1].cpu()
         seen = (seen.double() if seen.dtype == torch.bfloat16 else seen).numpy()
-        _validate.check_rois(seen, images, None, "raise", call.argument, numbers)
+        check_rows(seen.astype(np.float64), images, "raise", call.argument)
         if levels is not None:
-            _validate.check_levels(levels.cpu().numpy(), len(rois), len(scales))
+            check_level_range(levels.cpu().numpy(), len(scales))
     size, level = call.assignment or (1.0, 0.0)
     return Rows(
         rois,

@@ -10,15 +10,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..._spec import BORDER_OF_RULE
+from ..._spec import BORDER_OF_RULE, SeparableSpec
 from ...triton import launch as table
 from ...triton.launch import launch, power_of_two, vector_of
 from ...triton.numbers import bits_of
 from ...triton.order import order_kernel
 from ...triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
 from ...triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
+from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from ..wiring.separable import SeparableCall
 from .blocks import Block, strides_of_one, sums_dtype
 from .rows import Rows, of_rows, parts_of, rows_of
 from .tiles import Tiles
@@ -27,7 +27,7 @@ from .tiles import Tiles
 SUMS_BYTES = 32
 
 
-def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
+def forward(call: Operator[SeparableSpec], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     rows = rows_of(call, inputs, inputs.features[0].shape[0])
     per_row = Tables.bytes_per_row(inputs, inputs.features, out)
@@ -35,7 +35,7 @@ def forward(call: SeparableCall, inputs: Inputs, out: Tensor) -> None:
         forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
 
 
-def forward_part(call: SeparableCall, rows: Rows, inputs: Inputs, out: Tensor) -> None:
+def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out: Tensor) -> None:
     """The same of some RoIs."""
     tables = Tables.of(call, rows, inputs, inputs.features, out)
     block = Block.of(table.FORWARD, inputs.features, out, table.is_channels_last([*inputs.features, out]))
@@ -59,7 +59,7 @@ def forward_part(call: SeparableCall, rows: Rows, inputs: Inputs, out: Tensor) -
     )
 
 
-def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
+def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into the maps, every element of them."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
     tables = Tables.of(call, rows_of(call, inputs, maps[0].shape[0]), inputs, maps, gradient)
@@ -93,7 +93,7 @@ def adjoint_features(call: SeparableCall, inputs: Inputs, grad_features: Sequenc
     tiles.sum_shares(CHANNELS_LAST=last, VECTOR=vector)
 
 
-def adjoint_boxes(call: SeparableCall, inputs: Inputs, grad_rois: Tensor) -> None:
+def adjoint_boxes(call: Operator[SeparableSpec], inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, D_T f(X; b)> in the boxes into the last four columns."""
     gradient, rows = inputs.grad_output, rows_of(call, inputs, inputs.features[0].shape[0])
     per_row = Tables.bytes_per_row(inputs, inputs.features, gradient, keeps=True)
@@ -107,7 +107,7 @@ def boxes_block(inputs: Inputs) -> Block:
     return Block.of(table.BOXES, inputs.features, inputs.grad_output, last)
 
 
-def adjoint_boxes_part(call: SeparableCall, rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
+def adjoint_boxes_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
     """The same of some RoIs."""
     gradient, block = inputs.grad_output, boxes_block(inputs)
     tables = Tables.of(call, rows, inputs, inputs.features, gradient, keeps=True)
@@ -197,7 +197,7 @@ class Tables:
     @classmethod
     def of(
         cls,
-        call: SeparableCall,
+        call: Operator[SeparableSpec],
         rows: Rows,
         inputs: Inputs,
         maps: Sequence[Tensor],

@@ -8,28 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from .family import Family, Setting
 from .primitive import Inputs, Outputs
-
-if TYPE_CHECKING:
-    from .pairing import Gradient, Setting
 
 Batched = tuple[Outputs, tuple[int, ...]]
 T = TypeVar("T")
 
 
-def batch(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+class Batchable(Protocol):
+    """What is asked of a primitive that is to be batched."""
+
+    @property
+    def family(self) -> Family[Any]: ...
+    @property
+    def returns_boxes(self) -> bool: ...
+    def __call__(self, setting: Setting, inputs: Inputs) -> Outputs: ...
+
+
+def batch(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
     """The answers, and which dimension is the batch in each."""
     boxes = (dims.rois, dims.levels, dims.drawn_seed, *dims.tangents)
     same_boxes = all(dim is None for dim in boxes)
     sums_channels = bool(inputs.features) and inputs.grad_output is not None
-    if same_boxes and not sums_channels and not primitive.family.mixes_channels(setting.call):
+    if same_boxes and not sums_channels and not primitive.family.mixes_channels(setting.operator):
         return _as_channels(primitive, setting, inputs, dims, size)
-    if primitive.family.counts_rows(setting.call):
+    if primitive.family.counts_rows(setting.operator):
         return _one_by_one(primitive, setting, inputs, dims, size)
     try:
         return _as_rows(primitive, setting, inputs, dims, size)
@@ -52,7 +60,7 @@ def _first(tensor: Tensor, dim: int | None, size: int) -> Tensor:
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
-def _as_channels(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+def _as_channels(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
     def fold(tensor: Tensor, dim: int | None) -> Tensor:
         return _first(tensor, dim, size).movedim(0, 1).flatten(1, 2)
 
@@ -62,15 +70,12 @@ def _as_channels(primitive: Gradient, setting: Setting, inputs: Inputs, dims: In
     features = tuple([fold(level, dim) for level, dim in zip(inputs.features, dims.features, strict=True)])
     deciding = tuple([fold(level, dim) for level, dim in zip(inputs.deciding, dims.deciding, strict=True)])
     gradient = None if inputs.grad_output is None else fold(inputs.grad_output, dims.grad_output)
-    if setting.output_size:
-        channels, *bins = setting.output_size
-        setting = setting._replace(output_size=(size * channels, *bins))
     setting = setting._replace(map_sizes=_scaled(setting.map_sizes, 1, size))
     outputs = primitive(setting, inputs._replace(features=features, grad_output=gradient, deciding=deciding))
     return tuple([unfold(output) for output in outputs]), (1,) * len(outputs)
 
 
-def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+def _as_rows(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
     def fold(tensor: Tensor | None, dim: int | None) -> Tensor | None:
         return None if tensor is None else _first(tensor, dim, size).flatten(0, 1)
 
@@ -101,7 +106,7 @@ def _as_rows(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs
     return tuple(outputs), (0,) * len(outputs)
 
 
-def _one_by_one(primitive: Gradient, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
+def _one_by_one(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
     """Every member keeps its own rows: where the answer to a box depends on its row, or an error has to name it."""
     values, layout = inputs.flat()
     places = dims.flat()[0]

@@ -20,69 +20,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..memory import empty
 from .batching import batch
+from .family import Family, Setting
 from .primitive import Inputs, Outputs, Primitive
-
-
-class Setting(NamedTuple):
-    """What a call of a primitive holds besides tensors."""
-
-    call: Any
-    """The operator, hashable; only its family looks inside."""
-    output_size: tuple[int, ...]
-    """(C, PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
-    map_sizes: tuple[int, ...]
-    """N, C, H, W of every level in turn: what `adjoint_features` cannot tell."""
-    channels_last: bool
-    """The memory format of answers and of gradients of features."""
-
-    @property
-    def map_shapes(self) -> list[tuple[int, ...]]:
-        """(N, C, H, W) of every level."""
-        return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
-
-
-class Family(Protocol):
-    """A family of operators: how to write its description as a schema, and its three functions."""
-
-    name: str
-    #: Fields of Inputs that its functions read besides those of every family.
-    more_arguments: ClassVar[dict[str, str]]
-    #: Up to which order there are derivatives in the boxes.
-    order: int
-    #: The schema of an operator's description, and the way there and back.
-    schema: str
-
-    def flatten(self, call: Any) -> list[Any]: ...
-    def unflatten(self, values: Sequence[Any]) -> Any: ...
-
-    def forward(self, call: Any, inputs: Inputs, out: Tensor) -> None: ...
-    def adjoint_features(self, call: Any, inputs: Inputs, grad_features: Sequence[Tensor]) -> None: ...
-    def adjoint_boxes(self, call: Any, inputs: Inputs, grad_rois: Tensor) -> None: ...
-
-    def standard(self, call: Any, inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
-        """`forward` in the standard operators of ONNX."""
-
-    def linear_part(self, call: Any) -> Any:
-        """The operator less what it answers where all features are zero, as outside of a map."""
-
-    def mixes_channels(self, call: Any) -> bool:
-        """Whether an answer's channel depends on more than the same channel of the features."""
-
-    def counts_rows(self, call: Any) -> bool:
-        """Whether a RoI's answer depends on its row."""
 
 
 class Pairing:
     """The three primitives of a family."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family[Any]) -> None:
         self.family = family
         self.forward = Forward(self)
         self.adjoint_features = AdjointFeatures(self)
@@ -119,16 +71,22 @@ class Gradient(Primitive):
         return f"SymInt[]? output_size, SymInt[]? map_sizes, bool channels_last, {self.family.schema}"
 
     def flatten_setting(self, setting: Setting) -> list[Any]:
+        if any(isinstance(size, Tensor) for size in setting.map_sizes):
+            raise NotImplementedError(
+                "torch.jit.trace cannot record a gradient of features, whose size it would take for a constant; use "
+                "torch.export, or let autograd go through the function that was traced"
+            )
         return [
             list(setting.output_size) or None,
             list(setting.map_sizes) or None,
             setting.channels_last,
-            *self.family.flatten(setting.call),
+            *self.family.flatten(setting.operator),
         ]
 
     def unflatten_setting(self, values: Sequence[Any]) -> Setting:
         output_size, map_sizes, channels_last, *call = values
-        return Setting(self.family.unflatten(call), tuple(output_size or ()), tuple(map_sizes or ()), channels_last)
+        bins = tuple(output_size or ())[-2:]  # a program that an earlier version saved has the channels before them
+        return Setting(self.family.unflatten(call), bins, tuple(map_sizes or ()), channels_last)
 
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
         if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
@@ -136,7 +94,8 @@ class Gradient(Primitive):
                 f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
             )
         outputs = self.outline(setting, inputs)
-        self.fill(setting, inputs, outputs)
+        if not outputs[0].is_meta:  # an outline is all that such tensors have
+            self.fill(setting, inputs, outputs)
         return outputs
 
     def keep(self, setting: Setting, inputs: Inputs, needed: Inputs) -> tuple[Setting, Inputs]:
@@ -146,7 +105,7 @@ class Gradient(Primitive):
             if not (boxes_move or needed.grad_output):
                 inputs = inputs._replace(features=(None,) * len(inputs.features))
         if inputs.grad_output is not None:
-            setting = setting._replace(output_size=tuple(inputs.grad_output.shape[1:]))
+            setting = setting._replace(output_size=tuple(inputs.grad_output.shape[2:]))
             if not (boxes_move or any(needed.features)):
                 inputs = inputs._replace(grad_output=None)
         return setting, inputs
@@ -204,7 +163,7 @@ class Gradient(Primitive):
         return tuple([sum(parts[1:], parts[0]) for parts in zip(*answers, strict=True)])
 
     def _linear(self, setting: Setting) -> Setting:
-        return setting._replace(call=self.family.linear_part(setting.call))
+        return setting._replace(operator=self.family.linear_part(setting.operator))
 
     def batch(self, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
         return batch(self, setting, inputs, dims, size)
@@ -230,16 +189,17 @@ class Forward(Gradient):
         return inputs._replace(grad_output=cotangents[0])
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
-        shape = (inputs.rois.shape[0], *setting.output_size)
-        return (empty(shape, setting.channels_last, like=inputs.features[0]),)
+        first, bins = inputs.features[0], setting.output_size
+        channels = setting.operator.spec.out_channels(first.shape[1], bins)
+        return (empty((inputs.rois.shape[0], channels, *bins), setting.channels_last, like=first),)
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
-        self.family.forward(setting.call, inputs, outputs[0])
+        self.family.forward(setting.operator, inputs, outputs[0])
 
     def standard(self, setting: Setting, inputs: Inputs) -> Outputs:
         if inputs.tangents:
             return super().standard(setting, inputs)
-        return (self.family.standard(setting.call, inputs, setting.output_size[1:]),)
+        return (self.family.standard(setting.operator, inputs, setting.output_size),)
 
 
 class AdjointFeatures(Gradient):
@@ -262,7 +222,7 @@ class AdjointFeatures(Gradient):
         return tuple([empty(shape, setting.channels_last, like) for shape in setting.map_shapes])
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
-        self.family.adjoint_features(setting.call, inputs, outputs)
+        self.family.adjoint_features(setting.operator, inputs, outputs)
 
 
 class AdjointBoxes(Gradient):
@@ -291,4 +251,4 @@ class AdjointBoxes(Gradient):
         )
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
-        self.family.adjoint_boxes(setting.call, inputs, outputs[0])
+        self.family.adjoint_boxes(setting.operator, inputs, outputs[0])

@@ -10,12 +10,18 @@ from torch.autograd import forward_ad
 
 
 def is_traced(tensor: Tensor) -> bool:
-    """Whether a call is to be recorded: by torch.compile, by export, by a mode, or by a tensor that is not memory."""
+    """Whether a call is to be recorded: by a tracer of torch, by a mode, or by a tensor that is not memory."""
     return (
         torch.compiler.is_compiling()
+        or is_jit_traced()
         or type(tensor) not in (Tensor, torch.nn.Parameter)
         or torch._C._len_torch_dispatch_stack() > 0
     )
+
+
+def is_jit_traced() -> bool:
+    """Whether torch.jit.trace listens, by itself or for the exporter to ONNX that stands on it."""
+    return torch._C._get_tracing_state() is not None
 
 
 def is_recorded(tensors: Sequence[Tensor | None]) -> bool:

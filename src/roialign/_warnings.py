@@ -1,0 +1,121 @@
+"""Warnings for calls that have an answer and are probably a mistake."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ._regions import Regions
+from ._spec import Spec
+from ._text import counted
+
+#: Bits of what the compiled core says of the RoIs of a call.
+INVERTED, BESIDE = 1, 2
+SILENCE = "silence this with warnings.filterwarnings('ignore', category=roialign.RoIWarning)"
+
+
+class RoIWarning(UserWarning):
+    """A call has an answer, by the operator's formula, but its arguments look like a mistake.
+
+    It is given when
+
+    - boxes are inverted (x2 < x1 or y2 < y1), as boxes of (x, y, width, height) often are;
+    - no box of a call touches its map, as when the stride is given in place of the scale;
+    - an argument is given that the call does not read, as a sampling ratio with exact sampling.
+
+    It is given on the CPU in eager mode only. Compiled, exported, batched and recorded functions never warn, and nor do
+    CUDA tensors, since looking at the boxes would wait for the device.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import roialign
+    >>> warnings.filterwarnings("ignore", category=roialign.RoIWarning)
+    """
+
+
+class Seen(NamedTuple):
+    """What the core has said of the RoIs of a call."""
+
+    look: int
+    regions: Regions
+    map_sizes: Sequence[tuple[int, int]]
+    """Height and width of every level."""
+
+
+class _LastCall(threading.local):
+    seen: Seen | None = None
+
+
+#: Where a backend says what it has seen, and an eager call asks after it: the paths between them return answers only.
+last_call = _LastCall()
+
+
+def warn_of_rois(seen: Seen, name: str) -> None:
+    """Say what looks wrong with the RoIs of a call."""
+    rows = seen.regions.rows
+    rows = rows[rows[:, 0] >= 0]
+    if seen.look & INVERTED:
+        rotated = rows.shape[1] == 6
+        wrong = (rows[:, 3:5] < 0).any(axis=1) if rotated else (rows[:, 3:5] < rows[:, 1:3]).any(axis=1)
+        first = tuple(rows[np.argmax(wrong), 1:].tolist())
+        if rotated:
+            what = f"a negative width or height; the first is (centre x, centre y, width, height, angle) = {first}"
+        else:
+            what = (
+                f"x2 < x1 or y2 < y1; the first is (x1, y1, x2, y2) = {first}. "
+                "Boxes of (x, y, width, height) have to be converted to corners"
+            )
+        warn(f"{name}: {counted(int(wrong.sum()), 'box', 'boxes')} of {len(rows)} with {what}")
+    if seen.look & BESIDE:
+        height, width = seen.map_sizes[int(seen.regions.levels[0])]
+        scales = [float(scale) for scale in seen.regions.scales]
+        hint = ""
+        if any(scale > 1 for scale in scales):
+            hint = f"; it looks like a stride: for a stride of {max(scales):g} it is 1 / {max(scales):g}"
+        warn(
+            f"{name}: no box touches its map of {height} x {width} pixels, so all of the answer is zero. "
+            f"spatial_scale is feature pixels per image pixel, here {', '.join(f'{scale:g}' for scale in scales)}{hint}"
+        )
+
+
+def warn_of_arguments(spec: Spec, seed: object) -> None:
+    """Say which arguments of a forward call are given and not read."""
+    if spec.sampling_ratio != (0, 0) and not spec.reads_sampling_ratio:
+        along_y, along_x = spec.sampling_ratio
+        warn_not_read("sampling_ratio", along_y if along_y == along_x else (along_y, along_x), "by sampling='exact'")
+    if seed is not None and spec.rule != "random":
+        warn_not_read("seed", seed, "unless sampling='random'")
+
+
+def warn_not_read(name: str, value: object, why: str) -> None:
+    """Say that an argument is given that the call does not read."""
+    warn(f"{name}: {value!r} is not read {why}")
+
+
+def warn(message: str) -> None:
+    """Warn at the line that called into this package."""
+    if not is_recorded():
+        frame, level, package = sys._getframe(1), 2, str(Path(__file__).parent)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(f"{message}; {SILENCE}", RoIWarning, stacklevel=level)
+
+
+def is_recorded() -> bool:
+    """Whether torch is writing the call down, or batching it. It is not imported for that."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return False
+    return bool(
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack() > 0
+    )

@@ -1,0 +1,29 @@
+"""Names of arguments that a package has given up, and still takes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+
+def deprecated_names(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An `__init__` that takes arguments by their old names too, and warns as mmcv does; old names to new ones."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def init(self: Any, *values: Any, **named: Any) -> None:
+            for old, new in names.items():
+                if old not in named:
+                    continue
+                if new in named:
+                    raise TypeError(f"{old}: expected only {new}, its new name, got both")
+                message = f'"{old}" is deprecated in `{type(self).__name__}`, please use "{new}" instead'
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                named[new] = named.pop(old)
+            function(self, *values, **named)
+
+        return init
+
+    return decorate

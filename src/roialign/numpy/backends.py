@@ -1,0 +1,31 @@
+"""Who computes with arrays: one table, by the family of an operator."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
+
+from .. import _validate
+
+#: By family: the backends by name, the default first. Each is a module with the functions `forward`, `adjoint_features`
+#: and `adjoint_geometry` on arrays, loaded at its first use.
+BACKENDS = {
+    "separable": {"cpu": "roialign.numpy.cpu.separable", "reference": "roialign.reference.backend"},
+    "pointwise": {"cpu": "roialign.numpy.cpu.pointwise", "reference": "roialign.reference.backend"},
+}
+
+
+def backend_for(family: str, name: str | None) -> ModuleType:
+    """The module of a backend by its name; None is the compiled core."""
+    if name == "triton":
+        raise ValueError("backend: 'triton' runs on CUDA tensors, and features is a numpy.ndarray; use 'cpu'")
+    backends = BACKENDS[family]
+    if name is not None:
+        _validate.check_choice(name, "backend", tuple(backends))
+    return _load(backends[name or "cpu"])
+
+
+@lru_cache
+def _load(module: str) -> ModuleType:
+    return import_module(module)

@@ -1,1 +1,0 @@
-"""NumPy arrays to the reference."""

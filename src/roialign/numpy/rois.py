@@ -1,0 +1,121 @@
+"""The three structures of RoIs as one table of rows, and the way back for gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _validate
+from .._rows import OF_LIST, ROW_OF, check_rows
+from .._typing import Array
+from .checks import check_array, check_boxes, check_indices, is_real
+
+
+@dataclass(frozen=True, slots=True)
+class Rois:
+    """RoIs in the one form that every backend takes, and the way back to the form they came in."""
+
+    rows: Array
+    """``[K, 5]`` float64 rows (image, x1, y1, x2, y2), or ``[K, 6]`` with the five numbers of a rotated box; image -1
+    marks a row whose answer is zero."""
+    restore: Callable[[Array], Any]
+    """Gradients, rows without an image, in the structure and dtype of the RoIs as given."""
+
+
+def rows_of(
+    rois: object,
+    images: int,
+    batch_indices: object = None,
+    invalid: str | None = None,
+    name: str = "rois",
+    numbers: int = 4,
+) -> Rois:
+    """``[K, 5]`` rows, or one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`.
+
+    `numbers` is how many describe a box: 5 where it is rotated.
+    """
+    if isinstance(rois, (list, tuple)):
+        rows, restore = _rows_of_list(rois, images, batch_indices, name, numbers)
+        name += OF_LIST
+    else:
+        rows, restore = _rows_of_array(check_array(rois, name), batch_indices, name, numbers)
+    return Rois(check_rows(rows, images, invalid, name), restore)
+
+
+def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[int, ...]]:
+    """Points as boxes without size on image 0, and the shape that the coordinates broadcast to."""
+    del features
+    xs, ys = (_check_coordinates(value, name) for value, name in ((x, "x"), (y, "y")))
+    try:
+        xs, ys = np.broadcast_arrays(xs, ys)
+    except ValueError:
+        raise ValueError(f"y: expected a shape that broadcasts with x, {np.shape(xs)}, got {np.shape(ys)}") from None
+    return np.column_stack([np.zeros(xs.size), *([xs.ravel(), ys.ravel()] * 2)]), xs.shape
+
+
+def _check_coordinates(value: object, name: str) -> Array:
+    array = np.asarray(value)
+    if not is_real(array.dtype):
+        raise TypeError(f"{name}: expected real coordinates, got dtype {array.dtype}")
+    coordinates = array.astype(np.float64)
+    finite = np.abs(coordinates) <= _validate.LARGEST_COORDINATE
+    if not finite.all():
+        index = np.unravel_index(int(np.argmin(finite)), finite.shape)
+        place = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"{name}{place}: expected a finite coordinate, got {coordinates[index]}")
+    return coordinates
+
+
+def _rows_of_array(
+    boxes: Array, batch_indices: object, name: str, numbers: int
+) -> tuple[Array, Callable[[Array], Any]]:
+    dtype = gradient_dtype(boxes.dtype)
+    if batch_indices is None:
+        if boxes.ndim == 2 and boxes.shape[1] == numbers:
+            raise ValueError(
+                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {boxes.shape}; "
+                f"give boxes of shape [K, {numbers}] together with batch_indices"
+            )
+        check_boxes(boxes, numbers + 1, name)
+        rows = np.ascontiguousarray(boxes, dtype=np.float64)
+        return rows, lambda gradient: np.column_stack([np.zeros(len(gradient)), gradient]).astype(dtype)
+    check_boxes(boxes, numbers, name)
+    indices = check_indices(batch_indices, len(boxes), "batch_indices", name)
+    rows = np.column_stack([indices.astype(np.float64), boxes.astype(np.float64)])
+    return rows, lambda gradient: gradient.astype(dtype)
+
+
+def _rows_of_list(
+    rois: Sequence[object], images: int, batch_indices: object, name: str, numbers: int
+) -> tuple[Array, Callable[[Array], Any]]:
+    if batch_indices is not None:
+        raise ValueError("batch_indices: expected None with a list of boxes, whose places are the images")
+    if rois and len(rois) != images:
+        raise ValueError(f"{name}: expected one array of boxes per image ({images}), got {len(rois)}")
+    per_image = [check_array(boxes, f"{name}[{index}]") for index, boxes in enumerate(rois)]
+    rows = [np.zeros((0, numbers + 1))]
+    for index, boxes in enumerate(per_image):
+        check_boxes(boxes, numbers, f"{name}[{index}]")
+        rows.append(np.column_stack([np.full(len(boxes), float(index)), boxes.astype(np.float64)]))
+    ends = np.cumsum([len(boxes) for boxes in per_image])[:-1]
+    dtypes = [gradient_dtype(boxes.dtype) for boxes in per_image]
+
+    def restore(gradient: Array) -> list[Array]:
+        parts = np.split(gradient, ends) if per_image else []
+        return [part.astype(dtype) for part, dtype in zip(parts, dtypes, strict=True)]
+
+    return np.concatenate(rows), restore
+
+
+def gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Of the gradient of numbers of a dtype: float64 for integers."""
+    return np.dtype(np.float64) if dtype.kind in "iu" else dtype
+
+
+def with_axes_swapped(boxes: Array) -> Array:
+    """Boxes (y1, x1, y2, x2), as TensorFlow orders them, as (x1, y1, x2, y2), or the other way round."""
+    swapped: Array = boxes[:, [1, 0, 3, 2]]
+    return swapped

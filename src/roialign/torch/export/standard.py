@@ -1,0 +1,71 @@
+"""The two operators of ONNX that pool, written into a graph by whichever exporter of torch is at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..wiring.tracing import is_jit_traced
+
+#: The operator set in which RoiAlign has its coordinate modes.
+ROI_ALIGN_VERSION = 16
+#: The coordinate mode that RoiAlign had before it could be named.
+EARLIER_MODE = "output_half_pixel"
+#: The letter that TorchScript's exporter wants behind an attribute's name.
+SUFFIXES = {int: "i", float: "f", str: "s", list: "i"}
+
+
+def roi_align(level: Tensor, boxes: Tensor, images: Tensor, output_size: Sequence[int], **attributes: Any) -> Tensor:
+    """ONNX's RoiAlign of boxes ``[K, 4]``."""
+    height, width = output_size
+    every = {"mode": "avg", "output_height": height, "output_width": width, **attributes}
+    shape = (boxes.shape[0], level.shape[1], height, width)
+    return _write("RoiAlign", (level, boxes, images), every, shape, ROI_ALIGN_VERSION)
+
+
+def max_roi_pool(level: Tensor, rows: Tensor, output_size: Sequence[int], scale: float) -> Tensor:
+    """ONNX's MaxRoiPool of rows ``[K, 5]``."""
+    shape = (rows.shape[0], level.shape[1], *output_size)
+    return _write("MaxRoiPool", (level, rows), {"pooled_shape": list(output_size), "spatial_scale": scale}, shape, None)
+
+
+def check_may_scan() -> None:
+    """A `Scan` is what TorchScript's exporter cannot write."""
+    if is_jit_traced():
+        raise NotImplementedError(
+            "torch.onnx.export: with dynamo=False only operators that are ONNX's RoiAlign or MaxRoiPool can be "
+            "exported, which this one is not; give dynamo=True"
+        )
+
+
+def _write(
+    name: str, inputs: tuple[Tensor, ...], attributes: dict[str, Any], shape: Any, version: int | None
+) -> Tensor:
+    if is_jit_traced():
+        answer: Tensor = _Written.apply(name, attributes, tuple(map(int, shape)), *inputs)  # type: ignore[no-untyped-call]
+        return answer
+    return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=inputs[0].dtype, shape=shape, version=version)
+
+
+class _Written(torch.autograd.Function):
+    """An operator of ONNX where TorchScript's exporter finds it; its answer while that listens is only a shape."""
+
+    @staticmethod
+    def forward(ctx: Any, name: str, attributes: dict[str, Any], shape: tuple[int, ...], *inputs: Tensor) -> Tensor:
+        del ctx, name, attributes
+        return inputs[0].new_zeros(shape)
+
+    @staticmethod
+    def symbolic(g: Any, name: str, attributes: dict[str, Any], shape: tuple[int, ...], *inputs: Any) -> Any:
+        del shape
+        given = dict(attributes)
+        if name == "RoiAlign" and g.opset < ROI_ALIGN_VERSION:
+            mode = given.pop("coordinate_transformation_mode")
+            if mode != EARLIER_MODE:
+                raise ValueError(
+                    f"opset_version: expected {ROI_ALIGN_VERSION} or more for an aligned RoiAlign, got {g.opset}"
+                )
+        return g.op(name, *inputs, **{f"{key}_{SUFFIXES[type(value)]}": value for key, value in given.items()})
