@@ -1,0 +1,90 @@
+"""What a wheel must be: its name, its content, its size, and what it asks of the system."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+#: A wheel is larger when something is in it that should not be.
+LARGEST_BYTES = 3_000_000
+#: The name of the compiled module by the tag of the Python ABI.
+MODULES = {
+    "abi3": r"_core\.abi3\.so|_core\.pyd",
+    "cp310": r"_core\.cpython-310-.*\.so|_core\.cp310-.*\.pyd",
+    "cp311": r"_core\.cpython-311-.*\.so|_core\.cp311-.*\.pyd",
+    "cp314t": r"_core\.cpython-314t-.*\.so|_core\.cp314t-.*\.pyd",
+}
+
+
+class WheelName(NamedTuple):
+    """`name-version-python-abi-platform.whl`, its parts."""
+
+    name: str
+    version: str
+    python: str
+    abi: str
+    platform: str
+
+
+def parse_name(wheel: Path) -> WheelName:
+    """
+    Raises
+    ------
+    ValueError
+        If it is no wheel's name.
+    """
+    parts = wheel.stem.split("-")
+    if wheel.suffix != ".whl" or len(parts) != 5:
+        raise ValueError(f"expected name-version-python-abi-platform.whl, got {wheel.name}")
+    return WheelName(*parts)
+
+
+def problems_of(wheel: Path, version: str) -> list[str]:
+    """What is wrong with a wheel's name, content and size; every line says what was expected."""
+    name = parse_name(wheel)
+    found = []
+    if (name.name, name.version) != ("roialign", version):
+        found.append(f"expected roialign-{version}, got {name.name}-{name.version}")
+    if name.abi not in MODULES or name.python != ("cp312" if name.abi == "abi3" else name.abi.rstrip("t")):
+        found.append(f"expected cp312-abi3, cp310, cp311 or cp314t, got {name.python}-{name.abi}")
+    if name.platform.startswith("linux"):
+        found.append(f"{name.platform} is for this machine only; auditwheel repair gives a manylinux tag")
+    if wheel.stat().st_size > LARGEST_BYTES:
+        found.append(f"expected at most {LARGEST_BYTES} bytes, got {wheel.stat().st_size}")
+    return found + _problems_of_content(wheel, name)
+
+
+def _problems_of_content(wheel: Path, name: WheelName) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        files = archive.namelist()
+    compiled = [file for file in files if re.search(r"\.(so|pyd|dll|dylib)(\.|$)", file)]
+    found = []
+    if len(compiled) != 1 or not re.fullmatch(f"roialign/({MODULES.get(name.abi, '')})", compiled[0]):
+        found.append(f"expected the compiled module of {name.abi} alone, got {', '.join(compiled) or 'none'}")
+    strange = [file for file in files if not re.match(r"roialign(-[^/]+\.dist-info)?/", file)]
+    if strange:
+        found.append(f"expected the package and its metadata only, got {', '.join(strange)}")
+    for needed in ("roialign/py.typed", "roialign/_core.pyi", "roialign/__init__.py"):
+        if needed not in files:
+            found.append(f"{needed} is missing")
+    return found
+
+
+def abi3_problems(wheel: Path) -> list[str]:
+    """What abi3audit says of a wheel of the stable ABI; nothing for others."""
+    if parse_name(wheel).abi != "abi3":
+        return []
+    command = [sys.executable, "-m", "abi3audit", "--strict", "--summary", "--debug", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [] if done.returncode == 0 else [f"abi3audit: {(done.stdout + done.stderr).strip()}"]
+
+
+def show(wheel: Path) -> str:
+    """What `auditwheel show` says, in one paragraph: which systems the wheel runs on."""
+    command = [sys.executable, "-m", "auditwheel", "show", str(wheel)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return " ".join(done.stdout.split())
