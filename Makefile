@@ -6,14 +6,26 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEEL := build/wheel
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test lint format bench gpu experiment stub sanitize test-peers wheel wheels release-check clean
+.PHONY: demo test test-all fuzz lint format bench gpu experiment stub sanitize test-peers wheel wheels release-check clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
 
-# A worker that has nothing left to do takes tests from another. What the reference answers is kept on disk.
+# A process for every core, each with one thread: with more they would wait for each other. One that has nothing left to
+# do takes tests from another. What the reference answers is kept on disk.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# In a few minutes: all but the tests that are marked as slow.
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal $(PYTEST_OPTIONS)
+	$(PYTEST) $(PYTEST_OPTIONS)
+
+# Every test that needs no GPU: after those of `make test` the slow ones, none of them twice.
+test-all: test
+	$(PYTEST) -m "slow and not gpu"
+
+# A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
+fuzz: $(VENV)/.with-test
+	$(BIN)/python -m tests.files.fuzz $(or $(INPUTS),100000) $(or $(SEED),0)
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .

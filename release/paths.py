@@ -13,5 +13,5 @@ def version() -> str:
     text = (ROOT / "src" / "roialign" / "_version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     if found is None:
-        raise ValueError("src/roialign/_version.py: expected a line __version__ = \"...\"")
+        raise ValueError('src/roialign/_version.py: expected a line __version__ = "..."')
     return found[1]

@@ -38,7 +38,12 @@ def compare_with_reference() -> int:
     calls = [
         (roialign.roi_align, roialign.roi_align_backward, boxes, {"sampling": "exact"}),
         (roialign.roi_align, roialign.roi_align_backward, boxes, {"sampling": "grid", "sampling_ratio": 2}),
-        (roialign.roi_align, roialign.roi_align_backward, boxes, {"sampling": "random", "sampling_ratio": 3, "seed": 5}),
+        (
+            roialign.roi_align,
+            roialign.roi_align_backward,
+            boxes,
+            {"sampling": "random", "sampling_ratio": 3, "seed": 5},
+        ),
         (roialign.roi_align, roialign.roi_align_backward, boxes, {"mode": "max", "sampling_ratio": 2}),
         (roialign.prroi_pool, roialign.prroi_pool_backward, boxes, {}),
         (roialign.roi_pool, roialign.roi_pool_backward, boxes, {}),

@@ -89,7 +89,9 @@ def main() -> None:
             say(f"  {show(wheel)}")
             problems += [f"{wheel.name}: {found}" for found in [*problems_of(wheel, version()), *abi3_problems(wheel)]]
             if architecture != platform.machine():
-                untried.append(f"{wheel.name} was not run: this machine is {platform.machine()}; see release/emulated.py")
+                untried.append(
+                    f"{wheel.name} was not run: this machine is {platform.machine()}; see release/emulated.py"
+                )
                 continue
             for tried in (number, *NEWER_PYTHONS) if parse_name(wheel).abi == "abi3" else (number,):
                 interpreter = find_python(tried)

@@ -1,7 +1,7 @@
 """Compilers for Linux with an older C library than this machine's, and for another CPU: zig, from PyPI.
 
-A library asks for the version of glibc that it was linked against, or a newer one. zig links against any, for x86_64 and
-aarch64 alike, and puts its C++ library into what it links.
+A library asks for the version of glibc that it was linked against, or a newer one. zig links against any, for x86_64
+and aarch64 alike, and puts its C++ library into what it links.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import typer
 from .. import _typing, _validate
 from ..extract.pipeline import Settings
 from ..files.columns import ROLES, Reading
-from .info import why_not
+from .readiness import why_not
 
 #: Options of `roialign extract` in its help: how boxes are pooled, and the rest.
 Inputs = Annotated[
