@@ -13,6 +13,7 @@ import time
 START = time.perf_counter()
 
 import numpy as np  # noqa: E402 - the imports are timed
+
 import roialign  # noqa: E402
 
 #: What a difference between float32 and the reference's float64 may be, where values are about 1.

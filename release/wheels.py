@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
-from .audit import abi3_problems, parse_name, problems_of, show
-from .paths import ROOT, version
+from .audit import check_files, parse_name, show
+from .paths import ROOT
 from .pythons import find_python, make_environment, pip_install
 from .zig import GLIBC, write_tools
 
@@ -39,7 +39,7 @@ def build(python: Path, architecture: str, out: Path) -> Path:
     for wheel in before:
         wheel.unlink()
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
-    environment = os.environ | write_tools(WORK / "zig" / architecture, architecture)
+    environment = os.environ | write_tools(ROOT / "build" / "zig" / architecture, architecture)
     subprocess.run([*command, "wheel", "-q", "--no-deps", "-w", raw, ROOT], env=environment, check=True)
     (wheel,) = raw.glob("*.whl")
     return repair(wheel, architecture, out)
@@ -87,7 +87,7 @@ def main() -> None:
             wheel = build(python, architecture, arguments.out)
             say(f"{wheel.name}, {wheel.stat().st_size:,} bytes")
             say(f"  {show(wheel)}")
-            problems += [f"{wheel.name}: {found}" for found in [*problems_of(wheel, version()), *abi3_problems(wheel)]]
+            problems += check_files([wheel])
             if architecture != platform.machine():
                 untried.append(
                     f"{wheel.name} was not run: this machine is {platform.machine()}; see release/emulated.py"
