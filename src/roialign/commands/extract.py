@@ -76,6 +76,10 @@ def extract_command(
     options.check_outputs(out, plot, [*inputs, boxes])
     if plot is not None:
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
+    if sampling == "exact" and settings.sampling_ratio != (0, 0):
+        problems.remark("--sampling-ratio", f"{sampling_ratio} is not read by --sampling exact", "not read")
+    if sampling != "random" and seed is not None:
+        problems.remark("--seed", f"{seed} is read by --sampling random only", "not read")
     groups = _read_groups(boxes, reading, inputs, problems)
     if groups is None:
         raise typer.Exit(1)

@@ -14,7 +14,7 @@ from .. import _typing, _validate
 from ..extract.pipeline import Settings
 from ..files.columns import ROLES, Reading
 from ..files.kinds import real_path
-from .info import why_not
+from .readiness import why_not
 
 #: Options of `roialign extract` in its help: how boxes are pooled, and the rest.
 Inputs = Annotated[

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._extras import require
 from ..files.coco import Identity, Table, box_of, is_number
 from ..files.problems import DatasetError, Problems
 from ..files.run_lengths import area_of, encoded, run_lengths_of
@@ -228,6 +229,7 @@ def average_precision(
         pixels, up to 96^2, above); ``AR``, the largest recall with 100 detections; ``AP_by_iou`` by overlap, from
         ``"0.50"`` to ``"0.95"``; ``AP_by_class`` by name.
     """
+    require("detection", "pycocotools")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -16,6 +16,7 @@ from ..files.coco import category_of, good_rows, read_sections
 from ..files.problems import FileError, Problems
 from ..files.text import read_json, read_text, shown
 from ..files.weights import read_checkpoint, state_dict_of
+from ..torch.devices import check_device
 from .checkpoints import rename_weights
 from .coco_classes import COCO_CLASSES
 from .models import TwoStageDetector
@@ -100,8 +101,10 @@ def load_model(
     ------
     ModelFileError
         Naming the file and what is wrong with it.
+    ValueError
+        For a device that is not there.
     """
-    path = find_weights(Path(path))
+    path, device = find_weights(Path(path)), check_device(device)
     try:
         content = read_checkpoint(path)
     except FileError as error:

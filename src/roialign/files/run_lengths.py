@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .._extras import require
 from .problems import FileError
 from .text import quoted
 
@@ -49,8 +50,7 @@ def run_lengths_of(segmentation: Any, height: int, width: int) -> RunLengths:
     FileError
         Saying what is wrong with it.
     """
-    from pycocotools import mask as coco_masks  # only here: nothing else needs it
-
+    coco_masks = _coco_masks()
     check_segmentation(segmentation, height, width)
     if isinstance(segmentation, list):
         outlines = [list(map(float, polygon)) for polygon in segmentation]
@@ -79,6 +79,14 @@ def check_segmentation(segmentation: object, height: int, width: int) -> None:
         raise FileError(f"{POLYGONS} or {RUN_LENGTHS}, got {quoted(segmentation)}")
 
 
+def _coco_masks() -> Any:
+    """pycocotools' own, loaded when it is needed: the models do without it."""
+    require("detection", "pycocotools")
+    from pycocotools import mask
+
+    return mask
+
+
 def box_outline(box: Sequence[float]) -> list[list[float]]:
     """A box (x, y, width, height) as COCO's polygons."""
     x, y, width, height = box
@@ -87,22 +95,19 @@ def box_outline(box: Sequence[float]) -> list[list[float]]:
 
 def mask_of(run_lengths: RunLengths) -> Array:
     """``[H, W]`` uint8 of 0 and 1."""
-    from pycocotools import mask as coco_masks
-
+    coco_masks = _coco_masks()
     return np.asarray(coco_masks.decode(run_lengths), dtype=np.uint8)
 
 
 def area_of(run_lengths: RunLengths) -> float:
     """How many pixels a mask has."""
-    from pycocotools import mask as coco_masks
-
+    coco_masks = _coco_masks()
     return float(coco_masks.area(run_lengths))
 
 
 def encoded(mask: Array) -> RunLengths:
     """The run lengths of a mask ``[H, W]``, their counts as text."""
-    from pycocotools import mask as coco_masks
-
+    coco_masks = _coco_masks()
     lengths = coco_masks.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(lengths["size"]), "counts": lengths["counts"].decode()}
 
