@@ -61,7 +61,10 @@ def test_a_wrong_tag_is_found(tmp_path: Path, tag: str, module: str, problem: st
     [
         ((*CONTENT,), "got none"),
         ((*CONTENT, "roialign/_core.abi3.so", "roialign/_core.cpython-311-x86_64-linux-gnu.so"), "alone, got"),
-        ((*CONTENT, "roialign/_core.abi3.so", "tests/test_a.py"), "the package and its metadata only, got tests/test_a.py"),
+        (
+            (*CONTENT, "roialign/_core.abi3.so", "tests/test_a.py"),
+            "the package and its metadata only, got tests/test_a.py",
+        ),
         ((*CONTENT[1:], "roialign/_core.abi3.so"), "roialign/__init__.py is missing"),
     ],
 )
