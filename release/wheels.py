@@ -40,7 +40,12 @@ def build(python: Path, architecture: str, out: Path) -> Path:
         wheel.unlink()
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
     environment = os.environ | write_tools(ROOT / "build" / "zig" / architecture, architecture)
-    subprocess.run([*command, "wheel", "-q", "--no-deps", "-w", raw, ROOT], env=environment, check=True)
+    # A folder of its own: CMake would go on with the compiler that it knows from another build.
+    subprocess.run(
+        [*command, "wheel", "-q", "--no-deps", "-C", f"build-dir={WORK}/build/{{wheel_tag}}", "-w", raw, ROOT],
+        env=environment,
+        check=True,
+    )
     (wheel,) = raw.glob("*.whl")
     return repair(wheel, architecture, out)
 
