@@ -6,7 +6,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEEL := build/wheel
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test test-all fuzz lint format bench gpu experiment stub sanitize test-peers wheel wheels release-check clean
+.PHONY: demo test test-all fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel wheels \
+  release-check clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
@@ -54,6 +55,10 @@ ROIALIGN_GPU_PYTHON ?= $(BIN)/python
 
 gpu: $(if $(filter $(BIN)/python,$(ROIALIGN_GPU_PYTHON)),$(VENV)/.with-test)
 	$(ROIALIGN_GPU_PYTHON) -m benchmarks.gpu run
+
+# Which block sizes are best there, in 2 minutes, written to src/roialign/triton/sizes.json.
+gpu-tune: $(if $(filter $(BIN)/python,$(ROIALIGN_GPU_PYTHON)),$(VENV)/.with-test)
+	$(ROIALIGN_GPU_PYTHON) -m benchmarks.gpu tune --write
 
 # Whether alignment pays, in minutes; python -m benchmarks.localisation is the whole of it.
 experiment: $(VENV)/.with-detection

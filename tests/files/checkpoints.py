@@ -106,6 +106,11 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
     older = saved(own(weights()), _use_new_zipfile_serialization=False)
     diverged = {**weights(), first: torch.full_like(weights()[first], float("nan"))}
     other = {**weights(), first: torch.zeros(1, 2, 3, 4)}
+
+    def one(value: Tensor) -> bytes:
+        return saved(own({**weights(), first: value}))
+
+    shape = weights()[first].shape
     huge = {"settings": {**SETTINGS.to_dict(), "width": 2**40}, "model": weights()}
     return {
         "nothing": (b"", "an empty file"),
@@ -138,6 +143,10 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         ),
         "diverged": (saved(own(diverged)), f"{first}: expected finite weights, found NaN or infinity"),
         "too few": (saved(own({first: weights()[first]})), r"the weights are not those of .*: \d+ weights missing \("),
+        "complex": (one(torch.zeros(shape, dtype=torch.complex64)), "expected a plain tensor of floats"),
+        "of eight bits": (one(torch.zeros(shape).to(torch.float8_e4m3fn)), "expected a plain tensor of floats"),
+        "without values": (one(torch.zeros(shape, device="meta")), "plain tensor .* found one without values"),
+        "sparse": (one(torch.zeros(shape).to_sparse()), "expected a plain tensor of floats"),
         "of another shape": (saved(own(other)), rf"1 weights of another shape \({first}, \[1, 2, 3, 4\] instead of"),
         "settings of a list": (saved({"settings": [], "model": weights()}), "settings: expected names and values, got"),
         "settings of another": (saved({"settings": {"a": 1}, "model": weights()}), "settings: expected names of"),

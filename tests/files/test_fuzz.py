@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.files.fuzz import TRIED, Draw, Fuzz, run
+from tests.files.fuzz import TRIED, Fuzz, run
+from tests.files.grammar import Draw
 
 
 @pytest.fixture(scope="module")

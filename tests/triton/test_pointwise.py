@@ -30,7 +30,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("case", map(small_case, SMALL_POINT_CASES))
+@pytest.mark.parametrize("case", [small_case(case) for case in SMALL_POINT_CASES])
 def test_the_table_of_points(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and all gradients, and their derivatives along tangents; one layout, then the other."""
     hold_whole_answers(monkeypatch)

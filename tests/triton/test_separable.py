@@ -38,7 +38,7 @@ def call(function: Any, setting: Any, phi: Any, **changes: Any) -> Any:
     return function(setting, phi._replace(**changes))
 
 
-@pytest.mark.parametrize("case", map(small_case, SMALL_CASES))
+@pytest.mark.parametrize("case", [small_case(case) for case in SMALL_CASES])
 def test_the_table_of_cases(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and all gradients, and their derivatives along tangents; one layout, then the other."""
     hold_whole_answers(monkeypatch)

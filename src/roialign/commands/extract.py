@@ -66,15 +66,20 @@ def extract_command(
     )
     reading = options.make_reading(columns, box_format)
     errors = Console(stderr=True)
+    problems = reported_problems(errors)
     named = set(inputs)
     try:
-        inputs = expand_folders(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), [path for path in (out, plot) if path])
+        written = [path for path in (out, plot) if path]
+        inputs = expand_folders(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), written, problems)
     except EmptyFolderError as error:
         raise fails(errors, error) from error
     options.check_outputs(out, plot, [*inputs, boxes])
     if plot is not None:
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
-    problems = reported_problems(errors)
+    if sampling == "exact" and settings.sampling_ratio != (0, 0):
+        problems.remark("--sampling-ratio", f"{sampling_ratio} is not read by --sampling exact", "not read")
+    if sampling != "random" and seed is not None:
+        problems.remark("--seed", f"{seed} is read by --sampling random only", "not read")
     groups = _read_groups(boxes, reading, inputs, problems)
     if groups is None:
         raise typer.Exit(1)

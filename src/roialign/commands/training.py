@@ -135,7 +135,7 @@ def train_command(
     try:
         wanted_device = check_device(device)  # before anything is read
         dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
-        measured = _validation_set(data, val_split, problems, screen) if evaluate_every else None
+        measured = _validation_set(data, val_split, problems, screen, strict) if evaluate_every else None
         problems.listener = reported_problems(errors).listener
         settings = TrainSettings(
             new_detector(dataset, size=size, model=model, pooler=pooler, backbone=backbone),
@@ -195,7 +195,9 @@ def _next_command(out: Path, data: Path, split: str | None, measured: CocoDatase
     return f"evaluate it with `roialign evaluate --weights {out} --data {data}{chosen}`"
 
 
-def _validation_set(data: Path, split: str | None, problems: Problems, screen: Console) -> CocoDataset | None:
+def _validation_set(
+    data: Path, split: str | None, problems: Problems, screen: Console, strict: bool
+) -> CocoDataset | None:
     """What to measure on, if anything; a split that nobody asked for need not be there."""
     from ..detection.coco import CocoDataset, find_split
     from ..files.problems import DatasetError
@@ -207,7 +209,7 @@ def _validation_set(data: Path, split: str | None, problems: Problems, screen: C
             raise
         print_line(screen, f"average precision is not measured: {error}")
         return None
-    return CocoDataset(*found, problems)
+    return CocoDataset(*found, problems, strict=strict)
 
 
 def _validation_of(dataset: CocoDataset | None, every: int, detector: DetectorSettings) -> Validation | None:

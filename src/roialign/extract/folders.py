@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from ..files.kinds import real_path
+from ..files.problems import Problems
 
 #: Endings of the images that are read of a folder; a file that is named itself may have any.
 IMAGE_ENDINGS = (
@@ -18,10 +22,13 @@ class EmptyFolderError(ValueError):
     """A folder that holds nothing to read; the message names it."""
 
 
-def expand_folders(paths: Sequence[Path], endings: Sequence[str], written: Sequence[Path] = ()) -> list[Path]:
+def expand_folders(
+    paths: Sequence[Path], endings: Sequence[str], written: Sequence[Path] = (), problems: Problems | None = None
+) -> list[Path]:
     """The files, and for a folder those in it and in its folders that have one of the endings, sorted; each once.
 
-    Hidden files are left out, and so is what is `written`, files or folders, and what is in those.
+    Hidden files are left out, and so is what is `written`, files or folders, and what is in those. A folder in which
+    there is none goes to `problems`, where they are given and there are other files.
 
     Raises
     ------
@@ -29,15 +36,20 @@ def expand_folders(paths: Sequence[Path], endings: Sequence[str], written: Seque
         Naming the folder in which there is none.
     """
     files: dict[Path, None] = {}
-    apart = [path.resolve() for path in written]
+    empty: dict[Path, str] = {}
+    apart = [real_path(path) for path in written]
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # false for names that no file can have
             files[path] = None
             continue
         found = [file for file in sorted(path.rglob("*")) if _is_read(file, path, endings, apart)]
         if not found:
-            raise EmptyFolderError(f"{path}: no file in this folder ends in {', '.join(endings)}")
+            empty[path] = f"no file in this folder ends in {', '.join(endings)}"
         files.update(dict.fromkeys(found))
+    for path, what in empty.items():
+        if problems is None or not files:
+            raise EmptyFolderError(f"{path}: {what}")
+        problems.add(path, what)
     return list(files)
 
 
@@ -45,5 +57,5 @@ def _is_read(file: Path, folder: Path, endings: Sequence[str], apart: Sequence[P
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     if hidden or file.suffix.lower() not in endings or not file.is_file():
         return False
-    resolved = file.resolve()
+    resolved = real_path(file)
     return not any(resolved == path or path in resolved.parents for path in apart)
