@@ -121,7 +121,7 @@ def train_dense(plan: Plan, cell: Cell, dataset: CocoDataset) -> DenseDetector:
     optimiser = make_optimiser(training, model)
     for iteration, examples in enumerate(batches(Stream(dataset, training), 0, 0)):
         generators = [generator_of(cell.seed, SAMPLE, place) for place in places_of(iteration, plan.batch_size)]
-        images, targets = zip(*examples, strict=True)  # type: ignore[arg-type]
+        images, targets = zip(*examples, strict=True)
         step(
             model, optimiser, learning_rate(training, iteration), model.losses(list(images), list(targets), generators)
         )

@@ -18,13 +18,16 @@ MOVED = {
     "roialign.cli": "roialign.commands.main",
     "roialign.cpu": "roialign.numpy.cpu.separable",
     "roialign.cpu_pointwise": "roialign.numpy.cpu.pointwise",
+    "roialign.detection.records": "roialign.files.coco",
     "roialign.extract.app": "roialign.commands.app",
+    "roialign.extract.boxes": "roialign.files.boxes",
     "roialign.extract.info": "roialign.commands.info",
     "roialign.extract.options": "roialign.commands.options",
+    "roialign.extract.problems": "roialign.files.problems",
     "roialign.extract.tables": "roialign.commands.tables",
     "roialign.reference.pointwise_backend": "roialign.reference.backend",
     "roialign.torch.export_points": "roialign.torch.export.pointwise",
-    "roialign.torch.point_modules": "roialign.torch.modules.pointwise",
+    "roialign.torch.point_modules": "roialign.torch.modules",
 }
 
 

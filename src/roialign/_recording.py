@@ -9,13 +9,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
-P = ParamSpec("P")
-T = TypeVar("T")
+#: A function of arrays of either kind, as its signature says; a ParamSpec would lose which kinds go together.
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def recordable(function: Callable[P, T]) -> Callable[P, T]:
+def recordable(function: F) -> F:
     """The function itself, unless torch.fx asks or torch.jit.trace listens.
 
     `torch.fx.symbolic_trace` calls with proxies, which have neither shape nor value: the call becomes one node of the
@@ -24,18 +24,18 @@ def recordable(function: Callable[P, T]) -> Callable[P, T]:
     """
 
     @wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+    def call(*args: Any, **kwargs: Any) -> Any:
         fx: Any = sys.modules.get("torch.fx._symbolic_trace")
         if fx is not None:
             if fx._is_fx_tracing_flag and (proxies := [*_proxies((args, kwargs))]):
-                return type(proxies[0]).__torch_function__(call, (), args, kwargs)  # type: ignore[no-any-return]
+                return type(proxies[0]).__torch_function__(call, (), args, kwargs)
             if sys.modules["torch"]._C._get_tracing_state() is not None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", sys.modules["torch"].jit.TracerWarning)
                     return function(*args, **kwargs)
         return function(*args, **kwargs)
 
-    return call
+    return cast(F, call)
 
 
 def is_proxy(value: object) -> bool:

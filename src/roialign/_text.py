@@ -1,4 +1,4 @@
-"""Text for people: names as they can be shown."""
+"""Text for people: names as they can be shown, and numbers with their nouns."""
 
 from __future__ import annotations
 
@@ -11,3 +11,12 @@ def printable(text: object) -> str:
 def cut(text: str, length: int) -> str:
     """Text of at most so many letters."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """A number and its noun.
+
+    >>> counted(1, "row"), counted(2, "row"), counted(0, "box", "boxes")
+    ('1 row', '2 rows', '0 boxes')
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"

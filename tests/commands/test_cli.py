@@ -19,7 +19,8 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 import roialign
-from roialign.commands.app import app, progress_bar
+from roialign.commands.app import app
+from roialign.commands.terminal import progress_bar
 from tests.tables.paths import EXAMPLES
 
 PHOTOGRAPH = EXAMPLES / "astronaut.png"
@@ -103,10 +104,13 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     assert result.exit_code == 1
     row, unknown, broken, missing, count = result.stderr.splitlines()
     assert row == f"error: {tmp_path / 'boxes.csv'}, row 1 (line 3): expected 6 fields, found 4"
-    assert unknown == f"error: {tmp_path / 'boxes.csv'}, row 3 (line 5): image 'unknown.png' is not among the inputs"
+    assert unknown == (
+        f"error: {tmp_path / 'boxes.csv'}, row 3 (line 5): 1 box is of 1 image that is not among the inputs; the first "
+        "is 'unknown.png'; --ignore-missing passes over them"
+    )
     assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
     assert broken.endswith("; 1 box not done")
-    assert missing == f"error: {tmp_path / 'missing.png'}: No such file or directory"
+    assert missing == f"error: {tmp_path / 'missing.png'}: cannot be read as an image: No such file or directory"
     assert count == "4 problems"
     with np.load(tmp_path / "f.npz") as written:
         assert written["rows"].tolist() == [0, 4]
@@ -157,7 +161,8 @@ def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: st
         (["--plot", "p.bmp"], "expected a name ending in .png, .pdf or .svg, found p.bmp"),
         (["--out", "nowhere/f.npz"], "nowhere is not a folder"),
         (["--out", "."], ". is a folder"),
-        (["--out", str(PHOTOGRAPH)], "is also read; it would be lost"),
+        (["--out", "features.csv"], "expected a name ending in .npz, found features.csv"),
+        (["--out", "features"], "expected a name ending in .npz, found features"),
         (["--plot", str(PHOTOGRAPH)], "is also read; it would be lost"),
     ],
 )
@@ -266,20 +271,31 @@ def test_a_disk_that_is_full_leaves_the_old_result(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["f.npz"]
 
 
-@pytest.mark.parametrize("missing", ["typer", "rich", "PIL"])
-def test_a_missing_extra_is_one_clear_line(missing: str) -> None:
-    script = f"import sys; sys.modules[{missing!r}] = None; from roialign.commands.main import main; main()"
+@pytest.mark.parametrize(
+    ("missing", "text"),
+    [
+        (("typer",), "typer, which is not installed: pip install 'typer>=0.19'"),
+        (("rich", "PIL"), "rich and pillow, which are not installed: pip install 'rich>=13' 'pillow>=10.1'"),
+    ],
+)
+def test_missing_packages_are_one_clear_line(missing: tuple[str, ...], text: str) -> None:
+    script = (
+        f"import sys; sys.modules.update(dict.fromkeys({missing})); from roialign.commands.main import main; main()"
+    )
     done = subprocess.run([sys.executable, "-c", script, "info"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    line = f"roialign: {missing} is not installed; install the command line: pip install 'roialign[cli]'\n"
-    assert (done.stdout, done.stderr) == ("", line)
+    assert (done.stdout, done.stderr) == ("", f"error: the command line needs {text}\n")
 
 
 def test_a_missing_matplotlib_is_said_before_the_work_and_only_where_it_is_needed(tmp_path: Path) -> None:
     script = "import sys; sys.modules['matplotlib'] = None; from roialign.commands.main import main; main()"
     arguments = ["extract", str(PHOTOGRAPH), "--boxes", str(BOXES), "--out", str(tmp_path / "f.npz")]
     for more, code, message in (
-        (["--plot", str(tmp_path / "p.png")], 1, "roialign: matplotlib is not installed; install the command line"),
+        (
+            ["--plot", str(tmp_path / "p.png")],
+            1,
+            "error: the command line needs matplotlib, which is not installed: pip install 'matplotlib>=3.9'",
+        ),
         ([], 0, ""),
     ):
         words = [sys.executable, "-c", script, *arguments, *more]

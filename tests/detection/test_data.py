@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import doctest
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from roialign.detection import CocoDataset, DatasetError, SceneSettings, draw_scene, write_scenes
+from roialign.detection import CocoDataset, DatasetError, DataWarning, SceneSettings, draw_scene, write_scenes
 from roialign.detection.coco import find_split, read_image
-from roialign.extract.problems import Problems
+from roialign.files.problems import Problems
 
 GOOD: dict[str, Any] = {
     "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
@@ -97,9 +98,12 @@ def test_a_wrong_row_is_named_and_the_others_are_kept(tmp_path: Path, case: str)
     content[section][row][name] = value
     path = _written(tmp_path, content)
     with pytest.raises(DatasetError) as raised:
+        CocoDataset(path, tmp_path, strict=True)
+    with pytest.warns(DataWarning) as warned:
         CocoDataset(path, tmp_path)
-    assert f"{path}: {section}[{row}]: " in str(raised.value)
-    assert message in str(raised.value)
+    for told in (str(raised.value), str(warned[0].message)):
+        assert f"{path}: {section}[{row}]: " in told
+        assert message in told
     problems = Problems()
     kept = CocoDataset(path, tmp_path, problems)
     assert message in str(next(iter(problems)))
@@ -126,7 +130,7 @@ def test_a_missing_file_and_one_that_is_not_text_are_named(tmp_path: Path) -> No
     with pytest.raises(DatasetError, match=r"none\.json: No such file"):
         CocoDataset(tmp_path / "none.json", tmp_path)
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(DatasetError, match=r"bytes\.json: not UTF-8 text: byte 0"):
+    with pytest.raises(DatasetError, match=r"bytes\.json: not UTF-8 text: byte 0; it is UTF-16 text: save it as UTF-8"):
         CocoDataset(tmp_path / "bytes.json", tmp_path)
 
 
@@ -147,9 +151,11 @@ def test_unreadable_images_are_named(tmp_path: Path) -> None:
 def test_run_lengths_of_another_size_are_named(tmp_path: Path) -> None:
     content = copy.deepcopy(GOOD)
     content["annotations"][4]["segmentation"]["size"] = [20, 10]
-    dataset = CocoDataset(_written(tmp_path, content), tmp_path)
-    with pytest.raises(DatasetError, match=r"annotation 5: segmentation: "):
-        dataset[0]
+    problems = Problems()
+    dataset = CocoDataset(_written(tmp_path, content), tmp_path, problems)
+    message = r"annotations\[4\]: segmentation: expected size \[10, 20\], as of the image, got \[20, 10\]"
+    assert re.search(message, str(next(iter(problems))))
+    assert len(dataset[0][1]["boxes"]) == 2
 
 
 def test_splits_are_found_in_both_layouts(tmp_path: Path) -> None:
@@ -243,17 +249,21 @@ def test_the_command_draws_scenes_once(tmp_path: Path) -> None:
     assert "annotations.json is there already" in again.stderr
 
 
-@pytest.mark.parametrize("missing", ["torch", "pycocotools", "sklearn"])
-def test_a_missing_extra_is_one_clear_line(tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize(
+    ("missing", "requirement"),
+    [("torch", "torch>=2.6"), ("pycocotools", "pycocotools>=2.0.8"), ("sklearn", "scikit-learn>=1.4")],
+)
+def test_a_missing_extra_is_one_clear_line(tmp_path: Path, missing: str, requirement: str) -> None:
     done = _roialign("scenes", str(tmp_path / "s"), missing=missing)
-    line = f"roialign: {missing} is not installed; install the detectors: pip install 'roialign[detection]'\n"
+    name = requirement.partition(">")[0]
+    line = f"error: roialign.detection needs {name}, which is not installed: pip install '{requirement}'\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
 
 
 def test_the_other_commands_start_without_torch() -> None:
     assert _roialign("info", missing="sklearn").returncode == 0
     script = (
-        "import sys; from roialign._detection_commands import add_commands; from roialign.extract.app import app; "
-        "add_commands(app); assert not {'torch', 'sklearn', 'pycocotools'} & set(sys.modules)"
+        "import sys; from roialign.commands.app import app; "
+        "assert not {'torch', 'sklearn', 'pycocotools'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

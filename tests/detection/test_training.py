@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -15,15 +16,26 @@ from typing import Any
 
 import pytest
 import torch
-import typer
-from typer.testing import CliRunner, Result
 
-from roialign.commands.detection import add_commands
-from roialign.detection import DatasetError, RunError, TrainSettings, evaluate_model, load_model, new_detector, train
+from roialign.detection import (
+    CocoDataset,
+    DatasetError,
+    OtherSettingsError,
+    RunError,
+    TrainSettings,
+    Validation,
+    evaluate_model,
+    load_model,
+    new_detector,
+    train,
+)
+from roialign.detection.coco import find_split
+from roialign.detection.training import Event, Measured, Saved, Started, Stepped
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
 from roialign.detection.training.data import Stream, mirrored
 from roialign.detection.training.optimisation import learning_rate
-from tests.detection.small_training import small_settings, training_set, write_training_scenes
+from roialign.files.problems import Problems
+from tests.detection.small_training import RANDOM, small_settings, training_set, write_training_scenes
 from tests.tables.paths import ROOT
 
 #: Runs a script as two processes.
@@ -50,10 +62,8 @@ def _weights(run: Path) -> dict[str, torch.Tensor]:
     return load_model(run)[0].state_dict()
 
 
-def _invoke(*arguments: str) -> Result:
-    app = typer.Typer()
-    add_commands(app)
-    return CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+def _drawn(stream: Stream, place: int) -> tuple[torch.Tensor, dict[str, Any]]:
+    return stream.reported(stream[place])
 
 
 def _log(run: Path) -> list[dict[str, str]]:
@@ -101,10 +111,10 @@ def test_a_finished_run_has_nothing_to_do(data: Path, uninterrupted: Path, tmp_p
     run = tmp_path / "run"
     shutil.copytree(uninterrupted, run)
     (run / "model.pt").unlink()  # as if killed just before
-    before, iterations = _log(run), []
+    before, events = _log(run), list[Event]()
     settings = small_settings(training_set(data))
-    train(training_set(data), run, settings, report=lambda number, _: iterations.append(number))
-    assert (iterations, _log(run)) == ([], before)
+    train(training_set(data), run, settings, report=events.append)
+    assert (events, _log(run)) == ([Started(10, 10), Saved(10)], before)
     expected, got = _weights(uninterrupted), _weights(run)
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
@@ -122,7 +132,8 @@ def test_two_processes_are_as_good_as_one(data: Path, tmp_path: Path) -> None:
         # Where rounding makes another proposal win, what follows differs by more than rounding.
         largest = 1e-5 if index == 0 else 1e-2
         for name, value in one.items():
-            assert float(other[name]) == pytest.approx(float(value), rel=largest), (one["iteration"], name)
+            assert (other[name] == "") == (value == "")
+            assert float(other[name] or 0) == pytest.approx(float(value or 0), rel=largest), (one["iteration"], name)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -138,10 +149,11 @@ def test_mixed_precision_learns_much_the_same(precision: str, data: Path, tmp_pa
 
 def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(data: Path) -> None:
     stream = Stream(training_set(data), small_settings(training_set(data), seed=3))
-    epochs = [[stream[4 * epoch + index][1]["image_id"] for index in range(4)] for epoch in range(6)]
+    epochs = [[_drawn(stream, 4 * epoch + index)[1]["image_id"] for index in range(4)] for epoch in range(6)]
     assert {tuple(sorted(epoch)) for epoch in epochs} == {tuple(sorted(epochs[0]))}
     assert len(set(map(tuple, epochs))) > 1
-    assert torch.equal(stream[5][0], Stream(training_set(data), small_settings(training_set(data), seed=3))[5][0])
+    again = Stream(training_set(data), small_settings(training_set(data), seed=3))
+    assert torch.equal(_drawn(stream, 5)[0], _drawn(again, 5)[0])
 
 
 def test_a_mirrored_image_keeps_its_objects(data: Path) -> None:
@@ -167,8 +179,107 @@ def test_the_learning_rate_rises_and_falls(data: Path) -> None:
 
 def test_a_run_with_other_settings_is_named(data: Path, uninterrupted: Path) -> None:
     dataset = training_set(data)
-    with pytest.raises(RunError, match=r"began with other settings: seed was 0, not 7"):
-        train(dataset, uninterrupted, small_settings(dataset, seed=7))
+    with pytest.raises(OtherSettingsError, match=r"began with other settings: seed was 0, not 7; .*\. Give") as raised:
+        train(dataset, uninterrupted, small_settings(dataset, "align", seed=7))
+    assert raised.value.differences == {"seed": (0, 7), "detector.pooler": (RANDOM, "align")}
+    with pytest.raises(OtherSettingsError, match=r"iterations was 10, not 9"):
+        train(dataset, uninterrupted, small_settings(dataset, iterations=9))
+
+
+def test_a_run_without_a_checkpoint_takes_any_settings(data: Path, tmp_path: Path) -> None:
+    dataset = training_set(data)
+    with pytest.raises(RunError, match="not finite"):
+        train(dataset, tmp_path, small_settings(dataset, learning_rate=1e30, clip=1e30, warmup=0, optimiser="sgd"))
+    assert (tmp_path / "settings.json").exists()
+    train(dataset, tmp_path, small_settings(dataset, iterations=1))
+    assert [row["iteration"] for row in _log(tmp_path)] == ["1"]
+
+
+def test_a_finished_run_is_extended(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    """From where it ended, along the schedule of the larger number of iterations."""
+    run, dataset = tmp_path / "run", training_set(data)
+    shutil.copytree(uninterrupted, run)
+    settings = small_settings(dataset, iterations=12)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        train(dataset, run, settings)
+    finally:
+        torch.set_num_threads(threads)
+    rows = _log(run)
+    assert rows[:10] == _log(uninterrupted)
+    assert [float(row["learning_rate"]) for row in rows[10:]] == [learning_rate(settings, step) for step in (10, 11)]
+    with pytest.raises(OtherSettingsError, match=r"iterations was 12, not 10"):
+        train(dataset, run, replace(settings, iterations=10))
+
+
+def test_only_a_finished_run_is_extended(data: Path, tmp_path: Path) -> None:
+    dataset = training_set(data)
+    settings = small_settings(dataset, iterations=3)
+    train(dataset, tmp_path, settings, stop=lambda: True)
+    with pytest.raises(OtherSettingsError, match=r"iterations was 3, not 4"):
+        train(dataset, tmp_path, replace(settings, iterations=4))
+
+
+def test_a_run_says_what_happens_and_stops_when_it_is_asked_to(data: Path, tmp_path: Path) -> None:
+    dataset, events = training_set(data), list[Event]()
+    settings = small_settings(dataset, iterations=6)
+
+    def stop() -> bool:
+        return isinstance(events[-1], Stepped) and events[-1].iteration == 3
+
+    for _ in range(2):
+        train(dataset, tmp_path, settings, save_every=2, report=events.append, stop=stop)
+    seen = [(type(event), event.iteration) for event in events]
+    assert seen == [
+        *[(Started, 0), (Stepped, 1), (Stepped, 2), (Saved, 2), (Stepped, 3), (Saved, 3)],
+        *[(Started, 3), (Stepped, 4), (Saved, 4), (Stepped, 5), (Stepped, 6), (Saved, 6)],
+    ]
+    assert [row["iteration"] for row in _log(tmp_path)] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_average_precision_is_measured_and_changes_nothing(data: Path, tmp_path: Path) -> None:
+    dataset, events = training_set(data), list[Event]()
+    settings = small_settings(dataset, iterations=5)
+    train(dataset, tmp_path / "plain", settings)
+    train(dataset, tmp_path / "measured", settings, validation=Validation(dataset, 2), report=events.append)
+    measured = [event for event in events if isinstance(event, Measured)]
+    assert [event.iteration for event in measured] == [2, 4, 5]
+    assert all(set(event.figures) == {"images", "box", "mask"} and event.figures["images"] == 4 for event in measured)
+    rows = _log(tmp_path / "measured")
+    names = [f"{kind}_{name}" for kind in ("box", "mask") for name in ("AP", "AP50", "AP75")]
+    assert list(rows[0])[-6:] == names
+    for row in rows:
+        figures = next((event.figures for event in measured if str(event.iteration) == row["iteration"]), None)
+        for name in names:
+            kind, figure = name.split("_")
+            assert row[name] == ("" if figures is None else repr(figures[kind][figure]))
+    assert [{name: row[name] for name in row if name not in names} for row in rows] == _log(tmp_path / "plain")
+    expected, got = _weights(tmp_path / "plain"), _weights(tmp_path / "measured")
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_measuring_begins_in_the_middle_of_a_run(data: Path, tmp_path: Path) -> None:
+    dataset = training_set(data)
+    train(dataset, tmp_path, small_settings(dataset, iterations=2))
+    before = _log(tmp_path)
+    train(dataset, tmp_path, small_settings(dataset, iterations=3), validation=Validation(dataset))
+    rows = _log(tmp_path)
+    assert [{name: row[name] for name in before[0]} for row in rows[:2]] == before
+    assert [row["box_AP"] for row in rows[:2]] == ["", ""]
+    assert 0 <= float(rows[2]["box_AP"]) <= 1
+
+
+def test_an_image_to_measure_on_that_cannot_be_read_is_named_once(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "scenes")
+    problems, events = Problems(), list[Event]()
+    dataset = CocoDataset(*find_split(tmp_path / "scenes", "train"), problems)
+    dataset.path(0).write_bytes(b"no image")
+    settings = small_settings(training_set(data), iterations=2)
+    validation = Validation(dataset, 1)
+    train(training_set(data), tmp_path / "run", settings, validation=validation, report=events.append)
+    assert [event.figures["images"] for event in events if isinstance(event, Measured)] == [3, 3]
+    assert [problem.where for problem in problems] == [str(dataset.path(0))]
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(data: Path, uninterrupted: Path, tmp_path: Path) -> None:
@@ -187,20 +298,53 @@ def test_a_loss_that_is_not_finite_stops_the_run(data: Path, tmp_path: Path) -> 
         train(dataset, tmp_path / "run", settings)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_an_image_that_cannot_be_read_is_named_and_what_was_learnt_is_kept(
-    workers: int, data: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "scenes"
+def _with_a_broken_image(data: Path, folder: Path) -> tuple[Path, Path]:
+    """A copy of the set, and its image that comes fourth, which is broken."""
     shutil.copytree(data, folder)
     dataset = training_set(folder)
-    settings = small_settings(dataset, batch_size=1)
-    last = Stream(dataset, settings)[3][1]["image_id"]
+    last = _drawn(Stream(dataset, small_settings(dataset, batch_size=1)), 3)[1]["image_id"]
     broken = next(dataset.path(index) for index, row in enumerate(dataset.rows) if row["id"] == last)
     broken.write_bytes(b"no image")
+    return folder, broken
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named_once_and_another_is_taken(
+    workers: int, data: Path, tmp_path: Path
+) -> None:
+    folder, broken = _with_a_broken_image(data, tmp_path / "scenes")
+    problems = Problems()
+    dataset = CocoDataset(*find_split(folder, "train"), problems)
+    settings = small_settings(dataset, batch_size=1)
+    train(dataset, tmp_path / "run", settings, workers=workers)
+    assert [problem.where for problem in problems] == [str(broken)]
+    assert len(_log(tmp_path / "run")) == 10
+    assert {_drawn(Stream(dataset, settings), place)[1]["image_id"] for place in range(8)} == {
+        row["id"] for index, row in enumerate(dataset.rows) if dataset.path(index) != broken
+    }
+
+
+def test_a_strict_set_is_refused_for_one_image_and_what_was_learnt_is_kept(data: Path, tmp_path: Path) -> None:
+    folder, broken = _with_a_broken_image(data, tmp_path / "scenes")
+    dataset = CocoDataset(*find_split(folder, "train"), strict=True)
     with pytest.raises(DatasetError, match=broken.name):
-        train(dataset, tmp_path / "run", settings, save_every=2, workers=workers)
+        train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1), save_every=2)
     assert torch.load(tmp_path / "run" / CHECKPOINT_FILE, weights_only=True)["iteration"] == 2
+
+
+def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "scenes")
+    dataset = CocoDataset(*find_split(tmp_path / "scenes", "train"), Problems())
+    settings = small_settings(dataset)
+    for index in range(len(dataset)):
+        dataset.path(index).unlink()
+    with pytest.raises(DatasetError, match="none of its 4 images can be read"):
+        train(dataset, tmp_path / "run", settings)
+    assert len(dataset.problems) == 4
+    content = json.loads(dataset.annotations.read_text())
+    dataset.annotations.write_text(json.dumps({**content, "annotations": []}))
+    with pytest.raises(DatasetError, match=r"annotations\.json: expected at least one object in an image, got none"):
+        train(training_set(tmp_path / "scenes"), tmp_path / "run", settings)
 
 
 @pytest.mark.parametrize(
@@ -210,22 +354,3 @@ def test_an_image_that_cannot_be_read_is_named_and_what_was_learnt_is_kept(
 def test_a_setting_that_makes_no_sense_is_named(name: str, value: Any, data: Path) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: expected"):
         small_settings(training_set(data), **{name: value})
-
-
-def test_the_command_trains_and_goes_on(data: Path, tmp_path: Path) -> None:
-    arguments = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--batch-size", "2", "--warmup", "1"]
-    for _ in range(2):
-        result = _invoke(*arguments, "--iterations", "2")
-        assert result.exit_code == 0, result.output
-    assert [row["iteration"] for row in _log(tmp_path / "run")] == ["1", "2"]
-    assert load_model(tmp_path / "run")[1].classes == tuple(training_set(data).class_names)
-    result = _invoke(*arguments, "--iterations", "3")
-    assert result.exit_code == 1
-    assert "iterations was 2, not 3" in " ".join(result.output.split())
-
-
-def test_the_command_names_a_missing_set(tmp_path: Path) -> None:
-    result = _invoke("train", "--data", str(tmp_path), "--out", str(tmp_path / "run"))
-    assert result.exit_code == 1
-    assert "train/annotations.json" in result.output
-    assert not (tmp_path / "run").exists()

@@ -20,6 +20,7 @@ from roialign.commands.detection import add_commands
 from roialign.detection import (
     CocoDataset,
     DatasetError,
+    DataWarning,
     DetectorSettings,
     TimmBackbone,
     TwoStageDetector,
@@ -31,7 +32,7 @@ from roialign.detection.detecting import detect_images, picture_names
 from roialign.detection.drawing import Drawn, colour_of, draw_detections
 from roialign.detection.evaluation import average_precision, coco_rows, match_categories, predict
 from roialign.detection.model_files import MODEL_FILE
-from roialign.extract.problems import Problems
+from roialign.files.problems import Problems
 from tests.detection.detectors import SETTINGS, validation_set, write_small_scenes
 
 
@@ -123,8 +124,11 @@ def test_an_unreadable_image_is_named_and_the_others_count(tmp_path: Path) -> No
     model = _knowing(dataset)
     broken = tmp_path / "val/images/000003.png"
     broken.write_bytes(b"no image")
+    refusing = CocoDataset(dataset.annotations, dataset.images, strict=True)
     with pytest.raises(DatasetError, match=r"000003\.png: cannot be read as an image"):
-        evaluate_model(SETTINGS.build(), dataset)
+        evaluate_model(SETTINGS.build(), refusing)
+    with pytest.warns(DataWarning, match=r"000003\.png: cannot be read as an image"):
+        assert evaluate_model(SETTINGS.build(), dataset)["images"] == 2
     problems = Problems()
     figures = evaluate_model(model, dataset, problems=problems)
     assert [problem.where for problem in problems] == [str(broken)]
@@ -152,7 +156,7 @@ def test_detections_are_written_and_drawn(scenes: Path, tmp_path: Path) -> None:
         model, settings, images, tmp_path / "out", problems, score_threshold=0.0, progress=lambda: done.append(None)
     )
     assert [str(problem) for problem in problems] == [
-        f"{images[1]}: cannot be read as an image: cannot identify image file {str(images[1])!r}"
+        f"{images[1]}: cannot be read as an image: not an image, or of a kind that Pillow does not know"
     ]
     assert len(done) == 3
     content = json.loads((tmp_path / "out" / "detections.json").read_text())
@@ -247,7 +251,7 @@ def test_the_command_detects_what_it_can(scenes: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {tmp_path / 'none.png'}: cannot be read as an image")
     assert result.stderr.endswith("1 problem\n")
-    assert "5 objects in 1 images" in result.stdout
+    assert "5 objects in 1 image" in result.stdout
     assert (tmp_path / "o/000001-detections.png").is_file()
     assert _run("detect", good, *options).exit_code == 0
     for name, wrong in (("--weights", tmp_path / "none"), ("--out", good)):
@@ -273,7 +277,7 @@ def test_a_detector_without_masks_has_boxes_only(scenes: Path, tmp_path: Path) -
 
 def test_without_timm_its_backbones_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ModuleNotFoundError, match=r"timm is not installed; .* pip install 'roialign\[timm\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs timm, .*not installed: pip install 'timm>=1.0'"):
         TimmBackbone("resnet10t")
 
 
@@ -284,5 +288,5 @@ def test_the_command_says_so_in_one_line(scenes: Path, tmp_path: Path) -> None:
     script = "import sys; sys.modules['timm'] = None; import roialign.cli; roialign.cli.main()"
     arguments = ["detect", str(scenes / "val/images/000001.png"), "--weights", str(tmp_path / "w.pt"), "--out", "o"]
     done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-    line = "roialign: timm is not installed; install timm's backbones: pip install 'roialign[timm]'\n"
+    line = "error: a backbone of timm needs timm, which is not installed: pip install 'timm>=1.0'\n"
     assert (done.returncode, done.stdout, done.stderr) == (1, "", line)

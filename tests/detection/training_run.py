@@ -7,14 +7,16 @@ from pathlib import Path
 
 import torch
 
-from roialign.detection import train
+from roialign.detection import Validation, train
 from roialign.detection.processes import launched_processes
+from roialign.detection.training import Event, Stepped
 from tests.detection.small_training import small_settings, training_set
 
 
-def _say(iteration: int) -> None:
-    sys.stdout.write(f"{iteration}\n")
-    sys.stdout.flush()
+def _say(event: Event) -> None:
+    if isinstance(event, Stepped):
+        sys.stdout.write(f"{event.iteration}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
@@ -27,5 +29,6 @@ if __name__ == "__main__":
             small_settings(training_set(data), *sys.argv[3:]),
             device=device,
             save_every=3,
-            report=lambda iteration, _: _say(iteration),
+            validation=Validation(training_set(data), 5),
+            report=_say,
         )

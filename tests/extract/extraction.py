@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from roialign.extract.boxes import Box
-from roialign.extract.problems import Problems
+from roialign.files.boxes import Box
+from roialign.files.problems import Problems
 
 
 def box(row: int, corners: tuple[float, float, float, float], image: str | None = None, label: str = "") -> Box:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from roialign.extract.boxes import read_boxes
-from roialign.extract.matching import group_by_input
-from roialign.extract.problems import Problems
+from roialign.extract.matching import group_by_input, missing_text
+from roialign.files.boxes import read_boxes
+from roialign.files.problems import Problems
 from tests.extract.extraction import box, found
 from tests.tables.paths import EXAMPLES
 
@@ -113,11 +113,14 @@ def coco(*annotations: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("annotation", "message"),
     [
-        ({"image_id": 8, "bbox": [1, 2, 3, 4]}, "row 1 of annotations: image_id 8 is not among the images"),
-        ({"image_id": 7}, "row 1 of annotations: expected an object with image_id and bbox, found"),
-        ([1, 2, 3, 4], "row 1 of annotations: expected an object with image_id and bbox, found [1, 2, 3, 4]"),
-        ({"image_id": 7, "bbox": [1, 2, 3]}, "row 1 of annotations: bbox: expected [x, y, width, height], found [1, 2"),
-        ({"image_id": 7, "bbox": [1, 2, 3, "4"]}, "row 1 of annotations: bbox: expected [x, y, width, height], four"),
+        ({"image_id": 8, "bbox": [1, 2, 3, 4]}, "annotations[1]: image_id: 8 is not among the images"),
+        ({"image_id": 7}, "annotations[1]: bbox: expected [x, y, width, height], finite, got nothing"),
+        ([1, 2, 3, 4], "annotations[1]: expected an object, got [1, 2, 3, 4]"),
+        (
+            {"image_id": 7, "bbox": [1, 2, 3]},
+            "annotations[1]: bbox: expected [x, y, width, height], finite, got [1, 2, 3]",
+        ),
+        ({"image_id": 7, "bbox": [1, 2, 3, "4"]}, "annotations[1]: bbox: expected [x, y, width, height], finite, got"),
     ],
 )
 def test_a_malformed_annotation_of_coco_is_reported_and_the_others_are_kept(
@@ -142,23 +145,23 @@ def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) ->
     problems = Problems()
     assert read_boxes(path, problems) == []
     of_image, of_box = found(problems)
-    assert "row 0 of images: expected an object with id and file_name, found" in of_image
-    assert "row 0 of annotations: image_id 1 is not among the images" in of_box
+    assert "images[0]: file_name: expected text, got nothing" in of_image
+    assert "annotations: 1 rows of images or categories that cannot be used are left out" in of_box
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("boxes.json", b"[1, 2", "Expecting ','"),
-        ("boxes.json", b"", "Expecting value"),
+        ("boxes.json", b"[1, 2", "not JSON: line 1, column 6: Expecting ','"),
+        ("boxes.json", b"", "it is an empty file"),
         ("boxes.json", b"3", "expected a list of boxes, or a COCO object with images and annotations, found 3"),
         ("boxes.json", b'{"annotations": []}', 'found an object with ["annotations"]'),
-        ("boxes.json", b'{"images": {}, "annotations": []}', "images: expected a list, found {}"),
-        ("boxes.json", b'{"images": [], "annotations": 3}', "annotations: expected a list, found 3"),
+        ("boxes.json", b'{"images": {}, "annotations": []}', "expected a list under 'images', got {}"),
+        ("boxes.json", b'{"images": [], "annotations": 3}', "expected a list under 'annotations', got 3"),
         ("boxes.json", b"[" * 200_000, "brackets nested too deeply"),
-        ("boxes.json", b"\xff\xfe[]", "can't decode"),
-        ("boxes.csv", b"", "expected a header with image, x1, y1, x2, y2, found []"),
-        ("boxes.csv", b"a.png,1,2,3,4\n", "expected a header with image, x1, y1, x2, y2, found"),
+        ("boxes.json", b"\xff\xfe[]", "not UTF-8 text: byte 0; it is UTF-16 text: save it as UTF-8"),
+        ("boxes.csv", b"", "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height"),
+        ("boxes.csv", b"a.png,1,2,3,4\n", "x, y, width, height, found a.png, 1, 2, 3, 4"),
         ("boxes.csv", b'image,x1,y1,x2,y2\n"a.png,1,2,3,4\n', "line 2: unexpected end of data"),
     ],
 )
@@ -187,24 +190,19 @@ def test_a_box_finds_its_input_by_file_name(inputs: list[str], name: str, expect
     problems = Problems()
     groups = group_by_input([box(0, (0, 0, 1, 1), name)], [Path(path) for path in inputs], problems)
     assert not problems
-    assert [str(path) for path, boxes in groups.items() if boxes] == [str(Path(expected))]
+    assert not groups.missing
+    assert [str(path) for path, boxes in groups.boxes.items() if boxes] == [str(Path(expected))]
 
 
 @pytest.mark.parametrize(
     ("inputs", "names", "messages"),
     [
-        (["a.png"], ["c.png"], ["row 0: image 'c.png' is not among the inputs"]),
-        (["a.png"], ["c.png"] * 3, ["row 0: image 'c.png' is not among the inputs (2 more rows of it: 1, 2)"]),
-        (["a.png"], [""], ["row 0: image '' is not among the inputs"]),
         (["x/1.png", "y/1.png"], ["1.png"], ["row 0: image '1.png' may be any of x/1.png, y/1.png; give more"]),
         (["x/1.png", "y/1.png"], ["z/1.png"], ["row 0: image 'z/1.png' may be any of x/1.png, y/1.png; give more"]),
-        (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, found 2"]),
+        (["x/1.png", "y/1.png"], ["1.png"] * 3, ["y/1.png; give more of its path (2 more rows: 1, 2)"]),
+        (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, found 2; --columns"]),
+        (["a.png", "b.png"], [None] * 2, ["says which column names it (1 more row: 1)"]),
         # Two images of a box file never share an input.
-        (
-            ["x/1.png"],
-            ["x/1.png", "y/1.png"],
-            ["row 1: image 'y/1.png' is not among the inputs (x/1.png is 'x/1.png')"],
-        ),
         (["1.npy"], ["1.png", "1.jpg"], ["row 0: image '1.png' may be 1.npy, and so may '1.jpg'", "row 1: image"]),
     ],
 )
@@ -216,7 +214,8 @@ def test_a_box_without_a_certain_input_is_reported(
     groups = group_by_input(boxes, [Path(path) for path in inputs], problems)
     # Every box is pooled or reported.
     reported = sum(1 + int((re.search(r"\((\d+) more", problem) or [0, 0])[1]) for problem in found(problems))
-    assert sum(map(len, groups.values())) + reported == len(names)
+    assert sum(map(len, groups.boxes.values())) + reported == len(names)
+    assert not groups.missing
     assert len(problems) == len(messages)
     for problem, message in zip(found(problems), messages, strict=True):
         assert message in problem
@@ -224,4 +223,26 @@ def test_a_box_without_a_certain_input_is_reported(
 
 def test_bare_boxes_belong_to_the_only_input() -> None:
     boxes = [box(0, (0, 0, 1, 1)), box(1, (0, 0, 2, 2))]
-    assert group_by_input(boxes, [Path("a.png")], Problems()) == {Path("a.png"): boxes}
+    assert group_by_input(boxes, [Path("a.png")], Problems()) == ({Path("a.png"): boxes}, [])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names", "missing", "text"),
+    [
+        (["a.png"], ["c.png"], [0], "1 box is of 1 image that is not among the inputs"),
+        (["a.png"], ["c.png", "a.png", "c.png"], [0, 2], "2 boxes are of 1 image that is not among the inputs"),
+        (["a.png"], ["c.png", "d.png"], [0, 1], "2 boxes are of 2 images that are not among the inputs"),
+        (["a.png"], [""], [0], "1 box is of 1 image that is not among the inputs"),
+        # Two images of a box file never share an input.
+        (["x/1.png"], ["x/1.png", "y/1.png"], [1], "1 box is of 1 image that is not among the inputs"),
+    ],
+)
+def test_boxes_of_images_that_were_not_given_are_counted(
+    inputs: list[str], names: list[str], missing: list[int], text: str
+) -> None:
+    problems = Problems()
+    boxes = [box(row, (0, 0, 1, 1), name) for row, name in enumerate(names)]
+    groups = group_by_input(boxes, [Path(path) for path in inputs], problems)
+    assert not problems
+    assert [one.row for one in groups.missing] == missing
+    assert missing_text(groups.missing) == text

@@ -16,14 +16,14 @@ import pytest
 from PIL import Image
 
 import roialign
-from roialign.extract.boxes import Box
 from roialign.extract.drawing import Window, label_boxes
 from roialign.extract.inputs import InputError, average_pool, read_image, read_input
 from roialign.extract.output import FeatureStore, atomic_write, text_array, write_npz
 from roialign.extract.pipeline import Settings, extract
 from roialign.extract.plot import plot_roi_align
-from roialign.extract.problems import Problems
 from roialign.extract.steps import roi_steps
+from roialign.files.boxes import Box
+from roialign.files.problems import Problems
 from roialign.reference import bilinear
 from tests.extract.extraction import box, found
 from tests.tables.paths import EXAMPLES
@@ -92,14 +92,14 @@ def save_pickled(path: Path) -> None:
     [
         ("a.png", lambda _: None, "No such file"),
         ("a.png", lambda path: path.mkdir(), "expected a file, found a folder"),
-        ("a.png", lambda path: path.write_text("no image"), "cannot identify image file"),
+        ("a.png", lambda path: path.write_text("no image"), "cannot be read as an image: not an image"),
         ("a.npy", lambda path: path.write_text("no array"), ""),
-        ("a.npz", lambda path: path.write_bytes(b"PK\3\4 no archive"), "not a zip file"),
+        ("a.npz", lambda path: path.write_bytes(b"PK\3\4 no archive"), "damaged, or not saved by NumPy"),
         ("a.npy", lambda path: np.save(path, np.zeros((2, 2))), "expected a feature map [C, H, W]"),
         ("a.npy", lambda path: np.save(path, np.zeros((2, 3, 4, 5))), "or [1, C, H, W], found shape [2, 3, 4, 5]"),
         ("a.npy", lambda path: np.save(path, np.zeros((3, 0, 4))), "found shape [3, 0, 4]"),
         ("a.npy", lambda path: np.save(path, np.zeros((3, 4, 4), dtype=np.uint8)), "expected dtype float64, float32"),
-        ("a.npy", save_pickled, "allow_pickle=False"),
+        ("a.npy", save_pickled, "it holds Python objects, which only running its code could read"),
         ("a.npz", lambda path: np.savez(path, a=1.0, b=2.0), "expected one array, found a, b; name one of them"),
         ("a.npz", lambda path: np.savez(path), "expected one array, found none"),
     ],
@@ -115,7 +115,7 @@ def test_an_input_that_cannot_be_read_says_why(tmp_path: Path, name: str, write:
 def test_a_truncated_image_says_so(tmp_path: Path) -> None:
     whole = (EXAMPLES / "astronaut.png").read_bytes()
     (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="truncated"):
+    with pytest.raises(InputError, match="cannot be read as an image: damaged or cut short"):
         read_input(tmp_path / "half.png")
 
 

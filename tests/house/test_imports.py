@@ -15,6 +15,7 @@ SOURCE, CORE = ROOT / "src" / "roialign", ROOT / "cpp"
 FLOORS = (
     ("roialign.commands", "roialign.__main__"),
     ("roialign.extract", "roialign.detection"),
+    ("roialign.files",),
     ("roialign.compat",),
     ("roialign.torch.modules",),
     ("roialign.ops", "roialign._runtime", "roialign._moved"),
@@ -27,6 +28,7 @@ CELLAR = (
     "roialign._core",
     "roialign._core_specs",
     "roialign._docstrings",
+    "roialign._extras",
     "roialign._levels",
     "roialign._memory",
     "roialign._recording",
@@ -40,7 +42,7 @@ CELLAR = (
     "roialign._warnings",
 )
 #: The package itself re-exports: it stands above `ops`, and users of it are above it.
-FACADES = {"roialign": 3.5, "roialign.torch": 2.5}
+FACADES = {"roialign": 4.5, "roialign.torch": 3.5}
 
 
 def floor_of(module: str) -> float:

@@ -25,7 +25,7 @@ from roialign.torch import (
     RoIAlignRotated,
     RoIPool,
 )
-from roialign.torch.modules import pointwise as point_modules
+from roialign.torch.modules import deformable, pointwise
 from tests.tables.tensors import values
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch._dynamo")
@@ -322,6 +322,6 @@ def test_a_pack_starts_as_roi_align_and_learns_its_offsets(pack: Any, layout: st
 
 
 def test_examples_of_the_modules() -> None:
-    failed, attempted = doctest.testmod(point_modules)
+    failed, attempted = map(sum, zip(*map(doctest.testmod, (pointwise, deformable)), strict=True))
     assert failed == 0
     assert attempted > 20

@@ -11,36 +11,51 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from .inference import detect_command, evaluate_command
+from .._text import counted
+from . import training
+from .help import add_command
+from .inference import DETECT_EXAMPLES, EVALUATE_EXAMPLES, detect_command, evaluate_command
+from .terminal import fails, print_line
 from .training import train_command
+
+EXAMPLES = """
+# 400 scenes to train on and 80 to test on
+roialign scenes scenes
+
+# Harder ones
+roialign scenes small-scenes --small --rotated --dense
+"""
 
 
 def scenes_command(
-    out: Annotated[Path, typer.Argument(help="The folder to write into.", show_default=False)],
-    train: Annotated[int, typer.Option(min=1, help="Scenes to train on.")] = 400,
-    val: Annotated[int, typer.Option(min=1, help="Scenes to test on, of handwriting that training never shows.")] = 80,
-    image_size: Annotated[int, typer.Option(min=32, help="Side of an image in pixels.")] = 160,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 0,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write into.", show_default=False)],
+    train: Annotated[int, typer.Option(min=1, metavar="N", help="Number of scenes to train on.")] = 400,
+    val: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of scenes to test on, with other people's handwriting.")
+    ] = 80,
+    image_size: Annotated[int, typer.Option(min=32, metavar="N", help="Side of an image in pixels.")] = 160,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same files.")] = 0,
     small: Annotated[bool, typer.Option("--small", help="Objects of 8 to 16 pixels.")] = False,
     rotated: Annotated[bool, typer.Option("--rotated", help="Objects turned by up to 75 degrees.")] = False,
     dense: Annotated[bool, typer.Option("--dense", help="Many objects, some partly hidden.")] = False,
 ) -> None:
-    """Draw scenes of handwritten digits on textured ground, with boxes and masks in COCO format."""
+    """Draw a data set of handwritten digits, to try training on.
+
+    Digits on textured ground, with boxes and masks, in COCO format: FOLDER/train and FOLDER/val.
+    """
     from ..detection.scenes import SceneSettings, write_scenes
 
     settings = SceneSettings(image_size=image_size, seed=seed).with_cases(small=small, rotated=rotated, dense=dense)
-    console = Console()
     try:
         write_scenes(out, {"train": train, "val": val}, settings)
     except OSError as error:
-        Console(stderr=True).print(f"error: {error}", style="bold red", highlight=False, soft_wrap=True, markup=False)
-        raise typer.Exit(1) from error
-    console.print(f"wrote {out}: {train} scenes to train on, {val} to test on", soft_wrap=True, markup=False)
+        raise fails(Console(stderr=True), error) from error
+    print_line(Console(), f"wrote {out}: {counted(train, 'scene')} to train on, {val} to test on")
 
 
 def add_commands(app: typer.Typer) -> None:
     """Make the commands known to the command line."""
-    app.command("scenes")(scenes_command)
-    app.command("train")(train_command)
-    app.command("evaluate")(evaluate_command)
-    app.command("detect")(detect_command)
+    add_command(app, "scenes", scenes_command, EXAMPLES)
+    add_command(app, "train", train_command, training.EXAMPLES)
+    add_command(app, "evaluate", evaluate_command, EVALUATE_EXAMPLES)
+    add_command(app, "detect", detect_command, DETECT_EXAMPLES)

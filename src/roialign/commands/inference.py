@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._text import printable
-from ..extract.problems import Problems
-from .app import print_line, progress_bar, report_problem
+from .._text import counted, printable
+from ..extract.folders import IMAGE_ENDINGS, expand_folders
+from ..files.problems import Problems
+from .options import check_output
+from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
     from ..detection.detecting import Found
@@ -23,104 +25,167 @@ if TYPE_CHECKING:
 Weights = Annotated[
     Path,
     typer.Option(
-        help="A file of weights, the folder of a training run, or the weights of torchvision's fasterrcnn_resnet50_fpn "
-        "or maskrcnn_resnet50_fpn.",
+        metavar="PATH",
+        help="Trained detector: a file of weights, the folder of a training run, or torchvision's weights of "
+        "fasterrcnn_resnet50_fpn or maskrcnn_resnet50_fpn.",
+        show_default=False,
+    ),
+]
+Data = Annotated[
+    Path,
+    typer.Option(
+        metavar="FOLDER",
+        help="COCO-format data set: SPLIT/annotations.json and SPLIT/images/, or annotations/instances_SPLIT*.json "
+        "and SPLIT*/.",
         show_default=False,
     ),
 ]
 Model = Annotated[
     Literal["faster-rcnn", "mask-rcnn"] | None,
-    typer.Option(help="What torchvision's weights are of; by default what the file holds.", show_default=False),
+    typer.Option(help="Architecture of torchvision's weights; by default what the file holds.", show_default=False),
 ]
 PoolerName = Annotated[
-    str | None, typer.Option("--pooler", help="Another pooler than that of the file.", show_default=False)
+    str | None,
+    typer.Option(
+        "--pooler", metavar="NAME", help="RoI pooling in place of what the detector learnt with.", show_default=False
+    ),
 ]
-Device = Annotated[str, typer.Option(help='Where it runs: "cpu", "cuda", "cuda:1".')]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the set for one row or image that cannot be used.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Class names of weights that have none: cat,dog, or a file with a name per line, or COCO json.",
+        show_default=False,
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="Device to run on: cpu, cuda, or cuda:1 for the second GPU.")]
+
+EVALUATE_EXAMPLES = """
+# COCO's average precision on the split val
+roialign evaluate --weights run --data scenes
+
+# And every figure, by overlap and by class, and every detection
+roialign evaluate --weights run --data scenes --metrics metrics.json --out results.json
+"""
+DETECT_EXAMPLES = """
+# One image, and all images of a folder
+roialign detect scenes/val/images/000001.png --weights run --out pictures
+roialign detect scenes/val/images --weights run --out pictures
+
+# With more of what the detector is less sure of
+roialign detect photos --weights run --out pictures --score-threshold 0.2
+"""
+
 #: The columns of the table of average precision.
 COLUMNS = ("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large", "AR")
 
 
 def evaluate_command(
     weights: Weights,
-    data: Annotated[Path, typer.Option(help="A COCO-format set, as of `roialign scenes`.", show_default=False)],
-    split: Annotated[str, typer.Option(help="The part of the set.")] = "val",
+    data: Data,
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split of --data to evaluate on.")] = "val",
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Detections in COCO's format of results.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Write all detections, as COCO results (.json).", show_default=False
+        ),
     ] = None,
     metrics: Annotated[
         Path | None,
-        typer.Option(help="All figures as json, by overlap and by class too.", show_default=False),
+        typer.Option(metavar="FILE", help="Write all figures, by overlap and by class (.json).", show_default=False),
     ] = None,
     model: Model = None,
     pooler: PoolerName = None,
+    classes: Classes = None,
+    strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
-    """Measure the average precision of a detector on a COCO-format set.
+    """Measure the average precision of a detector.
 
     What cannot be read is reported and the rest is done; the exit code is then 1. Files are replaced in one step.
     """
     from ..detection.coco import CocoDataset, DatasetError, find_split
     from ..detection.evaluation import KINDS, average_precision, match_categories, predict
-    from ..detection.model_files import ModelFileError, load_model
+    from ..detection.model_files import load_model, read_classes
+    from ..torch.devices import check_device
 
+    for option, path in (("--out", out), ("--metrics", metrics)):
+        check_output(path, option, (".json",))
     errors = Console(stderr=True)
-    problems = Problems(lambda problem: report_problem(errors, problem))
+    problems = reported_problems(errors)
     try:
-        detector, settings = load_model(weights, model=model, pooler=pooler, device=device)
-        dataset = CocoDataset(*find_split(data, split), problems)
+        names = None if classes is None else read_classes(classes)
+        own = check_device(device)
+        detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
-        categories = match_categories(settings.classes, dataset)
-    except (ModelFileError, DatasetError, ValueError, RuntimeError) as error:
+        categories = match_categories(settings.classes, dataset, settings.category_ids)
+    except (ValueError, RuntimeError) as error:
         raise fails(errors, error) from error
-    with progress_bar(errors, len(dataset), "Detecting") as done:
-        rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
+    try:
+        with progress_bar(errors, len(dataset), "Detecting") as done:
+            rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
+    except DatasetError as error:  # a strict set
+        raise fails(errors, error) from error
     kinds = list(KINDS) if settings.has_masks else ["box"]
     figures = {kind: average_precision(dataset, rows, kind, images) for kind in kinds} if images else {}
     console = Console()
     if figures:
-        console.print(_precision_table(figures, f"Average precision on {len(images)} images of {data.name}/{split}"))
+        title = f"Average precision on {counted(len(images), 'image')} of {data.name}/{split}"
+        console.print(_precision_table(figures, title))
     for path, content in ((out, rows), (metrics, {"images": len(images), **figures})):
         if path is not None:
             _write_json(path, content, problems, console)
-    _end(errors, problems)
+    end(errors, problems)
 
 
 def detect_command(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Images.", show_default=False)],
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE", help="Images, or folders of them.", show_default=False)
+    ],
     weights: Weights,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of results.", show_default=False)],
-    score_threshold: Annotated[float, typer.Option(min=0, max=1, help="Detections of a lower score are left out.")] = (
-        0.5
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
+    ],
+    score_threshold: Annotated[
+        float, typer.Option(min=0, max=1, metavar="SCORE", help="Lowest score of a detection that is kept.")
+    ] = 0.5,
     model: Model = None,
     pooler: PoolerName = None,
+    classes: Classes = None,
     device: Device = "cpu",
 ) -> None:
-    """Detect objects in images, and draw them with their boxes, masks and scores.
+    """Detect objects in images, and draw what was found.
 
-    The folder gets detections.json, in COCO's format with names and scores, and a picture NAME-detections.png for every
-    image. An image that cannot be read is reported and the others are done; the exit code is then 1.
+    The folder gets detections.json, in COCO's format with names and scores, and a picture NAME-detections.png of every
+    image with its boxes, masks and scores. An image that cannot be read is reported and the others are done; the exit
+    code is then 1.
     """
     from ..detection.detecting import RESULTS_FILE, detect_images
-    from ..detection.model_files import ModelFileError, load_model
+    from ..detection.model_files import load_model, read_classes
+    from ..torch.devices import check_device
 
     errors = Console(stderr=True)
-    problems = Problems(lambda problem: report_problem(errors, problem))
-    images = list(dict.fromkeys(images))
+    problems = reported_problems(errors)
     try:
-        detector, settings = load_model(weights, model=model, pooler=pooler, device=device)
+        images = expand_folders(images, IMAGE_ENDINGS, [out])
+        names = None if classes is None else read_classes(classes)
+        own = check_device(device)
+        detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
         with progress_bar(errors, len(images), "Detecting") as done:
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
             )
-    except (ModelFileError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
     console = Console()
     if found:
         console.print(_found_table(found))
-    print_line(console, f"wrote {out / RESULTS_FILE}: {sum(one.count for one in found)} objects in {len(found)} images")
-    _end(errors, problems)
+    objects = counted(sum(one.count for one in found), "object")
+    print_line(console, f"wrote {out / RESULTS_FILE}: {objects} in {counted(len(found), 'image')}")
+    end(errors, problems)
 
 
 def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
@@ -153,14 +218,3 @@ def _write_json(path: Path, content: object, problems: Problems, console: Consol
         problems.add(path, f"not written: {error.strerror or error}")
         return
     print_line(console, f"wrote {path}")
-
-
-def fails(errors: Console, error: Exception) -> typer.Exit:
-    print_line(errors, f"error: {error}")
-    return typer.Exit(1)
-
-
-def _end(errors: Console, problems: Problems) -> None:
-    if problems:
-        print_line(errors, f"{len(problems)} problem{'s' * (len(problems) != 1)}")
-        raise typer.Exit(1)

@@ -11,10 +11,23 @@ import numpy as np
 from rich.table import Table
 
 from .. import __version__, build_info
+from .._extras import is_installed
 from ..numpy.backends import BACKENDS
 
 #: What roialign works with where it is installed; only NumPy is required.
-PACKAGES = ("ml_dtypes", "torch", "pillow", "matplotlib", "typer", "rich")
+PACKAGES = (
+    "ml_dtypes",
+    "torch",
+    "triton",
+    "pillow",
+    "matplotlib",
+    "typer",
+    "rich",
+    "pycocotools",
+    "scikit-learn",
+    "tensorboard",
+    "timm",
+)
 #: Every backend that the public functions name.
 BACKEND_NAMES = ("cpu", "triton", "reference")
 
@@ -54,10 +67,22 @@ def _backends() -> Iterator[tuple[str, str]]:
 
 def why_not(backend: str) -> str:
     """Why a backend cannot be used here; nothing if it can."""
-    if backend not in BACKENDS["separable"]:
-        return f"not ready: not part of roialign {__version__}"
+    if backend == "triton":
+        reason = _why_no_triton()
+        return f"not ready: {reason}" if reason else ""
     try:
         import_module(BACKENDS["separable"][backend])
     except ImportError as error:
         return f"not ready: {error}"
     return ""
+
+
+def _why_no_triton() -> str:
+    """Why Triton's kernels do not run here; nothing if they do."""
+    for package in ("torch", "triton"):
+        if not is_installed(package):
+            return f"it runs on CUDA tensors, and {package} is not installed"
+    from ..torch.devices import why_no_cuda
+
+    reason = why_no_cuda()
+    return f"it runs on CUDA tensors, and {reason}" if reason else ""

@@ -1,31 +1,24 @@
-"""The `roialign` command; `pip install 'roialign[cli]'` brings what it needs, `roialign[detection]` its detectors."""
+"""The `roialign` command: runs the command line, or says what is missing for it."""
 
 from __future__ import annotations
 
 import sys
 
-#: The packages of the extras, by the names they are imported under, and what each extra is.
-EXTRA_MODULES = {
-    **dict.fromkeys(("typer", "rich", "PIL", "matplotlib"), ("cli", "the command line")),
-    **dict.fromkeys(("torch", "pycocotools", "sklearn", "tensorboard"), ("detection", "the detectors")),
-    "timm": ("timm", "timm's backbones"),
-}
+from .._extras import missing_text, part_of
 
 
 def main() -> None:
     """Run the command line, or say in one line what is missing for it."""
     try:
         from .app import app
-        from .detection import add_commands
 
-        add_commands(app)
-        app()
+        app(prog_name="roialign")
     except ModuleNotFoundError as error:
-        missing = (error.name or "").partition(".")[0]
-        if missing not in EXTRA_MODULES:
+        part = part_of(error.name or "")
+        text = missing_text(part) if part else ""
+        if not text:
             raise
-        extra, what = EXTRA_MODULES[missing]
-        sys.exit(f"roialign: {missing} is not installed; install {what}: pip install 'roialign[{extra}]'")
+        sys.exit(f"error: {text}")
 
 
 if __name__ == "__main__":

@@ -9,16 +9,18 @@ from typing import Annotated, Literal
 
 import typer
 
-from .. import _validate
+from .. import _typing, _validate
 from ..extract.pipeline import Settings
+from ..files.columns import ROLES, Reading
 from .info import why_not
 
+#: Options of `roialign extract` in its help: how boxes are pooled, and the rest.
 Inputs = Annotated[
     list[Path],
     typer.Argument(
-        metavar="INPUT...",
-        help="Images, whose pixels are the feature map (RGB from 0 to 255), or feature maps: .npy or .npz, "
-        "[C, H, W] or [1, C, H, W].",
+        metavar="INPUT",
+        help="Images, whose RGB pixels from 0 to 255 are the feature map; or feature maps, .npy or .npz, [C, H, W] or "
+        "[1, C, H, W]; or folders of them.",
         show_default=False,
     ),
 ]
@@ -26,40 +28,79 @@ BoxFile = Annotated[
     Path,
     typer.Option(
         "--boxes",
-        help="COCO json, a JSON list, or CSV with the columns image, x1, y1, x2, y2 and perhaps label; a box finds "
-        "its input by file name.",
+        metavar="FILE",
+        help="Boxes: COCO json, a JSON list, or a table (.csv, .tsv) with columns such as image, label, x1, y1, x2, "
+        "y2, or filename, class, xmin, ymin, xmax, ymax, or x, y, width, height. A box finds its input by file name.",
         show_default=False,
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The result, an .npz file with one row per box.")]
-OutputSize = Annotated[str, typer.Option(help="Bins per box: a number, or ROWSxCOLUMNS.")]
+ColumnNames = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="ROLE=NAME,...",
+        help="Columns of the boxes under other names, as in image=photo,x1=a,y1=b,x2=c,y2=d. Roles are image and "
+        "label; x1, y1, x2, y2; x, y, width, height; and cx, cy, w, h.",
+        show_default=False,
+    ),
+]
+BoxFormat = Annotated[
+    Literal["xyxy", "xywh", "cxcywh"] | None,
+    typer.Option(
+        help="Meaning of a box's four numbers: two corners, a corner and a size, or a centre and a size; by default as "
+        "its columns are called, and two corners where they have no names.",
+        show_default=False,
+    ),
+]
+IgnoreMissing = Annotated[
+    bool, typer.Option("--ignore-missing", help="Pass over the boxes of images that are not among the inputs.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Result, an .npz file with one row per box.")]
+OutputSize = Annotated[str, typer.Option(metavar="SIZE", help="Bins per box: a number, or ROWSxCOLUMNS.")]
 SpatialScale = Annotated[
-    float, typer.Option(help="Pixels of an input per pixel of the boxes: 1 / stride for feature maps.")
+    float,
+    typer.Option(metavar="SCALE", help="Input pixels per pixel of the boxes: 1 / stride for the maps of a backbone."),
 ]
 Stride = Annotated[
     int,
-    typer.Option(min=1, help="Average each input over squares of so many pixels first, to pool from a coarser map."),
+    typer.Option(min=1, metavar="N", help="Average each input over squares of N x N pixels before pooling."),
 ]
-Sampling = Annotated[Literal["exact", "grid", "random"], typer.Option(help="How the points of a bin are chosen.")]
+Sampling = Annotated[
+    Literal["exact", "grid", "random"],
+    typer.Option(help="Sample points of a bin: infinitely many (an integral), a regular grid, or random ones."),
+]
 SamplingRatio = Annotated[
-    str, typer.Option(help="Points per bin and axis for grid and random: a number, or ROWSxCOLUMNS; 0 is adaptive.")
+    str,
+    typer.Option(
+        metavar="N",
+        help="Sample points per bin and axis, for grid and random: a number, or ROWSxCOLUMNS; 0 is one per pixel.",
+    ),
 ]
-Aligned = Annotated[bool, typer.Option(help="Shift by half a pixel, so that pixel centres of image and map agree.")]
-Seed = Annotated[int | None, typer.Option(help="For random sampling; drawn where it is not given.", show_default=False)]
-Layout = Annotated[Literal["NCHW", "NHWC"], typer.Option(help="The order of axes in feature maps and in the result.")]
+Aligned = Annotated[
+    bool,
+    typer.Option(help="Shift by half a pixel, so that the pixel centres of image and map agree."),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(metavar="N", help="Random seed for --sampling random; by default a new one.", show_default=False),
+]
+Layout = Annotated[Literal["NCHW", "NHWC"], typer.Option(help="Order of the axes in feature maps and in the result.")]
 ArrayName = Annotated[
-    str | None, typer.Option("--array", help="Which array of an .npz with several.", show_default=False)
+    str | None,
+    typer.Option("--array", metavar="NAME", help="Array to read from an .npz that holds several.", show_default=False),
 ]
 Backend = Annotated[
     Literal["cpu", "reference"], typer.Option(help="The compiled core, or the NumPy specification (slow).")
 ]
 Plot = Annotated[
     Path | None,
-    typer.Option(help="Draw how one box is pooled, step by step, into this .png, .pdf or .svg.", show_default=False),
+    typer.Option(
+        metavar="FILE", help="Draw how one box is pooled, step by step (.png, .pdf or .svg).", show_default=False
+    ),
 ]
 PlotBox = Annotated[
     int | None,
-    typer.Option(help="The row of the box to draw, from 0; by default the first.", show_default=False),
+    typer.Option(metavar="ROW", help="Row of the box to draw, from 0; by default the first.", show_default=False),
 ]
 
 
@@ -71,17 +112,30 @@ def pair(text: str, option: str) -> tuple[int, int]:
     return int(first), int(second or first)
 
 
+def make_reading(columns: str | None, box_format: str | None) -> Reading:
+    """How the box file is to be read."""
+    roles = ["image", "label", *(role for four in ROLES.values() for role in four)]
+    named = {}
+    for part in columns.split(",") if columns else ():
+        role, equals, name = (word.strip() for word in part.partition("="))
+        if role not in roles or not equals or not name:
+            expected = f"expected ROLE=NAME, a role one of {', '.join(roles)}, found {part!r}"
+            raise typer.BadParameter(expected, param_hint="--columns")
+        named[role] = name
+    return Reading(named, box_format)
+
+
 def make_settings(
     output_size: str,
     spatial_scale: float,
     stride: int,
-    sampling: str,
+    sampling: _typing.Sampling,
     sampling_ratio: str,
     aligned: bool,
     seed: int | None,
-    layout: str,
+    layout: _typing.Layout,
     array_name: str | None,
-    backend: str,
+    backend: _typing.Backend,
 ) -> Settings:
     """The options as checked settings; a random seed is drawn here, once, so that the result can say it."""
     reason = why_not(backend)
@@ -106,16 +160,24 @@ def make_settings(
 
 def check_outputs(out: Path, plot: Path | None, read: Sequence[Path]) -> None:
     """Refuse, before any work, to write where there is no folder, in an unknown format, or over what is read."""
-    if plot is not None and plot.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise typer.BadParameter(f"expected a name ending in .png, .pdf or .svg, found {plot}", param_hint="--plot")
     sources = {path.resolve() for path in read}
-    for option, path in (("--out", out), ("--plot", plot)):
+    for option, path, endings in (("--out", out, (".npz",)), ("--plot", plot, (".png", ".pdf", ".svg"))):
         if path is None:
             continue
-        if not path.parent.is_dir():
-            raise typer.BadParameter(f"{path.parent} is not a folder", param_hint=option)
-        if path.is_dir():
-            raise typer.BadParameter(f"{path} is a folder", param_hint=option)
+        check_output(path, option, endings)
         if path.resolve() in sources:
             raise typer.BadParameter(f"{path} is also read; it would be lost", param_hint=option)
         sources.add(path.resolve())
+
+
+def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None:
+    """Refuse to write where there is no folder, or in a format that the name does not say."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder", param_hint=option)
+    if path.suffix.lower() not in endings:
+        names = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
+        raise typer.BadParameter(f"expected a name ending in {names}, found {path}", param_hint=option)
+    if not path.parent.is_dir():
+        raise typer.BadParameter(f"{path.parent} is not a folder", param_hint=option)

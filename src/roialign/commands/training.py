@@ -2,68 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
-from .app import print_line, progress_bar
-from .inference import Device, fails
+from .inference import Data, Device, Strict
+from .terminal import end, fails, print_line, progress_bar, reported_problems
+from .training_report import Reporter, differences_text, stopped_by_interrupt
 
-#: Iterations between two lines of losses.
-LINE_EVERY = 50
+if TYPE_CHECKING:
+    from ..detection.coco import CocoDataset
+    from ..detection.settings import DetectorSettings
+    from ..detection.training import TrainSettings, Validation
+    from ..files.problems import Problems
+
+#: What shells say of a command that was interrupted.
+INTERRUPTED = 130
+
+EXAMPLES = """
+# Digits to learn from, and the default: a small Mask R-CNN, minutes on a CPU
+roialign scenes scenes
+roialign train --data scenes --out run
+
+# The same command continues a run that was stopped; more steps extend a finished one
+roialign train --data scenes --out run --iterations 3000
+
+# A full-size Cascade R-CNN on COCO and a GPU
+roialign train --data coco --out cascade --model cascade-rcnn --backbone resnet50-fpn \\
+    --size full --iterations 90000 --batch-size 16 --workers 8 --amp bfloat16 --device cuda
+"""
 
 
 def train_command(
-    data: Annotated[Path, typer.Option(help="A COCO-format set, as of `roialign scenes`.", show_default=False)],
+    data: Data,
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", help="The folder of the run; a stopped one goes on.", show_default=False),
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Folder of the run; a run in it is continued.", show_default=False
+        ),
     ],
     model: Annotated[
-        Literal["faster-rcnn", "mask-rcnn", "cascade-rcnn", "cascade-mask-rcnn"], typer.Option(help="What learns.")
+        Literal["faster-rcnn", "mask-rcnn", "cascade-rcnn", "cascade-mask-rcnn"],
+        typer.Option(help="Detector architecture."),
     ] = "mask-rcnn",
-    pooler: Annotated[str, typer.Option(help="What pools the RoIs: see docs/detection.md.")] = "exact",
-    backbone: Annotated[str, typer.Option(help="A backbone, or timm:NAME.")] = "resnet18-fpn",
+    pooler: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="RoI pooling: exact, align, align-adaptive, align-unshifted, max, pool, deformable or "
+            "deformable-modulated, perhaps with arguments, as in align:sampling_ratio=4.",
+        ),
+    ] = "exact",
+    backbone: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Backbone network: resnet18 or resnet50 followed by -fpn, -c4, -c5 or -c5-dilated, or timm:NAME.",
+        ),
+    ] = "resnet18-fpn",
     size: Annotated[
-        Literal["small", "full"], typer.Option(help="Few channels, for a processor, or those of the papers.")
+        Literal["small", "full"],
+        typer.Option(help="Number of channels: small learns from scratch on a CPU, full is that of the papers."),
     ] = "small",
-    split: Annotated[str, typer.Option(help="The part of the set.")] = "train",
-    iterations: Annotated[int, typer.Option(min=1, help="Steps of the optimiser.")] = 1500,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images of a step, of all processes together.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="The highest.")] = 1e-3,
-    optimiser: Annotated[Literal["adamw", "sgd"], typer.Option(help="What takes the steps.")] = "adamw",
+    split: Annotated[str, typer.Option(metavar="NAME", help="Split of --data to train on.")] = "train",
+    iterations: Annotated[int, typer.Option(min=1, metavar="N", help="Number of optimiser steps.")] = 1500,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Images per step, over all processes together.")
+    ] = 8,
+    learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Peak learning rate.")] = 1e-3,
+    optimiser: Annotated[Literal["adamw", "sgd"], typer.Option(help="Optimiser.")] = "adamw",
     schedule: Annotated[
-        Literal["cosine", "step"], typer.Option(help="How the learning rate falls after the warm-up.")
+        Literal["cosine", "step"],
+        typer.Option(
+            help="Learning rate after the warm-up: down to 0 along a cosine, or to a tenth after 2/3 and again after "
+            "8/9 of the steps."
+        ),
     ] = "cosine",
-    warmup: Annotated[int, typer.Option(min=0, help="Steps in which it rises.")] = 100,
-    clip: Annotated[float, typer.Option(help="The largest norm of a gradient.")] = 1.0,
+    warmup: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Steps over which the learning rate rises to its peak.")
+    ] = 100,
+    clip: Annotated[float, typer.Option(metavar="NORM", help="Largest gradient norm; larger ones are scaled.")] = 1.0,
     precision: Annotated[
         Literal["off", "bfloat16", "float16"], typer.Option("--amp", help="Automatic mixed precision.")
     ] = "off",
-    flip: Annotated[float, typer.Option(min=0, max=1, help="How likely an image is mirrored.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same weights.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read images ahead.")] = 0,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps from one checkpoint to the next.")] = 100,
+    flip: Annotated[
+        float, typer.Option(min=0, max=1, metavar="P", help="Probability that an image is mirrored.")
+    ] = 0.0,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same weights.")
+    ] = 0,
+    workers: Annotated[int, typer.Option(min=0, metavar="N", help="Data loader processes; 0 loads in between.")] = 0,
+    save_every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between checkpoints.")] = 100,
+    val_split: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Split of --data to measure average precision on; val if --data has one.",
+            show_default=False,
+        ),
+    ] = None,
+    evaluate_every: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Steps between measurements of average precision; 0 for none.")
+    ] = 500,
+    print_every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between lines of progress.")] = 50,
+    strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
-    """Train a detector on a COCO-format set.
+    """Train a detector on a COCO-format data set.
 
-    Stopped at any moment, even killed, the same command goes on from the last checkpoint, to the same weights.
-    The folder gets model.pt for `roialign evaluate` and `roialign detect`, log.csv, and curves for TensorBoard. Several
-    processes share every batch: `torchrun --nproc-per-node 2 -m roialign.cli train ...`.
+    A run that was stopped, even killed, is continued by the same command from its last checkpoint, to the same weights.
+    Ctrl-C ends it after the current step and keeps that. A finished run is extended by a larger --iterations.
+
+    The folder gets model.pt for `roialign evaluate` and `roialign detect`, log.csv with losses and average precision,
+    and the same as curves for TensorBoard. What cannot be read is reported and the rest is learnt from; the exit code
+    is then 1.
+
+    Several processes share every batch: `torchrun --nproc-per-node 2 -m roialign train ...`. Their exit code is 0 also
+    where something could not be read: torchrun would take another one for a crash.
     """
-    import torch
-
     from ..detection.coco import CocoDataset, find_split
     from ..detection.processes import launched_processes, process_rank
-    from ..detection.training import TrainSettings, new_detector, train
+    from ..detection.training import OtherSettingsError, TrainSettings, new_detector
+    from ..torch.devices import check_device
 
     errors = Console(stderr=True)
+    # Every process reads the set; one says what is wrong with it. Images are read by one process each.
+    screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
+    problems = reported_problems(screen)
     try:
-        dataset = CocoDataset(*find_split(data, split))
+        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
+        measured = _validation_set(data, val_split, problems, screen) if evaluate_every else None
+        problems.listener = reported_problems(errors).listener
         settings = TrainSettings(
             new_detector(dataset, size=size, model=model, pooler=pooler, backbone=backbone),
             iterations=iterations,
@@ -77,31 +149,64 @@ def train_command(
             flip=flip,
             seed=seed,
         )
-        with launched_processes(torch.device(device)) as own_device:
+        with launched_processes(check_device(device)) as own_device:
             leads = process_rank() == 0
-            screen = Console(stderr=True, quiet=not leads)
-            with progress_bar(screen, iterations, "Training") as done:
-                reached = 0
-
-                def report(iteration: int, losses: Mapping[str, float]) -> None:
-                    nonlocal reached
-                    for _ in range(reached, iteration):  # a run that goes on begins further on
-                        done()
-                    reached = iteration
-                    if iteration % LINE_EVERY == 0 or iteration == iterations:
-                        parts = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-                        print_line(screen, f"{iteration}: loss {sum(losses.values()):.3f} ({parts})")
-
-                train(
-                    dataset,
-                    out,
-                    settings,
-                    device=own_device,
-                    workers=workers,
-                    save_every=save_every,
-                    report=report,
-                )
+            validation = _validation_of(measured, evaluate_every, settings.detector)
+            more = {"device": own_device, "workers": workers, "save_every": save_every, "validation": validation}
+            kept = _train(dataset, out, settings, screen, print_every, more)
+    except OtherSettingsError as error:
+        raise fails(errors, differences_text(error)) from error
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
+    if kept is not None:
+        print_line(screen, kept)
+        raise typer.Exit(INTERRUPTED)
     if leads:
         print_line(Console(), f"wrote {out}: evaluate it with `roialign evaluate --weights {out} --data {data}`")
+    if "WORLD_SIZE" not in os.environ:
+        end(errors, problems)
+
+
+def _train(
+    dataset: CocoDataset, out: Path, settings: TrainSettings, screen: Console, print_every: int, more: dict[str, Any]
+) -> str | None:
+    """Train, and say how it goes; what is kept of a run that was stopped, and None of one that reached its end."""
+    from ..detection.processes import process_count
+    from ..detection.training import train
+
+    with (
+        stopped_by_interrupt(screen, alone=process_count() == 1) as stop,
+        progress_bar(screen, settings.iterations, "Training") as advance,
+    ):
+        reporter = Reporter(screen, advance, print_every)
+        try:
+            train(dataset, out, settings, report=reporter, stop=stop, **more)
+        except KeyboardInterrupt:
+            return reporter.kept_text(out)
+    return reporter.kept_text(out) if reporter.reached < settings.iterations else None
+
+
+def _validation_set(data: Path, split: str | None, problems: Problems, screen: Console) -> CocoDataset | None:
+    """What to measure on, if anything; a split that nobody asked for need not be there."""
+    from ..detection.coco import CocoDataset, find_split
+    from ..files.problems import DatasetError
+
+    try:
+        found = find_split(data, split or "val")
+    except DatasetError as error:
+        if split is not None:
+            raise
+        print_line(screen, f"average precision is not measured: {error}")
+        return None
+    return CocoDataset(*found, problems)
+
+
+def _validation_of(dataset: CocoDataset | None, every: int, detector: DetectorSettings) -> Validation | None:
+    """That the set has something that the detector will know, before it learns it."""
+    from ..detection.evaluation import match_categories
+    from ..detection.training import Validation
+
+    if dataset is None:
+        return None
+    match_categories(detector.classes, dataset, detector.category_ids)
+    return Validation(dataset, every)

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from .. import _validate
 from .._rows import ROW_OF
+from .._typing import Mode
 from ..ops.prroi_pool import prroi_pool as _prroi_pool
 from ..ops.roi_align import roi_align as _roi_align
 from ._calls import asserting, peer
@@ -24,7 +25,7 @@ def roi_align(
     output_size: int | Sequence[int],
     spatial_scale: float = 1.0,
     sampling_ratio: int = 0,
-    pool_mode: str = "avg",
+    pool_mode: Mode = "avg",
     aligned: bool = True,
 ) -> Tensor:
     """`mmcv.ops.roi_align`, with gradients to the boxes as well.
@@ -127,7 +128,7 @@ class RoIAlign(DescribedModule):
         output_size: int | Sequence[int],
         spatial_scale: float = 1.0,
         sampling_ratio: int = 0,
-        pool_mode: str = "avg",
+        pool_mode: Mode = "avg",
         aligned: bool = True,
         use_torchvision: bool = False,
     ) -> None:

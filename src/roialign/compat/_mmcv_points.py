@@ -12,7 +12,7 @@ from .._spec import PointwiseSpec
 from ..ops.deform_roi_pool import deform_roi_pool as _deform_roi_pool
 from ..ops.riroi_align_rotated import riroi_align_rotated as _riroi_align_rotated
 from ..ops.roi_align_rotated import roi_align_rotated as _roi_align_rotated
-from ..torch.modules import pointwise as point_modules
+from ..torch import modules as point_modules
 from ._calls import asserting, peer
 from ._deprecated import deprecated_names
 from ._held import HeldFunction

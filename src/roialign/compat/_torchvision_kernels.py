@@ -19,9 +19,7 @@ def _roi_align(input: Tensor, rois: Tensor, scale: float, height: int, width: in
     return roi_align(input, rois, (height, width), scale, max(ratio, 0), aligned=aligned)
 
 
-def _roi_align_backward(
-    grad: Tensor, rois: Tensor, scale: float, _height: int, _width: int, *rest: Any
-) -> Tensor | None:
+def _roi_align_backward(grad: Tensor, rois: Tensor, scale: float, _height: int, _width: int, *rest: Any) -> Any:
     *shape, ratio, aligned = rest
     gradient, _ = roi_align_backward(
         grad, _features_of(grad, shape), rois, scale, max(ratio, 0), need=("features",), aligned=aligned
@@ -42,7 +40,7 @@ def _ps_roi_align(
 
 def _ps_roi_align_backward(
     grad: Tensor, rois: Tensor, _channels: Tensor, scale: float, _height: int, _width: int, ratio: int, *shape: int
-) -> Tensor | None:
+) -> Any:
     gradient, _ = ps_roi_align_backward(grad, _features_of(grad, shape), rois, scale, max(ratio, 0), need=("features",))
     return gradient
 

@@ -1,7 +1,8 @@
-"""Two-stage detectors on roialign; `pip install 'roialign[detection]'` brings what they need."""
+"""Two-stage detectors on roialign; `pip install '.[detection]'` brings what they need."""
 
+from . import _installed  # noqa: F401 - first, so that it says what is missing
 from .backbone import FrozenBatchNorm2d, PyramidBackbone, SingleBackbone
-from .coco import CocoDataset, DatasetError
+from .coco import CocoDataset, DatasetError, DataWarning
 from .evaluation import evaluate_model
 from .model_files import ModelFileError, load_model, save_model
 from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn
@@ -12,11 +13,12 @@ from .rpn import ProposalSettings
 from .scenes import SceneSettings, draw_scene, write_scenes
 from .settings import DetectorSettings
 from .timm_backbone import TimmBackbone
-from .training import RunError, TrainSettings, new_detector, train
+from .training import OtherSettingsError, RunError, TrainSettings, Validation, new_detector, train
 
 __all__ = [
     "POOLERS",
     "CocoDataset",
+    "DataWarning",
     "DatasetError",
     "DetectorSettings",
     "FrozenBatchNorm2d",
@@ -24,6 +26,7 @@ __all__ = [
     "MultiScaleDeformRoIPool",
     "MultiScaleModulatedDeformRoIPool",
     "MultiScaleRoIPool",
+    "OtherSettingsError",
     "ProposalSettings",
     "PyramidBackbone",
     "RoISettings",
@@ -33,6 +36,7 @@ __all__ = [
     "TimmBackbone",
     "TrainSettings",
     "TwoStageDetector",
+    "Validation",
     "build_detector",
     "cascade_rcnn",
     "draw_scene",

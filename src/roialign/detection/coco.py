@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections import defaultdict
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..extract.inputs import READ_ERRORS
-from ..extract.problems import Problems
-from .records import DatasetError, read_records
+from ..files.coco import read_records
+from ..files.images import read_picture
+from ..files.orientation import Annotated
+from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems
+from ..files.run_lengths import box_outline, mask_of, run_lengths_of
 
-__all__ = ["CocoDataset", "DatasetError", "find_split", "read_image"]
+__all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
+
+#: So many problems are named in one message.
+MOST_IN_MESSAGE = 10
 
 
-def read_image(path: Path, *, upright: bool = False) -> Tensor:
-    """An image as ``[3, H, W]`` float32 from 0 to 1; `upright` turns it as its EXIF orientation says.
+def read_image(path: Path) -> Tensor:
+    """An image as ``[3, H, W]`` float32 from 0 to 1, turned upright as its EXIF orientation says.
 
     Raises
     ------
     DatasetError
-        Naming the file, where it is missing or no image.
+        Naming the file, where it is missing or no image, or its values have no usual range.
     """
+    return _read(path, None)[0]
+
+
+def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, str | None]:
+    """The pixels, and what is to be known about their orientation."""
     try:
-        with Image.open(path) as image:
-            turned = ImageOps.exif_transpose(image) if upright else image
-            pixels = np.array(turned.convert("RGB"))
-    except READ_ERRORS as error:
-        raise DatasetError(f"{path}: cannot be read as an image: {error}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous().float() / 255
+        picture = read_picture(path, annotated)
+        pixels = picture.unit_range()
+    except FileError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), picture.remark
 
 
 def find_split(folder: Path, split: str) -> tuple[Path, Path]:
@@ -63,17 +72,25 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     of the category numbers, ``target["masks"]`` ``[L, H, W]`` uint8 and ``target["image_id"]``. Crowds are left out,
     and so is an object whose box lies outside the image.
 
+    Images are turned upright as their EXIF orientation says, and annotations are taken to be of the upright image,
+    unless the file gives the size of the image as it is stored: see :mod:`roialign.files.orientation`.
+
     Parameters
     ----------
     annotations : path of the json file
     images : path of the folder that its file names start from
     problems : Problems, optional
-        Collects the rows that cannot be used, so that the others are. By default they raise.
+        Collects the rows that cannot be used, and what else is to be known. By default a :class:`DataWarning` names
+        them.
+    strict : bool, default False
+        Refuse the file for one row that cannot be used, instead of reading the others; :func:`train` and
+        :func:`evaluate_model` then also refuse the set for one image.
 
     Raises
     ------
     DatasetError
-        Naming the file, the row, what was expected and what came; an unreadable image raises it when it is asked for.
+        Where the file cannot be read; naming the file, the row, what was expected and what came where it is `strict`.
+        An unreadable image raises it when it is asked for.
 
     Examples
     --------
@@ -91,19 +108,28 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, https://arxiv.org/abs/1405.0312
     """
 
-    def __init__(self, annotations: str | Path, images: str | Path, problems: Problems | None = None) -> None:
-        self.annotations, self.images = Path(annotations), Path(images)
-        found = Problems() if problems is None else problems
-        self.records = read_records(self.annotations, found)
-        if problems is None and found:
-            shown = "\n".join(map(str, list(found)[:10]))
-            raise DatasetError(f"{shown}\n{len(found)} rows of {self.annotations} cannot be used")
+    def __init__(
+        self, annotations: str | Path, images: str | Path, problems: Problems | None = None, *, strict: bool = False
+    ) -> None:
+        self.annotations, self.images, self.strict = Path(annotations), Path(images), strict
+        self.problems = Problems() if problems is None else problems
+        before = len(self.problems)
+        self.records = read_records(self.annotations, self.problems)
+        found = list(self.problems)[before:]
+        if strict and found:
+            raise DatasetError(f"{_listed(found)}\n{len(found)} rows of {self.annotations} cannot be used")
+        if problems is None:
+            if found or self.problems.remarks:
+                warnings.warn(_listed([*found, *self.problems.remarks]), DataWarning, stacklevel=2)
+            self.problems.listener = self.problems.remark_listener = _warn
         self.rows = self.records["images"]
         categories = sorted(self.records["categories"], key=lambda row: int(row["id"]))
+        if not categories:
+            raise DatasetError(f"{self.annotations}: categories: expected at least one, got none")
         self.category_ids = [int(row["id"]) for row in categories]
         self.class_names = [str(row["name"]) for row in categories]
         self._labels = {number: label for label, number in enumerate(self.category_ids, start=1)}
-        self._objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        self._objects: dict[int | str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.records["annotations"]:
             self._objects[row["image_id"]].append(row)
 
@@ -111,52 +137,80 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return len(self.rows)
 
     def path(self, index: int) -> Path:
-        """Where the image lies."""
-        return self.images / str(self.rows[index]["file_name"])
+        """Where the image lies; a name of Windows is read as one where there is no file of that very name."""
+        name = str(self.rows[index]["file_name"])
+        path = self.images / name
+        if "\\" in name and not os.path.exists(path):  # which is false for names that no file can have
+            return self.images / PureWindowsPath(name).as_posix()
+        return path
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
+        image, target, remark = self.read(index)
+        if remark is not None:
+            self.report(index, remark)
+        return image, target
+
+    def read(self, index: int) -> tuple[Tensor, dict[str, Any], str | None]:
+        """``dataset[index]``, and what is to be known about it, if anything, which is not reported.
+
+        Raises
+        ------
+        DatasetError
+            Naming the image, where it cannot be read.
+        """
         row, path = self.rows[index], self.path(index)
-        image = read_image(path)
+        size = (row["width"], row["height"])
+        image, remark = _read(path, Annotated(size, [corners_of(found) for found in self._objects[row["id"]]]))
         height, width = image.shape[-2:]
-        if (height, width) != (row["height"], row["width"]):
-            expected = f"expected {row['width']}x{row['height']} pixels, as in {self.annotations}"
+        if (width, height) != size:
+            expected = f"expected {size[0]}x{size[1]} pixels, as in {self.annotations}"
             raise DatasetError(f"{path}: {expected}, got {width}x{height}")
-        return image, self._target(row)
+        return image, self._target(row), remark
+
+    def report(self, index: int, remark: str) -> None:
+        """Pass on what is to be known about an image."""
+        self.problems.remark(self.path(index), remark, "EXIF orientation")
+
+    def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """The objects and crowds of an image that lie in it, with their boxes clipped to it: for learning and for
+        evaluation alike."""
+        limits = (row["width"], row["height"])
+        seen = []
+        for found in self._objects[row["id"]]:
+            corners = corners_of(found)
+            x1, y1, x2, y2 = (min(max(corners[i], 0.0), float(limits[i % 2])) for i in range(4))
+            if x2 > x1 and y2 > y1:
+                seen.append({**found, "bbox": [x1, y1, x2 - x1, y2 - y1]})
+        return seen
+
+    def run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+        """The mask of an object of :meth:`objects`; its box where it has no outline."""
+        outline = found.get("segmentation") or box_outline(found["bbox"])
+        return run_lengths_of(outline, row["height"], row["width"])
 
     def _target(self, row: dict[str, Any]) -> dict[str, Any]:
-        height, width = int(row["height"]), int(row["width"])
-        objects = [found for found in self._objects[row["id"]] if not found.get("iscrowd", 0)]
-        boxes = torch.tensor([found["bbox"] for found in objects], dtype=torch.float64).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        boxes = boxes.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
-        visible = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
-        objects = [found for found, seen in zip(objects, visible.tolist(), strict=True) if seen]
-        masks = [self._mask(found, height, width) for found in objects]
+        height, width = row["height"], row["width"]
+        objects = [found for found in self.objects(row) if not found["iscrowd"]]
+        corners = [corners_of(found) for found in objects]
+        masks = [torch.from_numpy(mask_of(self.run_lengths(found, row))) for found in objects]
         return {
-            "boxes": boxes[visible].float(),
+            "boxes": torch.tensor(corners, dtype=torch.float64).reshape(-1, 4).float(),
             "labels": torch.tensor([self._labels[found["category_id"]] for found in objects], dtype=torch.int64),
             "masks": torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.uint8),
-            "image_id": int(row["id"]),
+            "image_id": row["id"],
         }
 
-    def _mask(self, found: dict[str, Any], height: int, width: int) -> Tensor:
-        """``[H, W]`` of 0 and 1; the box where the object has no outline."""
-        from pycocotools import mask as run_lengths  # only here: the models do without it
 
-        segmentation = found.get("segmentation") or box_outline(found["bbox"])
-        try:
-            if isinstance(segmentation, list):
-                segmentation = run_lengths.merge(run_lengths.frPyObjects(segmentation, height, width))
-            elif isinstance(segmentation["counts"], list):
-                segmentation = run_lengths.frPyObjects(segmentation, height, width)
-            if list(segmentation["size"]) != [height, width]:
-                raise ValueError(f"expected size {[height, width]}, got {segmentation['size']}")
-            return torch.from_numpy(np.asarray(run_lengths.decode(segmentation), dtype=np.uint8))
-        except (ValueError, TypeError) as error:
-            raise DatasetError(f"{self.annotations}: annotation {found['id']}: segmentation: {error}") from error
+def corners_of(found: dict[str, Any]) -> tuple[float, float, float, float]:
+    """x1, y1, x2, y2 of an object."""
+    x, y, width, height = found["bbox"]
+    return x, y, x + width, y + height
 
 
-def box_outline(box: list[float]) -> list[list[float]]:
-    """A box (x, y, width, height) as COCO's polygons."""
-    x, y, width, height = box
-    return [[x, y, x + width, y, x + width, y + height, x, y + height]]
+def _listed(found: list[Problem]) -> str:
+    more = [f"and {len(found) - MOST_IN_MESSAGE} more"] if len(found) > MOST_IN_MESSAGE else []
+    return "\n".join([*map(str, found[:MOST_IN_MESSAGE]), *more])
+
+
+def _warn(problem: Problem) -> None:
+    warnings.warn(str(problem), DataWarning, stacklevel=4)

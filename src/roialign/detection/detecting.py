@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from ..extract.output import atomic_write
-from ..extract.problems import Problems
-from .coco import DatasetError, read_image
-from .evaluation import MASK_THRESHOLD, Row, coco_rows, evaluating
+from ..files.problems import DatasetError, Problems
+from ..files.run_lengths import area_of
+from .coco import read_image
+from .evaluation import MASK_THRESHOLD, Row, coco_rows, detection_failed, evaluating
 from .models import TwoStageDetector
 from .settings import DetectorSettings
 
@@ -45,7 +46,8 @@ def detect_images(
     """Detect objects in images, and write ``out/detections.json`` and one picture per image.
 
     Concretely, the file has ``images``, ``categories`` and ``annotations`` as a COCO-format set has, and each
-    annotation `score` and `category_name` besides. An image that cannot be read is a problem; the others are done.
+    annotation `score` and `category_name` besides. An image that cannot be read, or in which detection fails, is a
+    problem; the others are done.
 
     Parameters
     ----------
@@ -69,10 +71,11 @@ def detect_images(
     with evaluating(model):
         for path, picture in zip(images, pictures, strict=True):
             try:
-                image = read_image(path, upright=True)
+                image = read_image(path)
                 detections = model([image.to(device)])[0]
                 sure = detections["scores"] >= score_threshold
                 detections = {name: values[sure].cpu() for name, values in detections.items()}
+                found = coco_rows(detections, len(rows) + 1, settings.category_ids)
                 _draw(picture, image, detections, settings)
             except DatasetError as error:
                 problems.add(path, str(error).removeprefix(f"{path}: "))
@@ -80,12 +83,14 @@ def detect_images(
             except OSError as error:
                 problems.add(picture, f"not written: {error.strerror or error}")
                 continue
+            except Exception as error:  # whatever it is, the other images are not concerned
+                problems.add(path, detection_failed(error))
+                continue
             finally:
                 if progress is not None:
                     progress()
             height, width = image.shape[-2:]
             rows.append({"id": len(rows) + 1, "file_name": str(path), "width": width, "height": height})
-            found = coco_rows(detections, len(rows), settings.category_ids)
             annotations += _annotations(found, len(annotations), settings)
             best = f"{_name(settings, detections['labels'][0])} {float(detections['scores'][0]):.2f}" if found else ""
             done.append(Found(path, picture, len(found), best))
@@ -116,13 +121,11 @@ def _name(settings: DetectorSettings, label: torch.Tensor | int) -> str:
 
 def _annotations(found: Sequence[Row], count: int, settings: DetectorSettings) -> list[dict[str, Any]]:
     """Results as annotations: numbered, with names and areas."""
-    from pycocotools import mask as run_lengths  # only here: the models do without it
-
     names = dict(zip(settings.category_ids, settings.classes, strict=True))
     annotations = []
     for number, row in enumerate(found, start=count + 1):
         outline = row.get("segmentation")
-        area = row["bbox"][2] * row["bbox"][3] if outline is None else float(run_lengths.area(outline))
+        area = row["bbox"][2] * row["bbox"][3] if outline is None else area_of(outline)
         named = {"category_name": names[row["category_id"]], "area": area, "iscrowd": 0}
         annotations.append({"id": number, **row, **named})
     return annotations

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..extract.problems import Problems
-from .coco import CocoDataset, DatasetError, box_outline
+from ..files.coco import Identity, Table, box_of, is_number
+from ..files.problems import DatasetError, Problems
+from ..files.run_lengths import area_of, encoded, run_lengths_of
+from ..files.text import quoted
+from ..torch.devices import check_device
+from .coco import CocoDataset
 from .models import TwoStageDetector
 
 #: COCO's kinds of evaluation, by what is compared.
@@ -51,8 +54,8 @@ def evaluate_model(
     category_ids : sequence, default ``dataset.category_ids``
         What label 1, 2, ... of the model means: a category of the set, or None for one that it does not have. See
         :func:`match_categories`.
-    problems : Problems, optional
-        Collects the images that cannot be read, and the others are evaluated. By default they raise.
+    problems : Problems, default those of the set
+        Collects the images that cannot be read or in which detection fails; the others are evaluated.
 
     Returns
     -------
@@ -62,13 +65,15 @@ def evaluate_model(
     Raises
     ------
     DatasetError
-        Naming the image that cannot be read.
+        Where no image can be read; for a set that is `strict`, naming the first that cannot.
     ValueError
         Where the model has another number of classes than the set, and `category_ids` does not say what they mean.
     """
     rows, images = predict(
         model, dataset, device=device, progress=progress, category_ids=category_ids, problems=problems
     )
+    if not images:
+        raise DatasetError(f"{dataset.annotations}: no image could be evaluated")
     kinds = KINDS if has_masks(model) else ("box",)
     return {"images": len(images), **{kind: average_precision(dataset, rows, kind, images) for kind in kinds}}
 
@@ -86,31 +91,45 @@ def predict(
     progress: Callable[[], None] | None = None,
     category_ids: Sequence[int | None] | None = None,
     problems: Problems | None = None,
-) -> tuple[list[Row], list[int]]:
-    """Detections of every image in COCO's format of results, and the numbers of the images that could be read."""
+    indices: Sequence[int] | None = None,
+) -> tuple[list[Row], list[Identity]]:
+    """Detections in COCO's format of results, and the numbers of the images that they are of.
+
+    `indices` chooses images by their place in the set; by default it is all of them.
+    """
     meaning = dataset.category_ids if category_ids is None else category_ids
     classes = model.roi_heads.num_classes - 1
     if len(meaning) != classes:
         raise ValueError(f"category_ids: expected {classes}, one per class of the model, got {len(meaning)}")
-    device = next(model.parameters()).device if device is None else torch.device(device)
+    device = next(model.parameters()).device if device is None else check_device(device)
     model.to(device)
+    reported = dataset.problems if problems is None else problems
     rows: list[Row] = []
-    images: list[int] = []
+    images: list[Identity] = []
     with evaluating(model):
-        for index in range(len(dataset)):
+        for index in range(len(dataset)) if indices is None else indices:
             try:
                 image, target = dataset[index]
+                of_image = coco_rows(model([image.to(device)])[0], target["image_id"], meaning)
             except DatasetError as error:
-                if problems is None:
+                if dataset.strict:
                     raise
-                problems.add(dataset.path(index), str(error).removeprefix(f"{dataset.path(index)}: "))
-                continue
-            found = model([image.to(device)])[0]
-            images.append(target["image_id"])
-            rows += coco_rows(found, target["image_id"], meaning)
+                reported.add(dataset.path(index), str(error).removeprefix(f"{dataset.path(index)}: "))
+            except Exception as error:  # whatever it is, the other images are not concerned
+                if dataset.strict:
+                    raise DatasetError(f"{dataset.path(index)}: {detection_failed(error)}") from error
+                reported.add(dataset.path(index), detection_failed(error))
+            else:
+                images.append(target["image_id"])
+                rows += of_image
             if progress is not None:
                 progress()
     return rows, images
+
+
+def detection_failed(error: Exception) -> str:
+    """How a problem says that a model failed on an image."""
+    return f"detection failed: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
 
 
 @contextmanager
@@ -125,7 +144,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def coco_rows(found: Mapping[str, Tensor], image_id: int, category_ids: Sequence[int | None]) -> list[Row]:
+def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Sequence[int | None]) -> list[Row]:
     """The detections of one image in COCO's format of results; those of a label without a category are left out."""
     boxes = found["boxes"].cpu().double()
     boxes[:, 2:] -= boxes[:, :2]
@@ -137,39 +156,57 @@ def coco_rows(found: Mapping[str, Tensor], image_id: int, category_ids: Sequence
             continue
         row: Row = {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
         if "masks" in found:
-            row["segmentation"] = _run_lengths(found["masks"][index, 0] > MASK_THRESHOLD)
+            row["segmentation"] = encoded((found["masks"][index, 0] > MASK_THRESHOLD).cpu().numpy())
         rows.append(row)
     return rows
 
 
-def _run_lengths(mask: Tensor) -> dict[str, Any]:
-    from pycocotools import mask as run_lengths  # only here: the models do without it
+def match_categories(
+    classes: Sequence[str], dataset: CocoDataset, category_ids: Sequence[int] | None = None
+) -> list[int | None]:
+    """The category of the set that each class of a model means, by name; None where none has it.
 
-    encoded = run_lengths.encode(np.asfortranarray(mask.cpu().numpy(), dtype=np.uint8))
-    return {"size": list(encoded["size"]), "counts": encoded["counts"].decode()}
-
-
-def match_categories(classes: Sequence[str], dataset: CocoDataset) -> list[int | None]:
-    """The category of the set that has the name of each class; None where none has.
+    Where several categories have the name, that of the number in `category_ids`, the model's own, is taken, and else
+    the first one to the first class of that name, the second one to the second.
 
     Raises
     ------
     ValueError
         Where no name is shared: then the model is one for other things.
     """
-    numbers = dict(zip(dataset.class_names, dataset.category_ids, strict=True))
-    matched = [numbers.get(name) for name in classes]
+    free = list(zip(dataset.class_names, dataset.category_ids, strict=True))
+    matched: list[int | None] = [None] * len(classes)
+    own = [None] * len(classes) if category_ids is None else list(category_ids)
+    for by_number in (True, False):
+        for index, (name, number) in enumerate(zip(classes, own, strict=True)):
+            fitting = [one for one in free if one[0] == name and (not by_number or one[1] == number)]
+            if matched[index] is None and fitting:
+                matched[index] = fitting[0][1]
+                free.remove(fitting[0])
     if not any(number is not None for number in matched):
         raise ValueError(
-            f"classes: the model knows {', '.join(classes)}, the set {', '.join(dataset.class_names)}: none is shared"
+            f"classes: the model knows {_names(classes)}, the set {_names(dataset.class_names)}: none is shared; "
+            "name the model's classes as the set does (--classes)"
         )
     return matched
 
 
+def _names(names: Sequence[str], most: int = 20) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def average_precision(
-    dataset: CocoDataset, rows: Sequence[Row], kind: str, images: Sequence[int] | None = None
+    dataset: CocoDataset,
+    rows: Sequence[Row],
+    kind: str,
+    images: Sequence[Identity] | None = None,
+    problems: Problems | None = None,
 ) -> dict[str, Any]:
     """COCO's average precision of detections; None stands where the set has no such object.
+
+    Objects are those of the set: clipped to their image, and without those that lie outside it. They and the detections
+    are numbered anew for COCO's code, which takes some numbers for signs.
 
     Parameters
     ----------
@@ -177,8 +214,10 @@ def average_precision(
     rows : sequence of dict
         COCO's format of results.
     kind : "box" or "mask"
-    images : sequence of int, default all
+    images : sequence, default all
         The numbers of the images that count.
+    problems : Problems, default those of the set
+        Collects the rows of detections that cannot be used; the others are. For a set that is `strict` they raise.
 
     Returns
     -------
@@ -192,15 +231,18 @@ def average_precision(
 
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    chosen = [row["id"] for row in dataset.rows] if images is None else list(images)
+    wanted = {row["id"] for row in dataset.rows} if images is None else set(images)
+    chosen = sorted(
+        (row for row in dataset.rows if row["id"] in wanted), key=lambda row: (str(type(row["id"])), row["id"])
+    )
     with redirect_stdout(io.StringIO()):  # it prints as it goes
         truth, found = COCO(), COCO()
-        truth.dataset = _section(dataset, _truth_rows(dataset, chosen))
-        found.dataset = _section(dataset, _found_rows(rows, kind, chosen))
+        truth.dataset = _section(dataset, chosen, _truth_rows(dataset, chosen, kind))
+        reported = dataset.problems if problems is None else problems
+        found.dataset = _section(dataset, chosen, _found_rows(dataset, rows, chosen, kind, reported))
         truth.createIndex()
         found.createIndex()
         evaluation = COCOeval(truth, found, KINDS[kind])
-        evaluation.params.imgIds = sorted(chosen)
         evaluation.evaluate()
         evaluation.accumulate()
     # By overlap, recall, class, area, and number of detections; -1 where there is no object.
@@ -216,39 +258,75 @@ def average_precision(
         **{f"AP_{size}": _mean(precision[..., index]) for index, size in enumerate(SIZES) if index},
         "AR": _mean(recall),
         "AP_by_iou": by_iou,
-        "AP_by_class": {name: _mean(every[:, :, index]) for index, name in enumerate(dataset.class_names)},
+        "AP_by_class": {name: _mean(every[:, :, index]) for index, name in enumerate(unique_names(dataset))},
     }
 
 
-def _mean(values: np.ndarray[Any, np.dtype[Any]]) -> float | None:
+def unique_names(dataset: CocoDataset) -> list[str]:
+    """The names of the classes; one that several have, with its number."""
+    return [
+        name if dataset.class_names.count(name) == 1 else f"{name} (category {number})"
+        for name, number in zip(dataset.class_names, dataset.category_ids, strict=True)
+    ]
+
+
+def _mean(values: Any) -> float | None:
     known = values[values > -1]
     return float(known.mean()) if known.size else None
 
 
-def _section(dataset: CocoDataset, annotations: list[Row]) -> dict[str, Any]:
-    return {"info": {}, "images": dataset.rows, "categories": dataset.records["categories"], "annotations": annotations}
+def _section(dataset: CocoDataset, images: Sequence[Row], annotations: list[Row]) -> dict[str, Any]:
+    """A set as COCO's code wants it, with numbers from 1: to it an annotation of number 0 is one without a match."""
+    sizes = [{"id": n, "height": row["height"], "width": row["width"]} for n, row in enumerate(images, start=1)]
+    labels = [{"id": label, "name": ""} for label in range(1, len(dataset.class_names) + 1)]
+    numbered = [{**row, "id": number} for number, row in enumerate(annotations, start=1)]
+    return {"info": {}, "images": sizes, "categories": labels, "annotations": numbered}
 
 
-def _truth_rows(dataset: CocoDataset, images: Sequence[int]) -> list[Row]:
-    """The objects as COCO's code wants them; it writes into what it is given."""
-    chosen = set(images)
+def _truth_rows(dataset: CocoDataset, images: Sequence[Row], kind: str) -> list[Row]:
+    """The objects of the images, as a model that learns them sees them."""
+    labels = {number: label for label, number in enumerate(dataset.category_ids, start=1)}
     rows = []
-    for row in dataset.records["annotations"]:
-        if row["image_id"] in chosen:
-            width, height = row["bbox"][2:]
-            outline = row.get("segmentation") or box_outline(row["bbox"])
-            rows.append({"iscrowd": 0, "area": width * height, **row, "segmentation": outline})
+    for number, image in enumerate(images, start=1):
+        for found in dataset.objects(image):
+            row = {"image_id": number, "category_id": labels[found["category_id"]], "bbox": found["bbox"]}
+            outlined = found["segmentation"] is not None
+            mask = dataset.run_lengths(found, image) if kind == "mask" or ("area" not in found and outlined) else None
+            if "area" in found:
+                row["area"] = found["area"]
+            else:
+                row["area"] = area_of(mask) if mask and outlined else found["bbox"][2] * found["bbox"][3]
+            rows.append({**row, "iscrowd": found["iscrowd"], "segmentation": mask})
     return rows
 
 
-def _found_rows(rows: Sequence[Row], kind: str, images: Sequence[int]) -> list[Row]:
-    from pycocotools import mask as run_lengths
-
-    chosen = set(images)
+def _found_rows(
+    dataset: CocoDataset, rows: Sequence[Row], images: Sequence[Row], kind: str, problems: Problems
+) -> list[Row]:
+    """The detections on the images; those that are none go to `problems`."""
+    numbers = {row["id"]: number for number, row in enumerate(images, start=1)}
+    labels = {number: label for label, number in enumerate(dataset.category_ids, start=1)}
+    every, categories = Table(dataset.rows), Table(dataset.records["categories"])
     found: list[Row] = []
-    for row in rows:
-        if row["image_id"] in chosen:
-            width, height = row["bbox"][2:]
-            area = width * height if kind == "box" else float(run_lengths.area(row["segmentation"]))
-            found.append({**row, "id": len(found) + 1, "iscrowd": 0, "area": area})
+    for index, row in enumerate(rows):
+        try:
+            if not isinstance(row, Mapping):
+                raise DatasetError(f"expected an object, got {quoted(row)}")
+            image = every.find(row, "image_id", "images")
+            label = labels[categories.find(row, "category_id", "categories")["id"]]
+            box = box_of(row, positive=False)
+            if min(box[2:]) < 0 or not is_number(row.get("score")):
+                raise DatasetError(
+                    f"expected a score, and a box of no negative side, got {quoted(row.get('score'))}, {box}"
+                )
+            mask = run_lengths_of(row.get("segmentation"), image["height"], image["width"]) if kind == "mask" else None
+        except ValueError as error:
+            if dataset.strict:
+                raise DatasetError(f"detections[{index}]: {error}") from error
+            problems.add_once(f"detections[{index}]", error)
+            continue
+        if image["id"] in numbers:
+            area = box[2] * box[3] if mask is None else area_of(mask)
+            numbered = {"image_id": numbers[image["id"]], "category_id": label, "bbox": box, "score": row["score"]}
+            found.append({**numbered, "iscrowd": 0, "area": area, "segmentation": mask})
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,19 @@ class TwoStageDetector(nn.Module):
             self.transform.restore(of_image, old, new)
             for of_image, old, new in zip(found, old_sizes, sizes, strict=True)
         ]
+
+    if TYPE_CHECKING:  # a call with targets is taken for one in training mode
+
+        @overload
+        def __call__(self, images: Sequence[Tensor], targets: None = None) -> list[dict[str, Tensor]]: ...
+        @overload
+        def __call__(
+            self,
+            images: Sequence[Tensor],
+            targets: Sequence[Target],
+            generators: Sequence[torch.Generator | None] = (),
+        ) -> dict[str, Tensor]: ...
+        def __call__(self, *arguments: Any, **more: Any) -> Any: ...
 
 
 def _check_images(images: Sequence[Tensor]) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+
+_T = TypeVar("_T")
 
 
 @contextmanager
@@ -67,4 +70,13 @@ def averaged(values: torch.Tensor) -> torch.Tensor:
         values = values.clone()
         distributed.all_reduce(values)
         values /= process_count()
+    return values
+
+
+def gathered(value: _T) -> list[_T]:
+    """What every process has, in the order of the processes."""
+    if process_count() == 1:
+        return [value]
+    values: list[Any] = [None] * process_count()
+    distributed.all_gather_object(values, value)
     return values

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from .._extras import require
 from ..extract.output import atomic_write
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -66,6 +67,7 @@ class Scene:
 @cache
 def _digits(held_out: bool) -> tuple[Array, Array]:
     """Images ``[n, 8, 8]`` from 0 to 1 and what they show."""
+    require("detection", "sklearn")
     from sklearn.datasets import load_digits  # only here: the models do without it
 
     data = load_digits()

@@ -68,6 +68,7 @@ class DetectorSettings:
     """What differs from :class:`RoISettings`."""
 
     def __post_init__(self) -> None:
+        self._check_types()
         if self.model not in MODELS:
             raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {self.model!r}")
         if self.backbone not in BACKBONES and not self.backbone.startswith(TIMM):
@@ -79,6 +80,25 @@ class DetectorSettings:
             object.__setattr__(self, "category_ids", tuple(range(1, len(self.classes) + 1)))
         if len(self.category_ids) != len(self.classes):
             raise ValueError(f"category_ids: expected {len(self.classes)}, one per class, got {len(self.category_ids)}")
+
+    def _check_types(self) -> None:
+        """What a file says may be anything."""
+        for name in ("model", "backbone", "pooler"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"{name}: expected text, got {getattr(self, name)!r}")
+        for name in ("width", "out_channels", "hidden", "mask_hidden", "min_size", "max_size", "norm_groups"):
+            value, least = getattr(self, name), 0 if name == "norm_groups" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        for name, kind, what in (("classes", str, "text"), ("category_ids", int, "whole numbers")):
+            values = getattr(self, name)
+            if not isinstance(values, (list, tuple)) or not all(isinstance(value, kind) for value in values):
+                raise ValueError(f"{name}: expected a sequence of {what}, got {values!r}")
+        for name, defaults in (("proposals", ProposalSettings()), ("regions", RoISettings())):
+            _check_numbers(name, getattr(self, name), asdict(defaults))
+        sizes = self.anchor_sizes
+        if sizes is not None and not (isinstance(sizes, (list, tuple)) and sizes and all(map(_are_sizes, sizes))):
+            raise ValueError(f"anchor_sizes: expected sides in pixels for every map, got {sizes!r}")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> DetectorSettings:
@@ -138,3 +158,24 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _frozen(part) for name, part in value.items()}
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _check_numbers(name: str, values: object, defaults: Mapping[str, Any]) -> None:
+    """That values have the names of the defaults, and are numbers where those are, and pairs where those are."""
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name}: expected names and values, got {values!r}")
+    for each, value in values.items():
+        if each not in defaults:
+            raise ValueError(f"{name}: expected names of {', '.join(defaults)}, got {each!r}")
+        pair = isinstance(defaults[each], tuple)
+        parts = value if pair and isinstance(value, (list, tuple)) else [value]
+        if len(parts) != 1 + pair or not all(_is_number(part) and part >= 0 for part in parts):
+            raise ValueError(f"{name}: {each}: expected {'two numbers' if pair else 'a number'}, got {value!r}")
+
+
+def _are_sizes(sizes: object) -> bool:
+    return isinstance(sizes, (list, tuple)) and bool(sizes) and all(_is_number(size) and size > 0 for size in sizes)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._extras import require
 from .backbone import FeaturePyramid
 
 #: Image pixels per pixel of the maps that are used; of several with one stride the last is.
@@ -82,11 +83,7 @@ def _channels_first(features: Tensor, channels: int) -> Tensor:
 
 
 def _import_timm() -> Any:
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        if error.name != "timm":
-            raise
-        message = "timm is not installed; install timm's backbones: pip install 'roialign[timm]'"
-        raise ModuleNotFoundError(message, name="timm") from error
+    require("timm", "timm")
+    import timm
+
     return timm

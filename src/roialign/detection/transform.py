@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,9 +41,8 @@ class Transform(nn.Module):
         image = (image - image.new_tensor(MEAN)[:, None, None]) / image.new_tensor(DEVIATION)[:, None, None]
         height, width = image.shape[-2:]
         factor = min(self.min_size / min(height, width), self.max_size / max(height, width))
-        return functional.interpolate(
-            image[None], scale_factor=factor, mode="bilinear", recompute_scale_factor=True, align_corners=False
-        )[0]
+        size = (max(math.floor(height * factor), 1), max(math.floor(width * factor), 1))  # never nothing of a strip
+        return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
 
     def target(self, target: Target, size: Size, new_size: Size) -> dict[str, Tensor]:
         """Boxes and masks of an image as they lie in the batch."""

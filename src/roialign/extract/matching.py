@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .boxes import Box
-from .problems import Problems
+from .._text import counted
+from ..files.boxes import Box
+from ..files.problems import Problems
 
 
 class Match(NamedTuple):
@@ -49,19 +50,37 @@ class InputNames:
         return Match((False, 0), [])
 
 
-def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Problems) -> dict[Path, list[Box]]:
-    """The boxes of every input, in their order; a box whose input is unknown or not certain goes to `problems`."""
+class Groups(NamedTuple):
+    """The boxes of a file by the input that they belong to."""
+
+    boxes: dict[Path, list[Box]]
+    """Of every input, in the order of the file."""
+    missing: list[Box]
+    """Those of images that were not given, in the order of the file."""
+
+
+def missing_text(missing: Sequence[Box]) -> str:
+    """How many boxes are of images that were not given, and which is the first."""
+    images = len({box.image for box in missing})
+    boxes = counted(len(missing), "box is", "boxes are")
+    return f"{boxes} of {counted(images, 'image')} that {'is' if images == 1 else 'are'} not among the inputs"
+
+
+def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Problems) -> Groups:
+    """The boxes of every input, and those of none; a box whose input is not certain goes to `problems`."""
     by_name: dict[str | None, list[Box]] = defaultdict(list)
     for box in boxes:
         by_name[box.image].append(box)
     groups: dict[Path, list[Box]] = {path: [] for path in inputs}
-    for box in by_name.pop(None, []):
-        if len(inputs) == 1:
-            groups[inputs[0]].append(box)
-        else:
-            problems.add(box.where, f"a box without an image needs exactly one input, found {len(inputs)}")
+    nameless = by_name.pop(None, [])
+    if nameless and len(inputs) == 1:
+        groups[inputs[0]] += nameless
+    elif nameless:
+        found = f"a box without an image needs exactly one input, found {len(inputs)}"
+        _report(nameless, f"{found}; --columns image=NAME says which column names it", problems)
 
     names = InputNames(inputs)
+    missing: list[Box] = []
     claims: dict[Path, list[tuple[tuple[bool, int], str]]] = defaultdict(list)
     for name in [name for name in by_name if name is not None]:
         match = names.match(name)
@@ -71,17 +90,19 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
             several = ", ".join(str(path) for path in match.inputs)
             _report(by_name[name], f"image {name!r} may be any of {several}; give more of its path", problems)
         else:
-            _report(by_name[name], f"image {name!r} is not among the inputs", problems)
+            missing += by_name[name]
     for path, claimants in claims.items():
-        owner = _owner(path, claimants, by_name, problems)
+        owner = _owner(path, claimants, by_name, missing, problems)
         groups[path] += by_name[owner] if owner is not None else []
-    return {path: sorted(group, key=lambda box: box.row) for path, group in groups.items()}
+    ordered = {path: sorted(group, key=lambda box: box.row) for path, group in groups.items()}
+    return Groups(ordered, sorted(missing, key=lambda box: box.row))
 
 
 def _owner(
     path: Path,
     claimants: list[tuple[tuple[bool, int], str]],
     by_name: dict[str | None, list[Box]],
+    missing: list[Box],
     problems: Problems,
 ) -> str | None:
     """Two images of a box file are never pooled from one input: the name that agrees the farthest has it."""
@@ -89,8 +110,7 @@ def _owner(
     best = [name for certainty, name in claimants if certainty == most]
     for certainty, name in claimants:
         if certainty != most:
-            what = f"image {name!r} is not among the inputs ({path} is {best[0]!r})"
-            _report(by_name[name], what, problems)
+            missing += by_name[name]
         elif len(best) > 1:
             others = ", ".join(repr(other) for other in best if other != name)
             _report(by_name[name], f"image {name!r} may be {path}, and so may {others}; rename the input", problems)
@@ -101,7 +121,7 @@ def _report(rows: list[Box], what: str, problems: Problems) -> None:
     """One problem for all rows of an image: the first by its place, the others by their numbers."""
     others = [str(box.row) for box in rows[1:]]
     shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
-    count = "" if not others else f" ({len(others)} more row{'s' * (len(others) > 1)} of it: {shown})"
+    count = "" if not others else f" ({counted(len(others), 'more row')}: {shown})"
     problems.add(rows[0].where, what + count)
 
 

@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from .. import __version__, roi_align
-from .boxes import Box
+from .._text import counted
+from .._typing import Backend, Layout, Sampling
+from ..files.boxes import Box
+from ..files.orientation import Annotated
+from ..files.problems import Problems
+from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
 from .output import FeatureStore, atomic_write, json_array, text_array, write_npz
-from .problems import Problems
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -27,12 +31,12 @@ class Settings:
     """Pixels of the input per pixel of the boxes."""
     stride: int = 1
     """Each input is averaged over squares of so many pixels first."""
-    sampling: str = "exact"
+    sampling: Sampling = "exact"
     sampling_ratio: tuple[int, int] = (0, 0)
     aligned: bool = True
     seed: int | None = None
-    layout: str = "NCHW"
-    backend: str | None = None
+    layout: Layout = "NCHW"
+    backend: Backend | None = None
     array_name: str | None = None
 
     @property
@@ -40,9 +44,13 @@ class Settings:
         """Pixels of the feature map per pixel of the boxes."""
         return self.spatial_scale / self.stride
 
-    def read(self, path: Path, *, stride: int | None = None) -> FeatureMap:
+    def read(self, path: Path, boxes: Sequence[Box] = (), *, stride: int | None = None) -> FeatureMap:
+        """An input, as the boxes that lie in it mean it."""
         chosen = self.stride if stride is None else stride
-        return read_input(path, layout=self.layout, array_name=self.array_name, stride=chosen)
+        annotated = None
+        if self.spatial_scale == 1 and boxes:  # else the input is another image than that of the boxes
+            annotated = Annotated(boxes[0].image_size, [box.corners for box in boxes])
+        return read_input(path, layout=self.layout, array_name=self.array_name, stride=chosen, annotated=annotated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +86,14 @@ def extract(
     out: Path,
     problems: Problems,
     done: Callable[[], None] = lambda: None,
+    doubts: Doubts | None = None,
 ) -> list[PooledRow]:
     """Pool the boxes of every input and write the result to `out`; returns its rows, in the order of the box file.
 
     The result holds, one row per box, ``features``, ``boxes`` ``[K, 4]`` (x1, y1, x2, y2), ``images`` (the path of the
     input), ``labels`` and ``rows`` (the box's place in its file), and once ``settings`` as JSON. An input that cannot
     be read, or has other channels than the first, goes to `problems` and the others are done. Nothing is written
-    where there were problems and no row is left.
+    where there were problems and no row is left. Boxes that look wrong are pooled as they are, and counted in `doubts`.
     """
     rows: list[PooledRow] = []
     first: tuple[Path, tuple[int, ...], np.dtype[Any]] | None = None
@@ -92,14 +101,20 @@ def extract(
     try:
         for path, boxes in groups.items():
             try:
-                pooled = pool(settings.read(path), boxes, settings)
+                feature_map = settings.read(path, boxes)
+                pooled = pool(feature_map, boxes, settings)
                 first = first or (path, pooled.shape[1:], pooled.dtype)
                 _check_like_first(pooled, *first)
-            except (InputError, MemoryError) as error:
-                lost = f"; {len(boxes)} box{'es' * (len(boxes) != 1)} not done" if boxes else ""
-                problems.add(path, f"{error}{lost}")
+            except Exception as error:  # whatever it is, the other inputs are not concerned
+                lost = f"; {counted(len(boxes), 'box', 'boxes')} not done" if boxes else ""
+                problems.add(path, f"{str(error) or type(error).__name__}{lost}")
             else:
+                if feature_map.remark is not None:
+                    problems.remark(path, feature_map.remark, "EXIF orientation")
                 store.append(pooled)
+                if doubts is not None:
+                    height, width = feature_map.features.shape[2:]
+                    doubts.look(boxes, width / settings.map_scale, height / settings.map_scale)
                 with np.errstate(all="ignore"):  # a map may hold infinities
                     means = pooled.mean(axis=(1, 2, 3), dtype=np.float64).tolist()
                 rows += [PooledRow(box, path, mean) for box, mean in zip(boxes, means, strict=True)]

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from ..files.boxes import Box
 from . import panels
-from .boxes import Box
 from .drawing import ALIGN, INK, POOL, QUIET, save_figure
 from .pipeline import Settings
 from .scene import Scene, make_scene

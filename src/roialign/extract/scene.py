@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._text import cut, printable
-from .boxes import Box
+from ..files.boxes import Box
 from .drawing import Look, Window, pixels_within
 from .inputs import FeatureMap, InputError, average_pool
 from .pipeline import Settings
@@ -155,7 +155,7 @@ def make_scene(input_path: Path, boxes: list[Box], chosen: int, settings: Settin
     farthest = max(abs(value) for value in boxes[chosen].corners) * max(settings.spatial_scale, settings.map_scale)
     if farthest > LARGEST_DRAWN:
         raise InputError(f"{boxes[chosen].where}: expected a box within {LARGEST_DRAWN:g} pixels to draw")
-    picture = settings.read(input_path, stride=1)
+    picture = settings.read(input_path, boxes, stride=1)
     feature_map = FeatureMap(average_pool(picture.features, settings.stride), picture.is_image)
     steps = roi_steps(feature_map, boxes, chosen, settings)
     return Scene(

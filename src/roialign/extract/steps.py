@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..files.boxes import Box
 from ..ops.roi_align import roi_align_spec
 from ..reference import bin_grid, integer_bins, map_boxes, roi_pool, sample_points
-from .boxes import Box
 from .drawing import Window
 from .inputs import FeatureMap
 from .pipeline import Settings, pool

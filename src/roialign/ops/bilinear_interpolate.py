@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
@@ -11,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import framework_of, operator_call
 from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, NeedPoints
 from .roi_align import roi_align
 
 #: A point is a RoI of zero size with one bin and one sample.
@@ -20,7 +19,7 @@ BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
 
 @recordable
 @parameters_of(roi_align)
-def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: str | None = None) -> AnyArray:
+def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: Backend | None = None) -> AnyArray:
     """The value of a map at points between its pixels.
 
     Concretely, ``out[..., s]`` is the bilinear surface through ``features[..., :, :]`` at ``(x[s], y[s])``, where pixel
@@ -65,9 +64,9 @@ def bilinear_interpolate_backward(
     x: AnyArray,
     y: AnyArray,
     *,
-    need: Sequence[str] = ("features", "points"),
-    backend: str | None = None,
-) -> tuple[AnyArray | None, tuple[AnyArray, AnyArray] | None]:
+    need: NeedPoints = ("features", "points"),
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, tuple[AnyArray, AnyArray] | Any]:
     """The gradients of :func:`bilinear_interpolate`.
 
     Concretely, with ``L = sum(grad_output * bilinear_interpolate(features, x, y))``, they are dL/dfeatures and the pair

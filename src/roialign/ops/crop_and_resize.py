@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from .. import _validate
@@ -10,7 +9,7 @@ from .._docstrings import parameters_of
 from .._frameworks import framework_of, operator_call
 from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Interpolation, Invalid, Layout, NeedBoxes
 from .roi_align import roi_align
 
 #: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
@@ -24,13 +23,13 @@ def crop_and_resize(
     boxes: AnyArray,
     box_indices: AnyArray,
     crop_size: int | tuple[int, int],
-    method: str = "bilinear",
+    method: Interpolation = "bilinear",
     extrapolation_value: float = 0.0,
     *,
-    layout: str = "NHWC",
-    invalid: str | None = None,
+    layout: Layout = "NHWC",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Crop each box from its image and resample the crop, in TensorFlow's convention.
 
@@ -90,14 +89,14 @@ def crop_and_resize_backward(
     features: AnyArray,
     boxes: AnyArray,
     box_indices: AnyArray,
-    method: str = "bilinear",
+    method: Interpolation = "bilinear",
     extrapolation_value: float = 0.0,
     *,
-    need: Sequence[str] = ("features", "boxes"),
-    layout: str = "NHWC",
-    invalid: str | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, AnyArray | None]:
+    need: NeedBoxes = ("features", "boxes"),
+    layout: Layout = "NHWC",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`crop_and_resize` to the image and to the boxes.
 
     Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures

@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedOffsets, Sampling, Seed
 from .roi_align import roi_align, roi_align_backward
 
 
@@ -26,13 +26,13 @@ def deform_roi_pool(
     gamma: float = 0.1,
     *,
     mask: AnyArray | None = None,
-    sampling: str = "grid",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign in which every bin has an offset, learned as a rule, and perhaps a weight.
 
@@ -112,14 +112,14 @@ def deform_roi_pool_backward(
     sampling_ratio: int | tuple[int, int] = 0,
     gamma: float = 0.1,
     *,
-    need: Sequence[str] = ("features", "rois", "offset", "mask"),
+    need: NeedOffsets = ("features", "rois", "offset", "mask"),
     mask: AnyArray | None = None,
-    sampling: str = "grid",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> tuple[Any, ...]:
     """The gradients of :func:`deform_roi_pool` to the features, the boxes, the offsets and the mask.
 

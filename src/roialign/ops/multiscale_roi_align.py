@@ -11,7 +11,7 @@ from .._frameworks import operator_call
 from .._levels import Assignment
 from .._recording import recordable
 from .._spec import Spec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 from .._warnings import warn_not_read
 from .fpn_levels import fpn_levels
 from .roi_align import roi_align, roi_align_backward, roi_align_spec
@@ -30,14 +30,14 @@ def multiscale_roi_align(
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign each RoI on one level of a feature pyramid.
 
@@ -108,19 +108,19 @@ def multiscale_roi_align_backward(
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
-) -> tuple[list[AnyArray] | None, Any]:
+    backend: Backend | None = None,
+) -> tuple[list[AnyArray] | Any, AnyArray | Any]:
     """The gradients of :func:`multiscale_roi_align`; a level that no RoI uses has a gradient of zeros.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align(features, rois, ...))``, ``grad_features[l]`` is
@@ -170,7 +170,7 @@ def multiscale_roi_align_backward(
         seed,
         drawn=False,
     )
-    gradients: tuple[list[AnyArray] | None, Any] = call.backward(grad_output, need)
+    gradients: tuple[list[AnyArray] | Any, AnyArray | Any] = call.backward(grad_output, need)
     return gradients
 
 

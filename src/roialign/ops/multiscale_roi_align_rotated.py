@@ -8,7 +8,7 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._recording import recordable
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 from .fpn_levels import fpn_levels
 from .multiscale_roi_align import multiscale_roi_align, pyramid_call
 from .roi_align import roi_align_backward
@@ -29,14 +29,14 @@ def multiscale_roi_align_rotated(
     canonical_level: int = 4,
     aligned: bool = True,
     clockwise: bool = False,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign each rotated RoI on one level of a feature pyramid.
 
@@ -99,20 +99,20 @@ def multiscale_roi_align_rotated_backward(
     spatial_scales: Sequence[float],
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     levels: AnyArray | None = None,
     canonical_size: float = 224,
     canonical_level: int = 4,
     aligned: bool = True,
     clockwise: bool = False,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
-) -> tuple[list[AnyArray] | None, Any]:
+    backend: Backend | None = None,
+) -> tuple[list[AnyArray] | Any, AnyArray | Any]:
     """The gradients of :func:`multiscale_roi_align_rotated`; a level that no RoI uses has a gradient of zeros.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align_rotated(features, rois, ...))``, ``grad_features[l]``
@@ -162,5 +162,5 @@ def multiscale_roi_align_rotated_backward(
         seed,
         drawn=False,
     )
-    gradients: tuple[list[AnyArray] | None, Any] = call.backward(grad_output, need)
+    gradients: tuple[list[AnyArray] | Any, AnyArray | Any] = call.backward(grad_output, need)
     return gradients

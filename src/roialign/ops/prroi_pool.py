@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
 from .roi_align import roi_align, roi_align_backward
 
 #: No half-pixel shift, and an inverted RoI is an empty one.
@@ -26,10 +26,10 @@ def prroi_pool(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Pool each region of interest by integrating the interpolated map over every bin.
 
@@ -81,12 +81,12 @@ def prroi_pool_backward(
     rois: AnyArray | Sequence[AnyArray],
     spatial_scale: float = 1.0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, Any]:
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`prroi_pool` to the features and, continuous like the operator, to the boxes.
 
     Concretely, with ``L = sum(grad_output * prroi_pool(features, rois, ...))``, ``grad_features[n, c, y, x]`` is

@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout
 from .roi_align import roi_align
 
 
@@ -23,10 +23,10 @@ def ps_roi_pool(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Average whole pixels of each part of a RoI, from channels of its own.
 
@@ -77,9 +77,9 @@ def ps_roi_pool_backward(
     spatial_scale: float = 1.0,
     *,
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    backend: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """The gradient of :func:`ps_roi_pool` to the features: its transpose. Rounded boxes have none.
 

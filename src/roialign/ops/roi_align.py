@@ -11,7 +11,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec, SeparableSpec, Spec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 
 
 @recordable
@@ -23,14 +23,14 @@ def roi_align(
     sampling_ratio: int | tuple[int, int] = 0,
     *,
     aligned: bool = True,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Pool each region of interest of a feature map into a fixed grid, without rounding any coordinate.
 
@@ -44,8 +44,9 @@ def roi_align(
     Parameters
     ----------
     features : array ``[N, C, H, W]``, or ``[N, H, W, C]`` with ``layout="NHWC"``
-        A NumPy array or a torch tensor on the CPU; the other arrays are of the same kind. float64, float32, float16 or
-        bfloat16 (in NumPy, of ml_dtypes), with any strides. A tensor whose channels lie together is computed so.
+        A NumPy array, or a torch tensor on the CPU or a CUDA device; the other arrays are of the same kind and on the
+        same device. float64, float32, float16 or bfloat16 (in NumPy, of ml_dtypes), with any strides. A tensor whose
+        channels lie together is computed so.
     rois : array ``[K, 5]``, list of N arrays ``[L, 4]``, or array ``[K, 4]`` with `batch_indices`
         Rows (image index, x1, y1, x2, y2), boxes in image pixels, of any real dtype; never rounded to the features'
         dtype. A box of zero size, an inverted one, or one off the map has the answer that the formula gives.
@@ -69,15 +70,15 @@ def roi_align(
         The image of every row of `rois`, where the rows do not begin with it.
     layout : "NCHW" (default) or "NHWC"
         The order of the axes of `features` and of the answer.
-    invalid : "raise" (default on the CPU) or "zero"
+    invalid : "raise" (default on the CPU) or "zero" (default on a CUDA device)
         What a row with an image index out of range or with a coordinate that is not finite gets: an error, or zeros.
     seed : int, numpy.random.Generator or, with tensors, torch.Generator, optional
         For random sampling: the same int gives the same points on every backend. None draws a new one; with tensors,
         from torch's default generator.
     out : array, optional
         The answer is written here: shape and dtype of the answer, any strides. Not where a gradient is needed.
-    backend : "cpu" (default) or "reference"
-        The compiled core, or the NumPy specification in float64.
+    backend : "cpu" (default on the CPU), "triton" (default on a CUDA device) or "reference"
+        The compiled core, the kernels for CUDA devices, or the NumPy specification in float64.
 
     Returns
     -------
@@ -131,16 +132,16 @@ def roi_align_backward(
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     aligned: bool = True,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, Any]:
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`roi_align`: its transpose applied to `grad_output`, and the slope along each coordinate.
 
     Concretely, with ``L = sum(grad_output * roi_align(features, rois, ...))``, ``grad_features[n, c, y, x]`` is

@@ -11,7 +11,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
 from .roi_align import roi_align, roi_align_backward
 
 
@@ -26,14 +26,14 @@ def roi_align_rotated(
     *,
     aligned: bool = True,
     clockwise: bool = False,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
-    seed: Any = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
+    seed: Seed = None,
     out: AnyArray | None = None,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """RoIAlign over boxes that are turned about their centre.
 
@@ -117,17 +117,17 @@ def roi_align_rotated_backward(
     spatial_scale: float = 1.0,
     sampling_ratio: int | tuple[int, int] = 0,
     *,
-    need: Sequence[str] = ("features", "rois"),
+    need: NeedRois = ("features", "rois"),
     aligned: bool = True,
     clockwise: bool = False,
-    mode: str = "avg",
-    sampling: str = "grid",
+    mode: Mode = "avg",
+    sampling: Sampling = "grid",
     batch_indices: AnyArray | None = None,
-    layout: str = "NCHW",
-    invalid: str | None = None,
+    layout: Layout = "NCHW",
+    invalid: Invalid | None = None,
     seed: int | None = None,
-    backend: str | None = None,
-) -> tuple[AnyArray | None, Any]:
+    backend: Backend | None = None,
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`roi_align_rotated` to the features and to all five numbers of the boxes.
 
     Concretely, with ``L = sum(grad_output * roi_align_rotated(features, rois, ...))``, ``grad_features`` is

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import _validate
 from .._frameworks import framework_of
 from .._spec import BORDER_OF_RULE, Rule
-from .._typing import Array
+from .._typing import Array, Backend
 
 
 def taps(
@@ -18,7 +18,7 @@ def taps(
     *,
     derivative: tuple[int, int] = (0, 0),
     seed: int = 0,
-    backend: str | None = None,
+    backend: Backend | None = None,
 ) -> Array:
     """What every pixel of one axis weighs in every bin of a RoI: the matrix that a separable operator applies.
 

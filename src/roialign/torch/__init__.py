@@ -3,7 +3,7 @@
 Importing this makes the custom ops known, which a program that was saved by `torch.export` needs to be loaded.
 """
 
-from . import backends, call, checks, levels, rois  # noqa: F401
+from . import _installed, backends, call, checks, levels, rois  # noqa: F401
 from .modules import (
     CropAndResize,
     DeformRoIPool,

@@ -1,6 +1,21 @@
 """Training of detectors: `roialign train`."""
 
+from .events import Event, Measured, Report, Saved, Started, Stepped
 from .loop import train
-from .settings import RunError, TrainSettings, new_detector
+from .settings import OtherSettingsError, RunError, TrainSettings, new_detector
+from .validation import Validation
 
-__all__ = ["RunError", "TrainSettings", "new_detector", "train"]
+__all__ = [
+    "Event",
+    "Measured",
+    "OtherSettingsError",
+    "Report",
+    "RunError",
+    "Saved",
+    "Started",
+    "Stepped",
+    "TrainSettings",
+    "Validation",
+    "new_detector",
+    "train",
+]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...extract.output import atomic_write
+from ...files.problems import FileError
+from ...files.weights import read_checkpoint
 from .settings import RunError
 
 #: The name of the checkpoint in the folder of a run.
@@ -33,11 +34,11 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         Naming the file, where it cannot be read.
     """
     path = run / CHECKPOINT_FILE
-    try:
-        parts = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    try:
+        parts = read_checkpoint(path)
+    except FileError as error:
         raise RunError(f"{path}: cannot be read as a checkpoint: {error}") from error
     if not isinstance(parts, dict) or set(parts) != set(PARTS):
         raise RunError(f"{path}: expected a checkpoint with {', '.join(PARTS)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,30 +18,70 @@ from .settings import TrainSettings
 Example = tuple[Tensor, dict[str, Any]]
 
 
-class Stream(Dataset[Example | DatasetError]):
+class Drawn(NamedTuple):
+    """What stands at a place of the stream, and what is to be reported of it."""
+
+    example: Example | None
+    """None where no image of the set can be read."""
+    row: int
+    """Which image of the set it is."""
+    remark: str | None
+    unreadable: dict[int, str]
+    """The images that should have stood there, and why they do not."""
+
+
+class Stream(Dataset[Drawn]):
     """The images of a set in an endless order, mirrored now and then: ``stream[p]`` is the p-th that a run sees.
 
-    Concretely, every ``len(dataset)`` places are one epoch, a permutation of the set of its own.
-    An image that cannot be read is the error that names it, not raised: a worker process would put its own around it.
+    Concretely, every ``len(dataset)`` places are one epoch, a permutation of the set of its own. In the place of an
+    image that cannot be read stands the next one of the epoch that can. What is to be reported is given, not reported:
+    a worker process has nobody to tell.
     """
 
     def __init__(self, dataset: CocoDataset, settings: TrainSettings) -> None:
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: expected at least one image, got none")
+        if not any(dataset.objects(row) for row in dataset.rows):
+            raise DatasetError(f"{dataset.annotations}: expected at least one object in an image, got none")
         self.dataset, self.settings = dataset, settings
         self._epoch, self._order = -1, torch.zeros(0, dtype=torch.int64)
 
-    def __getitem__(self, place: int) -> Example | DatasetError:
-        epoch, index = divmod(place, len(self.dataset))
+    def __getitem__(self, place: int) -> Drawn:
+        epoch, first = divmod(place, len(self.dataset))
         if epoch != self._epoch:
             generator = generator_of(self.settings.seed, ORDER, epoch)
             self._epoch, self._order = epoch, torch.randperm(len(self.dataset), generator=generator)
-        try:
-            image, target = self.dataset[int(self._order[index])]
-        except DatasetError as error:
-            return error
-        draw = torch.rand((), generator=generator_of(self.settings.seed, MIRROR, place))
-        return mirrored(image, target) if draw < self.settings.flip else (image, target)
+        unreadable: dict[int, str] = {}
+        for step in range(len(self.dataset)):
+            index = int(self._order[(first + step) % len(self.dataset)])
+            try:
+                image, target, remark = self.dataset.read(index)
+            except DatasetError as error:
+                unreadable[index] = str(error).removeprefix(f"{self.dataset.path(index)}: ")
+                continue
+            draw = torch.rand((), generator=generator_of(self.settings.seed, MIRROR, place))
+            example = mirrored(image, target) if draw < self.settings.flip else (image, target)
+            return Drawn(example, index, remark, unreadable)
+        return Drawn(None, 0, None, unreadable)
+
+    def reported(self, drawn: Drawn) -> Example:
+        """The example, and what is to be known about it told.
+
+        Raises
+        ------
+        DatasetError
+            Where no image can be read; for a set that is `strict`, where one cannot.
+        """
+        dataset = self.dataset
+        for index, why in drawn.unreadable.items():
+            if dataset.strict:
+                raise DatasetError(f"{dataset.path(index)}: {why}")
+            dataset.problems.add_once(dataset.path(index), why)
+        if drawn.example is None:
+            raise DatasetError(f"{dataset.annotations}: none of its {len(dataset)} images can be read")
+        if drawn.remark is not None:
+            dataset.report(drawn.row, drawn.remark)
+        return drawn.example
 
 
 def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
@@ -65,20 +106,26 @@ def places_of(iteration: int, batch_size: int) -> list[int]:
     return list(range(first + process_rank(), first + batch_size, process_count()))
 
 
-def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example | DatasetError]]:
+def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]:
     """This process's share of every batch, from an iteration on, prepared by worker processes where there are some."""
     settings = stream.settings
     order = [places_of(iteration, settings.batch_size) for iteration in range(first, settings.iterations)]
-    return iter(
-        DataLoader(
-            stream,
-            batch_sampler=order,
-            num_workers=workers,
-            collate_fn=_as_they_are,
-            generator=torch.Generator(),  # so that it does not draw from torch's own
-        )
+    loader = DataLoader(
+        stream,
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=_as_they_are,
+        worker_init_fn=_leave_interrupts,
+        generator=torch.Generator(),  # so that it does not draw from torch's own
     )
+    return ([stream.reported(drawn) for drawn in batch] for batch in loader)
 
 
-def _as_they_are(examples: Sequence[Example | DatasetError]) -> list[Example | DatasetError]:
-    return list(examples)
+def _leave_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the first of them decides what it means."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _as_they_are(drawn: Sequence[Drawn]) -> list[Drawn]:
+    return list(drawn)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..._extras import require
 from ...extract.output import atomic_write
 
 #: Names in the folder of a run.
@@ -16,30 +17,35 @@ TABLE_FILE, TENSORBOARD_FOLDER = "log.csv", "tensorboard"
 class Log:
     """``log.csv`` with a row per iteration, and the same curves in ``tensorboard/``.
 
-    Rows of iterations after `iteration`, which a run that was killed had not saved, are taken back.
+    Rows of iterations after `iteration`, which a run that was killed had not saved, are taken back. `measured` names
+    the columns that only some rows fill.
     """
 
-    def __init__(self, run: Path, iteration: int) -> None:
+    def __init__(self, run: Path, iteration: int, measured: Sequence[str] = ()) -> None:
+        require("detection", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter  # of use to training only, and slow to import
 
         self._path = run / TABLE_FILE
-        self._names, rows = _rows_up_to(self._path, iteration)
+        self._measured = list(measured)
+        self._names, rows = _rows_up_to(self._path, iteration, measured)
         if rows or self._path.exists():
             with atomic_write(self._path) as file:
                 file.write("".join(rows).encode())
         self._file = open(self._path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._curves = SummaryWriter(str(run / TENSORBOARD_FOLDER), purge_step=iteration + 1 if iteration else None)
 
-    def add(self, iteration: int, numbers: Mapping[str, float]) -> None:
-        """The numbers of one iteration, from 1; the names are the same every time."""
+    def add(self, iteration: int, numbers: Mapping[str, float], measured: Mapping[str, float]) -> None:
+        """The numbers of one iteration, from 1, whose names are the same every time; and what was measured after it."""
         table = csv.writer(self._file, lineterminator="\n")
         if not self._names:
-            self._names = ["iteration", *numbers]
+            self._names = ["iteration", *numbers, *(name for name in self._measured if name not in numbers)]
             table.writerow(self._names)
-        table.writerow([iteration, *(repr(numbers[name]) for name in self._names[1:])])
+        known = {**numbers, **measured}
+        table.writerow([iteration, *(repr(known[name]) if name in known else "" for name in self._names[1:])])
         self._file.flush()
-        for name, number in numbers.items():
-            self._curves.add_scalar(f"training/{name}", number, iteration)
+        for kind, values in (("training", numbers), ("validation", measured)):
+            for name, number in values.items():
+                self._curves.add_scalar(f"{kind}/{name}", number, iteration)
 
     def close(self) -> None:
         """Write what is left."""
@@ -47,8 +53,11 @@ class Log:
         self._curves.close()
 
 
-def _rows_up_to(path: Path, iteration: int) -> tuple[list[str], list[str]]:
-    """The names, and the lines, with their heading, that are whole and belong to what was saved."""
+def _rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The names, and the lines, with their heading, that are whole and belong to what was saved.
+
+    What is measured from now on and was not before gets a column, empty so far.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except FileNotFoundError:
@@ -56,5 +65,7 @@ def _rows_up_to(path: Path, iteration: int) -> tuple[list[str], list[str]]:
     if not lines or not lines[0].endswith("\n") or iteration == 0:
         return [], []
     names = next(csv.reader(io.StringIO(lines[0])))
+    new = [name for name in measured if name not in names]
     kept = [line for line in lines[1:] if line.endswith("\n") and int(line.partition(",")[0]) <= iteration]
-    return names, [lines[0], *kept]
+    heading = ",".join([lines[0].removesuffix("\n"), *new])
+    return [*names, *new], [f"{heading}\n", *(f"{line.removesuffix(chr(10))}{',' * len(new)}\n" for line in kept)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ..coco import CocoDataset, DatasetError
+from ...torch.devices import check_device
+from ..coco import CocoDataset
 from ..model_files import MODEL_FILE, save_model
 from ..models import TwoStageDetector
 from ..processes import averaged, process_count, process_rank
 from .checkpoint import load_checkpoint, save_checkpoint
 from .data import Stream, batches, places_of
+from .events import Event, Measured, Report, Saved, Started, Stepped
 from .logs import Log
 from .optimisation import learning_rate, make_optimiser
 from .randomness import ITERATION, SAMPLE, WEIGHTS, generator_of, seed_of
 from .settings import RunError, TrainSettings, check_same, read_settings, write_settings
-
-#: Called after every iteration with its number, from 1, and its losses by name.
-Report = Callable[[int, Mapping[str, float]], None]
+from .validation import Validation, logged
 
 PRECISION_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -36,7 +36,9 @@ def train(
     device: str | torch.device = "cpu",
     workers: int = 0,
     save_every: int = 100,
+    validation: Validation | None = None,
     report: Report | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> TwoStageDetector:
     """Train a detector, or go on with a run that was stopped.
 
@@ -46,6 +48,9 @@ def train(
     the bits of one that was not, with the same number of threads; and the processes of
     ``torch.distributed`` share out the images of every batch and take the steps of one process.
     Batch normalisation alone sees the images of its own process; a group normalisation does not mind.
+
+    A finished run goes on where its settings have more iterations than it had. From there on it follows the schedule
+    of the larger number, so its learning rate rises again, and it is not the run that had that number from the start.
 
     Parameters
     ----------
@@ -59,8 +64,14 @@ def train(
         Processes that read images ahead; 0 reads them in between.
     save_every : int, default 100
         Iterations from one checkpoint to the next.
+    validation : Validation, optional
+        A set to measure the average precision on while the detector learns; the figures go to the log and to `report`.
     report : function, optional
-        Called after every iteration with its number, from 1, and its losses by name.
+        Called with every event: :class:`Started`, :class:`Stepped` after every iteration, :class:`Measured` and
+        :class:`Saved`.
+    stop : function, optional
+        Asked after every iteration. Where it answers True, the run is saved there and left; several processes must
+        all answer the same.
 
     Returns
     -------
@@ -69,9 +80,12 @@ def train(
     Raises
     ------
     RunError
-        Where the run began with other settings, its files cannot be read, or a loss is not finite.
+        Where its files cannot be read, or a loss is not finite; :class:`OtherSettingsError` where it began with other
+        settings.
     DatasetError
-        Naming an image that cannot be read. What was learnt up to then is kept.
+        Where there is nothing to learn from, or no image can be read; for a set that is `strict`, naming the first
+        that cannot. What was learnt up to then is kept. Of a set that is not, such images are reported, and others
+        stand in their places.
 
     Examples
     --------
@@ -90,43 +104,51 @@ def train(
     ----------
     Ren et al., "Faster R-CNN", NeurIPS 2015, https://arxiv.org/abs/1506.01497
     """
-    run, device = Path(run), torch.device(device)
+    run, device = Path(run), check_device(device)
     if save_every < 1:
         raise ValueError(f"save_every: expected at least 1, got {save_every}")
     places_of(0, settings.batch_size)
     stream = Stream(dataset, settings)
-    leads = process_rank() == 0
-    begun = read_settings(run)
-    if begun is not None:
-        check_same(run, settings, begun)
+    tell = _ignore if report is None else report
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        state = _State(settings, device)
-        first = state.load(run)
+        state = _State(settings, device, run)
+        first = state.load()
         if process_count() > 1:
             distributed.barrier()  # nobody writes what another still has to read
-        if leads:
+        if process_rank() == 0:
             run.mkdir(parents=True, exist_ok=True)
             write_settings(run, settings)
-        with _log_of(run, first, leads) as log:
-            for iteration, examples in enumerate(batches(stream, first, workers), start=first):
-                losses, numbers = state.step(iteration, [_readable(example) for example in examples])
+        tell(Started(first, settings.iterations))
+        done = first
+        with _log_of(run, first, [] if validation is None else validation.names(settings)) as log:
+            for done, examples in enumerate(batches(stream, first, workers), start=first + 1):
+                losses, numbers = state.step(done - 1, examples)
+                tell(Stepped(done, losses))
+                figures = None
+                if validation is not None and validation.is_due(done, settings):
+                    figures = validation.measure(state.model, settings, done)
                 if log is not None:
-                    log.add(iteration + 1, numbers)
-                if report is not None:
-                    report(iteration + 1, losses)
-                if leads and (iteration + 1) % save_every == 0:
-                    state.save(run, iteration + 1)
-        if leads:
-            state.save(run, settings.iterations)
+                    log.add(done, numbers, logged(figures))
+                if figures is not None:
+                    tell(Measured(done, figures))
+                if stop is not None and stop():
+                    break
+                if done % save_every == 0 and done < settings.iterations:
+                    state.save(done, tell)
+        state.save(done, tell)
         if process_count() > 1:
             distributed.barrier()  # the files are there when anyone returns
     return state.model.eval()
 
 
+def _ignore(event: Event) -> None:
+    del event
+
+
 @contextmanager
-def _log_of(run: Path, iteration: int, leads: bool) -> Iterator[Log | None]:
+def _log_of(run: Path, iteration: int, measured: list[str]) -> Iterator[Log | None]:
     """Only the first process writes one."""
-    log = Log(run, iteration) if leads else None
+    log = Log(run, iteration, measured) if process_rank() == 0 else None
     try:
         yield log
     finally:
@@ -134,39 +156,43 @@ def _log_of(run: Path, iteration: int, leads: bool) -> Iterator[Log | None]:
             log.close()
 
 
-def _readable(example: tuple[Tensor, dict[str, Any]] | DatasetError) -> tuple[Tensor, dict[str, Any]]:
-    if isinstance(example, DatasetError):
-        raise example
-    return example
-
-
 class _State:
     """What a run has learnt so far, and how it learns more."""
 
-    def __init__(self, settings: TrainSettings, device: torch.device) -> None:
-        self.settings, self.device = settings, device
+    def __init__(self, settings: TrainSettings, device: torch.device, run: Path) -> None:
+        self.settings, self.device, self.run = settings, device, run
         torch.manual_seed(seed_of(settings.seed, WEIGHTS))
         self.model = settings.detector.build().to(device).train()
         self.optimiser = make_optimiser(settings, self.model)
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
 
-    def load(self, run: Path) -> int:
-        """Take up the run's checkpoint; the number of iterations that it has behind it."""
-        parts = load_checkpoint(run)
+    def load(self) -> int:
+        """Take up the run's checkpoint; the number of iterations that it has behind it.
+
+        A run that has none begins anew, with any settings.
+        """
+        parts = load_checkpoint(self.run)
         if parts is None:
             return 0
+        iteration = int(parts["iteration"])
+        begun = read_settings(self.run)
+        if begun is not None:
+            check_same(self.run, self.settings, begun, iteration)
         try:
             self.model.load_state_dict(parts["model"])
             self.optimiser.load_state_dict(parts["optimiser"])
             self.scaler.load_state_dict(parts["scaler"])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise RunError(f"{run}: the checkpoint does not fit the settings: {error}") from error
-        return int(parts["iteration"])
+            raise RunError(f"{self.run}: the checkpoint does not fit the settings: {error}") from error
+        return iteration
 
-    def save(self, run: Path, iteration: int) -> None:
-        save_model(run / MODEL_FILE, self.model, self.settings.detector)
+    def save(self, iteration: int, tell: Report) -> None:
+        """Keep everything that was learnt; the first process does it for all."""
+        if process_rank() != 0:
+            return
+        save_model(self.run / MODEL_FILE, self.model, self.settings.detector)
         save_checkpoint(
-            run,
+            self.run,
             {
                 "iteration": iteration,
                 "model": self.model.state_dict(),
@@ -174,6 +200,7 @@ class _State:
                 "scaler": self.scaler.state_dict(),
             },
         )
+        tell(Saved(iteration))
 
     def step(
         self, iteration: int, examples: list[tuple[Tensor, dict[str, Any]]]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 #: What a seed is for, so that no two uses share one.
-ORDER, MIRROR, SAMPLE, ITERATION, WEIGHTS = range(5)
+ORDER, MIRROR, SAMPLE, ITERATION, WEIGHTS, VALIDATION = range(6)
 
 
 def seed_of(*numbers: int) -> int:

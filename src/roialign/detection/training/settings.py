@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from ...extract.output import atomic_write
+from ...files.text import read_json, shown
 from ..coco import CocoDataset
 from ..settings import DetectorSettings
 
@@ -42,6 +43,18 @@ NORM_GROUPS = 8
 
 class RunError(ValueError):
     """A training run cannot go on as it is asked to; what it has saved stays as it is."""
+
+
+class OtherSettingsError(RunError):
+    """A run began with other settings than it should go on with."""
+
+    def __init__(self, run: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
+        self.run, self.differences = run, dict(differences)
+        """By name of the setting: what the run began with, and what it was given now."""
+        shown = "; ".join(f"{name} was {old!r}, not {new!r}" for name, (old, new) in differences.items())
+        super().__init__(
+            f"{run}: began with other settings: {shown}. Give those of its {SETTINGS_FILE}, or another folder"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +142,14 @@ def new_detector(
 def read_settings(run: Path) -> TrainSettings | None:
     """Those of a run that has begun, else None."""
     path = run / SETTINGS_FILE
-    try:
-        return TrainSettings.of(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, TypeError) as error:
+    try:
+        values = read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError(f"expected names and values, got {shown(values)}")
+        return TrainSettings.of(values)
+    except (ValueError, TypeError) as error:
         raise RunError(f"{path}: cannot be read as the settings of a run: {error}") from error
 
 
@@ -143,19 +159,20 @@ def write_settings(run: Path, settings: TrainSettings) -> None:
         file.write(json.dumps(settings.to_dict(), indent=2).encode() + b"\n")
 
 
-def check_same(run: Path, wanted: TrainSettings, begun: TrainSettings) -> None:
-    """That a run goes on as it began.
+def check_same(run: Path, wanted: TrainSettings, begun: TrainSettings, iteration: int) -> None:
+    """That a run, which has so many iterations behind it, goes on as it began; one that is finished may get longer.
 
     Raises
     ------
-    RunError
+    OtherSettingsError
         Naming every setting that differs.
     """
-    differences = []
+    longer = iteration == begun.iterations < wanted.iterations
+    differences = {}
     for of, one, other in (("", wanted, begun), ("detector.", wanted.detector, begun.detector)):
         for each in fields(one):
             new, old = getattr(one, each.name), getattr(other, each.name)
-            if new != old and each.name != "detector":
-                differences.append(f"{of}{each.name} was {old!r}, not {new!r}")
+            if new != old and each.name != "detector" and not (longer and each.name == "iterations"):
+                differences[f"{of}{each.name}"] = (old, new)
     if differences:
-        raise RunError(f"{run}: began with other settings: {'; '.join(differences)}")
+        raise OtherSettingsError(run, differences)

@@ -1,9 +1,7 @@
 """The operators as modules; :mod:`roialign.torch` has them all."""
 
+from .deformable import DeformRoIPool, DeformRoIPoolPack, ModulatedDeformRoIPoolPack
 from .pointwise import (
-    DeformRoIPool,
-    DeformRoIPoolPack,
-    ModulatedDeformRoIPoolPack,
     MultiScaleRoIAlignRotated,
     PSRoIAlign,
     PSRoIPool,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Sampling, Seed
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
@@ -66,12 +67,12 @@ class RoIAlign(Configured):
         sampling_ratio: int | tuple[int, int] = 0,
         *,
         aligned: bool = True,
-        mode: str = "avg",
-        sampling: str = "grid",
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        seed: Any = None,
-        backend: str | None = None,
+        mode: Mode = "avg",
+        sampling: Sampling = "grid",
+        layout: Layout = "NCHW",
+        invalid: Invalid | None = None,
+        seed: Seed = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
@@ -80,6 +81,12 @@ class RoIAlign(Configured):
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = roi_align(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+        ) -> Tensor: ...
 
 
 class MultiScaleRoIAlign(Configured):
@@ -114,12 +121,12 @@ class MultiScaleRoIAlign(Configured):
         canonical_size: float = 224,
         canonical_level: int = 4,
         aligned: bool = True,
-        mode: str = "avg",
-        sampling: str = "grid",
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        seed: Any = None,
-        backend: str | None = None,
+        mode: Mode = "avg",
+        sampling: Sampling = "grid",
+        layout: Layout = "NCHW",
+        invalid: Invalid | None = None,
+        seed: Seed = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
@@ -136,6 +143,17 @@ class MultiScaleRoIAlign(Configured):
             features, rois, levels=levels, batch_indices=batch_indices, **self.arguments
         )
         return pooled
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self,
+            features: Sequence[Tensor],
+            rois: Tensor | Sequence[Tensor],
+            *,
+            levels: Tensor | None = None,
+            batch_indices: Tensor | None = None,
+        ) -> Tensor: ...
 
 
 class PrRoIPool(Configured):
@@ -161,9 +179,9 @@ class PrRoIPool(Configured):
         output_size: int | tuple[int, int],
         spatial_scale: float = 1.0,
         *,
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        backend: str | None = None,
+        layout: Layout = "NCHW",
+        invalid: Invalid | None = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
@@ -172,6 +190,12 @@ class PrRoIPool(Configured):
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
+
+    if TYPE_CHECKING:
+
+        def __call__(
+            self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
+        ) -> Tensor: ...
 
 
 class CropAndResize(Configured):
@@ -197,12 +221,12 @@ class CropAndResize(Configured):
     def __init__(
         self,
         crop_size: int | tuple[int, int],
-        method: str = "bilinear",
+        method: Interpolation = "bilinear",
         extrapolation_value: float = 0.0,
         *,
-        layout: str = "NHWC",
-        invalid: str | None = None,
-        backend: str | None = None,
+        layout: Layout = "NHWC",
+        invalid: Invalid | None = None,
+        backend: Backend | None = None,
     ) -> None:
         super().__init__()
         self.configure(locals())
@@ -211,3 +235,7 @@ class CropAndResize(Configured):
         """``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``."""
         pooled: Tensor = crop_and_resize(features, boxes, box_indices, **self.arguments)
         return pooled
+
+    if TYPE_CHECKING:
+
+        def __call__(self, features: Tensor, boxes: Tensor, box_indices: Tensor) -> Tensor: ...

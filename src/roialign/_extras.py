@@ -1,0 +1,66 @@
+"""Packages that parts of roialign need besides NumPy, and what to type where one is missing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from importlib.util import find_spec
+
+_COMMANDS = {"typer": "typer>=0.19", "rich": "rich>=13", "PIL": "pillow>=10.1", "matplotlib": "matplotlib>=3.9"}
+_TORCH = {"torch": "torch>=2.6"}
+_DETECTION = {"pycocotools": "pycocotools>=2.0.8", "sklearn": "scikit-learn>=1.4", "tensorboard": "tensorboard>=2.15"}
+
+#: By part: what it is called, and its packages by the name they are imported under. pyproject.toml has the same.
+PARTS: dict[str, tuple[str, dict[str, str]]] = {
+    "cli": ("the command line", _COMMANDS),
+    "torch": ("roialign.torch", _TORCH),
+    "detection": ("roialign.detection", {**_COMMANDS, **_TORCH, **_DETECTION}),
+    "timm": ("a backbone of timm", {"timm": "timm>=1.0"}),
+}
+
+
+def part_of(module: str) -> str | None:
+    """The first part that needs a package; None for a package that no part needs."""
+    top = module.partition(".")[0]
+    order = ("cli", "detection", "timm")
+    return next((part for part in order if top in PARTS[part][1]), None)
+
+
+def missing_text(part: str) -> str:
+    """What is missing for a part, as one line with the command that installs it; nothing if nothing is."""
+    name, packages = PARTS[part]
+    missing = [packages[module] for module in missing_modules(part)]
+    if not missing:
+        return ""
+    names = [requirement.partition(">=")[0] for requirement in missing]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    verb = "is" if len(names) == 1 else "are"
+    return f"{name} needs {listed}, which {verb} not installed: pip install {shlex.join(missing)}"
+
+
+def missing_modules(part: str) -> list[str]:
+    """The packages of a part that are not installed, by the name they are imported under."""
+    return [module for module in PARTS[part][1] if not is_installed(module)]
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module can be imported, said without importing it."""
+    if module in sys.modules:
+        return sys.modules[module] is not None
+    try:
+        return find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
+
+
+def require(part: str, *modules: str) -> None:
+    """Say what is missing for a part before the imports of these modules do.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        Where one of them is not installed, with the command that installs all that the part lacks.
+    """
+    missing = [module for module in modules if not is_installed(module)]
+    if missing:
+        raise ModuleNotFoundError(missing_text(part), name=missing[0])

@@ -1,0 +1,67 @@
+"""Boxes that have an answer and are likely a mistake: counted by kind, with the first of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from .._text import counted
+from ..files.boxes import Box
+from ..files.problems import Problems
+
+#: By kind: one box of it, several, and what may be meant. In the order in which they are said.
+KINDS = {
+    "inverted": (
+        "box has x2 < x1 or y2 < y1",
+        "boxes have x2 < x1 or y2 < y1",
+        "are its numbers x, y, width, height? --box-format xywh",
+    ),
+    "outside": (
+        "box does not touch its input",
+        "boxes do not touch their inputs",
+        "is --spatial-scale right, and are its numbers corners? --box-format",
+    ),
+    "relative": (
+        "box lies within one pixel",
+        "boxes lie within one pixel",
+        "are its numbers relative to the size of the image?",
+    ),
+}
+
+
+@dataclass
+class Doubts:
+    """What looks wrong about the boxes of a run."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    first: dict[str, Box] = field(default_factory=dict)
+
+    def look(self, boxes: Sequence[Box], width: float, height: float) -> None:
+        """Look at the boxes of one input, whose size is in pixels of the boxes."""
+        for box in boxes:
+            kind = kind_of(box, width, height)
+            if kind is not None:
+                self.counts[kind] = self.counts.get(kind, 0) + 1
+                if kind not in self.first or box.row < self.first[kind].row:
+                    self.first[kind] = box
+
+    def remark_in(self, problems: Problems) -> None:
+        """One remark of each kind."""
+        for kind, (one, several, hint) in KINDS.items():
+            if kind in self.counts:
+                box = self.first[kind]
+                corners = ", ".join(f"{corner:g}" for corner in box.corners)
+                count = counted(self.counts[kind], one, several)
+                problems.remark(box.where, f"{count}; the first is ({corners}): {hint}", kind)
+
+
+def kind_of(box: Box, width: float, height: float) -> str | None:
+    """What looks wrong about a box on an input of this size; None if nothing does."""
+    x1, y1, x2, y2 = box.corners
+    if x2 < x1 or y2 < y1:
+        return "inverted"
+    if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+        return "outside"
+    if x1 >= 0 and y1 >= 0 and x2 <= 1 and y2 <= 1 and min(width, height) > 2:
+        return "relative"
+    return None

@@ -1,0 +1,301 @@
+"""The rows of a COCO annotation file, each checked by itself: what is wrong is named, and the other rows are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .._validate import LARGEST_COORDINATE
+from .images import most_pixels
+from .problems import DatasetError, FileError, Problems
+from .run_lengths import check_segmentation
+from .text import quoted, read_json
+
+Row = Mapping[str, Any]
+#: The number or the text that names a row.
+Identity = int | str
+
+#: The parts of the file that are read, in the order in which they refer to each other.
+SECTIONS = ("categories", "images", "annotations")
+#: So many rows of a section are named; the others are counted.
+MOST_NAMED = 1000
+
+
+def read_records(path: Path, problems: Problems) -> dict[str, list[dict[str, Any]]]:
+    """The good rows of every section, each in the order of the file; the bad ones are added to `problems`.
+
+    What has one meaning only is given in its usual form: a number written as text or as a float, an `iscrowd` of null,
+    an empty `segmentation`, an `area` that is no number.
+
+    Raises
+    ------
+    DatasetError
+        Where nothing can be read: no file, no JSON, or a section is missing.
+    """
+    sections = read_sections(path)
+    categories = good_rows(path, "categories", sections["categories"], problems, category_of)
+    _remark_same(path, "categories", "name", categories, problems)
+    images = good_rows(path, "images", sections["images"], problems, _image)
+    _remark_same(path, "images", "file_name", images, problems)
+
+    def annotation(row: Row, index: int) -> dict[str, Any]:
+        good, remark = _annotation(row, images, categories)
+        if remark is not None:
+            problems.remark(place_of(path, "annotations", index), remark, "area")
+        return good
+
+    annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
+    return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
+
+
+def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, list[Any]]:
+    """The sections of a file, unchecked.
+
+    Raises
+    ------
+    DatasetError
+        Where the file cannot be read, or one that is needed is missing.
+    """
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            results = (
+                isinstance(content, list) and content and isinstance(content[0], dict) and "image_id" in content[0]
+            )
+            more = "; it looks like a list of results" if results else ""
+            raise FileError(f"expected an object with {', '.join(needed)}, got {type(content).__name__}{more}")
+        return {name: section_of(content, name) for name in needed}
+    except FileError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def section_of(content: Row, name: str) -> list[Any]:
+    """One section of the file.
+
+    Raises
+    ------
+    FileError
+        Where it is missing, or no list.
+    """
+    section = content.get(name)
+    if not isinstance(section, list):
+        raise FileError(f"expected a list under {name!r}, got {kind_of(content, name)}")
+    return section
+
+
+def kind_of(row: Row, name: str) -> str:
+    """A value of a row as a message shows it."""
+    return quoted(row[name]) if name in row else "nothing"
+
+
+def good_rows(
+    path: Path, section: str, rows: Iterable[Any], problems: Problems, check: Callable[[Row, int], dict[str, Any]]
+) -> Table:
+    """The rows as `check` gives them, with no `id` twice; those that it refuses go to `problems`.
+
+    Rows that refer to a refused one are counted: it has been named.
+    """
+    table = Table()
+    wrong = orphans = 0
+    for index, row in enumerate(rows):
+        try:
+            if not isinstance(row, dict):
+                raise DatasetError(f"expected an object, got {quoted(row)}")
+            table.add(check(row, index))
+        except OrphanError:
+            orphans += 1
+        except ValueError as error:
+            wrong += 1
+            if wrong <= MOST_NAMED:
+                problems.add(place_of(path, section, index), error)
+            if isinstance(row, dict):
+                table.refuse(row)
+    if wrong > MOST_NAMED:
+        problems.add(f"{path}: {section}", f"{wrong - MOST_NAMED} more rows cannot be used")
+    if orphans:
+        problems.add(f"{path}: {section}", f"{orphans} rows of images or categories that cannot be used are left out")
+    return table
+
+
+def place_of(path: Path, section: str, index: int) -> str:
+    """How messages name a row."""
+    return f"{path}: {section}[{index}]"
+
+
+def identity(row: Row, name: str) -> Identity:
+    """What a row is called by others: a whole number, or text.
+
+    Raises
+    ------
+    DatasetError
+        Where it is neither.
+    """
+    value = row.get(name)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+        raise DatasetError(f"{name}: expected a whole number, got {kind_of(row, name)}")
+    return value
+
+
+class OrphanError(DatasetError):
+    """A row refers to one that has been refused."""
+
+
+class Table:
+    """Rows by their id; a number and its text mean the same row where only one of the two is an id."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._by_id: dict[Identity, dict[str, Any]] = {}
+        self._refused: set[Identity] = set()
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """One row more.
+
+        Raises
+        ------
+        DatasetError
+            Where its id is there already.
+        """
+        number = row.get("id")
+        if number is not None and self._by_id.setdefault(number, row) is not row:
+            raise DatasetError(f"id: {quoted(number)} is there twice")
+        self.rows.append(row)
+
+    def refuse(self, row: Row) -> None:
+        """Remember a row that cannot be used."""
+        with suppress(DatasetError):
+            self._refused.add(identity(row, "id"))
+
+    def find(self, row: Row, name: str, of: str) -> dict[str, Any]:
+        """The row that ``row[name]`` names.
+
+        Raises
+        ------
+        DatasetError
+            Where there is none.
+        """
+        wanted = identity(row, name)
+        spellings = (wanted, as_number(wanted), str(wanted))
+        for spelling in spellings:
+            if spelling in self._by_id:
+                return self._by_id[spelling]
+        if not self._refused.isdisjoint(spellings):
+            raise OrphanError(f"{name}: {quoted(row[name])} is among the {of} that cannot be used")
+        raise DatasetError(f"{name}: {quoted(row[name])} is not among the {of}")
+
+
+def as_number(value: Identity) -> Identity:
+    """A number that is written as text, as a number."""
+    plain = isinstance(value, str) and len(value) <= 100 and value.isascii() and value.removeprefix("-").isdigit()
+    return int(value) if plain else value
+
+
+def whole(row: Row, name: str, at_least: int) -> int:
+    """A whole number of a row.
+
+    Raises
+    ------
+    DatasetError
+        Where it is none.
+    """
+    value = row.get(name)
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < at_least:
+        raise DatasetError(f"{name}: expected a whole number of at least {at_least}, got {kind_of(row, name)}")
+    return number
+
+
+def box_of(row: Row, *, positive: bool) -> list[float]:
+    """The `bbox` of a row: x, y, width, height.
+
+    Raises
+    ------
+    DatasetError
+        Where it is none.
+    """
+    box = row.get("bbox")
+    expected = f"bbox: expected [x, y, width, height], finite{', with positive sides' if positive else ''}"
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
+        raise DatasetError(f"{expected}, got {kind_of(row, 'bbox')}")
+    if positive and (box[2] <= 0 or box[3] <= 0):
+        raise DatasetError(f"{expected}, got {quoted(box)}")
+    return [float(value) for value in box]
+
+
+def is_number(value: object) -> bool:
+    """Whether it is a finite number; text and truth values are none."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= LARGEST_COORDINATE  # type: ignore[arg-type]
+
+
+def category_of(row: Row, index: int) -> dict[str, Any]:
+    """A row of the categories: what is checked is its number and its name."""
+    del index
+    number = as_number(identity(row, "id"))
+    if not isinstance(number, int):
+        raise DatasetError(f"id: expected a whole number, got {quoted(number)}")
+    if not isinstance(row.get("name"), str):
+        raise DatasetError(f"name: expected text, got {kind_of(row, 'name')}")
+    return {**row, "id": number}
+
+
+def _image(row: Row, index: int) -> dict[str, Any]:
+    del index
+    number, name = identity(row, "id"), file_name(row)
+    width, height = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
+    most = most_pixels()
+    if width * height > most:
+        raise DatasetError(f"width, height: expected at most {most} pixels, got {quoted(width)} x {quoted(height)}")
+    return {**row, "id": number, "file_name": name, "width": width, "height": height}
+
+
+def file_name(row: Row) -> str:
+    """The name of an image's file.
+
+    Raises
+    ------
+    DatasetError
+        Where it is none.
+    """
+    name = row.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise DatasetError(f"file_name: expected text, got {kind_of(row, 'file_name')}")
+    return name
+
+
+def _annotation(row: Row, images: Table, categories: Table) -> tuple[dict[str, Any], str | None]:
+    """The row in its usual form, and what is to be known about its area."""
+    good = dict(row)
+    if row.get("id") is not None:  # nothing refers to an object: it needs no number
+        good["id"] = identity(row, "id")
+    image, category = images.find(row, "image_id", "images"), categories.find(row, "category_id", "categories")
+    crowd = row.get("iscrowd") or 0
+    if crowd not in (0, 1):
+        raise DatasetError(f"iscrowd: expected 0 or 1, got {kind_of(row, 'iscrowd')}")
+    outline = row.get("segmentation")
+    if outline in (None, {}, []) or (isinstance(outline, list) and all(part == [] for part in outline)):
+        outline = None
+    good |= {"image_id": image["id"], "category_id": category["id"], "iscrowd": int(crowd), "segmentation": outline}
+    good["bbox"] = box_of(row, positive=True)
+    if outline is not None:
+        check_segmentation(outline, image["height"], image["width"])
+    area = good.pop("area", None)
+    if area is not None and not (is_number(area) and area >= 0):
+        return good, f"area: expected a number, got {quoted(area)}: it is computed"
+    return (good if area is None else {**good, "area": area}), None
+
+
+def _remark_same(path: Path, section: str, name: str, table: Table, problems: Problems) -> None:
+    """What rows of one name have in common is for their owner to look at."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in table.rows:
+        other = first.setdefault(row[name], row)
+        if other is not row:
+            what = f"{name}: {quoted(row[name])} is there twice, as {quoted(other['id'])} and {quoted(row['id'])}"
+            problems.remark(f"{path}: {section}", what, f"the same {name} twice")

@@ -1,0 +1,128 @@
+"""What the columns of a box table mean: the names that people give them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .problems import FileError
+
+#: How the four numbers of a box are to be read: corners; a corner and a size; a centre and a size.
+BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
+#: The four columns of each, by the names that `--columns` gives them.
+ROLES = {"xyxy": ("x1", "y1", "x2", "y2"), "xywh": ("x", "y", "width", "height"), "cxcywh": ("cx", "cy", "w", "h")}
+#: Names of the same four, as other programs write them. Corners come first: beside them `width` and `height` are
+#: those of the image.
+KNOWN = (
+    ("xyxy", ("x1", "y1", "x2", "y2")),
+    ("xyxy", ("x0", "y0", "x1", "y1")),
+    ("xyxy", ("xmin", "ymin", "xmax", "ymax")),
+    ("xyxy", ("minx", "miny", "maxx", "maxy")),
+    ("xyxy", ("left", "top", "right", "bottom")),
+    ("xywh", ("x", "y", "width", "height")),
+    ("xywh", ("x", "y", "w", "h")),
+    ("xywh", ("xmin", "ymin", "width", "height")),
+    ("xywh", ("left", "top", "width", "height")),
+    ("xywh", ("bboxx", "bboxy", "bboxwidth", "bboxheight")),
+    ("xywh", ("bboxx", "bboxy", "bboxw", "bboxh")),
+    ("cxcywh", ("cx", "cy", "w", "h")),
+    ("cxcywh", ("cx", "cy", "width", "height")),
+    ("cxcywh", ("xcenter", "ycenter", "width", "height")),
+    ("cxcywh", ("centerx", "centery", "width", "height")),
+)
+IMAGE_NAMES = ("image", "filename", "file", "path", "filepath", "imagepath", "imagename", "imagefile", "img", "imgpath")
+LABEL_NAMES = ("label", "class", "classname", "category", "categoryname", "labelname", "name")
+
+Corners = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which columns of a table are read, by the names that the table has, and as what."""
+
+    image: str | None
+    label: str | None
+    box: tuple[str, str, str, str]
+    box_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a user says about a box file besides what it says itself."""
+
+    columns: Mapping[str, str] | None = None
+    """By role, of `ROLES` or image or label: the name of its column."""
+    box_format: str | None = None
+    """One of `BOX_FORMATS`; None goes by the names of the columns, and takes numbers without names for corners."""
+
+
+def plain(name: str) -> str:
+    """A name without what varies from one program to another: ``X_Min``, ``x min`` and ``xmin`` are one."""
+    return re.sub(r"[\s_.-]+", "", name.lower())
+
+
+def find_columns(names: Sequence[str], reading: Reading) -> Columns:
+    """The columns of a table with these names.
+
+    Raises
+    ------
+    FileError
+        Where a box cannot be found among them, or a column that was asked for is not there.
+    """
+    by_name = {plain(name): name for name in reversed(names)}
+    given = {}
+    for role, column in (reading.columns or {}).items():
+        if column not in names and plain(column) not in by_name:
+            raise FileError(f"{role}: no column {column!r} among {', '.join(names) or 'none'}")
+        given[role] = column if column in names else by_name[plain(column)]
+    box, box_format = _box_columns(by_name, given, names)
+    return Columns(
+        image=given.get("image") or _first(IMAGE_NAMES, by_name),
+        label=given.get("label") or _first(LABEL_NAMES, by_name),
+        box=box,
+        box_format=reading.box_format or box_format,
+    )
+
+
+def _box_columns(
+    by_name: Mapping[str, str], given: Mapping[str, str], names: Sequence[str]
+) -> tuple[tuple[str, str, str, str], str]:
+    for box_format, roles in ROLES.items():
+        if any(role in given for role in roles):
+            missing = [role for role in roles if role not in given and role not in by_name]
+            if missing:
+                raise FileError(f"a box of {', '.join(roles)} needs {', '.join(missing)} too")
+            return _four(given.get(role) or by_name[role] for role in roles), box_format
+    for box_format, known in KNOWN:
+        if all(name in by_name for name in known):
+            return _four(by_name[name] for name in known), box_format
+    raise FileError(
+        "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height, found "
+        f"{', '.join(names) or 'nothing'}"
+    )
+
+
+def _four(names: Iterable[str]) -> tuple[str, str, str, str]:
+    one, two, three, four = names
+    return one, two, three, four
+
+
+def _first(known: Sequence[str], by_name: Mapping[str, str]) -> str | None:
+    return next((by_name[name] for name in known if name in by_name), None)
+
+
+def corners_of(numbers: Corners, box_format: str) -> Corners:
+    """The corners (x1, y1, x2, y2) of a box in one of `BOX_FORMATS`.
+
+    >>> corners_of((10.0, 20.0, 4.0, 6.0), "xywh")
+    (10.0, 20.0, 14.0, 26.0)
+    >>> corners_of((10.0, 20.0, 4.0, 6.0), "cxcywh")
+    (8.0, 17.0, 12.0, 23.0)
+    """
+    one, two, three, four = numbers
+    if box_format == "xywh":
+        return one, two, one + three, two + four
+    if box_format == "cxcywh":
+        return one - three / 2, two - four / 2, one + three / 2, two + four / 2
+    return numbers

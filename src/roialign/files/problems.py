@@ -1,0 +1,89 @@
+"""What went wrong with a file or a row, collected so that the others are still done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+#: So many remarks of one kind are told; the others are counted.
+MOST_REMARKS = 10
+
+
+class FileError(ValueError):
+    """A file, or a part of it, cannot be used; the message says why."""
+
+
+class DatasetError(FileError):
+    """A data set, or a part of it, cannot be used; the message names the file and the row."""
+
+
+class DataWarning(UserWarning):
+    """Something in the data was left out, or was read in one of two ways that it can be meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that could not be done."""
+
+    where: str
+    """The file, and the row where there is one."""
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class Problems:
+    """The problems of a run, in the order in which they were met.
+
+    A problem is something that was left out. A remark is something that was done, but that its owner should look at;
+    it is told and not counted.
+    """
+
+    listener: Callable[[Problem], None] | None = None
+    """Told of every problem at once."""
+    remark_listener: Callable[[Problem], None] | None = None
+    """Told of the first remarks of every kind at once."""
+    found: list[Problem] = field(default_factory=list)
+    remarks: list[Problem] = field(default_factory=list)
+    _kinds: Counter[str] = field(default_factory=Counter)
+    _told: set[Problem] = field(default_factory=set)
+
+    def add(self, where: object, what: object) -> None:
+        problem = Problem(str(where), str(what))
+        self.found.append(problem)
+        if self.listener is not None:
+            self.listener(problem)
+
+    def add_once(self, where: object, what: object) -> None:
+        """As :meth:`add`, but a problem that is there already is not added again."""
+        problem = Problem(str(where), str(what))
+        if problem not in self._told:
+            self._told.add(problem)
+            self.add(where, what)
+
+    def remark(self, where: object, what: object, kind: str) -> None:
+        """Something to look at; remarks of one kind are alike."""
+        remark = Problem(str(where), str(what))
+        if remark in self._told:
+            return
+        self._told.add(remark)
+        self.remarks.append(remark)
+        self._kinds[kind] += 1
+        if self.remark_listener is None or self._kinds[kind] > MOST_REMARKS:
+            return
+        self.remark_listener(remark)
+        if self._kinds[kind] == MOST_REMARKS:
+            self.remark_listener(Problem(str(where), f"more remarks of this kind ({kind}) are not shown"))
+
+    def __getstate__(self) -> dict[str, object]:
+        """For another process, which has nobody to tell."""
+        return {**self.__dict__, "listener": None, "remark_listener": None}
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)

@@ -1,0 +1,87 @@
+"""Reads text and JSON, whatever wrote them."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from pathlib import Path
+from typing import Any
+
+from .kinds import check_readable, what_is
+from .problems import FileError
+
+#: So many letters of a value stand in a message.
+MOST_LETTERS = 80
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, with or without a byte-order mark.
+
+    Raises
+    ------
+    FileError
+        For what is no such file, saying what it is.
+    """
+    check_readable(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise FileError(error.strerror or str(error)) from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        known = what_is(content)
+        raise FileError(f"not UTF-8 text: byte {error.start}{f'; it is {known}' if known else ''}") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises
+    ------
+    FileError
+        For what is no JSON, with line and column.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        known = what_is(text[:600].encode(errors="replace"))
+        if known:
+            raise FileError(f"not JSON: it is {known}") from error
+        raise FileError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
+    except RecursionError as error:
+        raise FileError("not usable JSON: brackets nested too deeply") from error
+    except ValueError as error:  # Python's bound on the digits of a number
+        raise FileError("not usable JSON: a number of thousands of digits") from error
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxdict = 3, 6, 6
+        self.maxstring = self.maxother = self.maxlong = 60
+
+
+_short = _Short()
+
+
+def shown(value: object) -> str:
+    """A value of a JSON file as a message shows it, cut short.
+
+    >>> shown("two")
+    '"two"'
+    """
+    try:
+        simple = value is None or isinstance(value, (bool, int, float, str))
+        small = isinstance(value, (list, dict)) and len(value) <= 20
+        text = json.dumps(value, ensure_ascii=False, default=repr) if simple or small else _short.repr(value)
+    except (RecursionError, ValueError):
+        text = _short.repr(value)
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."
+
+
+def quoted(value: object) -> str:
+    """A value as Python writes it, cut short."""
+    text = _short.repr(value)
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."

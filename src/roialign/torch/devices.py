@@ -1,0 +1,40 @@
+"""The device to run on, checked before any work."""
+
+from __future__ import annotations
+
+import torch
+
+from .._text import counted
+
+
+def check_device(device: str | torch.device) -> torch.device:
+    """The device, if this PyTorch can use it.
+
+    Raises
+    ------
+    ValueError
+        Saying what is missing, and what to give instead.
+    """
+    try:
+        wanted = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f'device: expected "cpu", "cuda" or "cuda:1", got {device!r}') from None
+    if wanted.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: the operators run on the CPU and on CUDA devices, got {str(wanted)!r}")
+    if wanted.type == "cuda":
+        missing = why_no_cuda()
+        if missing:
+            raise ValueError(f'device: {str(wanted)!r} needs a CUDA device, and {missing}; use "cpu"')
+        found = torch.cuda.device_count()
+        if wanted.index is not None and wanted.index >= found:
+            raise ValueError(f"device: {str(wanted)!r} is not there: {counted(found, 'CUDA device')}, counted from 0")
+    return wanted
+
+
+def why_no_cuda() -> str:
+    """Why there is no CUDA device; nothing if there is one."""
+    if torch.version.cuda is None and torch.version.hip is None:
+        return f"this PyTorch, {torch.__version__}, is built without CUDA"
+    if not torch.cuda.is_available():
+        return f"PyTorch {torch.__version__} finds none"
+    return ""

@@ -1,0 +1,126 @@
+"""`roialign extract` on boxes as people have them, and folders in place of files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from roialign.commands.app import app
+from tests.tables.paths import EXAMPLES
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of two images of 40 x 30 pixels, and one in a folder of its own."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "b.jpg", "more/c.png")):
+        Image.new("RGB", (40, 30), (number, 50, 200)).save(folder / name)
+    (folder / "readme.txt").write_text("not an image")
+    return folder
+
+
+def test_a_folder_is_all_images_in_it(photos: Path, tmp_path: Path) -> None:
+    table = "filename,class,xmin,ymin,xmax,ymax\nb.jpg,cat,1,2,9,9\nc.png,dog,1,2,9,9\n"
+    (tmp_path / "boxes.csv").write_text(table)
+    (photos / "broken.png").write_bytes(b"")  # it has no box, so nobody reads it
+    out = photos / "f.npz"
+    for _ in range(2):  # the result lies in the folder, and is not read the second time
+        result = run("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", out)
+        assert (result.exit_code, result.stderr) == (0, ""), result.output
+    with np.load(out) as written:
+        assert written["images"].tolist() == [str(photos / "b.jpg"), str(photos / "more/c.png")]
+        assert written["labels"].tolist() == ["cat", "dog"]
+
+
+def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
+    result = run("extract", tmp_path, "--boxes", EXAMPLES / "astronaut_boxes.csv", "--out", tmp_path / "f.npz")
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {tmp_path}: no file in this folder ends in .avif, ")
+
+
+def test_columns_under_other_names_are_pooled_alike(tmp_path: Path) -> None:
+    lines = (EXAMPLES / "astronaut_boxes.csv").read_text().splitlines()
+    table = "\n".join(["foto;left;y1;right;y2;art", *(line.replace(",", ";") for line in lines[1:])])
+    (tmp_path / "boxes.csv").write_text(table)
+    photograph = EXAMPLES / "astronaut.png"
+    assert (
+        run("extract", photograph, "--boxes", EXAMPLES / "astronaut_boxes.csv", "--out", tmp_path / "a.npz").exit_code
+        == 0
+    )
+    columns = ("--columns", "image=foto, label=art,x1=left,x2=right")
+    result = run("extract", photograph, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "b.npz", *columns)
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "a.npz") as one, np.load(tmp_path / "b.npz") as another:
+        for name in ("features", "boxes", "labels", "rows"):
+            np.testing.assert_array_equal(one[name], another[name])
+
+
+@pytest.mark.parametrize("columns", ["image", "image=", "picture=a", "x1=a,,"])
+def test_columns_that_are_no_mapping_are_refused(columns: str, tmp_path: Path) -> None:
+    paths = (EXAMPLES / "astronaut.png", "--boxes", EXAMPLES / "astronaut_boxes.csv", "--out", tmp_path / "f.npz")
+    result = run("extract", *paths, "--columns", columns)
+    assert result.exit_code == 2
+    assert "Invalid value for --columns: expected ROLE=NAME, a role one of image, label, x1" in result.stderr
+
+
+def test_boxes_of_images_that_were_not_given_are_one_line(photos: Path, tmp_path: Path) -> None:
+    lines = ["image,x1,y1,x2,y2", *(f"{number}.png,1,2,9,9" for number in range(30)), "a.png,1,2,9,9"]
+    (tmp_path / "boxes.csv").write_text("\n".join(lines))
+    arguments = ("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
+    result = run(*arguments)
+    text = "30 boxes are of 30 images that are not among the inputs"
+    assert result.exit_code == 1
+    where, hint = f"{tmp_path / 'boxes.csv'}, row 0 (line 2)", "--ignore-missing passes over them"
+    assert result.stderr.splitlines() == [f"error: {where}: {text}; the first is '0.png'; {hint}", "1 problem"]
+    ignoring = run(*arguments, "--ignore-missing")
+    assert (ignoring.exit_code, ignoring.stderr) == (0, f"passed over: {text}\n")
+    with np.load(tmp_path / "f.npz") as written:
+        assert written["rows"].tolist() == [30]
+
+
+def test_boxes_that_look_wrong_are_said_and_pooled(photos: Path, tmp_path: Path) -> None:
+    rows = ["a.png,30,20,5,5", "b.jpg,31,20,5,5", "a.png,41,0,50,10", "a.png,1,2,9,9"]
+    (tmp_path / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2", *rows]))
+    arguments = ("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    where = f"note: {tmp_path / 'boxes.csv'}, row"
+    assert result.stderr.splitlines() == [
+        f"{where} 0 (line 2): 2 boxes have x2 < x1 or y2 < y1; the first is (30, 20, 5, 5): are its numbers "
+        "x, y, width, height? --box-format xywh",
+        f"{where} 2 (line 4): 1 box does not touch its input; the first is (41, 0, 50, 10): is --spatial-scale right, "
+        "and are its numbers corners? --box-format",
+    ]
+    with np.load(tmp_path / "f.npz") as written:
+        assert written["rows"].tolist() == [0, 1, 2, 3]
+    scaled = run(*arguments, "--spatial-scale", 0.5)  # the boxes are those of images of 80 x 60 pixels
+    assert "does not touch" not in scaled.stderr
+    read = run(*arguments, "--box-format", "xywh")
+    assert "x2 < x1" not in read.stderr
+    with np.load(tmp_path / "f.npz") as written:
+        assert written["boxes"][0].tolist() == [30, 20, 35, 25]
+
+
+def test_a_folder_of_images_is_detected_in(scenes: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes / "val/images", tmp_path / "images")
+    options = ("--weights", scenes, "--out", tmp_path / "images/found", "--score-threshold", 0)
+    for _ in range(2):  # the pictures lie in the folder, and are not looked at the second time
+        result = run("detect", tmp_path / "images", *options)
+        assert (result.exit_code, result.stderr) == (0, ""), result.output
+        assert result.stdout.splitlines()[-1].endswith(" objects in 4 images")
+    empty = run("detect", tmp_path / "images/found/none", *options)
+    assert empty.exit_code == 1
+    (tmp_path / "empty").mkdir()
+    empty = run("detect", tmp_path / "empty", *options)
+    assert empty.exit_code == 1
+    assert f"error: {tmp_path / 'empty'}: no file in this folder ends in" in empty.stderr

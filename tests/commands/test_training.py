@@ -1,0 +1,220 @@
+"""`roialign train` as a user sees it: what it says, how it is stopped, continued and made longer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from roialign.commands.app import app
+from roialign.commands.terminal import progress_bar
+from roialign.commands.training_report import Reporter, stopped_by_interrupt
+from roialign.detection import load_model
+from roialign.detection.training import Measured, Saved, Started, Stepped
+from roialign.detection.training.checkpoint import CHECKPOINT_FILE
+from tests.detection.small_training import training_set, write_training_scenes
+
+#: A run of few and small steps.
+SMALL = ("--batch-size", "1", "--warmup", "1", "--model", "faster-rcnn")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_training_scenes(folder)
+    return folder
+
+
+def _train(data: Path, run: Path, *more: object) -> Result:
+    arguments = ["train", "--data", data, "--out", run, *SMALL, *more]
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def _log(run: Path) -> list[dict[str, str]]:
+    with open(run / "log.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+LINE = r"step {} of 3: loss \d+\.\d{{3}} \(objectness .*, classifier \d+\.\d{{3}}.*\), \d+\.\d\d s per step{}"
+
+
+def test_the_command_says_what_it_does_and_continues(data: Path, tmp_path: Path) -> None:
+    result = _train(data, tmp_path / "run", "--iterations", 3, "--print-every", 2)
+    assert result.exit_code == 0, result.output
+    why, *lines = result.stderr.splitlines()
+    assert why.startswith(f"average precision is not measured: {data}: expected val/annotations.json")
+    assert len(lines) == 3
+    for line, number in zip(lines, (1, 2, 3), strict=True):
+        assert re.fullmatch(LINE.format(number, r", \d+ s left" if number < 3 else ""), line), line
+    assert result.stdout.startswith(f"wrote {tmp_path / 'run'}: evaluate it with `roialign evaluate --weights ")
+    assert load_model(tmp_path / "run")[1].classes == tuple(training_set(data).class_names)
+
+    again = _train(data, tmp_path / "run", "--iterations", 3)
+    assert again.exit_code == 0
+    assert again.stderr.splitlines()[1:] == ["all 3 steps are done already; a larger --iterations makes the run longer"]
+
+    longer = _train(data, tmp_path / "run", "--iterations", 4)
+    assert longer.exit_code == 0, longer.output
+    assert longer.stderr.splitlines()[1] == "continues from step 3 of 4"
+    assert [row["iteration"] for row in _log(tmp_path / "run")] == ["1", "2", "3", "4"]
+
+
+def test_settings_that_differ_are_named_by_their_options(data: Path, tmp_path: Path) -> None:
+    assert _train(data, tmp_path / "run", "--iterations", 1).exit_code == 0
+    more = ("--pooler", "align", "--amp", "bfloat16", "--size", "full", "--learning-rate", 0.1)
+    result = _train(data, tmp_path / "run", "--iterations", 1, *more)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()[1:]
+    assert line == (
+        f"error: {tmp_path / 'run'}: the run began with other settings: --learning-rate was 0.001, not 0.1; "
+        "--amp was off, not bfloat16; --pooler was exact, not align; --size was another. "
+        "To continue it, give what it began with; to begin another, give another --out"
+    )
+
+
+def test_average_precision_is_said_and_logged(data: Path, tmp_path: Path) -> None:
+    options = ("--iterations", 2, "--val-split", "train", "--evaluate-every", 1)
+    result = _train(data, tmp_path / "run", *options)
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stderr.splitlines() if "average precision" in line]
+    pattern = r"step {} of 2: average precision on 4 images: box \d+\.\d \(AP50 \d+\.\d\)"
+    assert len(lines) == 2
+    for number, line in enumerate(lines, start=1):
+        assert re.fullmatch(pattern.format(number), line), line
+    assert all(0 <= float(row["box_AP50"]) <= 1 for row in _log(tmp_path / "run"))
+    missing = _train(data, tmp_path / "other", *options, "--val-split", "none")
+    assert missing.exit_code == 1
+    assert "error: " in missing.stderr
+    assert "expected none/annotations.json" in missing.stderr
+    assert not (tmp_path / "other").exists()
+
+
+def test_bad_rows_of_a_set_are_an_error_each(data: Path, tmp_path: Path) -> None:
+    """The others are learnt from, unless the set is to be as it should."""
+    shutil.copytree(data, tmp_path / "scenes")
+    path = tmp_path / "scenes/train/annotations.json"
+    content = json.loads(path.read_text())
+    for row in content["annotations"][:2]:
+        row["iscrowd"] = 7
+    path.write_text(json.dumps(content))
+    lines = [f"error: {path}: annotations[{row}]: iscrowd: expected 0 or 1, got 7" for row in range(2)]
+    result = _train(tmp_path / "scenes", tmp_path / "run", "--iterations", 1)
+    assert (result.exit_code, result.stderr.splitlines()[:2]) == (1, lines)
+    assert result.stderr.splitlines()[-1] == "2 problems"
+    assert (tmp_path / "run/model.pt").exists()
+    refused = _train(tmp_path / "scenes", tmp_path / "other", "--strict")
+    assert refused.exit_code == 1
+    assert refused.stderr.splitlines()[2:] == [*lines, f"error: 2 rows of {path} cannot be used"]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for a PyTorch without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_device_that_is_not_there_is_named(device: str, data: Path, tmp_path: Path) -> None:
+    result = _train(data, tmp_path / "run", "--device", device)
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert re.fullmatch(rf'error: device: \'{device}\' needs a CUDA device, and .*; use "cpu"', line), line
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_names_a_missing_set(tmp_path: Path) -> None:
+    result = _train(tmp_path, tmp_path / "run")
+    assert result.exit_code == 1
+    assert "train/annotations.json" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_ends_after_a_step_that_is_kept(data: Path, tmp_path: Path) -> None:
+    """And the run that was stopped ends as one that was not."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "roialign", "train", "--data", str(data), *SMALL, "--iterations", "6"]
+    words += ["--print-every", "1", "--workers", "1"]
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    with subprocess.Popen(
+        [*words, "--out", str(stopped)], stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step 2 "):
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    step = torch.load(stopped / CHECKPOINT_FILE, weights_only=True)["iteration"]
+    assert step in (2, 3)
+    *_, asked, last = [line for line in rest.splitlines() if "step 3 " not in line]
+    assert asked == "stopping after this step; Ctrl-C again stops at once"
+    assert last == f"stopped after step {step}; {stopped} keeps it, and the same command continues from there"
+    for run, said in ((stopped, f"continues from step {step} of 6"), (whole, "")):
+        again = [*words, "--out", str(run)]
+        done = subprocess.run(again, stderr=subprocess.PIPE, text=True, env=environment, check=True)
+        assert said in done.stderr
+    assert _log(stopped) == _log(whole)
+    expected, got = load_model(whole)[0].state_dict(), load_model(stopped)[0].state_dict()
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+def test_ctrl_c_twice_stops_at_once() -> None:
+    console = Console(file=io.StringIO())
+    before = signal.getsignal(signal.SIGINT)
+    with stopped_by_interrupt(console, alone=True) as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGINT)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    with stopped_by_interrupt(console, alone=False) as stop, pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
+def _reporter(every: int, times: list[float]) -> tuple[Reporter, Callable[[], list[str]]]:
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    with progress_bar(console, 12, "Training") as advance:
+        reporter = Reporter(console, advance, every, clock=lambda: times.pop(0))
+    return reporter, lambda: text.getvalue().splitlines()
+
+
+def test_what_a_run_that_stops_at_once_keeps() -> None:
+    reporter, _ = _reporter(100, [0.0, 1.0])
+    for event, expected in (
+        (Started(0, 9), "stopped before the first checkpoint; nothing is kept"),
+        (Stepped(1, {}), "stopped before the first checkpoint; nothing is kept"),
+        (Saved(1), "stopped after step 1; run keeps it, and the same command continues from there"),
+        (Stepped(2, {}), "stopped after step 2; run keeps step 1, and the same command continues from there"),
+    ):
+        reporter(event)
+        assert reporter.kept_text(Path("run")) == expected
+
+
+def test_the_time_left_counts_all_that_a_run_does_and_the_steps_alone_are_timed() -> None:
+    # The clock is read at the start, at every line, and after every measurement.
+    reporter, lines = _reporter(2, [0.0, 1.0, 3.0, 103.0, 105.0, 107.0])
+    reporter(Started(4, 12))
+    for step in range(5, 7):
+        reporter(Stepped(step, {"boxes": 0.5}))
+    figures = {"images": 1, "box": {"AP": 0.25, "AP50": None}}
+    reporter(Measured(6, figures))
+    for step in range(7, 9):
+        reporter(Stepped(step, {"boxes": 0.5}))
+    assert lines() == [
+        "continues from step 4 of 12",
+        "step 5 of 12: loss 0.500 (boxes 0.500), 1.00 s per step, 7 s left",
+        "step 6 of 12: loss 0.500 (boxes 0.500), 2.00 s per step, 9 s left",
+        "step 6 of 12: average precision on 1 image: box 25.0 (AP50 -)",
+        "step 8 of 12: loss 0.500 (boxes 0.500), 1.00 s per step, 1 min 45 s left",
+    ]

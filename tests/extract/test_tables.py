@@ -1,0 +1,136 @@
+"""Box tables as other programs write them, boxes that look wrong, and folders in place of files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from roialign.extract.doubts import Doubts
+from roialign.extract.folders import IMAGE_ENDINGS, EmptyFolderError, expand_folders
+from roialign.files.boxes import read_boxes
+from roialign.files.columns import KNOWN, ROLES, Reading, corners_of, find_columns
+from roialign.files.problems import Problems
+from tests.extract.extraction import box, found
+
+CORNERS = (10.0, 20.0, 14.0, 26.0)
+#: The same box in every format.
+NUMBERS = {"xyxy": CORNERS, "xywh": (10.0, 20.0, 4.0, 6.0), "cxcywh": (12.0, 23.0, 4.0, 6.0)}
+
+
+@pytest.mark.parametrize(("box_format", "names"), KNOWN)
+def test_every_known_header_gives_the_same_box(box_format: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    numbers = ",".join(map(str, NUMBERS[box_format]))
+    path.write_text(f"{','.join(name.upper() for name in names)},Image\n{numbers},a.png\n")
+    (only,) = read_boxes(path, Problems())
+    assert (only.image, only.corners) == ("a.png", CORNERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        # A table of bounding boxes that TensorFlow's tutorials write: width and height are those of the image.
+        ("b.csv", "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,640,480,cat,10,20,14,26\n"),
+        ("b.csv", "image_path;label;x_min;y_min;x_max;y_max\na.png;cat;10;20;14;26\n"),
+        ("b.tsv", "file_name\tcategory\tleft\ttop\tright\tbottom\na.png\tcat\t10\t20\t14\t26\n"),
+        ("b.txt", "Image, Class Name, X, Y, W, H\na.png, cat, 10, 20, 4, 6\n"),
+        ("b.csv", "img,label,X Center,Y Center,Width,Height\na.png,cat,12,23,4,6\n"),
+        ("b.json", '[{"filename": "a.png", "class": "cat", "xmin": 10, "ymin": 20, "xmax": 14, "ymax": 26}]'),
+        ("b.json", '[{"file_name": "a.png", "category": "cat", "box": [10, 20, 14, 26]}]'),
+    ],
+)
+def test_tables_of_other_programs_are_read_as_they_are(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    problems = Problems()
+    (only,) = read_boxes(tmp_path / name, problems)
+    assert not problems
+    assert (only.image, only.label, only.corners) == ("a.png", "cat", CORNERS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reading"),
+    [
+        ("b.csv", "foto,art,a,b,c,d\na.png,cat,10,20,4,6\n", Reading(dict(zip(ROLES["xywh"], "abcd", strict=True)))),
+        ("b.csv", "foto,art,a,y1,c,y2\na.png,cat,10,20,14,26\n", Reading({"x1": "a", "x2": "C"})),
+        ("b.csv", "foto,art,x1,y1,x2,y2\na.png,cat,10,20,4,6\n", Reading({}, "xywh")),
+        ("b.json", '[{"foto": "a.png", "art": "cat", "bbox": [10, 20, 4, 6]}]', Reading({}, "xywh")),
+        ("b.json", '[{"foto": "a.png", "art": "cat", "bbox": [10, 20, 14, 26]}]', Reading({}, "xyxy")),
+    ],
+)
+def test_other_columns_are_named(name: str, content: str, reading: Reading, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(content)
+    problems = Problems()
+    named = Reading({"image": "foto", "label": "art", **(reading.columns or {})}, reading.box_format)
+    (only,) = read_boxes(tmp_path / name, problems, named)
+    assert not problems
+    assert (only.image, only.label, only.corners) == ("a.png", "cat", CORNERS)
+
+
+@pytest.mark.parametrize("box_format", NUMBERS)
+def test_boxes_without_names_are_in_the_format_that_is_given(box_format: str, tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text(json.dumps([NUMBERS[box_format]]))
+    (only,) = read_boxes(tmp_path / "b.json", Problems(), Reading(box_format=box_format))
+    assert only.corners == corners_of(NUMBERS[box_format], box_format) == CORNERS
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": 1, "bbox": NUMBERS[box_format]}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    (only,) = read_boxes(tmp_path / "coco.json", Problems(), Reading(box_format=box_format))
+    assert only.corners == CORNERS
+
+
+def test_a_bbox_without_a_format_is_asked_about(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text('[{"image": "a.png", "bbox": [1, 2, 3, 4]}]')
+    problems = Problems()
+    assert read_boxes(tmp_path / "b.json", problems) == []
+    assert "row 0: bbox: say whether it is xyxy or xywh: --box-format" in found(problems)[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "columns", "message"),
+    [
+        (["image", "left"], {}, "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax"),
+        (["a", "b"], {"image": "c"}, "image: no column 'c' among a, b"),
+        (["a", "b"], {"x1": "a", "y1": "b"}, "a box of x1, y1, x2, y2 needs x2, y2 too"),
+    ],
+)
+def test_columns_that_are_not_there_are_named(names: list[str], columns: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        find_columns(names, Reading(columns))
+
+
+def test_boxes_that_look_wrong_are_counted_by_kind() -> None:
+    doubts = Doubts()
+    rows = [
+        *[(0, 0, 50, 40), (-5, -5, 1, 1), (49, 39, 90, 90), (3, 3, 3, 3)],  # in order: one is an edge, one a point
+        *[(30, 10, 5, 20), (5, 20, 30, 10)],
+        *[(50, 0, 60, 10), (0, 40, 10, 50), (-9, 0, 0, 9), (0, -9, 9, 0)],
+        *[(0.1, 0.2, 0.5, 1.0)],
+    ]
+    doubts.look([box(row, tuple(map(float, corners))) for row, corners in enumerate(rows)], 50.0, 40.0)  # type: ignore[arg-type]
+    problems = Problems()
+    doubts.remark_in(problems)
+    assert not problems
+    inverted, outside, relative = map(str, problems.remarks)
+    assert inverted.startswith(
+        "boxes.csv, row 4: 2 boxes have x2 < x1 or y2 < y1; the first is (30, 10, 5, 20): are its"
+    )
+    assert outside.startswith("boxes.csv, row 6: 4 boxes do not touch their inputs; the first is (50, 0, 60, 10): is")
+    assert relative.startswith(
+        "boxes.csv, row 10: 1 box lies within one pixel; the first is (0.1, 0.2, 0.5, 1): are its"
+    )
+
+
+def test_a_folder_stands_for_the_files_in_it(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "deep/er/c.tiff", "notes.txt", ".hidden/d.png", "._a.png", "out/e.png", "f.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    odd = tmp_path / "notes.txt"
+    files = expand_folders([odd, tmp_path, tmp_path / "b.png"], IMAGE_ENDINGS, [tmp_path / "out", tmp_path / "f.png"])
+    assert files == [odd, *(tmp_path / name for name in ("a.JPG", "b.png", "deep/er/c.tiff"))]
+    with pytest.raises(EmptyFolderError, match=r"deep: no file in this folder ends in \.npy"):
+        expand_folders([tmp_path / "deep"], [".npy"])

@@ -1,0 +1,421 @@
+"""Files that nobody would write, for every way in: python -m tests.files.fuzz [INPUTS] [SEED].
+
+What is drawn are real files with something wrong in them. Whatever it is, a reader gives an answer or raises an error
+in our own words, within seconds, and masks hold 0 and 1 only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import faulthandler
+import io
+import json
+import random
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from roialign.detection import CocoDataset, load_model
+from roialign.detection.evaluation import average_precision
+from roialign.detection.settings import DetectorSettings
+from roialign.extract.inputs import read_input
+from roialign.files.boxes import read_boxes
+from roialign.files.images import read_picture
+from roialign.files.orientation import Annotated
+from roialign.files.problems import FileError, Problems
+from roialign.files.run_lengths import encoded, mask_of, run_lengths_of
+from tests.commands.invoked import invoke
+from tests.commands.real_files import IMAGES
+from tests.files.checkpoints import own, readable, saved, unreadable, weights
+from tests.files.sets import HEIGHT, WIDTH, content_of
+
+#: One input may take so many seconds.
+LONGEST = 60
+#: One of so many inputs goes through a whole command.
+COMMAND_EVERY = 200
+#: Texts of dependencies that nobody should have to read.
+FOREIGN = ("Traceback", "weights_only", "<_io.", "object at 0x", "PytorchStreamReader", "allow_pickle")
+
+NUMBERS: tuple[Any, ...] = (
+    0, 1, -1, 2, 3, 7, 48, 64, 3072, 0.5, -0.0, 1.0, 1e-300, 1e10, 1e100, 1e308, -1e308, 2**31, 2**32, 2**53 + 1, 2**63,
+    2**64, -(2**63), 10**30, 10**400, float("nan"), float("inf"), -float("inf"),
+)  # fmt: skip
+TEXTS: tuple[Any, ...] = (
+    "", "0", "1", "-1", "1.0", "1e5", "nan", "cat", "../x", "/etc/passwd", "a\0b", "\ud800", "\u202e", "x" * 5000,
+    "PPPP", "zzzz\u00e9~~", "o" * 50, "[bold]", "\x1b[31m", "true", "null",
+)  # fmt: skip
+OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [[], {}], {"a": []}, [None] * 4, [[0, 0, 1, 1]])
+
+
+class Draw:
+    """The grammar's choices: of a seed, or of hypothesis, which then finds the least input that fails."""
+
+    def __init__(self, source: random.Random) -> None:
+        self.random = source
+
+    def one(self, *choices: Any) -> Any:
+        return self.random.choice(choices)
+
+    def value(self, depth: int = 0) -> Any:
+        """Anything that JSON can hold, and some that Python's reader takes besides."""
+        kind = self.random.random()
+        if kind < 0.45:
+            return self.random.choice(NUMBERS)
+        if kind < 0.65:
+            return self.random.choice(TEXTS)
+        if kind < 0.85 or depth > 2:
+            return self.random.choice(OTHERS)
+        if kind < 0.95:
+            return [self.value(depth + 1) for _ in range(self.random.randint(0, 8))]
+        names = [self.one("size", "counts", "id", "a") for _ in range(self.random.randint(0, 3))]
+        return {name: self.value(depth + 1) for name in names}
+
+    def segmentation(self) -> Any:
+        """Outlines and run lengths, good ones among them."""
+        kind = self.random.randint(0, 5)
+        if kind == 0:
+            noise = np.random.default_rng(self.random.randrange(2**32)).random((HEIGHT, WIDTH))
+            lengths = encoded(noise < self.random.random())
+            letters = list(lengths["counts"])
+            for _ in range(self.random.randint(0, 3)):
+                letters[self.random.randrange(len(letters))] = chr(self.random.randint(1, 130))
+            return {**lengths, "counts": "".join(letters)[: self.random.choice([None, 5, -1])]}
+        if kind == 1:
+            counts: list[Any] = [self.random.randint(0, 200) for _ in range(self.random.randint(0, 30))]
+            if self.random.random() < 0.7:
+                counts.append(max(HEIGHT * WIDTH - sum(counts), 0))
+            if self.random.random() < 0.3 and counts:
+                counts[self.random.randrange(len(counts))] = self.value()
+            return {"size": self.one([HEIGHT, WIDTH], [WIDTH, HEIGHT], self.value()), "counts": counts}
+        if kind in (2, 3):
+            return [
+                [self.random.uniform(-80, 140) if self.random.random() < 0.98 else self.value()
+                 for _ in range(self.random.choice([6, 6, 8, 10, 11, 4, 0]))]
+                for _ in range(self.random.randint(1, 4))
+            ]  # fmt: skip
+        if kind == 4:
+            return {"size": self.value(), "counts": self.value()}
+        return self.value()
+
+    def changed_bytes(self, content: bytes) -> bytes:
+        """A file with some of its bytes changed, taken out, or put in."""
+        changed = bytearray(content)
+        for _ in range(self.random.choice([0, 1, 1, 2, 5, 30])):
+            if not changed:
+                break
+            # The beginning is where a file says what it is.
+            end = self.random.choice([64, 256, len(changed)])
+            at = self.random.randrange(min(end, len(changed)))
+            kind = self.random.random()
+            if kind < 0.6:
+                changed[at] = self.random.choice([0, 1, 127, 128, 255, self.random.randrange(256)])
+            elif kind < 0.8:
+                del changed[at : at + self.random.choice([1, 4, 100, len(changed)])]
+            else:
+                changed[at:at] = bytes(self.random.randrange(256) for _ in range(self.random.choice([1, 4, 50])))
+        return bytes(changed)
+
+
+def coco(draw: Draw) -> Any:
+    """A COCO file."""
+    content: Any = content_of()
+    for row in content["annotations"]:
+        if draw.random.random() < 0.6:
+            row["segmentation"] = draw.segmentation()
+    for _ in range(draw.random.choice([0, 1, 2, 5])):
+        section = draw.one("images", "annotations", "annotations", "categories")
+        rows = content.get(section)
+        if not isinstance(rows, list) or not rows:
+            continue
+        at = draw.random.randrange(len(rows))
+        if not isinstance(rows[at], dict) or draw.random.random() < 0.1:
+            rows[at] = draw.value()
+            continue
+        name = draw.random.choice(list(rows[at]))
+        if draw.random.random() < 0.2:
+            rows[at].pop(name)
+        elif name == "bbox" and draw.random.random() < 0.6:
+            sides = [draw.random.uniform(-99, 99) for _ in "xywh"]
+            rows[at]["bbox"] = [side if draw.random.random() < 0.8 else draw.value() for side in sides]
+        else:
+            rows[at][name] = draw.value()
+    if draw.random.random() < 0.1:
+        content[draw.random.choice([*content, "more"])] = draw.value()
+    return content if draw.random.random() < 0.97 else draw.value()
+
+
+def text_of(draw: Draw, content: Any) -> bytes:
+    """JSON, as far as it is."""
+    text = json.dumps(content).encode()
+    if draw.random.random() < 0.1:
+        text = draw.changed_bytes(text)
+    return draw.one(b"", b"", b"", b"", b"\xef\xbb\xbf") + text  # type: ignore[no-any-return]
+
+
+def box_table(draw: Draw) -> tuple[str, bytes]:
+    """A name and a table of boxes of any of the formats."""
+    kind = draw.random.random()
+    if kind < 0.35:
+        return "b.json", text_of(draw, coco(draw))
+    if kind < 0.65:
+        rows: list[Any] = [
+            draw.one(
+                [draw.random.uniform(-9, 99) for _ in range(4)],
+                {"image": draw.one("1.png", "a/1.png", draw.value()), "box": [draw.value() for _ in range(4)]},
+                {"image": "1.png", "box": [1, 2, 30, 40], "label": draw.value()},
+                draw.value(),
+            )
+            for _ in range(draw.random.randint(0, 6))
+        ]
+        return "b.json", text_of(draw, rows)
+    file = io.StringIO()
+    separator = draw.one(",", ",", ",", ";", "\t")
+    table = csv.writer(file, delimiter=separator)
+    columns = ["image", "x1", "y1", "x2", "y2", "label"]
+    if draw.random.random() < 0.2:
+        draw.random.shuffle(columns)
+        columns = columns[draw.random.randint(0, 2) :] + columns[: draw.random.randint(0, 2)]
+    table.writerow(columns)
+    for _ in range(draw.random.randint(0, 6)):
+        fields = ["1.png", *(str(draw.value())[:300] for _ in range(4)), "cat"]
+        fields = ["1.png", 1, 2, 30, 40, "cat"] if draw.random.random() < 0.4 else fields
+        table.writerow([str(field).replace("\ud800", "?") for field in fields[: draw.random.choice([6, 6, 6, 5, 0])]])
+    content = file.getvalue().encode()
+    return "b.csv", draw.changed_bytes(content) if draw.random.random() < 0.3 else content
+
+
+def image(draw: Draw) -> bytes:
+    """An image file."""
+    return draw.changed_bytes(draw.random.choice(list(IMAGES.values())).content)
+
+
+def feature_map(draw: Draw) -> tuple[str, bytes]:
+    """A name and a file of NumPy."""
+    shape = draw.one((2, 5, 6), (1, 2, 5, 6), (3,), (0, 4, 4))
+    array = np.zeros(shape, dtype=draw.one("f4", "f8", "f2", "u1", "O", "U3"))
+    file = io.BytesIO()
+    if draw.random.random() < 0.5:
+        np.save(file, array, allow_pickle=True)
+        return "m.npy", draw.changed_bytes(file.getvalue())
+    np.savez(file, **{draw.one("a", "b"): array})
+    if draw.random.random() < 0.3:
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(draw.one("a.npy", "text"), draw.one(b"", b"\x93NUMPY", b"text"))
+    return "m.npz", draw.changed_bytes(file.getvalue())
+
+
+def checkpoint(draw: Draw) -> bytes:
+    """A file of weights."""
+    kind = draw.random.random()
+    if kind < 0.3:
+        return draw.changed_bytes(draw.random.choice(list(readable().values())))
+    if kind < 0.5:
+        return draw.changed_bytes(draw.random.choice(list(unreadable().values()))[0])
+    model: Any = dict(weights())
+    for _ in range(draw.random.choice([0, 0, 1, 2])):
+        name = draw.random.choice(list(model))
+        if draw.random.random() < 0.3:
+            model.pop(name)
+        else:
+            huge = torch.zeros(1).expand(10**6, 10**6)
+            tensor = draw.one(torch.zeros(3), torch.zeros(()), torch.zeros(0), huge, draw.value(), model[name])
+            model[draw.one(name, name, "a", 7)] = tensor
+    content = own(model)
+    if draw.random.random() < 0.6:
+        name = draw.random.choice(list(content["settings"]))
+        content["settings"][name] = draw.value()
+    if draw.random.random() < 0.2:
+        content[draw.one("settings", "model", "more")] = draw.value()
+    with contextlib.suppress(TypeError, UnicodeEncodeError):
+        return saved(content)
+    return b""
+
+
+class Fuzz:
+    """A folder of files, and what is done with each kind of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        pictures = folder / "val/images"
+        pictures.mkdir(parents=True)
+        self.picture = pictures / "1.png"
+        for number in (1, 2):
+            (pictures / f"{number}.png").write_bytes(IMAGES["rgba.png"].content)
+        self.weights = folder / "good.pt"
+        self.weights.write_bytes(readable()["its own"])
+        self.good_set = folder / "good"
+        (self.good_set / "val").mkdir(parents=True)
+        (self.good_set / "val/images").symlink_to(pictures)
+        (self.good_set / "val/annotations.json").write_text(json.dumps(content_of()))
+        self.counts: Counter[str] = Counter()
+
+    def try_coco(self, draw: Draw) -> None:
+        path = self.folder / "val/annotations.json"
+        path.write_bytes(text_of(draw, coco(draw)))
+        if draw.random.random() < 1 / COMMAND_EVERY:
+            self.command("evaluate", "--weights", self.weights, "--data", self.folder)
+            if draw.random.random() < 0.3:
+                options = ("--split", "val", "--iterations", 1, "--batch-size", 1, "--model", "faster-rcnn")
+                with tempfile.TemporaryDirectory() as run:
+                    self.command("train", "--data", self.folder, "--out", Path(run) / "run", *options)
+            return
+        problems = Problems()
+        with self.refused():
+            dataset = CocoDataset(path, self.folder / "val/images", problems)
+            rows = []
+            for index in range(len(dataset)):
+                with self.refused():
+                    target = dataset[index][1]
+                    assert target["masks"].numel() == 0 or int(target["masks"].max()) <= 1
+                    boxes = target["boxes"]
+                    assert bool(boxes.isfinite().all() & (boxes >= 0).all() & (boxes[:, 2:] > boxes[:, :2]).all())
+                    x1, y1, x2, y2 = (boxes[:1] if len(boxes) else torch.zeros(1, 4)).T.tolist()
+                    rows.append({
+                        "image_id": target["image_id"], "category_id": draw.one(1, 2, draw.value()), "score": 0.5,
+                        "bbox": [x1[0], y1[0], x2[0] - x1[0], y2[0] - y1[0]], "segmentation": draw.segmentation(),
+                    })  # fmt: skip
+            for kind in ("box", "mask"):
+                average_precision(dataset, rows, kind, problems=problems)
+        self.check([*problems, *problems.remarks])
+
+    def try_masks(self, draw: Draw) -> None:
+        segmentation = draw.segmentation()
+        with self.refused():
+            lengths = run_lengths_of(segmentation, HEIGHT, WIDTH)
+            mask = mask_of(lengths)
+            assert mask.shape == (HEIGHT, WIDTH)
+            assert mask.max() <= 1
+            again = encoded(mask)
+            assert np.array_equal(mask, mask_of(run_lengths_of(again, HEIGHT, WIDTH)))
+
+    def try_boxes(self, draw: Draw) -> None:
+        name, content = box_table(draw)
+        (self.folder / name).write_bytes(content)
+        if draw.random.random() < 1 / COMMAND_EVERY:
+            out = self.folder / "f.npz"
+            self.command("extract", self.picture, "--boxes", self.folder / name, "--out", out)
+            return
+        problems = Problems()
+        with self.refused():
+            for box in read_boxes(self.folder / name, problems):
+                assert all(abs(value) <= 1e100 for value in box.corners)
+        self.check(problems)
+
+    def try_image(self, draw: Draw) -> None:
+        path = self.folder / "a.img"
+        path.write_bytes(image(draw))
+        if draw.random.random() < 1 / COMMAND_EVERY:
+            self.command("detect", path, self.picture, "--weights", self.weights, "--out", self.folder / "out")
+            assert len(json.loads((self.folder / "out/detections.json").read_text())["images"]) >= 1
+            return
+        size = draw.one(None, (WIDTH, HEIGHT), (HEIGHT, WIDTH), (1, 1))
+        with self.refused():
+            picture = read_picture(path, Annotated(size, [(0, 0, 50, 40)]))
+            assert picture.pixels.ndim == 3
+            assert picture.pixels.dtype == np.float32
+            unit = picture.unit_range()
+            assert 0 <= unit.min() <= unit.max() <= 1
+
+    def try_feature_map(self, draw: Draw) -> None:
+        name, content = feature_map(draw)
+        (self.folder / name).write_bytes(content)
+        with self.refused():
+            assert read_input(self.folder / name, layout=draw.one("NCHW", "NHWC")).features.ndim == 4
+
+    def try_weights(self, draw: Draw) -> None:
+        path = self.folder / "w.pt"
+        path.write_bytes(checkpoint(draw))
+        if draw.random.random() < 5 / COMMAND_EVERY:
+            self.command("detect", self.picture, "--weights", path, "--out", self.folder / "out2")
+            return
+        with self.refused():
+            _, settings = load_model(path)
+            assert isinstance(settings, DetectorSettings)
+
+    @contextlib.contextmanager
+    def refused(self) -> Iterator[None]:
+        """The errors that a reader may raise, in our own words."""
+        try:
+            yield
+            self.counts["read"] += 1
+        except FileError as error:
+            self.counts["refused"] += 1
+            self.check([error])
+
+    def command(self, *arguments: object) -> None:
+        """A whole command; it may fail, but with words."""
+        result = invoke(*arguments)
+        self.counts[f"{arguments[0]}, exit code {result.exit_code}"] += 1
+        assert result.exit_code in (0, 1), result.output
+        assert result.exit_code == 0 or result.stderr.startswith(("error: ", "note: ")), result.output
+        self.check([result.stderr])
+
+    def check(self, said: Any) -> None:
+        """Nothing that was said is a dependency's."""
+        for each in said:
+            text = str(each)
+            assert text.strip()
+            assert not any(foreign in text for foreign in FOREIGN), text[:2000]
+
+
+#: What is tried, by name, and how often of 100 times; a checkpoint takes longer than the others.
+TRIED: dict[str, tuple[Callable[[Fuzz, Draw], None], int]] = {
+    "COCO files": (Fuzz.try_coco, 20),
+    "masks": (Fuzz.try_masks, 35),
+    "box tables": (Fuzz.try_boxes, 18),
+    "images": (Fuzz.try_image, 18),
+    "feature maps": (Fuzz.try_feature_map, 7),
+    "checkpoints": (Fuzz.try_weights, 2),
+}
+
+
+def run(folder: Path, inputs: range, say: Callable[[str], None] = lambda _: None) -> Counter[str]:
+    """Try so many inputs, each of the seed of its number; what came of them.
+
+    Raises
+    ------
+    AssertionError
+        With the number of the input that did what none may.
+    """
+    fuzz = Fuzz(folder)
+    names = [name for name, (_, share) in TRIED.items() for _ in range(share)]
+    began = time.monotonic()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in inputs:
+            draw = Draw(random.Random(number))
+            name = draw.random.choice(names)
+            faulthandler.dump_traceback_later(LONGEST, exit=True)
+            try:
+                TRIED[name][0](fuzz, draw)
+            except Exception as error:
+                raise AssertionError(f"input {number}, {name}: {type(error).__name__}: {error}") from error
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+            fuzz.counts[name] += 1
+            if number % 1000 == 999:
+                say(f"{number + 1 - inputs.start} inputs, {time.monotonic() - began:.0f} s")
+    return fuzz.counts
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    count, first = map(int, (*sys.argv[1:], *("100000", "0")[len(sys.argv) - 1 :]))
+    with tempfile.TemporaryDirectory() as scratch:
+        found = run(Path(scratch), range(first, first + count), _say)
+    for name, times in sorted(found.items()):
+        sys.stdout.write(f"{name}: {times}\n")
