@@ -52,7 +52,7 @@ def efficientnet_lite0(options: BackboneOptions) -> OnnxBackbone:
     ModuleNotFoundError
         Where the package of the weights, onnx or onnxruntime is not installed.
     """
-    require("onnx", PACKAGE, "onnx", "onnxruntime")
+    require("demo", PACKAGE, "onnx", "onnxruntime")
     path = weights_path()
     model = build_model(read_saved_tensors(path))
     facts: dict[str, object] = {"weights": file_hash(path)}
@@ -68,7 +68,7 @@ def classifier() -> Classifier:
 
 def weights_path() -> Path:
     """The file of weights in its package, which is not imported."""
-    require("onnx", PACKAGE)
+    require("demo", PACKAGE)
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"{PACKAGE} has no files", name=PACKAGE)

@@ -136,7 +136,7 @@ class OnnxBackbone(Backbone):
 
 
 def _session(model: bytes | Path, options: BackboneOptions, name: str) -> Any:
-    require("onnx", "onnxruntime")
+    require("features", "onnxruntime")
     import onnxruntime
 
     kind = options.device.partition(":")[0]
