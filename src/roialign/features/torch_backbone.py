@@ -83,7 +83,12 @@ class TorchBackbone(Backbone):
         reduced = dtype != torch.float32
         kind = self._device.type
         with torch.inference_mode(), torch.autocast(kind, dtype if reduced else torch.bfloat16, enabled=reduced):
-            pixels = torch.from_numpy(np.ascontiguousarray(images)).to(self._device).permute(0, 3, 1, 2).float()
+            pixels = (
+                torch.from_numpy(np.require(images, requirements=("C", "W")))
+                .to(self._device)
+                .permute(0, 3, 1, 2)
+                .float()
+            )
             mean, deviation = (
                 pixels.new_tensor(values)[:, None, None]
                 for values in (self.normalisation.mean, self.normalisation.deviation)
