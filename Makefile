@@ -3,16 +3,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-PACKAGE := pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files -co --exclude-standard cpp src)
+WHEEL := build/wheel
+PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test lint format bench gpu experiment stub sanitize test-peers wheel clean
+.PHONY: demo test test-all fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel wheels \
+  release-check clean
 
 demo: $(VENV)/.with-cli
 	$(BIN)/python examples/demo.py
 
-# A worker that has nothing left to do takes tests from another. What the reference answers is kept on disk.
+# A process for every core, each with one thread: with more they would wait for each other. One that has nothing left to
+# do takes tests from another. What the reference answers is kept on disk.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+# In a few minutes: all but the tests that are marked as slow.
 test: $(VENV)/.with-test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(PYTEST) $(PYTEST_OPTIONS)
+
+# Every test that needs no GPU: after those of `make test` the slow ones, none of them twice.
+test-all: test
+	$(PYTEST) -m "slow and not gpu"
+
+# A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
+fuzz: $(VENV)/.with-test
+	$(BIN)/python -m tests.files.fuzz $(or $(INPUTS),100000) $(or $(SEED),0)
 
 lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff check .
@@ -42,12 +56,16 @@ ROIALIGN_GPU_PYTHON ?= $(BIN)/python
 gpu: $(if $(filter $(BIN)/python,$(ROIALIGN_GPU_PYTHON)),$(VENV)/.with-test)
 	$(ROIALIGN_GPU_PYTHON) -m benchmarks.gpu run
 
+# Which block sizes are best there, in 2 minutes, written to src/roialign/triton/sizes.json.
+gpu-tune: $(if $(filter $(BIN)/python,$(ROIALIGN_GPU_PYTHON)),$(VENV)/.with-test)
+	$(ROIALIGN_GPU_PYTHON) -m benchmarks.gpu tune --write
+
 # Whether alignment pays, in minutes; python -m benchmarks.localisation is the whole of it.
 experiment: $(VENV)/.with-detection
 	$(BIN)/python -m benchmarks.localisation --small
 
 # The core under AddressSanitizer and UBSan with hostile input, for every instruction set that this CPU has.
-sanitize: $(VENV)/.with-lint
+sanitize: $(VENV)/.with-build
 	$(BIN)/cmake -S . -B build/sanitize -DROIALIGN_SANITIZE=ON -DROIALIGN_PYTHON=OFF
 	$(BIN)/cmake --build build/sanitize -j
 	for isa in $$(build/sanitize/hostile_input --instruction-sets); do \
@@ -62,8 +80,18 @@ test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(V
 	$(ROIALIGN_PEERS_PYTHON) -m pytest tests/peers -o python_files='check_*.py'
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
-wheel: $(VENV)/.made
-	$(PIP) wheel -q --no-deps -w dist .
+# The wheel of this machine's Python, for this machine.
+wheel: $(VENV)/.compiled
+	mkdir -p dist && cp $(WHEEL)/*.whl dist/
+
+# The Linux wheels of a release, for x86_64 and aarch64, with every Python that is needed and here: built, audited, and
+# tried in empty environments. WHEELS names less: make wheels WHEELS='--architectures x86_64 --pythons 3.12'.
+wheels: $(VENV)/.with-release
+	$(BIN)/python -m release.wheels $(WHEELS)
+
+# All that must be right before a version is tagged: version, changelog, wheels, pages, links, workflows.
+release-check: $(VENV)/.with-test $(VENV)/.with-lint $(VENV)/.with-release
+	$(BIN)/python -m release.check
 
 clean:
 	rm -rf $(VENV) $(VENV)-peers build dist demo-output gpu-results .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -78,10 +106,20 @@ $(VENV)-peers/.made:
 	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest
 	touch $@
 
-$(VENV)/.with-%: $(VENV)/.made $(PACKAGE)
-	$(PIP) install -q -c constraints.txt '.[$*]'
+# Compiled once for all extras, and outside pip's isolation: so the next time only what has changed is compiled.
+$(VENV)/.compiled: $(VENV)/.with-build $(PACKAGE)
+	@echo "roialign: compiling the core, once for every instruction set; the first time takes 3 to 5 minutes on two cores"
+	rm -rf $(WHEEL)
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEEL)
+	$(PIP) install -q --no-deps --force-reinstall $(WHEEL)/*.whl
 	touch $@
 
-$(VENV)/.with-lint: $(VENV)/.made pyproject.toml
-	$(PIP) install -q --group lint cmake nanobind
+# An extra is packages beside what is compiled: pip leaves alone a wheel that is installed already.
+$(VENV)/.with-%: $(VENV)/.compiled constraints.txt
+	@echo "roialign: installing the packages of [$*]; PyTorch among them is some hundred MB"
+	$(PIP) install -q -c constraints.txt "$$(echo $(WHEEL)/*.whl)[$*]"
+	touch $@
+
+$(addprefix $(VENV)/.with-,build lint release): $(VENV)/.with-%: $(VENV)/.made pyproject.toml
+	$(PIP) install -q --group $*
 	touch $@

@@ -3,6 +3,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "cpu.h"
 #include "kernels.h"
 #include "pointwise_kernels.h"
 
@@ -75,16 +76,8 @@ bool is_built(InstructionSet isa) { return tables[static_cast<int>(isa)].of_doub
 
 bool is_supported(InstructionSet isa) {
   if (!is_built(isa)) return false;
-#if defined(ROIALIGN_X86_64)
-  if (isa == InstructionSet::avx2) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-  }
-  if (isa == InstructionSet::avx512) {
-    return is_supported(InstructionSet::avx2) && __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq");
-  }
-#endif
+  if (isa == InstructionSet::avx2) return cpu_has_avx2();
+  if (isa == InstructionSet::avx512) return cpu_has_avx512();
   return true;
 }
 

@@ -1,11 +1,11 @@
-"""``python -m benchmarks.gpu run`` is :mod:`benchmarks.gpu.run`; without a word, :mod:`benchmarks.gpu.measure`."""
+"""``python -m benchmarks.gpu run``, ``tune`` and so on are modules here; without a word it is `measure`."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
 
-COMMANDS = ("run", "measure")
+COMMANDS = ("run", "tune", "measure", "predict", "candidates", "compiling")
 
 
 def main() -> int:

@@ -78,9 +78,9 @@ def footprint_of(rois: Any, level_of_roi: Any, workload: Workload) -> int:
     return int((sides[0] * sides[1]).sum() * workload.channels)
 
 
-def ours(inputs: Inputs, points: int, backward: bool) -> Call:
+def ours(inputs: Inputs, points: int, backward: bool, backend: str | None = BACKEND) -> Call:
     common: Any = {"spatial_scales": inputs.scales, "sampling_ratio": points, "levels": inputs.levels}
-    common["backend"] = BACKEND
+    common["backend"] = backend
 
     def forward(index: int) -> Tensor:
         return roialign.multiscale_roi_align(inputs.maps[index], inputs.rois, inputs.bins, **common)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from . import first_call, points, tools
+from . import first_call, points, tools, tune
 from .calls import DTYPES, Inputs, check, ours
 from .cells import WORKLOAD_NAMES, Cell, first_cells, other_cells
 from .device import workload_of
@@ -124,4 +124,5 @@ JOBS: dict[str, Callable[..., dict[str, Job]]] = {
     "deterministic": of_deterministic,
     "memory": of_memory,
     "first-calls": of_first_calls,
+    "tune": tune.jobs,
 }

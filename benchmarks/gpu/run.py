@@ -22,6 +22,9 @@ from .steps import GROUPS, STEPS, TOOLS, Step, chosen
 from .summary import summary
 from .team import Team
 
+#: A rehearsal's steps may take so many times as long.
+LONGER = 20
+
 
 class Log:
     """Lines for the terminal and the log, with the seconds since the start."""
@@ -106,7 +109,8 @@ class Run:
         return int(bool(left) or any(self.record.steps[step.name].number("failed") for step in self.options.steps))
 
     def do(self, step: Step, results: Results) -> None:
-        until = min(self.until, time.monotonic() + step.limit)
+        limit = step.limit * (LONGER if self.options.rehearse else 1)
+        until = min(self.until, time.monotonic() + limit)
         Team(step, self.record, self.log, until, self.environment, self.options.most).run()
         self.log.say(f"{step.name} ({step.tells}): {self.counts(results)}, {results.seconds:.0f} s")
 

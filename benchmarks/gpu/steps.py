@@ -57,6 +57,8 @@ def tests(*arguments: str) -> tuple[str, ...]:
 
 
 MANY = 16
+#: Every case has kernels of its own, a dozen, which take a second each to compile: all types do not fit into minutes.
+CASES, FEW_TYPES = tests("test_cases.py"), "(float32 or float16) and not bfloat16"
 #: Two variants of every operator: planes of float32, and channels last of float16, in vectors.
 SOME_BOUNDS = ("-k", "dtype0 or dtype3")
 TOOLS = Step("tools", "first", "what is here", ("tools",), 60, 40)
@@ -64,7 +66,7 @@ STEPS = (
     TOOLS,
     Step("smoke", "first", "every kernel once, beside the reference", tests("test_smoke.py"), 90, 60, MANY),
     Step("answers", "first", "real sizes, beside float64; compiles what is timed", ("answers",), 80, 60, 8),
-    Step("cases", "first", "the table of cases, all types and layouts", tests("test_cases.py"), 120, 60, MANY),
+    Step("cases", "first", "the table of cases, two types", (*CASES, "-k", FEW_TYPES), 150, 60, MANY),
     Step("speed", "first", "times beside torchvision and einsum", ("speed", "first", "torchvision", "einsum"), 150, 40),
     Step("memory", "first", "what calls keep", ("memory",), 30, 20),
     Step(
@@ -77,11 +79,22 @@ STEPS = (
         MANY,
         "compute-sanitizer",
     ),
+    Step(
+        "more cases",
+        "second",
+        "the table of cases, two more types",
+        (*CASES, "-k", f"not ({FEW_TYPES})"),
+        300,
+        60,
+        MANY,
+    ),
     Step("determinism", "second", "the same bits, also in a graph", tests("test_determinism.py"), 150, 90, MANY),
     Step("calls", "second", "streams, autocast, torch.compile", tests("test_calls.py", "test_values.py"), 150, 90, 8),
     Step("first calls", "second", "what compiling takes", ("first-calls",), 60, 60),
     Step("operators", "second", "times of the other operators", ("operators",), 90, 40),
     Step("more speed", "second", "times of all other cells", ("speed", "other", "torchvision", "einsum"), 300, 40),
+    Step("candidates", "second", "answers of other block sizes; compiles them", ("tune", "check"), 60, 60, MANY),
+    Step("tune", "second", "times of other block sizes", ("tune", "time"), 120, 30),
     Step("guards", "third", "nothing out of bounds, by guards: all", tests("test_bounds.py"), 90, 60, MANY),
     Step(
         "all bounds",

@@ -14,12 +14,15 @@ where something above loads something below it late, so that `import roialign` l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import numpy
+from ._options import Options
+from ._spec import Spec
+from ._warnings import warn_of_arguments
 
 
 class Framework(NamedTuple):
@@ -59,6 +62,10 @@ def framework_of(*values: object) -> Any:
     return numpy
 
 
-def operator_call(spec: Any, features: Any, *arguments: Any, **more: Any) -> Any:
-    """A call of an operator, validated, by the framework of the features."""
-    return framework_of(*features).call.Call(spec, features, *arguments, **more)
+def operator_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], rois: object, **more: Any) -> Any:
+    """A call of an operator, validated, by the framework of the features; `more` is what :class:`Options` names."""
+    options = Options(**more)
+    options.check()
+    if options.drawn:
+        warn_of_arguments(spec, options.seed)
+    return framework_of(*features).call.Call(spec, features, scales, rois, options)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ._regions import Regions
 from ._spec import Spec
+from ._text import counted
 
 #: Bits of what the compiled core says of the RoIs of a call.
 INVERTED, BESIDE = 1, 2
@@ -118,8 +119,3 @@ def is_recorded() -> bool:
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack() > 0
     )
-
-
-def counted(number: int, one: str, many: str) -> str:
-    """A number and its noun."""
-    return f"{number} {one if number == 1 else many}"

@@ -111,6 +111,18 @@ def test_boxes_that_look_wrong_are_said_and_pooled(photos: Path, tmp_path: Path)
         assert written["boxes"][0].tolist() == [30, 20, 35, 25]
 
 
+def test_options_that_are_not_read_are_said(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\na.png,1,2,9,9\n")
+    arguments = ("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz", "--seed", 3)
+    result = run(*arguments, "--sampling-ratio", 2)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        "note: --sampling-ratio: 2 is not read by --sampling exact",
+        "note: --seed: 3 is read by --sampling random only",
+    ]
+    assert run(*arguments, "--sampling-ratio", 2, "--sampling", "random").stderr == ""
+
+
 def test_a_folder_of_images_is_detected_in(scenes: Path, tmp_path: Path) -> None:
     shutil.copytree(scenes / "val/images", tmp_path / "images")
     options = ("--weights", scenes, "--out", tmp_path / "images/found", "--score-threshold", 0)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import Result
 
 from tests.commands.invoked import invoke, told
-from tests.commands.real_files import COCO, IMAGES, PNG, CocoFile, ImageFile
+from tests.commands.real_files import COCO, IMAGES, NO_IMAGE, PNG, CocoFile, ImageFile
 from tests.files.checkpoints import readable, unreadable
 from tests.files.images import encoded
 from tests.files.sets import Content, content_of, write_set
@@ -186,11 +186,11 @@ def test_a_checkpoint_is_read_or_called_what_it_is(tmp_path: Path, name: str, co
     write_set(tmp_path, content_of())
     arguments: dict[str, tuple[Any, ...]] = {
         "detect": ("detect", tmp_path / "val/images/1.png", "--out", tmp_path / "out"),
-        "evaluate": ("evaluate", "--data", tmp_path, "--metrics", tmp_path / "out"),
+        "evaluate": ("evaluate", "--data", tmp_path, "--metrics", tmp_path / "out.json"),
     }
     result = invoke(*arguments[command], "--weights", path)
     _check(result, [] if good else [f"{path}: "])
-    assert (tmp_path / "out").exists() == good
+    assert bool(list(tmp_path.glob("out*"))) == good
 
 
 def test_the_classes_of_a_file_without_names_are_mapped(tmp_path: Path) -> None:
@@ -226,6 +226,24 @@ def test_a_strip_is_an_image_like_any_other(tmp_path: Path, weights: Path, size:
     assert len(json.loads((tmp_path / "out/detections.json").read_text())["images"]) == 2
     _check(invoke("evaluate", "--weights", weights, "--data", tmp_path), [])
     _check(_train(tmp_path), [])
+
+
+def test_names_that_lead_nowhere_leave_the_others(tmp_path: Path, weights: Path) -> None:
+    _, good = _image_set(tmp_path, "a.png", IMAGES["rgba.png"])
+    loop, long = tmp_path / "loop.png", tmp_path / ("long" * 200)
+    loop.symlink_to(loop)
+    said = [f"{loop}: {message}" for message in (f"{NO_IMAGE}Too many levels of symbolic links",)]
+    said.append(f"{long}: {NO_IMAGE}File name too long")
+    _check(invoke("detect", loop, long, good, "--weights", weights, "--out", tmp_path / "out"), said)
+    boxes = ("--boxes", tmp_path / "val/annotations.json", "--out", tmp_path / "f.npz")
+    _check(invoke("extract", loop, long, good, *boxes, "--ignore-missing"), said)
+
+
+def test_a_result_that_cannot_be_written_is_named(tmp_path: Path, weights: Path) -> None:
+    _, good = _image_set(tmp_path, "a.png", IMAGES["rgba.png"])
+    (tmp_path / "out/detections.json").mkdir(parents=True)
+    result = invoke("detect", good, "--weights", weights, "--out", tmp_path / "out")
+    _check(result, [f"{tmp_path / 'out/detections.json'}: not written: Is a directory"])
 
 
 def _everything(folder: Path) -> tuple[Content, list[Path], list[str]]:

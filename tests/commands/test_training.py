@@ -59,7 +59,8 @@ def test_the_command_says_what_it_does_and_continues(data: Path, tmp_path: Path)
     assert len(lines) == 3
     for line, number in zip(lines, (1, 2, 3), strict=True):
         assert re.fullmatch(LINE.format(number, r", \d+ s left" if number < 3 else ""), line), line
-    assert result.stdout.startswith(f"wrote {tmp_path / 'run'}: evaluate it with `roialign evaluate --weights ")
+    run = tmp_path / "run"
+    assert result.stdout == f"wrote {run}: use it with `roialign detect IMAGE... --weights {run} --out pictures`\n"
     assert load_model(tmp_path / "run")[1].classes == tuple(training_set(data).class_names)
 
     again = _train(data, tmp_path / "run", "--iterations", 3)
@@ -89,6 +90,8 @@ def test_average_precision_is_said_and_logged(data: Path, tmp_path: Path) -> Non
     options = ("--iterations", 2, "--val-split", "train", "--evaluate-every", 1)
     result = _train(data, tmp_path / "run", *options)
     assert result.exit_code == 0, result.output
+    next_command = f"roialign evaluate --weights {tmp_path / 'run'} --data {data} --split train"
+    assert result.stdout.endswith(f"evaluate it with `{next_command}`\n")
     lines = [line for line in result.stderr.splitlines() if "average precision" in line]
     pattern = r"step {} of 2: average precision on 4 images: box \d+\.\d \(AP50 \d+\.\d\)"
     assert len(lines) == 2

@@ -71,7 +71,14 @@ def _log(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("model", ["faster-rcnn", "mask-rcnn", "cascade-rcnn"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param("faster-rcnn", marks=pytest.mark.slow),
+        "mask-rcnn",
+        pytest.param("cascade-rcnn", marks=pytest.mark.slow),
+    ],
+)
 def test_four_images_are_learnt_by_heart(model: str, data: Path, tmp_path: Path) -> None:
     dataset = training_set(data)
     sizes: dict[str, Any] = {"width": 16, "out_channels": 32, "hidden": 128, "mask_hidden": 32}
@@ -83,7 +90,7 @@ def test_four_images_are_learnt_by_heart(model: str, data: Path, tmp_path: Path)
         assert figures["mask"]["AP50"] > 0.9
 
 
-@pytest.mark.parametrize("killed_after", [2, 5])
+@pytest.mark.parametrize("killed_after", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     killed_after: int, data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +126,7 @@ def test_a_finished_run_has_nothing_to_do(data: Path, uninterrupted: Path, tmp_p
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 def test_two_processes_are_as_good_as_one(data: Path, tmp_path: Path) -> None:
     """With points that are not drawn: those of an image would depend on the images beside it."""
     runs = [tmp_path / "alone", tmp_path / "together"]

@@ -94,7 +94,7 @@ def save_pickled(path: Path) -> None:
         ("a.png", lambda path: path.mkdir(), "expected a file, found a folder"),
         ("a.png", lambda path: path.write_text("no image"), "cannot be read as an image: not an image"),
         ("a.npy", lambda path: path.write_text("no array"), ""),
-        ("a.npz", lambda path: path.write_bytes(b"PK\3\4 no archive"), "damaged, or not saved by NumPy"),
+        ("a.npz", lambda path: path.write_bytes(b"PK\3\4 no archive"), "damaged, cut short, or not saved by NumPy"),
         ("a.npy", lambda path: np.save(path, np.zeros((2, 2))), "expected a feature map [C, H, W]"),
         ("a.npy", lambda path: np.save(path, np.zeros((2, 3, 4, 5))), "or [1, C, H, W], found shape [2, 3, 4, 5]"),
         ("a.npy", lambda path: np.save(path, np.zeros((3, 0, 4))), "found shape [3, 0, 4]"),

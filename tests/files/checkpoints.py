@@ -106,13 +106,18 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
     older = saved(own(weights()), _use_new_zipfile_serialization=False)
     diverged = {**weights(), first: torch.full_like(weights()[first], float("nan"))}
     other = {**weights(), first: torch.zeros(1, 2, 3, 4)}
+
+    def one(value: Tensor) -> bytes:
+        return saved(own({**weights(), first: value}))
+
+    shape = weights()[first].shape
     huge = {"settings": {**SETTINGS.to_dict(), "width": 2**40}, "model": weights()}
     return {
         "nothing": (b"", "an empty file"),
         "a page": (b"<!DOCTYPE html><html>Sign in</html>", "an HTML page, not the file itself"),
         "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid 0\n", "a Git LFS pointer"),
         "text": (b"weights", f"no file of torch: {SAVE}"),
-        "cut short": (good[: len(good) // 2], "cut short: its end is missing"),
+        "cut short": (good[: len(good) // 2], "cut short or damaged: its table of contents is missing"),
         "cut short, older": (older[: len(older) // 2], "damaged or cut short"),
         "the head of an older one": (older[:30], "damaged or cut short"),
         "safetensors": (_safetensors(), "a safetensors file: convert it by"),
@@ -137,6 +142,11 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
             "a checkpoint to go on training from, without settings: take model.pt beside it",
         ),
         "diverged": (saved(own(diverged)), f"{first}: expected finite weights, found NaN or infinity"),
+        "too few": (saved(own({first: weights()[first]})), r"the weights are not those of .*: \d+ weights missing \("),
+        "complex": (one(torch.zeros(shape, dtype=torch.complex64)), "expected a plain tensor of floats"),
+        "of eight bits": (one(torch.zeros(shape).to(torch.float8_e4m3fn)), "expected a plain tensor of floats"),
+        "without values": (one(torch.zeros(shape, device="meta")), "plain tensor .* found one without values"),
+        "sparse": (one(torch.zeros(shape).to_sparse()), "expected a plain tensor of floats"),
         "of another shape": (saved(own(other)), rf"1 weights of another shape \({first}, \[1, 2, 3, 4\] instead of"),
         "settings of a list": (saved({"settings": [], "model": weights()}), "settings: expected names and values, got"),
         "settings of another": (saved({"settings": {"a": 1}, "model": weights()}), "settings: expected names of"),

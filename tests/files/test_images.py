@@ -202,6 +202,7 @@ NO_IMAGES: dict[str, tuple[bytes, str]] = {
     "a document": (b"%PDF-1.7\n", "a PDF document"),
     "a drawing": (b'<?xml version="1.0"?><svg xmlns="s"/>', "an SVG drawing: save it as PNG"),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a PostScript drawing"),
+    "a scan": (bytes(128) + b"DICM" + bytes(99), "a DICOM scan: save its frames"),
     "zeros": (bytes(4096), "nothing but zero bytes"),
     "half of a PNG": (PNG[: len(PNG) // 2], "damaged or cut short"),
     "the head of a PNG": (PNG[:20], "damaged or cut short"),

@@ -39,6 +39,11 @@ def test_polygons_are_drawn_as_coco_draws_them() -> None:
     assert 100 < expected.sum() < 1000
 
 
+def test_an_object_of_many_small_parts_is_no_endless_outline() -> None:
+    parts = [[x, y, x + 3, y, x + 3, y + 3] for x in range(60, 0, -1) for y in range(44)]
+    assert 0 < mask_of(run_lengths_of(parts, HEIGHT, WIDTH)).sum() <= HEIGHT * WIDTH
+
+
 def _counts(value: object, size: object = (HEIGHT, WIDTH)) -> dict[str, object]:
     return {"size": list(size) if isinstance(size, tuple) else size, "counts": value}
 

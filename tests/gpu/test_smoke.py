@@ -15,12 +15,12 @@ import pytest
 pytest.importorskip("triton")
 
 import torch
-from roialign._dispatch import operator_call
 from torch import Tensor
 
 import roialign
 from benchmarks.gpu.device import BACKEND, DEVICE, IS_REHEARSAL
 from roialign import triton as kernels
+from roialign._frameworks import operator_call
 from roialign.ops.roi_align import roi_align_spec
 from roialign.torch.backends import is_interpreted
 from roialign.torch.triton import frames, pointwise, separable, tiles

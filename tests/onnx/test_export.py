@@ -151,6 +151,7 @@ def test_rows_that_are_not_valid_pool_to_zero() -> None:
         assert np.abs(pooled[0]).max() > 0
 
 
+@pytest.mark.slow
 def test_boxes_that_are_very_large() -> None:
     """Beyond float32, too. Not adaptive sampling by RoiAlign, whose runtimes visit every point there is."""
     (x,) = maps_of(2, 3, (20, 30))
@@ -216,6 +217,7 @@ def pyramid() -> Exported:
     return Exported(Pyramid(), (torch.rand(2, 3, 128, 96), boxes), shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("height", "width", "counts"), [(128, 96, (4, 3)), (96, 128, (0, 25)), (64, 64, (0, 0)), (128, 128, (1, 0))]
 )
@@ -225,6 +227,7 @@ def test_a_pyramid_with_the_heads_of_every_package(height: int, width: int, coun
     pyramid().check(image, boxes)
 
 
+@pytest.mark.slow
 def test_a_pyramid_is_of_standard_operators() -> None:
     assert pyramid().domains == {""}
     assert {"RoiAlign", "Scan"} <= pyramid().operators
@@ -246,6 +249,7 @@ def test_modules_of_other_packages_in_half_precision() -> None:
     assert exported.operators >= {"RoiAlign", "Cast"}
 
 
+@pytest.mark.slow
 def test_extractors_of_layers_that_pool_one_level_each() -> None:
     """How many boxes belong to a level depends on values; there may be none."""
     layers = ({"type": kind, "output_size": (3, 2)} for kind in ("PrRoIPool", "SimpleRoIAlign"))
@@ -258,6 +262,7 @@ def test_extractors_of_layers_that_pool_one_level_each() -> None:
     exported.check(maps_of(1, 3, (32, 32), (16, 16)), rows_of(12, 1, 128, 128))
 
 
+@pytest.mark.slow
 def test_box_test_size() -> None:
     """1000 RoIs of 16 to 600 px on four levels; fewer channels than a detector has, which differ in nothing."""
     scales = [1 / 4, 1 / 8, 1 / 16, 1 / 32]

@@ -39,30 +39,34 @@ def turned(rows: Tensor) -> Tensor:
     return torch.stack([image, (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1).abs(), (y2 - y1).abs(), x1 / 37], 1)
 
 
-class EveryOperator(nn.Module):
-    """On one map of stride 14, and RoIPool once more at a stride of 16."""
+#: Upright and rotated operators on one map of stride 14, and RoIPool at a stride of 16. The first part has every
+#: mapping, rule, reduction and order of channels, and bins that move; the second has them together in other ways.
+PARTS: dict[str, tuple[list[nn.Module], list[nn.Module]]] = {
+    "one of each kind": (
+        [RoIPool((4, 2), 1 / 16), RoIAlign(BINS, 1 / 14, mode="max", sampling="exact"), PSRoIPool(BINS, 1 / 14)],
+        [RiRoIAlignRotated(BINS, 1 / 14, num_orientations=8)],
+    ),
+    "the others": (
+        [RoIPool(BINS, 1 / 14), RoIAlign(BINS, 1 / 14, mode="max"), PSRoIAlign(BINS, 1 / 14)],
+        [RoIAlignRotated(BINS, 1 / 14, 2, mode="max")],
+    ),
+}
+every_part = pytest.mark.parametrize("part", ["one of each kind", pytest.param("the others", marks=pytest.mark.slow)])
 
-    def __init__(self) -> None:
+
+class Operators(nn.Module):
+    """Those of a part, side by side; the first with the deformable one."""
+
+    def __init__(self, part: str) -> None:
         super().__init__()
-        self.upright = nn.ModuleList(
-            [
-                RoIPool((4, 2), 1 / 16),
-                RoIPool(BINS, 1 / 14),
-                RoIAlign(BINS, 1 / 14, mode="max"),
-                RoIAlign(BINS, 1 / 14, mode="max", sampling="exact"),
-                PSRoIAlign(BINS, 1 / 14),
-                PSRoIPool(BINS, 1 / 14),
-            ]
-        )
-        self.rotated = nn.ModuleList(
-            [RoIAlignRotated(BINS, 1 / 14, 2, mode="max"), RiRoIAlignRotated(BINS, 1 / 14, num_orientations=8)]
-        )
-        self.deformable = DeformRoIPool(BINS, 1 / 14, gamma=0.3)
+        upright, rotated = PARTS[part]
+        self.upright, self.rotated = nn.ModuleList(upright), nn.ModuleList(rotated)
+        self.deformable = DeformRoIPool(BINS, 1 / 14, gamma=0.3) if part == "one of each kind" else None
 
     def forward(self, features: Tensor, rows: Tensor, offset: Tensor, mask: Tensor) -> list[Tensor]:
-        upright = [pool(features, rows) for pool in self.upright]
-        rotated = [pool(features, turned(rows)) for pool in self.rotated]
-        return [*upright, *rotated, self.deformable(features, rows, offset, mask)]
+        pooled = [pool(features, rows) for pool in self.upright]
+        pooled += [pool(features, turned(rows)) for pool in self.rotated]
+        return pooled if self.deformable is None else [*pooled, self.deformable(features, rows, offset, mask)]
 
 
 def arguments_of(images: int, height: int, width: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -73,37 +77,43 @@ def arguments_of(images: int, height: int, width: int, count: int) -> tuple[Tens
 
 
 @cache
-def every_operator() -> Exported:
-    return Exported(EveryOperator(), arguments_of(2, 20, 30, 6), (ANY_MAP, ANY_ROWS, ANY_ROWS, ANY_ROWS))
+def exported(part: str) -> Exported:
+    return Exported(Operators(part), arguments_of(2, 20, 30, 6), (ANY_MAP, ANY_ROWS, ANY_ROWS, ANY_ROWS))
 
 
+@every_part
 @pytest.mark.parametrize(
     ("images", "height", "width", "count"),
     [(2, 20, 30, 6), (1, 13, 9, 40), (3, 32, 32, 0), (2, 5, 7, 1), (1, 1, 1, 5), (2, 31, 2, 25)],
 )
-def test_every_operator(images: int, height: int, width: int, count: int) -> None:
-    every_operator().check(*arguments_of(images, height, width, count))
+def test_every_operator(images: int, height: int, width: int, count: int, part: str) -> None:
+    exported(part).check(*arguments_of(images, height, width, count))
 
 
-def test_only_standard_operators_and_max_roi_pool_where_its_semantics_are_ours() -> None:
-    exported = every_operator()
-    assert exported.domains == {""}
-    names = [node.op_type for node in exported.proto.graph.node]
-    assert names.count("MaxRoiPool") == 1, "of a scale that is a power of two"
-    assert names.count("Scan") == 8
+@every_part
+def test_only_standard_operators_and_max_roi_pool_where_its_semantics_are_ours(part: str) -> None:
+    model = exported(part)
+    assert model.domains == {""}
+    names = [node.op_type for node in model.proto.graph.node]
+    assert names.count("MaxRoiPool") == (part == "one of each kind"), "of a scale that is a power of two"
+    assert names.count("Scan") == 4
 
 
-def test_rows_that_are_not_valid_pool_to_zero() -> None:
+@every_part
+def test_rows_that_are_not_valid_pool_to_zero(part: str) -> None:
     features, rows, offset, mask = arguments_of(2, 20, 30, 8)
     rows[:] = torch.tensor([0.0, 20.0, 30.0, 150.0, 170.0])
     rows[1, 0], rows[2, 0], rows[3, 1], rows[4, 4] = 2, -1, math.nan, math.inf
     offset[5, 0, 1, 1] = math.inf
-    for index, pooled in enumerate(every_operator().run(features, rows, offset, mask)):
+    model = exported(part)
+    for index, pooled in enumerate(model.run(features, rows, offset, mask)):
+        is_deformable = model.model.deformable is not None and index == 4
         assert (pooled[1:5] == 0).all()
         assert np.abs(pooled[6]).max() > 0
-        assert (pooled[5] == 0).all() == (index == 8), "only bins that move have offsets"
+        assert (pooled[5] == 0).all() == is_deformable, "only bins that move have offsets"
 
 
+@pytest.mark.slow
 def test_a_rotated_pyramid() -> None:
     levels = maps_of(2, 3, (20, 30), (10, 15))
     rows = turned(rows_of(9, 2, 80, 120))
@@ -111,11 +121,12 @@ def test_a_rotated_pyramid() -> None:
     Exported(model, (levels, rows), ([ANY_MAP, ANY_MAP], ANY_ROWS)).check(levels, rows)
 
 
-def test_a_box_of_many_points_takes_no_longer_than_its_map() -> None:
+@every_part
+def test_a_box_of_many_points_takes_no_longer_than_its_map(part: str) -> None:
     """Of 10^10 adaptive points those that cannot touch the map are counted and not visited."""
     features, rows, offset, mask = arguments_of(1, 20, 30, 1)
     rows[0, 1:] = torch.tensor([-1e5, -1.2e5, 1.3e5, 1e5])
-    every_operator().check(features, rows, offset, mask)
+    exported(part).check(features, rows, offset, mask)
 
 
 def test_random_points_are_an_error() -> None:
@@ -129,6 +140,7 @@ def test_float32_does_not_cut_every_number_of_bins_alike() -> None:
     assert not all(export_points._cuts_alike(bins) for bins in range(1, 30))
 
 
+@pytest.mark.slow
 def test_a_wrong_translation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison above can fail: RoIPool's pixel at the end left out."""
     honest = export_points.map_frames
@@ -139,6 +151,6 @@ def test_a_wrong_translation_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(export_points, "map_frames", wrong)
     features, rows, _, _ = arguments_of(1, 20, 30, 6)
-    exported = Exported(RoIPool(BINS, 1 / 14), (features, rows), (ANY_MAP, ANY_ROWS))
+    wrongly = Exported(RoIPool(BINS, 1 / 14), (features, rows), (ANY_MAP, ANY_ROWS))
     with pytest.raises(AssertionError, match="output 0"):
-        exported.check(features, rows)
+        wrongly.check(features, rows)

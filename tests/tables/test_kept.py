@@ -83,7 +83,7 @@ def test_the_sources_are_those_that_answers_follow_from() -> None:
     found = kept.sources(answers.__name__)
     assert {"roialign.reference.pointwise", "roialign.reference.philox", "roialign._spec"} < set(found)
     assert {"tests.tables.cases", "tests.tables.pointwise_cases", "tests.tables.boxes"} < set(found)
-    assert not {"roialign._core", "roialign._dispatch"} & set(found)
+    assert not {"roialign._core", "roialign._frameworks"} & set(found)
     assert found["tests.tables.answers"] == Path(answers.__file__).read_bytes()
 
 

@@ -130,7 +130,8 @@ class Crops(Dataset):
 if __name__ == "__main__":
     torch.rand(200, 200) @ torch.rand(200, 200)
     right = torch.stack([crops(index) for index in range(6)])  # the parent's threads exist
-    loader = DataLoader(Crops(), batch_size=3, num_workers=2, multiprocessing_context={method!r})
+    stays = {method!r} == "spawn"  # such a process loads torch first
+    loader = DataLoader(Crops(), 3, num_workers=2, multiprocessing_context={method!r}, persistent_workers=stays)
     for _ in range(2):
         assert torch.equal(torch.cat(list(loader)), right)
 """

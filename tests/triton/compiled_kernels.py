@@ -1,4 +1,5 @@
-"""Compiles the kernels for a GPU that need not be there, and prints what became of them: one JSON object a line.
+"""Compiles the kernels for a GPU that need not be there, and prints what became of each: a line of JSON, with the part
+that was asked for.
 
 In a process of its own: Triton's interpreter, in which the other tests run, keeps it from compiling.
 """
@@ -17,6 +18,7 @@ from triton import knobs
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from roialign._spec import BORDER_OF_RULE
 from roialign.triton import launch, order, separable, shares, taps, tiles
 
 HOPPER = GPUTarget("cuda", 90, 32)
@@ -149,13 +151,13 @@ def table_kernel(rule: str, border: str, tangents: int, keeps: bool) -> dict[str
     return compiled(taps.taps_kernel, {**arguments, **integers}, constants, **options)
 
 
-if __name__ == "__main__":
-    if sys.argv[1] == "tables":
-        from roialign._spec import BORDER_OF_RULE
+def all_tables() -> list[dict[str, Any]]:
+    answers = [table_kernel(rule, border, 0, False) for rule, border in BORDER_OF_RULE.items()]
+    return [*answers, table_kernel("exact", "replicate", 2, False), table_kernel("exact", "replicate", 1, True)]
 
-        answers = [table_kernel(rule, border, 0, False) for rule, border in BORDER_OF_RULE.items()]
-        answers += [table_kernel("exact", "replicate", 2, False), table_kernel("exact", "replicate", 1, True)]
-    else:
-        answers = all_kernels(sys.argv[1], sys.argv[2] == "channels_last")
-    for answer in answers:
-        print(json.dumps(answer))  # noqa: T201
+
+if __name__ == "__main__":
+    for part in sys.argv[1:]:
+        element, _, layout = part.partition(" ")
+        for answer in all_tables() if part == "tables" else all_kernels(element, layout == "channels_last"):
+            print(json.dumps([part, answer]))  # noqa: T201

@@ -125,5 +125,6 @@ def all_kernels(part: str) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    for answer in all_kernels(sys.argv[1]):
-        print(json.dumps(answer), flush=True)  # noqa: T201
+    for part in sys.argv[1:]:
+        for answer in all_kernels(part):
+            print(json.dumps([part, answer]), flush=True)  # noqa: T201

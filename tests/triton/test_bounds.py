@@ -94,8 +94,19 @@ def slice_of_more(tensor: Tensor, channels_last: bool) -> Tensor:
     return view
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
-@pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
+@pytest.mark.parametrize(
+    ("channels_last", "operator"),
+    [
+        pytest.param(
+            channels_last,
+            operator,
+            id=f"{'channels last' if channels_last else 'planes'}-{operator}",
+            marks=() if index % 2 == channels_last else pytest.mark.slow,
+        )
+        for channels_last in (False, True)
+        for index, operator in enumerate(OPERATORS)
+    ],
+)
 def test_hostile_input(operator: str, channels_last: bool, interpreter: Any) -> None:
     """Forward and all gradients are the core's, of maps that are a part of something."""
     generator = torch.Generator().manual_seed(0)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import pytest
@@ -18,11 +19,28 @@ pytest.importorskip("triton")
 OF_TILES = ("tiles", "count", "shares", "sum_shares")
 
 
-def compiled(*arguments: str, script: str = "compiled_kernels") -> list[dict[str, Any]]:
+#: What one process of a script compiles: to load torch and Triton takes as long as a part of it.
+TOGETHER = {
+    "compiled_kernels": ("tables", "fp16 channels_last", "bf16 channels_last", "fp32 channels_last", "fp32 planes"),
+    "compiled_point_kernels": ("tables", "forward", "adjoints"),
+}
+
+
+@cache
+def outputs(script: str, parts: tuple[str, ...]) -> dict[str, list[dict[str, Any]]]:
+    """What a script prints, by part."""
     environment, command = {**os.environ, "TRITON_INTERPRET": "0"}, [sys.executable, "-m", f"tests.triton.{script}"]
-    run = subprocess.run([*command, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True)
+    run = subprocess.run([*command, *parts], env=environment, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr[-3000:]
-    return [json.loads(line) for line in run.stdout.splitlines()]
+    found: dict[str, list[dict[str, Any]]] = {part: [] for part in parts}
+    for line in run.stdout.splitlines():
+        part, answer = json.loads(line)
+        found[part].append(answer)
+    return found
+
+
+def compiled(part: str, script: str = "compiled_kernels") -> list[dict[str, Any]]:
+    return outputs(script, TOGETHER.get(script, (part,)))[part]
 
 
 def check(kernel: dict[str, Any]) -> None:
@@ -43,7 +61,7 @@ def test_tables_are_made_without_contraction() -> None:
 
 @pytest.mark.parametrize("element", ["fp16", "bf16", "fp32"])
 def test_channels_last_maps_are_read_16_bytes_at_a_time(element: str) -> None:
-    kernels = {kernel["kernel"]: kernel for kernel in compiled(element, "channels_last")}
+    kernels = {kernel["kernel"]: kernel for kernel in compiled(f"{element} channels_last")}
     for kernel in kernels.values():
         check(kernel)
     assert kernels["forward_kernel"]["ptx"]["16-byte loads"] > 0
@@ -53,7 +71,7 @@ def test_channels_last_maps_are_read_16_bytes_at_a_time(element: str) -> None:
 
 
 def test_planar_maps() -> None:
-    for kernel in compiled("fp32", "planes"):
+    for kernel in compiled("fp32 planes"):
         check(kernel)
 
 
@@ -78,7 +96,7 @@ def test_other_numbers_of_points_compile_nothing_anew() -> None:
 
 def test_other_sizes_compile_nothing_anew() -> None:
     """Maps and RoIs have other sizes in every call of a training; only another kind of call is another kernel."""
-    sizes, kinds = compiled(script="launched_kernels")
+    sizes, kinds = compiled("separable", script="launched_kernels")
     both = {"taps_kernel": 2}  # with derivatives and without
     names = ("forward", "adjoint_features", "adjoint_boxes", "order", "boxes", *OF_TILES)
     assert sizes == {**{f"{name}_kernel": 1 for name in names}, **both}

@@ -18,8 +18,10 @@ from roialign.torch.backends import is_interpreted
 from roialign.torch.wiring.pointwise import POINTWISE
 from roialign.triton import launch
 from tests.tables.answers import EVERY_NAME
+from tests.tables.cases import Case
 from tests.tables.pointwise_cases import SMALL_POINT_CASES
 from tests.torch.test_backends import check_all, prepared
+from tests.triton.branches import check_small_case, small_case
 from tests.triton.interpreter import hold_whole_answers
 
 pytestmark = [
@@ -28,11 +30,11 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("index", range(len(SMALL_POINT_CASES)), ids=[case.name for case in SMALL_POINT_CASES])
-def test_the_table_of_points(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", [small_case(case) for case in SMALL_POINT_CASES])
+def test_the_table_of_points(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and all gradients, and their derivatives along tangents; one layout, then the other."""
     hold_whole_answers(monkeypatch)
-    check_all(SMALL_POINT_CASES[index], "float64", index % 2 > 0, "triton")
+    check_small_case(case)
 
 
 @pytest.mark.parametrize("name", ["small: max, 16 channels", "small: deformable, 16 channels"])

@@ -22,9 +22,10 @@ from roialign.torch.triton.separable import Tables
 from roialign.torch.wiring.separable import SEPARABLE
 from roialign.triton import launch
 from tests.tables.answers import EVERY_NAME, expected
-from tests.tables.cases import CASES, EVERY_KIND, SMALL_CASES
+from tests.tables.cases import CASES, EVERY_KIND, SMALL_CASES, Case
 from tests.tables.pointwise_cases import POINT_CASES, SMALL_POINT_CASES
 from tests.torch.test_backends import array, check_all, prepared
+from tests.triton.branches import check_small_case, small_case
 from tests.triton.interpreter import hold_whole_answers
 
 pytestmark = [
@@ -37,11 +38,11 @@ def call(function: Any, setting: Any, phi: Any, **changes: Any) -> Any:
     return function(setting, phi._replace(**changes))
 
 
-@pytest.mark.parametrize("index", range(len(SMALL_CASES)), ids=[case.name for case in SMALL_CASES])
-def test_the_table_of_cases(index: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", [small_case(case) for case in SMALL_CASES])
+def test_the_table_of_cases(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Forward and all gradients, and their derivatives along tangents; one layout, then the other."""
     hold_whole_answers(monkeypatch)
-    check_all(SMALL_CASES[index], "float64", index % 2 > 0, "triton")
+    check_small_case(case)
 
 
 @pytest.mark.parametrize("name", ["small: 17 channels, fill", "small: pyramid, exact"])

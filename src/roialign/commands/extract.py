@@ -94,7 +94,7 @@ def extract_command(
         settings = options.make_settings(
             output_size, spatial_scale, stride, sampling, sampling_ratio, aligned, seed, layout, array_name, backend
         )
-        choice = Choice(plot, plot_box, ignore_missing)
+        choice = Choice(plot, plot_box, ignore_missing, seed)
         pool_inputs(inputs, boxes, reading, out or PIXELS_FILE, settings, choice)
         return
     job = more.JobSettings(

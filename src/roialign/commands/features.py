@@ -43,7 +43,7 @@ def extract_features(
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{out} is a file; features of a backbone are a folder", param_hint="--out")
     try:
-        images = expand(inputs, IMAGE_ENDINGS, [out])
+        images = expand(inputs, IMAGE_ENDINGS, [out], problems)
         source = _box_source(boxes, reading, images, running, problems, errors)
         threads = running.threads or threads_of(out) or cores()
         job = prepare(images, source, out, settings, replace(options, threads=threads))

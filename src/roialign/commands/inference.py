@@ -170,7 +170,7 @@ def detect_command(
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     try:
-        images = expand_folders(images, IMAGE_ENDINGS, [out])
+        images = expand_folders(images, IMAGE_ENDINGS, [out], problems)
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ import typer
 from .. import _typing, _validate
 from ..extract.pipeline import Settings
 from ..files.columns import ROLES, Reading
-from .info import why_not
+from ..files.kinds import real_path
+from .readiness import why_not
 
 #: Options of `roialign extract` in its help: how boxes are pooled, and the rest.
 Inputs = Annotated[
@@ -179,24 +181,24 @@ def make_settings(
 
 def check_outputs(out: Path, plot: Path | None, read: Sequence[Path]) -> None:
     """Refuse, before any work, to write where there is no folder, in an unknown format, or over what is read."""
-    sources = {path.resolve() for path in read}
+    sources = {real_path(path) for path in read}
     for option, path, endings in (("--out", out, (".npz",)), ("--plot", plot, (".png", ".pdf", ".svg"))):
         if path is None:
             continue
         check_output(path, option, endings)
-        if path.resolve() in sources:
+        if real_path(path) in sources:
             raise typer.BadParameter(f"{path} is also read; it would be lost", param_hint=option)
-        sources.add(path.resolve())
+        sources.add(real_path(path))
 
 
 def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None:
     """Refuse to write where there is no folder, or in a format that the name does not say."""
     if path is None:
         return
-    if path.is_dir():
+    if os.path.isdir(path):
         raise typer.BadParameter(f"{path} is a folder", param_hint=option)
     if path.suffix.lower() not in endings:
         names = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
         raise typer.BadParameter(f"expected a name ending in {names}, found {path}", param_hint=option)
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise typer.BadParameter(f"{path.parent} is not a folder", param_hint=option)

@@ -28,23 +28,30 @@ class Choice(NamedTuple):
     plot: Path | None
     plot_box: int | None
     ignore_missing: bool
+    seed: int | None
 
 
 def pool_inputs(
     inputs: list[Path], boxes: Path, reading: Reading, out: Path, settings: Settings, choice: Choice
 ) -> None:
     """Pool pixels or feature maps into one .npz file, and perhaps draw how."""
-    plot, plot_box, ignore_missing = choice
+    plot, plot_box, ignore_missing, _ = choice
     errors = Console(stderr=True)
+    problems = reported_problems(errors)
     named = set(inputs)
     try:
-        inputs = expand(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), [path for path in (out, plot) if path])
+        written = [path for path in (out, plot) if path]
+        inputs = expand(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), written, problems)
     except ValueError as error:
         raise fails(errors, error) from error
     options.check_outputs(out, plot, [*inputs, boxes])
     if plot is not None:
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
-    problems = reported_problems(errors)
+    if settings.sampling == "exact" and settings.sampling_ratio != (0, 0):
+        ratio = "x".join(map(str, dict.fromkeys(settings.sampling_ratio)))
+        problems.remark("--sampling-ratio", f"{ratio} is not read by --sampling exact", "not read")
+    if settings.sampling != "random" and choice.seed is not None:
+        problems.remark("--seed", f"{choice.seed} is read by --sampling random only", "not read")
     groups = read_groups(boxes, reading, inputs, problems)
     if groups is None:
         raise typer.Exit(1)

@@ -133,8 +133,9 @@ def train_command(
     screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
     problems = reported_problems(screen)
     try:
+        wanted_device = check_device(device)  # before anything is read
         dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
-        measured = _validation_set(data, val_split, problems, screen) if evaluate_every else None
+        measured = _validation_set(data, val_split, problems, screen, strict) if evaluate_every else None
         problems.listener = reported_problems(errors).listener
         settings = TrainSettings(
             new_detector(dataset, size=size, model=model, pooler=pooler, backbone=backbone),
@@ -149,7 +150,7 @@ def train_command(
             flip=flip,
             seed=seed,
         )
-        with launched_processes(check_device(device)) as own_device:
+        with launched_processes(wanted_device) as own_device:
             leads = process_rank() == 0
             validation = _validation_of(measured, evaluate_every, settings.detector)
             more = {"device": own_device, "workers": workers, "save_every": save_every, "validation": validation}
@@ -162,7 +163,7 @@ def train_command(
         print_line(screen, kept)
         raise typer.Exit(INTERRUPTED)
     if leads:
-        print_line(Console(), f"wrote {out}: evaluate it with `roialign evaluate --weights {out} --data {data}`")
+        print_line(Console(), f"wrote {out}: {_next_command(out, data, val_split, measured)}")
     if "WORLD_SIZE" not in os.environ:
         end(errors, problems)
 
@@ -186,7 +187,17 @@ def _train(
     return reporter.kept_text(out) if reporter.reached < settings.iterations else None
 
 
-def _validation_set(data: Path, split: str | None, problems: Problems, screen: Console) -> CocoDataset | None:
+def _next_command(out: Path, data: Path, split: str | None, measured: CocoDataset | None) -> str:
+    """What to do with a detector that has learnt."""
+    if measured is None:
+        return f"use it with `roialign detect IMAGE... --weights {out} --out pictures`"
+    chosen = "" if split is None else f" --split {split}"
+    return f"evaluate it with `roialign evaluate --weights {out} --data {data}{chosen}`"
+
+
+def _validation_set(
+    data: Path, split: str | None, problems: Problems, screen: Console, strict: bool
+) -> CocoDataset | None:
     """What to measure on, if anything; a split that nobody asked for need not be there."""
     from ..detection.coco import CocoDataset, find_split
     from ..files.problems import DatasetError
@@ -198,7 +209,7 @@ def _validation_set(data: Path, split: str | None, problems: Problems, screen: C
             raise
         print_line(screen, f"average precision is not measured: {error}")
         return None
-    return CocoDataset(*found, problems)
+    return CocoDataset(*found, problems, strict=strict)
 
 
 def _validation_of(dataset: CocoDataset | None, every: int, detector: DetectorSettings) -> Validation | None:

@@ -191,7 +191,7 @@ def _one_point(features: Tensor, rois: Tensor, output_size: tuple[int, int], sca
         corners = torch.stack([_less_one(width, rows), _less_one(height, rows)]).repeat(2)
         rows = torch.cat([rows[:, :1], rows[:, 1:] * corners], 1)
         shift += 0.5 / scale
-    rows = rows + rows.new_tensor([0.0, shift, shift, shift, shift])
+    rows = torch.cat([rows[:, :1], rows[:, 1:] + shift], 1)  # not a table of shifts, which a GPU would have to wait for
     ringed = functional.pad(features, (1, 1, 1, 1))
     return _roi_align(ringed, rows, output_size, scale, 1, aligned=True)
 
@@ -202,6 +202,7 @@ def _less_one(size: int, like: Tensor) -> Tensor:
     return (whole - 1) / whole
 
 
+@peer
 def check_rows(rois: Tensor, numbers: int = 4) -> None:
     if rois.dim() != 2 or rois.shape[1] != numbers + 1:
         raise ValueError(

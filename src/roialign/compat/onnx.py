@@ -92,9 +92,10 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
-    version = max((known for known in DTYPES if known <= opset), default=None)
-    if version is None:
+    versions = [known for known in DTYPES if known <= opset]
+    if not versions:
         raise ValueError(f"opset: RoiAlign came with operator set 10, got {opset}")
+    version = versions[-1]
     if coordinate_transformation_mode is None:
         coordinate_transformation_mode = "half_pixel" if version >= 16 else "output_half_pixel"
     elif version < 16:

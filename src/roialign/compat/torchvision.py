@@ -6,7 +6,6 @@ Where torchvision goes wrong this does not follow; docs/migrating.md says where.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from .. import _validate
 from .._recording import is_proxy
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
+from ..torch.wiring.tracing import is_jit_traced
 from ._calls import peer
 from ._module import DescribedModule, RoIAlignModule
 from ._torchvision_install import install, installed, uninstall
@@ -140,7 +140,7 @@ class MultiScaleRoIAlign(DescribedModule):
         scales = self.scales
         if scales is None:
             scales = infer_scales(x, image_shapes, self.featmap_names)
-            if not is_proxy(scales):
+            if not (is_proxy(scales) or is_jit_traced()):  # a record would differ from the next one
                 self.scales = scales
         return pool_levels(
             x,
@@ -202,16 +202,34 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
     """
     map_shape = [_constant(size) for size in map_shape]
     image_shape = [max(_constant(shape[axis]) for shape in image_shapes) for axis in (0, 1)]
-    height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
-    power_of_two = 2 ** max(round(math.log2(height)), 0)
-    padded_shape = [math.ceil(image / PADDING) * PADDING for image in image_shape]
-    for stride, shapes in ((power_of_two, (image_shape, padded_shape)), (max(round(height), 1), (image_shape,))):
+    padded_shape = [-(-image // PADDING) * PADDING for image in image_shape]
+    power_of_two = 1 << _log2_of_ratio(image_shape[0], map_shape[0])
+    nearest = max(_rounded_ratio(image_shape[0], map_shape[0]), 1)
+    for stride, shapes in ((power_of_two, (image_shape, padded_shape)), (nearest, (image_shape,))):
         if any(_has_stride(map_shape, shape, stride) for shape in shapes):
-            return int(stride)
+            return stride
+    height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
     raise ValueError(
         f"x[{name!r}]: no stride makes a map of {map_shape[0]} x {map_shape[1]} of an image of {image_shape[0]} x "
         f"{image_shape[1]} (ratios {height:.4g} and {width:.4g}); set `scales` of the module"
     )
+
+
+# In integers: a tracer with symbols for sizes would take the one value that a float has for a constant.
+
+
+def _log2_of_ratio(image: int, size: int) -> int:
+    """The integer nearest to log2(image / size), or 0 where that is negative."""
+    exponent = 0
+    while image * image >= size * size * 2 ** (2 * exponent + 1):
+        exponent += 1
+    return exponent
+
+
+def _rounded_ratio(image: int, size: int) -> int:
+    """The integer nearest to image / size; of two the even one."""
+    whole, rest = image // size, image % size
+    return whole + 1 if 2 * rest > size or (2 * rest == size and whole % 2 == 1) else whole
 
 
 def _constant(size: Any) -> Any:
@@ -221,5 +239,5 @@ def _constant(size: Any) -> Any:
 
 def _has_stride(map_shape: Sequence[int], image_shape: Sequence[int], stride: int) -> bool:
     return all(
-        size in (image // stride, math.ceil(image / stride)) for size, image in zip(map_shape, image_shape, strict=True)
+        size in (image // stride, -(-image // stride)) for size, image in zip(map_shape, image_shape, strict=True)
     )

@@ -112,15 +112,15 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         self, annotations: str | Path, images: str | Path, problems: Problems | None = None, *, strict: bool = False
     ) -> None:
         self.annotations, self.images, self.strict = Path(annotations), Path(images), strict
-        self.problems = Problems() if problems is None else problems
-        before = len(self.problems)
-        self.records = read_records(self.annotations, self.problems)
-        found = list(self.problems)[before:]
+        found = Problems()
+        self.records = read_records(self.annotations, found)
         if strict and found:
-            raise DatasetError(f"{_listed(found)}\n{len(found)} rows of {self.annotations} cannot be used")
+            raise DatasetError(f"{_listed(found.found)}\n{len(found)} rows of {self.annotations} cannot be used")
+        self.problems = Problems() if problems is None else problems
+        self.problems.include(found)
         if problems is None:
-            if found or self.problems.remarks:
-                warnings.warn(_listed([*found, *self.problems.remarks]), DataWarning, stacklevel=2)
+            if found or found.remarks:
+                warnings.warn(_listed([*found, *found.remarks]), DataWarning, stacklevel=2)
             self.problems.listener = self.problems.remark_listener = _warn
         self.rows = self.records["images"]
         categories = sorted(self.records["categories"], key=lambda row: int(row["id"]))

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from ..extract.output import atomic_write
-from ..files.problems import DatasetError, Problems
+from ..files.kinds import real_path
+from ..files.problems import DatasetError, FileError, Problems
 from ..files.run_lengths import area_of
 from .coco import read_image
 from .evaluation import MASK_THRESHOLD, Row, coco_rows, detection_failed, evaluating
@@ -96,21 +97,24 @@ def detect_images(
             done.append(Found(path, picture, len(found), best))
     categories = [{"id": n, "name": name} for n, name in zip(settings.category_ids, settings.classes, strict=True)]
     content = {"categories": categories, "images": rows, "annotations": annotations}
-    with atomic_write(out / RESULTS_FILE) as file:
-        file.write(json.dumps(content).encode())
+    try:
+        with atomic_write(out / RESULTS_FILE) as file:
+            file.write(json.dumps(content).encode())
+    except OSError as error:
+        raise FileError(f"{out / RESULTS_FILE}: not written: {error.strerror or error}") from error
     return done
 
 
 def picture_names(images: Sequence[Path], out: Path) -> list[Path]:
     """A file for the picture of each image: no two the same, and none that is an image."""
-    taken = {image.resolve() for image in images}
+    taken = {real_path(image) for image in images}
     names = []
     for image in images:
         number, path = 1, out / f"{image.stem}-detections.png"
-        while path.resolve() in taken:
+        while real_path(path) in taken:
             number += 1
             path = out / f"{image.stem}-detections-{number}.png"
-        taken.add(path.resolve())
+        taken.add(real_path(path))
         names.append(path)
     return names
 

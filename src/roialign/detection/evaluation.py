@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._extras import require
 from ..files.coco import Identity, Table, box_of, is_number
 from ..files.problems import DatasetError, Problems
 from ..files.run_lengths import area_of, encoded, run_lengths_of
@@ -129,7 +130,9 @@ def predict(
 
 def detection_failed(error: Exception) -> str:
     """How a problem says that a model failed on an image."""
-    return f"detection failed: {str(error).strip().partition(chr(10))[0] or type(error).__name__}"
+    said = str(error).strip().partition("\n")[0] or type(error).__name__
+    memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in said
+    return f"detection failed: {'not enough memory' if memory else said}"
 
 
 @contextmanager
@@ -226,6 +229,7 @@ def average_precision(
         pixels, up to 96^2, above); ``AR``, the largest recall with 100 detections; ``AP_by_iou`` by overlap, from
         ``"0.50"`` to ``"0.95"``; ``AP_by_class`` by name.
     """
+    require("detection", "pycocotools")
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
@@ -323,7 +327,7 @@ def _found_rows(
         except ValueError as error:
             if dataset.strict:
                 raise DatasetError(f"detections[{index}]: {error}") from error
-            problems.add_once(f"detections[{index}]", error)
+            problems.add(f"detections[{index}]", error)
             continue
         if image["id"] in numbers:
             area = box[2] * box[3] if mask is None else area_of(mask)

@@ -16,6 +16,7 @@ from ..files.coco import category_of, good_rows, read_sections
 from ..files.problems import FileError, Problems
 from ..files.text import read_json, read_text, shown
 from ..files.weights import read_checkpoint, state_dict_of
+from ..torch.devices import check_device
 from .checkpoints import rename_weights
 from .coco_classes import COCO_CLASSES
 from .models import TwoStageDetector
@@ -27,6 +28,8 @@ MODEL_FILE = "model.pt"
 CLASS_WEIGHT, MASK_WEIGHT = "roi_heads.box_predictor.cls_score.weight", "roi_heads.mask_predictor.conv5_mask.weight"
 #: torchvision's detectors on COCO have a label for every number up to 90, ten of them unused.
 COCO_LABELS = 91
+#: Of weights and of the counters of normalisations.
+PLAIN_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32)
 #: By how a name begins: whose weights these are. None of them can be loaded.
 STRANGERS = (
     ("roi_heads.keypoint_", "torchvision's Keypoint R-CNN"),
@@ -98,8 +101,10 @@ def load_model(
     ------
     ModelFileError
         Naming the file and what is wrong with it.
+    ValueError
+        For a device that is not there.
     """
-    path = find_weights(Path(path))
+    path, device = find_weights(Path(path)), check_device(device)
     try:
         content = read_checkpoint(path)
     except FileError as error:
@@ -243,6 +248,9 @@ def _check_weights(settings: DetectorSettings, weights: Mapping[str, Tensor]) ->
             f"the weights are not those of {settings.model} on {settings.backbone}: {', '.join(parts)}{more}"
         )
     for name, value in given.items():
+        if value.layout != torch.strided or value.is_meta or value.dtype not in PLAIN_TYPES:
+            kind = "without values" if value.is_meta else f"of {value.dtype}, {value.layout}"
+            raise ValueError(f"{name}: expected a plain tensor of floats or whole numbers, found one {kind}")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{name}: expected finite weights, found NaN or infinity: the training has diverged")
 

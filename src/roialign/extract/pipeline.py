@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__, roi_align
+from .. import RoIWarning, __version__, roi_align
 from .._text import counted
 from .._typing import Backend, Layout, Sampling
 from ..files.boxes import Box
@@ -66,18 +67,20 @@ def pool(feature_map: FeatureMap, boxes: Sequence[Box], settings: Settings) -> A
     """RoIAlign of the boxes of one input: ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
     corners = np.array([box.corners for box in boxes], dtype=np.float64).reshape(-1, 4)
     features = feature_map.features
-    return roi_align(
-        features if settings.layout == "NCHW" else features.transpose(0, 2, 3, 1),
-        [corners],
-        settings.output_size,
-        settings.map_scale,
-        settings.sampling_ratio,
-        aligned=settings.aligned,
-        sampling=settings.sampling,
-        layout=settings.layout,
-        seed=settings.seed,
-        backend=settings.backend,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RoIWarning)  # :class:`Doubts` names file and row
+        return roi_align(
+            features if settings.layout == "NCHW" else features.transpose(0, 2, 3, 1),
+            [corners],
+            settings.output_size,
+            settings.map_scale,
+            settings.sampling_ratio,
+            aligned=settings.aligned,
+            sampling=settings.sampling,
+            layout=settings.layout,
+            seed=settings.seed,
+            backend=settings.backend,
+        )
 
 
 def extract(

@@ -60,7 +60,7 @@ def _why(path: Path, error: Exception) -> str:
         return "it holds Python objects, which only running its code could read; save an array of floats"
     if known not in (None, "a NumPy array", "a zip archive"):
         return f"it is {known}"
-    return f"damaged, or not saved by NumPy: {str(error) or type(error).__name__}"
+    return "damaged, cut short, or not saved by NumPy"
 
 
 def _array_of_archive(archive: Mapping[str, Array], name: str | None) -> Array:

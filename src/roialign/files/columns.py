@@ -99,7 +99,7 @@ def _box_columns(
             return _four(by_name[name] for name in known), box_format
     raise FileError(
         "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height, found "
-        f"{', '.join(names) or 'nothing'}"
+        f"{', '.join(names) or 'nothing'}; --columns names others"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from .orientation import ORIENTATION_TAG, Annotated, Reading, how_to_read, turn,
 from .problems import FileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what Pillow logs of a damaged file is printed
 
 #: Pillow's modes whose values do not fit in eight bits: its own conversion to RGB would clip them.
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
@@ -157,8 +160,7 @@ def _explained(path: Path) -> Iterator[None]:
         why = error.strerror or f"damaged or cut short: {error}"
         raise FileError(f"cannot be read as an image: {why}") from error
     except Exception as error:  # the bytes of a file lead Pillow's readers anywhere
-        why = str(error) or type(error).__name__
-        raise FileError(f"cannot be read as an image: damaged or cut short: {why}") from error
+        raise FileError("cannot be read as an image: damaged or cut short") from error
 
 
 def _kind(path: Path) -> str | None:

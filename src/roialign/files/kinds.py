@@ -39,6 +39,8 @@ KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"\A\x1f\x8b", "a gzip archive: unpack it"),
         (rb"\A(BZh|\xfd7zXZ\x00|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd)", "a compressed archive: unpack it"),
         (rb"\A.{257}ustar", "a tar archive: unpack it"),
+        (rb"\A.{128}DICM", "a DICOM scan: save its frames as PNG or TIFF"),
+        (rb"\Av/1\x01", "an OpenEXR image: save it as TIFF"),
         (rb"\ASQLite format 3\x00", "an SQLite database"),
         (rb"\A\x00{16}", "nothing but zero bytes, as a broken download or disk leaves: fetch it again"),
         (rb"\A(\xff\xfe|\xfe\xff)", "UTF-16 text: save it as UTF-8"),
@@ -81,3 +83,11 @@ def check_readable(path: Path) -> None:
     of_the_shell = stat.S_ISFIFO(mode) and path.parts[1:2] in (("dev",), ("proc",))
     if not (stat.S_ISREG(mode) or of_the_shell):
         raise FileError("expected a file, found a device or a pipe")
+
+
+def real_path(path: Path) -> Path:
+    """The file that a path leads to, through links; the path itself where these go round in circles."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return path

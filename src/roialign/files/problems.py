@@ -29,6 +29,8 @@ class Problem:
     where: str
     """The file, and the row where there is one."""
     what: str
+    kind: str = ""
+    """What remarks of one kind have in common."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"
@@ -52,21 +54,18 @@ class Problems:
     _told: set[Problem] = field(default_factory=set)
 
     def add(self, where: object, what: object) -> None:
+        """Something that was left out; the same thing again, of a file that is read twice, is not added again."""
         problem = Problem(str(where), str(what))
+        if problem in self._told:
+            return
+        self._told.add(problem)
         self.found.append(problem)
         if self.listener is not None:
             self.listener(problem)
 
-    def add_once(self, where: object, what: object) -> None:
-        """As :meth:`add`, but a problem that is there already is not added again."""
-        problem = Problem(str(where), str(what))
-        if problem not in self._told:
-            self._told.add(problem)
-            self.add(where, what)
-
     def remark(self, where: object, what: object, kind: str) -> None:
         """Something to look at; remarks of one kind are alike."""
-        remark = Problem(str(where), str(what))
+        remark = Problem(str(where), str(what), kind)
         if remark in self._told:
             return
         self._told.add(remark)
@@ -77,6 +76,13 @@ class Problems:
         self.remark_listener(remark)
         if self._kinds[kind] == MOST_REMARKS:
             self.remark_listener(Problem(str(where), f"more remarks of this kind ({kind}) are not shown"))
+
+    def include(self, others: Problems) -> None:
+        """Add what others have collected."""
+        for problem in others.found:
+            self.add(problem.where, problem.what)
+        for remark in others.remarks:
+            self.remark(remark.where, remark.what, remark.kind)
 
     def __getstate__(self) -> dict[str, object]:
         """For another process, which has nobody to tell."""

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from .._extras import require
 from .problems import FileError
 from .text import quoted
 
@@ -49,8 +50,7 @@ def run_lengths_of(segmentation: Any, height: int, width: int) -> RunLengths:
     FileError
         Saying what is wrong with it.
     """
-    from pycocotools import mask as coco_masks  # only here: nothing else needs it
-
+    coco_masks = _coco_masks()
     check_segmentation(segmentation, height, width)
     if isinstance(segmentation, list):
         outlines = [list(map(float, polygon)) for polygon in segmentation]
@@ -72,10 +72,19 @@ def check_segmentation(segmentation: object, height: int, width: int) -> None:
     if isinstance(segmentation, Mapping):
         checked_counts(segmentation, height, width)
     elif isinstance(segmentation, list) and segmentation:
-        if sum(_check_polygon(polygon, number) for number, polygon in enumerate(segmentation)) > LONGEST_OUTLINE:
+        bound = sum(_check_polygon(polygon, number) for number, polygon in enumerate(segmentation))
+        if bound > LONGEST_OUTLINE and sum(map(_length, segmentation)) > LONGEST_OUTLINE:
             raise FileError(f"segmentation: expected outlines of at most {LONGEST_OUTLINE:.0f} pixels")
     else:
         raise FileError(f"{POLYGONS} or {RUN_LENGTHS}, got {quoted(segmentation)}")
+
+
+def _coco_masks() -> Any:
+    """pycocotools' own, loaded when it is needed: the models do without it."""
+    require("detection", "pycocotools")
+    from pycocotools import mask
+
+    return mask
 
 
 def box_outline(box: Sequence[float]) -> list[list[float]]:
@@ -86,22 +95,19 @@ def box_outline(box: Sequence[float]) -> list[list[float]]:
 
 def mask_of(run_lengths: RunLengths) -> Array:
     """``[H, W]`` uint8 of 0 and 1."""
-    from pycocotools import mask as coco_masks
-
+    coco_masks = _coco_masks()
     return np.asarray(coco_masks.decode(run_lengths), dtype=np.uint8)
 
 
 def area_of(run_lengths: RunLengths) -> float:
     """How many pixels a mask has."""
-    from pycocotools import mask as coco_masks
-
+    coco_masks = _coco_masks()
     return float(coco_masks.area(run_lengths))
 
 
 def encoded(mask: Array) -> RunLengths:
     """The run lengths of a mask ``[H, W]``, their counts as text."""
-    from pycocotools import mask as coco_masks
-
+    coco_masks = _coco_masks()
     lengths = coco_masks.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(lengths["size"]), "counts": lengths["counts"].decode()}
 
@@ -179,7 +185,7 @@ def _summed(numbers: Array) -> list[int]:
 
 
 def _check_polygon(polygon: object, number: int) -> float:
-    """That it is one; no less than its length in pixels."""
+    """That it is one; no less than its length in pixels, which is cheap, and nearly always enough."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         got = f"{len(polygon)} numbers" if isinstance(polygon, list) else quoted(polygon)
         raise FileError(f"{POLYGONS}, got {got} as polygon {number}")
@@ -187,8 +193,9 @@ def _check_polygon(polygon: object, number: int) -> float:
         wrong = next(v for v in polygon if type(v) not in (int, float) or not abs(v) <= LARGEST_POINT)
         finite = f"expected finite numbers within {LARGEST_POINT:.0f} pixels"
         raise FileError(f"segmentation: polygon {number}: {finite}, got {quoted(wrong)}")
-    longest = 3 * float(max(map(abs, polygon))) * len(polygon)  # cheap, and nearly always enough
-    if longest <= LONGEST_OUTLINE:
-        return longest
+    return 3 * float(max(map(abs, polygon))) * len(polygon)
+
+
+def _length(polygon: list[float]) -> float:
     points = list(zip(polygon[::2], polygon[1::2], strict=True))
     return math.fsum(math.dist(one, other) for one, other in pairwise([*points, points[0]]))

@@ -99,10 +99,9 @@ def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _check_kind(path: Path, head: bytes) -> None:
     known = what_is(head)
     if known == "a zip archive":
-        if not zipfile.is_zipfile(path):
-            raise FileError("cut short: its end is missing; copy or download it again")
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        names = _members(path)
+        if names is None:
+            raise FileError("cut short or damaged: its table of contents is missing; copy or download it again")
         if any(name.endswith("constants.pkl") for name in names):
             raise FileError(f"a TorchScript program, not weights: save {SAVE}")
         if not any(name.endswith("data.pkl") for name in names):
@@ -119,7 +118,7 @@ def _why(path: Path, head: bytes, error: Exception) -> str:
     """What stands in the way, from the pickle rather than from what torch says of it."""
     forbidden = re.search(r"(?:GLOBAL|class|global:?) `?([\w.]+)`? was not an allowed", str(error))
     if forbidden is None:
-        if zipfile.is_zipfile(path) or OLDER_FILE.startswith(head[: len(OLDER_FILE)]):
+        if _members(path) is not None or OLDER_FILE.startswith(head[: len(OLDER_FILE)]):
             return "damaged or cut short: copy or download it again"
         kind = "a pickle that torch.save has not written" if head.startswith(ANY_PICKLE) else "no file of torch"
         return f"{kind}: save {SAVE}"
@@ -130,14 +129,26 @@ def _why(path: Path, head: bytes, error: Exception) -> str:
     return f"it holds {name} besides weights, {besides}: where it was made, save the weights alone, {SAVE}"
 
 
-def _pickle(path: Path) -> bytes:
-    if zipfile.is_zipfile(path):
+def _members(path: Path) -> list[str] | None:
+    """The names in an archive; None where it is none, or is damaged."""
+    try:
         with zipfile.ZipFile(path) as archive:
-            member = next(name for name in archive.namelist() if name.endswith("data.pkl"))
-            with archive.open(member) as file:
+            return archive.namelist()
+    except Exception:  # of bytes that are damaged, anything
+        return None
+
+
+def _pickle(path: Path) -> bytes:
+    """The beginning of the pickle that says what is in the file; nothing where it cannot be read."""
+    names = _members(path)
+    try:
+        if names is None:
+            with path.open("rb") as file:
                 return file.read(PICKLE_BYTES)
-    with path.open("rb") as file:
-        return file.read(PICKLE_BYTES)
+        with zipfile.ZipFile(path) as archive, archive.open(next(n for n in names if n.endswith("data.pkl"))) as file:
+            return file.read(PICKLE_BYTES)
+    except Exception:  # of bytes that are damaged, anything
+        return b""
 
 
 def _named(value: object) -> str:

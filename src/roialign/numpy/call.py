@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from .. import _validate
-from .._levels import Assignment, levels_of
+from .._levels import levels_of
 from .._memory import empty
+from .._options import Options
 from .._regions import Geometry, Regions
 from .._rows import check_offset_rows
 from .._typing import Array
-from .._warnings import Seen, warn_of_arguments, warn_of_rois
+from .._warnings import Seen, warn_of_rois
 from . import checks
 from .backends import backend_for
 from .rois import gradient_dtype, rows_of
@@ -29,39 +30,22 @@ class Call:
         features: Sequence[object],
         scales: Sequence[float],
         rois: object,
-        *,
-        offset: object = None,
-        mask: object = None,
-        levels: object = None,
-        assignment: Assignment | None = None,
-        batch_indices: object = None,
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        backend: str | None = None,
-        rois_name: str = "rois",
-        seed: object = None,
-        drawn: bool = True,
+        options: Options,
     ) -> None:
-        _validate.check_layout(layout)
-        if invalid is not None:
-            _validate.check_choice(invalid, "invalid", ("raise", "zero"))
         if spec.rule == "random":
-            spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
-        self.spec, self.layout, self.invalid = spec, layout, invalid
-        self.backend = backend_for(spec.family, backend)
+            spec = replace(spec, seed=_validate.check_seed(options.seed, drawn=options.drawn))
+        self.spec, self.options, self.layout = spec, options, options.layout
+        self.backend = backend_for(spec.family, options.backend)
         names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
         self.features = [
-            checks.check_features(level, layout, name) for level, name in zip(features, names, strict=True)
+            checks.check_features(level, options.layout, name) for level, name in zip(features, names, strict=True)
         ]
         checks.check_levels_alike(self.features)
-        self.rois = rows_of(rois, self.features[0].shape[0], batch_indices, invalid, rois_name, spec.geometry)
-        rows = self.rois.rows
+        images, structure = self.features[0].shape[0], (options.batch_indices, options.invalid, options.rois_name)
+        self.rois = rows_of(rois, images, *structure, spec.geometry)
+        rows, levels = self.rois.rows, options.levels
         given = None if levels is None else checks.check_indices(levels, len(rows), "levels", "rois")
-        self.regions = Regions(scales, rows, levels_of(rows, scales, given, assignment))
-        self.offset, self.mask = offset, mask
-        self.name = rois_name
-        if drawn:
-            warn_of_arguments(spec, seed)
+        self.regions = Regions(scales, rows, levels_of(rows, scales, given, options.assignment))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -76,9 +60,9 @@ class Call:
         else:
             answer = checks.check_out(out, shape, self.dtype, [*self.features, regions.rows])
         look = self.backend.forward(self.spec, self.features, regions, checks.nchw(answer, self.layout))
-        if look and self.name == "rois":
+        if look and self.options.rois_name == "rois":
             sizes = [(level.shape[2], level.shape[3]) for level in self.features]
-            warn_of_rois(Seen(look, regions, sizes), self.name)
+            warn_of_rois(Seen(look, regions, sizes), "rois")
         return answer
 
     def backward(
@@ -111,7 +95,10 @@ class Call:
     def _of_geometry(self, gradient: Geometry, name: str) -> dict[str, Any]:
         """By name, each in the dtype of what it is the gradient of."""
         answers = {name: self.rois.restore(gradient.boxes)}
-        for part, given, of in ((gradient.offset, self.offset, "offset"), (gradient.mask, self.mask, "mask")):
+        for part, given, of in (
+            (gradient.offset, self.options.offset, "offset"),
+            (gradient.mask, self.options.mask, "mask"),
+        ):
             if part is not None and isinstance(given, np.ndarray):
                 answers[of] = part.astype(gradient_dtype(given.dtype), copy=False)
         return answers
@@ -120,12 +107,12 @@ class Call:
         """Offsets and masks belong to bins, so they can be checked once those are known."""
         regions = self.regions
         count = len(regions.rows)
-        if self.offset is not None:
-            given = checks.check_per_bin(self.offset, "offset", (count, 2, *bins))
-            rows, offset = check_offset_rows(regions.rows, given, self.invalid)
+        if self.options.offset is not None:
+            given = checks.check_per_bin(self.options.offset, "offset", (count, 2, *bins))
+            rows, offset = check_offset_rows(regions.rows, given, self.options.invalid)
             regions = regions._replace(rows=rows, offset=offset)
-        if self.mask is not None:
-            mask = checks.check_per_bin(self.mask, "mask", (count, *bins)).astype(np.float64)
+        if self.options.mask is not None:
+            mask = checks.check_per_bin(self.options.mask, "mask", (count, *bins)).astype(np.float64)
             regions = regions._replace(mask=mask)
         return regions
 

@@ -113,3 +113,9 @@ def _rows_of_list(
 def gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Of the gradient of numbers of a dtype: float64 for integers."""
     return np.dtype(np.float64) if dtype.kind in "iu" else dtype
+
+
+def with_axes_swapped(boxes: Array) -> Array:
+    """Boxes (y1, x1, y2, x2), as TensorFlow orders them, as (x1, y1, x2, y2), or the other way round."""
+    swapped: Array = boxes[:, [1, 0, 3, 2]]
+    return swapped

@@ -12,9 +12,6 @@ from .._spec import SeparableSpec
 from .._typing import AnyArray, Backend, Interpolation, Invalid, Layout, NeedBoxes
 from .roi_align import roi_align
 
-#: TensorFlow orders a box (y1, x1, y2, x2); the columns of (x1, y1, x2, y2) in it, and the other way round.
-SWAPPED = [1, 0, 3, 2]
-
 
 @recordable
 @parameters_of(roi_align)
@@ -135,7 +132,7 @@ def crop_and_resize_backward(
     grad_features, grad_boxes = call.backward(grad_output, need, ("features", "boxes"))
     return (
         None if grad_features is None else grad_features[0],
-        None if grad_boxes is None else grad_boxes[:, SWAPPED],
+        None if grad_boxes is None else framework_of(features).rois.with_axes_swapped(grad_boxes),
     )
 
 
@@ -151,7 +148,8 @@ def _call(
 ) -> Any:
     _validate.check_choice(method, "method", ("bilinear", "nearest"))
     fill = _validate.check_number(extrapolation_value, "extrapolation_value")
-    checks = framework_of(features).checks
+    framework = framework_of(features)
+    checks = framework.checks
     image: Any = checks.float_image(checks.check_array(features, "features"))
     array: Any = checks.check_array(boxes, "boxes")
     checks.check_boxes(array, 4, "boxes")
@@ -160,7 +158,7 @@ def _call(
         SeparableSpec(rule="nearest" if method == "nearest" else "crop", normalised_boxes=True, fill=fill),
         [image],
         [1.0],
-        array[:, SWAPPED],
+        framework.rois.with_axes_swapped(array),
         batch_indices=indices,
         layout=layout,
         invalid=invalid,

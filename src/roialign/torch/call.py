@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from .. import _validate
-from .._levels import Assignment
+from .._options import Options
 from .._rows import OF_LIST
-from .._warnings import last_call, warn_of_arguments, warn_of_rois
+from .._warnings import last_call, warn_of_rois
 from . import checks
 from .backends import OUTLINED, check_backend
 from .memory import is_channels_last
@@ -38,44 +38,29 @@ class Call:
         features: Sequence[Any],
         scales: Sequence[float],
         rois: object,
-        *,
-        offset: object = None,
-        mask: object = None,
-        levels: object = None,
-        assignment: Assignment | None = None,
-        batch_indices: object = None,
-        layout: str = "NCHW",
-        invalid: str | None = None,
-        backend: str | None = None,
-        rois_name: str = "rois",
-        seed: object = None,
-        drawn: bool = True,
+        options: Options,
     ) -> None:
-        _validate.check_layout(layout)
-        if invalid is not None:
-            _validate.check_choice(invalid, "invalid", ("raise", "zero"))
-        self.pairing, self.layout = PAIRINGS[spec.family], layout
-        self.features = _check_all_features(features, layout)
+        self.pairing, self.layout = PAIRINGS[spec.family], options.layout
+        self.features = _check_all_features(features, options.layout)
         first = self.features[0]
-        check_backend(first, backend)
-        self.rois, self.restore = rows_of(rois, first, batch_indices, rois_name, spec.geometry)
+        check_backend(first, options.backend)
+        self.rois, self.restore = rows_of(rois, first, options.batch_indices, options.rois_name, spec.geometry)
+        levels = options.levels
         if levels is not None:
             levels = checks.check_indices(levels, self.rois.shape[0], "levels", "rois")
             checks.check_device(levels, first.device, "levels")
         key: Tensor | None = None
         if spec.rule == "random":
-            if drawn and (seed is None or isinstance(seed, torch.Generator)):
+            seed = options.seed
+            if options.drawn and (seed is None or isinstance(seed, torch.Generator)):
                 key = torch.randint(2**63 - 1, (), generator=seed, device="cpu" if seed is None else seed.device)
             else:
-                spec = replace(spec, seed=_validate.check_seed(seed, drawn=drawn))
-        self.spec, self.offset, self.mask = spec, offset, mask
+                spec = replace(spec, seed=_validate.check_seed(seed, drawn=options.drawn))
+        self.spec, self.offset, self.mask = spec, options.offset, options.mask
         deciding = tuple([level.detach() for level in self.features]) if spec.decides else ()
         self.inputs = Inputs(self.features, None, self.rois, levels, key, (), deciding)
-        if isinstance(rois, (list, tuple)):
-            rois_name += OF_LIST
-        self.described = (tuple(scales), assignment, invalid, backend, rois_name)
-        if drawn:
-            warn_of_arguments(spec, seed)
+        name = options.rois_name + OF_LIST if isinstance(rois, (list, tuple)) else options.rois_name
+        self.described = (tuple(scales), options.assignment, options.invalid, options.backend, name)
 
     def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""

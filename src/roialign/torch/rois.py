@@ -88,3 +88,9 @@ def _same(gradient: Tensor) -> Tensor:
 
 def _like(gradient: Tensor, boxes: Tensor) -> Tensor:
     return gradient.to(boxes.dtype) if boxes.is_floating_point() else gradient
+
+
+def with_axes_swapped(boxes: Tensor) -> Tensor:
+    """Boxes (y1, x1, y2, x2), as TensorFlow orders them, as (x1, y1, x2, y2), or the other way round."""
+    first, second, third, fourth = boxes.unbind(1)  # a list of columns would be copied to a GPU, and that waits for it
+    return torch.stack([second, first, fourth, third], dim=1)

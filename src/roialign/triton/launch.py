@@ -1,14 +1,16 @@
 """How kernels are launched: block sizes and warps by the layout and the dtype, and on which device and stream.
 
-The numbers are a table and not the outcome of an autotuner, so that the first call of a process compiles one variant
-and not twenty, and so that every process sums in the same order.
+The numbers are a table, sizes.json, and not the outcome of an autotuner, so that the first call of a process compiles
+one variant and not twenty, and so that every process sums in the same order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, NamedTuple
+from importlib.resources import files
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -35,45 +37,42 @@ class Tiling(NamedTuple):
     warps: int
 
 
-#: By whether channels lie beside each other, then by bytes per element. A thread loads 16 bytes of a channels-last map
-#: at once, and a block is 8 to 16 such loads a thread, all of them in flight: what hides the latency of memory. Planar
-#: maps are read along the bins, which lie within a few sectors of a row, 16 channels at a time.
-FORWARD = {
-    True: {2: Contraction(64, 64, 4), 4: Contraction(64, 64, 8), 8: Contraction(32, 32, 4)},
-    False: {2: Contraction(64, 16, 4), 4: Contraction(64, 16, 4), 8: Contraction(32, 16, 4)},
-}
+T = TypeVar("T", Contraction, Tiling)
+
+
+def table_of(name: str, kind: Callable[..., T]) -> dict[bool, dict[int, T]]:
+    """A table of sizes.json: by whether channels lie beside each other, then by bytes per element.
+
+    `python -m benchmarks.gpu tune` writes them there, with what it has measured.
+    """
+    return {
+        layout == "NHWC": {int(size): kind(*numbers) for size, numbers in sizes.items()}
+        for layout, sizes in SIZES[name].items()
+    }
+
+
+SIZES = json.loads(files(__package__).joinpath("sizes.json").read_text())["sizes"]
+#: A thread loads 16 bytes of a channels-last map at once, and a block is 8 to 16 such loads a thread, all of them in
+#: flight: what hides the latency of memory. Planar maps are read along the bins, which lie within a few sectors of a
+#: row, 16 channels at a time.
+FORWARD = table_of("FORWARD", Contraction)
 #: Four sums instead of one: half the block.
-BOXES = {
-    True: {2: Contraction(32, 64, 4), 4: Contraction(32, 64, 8), 8: Contraction(32, 16, 4)},
-    False: {2: Contraction(32, 16, 4), 4: Contraction(32, 16, 4), 8: Contraction(32, 8, 4)},
-}
+BOXES = table_of("BOXES", Contraction)
 #: Small tiles, so that there are programs enough on small maps; planar ones are a sector (32 bytes) wide or more. Every
 #: warp looks up RoIs and bins for itself, so warps of a program would share nothing but barriers: they have one. It
 #: reads the gradients of several bins at once, those of two rows of them, which hides the latency of memory as more
 #: warps would.
-FEATURES = {
-    True: {2: Tiling(4, 4, 32, 1), 4: Tiling(4, 4, 32, 1), 8: Tiling(4, 4, 32, 1)},
-    False: {2: Tiling(2, 16, 8, 1), 4: Tiling(4, 8, 8, 1), 8: Tiling(4, 4, 8, 1)},
-}
+FEATURES = table_of("FEATURES", Tiling)
 BINS_AT_ONCE = 8
 #: The same of the pointwise family. A point costs four loads and float64 numbers of its own, so blocks are smaller.
-POINTS_FORWARD = {
-    True: {2: Contraction(16, 64, 4), 4: Contraction(16, 64, 4), 8: Contraction(16, 32, 4)},
-    False: {2: Contraction(64, 8, 4), 4: Contraction(64, 8, 4), 8: Contraction(32, 8, 4)},
-}
+POINTS_FORWARD = table_of("POINTS_FORWARD", Contraction)
 #: Of the points that have won, which differ from channel to channel; and of sums, of which there are seven.
-POINTS_SUMS = {
-    True: {2: Contraction(8, 64, 4), 4: Contraction(8, 64, 4), 8: Contraction(8, 32, 4)},
-    False: {2: Contraction(32, 8, 4), 4: Contraction(32, 8, 4), 8: Contraction(32, 8, 4)},
-}
+POINTS_SUMS = table_of("POINTS_SUMS", Contraction)
 #: Programs enough for those: where RoIs are many, one program has several blocks of channels and keeps one set of sums.
 SUMS_PROGRAMS = 512
 #: A gradient of features; points at once of a bin's mean. One warp again: the weights of the pixels of a tile are sums
 #: over its points, for which more of them would have to wait for each other.
-POINTS_FEATURES = {
-    True: {2: Tiling(4, 4, 16, 1), 4: Tiling(4, 4, 16, 1), 8: Tiling(4, 4, 16, 1)},
-    False: {2: Tiling(2, 8, 8, 1), 4: Tiling(2, 8, 8, 1), 8: Tiling(4, 4, 8, 1)},
-}
+POINTS_FEATURES = table_of("POINTS_FEATURES", Tiling)
 POINTS_AT_ONCE = 4
 #: Bins at once of one RoI, at most, and warps where a program owns a RoI.
 ROI_BINS, ROI_WARPS = 256, 1

@@ -76,7 +76,7 @@ class Stream(Dataset[Drawn]):
         for index, why in drawn.unreadable.items():
             if dataset.strict:
                 raise DatasetError(f"{dataset.path(index)}: {why}")
-            dataset.problems.add_once(dataset.path(index), why)
+            dataset.problems.add(dataset.path(index), why)
         if drawn.example is None:
             raise DatasetError(f"{dataset.annotations}: none of its {len(dataset)} images can be read")
         if drawn.remark is not None:

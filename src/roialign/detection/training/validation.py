@@ -56,8 +56,7 @@ class Validation:
             problems=problems,
             indices=range(process_rank(), len(self.dataset), process_count()),
         )
-        for problem in problems:
-            self.dataset.problems.add_once(problem.where, problem.what)
+        self.dataset.problems.include(problems)
         shares = gathered((rows, images))
         rows, images = [row for share in shares for row in share[0]], [image for share in shares for image in share[1]]
         if process_rank() != 0 or not images:

@@ -1,0 +1,272 @@
+"""Block sizes and warps that may be better than those of the table, and what the compiler makes of them.
+
+    python -m benchmarks.gpu candidates [--tables FORWARD,BOXES] [--write]
+
+compiles all of them for compute capability 9.0, which needs no GPU, drops what cannot be good, and writes the rest to
+candidates.json beside this file, for `python -m benchmarks.gpu tune`, and a table to docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
+
+import torch
+
+import roialign
+from roialign.triton import launch
+
+from ..markdown import insert, table
+from .calls import Inputs
+from .device import workload_of
+
+if TYPE_CHECKING:
+    from .compiler import Launch
+
+FILE = Path(__file__).with_name("candidates.json")
+BEGIN, END = "<!-- candidates:begin -->", "<!-- candidates:end -->"
+DTYPES = {2: torch.float16, 4: torch.float32}
+#: Kept are so many of each entry, besides the present one; of those whose estimate is no more than so many times the
+#: best one's.
+MOST, NEAR = 5, 1.5
+#: Fewest warps that a multiprocessor of 64 holds of them; more bytes of a thread's stack mean registers that spill.
+FEWEST_WARPS, MOST_STACK = 8, 48
+
+
+class Entry(NamedTuple):
+    """One place of the table in sizes.json."""
+
+    table: str
+    channels_last: bool
+    element: int
+    """Bytes."""
+
+    @property
+    def layout(self) -> str:
+        return "NHWC" if self.channels_last else "NCHW"
+
+    @property
+    def name(self) -> str:
+        return f"{self.table} {self.layout} {self.element}"
+
+    @property
+    def present(self) -> tuple[int, ...]:
+        return tuple(getattr(launch, self.table)[self.channels_last][self.element])
+
+
+#: By table: the kernel that it is of, and the depth of the loop that it spends its time in.
+KERNELS = {
+    "FORWARD": "forward",
+    "BOXES": "adjoint_boxes",
+    "FEATURES": "adjoint_features",
+    "POINTS_FORWARD": "mean",
+    "POINTS_SUMS": "mean_sums",
+    "POINTS_FEATURES": "adjoint_points",
+}
+
+
+def entries(tables: Sequence[str] = tuple(KERNELS)) -> list[Entry]:
+    return [Entry(*which) for which in product(tables, (True, False), DTYPES)]
+
+
+def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
+    """A present one first. A thread has 8 to 64 numbers of a block, 4 to 32 where several sums or a point's
+    coordinates take registers too."""
+    yield entry.present
+    if "FEATURES" in entry.table:
+        shapes = [(4, 4), (4, 8), (8, 4)] if entry.channels_last else [(4, 8), (2, 16), (8, 8)]
+        channels = (16, 32, 64) if entry.channels_last else (4, 8, 16)
+        found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
+        fewest, most = 8, 32
+    else:
+        is_points = entry.table.startswith("POINTS")
+        if entry.channels_last:
+            bins, channels = ((8, 16), (32, 64)) if is_points else ((16, 32, 64), (32, 64))
+        else:
+            bins, channels = ((32, 64), (8,)) if is_points else ((16, 32, 64), (8, 16, 32))
+        found = product(bins, channels, (1, 2, 4))
+        fewest, most = (4, 32) if is_points or entry.table == "BOXES" else (8, 64)
+    for numbers in found:
+        block, warps = numbers[:-1], numbers[-1]
+        size = 1
+        for side in block:
+            size *= side
+        if fewest <= size / (32 * warps) <= most and numbers != entry.present:
+            yield numbers
+
+
+@contextmanager
+def in_table(entry: Entry, numbers: tuple[int, ...]) -> Iterator[None]:
+    """The numbers of an entry, for the calls within."""
+    sizes = getattr(launch, entry.table)[entry.channels_last]
+    kind = launch.Tiling if "FEATURES" in entry.table else launch.Contraction
+    with patch.dict(sizes, {entry.element: kind(*numbers)}):
+        yield
+
+
+def call_of(entry: Entry, workload: str, device: str) -> Callable[[], Any]:
+    """A call that the entry decides on."""
+    if entry.table.startswith("POINTS"):
+        return points_call(entry, device)
+    inputs = inputs_of(workload, entry.element, entry.channels_last, device)
+    more: dict[str, Any] = {"spatial_scales": inputs.scales, "sampling_ratio": 2, "levels": inputs.levels}
+    more |= {"invalid": "zero", "backend": "triton"}
+    if entry.table == "FORWARD":
+        return lambda: roialign.multiscale_roi_align(inputs.maps[0], inputs.rois, inputs.bins, **more)
+    need = ("rois",) if entry.table == "BOXES" else ("features",)
+    return lambda: roialign.multiscale_roi_align_backward(
+        inputs.gradients[0], inputs.maps[0], inputs.rois, need=need, **more
+    )
+
+
+@lru_cache(maxsize=16)  # all workloads, types and layouts of the tuner
+def inputs_of(workload: str, element: int, channels_last: bool, device: str) -> Inputs:
+    return Inputs(workload_of(workload), DTYPES[element], channels_last, sets=1, device=device)
+
+
+def points_call(entry: Entry, device: str) -> Callable[[], Any]:
+    """Of rotated boxes."""
+    from .points import BINS, OPERATORS, SCALE, scene
+
+    operator = next(operator for operator in OPERATORS if operator.name == "roi_align_rotated")
+    features, _, turned = scene(operator, device, DTYPES[entry.element], entry.layout)
+    more: dict[str, Any] = {"backend": "triton"}
+    if entry.table == "POINTS_FORWARD":
+        return lambda: roialign.roi_align_rotated(features, turned, BINS, SCALE, 2, **more)
+    shape = (len(turned), features.shape[1], BINS, BINS)
+    layout = torch.channels_last if entry.channels_last else torch.contiguous_format
+    gradient = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(features)
+    gradient = gradient.contiguous(memory_format=layout)
+    need = ("rois",) if entry.table == "POINTS_SUMS" else ("features",)
+    return lambda: roialign.roi_align_rotated_backward(gradient, features, turned, SCALE, 2, need=need, **more)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A candidate, as the compiler sees it."""
+
+    entry: Entry
+    numbers: tuple[int, ...]
+    registers: int
+    stack: int
+    shared: int
+    warps_at_once: int
+    """Of a multiprocessor."""
+    turn: float
+    """Instructions of threads in the innermost loop, for a number of the block that is used."""
+
+    @property
+    def estimate(self) -> float:
+        """What orders them: those instructions, where there are warps enough to hide that memory takes its time."""
+        return self.turn * max(1.0, 16 / max(self.warps_at_once, 1)) ** 0.5
+
+    @property
+    def why_not(self) -> str | None:
+        """What speaks against it, whatever else there is."""
+        if self.stack > MOST_STACK:
+            return "registers spill"
+        if self.warps_at_once < FEWEST_WARPS:
+            return "too few warps"
+        return None
+
+
+def compiled(entry: Entry, numbers: tuple[int, ...]) -> Compiled:
+    from .compiler import compiled_only
+
+    with in_table(entry, numbers), compiled_only() as launches:
+        call_of(entry, "box-test", "cpu")()
+    one: Launch = next(found for found in launches if found.kernel == KERNELS[entry.table])
+    turn = 32 * one.warps * one.code.innermost().instructions / used(entry, numbers)
+    at_once = one.programs_at_once * one.warps
+    return Compiled(entry, numbers, one.registers, one.stack, one.shared, at_once, turn)
+
+
+def used(entry: Entry, numbers: tuple[int, ...]) -> float:
+    """How many numbers of a block are of use, on an average over the blocks of 49 bins, or of a tile that bins meet."""
+    if "FEATURES" in entry.table:
+        rows, columns, channels, _ = numbers
+        return float(rows * columns * channels)
+    bins, channels, _ = numbers
+    return 49 / -(-49 // min(bins, 64)) * channels
+
+
+def kept_of(found: Sequence[Compiled]) -> list[Compiled]:
+    """The present one, and the best of those that nothing speaks against."""
+    present, *others = found
+    good = sorted((one for one in others if one.why_not is None), key=lambda one: one.estimate)
+    best = min((one.estimate for one in [present, *good]), default=0.0)
+    return [present, *[one for one in good if one.estimate <= NEAR * best][:MOST]]
+
+
+def render(kept: Mapping[str, Any]) -> str:
+    """The file as a table."""
+    titles = ["table", "layout, bytes", "tried", "kept", "registers, stack, shared", "warps", "instructions"]
+    lines = []
+    for name, own in kept.items():
+        which, layout, element = name.split()
+        first = [which, f"{layout}, {element}", str(own["tried"])]
+        for one in own["kept"]:
+            facts = f"{one['registers']}, {one['stack']}, {one['shared']}"
+            numbers = " x ".join(map(str, one["numbers"]))
+            lines.append([*first, numbers, facts, str(one["warps_at_once"]), f"{one['turn']:.1f}"])
+            first = ["", "", ""]
+    return table(titles, lines)
+
+
+def facts_of(found: Sequence[Compiled]) -> dict[str, Any]:
+    """What the file says of an entry."""
+    names = ("numbers", "registers", "stack", "shared", "warps_at_once", "turn")
+    kept = [{name: getattr(one, name) for name in names} for one in kept_of(found)]
+    return {"tried": len(found), "kept": [one | {"turn": round(one["turn"], 2)} for one in kept]}
+
+
+def in_file() -> dict[str, Any]:
+    raw: dict[str, Any] = json.loads(FILE.read_text()) if FILE.exists() else {}
+    return raw
+
+
+def kept_in_file() -> dict[str, list[tuple[int, ...]]]:
+    """By the name of an entry."""
+    return {name: [tuple(one["numbers"]) for one in own["kept"]] for name, own in in_file().items()}
+
+
+def text_of(kept: Mapping[str, Any]) -> str:
+    """A line for every candidate, in the order of the table."""
+    names = [entry.name for entry in entries() if entry.name in kept]
+    parts = []
+    for name in names:
+        lines = ",\n".join(f"   {json.dumps(one)}" for one in kept[name]["kept"])
+        parts.append(f' "{name}": {{"tried": {kept[name]["tried"]}, "kept": [\n{lines}\n ]}}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu candidates", description=__doc__)
+    parser.add_argument("--tables", default=",".join(KERNELS), help="with commas; '' for none")
+    parser.add_argument("--write", action="store_true", help="write candidates.json and the page")
+    options = parser.parse_args(arguments)
+    tables = [name for name in options.tables.split(",") if name]
+    unknown = set(tables) - set(KERNELS)
+    if unknown:
+        parser.error(f"--tables: expected names among {', '.join(KERNELS)}, got {', '.join(sorted(unknown))}")
+    os.environ["TRITON_INTERPRET"] = "0"
+    found = {}
+    for entry in entries(tables):
+        found[entry.name] = facts_of([compiled(entry, numbers) for numbers in candidates_of(entry)])
+        print(f"{entry.name}: {found[entry.name]['tried']} compiled", flush=True)
+    print(render(found))
+    if options.write:
+        from .measure import PAGE
+
+        FILE.write_text(text_of(in_file() | found))
+        PAGE.write_text(insert(PAGE.read_text(), render(in_file()) + "\n", BEGIN, END))
+    return 0

@@ -1,0 +1,67 @@
+"""What compiling takes: the kernels of first calls, compiled for compute capability 9.0 without a GPU.
+
+    python -m benchmarks.gpu compiling [--write-docs]
+
+Seconds are those of the processor, of this process and of the assembler that it starts, with an empty cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..markdown import insert, table
+from .candidates import Entry, call_of
+
+if TYPE_CHECKING:
+    from .compiler import Launch
+
+BEGIN, END = "<!-- compiling:begin -->", "<!-- compiling:end -->"
+#: First calls in a process, each after those before it: what is called, and the entry of the table that it is of.
+CALLS = {
+    "forward": "FORWARD",
+    "backward to features": "FEATURES",
+    "backward to boxes": "BOXES",
+    "rotated, forward": "POINTS_FORWARD",
+    "rotated, backward to features": "POINTS_FEATURES",
+    "rotated, backward to boxes": "POINTS_SUMS",
+}
+
+
+def first_calls() -> dict[str, list[Launch]]:
+    """Of channels-last float16 maps: what each call compiles that was not there before."""
+    from .compiler import compiled_only
+
+    found = {}
+    for name, which in CALLS.items():
+        call: Callable[[], Any] = call_of(Entry(which, True, 2), "box-test", "cpu")
+        with compiled_only() as launches:
+            call()
+        found[name] = [one for one in launches if one.seconds >= 0.02]  # the others came from the cache
+    return found
+
+
+def render(found: dict[str, list[Launch]]) -> str:
+    lines = []
+    for name, launches in found.items():
+        parts = ", ".join(f"{one.kernel} {one.seconds:.2f}" for one in launches)
+        lines.append([name, str(len(launches)), f"{sum(one.seconds for one in launches):.1f}", parts])
+    return table(["first call", "kernels compiled", "seconds", "of which"], lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu compiling", description=__doc__)
+    parser.add_argument("--write-docs", action="store_true", help="write the table of docs/performance.md")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.update({"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": folder})
+        text = render(first_calls())
+    print(text)
+    if options.write_docs:
+        from .measure import PAGE
+
+        PAGE.write_text(insert(PAGE.read_text(), text + "\n", BEGIN, END))
+    return 0

@@ -1,0 +1,147 @@
+"""How often the loops of the kernels turn for a workload, and what they read: counted from its boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from roialign.triton import launch
+from roialign.triton.shares import FEWEST, WORDS
+
+from ..workloads import Array, Workload
+from .calls import data_of
+
+#: Bytes that memory moves at least.
+SECTOR = 32
+
+
+def spans(start: Array, length: Array, size: Array, bins: int, ratio: int) -> tuple[Array, Array]:
+    """``[K, bins]``: the first pixel of every bin along an axis, and one past the last, for a grid of points."""
+    of_bin = (length / bins)[:, None]
+    count = np.ceil(of_bin) if ratio == 0 else float(ratio)
+    low = start[:, None] + of_bin * (np.arange(bins) + 0.5 / count)
+    high = start[:, None] + of_bin * (np.arange(bins) + 1 - 0.5 / count)
+    sides = size[:, None]
+    first = np.clip(np.floor(low), 0, sides - 1)
+    end = np.clip(np.floor(high) + 2, first + 1, sides)
+    none = (high < -1) | (low > sides)
+    return np.where(none, 0, first).astype(np.int64), np.where(none, 0, end).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The spans of both axes of all RoIs, and the sizes of their maps."""
+
+    y: tuple[Array, Array]
+    x: tuple[Array, Array]
+
+    def turns(self) -> tuple[int, int]:
+        """Of the outer and of the inner loop of a program that has all bins of a RoI, over all RoIs."""
+        rows, columns = ((end - first).max(1) for first, end in (self.y, self.x))
+        return int(rows.sum()), int((rows * columns).sum())
+
+    def pixels(self, element: int, channels_last: bool, channels: int) -> int:
+        """Bytes that the RoIs touch, each on its own, in whole sectors."""
+        height, width = ((end.max(1) - first.min(1)).clip(0) for first, end in (self.y, self.x))
+        if channels_last:
+            return int((height * width).sum() * channels * element)
+        sectors = np.ceil(width * element / SECTOR) + (width > 0) * (1 - 1 / (SECTOR / element))
+        return int((height * sectors).sum() * channels * SECTOR)
+
+
+@lru_cache(maxsize=4)
+def axes_of(workload: Workload, ratio: int) -> Axes:
+    data = data_of(workload)
+    boxes, level = data.rois.astype(np.float64), data.level_of_roi
+    scale, height, width = (
+        np.array([getattr(one, name) for one in workload.levels])[level] for name in ("scale", "height", "width")
+    )
+
+    def axis(low: int, size: Array, bins: int) -> tuple[Array, Array]:
+        start = boxes[:, low] * scale - 0.5
+        return spans(start, (boxes[:, low + 2] - boxes[:, low]) * scale, size, bins, ratio)
+
+    return Axes(axis(2, height, workload.output_size[0]), axis(1, width, workload.output_size[1]))
+
+
+@dataclass(frozen=True)
+class Meetings:
+    """Of tiles of the maps and RoIs, over all RoIs."""
+
+    tiles: int
+    pairs: int
+    """Tiles and RoIs that meet."""
+    longest: int
+    """The most RoIs of one tile."""
+    crowded: int
+    """RoIs of tiles that have more than a share holds at least."""
+    rows: int
+    """Of bins that meet the tile, over all pairs and chunks of bins along x."""
+    chunks: int
+    bins: int
+    """That meet the tile."""
+
+
+def meetings(workload: Workload, ratio: int, tile: launch.Tiling) -> Meetings:
+    axes, data = axes_of(workload, ratio), data_of(workload)
+    counts = {
+        level: np.zeros((workload.images, -(-one.height // tile.rows), -(-one.width // tile.columns)), np.int64)
+        for level, one in enumerate(workload.levels)
+    }
+    pairs = rows = chunks = bins = 0
+    for row, (image, level) in enumerate(zip(data.rois[:, 0].astype(int), data.level_of_roi, strict=True)):
+        near_y, near_x = (
+            met(first[row], end[row], side, count)
+            for (first, end), side, count in (
+                (axes.y, tile.rows, counts[level].shape[1]),
+                (axes.x, tile.columns, counts[level].shape[2]),
+            )
+        )
+        used_y, used_x = near_y > 0, near_x > 0
+        counts[level][image] += used_y[:, None] & used_x[None, :]
+        of_x = -(-near_x // launch.BINS_AT_ONCE)
+        pairs += int(used_y.sum() * used_x.sum())
+        chunks += int(used_y.sum() * of_x.sum())
+        rows += int(near_y.sum() * of_x.sum())
+        bins += int(near_y.sum() * near_x.sum())
+    all_counts = np.concatenate([count.ravel() for count in counts.values()])
+    crowded = int(all_counts[all_counts > int(FEWEST.value)].sum())
+    return Meetings(all_counts.size, pairs, int(all_counts.max()), crowded, rows, chunks, bins)
+
+
+def met(first: Array, end: Array, side: int, count: int) -> Array:
+    """How many bins of an axis meet each of its tiles; with those between them, which a program walks through too."""
+    low = np.arange(count)[:, None] * side
+    meets = (end > first) & (first < low + side) & (end > low)
+    number = np.arange(len(first))
+    least = np.where(meets, number, len(first)).min(1)
+    most = np.where(meets, number + 1, 0).max(1)
+    return np.maximum(most - least, 0)
+
+
+def word_turns(workload: Workload) -> int:
+    """Of the loop over words of bits, of one program."""
+    words: int = launch.blocks_of(launch.blocks_of(workload.rois, 32), int(WORDS.value))
+    return words
+
+
+def bytes_of_maps(workload: Workload, element: int) -> int:
+    pixels: Any = sum(level.height * level.width for level in workload.levels)
+    return int(pixels) * workload.images * workload.channels * element
+
+
+def touched_bytes(workload: Workload, ratio: int, element: int) -> int:
+    """Of the pixels that any RoI reads, once."""
+    axes, data = axes_of(workload, ratio), data_of(workload)
+    total = 0
+    for level, one in enumerate(workload.levels):
+        mask = np.zeros((workload.images, one.height, one.width), dtype=bool)
+        for row in np.flatnonzero(data.level_of_roi == level):
+            (first_y, end_y), (first_x, end_x) = ((first[row], end[row]) for first, end in (axes.y, axes.x))
+            image = int(data.rois[row, 0])
+            mask[image, first_y.min() : end_y.max(), first_x.min() : end_x.max()] = True
+        total += int(mask.sum())
+    return total * workload.channels * element

@@ -1,0 +1,114 @@
+"""Builds, repairs, audits and tries the Linux wheels of a release: `make wheels`.
+
+    python -m release.wheels                            # for x86_64 and aarch64, with every Python that is needed
+    python -m release.wheels --architectures x86_64 --pythons 3.12
+
+Every step is the one that .github/workflows/wheels.yml takes; there the compilers are those of the manylinux image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .audit import check_files, parse_name, show
+from .paths import ROOT
+from .pythons import find_python, make_environment, pip_install
+from .zig import GLIBC, write_tools
+
+ARCHITECTURES = ("x86_64", "aarch64")
+#: The Pythons to build with: 3.12 makes the wheel of the stable ABI, which all newer ones take.
+PYTHONS = ("3.10", "3.11", "3.12")
+#: Where the wheel of the stable ABI is tried, as far as these are here.
+NEWER_PYTHONS = ("3.13", "3.14", "3.15")
+#: From pip to the first answer, in an empty environment.
+MOST_SECONDS = 10.0
+WORK = ROOT / "build" / "wheels"
+
+
+def build(python: Path, architecture: str, out: Path) -> Path:
+    """A wheel for manylinux_2_28, in `out`."""
+    raw = WORK / architecture
+    raw.mkdir(parents=True, exist_ok=True)
+    before = set(raw.glob("*.whl"))
+    for wheel in before:
+        wheel.unlink()
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    environment = os.environ | write_tools(ROOT / "build" / "zig" / architecture, architecture)
+    subprocess.run([*command, "wheel", "-q", "--no-deps", "-w", raw, ROOT], env=environment, check=True)
+    (wheel,) = raw.glob("*.whl")
+    return repair(wheel, architecture, out)
+
+
+def repair(wheel: Path, architecture: str, out: Path) -> Path:
+    """auditwheel looks at every symbol that the wheel asks for, and writes the tag that it is worth into its name."""
+    before = set(out.glob("*.whl"))
+    tag = f"manylinux_{GLIBC.replace('.', '_')}_{architecture}"
+    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
+    name = parse_name(wheel)
+    for old in before:
+        if old.name.startswith(f"roialign-{name.version}-{name.python}-{name.abi}-{tag}"):
+            old.unlink()
+    subprocess.run(command, check=True, capture_output=True)
+    (repaired,) = set(out.glob(f"roialign-{name.version}-{name.python}-{name.abi}-{tag}.whl"))
+    return repaired
+
+
+def try_it(wheel: Path, python: Path, label: str) -> str:
+    """Installs a wheel into an empty environment and runs release/smoke.py there; gives its line."""
+    environment = make_environment(python, WORK / "environments" / label)
+    start = time.perf_counter()
+    pip_install(environment, wheel)
+    smoke = [environment, "-I", ROOT / "release" / "smoke.py"]
+    line = subprocess.run(smoke, check=True, capture_output=True, text=True, cwd=WORK).stdout.strip()
+    return f"{line}; installed and tried in {time.perf_counter() - start:.1f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m release.wheels", description=__doc__.splitlines()[0])
+    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    parser.add_argument("--pythons", nargs="+", choices=PYTHONS, default=PYTHONS)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    problems, untried = [], []
+    for architecture in arguments.architectures:
+        for number in arguments.pythons:
+            python = find_python(number)
+            if python is None:
+                untried.append(f"Python {number} is not here: no wheel made with it for {architecture}")
+                continue
+            say(f"building for {architecture} with Python {number}; the first of an architecture takes minutes")
+            wheel = build(python, architecture, arguments.out)
+            say(f"{wheel.name}, {wheel.stat().st_size:,} bytes")
+            say(f"  {show(wheel)}")
+            problems += check_files([wheel])
+            if architecture != platform.machine():
+                untried.append(
+                    f"{wheel.name} was not run: this machine is {platform.machine()}; see release/emulated.py"
+                )
+                continue
+            for tried in (number, *NEWER_PYTHONS) if parse_name(wheel).abi == "abi3" else (number,):
+                interpreter = find_python(tried)
+                if interpreter is None:
+                    untried.append(f"{wheel.name} was not tried on Python {tried}, which is not here")
+                else:
+                    say(f"  {try_it(wheel, interpreter, tried)}")
+    for line in untried:
+        say(f"untried: {line}")
+    for line in problems:
+        say(f"problem: {line}")
+    sys.exit(1 if problems else 0)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

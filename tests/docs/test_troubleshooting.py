@@ -1,0 +1,175 @@
+"""Every row of docs/troubleshooting.md: what is said to cause it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.commands.invoked import invoke
+from tests.commands.real_files import COCO, IMAGES
+from tests.files.checkpoints import readable, unreadable
+from tests.files.images import as_stored, encoded, tiff
+from tests.files.sets import Content, changed, content_of, everywhere, with_segmentation, write_set
+from tests.tables.paths import DOCS
+
+#: Runs a command in a folder and gives what it printed to stderr.
+Cause = Callable[[Path], str]
+
+
+def _weights(folder: Path, content: bytes | None = None) -> Path:
+    path = folder / "w.pt"
+    path.write_bytes(readable()["its own"] if content is None else content)
+    return path
+
+
+def image(content: bytes | str | None) -> Cause:
+    """`roialign detect` with a file; of None, with a folder; of a text, with a name of the table's images."""
+
+    def cause(folder: Path) -> str:
+        path = folder / "a.png"
+        if content is None:
+            path.mkdir()
+        elif content != "missing":
+            path.write_bytes(content if isinstance(content, bytes) else IMAGES[content].content)
+        return invoke("detect", path, "--weights", _weights(folder), "--out", folder / "out").stderr
+
+    return cause
+
+
+def coco(content: Any, first_image: bytes | None = None) -> Cause:
+    """`roialign evaluate` on a set."""
+
+    def cause(folder: Path) -> str:
+        path = write_set(folder, content if not isinstance(content, bytes) else "")
+        if isinstance(content, bytes):
+            path.write_bytes(content)
+        if first_image is not None:
+            (folder / "val/images/1.png").write_bytes(first_image)
+        return invoke("evaluate", "--weights", _weights(folder), "--data", folder).stderr
+
+    return cause
+
+
+def boxes(text: str) -> Cause:
+    """`roialign extract` with a table."""
+
+    def cause(folder: Path) -> str:
+        (folder / "1.png").write_bytes(IMAGES["rgba.png"].content)
+        (folder / "b.csv").write_text(text)
+        return invoke("extract", folder / "1.png", "--boxes", folder / "b.csv", "--out", folder / "f.npz").stderr
+
+    return cause
+
+
+def checkpoint(name: str) -> Cause:
+    """`roialign detect` with a file of weights."""
+
+    def cause(folder: Path) -> str:
+        (folder / "a.png").write_bytes(IMAGES["rgba.png"].content)
+        weights = _weights(folder, unreadable()[name][0])
+        return invoke("detect", folder / "a.png", "--weights", weights, "--out", folder / "out").stderr
+
+    return cause
+
+
+def untrainable(folder: Path) -> str:
+    """`roialign train` on a set without an object."""
+    write_set(folder, {**content_of(), "annotations": []})
+    return invoke("train", "--data", folder, "--out", folder / "run", "--split", "val").stderr
+
+
+def _sized(width: int, height: int, box: list[int]) -> Content:
+    content = changed("images", 0, width=width, height=height)
+    content["annotations"][0]["bbox"] = box
+    content["annotations"] = content["annotations"][:1]
+    return content
+
+
+LYING = encoded(as_stored(np.zeros((48, 64, 3), dtype=np.uint8), 6), orientation=6)
+OVER = encoded(np.zeros((48, 64, 3), dtype=np.uint8), orientation=3)
+HEAD = "image,x1,y1,x2,y2\n"
+CAUSES: dict[str, Cause] = {
+    "cannot be read as an image: an empty file": image("empty.jpg"),
+    "cannot be read as an image: damaged or cut short": image("half.png"),
+    "cannot be read as an image: an HTML page, not the file itself": image("page.jpg"),
+    "cannot be read as an image: a Git LFS pointer, not the file itself": image("pointer.jpg"),
+    "cannot be read as an image: a HEIC photograph": image("phone.jpg"),
+    "cannot be read as an image: a PostScript drawing": image("drawing.eps"),
+    "cannot be read as an image: not an image, or of a kind that Pillow does not know": image("text.jpg"),
+    "cannot be read as an image: expected at most ... pixels, found more": image("bomb.png"),
+    "cannot be read as an image: expected a file, found a folder": coco(changed("images", 0, file_name="../images")),
+    "no file in this folder ends in ...": image(None),
+    "cannot be read as an image: No such file or directory": image("missing"),
+    "expected pixels of floats from 0 to 1, found ...: scale them": image("float-255.tif"),
+    "32-bit whole numbers have no usual range, found ...": image(tiff(np.full((9, 9), 7, dtype=np.int32), 2)),
+    "expected 64x48 pixels, as in ..., got ...": coco(content_of(), encoded(np.zeros((9, 9, 3), dtype=np.uint8))),
+    "EXIF orientation ...: the annotations are taken to be of the upright image": coco(content_of(), OVER),
+    "EXIF orientation ...: width and height are those of the image as stored": coco(
+        _sized(48, 64, [4, 6, 20, 16]), LYING
+    ),
+    "EXIF orientation ...: width and height are those of the image ..., but its boxes fit only in the image ...": coco(
+        _sized(48, 64, [30, 6, 30, 16]), LYING
+    ),
+    "bbox: expected [x, y, width, height], finite, with positive sides, got ...": coco(COCO["no height"].content),
+    "id: ... is there twice": coco(COCO["an id twice"].content),
+    "image_id: ... is not among the images": coco(changed("annotations", 0, image_id=9)),
+    "category_id: ... is not among the categories": coco(changed("annotations", 0, category_id=9)),
+    "rows of images or categories that cannot be used are left out": coco(changed("images", 0, width=0)),
+    "iscrowd: expected 0 or 1, got ...": coco(changed("annotations", 0, iscrowd="no")),
+    "segmentation: expected polygons ...": coco(COCO["two points"].content),
+    "segmentation: expected counts that add up to ... pixels, got ...": coco(COCO["counts of less"].content),
+    "segmentation: expected size ..., as of the image, got ...": coco(COCO["a mask of another image"].content),
+    "segmentation: counts: letter ... is none of COCO's compressed counts": coco(COCO["garbage"].content),
+    "segmentation: polygon ...: expected finite numbers within 1000000 pixels": coco(
+        with_segmentation([[0, 0, 2e9, 0, 2e9, 2e9]])
+    ),
+    "width, height: expected at most ... pixels": coco(COCO["a huge image"].content),
+    "area: expected a number, got ...: it is computed": coco(COCO["area of text"].content),
+    "name: ... is there twice": coco(everywhere("categories", "name", lambda _: "cat")),
+    "file_name: ... is there twice": coco(COCO["an image twice"].content),
+    "categories: expected at least one, got none": coco(COCO["no category"].content),
+    "expected at least one object in an image, got none": untrainable,
+    "expected a list under 'annotations', got ...": coco(COCO["annotations of null"].content),
+    "it looks like a list of results": coco(COCO["results"].content),
+    "not JSON: it is an HTML page": coco(COCO["a page"].content),
+    "not JSON: line ..., column ...": coco(COCO["cut"].content),
+    "not UTF-8 text: byte ...; it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
+    "expected a header with x1, y1, x2, y2, or ..., found ...": boxes("1.png,1,2,3,4\n"),
+    "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),
+    "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),
+    "cannot be read as a file of weights: an HTML page": checkpoint("a page"),
+    "cannot be read as a file of weights: a Git LFS pointer": checkpoint("a pointer"),
+    "cut short or damaged: its table of contents is missing": checkpoint("cut short"),
+    "a safetensors file: convert it by ...": checkpoint("safetensors"),
+    "a TorchScript program, not weights": checkpoint("TorchScript"),
+    "a whole model, ..., saved with its code and not as weights": checkpoint("a whole model"),
+    "it holds ... besides weights": checkpoint("a path besides"),
+    "no file of torch": checkpoint("text"),
+    "neither settings nor roi_heads.box_predictor.cls_score.weight": checkpoint("of nobody"),
+    "the weights are not those of ...: ... weights missing": checkpoint("too few"),
+    "a checkpoint to go on training from, without settings": checkpoint("to go on training from"),
+    "expected finite weights, found NaN or infinity": checkpoint("diverged"),
+    "classes: the model knows ...: none is shared": coco(everywhere("categories", "name", lambda name: f"big {name}")),
+}
+
+
+def _rows() -> list[str]:
+    text = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(.*?)` \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    assert all(cause.strip() and remedy.strip() for _, cause, remedy in rows)
+    return [symptom for symptom, _, _ in rows]
+
+
+def test_every_row_has_a_cause_here() -> None:
+    assert _rows() == list(CAUSES)
+
+
+@pytest.mark.parametrize("symptom", CAUSES)
+def test_the_cause_has_the_symptom(tmp_path: Path, symptom: str) -> None:
+    pattern = ".+".join(map(re.escape, symptom.split("...")))
+    assert re.search(rf"^(error|note): .*{pattern}", CAUSES[symptom](tmp_path), re.MULTILINE)

@@ -1,0 +1,58 @@
+"""The cases that are chosen for `make test` reach every branch of the kernels that any test of a table could."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("triton")
+
+from roialign.torch.backends import is_interpreted
+from tests.tables.answers import EVERY_NAME, SMALL_EVERY_CASE
+from tests.triton.branches import CHOSEN, check_small_case, choose, recording
+from tests.triton.interpreter import hold_whole_answers
+
+pytestmark = [
+    pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see tests/gpu"),
+    pytest.mark.usefixtures("interpreter"),
+]
+
+#: What no case of the tables reaches: beginnings of branches, and why not.
+ELSEWHERE = {
+    **dict.fromkeys(("count_kernel", "length_of_shares", "shares_kernel", "sum_shares_kernel"), "test_shares.py"),
+    "write_share": "test_shares.py",
+    **dict.fromkeys(("order_kernel", "keys_of"), "test_order_by_place"),
+    "adjoint_points_kernel: if not (WIDE)": "float32: test_blocks_of_gpus",
+    "maximum_kernel: if not (WIDE)": "float32: test_blocks_of_gpus",
+    "mean_kernel: if not (WIDE)": "float32: test_blocks_of_gpus",
+    "mean_sums_kernel: if not (WIDE)": "float32: test_blocks_of_gpus",
+    "winners_kernel: if not (WIDE)": "float32: test_blocks_of_gpus",
+    "assigned_level": "test_assigned_levels_are_those_of_the_core",
+    "level_of": "test_assigned_levels_are_those_of_the_core",
+    "maximum_kernel: if HAS_MASK": "no operator has a maximum of bins with weights",
+    "maximum_kernel: if HAS_OFFSET": "no operator has a maximum of bins that move",
+    "winners_kernel: if HAS_OFFSET": "no operator has a maximum of bins that move",
+}
+
+
+def test_chosen_cases_are_cases_of_the_tables() -> None:
+    assert set(CHOSEN) < {case.name for case in SMALL_EVERY_CASE}
+
+
+@pytest.mark.slow
+def test_the_chosen_cases_reach_every_branch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new branch needs a case that is chosen: python -m tests.triton.branches chooses anew."""
+    hold_whole_answers(monkeypatch)
+    with recording() as record:
+        for name in CHOSEN:
+            check_small_case(EVERY_NAME[name])
+    missing = {name for name in record.every - record.reached if not name.startswith(tuple(ELSEWHERE))}
+    assert not missing
+    unused = {start for start in ELSEWHERE if not any(name.startswith(start) for name in record.every - record.reached)}
+    assert not unused, "reached by now"
+
+
+def test_a_choice_reaches_all_and_no_more_than_it_must() -> None:
+    reached = {"a": {"1", "2"}, "b": {"2", "3"}, "c": {"3", "4"}, "d": {"1", "2", "3", "4"}, "e": {"5"}}
+    cheap = dict.fromkeys(reached, 1.0)
+    assert choose(reached, cheap) == ["d", "e"]
+    assert choose(reached, {**cheap, "d": 100.0}) == ["a", "c", "e"]
