@@ -2,8 +2,8 @@
 
     python -m release.emulated dist/roialign-0.1.0-cp312-abi3-manylinux_2_28_aarch64.whl
 
-Wants what Debian calls qemu-user-static and debootstrap, and to be run by root: the other CPU's Python and C library come
-as Debian's packages, NumPy and pytest as wheels. Slow: 20 to 50 times.
+Wants what Debian calls qemu-user-static and debootstrap, and to be run by root: the other CPU's Python and C library
+come as Debian's packages, NumPy and pytest as wheels. Slow: 20 to 50 times.
 """
 
 from __future__ import annotations
