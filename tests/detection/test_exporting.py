@@ -14,7 +14,9 @@ import openvino
 import pytest
 import torch
 from torch import Tensor
+from typer.testing import CliRunner
 
+from roialign.commands.app import app
 from roialign.detection import ExportableDetector, TwoStageDetector, export_onnx, load_model, save_model
 from roialign.detection.boxes import batched_nms, padded_nms
 from roialign.detection.exporting import Detections, save_program
@@ -133,3 +135,18 @@ def test_suppression_in_a_shape_that_is_fixed() -> None:
     assert padded_nms(boxes, scores, groups, 0.3, 3).tolist() == kept[:3].tolist()
     assert padded_nms(boxes, scores, groups, 0.3, 50).tolist() == [*kept.tolist(), *[-1] * (50 - len(kept))]
     torch.library.opcheck(padded_nms, (boxes, scores, groups, 0.3, 10))
+
+
+def test_the_command(tmp_path: Path) -> None:
+    save_model(tmp_path / "model.pt", detector_of("faster-rcnn", "exact"), replace(SETTINGS, model="faster-rcnn"))
+    out = tmp_path / "model.pt2"
+    result = CliRunner().invoke(app, ["export", "--weights", str(tmp_path), "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    assert "faster-rcnn, for images whose shorter side is 96 pixels" in " ".join(result.output.split())
+    with torch.no_grad():
+        answer = torch.export.load(out).module()(torch.rand(1, 3, 96, 130))
+    assert isinstance(answer, Detections)
+    assert answer.boxes.shape == (SETTINGS.regions["detections"], 4)
+    wrong = CliRunner().invoke(app, ["export", "--weights", str(tmp_path), "--out", str(tmp_path / "model.pth")])
+    assert wrong.exit_code == 2
+    assert ".onnx" in wrong.output
