@@ -238,6 +238,7 @@ def test_the_table_is_written_as_it_is() -> None:
     assert tune.text_of(json.loads(text)) == text
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_tuning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "tune", "--results", str(tmp_path), "--rehearse", "--most", "1"]
     done = subprocess.run([*command, "--minutes", "20"], cwd=ROOT, capture_output=True, text=True)

@@ -232,6 +232,7 @@ exec "$@"
 """
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_what_tells_most(tmp_path: Path) -> None:
     """Every step, a job of each; then nothing is left to do, but what is asked for again."""
     program = tmp_path / "compute-sanitizer"
