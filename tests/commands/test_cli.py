@@ -249,7 +249,7 @@ def test_a_bar_counts_the_inputs_on_a_terminal() -> None:
 
 def test_the_demonstration_names_regions_and_draws_three_pictures(tmp_path: Path) -> None:
     words = [sys.executable, "-W", "error", str(EXAMPLES / "demo.py"), str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     pictures = ["regions.png", "roi_align.png", "sliding_box.png"]
     assert sorted(os.listdir(tmp_path)) == ["features", "features.npz", "grid", "photographs", *pictures]
