@@ -89,9 +89,19 @@ wheel: $(VENV)/.compiled
 wheels: $(VENV)/.with-release
 	$(BIN)/python -m release.wheels $(WHEELS)
 
+# One command makes a release: the version and the changelog, the wheels, all checks; then a commit and a tag.
+release: $(VENV)/.with-release
+	$(if $(VERSION),,$(error make release VERSION=1.2.3))
+	$(BIN)/python -m release.versions $(VERSION)
+	$(MAKE) wheels
+	$(MAKE) release-check CHECK='--skip clean'
+	git commit -qam "Version $(VERSION)"
+	git tag -a v$(VERSION) -m "roialign $(VERSION)"
+	@echo "roialign: git push origin HEAD v$(VERSION) publishes it"
+
 # All that must be right before a version is tagged: version, changelog, wheels, pages, links, workflows.
 release-check: $(VENV)/.with-test $(VENV)/.with-lint $(VENV)/.with-release
-	$(BIN)/python -m release.check
+	$(BIN)/python -m release.check $(CHECK)
 
 clean:
 	rm -rf $(VENV) $(VENV)-peers build dist demo-output gpu-results .hypothesis .mypy_cache .pytest_cache .ruff_cache

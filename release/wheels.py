@@ -38,9 +38,11 @@ def build(python: Path, architecture: str, out: Path) -> Path:
     before = set(raw.glob("*.whl"))
     for wheel in before:
         wheel.unlink()
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    # A folder of its own: in another's CMake would go on with the compiler that it knows.
+    build_folder = ["-C", f"build-dir={WORK}/build/{{wheel_tag}}"]
     environment = os.environ | write_tools(ROOT / "build" / "zig" / architecture, architecture)
-    subprocess.run([*command, "wheel", "-q", "--no-deps", "-w", raw, ROOT], env=environment, check=True)
+    subprocess.run([*pip, "wheel", "-q", "--no-deps", *build_folder, "-w", raw, ROOT], env=environment, check=True)
     (wheel,) = raw.glob("*.whl")
     return repair(wheel, architecture, out)
 

@@ -22,6 +22,8 @@ from tests.detection.detectors import SETTINGS
 
 SIZES = [(96, 150), (130, 96)]
 NAMES = Detections._fields
+#: By how much the scores of classes are spread, in a detector that has learnt nothing.
+SHARPER = 2
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxscript"),
@@ -40,7 +42,8 @@ def detector_of(kind: str, pooler: str) -> TwoStageDetector:
             if "rpn.head" in name and "weight" in name:
                 weights.normal_(std=0.2)
             if "cls_score" in name:
-                weights.mul_(15)
+                weights.mul_(SHARPER)
+                weights[0] = -3 if weights.ndim == 1 else 0  # everything is an object
     return model
 
 
@@ -104,7 +107,7 @@ def test_as_an_onnx_model(kind: str, pooler: str, tmp_path: Path) -> None:
     assert sum(node.op_type == "NonMaxSuppression" for node in proto.graph.node) == 2
     assert [output.name for output in proto.graph.output] == list(NAMES[: 5 if "mask" in kind else 4])
     check(model, in_onnxruntime(path), 1e-4)
-    check(model, in_openvino(path), 1e-4)
+    check(model, in_openvino(path), 1e-3)  # its convolutions round otherwise
 
 
 @pytest.mark.parametrize("kind", ["faster-rcnn", pytest.param("cascade-mask-rcnn", marks=pytest.mark.slow)])
