@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .audit import check_files, parse_name, show
 from .paths import ROOT
-from .pythons import find_python, make_environment, pip_install
+from .pythons import find_python, make_environment, pip_install, python_version
 from .zig import GLIBC, write_tools
 
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -37,13 +37,25 @@ def build(python: Path, architecture: str, out: Path) -> Path:
     raw.mkdir(parents=True, exist_ok=True)
     for old in raw.glob("*.whl"):
         old.unlink()
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", make_builder(python)]
     # A folder of its own: in another's CMake would go on with the compiler that it knows.
     build_folder = ["-C", f"build-dir={WORK}/build/{{wheel_tag}}"]
     environment = os.environ | write_tools(ROOT / "build" / "zig" / architecture, architecture)
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", *build_folder, "-w", raw, ROOT], env=environment, check=True)
-    (wheel,) = raw.glob("*.whl")
-    return repair(wheel, architecture, out)
+    wheel = ["wheel", "-q", "--no-deps", "--no-build-isolation", *build_folder, "-w", raw, ROOT]
+    subprocess.run([*pip, *wheel], env=environment, check=True)
+    (made,) = raw.glob("*.whl")
+    return repair(made, architecture, out)
+
+
+def make_builder(python: Path) -> Path:
+    """An environment with what a build needs: in pip's isolation, it would be for the CPU that is built for."""
+    folder = WORK / "builders" / python_version(python)
+    if not (folder / "made").exists():
+        builder = make_environment(python, folder)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", builder]
+        subprocess.run([*pip, "install", "-q", "--group", f"{ROOT / 'pyproject.toml'}:build"], check=True)
+        (folder / "made").touch()
+    return folder / "bin" / "python"
 
 
 def repair(wheel: Path, architecture: str, out: Path) -> Path:
