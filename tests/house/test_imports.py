@@ -14,7 +14,7 @@ SOURCE, CORE = ROOT / "src" / "roialign", ROOT / "cpp"
 #: From the top down: a module imports from its own floor and those below. Longer names come before shorter ones.
 FLOORS = (
     ("roialign.commands", "roialign.__main__"),
-    ("roialign.extract", "roialign.detection"),
+    ("roialign.extract", "roialign.detection", "roialign.features"),
     ("roialign.files",),
     ("roialign.compat",),
     ("roialign.torch.modules",),
@@ -32,6 +32,7 @@ CELLAR = (
     "roialign._levels",
     "roialign._memory",
     "roialign._options",
+    "roialign._pooling_rules",
     "roialign._recording",
     "roialign._regions",
     "roialign._rows",
