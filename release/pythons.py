@@ -27,7 +27,7 @@ def _release(python: Path) -> tuple[int, ...]:
 
 
 def python_version(python: Path) -> str:
-    """Such as "3.12"; empty where it does not run: pyenv puts names on the path that only say which versions it has not."""
+    """Such as "3.12"; empty where it does not run, as do names that pyenv puts on the path for versions it lacks."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=False).stdout.strip()
 
