@@ -131,6 +131,7 @@ for numbers in (entry.present, (16, 64, 2)):
 """
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_and_counted() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
     run = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, cwd=ROOT, capture_output=True, text=True)
