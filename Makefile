@@ -6,9 +6,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEEL := build/wheel
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test test-all fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel clean
+.PHONY: demo test test-all fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel wheels \
+  release-check clean
 
-demo: $(VENV)/.with-cli
+demo: $(VENV)/.with-demo
 	$(BIN)/python examples/demo.py
 
 # A process for every core, each with one thread: with more they would wait for each other. One that has nothing left to
@@ -17,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --d
 
 # In a few minutes: all but the tests that are marked as slow.
 test: $(VENV)/.with-test
-	$(PYTEST)
+	$(PYTEST) $(PYTEST_OPTIONS)
 
 # Every test that needs no GPU: after those of `make test` the slow ones, none of them twice.
 test-all: test
@@ -79,9 +80,28 @@ test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(V
 	$(ROIALIGN_PEERS_PYTHON) -m pytest tests/peers -o python_files='check_*.py'
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
-# The wheel of this machine's Python; make wheels: those of a release.
+# The wheel of this machine's Python, for this machine.
 wheel: $(VENV)/.compiled
 	mkdir -p dist && cp $(WHEEL)/*.whl dist/
+
+# The Linux wheels of a release, for x86_64 and aarch64, with every Python that is needed and here: built, audited, and
+# tried in empty environments. WHEELS names less: make wheels WHEELS='--architectures x86_64 --pythons 3.12'.
+wheels: $(VENV)/.with-release
+	$(BIN)/python -m release.wheels $(WHEELS)
+
+# One command makes a release: the version and the changelog, the wheels, all checks; then a commit and a tag.
+release: $(VENV)/.with-release
+	$(if $(VERSION),,$(error make release VERSION=1.2.3))
+	$(BIN)/python -m release.versions $(VERSION)
+	$(MAKE) wheels
+	$(MAKE) release-check CHECK='--skip clean'
+	git commit -qam "Version $(VERSION)"
+	git tag -a v$(VERSION) -m "roialign $(VERSION)"
+	@echo "roialign: git push origin HEAD v$(VERSION) publishes it"
+
+# All that must be right before a version is tagged: version, changelog, wheels, pages, links, workflows.
+release-check: $(VENV)/.with-test $(VENV)/.with-lint $(VENV)/.with-release
+	$(BIN)/python -m release.check $(CHECK)
 
 clean:
 	rm -rf $(VENV) $(VENV)-peers build dist demo-output gpu-results .hypothesis .mypy_cache .pytest_cache .ruff_cache
@@ -110,6 +130,6 @@ $(VENV)/.with-%: $(VENV)/.compiled constraints.txt
 	$(PIP) install -q -c constraints.txt "$$(echo $(WHEEL)/*.whl)[$*]"
 	touch $@
 
-$(VENV)/.with-build $(VENV)/.with-lint: $(VENV)/.with-%: $(VENV)/.made pyproject.toml
+$(addprefix $(VENV)/.with-,build lint release): $(VENV)/.with-%: $(VENV)/.made pyproject.toml
 	$(PIP) install -q --group $*
 	touch $@

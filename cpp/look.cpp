@@ -38,7 +38,7 @@ int64_t look_at(const SeparableCall& call, std::span<const View> maps) {
     };
     touching = meets(0) && meets(1);
   }
-  return (inverted ? has_inverted : 0) | (some && !touching ? is_beside_the_maps : 0);
+  return (inverted ? int64_t{has_inverted} : 0) | (some && !touching ? int64_t{is_beside_the_maps} : 0);
 }
 
 int64_t look_at(const PointwiseCall& call, std::span<const View> maps) {
@@ -59,7 +59,7 @@ int64_t look_at(const PointwiseCall& call, std::span<const View> maps) {
     };
     touching = meets(0) && meets(1);
   }
-  return (inverted ? has_inverted : 0) | (some && !touching ? is_beside_the_maps : 0);
+  return (inverted ? int64_t{has_inverted} : 0) | (some && !touching ? int64_t{is_beside_the_maps} : 0);
 }
 
 }  // namespace roialign

@@ -105,7 +105,7 @@ inline V alternate(V a, V b, Indices<i...>) {
 template <class T>
 constexpr bool is_bfloat16 = false;
 template <>
-constexpr bool is_bfloat16<BFloat16> = true;
+inline constexpr bool is_bfloat16<BFloat16> = true;
 
 /// Stores past the caches to an address that is a multiple of the size stored, where the CPU can.
 template <int bytes>

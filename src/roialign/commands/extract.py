@@ -1,47 +1,68 @@
-"""`roialign extract`: region features of images and feature maps."""
+"""`roialign extract`: region features, of the maps of a backbone or of pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import typer
-from rich.console import Console
 
-from .._text import counted
-from ..extract.doubts import Doubts
-from ..extract.folders import IMAGE_ENDINGS, MAP_ENDINGS, EmptyFolderError, expand_folders
-from ..extract.matching import Groups, group_by_input, missing_text
-from ..extract.pipeline import PooledRow, Settings, extract
-from ..files.boxes import Box, read_boxes
-from ..files.columns import Reading
-from ..files.problems import FileError, Problems
+from . import feature_options as more
 from . import options
+from .features import extract_features
 from .help import add_command
-from .tables import rows_table
-from .terminal import end, fails, print_line, progress_bar, reported_problems
+from .pixels import Choice, pool_inputs
 
 EXAMPLES = """
-# Every box of the file, pooled from the pixels of its photograph
-roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv
+# Features of the boxes of a file, of all photographs of a folder, into a folder
+roialign extract photos --boxes boxes.csv --backbone efficientnet-lite0 --out features
 
-# All images of a folder, with the boxes that there are for them
-roialign extract examples --boxes examples/astronaut_boxes.csv --ignore-missing
+# A vector for each of 3 x 4 parts of each image; of the maps of a model of your own
+roialign extract photos --boxes grid:3x4 --backbone onnx:model.onnx --output-size vector
 
-# As torchvision pools: 2 x 2 points a bin; and a picture of how
+# Without a backbone: pixels, into one file; and a picture of how
 roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv \\
     --sampling grid --sampling-ratio 2 --stride 8 --plot face.png
 """
+#: Options that mean nothing with a backbone, and those that mean nothing without.
+OF_PIXELS = (
+    *("spatial_scale", "stride", "sampling", "sampling_ratio", "aligned", "seed", "layout", "array_name", "backend"),
+    *("plot", "plot_box"),
+)
+OF_BACKBONES = (
+    *("levels", "pool", "image_size", "batch_size", "readers", "threads", "device", "precision", "channels_last"),
+    *("normalise", "prefix_tokens", "patch_size", "weights", "dtype", "file_format", "shard_images", "part", "retry"),
+)
+PIXELS_FILE, FEATURES_FOLDER = Path("features.npz"), Path("features")
 
 
 def extract_command(
+    context: typer.Context,
     inputs: options.Inputs,
     boxes: options.BoxFile,
     columns: options.ColumnNames = None,
     box_format: options.BoxFormat = None,
     ignore_missing: options.IgnoreMissing = False,
-    out: options.Out = Path("features.npz"),
+    out: options.Out = None,
     output_size: options.OutputSize = "7",
+    backbone: more.BackboneName = None,
+    levels: more.Levels = "default",
+    pool: more.Pool = "exact",
+    image_size: more.ImageSize = None,
+    batch_size: more.BatchSize = 8,
+    readers: more.Readers = None,
+    threads: more.Threads = None,
+    device: more.Device = "cpu",
+    precision: more.Precision = "float32",
+    channels_last: more.ChannelsLast = False,
+    normalise: more.Normalise = None,
+    prefix_tokens: more.PrefixTokens = None,
+    patch_size: more.PatchSize = None,
+    weights: more.WeightsFile = None,
+    dtype: more.Dtype = "float32",
+    file_format: more.FileFormat = "parquet",
+    shard_images: more.ShardImages = 1000,
+    part: more.Part = "1/1",
+    retry: more.Retry = False,
     spatial_scale: options.SpatialScale = 1.0,
     stride: options.Stride = 1,
     sampling: options.Sampling = "exact",
@@ -54,100 +75,53 @@ def extract_command(
     plot: options.Plot = None,
     plot_box: options.PlotBox = None,
 ) -> None:
-    """Pool every box of every input with RoIAlign into one .npz file.
+    """Pool boxes of images, from the maps of a backbone or from pixels.
 
-    The file holds, one row per box, `features`, `boxes`, `images`, `labels` and `rows` (the box's place in its file,
-    from 0), and `settings`. What cannot be read is reported with its file and row and the rest is done; the exit code
-    is then 1. Boxes that look wrong, inverted or beside their input, are pooled as they are, with a note. The file
-    is replaced in one step, or not at all.
+    With --backbone the result is a folder of Parquet shards with a row per box: `image`, `row` (the box's place in its
+    file, from 0), `box`, `label`, `image_width`, `image_height`, `features` and `vector` as asked for, and `error`. A
+    run that was killed goes on where it was, by the same command, and ends with the same bytes. An image that cannot be
+    read is a row with its error.
+
+    Without it the result is one .npz file: `features`, `boxes`, `images`, `labels`, `rows` and `settings`. It is
+    replaced in one step, or not at all.
+
+    What cannot be read is reported and the rest is done; the exit code is then 1. Boxes that look wrong, inverted or
+    beside their input, are pooled as they are, with a note.
     """
-    settings = options.make_settings(
-        output_size, spatial_scale, stride, sampling, sampling_ratio, aligned, seed, layout, array_name, backend
-    )
+    refuse_options(context, backbone)
     reading = options.make_reading(columns, box_format)
-    errors = Console(stderr=True)
-    problems = reported_problems(errors)
-    named = set(inputs)
-    try:
-        written = [path for path in (out, plot) if path]
-        inputs = expand_folders(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), written, problems)
-    except EmptyFolderError as error:
-        raise fails(errors, error) from error
-    options.check_outputs(out, plot, [*inputs, boxes])
-    if plot is not None:
-        from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
-    if sampling == "exact" and settings.sampling_ratio != (0, 0):
-        problems.remark("--sampling-ratio", f"{sampling_ratio} is not read by --sampling exact", "not read")
-    if sampling != "random" and seed is not None:
-        problems.remark("--seed", f"{seed} is read by --sampling random only", "not read")
-    groups = _read_groups(boxes, reading, inputs, problems)
-    if groups is None:
-        raise typer.Exit(1)
-    if groups.missing and ignore_missing:
-        print_line(errors, f"passed over: {missing_text(groups.missing)}")
-    elif groups.missing:
-        more = f"the first is {groups.missing[0].image!r}; --ignore-missing passes over them"
-        problems.add(groups.missing[0].where, f"{missing_text(groups.missing)}; {more}")
-    # What a folder holds besides is not read; with no boxes at all the first input says the shape of an empty result.
-    used = {path: own for path, own in groups.boxes.items() if own or path in named} or groups.boxes
-    rows = _extract(used, settings, out, problems, errors)
-    if plot is not None:
-        _plot(plot, plot_box, used, rows, settings, problems)
-    end(errors, problems)
-
-
-def _read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
-    """The boxes of every input; None if the box file cannot be read at all."""
-    try:
-        return group_by_input(read_boxes(boxes, problems, reading), inputs, problems)
-    except FileError as error:
-        problems.add(boxes, error)
-    return None
-
-
-def _extract(
-    groups: dict[Path, list[Box]], settings: Settings, out: Path, problems: Problems, errors: Console
-) -> list[PooledRow]:
-    doubts = Doubts()
-    try:
-        with progress_bar(errors, len(groups), "Pooling") as done:
-            rows = extract(groups, settings, out, problems, done, doubts)
-    except OSError as error:
-        problems.add(out, f"not written: {error.strerror or error}")
-        return []
-    doubts.remark_in(problems)
-    if not rows and problems:
-        problems.add(out, "not written: no box could be done")
-        return []
-    console = Console()
-    console.print(rows_table(rows))
-    size = "x".join(map(str, settings.output_size))
-    print_line(console, f"wrote {out}: {counted(len(rows), 'row')} of {size} bins")
-    return rows
-
-
-def _plot(
-    plot: Path,
-    plot_box: int | None,
-    groups: dict[Path, list[Box]],
-    rows: Sequence[PooledRow],
-    settings: Settings,
-    problems: Problems,
-) -> None:
-    from ..extract.plot import plot_roi_align
-
-    chosen = [row for row in rows if plot_box is None or row.box.row == plot_box]
-    if not chosen:
-        which = "no box was" if plot_box is None else f"row {plot_box} was not"
-        problems.add(plot, f"not drawn: {which} pooled")
+    if backbone is None:
+        settings = options.make_settings(
+            output_size, spatial_scale, stride, sampling, sampling_ratio, aligned, seed, layout, array_name, backend
+        )
+        choice = Choice(plot, plot_box, ignore_missing, seed)
+        pool_inputs(inputs, boxes, reading, out or PIXELS_FILE, settings, choice)
         return
-    boxes = groups[chosen[0].input]
-    try:
-        plot_roi_align(plot, chosen[0].input, boxes, boxes.index(chosen[0].box), settings)
-    except Exception as error:  # the features have been written
-        problems.add(plot, f"not drawn: {str(error) or type(error).__name__}")
-        return
-    print_line(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")
+    job = more.JobSettings(
+        backbone=backbone,
+        sizes=more.sizes_of(output_size),
+        rule=pool,
+        levels=levels,
+        dtype=dtype,
+        batch_size=batch_size,
+        file_format=file_format,
+        shard_images=shard_images,
+    )
+    of_backbone = more.BackboneOptions(
+        more.image_size_of(image_size), normalise, weights, prefix_tokens, patch_size, device, precision, channels_last
+    )
+    work = more.Running(threads, readers, more.part_of(part), retry, ignore_missing)
+    extract_features(inputs, boxes, reading, out or FEATURES_FOLDER, job, of_backbone, work)
+
+
+def refuse_options(context: typer.Context, backbone: str | None) -> None:
+    """An option that would not be read is an error."""
+    refused = OF_BACKBONES if backbone is None else OF_PIXELS
+    when = "without --backbone" if backbone is None else "with --backbone"
+    for parameter in context.command.params:
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in refused and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(f"it means nothing {when}", param_hint=parameter.opts[0])
 
 
 def add_commands(app: typer.Typer) -> None:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from rich.table import Table
 
 from .. import __version__, build_info
-from .._extras import is_installed
-from ..numpy.backends import BACKENDS
+from .readiness import BACKEND_NAMES, why_not
 
 #: What roialign works with where it is installed; only NumPy is required.
 PACKAGES = (
@@ -28,8 +26,6 @@ PACKAGES = (
     "tensorboard",
     "timm",
 )
-#: Every backend that the public functions name.
-BACKEND_NAMES = ("cpu", "triton", "reference")
 
 
 def info_table() -> Table:
@@ -63,26 +59,3 @@ def _packages() -> Iterator[tuple[str, str]]:
 def _backends() -> Iterator[tuple[str, str]]:
     for name in BACKEND_NAMES:
         yield f"backend {name}", why_not(name) or "ready"
-
-
-def why_not(backend: str) -> str:
-    """Why a backend cannot be used here; nothing if it can."""
-    if backend == "triton":
-        reason = _why_no_triton()
-        return f"not ready: {reason}" if reason else ""
-    try:
-        import_module(BACKENDS["separable"][backend])
-    except ImportError as error:
-        return f"not ready: {error}"
-    return ""
-
-
-def _why_no_triton() -> str:
-    """Why Triton's kernels do not run here; nothing if they do."""
-    for package in ("torch", "triton"):
-        if not is_installed(package):
-            return f"it runs on CUDA tensors, and {package} is not installed"
-    from ..torch.devices import why_no_cuda
-
-    reason = why_no_cuda()
-    return f"it runs on CUDA tensors, and {reason}" if reason else ""

@@ -14,6 +14,10 @@ def main() -> None:
 
         app(prog_name="roialign")
     except ModuleNotFoundError as error:
+        if sys.argv[1:] == ["doctor"]:  # says what is missing, all of it
+            from .doctor import examine
+
+            sys.exit(examine())
         part = part_of(error.name or "")
         text = missing_text(part) if part else ""
         if not text:

@@ -14,15 +14,16 @@ from .. import _typing, _validate
 from ..extract.pipeline import Settings
 from ..files.columns import ROLES, Reading
 from ..files.kinds import real_path
-from .info import why_not
+from .readiness import why_not
 
 #: Options of `roialign extract` in its help: how boxes are pooled, and the rest.
 Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT",
-        help="Images, whose RGB pixels from 0 to 255 are the feature map; or feature maps, .npy or .npz, [C, H, W] or "
-        "[1, C, H, W]; or folders of them.",
+        help="Images; folders of them; or lists of them, .txt with a path on each line. Without --backbone the RGB "
+        "pixels from 0 to 255 are the feature map, and inputs may be feature maps, .npy or .npz, [C, H, W] or "
+        "[1, C, H, W].",
         show_default=False,
     ),
 ]
@@ -31,8 +32,9 @@ BoxFile = Annotated[
     typer.Option(
         "--boxes",
         metavar="FILE",
-        help="Boxes: COCO json, a JSON list, or a table (.csv, .tsv) with columns such as image, label, x1, y1, x2, "
-        "y2, or filename, class, xmin, ymin, xmax, ymax, or x, y, width, height. A box finds its input by file name.",
+        help="Boxes: COCO json, a JSON list, or a table (.csv, .tsv, .parquet) with columns such as image, label, x1, "
+        "y1, x2, y2, or filename, class, xmin, ymin, xmax, ymax, or x, y, width, height. A box finds its input by file "
+        "name. With --backbone also grid:ROWSxCOLUMNS.",
         show_default=False,
     ),
 ]
@@ -57,8 +59,25 @@ BoxFormat = Annotated[
 IgnoreMissing = Annotated[
     bool, typer.Option("--ignore-missing", help="Pass over the boxes of images that are not among the inputs.")
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Result, an .npz file with one row per box.")]
-OutputSize = Annotated[str, typer.Option(metavar="SIZE", help="Bins per box: a number, or ROWSxCOLUMNS.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Result: an .npz file with one row per box, by default features.npz; with --backbone a folder, by "
+        "default features.",
+        show_default=False,
+    ),
+]
+OutputSize = Annotated[
+    str,
+    typer.Option(
+        metavar="SIZE",
+        help="Bins per box: a number, or ROWSxCOLUMNS; with --backbone also vector, for one bin, or several, as in "
+        "7,vector.",
+    ),
+]
 SpatialScale = Annotated[
     float,
     typer.Option(metavar="SCALE", help="Input pixels per pixel of the boxes: 1 / stride for the maps of a backbone."),

@@ -4,6 +4,7 @@ from . import _installed  # noqa: F401 - first, so that it says what is missing
 from .backbone import FrozenBatchNorm2d, PyramidBackbone, SingleBackbone
 from .coco import CocoDataset, DatasetError, DataWarning
 from .evaluation import evaluate_model
+from .exporting import Detections, ExportableDetector, export_onnx, export_program
 from .model_files import ModelFileError, load_model, save_model
 from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn
 from .poolers import POOLERS, make_pooler
@@ -20,7 +21,9 @@ __all__ = [
     "CocoDataset",
     "DataWarning",
     "DatasetError",
+    "Detections",
     "DetectorSettings",
+    "ExportableDetector",
     "FrozenBatchNorm2d",
     "ModelFileError",
     "MultiScaleDeformRoIPool",
@@ -41,6 +44,8 @@ __all__ = [
     "cascade_rcnn",
     "draw_scene",
     "evaluate_model",
+    "export_onnx",
+    "export_program",
     "faster_rcnn",
     "load_model",
     "make_pooler",

@@ -26,8 +26,8 @@ def _area(boxes: Tensor) -> Tensor:
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Boxes ``[..., 4]`` cut to an image of `size` (height, width)."""
     height, width = size
-    limit = boxes.new_tensor([width, height, width, height])
-    return boxes.clamp(min=0).minimum(limit)
+    x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
+    return torch.stack([x, y], dim=-1).flatten(-2)
 
 
 def large_enough(boxes: Tensor, side: float) -> Tensor:
@@ -84,6 +84,24 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
         kept.append(members[nms(boxes[members], scores[members], threshold)])
     every = torch.cat(kept).sort().values
     return every[scores[every].argsort(descending=True, stable=True)]
+
+
+@torch.library.custom_op("roialign::padded_nms", mutates_args=())
+def padded_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, most: int) -> Tensor:
+    """:func:`batched_nms` of the boxes whose score is above minus infinity, in a shape that does not depend on values.
+
+    Concretely, the first `most` indices that it gives, and -1 in the places that are left: int64 ``[most]``. One
+    operator, so that a detector can be exported as a whole.
+    """
+    members = torch.where(scores > -torch.inf)[0]
+    kept = members[batched_nms(boxes[members], scores[members], groups[members], threshold)][:most]
+    return torch.nn.functional.pad(kept, (0, most - len(kept)), value=-1)
+
+
+@padded_nms.register_fake
+def _outline(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, most: int) -> Tensor:
+    del scores, groups, threshold
+    return boxes.new_empty(most, dtype=torch.int64)
 
 
 def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from .._pooling_rules import RULES
 from ..torch import DeformRoIPoolPack, MultiScaleRoIAlign
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 
@@ -35,11 +36,7 @@ class Pooler(NamedTuple):
 
 #: Poolers by name.
 POOLERS: dict[str, Pooler] = {
-    "exact": Pooler(MultiScaleRoIAlign, {"sampling": "exact"}),
-    "align": Pooler(MultiScaleRoIAlign, {"sampling_ratio": 2}),
-    "align-adaptive": Pooler(MultiScaleRoIAlign, {"sampling_ratio": 0}),
-    "align-unshifted": Pooler(MultiScaleRoIAlign, {"sampling_ratio": 2, "aligned": False}),
-    "max": Pooler(MultiScaleRoIAlign, {"sampling": "exact", "mode": "max"}),
+    **{name: Pooler(MultiScaleRoIAlign, arguments) for name, arguments in RULES.items()},
     "pool": Pooler(MultiScaleRoIPool, {}),
     "deformable": Pooler(MultiScaleDeformRoIPool, {"sampling_ratio": 2, "deform_fc_channels": OFFSET_CHANNELS}),
     "deformable-modulated": Pooler(

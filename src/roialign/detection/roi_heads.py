@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..ops.roi_align import roi_align
-from .boxes import batched_nms, clip_boxes, large_enough
+from .boxes import clip_boxes, large_enough, padded_nms
 from .heads import BoxStage, MaskBranch
 from .matching import match, sample
 from .processes import mean_over_processes
@@ -112,6 +112,16 @@ class RoIHeads(nn.Module):
         self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor]
     ) -> list[dict[str, Tensor]]:
         """Per image boxes ``[D, 4]``, scores, labels, and mask probabilities ``[D, M, M]`` within the boxes."""
+        moved = self.moved(maps, sizes, proposals)
+        detections = [_existing(*self.best_of(boxes, scores)) for boxes, scores in moved]
+        if self.mask_branch is not None:
+            self._add_masks(maps, detections)
+        return detections
+
+    def moved(
+        self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Per image the proposals as the stages move them ``[K, D, 4]``, and the scores of their classes."""
         boxes = list(proposals)
         probabilities, offsets = torch.zeros(()), torch.zeros(0)
         for number, stage in enumerate(self._stages):
@@ -121,13 +131,8 @@ class RoIHeads(nn.Module):
             probabilities = probabilities.to(scores) + scores.softmax(-1)
         moved = self._stages[-1].coder.decode(offsets, torch.cat(boxes))
         scores = probabilities / len(self.stages)
-        detections = [
-            self._best(clip_boxes(part, size), scores_of_part)
-            for part, scores_of_part, size in zip(_split(moved, boxes), _split(scores, boxes), sizes, strict=True)
-        ]
-        if self.mask_branch is not None:
-            self._add_masks(maps, detections)
-        return detections
+        parts = zip(_split(moved, boxes), _split(scores, boxes), sizes, strict=True)
+        return [(clip_boxes(part, size), scores_of_part) for part, scores_of_part, size in parts]
 
     @torch.no_grad()
     def _sample(self, boxes: Tensor, target: Target, stage: BoxStage, generator: torch.Generator | None) -> Sample:
@@ -144,18 +149,23 @@ class RoIHeads(nn.Module):
         moved = stage.coder.decode(offsets, torch.cat(list(boxes)))[:, 0]
         return [clip_boxes(part, size) for part, size in zip(_split(moved, boxes), sizes, strict=True)]
 
-    def _best(self, boxes: Tensor, scores: Tensor) -> dict[str, Tensor]:
-        """What is left of boxes ``[K, D, 4]`` and scores ``[K, classes]`` of one image."""
+    def best_of(self, boxes: Tensor, scores: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+        """What is left of boxes ``[K, D, 4]`` and scores ``[K, classes]`` of one image, and which of the rows are any.
+
+        There are as many rows as the settings say, best first; a proposal that is none has scores of 0.
+        """
         classes = scores.shape[1]
         boxes = boxes.expand(-1, classes, 4)[:, 1:].reshape(-1, 4)
         labels = torch.arange(1, classes, device=scores.device).repeat(len(scores))
         scores = scores[:, 1:].reshape(-1)
         kept = (scores > self.settings.score_threshold) & large_enough(boxes, self.settings.smallest_side)
-        boxes, scores, labels = boxes[kept], scores[kept], labels[kept]
-        best = batched_nms(boxes, scores, labels, self.settings.nms_threshold)[: self.settings.detections]
-        return {"boxes": boxes[best], "scores": scores[best], "labels": labels[best]}
+        competing = torch.where(kept, scores, -torch.inf)
+        settings = self.settings
+        best = padded_nms(boxes, competing, labels, settings.nms_threshold, settings.detections)
+        row = best.clamp(min=0)
+        return {"boxes": boxes[row], "scores": scores[row], "labels": labels[row]}, best >= 0
 
-    def _mask_logits(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
+    def mask_logits(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
         """``[K, M, M]``: the mask of every box's own class."""
         assert self.mask_branch is not None
         assert self.mask_pooler is not None
@@ -165,7 +175,7 @@ class RoIHeads(nn.Module):
     def _mask_loss(self, maps: Sequence[Tensor], samples: Sequence[Sample], targets: Sequence[Target]) -> Tensor:
         boxes = [chosen.boxes[: len(chosen.matches)] for chosen in samples]
         labels = torch.cat([chosen.labels[: len(chosen.matches)] for chosen in samples])
-        logits = self._mask_logits(maps, boxes, labels)
+        logits = self.mask_logits(maps, boxes, labels)
         count = mean_over_processes(len(labels), logits.device)
         if len(labels) == 0:
             return logits.sum() * 0
@@ -185,10 +195,14 @@ class RoIHeads(nn.Module):
 
     def _add_masks(self, maps: Sequence[Tensor], detections: list[dict[str, Tensor]]) -> None:
         labels = torch.cat([found["labels"] for found in detections])
-        probabilities = self._mask_logits(maps, [found["boxes"] for found in detections], labels).sigmoid()
+        probabilities = self.mask_logits(maps, [found["boxes"] for found in detections], labels).sigmoid()
         parts = _split(probabilities, [found["labels"] for found in detections])
         for found, masks in zip(detections, parts, strict=True):
             found["masks"] = masks
+
+
+def _existing(found: dict[str, Tensor], exists: Tensor) -> dict[str, Tensor]:
+    return {name: values[exists] for name, values in found.items()}
 
 
 def _split(rows: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:

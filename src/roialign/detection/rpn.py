@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .boxes import BoxCoder, batched_nms, clip_boxes, large_enough
+from .boxes import BoxCoder, clip_boxes, large_enough, padded_nms
 from .matching import BACKGROUND, match, sample
 from .processes import mean_over_processes
 
@@ -115,36 +115,37 @@ class RegionProposals(nn.Module):
         """Proposals ``[P, 4]`` of every image, best first, and the losses where `truth` is given."""
         scores, offsets = self.head(maps)
         anchors = self.anchors(maps, batch_size)
-        proposals = [
-            self._proposals_of(index, scores, offsets, anchors, size) for index, size in enumerate(image_sizes)
-        ]
+        padded = [self.best_of(index, scores, offsets, anchors, size) for index, size in enumerate(image_sizes)]
+        proposals = [boxes[exists] for boxes, exists in padded]
         if truth is None:
             return proposals, {}
         every_score, every_offset = torch.cat(scores, 1).float(), torch.cat(offsets, 1).float()
         return proposals, self._losses(every_score, every_offset, anchors, truth, generators or [None] * len(truth))
 
     @torch.no_grad()
-    def _proposals_of(
+    def best_of(
         self,
         index: int,
         scores: Sequence[Tensor],
         offsets: Sequence[Tensor],
         anchors: Sequence[Tensor],
         size: tuple[int, int],
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        """The proposals of an image ``[P, 4]``, best first, and which of the rows are any; the settings say P."""
         phase = 0 if self.training else 1
         best: list[tuple[Tensor, Tensor, Tensor]] = []
         for level, of_level in enumerate(anchors):
-            score = scores[level][index].float()
-            score, top = score.topk(min(self.settings.before_nms[phase], len(score)))
+            most = self.settings.before_nms[phase]
+            score, top = functional.pad(scores[level][index].float(), (0, most), value=-torch.inf).topk(most)
+            top = top.clamp(max=of_level.shape[0] - 1)
             boxes = self.coder.decode(offsets[level][index, top, None].float(), of_level[top])[:, 0]
-            best.append((boxes, score.sigmoid(), torch.full_like(top, level)))
+            best.append((boxes, score, torch.full_like(top, level)))
         boxes, score, levels = map(torch.cat, zip(*best, strict=True))
         boxes = clip_boxes(boxes, size)
-        kept = large_enough(boxes, 1e-3) & (score >= self.settings.score_threshold)
-        boxes, score, levels = boxes[kept], score[kept], levels[kept]
-        kept = batched_nms(boxes, score, levels, self.settings.nms_threshold)[: self.settings.after_nms[phase]]
-        return boxes[kept]
+        kept = large_enough(boxes, 1e-3) & (score.sigmoid() >= self.settings.score_threshold)
+        score = torch.where(kept, score.sigmoid(), -torch.inf).where(score > -torch.inf, -torch.inf)
+        best_boxes = padded_nms(boxes, score, levels, self.settings.nms_threshold, self.settings.after_nms[phase])
+        return boxes[best_boxes.clamp(min=0)], best_boxes >= 0
 
     def _losses(
         self,

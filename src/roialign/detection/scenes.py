@@ -14,6 +14,7 @@ from PIL import Image
 
 from .._extras import require
 from ..extract.output import atomic_write
+from ..files.run_lengths import encoded
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -201,15 +202,14 @@ def write_scenes(folder: Path, counts: Mapping[str, int], settings: SceneSetting
 
 
 def _annotation(number: int, image: int, mask: Array, digit: int) -> dict[str, Any]:
-    from pycocotools import mask as run_lengths
-
-    encoded = run_lengths.encode(np.asfortranarray(mask, dtype=np.uint8))
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    corner, end = (columns[0], rows[0]), (columns[-1] + 1, rows[-1] + 1)
     return {
         "id": number,
         "image_id": image,
         "category_id": digit + 1,
-        "bbox": [float(side) for side in run_lengths.toBbox(encoded)],
+        "bbox": [float(side) for side in (*corner, end[0] - corner[0], end[1] - corner[1])],
         "area": int(mask.sum()),
         "iscrowd": 0,
-        "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode()},
+        "segmentation": encoded(mask),
     }

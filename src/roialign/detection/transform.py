@@ -38,7 +38,7 @@ class Transform(nn.Module):
         return batch, sizes
 
     def _resize(self, image: Tensor) -> Tensor:
-        image = (image - image.new_tensor(MEAN)[:, None, None]) / image.new_tensor(DEVIATION)[:, None, None]
+        image = normalise(image)
         height, width = image.shape[-2:]
         factor = min(self.min_size / min(height, width), self.max_size / max(height, width))
         size = (max(math.floor(height * factor), 1), max(math.floor(width * factor), 1))  # never nothing of a strip
@@ -59,6 +59,11 @@ class Transform(nn.Module):
         if "masks" in found:
             restored["masks"] = paste_masks(found["masks"], boxes, size)
         return restored
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Images ``[..., 3, H, W]``, from 0 to 1, as the published weights want them."""
+    return (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(DEVIATION)[:, None, None]
 
 
 def resize_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..files.kinds import real_path
-from ..files.problems import Problems
+from ..files.problems import FileError, Problems
+from ..files.text import read_text
 
 #: Endings of the images that are read of a folder; a file that is named itself may have any.
 IMAGE_ENDINGS = (
@@ -18,8 +19,38 @@ IMAGE_ENDINGS = (
 MAP_ENDINGS = (".npy", ".npz")
 
 
+#: Of lists of files, a path on each line.
+LIST_ENDINGS = (".txt", ".lst")
+
+
 class EmptyFolderError(ValueError):
     """A folder that holds nothing to read; the message names it."""
+
+
+def expand(
+    paths: Sequence[Path], endings: Sequence[str], written: Sequence[Path] = (), problems: Problems | None = None
+) -> list[Path]:
+    """As :func:`expand_folders`; a ``.txt`` or ``.lst`` is a list of paths, one on each line, from the current folder.
+
+    Raises
+    ------
+    FileError
+        For a list that cannot be read, or has none; as :func:`expand_folders` does for a folder.
+    """
+    named: list[Path] = []
+    for path in paths:
+        if path.suffix.lower() not in LIST_ENDINGS or path.is_dir():
+            named.append(path)
+            continue
+        try:
+            lines = [line.strip() for line in read_text(path).splitlines()]
+        except FileError as error:
+            raise FileError(f"{path}: {error}") from error
+        listed = [Path(line) for line in lines if line and not line.startswith("#")]
+        if not listed:
+            raise FileError(f"{path}: expected a path on each line, found none")
+        named += listed
+    return expand_folders(named, endings, written, problems)
 
 
 def expand_folders(

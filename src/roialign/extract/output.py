@@ -87,15 +87,25 @@ def write_npz(
 ) -> None:
     """Write `arrays`, and the rows of `store` in the given order as ``features``, as ``numpy.savez`` would."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        _add_arrays(archive, arrays)
         with archive.open("features.npy", "w", force_zip64=True) as member:
             shape = (len(order), *row_shape)
             header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(member, header)
             for piece in store.pieces(int(np.prod(row_shape)) * dtype.itemsize, order):
                 member.write(piece)
+
+
+def write_arrays(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
+    """Write `arrays` as ``numpy.savez`` would; the same arrays give the same bytes."""
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        _add_arrays(archive, arrays)
+
+
+def _add_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
 
 
 def text_array(texts: Sequence[str]) -> Array:

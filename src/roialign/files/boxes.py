@@ -14,11 +14,13 @@ from .coco import Row, box_of, category_of, file_name, good_rows, identity, plac
 from .columns import ROLES, Columns, Corners, Reading, corners_of, find_columns
 from .kinds import HEAD_BYTES, what_is
 from .orientation import Size
+from .parquet import read_parquet_rows
 from .problems import DatasetError, FileError, Problems
 from .text import read_json, read_text, shown
 
 #: Of files that are tables; anything else is JSON.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt")
+PARQUET_ENDINGS = (".parquet", ".pq")
 AS_IT_IS = Reading()
 
 
@@ -43,10 +45,11 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> l
     """The boxes of a file in their order; malformed rows go to `problems`.
 
     A name that ends in ``.csv``, ``.tsv`` or ``.txt`` is a table with a header, its fields divided by commas,
-    semicolons or tabs. Its columns may come in any order and under the usual names: see :mod:`.columns`. Anything else
-    is JSON: an object with ``images`` and ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list
-    holds ``{"image": name, "box": [x1, y1, x2, y2], "label": text}`` objects, bare ``[x1, y1, x2, y2]``, or objects
-    with the columns of a table.
+    semicolons or tabs; one that ends in ``.parquet`` is a table too, whose boxes may stand in one column of lists,
+    ``box``; its rows that have an ``error``, as results do, are left out. Its columns may come in any order and under
+    the usual names: see :mod:`.columns`. Anything else is JSON: an object with ``images`` and ``annotations`` is COCO,
+    whose ``bbox`` is (x, y, width, height); a list holds ``{"image": name, "box": [x1, y1, x2, y2], "label": text}``
+    objects, bare ``[x1, y1, x2, y2]``, or objects with the columns of a table.
 
     Raises
     ------
@@ -55,6 +58,8 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> l
     """
     if path.suffix.lower() in TABLE_ENDINGS:
         return list(_table_rows(path, read_text(path), problems, reading))
+    if path.suffix.lower() in PARQUET_ENDINGS:
+        return list(_list_rows(path, read_parquet_rows(path, ("box", "bbox")), problems, reading))
     content = read_json(path)
     if isinstance(content, list):
         return list(_list_rows(path, content, problems, reading))

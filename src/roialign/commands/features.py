@@ -1,0 +1,126 @@
+"""`roialign extract` with a backbone: a job in a folder, which goes on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+
+from .._text import counted
+from ..extract.folders import IMAGE_ENDINGS, expand
+from ..files.columns import Reading
+from ..files.problems import Problems
+from .feature_options import Running, cores
+from .pixels import read_groups, report_missing
+from .terminal import end, fails, print_line, progress_bar, reported_problems
+
+if TYPE_CHECKING:
+    from ..features import BackboneOptions, BoxSource, Job, JobSettings, Report
+
+#: So many images are read without processes ahead.
+FEW_IMAGES = 32
+#: Parts of a run, in the order in which their times are said.
+STAGES = ("waiting for images", "backbone", "pooling", "writing")
+
+
+def extract_features(
+    inputs: Sequence[Path],
+    boxes: Path,
+    reading: Reading,
+    out: Path,
+    settings: JobSettings,
+    options: BackboneOptions,
+    running: Running,
+) -> None:
+    """Do what is missing of a job, and say what was done."""
+    from ..features import prepare
+    from ..features.job import threads_of
+
+    errors = Console(stderr=True)
+    problems = reported_problems(errors)
+    if out.exists() and not out.is_dir():
+        raise typer.BadParameter(f"{out} is a file; features of a backbone are a folder", param_hint="--out")
+    try:
+        images = expand(inputs, IMAGE_ENDINGS, [out], problems)
+        source = _box_source(boxes, reading, images, running, problems, errors)
+        threads = running.threads or threads_of(out) or cores()
+        job = prepare(images, source, out, settings, replace(options, threads=threads))
+        report = _run(job, running, problems, errors)
+    except KeyboardInterrupt:
+        print_line(errors, f"stopped; the same command goes on: {out}")
+        raise typer.Exit(130) from None
+    except (ValueError, OSError, RuntimeError) as error:
+        raise fails(errors, error) from error
+    report.doubts.remark_in(problems)
+    _say(job, report, problems)
+    end(errors, problems)
+
+
+def _box_source(
+    boxes: Path,
+    reading: Reading,
+    images: Sequence[Path],
+    running: Running,
+    problems: Problems,
+    errors: Console,
+) -> BoxSource:
+    from ..features import FileBoxes
+    from ..features.boxes import grid_of
+
+    grid = grid_of(str(boxes))
+    if grid is not None:
+        return grid
+    groups = read_groups(boxes, reading, images, problems)
+    if groups is None:
+        raise typer.Exit(1)
+    report_missing(groups, running.ignore_missing, problems, errors)
+    if not any(groups.boxes.values()):
+        raise ValueError(f"{boxes}: no box of these images")
+    return FileBoxes(groups.boxes)
+
+
+def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Report:
+    from ..features import Listener, run
+
+    missing = job.missing(retry=running.retry)
+    total = sum(len(shard.images) for shard in missing)
+    if len(missing) < len(job.shards):
+        done = f"{len(job.shards) - len(missing)} of {counted(len(job.shards), 'shard')}"
+        print_line(errors, f"going on: {done} done")
+    readers = running.readers
+    if readers is None:  # a process takes longer to start than a few images to read
+        readers = max(cores() // 2, 1) if total > FEW_IMAGES else 0
+    with progress_bar(errors, total, "Extracting", unit="images") as advance:
+
+        class Told(Listener):
+            def done(self, count: int) -> None:
+                advance(count)
+
+            def failed(self, image: Path, why: str) -> None:
+                problems.add(image, why)
+
+            def remark(self, image: Path, what: str) -> None:
+                problems.remark(image, what, "EXIF orientation")
+
+        return run(job, readers=readers, part=running.part, retry=running.retry, listener=Told())
+
+
+def _say(job: Job, report: Report, problems: Problems) -> None:
+    console = Console()
+    earlier = len(job.earlier_errors()) - len(report.errors)
+    if earlier:
+        problems.add(job.out, f"{counted(earlier, 'image')} failed in earlier runs; --retry does their shards again")
+    shapes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in job.shapes.items())
+    done = f"{counted(report.boxes, 'box', 'boxes')} of {counted(report.images - len(report.errors), 'image')}"
+    if not report.images:
+        print_line(console, f"nothing left to do: {job.out}")
+        return
+    print_line(console, f"wrote {job.out}: {done}, in {counted(len(job.shards), 'shard')} in all: {shapes}")
+    seconds = sum(report.seconds.values())
+    if seconds:
+        times = ", ".join(f"{name} {report.seconds.get(name, 0.0):.1f} s" for name in STAGES)
+        print_line(console, f"{report.images / seconds:.1f} images/s: {times}")

@@ -1,0 +1,127 @@
+"""`roialign extract` without a backbone: pixels and feature maps, into one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+from rich.console import Console
+
+from .._text import counted
+from ..extract.doubts import Doubts
+from ..extract.folders import IMAGE_ENDINGS, MAP_ENDINGS, expand
+from ..extract.matching import Groups, group_by_input, missing_text
+from ..extract.pipeline import PooledRow, Settings, extract
+from ..files.boxes import Box, read_boxes
+from ..files.columns import Reading
+from ..files.problems import FileError, Problems
+from . import options
+from .tables import rows_table
+from .terminal import end, fails, print_line, progress_bar, reported_problems
+
+
+class Choice(NamedTuple):
+    """What is done besides pooling."""
+
+    plot: Path | None
+    plot_box: int | None
+    ignore_missing: bool
+    seed: int | None
+
+
+def pool_inputs(
+    inputs: list[Path], boxes: Path, reading: Reading, out: Path, settings: Settings, choice: Choice
+) -> None:
+    """Pool pixels or feature maps into one .npz file, and perhaps draw how."""
+    plot, plot_box, ignore_missing, _ = choice
+    errors = Console(stderr=True)
+    problems = reported_problems(errors)
+    named = set(inputs)
+    try:
+        written = [path for path in (out, plot) if path]
+        inputs = expand(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), written, problems)
+    except ValueError as error:
+        raise fails(errors, error) from error
+    options.check_outputs(out, plot, [*inputs, boxes])
+    if plot is not None:
+        from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
+    if settings.sampling == "exact" and settings.sampling_ratio != (0, 0):
+        ratio = "x".join(map(str, dict.fromkeys(settings.sampling_ratio)))
+        problems.remark("--sampling-ratio", f"{ratio} is not read by --sampling exact", "not read")
+    if settings.sampling != "random" and choice.seed is not None:
+        problems.remark("--seed", f"{choice.seed} is read by --sampling random only", "not read")
+    groups = read_groups(boxes, reading, inputs, problems)
+    if groups is None:
+        raise typer.Exit(1)
+    report_missing(groups, ignore_missing, problems, errors)
+    # What a folder holds besides is not read; with no boxes at all the first input says the shape of an empty result.
+    used = {path: own for path, own in groups.boxes.items() if own or path in named} or groups.boxes
+    rows = _extract(used, settings, out, problems, errors)
+    if plot is not None:
+        _plot(plot, plot_box, used, rows, settings, problems)
+    end(errors, problems)
+
+
+def read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
+    """The boxes of every input; None if the box file cannot be read at all."""
+    try:
+        return group_by_input(read_boxes(boxes, problems, reading), inputs, problems)
+    except FileError as error:
+        problems.add(boxes, error)
+    return None
+
+
+def report_missing(groups: Groups, ignore: bool, problems: Problems, errors: Console) -> None:
+    """Boxes of images that were not given: passed over, or a problem."""
+    if groups.missing and ignore:
+        print_line(errors, f"passed over: {missing_text(groups.missing)}")
+    elif groups.missing:
+        more = f"the first is {groups.missing[0].image!r}; --ignore-missing passes over them"
+        problems.add(groups.missing[0].where, f"{missing_text(groups.missing)}; {more}")
+
+
+def _extract(
+    groups: dict[Path, list[Box]], settings: Settings, out: Path, problems: Problems, errors: Console
+) -> list[PooledRow]:
+    doubts = Doubts()
+    try:
+        with progress_bar(errors, len(groups), "Pooling") as done:
+            rows = extract(groups, settings, out, problems, done, doubts)
+    except OSError as error:
+        problems.add(out, f"not written: {error.strerror or error}")
+        return []
+    doubts.remark_in(problems)
+    if not rows and problems:
+        problems.add(out, "not written: no box could be done")
+        return []
+    console = Console()
+    console.print(rows_table(rows))
+    size = "x".join(map(str, settings.output_size))
+    print_line(console, f"wrote {out}: {counted(len(rows), 'row')} of {size} bins")
+    return rows
+
+
+def _plot(
+    plot: Path,
+    plot_box: int | None,
+    groups: dict[Path, list[Box]],
+    rows: Sequence[PooledRow],
+    settings: Settings,
+    problems: Problems,
+) -> None:
+    from ..extract.plot import plot_roi_align
+
+    chosen = [row for row in rows if plot_box is None or row.box.row == plot_box]
+    if not chosen:
+        which = "no box was" if plot_box is None else f"row {plot_box} was not"
+        problems.add(plot, f"not drawn: {which} pooled")
+        return
+    boxes = groups[chosen[0].input]
+    try:
+        plot_roi_align(plot, chosen[0].input, boxes, boxes.index(chosen[0].box), settings)
+    except Exception as error:  # the features have been written
+        problems.add(plot, f"not drawn: {str(error) or type(error).__name__}")
+        return
+    print_line(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")

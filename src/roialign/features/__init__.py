@@ -1,0 +1,36 @@
+"""Region features of sets of images: maps of a backbone, pooled for every box, in files that a table reader takes.
+
+In the order of the work: :mod:`.backbones` makes a backbone by its name (what one is says :mod:`.backbone`),
+:mod:`.boxes` says where boxes come from, :mod:`.shards` cuts the images into shards, :mod:`.readers` are the processes
+that read ahead with :mod:`.images`, :mod:`.engine` forms batches, runs the backbone and pools with :mod:`.pooling`,
+:mod:`.writing` writes a shard. :mod:`.job` puts it together; :mod:`.manifest` sees that only the same job goes on in a
+folder.
+"""
+
+from .backbone import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation
+from .backbones import make_backbone
+from .boxes import BoxSource, FileBoxes, GridBoxes
+from .engine import Listener, Report
+from .job import Job, JobSettings, prepare, run
+from .manifest import OtherJobError
+from .tokens import tokens_to_map
+
+__all__ = [
+    "Backbone",
+    "BackboneError",
+    "BackboneOptions",
+    "BoxSource",
+    "FileBoxes",
+    "GridBoxes",
+    "ImageSize",
+    "Job",
+    "JobSettings",
+    "Listener",
+    "Normalisation",
+    "OtherJobError",
+    "Report",
+    "make_backbone",
+    "prepare",
+    "run",
+    "tokens_to_map",
+]

@@ -1,0 +1,102 @@
+"""Backbones by name: the one table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..files.problems import FileError
+from .backbone import Backbone, BackboneError, BackboneOptions
+
+
+def _efficientnet_lite0(rest: str, options: BackboneOptions) -> Backbone:
+    del rest
+    from .efficientnet_lite import efficientnet_lite0
+
+    return efficientnet_lite0(options)
+
+
+def _pixels(rest: str, options: BackboneOptions) -> Backbone:
+    del rest
+    from .pixels import PixelBackbone
+
+    return PixelBackbone(options)
+
+
+def _onnx(rest: str, options: BackboneOptions) -> Backbone:
+    from .onnx_backbone import OnnxBackbone
+
+    return OnnxBackbone(Path(rest), options, name=f"onnx:{rest}")
+
+
+def _program(rest: str, options: BackboneOptions) -> Backbone:
+    from .torch_backbone import ProgramBackbone
+
+    return ProgramBackbone(Path(rest), options)
+
+
+def _detector(rest: str, options: BackboneOptions) -> Backbone:
+    from .torch_backbone import DetectorBackbone
+
+    return DetectorBackbone(Path(rest), options)
+
+
+def _timm(rest: str, options: BackboneOptions) -> Backbone:
+    from .timm_backbone import TimmBackbone
+
+    return TimmBackbone(rest, options)
+
+
+def _hf(rest: str, options: BackboneOptions) -> Backbone:
+    from .hf_backbone import HfBackbone
+
+    return HfBackbone(rest, options)
+
+
+#: By what stands before the colon: how it is written, and what makes it.
+BACKBONES: dict[str, tuple[str, Callable[[str, BackboneOptions], Backbone]]] = {
+    "efficientnet-lite0": ("efficientnet-lite0", _efficientnet_lite0),
+    "onnx": ("onnx:FILE", _onnx),
+    "program": ("program:FILE", _program),
+    "detector": ("detector:WEIGHTS", _detector),
+    "timm": ("timm:NAME", _timm),
+    "hf": ("hf:PATH", _hf),
+    "pixels": ("pixels", _pixels),
+}
+
+
+def make_backbone(text: str, options: BackboneOptions | None = None) -> Backbone:
+    """A backbone by its name.
+
+    Parameters
+    ----------
+    text : str
+        ``efficientnet-lite0``; ``onnx:FILE``; ``program:FILE`` of `torch.export`; ``detector:WEIGHTS`` of
+        :mod:`roialign.detection`; ``timm:NAME``; ``hf:PATH``, a folder, a ``config.json`` or a name of the hub; or
+        ``pixels``.
+    options : BackboneOptions, optional
+        Device, precision, threads, and what the backbone does not know itself.
+
+    Raises
+    ------
+    BackboneError, ValueError
+        Naming what is unknown, or wrong with a file.
+    ModuleNotFoundError
+        Where a package is missing, with the command that installs it.
+
+    Examples
+    --------
+    >>> from roialign.features import make_backbone
+    >>> make_backbone("pixels").strides
+    (1,)
+    """
+    kind, colon, rest = text.partition(":")
+    if kind not in BACKBONES or (":" in BACKBONES[kind][0]) != bool(colon and rest):
+        names = ", ".join(written for written, _ in BACKBONES.values())
+        raise BackboneError(f"backbone: expected one of {names}, found {text!r}")
+    try:
+        return BACKBONES[kind][1](rest, options or BackboneOptions())
+    except BackboneError:
+        raise
+    except FileError as error:
+        raise BackboneError(f"{text}: {str(error).removeprefix(f'{rest}: ')}") from error

@@ -1,0 +1,100 @@
+"""Where the boxes of an image come from: a file of them, or a grid."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..files.boxes import Box
+from ..files.orientation import Annotated
+
+#: How a grid is written in place of a file.
+GRID = re.compile(r"grid:([1-9]\d*)x([1-9]\d*)")
+
+
+class BoxSource(ABC):
+    """The boxes of every image."""
+
+    @abstractmethod
+    def count(self, image: Path) -> int:
+        """How many boxes an image has, before it is read."""
+
+    @abstractmethod
+    def of(self, image: Path, height: int, width: int) -> Sequence[Box]:
+        """The boxes of an image of this size."""
+
+    @abstractmethod
+    def annotated(self, image: Path) -> Annotated | None:
+        """What the boxes say about the size and the orientation of their image."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, object]:
+        """What says which boxes these are, for the fingerprint."""
+
+
+@dataclass(frozen=True)
+class FileBoxes(BoxSource):
+    """The boxes of a file, by the image that they belong to."""
+
+    groups: Mapping[Path, Sequence[Box]]
+
+    def count(self, image: Path) -> int:
+        return len(self.groups.get(image, ()))
+
+    def of(self, image: Path, height: int, width: int) -> Sequence[Box]:
+        del height, width
+        return self.groups.get(image, ())
+
+    def annotated(self, image: Path) -> Annotated | None:
+        boxes = self.groups.get(image, ())
+        return Annotated(boxes[0].image_size, [box.corners for box in boxes]) if boxes else None
+
+    def facts(self) -> dict[str, object]:
+        digest = hashlib.sha256()
+        for image, boxes in self.groups.items():
+            for box in boxes:
+                digest.update(repr((str(image), box.row, box.corners, box.label)).encode())
+        return {"boxes": sum(map(len, self.groups.values())), "sha256": digest.hexdigest()}
+
+
+@dataclass(frozen=True)
+class GridBoxes(BoxSource):
+    """Every image cut into rows and columns of equal boxes, called by their row and column: ``0,0`` is the upper left.
+
+    >>> [box.corners for box in GridBoxes(1, 2).of(Path("a.png"), 10, 20)]
+    [(0.0, 0.0, 10.0, 10.0), (10.0, 0.0, 20.0, 10.0)]
+    """
+
+    rows: int
+    columns: int
+
+    def count(self, image: Path) -> int:
+        del image
+        return self.rows * self.columns
+
+    def of(self, image: Path, height: int, width: int) -> Sequence[Box]:
+        boxes: list[Box] = []
+        for row in range(self.rows):
+            for column in range(self.columns):
+                left, right = (width * edge / self.columns for edge in (column, column + 1))
+                top, bottom = (height * edge / self.rows for edge in (row, row + 1))
+                label = f"{row},{column}"
+                boxes.append(Box(len(boxes), f"{image}: {label}", str(image), (left, top, right, bottom), label))
+        return boxes
+
+    def annotated(self, image: Path) -> Annotated | None:
+        del image
+        return None
+
+    def facts(self) -> dict[str, object]:
+        return {"grid": [self.rows, self.columns]}
+
+
+def grid_of(text: str) -> GridBoxes | None:
+    """``grid:3x4`` as a grid of 3 rows and 4 columns; None for anything else."""
+    found = GRID.fullmatch(text)
+    return GridBoxes(int(found[1]), int(found[2])) if found else None

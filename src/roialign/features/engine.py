@@ -1,0 +1,206 @@
+"""Does shards: reads ahead, forms batches, runs the backbone, pools, writes. Whoever schedules shards calls this."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .._typing import Array
+from .._warnings import RoIWarning
+from ..extract.doubts import Doubts
+from ..files.boxes import Box
+from .backbone import Backbone, BackboneError
+from .boxes import BoxSource
+from .images import ReadImage
+from .pooling import Pooling
+from .readers import Readers, Wanted
+from .rows import ImageRows
+from .shards import Shard
+from .writing import Format, columns_of, write_shard
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done to every image."""
+
+    backbone: Backbone
+    boxes: BoxSource
+    pooling: Pooling
+    batch_size: int
+    file_format: Format
+
+
+@dataclass
+class Report:
+    """What a run has done, and where its time went."""
+
+    images: int = 0
+    boxes: int = 0
+    errors: dict[str, str] = field(default_factory=dict)
+    """By image: why it failed."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Waiting for readers, in the backbone, pooling, and writing."""
+    doubts: Doubts = field(default_factory=Doubts)
+    """Boxes that look wrong."""
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - start
+
+
+class Listener:
+    """Is told what happens; by default it does not care."""
+
+    def done(self, count: int) -> None:
+        """So many more images are through."""
+
+    def failed(self, image: Path, why: str) -> None:
+        """An image is written as a row with this error."""
+
+    def remark(self, image: Path, what: str) -> None:
+        """Something about an image that its owner should know."""
+
+
+def run_shards(
+    work: Work,
+    shards: Sequence[Shard],
+    out: Path,
+    *,
+    readers: int,
+    report: Report,
+    listener: Listener,
+    finished: Callable[[Shard], None] = lambda _: None,
+) -> None:
+    """Do shards one after the other, and write their files into `out`.
+
+    Raises
+    ------
+    BackboneError
+        Where the backbone fails on every image of a shard: nothing is written of it.
+    """
+    wanted = (Wanted(image, work.boxes.annotated(image)) for shard in shards for image in shard.images)
+    with Readers(readers, work.backbone.image_size) as processes:
+        stream = processes.read(wanted)
+        for shard in shards:
+            batches = _Batches(work, report)
+            for image in shard.images:
+                with report.timed("waiting for images"):
+                    answer = next(stream)
+                batches.add(image, answer)
+                if isinstance(answer, ReadImage) and answer.remark is not None:
+                    listener.remark(image, answer.remark)
+                listener.done(1)
+            rows = batches.finish()
+            with report.timed("writing"):
+                shapes = work.pooling.columns(work.backbone)
+                columns = columns_of(rows, shapes, work.pooling.dtype)
+                write_shard(out / shard.file, columns, work.file_format)
+            for one in rows:
+                report.images += 1
+                report.boxes += len(one.boxes)
+                if one.error is not None:
+                    report.errors[one.image.as_posix()] = one.error
+                    listener.failed(one.image, one.error)
+            finished(shard)
+
+
+@dataclass
+class _Waiting:
+    """An image that waits for others of its size."""
+
+    rows: ImageRows
+    pixels: Array
+
+
+class _Batches:
+    """The images of one shard, in batches of one size.
+
+    Batches are cut by the order of the images and their sizes, so that they are the same in every run.
+    """
+
+    def __init__(self, work: Work, report: Report) -> None:
+        self._work, self._report = work, report
+        self._rows: list[ImageRows] = []
+        self._waiting: dict[tuple[int, ...], list[_Waiting]] = {}
+        self._failure: Exception | None = None
+
+    def add(self, image: Path, answer: ReadImage | str) -> None:
+        rows = ImageRows(image)
+        self._rows.append(rows)
+        if isinstance(answer, str):
+            rows.error = answer
+            return
+        rows.height, rows.width = answer.height, answer.width
+        rows.boxes = self._work.boxes.of(image, answer.height, answer.width)
+        self._report.doubts.look(rows.boxes, answer.width, answer.height)
+        alike = self._waiting.setdefault(answer.pixels.shape, [])
+        alike.append(_Waiting(rows, answer.pixels))
+        if len(alike) == self._work.batch_size:
+            self._run(self._waiting.pop(answer.pixels.shape))
+
+    def finish(self) -> list[ImageRows]:
+        """Every image of the shard in its order."""
+        for alike in self._waiting.values():
+            self._run(alike)
+        self._waiting = {}
+        if self._failure is not None and not any(rows.features for rows in self._rows):
+            why = str(self._failure) or type(self._failure).__name__
+            raise BackboneError(f"the backbone fails on every image: {why}") from self._failure
+        return self._rows
+
+    def _run(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            self._pool(batch)
+        except Exception as error:  # one image must not take the others with it
+            if len(batch) > 1:
+                for one in batch:
+                    self._run([one])
+                return
+            self._failure = error
+            batch[0].rows.error = f"the backbone failed: {str(error) or type(error).__name__}"
+            batch[0].rows.boxes = ()
+
+    def _pool(self, batch: Sequence[_Waiting]) -> None:
+        work = self._work
+        with self._report.timed("backbone"):
+            maps = work.backbone.maps(np.stack([one.pixels for one in batch]), work.pooling.levels)
+            _wait_for(maps[0])
+        with self._report.timed("pooling"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RoIWarning)  # told once, for all images
+            strides = [work.backbone.strides[level] for level in work.pooling.levels]
+            pooled = work.pooling.pool(maps, strides, np.concatenate(list(map(_rois, range(len(batch)), batch))))
+            first = 0
+            for one in batch:
+                last = first + len(one.rows.boxes)
+                one.rows.features = [values[first:last] for values in pooled]
+                first = last
+
+
+def _rois(index: int, one: _Waiting) -> Array:
+    """Boxes ``[K, 5]`` in the pixels of the image as the backbone sees it."""
+    corners = _corners(one.rows.boxes)
+    height, width = one.pixels.shape[:2]
+    scale = np.array([width / one.rows.width, height / one.rows.height] * 2)
+    return np.column_stack([np.full(len(corners), index, dtype=np.float64), corners * scale])
+
+
+def _corners(boxes: Sequence[Box]) -> Array:
+    return np.array([box.corners for box in boxes], dtype=np.float64).reshape(-1, 4)
+
+
+def _wait_for(features: object) -> None:
+    """Until a GPU is done, so that its time is not taken for that of pooling."""
+    if getattr(features, "is_cuda", False):
+        import torch
+
+        torch.cuda.synchronize()

@@ -1,0 +1,54 @@
+"""Reads an image and gives it the size that a backbone wants: what the processes do that read ahead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .._typing import Array
+from ..files.images import Picture, read_picture
+from ..files.orientation import Annotated
+from .backbone import ImageSize
+
+WHITE = 255.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """One image, as a backbone takes it."""
+
+    pixels: Array
+    """uint8 ``[H, W, 3]``, of the size that the backbone wants."""
+    height: int
+    """Of the image itself, in the pixels of its boxes."""
+    width: int
+    remark: str | None = None
+    """What is to be known about its orientation."""
+
+
+def read_resized(path: Path, annotated: Annotated | None, size: ImageSize) -> ReadImage:
+    """An image with 8 bits a channel, made larger or smaller without gaps between the pixels that are looked at.
+
+    Raises
+    ------
+    FileError
+        Saying why it cannot be read.
+    """
+    picture = read_picture(path, annotated)
+    pixels = _eight_bits(picture)
+    height, width = pixels.shape[:2]
+    wanted = size.of(height, width)
+    if wanted != (height, width):
+        image = Image.fromarray(pixels).resize((wanted[1], wanted[0]), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        pixels = np.asarray(image)
+    return ReadImage(pixels, height, width, picture.remark)
+
+
+def _eight_bits(picture: Picture) -> Array:
+    if picture.white == WHITE:
+        return picture.pixels.astype(np.uint8)
+    rounded: Array = np.rint(picture.unit_range() * np.float32(WHITE)).astype(np.uint8)
+    return rounded

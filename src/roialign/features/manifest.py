@@ -1,0 +1,130 @@
+"""The manifest of a job: what decides its values, so that only the same job goes on in a folder."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..extract.output import atomic_write
+from ..files.problems import FileError
+from ..files.text import read_json, shown
+from .shards import Shard
+
+#: Readers of folders of Parquet pass over names that begin with an underscore.
+MANIFEST = "_manifest.json"
+LOCK = "_lock"
+VERSION = 1
+
+
+class OtherJobError(FileError):
+    """The folder belongs to another job, or to another run of this one; the message says what differs."""
+
+
+def read_fingerprint(folder: Path) -> dict[str, Any] | None:
+    """Of the job that a folder belongs to; None where it belongs to none.
+
+    Raises
+    ------
+    OtherJobError
+        Where there is a manifest, and it cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        content = read_json(path)
+    except FileError as error:
+        raise OtherJobError(f"{path}: {error}") from error
+    known = isinstance(content, dict) and content.get("version") == VERSION
+    if not known or not isinstance(content.get("fingerprint"), dict):
+        raise OtherJobError(f"{path}: expected a manifest of version {VERSION}, found {shown(content)}")
+    found: dict[str, Any] = content["fingerprint"]
+    return found
+
+
+def join_folder(
+    folder: Path, fingerprint: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], shards: Sequence[Shard]
+) -> None:
+    """Make a folder this job's, or see that it is.
+
+    Raises
+    ------
+    OtherJobError
+        Where it is another job's; nothing is changed then.
+    """
+    own = json.loads(json.dumps(fingerprint))  # as a file has it: lists for tuples
+    found = read_fingerprint(folder)
+    if found is not None:
+        differences = list(_differences(found, own))
+        if differences:
+            raise OtherJobError(
+                f"{folder}: holds the features of another job: {'; '.join(differences)}; give the same options again, "
+                "or another folder"
+            )
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    strangers = sorted(path.name for path in folder.glob("features-*"))
+    if strangers:
+        raise OtherJobError(f"{folder}: holds {strangers[0]} without {MANIFEST}: give another folder")
+    content = {
+        "version": VERSION,
+        "fingerprint": own,
+        "columns": {name: list(shape) for name, shape in shapes.items()},
+        "shards": [
+            {"file": shard.file, "images": len(shard.images), "first": shard.images[0].as_posix()} for shard in shards
+        ],
+    }
+    with atomic_write(folder / MANIFEST) as file:
+        file.write(json.dumps(content, indent=1).encode())
+
+
+def _differences(found: object, own: object, name: str = "") -> Iterator[str]:
+    """What differs, each with its name."""
+    if isinstance(found, dict) and isinstance(own, dict):
+        for key in dict.fromkeys([*found, *own]):
+            yield from _differences(found.get(key), own.get(key), f"{name}.{key}" if name else key)
+    elif found != own:
+        yield f"{name}: {shown(found)} there, {shown(own)} here"
+
+
+@contextmanager
+def locked(folder: Path, part: str) -> Iterator[None]:
+    """Nobody else does the same part of a job meanwhile; the lock of a process that was killed is free.
+
+    Raises
+    ------
+    OtherJobError
+        Where somebody does.
+    """
+    path = folder / f"{LOCK}{part}"
+    with path.open("a+b") as file:
+        try:
+            _lock(file.fileno())
+        except OSError as error:
+            raise OtherJobError(f"{folder}: another run writes to this folder") from error
+        yield
+    path.unlink(missing_ok=True)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_unfinished(folder: Path, shards: Sequence[Shard]) -> None:
+    """Files that a killed run was writing: of these shards, and of the manifest."""
+    for name in [MANIFEST, *(shard.file for shard in shards)]:
+        for path in folder.glob(f".{name}.*.part"):
+            path.unlink(missing_ok=True)

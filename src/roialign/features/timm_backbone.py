@@ -1,0 +1,73 @@
+"""timm's models as backbones: all levels of their maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from .._extras import require
+from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
+from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
+
+PIXEL = 255.0
+
+
+class TimmBackbone(TorchBackbone):
+    """A model of timm with ``features_only``; its size, mean and deviation are those that timm has for its weights.
+
+    Parameters
+    ----------
+    model : str
+        As `timm.list_models()` has it, with or without the name of its weights.
+    options : BackboneOptions
+        `weights` is a file of them; by default timm loads its own, and "none" leaves them random.
+    """
+
+    def __init__(self, model: str, options: BackboneOptions) -> None:
+        require("timm", "timm")
+        import timm
+        import torch
+
+        name = f"timm:{model}"
+        if not timm.is_model(model.partition(".")[0]):
+            raise BackboneError(f"{name}: timm has no model {model!r}")
+        overlay: dict[str, Any] = {}
+        if options.weights not in (None, "none"):
+            overlay = {"pretrained_cfg_overlay": {"file": options.weights}}
+        fixed = {"img_size": options.image_size} if options.image_size is not None else {}
+        torch.manual_seed(0)  # random weights are the same in every run
+        arguments = {"features_only": True, "pretrained": options.weights != "none", **overlay}
+        try:
+            try:
+                module = timm.create_model(model, **arguments, **fixed)
+            except TypeError:  # a convolutional network takes any size, and is not told
+                module = timm.create_model(model, **arguments)
+        except Exception as error:
+            raise BackboneError(f"{name}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
+        config = timm.data.resolve_data_config({}, model=module)
+        self._channels = module.feature_info.channels()
+        size = chosen_size(options, config["input_size"][1] or DEFAULT_SIZE, MULTIPLE)
+        if timm.models.get_pretrained_cfg_value(model, "fixed_input_size"):
+            size = ImageSize(fixed=_square(options.image_size, config["input_size"][1:]))
+        mean, deviation = (tuple(PIXEL * value for value in config[part]) for part in ("mean", "std"))
+        normalisation = Normalisation(mean, deviation)
+        if options.normalise is not None:
+            normalisation = Normalisation.of(options.normalise)
+        facts: dict[str, object] = {"timm": timm.__version__, "weights": state_hash(module)}
+        super().__init__(module.eval(), options, size, normalisation, name=name, facts=facts)
+
+    def network(self, images: Tensor) -> Sequence[Tensor]:
+        maps = [
+            features if features.shape[1] == channels else features.permute(0, 3, 1, 2)  # some are [N, H, W, C]
+            for features, channels in zip(self.module(images), self._channels, strict=True)
+        ]
+        # Of several levels of one stride, as all of a transformer's are, the last is taken.
+        return list({features.shape[2:]: features for features in maps}.values())
+
+
+def _square(size: int | tuple[int, int] | None, own: Sequence[int]) -> tuple[int, int]:
+    if size is None:
+        return own[0], own[1]
+    return (size, size) if isinstance(size, int) else size

@@ -1,0 +1,47 @@
+"""The tokens of a vision transformer as a map."""
+
+from __future__ import annotations
+
+from .._typing import AnyArray
+
+
+def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -> AnyArray:
+    """The tokens of the patches of an image as a map, without a copy.
+
+    Concretely, ``out[n, c, i, j]`` is ``tokens[n, prefix_tokens + i * grid[1] + j, c]``.
+
+    Parameters
+    ----------
+    tokens : ``[N, L, C]``
+        An array or a tensor.
+    grid : (rows, columns)
+        Of patches.
+    prefix_tokens : int
+        How many tokens come before those of the patches, as class and register tokens do.
+
+    Returns
+    -------
+    ``[N, C, rows, columns]``
+        A view, whose channels lie last in memory.
+
+    Raises
+    ------
+    ValueError
+        Where prefix and grid are not the number of tokens.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> tokens_to_map(np.zeros((1, 5, 8)), (2, 2), 1).shape
+    (1, 8, 2, 2)
+    """
+    if tokens.ndim != 3:
+        raise ValueError(f"tokens: expected [N, L, C], got shape {list(tokens.shape)}")
+    count, (rows, columns) = tokens.shape[1], grid
+    if prefix_tokens < 0 or count != prefix_tokens + rows * columns:
+        raise ValueError(
+            f"tokens: expected {prefix_tokens} before those of {rows} x {columns} patches, "
+            f"{prefix_tokens + rows * columns} in all, got {count}"
+        )
+    patches = tokens[:, prefix_tokens:].reshape(tokens.shape[0], rows, columns, tokens.shape[2])
+    return patches.swapaxes(2, 3).swapaxes(1, 2)  # type: ignore[no-any-return]

@@ -1,0 +1,234 @@
+"""Networks of torch as backbones: on any device, in any precision."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+import zipfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .._typing import Array
+from ..files.kinds import check_readable
+from ..torch.devices import check_device
+from .backbone import (
+    Backbone,
+    BackboneError,
+    BackboneOptions,
+    ImageSize,
+    Map,
+    Normalisation,
+    chosen_normalisation,
+    chosen_size,
+    file_hash,
+    probed,
+    refuse,
+)
+from .tokens import tokens_to_map
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DEFAULT_SIZE, MULTIPLE = 224, 32
+
+
+class TorchBackbone(Backbone):
+    """What every network of torch has in common; a subclass says what its maps are.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In evaluation mode.
+    options : BackboneOptions
+        Precisions below float32 are torch's autocast.
+    image_size, normalisation
+        As in :class:`Backbone`.
+    facts : dict
+        What says which network it is, for the fingerprint.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        options: BackboneOptions,
+        image_size: ImageSize,
+        normalisation: Normalisation,
+        *,
+        name: str,
+        facts: dict[str, object],
+    ) -> None:
+        self.name, self._options, self._facts = name, options, facts
+        self.image_size, self.normalisation = image_size, normalisation
+        self._device = check_device(options.device)
+        torch.set_num_threads(options.threads)
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        self._memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.module = module.to(self._device, memory_format=self._memory_format)  # type: ignore[call-overload]
+        self.strides, self.channels = self._probe()
+
+    def network(self, images: Tensor) -> Sequence[Tensor]:
+        """The maps ``[N, C, H, W]`` of normalised images ``[N, 3, H, W]``, the finest first."""
+        maps: Sequence[Tensor] = self.module(images)
+        return maps
+
+    def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
+        every = self._run(images)
+        return [every[level] for level in levels]
+
+    def _run(self, images: Array) -> Sequence[Tensor]:
+        dtype = DTYPES[self._options.precision]
+        reduced = dtype != torch.float32
+        kind = self._device.type
+        with torch.inference_mode(), torch.autocast(kind, dtype if reduced else torch.bfloat16, enabled=reduced):
+            pixels = (
+                torch.from_numpy(np.require(images, requirements=("C", "W")))
+                .to(self._device)
+                .permute(0, 3, 1, 2)
+                .float()
+            )
+            mean, deviation = (
+                pixels.new_tensor(values)[:, None, None]
+                for values in (self.normalisation.mean, self.normalisation.deviation)
+            )
+            batch = (pixels - mean) / deviation
+            return self.network(batch.contiguous(memory_format=self._memory_format))
+
+    def _probe(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        size = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
+        try:
+            maps = self._run(np.zeros((1, *size, 3), np.uint8))
+        except BackboneError:
+            raise
+        except Exception as error:
+            why = str(error).partition("\n")[0] or type(error).__name__
+            raise BackboneError(f"{self.name}: cannot be run on {size[0]} x {size[1]} pixels: {why}") from error
+        return probed(maps, size, self.name)
+
+    def facts(self) -> dict[str, object]:
+        on_gpu = {"gpu": torch.cuda.get_device_name(self._device)} if self._device.type == "cuda" else {}
+        isa = torch.backends.cpu.get_cpu_capability()
+        return {**self._facts, "torch": torch.__version__, "torch_cpu": isa, **on_gpu}
+
+
+class ProgramBackbone(TorchBackbone):
+    """A program that `torch.export.save` has written: its outputs ``[N, C, H, W]``, or its tokens ``[N, L, C]``.
+
+    A program of fixed sides gets images of that size; the batch must be free, or one: then images go through alone.
+    """
+
+    def __init__(self, path: Path, options: BackboneOptions) -> None:
+        name = f"program:{path}"
+        refuse(options, name, weights=None)
+        program = _load_program(path, name)
+        shape = _input_shape(program, name)
+        self._one_by_one = shape[0] == 1
+        if isinstance(shape[2], int) and isinstance(shape[3], int):
+            if options.image_size not in (None, (shape[2], shape[3])):
+                raise ValueError(f"image-size: {name} takes {shape[2]}x{shape[3]} only, found {options.image_size}")
+            size = ImageSize(fixed=(shape[2], shape[3]))
+        else:
+            size = chosen_size(options, DEFAULT_SIZE, MULTIPLE)
+        normalisation = chosen_normalisation(options, "imagenet")
+        facts: dict[str, object] = {"file": file_hash(path)}
+        super().__init__(program.module(), options, size, normalisation, name=name, facts=facts)
+
+    def network(self, images: Tensor) -> Sequence[Tensor]:
+        if not self._one_by_one:
+            return self._maps_of(images)
+        every = [self._maps_of(image[None]) for image in images]
+        return [torch.cat(level) for level in zip(*every, strict=True)]
+
+    def _maps_of(self, images: Tensor) -> list[Tensor]:
+        answers = list(_tensors(self.module(images)))
+        size = (images.shape[2], images.shape[3])
+        return maps_of_answers(answers, size, self._options, self.name)
+
+
+class DetectorBackbone(TorchBackbone):
+    """The backbone of a detector of :mod:`roialign.detection`, with its pyramid: the maps that its boxes pool from."""
+
+    default_levels = "by-size"
+
+    def __init__(self, path: Path, options: BackboneOptions) -> None:
+        from ..detection.model_files import find_weights, load_model
+        from ..detection.transform import DIVISOR
+
+        name = f"detector:{path}"
+        refuse(options, name, weights=None)
+        model, settings = load_model(path)
+        self._pooled_levels = model.backbone.pooled_levels
+        if self._pooled_levels == 1:
+            self.default_levels = "last"
+        size = chosen_size(options, model.transform.min_size, DIVISOR)
+        facts: dict[str, object] = {"file": file_hash(find_weights(path)), "backbone": settings.backbone}
+        normalisation = chosen_normalisation(options, "imagenet")
+        super().__init__(model.backbone, options, size, normalisation, name=name, facts=facts)
+
+    def network(self, images: Tensor) -> Sequence[Tensor]:
+        maps: Sequence[Tensor] = self.module(images)
+        return maps[: self._pooled_levels]
+
+
+def maps_of_answers(
+    answers: Iterable[Tensor], size: tuple[int, int], options: BackboneOptions, name: str
+) -> list[Tensor]:
+    """Those of a network's tensors that are maps, the finest first; tokens are one where their prefix is told."""
+    prefix, patch = options.prefix_tokens, options.patch_size
+    maps = []
+    shapes = []
+    for answer in answers:
+        shapes.append(list(answer.shape))
+        if answer.ndim == 4:
+            maps.append(answer)
+        elif answer.ndim == 3 and prefix is not None and patch is not None:
+            try:
+                maps.append(tokens_to_map(answer, (size[0] // patch, size[1] // patch), prefix))
+            except ValueError as error:
+                raise BackboneError(f"{name}: {error}") from error
+    if not maps:
+        more = "; tokens [N, L, C] need --prefix-tokens and --patch-size" if prefix is None or patch is None else ""
+        raise BackboneError(f"{name}: expected an output [N, C, H, W], found {shapes}{more}")
+    return sorted(maps, key=lambda features: -features.shape[2])
+
+
+def state_hash(module: nn.Module) -> str:
+    """SHA-256 of the weights by name, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _load_program(path: Path, name: str) -> Any:
+    """What `torch.export.save` has written, which is an archive; torch prints a page about anything else."""
+    check_readable(path)
+    why = "it is no archive"
+    if zipfile.is_zipfile(path):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's, about itself
+                return torch.export.load(path)
+        except Exception as error:  # the bytes of a file lead torch's reader anywhere
+            why = str(error).partition("\n")[0] or type(error).__name__
+    raise BackboneError(f"{name}: cannot be read as a program of torch.export: {why}")
+
+
+def _input_shape(program: Any, name: str) -> list[int | None]:
+    """Of the program's only input; None for a size that is free."""
+    wanted = program.graph_signature.user_inputs
+    shapes = [
+        node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted
+    ]
+    if len(shapes) != 1 or len(shapes[0]) != 4:
+        raise BackboneError(f"{name}: expected one input [N, 3, H, W], found {[list(shape) for shape in shapes]}")
+    return [side if isinstance(side, int) else None for side in shapes[0]]
+
+
+def _tensors(answer: object) -> Iterable[Tensor]:
+    """The tensors of an answer of any structure."""
+    leaves, _ = torch.utils._pytree.tree_flatten(answer)
+    return (leaf for leaf in leaves if isinstance(leaf, Tensor))

@@ -1,0 +1,148 @@
+"""Writes a shard, as Parquet or as NumPy's archive: a row for every box, and for every image that failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+
+from .._extras import require
+from .._typing import Array
+from ..extract.output import atomic_write, text_array, write_arrays
+from .rows import ImageRows
+
+Format: TypeAlias = Literal["parquet", "npz"]
+#: A row group of a Parquet file has about so many bytes.
+GROUP_BYTES = 16 << 20
+#: What stands in a column of features, and in a box, of a row that has none.
+MISSING = 0.0
+#: The row number of a row that belongs to no box.
+NO_ROW = -1
+
+
+class Columns(NamedTuple):
+    """The table of a shard, column by column; a row of an image that failed has no box, and its error."""
+
+    image: list[str]
+    row: Array
+    """int64 ``[K]``: the box's place in its file, from 0."""
+    box: Array
+    """float64 ``[K, 4]``: x1, y1, x2, y2 in the pixels of the image."""
+    label: list[str]
+    image_size: Array
+    """int32 ``[K, 2]``: width and height."""
+    features: dict[str, Array]
+    """By name: ``[K, ...]``."""
+    error: list[str | None]
+
+    @property
+    def failed(self) -> Array:
+        """bool ``[K]``: the rows with an error."""
+        return np.array([error is not None for error in self.error], dtype=bool)
+
+
+def columns_of(rows: Sequence[ImageRows], shapes: Mapping[str, tuple[int, ...]], dtype: str) -> Columns:
+    """The table of a shard; a row takes a box, or an image that failed."""
+    entries = list(_entries(rows))
+    count = len(entries)
+    boxes = [(NO_ROW, (MISSING,) * 4, "") if box is None else (box.row, box.corners, box.label) for _, box in entries]
+    features = {}
+    for index, (name, shape) in enumerate(shapes.items()):
+        pieces = [np.zeros((1, *shape), dtype) if one.error is not None else one.features[index] for one in rows]
+        features[name] = np.concatenate([np.zeros((0, *shape), dtype), *pieces])
+    return Columns(
+        image=[one.image.as_posix() for one, _ in entries],
+        row=np.array([row for row, _, _ in boxes], dtype=np.int64),
+        box=np.array([corners for _, corners, _ in boxes], dtype=np.float64).reshape(count, 4),
+        label=[label for _, _, label in boxes],
+        image_size=np.array([(one.width, one.height) for one, _ in entries], dtype=np.int32).reshape(count, 2),
+        features=features,
+        error=[one.error for one, _ in entries],
+    )
+
+
+def _entries(rows: Sequence[ImageRows]) -> Iterator[tuple[ImageRows, Any]]:
+    for one in rows:
+        if one.error is not None:
+            yield one, None
+        else:
+            yield from ((one, box) for box in one.boxes)
+
+
+def write_parquet(file: IO[bytes], columns: Columns) -> None:
+    """The table as Parquet: features are fixed-size lists, row by row, whose shape stands in the metadata."""
+    require("features", "pyarrow")
+    import pyarrow
+    from pyarrow import parquet
+
+    failed = columns.failed
+    absent = pyarrow.array(failed) if failed.any() else None
+    fields = {
+        "image": pyarrow.array(columns.image, pyarrow.string()),
+        "row": pyarrow.array(columns.row, mask=failed),
+        "box": _lists(columns.box, absent),
+        "label": pyarrow.array(columns.label, pyarrow.string(), mask=failed),
+        "image_width": pyarrow.array(np.ascontiguousarray(columns.image_size[:, 0]), mask=failed),
+        "image_height": pyarrow.array(np.ascontiguousarray(columns.image_size[:, 1]), mask=failed),
+        **{name: _lists(values, absent) for name, values in columns.features.items()},
+        "error": pyarrow.array(columns.error, pyarrow.string()),
+    }
+    shapes = {name: list(values.shape[1:]) for name, values in columns.features.items()}
+    table = pyarrow.table(fields).replace_schema_metadata({"roialign": json.dumps({"shapes": shapes})})
+    row_bytes = sum(values.itemsize * int(np.prod(values.shape[1:])) for values in columns.features.values())
+    parquet.write_table(
+        table,
+        file,
+        row_group_size=max(GROUP_BYTES // max(row_bytes, 1), 1),
+        compression="NONE",  # what features are like, compression takes longer than the disk
+        use_dictionary=["image", "label", "error"],
+        write_statistics=["image", "row", "label"],
+    )
+
+
+def _lists(values: Array, absent: Any) -> Any:
+    import pyarrow
+
+    flat = pyarrow.array(np.ascontiguousarray(values).reshape(-1))
+    size = int(np.prod(values.shape[1:]))
+    return pyarrow.FixedSizeListArray.from_arrays(flat, size, mask=absent)
+
+
+def write_npz(file: IO[bytes], columns: Columns) -> None:
+    """The table as arrays of one length; in the rows of images that failed, numbers are 0 and `rows` is -1."""
+    arrays = {
+        "images": text_array(columns.image),
+        "rows": columns.row,
+        "boxes": columns.box,
+        "labels": text_array(columns.label),
+        "image_sizes": columns.image_size,
+        **columns.features,
+        "errors": text_array([error or "" for error in columns.error]),
+    }
+    write_arrays(file, arrays)
+
+
+#: By format, which is the ending of a shard's file too.
+WRITERS: dict[str, Callable[[IO[bytes], Columns], None]] = {"parquet": write_parquet, "npz": write_npz}
+
+
+def write_shard(path: Path, columns: Columns, file_format: Format) -> None:
+    """Write a shard under another name, put it on the disk, and give it its name."""
+    with atomic_write(path) as file:
+        WRITERS[file_format](file, columns)
+
+
+def read_errors(path: Path, file_format: Format) -> list[tuple[str, str]]:
+    """The images of a shard that failed, and why."""
+    if file_format == "npz":
+        with np.load(path, allow_pickle=False) as shard:
+            pairs = zip(shard["images"].tolist(), shard["errors"].tolist(), strict=True)
+            return [(image, error) for image, error in pairs if error]
+    from pyarrow import parquet
+
+    table = parquet.read_table(path, columns=["image", "error"], partitioning=None)
+    pairs = zip(table["image"].to_pylist(), table["error"].to_pylist(), strict=True)
+    return [(image, error) for image, error in pairs if error is not None]

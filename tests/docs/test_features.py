@@ -1,0 +1,41 @@
+"""docs/features.md: its command runs, and every reader reads what it has written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from roialign.features.backbones import BACKBONES
+from tests.commands.invoked import invoke
+from tests.features.photographs import write_boxes, write_photographs
+from tests.tables.paths import DOCS
+
+PAGE = (DOCS / "features.md").read_text(encoding="utf-8")
+
+
+def test_the_command_and_the_readers_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_boxes(Path("boxes.csv"), write_photographs(Path("photos"), 6))
+    (Path("photos") / "broken.jpg").write_bytes(b"")
+    with Path("boxes.csv").open("a") as file:
+        file.write("\nbroken.jpg,,1,1,5,5\n")
+    (command,) = re.findall(r"^roialign (extract .*)$", PAGE, re.MULTILINE)
+    assert invoke(*shlex.split(command), "--image-size", 64, "--readers", 0).exit_code == 1
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    space: dict[str, Any] = {}
+    exec(compile(code, "docs/features.md", "exec"), space)
+    assert space["vectors"].shape == (18, 112)
+    assert len(space["frame"]) == len(space["names"]) == 18
+    assert len(space["dataset"]) == 19
+    assert space["maps"].shape == (18, 112, 7, 7)
+    # With exact pooling the vector is the mean of the bins.
+    np.testing.assert_allclose(space["maps"].mean((2, 3)), space["vectors"], atol=1e-4)
+
+
+def test_the_page_names_every_backbone_and_column() -> None:
+    assert re.findall(r"^\| `([^`]*)` \|.*`\[", PAGE, re.MULTILINE) == [written for written, _ in BACKBONES.values()]

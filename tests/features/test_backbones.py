@@ -1,0 +1,256 @@
+"""Backbones: real weights see what photographs show; files of networks give the maps that the network gives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from roialign.detection import DetectorSettings, save_model
+from roialign.features import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation, make_backbone
+from roialign.features.efficientnet_lite import classifier, weights_path
+from roialign.features.tokens import tokens_to_map
+from roialign.files.saved_tensors import read_saved_tensors
+from tests.features.networks import Tokens, TwoLevels, save_onnx, save_program
+from tests.features.photographs import photograph
+
+TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+
+
+def random_images(height: int, width: int, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def as_array(features: object) -> np.ndarray:
+    return features.detach().float().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
+
+
+def all_maps(backbone: Backbone, images: np.ndarray) -> list[np.ndarray]:
+    return [as_array(features) for features in backbone.maps(images, range(len(backbone.strides)))]
+
+
+@pytest.fixture(scope="module")
+def lite() -> Backbone:
+    return make_backbone("efficientnet-lite0", BackboneOptions(image_size=224))
+
+
+@pytest.mark.parametrize(
+    ("name", "among"),
+    [
+        ("china", {"palace", "bell cote", "monastery", "stupa"}),
+        ("flower", {"daisy"}),
+        ("cat", {"Egyptian cat", "tiger cat", "tabby"}),
+        ("coffee", {"espresso", "cup", "coffee mug"}),
+    ],
+)
+def test_efficientnet_sees_what_a_photograph_shows(name: str, among: set[str], lite: Backbone) -> None:
+    """The weights, the order of the layers, the padding and the normalisation: all must be right for this."""
+    image = photograph(name)
+    height, width = lite.image_size.of(image.height, image.width)
+    pixels = np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))[None]
+    (head,) = lite.maps(pixels, [3])
+    weight, bias, names = classifier()
+    logits = weight @ as_array(head)[0].mean((1, 2)) + bias
+    assert names[int(np.argmax(logits))] in among
+
+
+def test_the_maps_of_efficientnet(lite: Backbone) -> None:
+    assert (lite.strides, lite.channels) == ((4, 8, 16, 32), (24, 40, 112, 1280))
+    shapes = [features.shape for features in all_maps(lite, random_images(224, 256))]
+    assert shapes == [(2, 24, 56, 64), (2, 40, 28, 32), (2, 112, 14, 16), (2, 1280, 7, 8)]
+
+
+def test_one_level_is_what_it_is_beside_others(lite: Backbone) -> None:
+    images = random_images(96, 64)
+    (alone,) = lite.maps(images, [1])
+    np.testing.assert_array_equal(as_array(alone), all_maps(lite, images)[1])
+
+
+def test_weights_without_torch_are_those_that_torch_reads() -> None:
+    own, theirs = read_saved_tensors(weights_path()), torch.load(weights_path(), weights_only=True)
+    assert list(own) == list(theirs)
+    for name, tensor in theirs.items():
+        np.testing.assert_array_equal(own[name], tensor.numpy())
+
+
+@pytest.mark.parametrize("kind", ["program", "onnx"])
+def test_a_file_gives_the_maps_of_its_network(kind: str, tmp_path: Path) -> None:
+    network, path = TwoLevels(), tmp_path / ("network.pt2" if kind == "program" else "network.onnx")
+    (save_program if kind == "program" else save_onnx)(path, network)
+    backbone = make_backbone(f"{kind}:{path}", BackboneOptions(normalise="10,20,30/2,4,8"))
+    assert (backbone.strides, backbone.channels) == ((8, 16), (4, 6)), "the finest first, and no vector"
+    images = random_images(64, 96)
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    normalised = (pixels - torch.tensor([10.0, 20, 30])[:, None, None]) / torch.tensor([2.0, 4, 8])[:, None, None]
+    with torch.no_grad():
+        coarse, _, fine = network(normalised)
+    for found, expected in zip(all_maps(backbone, images), (fine, coarse), strict=True):
+        np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["program", "onnx"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_network_of_one_size_gets_it(kind: str, batch: int, tmp_path: Path) -> None:
+    """Images are stretched to it, and the batch is cut or filled."""
+    if kind == "program" and batch == 3:
+        batch = 1  # a program of another fixed batch is not a backbone
+    path = tmp_path / ("network.pt2" if kind == "program" else "network.onnx")
+    (save_program if kind == "program" else save_onnx)(path, TwoLevels(), size=(batch, 64, 96))
+    backbone = make_backbone(f"{kind}:{path}")
+    assert backbone.image_size.of(1000, 10) == (64, 96)
+    images = random_images(64, 96, count=4)
+    every = all_maps(backbone, images)
+    for index in range(4):
+        for together, alone in zip(every, all_maps(backbone, images[index : index + 1]), strict=True):
+            np.testing.assert_allclose(together[index], alone[0], atol=1e-4)
+    with pytest.raises(ValueError, match="takes 64x96 only"):
+        make_backbone(f"{kind}:{path}", BackboneOptions(image_size=(32, 32)))
+
+
+@pytest.mark.parametrize("kind", ["program", "onnx"])
+def test_tokens_are_a_map_where_their_prefix_is_said(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / ("network.pt2" if kind == "program" else "network.onnx")
+    (save_program if kind == "program" else save_onnx)(path, Tokens())
+    told = BackboneOptions(prefix_tokens=2, patch_size=16)
+    backbone = make_backbone(f"{kind}:{path}", told)
+    assert (backbone.strides, backbone.channels) == ((16,), (4,))
+    (features,) = all_maps(backbone, random_images(32, 48))
+    np.testing.assert_array_equal(features[1, 3], [[0, 1, 2], [3, 4, 5]], "row by row, and without the prefix")
+    with pytest.raises(BackboneError, match="need --prefix-tokens and --patch-size"):
+        make_backbone(f"{kind}:{path}")
+    with pytest.raises(BackboneError, match=r"tokens: expected 1 before those of 14 x 14 patches, 197 in all, got 198"):
+        make_backbone(f"{kind}:{path}", BackboneOptions(prefix_tokens=1, patch_size=16))
+
+
+def test_a_map_of_tokens_is_a_view() -> None:
+    tokens = np.zeros((1, 7, 3))
+    features = tokens_to_map(tokens, (2, 3), 1)
+    tokens[0, 5, 2] = 1
+    assert features[0, 2, 1, 1] == 1
+    assert tokens_to_map(torch.zeros(2, 7, 3), (2, 3), 1).shape == (2, 3, 2, 3)
+
+
+def test_a_detector_gives_the_pyramid_that_its_boxes_pool_from(tmp_path: Path) -> None:
+    settings = DetectorSettings("faster-rcnn", "resnet18-fpn", classes=("cat", "dog"), width=8, hidden=16)
+    model = settings.build().eval()
+    save_model(tmp_path / "model.pt", model, settings)
+    backbone = make_backbone(f"detector:{tmp_path / 'model.pt'}")
+    assert (backbone.strides, backbone.default_levels) == ((4, 8, 16, 32), "by-size")
+    images = random_images(64, 96)
+    normalised = torch.from_numpy(Normalisation.of("imagenet")(images))
+    with torch.no_grad():
+        expected = model.backbone(normalised)[:4]
+    for found, own in zip(all_maps(backbone, images), expected, strict=True):
+        np.testing.assert_allclose(found, own.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "tolerance"),
+    [(BackboneOptions(precision="bfloat16"), 0.05), (BackboneOptions(channels_last=True, threads=2), 1e-4)],
+)
+def test_precision_and_memory_format_change_little(options: BackboneOptions, tolerance: float, tmp_path: Path) -> None:
+    path = save_program(tmp_path / "network.pt2", TwoLevels())
+    images = random_images(64, 96)
+    plain, other = make_backbone(f"program:{path}"), make_backbone(f"program:{path}", options)
+    for one, two in zip(all_maps(plain, images), all_maps(other, images), strict=True):
+        np.testing.assert_allclose(one, two, atol=tolerance)
+        assert options.precision == "float32" or not np.array_equal(one, two), "it is used"
+
+
+def vit() -> transformers.PreTrainedModel:
+    return transformers.ViTModel(transformers.ViTConfig(image_size=32, patch_size=16, **TINY))
+
+
+def with_registers() -> transformers.PreTrainedModel:
+    config = transformers.Dinov2WithRegistersConfig(
+        image_size=28, patch_size=14, num_register_tokens=3, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
+    )
+    return transformers.Dinov2WithRegistersModel(config)
+
+
+def resnet() -> transformers.PreTrainedModel:
+    config = transformers.ResNetConfig(
+        embedding_size=4, hidden_sizes=[4, 4, 4, 8], depths=[1, 1, 1, 1], layer_type="basic"
+    )
+    return transformers.ResNetModel(config)
+
+
+@pytest.mark.parametrize(
+    ("make", "stride", "channels", "prefix"), [(vit, 16, 16, 1), (with_registers, 14, 16, 4), (resnet, 32, 8, None)]
+)
+def test_models_of_hugging_face(make: object, stride: int, channels: int, prefix: int | None, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = make().eval()  # type: ignore[operator]
+    model.save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
+    backbone = make_backbone(f"hf:{tmp_path}")
+    assert (backbone.strides, backbone.channels) == ((stride,), (channels,))
+    assert backbone.normalisation == Normalisation((127.5,) * 3, (63.75,) * 3)  # type: ignore[arg-type]
+    side = stride * 2
+    images = random_images(side, side)
+    with torch.no_grad():
+        expected = model(pixel_values=torch.from_numpy(backbone.normalisation(images))).last_hidden_state.numpy()
+    (found,) = all_maps(backbone, images)
+    if prefix is not None:
+        expected = expected[:, prefix:].reshape(2, 2, 2, channels).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    (other_size,) = backbone.maps(random_images(side, 2 * side), [0])
+    assert other_size.shape == (2, channels, 2, 4)
+
+
+def test_a_transformer_of_unknown_prefix_is_refused(tmp_path: Path) -> None:
+    config = transformers.ViTMAEConfig(image_size=32, patch_size=16, **TINY)
+    transformers.ViTMAEModel(config).save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match="need --prefix-tokens"):
+        make_backbone(f"hf:{tmp_path}")
+
+
+def test_random_weights_are_the_same_in_every_run(tmp_path: Path) -> None:
+    transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
+    one, other = (make_backbone(f"hf:{tmp_path / 'config.json'}") for _ in range(2))
+    assert one.facts() == other.facts()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("resnet", "expected one of efficientnet-lite0, onnx:FILE"),
+        ("onnx:", "expected one of"),
+        ("pixels:3", "expected one of"),
+        ("onnx:missing.onnx", "onnx:missing.onnx: No such file"),
+        ("onnx:{text}", "cannot be read as an ONNX model"),
+        ("program:{text}", "cannot be read as a program of torch.export: it is no archive"),
+        ("detector:{text}", "cannot be read as a file of weights"),
+        ("hf:{text}", "hf:"),
+    ],
+)
+def test_a_backbone_that_cannot_be_had_is_named(text: str, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("no model")
+    with pytest.raises(BackboneError, match=why):
+        make_backbone(text.format(text=path))
+
+
+def test_options_that_a_backbone_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match="precision: efficientnet-lite0 has 'float32' only, found 'float16'"):
+        make_backbone("efficientnet-lite0", BackboneOptions(precision="float16"))
+    with pytest.raises(ValueError, match="image-size: expected multiples of 32, found 100x100"):
+        make_backbone("efficientnet-lite0", BackboneOptions(image_size=(100, 100)))
+
+
+def test_sizes_of_images() -> None:
+    assert ImageSize().of(11, 13) == (11, 13)
+    assert ImageSize(64, 32).of(100, 150) == (64, 96)
+    assert ImageSize(64, 32).of(10_000, 10) == (256, 32), "a strip is made smaller, and is never nothing"
+    assert ImageSize(fixed=(7, 9)).of(100, 150) == (7, 9)
+
+
+@pytest.mark.parametrize("text", ["", "imagenett", "1,2/3,4", "1,2,3/0,1,1", "1,2,3/nan,1,1", "1,2,3"])
+def test_normalisations_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="normalise: expected imagenet"):
+        Normalisation.of(text)

@@ -1,0 +1,135 @@
+"""`roialign extract --backbone` as it is typed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from PIL import Image
+
+from roialign.commands.terminal import SECONDS_PER_LINE
+from tests.commands.invoked import invoke, told
+from tests.features.jobs import contents
+from tests.features.photographs import write_boxes, write_photographs
+
+PIXELS = ("--backbone", "pixels", "--output-size", "vector", "--readers", 0)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    write_photographs(folder, 6)
+    return folder
+
+
+def test_a_folder_and_a_table_of_boxes(photos: Path, tmp_path: Path) -> None:
+    boxes, out = write_boxes(tmp_path / "boxes.csv", sorted(photos.iterdir())), tmp_path / "out"
+    options = ("--boxes", boxes, "--backbone", "efficientnet-lite0", "--output-size", "3x2,vector", "--out", out)
+    options += ("--image-size", 96, "--readers", 0, "--levels", "16")
+    done = invoke("extract", photos, *options)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert f"wrote {out}: 18 boxes of 6 images, in 1 shard in all: features 112 x 3 x 2, vector 112" in done.stdout
+    table = pandas.read_parquet(out)
+    assert table["row"].tolist() == list(range(18))
+    assert [len(row) for row in table["features"]] == [672] * 18
+    before = contents(out)
+    again = invoke("extract", photos, *options)
+    assert again.exit_code == 0
+    assert "nothing left to do" in again.stdout
+    assert contents(out) == before
+
+
+def test_a_list_of_images_is_read(photos: Path, tmp_path: Path) -> None:
+    names = sorted(photos.iterdir())[2:4]
+    (tmp_path / "list.txt").write_text("\n".join(["# two of them", *map(str, names), ""]))
+    done = invoke("extract", tmp_path / "list.txt", "--boxes", "grid:2x3", *PIXELS, "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    table = pandas.read_parquet(tmp_path / "out")
+    assert table["image"].unique().tolist() == [name.as_posix() for name in names]
+    assert table["label"].tolist()[:6] == ["0,0", "0,1", "0,2", "1,0", "1,1", "1,2"]
+
+
+def test_a_list_without_images_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\n# nothing\n")
+    done = invoke("extract", tmp_path / "list.txt", "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
+    assert told(done) == [f"{tmp_path / 'list.txt'}: expected a path on each line, found none"]
+
+
+def test_a_broken_image_is_named_once_and_counted_later(photos: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_text("no image")
+    options = ("--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
+    first = invoke("extract", photos, broken, *options)
+    assert first.exit_code == 1
+    assert told(first) == [
+        f"{broken}: cannot be read as an image: not an image, or of a kind that Pillow does not know"
+    ]
+    second = invoke("extract", photos, broken, *options)
+    assert second.exit_code == 1
+    assert told(second) == [f"{tmp_path / 'out'}: 1 image failed in earlier runs; --retry does their shards again"]
+    shutil.copy(sorted(photos.iterdir())[0], broken)
+    assert invoke("extract", photos, broken, *options, "--retry").exit_code == 0
+
+
+def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> None:
+    name = sorted(photos.iterdir())[0].name
+    (tmp_path / "boxes.csv").write_text(f"image,x1,y1,x2,y2\n{name},50,50,20,20\n{name},1,1,5,5\n")
+    done = invoke("extract", photos, "--boxes", tmp_path / "boxes.csv", *PIXELS, "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    (note,) = told(done, "note")
+    assert "1 box has x2 < x1 or y2 < y1" in note
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("--backbone", "pixels", "--stride", 2), "Invalid value for --stride: it means nothing with --backbone"),
+        (("--pool", "max"), "Invalid value for --pool: it means nothing without --backbone"),
+        (("--backbone", "nothing"), "backbone: expected one of efficientnet-lite0"),
+        (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),
+        (("--backbone", "pixels", "--levels", "3"), "levels: expected last, all, by-size, or strides"),
+        (("--backbone", "pixels", "--output-size", "7,7"), "sizes: expected sizes, each once"),
+        (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, found '0'"),
+        (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, found '3/2'"),
+        (("--backbone", "pixels", "--normalise", "no"), "normalise: expected imagenet"),
+        (("--backbone", "efficientnet-lite0", "--levels", "by-size"), "by-size needs maps of one number of channels"),
+        (("--backbone", "efficientnet-lite0", "--weights", "none"), "weights: efficientnet-lite0 has None only"),
+    ],
+)
+def test_options_that_cannot_be_meant(options: tuple[object, ...], why: str, photos: Path, tmp_path: Path) -> None:
+    done = invoke("extract", photos, "--boxes", "grid:1x1", *options, "--out", tmp_path / "out")
+    assert done.exit_code != 0
+    assert why in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_is_no_folder_for_features(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    done = invoke("extract", photos, "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
+    assert "is a file; features of a backbone are a folder" in done.stderr
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert SECONDS_PER_LINE >= 10
+    monkeypatch.setattr("roialign.commands.terminal.SECONDS_PER_LINE", 0.0)
+    done = invoke("extract", photos, "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
+    lines = [line for line in done.stderr.splitlines() if " of 6 images, " in line]
+    assert len(lines) == 6
+    assert lines[-1].startswith("6 of 6 images, ")
+    assert lines[-1].endswith("images/s, 0:00:00 left")
+
+
+def test_pixels_are_those_of_the_image(tmp_path: Path) -> None:
+    (image,) = write_photographs(tmp_path / "photos", 1)
+    done = invoke("extract", image, "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out", "--format", "npz")
+    assert done.exit_code == 0
+    with Image.open(image) as opened:
+        mean = np.asarray(opened.convert("RGB"), dtype=np.float64).mean((0, 1))
+    with np.load(next((tmp_path / "out").glob("*.npz"))) as result:
+        np.testing.assert_allclose(result["vector"][0], mean, rtol=0.02)  # at the border the edge counts differently
