@@ -87,7 +87,7 @@ def complete(words: str) -> list[str]:
 
 
 def test_shells_complete_commands_options_and_words() -> None:
-    assert complete("roialign e") == ["extract", "evaluate"]
+    assert complete("roialign e") == ["extract", "evaluate", "export"]
     assert "--learning-rate" in complete("roialign train --le")
     assert complete("roialign train --model c") == ["cascade-rcnn", "cascade-mask-rcnn"]
     script = subprocess.run(
