@@ -33,6 +33,10 @@ class Detections(NamedTuple):
     """``[D, M, M]`` probabilities within the boxes, of a model that has masks."""
 
 
+# So that a saved program gives it by its name.
+torch.utils._pytree._register_namedtuple(Detections, serialized_type_name="roialign.detection.Detections")
+
+
 class ExportableDetector(nn.Module):
     """A detector of one image, in shapes that depend on the size of the image and on nothing else.
 

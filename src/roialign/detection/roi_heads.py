@@ -155,6 +155,8 @@ class RoIHeads(nn.Module):
         There are as many rows as the settings say, best first; a proposal that is none has scores of 0.
         """
         classes = scores.shape[1]
+        # One more row that is nothing, to stand in the places that are left where there is no proposal at all.
+        boxes, scores = functional.pad(boxes, (0, 0, 0, 0, 0, 1)), functional.pad(scores, (0, 0, 0, 1))
         boxes = boxes.expand(-1, classes, 4)[:, 1:].reshape(-1, 4)
         labels = torch.arange(1, classes, device=scores.device).repeat(len(scores))
         scores = scores[:, 1:].reshape(-1)
