@@ -9,7 +9,7 @@ PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files 
 .PHONY: demo test test-all fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel wheels \
   release-check clean
 
-demo: $(VENV)/.with-cli
+demo: $(VENV)/.with-demo
 	$(BIN)/python examples/demo.py
 
 # A process for every core, each with one thread: with more they would wait for each other. One that has nothing left to

@@ -1,13 +1,15 @@
-"""Pool hand-drawn boxes of a photograph, show the result as a table, and draw what RoIAlign does in two pictures."""
+"""Name regions of photographs by the features of a backbone, and draw what RoIAlign does in two pictures."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+from regions import GRID, draw_regions, name_regions, write_photographs
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -17,21 +19,53 @@ from roialign.commands.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPH = Path("examples/astronaut.png")
-BOXES = Path("examples/astronaut_boxes.csv")
+BOXES, REGIONS = Path("examples/astronaut_boxes.csv"), Path("examples/regions.csv")
 STRIDE = 8
 
 
 def main(output: Path) -> int:
-    """Run the command line as a user would, look at what it wrote, and draw the second picture."""
+    """Run the command line as a user would, look at what it wrote, and draw."""
     os.chdir(ROOT)
     output.mkdir(exist_ok=True)
-    features, steps, sliding = output / "features.npz", output / "roi_align.png", output / "sliding_box.png"
-    command = ["extract", str(PHOTOGRAPH), "--boxes", str(BOXES), "--stride", str(STRIDE)]
-    command += ["--out", str(features), "--plot", str(steps)]
-    print("$", shlex.join(["roialign", *command]))
-    code = app(command, standalone_mode=False)
+    return name_and_draw(output) or pool_and_draw(output)
+
+
+def run(*words: object) -> int:
+    """Run a command, and say it before."""
+    print("$", shlex.join(["roialign", *map(str, words)]), flush=True)
+    return int(app([str(word) for word in words], standalone_mode=False) or 0)
+
+
+def name_and_draw(output: Path) -> int:
+    """Features of regions and of a grid of seven photographs, and what they say is there."""
+    photographs, features, grid = output / "photographs", output / "features", output / "grid"
+    for folder in (features, grid):
+        shutil.rmtree(folder, ignore_errors=True)  # of another version it would be refused
+    write_photographs(photographs)
+    common = ("--backbone", "efficientnet-lite0", "--output-size", "vector")
+    code = run("extract", photographs, "--boxes", REGIONS, *common, "--out", features)
+    code = code or run("extract", photographs, "--boxes", f"grid:{GRID[0]}x{GRID[1]}", *common, "--out", grid)
     if code:
-        return int(code)
+        return code
+    named = name_regions(features)
+    table = Table(title="Regions and the nearest class", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("image", "region", "nearest class of ImageNet", "probability"):
+        table.add_column(name, justify="right" if name == "probability" else "left")
+    for region in named:
+        table.add_row(region.image, region.label, region.name, f"{region.share:.0%}")
+    Console().print(table)
+    picture = output / "regions.png"
+    draw_regions(picture, photographs, named, grid)
+    print(f"drew {picture}")
+    return 0
+
+
+def pool_and_draw(output: Path) -> int:
+    """Pixels of a photograph in hand-drawn boxes: how they are pooled, and what happens when a box slides."""
+    features, steps, sliding = output / "features.npz", output / "roi_align.png", output / "sliding_box.png"
+    words = ("extract", PHOTOGRAPH, "--boxes", BOXES, "--stride", STRIDE, "--out", features, "--plot", steps)
+    if code := run(*words):
+        return code
     show_result(features)
 
     with np.load(features) as result:

@@ -17,7 +17,7 @@ def find_python(version: str) -> Path | None:
     pyenv = sorted(root.glob(f"versions/{version}.*/bin/python"), key=_release)
     on_path = shutil.which(f"python{version}")
     for candidate in [*reversed(pyenv), *([Path(on_path)] if on_path else [])]:
-        if _version_of(candidate) == version:
+        if python_version(candidate) == version:
             return candidate
     return None
 
@@ -26,8 +26,8 @@ def _release(python: Path) -> tuple[int, ...]:
     return tuple(int(part) for part in python.parts[-3].split(".") if part.isdecimal())
 
 
-def _version_of(python: Path) -> str:
-    """Empty where it does not run: pyenv puts names on the path that only say which versions it has not."""
+def python_version(python: Path) -> str:
+    """Such as "3.12"; empty where it does not run, as do names that pyenv puts on the path for versions it lacks."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=False).stdout.strip()
 

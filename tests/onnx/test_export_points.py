@@ -22,7 +22,7 @@ from roialign.torch import (
     RoIPool,
 )
 from roialign.torch.export import pointwise as export_points
-from tests.onnx.test_export import ANY_MAP, ANY_ROWS, Exported, failing, maps_of, rows_of
+from tests.onnx.test_export import ANY_MAP, ANY_ROWS, Exported, every_part, failing, maps_of, rows_of
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
@@ -51,7 +51,6 @@ PARTS: dict[str, tuple[list[nn.Module], list[nn.Module]]] = {
         [RoIAlignRotated(BINS, 1 / 14, 2, mode="max")],
     ),
 }
-every_part = pytest.mark.parametrize("part", ["one of each kind", pytest.param("the others", marks=pytest.mark.slow)])
 
 
 class Operators(nn.Module):

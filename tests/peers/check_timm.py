@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import doctest
 
+import numpy as np
 import pytest
 import torch
 
 from roialign.detection import DetectorSettings, TimmBackbone, timm_backbone
+from roialign.features import BackboneOptions, make_backbone
 
 HEIGHT, WIDTH = 64, 96
 #: Of convolutions, and of windows of attention, whose maps come as [N, H, W, C].
@@ -35,6 +37,26 @@ def test_a_transformer_without_levels_gives_its_single_map() -> None:
     assert (backbone.strides, backbone.pooled_levels, backbone.out_channels) == ((16,), 1, 192)
     (features,) = backbone(torch.rand(1, 3, HEIGHT, WIDTH))
     assert features.shape == (1, 192, HEIGHT // 16, WIDTH // 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "strides", "size"),
+    [
+        ("resnet10t", (2, 4, 8, 16, 32), (HEIGHT, WIDTH)),
+        ("vit_tiny_patch16_224", (16,), (224, 224)),
+        ("swin_tiny_patch4_window7_224", (4, 8, 16, 32), (224, 224)),
+    ],
+)
+def test_features_of_image_sets(name: str, strides: tuple[int, ...], size: tuple[int, int]) -> None:
+    options = BackboneOptions(weights="none", image_size=None if size == (224, 224) else size)
+    backbone = make_backbone(f"timm:{name}", options)
+    assert backbone.strides == strides
+    assert backbone.normalisation == make_backbone(f"timm:{name}", options).normalisation
+    maps = backbone.maps(np.zeros((2, *size, 3), np.uint8), range(len(strides)))
+    assert [tuple(features.shape) for features in maps] == [
+        (2, channels, size[0] // stride, size[1] // stride)
+        for stride, channels in zip(strides, backbone.channels, strict=True)
+    ]
 
 
 def test_a_detector_learns_and_detects() -> None:

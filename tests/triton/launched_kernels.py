@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 import torch
-from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
+from benchmarks.gpu.compiler import Hopper
 from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
 from roialign.torch.triton import frames, pointwise, tiles
@@ -22,20 +22,6 @@ from roialign.torch.wiring.primitive import Inputs
 #: RoIs, few, some and many of them, and sizes of maps.
 SIZES = ((70, 64, 80), (20, 48, 64), (77, 51, 93), (4999, 33, 200))
 variants: dict[str, int] = {}
-
-
-class Hopper:
-    """What Triton asks of a device before it compiles."""
-
-    def get_current_device(self) -> int:
-        return 0
-
-    def get_current_stream(self, device: int | None = None) -> int:
-        del device
-        return 0
-
-    def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", 90, 32)
 
 
 def compile_only(kernel: Any, grid: tuple[int, ...], _device: Any, *arguments: Any, **constants: Any) -> None:

@@ -79,7 +79,13 @@ BACKWARD: dict[str, tuple[Any, tuple[int, int]]] = {
 
 
 @pytest.mark.parametrize(
-    ("kind", "channels_last"), [("avg", False), ("avg", True), ("max", False), ("position-sensitive", False)]
+    ("kind", "channels_last"),
+    [
+        pytest.param("avg", False, marks=pytest.mark.slow),
+        ("avg", True),
+        pytest.param("max", False, marks=pytest.mark.slow),
+        ("position-sensitive", False),
+    ],
 )
 def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """RoIs on top of each other: the gradient of the core."""

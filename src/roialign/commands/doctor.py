@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 
 def doctor_command() -> None:
-    """Check this installation: what runs here, what is missing, and how to get it.
+    """Check what runs here and what is missing.
 
     The exit code is 1 where something is broken. What is not installed is not broken.
     """

@@ -39,7 +39,7 @@ def export_command(
     model: Model = None,
     pooler: PoolerName = None,
 ) -> None:
-    """Write a detector as one file, backbone to non-maximum suppression.
+    """Write a detector as one ONNX or torch file.
 
     Its input is one image, float [1, 3, height, width] from 0 to 1, of any height and width above 64 pixels. Its
     outputs are boxes, scores, labels, valid and, with masks, masks: a fixed number of rows, best first, of which those

@@ -75,7 +75,7 @@ def extract_command(
     plot: options.Plot = None,
     plot_box: options.PlotBox = None,
 ) -> None:
-    """Pool boxes of images, from the maps of a backbone or from pixels.
+    """Pool boxes of images or of feature maps.
 
     With --backbone the result is a folder of Parquet shards with a row per box: `image`, `row` (the box's place in its
     file, from 0), `box`, `label`, `image_width`, `image_height`, `features` and `vector` as asked for, and `error`. A

@@ -55,7 +55,8 @@ Readers = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Processes that read images ahead; by default one for every two cores. 0 reads in the main process.",
+        help="Processes that read images ahead; by default one for every two cores, and none for a few images. 0 reads "
+        "in the main process.",
         show_default=False,
     ),
 ]

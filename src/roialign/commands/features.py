@@ -21,6 +21,8 @@ from .terminal import end, fails, print_line, progress_bar, reported_problems
 if TYPE_CHECKING:
     from ..features import BackboneOptions, BoxSource, Job, JobSettings, Report
 
+#: So many images are read without processes ahead.
+FEW_IMAGES = 32
 #: Parts of a run, in the order in which their times are said.
 STAGES = ("waiting for images", "backbone", "pooling", "writing")
 
@@ -89,7 +91,9 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Rep
     if len(missing) < len(job.shards):
         done = f"{len(job.shards) - len(missing)} of {counted(len(job.shards), 'shard')}"
         print_line(errors, f"going on: {done} done")
-    readers = max(cores() // 2, 1) if running.readers is None else running.readers
+    readers = running.readers
+    if readers is None:  # a process takes longer to start than a few images to read
+        readers = max(cores() // 2, 1) if total > FEW_IMAGES else 0
     with progress_bar(errors, total, "Extracting", unit="images") as advance:
 
         class Told(Listener):

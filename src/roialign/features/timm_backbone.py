@@ -49,7 +49,7 @@ class TimmBackbone(TorchBackbone):
         config = timm.data.resolve_data_config({}, model=module)
         self._channels = module.feature_info.channels()
         size = chosen_size(options, config["input_size"][1] or DEFAULT_SIZE, MULTIPLE)
-        if timm.models.get_pretrained_cfg_value(model, "fixed_input_size"):
+        if module.pretrained_cfg.get("fixed_input_size"):
             size = ImageSize(fixed=_square(options.image_size, config["input_size"][1:]))
         mean, deviation = (tuple(PIXEL * value for value in config[part]) for part in ("mean", "std"))
         normalisation = Normalisation(mean, deviation)

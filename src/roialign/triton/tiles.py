@@ -25,16 +25,18 @@ class Maps(NamedTuple):
 @triton.jit
 def tile_of(tile, heights, widths, first_tiles, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, LEVELS: tl.constexpr):
     """The level and image of a tile, and its first row and column. Tiles are numbered level by level."""
-    tile = tile.to(tl.int64)
+    tile = tile.to(tl.int32)  # 64 bits are divided by a function of their own
     level = 0 * tile
     for index in tl.static_range(1, LEVELS):
-        level += (tile >= (tl.cast(first_tiles[index], tl.int64) >> 2)).to(tl.int64)
-    height, width = plain_of_level(heights, level, LEVELS), plain_of_level(widths, level, LEVELS)
+        level += (tile >= (tl.cast(first_tiles[index], tl.int64) >> 2).to(tl.int32)).to(tl.int32)
+    height = plain_of_level(heights, level, LEVELS).to(tl.int32)
+    width = plain_of_level(widths, level, LEVELS).to(tl.int32)
     columns = (width + TILE_X - 1) // TILE_X
     per_image = (height + TILE_Y - 1) // TILE_Y * columns
-    own = tile - (of_level(first_tiles, level, LEVELS) >> 2)
+    own = tile - (of_level(first_tiles, level, LEVELS) >> 2).to(tl.int32)
     within = own % per_image
-    return level, own // per_image, within // columns * TILE_Y, within % columns * TILE_X
+    y, x = within // columns * TILE_Y, within % columns * TILE_X
+    return level.to(tl.int64), (own // per_image).to(tl.int64), y.to(tl.int64), x.to(tl.int64)
 
 
 @triton.jit
@@ -85,6 +87,8 @@ def tiles_kernel(
     word = program % words
     tile = program // words * TILES + tl.arange(0, TILES)
     level, image, y, x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    # Places fit 32 bits, in which pairs are compared in half the instructions.
+    level, image, y, x = level.to(tl.int32), image.to(tl.int32), y.to(tl.int32), x.to(tl.int32)
     bit = tl.arange(0, 32)
     row = word * 32 + bit
     place = places + row * PLACE
@@ -95,6 +99,6 @@ def tiles_kernel(
     first_x, end_x = tl.load(place + 4, mask=is_row, other=0), tl.load(place + 5, mask=is_row, other=0)
     meets = same & (first_y[None, :] < y[:, None] + TILE_Y) & (end_y[None, :] > y[:, None])
     meets = meets & (first_x[None, :] < x[:, None] + TILE_X) & (end_x[None, :] > x[:, None])
-    # Every bit once: the sum is their union.
-    union = tl.sum(tl.where(meets, tl.full((), 1, tl.int64) << bit.to(tl.int64)[None, :], 0), 1)
-    tl.store(touched + tile * words + word, union.to(tl.int32), mask=tile < tiles)
+    # Every bit once: the sum is their union, the sign bit among them.
+    union = tl.sum(tl.where(meets, (tl.full((), 1, tl.int32) << bit)[None, :], 0), 1)
+    tl.store(touched + tile * words + word, union, mask=tile < tiles)
