@@ -20,3 +20,8 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     ('1 row', '2 rows', '0 boxes')
     """
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def encodable(text: str) -> str:
+    """Text that UTF-8 can hold: what it cannot, as parts of file names in other encodings, stands as an escape."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

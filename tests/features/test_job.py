@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def test_a_row_is_what_the_operator_gives_on_the_map(rule: str, images: list[Pat
     options = BackboneOptions(image_size=(128, 96))
     run(prepare([image], source, tmp_path / "out", settings, options), readers=0)
 
-    table = pyarrow.parquet.read_table(tmp_path / "out", partitioning=None).to_pydict()
+    table = pyarrow.pyarrow.parquet.read_table(tmp_path / "out", partitioning=None).to_pydict()
     assert table["label"] == ["label 0", "label 1", "label 2"]
     assert table["box"] == [list(box) for box in corners]
     with Image.open(image) as opened:
@@ -101,7 +102,7 @@ def test_levels_by_size_are_those_of_the_pyramid(images: list[Path], tmp_path: P
     job = JobSettings(f"detector:{tmp_path / 'model.pt'}", sizes=((2, 2),))
     options = BackboneOptions(image_size=(96, 160))
     run(prepare([image], FileBoxes({image: boxes_of(image, corners)}), tmp_path / "out", job, options), readers=0)
-    found = np.array(pyarrow.parquet.read_table(tmp_path / "out")["features"].to_pylist())
+    found = np.array(pyarrow.pyarrow.parquet.read_table(tmp_path / "out")["features"].to_pylist())
     with Image.open(image) as opened:
         scale = np.array([160 / opened.width, 96 / opened.height] * 2)
         pixels = np.asarray(opened.resize((160, 96), Image.Resampling.BICUBIC, reducing_gap=3.0))
@@ -181,6 +182,22 @@ class Heard(Listener):
 
     def failed(self, image: Path, why: str) -> None:
         self.errors.append((image.name, why))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names that are no text exist on Linux")
+@pytest.mark.parametrize("file_format", ["parquet", "npz"])
+def test_names_that_utf_8_cannot_hold_stand_as_escapes(file_format: str, images: list[Path], tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"odd\xff.jpg")
+    shutil.copy(images[0], odd)
+    job = small_job([odd, images[1]], tmp_path / "out", file_format=file_format)
+    assert run(job, readers=0).errors == {}
+    (shard,) = job.shards
+    if file_format == "npz":
+        with np.load(tmp_path / "out" / shard.file) as written:
+            names = written["images"].tolist()
+    else:
+        names = pyarrow.parquet.read_table(tmp_path / "out" / shard.file)["image"].to_pylist()
+    assert any(name.endswith("odd\\udcff.jpg") for name in names)
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "npz"])

@@ -239,3 +239,16 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
     for path, message in cases.items():
         with pytest.raises(FileError, match=f"cannot be read as an image: {message}"):
             read_image(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP"])
+def test_a_file_whose_pixels_are_damaged_is_no_image(tmp_path: Path, kind: str) -> None:
+    """A PNG says so once only, to whoever asks first, and that may be the search for EXIF."""
+    rng = np.random.default_rng(0)
+    content = bytearray(encoded(rng.integers(0, 256, (60, 90, 3), dtype=np.uint8), kind))
+    if kind == "PNG":
+        content[len(content) // 2] ^= 0xFF
+    else:
+        del content[len(content) // 2 :]
+    with pytest.raises(FileError, match="cannot be read as an image: damaged or cut short"):
+        read_picture(_written(tmp_path, bytes(content)))

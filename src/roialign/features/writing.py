@@ -10,6 +10,7 @@ from typing import IO, Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from .._extras import require
+from .._text import encodable
 from .._typing import Array
 from ..extract.output import atomic_write, text_array, write_arrays
 from .rows import ImageRows
@@ -54,13 +55,13 @@ def columns_of(rows: Sequence[ImageRows], shapes: Mapping[str, tuple[int, ...]],
         pieces = [np.zeros((1, *shape), dtype) if one.error is not None else one.features[index] for one in rows]
         features[name] = np.concatenate([np.zeros((0, *shape), dtype), *pieces])
     return Columns(
-        image=[one.image.as_posix() for one, _ in entries],
+        image=[encodable(one.image.as_posix()) for one, _ in entries],
         row=np.array([row for row, _, _ in boxes], dtype=np.int64),
         box=np.array([corners for _, corners, _ in boxes], dtype=np.float64).reshape(count, 4),
-        label=[label for _, _, label in boxes],
+        label=[encodable(label) for _, _, label in boxes],
         image_size=np.array([(one.width, one.height) for one, _ in entries], dtype=np.int32).reshape(count, 2),
         features=features,
-        error=[one.error for one, _ in entries],
+        error=[None if one.error is None else encodable(one.error) for one, _ in entries],
     )
 
 

@@ -86,9 +86,14 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
     with _explained(path), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about what it can read; a larger image is an error
         with Image.open(file, formats=_formats()) as opened:
+            # Pillow turns TIFF images itself when it loads them. To look for EXIF in a PNG it loads the pixels, and
+            # reports damage only once: so other images are loaded first.
+            is_tiff = opened.format == "TIFF"
+            if not is_tiff:
+                opened.load()
             named = _orientation(opened)
             opened.load()
-            turned_already = _orientation(opened) != named  # Pillow turns TIFF images itself
+            turned_already = is_tiff and _orientation(opened) != named
             stored = turned_size(opened.size, named) if turned_already else opened.size
             reading = how_to_read(named, stored, annotated) if annotated is not None else Reading(True)
             pixels, white = _values(opened)
