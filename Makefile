@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEEL := build/wheel
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test test-all fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel wheels \
+.PHONY: demo test test-all test-recording fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel wheels \
   release-check clean
 
 demo: $(VENV)/.with-demo
@@ -23,6 +23,10 @@ test: $(VENV)/.with-test
 # Every test that needs no GPU: after those of `make test` the slow ones, none of them twice.
 test-all: test
 	$(PYTEST) -m "slow and not gpu"
+
+# Every operator by every way that torch has of recording a program; make test runs a few of the cells that compile.
+test-recording: $(VENV)/.with-test
+	$(PYTEST) -m "not gpu" tests/torch/recording
 
 # A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
 fuzz: $(VENV)/.with-test

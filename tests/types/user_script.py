@@ -42,7 +42,7 @@ model = faster_rcnn(num_classes=91, pooler="exact", min_size=64)
 losses = model([torch.rand(3, 64, 64)], [{"boxes": boxes[0], "labels": torch.ones(1, dtype=torch.int64)}])
 loss: torch.Tensor = sum(losses.values(), torch.zeros(()))
 found = model.eval()([torch.rand(3, 64, 64)])
-scores: list[float] = [float(score) for score in found[0]["scores"]]
+scores: list[float] = [float(score) for score in found[0]["scores"].detach()]
 
 
 def learn(dataset: CocoDataset, settings: TrainSettings) -> float:

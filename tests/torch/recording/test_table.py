@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
 ]
 
-#: Of the ways that take seconds a model, the models that are recorded without asking; pytest -m slow has the others.
+#: Of the ways that take seconds a model, the models that are recorded without asking; make test-recording runs all.
 QUICK = {
     "torch.compile": [("roialign", "multiscale_roi_align"), ("roialign.compat.torchvision", "MultiScaleRoIAlign")],
     "inductor": [("roialign.compat.detectron2", "ROIPooler, ROIPool")],
@@ -33,7 +33,7 @@ CELLS = [
         way,
         *cell,
         id=f"{way}-{cell[0]}-{cell[1]}",
-        marks=[pytest.mark.slow] if way in SLOW and cell not in QUICK[way] else [],
+        marks=[pytest.mark.exhaustive] if way in SLOW and cell not in QUICK[way] else [],
     )
     for way in WAYS
     for cell in NAMES
