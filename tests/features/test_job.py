@@ -70,7 +70,7 @@ def test_a_row_is_what_the_operator_gives_on_the_map(rule: str, images: list[Pat
     options = BackboneOptions(image_size=(128, 96))
     run(prepare([image], source, tmp_path / "out", settings, options), readers=0)
 
-    table = pyarrow.pyarrow.parquet.read_table(tmp_path / "out", partitioning=None).to_pydict()
+    table = pyarrow.parquet.read_table(tmp_path / "out", partitioning=None).to_pydict()
     assert table["label"] == ["label 0", "label 1", "label 2"]
     assert table["box"] == [list(box) for box in corners]
     with Image.open(image) as opened:
@@ -102,7 +102,7 @@ def test_levels_by_size_are_those_of_the_pyramid(images: list[Path], tmp_path: P
     job = JobSettings(f"detector:{tmp_path / 'model.pt'}", sizes=((2, 2),))
     options = BackboneOptions(image_size=(96, 160))
     run(prepare([image], FileBoxes({image: boxes_of(image, corners)}), tmp_path / "out", job, options), readers=0)
-    found = np.array(pyarrow.pyarrow.parquet.read_table(tmp_path / "out")["features"].to_pylist())
+    found = np.array(pyarrow.parquet.read_table(tmp_path / "out")["features"].to_pylist())
     with Image.open(image) as opened:
         scale = np.array([160 / opened.width, 96 / opened.height] * 2)
         pixels = np.asarray(opened.resize((160, 96), Image.Resampling.BICUBIC, reducing_gap=3.0))
