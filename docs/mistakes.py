@@ -144,8 +144,8 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
         ),
         (
             "Divided by the number of samples of an empty box",
-            "For a box of zero size the adaptive number of samples is `ceil(0) = 0`, and 0 / 0 is NaN. The divisor must "
-            "be at least 1.",
+            "For a box of zero size the adaptive number of samples is `ceil(0) = 0`, and 0 / 0 is NaN. The divisor "
+            "must be at least 1.",
             divided_by_none,
             float(roialign.roi_align(RAMP[None, None], np.array([[0, *small]]), 1).item()),
         ),
