@@ -84,7 +84,7 @@ def test_an_end_near_zero_is_told_from_zero() -> None:
 
 @pytest.mark.parametrize(
     ("gain", "words"),
-    [(0.10, "Aligning pays."), (-0.10, "Aligning costs."), (0.0, "does not show a difference")],
+    [(0.10, "Alignment helps."), (-0.10, "Alignment hurts."), (0.0, "does not show a difference")],
 )
 def test_the_page_says_what_the_figures_say(gain: float, words: str) -> None:
     results = []
@@ -98,7 +98,7 @@ def test_the_page_says_what_the_figures_say(gain: float, words: str) -> None:
     first_lines = " ".join(page.split("## ")[0].split())
     assert words in first_lines
     assert f"{10 * gain:+.1f}" in first_lines  # a tenth at 0.75
-    grows = {0.10: "shrinks", -0.10: "grows", 0.0: "neither surely grows nor shrinks"}[gain]
+    grows = {0.10: "shrinks", -0.10: "grows", 0.0: "does not clearly grow or shrink"}[gain]
     assert f"From AP50 to AP75 the box gain in points {grows}" in first_lines
 
 
