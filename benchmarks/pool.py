@@ -53,7 +53,7 @@ class WorkerPool:
         peer = self.peers[name]
         python = peer.python()
         if python is None:
-            raise WorkerError(f"no environment is named in {peer.environment}")
+            raise WorkerError(f"{peer.environment} names no environment")
         try:
             command = [python, "-m", "benchmarks.workers", peer.worker]
             self.workers[name] = Worker(command, environment=self.environment.get(name, {}))

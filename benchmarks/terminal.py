@@ -32,7 +32,7 @@ def show(report: Report, console: Console) -> None:
     """The tables, the floor that they are held against, and who is missing."""
     rows = make_rows(report)
     console.print(
-        "milliseconds of one call; ours as a multiple of the floor, a peer as a multiple of ours, in brackets"
+        "milliseconds per call; in brackets, our time as a multiple of the floor, a peer's as a multiple of ours"
     )
     for workload, direction, members in group_rows(rows):
         names = peer_names(members)
