@@ -65,7 +65,7 @@ def _workloads(rows: list[Row]) -> str:
 
 
 def _results(rows: list[Row]) -> list[str]:
-    """A table for every workload and direction."""
+    """Return a table for every workload and direction."""
     parts = [
         "Milliseconds per call. Brackets show our time as a multiple of the floor, and a peer's time as a "
         "multiple of ours."

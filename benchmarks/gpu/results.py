@@ -159,8 +159,8 @@ def render(report: Report, goals: Sequence[Sequence[str]]) -> str:
         heading(report),
         *([table(["goal", "worst", "where", ""], goals)] if goals else []),
         "Microseconds per call. Device times come from replays of CUDA graphs. The eager columns show how long the "
-        "host takes to enqueue a call. Brackets show our time as a multiple of the floor, and a peer's as a multiple of "
-        "ours.",
+        "host takes to enqueue a call. Brackets show our time as a multiple of the floor, and a peer's as a "
+        "multiple of ours.",
     ]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in report.rows:
