@@ -1,4 +1,4 @@
-"""The steps of a run, in the order of what they tell, and how long each may take."""
+"""The steps of a run, the most informative first, with their time limits."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 @dataclass(frozen=True)
 class Step:
-    """Jobs of one kind, which workers share out among themselves."""
+    """Jobs of one kind, shared by several workers."""
 
     name: str
     group: str
-    """Which of the commands it belongs to."""
+    """The command that it belongs to."""
     tells: str
     work: tuple[str, ...]
-    """What `benchmarks.gpu.work` is called with."""
+    """The arguments of `benchmarks.gpu.work`."""
     limit: float
-    """Seconds, of all jobs together."""
+    """Time limit for all jobs together, in seconds."""
     job_limit: float
-    """Seconds, of one."""
+    """Time limit for one job, in seconds."""
     most_workers: int = 1
     checker: str | None = None
-    """A program that runs the workers, and whose exit code is a verdict of its own."""
+    """A program that runs the workers and whose exit code is a separate verdict."""
 
     @property
     def workers(self) -> int:
@@ -57,9 +57,10 @@ def tests(*arguments: str) -> tuple[str, ...]:
 
 
 MANY = 16
-#: Every case has kernels of its own, a dozen, which take a second each to compile: all types do not fit into minutes.
+#: Every case has about a dozen kernels, which take a second each to compile, so all types do not fit into a few
+#: minutes.
 CASES, FEW_TYPES = tests("test_cases.py"), "(float32 or float16) and not bfloat16"
-#: Two variants of every operator: planes of float32, and channels last of float16, in vectors.
+#: Two variants of every operator: planar float32, and channels-last float16 with vector loads.
 SOME_BOUNDS = ("-k", "dtype0 or dtype3")
 TOOLS = Step("tools", "first", "what is here", ("tools",), 60, 40)
 STEPS = (
@@ -112,7 +113,7 @@ STEPS = (
 
 
 def chosen(words: Sequence[str]) -> list[Step]:
-    """By names of steps or of groups, or all of them; in the order of the table."""
+    """Return the steps by names of steps or groups, or all of them, in the order of the table."""
     known = {"all", *GROUPS, *(step.name for step in STEPS)}
     unknown = [word for word in words if word not in known]
     if unknown:

@@ -81,7 +81,7 @@ def _by_set(results: Sequence[Result], kind: str, stride: int) -> str:
 
 
 def growth(results: Sequence[Result], stride: int) -> str:
-    """Whether the gain at an overlap of 0.75 is larger than at 0.50, in points and as a factor."""
+    """State whether the gain at an overlap of 0.75 is larger than at 0.50, in points and as a ratio."""
     return " ".join(_growth_of(results, kind, stride) for kind in KINDS)
 
 
@@ -200,7 +200,7 @@ The band is the 95 % interval over datasets and seeds for {ALIGNED}."""
 
 
 def by_size(results: Sequence[Result]) -> str:
-    """COCO's sizes: small is below 32 x 32 pixels, medium up to 96 x 96."""
+    """Return the gains by COCO's sizes: small is below 32 x 32 pixels, medium up to 96 x 96."""
     rows = ["| stride | kind | small | medium |", "| --- | --- | --- | --- |"]
     for stride in _strides(results):
         for kind in KINDS:

@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_left_and_named(tmp_path: Path) -> None:
     found = results_of(scripted("first,hangs,last", limit=4), tmp_path)
     assert outcomes(found) == {"first": "passed"}
     assert found.left() == 2
-    assert found.problem == "its time was over"
+    assert found.problem == "the time limit was reached"
     record = Record.read(tmp_path / "gpu.json", print)
     process = record.steps["scripted"].items["first"].found["process"]
     found = results_of(scripted("first,last"), tmp_path, record)
