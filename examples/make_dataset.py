@@ -26,7 +26,9 @@ def main() -> int:
         "--boxes", type=Path, required=True, help="A table of boxes, as for `roialign extract`. Labels are the classes."
     )
     parser.add_argument("--out", type=Path, required=True, help="Folder of the dataset.")
-    parser.add_argument("--longest-side", type=int, default=1024, help="Longest side. Larger photographs are resized.")
+    parser.add_argument(
+        "--longest-side", type=int, default=1024, help="Longest side in pixels. Larger photographs are resized."
+    )
     parser.add_argument("--val-every", type=int, default=5, help="Put every n-th photograph into the val split.")
     options = parser.parse_args()
     problems = Problems(lambda problem: print(f"error: {problem}", file=sys.stderr))

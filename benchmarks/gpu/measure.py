@@ -7,8 +7,8 @@
 
 Every call is captured in a CUDA graph over several sets of inputs, which are larger than the L2 cache. The results are
 medians of replays, timed with events. A peer that cannot be captured, such as torchvision's deterministic mode, is
-timed directly with events. "Eager" times are those in which the host enqueues one uncaptured call. Before anything is timed,
-results are compared with our float64 results of the same run. A failure is recorded, and the run continues.
+timed directly with events. "Eager" times are those in which the host enqueues one uncaptured call. Before anything is
+timed, results are compared with our float64 results of the same run. A failure is recorded, and the run continues.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     python -m benchmarks.gpu predict [--from-json gpu.json] [--write-docs]
 
 Nothing is run. The kernels are compiled for compute capability 9.0, and their instructions are counted loop by loop.
-The iterations of the loops are counted from the boxes of the workload. If the results of a run are given, the table also
-shows the measured times.
+The iterations of the loops are counted from the boxes of the workload. If the results of a run are given, the table
+also shows the measured times.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
     python -m benchmarks.gpu tune [--results gpu-results] [--minutes 2] [--write] [--rehearse]
 
-tries the candidates in `candidates.json`. It first compares the output of each with the current output, in one
-process per core, because compilation takes most of the time. Then it measures them one by one. With `--write`, the best sizes of
-every entry and the measurements are written to src/roialign/triton/sizes.json. Otherwise they are only printed. New
-sizes replace the current ones if they are more than a twentieth faster over all workloads and not more than a twentieth
-slower on any of them.
+tries the candidates in `candidates.json`. It first compares the output of each with the current output, in one process
+per core, because compilation takes most of the time. Then it measures them one by one. With `--write`, the best sizes
+of every entry and the measurements are written to src/roialign/triton/sizes.json. Otherwise they are only printed. New
+sizes replace the current ones if they are more than a twentieth faster over all workloads and not more than a
+twentieth slower on any of them.
 """
 
 from __future__ import annotations
