@@ -62,18 +62,18 @@ MANY = 16
 CASES, FEW_TYPES = tests("test_cases.py"), "(float32 or float16) and not bfloat16"
 #: Two variants of every operator: planar float32, and channels-last float16 with vector loads.
 SOME_BOUNDS = ("-k", "dtype0 or dtype3")
-TOOLS = Step("tools", "first", "what is here", ("tools",), 60, 40)
+TOOLS = Step("tools", "first", "hardware and versions", ("tools",), 60, 40)
 STEPS = (
     TOOLS,
-    Step("smoke", "first", "every kernel once, beside the reference", tests("test_smoke.py"), 90, 60, MANY),
-    Step("answers", "first", "real sizes, beside float64; compiles what is timed", ("answers",), 80, 60, 8),
+    Step("smoke", "first", "every kernel once, compared with the reference", tests("test_smoke.py"), 90, 60, MANY),
+    Step("answers", "first", "real sizes, compared with float64; compiles for speed", ("answers",), 80, 60, 8),
     Step("cases", "first", "the table of cases, two types", (*CASES, "-k", FEW_TYPES), 150, 60, MANY),
-    Step("speed", "first", "times beside torchvision and einsum", ("speed", "first", "torchvision", "einsum"), 150, 40),
-    Step("memory", "first", "what calls keep", ("memory",), 30, 20),
+    Step("speed", "first", "times, with torchvision and einsum", ("speed", "first", "torchvision", "einsum"), 150, 40),
+    Step("memory", "first", "temporary memory of calls", ("memory",), 30, 20),
     Step(
         "bounds",
         "first",
-        "nothing out of bounds, by compute-sanitizer: some",
+        "some bounds checks under compute-sanitizer",
         (*tests("test_bounds.py"), *SOME_BOUNDS),
         70,
         60,
@@ -91,16 +91,16 @@ STEPS = (
     ),
     Step("determinism", "second", "the same bits, also in a graph", tests("test_determinism.py"), 150, 90, MANY),
     Step("calls", "second", "streams, autocast, torch.compile", tests("test_calls.py", "test_values.py"), 150, 90, 8),
-    Step("first calls", "second", "what compiling takes", ("first-calls",), 60, 60),
+    Step("first calls", "second", "compilation times", ("first-calls",), 60, 60),
     Step("operators", "second", "times of the other operators", ("operators",), 90, 40),
     Step("more speed", "second", "times of all other cells", ("speed", "other", "torchvision", "einsum"), 300, 40),
-    Step("candidates", "second", "answers of other block sizes; compiles them", ("tune", "check"), 60, 60, MANY),
+    Step("candidates", "second", "results of other block sizes; compiles them", ("tune", "check"), 60, 60, MANY),
     Step("tune", "second", "times of other block sizes", ("tune", "time"), 120, 30),
-    Step("guards", "third", "nothing out of bounds, by guards: all", tests("test_bounds.py"), 90, 60, MANY),
+    Step("guards", "third", "all bounds checks with guards", tests("test_bounds.py"), 90, 60, MANY),
     Step(
         "all bounds",
         "third",
-        "nothing out of bounds, by compute-sanitizer: all",
+        "all bounds checks under compute-sanitizer",
         tests("test_bounds.py"),
         200,
         90,
@@ -108,7 +108,7 @@ STEPS = (
         "compute-sanitizer",
     ),
     Step("large", "third", "more than 2^31 elements", tests("test_large.py"), 240, 120, 2),
-    Step("deterministic", "third", "beside torchvision's deterministic mode", ("deterministic",), 120, 100),
+    Step("deterministic", "third", "times, with torchvision's deterministic mode", ("deterministic",), 120, 100),
 )
 
 
