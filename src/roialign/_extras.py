@@ -25,7 +25,7 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
     "features": ("roialign extract --backbone", {**_COMMANDS, **_FEATURES}),
     "demo": ("efficientnet-lite0", {**_COMMANDS, **_FEATURES, **_DEMO}),
     "hf": ("a backbone of Hugging Face", {**_TORCH, "transformers": "transformers>=4.40"}),
-    "timm": ("a backbone of timm", {"timm": "timm>=1.0"}),
+    "timm": ("a backbone of timm", {**_TORCH, "timm": "timm>=1.0"}),
 }
 
 
