@@ -53,14 +53,17 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     DatasetError
         Naming what was looked for.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: {'expected a folder, found a file' if folder.exists() else 'no such folder'}")
     own = folder / split / "annotations.json"
     if own.is_file():
         return own, folder / split / "images"
     found = sorted(folder.glob(f"annotations/instances_{split}*.json"))
     if len(found) == 1:
         return found[0], folder / found[0].stem.removeprefix("instances_")
+    names = ", ".join(path.name for path in found) or "neither"
     raise DatasetError(
-        f"{folder}: expected {split}/annotations.json or one annotations/instances_{split}*.json, found {len(found)}"
+        f"{folder}: expected {split}/annotations.json or one annotations/instances_{split}*.json, found {names}"
     )
 
 

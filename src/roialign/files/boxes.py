@@ -39,6 +39,8 @@ class Box:
     label: str
     image_size: Size | None = None
     """Width and height of its image, where the file has them."""
+    score: float | None = None
+    """Of a detection."""
 
 
 def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> list[Box]:
