@@ -149,6 +149,33 @@ def test_without_torch_its_backbones_say_what_to_install(
         make_backbone(backbone)
 
 
+@pytest.mark.parametrize(
+    ("missing", "backbone", "text"),
+    [
+        ("torch", "hf:model", "Hugging Face needs torch, which is not installed: pip install 'torch>=2.6'"),
+        ("google", "pixels", "a package that is installed needs it"),
+    ],
+)
+def test_a_missing_package_is_one_line(missing: str, backbone: str, text: str, tmp_path: Path) -> None:
+    script = f"""
+import sys; sys.modules['{missing}'] = None
+import roialign.features.pixels
+from roialign.commands.main import main
+class Backbone:
+    def __init__(self, options):
+        import google.api
+roialign.features.pixels.PixelBackbone = Backbone
+main()
+"""
+    words = ["extract", str(ROOT / "examples" / "astronaut.png"), "--boxes", "grid:1x1", "--backbone", backbone]
+    program = [sys.executable, "-c", script, *words, "--out", str(tmp_path / "out")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.endswith(f"{text}\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_without_torch_the_rest_can_be_imported() -> None:
     """All public modules but those above."""
     modules = "roialign, roialign.compat.onnx, roialign.features, roialign.commands.app"
