@@ -159,7 +159,7 @@ def test_run_lengths_of_another_size_are_named(tmp_path: Path) -> None:
 
 
 def test_splits_are_found_in_both_layouts(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"expected val/annotations\.json or one .* found 0"):
+    with pytest.raises(DatasetError, match=r"expected val/annotations\.json or one .* found neither"):
         find_split(tmp_path, "val")
     (tmp_path / "annotations").mkdir()
     coco = tmp_path / "annotations" / "instances_val2017.json"
