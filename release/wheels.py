@@ -102,7 +102,7 @@ def try_it(wheel: Path, python: Path, label: str) -> tuple[str, float]:
     return line, time.perf_counter() - start
 
 
-def try_on_pythons(wheel: Path, number: str, untried: list[str], problems: list[str]) -> None:
+def try_on_pythons(wheel: Path, number: str, untried: list[str]) -> None:
     """Tries a wheel on the Python that it was made with; one of the stable ABI on all newer ones that are here."""
     for tried in (number, *NEWER_PYTHONS) if parse_name(wheel).abi == "abi3" else (number,):
         python = find_python(tried)
@@ -112,7 +112,7 @@ def try_on_pythons(wheel: Path, number: str, untried: list[str], problems: list[
         line, seconds = try_it(wheel, python, tried)
         say(f"  {line}; installed and tried in {seconds:.1f} s")
         if seconds > MOST_SECONDS:
-            problems.append(f"{wheel.name} on Python {tried}: {seconds:.1f} s, expected at most {MOST_SECONDS} s")
+            say(f"  slow: expected at most {MOST_SECONDS:.0f} s, where nothing else runs")
 
 
 def main() -> None:
@@ -140,7 +140,7 @@ def main() -> None:
                     f"{wheel.name} was not run: this machine is {platform.machine()}; see release/emulated.py"
                 )
                 continue
-            try_on_pythons(wheel, number, untried, problems)
+            try_on_pythons(wheel, number, untried)
     for line in untried:
         say(f"untried: {line}")
     for line in problems:
