@@ -122,7 +122,7 @@ $(VENV)-peers/.made:
 
 # Compiled once for all extras, and outside pip's isolation: so the next time only what has changed is compiled.
 $(VENV)/.compiled: $(VENV)/.with-build $(PACKAGE)
-	@echo "roialign: compiling the core, once for every instruction set; the first time takes 3 to 5 minutes on two cores"
+	@echo "roialign: compiling the core, once for every instruction set; the first time takes 2 to 3 minutes on two cores"
 	rm -rf $(WHEEL)
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEEL)
 	$(PIP) install -q --no-deps --force-reinstall $(WHEEL)/*.whl
@@ -130,7 +130,7 @@ $(VENV)/.compiled: $(VENV)/.with-build $(PACKAGE)
 
 # An extra is packages beside what is compiled: pip leaves alone a wheel that is installed already.
 $(VENV)/.with-%: $(VENV)/.compiled constraints.txt
-	@echo "roialign: installing the packages of [$*]; PyTorch among them is some hundred MB"
+	@echo "roialign: installing the packages of [$*]$(if $(filter demo,$*),,; PyTorch among them is some hundred MB)"
 	$(PIP) install -q -c constraints.txt "$$(echo $(WHEEL)/*.whl)[$*]"
 	touch $@
 
