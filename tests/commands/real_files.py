@@ -161,7 +161,7 @@ COCO: dict[str, CocoFile] = {
     ),
     "results": CocoFile(
         [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}],
-        refused="got list; it looks like a list of results", boxes='found {"image_id": 1',
+        refused="got list; it looks like a list of results", boxes="a list of results of COCO, which gives the numbers",
     ),
     "nothing": CocoFile("", refused="not JSON: it is an empty file", boxes="not JSON: it is an empty file"),
     "a page": CocoFile("<html>", refused="not JSON: it is an HTML page", boxes="not JSON: it is an HTML page"),

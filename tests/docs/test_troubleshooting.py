@@ -138,7 +138,7 @@ CAUSES: dict[str, Cause] = {
     "it looks like a list of results": coco(COCO["results"].content),
     "not JSON: it is an HTML page": coco(COCO["a page"].content),
     "not JSON: line ..., column ...": coco(COCO["cut"].content),
-    "not UTF-8 text: byte ...; it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
+    "not UTF-8 text: it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
     "expected a header with x1, y1, x2, y2, or ..., found ...": boxes("1.png,1,2,3,4\n"),
     "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),
     "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),

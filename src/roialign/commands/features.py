@@ -13,7 +13,7 @@ from rich.console import Console
 from .._text import counted
 from ..extract.folders import IMAGE_ENDINGS, expand
 from ..files.columns import Reading
-from ..files.problems import Problems
+from ..files.problems import Problems, Remark
 from .feature_options import Running, cores
 from .pixels import read_groups, report_missing
 from .terminal import end, fails, print_line, progress_bar, reported_problems
@@ -103,8 +103,8 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Rep
             def failed(self, image: Path, why: str) -> None:
                 problems.add(image, why)
 
-            def remark(self, image: Path, what: str) -> None:
-                problems.remark(image, what, "EXIF orientation")
+            def remark(self, image: Path, remark: Remark) -> None:
+                problems.remark(image, remark.what, remark.kind)
 
         return run(job, readers=readers, part=running.part, retry=running.retry, listener=Told())
 

@@ -67,7 +67,11 @@ def pool_inputs(
 def read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
     """The boxes of every input; None if the box file cannot be read at all."""
     try:
-        return group_by_input(read_boxes(boxes, problems, reading), inputs, problems)
+        before = len(problems)
+        rows = read_boxes(boxes, problems, reading)
+        if not rows and len(problems) == before:
+            problems.remark(boxes, "there is no box in it", "no box")
+        return group_by_input(rows, inputs, problems)
     except FileError as error:
         problems.add(boxes, error)
     return None

@@ -15,6 +15,7 @@ from .._typing import Array
 from .._warnings import RoIWarning
 from ..extract.doubts import Doubts
 from ..files.boxes import Box
+from ..files.problems import Remark
 from .backbone import Backbone, BackboneError
 from .boxes import BoxSource
 from .images import ReadImage
@@ -67,7 +68,7 @@ class Listener:
     def failed(self, image: Path, why: str) -> None:
         """An image is written as a row with this error."""
 
-    def remark(self, image: Path, what: str) -> None:
+    def remark(self, image: Path, remark: Remark) -> None:
         """Something about an image that its owner should know."""
 
 

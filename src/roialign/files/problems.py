@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .._text import one_line
 
 #: So many remarks of one kind are told; the others are counted.
 MOST_REMARKS = 10
@@ -22,6 +25,14 @@ class DataWarning(UserWarning):
     """Something in the data was left out, or was read in one of two ways that it can be meant."""
 
 
+class Remark(NamedTuple):
+    """Something to look at about a file that was read."""
+
+    what: str
+    kind: str
+    """What remarks of one kind have in common."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that could not be done."""
@@ -33,7 +44,7 @@ class Problem:
     """What remarks of one kind have in common."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return one_line(f"{self.where}: {self.what}")
 
 
 @dataclass
@@ -50,12 +61,14 @@ class Problems:
     """Told of the first remarks of every kind at once."""
     found: list[Problem] = field(default_factory=list)
     remarks: list[Problem] = field(default_factory=list)
+    places: dict[str, str] = field(default_factory=dict)
+    """How files are named that a list has named: with the list and the line."""
     _kinds: Counter[str] = field(default_factory=Counter)
     _told: set[Problem] = field(default_factory=set)
 
     def add(self, where: object, what: object) -> None:
         """Something that was left out; the same thing again, of a file that is read twice, is not added again."""
-        problem = Problem(str(where), str(what))
+        problem = Problem(self.places.get(str(where), str(where)), str(what))
         if problem in self._told:
             return
         self._told.add(problem)
@@ -65,7 +78,7 @@ class Problems:
 
     def remark(self, where: object, what: object, kind: str) -> None:
         """Something to look at; remarks of one kind are alike."""
-        remark = Problem(str(where), str(what), kind)
+        remark = Problem(self.places.get(str(where), str(where)), str(what), kind)
         if remark in self._told:
             return
         self._told.add(remark)
@@ -75,7 +88,7 @@ class Problems:
             return
         self.remark_listener(remark)
         if self._kinds[kind] == MOST_REMARKS:
-            self.remark_listener(Problem(str(where), f"more remarks of this kind ({kind}) are not shown"))
+            self.remark_listener(Problem(remark.where, f"more remarks of this kind ({kind}) are not shown"))
 
     def include(self, others: Problems) -> None:
         """Add what others have collected."""
