@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -128,6 +129,17 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "an image": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG image"),
         "a pickle": (pickle.dumps([1, 2], protocol=2), "a pickle that torch.save has not written"),
         "a pickle of arrays": (pickle.dumps({"a": np.zeros(3)}, protocol=2), "it holds numpy"),
+        "a pickle of a program": (pickle.dumps(os.system, protocol=2), r"it holds \w+\.system besides weights"),
+        "a program of another protocol": (
+            saved({"a": os.system}, pickle_protocol=4), r"it holds \w+\.system besides weights, which only running code"
+        ),
+        "another protocol": (saved(own(weights()), pickle_protocol=4), "pickled by protocol 4, which torch does not"),
+        "our model with its code": (
+            saved(SETTINGS.build()), r"a whole model, roialign\.detection\.\S+, saved .*\.detection\.save_model"
+        ),
+        "our weights alone": (
+            saved(weights()), r"weights of a detector of this package, without its settings: .*\.save_model\(path, "
+        ),
         "a whole model": (saved(nn.Linear(2, 2)), f"a whole model, torch.nn.modules.linear.Linear, saved .* {SAVE}"),
         "a path besides": (saved(own(weights(), at=PurePosixPath("a"))), "it holds pathlib.PurePosixPath besides"),
         "a number of NumPy": (saved(own(weights(), best=np.float64(3))), r"it holds numpy\.\S+ besides weights"),

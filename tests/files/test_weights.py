@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from roialign.detection.model_files import read_classes
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from roialign.detection.training.settings import SETTINGS_FILE, read_settings
 from roialign.files.problems import FileError
-from tests.files.checkpoints import SETTINGS, readable, saved, unreadable, weights
+from tests.files.checkpoints import SETTINGS, own, readable, saved, unreadable, weights
 from tests.files.sets import content_of, write_set
 
 
@@ -39,6 +41,38 @@ def test_what_holds_no_detector_is_called_what_it_is(tmp_path: Path, case: str) 
     for foreign in ("weights_only", "PytorchStreamReader", "torch.load(", "miniz", "file an issue", "Error("):
         assert foreign not in said
     assert len(said) < 500
+
+
+@pytest.mark.parametrize("kind", ["weights", "checkpoint"])
+def test_a_byte_that_has_changed_is_found(tmp_path: Path, kind: str) -> None:
+    content = bytearray(readable()["its own"])
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    path = tmp_path / ("w.pt" if kind == "weights" else CHECKPOINT_FILE)
+    content[largest.header_offset + largest.file_size // 2] ^= 1
+    path.write_bytes(content)
+    message = rf"{path}: cannot be read as a (file of weights|checkpoint): damaged: {largest.filename} is not what was"
+    with pytest.raises((ModelFileError, RunError), match=message):
+        load_model(path) if kind == "weights" else load_checkpoint(tmp_path)
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        content = saved(own(weights()))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    (tmp_path / "w.pt").write_bytes(content)
+    assert load_model(tmp_path / "w.pt")[1] == SETTINGS
+
+
+def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roialign.files.archives.LARGEST_UNPACKED", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"")
+        archive.writestr("a/data/0", bytes(1 << 22))
+    with pytest.raises(ModelFileError, match=r"expected at most \d+ GiB unpacked, found"):
+        load_model(tmp_path / "w.pt")
 
 
 def test_what_is_no_file_of_weights_is_called_what_it_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .._extras import require
-from .._text import counted
+from .._text import counted, one_line
 from ..files.coco import Identity, Table, box_of, is_number
 from ..files.problems import DatasetError, Problems
 from ..files.run_lengths import area_of, encoded, run_lengths_of
@@ -115,11 +115,11 @@ def predict(
                 of_image = coco_rows(model([image.to(device)])[0], target["image_id"], meaning)
             except DatasetError as error:
                 if dataset.strict:
-                    raise
+                    raise DatasetError(one_line(error)) from error
                 reported.add(dataset.path(index), str(error).removeprefix(f"{dataset.path(index)}: "))
             except Exception as error:  # whatever it is, the other images are not concerned
                 if dataset.strict:
-                    raise DatasetError(f"{dataset.path(index)}: {detection_failed(error)}") from error
+                    raise DatasetError(one_line(f"{dataset.path(index)}: {detection_failed(error)}")) from error
                 reported.add(dataset.path(index), detection_failed(error))
             else:
                 images.append(target["image_id"])

@@ -21,6 +21,10 @@ class DatasetError(FileError):
     """A data set, or a part of it, cannot be used; the message names the file and the row."""
 
 
+class Refused(Exception):  # noqa: N818 - nothing has failed: a user has asked for it
+    """What is wrong has been told, and nothing may be left out."""
+
+
 class DataWarning(UserWarning):
     """Something in the data was left out, or was read in one of two ways that it can be meant."""
 
@@ -61,13 +65,21 @@ class Problems:
     """Told of the first remarks of every kind at once."""
     found: list[Problem] = field(default_factory=list)
     remarks: list[Problem] = field(default_factory=list)
+    strict: bool = False
+    """Whether the first problem ends the run: :class:`Refused`."""
     places: dict[str, str] = field(default_factory=dict)
     """How files are named that a list has named: with the list and the line."""
     _kinds: Counter[str] = field(default_factory=Counter)
     _told: set[Problem] = field(default_factory=set)
 
     def add(self, where: object, what: object) -> None:
-        """Something that was left out; the same thing again, of a file that is read twice, is not added again."""
+        """Something that was left out; the same thing again, of a file that is read twice, is not added again.
+
+        Raises
+        ------
+        Refused
+            Where nothing may be left out.
+        """
         problem = Problem(self.places.get(str(where), str(where)), str(what))
         if problem in self._told:
             return
@@ -75,6 +87,8 @@ class Problems:
         self.found.append(problem)
         if self.listener is not None:
             self.listener(problem)
+        if self.strict:
+            raise Refused(problem)
 
     def remark(self, where: object, what: object, kind: str) -> None:
         """Something to look at; remarks of one kind are alike."""

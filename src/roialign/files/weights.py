@@ -7,7 +7,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -147,17 +147,30 @@ def _foreign(path: Path, said: str) -> str | None:
         return named[1]
     if not re.search("operand|Can only|function", said):
         return None
-    words: list[str] = []
     with suppress(Exception):  # bytes that are damaged lead pickletools anywhere
-        for code, argument, _ in pickletools.genops(_pickle(path)):
-            if code.name in ("GLOBAL", "INST"):
-                words = str(argument).split(" ")
-            elif code.name != "STACK_GLOBAL":
-                words = [*words[-1:], argument] if isinstance(argument, str) else words
-                continue
-            if not ".".join(words).startswith(KNOWN_GLOBALS):
-                return ".".join(words)
+        return next((name for name in _globals(_pickle(path)) if not name.startswith(KNOWN_GLOBALS)), None)
     return None
+
+
+def _globals(pickled: bytes) -> Iterator[str]:
+    """The names that a pickle looks up, in their order, without looking them up."""
+    memo: list[str | None] = []  # of everything that it may refer to again, what is text
+    top: str | None = None
+    words = ["", ""]
+    for code, argument, _ in pickletools.genops(pickled):
+        if code.name == "MEMOIZE":
+            memo.append(top)
+            continue
+        if isinstance(argument, int) and code.name in ("BINGET", "LONG_BINGET"):
+            top = memo[argument] if argument < len(memo) else None
+        else:
+            top = argument if isinstance(argument, str) and "UNICODE" in code.name else None
+        if code.name in ("GLOBAL", "INST"):
+            yield str(argument).replace(" ", ".")
+        elif code.name == "STACK_GLOBAL":
+            yield ".".join(words)
+        elif top is not None:
+            words = [words[1], top]
 
 
 def _members(path: Path) -> list[str] | None:

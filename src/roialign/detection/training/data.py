@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..._text import one_line
 from ...files.problems import Remark
 from ..coco import CocoDataset, DatasetError
 from ..processes import process_count, process_rank
@@ -76,7 +77,7 @@ class Stream(Dataset[Drawn]):
         dataset = self.dataset
         for index, why in drawn.unreadable.items():
             if dataset.strict:
-                raise DatasetError(f"{dataset.path(index)}: {why}")
+                raise DatasetError(one_line(f"{dataset.path(index)}: {why}"))
             dataset.problems.add(dataset.path(index), why)
         if drawn.example is None:
             raise DatasetError(f"{dataset.annotations}: none of its {len(dataset)} images can be read")
