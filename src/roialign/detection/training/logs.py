@@ -28,7 +28,7 @@ class Log:
 
         self._path = run / TABLE_FILE
         self._measured = list(measured)
-        self._names, rows = _rows_up_to(self._path, iteration, measured)
+        self._names, rows = rows_up_to(self._path, iteration, measured)
         if rows or self._path.exists():
             with atomic_write(self._path) as file:
                 file.write("".join(rows).encode())
@@ -54,7 +54,7 @@ class Log:
         self._curves.close()
 
 
-def _rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:
+def rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:
     """The names, and the lines, with their heading, that are whole and belong to what was saved.
 
     What is measured from now on and was not before gets a column, empty so far.
