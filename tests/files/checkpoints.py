@@ -84,6 +84,15 @@ def readable() -> dict[str, bytes]:
     }  # fmt: skip
 
 
+def with_a_changed_byte(content: bytes) -> bytes:
+    """An archive of weights, one byte of the largest tensor of which is another."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    changed = bytearray(content)
+    changed[largest.header_offset + largest.file_size // 2] ^= 1
+    return bytes(changed)
+
+
 def _safetensors() -> bytes:
     header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     return struct.pack("<Q", len(header)) + header + bytes(4)
@@ -121,6 +130,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "cut short": (good[: len(good) // 2], "cut short or damaged: its table of contents is missing"),
         "cut short, older": (older[: len(older) // 2], "damaged or cut short"),
         "the head of an older one": (older[:30], "damaged or cut short"),
+        "a changed byte": (with_a_changed_byte(good), r"damaged: \S+ is not what was written; copy"),
         "safetensors": (_safetensors(), "a safetensors file: convert it by"),
         "arrays of NumPy": (_archive(a_npy=b""), f"a zip archive with arrays of NumPy in it: {SAVE}"),
         "a document": (_archive(word__document=b""), "a zip archive with no file of torch in it"),
