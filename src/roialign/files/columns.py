@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .._text import one_line
 from .problems import FileError
@@ -130,8 +131,14 @@ def check_unread(values: Mapping[str, object], box: Sequence[str]) -> list[str]:
                 f"column {quoted(name)} names images, as {quoted(value)}, but is not known as a column that does: "
                 f"--columns {one_line(f'image={name}')} says so"
             )
-    words = {name: re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()) for name in others}
-    return [name for name, own in words.items() if IMAGE_WORDS.intersection(own) and OTHER_WORDS.isdisjoint(own)]
+    return [name for name in others if _may_name_images(name)]
+
+
+@lru_cache(maxsize=1000)
+def _may_name_images(column: str) -> bool:
+    """Whether the words of a name, as of ``scan_no`` or ``pageNumber``, are those of a column of images."""
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())
+    return not IMAGE_WORDS.isdisjoint(words) and OTHER_WORDS.isdisjoint(words)
 
 
 def _box_columns(

@@ -50,8 +50,7 @@ class TextTable:
         self._quoted = [number for number, line in enumerate(self._lines) if '"' in line]
         excel = EXCEL.fullmatch(self._lines[0])
         first = 1 if excel else 0
-        used = [number for number in range(first, len(self._lines)) if self._is_used(number)]
-        start = used[0] if used else first
+        start = next((number for number in range(first, len(self._lines)) if self._is_used(number)), first)
         header = self._lines[start] if start < len(self._lines) else ""
         self.delimiter = excel[1] if excel else max(DELIMITERS, key=header.count)
         self.header: list[str] = []
@@ -112,8 +111,8 @@ class TextTable:
 
     def _quoted_fields(self, number: int) -> tuple[int, list[str]]:
         """The line after the row, and its fields, of which one in quotes may go on in the lines below."""
-        ends = self._quoted[bisect.bisect_left(self._quoted, number) :]
-        for end in (end for end in ends[:MOST_LINES] if end < number + MOST_LINES):
+        first, last = (bisect.bisect_left(self._quoted, line) for line in (number, number + MOST_LINES))
+        for end in self._quoted[first:last]:
             if any(self._is_row(line) for line in self._lines[number + 1 : end + 1]):
                 break  # a quote too many, and not a field that goes on for several rows
             try:
