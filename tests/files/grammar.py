@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import io
 import json
@@ -50,7 +51,7 @@ class Draw:
         if kind < 0.65:
             return self.random.choice(TEXTS)
         if kind < 0.85 or depth > 2:
-            return self.random.choice(OTHERS)
+            return copy.deepcopy(self.random.choice(OTHERS))  # it may be put into itself
         if kind < 0.95:
             return [self.value(depth + 1) for _ in range(self.random.randint(0, 8))]
         names = [self.one("size", "counts", "id", "a") for _ in range(self.random.randint(0, 3))]
