@@ -212,11 +212,17 @@ def test_a_run_without_its_checkpoint_is_not_begun_anew_over_its_detector(tmp_pa
 
 
 @pytest.mark.parametrize("name", ["log.csv", "model.pt", "checkpoint.pt", "settings.json"])
-def test_a_folder_in_the_place_of_a_file_is_named_before_the_work(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("kind", ["a folder", "a device or a pipe"])
+def test_what_is_in_the_place_of_a_file_is_named_before_the_work(tmp_path: Path, name: str, kind: str) -> None:
     write_set(tmp_path, content_of())
-    (tmp_path / "run" / name).mkdir(parents=True)
+    path = tmp_path / "run" / name
+    path.parent.mkdir()
+    if kind == "a folder":
+        path.mkdir()
+    else:
+        os.mkfifo(path)
     result = invoke("train", "--data", tmp_path, "--out", tmp_path / "run", *SMALL)
-    assert told(result) == [f"{tmp_path / 'run' / name}: expected a file, found a folder"]
+    assert told(result) == [f"{path}: expected a file, found {kind}"]
     assert result.exit_code == 1
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from ...files.kinds import check_readable
+from ...files.problems import FileError
 from ...torch.devices import check_device
 from ..coco import CocoDataset
 from ..model_files import MODEL_FILE, save_model
@@ -154,8 +156,11 @@ def _check_files(run: Path) -> None:
     if os.path.lexists(run) and not run.is_dir():
         raise RunError(f"{run}: expected a folder for the run, found a file")
     for path in (run / name for name in (SETTINGS_FILE, CHECKPOINT_FILE, MODEL_FILE, TABLE_FILE)):
-        if path.is_dir():
-            raise RunError(f"{path}: expected a file, found a folder")
+        try:
+            if path.exists():
+                check_readable(path)
+        except FileError as error:
+            raise RunError(f"{path}: {error}") from error
 
 
 def _ignore(event: Event) -> None:
@@ -189,7 +194,7 @@ class _State:
         A run that has none begins anew, with any settings; but not over a detector that it has kept.
         """
         parts = load_checkpoint(self.run)
-        if parts is None and os.path.lexists(self.run / MODEL_FILE):
+        if parts is None and (self.run / MODEL_FILE).exists():
             raise RunError(
                 f"{self.run}: holds {MODEL_FILE} but no {CHECKPOINT_FILE} to go on from: put that back, or begin anew "
                 f"in another folder, or without {MODEL_FILE}"
