@@ -16,6 +16,7 @@ from . import training
 from .exporting import EXPORT_EXAMPLES, export_command
 from .help import add_command
 from .inference import DETECT_EXAMPLES, EVALUATE_EXAMPLES, detect_command, evaluate_command
+from .options import check_folder
 from .terminal import end, fails, print_line, reported_problems
 from .training import train_command
 
@@ -60,6 +61,7 @@ def scenes_command(
     from ..detection.scene_objects import Drawings
     from ..detection.scenes import DIGITS, SceneSettings, write_scenes
 
+    check_folder(out, "FOLDER")
     settings = SceneSettings(image_size=image_size, seed=seed).with_cases(small=small, rotated=rotated, dense=dense)
     errors = Console(stderr=True)
     problems = reported_problems(errors)

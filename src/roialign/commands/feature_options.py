@@ -134,6 +134,7 @@ class Running(NamedTuple):
     retry: bool
     ignore_missing: bool
     score_threshold: float
+    strict: bool
 
 
 def sizes_of(text: str) -> tuple[tuple[int, int], ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files.boxes import Box
+from ..files.boxes import Box, annotated_by
 from ..files.orientation import Annotated
 from .backbone import Backbone, BackboneError, Detections
 
@@ -63,8 +63,7 @@ class FileBoxes(BoxSource):
         return self.groups.get(image, ())
 
     def annotated(self, image: Path) -> Annotated | None:
-        boxes = self.groups.get(image, ())
-        return Annotated(boxes[0].image_size, [box.corners for box in boxes]) if boxes else None
+        return annotated_by(self.groups.get(image, ()))
 
     def facts(self) -> dict[str, object]:
         digest = hashlib.sha256()
