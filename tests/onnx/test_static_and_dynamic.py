@@ -72,6 +72,10 @@ def inputs(count: int, images: int, height: int, width: int) -> tuple[Tensor, Te
     return features, rows_of(count, images, 3 * height, 3 * width)
 
 
+def letters(free: tuple[bool, ...]) -> str:
+    return "".join(letter for letter, one in zip("KNHW", free, strict=True) if one) or "none"
+
+
 def exported(name: str, free: tuple[bool, ...]) -> Exported:
     count, *of_map = ({axis: DYNAMIC} if one else {} for axis, one in zip((0, 0, 2, 3), free, strict=True))
     return Exported(MODELS[name], inputs(*SIZES), (of_map[0] | of_map[1] | of_map[2], count))
@@ -85,9 +89,7 @@ def check(program: Exported, free: tuple[bool, ...]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "free", CHOICES, ids=lambda free: "".join(letter for letter, one in zip("KNHW", free, strict=True) if one) or "none"
-)
+@pytest.mark.parametrize("free", CHOICES, ids=letters)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_answer_is_that_of_torch(name: str, free: tuple[bool, ...]) -> None:
     check(exported(name, free), free)

@@ -97,8 +97,8 @@ def save_program(detector: TwoStageDetector, path: str | Path) -> None:
 def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     """Write the detector as an ONNX model of standard operators, for images of any height and width.
 
-    onnxruntime and OpenVINO run it. Its input is `image`; its outputs are `boxes`, `scores`, `labels`, `valid` and, of a
-    model with masks, `masks`, as :class:`Detections` has them.
+    onnxruntime and OpenVINO run it. Its input is `image`; its outputs are `boxes`, `scores`, `labels`, `valid` and, of
+    a model with masks, `masks`, as :class:`Detections` has them.
 
     Raises
     ------
