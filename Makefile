@@ -119,7 +119,7 @@ $(VENV)/.made:
 
 $(VENV)-peers/.made:
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest expecttest onnx
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest onnx
 	touch $@
 
 # Compiled once for all extras, and outside pip's isolation: so the next time only what has changed is compiled.
