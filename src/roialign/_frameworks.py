@@ -45,7 +45,7 @@ def _is_tensor(value: object) -> bool:
 
 
 def _torch() -> Any:
-    from . import torch
+    import roialign.torch as torch  # a relative import would be resolved anew for every call
 
     return torch
 

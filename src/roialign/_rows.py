@@ -18,7 +18,7 @@ ROW_OF = {4: "(image, x1, y1, x2, y2)", 5: "(image, centre x, centre y, width, h
 def check_rows(rows: Array, images: int, invalid: str | None, name: str) -> Array:
     """Float64 rows (image, box), those that are not valid marked as RoIs without an image if `invalid` is "zero"."""
     # One image and ordinary coordinates, the usual call, take two reductions: most calls are small.
-    if np.vdot(rows, rows) <= LARGEST_COORDINATE**2 and not rows[:, 0].any() and images > 0:
+    if np.vdot(rows, rows) <= LARGEST_COORDINATE**2 and np.count_nonzero(rows[:, 0]) == 0 and images > 0:
         return rows
     image = rows[:, 0]
     valid = (image >= 0) & (image < images) & (image == np.rint(image))

@@ -78,10 +78,8 @@ def test_a_surrounded_workload_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {item.status for item in report.measurements} == {"measured"}
 
 
-@pytest.mark.parametrize(
-    "surrounded",
-    [pytest.param(True, marks=pytest.mark.slow, id="between operators"), pytest.param(False, id="alone")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("surrounded", [True, False], ids=["between operators", "alone"])
 def test_ours_on_tensors_is_measured_beside(surrounded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """In eager mode, in every direction; compiled, where it is asked for."""
     monkeypatch.setattr(sys.modules[__name__], "SMALL", replace(SMALL, surrounded=surrounded))

@@ -140,6 +140,7 @@ def test_the_command_names_a_missing_set(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_after_a_step_that_is_kept(data: Path, tmp_path: Path) -> None:
     """And the run that was stopped ends as one that was not."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}

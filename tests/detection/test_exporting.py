@@ -92,14 +92,10 @@ def in_openvino(path: Path) -> Callable[[Tensor], list[Any]]:
     return lambda image: [model({"image": image.numpy()})[index] for index in range(len(model.outputs))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pooler"),
-    [
-        ("mask-rcnn", "align"),
-        pytest.param("faster-rcnn", "exact", marks=pytest.mark.slow),
-        pytest.param("cascade-rcnn", "align", marks=pytest.mark.slow),
-        pytest.param("cascade-mask-rcnn", "pool", marks=pytest.mark.slow),
-    ],
+    [("mask-rcnn", "align"), ("faster-rcnn", "exact"), ("cascade-rcnn", "align"), ("cascade-mask-rcnn", "pool")],
 )
 def test_as_an_onnx_model(kind: str, pooler: str, tmp_path: Path) -> None:
     model, path = detector_of(kind, pooler), tmp_path / "model.onnx"
@@ -112,7 +108,8 @@ def test_as_an_onnx_model(kind: str, pooler: str, tmp_path: Path) -> None:
     check(model, in_openvino(path), 1e-3)  # its convolutions round otherwise
 
 
-@pytest.mark.parametrize("kind", ["faster-rcnn", pytest.param("cascade-mask-rcnn", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["faster-rcnn", "cascade-mask-rcnn"])
 def test_as_a_program(kind: str, tmp_path: Path) -> None:
     save_model(tmp_path / "weights.pt", detector_of(kind, "exact"), replace(SETTINGS, model=kind))
     model, _ = load_model(tmp_path / "weights.pt")

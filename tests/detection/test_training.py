@@ -71,14 +71,8 @@ def _log(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        pytest.param("faster-rcnn", marks=pytest.mark.slow),
-        "mask-rcnn",
-        pytest.param("cascade-rcnn", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["faster-rcnn", "mask-rcnn", "cascade-rcnn"])
 def test_four_images_are_learnt_by_heart(model: str, data: Path, tmp_path: Path) -> None:
     dataset = training_set(data)
     sizes: dict[str, Any] = {"width": 16, "out_channels": 32, "hidden": 128, "mask_hidden": 32}

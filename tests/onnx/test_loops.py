@@ -13,7 +13,7 @@ from onnx import parser
 
 from roialign.torch.export import scans_to_loops
 from tests.onnx import test_export, test_export_points
-from tests.onnx.test_export import every_part, maps_of, rows_of
+from tests.onnx.test_export import maps_of, rows_of
 
 # torch's exporter sets off a few warnings of its own.
 pytestmark = [
@@ -106,7 +106,7 @@ def test_a_scan_that_runs_otherwise_is_left_as_it_is(attributes: str) -> None:
 
 
 @pytest.mark.slow
-@every_part
+@test_export.every_part
 def test_operators_of_one_axis_at_a_time(part: str) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(test_export.one_level(part).proto)
@@ -115,7 +115,7 @@ def test_operators_of_one_axis_at_a_time(part: str) -> None:
 
 
 @pytest.mark.slow
-@every_part
+@test_export_points.every_part
 def test_operators_that_look_at_points(part: str) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(test_export_points.exported(part).proto)

@@ -238,6 +238,7 @@ class Heads(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+@pytest.mark.slow
 def test_compiled_ahead_of_time(tmp_path: Path) -> None:
     """A package of AOTInductor, whose calls leave out empty lists."""
     arguments, dynamic = (*pyramid(), rois()), ({}, {}, {0: torch.export.Dim.DYNAMIC})

@@ -84,7 +84,7 @@ BACKWARD: dict[str, tuple[Any, tuple[int, int]]] = {
         pytest.param("avg", False, marks=pytest.mark.slow),
         ("avg", True),
         pytest.param("max", False, marks=pytest.mark.slow),
-        ("position-sensitive", False),
+        pytest.param("position-sensitive", False, marks=pytest.mark.slow),
     ],
 )
 def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,19 +21,31 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning"),
 ]
 
-#: Of the ways that take seconds a model, the models that are recorded without asking; make test-recording runs all.
+#: Of the ways that take seconds a model, the models that make test and make test-all record; make test-recording runs
+#: all.
 QUICK = {
     "torch.compile": [("roialign", "multiscale_roi_align"), ("roialign.compat.torchvision", "MultiScaleRoIAlign")],
+    "ONNX": [("roialign", "roi_align")],
+}
+CHOSEN = {
     "inductor": [("roialign.compat.detectron2", "ROIPooler, ROIPool")],
     "AOTInductor": [("roialign.torch", "DeformRoIPoolPack")],
-    "ONNX": [("roialign", "roi_align"), ("roialign.compat.mmcv", "roi_pool")],
+    "ONNX": [("roialign.compat.mmcv", "roi_pool")],
 }
+
+
+def _marks(way: str, cell: tuple[str, str]) -> list[pytest.MarkDecorator]:
+    if way not in SLOW or cell in QUICK.get(way, []):
+        return []
+    return [pytest.mark.slow if cell in CHOSEN.get(way, []) else pytest.mark.exhaustive]
+
+
 CELLS = [
     pytest.param(
         way,
         *cell,
         id=f"{way}-{cell[0]}-{cell[1]}",
-        marks=[pytest.mark.exhaustive] if way in SLOW and cell not in QUICK[way] else [],
+        marks=_marks(way, cell),
     )
     for way in WAYS
     for cell in NAMES

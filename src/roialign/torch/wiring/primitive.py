@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .tracing import is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
+from .tracing import is_in_memory, is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
 
 Layout = tuple[int, ...]
 Outputs = tuple[Tensor, ...]
@@ -41,17 +42,20 @@ class Inputs(NamedTuple):
     def flat(self) -> tuple[list[Any], Layout]:
         """All in a row, and what it takes to put them back: how many each field holds, -1 for one on its own."""
         values: list[Any] = []
+        layout: list[int] = []
         for field in self:
             if isinstance(field, tuple):
                 values += field
+                layout.append(len(field))
             else:
                 values.append(field)
-        return values, tuple([len(field) if isinstance(field, tuple) else -1 for field in self])
+                layout.append(-1)
+        return values, tuple(layout)
 
     def in_memory(self) -> Inputs:
         """The tensors as their memory has them: without a sign kept apart, and zeros written out."""
         values, layout = self.flat()
-        if not any(value is not None and (value.is_neg() or value._is_zerotensor()) for value in values):
+        if all(map(is_in_memory, values)):
             return self
         return Inputs.of([None if value is None else value.clone().resolve_neg() for value in values], layout)
 
@@ -143,10 +147,12 @@ class Primitive(ABC):
         tensors, layout = inputs.flat()
         if is_transformed():
             return self.function.apply(setting, layout, *tensors)  # type: ignore[no-any-return, no-untyped-call]
-        tensors = without_dead_wrappers(tensors)
-        if moves_forward() or is_recorded(tensors):
-            return self.plain_apply(setting, layout, *tensors)  # type: ignore[no-any-return]
-        return self.compute(setting, Inputs.of(tensors, layout).in_memory())
+        unwrapped = without_dead_wrappers(tensors)
+        if moves_forward() or is_recorded(unwrapped):
+            return self.plain_apply(setting, layout, *unwrapped)  # type: ignore[no-any-return]
+        if all(map(is_in_memory, unwrapped)) and all(map(is_, tensors, unwrapped)):
+            return self.compute(setting, inputs)  # most calls, and small ones feel every tuple that is made for nothing
+        return self.compute(setting, Inputs.of(unwrapped, layout).in_memory())
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]

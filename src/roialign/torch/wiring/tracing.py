@@ -29,6 +29,11 @@ def is_recorded(tensors: Sequence[Tensor | None]) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
+def is_in_memory(tensor: Tensor | None) -> bool:
+    """Whether a tensor's memory holds its values: no sign is kept apart, and zeros are written out."""
+    return tensor is None or not (tensor.is_neg() or tensor._is_zerotensor())
+
+
 def is_transformed() -> bool:
     """Whether torch.func is at work."""
     return torch._C._are_functorch_transforms_active()
