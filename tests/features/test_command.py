@@ -109,7 +109,8 @@ def test_options_that_cannot_be_meant(options: tuple[object, ...], why: str, pho
 def test_a_file_is_no_folder_for_features(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     done = invoke("extract", photos, "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
-    assert "is a file; features of a backbone are a folder" in done.stderr
+    assert done.exit_code == 2
+    assert "is a file; expected a folder" in done.stderr
     assert (tmp_path / "out").read_text() == "mine"
 
 

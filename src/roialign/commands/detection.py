@@ -16,6 +16,7 @@ from . import training
 from .exporting import EXPORT_EXAMPLES, export_command
 from .help import add_command
 from .inference import DETECT_EXAMPLES, EVALUATE_EXAMPLES, detect_command, evaluate_command
+from .options import check_folder
 from .terminal import fails, print_line
 from .training import train_command
 
@@ -46,6 +47,7 @@ def scenes_command(
     """
     from ..detection.scenes import SceneSettings, write_scenes
 
+    check_folder(out, "FOLDER")
     settings = SceneSettings(image_size=image_size, seed=seed).with_cases(small=small, rotated=rotated, dense=dense)
     try:
         write_scenes(out, {"train": train, "val": val}, settings)

@@ -42,6 +42,7 @@ def extract_command(
     columns: options.ColumnNames = None,
     box_format: options.BoxFormat = None,
     ignore_missing: options.IgnoreMissing = False,
+    strict: options.Strict = False,
     out: options.Out = None,
     output_size: options.OutputSize = "7",
     backbone: more.BackboneName = None,
@@ -85,7 +86,8 @@ def extract_command(
     Without it the result is one .npz file: `features`, `boxes`, `images`, `labels`, `rows` and `settings`. It is
     replaced in one step, or not at all.
 
-    What cannot be read is reported and the rest is done; the exit code is then 1. Boxes that look wrong, inverted or
+    What cannot be read is reported and the rest is done; the exit code is then 1. With --strict it ends the run:
+    without a backbone nothing is written, with one the shards before it are. Boxes that look wrong, inverted or
     beside their input, are pooled as they are, with a note.
     """
     refuse_options(context, backbone)
@@ -94,7 +96,7 @@ def extract_command(
         settings = options.make_settings(
             output_size, spatial_scale, stride, sampling, sampling_ratio, aligned, seed, layout, array_name, backend
         )
-        choice = Choice(plot, plot_box, ignore_missing, seed)
+        choice = Choice(plot, plot_box, ignore_missing, strict, seed)
         pool_inputs(inputs, boxes, reading, out or PIXELS_FILE, settings, choice)
         return
     job = more.JobSettings(
@@ -110,7 +112,7 @@ def extract_command(
     of_backbone = more.BackboneOptions(
         more.image_size_of(image_size), normalise, weights, prefix_tokens, patch_size, device, precision, channels_last
     )
-    work = more.Running(threads, readers, more.part_of(part), retry, ignore_missing)
+    work = more.Running(threads, readers, more.part_of(part), retry, ignore_missing, strict)
     extract_features(inputs, boxes, reading, out or FEATURES_FOLDER, job, of_backbone, work)
 
 

@@ -129,6 +129,7 @@ class Running(NamedTuple):
     part: tuple[int, int]
     retry: bool
     ignore_missing: bool
+    strict: bool
 
 
 def sizes_of(text: str) -> tuple[tuple[int, int], ...]:

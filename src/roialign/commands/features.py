@@ -13,8 +13,9 @@ from rich.console import Console
 from .._text import counted
 from ..extract.folders import IMAGE_ENDINGS, expand
 from ..files.columns import Reading
-from ..files.problems import Problems
+from ..files.problems import Problems, Refused, Remark
 from .feature_options import Running, cores
+from .options import check_folder
 from .pixels import read_groups, report_missing
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
@@ -42,14 +43,21 @@ def extract_features(
 
     errors = Console(stderr=True)
     problems = reported_problems(errors)
-    if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"{out} is a file; features of a backbone are a folder", param_hint="--out")
+    check_folder(out, "--out")
     try:
         images = expand(inputs, IMAGE_ENDINGS, [out], problems)
         source = _box_source(boxes, reading, images, running, problems, errors)
+        if running.strict:
+            end(errors, problems)  # all rows are named, and of images the first
+        problems.strict = running.strict
         threads = running.threads or threads_of(out) or cores()
         job = prepare(images, source, out, settings, replace(options, threads=threads))
         report = _run(job, running, problems, errors)
+        problems.strict = False
+    except typer.Exit:  # a RuntimeError to Python
+        raise
+    except Refused:
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print_line(errors, f"stopped; the same command goes on: {out}")
         raise typer.Exit(130) from None
@@ -103,8 +111,8 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Rep
             def failed(self, image: Path, why: str) -> None:
                 problems.add(image, why)
 
-            def remark(self, image: Path, what: str) -> None:
-                problems.remark(image, what, "EXIF orientation")
+            def remark(self, image: Path, remark: Remark) -> None:
+                problems.remark(image, remark.what, remark.kind)
 
         return run(job, readers=readers, part=running.part, retry=running.retry, listener=Told())
 

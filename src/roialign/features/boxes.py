@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files.boxes import Box
+from ..files.boxes import Box, annotated_by
 from ..files.orientation import Annotated
 
 #: How a grid is written in place of a file.
@@ -50,8 +50,7 @@ class FileBoxes(BoxSource):
         return self.groups.get(image, ())
 
     def annotated(self, image: Path) -> Annotated | None:
-        boxes = self.groups.get(image, ())
-        return Annotated(boxes[0].image_size, [box.corners for box in boxes]) if boxes else None
+        return annotated_by(self.groups.get(image, ()))
 
     def facts(self) -> dict[str, object]:
         digest = hashlib.sha256()

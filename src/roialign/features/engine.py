@@ -15,6 +15,7 @@ from .._typing import Array
 from .._warnings import RoIWarning
 from ..extract.doubts import Doubts
 from ..files.boxes import Box
+from ..files.problems import Remark
 from .backbone import Backbone, BackboneError
 from .boxes import BoxSource
 from .images import ReadImage
@@ -65,9 +66,9 @@ class Listener:
         """So many more images are through."""
 
     def failed(self, image: Path, why: str) -> None:
-        """An image is written as a row with this error."""
+        """An image is going to be written as a row with this error; not where this raises."""
 
-    def remark(self, image: Path, what: str) -> None:
+    def remark(self, image: Path, remark: Remark) -> None:
         """Something about an image that its owner should know."""
 
 
@@ -101,6 +102,10 @@ def run_shards(
                     listener.remark(image, answer.remark)
                 listener.done(1)
             rows = batches.finish()
+            for one in rows:
+                if one.error is not None:
+                    report.errors[one.image.as_posix()] = one.error
+                    listener.failed(one.image, one.error)
             with report.timed("writing"):
                 shapes = work.pooling.columns(work.backbone)
                 columns = columns_of(rows, shapes, work.pooling.dtype)
@@ -108,9 +113,6 @@ def run_shards(
             for one in rows:
                 report.images += 1
                 report.boxes += len(one.boxes)
-                if one.error is not None:
-                    report.errors[one.image.as_posix()] = one.error
-                    listener.failed(one.image, one.error)
             finished(shard)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .._typing import Array
+from ..files.archives import check_archive
 from ..files.kinds import check_readable
 from ..torch.devices import check_device
 from .backbone import (
@@ -209,6 +210,7 @@ def _load_program(path: Path, name: str) -> Any:
     why = "it is no archive"
     if zipfile.is_zipfile(path):
         try:
+            check_archive(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's, about itself
                 return torch.export.load(path)
