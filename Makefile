@@ -76,12 +76,14 @@ sanitize: $(VENV)/.with-build
 	  ROIALIGN_ISA=$$isa build/sanitize/hostile_input 2000 || exit 1; done
 
 # Beside the real torchvision and timm, in an environment of its own: they bring the CUDA build of torch, several GB.
+# Then torchvision's own tests on our kernels, from Debian's source package; ROIALIGN_TORCHVISION_ARCHIVE names another.
 # ROIALIGN_PEERS_PYTHON names an interpreter that has them already, and pytest.
 ROIALIGN_PEERS_PYTHON ?= $(VENV)-peers/bin/python
 
 test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(VENV)-peers/.made)
 	$(ROIALIGN_PEERS_PYTHON) -m pip install -q --no-deps --force-reinstall .
 	$(ROIALIGN_PEERS_PYTHON) -m pytest tests/peers -o python_files='check_*.py'
+	$(ROIALIGN_PEERS_PYTHON) -m tests.peers.suites
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
 # The wheel of this machine's Python, for this machine.
@@ -117,7 +119,7 @@ $(VENV)/.made:
 
 $(VENV)-peers/.made:
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest onnx
 	touch $@
 
 # Compiled once for all extras, and outside pip's isolation: so the next time only what has changed is compiled.
