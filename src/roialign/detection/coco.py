@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
+import math
 import os
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -12,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..files.coco import read_records
+from .._text import counted
+from ..files.coco import BOXES_STAND, read_records
 from ..files.images import read_picture
 from ..files.orientation import Annotated
-from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems
-from ..files.run_lengths import box_outline, mask_of, run_lengths_of
+from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark
+from ..files.run_lengths import area_of, box_outline, mask_of, run_lengths_of
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
 
@@ -35,33 +39,46 @@ def read_image(path: Path) -> Tensor:
     return _read(path, None)[0]
 
 
-def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, str | None]:
-    """The pixels, and what is to be known about their orientation."""
+def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, list[Remark]]:
+    """The pixels, and what is to be known about them."""
     try:
         picture = read_picture(path, annotated)
         pixels = picture.unit_range()
     except FileError as error:
         raise DatasetError(f"{path}: {error}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), picture.remark
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), [] if picture.remark is None else [picture.remark]
 
 
 def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     """The annotation file and the image folder of one split, in the layout of `roialign scenes` or in COCO's own.
 
+    Of COCO's files, one whose name goes on after that of the split is taken where no other begins like it: `val` finds
+    ``annotations/instances_val2017.json``.
+
     Raises
     ------
     DatasetError
-        Naming what was looked for.
+        Naming what was looked for, or the splits that may be meant.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: {'expected a folder, found a file' if folder.exists() else 'no such folder'}")
     own = folder / split / "annotations.json"
     if own.is_file():
         return own, folder / split / "images"
-    found = sorted(folder.glob(f"annotations/instances_{split}*.json"))
+    exact = folder / "annotations" / f"instances_{split}.json"
+    found = [exact] if exact.is_file() else sorted(folder.glob(f"annotations/instances_{glob.escape(split)}*.json"))
+    names = [path.stem.removeprefix("instances_") for path in found]
     if len(found) == 1:
-        return found[0], folder / found[0].stem.removeprefix("instances_")
-    raise DatasetError(
-        f"{folder}: expected {split}/annotations.json or one annotations/instances_{split}*.json, found {len(found)}"
-    )
+        return found[0], next((path for path in _image_folders(folder, names[0]) if path.is_dir()), folder / names[0])
+    looked_for = f"{split}/annotations.json or annotations/instances_{split}*.json"
+    if not found:
+        raise DatasetError(f"{folder}: expected {looked_for}, found none")
+    raise DatasetError(f"{folder}: split {split!r} may be any of {', '.join(names)}: name one of them")
+
+
+def _image_folders(folder: Path, name: str) -> list[Path]:
+    """Where the images of a split of COCO may lie."""
+    return [folder / name, folder / "images" / name]
 
 
 class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
@@ -70,7 +87,8 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     Concretely, ``image, target = dataset[i]`` has `image` ``[3, H, W]`` float32 from 0 to 1, ``target["boxes"]``
     ``[L, 4]`` float32 corners in pixels clipped to the image, ``target["labels"]`` ``[L]`` int64 from 1, in the order
     of the category numbers, ``target["masks"]`` ``[L, H, W]`` uint8 and ``target["image_id"]``. Crowds are left out,
-    and so is an object whose box lies outside the image.
+    and so is an object whose box lies outside the image. An object without an outline, or with one that has no pixel,
+    has its box for a mask, as in pycocotools.
 
     Images are turned upright as their EXIF orientation says, and annotations are taken to be of the upright image,
     unless the file gives the size of the image as it is stored: see :mod:`roialign.files.orientation`.
@@ -145,13 +163,12 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return path
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
-        image, target, remark = self.read(index)
-        if remark is not None:
-            self.report(index, remark)
+        image, target, remarks = self.read(index)
+        self.report(index, remarks)
         return image, target
 
-    def read(self, index: int) -> tuple[Tensor, dict[str, Any], str | None]:
-        """``dataset[index]``, and what is to be known about it, if anything, which is not reported.
+    def read(self, index: int) -> tuple[Tensor, dict[str, Any], list[Remark]]:
+        """``dataset[index]``, and what is to be known about it, which is not reported.
 
         Raises
         ------
@@ -159,17 +176,18 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             Naming the image, where it cannot be read.
         """
         row, path = self.rows[index], self.path(index)
-        size = (row["width"], row["height"])
-        image, remark = _read(path, Annotated(size, [corners_of(found) for found in self._objects[row["id"]]]))
-        height, width = image.shape[-2:]
-        if (width, height) != size:
-            expected = f"expected {size[0]}x{size[1]} pixels, as in {self.annotations}"
-            raise DatasetError(f"{path}: {expected}, got {width}x{height}")
-        return image, self._target(row), remark
+        corners = [corners_of(found) for found in self._objects[row["id"]]]
+        image, remarks = _read(path, Annotated((row["width"], row["height"]), corners, str(self.annotations)))
+        target, empty = self._target(row)
+        if empty:
+            count = counted(empty, "object has an outline", "objects have outlines")
+            remarks.append(Remark(f"{count} without a pixel: {BOXES_STAND}", "empty outlines"))
+        return image, target, remarks
 
-    def report(self, index: int, remark: str) -> None:
+    def report(self, index: int, remarks: Sequence[Remark]) -> None:
         """Pass on what is to be known about an image."""
-        self.problems.remark(self.path(index), remark, "EXIF orientation")
+        for remark in remarks:
+            self.problems.remark(self.path(index), remark.what, remark.kind)
 
     def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """The objects and crowds of an image that lie in it, with their boxes clipped to it: for learning and for
@@ -184,21 +202,35 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return seen
 
     def run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-        """The mask of an object of :meth:`objects`; its box where it has no outline."""
-        outline = found.get("segmentation") or box_outline(found["bbox"])
-        return run_lengths_of(outline, row["height"], row["width"])
+        """The mask of an object of :meth:`objects`; its box where it has no outline, or one without a pixel."""
+        return self._run_lengths(found, row)[0]
 
-    def _target(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The mask, and whether its outline is without a pixel."""
+        x, y, width, height = found["bbox"]
+        left, top = math.floor(x), math.floor(y)
+        touched = [left, top, math.ceil(x + width) - left, math.ceil(y + height) - top]
+        outline = found.get("segmentation")
+        for shape in (outline, box_outline(found["bbox"])):
+            lengths = run_lengths_of(shape, row["height"], row["width"]) if shape else None
+            if lengths is not None and area_of(lengths) > 0:
+                return lengths, bool(outline) and shape is not outline
+        return run_lengths_of(box_outline(touched), row["height"], row["width"]), bool(outline)
+
+    def _target(self, row: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """The objects, and how many have outlines without a pixel."""
         height, width = row["height"], row["width"]
         objects = [found for found in self.objects(row) if not found["iscrowd"]]
         corners = [corners_of(found) for found in objects]
-        masks = [torch.from_numpy(mask_of(self.run_lengths(found, row))) for found in objects]
-        return {
+        lengths = [self._run_lengths(found, row) for found in objects]
+        masks = [torch.from_numpy(mask_of(one)) for one, _ in lengths]
+        target = {
             "boxes": torch.tensor(corners, dtype=torch.float64).reshape(-1, 4).float(),
             "labels": torch.tensor([self._labels[found["category_id"]] for found in objects], dtype=torch.int64),
             "masks": torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.uint8),
             "image_id": row["id"],
         }
+        return target, sum(is_empty for _, is_empty in lengths)
 
 
 def corners_of(found: dict[str, Any]) -> tuple[float, float, float, float]:
