@@ -49,7 +49,7 @@ def render(found: dict[str, list[Launch]]) -> str:
     for name, launches in found.items():
         parts = ", ".join(f"{one.kernel} {one.seconds:.2f}" for one in launches)
         lines.append([name, str(len(launches)), f"{sum(one.seconds for one in launches):.1f}", parts])
-    return table(["first call", "kernels compiled", "seconds", "of which"], lines)
+    return table(["first call", "kernels compiled", "seconds", "seconds per kernel"], lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

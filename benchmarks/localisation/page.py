@@ -281,7 +281,7 @@ The largest error over all steps:
 **How many points are needed?** This table compares the mean over sample points with the exact mean, for the same boxes,
 in standard deviations of the map:
 
-![Error of a few points beside exact means](localisation_sampling.png)
+![Error of sampled means compared with exact means](localisation_sampling.png)
 
 {chr(10).join(samples)}"""
 
