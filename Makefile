@@ -26,7 +26,7 @@ test-all: test
 
 # Every operator by every way that torch has of recording a program; make test runs a few of the cells that compile.
 test-recording: $(VENV)/.with-test
-	$(PYTEST) -m "not gpu" tests/torch/recording
+	$(PYTEST) -m "not gpu" tests/torch/recording tests/onnx/test_static_and_dynamic.py
 
 # A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
 fuzz: $(VENV)/.with-test

@@ -14,7 +14,7 @@ from roialign.detection import CocoDataset, TrainSettings, TwoStageDetector, wri
 from roialign.detection.boxes import BoxCoder, clip_boxes, large_enough
 from roialign.detection.matching import match
 from roialign.detection.training.data import Stream, batches, places_of
-from roialign.detection.training.optimisation import learning_rate, make_optimiser
+from roialign.detection.training.optimisation import learning_rate, make_optimiser, set_learning_rate
 from roialign.detection.training.randomness import SAMPLE, WEIGHTS, generator_of, seed_of
 
 from .plan import IMAGE_SIZE, SETS, Cell, Plan
@@ -131,8 +131,7 @@ def train_dense(plan: Plan, cell: Cell, dataset: CocoDataset) -> DenseDetector:
 
 def step(model: nn.Module, optimiser: torch.optim.Optimizer, rate: float, losses: dict[str, Tensor]) -> float:
     """Make one gradient step on the sum of the losses, and return the sum."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+    set_learning_rate(optimiser, rate)
     total = torch.stack(list(losses.values())).sum()
     optimiser.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]

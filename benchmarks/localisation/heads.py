@@ -11,7 +11,7 @@ from roialign.detection import CocoDataset, TrainSettings
 from roialign.detection.evaluation import KINDS, Row, average_precision, coco_rows
 from roialign.detection.roi_heads import RoIHeads
 from roialign.detection.training.data import places_of
-from roialign.detection.training.optimisation import learning_rate, make_optimiser
+from roialign.detection.training.optimisation import OFFSET_RATE, learning_rate, make_optimiser
 from roialign.detection.training.randomness import ORDER, SAMPLE, WEIGHTS, generator_of, seed_of
 from roialign.detection.transform import paste_masks
 
@@ -33,9 +33,17 @@ def new_heads(plan: Plan, cell: Cell, pooler: str) -> RoIHeads:
     return heads
 
 
-def train_heads(plan: Plan, cell: Cell, pooler: str, dataset: CocoDataset, seen: Seen) -> RoIHeads:
+def train_heads(
+    plan: Plan,
+    cell: Cell,
+    pooler: str,
+    dataset: CocoDataset,
+    seen: Seen,
+    heads: RoIHeads | None = None,
+    offset_rate: float = OFFSET_RATE,
+) -> RoIHeads:
     """Train the heads. The order of images and the sampling of boxes do not depend on the pooler."""
-    heads = new_heads(plan, cell, pooler).train()
+    heads = (heads or new_heads(plan, cell, pooler)).train()
     settings = TrainSettings(
         plan.detector_settings(cell.stride, pooler),
         iterations=plan.head_iterations,
@@ -43,7 +51,7 @@ def train_heads(plan: Plan, cell: Cell, pooler: str, dataset: CocoDataset, seen:
         warmup=20,
         seed=cell.seed,
     )
-    optimiser = make_optimiser(settings, heads)
+    optimiser = make_optimiser(settings, heads, offset_rate)
     targets = [dataset[index][1] for index in range(len(dataset))]
     for iteration in range(plan.head_iterations):
         places = places_of(iteration, plan.batch_size)

@@ -53,13 +53,13 @@ def run_cell(folder: Path, plan: Plan, cell: Cell) -> None:
     if not missing:
         return
     train, test = (dataset_of(folder, plan, cell, split) for split in ("train", "val"))
-    seen = _first_stage(folder, plan, cell)
+    seen = first_stage_of(folder, plan, cell)
     for pooler in missing:
         heads = train_heads(plan, cell, pooler, train, seen["train"])
         rows = detections(heads, test, seen["val"])
-        _write(_result_path(folder, cell, pooler).with_suffix(".detections.json"), rows)
+        write_json(_result_path(folder, cell, pooler).with_suffix(".detections.json"), rows)
         result = {"set": cell.set, "stride": cell.stride, "seed": cell.seed, "pooler": pooler, **figures(test, rows)}
-        _write(_result_path(folder, cell, pooler), result)
+        write_json(_result_path(folder, cell, pooler), result)
     _seen_path(folder, cell).unlink(missing_ok=True)
 
 
@@ -83,7 +83,7 @@ def read_detections(folder: Path, cell: Cell, pooler: str) -> list[dict[str, Any
     return rows
 
 
-def _first_stage(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
+def first_stage_of(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
     path = _seen_path(folder, cell)
     if path.exists():
         return from_file(torch.load(path, weights_only=True))
@@ -104,7 +104,7 @@ def _draw_scenes(folder: Path, plan: Plan) -> None:
 def _check_plan(folder: Path, plan: Plan) -> None:
     path, wanted = folder / PLAN_FILE, json.loads(json.dumps(plan.to_dict()))
     if not path.exists():
-        _write(path, wanted)
+        write_json(path, wanted)
     elif json.loads(path.read_text()) != wanted:
         raise OtherPlanError(f"{folder}: contains results of another plan; choose another folder, or remove it")
 
@@ -118,7 +118,7 @@ def _seen_path(folder: Path, cell: Cell) -> Path:
     return folder / "seen" / f"{cell.name}.pt"
 
 
-def _write(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(json.dumps(content, separators=(",", ":")).encode())

@@ -63,6 +63,8 @@ MODELS: dict[str, type[nn.Module] | nn.Module] = {
 }
 #: Of count, images, height and width, which may change.
 CHOICES = list(product([False, True], repeat=4))
+#: Nothing may change, the count alone, all of the map, everything: make test-all tries these, make test-recording all.
+CHOSEN = [(False,) * 4, (True, False, False, False), (False, True, True, True), (True,) * 4]
 #: Recorded with these, and called with these where they may change.
 SIZES, OTHERS = (7, 2, 10, 12), (12, 3, 7, 15)
 
@@ -88,8 +90,13 @@ def check(program: Exported, free: tuple[bool, ...]) -> None:
     program.check(*inputs(*(other if one else size for size, other, one in zip(SIZES, OTHERS, free, strict=True))))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("free", CHOICES, ids=letters)
+@pytest.mark.parametrize(
+    "free",
+    [
+        pytest.param(free, marks=pytest.mark.slow if free in CHOSEN else pytest.mark.exhaustive, id=letters(free))
+        for free in CHOICES
+    ],
+)
 @pytest.mark.parametrize("name", MODELS)
 def test_the_answer_is_that_of_torch(name: str, free: tuple[bool, ...]) -> None:
     check(exported(name, free), free)
