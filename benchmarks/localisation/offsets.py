@@ -1,7 +1,7 @@
-"""Why a deformable pooler lost masks: ``python -m benchmarks.localisation.offsets``.
+"""Find out why a deformable pooler lost masks: ``python -m benchmarks.localisation.offsets``.
 
-Mask R-CNN's heads are trained on one map of stride 16 with the offsets learned at different rates, for the boxes alone,
-or not at all. What is recorded beside average precision is how far the offsets move the bins, in sides of the RoI.
+Mask R-CNN's heads are trained on one map of stride 16. The offsets are learned at different rates, only for the boxes,
+or not at all. The results are average precision and how far the offsets move the bins, in sides of the RoI.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from .statistics import difference_of
 DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results" / "offsets"
 STRIDE = 16
-#: Bins of each axis of the mask head's pooler.
+#: Number of bins along each axis of the mask head's pooler.
 MASK_BINS = 14
 ALIGNED, DEFORMABLE = "RoIAlign, 2 x 2", "deformable"
-#: The steps after which a size of offsets is kept.
+#: Number of steps between two recorded sizes of the offsets.
 EVERY = 25
 
 
 class Variant(NamedTuple):
-    """The poolers of the two heads, and the offsets' part of the learning rate."""
+    """The poolers of the two heads, and the learning rate of the offsets as a fraction of the learning rate."""
 
     boxes: str
     masks: str
@@ -59,7 +59,7 @@ VARIANTS = {
 
 
 def run_seed(folder: Path, plan: Plan, seed: int) -> None:
-    """Every variant on the maps of one backbone, as far as its result is not there."""
+    """Train every variant on the maps of one backbone, except for results that exist."""
     torch.set_num_threads(1)
     cell = Cell(plan.sets[0], STRIDE, seed)
     if all(result_path(folder, seed, name).exists() for name in VARIANTS):
@@ -85,7 +85,7 @@ def run_seed(folder: Path, plan: Plan, seed: int) -> None:
 
 
 def watch(heads: RoIHeads) -> dict[str, list[float]]:
-    """The mean size of the offsets of every call, in sides of the RoI, as they come."""
+    """Return lists that receive the mean size of the offsets of every call, in sides of the RoI."""
     sizes: dict[str, list[float]] = {}
     for name, pooler in (("boxes", heads.box_pooler), ("masks", heads.mask_pooler)):
         if isinstance(pooler, DeformRoIPoolPack):
@@ -103,7 +103,7 @@ def _keep(sizes: list[float], gamma: float) -> Any:
 
 @torch.no_grad()
 def without_offsets(heads: RoIHeads) -> None:
-    """Bins of the mask head stay where RoIAlign has them."""
+    """Set the offsets of the mask head to zero, so that its bins are those of RoIAlign."""
     assert isinstance(heads.mask_pooler, DeformRoIPoolPack)
     for parameter in list(heads.mask_pooler.offset_fc.parameters())[-2:]:
         parameter.zero_()
@@ -114,7 +114,7 @@ def result_path(folder: Path, seed: int, name: str) -> Path:
 
 
 def write_page(report: dict[str, Any]) -> str:
-    """docs/deformable.md."""
+    """Return the text of docs/deformable.md."""
     results, seeds = report["results"], report["seeds"]
     rows = []
     for name in VARIANTS:
@@ -124,7 +124,7 @@ def write_page(report: dict[str, Any]) -> str:
         rows.append(f"| {name} | {' | '.join(cells)} | {gain} |")
         if all("mask without offsets" in result for result in own):
             cells = [_mean(own, "mask without offsets", figure) for figure in ("AP", "AP75")]
-            rows.append(f"| the same, its mask offsets set to zero when tested | | | {' | '.join(cells)} | |")
+            rows.append(f"| the same, with the mask offsets set to zero for testing | | | {' | '.join(cells)} | |")
     moves = []
     for name in VARIANTS:
         own = [result for result in results if result["variant"] == name]
@@ -153,7 +153,7 @@ def _value(found: dict[str, Any], figure: str) -> float:
 
 
 def _gain(results: Sequence[dict[str, Any]], name: str) -> Any:
-    """In mask AP, over RoIAlign on the same maps."""
+    """Return the gain in mask AP over RoIAlign on the same maps."""
     of_seed = {result["seed"]: result["mask"]["AP"] for result in results if result["variant"] == ALIGNED}
     return difference_of(
         [100 * (result["mask"]["AP"] - of_seed[result["seed"]]) for result in results if result["variant"] == name]
@@ -162,44 +162,45 @@ def _gain(results: Sequence[dict[str, Any]], name: str) -> Any:
 
 PAGE = """# Why a deformable pooler lost masks
 
-With one learning rate for all layers, a Mask R-CNN with a deformable pooler finds boxes as well as one with RoIAlign,
-and loses most of its masks. The pooler is right: its gradients agree with finite differences, and with offsets of zero
-its answer has the bits of RoIAlign with 2 x 2 points. The cause is how its offsets are learned.
+With one learning rate for all layers, a Mask R-CNN with a deformable pooler detects boxes as well as one with
+RoIAlign, but loses most of its masks. The pooler is correct: its gradients agree with finite differences, and with
+zero offsets its output has the same bits as RoIAlign with 2 x 2 points. The cause is how the offsets are learned.
 
-Offsets are the output of three linear layers over all pooled values. At 14 x 14 bins the first of them has so many
-inputs that a few steps of AdamW at the full learning rate move the bins by several sides of the RoI. Out there the map
-says nothing about the object, so no gradient brings them back. The box head, with 7 x 7 bins, moves its bins by a few
-hundredths of a side.
+Three linear layers compute the offsets from all pooled values. With 14 x 14 bins, the first layer has so many inputs
+that a few steps of AdamW at the full learning rate move the bins by several sides of the RoI. That far away, the map
+contains nothing about the object, so no gradient moves the bins back. The box head, with 7 x 7 bins, moves its bins by
+only a few hundredths of a side.
 
-`roialign train` therefore learns offsets at {rate:g} of the learning rate. Dai et al. (2017) do the same, at 0.01.
+`roialign train` therefore learns offsets at {rate:g} times the learning rate. Dai et al. (2017) do the same with 0.01.
 
-Average precision in percent: means over {seeds} seeds, each with a backbone and maps of stride 16 of its own, on the
-plain scenes of [localisation.md](localisation.md); the gain is in mask AP over RoIAlign on the same maps, with its 95 %
-interval.
+The table shows average precision in percent. The values are means over {seeds} seeds, each with its own backbone and
+maps of stride 16, on the plain scenes of [localisation.md](localisation.md). The gain is in mask AP over RoIAlign on
+the same maps, with its 95 % interval.
 
 | poolers | box AP | box AP75 | mask AP | mask AP75 | gain |
 | --- | ---: | ---: | ---: | ---: | ---: |
 {rows}
 
-How far the offsets move a bin after so many steps, in sides of the RoI (mean over bins, RoIs and seeds):
+How far the offsets move a bin after each number of steps, in sides of the RoI (mean over bins, RoIs and seeds):
 
 | poolers | head | {steps} |
 | --- | --- | {rule} |
 {moves}
 
-Setting the offsets of the trained mask head to zero does not help: the head has learned from what the moved bins see.
+Setting the offsets of the trained mask head to zero does not help, because the head was trained with the moved bins.
 
-`python -m benchmarks.localisation.offsets --write-docs` measures all of it and writes this page. Measured on {machine}.
+`python -m benchmarks.localisation.offsets --write-docs` runs the experiment and writes this page. The machine was
+{machine}.
 """
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="A folder that keeps everything; a run goes on from it.")] = RESULTS,
-    seeds: Annotated[int, typer.Option(min=2, help="Backbones; every variant is trained on each.")] = 3,
-    processes: Annotated[int, typer.Option(min=1, help="Seeds at the same time, each on one thread.")] = 2,
+    out: Annotated[Path, typer.Option(help="Folder for all results. Rerun with the same folder to resume.")] = RESULTS,
+    seeds: Annotated[int, typer.Option(min=2, help="Number of backbones. Every variant is trained on each.")] = 3,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes. Each uses one thread.")] = 2,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/deformable.md and its figures.")] = False,
 ) -> None:
-    """Train the heads of Mask R-CNN with offsets that are learned in different ways."""
+    """Train the heads of Mask R-CNN with different learning rates for the offsets."""
     plan, console = FULL, make_console()
     out.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")

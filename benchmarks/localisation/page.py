@@ -63,8 +63,8 @@ def answer(results: Sequence[Result]) -> str:
         gain = _gain(results, kind, "AP75", stride=stride)
         seeds = difference_of(paired_by_seed(results, ALIGNED, BASE, of, stride=stride))
         lines.append(
-            f"**At stride {stride}, RoIAlign (2 x 2 points) changes {kind} AP75 by {gain} points compared with RoIPool.** "
-            f"{_verdict(gain)} This is the mean of {gain.pairs} paired differences over datasets and seeds, with its "
+            f"**At stride {stride}, RoIAlign (2 x 2 points) changes {kind} AP75 by {gain} points compared with "
+            f"RoIPool.** {_verdict(gain)} This is the mean of {gain.pairs} paired differences over datasets and seeds, with its "
             f"95 % confidence interval. If the datasets are averaged first, the difference over {seeds.pairs} seeds is "
             f"{seeds}. {_by_set(results, kind, stride)}"
         )
