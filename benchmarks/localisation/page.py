@@ -64,9 +64,9 @@ def answer(results: Sequence[Result]) -> str:
         seeds = difference_of(paired_by_seed(results, ALIGNED, BASE, of, stride=stride))
         lines.append(
             f"**At stride {stride}, RoIAlign (2 x 2 points) changes {kind} AP75 by {gain} points compared with "
-            f"RoIPool.** {_verdict(gain)} This is the mean of {gain.pairs} paired differences over datasets and seeds, with its "
-            f"95 % confidence interval. If the datasets are averaged first, the difference over {seeds.pairs} seeds is "
-            f"{seeds}. {_by_set(results, kind, stride)}"
+            f"RoIPool.** {_verdict(gain)} This is the mean of {gain.pairs} paired differences over datasets and seeds, "
+            f"with its 95 % confidence interval. If the datasets are averaged first, the difference over "
+            f"{seeds.pairs} seeds is {seeds}. {_by_set(results, kind, stride)}"
         )
     lines.append(f"**Does the gain grow with the overlap?** {growth(results, stride)}")
     lines += [f"Stride {finer}: {growth(results, finer)}" for finer in _strides(results)[1:]]
