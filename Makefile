@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEEL := build/wheel
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 
-.PHONY: demo test test-all test-recording fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers wheel wheels \
+.PHONY: demo test test-all test-recording fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers docs wheel wheels \
   release-check clean
 
 demo: $(VENV)/.with-demo
@@ -86,6 +86,13 @@ test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(V
 	$(ROIALIGN_PEERS_PYTHON) -m tests.peers.suites
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
+# The documentation as a site, build/docs/index.html: the pages of docs/ and the docstrings. Warnings are errors, a name
+# that leads nowhere too.
+docs: $(VENV)/.with-detection $(VENV)/.with-features $(VENV)/.with-docs
+	rm -rf build/docs docs/reference/generated
+	$(BIN)/python -m sphinx -q -n -W --keep-going -d build/docs-pages docs build/docs
+	@echo "roialign: the site is build/docs/index.html"
+
 # The wheel of this machine's Python, for this machine.
 wheel: $(VENV)/.compiled
 	mkdir -p dist && cp $(WHEEL)/*.whl dist/
@@ -136,6 +143,6 @@ $(VENV)/.with-%: $(VENV)/.compiled constraints.txt
 	$(PIP) install -q -c constraints.txt "$$(echo $(WHEEL)/*.whl)[$*]"
 	touch $@
 
-$(addprefix $(VENV)/.with-,build lint release): $(VENV)/.with-%: $(VENV)/.made pyproject.toml
+$(addprefix $(VENV)/.with-,build docs lint release): $(VENV)/.with-%: $(VENV)/.made pyproject.toml
 	$(PIP) install -q --group $*
 	touch $@

@@ -1,0 +1,56 @@
+"""The site: `make docs` builds it from the pages of this folder and the docstrings, into build/docs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(DOCS), str(ROOT)]
+
+from release.paths import version as version_of  # noqa: E402
+
+project = "roialign"
+author = "The roialign developers"
+copyright = author  # noqa: A001  # Sphinx's name
+version = release = version_of()
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.intersphinx",
+    "numpydoc",
+    "sphinx_copybutton",
+    "references",
+]
+templates_path = ["_templates"]
+nitpicky = True
+
+# Headings have the names in links that GitHub gives them.
+myst_heading_anchors = 6
+
+# The reference. In our docstrings single backquotes hold the name of a parameter.
+default_role = "code"
+autodoc_inherit_docstrings = False  # those of torch.nn.Module say nothing of ours
+python_maximum_signature_line_length = 88
+autodoc_default_options = {"members": True}
+numpydoc_show_class_members = False
+numpydoc_class_members_toctree = False
+
+# Names of other projects. Their own inventories are large, and the build would fail whenever one cannot be reached, so
+# those that we name are in files of Sphinx's first format, which is text.
+intersphinx_mapping = {
+    "python": ("https://docs.python.org/3", "inventories/python.txt"),
+    "numpy": ("https://numpy.org/doc/stable", "inventories/numpy.txt"),
+    "torch": ("https://docs.pytorch.org/docs/stable", "inventories/torch.txt"),
+}
+
+html_theme = "furo"
+html_title = "roialign"
+html_copy_source = False
+html_show_sphinx = False
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+copybutton_here_doc_delimiter = "EOF"

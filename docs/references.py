@@ -1,0 +1,115 @@
+"""Where names in docstrings and links in pages lead on the site. Sphinx calls :func:`setup`."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import re
+import sys
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+
+from release.links import CODE
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+
+#: Pages outside docs, by their path in the repository, and the pages of the site that show them.
+OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+#: A link of Markdown, a picture too: [text](target).
+LINK_PARTS = r"(?P<text>\[[^\]]*\])\((?P<target>[^)\s]+)\)"
+
+#: Names by which Python knows classes of torch, and those by which its documentation does.
+PUBLIC = {
+    "Tensor": "torch.Tensor",
+    "torch._C.Generator": "torch.Generator",
+    "torch.export.exported_program.ExportedProgram": "torch.export.ExportedProgram",
+    "torch.nn.modules.module.Module": "torch.nn.Module",
+}
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connects what is below."""
+    app.connect("source-read", read_page)
+    app.connect("include-read", read_included)
+    app.connect("missing-reference", find_name, priority=400)  # before intersphinx, which has 500
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def read_page(app: Sphinx, docname: str, source: list[str]) -> None:
+    """A page of this folder links to pages outside as GitHub shows them."""
+    path = Path(app.env.doc2path(docname))
+    if path.suffix == ".md":
+        source[0] = relink(source[0], path, path)
+
+
+def read_included(app: Sphinx, relative_path: Path, parent_docname: str, content: list[str]) -> None:
+    """What a page includes links as from its own place."""
+    del parent_docname  # MyST gives its last part only
+    here = Path(app.env.doc2path(app.env.docname))
+    content[0] = relink(content[0], (DOCS / relative_path).resolve(), here)
+
+
+def relink(text: str, written_in: Path, shown_in: Path) -> str:
+    """The text of one page with its links as another page has to write them."""
+
+    def replace(found: re.Match[str]) -> str:
+        target = found["target"]
+        if target is None or re.match(r"[a-z]+:", target):
+            return found[0]  # code, or another site
+        name, sign, heading = target.partition("#")
+        if not name and written_in == shown_in:
+            return found[0]
+        file = (written_in.parent / name).resolve() if name else written_in
+        if file.is_relative_to(ROOT) and (page := OUTSIDE.get(str(file.relative_to(ROOT)))):
+            file = DOCS / page
+            if page == "index.md":
+                sign = heading = ""  # it shows parts of README.md
+        return f"{found['text']}({os.path.relpath(file, shown_in.parent)}{sign}{heading})"
+
+    return re.sub(f"{CODE.pattern}|{LINK_PARTS}", replace, text, flags=CODE.flags)
+
+
+def find_name(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, contnode: nodes.Element
+) -> nodes.Element | None:
+    """A name of ours that is not documented under the name that a docstring or a signature has for it.
+
+    It is a class by the module that defines it, or a bare name of that module. Of what is documented under the same
+    name the one with the shortest path is meant. What exists but has no place in the reference is shown without a link.
+    What does not exist stays missing, which is an error.
+    """
+    if node.get("refdomain") != "py":
+        return None
+    target = node["reftarget"] = PUBLIC.get(node["reftarget"], node["reftarget"])
+    if "." in target and not target.startswith("roialign."):
+        return None
+    domain = env.domains["py"]
+    last = target.rpartition(".")[2]
+    documented = [name for name in domain.objects if name.rpartition(".")[2] == last]
+    if documented:
+        entry = domain.objects[min(documented, key=lambda name: (name.count("."), name))]
+        uri = app.builder.get_relative_uri(node["refdoc"], entry.docname)
+        return nodes.reference("", "", contnode, internal=True, refuri=f"{uri}#{entry.node_id}")
+    return contnode if exists(target, node) else None
+
+
+def exists(name: str, node: addnodes.pending_xref) -> bool:
+    """Whether Python finds a name: a whole path, an attribute of the class around it, or a name in a module of ours."""
+    if name.startswith("roialign."):
+        try:
+            resolve_name(name)
+        except (AttributeError, ImportError):
+            return False
+        return True
+    name = name.partition("[")[0]
+    modules = [module for key, module in list(sys.modules.items()) if key.startswith("roialign.")]
+    around: Any = resolve_name(f"{node['py:module']}:{node['py:class']}") if node.get("py:class") else None
+    attributes = {key for base in getattr(around, "__mro__", ()) for key in getattr(base, "__annotations__", {})}
+    return name in attributes or any(hasattr(place, name) for place in [around, builtins, *modules])

@@ -1,0 +1,122 @@
+"""The site that `make docs` builds: it has every page and every public name. Sphinx is not needed to see that."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import subprocess
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import roialign.compat
+from release.links import LINK, pages
+from tests.tables.paths import DOCS, ROOT
+
+PUBLIC = [
+    "roialign",
+    "roialign.torch",
+    "roialign.detection",
+    "roialign.features",
+    *(f"roialign.compat.{name}" for _, name, _ in pkgutil.iter_modules(roialign.compat.__path__) if name[0] != "_"),
+]
+#: A directive of MyST or of reStructuredText: its name, its argument, and the lines of its options and its body.
+DIRECTIVE = re.compile(
+    r"^```\{(?P<myst>[\w-]+)\} *(?P<file>.*)\n(?P<fenced>[^`]*?)^```$"
+    r"|^\.\. (?P<rst>[\w-]+):: *(?P<argument>.*)\n(?P<indented>(?:\n|   .*\n)*)",
+    re.MULTILINE,
+)
+
+
+def directives(page: Path) -> list[tuple[str, str, list[str]]]:
+    """The directives of a page: name, argument, lines of options and body."""
+    found = DIRECTIVE.finditer(page.read_text(encoding="utf-8"))
+    parts = [
+        [part or "" for part in match.group("myst", "rst", "file", "argument", "fenced", "indented")] for match in found
+    ]
+    return [
+        (myst or rst, file or argument, [line.strip() for line in (fenced or indented).splitlines() if line.strip()])
+        for myst, rst, file, argument, fenced, indented in parts
+    ]
+
+
+def site_pages() -> set[Path]:
+    """The pages of the folder, without templates and those that Sphinx generates."""
+    command = ["git", "ls-files", "-co", "--exclude-standard", "*.md", "*.rst", ":(exclude)_templates"]
+    listed = subprocess.run(command, cwd=DOCS, capture_output=True, text=True, check=True).stdout.split()
+    return {DOCS / name for name in listed if (DOCS / name).exists()}
+
+
+def below(page: Path) -> list[Path]:
+    """The pages that the tables of contents of a page name."""
+    entries = [
+        page.parent / entry
+        for name, _, lines in directives(page)
+        if name == "toctree"
+        for entry in lines
+        if not entry.startswith(":")
+    ]
+    found = [[entry.with_name(entry.name + suffix) for suffix in (".md", ".rst")] for entry in entries]
+    for entry, files in zip(entries, found, strict=True):
+        assert any(file.exists() for file in files), f"{page.relative_to(ROOT)}: no page {entry.relative_to(DOCS)}"
+    return [file for files in found for file in files if file.exists()]
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    reached, waiting = set(), [DOCS / "index.md"]
+    while waiting:
+        page = waiting.pop()
+        assert page not in reached, f"{page.relative_to(ROOT)} is in two tables of contents"
+        reached.add(page)
+        waiting += below(page)
+    missing = sorted(str(page.relative_to(DOCS)) for page in site_pages() - reached)
+    assert not missing, f"docs/index.md: add to a toctree: {', '.join(missing)}"
+    assert len(reached) > 20
+
+
+def documented() -> list[str]:
+    """The full names of all that the reference describes."""
+    names = []
+    for page in sorted((DOCS / "reference").glob("*.rst")):
+        module = ""
+        for name, argument, lines in directives(page):
+            if name == "currentmodule":
+                module = argument
+            elif name == "autosummary":
+                names += [f"{module}.{line}" for line in lines if not line.startswith(":")]
+    return names
+
+
+def test_the_reference_describes_every_public_name() -> None:
+    names = documented()
+    assert len(names) == len(set(names)), "a name is described twice"
+    public = {f"{module}.{name}" for module in PUBLIC for name in import_module(module).__all__}
+    missing = sorted(public - set(names) - {"roialign.__version__"})
+    assert not missing, f"docs/reference: add to an autosummary: {', '.join(missing)}"
+
+
+def test_what_the_reference_describes_is_there() -> None:
+    for name in documented():
+        module, _, last = name.rpartition(".")
+        assert hasattr(import_module(module), last), f"docs/reference: {name} does not exist"
+
+
+@pytest.mark.parametrize("page", sorted(site_pages()), ids=lambda page: str(page.relative_to(DOCS)))
+def test_what_a_page_includes_is_there(page: Path) -> None:
+    for name, argument, lines in directives(page):
+        if name != "include":
+            continue
+        text = (page.parent / argument).read_text(encoding="utf-8")
+        for line in lines:
+            marker = line.split('"')[1]
+            before, found, after = text.partition(marker)
+            assert found, f"{page.relative_to(ROOT)}: {argument} has no {marker!r}"
+            text = after if line.startswith(":start-after:") else before
+        assert text.strip(), f"{page.relative_to(ROOT)}: nothing of {argument} is included"
+
+
+def test_every_picture_is_in_the_gallery() -> None:
+    shown = set(LINK.findall((DOCS / "gallery.md").read_text(encoding="utf-8")))
+    assert {picture.name for picture in DOCS.glob("*.png")} <= shown
+    assert DOCS / "gallery.md" in pages()
