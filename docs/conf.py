@@ -36,6 +36,7 @@ default_role = "code"
 autodoc_inherit_docstrings = False  # those of torch.nn.Module say nothing of ours
 python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True}
+autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
 numpydoc_class_members_toctree = False
 

@@ -1,4 +1,4 @@
-"""Where names in docstrings and links in pages lead on the site. Sphinx calls :func:`setup`."""
+"""Where names in docstrings and links in pages lead on the site; how signatures are written. Sphinx calls :func:`setup`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", read_page)
     app.connect("include-read", read_included)
     app.connect("missing-reference", find_name, priority=400)  # before intersphinx, which has 500
+    app.connect("autodoc-process-signature", shorten_defaults)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -98,6 +99,14 @@ def find_name(
         uri = app.builder.get_relative_uri(node["refdoc"], entry.docname)
         return nodes.reference("", "", contnode, internal=True, refuri=f"{uri}#{entry.node_id}")
     return contnode if exists(target, node) else None
+
+
+def shorten_defaults(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """A default that a dataclass makes anew for each object is no expression, so Sphinx could not read the signature."""
+    del app, what, name, obj, options
+    return signature and signature.replace("<factory>", "..."), returns
 
 
 def exists(name: str, node: addnodes.pending_xref) -> bool:

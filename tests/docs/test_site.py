@@ -83,6 +83,8 @@ def documented() -> list[str]:
         for name, argument, lines in directives(page):
             if name == "currentmodule":
                 module = argument
+            elif name == "autodata":
+                names.append(argument)
             elif name == "autosummary":
                 names += [f"{module}.{line}" for line in lines if not line.startswith(":")]
     return names
