@@ -90,7 +90,7 @@ test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(V
 # that leads nowhere too.
 docs: $(VENV)/.with-detection $(VENV)/.with-features $(VENV)/.with-docs
 	rm -rf build/docs docs/reference/generated
-	$(BIN)/python -m sphinx -q -n -W --keep-going -d build/docs-pages docs build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going -d build/docs-pages docs build/docs
 	@echo "roialign: the site is build/docs/index.html"
 
 # The wheel of this machine's Python, for this machine.

@@ -26,7 +26,7 @@ extensions = [
     "references",
 ]
 templates_path = ["_templates"]
-nitpicky = True
+nitpicky = True  # a name that leads nowhere is a warning
 
 # Headings have the names in links that GitHub gives them.
 myst_heading_anchors = 6
@@ -38,10 +38,9 @@ python_maximum_signature_line_length = 88
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 numpydoc_show_class_members = False
-numpydoc_class_members_toctree = False
 
 # Names of other projects. Their own inventories are large, and the build would fail whenever one cannot be reached, so
-# those that we name are in files of Sphinx's first format, which is text.
+# those that we name are in files of Sphinx's first format, which is text: name, kind, page.
 intersphinx_mapping = {
     "python": ("https://docs.python.org/3", "inventories/python.txt"),
     "numpy": ("https://numpy.org/doc/stable", "inventories/numpy.txt"),
@@ -54,4 +53,4 @@ html_copy_source = False
 html_show_sphinx = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
-copybutton_here_doc_delimiter = "EOF"
+copybutton_line_continuation_character = "\\"

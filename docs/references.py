@@ -1,4 +1,4 @@
-"""Where names in docstrings and links in pages lead on the site; how signatures are written. Sphinx calls :func:`setup`."""
+"""Where names in docstrings and links in pages lead on the site, and how defaults are shown in signatures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PUBLIC = {
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Connects what is below."""
+    """Sphinx calls this, since conf.py names this file as an extension."""
     app.connect("source-read", read_page)
     app.connect("include-read", read_included)
     app.connect("missing-reference", find_name, priority=400)  # before intersphinx, which has 500
@@ -104,7 +104,7 @@ def find_name(
 def shorten_defaults(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
-    """A default that a dataclass makes anew for each object is no expression, so Sphinx could not read the signature."""
+    """A dataclass shows a default that it makes anew for each object as <factory>, which Sphinx cannot parse."""
     del app, what, name, obj, options
     return signature and signature.replace("<factory>", "..."), returns
 
