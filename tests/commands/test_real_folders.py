@@ -181,6 +181,18 @@ def test_a_split_without_objects_has_no_precision_and_it_is_said(tmp_path: Path,
     assert told(result, "note") == [f"{path}: no object in the 2 images that count: there is no average precision"]
 
 
+def test_a_class_that_the_model_does_not_know_is_said(tmp_path: Path, weights: Path) -> None:
+    path = write_set(tmp_path, changed("categories", 1, name="Dog"))
+    arguments = ("evaluate", "--weights", weights, "--data", tmp_path)
+    said = f"{path}: categories: the model does not know 'Dog': average precision 0 for these"
+    assert told(invoke(*arguments), "note") == [said]
+    assert told(invoke(*arguments, "--classes", "cat,Dog"), "note") == []
+    content = changed("categories", 1, name="Dog")
+    content["annotations"] = [row for row in content["annotations"] if row["category_id"] == 1]
+    write_set(tmp_path, content)
+    assert told(invoke(*arguments), "note") == []  # of which there is none here
+
+
 def test_a_table_without_boxes_is_said(photos: Path, tmp_path: Path) -> None:
     result = _extract(tmp_path, photos / "good.png", "")
     assert (result.exit_code, told(result, "note")) == (0, [f"{tmp_path / 'b.csv'}: there is no box in it"])

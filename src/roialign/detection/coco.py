@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._text import counted
-from ..files.coco import BOXES_STAND, read_records
+from ..files.coco import BOXES_STAND, SMALLEST_SIDE, name_in_address, read_records
 from ..files.images import read_picture
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark
@@ -153,11 +153,13 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return len(self.rows)
 
     def path(self, index: int) -> Path:
-        """Where the image lies; a name of Windows is read as one where there is no file of that very name."""
+        """Where the image lies; where there is no file of that very name, a name of Windows is read as one, and of an
+        address its end."""
         name = str(self.rows[index]["file_name"])
         path = self.images / name
-        if "\\" in name and not os.path.exists(path):  # which is false for names that no file can have
-            return self.images / PureWindowsPath(name).as_posix()
+        if ("\\" in name or "://" in name) and not os.path.exists(path):  # false for names that no file can have
+            end = name_in_address(name) if "://" in name else PureWindowsPath(name).as_posix()
+            return self.images / end
         return path
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
@@ -191,11 +193,12 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         """The objects and crowds of an image that lie in it, with their boxes clipped to it: for learning and for
         evaluation alike."""
         limits = (row["width"], row["height"])
+        least = SMALLEST_SIDE * max(limits)  # a rest without a side in float32 is outside
         seen = []
         for found in self._objects[row["id"]]:
             corners = corners_of(found)
             x1, y1, x2, y2 = (min(max(corners[i], 0.0), float(limits[i % 2])) for i in range(4))
-            if x2 > x1 and y2 > y1:
+            if min(x2 - x1, y2 - y1) > least:
                 seen.append({**found, "bbox": [x1, y1, x2 - x1, y2 - y1]})
         return seen
 

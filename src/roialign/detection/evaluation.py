@@ -106,6 +106,7 @@ def predict(
     device = next(model.parameters()).device if device is None else check_device(device)
     model.to(device)
     reported = dataset.problems if problems is None else problems
+    _remark_unknown(dataset, meaning, reported)
     rows: list[Row] = []
     images: list[Identity] = []
     with evaluating(model):
@@ -127,6 +128,16 @@ def predict(
             if progress is not None:
                 progress()
     return rows, images
+
+
+def _remark_unknown(dataset: CocoDataset, known: Sequence[int | None], problems: Problems) -> None:
+    """That the set has objects which the model cannot find, by their names."""
+    used = {row["category_id"] for row in dataset.records["annotations"]}
+    by_name = zip(dataset.class_names, dataset.category_ids, strict=True)
+    unknown = [name for name, number in by_name if number in used and number not in known]
+    if unknown:
+        what = f"the model does not know {_names([quoted(name) for name in unknown])}: average precision 0 for these"
+        problems.remark(f"{dataset.annotations}: categories", what, "unknown categories")
 
 
 def detection_failed(error: Exception) -> str:
