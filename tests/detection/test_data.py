@@ -248,7 +248,7 @@ def test_scenes_are_what_their_annotations_say(tmp_path: Path) -> None:
         scene = draw_scene(settings, "train", index)
         assert np.array_equal(np.rint(image.permute(1, 2, 0).numpy() * 255).astype(np.uint8), scene.image)
         assert np.array_equal(target["masks"].numpy(), scene.masks)
-        assert target["labels"].tolist() == [digit + 1 for digit in scene.digits]
+        assert target["labels"].tolist() == [label + 1 for label in scene.labels]
         for box, mask in zip(target["boxes"].tolist(), scene.masks, strict=True):
             rows, columns = np.nonzero(mask)
             assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

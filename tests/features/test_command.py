@@ -88,6 +88,10 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
     [
         (("--backbone", "pixels", "--stride", 2), "Invalid value for --stride: it means nothing with --backbone"),
         (("--pool", "max"), "Invalid value for --pool: it means nothing without --backbone"),
+        (
+            ("--backbone", "pixels", "--score-threshold", 0.2),
+            "Invalid value for --score-threshold: it means nothing without --boxes detections",
+        ),
         (("--backbone", "nothing"), "backbone: expected one of efficientnet-lite0"),
         (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),
         (("--backbone", "pixels", "--levels", "3"), "levels: expected last, all, by-size, or strides"),

@@ -77,11 +77,10 @@ def _box_source(
     errors: Console,
 ) -> BoxSource:
     from ..features import FileBoxes
-    from ..features.boxes import grid_of
 
-    grid = grid_of(str(boxes))
-    if grid is not None:
-        return grid
+    other = boxes_without_file(str(boxes), running.score_threshold)
+    if other is not None:
+        return other
     groups = read_groups(boxes, reading, images, problems)
     if groups is None:
         raise typer.Exit(1)
@@ -89,6 +88,14 @@ def _box_source(
     if not any(groups.boxes.values()):
         raise ValueError(f"{boxes}: no box of these images")
     return FileBoxes(groups.boxes)
+
+
+def boxes_without_file(text: str, score_threshold: float) -> BoxSource | None:
+    """Where ``--boxes`` is no file: a grid, or a detector's own."""
+    from ..features import DetectedBoxes
+    from ..features.boxes import DETECTIONS, grid_of
+
+    return DetectedBoxes(score_threshold) if text == DETECTIONS else grid_of(text)
 
 
 def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Report:

@@ -95,7 +95,9 @@ def train_command(
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same weights.")
     ] = 0,
-    workers: Annotated[int, typer.Option(min=0, metavar="N", help="Data loader processes; 0 loads in between.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes that load images; 0 is the main one.")
+    ] = 0,
     save_every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between checkpoints.")] = 100,
     val_split: Annotated[
         str | None,

@@ -6,6 +6,9 @@ this does not follow; docs/migrating.md says where.
 
 from __future__ import annotations
 
+from ..torch import _installed  # noqa: F401 - first, so that it says what is missing
+
+# isort: split
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol

@@ -60,6 +60,8 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     DatasetError
         Naming what was looked for, or the splits that may be meant.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: {'expected a folder, found a file' if folder.exists() else 'no such folder'}")
     own = folder / split / "annotations.json"
     if own.is_file():
         return own, folder / split / "images"

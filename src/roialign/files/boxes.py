@@ -53,6 +53,8 @@ class Box:
     label: str
     image_size: Size | None = None
     """Width and height of its image, where the file has them."""
+    score: float | None = None
+    """Of a detection."""
 
 
 def annotated_by(boxes: Sequence[Box]) -> Annotated | None:

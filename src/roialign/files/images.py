@@ -94,7 +94,7 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
         Saying what the file is, where it is no image, and what is wrong with it, where it is one; and where its size is
         not the one that it was annotated with.
     """
-    with _explained(path), path.open("rb") as file, warnings.catch_warnings():
+    with explained(path), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about what it can read; a larger image is an error
         with Image.open(file, formats=_formats()) as opened:
             # Pillow turns TIFF images itself when it loads them. To look for EXIF in a PNG it loads the pixels, and
@@ -157,7 +157,7 @@ def _values(image: Image.Image) -> tuple[Array, float | None]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Whatever Pillow raises on the bytes of a file, in words of our own."""
     try:
         check_readable(path)

@@ -23,7 +23,7 @@ from .checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from .data import Stream, batches, places_of
 from .events import Event, Measured, Report, Saved, Started, Stepped
 from .logs import TABLE_FILE, Log
-from .optimisation import learning_rate, make_optimiser
+from .optimisation import learning_rate, make_optimiser, set_learning_rate
 from .randomness import ITERATION, SAMPLE, WEIGHTS, generator_of, seed_of
 from .settings import SETTINGS_FILE, RunError, TrainSettings, check_same, read_settings, write_settings
 from .validation import Validation, logged
@@ -236,8 +236,7 @@ class _State:
         """One step of the optimiser: the losses by name, and everything that the log gets."""
         settings = self.settings
         rate = learning_rate(settings, iteration)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimiser, rate)
         torch.manual_seed(seed_of(settings.seed, ITERATION, iteration, process_rank()))
         images = [image.to(self.device) for image, _ in examples]
         targets = [

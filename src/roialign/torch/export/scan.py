@@ -38,8 +38,10 @@ def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
 
     # The operator wants something carried from one RoI to the next; nothing is.
     nothing = tables[0].new_zeros(1)
+    # Kept by code object is what was compiled before: of a fixed number of RoIs, it would fix this one too.
+    run.__code__ = run.__code__.replace()
     # A table's columns are told apart by number, so how many there are may not become a symbol.
-    with torch._dynamo.config.patch(assume_static_by_default=True):
+    with torch._dynamo.config.patch(assume_static_by_default=True, automatic_dynamic_shapes=False):
         _, answers = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
     pooled: Tensor = answers[:-1]
     return pooled
