@@ -171,6 +171,24 @@ def test_extract_says_that_a_map_has_holes(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout", "noted"),
+    [
+        ((48, 64, 3), "NCHW", True),
+        ((48, 64, 3), "NHWC", False),
+        ((3, 48, 64), "NCHW", False),
+        ((256, 7, 3), "NCHW", False),
+    ],
+)
+def test_a_map_that_may_have_its_channels_last_is_noted(
+    tmp_path: Path, shape: tuple[int, ...], layout: str, noted: bool
+) -> None:
+    np.save(tmp_path / "m.npy", np.zeros(shape, dtype=np.float32))
+    result = _extract(tmp_path, tmp_path / "m.npy", "m.png,1,1,3,3\n", "--layout", layout)
+    said = f"{tmp_path / 'm.npy'}: read as 48 channels of 64 x 3: if it is [H, W, C], --layout NHWC"
+    assert told(result, "note") == ([said] if noted else [])
+
+
 # Nothing there
 
 
