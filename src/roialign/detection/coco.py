@@ -1,4 +1,4 @@
-"""Images and objects of a COCO-format set, as tensors."""
+"""Images and objects of a COCO-format dataset, as tensors."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ..files.run_lengths import box_outline, mask_of, run_lengths_of
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
 
-#: So many problems are named in one message.
+#: The number of problems that one message lists.
 MOST_IN_MESSAGE = 10
 
 
 def read_image(path: Path) -> Tensor:
-    """An image as ``[3, H, W]`` float32 from 0 to 1, turned upright as its EXIF orientation says.
+    """Read an image as ``[3, H, W]`` float32 from 0 to 1, rotated upright by its EXIF orientation.
 
     Raises
     ------
     DatasetError
-        Naming the file, where it is missing or no image, or its values have no usual range.
+        If the file is missing or is not an image, or if its values have no known range. The message names the file.
     """
     return _read(path, None)[0]
 
 
 def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, str | None]:
-    """The pixels, and what is to be known about their orientation."""
+    """The pixels, and a remark about their orientation, if any."""
     try:
         picture = read_picture(path, annotated)
         pixels = picture.unit_range()
@@ -46,12 +46,12 @@ def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, str | None]:
 
 
 def find_split(folder: Path, split: str) -> tuple[Path, Path]:
-    """The annotation file and the image folder of one split, in the layout of `roialign scenes` or in COCO's own.
+    """Find the annotation file and the image folder of a split, in the layout of `roialign scenes` or of COCO.
 
     Raises
     ------
     DatasetError
-        Naming what was looked for.
+        If they are not found. The message lists the paths that were tried.
     """
     own = folder / split / "annotations.json"
     if own.is_file():
@@ -65,32 +65,37 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
 
 
 class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
-    """A COCO-format set: ``dataset[i]`` is the image and the objects of its i-th row.
+    """A dataset in COCO format: ``dataset[i]`` is the i-th image with its objects.
 
-    Concretely, ``image, target = dataset[i]`` has `image` ``[3, H, W]`` float32 from 0 to 1, ``target["boxes"]``
-    ``[L, 4]`` float32 corners in pixels clipped to the image, ``target["labels"]`` ``[L]`` int64 from 1, in the order
-    of the category numbers, ``target["masks"]`` ``[L, H, W]`` uint8 and ``target["image_id"]``. Crowds are left out,
-    and so is an object whose box lies outside the image.
+    Concretely, ``image, target = dataset[i]`` gives `image` as ``[3, H, W]`` float32 from 0 to 1, and a dict `target`:
 
-    Images are turned upright as their EXIF orientation says, and annotations are taken to be of the upright image,
-    unless the file gives the size of the image as it is stored: see :mod:`roialign.files.orientation`.
+    - ``"boxes"``: ``[L, 4]`` float32 (x1, y1, x2, y2) in pixels, clipped to the image;
+    - ``"labels"``: ``[L]`` int64 from 1, in the order of the category ids;
+    - ``"masks"``: ``[L, H, W]`` uint8;
+    - ``"image_id"``: the id of the image.
+
+    Crowds, and objects whose box lies outside the image, are left out.
+
+    Images are rotated upright by their EXIF orientation. Annotations are assumed to refer to the upright image, unless
+    the annotation file gives the size of the image as stored: see :mod:`roialign.files.orientation`.
 
     Parameters
     ----------
-    annotations : path of the json file
-    images : path of the folder that its file names start from
+    annotations : path
+        The JSON file.
+    images : path
+        The folder that the file names in the JSON file are relative to.
     problems : Problems, optional
-        Collects the rows that cannot be used, and what else is to be known. By default a :class:`DataWarning` names
-        them.
+        Collects the rows that cannot be used, and other remarks. By default, a :class:`DataWarning` lists them.
     strict : bool, default False
-        Refuse the file for one row that cannot be used, instead of reading the others; :func:`train` and
-        :func:`evaluate_model` then also refuse the set for one image.
+        If True, raise an error for a row that cannot be used, instead of skipping it. :func:`train` and
+        :func:`evaluate_model` then also raise an error for an image that cannot be read.
 
     Raises
     ------
     DatasetError
-        Where the file cannot be read; naming the file, the row, what was expected and what came where it is `strict`.
-        An unreadable image raises it when it is asked for.
+        If the file cannot be read, or if it has an unusable row and `strict` is True. The message names the file, the
+        row, what was expected and what was found. An unreadable image raises the error when it is accessed.
 
     Examples
     --------
@@ -137,10 +142,10 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return len(self.rows)
 
     def path(self, index: int) -> Path:
-        """Where the image lies; a name of Windows is read as one where there is no file of that very name."""
+        """The path of the image. Backslashes separate folders, unless a file with exactly that name exists."""
         name = str(self.rows[index]["file_name"])
         path = self.images / name
-        if "\\" in name and not os.path.exists(path):  # which is false for names that no file can have
+        if "\\" in name and not os.path.exists(path):  # False for names that no file can have
             return self.images / PureWindowsPath(name).as_posix()
         return path
 
@@ -151,12 +156,12 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return image, target
 
     def read(self, index: int) -> tuple[Tensor, dict[str, Any], str | None]:
-        """``dataset[index]``, and what is to be known about it, if anything, which is not reported.
+        """Return ``dataset[index]`` and a remark about it, if any. The remark is not reported.
 
         Raises
         ------
         DatasetError
-            Naming the image, where it cannot be read.
+            If the image cannot be read. The message names it.
         """
         row, path = self.rows[index], self.path(index)
         size = (row["width"], row["height"])
@@ -168,12 +173,11 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return image, self._target(row), remark
 
     def report(self, index: int, remark: str) -> None:
-        """Pass on what is to be known about an image."""
+        """Report a remark about an image."""
         self.problems.remark(self.path(index), remark, "EXIF orientation")
 
     def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """The objects and crowds of an image that lie in it, with their boxes clipped to it: for learning and for
-        evaluation alike."""
+        """The objects and crowds within an image, with boxes clipped to it, for both training and evaluation."""
         limits = (row["width"], row["height"])
         seen = []
         for found in self._objects[row["id"]]:
@@ -184,7 +188,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return seen
 
     def run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-        """The mask of an object of :meth:`objects`; its box where it has no outline."""
+        """The mask of an object of :meth:`objects`, or its box if it has no outline."""
         outline = found.get("segmentation") or box_outline(found["bbox"])
         return run_lengths_of(outline, row["height"], row["width"])
 

@@ -1,4 +1,4 @@
-"""Scenes of real handwritten digits on textured ground, in COCO format: a set to learn on for those who have none."""
+"""Synthetic scenes of handwritten digits on textured backgrounds, as a small COCO-format dataset for training."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from ..files.run_lengths import encoded
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Every fifth digit is kept for the splits other than "train": nobody is tested on handwriting they learnt.
+#: Every fifth digit is held out for the splits other than "train", so that no model is tested on training digits.
 HELD_OUT = 5
-#: An object of which less is left under those drawn later is not placed.
+#: The least visible share of an object. An object is not placed if less would remain visible under later ones.
 VISIBLE = 0.5
-#: Places tried for an object before the scene goes without it.
+#: The number of positions that are tried for an object before it is left out.
 TRIES = 50
-#: How much of the ink counts as the object.
+#: Pixels with at least this much ink belong to the object.
 INK = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """What a scene is made of; sizes are in pixels."""
+    """The settings of scenes. Sizes are in pixels."""
 
     image_size: int = 160
     objects: tuple[int, int] = (2, 6)
     object_size: tuple[int, int] = (28, 64)
     max_angle: float = 10.0
-    """Degrees to either side; below 90, so that a 6 is told from a 9."""
+    """The maximum rotation in degrees, in both directions. It is below 90, so that 6 and 9 can be distinguished."""
     overlap: float = 0.0
-    """The share of an object's box that may lie under another's."""
+    """The share of the box of an object that other boxes may cover."""
     seed: int = 0
 
     def with_cases(self, *, small: bool, rotated: bool, dense: bool) -> SceneSettings:
-        """With the hard cases that are switched on."""
+        """Return settings with the given hard cases switched on."""
         return SceneSettings(
             image_size=self.image_size,
             objects=(12, 20) if dense else self.objects,
@@ -55,21 +55,21 @@ class SceneSettings:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An image and its objects, in the order in which they were drawn."""
+    """An image and its objects, in drawing order."""
 
     image: Array
-    """``[H, W, 3]`` uint8."""
+    """The image, ``[H, W, 3]`` uint8."""
     masks: Array
-    """``[L, H, W]`` bool: the pixels of each object that are seen."""
+    """``[L, H, W]`` bool: the visible pixels of each object."""
     digits: Array
-    """``[L]``: 0 to 9."""
+    """``[L]``: the digits, 0 to 9."""
 
 
 @cache
 def _digits(held_out: bool) -> tuple[Array, Array]:
-    """Images ``[n, 8, 8]`` from 0 to 1 and what they show."""
+    """Images ``[n, 8, 8]`` with values from 0 to 1, and their digits."""
     require("detection", "sklearn")
-    from sklearn.datasets import load_digits  # only here: the models do without it
+    from sklearn.datasets import load_digits  # imported here, because the models do not need it
 
     data = load_digits()
     kept = (np.arange(len(data.target)) % HELD_OUT == 0) == held_out
@@ -77,7 +77,7 @@ def _digits(held_out: bool) -> tuple[Array, Array]:
 
 
 def draw_scene(settings: SceneSettings, split: str, index: int) -> Scene:
-    """One scene; the same settings, split and index give the same pixels, whatever was drawn before."""
+    """Draw one scene. The pixels depend only on the settings, the split and the index."""
     generator = np.random.default_rng([settings.seed, index, *split.encode()])
     size = settings.image_size
     canvas = _ground(generator, size)
@@ -108,7 +108,7 @@ def draw_scene(settings: SceneSettings, split: str, index: int) -> Scene:
 
 
 def _ground(generator: np.random.Generator, size: int) -> Array:
-    """``[size, size, 3]``: a colour with noise of several widths."""
+    """A background ``[size, size, 3]``: a colour with noise at several scales."""
     ground = np.tile(generator.uniform(0.3, 0.7, 3), (size, size, 1))
     for cells, strength in ((3, 0.10), (9, 0.06), (27, 0.04), (size, 0.02)):
         noise = generator.normal(0, strength, (cells, cells)).astype(np.float32)
@@ -122,7 +122,7 @@ def _resized(image: Array, size: int) -> Array:
 
 
 def _ink(generator: np.random.Generator, digit: Array, settings: SceneSettings) -> Array:
-    """How much ink each pixel of a digit has, turned and cropped."""
+    """The amount of ink in each pixel of a digit, after rotation and cropping."""
     low, high = settings.object_size
     size = int(generator.integers(low, high + 1))
     angle = float(generator.uniform(-settings.max_angle, settings.max_angle))
@@ -136,7 +136,7 @@ def _ink(generator: np.random.Generator, digit: Array, settings: SceneSettings) 
 def _place(
     generator: np.random.Generator, shape: tuple[int, ...], boxes: list[Array], settings: SceneSettings
 ) -> tuple[int, int] | None:
-    """The top left corner; None where there is no room."""
+    """The top left corner of an object, or None if there is no room."""
     height, width = shape
     if max(shape) > settings.image_size:
         return None
@@ -150,14 +150,14 @@ def _place(
 
 
 def _covered(box: Array, other: Array) -> float:
-    """The overlap as a share of the smaller of two boxes."""
+    """The overlap of two boxes as a share of the smaller one."""
     sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
     smaller = min(np.prod(box[2:] - box[:2]), np.prod(other[2:] - other[:2]))
     return float(np.prod(np.maximum(sides, 0)) / smaller)
 
 
 def _colour(generator: np.random.Generator, canvas: Array) -> Array:
-    """Darker or brighter than the ground by enough to be seen."""
+    """A colour that is clearly darker or brighter than the background."""
     brightness = 0.05 if generator.random() < 0.5 else 0.95
     tint = generator.uniform(-0.15, 0.15, 3)
     colour: Array = np.clip(brightness + tint - 0.1 * (canvas.mean() - 0.5), 0, 1)
@@ -165,14 +165,15 @@ def _colour(generator: np.random.Generator, canvas: Array) -> Array:
 
 
 def write_scenes(folder: Path, counts: Mapping[str, int], settings: SceneSettings) -> None:
-    """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split of `counts`.
+    """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split in `counts`.
 
-    The annotation file comes last and in one step: where it is there, the split is whole. So none is replaced.
+    The annotation file is written last and atomically, so a split with an annotation file is complete. It is never
+    overwritten.
 
     Raises
     ------
     FileExistsError
-        Where a split is there already.
+        If a split already exists.
     """
     for split in counts:
         if (folder / split / "annotations.json").exists():

@@ -9,12 +9,12 @@ from torch import nn
 
 from .settings import TrainSettings
 
-#: After which share of the iterations a step schedule divides the learning rate by ten.
+#: A step schedule divides the learning rate by ten after these shares of the iterations.
 STEPS = (2 / 3, 8 / 9)
 
 
 def learning_rate(settings: TrainSettings, iteration: int) -> float:
-    """That of an iteration, from 0: a function of nothing else, so there is no state to save."""
+    """The learning rate of an iteration, counted from 0. It has no state to save."""
     factor = min(1.0, (iteration + 1) / (settings.warmup + 1))
     progress = iteration / settings.iterations
     if settings.schedule == "cosine":
@@ -25,7 +25,7 @@ def learning_rate(settings: TrainSettings, iteration: int) -> float:
 
 
 def make_optimiser(settings: TrainSettings, model: nn.Module) -> torch.optim.Optimizer:
-    """AdamW or SGD; normalisations and biases, which have one axis, do not decay."""
+    """AdamW or SGD. Normalisation weights and biases have no weight decay."""
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in learning if parameter.ndim > 1], "weight_decay": settings.weight_decay},
