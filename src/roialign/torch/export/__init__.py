@@ -1,1 +1,1 @@
-"""The operators in the standard operators of ONNX, for `torch.onnx.export`."""
+"""Export of the operators as standard ONNX operators, for `torch.onnx.export`."""
