@@ -85,7 +85,8 @@ inline Frame map_rotated_boxes_tangent(const double* box, const double* tangent,
           std::cos(turn) * speed,  tangent[1] * mapping.scale, tangent[0] * mapping.scale};
 }
 
-/// The shift of a bin by its offset: gamma times the size of the RoI times the offset, applied to the start of the RoI.
+/// The axis of a RoI for a bin with an offset. `shift` is gamma times the offset: the start moves by it times the
+/// length.
 inline MappedAxis shift_axis(const MappedAxis& axis, double shift) {
   return {axis.start + shift * axis.length, axis.length};
 }
