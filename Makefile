@@ -26,7 +26,7 @@ test-all: test
 
 # Every operator by every way that torch has of recording a program; make test runs a few of the cells that compile.
 test-recording: $(VENV)/.with-test
-	$(PYTEST) -m "not gpu" tests/torch/recording
+	$(PYTEST) -m "not gpu" tests/torch/recording tests/onnx/test_static_and_dynamic.py
 
 # A hundred thousand files that nobody would write, for every way in: minutes. SEED=100000 tries others.
 fuzz: $(VENV)/.with-test
@@ -76,12 +76,14 @@ sanitize: $(VENV)/.with-build
 	  ROIALIGN_ISA=$$isa build/sanitize/hostile_input 2000 || exit 1; done
 
 # Beside the real torchvision and timm, in an environment of its own: they bring the CUDA build of torch, several GB.
+# Then torchvision's own tests on our kernels, from Debian's source package; ROIALIGN_TORCHVISION_ARCHIVE names another.
 # ROIALIGN_PEERS_PYTHON names an interpreter that has them already, and pytest.
 ROIALIGN_PEERS_PYTHON ?= $(VENV)-peers/bin/python
 
 test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(VENV)-peers/.made)
 	$(ROIALIGN_PEERS_PYTHON) -m pip install -q --no-deps --force-reinstall .
 	$(ROIALIGN_PEERS_PYTHON) -m pytest tests/peers -o python_files='check_*.py'
+	$(ROIALIGN_PEERS_PYTHON) -m tests.peers.suites
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
 # The wheel of this machine's Python, for this machine.
@@ -117,12 +119,12 @@ $(VENV)/.made:
 
 $(VENV)-peers/.made:
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest onnx
 	touch $@
 
 # Compiled once for all extras, and outside pip's isolation: so the next time only what has changed is compiled.
 $(VENV)/.compiled: $(VENV)/.with-build $(PACKAGE)
-	@echo "roialign: compiling the core, once for every instruction set; the first time takes 3 to 5 minutes on two cores"
+	@echo "roialign: compiling the core, once for every instruction set; the first time takes 2 to 3 minutes on two cores"
 	rm -rf $(WHEEL)
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(WHEEL)
 	$(PIP) install -q --no-deps --force-reinstall $(WHEEL)/*.whl
@@ -130,7 +132,7 @@ $(VENV)/.compiled: $(VENV)/.with-build $(PACKAGE)
 
 # An extra is packages beside what is compiled: pip leaves alone a wheel that is installed already.
 $(VENV)/.with-%: $(VENV)/.compiled constraints.txt
-	@echo "roialign: installing the packages of [$*]; PyTorch among them is some hundred MB"
+	@echo "roialign: installing the packages of [$*]$(if $(filter demo,$*),,; PyTorch among them is some hundred MB)"
 	$(PIP) install -q -c constraints.txt "$$(echo $(WHEEL)/*.whl)[$*]"
 	touch $@
 

@@ -1,1 +1,1 @@
-"""The benchmark: workloads, peers, conformance before any timing, interleaved medians. Run ``python -m benchmarks``."""
+"""Benchmarks against other packages: ``python -m benchmarks``. Results are checked before anything is timed."""

@@ -30,21 +30,21 @@ application = typer.Typer(add_completion=False)
 
 @application.command()
 def main(
-    workload: Annotated[list[str] | None, typer.Option(help="Only this workload; may be given again.")] = None,
-    peer: Annotated[list[str] | None, typer.Option(help="Only this peer beside ours; may be given again.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A few cases, a few rounds: under a minute.")] = False,
+    workload: Annotated[list[str] | None, typer.Option(help="Run only this workload. Can be repeated.")] = None,
+    peer: Annotated[list[str] | None, typer.Option(help="Compare only with this peer. Can be repeated.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Few cases and rounds. Takes less than a minute.")] = False,
     operators: Annotated[
-        bool, typer.Option("--operators", help="All operators on one level, beside RoIAlign.")
+        bool, typer.Option("--operators", help="Measure all operators on one level, not only RoIAlign.")
     ] = False,
-    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of measurement.")] = None,
-    seconds: Annotated[float | None, typer.Option(min=0, help="Seconds after which a case rests.")] = None,
-    threads: Annotated[list[str] | None, typer.Option(help='A number of threads, or "all"; again for more.')] = None,
-    isa: Annotated[str | None, typer.Option(help="The instruction set that ours is forced to.")] = None,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Where the results go.")] = None,
-    from_json: Annotated[Path | None, typer.Option(help="Show these results; measure nothing.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Number of measurement rounds.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Seconds of measurement per case.")] = None,
+    threads: Annotated[list[str] | None, typer.Option(help='Number of threads, or "all". Can be repeated.')] = None,
+    isa: Annotated[str | None, typer.Option(help="Force roialign to use this instruction set.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="Folder for the results.")] = None,
+    from_json: Annotated[Path | None, typer.Option(help="Show these results instead of measuring.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the tables of docs/performance.md.")] = False,
 ) -> None:
-    """Measure this library beside its peers: each in its own process, the right answer first, interleaved medians."""
+    """Measure roialign and its peers, each in its own process. Results are checked before anything is timed."""
     console = make_console()
     base = QUICK if quick else Settings()
     settings = replace(

@@ -1,4 +1,4 @@
-"""The cases: which layouts, types, samplings and directions of each workload are measured."""
+"""The cases: layouts, types, samplings and directions that are measured for each workload."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DTYPES = ("float32", "float16", "bfloat16")
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of the table.
+    """One case of the benchmark.
 
-    S2 is a grid of 2x2 points a bin, S0 the adaptive grid, exact the limit of infinitely many points. The operator is
-    the mean of RoIAlign or one of `benchmarks.operators`.
+    In `sampling`, S2 is a grid of 2 x 2 points per bin, S0 is the adaptive grid, and exact is the limit of infinitely
+    many points. The operator is RoIAlign's mean or one of `benchmarks.operators`.
     """
 
     workload: str
@@ -34,7 +34,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Selection:
-    """A product of settings of one workload."""
+    """A product of settings for one workload."""
 
     workload: str
     samplings: tuple[str, ...] = ("S2",)
@@ -78,7 +78,7 @@ SUITE = (
     Selection("ten-rois"),
 )
 
-#: Those that read every channel in every bin, and the mean that they are held against.
+#: The operators that read every channel in every bin, and the mean that they are compared with.
 SAMPLED = ("mean", "max", "rotated", "deformable")
 OPERATOR_SUITE = (
     Selection("operators", ("S2", "S0"), layouts=NHWC, operators=(*SAMPLED, "onnx-max")),
@@ -97,20 +97,21 @@ QUICK_SUITE = (
 
 
 def select_cases(suite: Iterable[Selection], names: Iterable[str], threads: Iterable[int]) -> list[Case]:
-    """The cases of a suite, of the named workloads where names are given; each once, in the order of the suite."""
+    """Return the cases of a suite in order, each once. If names are given, return only these workloads."""
     wanted, counts = set(names), list(threads)
     unknown = wanted - set(WORKLOADS)
     if unknown:
         raise ValueError(f"workload: expected one of {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
     chosen = [selection for selection in suite if not wanted or selection.workload in wanted]
-    # A workload that is asked for by name but is not in a quick suite is measured in its plainest form.
+    # A workload that is named but not in the quick suite is measured in its simplest form.
     missing = sorted(wanted - {selection.workload for selection in chosen})
     chosen += [Selection(name) for name in missing]
     return list(dict.fromkeys(case for selection in chosen for case in selection.cases(counts)))
 
 
 def group_cases(cases: Iterable[Case]) -> list[tuple[Workload, list[Case]]]:
-    """Cases that are measured interleaved: those of a workload, apart by threads where its answer fills the memory."""
+    """Return groups of cases that are measured interleaved. A group is one workload, split by threads if outputs are
+    large."""
     groups: dict[tuple[str, int], list[Case]] = {}
     for case in cases:
         large = WORKLOADS[case.workload].output_elements > 100_000_000
@@ -119,7 +120,7 @@ def group_cases(cases: Iterable[Case]) -> list[tuple[Workload, list[Case]]]:
 
 
 def parse_threads(values: Iterable[str]) -> list[int]:
-    """Thread counts from the command line; "all" is every CPU that this process may run on."""
+    """Parse thread counts from the command line. "all" means every CPU that this process may use."""
     every = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     counts = [every if value == "all" else int(value) for value in values]
     if any(count < 1 for count in counts):

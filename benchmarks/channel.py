@@ -1,4 +1,4 @@
-"""A worker's end of :mod:`benchmarks.process`: requests in, replies out, one JSON object a line."""
+"""The worker's side of :mod:`benchmarks.process`: reads requests and writes replies, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .workers.work import UnsupportedError
 
 
 class Channel:
-    """While it is open, replies go to standard output, and whatever libraries print goes to standard error."""
+    """While open, replies go to standard output, and everything that libraries print goes to standard error."""
 
     def __enter__(self) -> Channel:
         self.replies = os.fdopen(os.dup(1), "w", buffering=1)
@@ -28,19 +28,19 @@ class Channel:
         self.replies.close()
 
     def serve(self, answer: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-        """Answers requests until standard input ends."""
+        """Answer requests until standard input ends."""
         for line in sys.stdin:
             try:
                 reply = {"ok": True, **answer(json.loads(line))}
             except UnsupportedError as reason:
                 reply = {"unsupported": str(reason)}
-            except Exception as reason:  # the boundary of the process: the parent is told, and decides
+            except Exception as reason:  # boundary of the process: report every error to the parent
                 reply = {"error": f"{type(reason).__name__}: {reason}"}
             self.replies.write(json.dumps(reply) + "\n")
 
 
 def end_with_parent(seconds: float = 1.0) -> None:
-    """Ends this process soon after its parent has ended, whatever it is at: it may hang, and nobody is left to see."""
+    """End this process soon after its parent has ended, even if this process hangs."""
     parent = os.getppid()
 
     def watch() -> None:

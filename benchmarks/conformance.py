@@ -1,4 +1,4 @@
-"""The gate: an implementation that does not give our float64 answer gets no time."""
+"""The check before timing: an implementation is only timed if it gives our float64 result."""
 
 from __future__ import annotations
 
@@ -15,34 +15,35 @@ from .peers import PEERS
 from .workers.work import dtype_of
 from .workloads import Array, Data, Workload
 
-#: The largest difference that passes, of the largest value of the answer. float32 peers round coordinates.
+#: Largest accepted difference, relative to the largest value of the output. float32 peers round coordinates.
 PEER_TOLERANCE = {"float32": 2e-4, "float16": 1e-3, "bfloat16": 1e-2}
-#: Ours: half types round once. In the gradient to the boxes large terms cancel.
+#: Limits for roialign. Half types round once. In the gradient to the boxes, large terms cancel.
 OUR_TOLERANCE = {"float32": 2e-6, "float16": 5e-4, "bfloat16": 4e-3}
 BOXES_TOLERANCE = {"float32": 2e-4, "float16": 2e-3, "bfloat16": 2e-2}
 
 
 def tolerance_of(peer: str, case: Case) -> float:
-    """The largest error, as a share of the largest value of the answer, that an implementation may have."""
+    """Return the largest accepted error of an implementation, relative to the largest value of the output."""
     if case.direction == "backward-boxes":
         return BOXES_TOLERANCE[case.dtype]
     return (OUR_TOLERANCE if PEERS[peer].is_ours else PEER_TOLERANCE)[case.dtype]
 
 
-#: Of the elements of a maximum's gradient, those that are not compared: where float32 cannot tell which of two points
-#: is the maximum it may go to the other.
+#: Share of the elements of a maximum's gradient that is not compared. float32 cannot always tell which of two points is
+#: the maximum, so the gradient may go to the other one.
 NEAR_TIES = 1e-5
 
 
 def spared_share(case: Case) -> float:
-    """The share of the elements of an answer that may differ by any amount."""
+    """Return the share of the elements of an output that may differ by any amount."""
     return NEAR_TIES if case.operator == "max" and case.direction == "backward-features" else 0.0
 
 
 def largest_error(answer: Sequence[Array], expected: Sequence[Array], spared: float = 0.0) -> float:
-    """The largest difference, as a share of the largest value expected; infinite for other shapes, NaN or infinity.
+    """Return the largest difference, relative to the largest expected value; infinite for wrong shapes, NaN or
+    infinity.
 
-    The share `spared` of the elements, those with the largest differences, is left out.
+    The share `spared` of the elements with the largest differences is ignored.
     """
     if len(answer) != len(expected):
         return float("inf")
@@ -64,19 +65,19 @@ def largest_error(answer: Sequence[Array], expected: Sequence[Array], spared: fl
 
 
 def conforms(error: float, tolerance: float) -> bool:
-    """Whether an answer passes; a NaN does not."""
+    """Whether the error is accepted. NaN is not."""
     return bool(error <= tolerance)
 
 
 class Oracle:
-    """The float64 answers of one workload; of an answer of more than so many elements, those of some RoIs."""
+    """The float64 results of one workload. For very large outputs, only some RoIs are compared."""
 
     def __init__(self, workload: Workload, data: Data, most_elements: int) -> None:
         self.workload, self.data, self.most_elements = workload, data, most_elements
         self.answers: dict[tuple[str, ...], list[Array]] = {}
 
     def rows(self, case: Case) -> Array | None:
-        """The RoIs whose answers are compared: None for all, or a spread of those of a very large answer."""
+        """Return the RoIs to compare: None for all, or a random selection for a very large output."""
         if case.direction != "forward" or self.workload.output_elements <= self.most_elements:
             return None
         count = max(1, self.workload.rois * self.most_elements // self.workload.output_elements)
@@ -84,10 +85,10 @@ class Oracle:
         return np.unique(np.concatenate([[0, self.workload.rois - 1], inner]))
 
     def expected(self, case: Case, channels: int | None = None) -> list[Array]:
-        """The answer on the maps as rounded to the type of the case, on the first so many channels if not None."""
+        """Compute the result on maps rounded to the type of the case, on the first `channels` channels if not None."""
         key = (case.dtype, case.sampling, case.direction, case.operator)
         if key not in self.answers:
-            self.answers = {key: self._compute(case)}  # of one case at a time: they are large
+            self.answers = {key: self._compute(case)}  # only for one case at a time, because they are large
         return [array[:, :channels] for array in self.answers[key]]
 
     def _compute(self, case: Case) -> list[Array]:
@@ -116,7 +117,7 @@ class Oracle:
         return [grad_rois[:, 1:]] if grad_maps is None else grad_maps
 
     def _operator(self, case: Case, features: Array, rows: Array | None) -> list[Array]:
-        """Another operator, on one level; of all RoIs, and then of those that are asked for."""
+        """Compute another operator on one level for all RoIs, then select the requested ones."""
         data, workload = self.data, self.workload
         operator = OPERATORS[case.operator]
         ratio = 2 if case.sampling == "S2" else 0

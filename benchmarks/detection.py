@@ -1,4 +1,4 @@
-"""Where a detector's time goes, and the pooling's share: ``python -m benchmarks.detection``."""
+"""Profile a detector and the share of its pooling: ``python -m benchmarks.detection``."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .machine import cpu_model
 SIZE = (800, 1333)
 PROPOSALS = 1000
 CLASSES = 90
-#: Deviations of random weights that spread scores and offsets: with the usual ones every proposal ties with every other
-#: and nothing is ever detected.
+#: Standard deviations of random weights. With the usual initialisation, all proposals have equal scores and nothing is
+#: detected.
 SPREAD = {"rpn.head.cls_logits": 0.01, "rpn.head.bbox_pred": 0.005, "cls_score": 0.3, "box_predictor.bbox_pred": 0.005}
 POOLING = ("box pooling", "mask pooling")
 
 
 class Clock:
-    """Seconds by the name of the part that they were spent in, of one pass."""
+    """Seconds of one pass by the name of each part."""
 
     def __init__(self) -> None:
         self.spent: dict[str, float] = defaultdict(float)
@@ -43,7 +43,7 @@ class Clock:
         self.spent[name] += time.perf_counter() - self._starts.pop(name)
 
     def watch(self, module: nn.Module, name: str, backward: str | None = None) -> None:
-        """Time a module's forward, and what its maps' gradients take where `backward` names that."""
+        """Time a module's forward pass. If `backward` names its maps, also time the computation of their gradients."""
 
         def before(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
             self.start(name)
@@ -66,7 +66,7 @@ class Clock:
 
 
 class _Begins(torch.autograd.Function):
-    """Behind a module: its backward comes right before the module's."""
+    """Placed after a module. Its backward runs just before the module's backward."""
 
     @staticmethod
     def forward(ctx: Any, clock: Clock, name: str, output: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class _Begins(torch.autograd.Function):
 
 
 class _Ends(torch.autograd.Function):
-    """In front of a module: its backward comes right after the module's."""
+    """Placed before a module. Its backward runs just after the module's backward."""
 
     @staticmethod
     def forward(ctx: Any, clock: Clock, name: str, *maps: Tensor) -> tuple[Tensor, ...]:
@@ -94,7 +94,7 @@ class _Ends(torch.autograd.Function):
 
 
 def make_model(pooler: str) -> TwoStageDetector:
-    """ResNet-50-FPN Mask R-CNN with random weights that detect something."""
+    """Create a ResNet-50-FPN Mask R-CNN with random weights that detects something."""
     torch.manual_seed(0)
     settings = DetectorSettings("mask-rcnn", "resnet50-fpn", pooler, classes=tuple(map(str, range(CLASSES))))
     model = settings.build()
@@ -121,14 +121,14 @@ def watch(model: TwoStageDetector) -> Clock:
 
 
 def profile(step: Callable[[], object], clock: Clock, repeats: int, rest: str) -> dict[str, float]:
-    """Median milliseconds of every part, and of the whole under ``"all"``."""
+    """Return the median milliseconds of every part, and of the whole under ``"all"``."""
     passes: list[dict[str, float]] = []
     for index in range(repeats + 1):
         clock.spent.clear()
         begin = time.perf_counter()
         step()
         whole = time.perf_counter() - begin
-        if index:  # the first pass prepares memory
+        if index:  # the first pass allocates memory
             passes.append({**clock.spent, rest: whole - sum(clock.spent.values()), "all": whole})
     return {name: 1e3 * median(one[name] for one in passes) for name in passes[0]}
 
@@ -146,7 +146,7 @@ def show(console: Console, title: str, spent: dict[str, float]) -> None:
 
 
 def train_step(model: TwoStageDetector, images: list[Tensor], objects: int) -> Callable[[], None]:
-    """Forward and backward on images with random objects."""
+    """Run forward and backward on images with random objects."""
     height, width = images[0].shape[-2:]
     corners = torch.rand(objects, 2) * torch.tensor([width - 200, height - 200])
     boxes = torch.cat([corners, corners + 20 + torch.rand(objects, 2) * 180], dim=1)
@@ -164,12 +164,12 @@ def train_step(model: TwoStageDetector, images: list[Tensor], objects: int) -> C
 
 
 def main(
-    pooler: Annotated[str, typer.Option(help="The pooler of the model.")] = "exact",
-    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 2,
-    repeats: Annotated[int, typer.Option(min=1, help="Passes, of which the median counts.")] = 5,
-    training: Annotated[bool, typer.Option("--training", help="A step on two images besides.")] = False,
+    pooler: Annotated[str, typer.Option(help="Pooler of the model.")] = "exact",
+    threads: Annotated[int, typer.Option(min=1, help="Number of torch threads.")] = 2,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of passes. The median is reported.")] = 5,
+    training: Annotated[bool, typer.Option("--training", help="Also profile a training step on two images.")] = False,
 ) -> None:
-    """Profile ResNet-50-FPN Mask R-CNN on one 800x1333 image with 1000 proposals, random weights."""
+    """Profile a ResNet-50-FPN Mask R-CNN with random weights on one 800x1333 image with 1000 proposals."""
     torch.set_num_threads(threads)
     console = Console(width=100)
     console.print(f"{cpu_model()}, {threads} threads, torch {torch.__version__}, pooler {pooler}", highlight=False)

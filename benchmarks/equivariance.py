@@ -1,8 +1,8 @@
-"""How far features move when they should not, and how near samples come to exact means.
+"""Measure how well features follow a moving image, and how far sampled means are from exact means.
 
-``python -m benchmarks.equivariance`` measures it.
+Run ``python -m benchmarks.equivariance``.
 
-Nothing is learnt. The map of stride s of a photograph has, as a pixel, the mean of s x s pixels of the photograph.
+There is no training. Each pixel of the feature map of stride s is the mean of s x s pixels of a photograph.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from .process import ROOT
 from .terminal import make_console, make_progress
 
 Array = npt.NDArray[np.float64]
-#: Features of boxes on a map: from the map ``[1, C, H, W]``, boxes ``[K, 4]``, bins and stride.
+#: Computes features of boxes from the map ``[1, C, H, W]``, boxes ``[K, 4]``, bins and stride.
 Operator = Callable[[Array, Array, int, int], Array]
 
 STRIDES = (4, 8, 16, 32)
 OUTPUT_SIZES = (7, 14)
-#: Boxes of a photograph, and their sides in its pixels: the root of the area is log-uniform, the aspect 1/2 to 2.
+#: Number of boxes per photograph, and their sizes in its pixels. The root of the area is log-uniform, the aspect ratio
+#: is between 1/2 and 2.
 BOXES, SIDES = 200, (48.0, 240.0)
-#: Steps by which a box slides over one pixel of the map: a step is a whole number of pixels of the photograph.
+#: Largest number of steps in which a box slides by one map pixel. Every step is a whole number of photograph pixels.
 MOST_STEPS = 8
 RESULTS = ROOT / "benchmarks" / "results" / "equivariance.json"
 
@@ -50,7 +51,7 @@ def _pool(features: Array, boxes: Array, bins: int, stride: int) -> Array:
 
 EXACT = _align(sampling="exact")
 EXACT_MAXIMUM = _align(sampling="exact", mode="max")
-#: Each beside what it would be if it moved with the map: means beside the exact mean, maxima beside the exact maximum.
+#: Every operator with its exact counterpart: the exact mean for means, the exact maximum for maxima.
 SLIDING: dict[str, tuple[Operator, Operator]] = {
     "RoIPool": (_pool, EXACT_MAXIMUM),
     "RoIAlign, unaligned": (_align(sampling_ratio=2, aligned=False), EXACT),
@@ -71,7 +72,7 @@ SAMPLES: dict[str, Operator] = {
 
 
 def photographs() -> dict[str, Array]:
-    """``[3, H, W]`` from 0 to 1, by name: scikit-learn's two, and scikit-image's astronaut of the examples."""
+    """Return photographs ``[3, H, W]`` with values from 0 to 1, by name: two from scikit-learn and the astronaut."""
     from sklearn.datasets import load_sample_image
 
     images = {name: load_sample_image(f"{name}.jpg") for name in ("china", "flower")}
@@ -81,9 +82,11 @@ def photographs() -> dict[str, Array]:
 
 
 def map_of(photograph: Array, stride: int, shift: int = 0) -> Array:
-    """``[1, C, H, W]``: means of `stride` x `stride` pixels of a photograph that has been moved left and up by `shift`.
+    """Return a map ``[1, C, H, W]`` of means over `stride` x `stride` pixels of a photograph moved left and up by
+    `shift`.
 
-    Maps of all shifts have one size: the last stride of pixels of the photograph is left to the shift.
+    The maps of all shifts have the same size, because the last `stride` pixels of the photograph are reserved for the
+    shift.
     """
     channels, height, width = photograph.shape
     rows, columns = height // stride - 1, width // stride - 1
@@ -92,7 +95,7 @@ def map_of(photograph: Array, stride: int, shift: int = 0) -> Array:
 
 
 def draw_boxes(photograph: Array, stride: int, seed: int = 0) -> Array:
-    """``[K, 4]`` corners that stay within the map, and three of its pixels from its edge, wherever they slide to."""
+    """Return corners ``[K, 4]`` of boxes that stay at least three map pixels from the edge at every step."""
     rng = np.random.default_rng([seed, stride])
     height, width = (side - stride for side in photograph.shape[1:])
     side = np.exp(rng.uniform(*np.log(SIDES), BOXES))
@@ -105,16 +108,16 @@ def draw_boxes(photograph: Array, stride: int, seed: int = 0) -> Array:
 
 
 def error_of(found: Array, expected: Array, spread: float) -> float:
-    """The root of the mean square of the difference, in standard deviations of the features."""
+    """Return the root mean square of the difference, in standard deviations of the features."""
     return float(np.sqrt(np.mean((found - expected) ** 2)) / spread)
 
 
 def sliding_errors(photograph: Array, stride: int, bins: int, seed: int = 0) -> dict[str, list[float]]:
-    """Per operator and step, its error on boxes that slide over the map.
+    """Return the error of every operator at every step, for boxes that slide over the map.
 
-    Concretely, at step d it is that of ``operator(map, boxes + d)`` beside the exact answer for the boxes where they
-    were, on the map of the photograph moved by d the other way: whoever computes features of what is in the box
-    gives the same for both.
+    Concretely, the error at step d is the difference between ``operator(map, boxes + d)`` and the exact result for the
+    original boxes on the map of the photograph moved by d in the opposite direction. If features depended only on the
+    contents of the box, both would be equal.
     """
     boxes = draw_boxes(photograph, stride, seed)
     still = map_of(photograph, stride)
@@ -128,13 +131,13 @@ def sliding_errors(photograph: Array, stride: int, bins: int, seed: int = 0) -> 
 
 
 def shifts(stride: int) -> list[int]:
-    """Pixels of the photograph by which a box slides: from none to a whole pixel of the map."""
+    """Return the photograph pixels by which a box slides, from 0 to one whole map pixel."""
     step = max(stride // MOST_STEPS, 1)
     return list(range(0, stride + 1, step))
 
 
 def sampling_errors(photograph: Array, stride: int, bins: int, seed: int = 0) -> dict[str, float]:
-    """Per number of points, how far their mean lies from the exact one."""
+    """Return the distance of the sampled mean from the exact mean, for every number of points."""
     boxes = draw_boxes(photograph, stride, seed)
     features = map_of(photograph, stride)
     exact = EXACT(features, boxes, bins, stride)
@@ -145,7 +148,7 @@ def sampling_errors(photograph: Array, stride: int, bins: int, seed: int = 0) ->
 
 
 def measure(progress: Callable[[], None]) -> list[dict[str, Any]]:
-    """All strides and output sizes; the errors are root mean squares over the photographs."""
+    """Measure all strides and output sizes. Errors are root mean squares over the photographs."""
     results = []
     for stride, bins in cases():
         sliding = [sliding_errors(image, stride, bins) for image in photographs().values()]
@@ -164,7 +167,7 @@ def measure(progress: Callable[[], None]) -> list[dict[str, Any]]:
 
 
 def compact(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """In five decimals."""
+    """Round the figures to five decimals."""
     return [
         {
             **result,
@@ -176,7 +179,7 @@ def compact(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def cases() -> Iterator[tuple[int, int]]:
-    """Strides and output sizes."""
+    """Return all pairs of stride and output size."""
     for bins in OUTPUT_SIZES:
         for stride in STRIDES:
             yield stride, bins
@@ -190,8 +193,8 @@ application = typer.Typer(add_completion=False)
 
 
 @application.command()
-def main(json_path: Annotated[Path, typer.Option("--json", help="Where the figures go.")] = RESULTS) -> None:
-    """Slide boxes over photographs, and compare samples of bins with exact means."""
+def main(json_path: Annotated[Path, typer.Option("--json", help="File for the results.")] = RESULTS) -> None:
+    """Slide boxes over photographs, and compare sampled means with exact means."""
     console = make_console()
     with make_progress(console) as bar:
         task = bar.add_task("sliding boxes", total=len(list(cases())))

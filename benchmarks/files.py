@@ -1,4 +1,4 @@
-"""The arrays of a workload as files, for the workers to read."""
+"""Write the arrays of a workload to files that the workers read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .workloads import Data, Workload
 
 
 class DataFiles:
-    """A workload's arrays in a folder, and the requests that name them."""
+    """The arrays of a workload in a folder, and the requests that refer to them."""
 
     def __init__(self, workload: Workload, data: Data, folder: Path) -> None:
         self.workload, self.data, self.folder = workload, data, folder
@@ -25,7 +25,7 @@ class DataFiles:
             np.save(self._path("grad_output"), data.grad_output)
 
     def request(self, entry: Entry) -> dict[str, Any]:
-        """The fields of a worker's "prepare"."""
+        """Return the fields of a worker's "prepare" request."""
         case = entry.case
         backward = case.direction != "forward"
         return {
@@ -48,7 +48,7 @@ class DataFiles:
         }
 
     def write_rows(self, rows: Any, case: Case) -> str | None:
-        """The RoIs whose answers are asked for, as a file; None for all."""
+        """Write the selected RoIs to a file. None means all."""
         if rows is None:
             return None
         path = self._path(f"rows-{case.dtype}-{case.sampling}")

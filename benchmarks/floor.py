@@ -1,4 +1,4 @@
-"""The memory floor: what a case must read and write at least, at the speed of a plain copy."""
+"""The memory floor: the time in which a plain copy moves the bytes that a case must read and write."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .workloads import Array, Data, Workload
 
 
 class CopyProbe:
-    """Copies a large array; bytes read and bytes written both count."""
+    """Measure the rate of copying a large array. Bytes read and bytes written both count."""
 
     def __init__(self, megabytes: int = 256) -> None:
         self.source = np.ones(megabytes << 17)
         self.target = np.zeros_like(self.source)
 
     def bandwidth(self, threads: int) -> float:
-        """Bytes a second, the copy shared by so many threads."""
+        """Return bytes per second if this many threads share the copy."""
         pieces = list(zip(np.array_split(self.target, threads), np.array_split(self.source, threads), strict=True))
         with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(lambda piece: piece[0][:1], pieces))  # the threads are there before the clock starts
+            list(pool.map(lambda piece: piece[0][:1], pieces))  # start the threads before the clock
             start = time.perf_counter()
             list(pool.map(lambda piece: np.copyto(*piece), pieces))
             seconds = time.perf_counter() - start
@@ -33,16 +33,17 @@ class CopyProbe:
 
 
 class Footprint:
-    """The pixels that the RoIs of a workload touch, by sampling."""
+    """The pixels that the RoIs of a workload read, for each kind of sampling."""
 
     def __init__(self, workload: Workload, data: Data) -> None:
         self.workload, self.data = workload, data
         self.pixels: dict[str, int] = {}
 
     def compulsory_bytes(self, case: Case) -> int:
-        """Every touched pixel of the maps read once and the answer written once, or what backward has in their place.
+        """Return the bytes to read every needed map pixel once and write the output once, or the equivalent for
+        backward.
 
-        A gradient to the features is written whole; one to the boxes is small.
+        A gradient to the features is written completely. A gradient to the boxes is small.
         """
         size: int = dtype_of(case.dtype).itemsize
         output = self.workload.output_elements * size
@@ -53,7 +54,7 @@ class Footprint:
         return output + rois + self.touched(case.sampling) * self.workload.channels * size
 
     def touched(self, sampling: str) -> int:
-        """How many pixels of all levels and images at least one RoI reads."""
+        """Count the pixels of all levels and images that at least one RoI reads."""
         if sampling not in self.pixels:
             self.pixels[sampling] = sum(
                 int(self._mask(index, sampling).sum()) for index in range(len(self.workload.levels))
@@ -71,7 +72,7 @@ class Footprint:
 
 
 def _touched(size: int, low: float, high: float, scale: float, bins: int, sampling: str) -> Array:
-    """The pixels of one axis that weigh anything in any bin."""
+    """Return the pixels along one axis that have a non-zero weight in any bin."""
     rule = "exact" if sampling == "exact" else "grid"
     ratio = 2 if sampling == "S2" else 0
     matrix = roialign.taps(size, low * scale - 0.5, (high - low) * scale, bins, ratio, rule)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What machine this is, as the results name it."""
+"""Describe this machine for the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .cases import parse_threads
 
 
 def describe_machine() -> dict[str, Any]:
-    """CPU model, cores, memory, instruction sets, system and versions; nothing that tells whose machine it is."""
+    """Return CPU model, cores, memory, instruction sets, system and versions. Nothing identifies the owner."""
     info = roialign.build_info()
     return {
         "cpu": cpu_model(),
@@ -30,7 +30,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The model by its name, and by family and model where the name says little, as in virtual machines."""
+    """Return the CPU's name, or its family and model if the name says little, as in virtual machines."""
     fields = _cpu_fields()
     name = fields.get("model name") or platform.processor() or platform.machine()
     if "cpu family" in fields and not re.search(r"\d", name):
@@ -39,7 +39,7 @@ def cpu_model() -> str:
 
 
 def file_name(machine: dict[str, Any]) -> str:
-    """The machine as the name of a file."""
+    """Return the machine's name for a file name."""
     words = f"{machine['cpu']} {machine['cores']} cores".lower()
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") + ".json"
 

@@ -1,4 +1,4 @@
-"""The tables as Markdown, between markers of a page of the documentation."""
+"""The tables as Markdown, written between markers in a page of the documentation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .tables import Row, cells, compare_ours, group_rows, header, make_rows, pee
 from .workloads import WORKLOADS
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
-#: The same of a run of all operators, which has a place of its own.
+#: Markers for the tables of `--operators`.
 OPERATORS_BEGIN, OPERATORS_END = "<!-- operators:begin -->", "<!-- operators:end -->"
 
 
 def render(report: Report) -> str:
-    """The whole of what stands between the markers."""
+    """Return all text between the markers."""
     rows = make_rows(report)
     parts = [_machine(report), _workloads(rows), *_results(rows), _itself(rows), _missing(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def insert(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
-    """A page with `text` between its markers; they are added at its end where it has none."""
+    """Return the page with `text` between its markers. If the page has no markers, add them at its end."""
     if begin not in page:
         page = page.rstrip("\n") + f"\n\n{begin}\n{end}\n"
     before, _, rest = page.partition(begin)
@@ -65,8 +65,11 @@ def _workloads(rows: list[Row]) -> str:
 
 
 def _results(rows: list[Row]) -> list[str]:
-    """A table for every workload and direction."""
-    parts = ["Milliseconds of one call; in brackets, ours as a multiple of the floor and a peer as a multiple of ours."]
+    """Return a table for every workload and direction."""
+    parts = [
+        "Milliseconds per call. Brackets show our time as a multiple of the floor, and a peer's time as a "
+        "multiple of ours."
+    ]
     for workload, direction, members in group_rows(rows):
         names = peer_names(members)
         parts.append(f"**{workload}, {direction}**")
@@ -79,7 +82,7 @@ def _itself(rows: list[Row]) -> str:
     if not comparisons:
         return ""
     lines = [[item.workload, item.layout, item.what, f"{item.ratio:.2f}"] for item in comparisons]
-    return "Ours against itself:\n\n" + table(["workload", "layout", "what", "ratio"], lines)
+    return "roialign compared with itself:\n\n" + table(["workload", "layout", "what", "ratio"], lines)
 
 
 def _missing(report: Report) -> str:
@@ -96,5 +99,5 @@ def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def line(cells: Sequence[str]) -> str:
-    """A line of a table."""
+    """Return one line of a table."""
     return "| " + " | ".join(cells) + " |"

@@ -1,4 +1,4 @@
-"""A run: for every group of cases, conformance first, then interleaved rounds of timing."""
+"""Run the benchmark: for every group of cases, check the results, then time them in interleaved rounds."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from .results import Floor, Measurement, Report
 from .summary import calls_per_round, summarise
 from .workloads import Workload, make_data
 
-#: Told what is being done and how much of the whole is done with it.
+#: Receives a description of the current work and the share of the whole that is done.
 Progress = Callable[[str, float], None]
 
-#: Seconds between two measurements: the threads of the last one stop spinning, as onnxruntime's do after 40 ms.
+#: Seconds to wait between two measurements, until the threads of the last one stop spinning (40 ms for onnxruntime).
 PAUSE = 0.05
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How long is measured: an entry rests once it has had its seconds and its fewest rounds."""
+    """How long to measure. An entry stops after its seconds and its minimum number of rounds."""
 
     rounds: int = 12
     seconds: float = 1.0
     fewest_rounds: int = 3
-    slow: float = 1.5  # seconds of a call from which one round is enough
-    compared: int = 16_000_000  # elements of an answer above which some RoIs stand for all
+    slow: float = 1.5  # if a call takes this many seconds, one round is enough
+    compared: int = 16_000_000  # for larger outputs, only some RoIs are checked
 
     def is_enough(self, item: Ready) -> bool:
         fewest = 1 if item.call_seconds > self.slow else self.fewest_rounds
@@ -45,7 +45,7 @@ class Settings:
 
 @dataclass
 class Ready:
-    """An entry that gave the right answer, and what was measured of it."""
+    """An entry that gave the correct result, and its measurements."""
 
     measurement: Measurement
     key: str
@@ -59,7 +59,7 @@ class Ready:
 def measure(
     cases: list[Case], workers: WorkerPool, report: Report, settings: Settings, progress: Progress
 ) -> Iterator[Report]:
-    """Fills a report, group by group, and yields it after each: a run that is cut off need lose nothing."""
+    """Fill a report group by group and yield it after each group, so that an interrupted run keeps its results."""
     probe = CopyProbe()
     copies: dict[int, list[float]] = {case.threads: [] for case in cases}
     peers = [peer for name, peer in workers.peers.items() if name not in workers.not_measured]
@@ -79,9 +79,9 @@ def measure(
 
 
 def _floors(members: list[Case], footprint: Footprint, copies: dict[int, list[float]]) -> list[Floor]:
-    """Of every case once, whatever its layout: its bytes at the speed of the copies of the same rounds."""
+    """Return the floor of every case for any layout: its bytes at the copy speed measured in the same rounds."""
     floors = []
-    # Of RoIAlign: what other operators read is not counted.
+    # Only for RoIAlign. The bytes that other operators read are not counted.
     means = [case for case in members if case.operator == "mean"]
     for case in dict.fromkeys(replace(case, layout="any") for case in means):
         size = footprint.compulsory_bytes(case)
@@ -94,13 +94,13 @@ def _expected_of(case: Case) -> tuple[str, ...]:
 
 
 class _Group:
-    """The cases of one workload, on all implementations."""
+    """Measure the cases of one workload with all implementations."""
 
     def __init__(
         self, workload: Workload, entries: list[Entry], workers: WorkerPool, settings: Settings, progress: Progress
     ) -> None:
         self.workload, self.workers, self.settings, self.progress = workload, workers, settings, progress
-        # Entries with one expected answer follow each other: it is computed once and kept no longer.
+        # Entries with the same expected result follow each other, so it is computed once and then released.
         self.entries = sorted(entries, key=lambda entry: _expected_of(entry.case))
         gradient = any(entry.case.direction != "forward" for entry in entries)
         self.data = make_data(workload, gradient=gradient)
@@ -108,7 +108,7 @@ class _Group:
         self.measurements: list[Measurement] = []
 
     def check(self) -> list[Ready]:
-        """Prepares every entry and compares its answer; those that pass are ready to be timed."""
+        """Prepare every entry and check its result. Return those that passed."""
         ready = []
         oracle = Oracle(self.workload, self.data, self.settings.compared)
         with tempfile.TemporaryDirectory(prefix="roialign-benchmark-") as folder:
@@ -136,7 +136,7 @@ class _Group:
                 measurement.status, measurement.error = "wrong answer", error if np.isfinite(error) else None
                 return None
             seconds = reply["seconds"]
-            if seconds < 0.3:  # the first call is no measure of a short one
+            if seconds < 0.3:  # the first call is too slow to estimate a short one
                 seconds = self.workers.request(entry.peer, "time", key=key, calls=1, warm=True)["wall"]
         except UnsupportedError as reason:
             measurement.status, measurement.note = "unsupported", str(reason)
@@ -148,7 +148,7 @@ class _Group:
         return Ready(measurement, key, seconds, calls_per_round(seconds))
 
     def run_rounds(self, ready: list[Ready], probe: CopyProbe, copies: dict[int, list[float]]) -> None:
-        """Every entry once a round, in an order of its own; one implementation runs at a time, the others idle."""
+        """Run every entry once per round, in a new random order. While one runs, the others are idle."""
         rng = np.random.default_rng(0)
         for number in range(self.settings.rounds):
             for threads, values in copies.items():

@@ -1,4 +1,4 @@
-"""The operators besides the mean of RoIAlign, on one level: how ours are called."""
+"""How to call the operators other than RoIAlign's mean, on one level."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .workers.work import Array, bin_offsets, turned_boxes
 
 
 class Operator:
-    """One of our functions on a map, from upright RoIs ``[K, 5]``; it has no gradient that is asked for here."""
+    """One of our functions on a map, for upright RoIs ``[K, 5]``."""
 
     def __init__(self, name: str, adaptive: bool = True, **options: Any) -> None:
         self.name, self.adaptive, self.options = name, adaptive, options
@@ -50,7 +50,7 @@ class Operator:
         layout: str,
         need: str,
     ) -> Array:
-        """The gradient to the features or to the RoIs, of which that to the boxes is kept."""
+        """Return the gradient to the features or to the RoIs, keeping only the part of the boxes."""
         arguments = self._arguments(rois, output_size, scale, sampling_ratio, layout)
         found = getattr(roialign, f"{self.name}_backward")(gradient, features, need=need, **arguments)
         return np.asarray(found[0] if need == "features" else found[1][:, 1:])
@@ -80,7 +80,7 @@ class Deformable(Operator):
 
 
 class CornerMax(Operator):
-    """ONNX's maximum, in any layout."""
+    """Compute ONNX's maximum in any layout."""
 
     def forward(self, features: Array, rois: Array, output_size: tuple[int, int], *arguments: Any) -> Array:
         scale, sampling_ratio, layout, out = arguments

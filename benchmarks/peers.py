@@ -1,4 +1,4 @@
-"""The implementations that are compared: ours and its peers, and what each can do."""
+"""The implementations to compare, ours and the peers, and what each supports."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ BASELINE = "roialign-baseline"
 
 @dataclass(frozen=True)
 class Peer:
-    """An implementation in a process of its own.
+    """An implementation that runs in its own process.
 
     Parameters
     ----------
     worker : the module of `benchmarks.workers` that runs it
-    environment : the environment variable that names its Python interpreter; None is the interpreter of this process
-    layouts : the layouts that it takes; "own" is one that it chooses itself
-    outputs : whether the answer is written into the same memory every time, or into fresh memory
-    channels : how many channels its answer has, the first ones; None for all
-    workloads : what it is given, None for all
-    operators : those that it has in our convention
+    environment : the environment variable that names its Python interpreter; None for the current interpreter
+    layouts : the supported layouts; "own" means that it chooses one itself
+    outputs : whether the output goes to the same memory every time, or to fresh memory
+    channels : the number of channels of its output, from the first; None for all
+    workloads : the workloads that it runs; None for all
+    operators : the operators that it implements in our convention
     """
 
     name: str
@@ -45,17 +45,17 @@ class Peer:
 
     @property
     def is_ours(self) -> bool:
-        """Whether it is this library, whatever the arrays."""
+        """Whether it is roialign, for any kind of array."""
         return self.worker in OUR_WORKERS
 
     def python(self) -> str | None:
-        """The interpreter to run it with, None where none is named."""
+        """Return the interpreter to run it with, or None if none is named."""
         return sys.executable if self.environment is None else os.environ.get(self.environment)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is timed: one implementation on one case."""
+    """An implementation with one case, to be timed."""
 
     peer: str
     case: Case
@@ -143,12 +143,12 @@ PEERS = {
     )
 }
 
-#: Workloads that peers are not given, and why.
+#: Workloads that peers cannot run, with the reason.
 TOO_MUCH = {"huge-box": "peers visit every one of its 4e7 sample points in every channel, or fail to allocate them"}
 
 
 def entries_of(cases: Iterable[Case], peer: Peer) -> list[Entry]:
-    """What an implementation is timed on for these cases, each thing once."""
+    """Return what to time for an implementation on these cases, without duplicates."""
     is_ours = peer.is_ours
     entries = []
     for case in cases:
@@ -165,11 +165,11 @@ def entries_of(cases: Iterable[Case], peer: Peer) -> list[Entry]:
 
 
 def choose_peers(names: Iterable[str]) -> list[Peer]:
-    """Ours, and the named peers; all of them where none is named."""
+    """Return ours and the named peers, or all peers if none is named."""
     wanted = list(names)
     unknown = [name for name in wanted if name not in PEERS]
     if unknown:
         raise ValueError(f"peer: expected one of {', '.join(PEERS)}, got {', '.join(unknown)}")
-    if not wanted:  # the baseline only where there is one
+    if not wanted:  # include the baseline only if its environment is named
         wanted = [name for name, peer in PEERS.items() if name != BASELINE or peer.python() is not None]
     return [peer for name, peer in PEERS.items() if name == OURS or name in wanted]

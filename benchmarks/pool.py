@@ -1,4 +1,4 @@
-"""The workers of a run: started when first needed, started anew when they died."""
+"""The worker processes of a run. They start when first needed, and restart after a crash."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class WorkerPool:
         self.workers.clear()
 
     def start(self) -> None:
-        """Asks every implementation for its version; one that cannot answer is named as not measured."""
+        """Ask every implementation for its version. Those that fail are listed as not measured."""
         for name in self.peers:
             try:
                 found: dict[str, str] = self.get(name).request("describe")["versions"]
-                # Of what several of them are built on, each one's own.
+                # If several have the same dependency, keep the version of each.
                 self.versions |= {
                     key if key not in self.versions else f"{name}: {key}": value
                     for key, value in found.items()
@@ -44,7 +44,7 @@ class WorkerPool:
                 raise WorkerError(f"{OURS} does not run: {self.not_measured[name]}")
 
     def get(self, name: str) -> Worker:
-        """The process of an implementation."""
+        """Return the process of an implementation, and start it if needed."""
         worker = self.workers.get(name)
         if worker is not None and worker.alive:
             return worker
@@ -53,7 +53,7 @@ class WorkerPool:
         peer = self.peers[name]
         python = peer.python()
         if python is None:
-            raise WorkerError(f"no environment is named in {peer.environment}")
+            raise WorkerError(f"{peer.environment} names no environment")
         try:
             command = [python, "-m", "benchmarks.workers", peer.worker]
             self.workers[name] = Worker(command, environment=self.environment.get(name, {}))
@@ -65,12 +65,12 @@ class WorkerPool:
         return self.get(name).request(command, **fields)
 
     def release(self) -> None:
-        """Lets every living worker forget its cases."""
+        """Tell every running worker to release its cases."""
         for worker in self.workers.values():
             if worker.alive:
                 worker.request("release")
 
 
 def without_paths(text: str) -> str:
-    """A message with the folders of absolute paths left out: they tell of one machine only."""
+    """Remove the folders of absolute paths from a message, because they are specific to one machine."""
     return re.sub(r"(?<![\w.])/(?:[^\s/'\":]+/)+", "", text)

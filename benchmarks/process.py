@@ -1,4 +1,4 @@
-"""The parent's end of a worker: a process, one request at a time, with a time limit."""
+"""The parent's side of a worker: a process that answers one request at a time, with a time limit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class WorkerError(Exception):
-    """A worker failed, died or took too long."""
+    """A worker failed, crashed or took too long."""
 
 
 class SlowWorkerError(WorkerError):
-    """A worker took too long, and was killed."""
+    """A worker took too long and was killed."""
 
 
 class UnsupportedError(WorkerError):
-    """A worker cannot do this on this machine, and said so."""
+    """A worker reported that this machine does not support the request."""
 
 
 class Worker:
-    """A process that answers requests, one at a time, and idles between them. `limit` is in seconds, of one request."""
+    """A process that answers requests one at a time and is idle in between. `limit` is in seconds per request."""
 
     def __init__(self, command: Sequence[str], *, limit: float = 300.0, environment: Mapping[str, str] = {}) -> None:
         self.limit = limit
@@ -60,7 +60,7 @@ class Worker:
         return self.process.poll() is None
 
     def request(self, command: str, **fields: Any) -> dict[str, Any]:
-        """Sends a request and waits for its reply."""
+        """Send a request and wait for its reply."""
         assert self.process.stdin is not None
         line = json.dumps({"command": command, **fields}) + "\n"
         try:
@@ -76,7 +76,7 @@ class Worker:
         return reply
 
     def close(self, seconds: float = 10.0) -> int:
-        """Ends the process: by the end of its input, or by force where that is not enough. Its exit code."""
+        """Close the input of the process, kill it if it does not end, and return its exit code."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -105,7 +105,7 @@ class Worker:
         return line
 
     def said(self) -> list[str]:
-        """The lines that it has written to standard error so far."""
+        """Return the lines that the process has written to standard error so far."""
         self.errors.seek(0)
         return self.errors.read().decode(errors="replace").strip().splitlines()
 

@@ -1,4 +1,4 @@
-"""What a run found, as data: written to JSON and read back."""
+"""The results of a run as data, written to JSON and read back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA = 1
 
 @dataclass
 class Measurement:
-    """One implementation on one case: a summary, or why there is none."""
+    """One implementation on one case: a summary, or the reason why there is none."""
 
     entry: Entry
     status: str  # "measured", "wrong answer", "unsupported" or "failed"
@@ -29,7 +29,7 @@ class Measurement:
 
 @dataclass
 class Floor:
-    """The memory floor of a case, whatever its layout."""
+    """The memory floor of a case, for any layout."""
 
     case: Case
     compulsory_bytes: int
@@ -43,14 +43,14 @@ class Report:
     machine: dict[str, Any]
     versions: dict[str, str]
     settings: dict[str, Any]
-    bandwidth: dict[str, float] = field(default_factory=dict)  # threads to bytes a second
+    bandwidth: dict[str, float] = field(default_factory=dict)  # bytes per second by number of threads
     measurements: list[Measurement] = field(default_factory=list)
     floors: list[Floor] = field(default_factory=list)
-    not_measured: dict[str, str] = field(default_factory=dict)  # peer to reason
+    not_measured: dict[str, str] = field(default_factory=dict)  # reasons by peer
     schema: int = SCHEMA
 
     def find(self, peer: str, case: Case, output: str | None = None) -> Measurement | None:
-        """The measurement of this implementation on this very case, in either kind of output if None."""
+        """Return the measurement of an implementation on exactly this case, with either kind of output if None."""
         for measurement in self.measurements:
             entry = measurement.entry
             if entry.peer == peer and entry.case == case and output in (None, entry.output):
@@ -66,7 +66,7 @@ class Report:
 
 
 def read_report(path: Path) -> Report:
-    """A report as it was written; a ValueError for anything else."""
+    """Read a report. Raises ValueError if the file is not a report."""
     raw = json.loads(path.read_text())
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         raise ValueError(f"{path.name}: expected a report of schema {SCHEMA}")

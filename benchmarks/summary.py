@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Summary:
-    """Median and quartiles of the milliseconds of one call, over the rounds in which it was measured."""
+    """Median and quartiles of the milliseconds per call, over the rounds in which it was measured."""
 
     median: float
     lower_quartile: float
@@ -21,7 +21,8 @@ class Summary:
 
 
 def summarise(walls: Sequence[float], cpus: Sequence[float | None], calls: int) -> Summary:
-    """Seconds of one call in each round, of all threads and by the clock; `calls` is how many make up a round."""
+    """Summarise the seconds per call in each round, as CPU time of all threads and as wall time. A round has `calls`
+    calls."""
     if not walls:
         raise ValueError("walls: expected at least one measurement, got none")
     lower, median, upper = (float(value) * 1e3 for value in np.percentile(walls, [25, 50, 75]))
@@ -30,5 +31,6 @@ def summarise(walls: Sequence[float], cpus: Sequence[float | None], calls: int) 
 
 
 def calls_per_round(seconds: float, target: float = 0.02, most: int = 1000) -> int:
-    """How many calls of so many seconds are timed as one, so that the clock's steps and its reading do not count."""
+    """Return how many calls of this duration to time together, so that the clock's resolution and overhead do not
+    matter."""
     return most if seconds <= 0 else int(min(most, max(1, -(-target // seconds))))

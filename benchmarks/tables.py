@@ -1,4 +1,4 @@
-"""The measurements as rows: ours beside its peers, and ours beside itself."""
+"""The measurements as table rows: ours compared with the peers, and ours with itself."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from .cases import SAMPLED, Case
 from .peers import OURS, PEERS
 from .results import Measurement, Report
 
-#: What stands where there is nothing to say.
+#: Shown in empty cells.
 NOTHING = "-"
 
 
 @dataclass
 class Row:
-    """One case: milliseconds of ours and of every peer, and the floor."""
+    """One case: the milliseconds of ours and of every peer, and the floor."""
 
     case: Case
     reused: Measurement | None
@@ -24,12 +24,12 @@ class Row:
 
     @property
     def best(self) -> Measurement | None:
-        """Ours into reused memory, or into fresh memory where it cannot be reused."""
+        """Our time with reused memory, or with fresh memory if reuse is not possible."""
         return self.reused or self.fresh
 
 
 def make_rows(report: Report) -> list[Row]:
-    """A row for every case of ours, in the order of the report."""
+    """Return a row for every case of ours, in the order of the report."""
     cases = dict.fromkeys(item.entry.case for item in report.measurements if item.entry.peer == OURS)
     order = list(dict.fromkeys(case.workload for case in cases))
     rows = []
@@ -51,7 +51,7 @@ def make_rows(report: Report) -> list[Row]:
 
 
 def group_rows(rows: list[Row]) -> list[tuple[str, str, list[Row]]]:
-    """Rows by workload, and by direction and operator, in the order in which these first come; fewer threads first."""
+    """Group rows by workload, direction and operator, in order of first appearance, with fewer threads first."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.case.workload, _what(row.case)), []).append(row)
@@ -63,12 +63,12 @@ def _what(case: Case) -> str:
 
 
 def peer_names(rows: list[Row]) -> list[str]:
-    """The peers that any row has."""
+    """Return the peers that appear in any row."""
     return [name for name in PEERS if any(name in row.peers for row in rows)]
 
 
 def cells(row: Row, names: list[str]) -> list[str]:
-    """A row as text, without its workload and direction: see `header`."""
+    """Return a row as text, without its workload and direction. See `header`."""
     best = row.best
     measured = milliseconds(best)
     over = measured / row.floor if measured is not None and row.floor else None
@@ -95,7 +95,7 @@ def milliseconds(measurement: Measurement | None) -> float | None:
 
 
 def number(value: float) -> str:
-    """Milliseconds with three digits."""
+    """Format milliseconds with three digits."""
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.3g}"
 
 
@@ -107,7 +107,7 @@ def _time(measurement: Measurement | None) -> str:
 
 
 def _peer(measurement: Measurement | None, row: Row) -> str:
-    """A peer's milliseconds, and how many times ours they are: ours with the same kind of output."""
+    """Format a peer's milliseconds, and their multiple of our time with the same kind of output."""
     value = milliseconds(measurement)
     if measurement is None:
         return NOTHING
@@ -126,7 +126,7 @@ def _reason(measurement: Measurement) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One setting of ours against another."""
+    """A comparison of two settings of ours."""
 
     workload: str
     layout: str
@@ -135,9 +135,9 @@ class Comparison:
 
 
 def compare_ours(rows: list[Row]) -> list[Comparison]:
-    """What exact sampling, backward, half types, more threads and fresh memory make of the plain case.
+    """Compare exact sampling, backward, half types, more threads and fresh memory with the plain case.
 
-    The answers of backward are fresh memory, so it is held against a forward pass into fresh memory.
+    Backward writes to fresh memory, so it is compared with a forward pass into fresh memory.
     """
     best = {row.case: value for row in rows if (value := milliseconds(row.best)) is not None}
     fresh = {row.case: value for row in rows if (value := milliseconds(row.fresh)) is not None}

@@ -1,4 +1,4 @@
-"""The run as it is seen in a terminal."""
+"""The output of a run in a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .tables import cells, compare_ours, group_rows, header, make_rows, peer_nam
 
 
 def make_console() -> Console:
-    """As wide as the terminal; wide enough for the tables where the output goes to a file."""
+    """Return a console as wide as the terminal, or wide enough for the tables if the output is a file."""
     console = Console()
     return console if console.is_terminal else Console(width=150)
 
@@ -29,10 +29,10 @@ def make_progress(console: Console) -> Progress:
 
 
 def show(report: Report, console: Console) -> None:
-    """The tables, the floor that they are held against, and who is missing."""
+    """Print the tables, the speed behind the floor, and the peers that were not measured."""
     rows = make_rows(report)
     console.print(
-        "milliseconds of one call; ours as a multiple of the floor, a peer as a multiple of ours, in brackets"
+        "milliseconds per call; in brackets, our time as a multiple of the floor, a peer's as a multiple of ours"
     )
     for workload, direction, members in group_rows(rows):
         names = peer_names(members)
@@ -42,7 +42,7 @@ def show(report: Report, console: Console) -> None:
         for row in members:
             table.add_row(*cells(row, names))
         console.print(table)
-    own = Table(title="ours against itself", title_justify="left", box=box.SIMPLE_HEAD)
+    own = Table(title="roialign compared with itself", title_justify="left", box=box.SIMPLE_HEAD)
     for title in ("workload", "layout", "what", "ratio"):
         own.add_column(title, justify="right" if title == "ratio" else "left")
     for item in compare_ours(rows):

@@ -1,4 +1,4 @@
-"""The workloads: shapes of feature maps, how boxes are drawn for them, and their data from a seed."""
+"""The workloads: shapes of feature maps, distributions of boxes, and data generated from a seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Level:
-    """One feature map: its pixels and its feature pixels per image pixel."""
+    """One feature map: its size in pixels, and its feature pixels per image pixel."""
 
     height: int
     width: int
@@ -23,10 +23,11 @@ class Level:
 
 @dataclass(frozen=True)
 class Boxes:
-    """How boxes are drawn: the root of the area log-uniform in `sides`, aspect 1/2 to 2, uniform place in the image.
+    """How boxes are drawn: the root of the area is log-uniform in `sides`, the aspect ratio between 1/2 and 2, the
+    position uniform.
 
-    Where `spread` is given, all boxes lie on the middle of the image, that many pixels apart at most. Where `whole` is,
-    a box is as large as it is drawn; otherwise it is cut to the size of the image.
+    If `spread` is given, all boxes lie in the middle of the image, at most that many pixels apart. If `whole` is true,
+    boxes keep their size; otherwise they are clipped to the image.
     """
 
     sides: tuple[float, float] = (16.0, 600.0)
@@ -51,7 +52,7 @@ class Workload:
 
     @property
     def shape(self) -> str:
-        """The whole shape, as the tables state it."""
+        """Return the full shape, as shown in the tables."""
         maps = ", ".join(f"{level.height}x{level.width}" for level in self.levels)
         height, width = self.output_size
         images = f"{self.images} images, " if self.images > 1 else ""
@@ -106,7 +107,7 @@ WORKLOADS = {
             (7, 7),
             surrounded=True,
         ),
-        # Eight bins: float32 cuts a RoI into them as float64 does, and so peers' whole pixels are ours.
+        # With eight bins, float32 and float64 divide a RoI in the same way, so peers choose the same whole pixels.
         Workload("operators", "every operator on one level", (P4,), 384, 500, (8, 8)),
         Workload("one-roi", "the cost of a call", (P4,), 256, 1, (7, 7)),
         Workload("ten-rois", "the cost of a call", (P4,), 256, 10, (7, 7)),
@@ -115,7 +116,7 @@ WORKLOADS = {
 
 
 def make_data(workload: Workload, *, gradient: bool = False, seed: int = 0) -> Data:
-    """The arrays of a workload; the same seed gives the same arrays."""
+    """Generate the arrays of a workload. The same seed gives the same arrays."""
     rng = np.random.default_rng([seed, *workload.name.encode()])
     corners = draw_boxes(workload, rng)
     images = rng.integers(0, workload.images, workload.rois)
@@ -131,7 +132,7 @@ def make_data(workload: Workload, *, gradient: bool = False, seed: int = 0) -> D
 
 
 def draw_boxes(workload: Workload, rng: np.random.Generator) -> Array:
-    """``[K, 4]`` boxes (x1, y1, x2, y2) in image pixels."""
+    """Return boxes ``[K, 4]`` (x1, y1, x2, y2) in image pixels."""
     image = np.array(workload.image_size[::-1], dtype=np.float64)
     boxes = workload.boxes
     smallest, largest = np.log(boxes.sides)
@@ -153,7 +154,7 @@ def draw_boxes(workload: Workload, rng: np.random.Generator) -> Array:
 def assign_levels(
     boxes: Array, levels: Sequence[Level], canonical_size: float = 224, canonical_level: int = 4
 ) -> Array:
-    """Each box's index into `levels` by detectron2's rule, ``floor(4 + log2(sqrt(area) / 224 + 1e-8))``."""
+    """Return each box's index into `levels` by detectron2's rule, ``floor(4 + log2(sqrt(area) / 224 + 1e-8))``."""
     finest = round(-np.log2(levels[0].scale))
     wide = boxes.astype(np.float64)
     side = np.sqrt((wide[:, 2] - wide[:, 0]) * (wide[:, 3] - wide[:, 1]))

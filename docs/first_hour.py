@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,10 +124,12 @@ def run(command: str, folder: Path) -> str:
     return "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines())
 
 
-def page(folder: Path) -> Iterator[str]:
+def page(
+    folder: Path, content: Sequence[str | list[str]] = CONTENT, run: Callable[[str, Path], str] = run
+) -> Iterator[str]:
     """The page, its commands run in a folder that has what they need of a clone."""
     (folder / "examples").symlink_to(ROOT / "examples")
-    for part in CONTENT:
+    for part in content:
         if isinstance(part, str):
             yield f"{part}\n"
             continue

@@ -1,4 +1,4 @@
-"""Writes docs/mistakes.md: classic mistakes in implementations of RoIAlign, each beside the right numbers."""
+"""Write docs/mistakes.md: classic mistakes in implementations of RoIAlign, with the wrong and the right results."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from roialign.reference.bilinear import bilinear
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: A map that tells where it is read: the value at (row, column) is 10 * row + column.
+#: A map whose values show where it is read: the value at (row, column) is 10 * row + column.
 RAMP = 10.0 * np.arange(10.0)[:, None] + np.arange(10.0)[None, :]
 BOX = (2.0, 2.0, 8.0, 8.0)
-#: Where a sample's (y, x) is read; the right way interpolates and rejects what lies beyond the border.
+#: Reads a map at (y, x). The right way interpolates, and gives 0 for samples outside the map.
 Read = Callable[[Array, float, float], float]
 
 
@@ -29,7 +29,7 @@ def read_right(feature: Array, y: float, x: float) -> float:
 def pool(
     feature: Array, box: Sequence[float], bins: int, samples: int, read: Read = read_right, reduce: Any = np.mean
 ) -> Array:
-    """One box (x1, y1, x2, y2) in feature coordinates, cut and sampled as its formula says."""
+    """Pool one box (x1, y1, x2, y2) in feature coordinates, directly from the formula."""
     x1, y1, x2, y2 = box
     out = np.zeros((bins, bins))
     for i, j in np.ndindex(bins, bins):
@@ -49,17 +49,17 @@ def shown(values: Array | float) -> str:
 
 
 def right_of(feature: Array, box: Sequence[float], bins: int, samples: int, **more: Any) -> Array:
-    """This library's answer, for a box in feature coordinates."""
+    """Return this library's result for a box in feature coordinates."""
     rows = np.array([[0, *box]], dtype=np.float64)
     return roialign.roi_align(feature[None, None], rows, bins, 1.0, samples, aligned=False, **more)[0, 0]
 
 
-#: In image pixels of stride 14.
+#: In image pixels; the stride is 14.
 STRIDE_BOX = (28.0, 28.0, 112.0, 112.0)
 
 
 def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
-    """A title, what is wrong with it, the wrong answer and the right one."""
+    """Return the title, the explanation, the wrong result and the right result of every mistake."""
     right = right_of(RAMP, BOX, 2, 2)
     uneven = (2.4, 2.7, 8.1, 8.3)
     images = np.arange(3.0)[:, None, None, None] * np.ones((1, 1, 4, 4))
@@ -78,98 +78,99 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
         return max((wy * wx * feature[row, column] for row, wy in taps[0] for column, wx in taps[1]), default=0.0)
 
     with np.errstate(invalid="ignore"):
-        divided_by_none = float(np.float64(0.0) / np.float64(0.0))  # the sum of no samples, by their number
+        divided_by_none = float(np.float64(0.0) / np.float64(0.0))  # the sum of no samples, divided by their number
     whole = np.array([[0, 0.0, 0.0, 4.0, 4.0]])
     return [
         (
             "Corners cut to integers",
-            "RoIAlign exists not to round; `int(x1 * scale)` brings RoIPool's misalignment back.",
+            "RoIAlign was introduced to avoid rounding. `int(x1 * scale)` brings back RoIPool's misalignment.",
             pool(RAMP, [math.floor(value) for value in uneven], 2, 2),
             right_of(RAMP, uneven, 2, 2),
         ),
         (
             "One added to the size",
-            "`x2 - x1 + 1` counts pixels. A box is an interval: its length is `x2 - x1`.",
+            "`x2 - x1 + 1` counts pixels, but a box is a continuous interval of length `x2 - x1`.",
             pool(RAMP, [*BOX[:2], *(value + 1 for value in BOX[2:])], 2, 2),
             right,
         ),
         (
             "The image index scaled with the box",
-            "`rois * spatial_scale` scales the column of image indices too: image 2 at scale 1/2 reads image 1.",
+            "`rois * spatial_scale` also scales the column of image indices. At scale 1/2, image 2 becomes image 1.",
             float(roialign.roi_align(images, last * [0.5, 1, 1, 1, 1], 1).item()),
             float(roialign.roi_align(images, last, 1).item()),
         ),
         (
             "No half-pixel shift",
-            "Pixel centres lie on the integers, so image coordinate x is feature coordinate `x * scale - 0.5`. Without "
-            "the shift every feature is read half a pixel down and right (that is `aligned=False`).",
+            "Pixel centres have integer coordinates, so image coordinate x maps to feature coordinate `x * scale - "
+            "0.5`. Without the shift (`aligned=False`), every feature is read half a pixel too far down and right.",
             right,
             roialign.roi_align(RAMP[None, None], np.array([[0, *BOX]]), 2, 1.0, 2)[0, 0],
         ),
         (
             "The half-pixel shift twice",
-            "Once by the caller who moves the boxes, and once by the operator, as in an export to an operator set "
-            "whose default is shifted already.",
+            "The caller shifts the boxes, and the operator shifts them again. This happens in an export to an ONNX "
+            "operator set that applies the shift by default.",
             right_of(RAMP, tuple(corner - 0.5 for corner in BOX), 2, 2),
             right_of(RAMP, BOX, 2, 2),
         ),
         (
             "A stride taken for a power of two",
-            "Patches of 14 px make a map of 10 x 10 pixels of an image of 140 px. Guessed from the sizes as a power of "
-            "two, 14 becomes 16; the box is (28, 28, 112, 112) in image pixels.",
+            "With patches of 14 px, an image of 140 px gives a map of 10 x 10 pixels. An implementation that rounds "
+            "the stride to a power of two uses 16 instead of 14. The box is (28, 28, 112, 112) in image pixels.",
             roialign.roi_align(RAMP[None, None], np.array([[0, *STRIDE_BOX]]), 2, 1 / 16, 2)[0, 0],
             roialign.roi_align(RAMP[None, None], np.array([[0, *STRIDE_BOX]]), 2, 1 / 14, 2)[0, 0],
         ),
         (
             "A gradient that is not the transpose",
-            "Where the forward pass ends a bin one pixel before the map does and the backward pass at its edge, the "
-            "last row and column get a gradient although nothing reads them: here the last pixel of a map of 4 x 4 "
-            "under one bin of `ps_roi_pool`.",
+            "If the forward pass ends a bin one pixel before the end of the map, but the backward pass ends it at the "
+            "edge, then the last row and column get a gradient although the forward pass never reads them. The numbers "
+            "are the gradient of the last pixel of a 4 x 4 map under one bin of `ps_roi_pool`.",
             1.0 / (4 * 4),
             float(roialign.ps_roi_pool_backward(np.ones((1, 1, 1, 1)), ones[None, None, :4, :4], whole)[0, 0, 3, 3]),
         ),
         (
             "Samples off the map read from its edge",
-            "A sample more than a pixel outside counts as zero and still divides. Clamping its coordinate instead "
-            "makes the edge reach to infinity.",
+            "A sample more than one pixel outside the map counts as zero in the mean. Clamping its coordinate instead "
+            "extends the edge of the map to infinity.",
             pool(ones, outside, 2, 2, read_clamped),
             right_of(ones, outside, 2, 2),
         ),
         (
             "One past the edge",
-            "With `y1 = y0 + 1` and no border rule, a sample beyond the last pixel centre mixes in the row after the "
-            "map; here a row of -99 that lies there in memory.",
+            "With `y1 = y0 + 1` and no border rule, a sample beyond the last pixel centre also reads the memory after "
+            "the last row. In this example, that memory holds -99.",
             float(np.interp(9.4, [9.0, 10.0], [RAMP[9, 5], -99.0])),
             float(read_right(RAMP, 9.4, 5.0)),
         ),
         (
             "Divided by the number of samples of an empty box",
-            "An adaptive count is `ceil(0) = 0` for a box of zero size, and 0 / 0 is NaN: the divisor is at least 1.",
+            "For a box of zero size the adaptive number of samples is `ceil(0) = 0`, and 0 / 0 is NaN. The divisor "
+            "must be at least 1.",
             divided_by_none,
             float(roialign.roi_align(RAMP[None, None], np.array([[0, *small]]), 1).item()),
         ),
         (
             "The maximum of the products",
-            "ONNX's `max` takes the largest of weight times pixel, not of the interpolated samples: a map of ones does "
-            "not give one.",
+            "ONNX's `max` takes the maximum of weight times pixel, not of the interpolated samples. A map of ones then "
+            "gives less than one.",
             pool(ones, (2.2, 2.2, 4.2, 4.2), 1, 1, largest_product, np.max),
             right_of(ones, (2.2, 2.2, 4.2, 4.2), 1, 1, mode="max"),
         ),
         (
             "A maximum that starts at zero",
-            "An accumulator that starts at 0 instead of at the first sample makes every negative map zero.",
+            "If the accumulator starts at 0 instead of at the first sample, every negative map gives 0.",
             np.maximum(pool(deep, BOX, 1, 2, reduce=np.max), 0.0),
             right_of(deep, BOX, 1, 2, mode="max"),
         ),
         (
             "Boxes rounded to the features' half precision",
-            "float16 keeps 2 px at x = 3000: boxes are coordinates, not features.",
+            "At x = 3000, float16 has a resolution of 2 px. Boxes must keep their own dtype.",
             float(roialign.roi_align(wide, far.astype(np.float16), 1).item()),
             float(roialign.roi_align(wide, far, 1).item()),
         ),
         (
             "An image index rounded to half precision",
-            "float16 has no 2049: the features of another image.",
+            "float16 cannot represent 2049, so the box reads the features of another image.",
             float(np.float16(2049.0)),
             2049.0,
         ),
@@ -180,10 +181,11 @@ def page() -> str:
     lines = [
         "# Classic mistakes",
         "",
-        "What goes wrong in implementations of RoIAlign, in widely copied tutorial code and in packages, each beside",
-        "the right answer. The numbers are computed by `docs/mistakes.py`, which writes this page. Where nothing else",
-        "is said, the map is a ramp of 10 x 10 pixels, 10 * row + column, the box is (2, 2, 8, 8) in feature pixels,",
-        "and there are 2 x 2 bins of 4 points; `a, b; c, d` are two rows of bins.",
+        "This page lists common mistakes in implementations of RoIAlign, from widely copied tutorial code and from",
+        "packages. Each is shown with the wrong and the right result. Unless stated otherwise, the map is a ramp of",
+        "10 x 10 pixels with values 10 * row + column, the box is (2, 2, 8, 8) in feature pixels, and there are",
+        "2 x 2 bins of 4 points. `a, b; c, d` means two rows of bins. `docs/mistakes.py` computes the numbers and",
+        "writes this page.",
         "",
     ]
     for title, what, wrong, right in mistakes():

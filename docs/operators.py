@@ -1,4 +1,4 @@
-"""Draws docs/operators.png: where the sample points of each operator fall, on one map and one box."""
+"""Draw docs/operators.png: the sample points of each operator, for one map and one box."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from matplotlib import pyplot as plt
 
 SIZE = (9, 12)
 BINS = (2, 3)
-#: In image pixels of stride 1, so that map and box can be read off the same axes.
+#: In image pixels. The stride is 1, so the map and the box share the same axes.
 BOX = [2.3, 1.6, 9.1, 6.4]
 TURNED = [6.2, 4.4, 6.8, 3.6, 0.5]
 OFFSET = np.random.default_rng(4).standard_normal((1, 2, *BINS)) * 0.9
 ALIGNED: Any = {"offset": 0.5, "sampling_ratio": (2, 2), "seed": 7}
 
-#: Every picture: its title, its operator, the numbers of its box, and the offsets of its bins.
+#: Every panel: its title, its operator, the parameters of its box, and the offsets of its bins.
 PICTURES: list[tuple[str, PointwiseSpec, list[float], Any]] = [
     ("roi_align, grid", PointwiseSpec(**ALIGNED), BOX, None),
     ("roi_align, random", PointwiseSpec(rule="random", **ALIGNED), BOX, None),
@@ -37,7 +37,7 @@ PICTURES: list[tuple[str, PointwiseSpec, list[float], Any]] = [
 
 
 def outline(frame: Frame, index: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """The corners of a bin on the map, as (x, y), closed."""
+    """Return the corners of a bin on the map as a closed polygon of (x, y)."""
     (start_y, height), (start_x, width) = frame.y, frame.x
     corners = [(0, 0), (0, 1), (1, 1), (1, 0), (0, 0)]
     places = [

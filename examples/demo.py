@@ -1,4 +1,4 @@
-"""Name regions of photographs by the features of a backbone, and draw what RoIAlign does in two pictures."""
+"""Name regions of photographs by the features of a backbone, and draw two pictures of what RoIAlign does."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ STRIDE = 8
 
 
 def main(output: Path) -> int:
-    """Run the command line as a user would, look at what it wrote, and draw."""
+    """Run the command line as a user would, read the results, and draw the pictures."""
     os.chdir(ROOT)
     output.mkdir(exist_ok=True)
     return name_and_draw(output) or pool_and_draw(output)
 
 
 def run(*words: object) -> int:
-    """Run a command, and say it before."""
+    """Print a command and run it."""
     print("$", shlex.join(["roialign", *map(str, words)]), flush=True)
     return int(app([str(word) for word in words], standalone_mode=False) or 0)
 
 
 def name_and_draw(output: Path) -> int:
-    """Features of regions and of a grid of seven photographs, and what they say is there."""
+    """Extract features of regions and of a grid from seven photographs, and classify them."""
     photographs, features, grid = output / "photographs", output / "features", output / "grid"
     for folder in (features, grid):
-        shutil.rmtree(folder, ignore_errors=True)  # of another version it would be refused
+        shutil.rmtree(folder, ignore_errors=True)  # an index of another version would be rejected
     write_photographs(photographs)
     common = ("--backbone", "efficientnet-lite0", "--output-size", "vector")
     code = run("extract", photographs, "--boxes", REGIONS, *common, "--out", features)
@@ -61,7 +61,7 @@ def name_and_draw(output: Path) -> int:
 
 
 def pool_and_draw(output: Path) -> int:
-    """Pixels of a photograph in hand-drawn boxes: how they are pooled, and what happens when a box slides."""
+    """Pool hand-drawn boxes of a photograph, and slide a box over it."""
     features, steps, sliding = output / "features.npz", output / "roi_align.png", output / "sliding_box.png"
     words = ("extract", PHOTOGRAPH, "--boxes", BOXES, "--stride", STRIDE, "--out", features, "--plot", steps)
     if code := run(*words):
@@ -78,7 +78,7 @@ def pool_and_draw(output: Path) -> int:
 
 
 def show_result(path: Path) -> None:
-    """What the result file holds."""
+    """Print the contents of the result file."""
     table = Table(title=f"{path}", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("array", "shape", "dtype"):
         table.add_column(name)

@@ -1,4 +1,4 @@
-"""Make a COCO-format data set, as `roialign train` takes it, of photographs and a table of boxes.
+"""Make a COCO-format dataset for `roialign train` from photographs and a table of boxes.
 
 python examples/make_dataset.py PHOTOGRAPHS... --boxes boxes.csv --out mine
 """
@@ -21,13 +21,15 @@ from roialign.files.problems import Problems
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("photographs", type=Path, nargs="+", help="Images, or folders of them.")
+    parser.add_argument("photographs", type=Path, nargs="+", help="Images, or folders of images.")
     parser.add_argument(
-        "--boxes", type=Path, required=True, help="As `roialign extract` takes them; labels are classes."
+        "--boxes", type=Path, required=True, help="A table of boxes, as for `roialign extract`. Labels are the classes."
     )
-    parser.add_argument("--out", type=Path, required=True, help="Folder of the data set.")
-    parser.add_argument("--longest-side", type=int, default=1024, help="Larger photographs are made smaller.")
-    parser.add_argument("--val-every", type=int, default=5, help="Every so many photographs one goes to the split val.")
+    parser.add_argument("--out", type=Path, required=True, help="Folder of the dataset.")
+    parser.add_argument(
+        "--longest-side", type=int, default=1024, help="Longest side in pixels. Larger photographs are resized."
+    )
+    parser.add_argument("--val-every", type=int, default=5, help="Put every n-th photograph into the val split.")
     options = parser.parse_args()
     problems = Problems(lambda problem: print(f"error: {problem}", file=sys.stderr))
     groups = group_by_input(
@@ -50,7 +52,7 @@ def main() -> int:
 
 
 def write_split(folder: Path, items: list[tuple[Path, list[Box]]], names: list[str], longest_side: int) -> None:
-    """One split: smaller copies of the photographs, upright, and their boxes, smaller alike."""
+    """Write one split: upright copies of the photographs, resized if needed, and their boxes at the same scale."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for number, (path, boxes) in enumerate(items, start=1):

@@ -1,4 +1,4 @@
-"""Names regions of photographs by the nearest class of ImageNet, and draws where in them it is seen."""
+"""Name regions of photographs by the nearest class of ImageNet, and draw where that class appears."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 PHOTOGRAPHS = ("china", "flower", "astronaut", "cat", "coffee", "rocket", "camera")
 COLOURS = ("#ffd400", "#00e5ff", "#ff5ca8")
-#: Rows and columns of the grid that the lower pictures are made of.
+#: Rows and columns of the grid in the lower pictures.
 GRID = (24, 32)
 
 
 class Named(NamedTuple):
-    """A region, and the class whose weights its features are nearest to."""
+    """A region, and the class whose weights are nearest to its features."""
 
     image: str
     label: str
     box: tuple[float, float, float, float]
     name: str
     number: int
-    """Of the class."""
+    """Name of the class."""
     share: float
-    """Its probability among the thousand classes."""
+    """Probability of the class among the thousand classes."""
 
 
 def write_photographs(folder: Path) -> None:
-    """Seven photographs that scikit-learn and scikit-image bring, as JPEG files."""
+    """Write seven photographs from scikit-learn and scikit-image as JPEG files."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in PHOTOGRAPHS:
         bundled = name in ("china", "flower")
@@ -46,7 +46,7 @@ def write_photographs(folder: Path) -> None:
 
 
 def probabilities(vectors: Array) -> Array:
-    """Of the classes ``[K, 1000]``, of features ``[K, 1280]``: the last layer of the network that they come from."""
+    """Return the probabilities ``[K, 1000]`` of the classes for features ``[K, 1280]``, by the network's last layer."""
     weight, bias, _ = classifier()
     logits = vectors @ weight.T + bias
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -54,13 +54,13 @@ def probabilities(vectors: Array) -> Array:
 
 
 def read_vectors(folder: Path) -> tuple[list[dict[str, Any]], Array]:
-    """The rows of a result, and their features ``[K, C]``."""
+    """Return the rows of a result and their features ``[K, C]``."""
     rows = parquet.read_table(folder, partitioning=None).to_pylist()
     return rows, np.array([row["vector"] for row in rows], dtype=np.float32)
 
 
 def name_regions(folder: Path) -> list[Named]:
-    """Every region of a result by its likeliest class."""
+    """Name every region of a result by its most likely class."""
     names = classifier().names
     rows, vectors = read_vectors(folder)
     shares = probabilities(vectors)
@@ -74,7 +74,7 @@ def name_regions(folder: Path) -> list[Named]:
 
 
 def draw_regions(path: Path, photographs: Path, named: list[Named], grid: Path) -> None:
-    """Above each photograph with its regions, below where its surest class is seen: the grid's cells, one by one."""
+    """Draw each photograph with its regions, and below it the grid cells where its most certain class appears."""
     rows, vectors = read_vectors(grid)
     shares = probabilities(vectors)
     images = np.array([Path(row["image"]).name for row in rows])

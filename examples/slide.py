@@ -1,4 +1,4 @@
-"""A picture: a box slides over a photograph in tenths of a pixel; RoIPool's answer jumps, RoIAlign's glides."""
+"""Draw a picture of a box that slides in tenths of a pixel: RoIPool's output jumps, RoIAlign's changes smoothly."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 BINS = 7
 STEP = 0.1
 FRAMES = 6
-# Inches.
+# In inches.
 WIDTH, HEIGHT, LEFT, SIDE, TOP = 12.2, 13.7, 0.45, 3.6, 1.75
 
 
 @dataclass(frozen=True, slots=True)
 class Slide:
-    """A box at every place of its way, and both operators' answers there."""
+    """A box at every step of its path, and the outputs of both operators."""
 
     photograph: Array
     """``[C, H, W]``."""
     stride: int
-    """Pixels of the photograph per pixel of the feature map."""
+    """Photograph pixels per feature map pixel."""
     shifts: Array
-    """Pixels of the photograph."""
+    """In photograph pixels."""
     corners: Array
     """``[K, 4]`` boxes."""
     align: Array
@@ -56,25 +56,25 @@ class Slide:
 
     @property
     def jump(self) -> int:
-        """The step after which RoIPool's answer has moved the most, with room for frames on either side."""
+        """Return the step after which RoIPool's output changes most, with room for frames on either side."""
         half = FRAMES // 2
         return int(np.argmax(largest_change(self.pool)[half:-half])) + half
 
     @property
     def bin(self) -> tuple[int, int]:
-        """The bin that moves the most there."""
+        """Return the bin that changes most at that step."""
         moved = np.abs(self.pool[self.jump + 1] - self.pool[self.jump]).mean(axis=0)
         row, column = np.unravel_index(int(np.argmax(moved)), moved.shape)
         return int(row), int(column)
 
 
 def largest_change(answers: Array) -> Array:
-    """Of every step, the largest change of any bin, in grey levels."""
+    """Return the largest change of any bin at every step, in grey levels."""
     return np.asarray(np.abs(np.diff(answers.mean(axis=1), axis=0)).max(axis=(1, 2)))
 
 
 def slide_box(photograph: Path, box: tuple[float, float, float, float], stride: int) -> Slide:
-    """Slide a box to the right over two pixels of a map of the given stride."""
+    """Slide a box to the right over two pixels of a feature map of the given stride."""
     pixels = read_image(photograph).transpose(2, 0, 1)
     features = average_pool(pixels[None], stride)
     shifts = np.arange(0, round(2 * stride / STEP) + 1) * STEP
@@ -85,7 +85,7 @@ def slide_box(photograph: Path, box: tuple[float, float, float, float], stride: 
 
 
 def plot_slide(path: Path, slide: Slide) -> None:
-    """Draw the way of the box, the two curves, and both answers around the largest jump."""
+    """Draw the path of the box, the two curves, and both outputs around the largest jump."""
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=110)
     figure.text(
         LEFT / WIDTH,
@@ -190,7 +190,7 @@ def _changes(axes: Axes, slide: Slide) -> None:
 
 
 def _seen(slide: Slide) -> tuple[float, float]:
-    """The part of the way that the strips show."""
+    """The part of the path that the strips show."""
     first = slide.jump - FRAMES // 2 + 1
     return float(slide.shifts[first]), float(slide.shifts[first + FRAMES - 1])
 

@@ -92,14 +92,27 @@ def _auditwheel(*arguments: str) -> None:
         raise RuntimeError(f"auditwheel {' '.join(arguments)}:\n{done.stdout}{done.stderr}")
 
 
-def try_it(wheel: Path, python: Path, label: str) -> str:
-    """Installs a wheel into an empty environment and runs release/smoke.py there; gives its line."""
+def try_it(wheel: Path, python: Path, label: str) -> tuple[str, float]:
+    """Installs a wheel into an empty environment and runs release/smoke.py there; gives its line, and the seconds."""
     environment = make_environment(python, WORK / "environments" / label)
     start = time.perf_counter()
     pip_install(environment, wheel)
     smoke = [environment, "-I", ROOT / "release" / "smoke.py"]
     line = subprocess.run(smoke, check=True, capture_output=True, text=True, cwd=WORK).stdout.strip()
-    return f"{line}; installed and tried in {time.perf_counter() - start:.1f} s"
+    return line, time.perf_counter() - start
+
+
+def try_on_pythons(wheel: Path, number: str, untried: list[str]) -> None:
+    """Tries a wheel on the Python that it was made with; one of the stable ABI on all newer ones that are here."""
+    for tried in (number, *NEWER_PYTHONS) if parse_name(wheel).abi == "abi3" else (number,):
+        python = find_python(tried)
+        if python is None:
+            untried.append(f"{wheel.name} was not tried on Python {tried}, which is not here")
+            continue
+        line, seconds = try_it(wheel, python, tried)
+        say(f"  {line}; installed and tried in {seconds:.1f} s")
+        if seconds > MOST_SECONDS:
+            say(f"  slow: expected at most {MOST_SECONDS:.0f} s, where nothing else runs")
 
 
 def main() -> None:
@@ -109,7 +122,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    problems, untried = [], []
+    problems: list[str] = []
+    untried: list[str] = []
     for architecture in arguments.architectures:
         for number in arguments.pythons:
             python = find_python(number)
@@ -126,12 +140,7 @@ def main() -> None:
                     f"{wheel.name} was not run: this machine is {platform.machine()}; see release/emulated.py"
                 )
                 continue
-            for tried in (number, *NEWER_PYTHONS) if parse_name(wheel).abi == "abi3" else (number,):
-                interpreter = find_python(tried)
-                if interpreter is None:
-                    untried.append(f"{wheel.name} was not tried on Python {tried}, which is not here")
-                else:
-                    say(f"  {try_it(wheel, interpreter, tried)}")
+            try_on_pythons(wheel, number, untried)
     for line in untried:
         say(f"untried: {line}")
     for line in problems:

@@ -1,1 +1,1 @@
-"""The kernels on a CUDA device: whether they are right, and how fast they are."""
+"""Check the kernels on a CUDA device and measure their speed."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.gpu run``, ``tune`` and so on are modules here; without a word it is `measure`."""
+"""``python -m benchmarks.gpu run``, ``tune`` and so on run the modules here. Without a command, `measure` runs."""
 
 from __future__ import annotations
 

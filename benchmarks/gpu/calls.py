@@ -1,4 +1,4 @@
-"""The separable workloads on a CUDA device, and who is called on them: ours, torchvision's operator, torch's einsum."""
+"""The separable workloads on a CUDA device, with calls of ours, torchvision's operator and torch's einsum."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ from .device import BACKEND, DEVICE
 from .timing import Call, poisoned, sets_of
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-#: The largest difference from ours in float64, as a fraction of its norm; and a peer's in float32, whose geometry is so
-#: too.
+#: Largest accepted difference from our float64 result, relative to its norm. Peers compute the geometry in float32.
 LIMITS = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 PEER_LIMIT = 1e-2
 
 
 class WrongAnswerError(RuntimeError):
-    """What gets no time."""
+    """The result is wrong, so it is not timed."""
 
 
 class Inputs:
-    """A workload's tensors on the device, as often as it takes to be three times as large as the L2 cache."""
+    """A workload's tensors on the device, in enough copies to be three times as large as the L2 cache."""
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Inputs:
         self.footprint = footprint_of(data.rois, data.level_of_roi, workload) * maps[0].element_size() + gradient.nbytes
         self.rois = torch.from_numpy(data.rois).to(device)
         self.levels = torch.from_numpy(data.level_of_roi).to(device)
-        #: What a per-level operator is given: the rows of each level, so that its calls do no work twice.
+        #: The input of a per-level operator: the rows of each level, separated before timing.
         self.rows = [(self.levels == level).nonzero()[:, 0] for level in range(len(maps))]
 
     @property
@@ -69,7 +68,7 @@ def data_of(workload: Workload) -> Data:
 
 
 def footprint_of(rois: Any, level_of_roi: Any, workload: Workload) -> int:
-    """How many numbers of the maps the RoIs touch, each RoI on its own."""
+    """Return the number of map values that the RoIs read, counted for each RoI separately."""
     scale, height, width = np.array([(level.scale, level.height, level.width) for level in workload.levels]).T
     sides = []
     for low, size in ((1, width[level_of_roi]), (2, height[level_of_roi])):
@@ -94,7 +93,7 @@ def ours(inputs: Inputs, points: int, backward: bool, backend: str | None = BACK
 
 
 def check(inputs: Inputs, points: int, backward: bool) -> Any:
-    """Ours, where it is that of ours in float64, which the tests hold to the reference; a wrong one is an error."""
+    """Return our call, after comparing it with our float64 result, which the tests compare with the reference."""
     with poisoned():
         answer = ours(inputs, points, backward)(0)
     wide = object.__new__(Inputs)
@@ -109,25 +108,26 @@ def check(inputs: Inputs, points: int, backward: bool) -> Any:
 def compare(seen: list[Tensor], wanted: list[Tensor], limit: float) -> None:
     for one, other in zip(seen, wanted, strict=True):
         error = float((one.double() - other.double()).norm() / other.double().norm().clamp(min=1e-30))
-        if not error < limit:  # NaN is no number below it
+        if not error < limit:  # also raises for NaN
             raise WrongAnswerError(f"a relative error of {error:.3g}, expected less than {limit:g}")
 
 
 class Peer(NamedTuple):
-    """Somebody else's call, and which parts of our answer its answers are."""
+    """A peer's call, and the part of our output that it corresponds to."""
 
     call: Call
     parts_of: Callable[[Any], list[Tensor]]
 
 
 def check_peer(peer: Peer, answer: Any, dtype: torch.dtype) -> None:
-    """In float32: others take boxes in half precision with half maps, and so answer to other boxes."""
+    """Check in float32. With half maps, peers require half boxes, and these are different boxes."""
     if dtype == torch.float32:
         compare(list(peer.call(0)), peer.parts_of(answer), PEER_LIMIT)
 
 
 def torchvision_calls(inputs: Inputs, points: int, backward: bool, sets: int | None = None) -> Peer:
-    """torchvision's operator on every level, on rows that are sorted out beforehand and answers left apart."""
+    """torchvision's operator on every level. The rows are sorted by level beforehand, and the outputs are kept
+    separate."""
     from torchvision.ops import roi_align
 
     rows = [inputs.rois[rows].to(inputs.dtype) for rows in inputs.rows]
@@ -142,7 +142,7 @@ def torchvision_calls(inputs: Inputs, points: int, backward: bool, sets: int | N
         return Peer(
             lambda index: pool(inputs.maps[index]), lambda answer: [answer[inputs.rows[level]] for level in used]
         )
-    # The forward's graphs are made outside of what is timed.
+    # The graphs of the forward pass are created outside the timed part.
     count = inputs.sets if sets is None else sets
     parts = [[gradient[inputs.rows[level]] for level in used] for gradient in inputs.gradients[:count]]
     leaves = [[level.detach().requires_grad_() for level in maps] for maps in inputs.maps[:count]]
@@ -156,7 +156,7 @@ def torchvision_calls(inputs: Inputs, points: int, backward: bool, sets: int | N
 
 
 def einsum_calls(inputs: Inputs, points: int, backward: bool) -> Peer:
-    """Dense matrices, made beforehand, and one contraction per image: for a workload of one level."""
+    """Dense matrices, created beforehand, and one contraction per image, for workloads with one level."""
     images = range(len(inputs.maps[0][0]))
     rows = [(inputs.rois[:, 0] == image).nonzero()[:, 0] for image in images]
     of_axes = [torch.from_numpy(axis).to(inputs.maps[0][0]) for axis in dense_taps(inputs.workload, points)]
@@ -183,7 +183,7 @@ def einsum_calls(inputs: Inputs, points: int, backward: bool) -> Peer:
 
 @lru_cache(maxsize=2)
 def dense_taps(workload: Workload, points: int) -> list[Any]:
-    """``[K, PH, H]`` and ``[K, PW, W]`` of the one level, from the reference, which needs no compiled core."""
+    """Return ``[K, PH, H]`` and ``[K, PW, W]`` of the level, from the reference, which needs no compiled core."""
     (level,) = workload.levels
     boxes = data_of(workload).rois.astype(np.float64)
     axes = []

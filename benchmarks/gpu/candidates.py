@@ -1,9 +1,9 @@
-"""Block sizes and warps that may be better than those of the table, and what the compiler makes of them.
+"""Find block sizes and numbers of warps that may be better than those of the table, by compiling them.
 
     python -m benchmarks.gpu candidates [--tables FORWARD,BOXES] [--write]
 
-compiles all of them for compute capability 9.0, which needs no GPU, drops what cannot be good, and writes the rest to
-candidates.json beside this file, for `python -m benchmarks.gpu tune`, and a table to docs/performance.md.
+compiles all candidates for compute capability 9.0, which needs no GPU, and drops those that cannot be good. It writes
+the others to candidates.json, for `python -m benchmarks.gpu tune`, and as a table to docs/performance.md.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ if TYPE_CHECKING:
 FILE = Path(__file__).with_name("candidates.json")
 BEGIN, END = "<!-- candidates:begin -->", "<!-- candidates:end -->"
 DTYPES = {2: torch.float16, 4: torch.float32}
-#: Kept are so many of each entry, besides the present one; of those whose estimate is no more than so many times the
-#: best one's.
+#: Number of candidates to keep for each entry, besides the current one. Their estimates must be within this factor of
+#: the best one's.
 MOST, NEAR = 5, 1.5
-#: Fewest warps that a multiprocessor of 64 holds of them; more bytes of a thread's stack mean registers that spill.
+#: Smallest number of warps per multiprocessor (64 at most). A larger stack per thread means spilled registers.
 FEWEST_WARPS, MOST_STACK = 8, 48
 
 
 class Entry(NamedTuple):
-    """One place of the table in sizes.json."""
+    """One entry of the table in sizes.json."""
 
     table: str
     channels_last: bool
     element: int
-    """Bytes."""
+    """In bytes."""
 
     @property
     def layout(self) -> str:
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
         return tuple(getattr(launch, self.table)[self.channels_last][self.element])
 
 
-#: By table: the kernel that it is of, and the depth of the loop that it spends its time in.
+#: For each table: its kernel, and the depth of the loop in which it spends its time.
 KERNELS = {
     "FORWARD": "forward",
     "BOXES": "adjoint_boxes",
@@ -79,8 +79,8 @@ def entries(tables: Sequence[str] = tuple(KERNELS)) -> list[Entry]:
 
 
 def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
-    """A present one first. A thread has 8 to 64 numbers of a block, 4 to 32 where several sums or a point's
-    coordinates take registers too."""
+    """Return the candidates, the current one first. A thread has 8 to 64 values of a block, or 4 to 32 if several sums
+    or the coordinates of a point also need registers."""
     yield entry.present
     if "FEATURES" in entry.table:
         shapes = [(4, 4), (4, 8), (8, 4)] if entry.channels_last else [(4, 8), (2, 16), (8, 8)]
@@ -106,7 +106,7 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
 
 @contextmanager
 def in_table(entry: Entry, numbers: tuple[int, ...]) -> Iterator[None]:
-    """The numbers of an entry, for the calls within."""
+    """Use these numbers for an entry inside the context."""
     sizes = getattr(launch, entry.table)[entry.channels_last]
     kind = launch.Tiling if "FEATURES" in entry.table else launch.Contraction
     with patch.dict(sizes, {entry.element: kind(*numbers)}):
@@ -114,7 +114,7 @@ def in_table(entry: Entry, numbers: tuple[int, ...]) -> Iterator[None]:
 
 
 def call_of(entry: Entry, workload: str, device: str) -> Callable[[], Any]:
-    """A call that the entry decides on."""
+    """Return a call whose speed depends on the entry."""
     if entry.table.startswith("POINTS"):
         return points_call(entry, device)
     inputs = inputs_of(workload, entry.element, entry.channels_last, device)
@@ -134,7 +134,7 @@ def inputs_of(workload: str, element: int, channels_last: bool, device: str) -> 
 
 
 def points_call(entry: Entry, device: str) -> Callable[[], Any]:
-    """Of rotated boxes."""
+    """Return a call with rotated boxes."""
     from .points import BINS, OPERATORS, SCALE, scene
 
     operator = next(operator for operator in OPERATORS if operator.name == "roi_align_rotated")
@@ -152,7 +152,7 @@ def points_call(entry: Entry, device: str) -> Callable[[], Any]:
 
 @dataclass(frozen=True)
 class Compiled:
-    """A candidate, as the compiler sees it."""
+    """A compiled candidate."""
 
     entry: Entry
     numbers: tuple[int, ...]
@@ -160,18 +160,18 @@ class Compiled:
     stack: int
     shared: int
     warps_at_once: int
-    """Of a multiprocessor."""
+    """Warps per multiprocessor."""
     turn: float
-    """Instructions of threads in the innermost loop, for a number of the block that is used."""
+    """Instructions per thread in the innermost loop, for each useful value of the block."""
 
     @property
     def estimate(self) -> float:
-        """What orders them: those instructions, where there are warps enough to hide that memory takes its time."""
+        """The sort key: these instructions, increased if there are too few warps to hide the memory latency."""
         return self.turn * max(1.0, 16 / max(self.warps_at_once, 1)) ** 0.5
 
     @property
     def why_not(self) -> str | None:
-        """What speaks against it, whatever else there is."""
+        """The reason to reject it, or None."""
         if self.stack > MOST_STACK:
             return "registers spill"
         if self.warps_at_once < FEWEST_WARPS:
@@ -191,7 +191,7 @@ def compiled(entry: Entry, numbers: tuple[int, ...]) -> Compiled:
 
 
 def used(entry: Entry, numbers: tuple[int, ...]) -> float:
-    """How many numbers of a block are of use, on an average over the blocks of 49 bins, or of a tile that bins meet."""
+    """Return the number of useful values of a block, on average over the blocks of 49 bins or over a tile."""
     if "FEATURES" in entry.table:
         rows, columns, channels, _ = numbers
         return float(rows * columns * channels)
@@ -200,7 +200,7 @@ def used(entry: Entry, numbers: tuple[int, ...]) -> float:
 
 
 def kept_of(found: Sequence[Compiled]) -> list[Compiled]:
-    """The present one, and the best of those that nothing speaks against."""
+    """Return the current candidate and the best of those that were not rejected."""
     present, *others = found
     good = sorted((one for one in others if one.why_not is None), key=lambda one: one.estimate)
     best = min((one.estimate for one in [present, *good]), default=0.0)
@@ -208,7 +208,7 @@ def kept_of(found: Sequence[Compiled]) -> list[Compiled]:
 
 
 def render(kept: Mapping[str, Any]) -> str:
-    """The file as a table."""
+    """Format the file as a table."""
     titles = ["table", "layout, bytes", "tried", "kept", "registers, stack, shared", "warps", "instructions"]
     lines = []
     for name, own in kept.items():
@@ -223,7 +223,7 @@ def render(kept: Mapping[str, Any]) -> str:
 
 
 def facts_of(found: Sequence[Compiled]) -> dict[str, Any]:
-    """What the file says of an entry."""
+    """Return the file's content for an entry."""
     names = ("numbers", "registers", "stack", "shared", "warps_at_once", "turn")
     kept = [{name: getattr(one, name) for name in names} for one in kept_of(found)]
     return {"tried": len(found), "kept": [one | {"turn": round(one["turn"], 2)} for one in kept]}
@@ -235,12 +235,12 @@ def in_file() -> dict[str, Any]:
 
 
 def kept_in_file() -> dict[str, list[tuple[int, ...]]]:
-    """By the name of an entry."""
+    """Return the candidates by the name of their entry."""
     return {name: [tuple(one["numbers"]) for one in own["kept"]] for name, own in in_file().items()}
 
 
 def text_of(kept: Mapping[str, Any]) -> str:
-    """A line for every candidate, in the order of the table."""
+    """Return the text of the file, one line per candidate, in the order of the table."""
     names = [entry.name for entry in entries() if entry.name in kept]
     parts = []
     for name in names:
@@ -251,7 +251,7 @@ def text_of(kept: Mapping[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu candidates", description=__doc__)
-    parser.add_argument("--tables", default=",".join(KERNELS), help="with commas; '' for none")
+    parser.add_argument("--tables", default=",".join(KERNELS), help="table names, separated by commas; '' for none")
     parser.add_argument("--write", action="store_true", help="write candidates.json and the page")
     options = parser.parse_args(arguments)
     tables = [name for name in options.tables.split(",") if name]

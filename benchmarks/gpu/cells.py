@@ -1,4 +1,4 @@
-"""The cells of the table: a workload, a direction, a layout, a type and a number of points; and which tell most."""
+"""The cells of the table (workload, direction, layout, type and number of points), and the most important ones."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 KINDS = (("NHWC", "fp16"), ("NCHW", "fp32"), ("NCHW", "fp16"), ("NHWC", "fp32"), ("NHWC", "bf16"))
-#: What tells most: the workloads of the goals, two points an axis, without bfloat16.
+#: The most important cells: the workloads of the goals, two points per axis, without bfloat16.
 FIRST = ("box-test", "box-train", "mask-test", "c4", "hot-tile")
 WORKLOAD_NAMES = (*FIRST, "mask-test-1000", "vit", "vit-small", "video")
 
 
 class Cell(NamedTuple):
-    """Of a workload of the separable family."""
+    """A cell of the separable family."""
 
     workload: str
     backward: bool
@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 
 def cells_of(workloads: Sequence[str] = WORKLOAD_NAMES) -> Iterator[Cell]:
-    """All of them, workload by workload."""
+    """Iterate over all cells, workload by workload."""
     for workload in workloads:
         for points in (2, 0):
             for layout, dtype in KINDS:
@@ -39,7 +39,8 @@ def cells_of(workloads: Sequence[str] = WORKLOAD_NAMES) -> Iterator[Cell]:
 
 
 def first_cells() -> list[Cell]:
-    """The ones that tell most, those of the goals first, and every workload in one layout before the next layout."""
+    """Return the most important cells: those of the goals first, then all workloads in one layout before the next
+    layout."""
     return [
         Cell(workload, backward, layout, dtype, 2)
         for layout, dtype in KINDS[:4]
@@ -49,6 +50,6 @@ def first_cells() -> list[Cell]:
 
 
 def other_cells() -> list[Cell]:
-    """All the rest."""
+    """Return all other cells."""
     first = set(first_cells())
     return [cell for cell in cells_of() if cell not in first]

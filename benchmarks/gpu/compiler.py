@@ -1,6 +1,6 @@
-"""What the compiler makes of kernels for a Hopper GPU that need not be there, as calls launch them.
+"""Compile kernels for a Hopper GPU, as calls would launch them. No GPU is needed.
 
-In a process of its own: Triton's interpreter keeps it from compiling.
+Use a separate process, because Triton's interpreter prevents compilation.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from roialign.torch.triton import frames, pointwise, separable, tiles
 
 from .sass import Code, read_code
 
-#: What a multiprocessor of compute capability 9.0 holds: registers of 32 bits, warps, programs, bytes of shared memory.
+#: Resources of a multiprocessor of compute capability 9.0: 32-bit registers, warps, programs, bytes of shared memory.
 REGISTERS, WARPS, PROGRAMS, SHARED = 65536, 64, 32, 227 << 10
 
 
 class Hopper:
-    """What Triton asks of a device before it compiles."""
+    """The device properties that Triton reads before it compiles."""
 
     def get_current_device(self) -> int:
         return 0
@@ -46,17 +46,17 @@ class Hopper:
 
 @dataclass(frozen=True)
 class Launch:
-    """A launch that was not made, and what would have run."""
+    """A launch that was compiled but not executed."""
 
     kernel: str
     grid: tuple[int, ...]
     warps: int
     registers: int
     stack: int
-    """Bytes of a thread: spilled registers, and arrays."""
+    """Bytes per thread: spilled registers and arrays."""
     shared: int
     seconds: float
-    """Of the processor, for compiling; 0 where that was done before."""
+    """CPU seconds for compilation; 0 if it was cached."""
     code: Code
 
     @property
@@ -68,7 +68,7 @@ class Launch:
 
     @property
     def programs_at_once(self) -> int:
-        """On one multiprocessor. Registers are given out by 256 for a warp."""
+        """Programs on one multiprocessor. Registers are allocated in units of 256 per warp."""
         of_warp = -(-self.registers * 32 // 256) * 256
         by_registers = REGISTERS // (of_warp * self.warps)
         by_shared = SHARED // (self.shared + 1024)
@@ -77,7 +77,8 @@ class Launch:
 
 @contextmanager
 def compiled_only() -> Iterator[list[Launch]]:
-    """Calls compile what they would launch, and launch nothing; their tensors may be on the CPU and hold anything."""
+    """Inside the context, calls compile their kernels and launch nothing. Tensors may be on the CPU and hold any
+    values."""
     modules, found = (separable, pointwise, frames, tiles), list[Launch]()
 
     def compile_only(kernel: Any, grid: tuple[int, ...], _: Any, *arguments: Any, **constants: Any) -> None:
@@ -94,25 +95,25 @@ def compiled_only() -> Iterator[list[Launch]]:
     with ExitStack() as stack:
         for module in modules:
             stack.enter_context(patch.object(module, "launch", compile_only))
-        # Tensors on the CPU are for the interpreter otherwise.
+        # Otherwise, CPU tensors would run in the interpreter.
         stack.enter_context(patch.object(backends, "is_interpreted", lambda: True))
         yield found
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it has waited for, as of the assembler."""
+    """Return the CPU time of this process and its finished child processes, such as the assembler."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 @cache
 def looked_at(cubin: bytes) -> tuple[int, int, Code]:
-    """Registers and stack of a thread, and the code."""
+    """Return registers and stack per thread, and the code."""
     return (*resources(cubin), read_code(disassembled(cubin)))
 
 
 def resources(cubin: bytes) -> tuple[int, int]:
-    """Registers and stack of a thread, as the assembler reports them."""
+    """Return registers and stack per thread, as reported by the assembler."""
     report = told(cubin, knobs.nvidia.cuobjdump.path, "--dump-resource-usage")
     registers, stack = (int(re.findall(rf"{name}:(\d+)", report)[-1]) for name in ("REG", "STACK"))
     return registers, stack

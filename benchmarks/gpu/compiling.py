@@ -1,8 +1,8 @@
-"""What compiling takes: the kernels of first calls, compiled for compute capability 9.0 without a GPU.
+"""Measure the compilation of the kernels of first calls, for compute capability 9.0, without a GPU.
 
     python -m benchmarks.gpu compiling [--write-docs]
 
-Seconds are those of the processor, of this process and of the assembler that it starts, with an empty cache.
+Times are CPU seconds of this process and of the assembler that it starts, with an empty cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .compiler import Launch
 
 BEGIN, END = "<!-- compiling:begin -->", "<!-- compiling:end -->"
-#: First calls in a process, each after those before it: what is called, and the entry of the table that it is of.
+#: First calls in a process, in this order, and the table entry of each.
 CALLS = {
     "forward": "FORWARD",
     "backward to features": "FEATURES",
@@ -32,7 +32,7 @@ CALLS = {
 
 
 def first_calls() -> dict[str, list[Launch]]:
-    """Of channels-last float16 maps: what each call compiles that was not there before."""
+    """Return the kernels that each call compiles in addition to the earlier calls, for channels-last float16."""
     from .compiler import compiled_only
 
     found = {}
@@ -40,7 +40,7 @@ def first_calls() -> dict[str, list[Launch]]:
         call: Callable[[], Any] = call_of(Entry(which, True, 2), "box-test", "cpu")
         with compiled_only() as launches:
             call()
-        found[name] = [one for one in launches if one.seconds >= 0.02]  # the others came from the cache
+        found[name] = [one for one in launches if one.seconds >= 0.02]  # the others were in the cache
     return found
 
 
@@ -49,7 +49,7 @@ def render(found: dict[str, list[Launch]]) -> str:
     for name, launches in found.items():
         parts = ", ".join(f"{one.kernel} {one.seconds:.2f}" for one in launches)
         lines.append([name, str(len(launches)), f"{sum(one.seconds for one in launches):.1f}", parts])
-    return table(["first call", "kernels compiled", "seconds", "of which"], lines)
+    return table(["first call", "kernels compiled", "seconds", "seconds per kernel"], lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Which device is measured: a CUDA device, or, in a rehearsal, the CPU, where Triton's interpreter runs the kernels."""
+"""The device to measure: a CUDA device, or the CPU with Triton's interpreter in a rehearsal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..workloads import WORKLOADS, Workload
 
-#: The environment variable of a rehearsal; set before anything of the project is imported, beside TRITON_INTERPRET.
+#: Environment variable of a rehearsal. Set it, and TRITON_INTERPRET, before importing anything of the project.
 VARIABLE = "ROIALIGN_REHEARSE"
 IS_REHEARSAL = os.environ.get(VARIABLE) == "1"
 DEVICE = "cpu" if IS_REHEARSAL else "cuda"
@@ -15,7 +15,7 @@ BACKEND = "triton" if IS_REHEARSAL else None
 
 
 def workload_of(name: str) -> Workload:
-    """One of the canonical workloads; in a rehearsal with small maps, few RoIs and few channels."""
+    """Return a standard workload, or a version with small maps, few RoIs and few channels in a rehearsal."""
     workload = WORKLOADS[name]
     if not IS_REHEARSAL:
         return workload

@@ -1,8 +1,8 @@
-"""The first calls in a process, on a CUDA device: what Triton takes to compile, and to find what it has compiled.
+"""Measure the first calls in a process on a CUDA device: how long Triton takes to compile or to read its cache.
 
     python -m benchmarks.gpu.first_call
 
-prints their seconds as JSON, with whatever cache Triton has (TRITON_CACHE_DIR).
+prints the seconds as JSON, with the current Triton cache (TRITON_CACHE_DIR).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .rehearsal import fake_cuda
 
 
 def first_calls() -> dict[str, float]:
-    """Seconds from the call to its answer."""
+    """Return the seconds until the result is available."""
     inputs = Inputs(workload_of("box-test"), torch.float16, channels_last=True, sets=1)
     seconds = {}
     for what, backward in (("forward", False), ("backward after it", True)):
@@ -36,7 +36,7 @@ def first_calls() -> dict[str, float]:
 
 
 def in_new_processes() -> dict[str, dict[str, float]]:
-    """The same with an empty cache, then with what that has left."""
+    """Measure with an empty cache, and again with the cache that this left."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for held in ("empty", "filled"):

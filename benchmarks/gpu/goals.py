@@ -1,4 +1,4 @@
-"""What the kernels should reach on a GPU of an H200's kind, and what a run has: the worst cell of each goal."""
+"""The goals for the kernels on a GPU like an H200, and the worst cell of each goal in a run."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from .results import Row
 
 
 class Goal(NamedTuple):
-    """A limit for a number of some rows."""
+    """A limit for a figure of some rows."""
 
     text: str
     takes: Callable[[Row], bool]
     value: Callable[[Row], float | None]
     limit: float
     is_least: bool
-    """Whether the number is to be no less than that; otherwise it is to be no more."""
+    """Whether the limit is a minimum; otherwise it is a maximum."""
 
 
 def speed(row: Row) -> float | None:
-    """How many times as fast as the peer."""
+    """How many times faster than the peer."""
     return None if row.peer_us is None or row.ours_us is None else row.peer_us / row.ours_us
 
 
@@ -91,7 +91,7 @@ GOALS = (
 
 
 def judged(rows: Iterable[Row]) -> list[list[str]]:
-    """Every goal, the worst that the rows have of it, in which cell, and whether it is met."""
+    """Return every goal with its worst value, the cell that has it, and whether the goal is met."""
     held, lines = list(rows), []
     for goal in GOALS:
         own = [row for row in held if goal.takes(row)]

@@ -1,4 +1,4 @@
-"""What workers of a run do besides tests, by its kind: jobs by their names."""
+"""The jobs of the workers besides tests, by kind and name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def rates() -> Rates:
 
 
 def on_a_stream(job: Job) -> Job:
-    """The derivatives of a call run on its stream, and one that is recorded may not be the default one."""
+    """Run on a new stream. Derivatives run on the stream of their call, and the default stream cannot be captured."""
 
     def run() -> dict[str, Any]:
         with torch.cuda.stream(torch.cuda.Stream()):
@@ -41,7 +41,8 @@ def of_tools() -> dict[str, Job]:
 
 
 def of_answers() -> dict[str, Job]:
-    """Right or wrong at real sizes. It compiles what is measured afterwards, on as many cores as there are workers."""
+    """Check results at real sizes. This also compiles the kernels for the later measurements, in all workers in
+    parallel."""
     return {cell.name: partial(answer, cell) for cell in first_cells()}
 
 
@@ -55,7 +56,7 @@ def inputs_of(cell: Cell) -> Inputs:
 
 
 def of_speed(which: str, *peers: str) -> dict[str, Job]:
-    """The rates of copies, and cells beside some peers."""
+    """Measure the rates of copies, and cells with some peers."""
     jobs: dict[str, Job] = {"rates": lambda: {"found": {"rates": rates()._asdict()}}}
     for cell in CELLS[which]():
         jobs[cell.name] = partial(speed, cell, peers)
@@ -67,7 +68,7 @@ def speed(cell: Cell, peers: tuple[str, ...]) -> dict[str, Any]:
 
 
 def reply_of(rows: list[Row]) -> dict[str, Any]:
-    """A cell without a time of ours has failed; where a peer has none, that is a note."""
+    """Report a cell. It fails without a time of ours; a missing time of a peer is a note."""
     notes = list(dict.fromkeys(note for row in rows for note in row.notes))
     has_failed = any(row.ours_us is None for row in rows)
     found = {"rows": [asdict(row) for row in rows]}
@@ -75,7 +76,7 @@ def reply_of(rows: list[Row]) -> dict[str, Any]:
 
 
 def of_operators() -> dict[str, Job]:
-    """The operators of the pointwise family."""
+    """Measure the operators of the pointwise family."""
     jobs = {}
     for operator, layout, dtype, backward in points.cells():
         name = f"{operator.name} {'backward' if backward else 'forward'} {layout} {dtype}"
@@ -88,14 +89,14 @@ def operator_speed(operator: points.Operator, layout: str, dtype: str, backward:
 
 
 def of_deterministic() -> dict[str, Job]:
-    """box-train beside torchvision's deterministic mode, which torch compiles first, and which takes seconds."""
+    """Measure box-train with torchvision's deterministic mode, which torch compiles first. This takes seconds."""
     cells = [Cell("box-train", True, "NCHW", dtype, 2) for dtype in ("fp32", "fp16")]
     peers = ("torchvision, deterministic",)
     return {f"{cell.name} deterministic": on_a_stream(partial(speed, cell, peers)) for cell in cells}
 
 
 def of_memory() -> dict[str, Job]:
-    """What calls keep besides inputs and outputs, as a fraction of them."""
+    """Measure the memory of calls besides inputs and outputs, as a fraction of them."""
     cells = [
         Cell(workload, backward, layout, dtype, 2)
         for workload in WORKLOAD_NAMES

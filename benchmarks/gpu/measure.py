@@ -1,14 +1,14 @@
-"""The canonical workloads on a CUDA device: ours beside torchvision's CUDA operator, torch's einsum and a device copy.
+"""Measure the standard workloads on a CUDA device: ours, torchvision's CUDA operators, torch's einsum, a device copy.
 
     python -m benchmarks.gpu [--workloads box-test,c4,points] [--json gpu.json]
     python -m benchmarks.gpu --from-json gpu.json --write-docs
 
-"points" stands for the operators of the pointwise family (benchmarks/gpu/points.py), beside torchvision's.
+"points" means the operators of the pointwise family (benchmarks/gpu/points.py), compared with torchvision's.
 
-Every call is captured in a CUDA graph over several sets of inputs, more than the L2 cache holds, and the medians are of
-replays between events. A peer that cannot be captured, as torchvision's deterministic mode, runs between events itself.
-Beside these stand the times in which the host enqueues one call that is not captured ("eager"). Answers are checked
-against the reference of this run, ours in float64, before anything is timed; what fails is noted, and the rest goes on.
+Every call is captured in a CUDA graph over several sets of inputs, which are larger than the L2 cache. The results are
+medians of replays, timed with events. A peer that cannot be captured, such as torchvision's deterministic mode, is
+timed directly with events. "Eager" times are those in which the host enqueues one uncaptured call. Before anything is
+timed, results are compared with our float64 results of the same run. A failure is recorded, and the run continues.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ WANTED = (*WORKLOAD_NAMES, "points")
 PAGE = ROOT / "docs" / "performance.md"
 
 
-#: Beside whom, unless said otherwise.
+#: The default peer.
 PEERS = ("torchvision", "einsum", "torchvision, deterministic")
 
 
 def measure_cell(cell: Cell, rates: Rates, has_torchvision: bool, wanted: Sequence[str] = PEERS) -> Iterator[Row]:
-    """A row for every peer that can be asked, or one without."""
+    """Return a row for every available peer, or one without a peer."""
     inputs = Inputs(workload_of(cell.workload), DTYPES[cell.dtype], cell.layout == "NHWC")
     points, backward = cell.points, cell.backward
     floor = max(inputs.bytes / rates.memory, inputs.footprint / rates.cache)
@@ -89,8 +89,8 @@ def measure_cell(cell: Cell, rates: Rates, has_torchvision: bool, wanted: Sequen
 
 
 def in_deterministic_mode(inputs: Inputs, points: int) -> Times:
-    """The backward of torchvision's deterministic mode, which torch compiles from plain operators; on one set of
-    inputs, since it moves far more than the L2 cache holds."""
+    """Measure the backward of torchvision's deterministic mode, which torch compiles from basic operators. It uses one
+    set of inputs, because it moves far more than fits into the L2 cache."""
     with deterministic():
         call = torchvision_calls(inputs, points, True, sets=1).call
         return Times(device_microseconds(call, 1, captured=False), host_microseconds(call, 1))
@@ -98,9 +98,9 @@ def in_deterministic_mode(inputs: Inputs, points: int) -> Times:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    parser.add_argument("--workloads", default=",".join(WANTED), help="names, with commas")
-    parser.add_argument("--json", type=Path, help="where to write all numbers")
-    parser.add_argument("--from-json", type=Path, nargs="+", help="show these results; measure nothing")
+    parser.add_argument("--workloads", default=",".join(WANTED), help="workload names, separated by commas")
+    parser.add_argument("--json", type=Path, help="file for all results")
+    parser.add_argument("--from-json", type=Path, nargs="+", help="show these results instead of measuring")
     parser.add_argument("--write-docs", action="store_true", help="write the tables of docs/performance.md")
     options = parser.parse_args(arguments)
     unknown = set(options.workloads.split(",")) - {*WORKLOADS, "points"}
@@ -124,9 +124,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(workloads: Sequence[str], json_path: Path | None) -> Report:
-    """Measure and print, and after every line write all numbers so far."""
+    """Measure and print. After every line, write all results so far."""
     first_calls, _ = attempt(first_call.in_new_processes)
-    # The derivatives of a call run on its stream, and one that is recorded may not be the default one: so all on one.
+    # Derivatives run on the stream of their call, and the default stream cannot be captured, so everything runs on one
+    # stream.
     with torch.cuda.stream(torch.cuda.Stream()):
         rates = measure_rates()
         versions = versions_here()

@@ -1,6 +1,6 @@
-"""The pointwise family on a CUDA device, beside torchvision's operators where it has them: rows of benchmarks.gpu.
+"""Measure the pointwise family on a CUDA device, compared with torchvision's operators where they exist.
 
-Boxes of a proposal stage on one map of stride 16. Backward is to the features, through a graph that both keep.
+The boxes are typical proposals, on one map of stride 16. Backward is to the features, with retained graphs.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from .results import Row
 from .timing import Call, Rates, attempt, extra_memory, poisoned, sets_of, times_of
 
 SCALE, BINS = 1 / 16, 7
-#: Height and width of the map, and boxes.
+#: Height and width of the map, and number of boxes.
 SIZE, COUNT = ((6, 9), 3) if IS_REHEARSAL else ((50, 68), 1000)
-#: Channels; and of position-sensitive operators, of which each has its own for every bin.
+#: Number of channels, and of channels for each bin of position-sensitive operators.
 CHANNELS, POSITIONED = (8, 2 * BINS**2) if IS_REHEARSAL else (256, 10 * BINS**2)
 MORE: dict[str, Any] = {"backend": BACKEND}
 
 
 @dataclass(frozen=True)
 class Operator:
-    """One call of ours, and of the peer that does the same; both take features, boxes, and a turned form of these."""
+    """One call of ours, and of the equivalent peer. Both take features, boxes, and rotated boxes."""
 
     name: str
     channels: int
     ours: Callable[[Tensor, Tensor, Tensor], Tensor]
     peer: str | None = None
-    """The name of torchvision's operator, and what it is given besides features, boxes, bins and scale."""
+    """The name of torchvision's operator, and its arguments besides features, boxes, bins and scale."""
     arguments: tuple[Any, ...] = ()
 
     def output_elements(self, count: int) -> int:
-        """Of so many boxes; a position-sensitive operator has a channel for every bin."""
+        """Create inputs with this many boxes. Position-sensitive operators have one channel group per bin."""
         return count * self.channels * (1 if self.name.startswith("ps_") else BINS * BINS)
 
 
@@ -76,7 +76,7 @@ OPERATORS = (
 
 
 def scene(operator: Operator, device: str, dtype: torch.dtype, layout: str, count: int = COUNT) -> tuple[Tensor, ...]:
-    """Features, boxes, and the boxes turned about their centres."""
+    """Return features, boxes, and the boxes rotated about their centres."""
     generator = torch.Generator().manual_seed(0)
     size = (2, operator.channels, *SIZE)
     features = torch.randn(size, generator=generator).to(device, dtype)
@@ -91,17 +91,17 @@ def scene(operator: Operator, device: str, dtype: torch.dtype, layout: str, coun
 
 
 def to_features(forward: Callable[[Tensor], Tensor], sets: list[Tensor]) -> Callable[[int], Any]:
-    """The backward of calls whose forward has been run."""
+    """Return the backward pass of calls whose forward pass has run."""
     leaves = [features.detach().requires_grad_() for features in sets]
     answers = [forward(leaf) for leaf in leaves]
-    # Numbers that every dtype has, in the memory format of the answers.
+    # Values that every dtype can represent, in the memory format of the outputs.
     drawn = torch.randn(answers[0].shape, generator=torch.Generator().manual_seed(1)).half()
     gradients = [torch.empty_like(answer).copy_(drawn) for answer in answers]
     return lambda index: torch.autograd.grad(answers[index], leaves[index], gradients[index], retain_graph=True)
 
 
 def call_of(operator: Operator, who: str, sets: list[Tensor], boxes: Tensor, turned: Tensor, backward: bool) -> Call:
-    """Ours or torchvision's, by the number of the set that it is called with."""
+    """Return our call or torchvision's. Its argument is the number of the input set."""
     peer, like_features = _torchvision(operator), boxes.to(sets[0].dtype)
 
     def pool(features: Tensor) -> Tensor:
@@ -124,12 +124,12 @@ def _torchvision(operator: Operator) -> Any:
 
 
 def check(operator: Operator, dtype: torch.dtype, layout: str, backward: bool, device: str = DEVICE) -> None:
-    """A wrong answer gets no time: ours beside ours in float64."""
+    """Compare our result with our float64 result, and raise if it is wrong, so that it is not timed."""
     features, boxes, turned = scene(operator, device, dtype, layout)
     with poisoned():
         seen = call_of(operator, "ours", [features], boxes, turned, backward)(0)
     right = call_of(operator, "ours", [features.double()], boxes, turned, backward)(0)
-    # Of millions of maxima a few are decided by float32's last digit, and their gradients go elsewhere.
+    # A few of millions of maxima are decided by float32 rounding, and their gradients go to another point.
     limit = 1e-5 if dtype == torch.float32 and not (backward and "max" in operator.name) else 2e-3
     try:
         compare(list(seen) if backward else [seen], list(right) if backward else [right], limit)
@@ -138,7 +138,7 @@ def check(operator: Operator, dtype: torch.dtype, layout: str, backward: bool, d
 
 
 def cells() -> Iterator[tuple[Operator, str, str, bool]]:
-    """What :func:`measure_cell` takes, in the order of the table."""
+    """Return the arguments of :func:`measure_cell`, in the order of the table."""
     for operator in OPERATORS:
         for layout, name in (("NCHW", "fp32"), ("NHWC", "fp16")):
             for backward in (False, True):
@@ -146,7 +146,7 @@ def cells() -> Iterator[tuple[Operator, str, str, bool]]:
 
 
 def measure(rates: Rates) -> Iterator[Row]:
-    """The rows of the table."""
+    """Return the rows of the table."""
     for operator, layout, name, backward in cells():
         yield measure_cell(operator, layout, name, backward, rates)
 

@@ -1,9 +1,10 @@
-"""What calls should take on a GPU, from the bytes that they move and from what the compiler makes of the kernels.
+"""Predict the times of calls on a GPU, from the bytes that they move and from the compiled kernels.
 
     python -m benchmarks.gpu predict [--from-json gpu.json] [--write-docs]
 
-Nothing is run: kernels are compiled for compute capability 9.0, their instructions counted loop by loop, and the turns
-of the loops are counted from the boxes of the workload. With a run's results what was measured stands beside it.
+Nothing is run. The kernels are compiled for compute capability 9.0, and their instructions are counted loop by loop.
+The iterations of the loops are counted from the boxes of the workload. If the results of a run are given, the table
+also shows the measured times.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ POINTS = 2
 
 @dataclass(frozen=True)
 class Device:
-    """What it can do in a microsecond."""
+    """Rates of a device, per microsecond."""
 
     memory: float
     """Bytes read and written by a large copy."""
@@ -46,37 +47,38 @@ class Device:
     schedulers: int = 4
 
 
-#: Copies are what such devices have been seen to do, nine tenths of what their makers say; the rest is usual.
+#: The copy rates were observed on such devices, and are nine tenths of the manufacturer's figures. The others are
+#: typical.
 DEVICES = {"H100": Device(3.0e6, 5.5e6, 1750.0), "H200": Device(4.3e6, 5.5e6, 1750.0)}
-#: Cycles in which a warp goes on by an instruction, as a rule, and waits for memory at every turn that loads.
+#: Typical cycles between two instructions of a warp, and cycles to wait for memory in every iteration that loads.
 PER_INSTRUCTION, PER_LOAD = 2.0, 300.0
-#: Microseconds from the end of a kernel to the begin of the next, in a graph.
+#: Microseconds from the end of a kernel to the start of the next one in a graph.
 PER_LAUNCH = 1.5
-#: Bytes of spans and weights that a program of the backward reads for a RoI.
+#: Bytes of spans and weights that a program of the backward pass reads for a RoI.
 PER_PAIR = 256
-#: A row of a table has so many pixels of a bin at once.
+#: Number of pixels of a bin that a row of a table processes at once.
 CHUNK = launch.TABLE_PIXELS
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One launch of a call: what it moves, and what its warps do."""
+    """One launch of a call: the bytes that it moves, and the work of its warps."""
 
     name: str
     memory: float
     cache: float
-    """Bytes."""
+    """In bytes."""
     instructions: float
-    """Of all warps."""
+    """Instructions of all warps."""
     cycles: float
-    """Of all programs one after another, as each would take alone."""
+    """Cycles of all programs, one after another, if each ran alone."""
     longest: float
-    """Of one program."""
+    """Cycles of one program."""
     at_once: int
-    """Programs of a multiprocessor."""
+    """Programs on a multiprocessor at once."""
 
     def times(self, device: Device) -> dict[str, float]:
-        """Microseconds by what may bound it."""
+        """Return the microseconds of each possible limit."""
         places = device.multiprocessors * self.at_once
         return {
             "memory": self.memory / device.memory,
@@ -88,13 +90,13 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Of one cell."""
+    """The prediction for one cell."""
 
     cell: Cell
     kernels: list[Kernel]
 
     def microseconds(self, device: Device) -> tuple[float, str]:
-        """Of the call, and what bounds the kernel that takes longest."""
+        """Return the time of the call, and what limits its slowest kernel."""
         slowest = [max(kernel.times(device).items(), key=lambda pair: pair[1]) for kernel in self.kernels]
         bound = max(slowest, key=lambda pair: pair[1])[0]
         return sum(time for _, time in slowest) + PER_LAUNCH * len(self.kernels), bound
@@ -105,7 +107,7 @@ def kernels_of(cell: Cell, launches: Sequence[Launch]) -> list[Kernel]:
     found = []
     for one in launches:
         if one.kernel == "forward":
-            # Of a call that goes through its RoIs in parts.
+            # Used by a call that processes its RoIs in parts.
             part = one.programs / sum(other.programs for other in launches if other.kernel == "forward")
             found.append(of_forward(one, workload, element, cell, part))
         elif one.kernel == "adjoint_features":
@@ -116,8 +118,8 @@ def kernels_of(cell: Cell, launches: Sequence[Launch]) -> list[Kernel]:
 
 
 def turns_of(one: Launch, turns: Sequence[float], programs: int) -> tuple[float, float]:
-    """Instructions of all warps, and cycles of all programs one after another, where the loops of every depth turn so
-    often in all programs together."""
+    """Return the instructions of all warps and the cycles of all programs, one after another. `often` has the
+    iterations of the loops of each depth, over all programs."""
     instructions = cycles = 0.0
     for body in one.code.bodies:
         often = programs if body.depth == 0 else turns[min(body.depth, len(turns)) - 1]
@@ -154,7 +156,7 @@ def of_features(one: Launch, workload: Workload, element: int, cell: Cell, launc
 
 
 def of_small(one: Launch, workload: Workload) -> Kernel:
-    """Of tables, of tiles and of shares: once through, but for the pixels of a table."""
+    """Predict the kernels of tables, tiles and shares. They run once, except for the pixels of a table."""
     axes = trips.axes_of(workload, POINTS)
     chunks = [math.ceil(float((end - first).max(1).mean()) / CHUNK) for first, end in (axes.y, axes.x)]
     often = one.programs * (max(chunks) if one.kernel == "taps" else 1)
@@ -218,7 +220,7 @@ def render(found: Sequence[Prediction], report: Report | None) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu predict", description=__doc__)
-    parser.add_argument("--from-json", type=Path, nargs="+", help="results of a run, to stand beside")
+    parser.add_argument("--from-json", type=Path, nargs="+", help="results of a run, to compare with")
     parser.add_argument("--write-docs", action="store_true", help="write the table of docs/performance.md")
     options = parser.parse_args(arguments)
     os.environ["TRITON_INTERPRET"] = "0"

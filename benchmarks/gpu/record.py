@@ -1,4 +1,4 @@
-"""What runs have found so far, in one JSON file that is whole at any moment, so that the next run goes on from it."""
+"""The results of runs so far, in one JSON file that is always complete, so that the next run can resume."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTCOMES = ("passed", "failed", "skipped")
 
 @dataclass
 class Item:
-    """What became of one job of a step."""
+    """The result of one job of a step."""
 
     outcome: str
     seconds: float
@@ -25,17 +25,17 @@ class Item:
 
 @dataclass
 class Results:
-    """Of one step."""
+    """The results of one step."""
 
     items: dict[str, Item] = field(default_factory=dict)
     count: int | None = None
-    """How many items there are; None as long as no worker has said so."""
+    """The number of jobs, or None until a worker reports it."""
     seconds: float = 0.0
     problem: str | None = None
-    """Why the rest has not run."""
+    """The reason why the remaining jobs did not run."""
 
     def left(self, most: int | None = None) -> int | None:
-        """How many have not been done, of so many at most; None where nobody knows."""
+        """Return how many of at most this many jobs are left, or None if the number is unknown."""
         return None if self.count is None else max(0, min(self.count, most or self.count) - len(self.items))
 
     def number(self, outcome: str) -> int:
@@ -44,7 +44,7 @@ class Results:
 
 @dataclass
 class Record:
-    """All steps, by their names."""
+    """All steps by name."""
 
     path: Path
     steps: dict[str, Results] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path, say: Callable[[str], None]) -> Record:
-        """What is there; what is no record is set aside, and said so."""
+        """Read the existing record. If the file is not a record, move it away and say so."""
         if not path.exists():
             return cls(path)
         try:
@@ -63,14 +63,14 @@ class Record:
             return cls(path)
 
     def set_aside(self, why: str, say: Callable[[str], None]) -> None:
-        """Keeps the file under another name."""
+        """Keep the file under another name."""
         aside = self.path.with_suffix(f".{why}.json")
         if self.path.exists():
             self.path.replace(aside)
             say(f"{self.path.name}: kept as {aside.name}; begun anew")
 
     def write(self) -> None:
-        """Beside it first, then in its place at once."""
+        """Write to a new file next to it, then replace it atomically."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         whole = {
             "schema": SCHEMA,
@@ -82,7 +82,7 @@ class Record:
         os.replace(part, self.path)
 
     def found(self, key: str) -> Iterator[Any]:
-        """What all items have found of a kind, in their order."""
+        """Iterate over the results of this kind in all jobs, in order."""
         for step in self.steps.values():
             for item in step.items.values():
                 if key in item.found:
@@ -90,7 +90,7 @@ class Record:
 
 
 def record_of(path: Path, raw: Any) -> Record:
-    """What :meth:`Record.write` has written."""
+    """Read what :meth:`Record.write` has written."""
     if raw["schema"] != SCHEMA:
         raise ValueError(f"schema {raw['schema']}, expected {SCHEMA}")
     steps = {}

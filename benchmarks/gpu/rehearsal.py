@@ -1,6 +1,6 @@
-"""A CUDA device that is not there: what the benchmarks ask of torch.cuda, answered by the host, for a rehearsal.
+"""A replacement for torch.cuda without a device: the host runs everything, for a rehearsal.
 
-Calls run when they are made, and so a graph that is captured has run once, and is not run again by its replays.
+Calls run immediately. A captured graph has therefore run once, and its replays do nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 
 
 class Event:
-    """A moment of the host."""
+    """An event: a point in time of the host."""
 
     def __init__(self, enable_timing: bool = False) -> None:
         del enable_timing
@@ -28,7 +28,7 @@ class Event:
 
 
 class Graph:
-    """One that has run."""
+    """A captured graph, which has already run."""
 
     def replay(self) -> None:
         time.sleep(1e-5)
@@ -41,7 +41,7 @@ STREAM = SimpleNamespace(synchronize=lambda: None, wait_stream=lambda _: None)
 
 
 def fake_cuda() -> None:
-    """Puts it into torch.cuda, for the rest of the process."""
+    """Replace torch.cuda for the rest of the process."""
     stand_ins: dict[str, Any] = {
         "CUDAGraph": Graph,
         "Event": Event,

@@ -1,4 +1,4 @@
-"""What a run on a CUDA device found: written to JSON and read back, as lines of a table, and as a page's Markdown."""
+"""The results of a run on a CUDA device: as JSON, as lines of a table, and as Markdown for the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BEGIN, END = "<!-- gpu:begin -->", "<!-- gpu:end -->"
 
 @dataclass
 class Row:
-    """One cell of the table: ours, and one peer. Times are of one call; None is what was not measured."""
+    """One row of the table: our time and one peer's. Times are per call. None means not measured."""
 
     workload: str
     what: str
@@ -28,12 +28,13 @@ class Row:
     points: int
     ours_us: float | None
     eager_us: float | None
-    """Of the host, for a call that no graph holds."""
+    """Time of the host for a call outside a CUDA graph."""
     floor_us: float
-    """The larger of two: every level read once and the answer written once, or the other way round, at the rate of a
-    device copy; and every RoI's own pixels and bins, at the rate of a copy within the L2 cache."""
+    """The larger of two times: reading every level once and writing the output once (or the reverse, for the backward
+    pass) at the rate of a device copy, and moving every RoI's pixels and bins at the rate of a copy in the L2 cache.
+    """
     extra_memory: float | None
-    """What our call takes besides inputs and outputs, as a fraction of them."""
+    """Memory of our call besides inputs and outputs, as a fraction of them."""
     peer: str = "none"
     peer_us: float | None = None
     peer_eager_us: float | None = None
@@ -54,9 +55,9 @@ class Report:
     date: str
     repeats: int
     rates: dict[str, float]
-    """Bytes read and written per microsecond by a device copy, of "memory" and within the "cache"."""
+    """Bytes read and written per microsecond by a device copy, in "memory" and within the "cache"."""
     first_calls: dict[str, dict[str, float]]
-    """Seconds by what Triton's cache held ("empty", "filled"), and by what was called first."""
+    """Seconds, by the state of Triton's cache ("empty", "filled") and by the first call."""
     rows: list[Row] = field(default_factory=list)
     schema: int = SCHEMA
 
@@ -66,8 +67,10 @@ class Report:
 
 
 def read_reports(paths: Sequence[Path]) -> Report:
-    """What was written, in one file or, of one machine and the same versions, in several: the first one's head, and the
-    rows of all. A ValueError for anything else."""
+    """Read one report, or several of the same machine and versions: the head of the first, and the rows of all.
+
+    Raises ValueError for anything else.
+    """
     reports = [_read(path) for path in paths]
     for path, report in zip(paths, reports, strict=True):
         if (report.machine, report.versions) != (reports[0].machine, reports[0].versions):
@@ -79,7 +82,7 @@ def read_reports(paths: Sequence[Path]) -> Report:
 def _read(path: Path) -> Report:
     try:
         raw = json.loads(path.read_text())
-        if "steps" in raw:  # of `benchmarks.gpu run`
+        if "steps" in raw:  # written by `benchmarks.gpu run`
             return report_of(record_of(path, raw))
         if raw["schema"] != SCHEMA:
             raise ValueError(f"schema {raw['schema']}")
@@ -90,7 +93,7 @@ def _read(path: Path) -> Report:
 
 
 def report_of(record: Record) -> Report:
-    """The times that a run in steps has found, as far as it has come."""
+    """The times measured so far by a run in steps."""
     tools = record.steps["tools"].items["tools"].found
     rates = next(record.found("rates"), {"memory": 0.0, "cache": 0.0})
     first_calls = next(record.found("first_calls"), {})
@@ -99,7 +102,7 @@ def report_of(record: Record) -> Report:
 
 
 def heading(report: Report) -> str:
-    """Which machine this is, and what holds of all cells."""
+    """The machine, the versions, and what applies to all rows."""
     machine, rates = report.machine, report.rates
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
     lines = [
@@ -120,8 +123,8 @@ def _first_calls(seconds: dict[str, dict[str, float]]) -> str:
     empty, filled = seconds["empty"], seconds["filled"]
     parts = [f"{what} {empty[what]:.2f} s, {filled[what]:.2f} s" for what in empty]
     return (
-        "First call in a process (box-test, NHWC, fp16), where Triton's cache is empty and where it holds what that "
-        f"compiled: {'; '.join(parts)}."
+        "First call in a process (box-test, NHWC, fp16), with an empty Triton cache and with a filled one: "
+        f"{'; '.join(parts)}."
     )
 
 
@@ -151,12 +154,13 @@ def _ratio(value: float | None, base: float | None) -> str:
 
 
 def render(report: Report, goals: Sequence[Sequence[str]]) -> str:
-    """The whole of what stands between the markers: what was reached, and a table for every workload and direction."""
+    """Return all text between the markers: the goals, and a table for every workload and direction."""
     parts = [
         heading(report),
         *([table(["goal", "worst", "where", ""], goals)] if goals else []),
-        "Microseconds of one call: of the device, over replays of CUDA graphs, and in the columns called eager of the "
-        "host that enqueues it. In brackets, ours as a multiple of the floor, and a peer as a multiple of ours.",
+        "Microseconds per call. Device times come from replays of CUDA graphs. The eager columns show how long the "
+        "host takes to enqueue a call. Brackets show our time as a multiple of the floor, and a peer's as a "
+        "multiple of ours.",
     ]
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in report.rows:

@@ -1,10 +1,10 @@
-"""Whether the kernels are right on this machine's GPU, and then how fast: one command, in steps that tell most first.
+"""Check the kernels on this machine's GPU, then measure their speed: one command, the most informative steps first.
 
     python -m benchmarks.gpu run [--results gpu-results] [--steps first] [--minutes 8] [--again STEP ...] [--rehearse]
 
-Every step has a time limit, and all of them have one; what does not fit, fails or hangs never stops the others. What is
-found is written as it comes, to gpu.json and gpu.log in the folder of results, and the next run goes on from it: what
-has finished there is not done again. The exit code is 0 where all that was asked for has passed.
+Every step has a time limit, and so has the whole run. A job that does not fit, fails or hangs never stops the others.
+Results are written to gpu.json and gpu.log in the results folder as they arrive. The next run resumes from there and
+skips finished jobs. The exit code is 0 if all requested steps have passed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .steps import GROUPS, STEPS, TOOLS, Step, chosen
 from .summary import summary
 from .team import Team
 
-#: A rehearsal's steps may take so many times as long.
+#: A rehearsal's steps may take this many times as long.
 LONGER = 20
 
 
 class Log:
-    """Lines for the terminal and the log, with the seconds since the start."""
+    """Write lines to the terminal and the log, with the seconds since the start."""
 
     def __init__(self, path: Path) -> None:
         self.begin = time.monotonic()
@@ -40,7 +40,7 @@ class Log:
         self.note(line)
 
     def note(self, text: str) -> None:
-        """For the log alone."""
+        """Write to the log only."""
         with self.path.open("a") as file:
             file.write(text + "\n")
 
@@ -48,11 +48,15 @@ class Log:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = ", ".join([*GROUPS, "all", *(step.name for step in STEPS)])
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu run", description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("gpu-results"), help="the folder to write to")
-    parser.add_argument("--steps", default="first", help=f"with commas, of {names}")
-    parser.add_argument("--again", default="", help="steps to do again, with commas; 'failed': all that has failed")
-    parser.add_argument("--minutes", type=float, default=8.0, help="in all; what does not fit is left")
-    parser.add_argument("--most", type=int, help="so many jobs of a step at most, from all over it")
+    parser.add_argument("--results", type=Path, default=Path("gpu-results"), help="folder for the results")
+    parser.add_argument("--steps", default="first", help=f"separated by commas, of {names}")
+    parser.add_argument(
+        "--again", default="", help="steps to run again, separated by commas; 'failed' means all failed steps"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="time limit for everything; jobs that do not fit are skipped"
+    )
+    parser.add_argument("--most", type=int, help="largest number of jobs per step, spread over the step")
     parser.add_argument("--rehearse", action="store_true", help="without a GPU: tiny sizes, in Triton's interpreter")
     options = parser.parse_args(arguments)
     again = [word for word in options.again.split(",") if word]
@@ -77,12 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run.all_steps()
     except KeyboardInterrupt:
         run.record.write()
-        log.say("interrupted; the same command goes on")
+        log.say("interrupted; rerun the same command to resume")
         return 130
 
 
 class Run:
-    """The steps that were asked for, on this machine."""
+    """The requested steps on this machine."""
 
     def __init__(self, options: argparse.Namespace, log: Log, record: Record) -> None:
         self.options, self.log, self.record = options, log, record
@@ -115,23 +119,23 @@ class Run:
         self.log.say(f"{step.name} ({step.tells}): {self.counts(results)}, {results.seconds:.0f} s")
 
     def knows_machine(self) -> bool:
-        """Looks what is here. What was found on another machine, or with other versions, is not mixed with this."""
+        """Look at the machine. Results from another machine or other versions are not mixed with these."""
         before, here = self.record.steps.pop(TOOLS.name, None), Results()
         self.record.steps = {TOOLS.name: here, **self.record.steps}
         self.do(TOOLS, here)
         old, new = (found_of(results) for results in (before, here))
         if not new:
-            self.log.say("what is here is not known; going on without")
+            self.log.say("the machine could not be examined; continuing without")
             return True
         if not new["is_there"]:
-            self.log.say("torch sees no CUDA device here, so nothing can be run (--rehearse goes without one)")
+            self.log.say("torch sees no CUDA device here, so nothing can be run (use --rehearse to run without one)")
             return False
         if old and any(old[key] != new[key] for key in ("machine", "versions")):
-            self.log.say("these results are of another machine or of other versions")
+            self.log.say("the existing results are from another machine or other versions")
             self.record.set_aside("other", self.log.say)
             self.record.steps = {TOOLS.name: here}
         elif old and old["sources"] != new["sources"]:
-            self.log.say("the sources have changed since; what was found before is kept (--again STEP does it again)")
+            self.log.say("the sources have changed; earlier results are kept (use --again STEP to repeat a step)")
         return True
 
     def counts(self, results: Results) -> str:
@@ -144,12 +148,12 @@ class Run:
 
 
 def found_of(results: Results | None) -> dict[str, Any]:
-    """By the first step."""
+    """Return what the first step found."""
     return results.items[TOOLS.name].found if results is not None and TOOLS.name in results.items else {}
 
 
 def forget(record: Record, again: set[str], failed: bool) -> None:
-    """What is to be done again."""
+    """Remove the results of the jobs to run again."""
     for name in again:
         record.steps.pop(name, None)
     if failed:
@@ -158,7 +162,7 @@ def forget(record: Record, again: set[str], failed: bool) -> None:
 
 
 def next_commands(options: argparse.Namespace, left: Sequence[Step]) -> list[str]:
-    """What goes on from here."""
+    """Return the commands that can follow."""
     command = f"python -m benchmarks.gpu run --results {options.results}" + " --rehearse" * options.rehearse
     texts = []
     if left:

@@ -1,4 +1,4 @@
-"""Machine code, as nvdisasm prints it: how many instructions each loop has, and which of them load."""
+"""Parse machine code printed by nvdisasm: the number of instructions and of loads in each loop."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ WIDE_LOAD = "LDG.E.128"
 
 @dataclass(frozen=True)
 class Body:
-    """What runs once: outside of all loops, or at every turn of one, without the loops within it."""
+    """The code outside all loops, or the code of one loop without the loops inside it."""
 
     depth: int
-    """0 outside of loops; a loop within a loop has 2."""
+    """0 outside all loops; 2 for a loop inside a loop."""
     instructions: int
     kinds: tuple[tuple[str, int], ...]
-    """How many of each operation, by its name up to the first dot."""
+    """The count of each operation, by its name up to the first dot."""
     wide_loads: int
-    """Of 16 bytes, from global memory."""
+    """Loads of 16 bytes from global memory."""
 
     def number(self, kind: str) -> int:
         return dict(self.kinds).get(kind, 0)
@@ -30,7 +30,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Code:
-    """A kernel's: what runs once, then its loops as they begin."""
+    """The parts of a kernel: the code outside all loops, then its loops in order of their first instruction."""
 
     bodies: tuple[Body, ...]
 
@@ -39,11 +39,11 @@ class Code:
         return sum(body.instructions for body in self.bodies)
 
     def innermost(self) -> Body:
-        """Of the deepest loop, the longest."""
+        """Return the longest loop of the largest depth."""
         return max(self.bodies, key=lambda body: (body.depth, body.instructions))
 
     def at_depth(self, depth: int) -> int:
-        """Instructions of all loops of a depth."""
+        """Return the instructions of all loops of a depth."""
         return sum(body.instructions for body in self.bodies if body.depth == depth)
 
 
@@ -58,7 +58,9 @@ def read_code(text: str) -> Code:
     lines = lines[: _end(lines, labels)]
     loops = _loops(lines, labels)
     owner = [0] * len(lines)
-    for number, (begin, end) in enumerate(loops, 1):  # outer loops begin first, and inner ones take their own
+    for number, (begin, end) in enumerate(
+        loops, 1
+    ):  # Outer loops begin first, and inner loops take their own instructions.
         for index in range(begin, end + 1):
             owner[index] = number
     depths = [0, *(sum(b <= begin and end <= e for b, e in loops) for begin, end in loops)]
@@ -73,18 +75,18 @@ def read_code(text: str) -> Code:
 
 
 def _end(lines: list[tuple[str | None, str, str]], labels: dict[str, int]) -> int:
-    """Where it begins what threads do one by one, if they have gone apart, which they do not here."""
+    """Return where the code for diverged threads begins. Threads do not diverge here."""
     targets = [found.group(1) for _, name, rest in lines if name == "BRA.DIV" and (found := TARGET.search(rest))]
     return min((labels[target] for target in targets), default=len(lines))
 
 
 def _loops(lines: list[tuple[str | None, str, str]], labels: dict[str, int]) -> list[tuple[int, int]]:
-    """First and last instruction of every loop; of loops that begin together the longest."""
+    """Return the first and last instruction of every loop. If loops begin together, the longest is used."""
     ends: dict[int, int] = {}
     for at, (_, name, rest) in enumerate(lines):
         found = TARGET.search(rest)
         if name == "BRA" and found:
             target = labels[found.group(1)]
-            if target < at:  # not forward, nor the trap behind the end, which jumps to itself
+            if target < at:  # not a forward jump, nor the trap after the end, which jumps to itself
                 ends[target] = max(at, ends.get(target, 0))
     return sorted(ends.items(), key=lambda loop: (loop[0], -loop[1]))

@@ -1,4 +1,4 @@
-"""The steps of a run, in the order of what they tell, and how long each may take."""
+"""The steps of a run, the most informative first, with their time limits."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 
 @dataclass(frozen=True)
 class Step:
-    """Jobs of one kind, which workers share out among themselves."""
+    """Jobs of one kind, shared by several workers."""
 
     name: str
     group: str
-    """Which of the commands it belongs to."""
+    """The command that it belongs to."""
     tells: str
     work: tuple[str, ...]
-    """What `benchmarks.gpu.work` is called with."""
+    """The arguments of `benchmarks.gpu.work`."""
     limit: float
-    """Seconds, of all jobs together."""
+    """Time limit for all jobs together, in seconds."""
     job_limit: float
-    """Seconds, of one."""
+    """Time limit for one job, in seconds."""
     most_workers: int = 1
     checker: str | None = None
-    """A program that runs the workers, and whose exit code is a verdict of its own."""
+    """A program that runs the workers and whose exit code is a separate verdict."""
 
     @property
     def workers(self) -> int:
@@ -57,22 +57,23 @@ def tests(*arguments: str) -> tuple[str, ...]:
 
 
 MANY = 16
-#: Every case has kernels of its own, a dozen, which take a second each to compile: all types do not fit into minutes.
+#: Every case has about a dozen kernels, which take a second each to compile, so all types do not fit into a few
+#: minutes.
 CASES, FEW_TYPES = tests("test_cases.py"), "(float32 or float16) and not bfloat16"
-#: Two variants of every operator: planes of float32, and channels last of float16, in vectors.
+#: Two variants of every operator: planar float32, and channels-last float16 with vector loads.
 SOME_BOUNDS = ("-k", "dtype0 or dtype3")
-TOOLS = Step("tools", "first", "what is here", ("tools",), 60, 40)
+TOOLS = Step("tools", "first", "hardware and versions", ("tools",), 60, 40)
 STEPS = (
     TOOLS,
-    Step("smoke", "first", "every kernel once, beside the reference", tests("test_smoke.py"), 90, 60, MANY),
-    Step("answers", "first", "real sizes, beside float64; compiles what is timed", ("answers",), 80, 60, 8),
+    Step("smoke", "first", "every kernel once, compared with the reference", tests("test_smoke.py"), 90, 60, MANY),
+    Step("answers", "first", "real sizes, compared with float64; compiles for speed", ("answers",), 80, 60, 8),
     Step("cases", "first", "the table of cases, two types", (*CASES, "-k", FEW_TYPES), 150, 60, MANY),
-    Step("speed", "first", "times beside torchvision and einsum", ("speed", "first", "torchvision", "einsum"), 150, 40),
-    Step("memory", "first", "what calls keep", ("memory",), 30, 20),
+    Step("speed", "first", "times, with torchvision and einsum", ("speed", "first", "torchvision", "einsum"), 150, 40),
+    Step("memory", "first", "temporary memory of calls", ("memory",), 30, 20),
     Step(
         "bounds",
         "first",
-        "nothing out of bounds, by compute-sanitizer: some",
+        "some bounds checks under compute-sanitizer",
         (*tests("test_bounds.py"), *SOME_BOUNDS),
         70,
         60,
@@ -90,16 +91,16 @@ STEPS = (
     ),
     Step("determinism", "second", "the same bits, also in a graph", tests("test_determinism.py"), 150, 90, MANY),
     Step("calls", "second", "streams, autocast, torch.compile", tests("test_calls.py", "test_values.py"), 150, 90, 8),
-    Step("first calls", "second", "what compiling takes", ("first-calls",), 60, 60),
+    Step("first calls", "second", "compilation times", ("first-calls",), 60, 60),
     Step("operators", "second", "times of the other operators", ("operators",), 90, 40),
     Step("more speed", "second", "times of all other cells", ("speed", "other", "torchvision", "einsum"), 300, 40),
-    Step("candidates", "second", "answers of other block sizes; compiles them", ("tune", "check"), 60, 60, MANY),
+    Step("candidates", "second", "results of other block sizes; compiles them", ("tune", "check"), 60, 60, MANY),
     Step("tune", "second", "times of other block sizes", ("tune", "time"), 120, 30),
-    Step("guards", "third", "nothing out of bounds, by guards: all", tests("test_bounds.py"), 90, 60, MANY),
+    Step("guards", "third", "all bounds checks with guards", tests("test_bounds.py"), 90, 60, MANY),
     Step(
         "all bounds",
         "third",
-        "nothing out of bounds, by compute-sanitizer: all",
+        "all bounds checks under compute-sanitizer",
         tests("test_bounds.py"),
         200,
         90,
@@ -107,12 +108,12 @@ STEPS = (
         "compute-sanitizer",
     ),
     Step("large", "third", "more than 2^31 elements", tests("test_large.py"), 240, 120, 2),
-    Step("deterministic", "third", "beside torchvision's deterministic mode", ("deterministic",), 120, 100),
+    Step("deterministic", "third", "times, with torchvision's deterministic mode", ("deterministic",), 120, 100),
 )
 
 
 def chosen(words: Sequence[str]) -> list[Step]:
-    """By names of steps or of groups, or all of them; in the order of the table."""
+    """Return the steps by names of steps or groups, or all of them, in the order of the table."""
     known = {"all", *GROUPS, *(step.name for step in STEPS)}
     unknown = [word for word in words if word not in known]
     if unknown:

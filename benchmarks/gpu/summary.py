@@ -1,4 +1,4 @@
-"""What a record says, in a few lines."""
+"""Print a short summary of a record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .results import Row, cells, report_of
 
 
 def summary(record: Record) -> str:
-    """The device, every time that there is, the memory that calls keep, and the goals."""
+    """Return lines with the device, all times, the memory of calls, and the goals."""
     tools = record.steps["tools"].items.get("tools") if "tools" in record.steps else None
     if tools is None or tools.outcome != "passed":
         return "nothing is known of this machine"

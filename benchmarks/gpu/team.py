@@ -1,4 +1,4 @@
-"""The workers of a step: they take its jobs one by one, each until the job's time or the step's is over."""
+"""The workers of a step. They take its jobs one by one until the job or the step runs out of time."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .steps import CORES, Step
 if TYPE_CHECKING:
     from .run import Log
 
-#: Seconds in which a process has imported everything and collected its tests.
+#: Seconds for a process to import everything and collect its tests.
 START = 60.0
-#: Seconds in which a process has to end when its input does.
+#: Seconds for a process to end after its input is closed.
 END = 30.0
-#: Seconds between two writes of the record, and between two lines on how far a step is.
+#: Seconds between two writes of the record, and between two lines of progress.
 WRITE_EVERY, TELL_EVERY = 0.5, 15.0
-#: Lines of a worker that are kept in the log where something failed.
+#: Number of output lines of a worker to log after a failure.
 LAST_LINES = 40
 
 
 class Team:
-    """One step of a run. `until` is a moment of `time.monotonic`; `most` jobs are taken, or all."""
+    """One step of a run. `until` is a time of `time.monotonic`. At most `most` jobs are run, or all."""
 
     def __init__(
         self, step: Step, record: Record, log: Log, until: float, environment: Mapping[str, str], most: int | None
@@ -57,12 +57,12 @@ class Team:
             for thread in threads:
                 thread.join()
         if self.results.left(self.most) and self.results.problem is None:
-            self.results.problem = "its time was over"
+            self.results.problem = "the time limit was reached"
         self.results.seconds += time.monotonic() - begin
         self.record.write()
 
     def work(self, checked: Path) -> None:
-        """A thread: one process after another, as long as there are jobs and time."""
+        """Run one thread: one process after another, while there are jobs and time."""
         while self.seconds_left > 0 and (self.queue is None or self.queue):
             try:
                 is_over = self.one_process(checked)
@@ -74,7 +74,7 @@ class Team:
                 return
 
     def one_process(self, checked: Path) -> bool:
-        """Jobs in one process, until one spoils it. Whether there is no more to do."""
+        """Run jobs in one process until one of them breaks it. Return whether to stop."""
         done: dict[str, Item] = {}
         has_failed = False
         worker = Worker(self.step.command(checked), limit=START, environment=self.environment)
@@ -101,7 +101,7 @@ class Team:
                 self.log.note("\n".join([f"{self.step.name}: a process ended with code {code}", *said[-LAST_LINES:]]))
 
     def list_jobs(self, worker: Worker) -> None:
-        """Waits until the process has begun; the names are taken once for all, from whoever is ready first."""
+        """Wait until the process is ready. The first process that is ready reports the names of the jobs."""
         worker.limit = min(START, max(self.seconds_left, 0.1))
         names = worker.request("list")["names"]
         with self.lock:
@@ -123,7 +123,7 @@ class Team:
             self.queue.appendleft(name)
 
     def one_job(self, worker: Worker, name: str) -> tuple[Item | None, bool]:
-        """What became of it, None where the step's time was over first; and whether the process is of no more use."""
+        """Return the result of a job, or None if the step's time ran out, and whether the process is unusable."""
         begin, has_less = time.monotonic(), self.seconds_left < self.step.job_limit
         worker.limit = min(self.step.job_limit, max(self.seconds_left, 0.1))
         reply: dict[str, Any]
@@ -139,8 +139,7 @@ class Team:
         return Item(reply["outcome"], seconds, reply["notes"], reply.get("found", {})), bool(reply["is_broken"])
 
     def judged(self, done: dict[str, Item], code: int, checked: Path) -> dict[str, Item]:
-        """Jobs of a process that another program has watched, with that program's verdict; none that it has not given,
-        since it was killed."""
+        """Add the verdict of the program that watched a process to the jobs. A killed program gives none."""
         if code < 0:
             return {}
         if code:
@@ -153,7 +152,7 @@ class Team:
         return done
 
     def keep(self, items: dict[str, Item]) -> None:
-        """Among the results, which are written now and then."""
+        """Add to the results, which are written at intervals."""
         with self.lock:
             self.results.items.update(items)
             for name, item in items.items():

@@ -1,4 +1,4 @@
-"""A worker that runs tests: pytest collects them once, and each runs when its name is asked for."""
+"""A worker that runs tests. pytest collects them once, and each test runs when its name is requested."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..channel import Channel
 from ..process import ROOT
 from .work import is_broken
 
-#: No capturing, which would take standard input away. Warnings are no errors here: another version of a library may
-#: have new ones, and they say nothing of the kernels.
+#: Capturing is off because it would take standard input away. Warnings are not errors here, because other library
+#: versions may have new ones that do not concern the kernels.
 OPTIONS = ["-s", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider", "--tb=short"]
 
 
 class OnDemand:
-    """A plugin that runs tests as they are asked for."""
+    """A plugin that runs tests on request."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
@@ -45,7 +45,7 @@ class OnDemand:
 
 
 def verdict_of(reports: Sequence[pytest.TestReport]) -> dict[str, Any]:
-    """Of a test's parts, of which each may fail or be skipped."""
+    """Combine the reports of a test's phases, each of which may fail or be skipped."""
     for outcome in ("failed", "skipped"):
         for report in reports:
             if report.outcome == outcome:
@@ -54,8 +54,8 @@ def verdict_of(reports: Sequence[pytest.TestReport]) -> dict[str, Any]:
 
 
 def words_of(report: pytest.TestReport) -> str:
-    """Why, in a line."""
-    if isinstance(report.longrepr, tuple):  # of what was skipped: file, line, reason
+    """Return the reason in one line."""
+    if isinstance(report.longrepr, tuple):  # for skipped tests: file, line, reason
         return str(report.longrepr[2])
     crash = getattr(report.longrepr, "reprcrash", None)
     lines = str(crash.message if crash else report.longrepr).strip().splitlines() or ["no message"]

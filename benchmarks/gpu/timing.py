@@ -1,4 +1,4 @@
-"""Times on a CUDA device: of a call there, of the host that enqueues it, and of copies; and memory at the peak."""
+"""Measure times on a CUDA device (of calls, of the host that enqueues them, and of copies) and peak memory."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torch import Tensor
 
 from .device import DEVICE, IS_REHEARSAL
 
-#: Repeats of a call, fewer where they would take longer than so many seconds, but some.
+#: Number of repeats of a call; fewer if they would take longer than these seconds, but at least a minimum.
 REPEATS, FEWEST_REPEATS, SECONDS = (1, 1, 0.0) if IS_REHEARSAL else (30, 5, 1.0)
-#: Before a clock is read: at least so many calls and so long, since an idle device takes its time to clock up.
+#: Warm up with at least this many calls and this much time, because an idle device needs time to raise its clock.
 WARM_UPS, WARM_UP_SECONDS = (1, 0.0) if IS_REHEARSAL else (5, 0.05)
-#: A call of the set of inputs with this number.
+#: A call with the input set of this number.
 Call = Callable[[int], Any]
 T = TypeVar("T")
 
 
 class Times(NamedTuple):
-    """Of one call, in microseconds."""
+    """Times of one call, in microseconds."""
 
     device: float
     host: float
 
 
 class Rates(NamedTuple):
-    """Bytes read and written per microsecond: by a copy of a gigabyte, and within the L2 cache again and again."""
+    """Bytes read and written per microsecond, by a copy of a gigabyte and by repeated copies within the L2 cache."""
 
     memory: float
     cache: float
@@ -42,14 +42,14 @@ def times_of(call: Call, sets: int) -> Times:
 
 
 def device_microseconds(call: Call, sets: int, captured: bool = True) -> float:
-    """The median time of one call, over replays of a graph of one call per set of inputs, or over the calls.
+    """Return the median time of one call, over replays of a graph with one call per input set, or over direct calls.
 
-    Replays and events are enqueued without waiting: the time in which the host starts a graph on an idle device would
-    otherwise count as the call's, between its events.
+    Replays and events are enqueued without waiting. Otherwise, the time in which the host starts a graph on an idle
+    device would be included.
     """
 
     def once() -> list[Any]:
-        return [call(index) for index in range(sets)]  # all are kept, so that each is written to memory of its own
+        return [call(index) for index in range(sets)]  # keep all outputs, so that each has its own memory
 
     run: Callable[[], Any] = once
     stream = torch.cuda.current_stream()
@@ -63,7 +63,7 @@ def device_microseconds(call: Call, sets: int, captured: bool = True) -> float:
         run = graph.replay
     repeats = repeats_of(warm_up(run))
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
-    run()  # keeps the device busy until the first of the events is enqueued
+    run()  # keeps the device busy until the first event is enqueued
     for begin, end in events:
         begin.record()
         run()
@@ -73,7 +73,7 @@ def device_microseconds(call: Call, sets: int, captured: bool = True) -> float:
 
 
 def warm_up(run: Callable[[], Any]) -> float:
-    """The seconds of one run, at the end of some."""
+    """Return the seconds of one run, from the last of several."""
     first, count, seconds = time.perf_counter(), 0, 0.0
     while count < WARM_UPS or time.perf_counter() - first < WARM_UP_SECONDS:
         begin = time.perf_counter()
@@ -88,27 +88,28 @@ def repeats_of(seconds: float) -> int:
 
 
 def host_microseconds(call: Call, sets: int) -> float:
-    """The median time in which the host enqueues one uncaptured call: of an idle device, and without waiting for it."""
+    """Return the median time in which the host enqueues one uncaptured call on an idle device."""
     repeats, times = repeats_of(warm_up(lambda: call(0))), []
     for number in range(repeats):
         torch.cuda.synchronize()
         begin = time.perf_counter()
         answer = call(number % sets)
         times.append(time.perf_counter() - begin)
-        del answer  # now, so that the next one finds its memory
+        del answer  # release it now, so that the next call reuses its memory
     torch.cuda.synchronize()
     return 1e6 * statistics.median(times)
 
 
 def measure_rates() -> Rates:
-    """The best over sizes and operations: a floor that is too high would flatter."""
+    """Return the best rate over sizes and operations, because a floor that is too high would make our ratios look
+    better."""
     cache = cache_bytes()
     within = [pass_rate(kind, cache // share // 4, 64) for kind in ("copy", "negate") for share in (16, 8, 4)]
     return Rates(pass_rate("copy", 1 << 28, 1), max(within))
 
 
 def pass_rate(kind: str, count: int, repeats: int) -> float:
-    """Of a pass over so many float32 numbers, so many times in a row, into other memory."""
+    """Measure passes over this many float32 values, this many times in a row, into other memory."""
     source = torch.rand(count, device=DEVICE)
     target = torch.empty_like(source)
 
@@ -124,12 +125,13 @@ def cache_bytes() -> int:
 
 
 def sets_of(size: int) -> int:
-    """How many sets of so many bytes are three times as large as the L2 cache, so that it does not flatter."""
+    """Return how many input sets of this size are three times as large as the L2 cache, so that the cache does not
+    help."""
     return max(2, min(64, -(-3 * cache_bytes() // size)))
 
 
 def extra_memory(call: Call, moved: int) -> float:
-    """At the peak of a call, less its answer: as a fraction of so many bytes, its inputs and outputs."""
+    """Return the peak memory of a call without its output, as a fraction of the bytes of its inputs and outputs."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -143,7 +145,7 @@ def extra_memory(call: Call, moved: int) -> float:
 
 @contextmanager
 def poisoned() -> Iterator[None]:
-    """New memory holds NaN, so that what a call does not write is seen: torch fills it so in its deterministic mode."""
+    """Fill new memory with NaN to detect unwritten elements. torch does this in its deterministic mode."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
@@ -153,12 +155,12 @@ def poisoned() -> Iterator[None]:
 
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """torch's deterministic mode without that, which takes time; compiled backward passes may run again, and what is
-    compiled for one workload does not use up what the next may compile."""
+    """Use torch's deterministic mode without this filling, which takes time. Compiled backward passes may run again,
+    and each workload gets its own compilation limit."""
     import torch._dynamo.config as tracer
     import torch._functorch.config as compiler
 
-    # The type checker does not see it: it is a property that torch puts into the module.
+    # The type checker does not see this property, which torch adds to the module.
     fills = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -171,7 +173,7 @@ def deterministic() -> Iterator[None]:
 
 
 def attempt(action: Callable[[], T]) -> tuple[T | None, list[str]]:
-    """Its answer, or why there is none: whatever is wrong with one cell, the others are measured."""
+    """Return the result, or the reason for the failure, so that one failing cell does not stop the others."""
     try:
         return action(), []
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What there is on this machine: the device, versions, and tools that look into kernels."""
+"""Describe this machine: the device, versions, and tools for inspecting kernels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..machine import cpu_model
 from .device import IS_REHEARSAL
 
 PROGRAMS = ("nvidia-smi", "nvcc", "ncu", "nsys", "compute-sanitizer", "cuobjdump", "nvdisasm", "g++", "cmake", "ninja")
-#: Besides what the results are named by.
+#: Packages whose versions are recorded, but not compared between runs.
 PACKAGES = ("pytest", "hypothesis", "ml_dtypes", "onnx", "onnxruntime", "nanobind", "scikit-build-core")
 
 
@@ -28,7 +28,7 @@ def has(package: str) -> bool:
 
 
 def machine_here() -> dict[str, Any]:
-    """The device and its host, and nothing that tells whose they are."""
+    """Describe the device and its host. Nothing identifies the owner."""
     device = torch.cuda.get_device_properties(0)
     return {
         "gpu": device.name,
@@ -55,7 +55,7 @@ def versions_here() -> dict[str, str]:
 
 
 def found() -> dict[str, Any]:
-    """All of it; "is_there" says whether there is a device to run on."""
+    """Return everything; "is_there" tells whether there is a device."""
     is_there = IS_REHEARSAL or torch.cuda.is_available()
     return {
         "is_there": is_there,
@@ -69,7 +69,7 @@ def found() -> dict[str, Any]:
 
 
 def digest() -> str:
-    """Of the package's Python files: another one where any of them has changed."""
+    """Return a hash of the package's Python files."""
     found = hashlib.sha256()
     for path in sorted(Path(roialign.__file__).parent.rglob("*.py")):
         found.update(path.read_bytes())
@@ -84,7 +84,7 @@ def version_of(package: str) -> str | None:
 
 
 def first_line(program: str) -> str | None:
-    """What a program says of its version, in the line that has a number; None where it is not there."""
+    """Return the line with the version number from a program's output, or None if the program is missing."""
     path = shutil.which(program) or beside_nvcc(program)
     if path is None:
         return None
@@ -98,7 +98,7 @@ def first_line(program: str) -> str | None:
 
 
 def beside_nvcc(program: str) -> str | None:
-    """In CUDA's own folder, which may be on nobody's path."""
+    """Find a tool in CUDA's own folder, which may not be on the PATH."""
     for folder in (Path(path).parent for path in [shutil.which("nvcc")] if path):
         if (folder / program).exists():
             return str(folder / program)

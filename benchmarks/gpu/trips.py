@@ -1,4 +1,4 @@
-"""How often the loops of the kernels turn for a workload, and what they read: counted from its boxes."""
+"""Count how often the loops of the kernels run for a workload, and what they read, from its boxes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from roialign.triton.shares import FEWEST, WORDS
 from ..workloads import Array, Workload
 from .calls import data_of
 
-#: Bytes that memory moves at least.
+#: Smallest transfer from memory, in bytes.
 SECTOR = 32
 
 
 def spans(start: Array, length: Array, size: Array, bins: int, ratio: int) -> tuple[Array, Array]:
-    """``[K, bins]``: the first pixel of every bin along an axis, and one past the last, for a grid of points."""
+    """Return ``[K, bins]``: the first pixel of every bin along an axis, and one past the last, for a grid of points."""
     of_bin = (length / bins)[:, None]
     count = np.ceil(of_bin) if ratio == 0 else float(ratio)
     low = start[:, None] + of_bin * (np.arange(bins) + 0.5 / count)
@@ -33,18 +33,18 @@ def spans(start: Array, length: Array, size: Array, bins: int, ratio: int) -> tu
 
 @dataclass(frozen=True)
 class Axes:
-    """The spans of both axes of all RoIs, and the sizes of their maps."""
+    """The spans of both axes for all RoIs, and the sizes of their maps."""
 
     y: tuple[Array, Array]
     x: tuple[Array, Array]
 
     def turns(self) -> tuple[int, int]:
-        """Of the outer and of the inner loop of a program that has all bins of a RoI, over all RoIs."""
+        """Return the iterations of the outer and inner loop of a program with all bins of a RoI, over all RoIs."""
         rows, columns = ((end - first).max(1) for first, end in (self.y, self.x))
         return int(rows.sum()), int((rows * columns).sum())
 
     def pixels(self, element: int, channels_last: bool, channels: int) -> int:
-        """Bytes that the RoIs touch, each on its own, in whole sectors."""
+        """Return the bytes that the RoIs read in whole sectors, counted for each RoI separately."""
         height, width = ((end.max(1) - first.min(1)).clip(0) for first, end in (self.y, self.x))
         if channels_last:
             return int((height * width).sum() * channels * element)
@@ -69,20 +69,20 @@ def axes_of(workload: Workload, ratio: int) -> Axes:
 
 @dataclass(frozen=True)
 class Meetings:
-    """Of tiles of the maps and RoIs, over all RoIs."""
+    """How tiles of the maps and RoIs meet, over all RoIs."""
 
     tiles: int
     pairs: int
-    """Tiles and RoIs that meet."""
+    """Pairs of a tile and a RoI that meet."""
     longest: int
-    """The most RoIs of one tile."""
+    """The largest number of RoIs of one tile."""
     crowded: int
-    """RoIs of tiles that have more than a share holds at least."""
+    """RoIs of tiles with more RoIs than the smallest share."""
     rows: int
-    """Of bins that meet the tile, over all pairs and chunks of bins along x."""
+    """Rows of bins that meet the tile, over all pairs and chunks of bins along x."""
     chunks: int
     bins: int
-    """That meet the tile."""
+    """Bins that meet the tile."""
 
 
 def meetings(workload: Workload, ratio: int, tile: launch.Tiling) -> Meetings:
@@ -113,7 +113,7 @@ def meetings(workload: Workload, ratio: int, tile: launch.Tiling) -> Meetings:
 
 
 def met(first: Array, end: Array, side: int, count: int) -> Array:
-    """How many bins of an axis meet each of its tiles; with those between them, which a program walks through too."""
+    """Return how many bins of an axis meet each of its tiles, including the bins in between, which also take time."""
     low = np.arange(count)[:, None] * side
     meets = (end > first) & (first < low + side) & (end > low)
     number = np.arange(len(first))
@@ -123,7 +123,7 @@ def met(first: Array, end: Array, side: int, count: int) -> Array:
 
 
 def word_turns(workload: Workload) -> int:
-    """Of the loop over words of bits, of one program."""
+    """Return the iterations of one program over the words of bits."""
     words: int = launch.blocks_of(launch.blocks_of(workload.rois, 32), int(WORDS.value))
     return words
 
@@ -134,7 +134,7 @@ def bytes_of_maps(workload: Workload, element: int) -> int:
 
 
 def touched_bytes(workload: Workload, ratio: int, element: int) -> int:
-    """Of the pixels that any RoI reads, once."""
+    """Return the bytes of the pixels that any RoI reads, each once."""
     axes, data = axes_of(workload, ratio), data_of(workload)
     total = 0
     for level, one in enumerate(workload.levels):

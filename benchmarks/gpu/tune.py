@@ -1,12 +1,12 @@
-"""Which block sizes and warps are best on this machine's GPU, written to the table that the kernels are launched by.
+"""Find the best block sizes and numbers of warps on this machine's GPU, and write them to the kernels' table.
 
     python -m benchmarks.gpu tune [--results gpu-results] [--minutes 2] [--write] [--rehearse]
 
-tries the candidates of `candidates.json`: first each once beside the present answer, in as many processes as there are
-cores, since compiling is what takes the time; then their times, one by one. With `--write` the best of every entry goes
-to src/roialign/triton/sizes.json, with what was measured; without, only what it would be is printed. A size takes the
-place of the present one where it is faster by more than a twentieth, over all workloads that were tried, and slower by
-more than that on none.
+tries the candidates in `candidates.json`. It first compares the output of each with the current output, in one process
+per core, because compilation takes most of the time. Then it measures them one by one. With `--write`, the best sizes
+of every entry and the measurements are written to src/roialign/triton/sizes.json. Otherwise they are only printed. New
+sizes replace the current ones if they are more than a twentieth faster over all workloads and not more than a
+twentieth slower on any of them.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from .record import Record
 from .timing import device_microseconds
 
 SIZES = ROOT / "src" / "roialign" / "triton" / "sizes.json"
-#: What separable entries are tried on; those of the other family have one workload of their own.
+#: Workloads for separable entries. Entries of the other family have one workload of their own.
 WORKLOADS = ("box-test", "mask-test", "c4")
-#: Faster by less is taken for noise.
+#: A smaller gain counts as noise.
 GAIN = 0.05
-#: From the present answer, as a fraction of its norm: other block sizes add up in another order.
+#: Accepted difference from the current output, relative to its norm. Other block sizes add in another order.
 NEAR = {2: 2e-3, 4: 1e-5}
 Job = Callable[[], dict[str, Any]]
 
@@ -43,7 +43,7 @@ def workloads_of(entry: Entry) -> tuple[str, ...]:
 
 
 def jobs(kind: str) -> dict[str, Job]:
-    """Of every candidate: "check" or "time"."""
+    """The jobs of every candidate: "check" or "time"."""
     job = {"check": check, "time": measure}[kind]
     kept = kept_in_file()
     return {
@@ -56,7 +56,7 @@ def name_of(entry: Entry, numbers: Sequence[int]) -> str:
 
 
 def check(entry: Entry, numbers: tuple[int, ...]) -> dict[str, Any]:
-    """Whether the answer is the present one, nearly; this compiles it, too."""
+    """Check that the output is nearly the current one. This also compiles it."""
     for workload in workloads_of(entry):
         call = call_of(entry, workload, DEVICE)
         right = tensors_of(call())
@@ -70,14 +70,14 @@ def check(entry: Entry, numbers: tuple[int, ...]) -> dict[str, Any]:
 
 
 def tensors_of(answer: Any) -> list[torch.Tensor]:
-    """All of them, however they are nested."""
+    """Return all tensors of a nested structure."""
     if isinstance(answer, torch.Tensor):
         return [answer]
     return [tensor for part in answer or () for tensor in tensors_of(part)]
 
 
 def measure(entry: Entry, numbers: tuple[int, ...]) -> dict[str, Any]:
-    """Microseconds of the whole call, by workload. One set of inputs: what differs is what kernels do, not memory."""
+    """Return the microseconds of the whole call per workload. One input set is enough: only the kernels differ."""
     with torch.cuda.stream(torch.cuda.Stream()), in_table(entry, numbers):
         times = {
             workload: device_microseconds(repeated(call_of(entry, workload, DEVICE)), 1)
@@ -91,7 +91,7 @@ def repeated(call: Callable[[], Any]) -> Callable[[int], Any]:
 
 
 def best_of(record: Record) -> dict[str, list[dict[str, Any]]]:
-    """By the name of an entry: what was measured, the present one first, then the best one, if it is another."""
+    """Return the measurements by the name of the entry: the current sizes first, then the best ones if they differ."""
     by_entry: dict[str, list[dict[str, Any]]] = {}
     for found in record.found("tuned"):
         by_entry.setdefault(found["entry"], []).append(found)
@@ -99,7 +99,7 @@ def best_of(record: Record) -> dict[str, list[dict[str, Any]]]:
     for entry in entries():
         present = [one for one in by_entry.get(entry.name, []) if tuple(one["numbers"]) == entry.present]
         if not present:
-            continue  # without it there is nothing to be better than
+            continue  # without a time of the current sizes, there is nothing to compare with
         good = [one for one in by_entry[entry.name] if is_better(one["microseconds"], present[0]["microseconds"])]
         best = min(good, key=lambda one: gain_of(one["microseconds"], present[0]["microseconds"]), default=None)
         chosen[entry.name] = [present[0], *([best] if best else [])]
@@ -107,7 +107,7 @@ def best_of(record: Record) -> dict[str, list[dict[str, Any]]]:
 
 
 def gain_of(times: Mapping[str, float], present: Mapping[str, float]) -> float:
-    """The geometric mean, over the workloads, of the time as a fraction of the present one."""
+    """Return the geometric mean, over the workloads, of the time relative to the current sizes."""
     return math.exp(sum(math.log(times[name] / present[name]) for name in present) / len(present))
 
 
@@ -129,7 +129,7 @@ def times_text(times: Mapping[str, float]) -> str:
 
 
 def write(path: Path, chosen: Mapping[str, list[dict[str, Any]]], gpu: str, date: str) -> None:
-    """The best to the table, and beside them what was measured, of the present ones too."""
+    """Write the best sizes to the table, with all measurements, including those of the current sizes."""
     raw = json.loads(path.read_text())
     for name, found in chosen.items():
         which, layout, element = name.split()
@@ -143,7 +143,7 @@ def write(path: Path, chosen: Mapping[str, list[dict[str, Any]]], gpu: str, date
 
 
 def text_of(raw: Mapping[str, Any]) -> str:
-    """A line for every layout, and for every entry that was measured."""
+    """Return a line for every layout, and for every measured entry."""
     tables = []
     for name, layouts in raw["sizes"].items():
         lines = ",\n".join(f'   "{layout}": {json.dumps(sizes)}' for layout, sizes in layouts.items())
@@ -157,9 +157,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from . import run
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu tune", description=__doc__)
-    parser.add_argument("--results", type=Path, default=Path("gpu-results"), help="the folder to write to")
-    parser.add_argument("--minutes", type=float, default=2.0, help="in all; the same command goes on")
-    parser.add_argument("--most", type=int, help="so many candidates at most")
+    parser.add_argument("--results", type=Path, default=Path("gpu-results"), help="folder for the results")
+    parser.add_argument(
+        "--minutes", type=float, default=2.0, help="time limit for everything; rerun the same command to resume"
+    )
+    parser.add_argument("--most", type=int, help="largest number of candidates")
     parser.add_argument("--write", action="store_true", help="write sizes.json")
     parser.add_argument("--rehearse", action="store_true", help="without a GPU: tiny sizes, in Triton's interpreter")
     options = parser.parse_args(arguments)

@@ -1,8 +1,8 @@
-"""A worker of a run: ``python -m benchmarks.gpu.work KIND [ARGUMENT ...]`` says what there is to do, and does it.
+"""A worker of a run: ``python -m benchmarks.gpu.work KIND [ARGUMENT ...]`` lists its jobs and runs them.
 
-A request is ``{"command": "list"}``, for the names, or ``{"command": "run", "name": ...}``. A reply of the second kind
-has an "outcome", "passed", "failed" or "skipped"; "notes" that say why; what was "found"; and "is_broken" where the
-process, whose CUDA context an error has spoilt, is of no more use.
+The request ``{"command": "list"}`` returns the names of the jobs, and ``{"command": "run", "name": ...}`` runs one. The
+reply to the latter has an "outcome" ("passed", "failed" or "skipped"), "notes" with the reasons, and the results in
+"found". "is_broken" means that an error has broken the CUDA context, so the process cannot be used any more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .device import IS_REHEARSAL
 
 
 def is_broken() -> bool:
-    """Whether the CUDA context of this process has had an error that stays, as of an address that is no good."""
+    """Whether the CUDA context of this process has a permanent error, for example after an invalid address."""
     import torch
 
     if not torch.cuda.is_available():
@@ -30,7 +30,7 @@ def is_broken() -> bool:
 
 
 def serve_jobs(channel: Channel, jobs: dict[str, Callable[[], dict[str, Any]]]) -> None:
-    """Jobs by their names. Each gives a reply; an error fails it."""
+    """Jobs by name. Each returns a reply. An exception means that it failed."""
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:
         if request["command"] == "list":

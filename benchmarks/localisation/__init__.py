@@ -1,1 +1,1 @@
-"""Does alignment pay? Detectors that differ in their pooler alone: ``python -m benchmarks.localisation``."""
+"""Compare detectors that differ only in their pooler: ``python -m benchmarks.localisation``."""

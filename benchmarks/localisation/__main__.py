@@ -31,12 +31,16 @@ application = typer.Typer(add_completion=False)
 
 @application.command()
 def main(
-    small: Annotated[bool, typer.Option("--small", help="One set, one stride, short trainings: minutes.")] = False,
-    out: Annotated[Path | None, typer.Option(help="A folder that keeps everything; a run goes on from it.")] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Cells at the same time, each on one thread.")] = 2,
+    small: Annotated[
+        bool, typer.Option("--small", help="One dataset, one stride, short training. Takes a few minutes.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for all results. Rerun with the same folder to resume.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, help="Number of processes. Each uses one thread.")] = 2,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/localisation.md and its files.")] = False,
 ) -> None:
-    """Train detectors that differ in their pooler alone, slide boxes over photographs, and compare."""
+    """Train detectors that differ only in their pooler, slide boxes over photographs, and compare the results."""
     if small and write_docs:
         raise typer.BadParameter("the page quotes the whole run, not --small", param_hint="--write-docs")
     console = make_console()
@@ -81,9 +85,9 @@ def _write(pages: Path, folder: Path, plan: Plan, report: dict[str, Any]) -> Non
 
 
 def show(console: Console, report: dict[str, Any]) -> None:
-    """Means, and the paired gain over RoIPool."""
+    """Print the means and the paired gains over RoIPool."""
     results = report["results"]
-    table = Table(title="Average precision, means over sets and seeds, and gains over RoIPool", box=SIMPLE_HEAD)
+    table = Table(title="Average precision (means over datasets and seeds) and gains over RoIPool", box=SIMPLE_HEAD)
     columns = [(kind, name) for kind in ("box", "mask") for name in ("AP", "AP75")]
     for title in ("stride", "pooler", *(" ".join(column) for column in columns), "gain in box AP75"):
         table.add_column(title, justify="left" if title in ("pooler",) else "right")

@@ -1,4 +1,4 @@
-"""A backbone and its proposals, trained without any pooler, and what they see: the same for all poolers' heads."""
+"""Train a backbone and its proposals without a pooler, and store what the heads of all poolers receive."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from roialign.detection import CocoDataset, TrainSettings, TwoStageDetector, wri
 from roialign.detection.boxes import BoxCoder, clip_boxes, large_enough
 from roialign.detection.matching import match
 from roialign.detection.training.data import Stream, batches, places_of
-from roialign.detection.training.optimisation import learning_rate, make_optimiser
+from roialign.detection.training.optimisation import learning_rate, make_optimiser, set_learning_rate
 from roialign.detection.training.randomness import SAMPLE, WEIGHTS, generator_of, seed_of
 
 from .plan import IMAGE_SIZE, SETS, Cell, Plan
 
-#: Moved copies of every object among the proposals to learn from: those of a set that was learnt by heart are too good.
+#: Number of moved copies of every object among the training proposals. On training images, the proposals are more
+#: accurate than on test images.
 MOVED = 6
-#: Deviation of how far they are moved, and of the logarithm of their sides.
+#: Standard deviation of the moves, relative to the size, and of the logarithm of the sides.
 SPREAD = 0.12
-#: What this module draws numbers for, beside what training does.
+#: Random stream of this module, separate from those of training.
 MOVES = 100
 
 Target = dict[str, Tensor]
@@ -31,19 +32,19 @@ Target = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The images of a split as the heads see them."""
+    """The images of a split, as the heads receive them."""
 
     maps: Tensor
     """``[N, C, H, W]``."""
     proposals: list[Tensor]
-    """Per image ``[P, 4]``, best first."""
+    """``[P, 4]`` per image, best first."""
 
 
 class DenseDetector(nn.Module):
-    """A detector's backbone and proposals with a dense classifier, so that the map knows classes and outlines too.
+    """A detector's backbone and proposals with a dense classifier, which trains the map for classes and outlines.
 
-    At every pixel of the map it says which digit an anchor there shows, and which of the pixels below it are ink: what
-    heads will ask of the map, without a pooler.
+    At every map pixel, the classifier predicts which digit an anchor there shows, and which of the image pixels below
+    it are ink. The heads need the same information, but no pooler is involved.
     """
 
     def __init__(self, detector: TwoStageDetector) -> None:
@@ -56,7 +57,7 @@ class DenseDetector(nn.Module):
     def losses(
         self, images: list[Tensor], targets: list[Target], generators: list[torch.Generator]
     ) -> dict[str, Tensor]:
-        """Of the proposals, the classes and the ink."""
+        """Losses of the proposals, the classes and the ink."""
         batch, sizes = self.transform.batch(images)
         maps = self.backbone(batch)
         size = (batch.shape[-2], batch.shape[-1])
@@ -79,7 +80,7 @@ class DenseDetector(nn.Module):
 
     @torch.no_grad()
     def see(self, dataset: CocoDataset) -> Seen:
-        """Maps and proposals of every image."""
+        """Return maps and proposals of every image."""
         maps, proposals = [], []
         for index in range(len(dataset)):
             batch, sizes = self.transform.batch([dataset[index][0]])
@@ -90,7 +91,7 @@ class DenseDetector(nn.Module):
 
 
 def dataset_of(folder: Path, plan: Plan, cell: Cell, split: str) -> CocoDataset:
-    """The scenes of a cell; drawn where they are not there yet, another set for every seed."""
+    """Return the scenes of a cell, and draw them if they do not exist. Every seed has its own dataset."""
     scenes = folder / "scenes" / f"{cell.set}-seed{cell.seed}"
     counts = {"train": plan.train_images, "val": plan.test_images}
     if not (scenes / split / "annotations.json").exists():
@@ -99,7 +100,7 @@ def dataset_of(folder: Path, plan: Plan, cell: Cell, split: str) -> CocoDataset:
 
 
 def first_stage(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
-    """What the cell's backbone sees of the images to learn from and of those to test on."""
+    """Return what the cell's backbone produces for the training and test images."""
     train = dataset_of(folder, plan, cell, "train")
     model = train_dense(plan, cell, train)
     seen = {split: model.see(dataset_of(folder, plan, cell, split)) for split in ("train", "val")}
@@ -111,7 +112,7 @@ def first_stage(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
 
 
 def train_dense(plan: Plan, cell: Cell, dataset: CocoDataset) -> DenseDetector:
-    """Train backbone, proposals and dense classifier; the pooler of the settings is never called."""
+    """Train backbone, proposals and dense classifier. The pooler in the settings is never called."""
     settings = plan.detector_settings(cell.stride, plan.poolers[0])
     training = TrainSettings(
         settings, iterations=plan.backbone_iterations, batch_size=plan.batch_size, learning_rate=2e-3, seed=cell.seed
@@ -129,9 +130,8 @@ def train_dense(plan: Plan, cell: Cell, dataset: CocoDataset) -> DenseDetector:
 
 
 def step(model: nn.Module, optimiser: torch.optim.Optimizer, rate: float, losses: dict[str, Tensor]) -> float:
-    """One step along the gradient of the sum of the losses, which is given back."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+    """Make one gradient step on the sum of the losses, and return the sum."""
+    set_learning_rate(optimiser, rate)
     total = torch.stack(list(losses.values())).sum()
     optimiser.zero_grad()
     total.backward()  # type: ignore[no-untyped-call]
@@ -141,7 +141,7 @@ def step(model: nn.Module, optimiser: torch.optim.Optimizer, rate: float, losses
 
 
 def moved_boxes(boxes: Tensor, generator: torch.Generator) -> Tensor:
-    """Copies of boxes, moved and resized at random."""
+    """Return copies of boxes, moved and resized at random."""
     offsets = torch.randn(len(boxes) * MOVED, 1, 4, generator=generator) * SPREAD
     copies = boxes.repeat_interleave(MOVED, dim=0)
     moved = clip_boxes(BoxCoder((1.0, 1.0, 1.0, 1.0)).decode(offsets, copies)[:, 0], (IMAGE_SIZE, IMAGE_SIZE))
@@ -149,7 +149,7 @@ def moved_boxes(boxes: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def to_file(seen: dict[str, Seen]) -> dict[str, Any]:
-    """As values that `torch.load(weights_only=True)` reads."""
+    """Convert to types that `torch.load(weights_only=True)` can read."""
     return {split: {"maps": of_split.maps, "proposals": of_split.proposals} for split, of_split in seen.items()}
 
 

@@ -1,4 +1,4 @@
-"""Box and mask heads on a pooler, trained and evaluated on maps and proposals that are given."""
+"""Train and evaluate box and mask heads with a given pooler on stored maps and proposals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from roialign.detection import CocoDataset, TrainSettings
 from roialign.detection.evaluation import KINDS, Row, average_precision, coco_rows
 from roialign.detection.roi_heads import RoIHeads
 from roialign.detection.training.data import places_of
-from roialign.detection.training.optimisation import learning_rate, make_optimiser
+from roialign.detection.training.optimisation import OFFSET_RATE, learning_rate, make_optimiser
 from roialign.detection.training.randomness import ORDER, SAMPLE, WEIGHTS, generator_of, seed_of
 from roialign.detection.transform import paste_masks
 
@@ -22,7 +22,8 @@ SIZE = (IMAGE_SIZE, IMAGE_SIZE)
 
 
 def new_heads(plan: Plan, cell: Cell, pooler: str) -> RoIHeads:
-    """Heads with the seed's weights, the same for every pooler; only a pooler that learns has some of its own."""
+    """Create heads with the seed's weights, the same for every pooler. Only poolers with parameters have additional
+    weights."""
     seed = seed_of(cell.seed, WEIGHTS)
     torch.manual_seed(seed)
     shared = plan.detector_settings(cell.stride, plan.poolers[0]).build().roi_heads.state_dict()
@@ -32,9 +33,17 @@ def new_heads(plan: Plan, cell: Cell, pooler: str) -> RoIHeads:
     return heads
 
 
-def train_heads(plan: Plan, cell: Cell, pooler: str, dataset: CocoDataset, seen: Seen) -> RoIHeads:
-    """Train the heads; images come in an order, and boxes are sampled, that do not depend on the pooler."""
-    heads = new_heads(plan, cell, pooler).train()
+def train_heads(
+    plan: Plan,
+    cell: Cell,
+    pooler: str,
+    dataset: CocoDataset,
+    seen: Seen,
+    heads: RoIHeads | None = None,
+    offset_rate: float = OFFSET_RATE,
+) -> RoIHeads:
+    """Train the heads. The order of images and the sampling of boxes do not depend on the pooler."""
+    heads = (heads or new_heads(plan, cell, pooler)).train()
     settings = TrainSettings(
         plan.detector_settings(cell.stride, pooler),
         iterations=plan.head_iterations,
@@ -42,7 +51,7 @@ def train_heads(plan: Plan, cell: Cell, pooler: str, dataset: CocoDataset, seen:
         warmup=20,
         seed=cell.seed,
     )
-    optimiser = make_optimiser(settings, heads)
+    optimiser = make_optimiser(settings, heads, offset_rate)
     targets = [dataset[index][1] for index in range(len(dataset))]
     for iteration in range(plan.head_iterations):
         places = places_of(iteration, plan.batch_size)
@@ -59,14 +68,14 @@ def train_heads(plan: Plan, cell: Cell, pooler: str, dataset: CocoDataset, seen:
 
 
 def _image_at(seed: int, place: int, images: int) -> int:
-    """Every `images` places are a permutation of the images."""
+    """Return the image at a place in the order. Every `images` places are a permutation of the images."""
     epoch, index = divmod(place, images)
     return int(torch.randperm(images, generator=generator_of(seed, ORDER, epoch))[index])
 
 
 @torch.no_grad()
 def detections(heads: RoIHeads, dataset: CocoDataset, seen: Seen) -> list[Row]:
-    """In COCO's format of results."""
+    """Return detections in COCO's result format."""
     rows: list[Row] = []
     for index in range(len(dataset)):
         found = heads.detect([seen.maps[index : index + 1]], [SIZE], [seen.proposals[index]])[0]
@@ -76,5 +85,5 @@ def detections(heads: RoIHeads, dataset: CocoDataset, seen: Seen) -> list[Row]:
 
 
 def figures(dataset: CocoDataset, rows: list[Row]) -> dict[str, Any]:
-    """COCO's average precision of boxes and masks."""
+    """Compute COCO's average precision for boxes and masks."""
     return {kind: average_precision(dataset, rows, kind) for kind in KINDS}

@@ -1,4 +1,4 @@
-"""docs/localisation.md, written from the figures of a run: every number and every verdict on it is computed here."""
+"""Write docs/localisation.md from the results of a run. Every number and every verdict on the page is computed here."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .plan import IMAGE_SIZE, POOLERS, SETS
 from .statistics import Difference, Result, chosen, difference_of, mean_of, metric, paired, paired_by_seed
 
 KINDS = ("box", "mask")
-#: Below this average precision, in percent, gains are bounded by how little is found, and factors mean nothing; and
-#: below this nothing is found at all.
+#: Below FLOOR (average precision in percent) so few objects are detected that gains stay small and factors mean
+#: nothing. Below NOTHING, no objects are detected.
 FLOOR, NOTHING = 5.0, 0.1
-#: What is said of each set.
+#: The description of each dataset.
 SET_NOTES = {
     "plain": "digits on textured ground",
     "small": "smaller digits",
     "rotated": "digits turned by up to 75 degrees",
-    "dense": "digits, which may hide each other",
+    "dense": "digits that may overlap each other",
 }
 #: Table 2 of the Mask R-CNN paper (https://arxiv.org/abs/1703.06870): RoIPool, RoIAlign.
 PUBLISHED = (
@@ -30,7 +30,7 @@ PUBLISHED = (
 
 
 def write_page(report: dict[str, Any]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     results = report["results"]
     parts = [
         "# Does alignment pay?",
@@ -55,7 +55,7 @@ def write_page(report: dict[str, Any]) -> str:
 
 
 def answer(results: Sequence[Result]) -> str:
-    """The two questions, in the first lines."""
+    """Answer the two questions in the first lines of the page."""
     stride = max(result["stride"] for result in results)
     lines = []
     for kind in KINDS:
@@ -63,9 +63,10 @@ def answer(results: Sequence[Result]) -> str:
         gain = _gain(results, kind, "AP75", stride=stride)
         seeds = difference_of(paired_by_seed(results, ALIGNED, BASE, of, stride=stride))
         lines.append(
-            f"**At stride {stride}, {kind} AP75 of RoIAlign (2 x 2 points) over RoIPool: {gain} points** (mean of "
-            f"{gain.pairs} paired differences over sets and seeds, 95 % interval; {seeds} over {seeds.pairs} seeds, "
-            f"their sets averaged first). {_verdict(gain)} {_by_set(results, kind, stride)}"
+            f"**At stride {stride}, RoIAlign (2 x 2 points) changes {kind} AP75 by {gain} points compared with "
+            f"RoIPool.** {_verdict(gain)} This is the mean of {gain.pairs} paired differences over datasets and seeds, "
+            f"with its 95 % confidence interval. If the datasets are averaged first, the difference over "
+            f"{seeds.pairs} seeds is {seeds}. {_by_set(results, kind, stride)}"
         )
     lines.append(f"**Does the gain grow with the overlap?** {growth(results, stride)}")
     lines += [f"Stride {finer}: {growth(results, finer)}" for finer in _strides(results)[1:]]
@@ -73,35 +74,35 @@ def answer(results: Sequence[Result]) -> str:
 
 
 def _by_set(results: Sequence[Result], kind: str, stride: int) -> str:
-    """The sets one by one, since their mean may be the work of one."""
+    """The difference on each dataset, because one dataset alone may cause the mean."""
     sets = dict.fromkeys(result["set"] for result in results)
     gains = [f"{name} {_gain(results, kind, 'AP75', stride=stride, set=name)}" for name in sets]
-    return f"Set by set, over its seeds: {'; '.join(gains)}."
+    return f"By dataset, over its seeds: {'; '.join(gains)}."
 
 
 def growth(results: Sequence[Result], stride: int) -> str:
-    """Whether the gain at an overlap of 0.75 is larger than at 0.50, in points and as a factor."""
+    """State whether the gain at an overlap of 0.75 is larger than at 0.50, in points and as a ratio."""
     return " ".join(_growth_of(results, kind, stride) for kind in KINDS)
 
 
 def _growth_of(results: Sequence[Result], kind: str, stride: int) -> str:
     low, high = (paired(results, ALIGNED, BASE, metric(kind, name), stride=stride) for name in ("AP50", "AP75"))
     change = difference_of([b - a for a, b in zip(low, high, strict=True)])
-    verdict = "grows" if change.low > 0 else "shrinks" if change.high < 0 else "neither surely grows nor shrinks"
+    verdict = "grows" if change.low > 0 else "shrinks" if change.high < 0 else "does not clearly grow or shrink"
     text = f"From AP50 to AP75 the {kind} gain in points {verdict} ({change})"
     bases, tops = (
         [mean_of(chosen(results, pooler=pooler, stride=stride), metric(kind, name)) for name in ("AP50", "AP75")]
         for pooler in (BASE, ALIGNED)
     )
     if bases[1] < FLOOR:
-        return f"{text}; but RoIPool's AP75 is {bases[1]:.1f} there: with so little found, little can be gained."
-    return f"{text}; as a factor it goes from {tops[0] / bases[0]:.2f} to {tops[1] / bases[1]:.2f}."
+        return f"{text}. But RoIPool's AP75 is only {bases[1]:.1f}, and with so few detections the gain is limited."
+    return f"{text}. The ratio to RoIPool goes from {tops[0] / bases[0]:.2f} to {tops[1] / bases[1]:.2f}."
 
 
 def _verdict(difference: Difference) -> str:
     if not difference.is_sure:
-        return "The interval includes 0: this run does not show a difference."
-    return "Aligning pays." if difference.mean > 0 else "Aligning costs."
+        return "The interval includes 0, so this run does not show a difference."
+    return "Alignment helps." if difference.mean > 0 else "Alignment hurts."
 
 
 def _gain(results: Sequence[Result], kind: str, name: str, pooler: str = ALIGNED, **wanted: Any) -> Difference:
@@ -109,7 +110,7 @@ def _gain(results: Sequence[Result], kind: str, name: str, pooler: str = ALIGNED
 
 
 def _gain_or_none(results: Sequence[Result], kind: str, name: str, pooler: str, stride: int) -> str:
-    """A dash where neither finds anything at that overlap."""
+    """The gain, or a dash if neither pooler detects anything at that overlap."""
     found = [mean_of(chosen(results, pooler=each, stride=stride), metric(kind, name)) for each in (pooler, BASE)]
     return "-" if max(found) < NOTHING else str(_gain(results, kind, name, pooler, stride=stride))
 
@@ -125,37 +126,42 @@ def how(report: dict[str, Any]) -> str:
         [
             "## How it was measured",
             paragraph(
-                f"""`python -m benchmarks.localisation`, {report["minutes"]:.0f} minutes on {report["machine"]}, which
-                had other work too; `make experiment` is a small form of it."""
+                f"""`python -m benchmarks.localisation` took {report["minutes"]:.0f} minutes on {report["machine"]},
+                which also ran other programs. `make experiment` runs a small version of it."""
             ),
             paragraph(
-                f"""For every set, stride and seed a ResNet-18 with a single map (C5: stride 32, or 16 with dilation in
-                the stride's place, the same layers and weights) and a region proposal network are trained,
-                {plan["backbone_iterations"]} steps of {plan["batch_size"]} images, with a dense classifier of digits
-                and ink beside them, so that the map knows what heads will ask it. **No pooler is involved.** Then all
-                is frozen, maps and proposals are kept, and box and mask heads are trained on them once per pooler,
-                {plan["head_iterations"]} steps: the same first weights, the same images and sampled boxes in the same
-                order. What differs is the pooler. So differences are taken pair by pair, and the intervals are
-                Student's, at 95 %, over those pairs: {len(plan["seeds"])} seeds of each set, or all sets and seeds
-                together. A seed is another set of scenes and other weights."""
+                f"""First, a backbone is trained for every dataset, stride and seed, **without a pooler**. It is a
+                ResNet-18 with a single feature map (C5) and a region proposal network. The map has stride 32, or
+                stride 16 if the last stride is replaced by dilation; the layers and weights are the same. Training
+                takes {plan["backbone_iterations"]} steps of {plan["batch_size"]} images. An auxiliary dense classifier
+                of digits and ink trains the map to contain what the heads will need."""
             ),
             paragraph(
-                f"""{plan["train_images"]} scenes of {IMAGE_SIZE} x {IMAGE_SIZE} pixels to learn from and
-                {plan["test_images"]} to test on, in handwriting that training never shows: {sets}. Average precision is
-                COCO's, by pycocotools. Trainings are short, and the figures low beside those of
-                [a detector trained for its own sake](detection.md); read the differences."""
+                f"""Then the backbone is frozen and its maps and proposals are stored. Box and mask heads are trained on
+                them for {plan["head_iterations"]} steps, once per pooler. Every pooler gets the same initial weights,
+                images and sampled boxes in the same order, so only the pooler differs. Differences are therefore taken
+                within each pair. The intervals are Student's t intervals at 95 % over the pairs: the
+                {len(plan["seeds"])} seeds of one dataset, or all datasets and seeds together. Every seed has its own
+                scenes and weights."""
+            ),
+            paragraph(
+                f"""There are {plan["train_images"]} training scenes and {plan["test_images"]} test scenes of
+                {IMAGE_SIZE} x {IMAGE_SIZE} pixels. The test scenes use handwriting that does not occur in training.
+                The datasets are: {sets}. Average precision is COCO's, computed by pycocotools. Training is short, so
+                the absolute figures are lower than those of [a fully trained detector](detection.md). Compare the
+                differences instead."""
             ),
         ]
     )
 
 
 def paragraph(text: str) -> str:
-    """Filled into lines."""
+    """Wrap the text into lines."""
     return textwrap.fill(" ".join(text.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
 def gain_tables(results: Sequence[Result]) -> str:
-    """Of every pooler, all sets and seeds together."""
+    """The gains of every pooler over all datasets and seeds."""
     names = [name for name in POOLERS if name != BASE and chosen(results, pooler=name)]
     parts = []
     for stride in _strides(results):
@@ -173,38 +179,40 @@ def gain_tables(results: Sequence[Result]) -> str:
             ]
             rows.append(f"| {pooler} | " + " | ".join(gains) + " |")
         parts.append(
-            f"Stride {stride}, points of average precision, all sets and seeds; - where nothing is found:\n\n"
+            f"Stride {stride}, in points of average precision, over all datasets and seeds (- means no detections):\n\n"
             + "\n".join(rows)
         )
-    rows = ["| stride | set | box AP | box AP75 | mask AP | mask AP75 |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = ["| stride | dataset | box AP | box AP75 | mask AP | mask AP75 |", "| --- | --- | --- | --- | --- | --- |"]
     for stride in _strides(results):
         for name in dict.fromkeys(result["set"] for result in results):
             gains = [_gain(results, kind, of, stride=stride, set=name) for kind in KINDS for of in ("AP", "AP75")]
             rows.append(f"| {stride} | {name} | " + " | ".join(map(str, gains)) + " |")
-    parts.append(f"{ALIGNED} over RoIPool, set by set, intervals over its seeds:\n\n" + "\n".join(rows))
+    parts.append(
+        f"Gain of {ALIGNED} over RoIPool on each dataset, with intervals over its seeds:\n\n" + "\n".join(rows)
+    )
     return "\n\n".join(parts)
 
 
 def over_the_overlap() -> str:
     return f"""![Average precision over the overlap, and the gain over RoIPool](localisation_overlap.png)
 
-The band is the interval of {ALIGNED}, over sets and seeds."""
+The band is the 95 % interval over datasets and seeds for {ALIGNED}."""
 
 
 def by_size(results: Sequence[Result]) -> str:
-    """COCO's sizes: small is below 32 x 32 pixels, medium up to 96 x 96."""
+    """Return the gains by COCO's sizes: small is below 32 x 32 pixels, medium up to 96 x 96."""
     rows = ["| stride | kind | small | medium |", "| --- | --- | --- | --- |"]
     for stride in _strides(results):
         for kind in KINDS:
             gains = [_gain(results, kind, f"AP_{size}", stride=stride) for size in ("small", "medium")]
             rows.append(f"| {stride} | {kind} | " + " | ".join(map(str, gains)) + " |")
     sizes = "small below 32 x 32 pixels, medium up to 96 x 96"
-    return f"{ALIGNED} over RoIPool by the size of the object ({sizes}), points:\n\n" + "\n".join(rows)
+    return f"Gain of {ALIGNED} over RoIPool by object size ({sizes}), in points:\n\n" + "\n".join(rows)
 
 
 def every_figure(results: Sequence[Result]) -> str:
     columns = [(kind, name) for kind in KINDS for name in ("AP", "AP50", "AP75", "AP90")]
-    rows = ["| stride | set | pooler | " + " | ".join(f"{kind} {name}" for kind, name in columns) + " |"]
+    rows = ["| stride | dataset | pooler | " + " | ".join(f"{kind} {name}" for kind, name in columns) + " |"]
     rows.append("| --- | --- | --- |" + " --- |" * len(columns))
     for stride in _strides(results):
         for name in dict.fromkeys(result["set"] for result in results):
@@ -213,11 +221,11 @@ def every_figure(results: Sequence[Result]) -> str:
                 if own:
                     values = " | ".join(f"{mean_of(own, metric(*column)):.1f}" for column in columns)
                     rows.append(f"| {stride} | {name} | {pooler} | {values} |")
-    return "Means over the seeds, percent:\n\n" + "\n".join(rows)
+    return "Means over the seeds, in percent:\n\n" + "\n".join(rows)
 
 
 def published(results: Sequence[Result]) -> str:
-    """The paper's gains and ours; its sets, detectors and trainings are others."""
+    """The gains in the paper and in this run. The paper uses other datasets, detectors and training."""
     rows = ["| | metric | RoIPool | RoIAlign | gain |", "| --- | --- | --- | --- | --- |"]
     for what, figures in PUBLISHED:
         for name, (pool, align) in figures.items():
@@ -234,14 +242,15 @@ def published(results: Sequence[Result]) -> str:
     return "\n".join(rows)
 
 
-SIDE_BY_SIDE = """Scenes of the first set and seed, at the smallest stride, on which the best detections of RoIPool's
-heads and of RoIAlign's overlap the digits most differently, either way. Detections with a score of at least 0.5.
+SIDE_BY_SIDE = """These are the scenes with the largest difference between RoIPool and RoIAlign, in either direction, in
+how well their best detections overlap the digits. They come from the first dataset and seed, at the smallest stride.
+Detections with a score of at least 0.5 are shown.
 
 ![The same scenes by RoIPool, RoIAlign and exact sampling](localisation_detections.png)"""
 
 
 def sliding(measured: Sequence[dict[str, Any]]) -> str:
-    """No training: how features move with the box."""
+    """How features change as the box slides. No training is involved."""
     rows = ["| stride | bins | " + " | ".join(measured[0]["sliding"]) + " |"]
     rows.append("| --- | --- |" + " --- |" * len(measured[0]["sliding"]))
     for each in measured:
@@ -254,23 +263,25 @@ def sliding(measured: Sequence[dict[str, Any]]) -> str:
         samples.append(f"| {each['stride']} | {each['output_size']} | {values} |")
     return f"""## Boxes that slide: no training in it
 
-`python -m benchmarks.equivariance`, under a minute. The map of stride s of a photograph (scikit-learn's two, and
-scikit-image's astronaut) has as a pixel the mean of s x s pixels of the photograph. 200 boxes slide over each map by
-sub-pixel steps, as far as one of its pixels, in both directions at once. The photograph can be moved the other way
-instead, by whole pixels of its own: then the box stays where it is, and exact sampling of the moved photograph's map
-says what the features should be. The error is the root mean square of the difference, in standard deviations of the
-map: means are held against the exact mean, maxima against the exact maximum. What is left of `exact` is what a map of
-that stride has lost.
+`python -m benchmarks.equivariance` takes less than a minute. It uses two photographs from scikit-learn and the
+astronaut from scikit-image. Each pixel of the feature map of stride s is the mean of s x s pixels of the photograph.
+On each map, 200 boxes slide by up to one map pixel in x and y at once, in sub-pixel steps.
+
+The expected features come from moving the photograph in the opposite direction by whole photograph pixels. The box
+then stays in place, and the moved photograph's map is pooled with exact sampling. The error is the root mean square of
+the difference, in standard deviations of the map. Means are compared with the exact mean, and maxima with the exact
+maximum. The remaining error of `exact` is the information that a map of that stride has lost.
 
 ![Error over how far the boxes have slid](localisation_sliding.png)
 
-The largest error over the steps:
+The largest error over all steps:
 
 {chr(10).join(rows)}
 
-**How many points?** The mean of points against the exact mean, on the same boxes, in standard deviations of the map:
+**How many points are needed?** This table compares the mean over sample points with the exact mean, for the same boxes,
+in standard deviations of the map:
 
-![Error of a few points beside exact means](localisation_sampling.png)
+![Error of sampled means compared with exact means](localisation_sampling.png)
 
 {chr(10).join(samples)}"""
 
@@ -278,9 +289,9 @@ The largest error over the steps:
 REPEAT = """## Repeat it
 
 ```sh
-make experiment                                          # small: one set, one stride, a few minutes
-.venv/bin/python -m benchmarks.localisation              # all of it; killed, the same command goes on
-.venv/bin/python -m benchmarks.localisation --write-docs # and this page, its pictures and localisation.json
+make experiment                                          # small: one dataset, one stride, a few minutes
+.venv/bin/python -m benchmarks.localisation              # all of it; if it is stopped, rerun it to resume
+.venv/bin/python -m benchmarks.localisation --write-docs # also writes this page, its pictures and the JSON file
 ```"""
 
 

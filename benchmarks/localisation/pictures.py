@@ -1,4 +1,4 @@
-"""The pictures of the page: curves over the overlap, sliding boxes, and detections side by side."""
+"""Draw the pictures of the page: curves over the overlap, sliding boxes, and detections side by side."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from roialign.extract.drawing import QUIET, save_figure
 from .plan import POOLERS
 from .statistics import OVERLAPS, Result, chosen, difference_of, mean_of, metric, paired
 
-# Okabe and Ito's colours, and marks for those who see none.
+# Okabe and Ito's colours, and markers for readers who cannot distinguish them.
 COLOURS = ("#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#009E73", "#CC79A7", "#1b1f24")
 MARKS = ("o", "v", "s", "^", "D", "P", "X")
-#: Drawn beside RoIPool.
+#: Compared with RoIPool.
 ALIGNED = "RoIAlign, 2 x 2"
 BASE = "RoIPool"
 
 
 def styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A colour and a mark for each, the same in every panel."""
+    """Return a colour and a marker for each name, the same in every panel."""
     looks = list(zip(COLOURS, MARKS, strict=True))
     return {
         name: {"color": colour, "marker": mark, "markersize": 4, "linewidth": 1.4}
@@ -34,7 +34,7 @@ def styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 
 def draw_curves(path: Path, results: Sequence[Result]) -> None:
-    """Average precision over the overlap above, and what each pooler gains over RoIPool below."""
+    """Draw average precision over the overlap (top), and the gain of each pooler over RoIPool (bottom)."""
     strides = sorted({result["stride"] for result in results}, reverse=True)
     panels = [(stride, kind) for stride in strides for kind in ("box", "mask")]
     figure = Figure(figsize=(3.2 * len(panels), 6.4), layout="constrained")
@@ -69,7 +69,7 @@ def _draw_gain(
 
 
 def draw_sliding(path: Path, measured: Sequence[dict[str, Any]]) -> None:
-    """The error over how far a box has slid, for every stride and output size."""
+    """Draw the error over the distance that a box has moved, for every stride and output size."""
     strides, sizes = (sorted({each[name] for each in measured}) for name in ("stride", "output_size"))
     figure = Figure(figsize=(3.2 * len(strides), 3.1 * len(sizes)), layout="constrained")
     rows = figure.subplots(len(sizes), len(strides), sharey=True, squeeze=False)
@@ -82,12 +82,12 @@ def draw_sliding(path: Path, measured: Sequence[dict[str, Any]]) -> None:
         axes.set_xlabel("slid, pixels of the map")
     for row in rows:
         row[0].set_ylabel("error, standard deviations")
-        row[0].set_ylim(bottom=0)  # once every line is drawn: it ends the search for the top
+        row[0].set_ylim(bottom=0)  # after all lines are drawn, because it fixes the upper limit
     _finish(figure, rows[0][0], path)
 
 
 def draw_sampling(path: Path, measured: Sequence[dict[str, Any]]) -> None:
-    """How far the mean of points is from the exact one, over the stride."""
+    """Draw the error of the sampled mean over the stride."""
     sizes = sorted({each["output_size"] for each in measured})
     figure = Figure(figsize=(4.6 * len(sizes), 3.6), layout="constrained")
     row = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
@@ -107,7 +107,7 @@ def draw_sampling(path: Path, measured: Sequence[dict[str, Any]]) -> None:
 
 
 def draw_side_by_side(path: Path, pairs: Sequence[tuple[np.ndarray[Any, Any], ...]], titles: Sequence[str]) -> None:
-    """A row per image: the same scene as every pooler's heads see it."""
+    """Draw a row per image: the detections of every pooler's heads on the same scene."""
     figure = Figure(figsize=(3.2 * len(titles), 3.2 * len(pairs) + 0.3), dpi=90, layout="constrained")
     rows = figure.subplots(len(pairs), len(titles), squeeze=False)
     for row, images in zip(rows, pairs, strict=True):

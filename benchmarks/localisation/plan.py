@@ -1,4 +1,4 @@
-"""What is compared: sets, strides, seeds and poolers, and how detectors are trained."""
+"""The experiment: datasets, strides, seeds and poolers, and the training settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from roialign.detection import DetectorSettings, SceneSettings
 
 DIGITS = tuple(str(digit) for digit in range(10))
 
-#: Poolers by the names that the page gives them.
+#: Poolers by their names on the page.
 POOLERS = {
     "RoIPool": "pool",
     "RoIAlign, unaligned": "align-unshifted",
@@ -20,7 +20,7 @@ POOLERS = {
     "exact maximum": "max",
     "deformable": "deformable:deform_fc_channels=64",
 }
-#: The last stage of ResNet-18 with its stride, or with dilation in its place: the same layers and weights.
+#: The last stage of ResNet-18 with a stride, or with dilation instead; the layers and weights are the same.
 BACKBONES = {32: "resnet18-c5", 16: "resnet18-c5-dilated"}
 IMAGE_SIZE = 192
 SETS = {
@@ -33,7 +33,7 @@ SETS = {
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one backbone with its proposals is trained for; every pooler's heads follow on the same maps."""
+    """A dataset, stride and seed for which one backbone is trained. The heads of all poolers use its maps."""
 
     set: str
     stride: int
@@ -46,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A whole experiment; the same plan gives the same figures on the same machine."""
+    """A complete experiment. The same plan gives the same figures on the same machine."""
 
     sets: tuple[str, ...] = tuple(SETS)
     strides: tuple[int, ...] = (32, 16)
@@ -58,7 +58,7 @@ class Plan:
     head_iterations: int = 200
     batch_size: int = 8
     head_sample_size: int = 32
-    """Boxes of an image that the heads' losses are made of."""
+    """Number of boxes per image in the losses of the heads."""
     detector: dict[str, Any] = field(
         default_factory=lambda: {
             "width": 16,
@@ -71,14 +71,14 @@ class Plan:
     )
 
     def cells(self) -> Iterator[Cell]:
-        """Seeds come last, so that a run that is cut off has whole ones."""
+        """Iterate over the cells. The seed changes last, so an interrupted run has complete seeds."""
         for seed in self.seeds:
             for name in self.sets:
                 for stride in self.strides:
                     yield Cell(name, stride, seed)
 
     def detector_settings(self, stride: int, pooler: str) -> DetectorSettings:
-        """Mask R-CNN on one map of that stride."""
+        """Return the settings of a Mask R-CNN on one map of this stride."""
         return DetectorSettings(
             "mask-rcnn",
             BACKBONES[stride],
@@ -94,9 +94,9 @@ class Plan:
         return asdict(self)
 
 
-#: Large enough to be quoted.
+#: The experiment of the page.
 FULL = Plan()
-#: The same in a few minutes.
+#: A smaller version that takes a few minutes.
 SMALL = Plan(
     sets=("plain",),
     strides=(32,),

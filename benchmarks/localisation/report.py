@@ -1,4 +1,4 @@
-"""What a run leaves behind: every figure of every result in one file, from which the page is written."""
+"""The report of a run: all figures of all results in one file, from which the page is written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEPT = ("AP", "AP_small", "AP_medium", "AP_large")
 
 
 def compact(result: Result) -> Result:
-    """A result without what the page does not show, in four digits."""
+    """Return a result with only the figures that the page shows, in four digits."""
     small = {name: result[name] for name in ("set", "stride", "seed", "pooler")}
     for kind in ("box", "mask"):
         figures = result[kind]
@@ -28,7 +28,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def write_report(path: Path, report: dict[str, Any]) -> None:
-    """A line per result, so that two versions can be compared line by line."""
+    """Write one line per result, so that two versions can be compared line by line."""
     head = {name: value for name, value in report.items() if name not in ("results", "equivariance")}
     parts = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in head.items()]
     for name in ("results", "equivariance"):

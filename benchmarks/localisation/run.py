@@ -1,4 +1,4 @@
-"""Runs a plan, cell by cell, in processes of one thread each. Killed at any moment, the same call goes on."""
+"""Run a plan cell by cell, in processes with one thread each. After an interruption, the same call resumes the run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PLAN_FILE = "plan.json"
 
 
 class OtherPlanError(ValueError):
-    """A folder holds results of another plan."""
+    """The folder contains results of another plan."""
 
 
 def run(folder: Path, plan: Plan, processes: int, progress: Callable[[int], None]) -> list[dict[str, Any]]:
-    """The results of every cell and pooler; `progress` is told how many are there.
+    """Return the results of every cell and pooler. `progress` receives the number of finished results.
 
-    Every result is a file that is written in one step, and so is what a first stage saw. What is there is not done
-    again.
+    Every result, and the output of every first stage, is a file that is written atomically. Existing files are not
+    computed again.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _check_plan(folder, plan)
@@ -48,42 +48,42 @@ def run(folder: Path, plan: Plan, processes: int, progress: Callable[[int], None
 
 
 def run_cell(folder: Path, plan: Plan, cell: Cell) -> None:
-    """Both stages of a cell, as far as their results are not there."""
+    """Run both stages of a cell, except for results that exist."""
     missing = [pooler for pooler in plan.poolers if not _result_path(folder, cell, pooler).exists()]
     if not missing:
         return
     train, test = (dataset_of(folder, plan, cell, split) for split in ("train", "val"))
-    seen = _first_stage(folder, plan, cell)
+    seen = first_stage_of(folder, plan, cell)
     for pooler in missing:
         heads = train_heads(plan, cell, pooler, train, seen["train"])
         rows = detections(heads, test, seen["val"])
-        _write(_result_path(folder, cell, pooler).with_suffix(".detections.json"), rows)
+        write_json(_result_path(folder, cell, pooler).with_suffix(".detections.json"), rows)
         result = {"set": cell.set, "stride": cell.stride, "seed": cell.seed, "pooler": pooler, **figures(test, rows)}
-        _write(_result_path(folder, cell, pooler), result)
+        write_json(_result_path(folder, cell, pooler), result)
     _seen_path(folder, cell).unlink(missing_ok=True)
 
 
 def read_results(folder: Path, plan: Plan) -> list[dict[str, Any]]:
-    """Those that are there, in the order of the plan."""
+    """Return the existing results, in the order of the plan."""
     paths = [_result_path(folder, cell, pooler) for cell in plan.cells() for pooler in plan.poolers]
     return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 def minutes_of(folder: Path) -> float:
-    """From the plan to the last result."""
+    """Return the time from the start of the plan to the last result."""
     times = [path.stat().st_mtime for path in (folder / "results").iterdir()]
     return (max(times) - (folder / PLAN_FILE).stat().st_mtime) / 60
 
 
 def read_detections(folder: Path, cell: Cell, pooler: str) -> list[dict[str, Any]]:
-    """In COCO's format of results."""
+    """Return the detections in COCO's result format."""
     rows: list[dict[str, Any]] = json.loads(
         _result_path(folder, cell, pooler).with_suffix(".detections.json").read_text()
     )
     return rows
 
 
-def _first_stage(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
+def first_stage_of(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
     path = _seen_path(folder, cell)
     if path.exists():
         return from_file(torch.load(path, weights_only=True))
@@ -95,7 +95,7 @@ def _first_stage(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
 
 
 def _draw_scenes(folder: Path, plan: Plan) -> None:
-    """Before the processes begin, since those of two strides share a set."""
+    """Draw all scenes before the processes start, because cells with different strides share a dataset."""
     for cell in plan.cells():
         for split in ("train", "val"):
             dataset_of(folder, plan, cell, split)
@@ -104,9 +104,9 @@ def _draw_scenes(folder: Path, plan: Plan) -> None:
 def _check_plan(folder: Path, plan: Plan) -> None:
     path, wanted = folder / PLAN_FILE, json.loads(json.dumps(plan.to_dict()))
     if not path.exists():
-        _write(path, wanted)
+        write_json(path, wanted)
     elif json.loads(path.read_text()) != wanted:
-        raise OtherPlanError(f"{folder}: holds results of another plan; name another folder, or remove it")
+        raise OtherPlanError(f"{folder}: contains results of another plan; choose another folder, or remove it")
 
 
 def _result_path(folder: Path, cell: Cell, pooler: str) -> Path:
@@ -118,7 +118,7 @@ def _seen_path(folder: Path, cell: Cell) -> Path:
     return folder / "seen" / f"{cell.name}.pt"
 
 
-def _write(path: Path, content: Any) -> None:
+def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as file:
         file.write(json.dumps(content, separators=(",", ":")).encode())

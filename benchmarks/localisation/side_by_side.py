@@ -1,4 +1,4 @@
-"""Detections of several poolers' heads on the scenes where they differ most."""
+"""Draw detections of several poolers' heads on the scenes where they differ most."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Picture = np.ndarray[Any, np.dtype[Any]]
 
 
 def draw_differences(path: Path, folder: Path, plan: Plan) -> None:
-    """A row for each scene of one cell, of the finest stride, that RoIAlign and RoIPool see most differently."""
+    """Draw a row for each scene where RoIAlign and RoIPool differ most, from one cell with the smallest stride."""
     cell = Cell(plan.sets[0], min(plan.strides), plan.seeds[0])
     dataset = dataset_of(folder, plan, cell, "val")
     rows = {pooler: read_detections(folder, cell, pooler) for pooler in SHOWN}
@@ -41,7 +41,7 @@ def draw_differences(path: Path, folder: Path, plan: Plan) -> None:
 
 
 def fit_of_images(dataset: CocoDataset, rows: Sequence[Row]) -> Picture:
-    """Per image the mean over its objects of the overlap with the best detection that is shown of the right class."""
+    """Return, per image, the mean over its objects of the overlap with the best shown detection of the right class."""
     fits = []
     for index in range(len(dataset)):
         truth = dataset[index][1]

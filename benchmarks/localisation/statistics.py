@@ -1,4 +1,4 @@
-"""Paired differences between poolers, and how sure they are."""
+"""Paired differences between poolers, and their confidence intervals."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 Result = dict[str, Any]
-#: A figure of a result, in percent; not a number where the set has no such object.
+#: Returns a figure of a result in percent, or NaN if the dataset has no such object.
 Metric = Callable[[Result], float]
 
 CONFIDENCE = 0.95
@@ -20,7 +20,7 @@ OVERLAPS = tuple(f"{overlap / 100:.2f}" for overlap in range(50, 100, 5))
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """The mean of paired differences, and Student's interval around it."""
+    """The mean of paired differences, with Student's t interval."""
 
     mean: float
     low: float
@@ -29,17 +29,17 @@ class Difference:
 
     @property
     def is_sure(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low > 0 or self.high < 0
 
     def __str__(self) -> str:
-        # An end that would read as 0 gets a second digit: whether 0 lies within is what is asked.
+        # Show a second digit if a value would be rounded to 0, because readers check whether the interval contains 0.
         digits = 2 if any(abs(value) < 0.05 for value in (self.mean, self.low, self.high)) else 1
         return f"{self.mean:+.{digits}f} [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
 
 
 def difference_of(values: Sequence[float]) -> Difference:
-    """Of differences that are taken pair by pair; with one pair there is no interval, so it is without end."""
+    """Summarise paired differences. With one pair, the interval is infinite."""
     found = np.asarray([value for value in values if not math.isnan(value)], dtype=np.float64)
     if len(found) == 0:
         return Difference(math.nan, math.nan, math.nan, 0)
@@ -51,7 +51,8 @@ def difference_of(values: Sequence[float]) -> Difference:
 
 
 def metric(kind: str, name: str) -> Metric:
-    """``metric("box", "AP75")``: `name` is AP, AP and an overlap in percent, or AP_small, AP_medium, AP_large."""
+    """Return a metric, as in ``metric("box", "AP75")``. `name` is AP, AP and an overlap in percent, or AP_small,
+    AP_medium, AP_large."""
     overlap = name.removeprefix("AP")
 
     def of_result(result: Result) -> float:
@@ -63,26 +64,27 @@ def metric(kind: str, name: str) -> Metric:
 
 
 def chosen(results: Iterable[Result], **wanted: Any) -> list[Result]:
-    """The results with these values: ``chosen(results, stride=32, pooler="exact")``."""
+    """Return the results with these values, as in ``chosen(results, stride=32, pooler="exact")``."""
     return [result for result in results if all(result[name] == value for name, value in wanted.items())]
 
 
 def paired(results: Sequence[Result], one: str, other: str, of: Metric, **wanted: Any) -> list[float]:
-    """``of(one) - of(other)`` of the poolers `one` and `other`, for every set, stride and seed that has both."""
+    """Return ``of(one) - of(other)`` of two poolers, for every dataset, stride and seed that has both."""
     others = {_cell(result): result for result in chosen(results, pooler=other, **wanted)}
     pairs = [(result, others.get(_cell(result))) for result in chosen(results, pooler=one, **wanted)]
     return [of(first) - of(second) for first, second in pairs if second is not None]
 
 
 def paired_by_seed(results: Sequence[Result], one: str, other: str, of: Metric, **wanted: Any) -> list[float]:
-    """The same, one number a seed: the mean over its sets and strides. Sets are not draws of anything; seeds are."""
+    """Return the mean differences per seed, over datasets and strides. Only the seeds are random samples; the datasets
+    are not."""
     seeds = sorted({result["seed"] for result in results})
     means = [np.mean(values) for seed in seeds if (values := paired(results, one, other, of, seed=seed, **wanted))]
     return [float(mean) for mean in means]
 
 
 def mean_of(results: Sequence[Result], of: Metric) -> float:
-    """The mean over results, where they have the figure."""
+    """Return the mean over all results that have the figure."""
     values = [value for value in map(of, results) if not math.isnan(value)]
     return float(np.mean(values)) if values else math.nan
 

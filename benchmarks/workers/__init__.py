@@ -1,1 +1,2 @@
-"""One process per implementation: a line protocol on standard input and output. Needs NumPy and the implementation."""
+"""One process per implementation, with a line protocol on standard input and output. Needs NumPy and the
+implementation."""

@@ -1,14 +1,14 @@
-"""``python -m benchmarks.workers MODULE``: one request a line on standard input, one reply a line on standard output.
+"""``python -m benchmarks.workers MODULE``: reads a request per line from stdin, writes a reply per line to stdout.
 
-Requests and replies are JSON objects; arrays travel as files. A request has a "command":
+Requests and replies are JSON objects. Arrays are passed as files. A request has a "command":
 
-- describe: the versions of the implementation
-- prepare: makes a case ready under a "key"; the arrays are named by their files
-- answer: runs the case once and writes its arrays, of some "rows" of the RoIs where these are given
-- time: the mean seconds of so many "calls"
-- release: forgets every case
+- describe: return the versions of the implementation
+- prepare: prepare a case and store it under a "key"; files contain the arrays
+- answer: run the case once and write its arrays, for the given "rows" of the RoIs or for all
+- time: return the mean seconds over this many "calls"
+- release: delete all cases
 
-A reply has "ok"; or "unsupported" or "error" with a reason.
+A reply has "ok", or "unsupported" or "error" with a reason.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Server:
 
 
 def serve(name: str) -> None:
-    """Answers requests; an implementation that cannot be imported is an answer too."""
+    """Answer requests. If the implementation cannot be imported, reply with the error."""
     servers: list[Server] = []
 
     def answer(request: dict[str, Any]) -> dict[str, Any]:

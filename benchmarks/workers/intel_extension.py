@@ -1,4 +1,4 @@
-"""intel-extension-for-pytorch: importing it replaces torchvision's roi_align; channels last is what it is fast on."""
+"""intel-extension-for-pytorch: importing it replaces torchvision's roi_align. Channels last is its fast layout."""
 
 from __future__ import annotations
 

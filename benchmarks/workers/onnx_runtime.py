@@ -1,4 +1,4 @@
-"""ONNX Runtime: RoiAlign of opset 16, level by level, the answer in memory that is bound once."""
+"""ONNX Runtime: RoiAlign of opset 16, one call per level, with the output bound once to the same memory."""
 
 from __future__ import annotations
 

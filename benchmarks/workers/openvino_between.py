@@ -1,8 +1,8 @@
-"""OpenVINO between two convolutions: ROIAlign in the layout that its neighbours choose, and the time of its node alone.
+"""OpenVINO between two convolutions: ROIAlign in the layout that its neighbours choose, with only its node timed.
 
-The first convolution spreads 8 channels over the map's, one to one; the last takes the mean of those that came from the
-same one. So the answer is the operator's on the first 8 channels, and every channel of every bin counts in it. What the
-graph takes without its ROIAlign is left out by OpenVINO's own account of each node, which adds up to the whole.
+The first convolution copies each of 8 input channels to several map channels. The last one takes the mean of the
+channels with the same source. The result is therefore the operator's on the first 8 channels, and depends on every
+channel of every bin. The time of the node comes from OpenVINO's own profile, whose parts add up to the whole.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .openvino_plain import bind, compile_model, make_parameters, pool
 from .openvino_plain import versions as versions
 from .work import Array, Inputs, Part, Work
 
-#: Channels that enter and leave the graph.
+#: Number of input and output channels of the graph.
 CHANNELS = 8
 NODE = "roi_align"
 
@@ -44,11 +44,11 @@ def prepare(inputs: Inputs) -> Work:
 
 
 class _Call:
-    """The graph of one level, compiled."""
+    """The compiled graph of one level."""
 
     def __init__(self, inputs: Inputs, features: Array, part: Part) -> None:
         self.part, self.count = part, 0
-        self.before = (0, 0.0)  # calls and seconds of the node when the last account was taken
+        self.before = (0, 0.0)  # calls and seconds of the node at the last reading of the profile
         few = np.ascontiguousarray(features[:, :CHANNELS])
         parameters = make_parameters(few.shape, len(part.rows))
         spread, gather = _weights(features.shape[1])
@@ -62,10 +62,10 @@ class _Call:
         self.inputs = bind(self.request, few, part)
 
     def node_seconds(self, count: int) -> float:
-        """The seconds of the node in the last `count` calls.
+        """Return the seconds of the node in the last `count` calls.
 
-        OpenVINO gives the mean of all calls so far in whole microseconds. Where their rounding would show in the
-        difference to the last account, the mean itself is taken.
+        OpenVINO reports the mean of all calls so far in whole microseconds. If this rounding is visible in the
+        difference to the last reading, the mean itself is used.
         """
         node = next(node for node in self.request.profiling_info if node.node_name == NODE)
         mean = float(node.real_time.total_seconds())
@@ -77,7 +77,8 @@ class _Call:
 
 
 def _weights(channels: int) -> tuple[Array, Array]:
-    """One-by-one kernels: map channel c is input channel c mod 8, and output channel j the mean of those from j."""
+    """Return 1 x 1 kernels: map channel c is input channel c mod 8; output channel j is the mean of the channels from
+    j."""
     source = np.arange(channels) % CHANNELS
     spread = np.zeros((channels, CHANNELS, 1, 1), dtype=np.float32)
     spread[np.arange(channels), source] = 1

@@ -1,4 +1,4 @@
-"""OpenVINO: ROIAlign on planar maps, level by level, the answer in the memory of the request."""
+"""OpenVINO: ROIAlign on planar maps, one call per level, with the output in the request's memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _request(inputs: Inputs, features: Array, part: Part) -> tuple[Any, Part, li
     pooled = pool(parameters[0], parameters, inputs, part.scale)
     request = compile_model(openvino.Model([pooled], parameters), inputs).create_infer_request()
     rois = part.rois
-    if inputs.operator == "rotated":  # their angles are those of all RoIs in order
+    if inputs.operator == "rotated":  # the angles are those of all RoIs, in order
         rois = turned_boxes(inputs.rois)[part.rows]
     return request, part, bind(request, features, replace(part, rois=rois))
 
@@ -50,7 +50,7 @@ def make_parameters(shape: tuple[int, ...], rois: int, numbers: int = 4) -> list
 
 
 def pool(features: Any, parameters: list[Any], inputs: Inputs, scale: float) -> Any:
-    """The node, in the convention that this library calls aligned."""
+    """Create the node in the convention that roialign calls aligned."""
     height, width = inputs.output_size
     if inputs.operator == "rotated":
         return opset15.roi_align_rotated(
@@ -87,7 +87,7 @@ def compile_model(model: Any, inputs: Inputs, **properties: Any) -> Any:
 
 
 def bind(request: Any, features: Array, part: Part) -> list[Array]:
-    """Hands a request its inputs without a copy; the caller keeps what it returns alive."""
+    """Pass inputs to a request without a copy. The caller keeps the returned objects alive."""
     arrays = [features, np.ascontiguousarray(part.rois[:, 1:]), part.rois[:, 0].astype(np.int32)]
     for index, array in enumerate(arrays):
         request.set_input_tensor(index, openvino.Tensor(array, shared_memory=True))

@@ -35,7 +35,7 @@ def prepare(inputs: Inputs) -> Work:
 
 
 def _operator(inputs: Inputs, features: Array) -> Work:
-    """Another operator, on one level."""
+    """Prepare another operator on one level."""
     operator = OPERATORS[inputs.operator]
     where = (features, inputs.rois, inputs.output_size, inputs.scales[0], inputs.sampling_ratio, inputs.layout)
     if inputs.direction == "forward":
@@ -69,7 +69,7 @@ def _forward(inputs: Inputs, maps: list[Array], arguments: dict[str, Any]) -> Wo
 
     def answer() -> list[Array]:
         if out is not None:
-            out.fill(np.nan)  # what is not written shows
+            out.fill(np.nan)  # makes unwritten elements visible
         return [_nchw(run(), inputs.layout)]
 
     return Work(run, answer)
@@ -99,7 +99,7 @@ def _backward(inputs: Inputs, maps: list[Array], arguments: dict[str, Any]) -> W
 
 
 def _surround(work: Work, maps: list[Array]) -> None:
-    """A pass that writes the maps before each call, and one that reads the answer after it."""
+    """Return a pass that writes the maps before each call, and one that reads the output after it."""
     sources = [array.copy() for array in maps]
 
     def produce() -> None:

@@ -1,4 +1,4 @@
-"""roialign on tensors, in eager mode: one call for all levels, gradients by autograd."""
+"""roialign with tensors in eager mode: one call for all levels, gradients by autograd."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def prepare(inputs: Inputs) -> Work:
 
 
 def prepare_function(inputs: Inputs, wrap: Callable[[Pool], Pool]) -> Work:
-    """`wrap` makes of the function what is to be timed: torch.compile, or nothing."""
+    """Prepare a case. `wrap` converts the function before timing, for example with torch.compile."""
     layout = torch.channels_last if inputs.layout == "NHWC" else torch.contiguous_format
     dtype = getattr(torch, inputs.dtype)
 
@@ -65,7 +65,7 @@ def _forward(inputs: Inputs, maps: list[Tensor], rois: Tensor, pool: Pool) -> Wo
 
     def answer() -> list[Array]:
         if into:
-            into["out"].fill_(torch.nan)  # what is not written shows
+            into["out"].fill_(torch.nan)  # makes unwritten elements visible
         return [run().float().numpy()]
 
     work = Work(run, answer)
@@ -91,7 +91,7 @@ def _backward(maps: list[Tensor], rois: Tensor, pool: Pool, gradient: Tensor, di
 
 
 def _surround(work: Work, maps: list[Tensor]) -> None:
-    """A convolution that gives the maps before each call, and a reduction of the answer after it."""
+    """Return a convolution that computes the maps before each call, and a reduction of the output after it."""
     sources = [level.clone() for level in maps]
     channels = maps[0].shape[1]
     identity = torch.zeros(channels, 1, 3, 3, dtype=maps[0].dtype)

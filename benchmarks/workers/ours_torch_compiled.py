@@ -1,4 +1,4 @@
-"""roialign on tensors, compiled by torch's default compiler: what a call of the custom op costs."""
+"""roialign with tensors, compiled by torch.compile: measures the overhead of the custom op."""
 
 from __future__ import annotations
 

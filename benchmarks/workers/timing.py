@@ -1,4 +1,4 @@
-"""Timing a series of calls."""
+"""Time a series of calls."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from .work import Work
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of one call, the mean of a series; `cpu` over all threads, None where it cannot be told apart."""
+    """Mean seconds per call of a series. `cpu` is the time of all threads, or None if unknown."""
 
     wall: float
     cpu: float | None
 
 
 def time_calls(work: Work, calls: int, *, warm: bool) -> Timing:
-    """The mean of so many calls, after an untimed one if `warm`."""
+    """Return the mean over this many calls, after one untimed call if `warm`."""
     if work.select is not None:
         work.select()
     if warm:
@@ -46,7 +46,7 @@ def _series(work: Work, calls: int) -> Timing:
 
 
 def _surrounded(work: Work, calls: int) -> Timing:
-    """Every call between what produces its input and what consumes its answer, and only the call timed."""
+    """Time calls that run between a producer of the input and a consumer of the output. Only the call is timed."""
     wall_sum, cpu_sum = 0.0, 0.0
     for _ in range(calls):
         if work.produce is not None:

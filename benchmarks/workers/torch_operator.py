@@ -1,4 +1,4 @@
-"""An operator with torchvision's signature: forward, and its gradient to the features by autograd."""
+"""An operator with torchvision's signature: the forward pass, and the gradient to the features by autograd."""
 
 from __future__ import annotations
 

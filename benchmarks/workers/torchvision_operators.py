@@ -1,4 +1,4 @@
-"""torchvision.ops on planar maps, level by level."""
+"""torchvision.ops on planar maps, one call per level."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torchvision
 from .torch_operator import prepare_operator
 from .work import Inputs, Work
 
-#: What each takes after features, boxes, size and scale, of RoIAlign's sampling ratio.
+#: The arguments of each operator after features, boxes, size and scale, from RoIAlign's sampling ratio.
 OPERATORS: dict[str, Callable[..., torch.Tensor]] = {
     "position-sensitive": lambda *arguments: torchvision.ops.ps_roi_align(*arguments),
     "position-sensitive-pool": lambda *arguments: torchvision.ops.ps_roi_pool(*arguments[:4]),
@@ -29,7 +29,7 @@ def prepare(inputs: Inputs) -> Work:
     operator = OPERATORS[inputs.operator]
 
     def unaligned(*arguments: Any, aligned: bool) -> torch.Tensor:
-        """Operators that know no half pixel, or no other."""
+        """Drop `aligned`, which these operators do not have."""
         del aligned
         return operator(*arguments)
 

@@ -1,4 +1,4 @@
-"""What every worker is given and what it makes of it."""
+"""The input of every worker, and the prepared case."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 class UnsupportedError(Exception):
-    """What this implementation cannot do on this machine."""
+    """This machine does not support the case with this implementation."""
 
 
 @dataclass
@@ -24,11 +24,11 @@ class Work:
 
     Parameters
     ----------
-    run : one call, as it is timed
-    answer : the arrays that it computes: ``[K, C, PH, PW]``, or per level ``[N, C, H, W]``, or ``[K, 4]``
-    select : makes ready for a series of calls, as by setting the number of threads
-    produce, consume : what comes before and after every call, untimed
-    own_seconds : the seconds per call of the last so many calls by the implementation's own account
+    run : one call, which is timed
+    answer : returns its results: ``[K, C, PH, PW]``, or ``[N, C, H, W]`` per level, or ``[K, 4]``
+    select : prepares a series of calls, for example by setting the number of threads
+    produce, consume : run before and after every call, untimed
+    own_seconds : the seconds per call over the last calls, from the implementation's own profile
     """
 
     run: Callable[[], Any]
@@ -42,11 +42,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Part:
-    """The RoIs that one level pools, as an implementation without levels is given them."""
+    """The RoIs of one level, in the form for implementations without levels."""
 
     level: int
     scale: float
-    rows: Array  # [L] int64, into the rows of all RoIs
+    rows: Array  # [L] int64, indices into all RoIs
     rois: Array  # [L, 5] float32
 
 
@@ -79,14 +79,14 @@ class Inputs:
         return load_array(self.grad_path, layout, dtype)
 
     def parts(self) -> Iterator[Part]:
-        """The levels that RoIs are on."""
+        """Return the levels that have RoIs."""
         for level, scale in enumerate(self.scales):
             rows = np.flatnonzero(self.level_of_roi == level)
             if len(rows):
                 yield Part(level, scale, rows, np.ascontiguousarray(self.rois[rows]))
 
     def in_order(self, parts: list[tuple[Part, Array]]) -> Array:
-        """The answers of the levels as one array, in the order of the RoIs."""
+        """Combine the results of the levels into one array, in the order of the RoIs."""
         first = parts[0][1]
         answer = np.full((len(self.rois), *first.shape[1:]), np.nan, dtype=first.dtype)
         for part, pooled in parts:
@@ -95,20 +95,20 @@ class Inputs:
 
 
 def turned_boxes(rois: Array) -> Array:
-    """Rotated boxes of the same centres and sides, by angles all round: ``[K, 6]`` float32."""
+    """Return rotated boxes ``[K, 6]`` float32 with the same centres and sides, and angles over the full circle."""
     image, x1, y1, x2, y2 = rois.T
     angles = np.linspace(-3.0, 3.0, len(rois), dtype=np.float32)
     return np.column_stack([image, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, angles])
 
 
 def bin_offsets(rois: int, output_size: tuple[int, int]) -> Array:
-    """Of deformable RoI pooling, ``[K, 2, PH, PW]``: normal, from a seed."""
+    """Return the offsets ``[K, 2, PH, PW]`` of deformable RoI pooling: normally distributed, from a seed."""
     return np.random.default_rng(0).standard_normal((rois, 2, *output_size), dtype=np.float32)
 
 
 @lru_cache(maxsize=64)
 def load_array(path: str, layout: str, dtype: str) -> Array:
-    """A file of ``[N, C, H, W]`` float32 as contiguous memory in this layout and type."""
+    """Read ``[N, C, H, W]`` float32 from a file into contiguous memory in this layout and type."""
     array = np.load(path)
     if layout == "NHWC":
         array = array.transpose(0, 2, 3, 1)
@@ -118,7 +118,7 @@ def load_array(path: str, layout: str, dtype: str) -> Array:
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
-    """Memory that begins at a cache line, as that of torch, ONNX Runtime and OpenVINO does, and NumPy's does not."""
+    """Allocate memory at a cache line, as torch, ONNX Runtime and OpenVINO do. NumPy does not."""
     kind = dtype_of(dtype)
     size = math.prod(shape) * kind.itemsize
     memory = np.empty(size + 64, dtype=np.uint8)
@@ -129,7 +129,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: str) -> Array:
 
 def dtype_of(name: str) -> Any:
     if name == "bfloat16":
-        import ml_dtypes  # only where it is asked for: not every environment has it
+        import ml_dtypes  # imported here because not every environment has it
 
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(name)

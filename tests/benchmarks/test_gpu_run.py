@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_left_and_named(tmp_path: Path) -> None:
     found = results_of(scripted("first,hangs,last", limit=4), tmp_path)
     assert outcomes(found) == {"first": "passed"}
     assert found.left() == 2
-    assert found.problem == "its time was over"
+    assert found.problem == "the time limit was reached"
     record = Record.read(tmp_path / "gpu.json", print)
     process = record.steps["scripted"].items["first"].found["process"]
     found = results_of(scripted("first,last"), tmp_path, record)
@@ -251,7 +251,7 @@ def test_a_rehearsal_of_what_tells_most(tmp_path: Path) -> None:
     again = subprocess.run(**command(tmp_path / "out", *words, "--again", "memory"), capture_output=True, text=True)
     assert again.returncode == 0
     assert again.stdout.count("done before, 1 passed") == len(wanted) - 2  # besides the tools, which are looked at anew
-    assert "memory (what calls keep): 1 passed" in again.stdout
+    assert "memory (temporary memory of calls): 1 passed" in again.stdout
 
 
 def recorded(folder: Path, gpu: str = "Some GPU") -> Record:
@@ -283,7 +283,7 @@ def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
     done = subprocess.run(
         **command(tmp_path, "--rehearse", "--steps", "tools"), stdout=subprocess.PIPE, text=True, check=True
     )
-    assert "of another machine" in done.stdout
+    assert "from another machine" in done.stdout
     assert "kept as gpu.other.json" in done.stdout
     assert list(Record.read(tmp_path / "gpu.json", print).steps) == ["tools"]
     assert Record.read(tmp_path / "gpu.other.json", print).steps["speed"].count == 2

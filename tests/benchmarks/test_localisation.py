@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from benchmarks import equivariance
+from benchmarks.localisation import offsets
 from benchmarks.localisation.heads import new_heads
 from benchmarks.localisation.page import write_page
 from benchmarks.localisation.plan import FULL, POOLERS, SMALL, Cell
@@ -84,7 +85,7 @@ def test_an_end_near_zero_is_told_from_zero() -> None:
 
 @pytest.mark.parametrize(
     ("gain", "words"),
-    [(0.10, "Aligning pays."), (-0.10, "Aligning costs."), (0.0, "does not show a difference")],
+    [(0.10, "Alignment helps."), (-0.10, "Alignment hurts."), (0.0, "does not show a difference")],
 )
 def test_the_page_says_what_the_figures_say(gain: float, words: str) -> None:
     results = []
@@ -98,7 +99,7 @@ def test_the_page_says_what_the_figures_say(gain: float, words: str) -> None:
     first_lines = " ".join(page.split("## ")[0].split())
     assert words in first_lines
     assert f"{10 * gain:+.1f}" in first_lines  # a tenth at 0.75
-    grows = {0.10: "shrinks", -0.10: "grows", 0.0: "neither surely grows nor shrinks"}[gain]
+    grows = {0.10: "shrinks", -0.10: "grows", 0.0: "does not clearly grow or shrink"}[gain]
     assert f"From AP50 to AP75 the box gain in points {grows}" in first_lines
 
 
@@ -156,3 +157,36 @@ def test_a_whole_pixel_of_the_map_is_no_error() -> None:
         assert errors[name][0] < 1e-12
         assert errors[name][-1] < 1e-12
         assert max(errors[name]) > 0.1
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_offsets_of_a_pooler_are_recorded(tmp_path: Path) -> None:
+    """They start at zero; what is there is not done again; and the page is made of all of it."""
+    plan = replace(TINY, strides=(16,))
+    offsets.run_seed(tmp_path, plan, 0)
+    paths = [offsets.result_path(tmp_path, 0, name) for name in offsets.VARIANTS]
+    results = [json.loads(path.read_text()) for path in paths]
+    assert [sorted(result["offsets"]) for result in results] == [
+        [],
+        *[["boxes", "masks"], ["boxes"]],
+        *[["boxes", "masks"]] * 2,
+    ]
+    assert all(sizes == [0.0] for result in results for sizes in result["offsets"].values())
+    assert ["mask without offsets" in result for result in results] == [False, True, False, False, False]
+    before = [path.stat().st_mtime_ns for path in paths]
+    offsets.run_seed(tmp_path, plan, 0)
+    assert [path.stat().st_mtime_ns for path in paths] == before
+    page = offsets.write_page({"machine": "a machine", "seeds": 1, "results": results})
+    assert all(f"| {name} |" in page for name in offsets.VARIANTS)
+
+
+def test_the_page_of_offsets_is_what_its_figures_give() -> None:
+    report = json.loads((DOCS / "deformable.json").read_text())
+    assert (DOCS / "deformable.md").read_text() == offsets.write_page(report)
+    by_name = {name: [one for one in report["results"] if one["variant"] == name] for name in offsets.VARIANTS}
+    full, slow = by_name["deformable, offsets at the full learning rate"], by_name["deformable, offsets at 0.1 of it"]
+    assert (
+        min(max(result["offsets"]["masks"]) for result in full)
+        > 1
+        > 20 * max(max(result["offsets"]["boxes"]) for result in slow)
+    )

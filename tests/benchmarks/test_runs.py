@@ -64,7 +64,7 @@ def test_ours_is_measured_in_its_own_process(monkeypatch: pytest.MonkeyPatch, tm
     assert [item.note for item in report.measurements if item.status != "measured"] == []
     assert len(report.measurements) == 8  # three forward cases with two kinds of output
     assert report.versions["instruction set"] == "baseline"
-    assert report.not_measured == {"torchvision": "no environment is named in ROIALIGN_BENCH_NOWHERE"}
+    assert report.not_measured == {"torchvision": "ROIALIGN_BENCH_NOWHERE names no environment"}
     assert len(report.floors) == 5
     page = render(report)
     assert "torchvision" in page.splitlines()[-1]

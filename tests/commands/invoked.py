@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import typer
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from roialign.commands.app import app
@@ -17,11 +20,14 @@ def _application() -> typer.Typer:
 
 
 APPLICATION = _application()
+#: Made once: making it takes as long as a short command.
+COMMAND = get_command(APPLICATION)
 
 
 def invoke(*arguments: object) -> Result:
     """Run a command; whatever it raises but its exit code is raised."""
-    result = CliRunner().invoke(APPLICATION, [str(argument) for argument in arguments], env={"COLUMNS": "500"})
+    with patch("typer.testing._get_command", lambda _: COMMAND):
+        result = CliRunner().invoke(APPLICATION, [str(argument) for argument in arguments], env={"COLUMNS": "500"})
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result

@@ -31,6 +31,8 @@ class ImageFile:
     """What the detectors' commands say of it; its values are features for `extract`."""
     note: str | None = None
     """What is said about its orientation where annotations give its size."""
+    values: str | None = None
+    """What `extract` says of its values, where they are not those of 8 bits."""
     size: tuple[int, int] = (WIDTH, HEIGHT)
     """Width and height in the annotations."""
 
@@ -43,19 +45,23 @@ def _turned(orientation: int, size: tuple[int, int] = (WIDTH, HEIGHT), note: str
 AMBIGUOUS = "the annotations are taken to be of the upright image"
 PNG, JPEG = encoded(COLOUR), encoded(COLOUR, "JPEG")
 IMAGES: dict[str, ImageFile] = {
-    "16-bit.png": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT))),
-    "16-bit.tif": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT), "TIFF")),
-    "float.tif": ImageFile(encoded(ramp(1, np.float32, WIDTH, HEIGHT), "TIFF")),
+    "16-bit.png": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT)), values="an image of 16 bits"),
+    "16-bit.tif": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT), "TIFF"), values="an image of 16 bits"),
+    "float.tif": ImageFile(encoded(ramp(1, np.float32, WIDTH, HEIGHT), "TIFF"), values="an image of floats"),
     "float-255.tif": ImageFile(
         encoded(ramp(255, np.float32, WIDTH, HEIGHT), "TIFF"),
         for_detectors="expected pixels of floats from 0 to 1, found 0 to 255: scale them",
+        values="an image of floats",
     ),
     "nan.tif": ImageFile(
         encoded(ramp(np.nan, np.float32, WIDTH, HEIGHT), "TIFF"),
         for_detectors="expected pixels of floats from 0 to 1, found nan to nan",
+        values="an image of floats",
     ),
     "32-bit.tif": ImageFile(
-        tiff(ramp(2**31 - 1, np.int32, WIDTH, HEIGHT), 2), for_detectors="32-bit whole numbers have no usual range"
+        tiff(ramp(2**31 - 1, np.int32, WIDTH, HEIGHT), 2),
+        for_detectors="32-bit whole numbers have no usual range",
+        values="an image of 32 bits",
     ),
     "one-bit.png": ImageFile(encoded(Image.fromarray(GREY > 99))),
     "grey-alpha.png": ImageFile(encoded(Image.fromarray(GREY).convert("LA"))),
@@ -146,7 +152,7 @@ COCO: dict[str, CocoFile] = {
     "a huge image": CocoFile(
         _annotations(lambda rows: rows) | {"images": [{"id": 1, "file_name": "1.png", "width": 10**9, "height": 10**9},
                                                       content_of()["images"][1]]},
-        row="images[0]: width, height: expected at most",
+        row="images[0]: width, height: expected at most", boxes=2,
     ),
     "annotations of null": CocoFile(
         {**content_of(), "annotations": None}, refused="expected a list under 'annotations', got None",
@@ -161,7 +167,7 @@ COCO: dict[str, CocoFile] = {
     ),
     "results": CocoFile(
         [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}],
-        refused="got list; it looks like a list of results", boxes='found {"image_id": 1',
+        refused="got list; it looks like a list of results", boxes="a list of results of COCO, which gives the numbers",
     ),
     "nothing": CocoFile("", refused="not JSON: it is an empty file", boxes="not JSON: it is an empty file"),
     "a page": CocoFile("<html>", refused="not JSON: it is an HTML page", boxes="not JSON: it is an HTML page"),

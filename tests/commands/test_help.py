@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import roialign
 from roialign._extras import PARTS
 from roialign.commands.app import app
+from roialign.features import make_backbone
 from tests.tables.paths import ROOT
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -110,20 +111,77 @@ def test_the_packages_of_the_parts_are_those_of_the_project() -> None:
         return found
 
     for part, (_, packages) in PARTS.items():
-        assert set(packages.values()) == requirements(part) - (requirements("detection") if part == "timm" else set())
+        besides = requirements("detection") - requirements("torch") if part == "timm" else set()
+        assert set(packages.values()) == requirements(part) - besides
 
 
 @pytest.mark.parametrize(
-    ("module", "text"),
+    ("module", "named"),
     [
-        ("roialign.torch", "roialign.torch needs torch, which is not installed: pip install 'torch>=2.6'"),
-        ("roialign.detection", "roialign.detection needs torch, which is not installed: pip install 'torch>=2.6'"),
+        ("roialign.torch", "roialign.torch"),
+        ("roialign.compat.detectron2", "roialign.torch"),
+        ("roialign.compat.mmcv", "roialign.torch"),
+        ("roialign.compat.torchvision", "roialign.torch"),
+        ("roialign.detection", "roialign.detection"),
     ],
 )
-def test_without_torch_its_modules_say_what_to_install(module: str, text: str) -> None:
+def test_without_torch_its_modules_say_what_to_install(module: str, named: str) -> None:
     script = f"import sys; sys.modules['torch'] = None; import {module}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    text = f"{named} needs torch, which is not installed: pip install 'torch>=2.6'"
     assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {text}"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "named"),
+    [
+        ("program:model.pt2", "roialign.torch"),
+        ("detector:run", "roialign.detection"),
+        ("timm:resnet18", "a backbone of timm"),
+        ("hf:model", "a backbone of Hugging Face"),
+    ],
+)
+def test_without_torch_its_backbones_say_what_to_install(
+    backbone: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModuleNotFoundError, match=f"^{named} needs torch.*: pip install 'torch>=2.6'"):
+        make_backbone(backbone)
+
+
+@pytest.mark.parametrize(
+    ("missing", "backbone", "text"),
+    [
+        ("torch", "hf:model", "Hugging Face needs torch, which is not installed: pip install 'torch>=2.6'"),
+        ("google", "pixels", "a package that is installed needs it"),
+    ],
+)
+def test_a_missing_package_is_one_line(missing: str, backbone: str, text: str, tmp_path: Path) -> None:
+    script = f"""
+import sys; sys.modules['{missing}'] = None
+import roialign.features.pixels
+from roialign.commands.main import main
+class Backbone:
+    def __init__(self, options):
+        import google.api
+roialign.features.pixels.PixelBackbone = Backbone
+main()
+"""
+    words = ["extract", str(ROOT / "examples" / "astronaut.png"), "--boxes", "grid:1x1", "--backbone", backbone]
+    program = [sys.executable, "-c", script, *words, "--out", str(tmp_path / "out")]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.endswith(f"{text}\n")
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_torch_the_rest_can_be_imported() -> None:
+    """All public modules but those above."""
+    modules = "roialign, roialign.compat.onnx, roialign.features, roialign.commands.app"
+    script = f"import sys; sys.modules['torch'] = None; import {modules}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for a PyTorch without CUDA")

@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -171,6 +171,15 @@ def test_ctrl_c_ends_after_a_step_that_is_kept(data: Path, tmp_path: Path) -> No
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 
 
+@pytest.fixture
+def heard_interrupt() -> Iterator[None]:
+    """As in a terminal: a process that a shell has put into the background is deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard_interrupt")
 def test_ctrl_c_twice_stops_at_once() -> None:
     console = Console(file=io.StringIO())
     before = signal.getsignal(signal.SIGINT)

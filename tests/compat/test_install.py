@@ -108,6 +108,30 @@ def test_every_gradient_and_every_mode() -> None:
     """)
 
 
+def test_quantised_maps_are_pooled_as_torchvision_does() -> None:
+    """Computed in float and quantised as the map is; of one image, whatever the rows say."""
+    run("""
+    import warnings
+    warnings.simplefilter("ignore")
+    one = torch.quantize_per_tensor(features[1:].float(), 0.5, 3, torch.quint8)
+    rows = torch.quantize_per_tensor(rois.float(), 0.5, 0, torch.quint8)
+    plain = rows.dequantize()
+    plain[:, 0] = 0
+    wanted = roialign.roi_align(one.dequantize(), plain, (3, 2), 0.5, aligned=False)
+    wanted = torch.quantize_per_tensor(wanted, 0.5, 3, torch.quint8)
+    assert wanted.int_repr().max() > 50
+    with installed():
+        got = answer(one, rows)
+        assert got.q_scale() == 0.5 and got.q_zero_point() == 3 and torch.equal(got.int_repr(), wanted.int_repr())
+        try:
+            answer(torch.quantize_per_tensor(features.float(), 0.5, 3, torch.quint8), rows)
+        except RuntimeError as error:
+            assert "Only one image per batch is allowed" in str(error)
+        else:
+            raise AssertionError("rows that cannot say which image passed")
+    """)
+
+
 def test_bad_boxes_are_an_error_in_an_installed_process() -> None:
     run("""
     wrong = rois.clone()

@@ -57,6 +57,15 @@ def test_fixed_point_suppression_is_the_greedy_loop(threshold: float, seed: int)
     assert fixed_point_nms(boxes, scores, threshold).tolist() == _greedy(boxes, scores, threshold)
 
 
+def test_suppression_of_half_boxes_is_that_of_their_numbers() -> None:
+    """As torchvision's is under autocast: areas in bfloat16 would round to a percent."""
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.rand(400, 4, generator=generator) * 100
+    boxes[:, 2:] += boxes[:, :2]
+    boxes, scores = boxes.bfloat16(), torch.rand(400, generator=generator).bfloat16()
+    assert fixed_point_nms(boxes, scores, 0.5).tolist() == fixed_point_nms(boxes.float(), scores.float(), 0.5).tolist()
+
+
 def test_a_long_chain_of_suppression_alternates() -> None:
     start = torch.arange(40.0)
     boxes = torch.stack([start, torch.zeros(40), start + 3, torch.ones(40)], dim=1)  # overlap of neighbours: 1/2

@@ -18,7 +18,9 @@ from PIL import Image
 
 from roialign.detection import CocoDataset, DatasetError, DataWarning, SceneSettings, draw_scene, write_scenes
 from roialign.detection.coco import find_split, read_image
+from roialign.detection.evaluation import average_precision
 from roialign.files.problems import Problems
+from roialign.files.run_lengths import encoded
 
 GOOD: dict[str, Any] = {
     "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
@@ -47,7 +49,8 @@ def _written(folder: Path, content: Any, *, image_size: tuple[int, int] = (20, 1
 
 
 def test_a_set_is_read_as_tensors(tmp_path: Path) -> None:
-    dataset = CocoDataset(_written(tmp_path, GOOD), tmp_path)
+    with pytest.warns(DataWarning, match="annotations: 3 of 5 objects have no outline: for masks their boxes stand"):
+        dataset = CocoDataset(_written(tmp_path, GOOD), tmp_path)
     image, target = dataset[0]
     assert dataset.class_names == ["dog", "cat"]
     assert image.shape == (3, 10, 20)
@@ -130,12 +133,12 @@ def test_a_missing_file_and_one_that_is_not_text_are_named(tmp_path: Path) -> No
     with pytest.raises(DatasetError, match=r"none\.json: No such file"):
         CocoDataset(tmp_path / "none.json", tmp_path)
     (tmp_path / "bytes.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(DatasetError, match=r"bytes\.json: not UTF-8 text: byte 0; it is UTF-16 text: save it as UTF-8"):
+    with pytest.raises(DatasetError, match=r"bytes\.json: not UTF-8 text: it is UTF-16 text: save it as UTF-8"):
         CocoDataset(tmp_path / "bytes.json", tmp_path)
 
 
 def test_unreadable_images_are_named(tmp_path: Path) -> None:
-    dataset = CocoDataset(_written(tmp_path, GOOD, image_size=(8, 8)), tmp_path)
+    dataset = CocoDataset(_written(tmp_path, GOOD, image_size=(8, 8)), tmp_path, Problems())
     with pytest.raises(DatasetError, match=r"a\.png: expected 20x10 pixels, as in .*, got 8x8"):
         dataset[0]
     whole = (tmp_path / "a.png").read_bytes()
@@ -159,16 +162,59 @@ def test_run_lengths_of_another_size_are_named(tmp_path: Path) -> None:
 
 
 def test_splits_are_found_in_both_layouts(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"expected val/annotations\.json or one .* found 0"):
+    with pytest.raises(DatasetError, match=r"expected val/annotations\.json or .* found none"):
         find_split(tmp_path, "val")
     (tmp_path / "annotations").mkdir()
     coco = tmp_path / "annotations" / "instances_val2017.json"
     coco.touch()
     assert find_split(tmp_path, "val") == (coco, tmp_path / "val2017")
+    (tmp_path / "images/val2017").mkdir(parents=True)
+    assert find_split(tmp_path, "val") == (coco, tmp_path / "images/val2017")
     (tmp_path / "val").mkdir()
     own = tmp_path / "val" / "annotations.json"
     own.touch()
     assert find_split(tmp_path, "val") == (own, tmp_path / "val" / "images")
+
+
+def test_the_exact_name_of_a_split_wins_and_several_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    for name in ("dims", "dims2", "val2014", "val2017", "a[1]"):
+        (tmp_path / f"annotations/instances_{name}.json").touch()
+    for name in ("dims", "dims2", "val2017", "a[1]"):
+        assert find_split(tmp_path, name)[0].name == f"instances_{name}.json"
+    for name, several in (("val", "val2014, val2017"), ("d", "dims, dims2")):
+        with pytest.raises(DatasetError, match=f"split '{name}' may be any of {several}: name one of them"):
+            find_split(tmp_path, name)
+
+
+def test_an_object_without_a_pixel_has_its_box_for_a_mask(tmp_path: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    content["annotations"] = [
+        {"id": 1, "image_id": 1, "category_id": 7, "bbox": [2, 3, 4, 5], "segmentation": []},
+        {"id": 2, "image_id": 1, "category_id": 3, "bbox": [10, 0, 4, 4], "segmentation": [[10, 0, 14, 0, 14, 4]]},
+        {"id": 3, "image_id": 1, "category_id": 7, "bbox": [0, 0, 2, 3], "segmentation": [[5, 5, 5, 5, 5, 5]]},
+        {"id": 4, "image_id": 1, "category_id": 3, "bbox": [15, 5, 2, 3],
+         "segmentation": {"size": [10, 20], "counts": [200]}},
+        {"id": 5, "image_id": 1, "category_id": 7, "bbox": [18.1, 8.1, 0.2, 0.2]},
+    ]  # fmt: skip
+    problems = Problems()
+    dataset = CocoDataset(_written(tmp_path, content), tmp_path, problems)
+    target = dataset[0][1]
+    assert target["masks"].sum(dim=(1, 2)).tolist() == [20, 6, 6, 6, 1]
+    rows = [
+        {"image_id": 1, "category_id": dataset.category_ids[label - 1], "score": 0.9, "segmentation": encoded(mask),
+         "bbox": [x1, y1, x2 - x1, y2 - y1]}
+        for label, mask, (x1, y1, x2, y2) in zip(
+            target["labels"].tolist(), target["masks"].numpy(), target["boxes"].tolist(), strict=True
+        )
+    ]  # fmt: skip
+    assert [average_precision(dataset, rows, kind)["AP"] for kind in ("box", "mask")] == [1.0, 1.0]
+    of_set, of_image = map(str, problems.remarks)
+    assert of_set.endswith("annotations: 2 of 5 objects have no outline: for masks their boxes stand for them")
+    assert (
+        of_image == f"{dataset.path(0)}: 2 objects have outlines without a pixel: for masks their boxes stand for them"
+    )
+    assert not problems
 
 
 def test_scenes_are_what_their_annotations_say(tmp_path: Path) -> None:
@@ -181,7 +227,7 @@ def test_scenes_are_what_their_annotations_say(tmp_path: Path) -> None:
         scene = draw_scene(settings, "train", index)
         assert np.array_equal(np.rint(image.permute(1, 2, 0).numpy() * 255).astype(np.uint8), scene.image)
         assert np.array_equal(target["masks"].numpy(), scene.masks)
-        assert target["labels"].tolist() == [digit + 1 for digit in scene.digits]
+        assert target["labels"].tolist() == [label + 1 for label in scene.labels]
         for box, mask in zip(target["boxes"].tolist(), scene.masks, strict=True):
             rows, columns = np.nonzero(mask)
             assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]

@@ -20,6 +20,7 @@ import torch
 from roialign.detection import (
     CocoDataset,
     DatasetError,
+    DetectorSettings,
     OtherSettingsError,
     RunError,
     TrainSettings,
@@ -33,7 +34,7 @@ from roialign.detection.coco import find_split
 from roialign.detection.training import Event, Measured, Saved, Started, Stepped
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
 from roialign.detection.training.data import Stream, mirrored
-from roialign.detection.training.optimisation import learning_rate
+from roialign.detection.training.optimisation import learning_rate, make_optimiser, set_learning_rate
 from roialign.files.problems import Problems
 from tests.detection.small_training import RANDOM, small_settings, training_set, write_training_scenes
 from tests.tables.paths import ROOT
@@ -167,6 +168,28 @@ def test_a_mirrored_image_keeps_its_objects(data: Path) -> None:
     back, same = mirrored(other, moved)
     assert torch.equal(back, image)
     assert torch.equal(same["boxes"], target["boxes"])
+
+
+@pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
+def test_offsets_are_learned_at_a_part_of_the_learning_rate(optimiser: Any) -> None:
+    detector = DetectorSettings(
+        "mask-rcnn", "resnet18-fpn", "deformable", classes=("a",), width=8, hidden=16, mask_hidden=8
+    )
+    model = detector.build()
+    settings = TrainSettings(detector, iterations=10, learning_rate=0.5, optimiser=optimiser)
+    made = make_optimiser(settings, model)
+    set_learning_rate(made, 0.25)
+    rates = {id(each): group["lr"] for group in made.param_groups for each in group["params"]}
+    decays = {id(each): group["weight_decay"] for group in made.param_groups for each in group["params"]}
+    assert len(rates) == sum(1 for _ in model.parameters())
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(0.025 if "offset_fc" in name else 0.25), name
+        assert (decays[id(parameter)] > 0) == (parameter.ndim > 1), name
+    assert sum("offset_fc" in name for name, _ in model.named_parameters()) == 12  # two poolers of three layers
+    without = {group.pop("factor") for group in made.param_groups}  # as in a checkpoint of an earlier version
+    assert without == {1.0, 0.1}
+    set_learning_rate(made, 0.125)
+    assert {group["lr"] for group in made.param_groups} == {0.125}
 
 
 def test_the_learning_rate_rises_and_falls(data: Path) -> None:

@@ -254,10 +254,11 @@ def test_the_command_detects_what_it_can(scenes: Path, tmp_path: Path) -> None:
     assert "5 objects in 1 image" in result.stdout
     assert (tmp_path / "o/000001-detections.png").is_file()
     assert _run("detect", good, *options).exit_code == 0
-    for name, wrong in (("--weights", tmp_path / "none"), ("--out", good)):
-        result = _run("detect", good, *options, name, wrong)
-        assert result.exit_code == 1
-        assert result.stderr.startswith("error: ")
+    result = _run("detect", good, *options, "--weights", tmp_path / "none")
+    assert (result.exit_code, result.stderr[:7]) == (1, "error: ")
+    result = _run("detect", good, *options, "--out", good)
+    assert result.exit_code == 2
+    assert "is a file; expected a folder" in result.stderr
 
 
 def test_a_detector_without_masks_has_boxes_only(scenes: Path, tmp_path: Path) -> None:

@@ -26,9 +26,15 @@ def test_the_command_and_the_readers_of_the_page(tmp_path: Path, monkeypatch: py
         file.write("\nbroken.jpg,,1,1,5,5\n")
     (command,) = re.findall(r"^roialign (extract .*)$", PAGE, re.MULTILINE)
     assert invoke(*shlex.split(command), "--image-size", 64, "--readers", 0).exit_code == 1
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    tensors = [*shlex.split(command)[:-1], "tensors", "--format", "safetensors"]
+    assert invoke(*tensors, "--image-size", 64, "--readers", 0).exit_code == 1
     space: dict[str, Any] = {}
-    exec(compile(code, "docs/features.md", "exec"), space)
+    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+        table_vectors = space.get("vectors")
+        exec(compile(code, "docs/features.md", "exec"), space)
+    np.testing.assert_array_equal(space["vectors"], table_vectors)
+    assert space["images"][:18] == [row[0] for row in space["names"]]
+    assert list(space["failed"]) == ["photos/broken.jpg"]
     assert space["vectors"].shape == (18, 112)
     assert len(space["frame"]) == len(space["names"]) == 18
     assert len(space["dataset"]) == 19

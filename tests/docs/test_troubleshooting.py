@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -55,13 +57,19 @@ def coco(content: Any, first_image: bytes | None = None) -> Cause:
     return cause
 
 
-def boxes(text: str) -> Cause:
+def boxes(text: str, name: str = "b.csv") -> Cause:
     """`roialign extract` with a table."""
+    return extract({"1.png": IMAGES["rgba.png"].content, name: text.encode()}, "1.png", name)
+
+
+def extract(files: dict[str, bytes | None], inputs: str, table: str = "b.csv") -> Cause:
+    """`roialign extract` with these files, of which one of None is a link to nothing."""
 
     def cause(folder: Path) -> str:
-        (folder / "1.png").write_bytes(IMAGES["rgba.png"].content)
-        (folder / "b.csv").write_text(text)
-        return invoke("extract", folder / "1.png", "--boxes", folder / "b.csv", "--out", folder / "f.npz").stderr
+        for name, content in {"b.csv": f"{HEAD}1.png,1,2,9,9\n".encode(), **files}.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).symlink_to("nowhere") if content is None else (folder / name).write_bytes(content)
+        return invoke("extract", folder / inputs, "--boxes", folder / table, "--out", folder / "f.npz").stderr
 
     return cause
 
@@ -77,6 +85,28 @@ def checkpoint(name: str) -> Cause:
     return cause
 
 
+def ambiguous(folder: Path) -> str:
+    """`roialign evaluate` on a folder of two sets that begin alike."""
+    (folder / "annotations").mkdir()
+    for year in (2014, 2017):
+        (folder / f"annotations/instances_val{year}.json").touch()
+    return invoke("evaluate", "--weights", _weights(folder), "--data", folder).stderr
+
+
+def begun_anew(folder: Path) -> str:
+    """`roialign train` into a folder of a run that has lost its checkpoint."""
+    write_set(folder, content_of())
+    (folder / "run").mkdir()
+    (folder / "run/model.pt").write_bytes(readable()["its own"])
+    return invoke("train", "--data", folder, "--out", folder / "run", "--split", "val").stderr
+
+
+def _promise() -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (9, 9999, 99999)})
+    return file.getvalue()
+
+
 def untrainable(folder: Path) -> str:
     """`roialign train` on a set without an object."""
     write_set(folder, {**content_of(), "annotations": []})
@@ -88,6 +118,17 @@ def _sized(width: int, height: int, box: list[int]) -> Content:
     content["annotations"][0]["bbox"] = box
     content["annotations"] = content["annotations"][:1]
     return content
+
+
+def _outlined(segmentation: object) -> Content:
+    """The objects of a good set, each with this outline."""
+    return {"annotations": [{**row, "segmentation": segmentation} for row in content_of()["annotations"]]}
+
+
+def _saved_map(array: np.ndarray[Any, Any]) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
 
 
 LYING = encoded(as_stored(np.zeros((48, 64, 3), dtype=np.uint8), 6), orientation=6)
@@ -108,6 +149,15 @@ CAUSES: dict[str, Cause] = {
     "expected pixels of floats from 0 to 1, found ...: scale them": image("float-255.tif"),
     "32-bit whole numbers have no usual range, found ...": image(tiff(np.full((9, 9), 7, dtype=np.int32), 2)),
     "expected 64x48 pixels, as in ..., got ...": coco(content_of(), encoded(np.zeros((9, 9, 3), dtype=np.uint8))),
+    "the sides are exchanged: was it turned, or its EXIF orientation lost": coco(
+        content_of(), encoded(np.zeros((64, 48, 3), dtype=np.uint8))
+    ),
+    "an image of 16 bits: its values are taken as they are, ...": extract(
+        {"1.png": IMAGES["16-bit.png"].content}, "1.png"
+    ),
+    "values are NaN or infinity": extract({"1.npy": _saved_map(np.full((1, 9, 9), np.nan, dtype=np.float32))}, "1.npy"),
+    "cannot be read as an image: a link to a file that is not there": extract({"photos/1.png": None}, "photos"),
+    "list.txt, line ...: ...: cannot be read as an image: No such file": extract({"list.txt": b"1.png"}, "list.txt"),
     "EXIF orientation ...: the annotations are taken to be of the upright image": coco(content_of(), OVER),
     "EXIF orientation ...: width and height are those of the image as stored": coco(
         _sized(48, 64, [4, 6, 20, 16]), LYING
@@ -136,22 +186,46 @@ CAUSES: dict[str, Cause] = {
     "expected at least one object in an image, got none": untrainable,
     "expected a list under 'annotations', got ...": coco(COCO["annotations of null"].content),
     "it looks like a list of results": coco(COCO["results"].content),
+    "split ... may be any of ...: name one of them": ambiguous,
+    "objects have no outline: for masks their boxes stand for them": coco(with_segmentation([[4, 6, 24, 6, 24, 22]])),
+    "outlines without a pixel: for masks their boxes stand for them": coco(
+        content_of() | _outlined([[5, 5, 5, 5, 5, 5]])
+    ),
+    "no object in the ...: there is no average precision": coco({**content_of(), "annotations": []}),
     "not JSON: it is an HTML page": coco(COCO["a page"].content),
     "not JSON: line ..., column ...": coco(COCO["cut"].content),
-    "not UTF-8 text: byte ...; it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
+    "not UTF-8 text: it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
     "expected a header with x1, y1, x2, y2, or ..., found ...": boxes("1.png,1,2,3,4\n"),
     "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),
     "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),
+    "column ... names images, as ..., but is not known as a column that does": boxes(
+        "foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"
+    ),
+    "column ... is not read: does it name images?": boxes("scan,x1,y1,x2,y2\n3,1,2,3,4\n"),
+    "a list of results of COCO, which gives the numbers of images and not their names": boxes(
+        json.dumps(COCO["results"].content), "b.json"
+    ),
+    "a quote that is not closed": boxes(f'{HEAD}"1.png,1,2,3,4\n'),
+    "begins with #: passed over as a comment": boxes(f"{HEAD}1.png,1,2,3,4\n#1.png,1,2,3,4\n"),
+    "it is JSON: give it a name that ends in .json": boxes("[[1, 2, 3, 4]]"),
+    "it looks like JSON Lines": boxes("[1, 2, 3, 4]\n[1, 2, 3, 4]\n", "b.json"),
+    "it is an XML file of annotations, as of Pascal VOC": boxes("<annotation>", "b.xml"),
+    "there is no box in it": boxes(HEAD),
+    "expected at most 4 GiB, found ...": extract({"1.npy": _promise()}, "1.npy"),
     "cannot be read as a file of weights: an HTML page": checkpoint("a page"),
     "cannot be read as a file of weights: a Git LFS pointer": checkpoint("a pointer"),
     "cut short or damaged: its table of contents is missing": checkpoint("cut short"),
+    "damaged: ... is not what was written": checkpoint("a changed byte"),
     "a safetensors file: convert it by ...": checkpoint("safetensors"),
     "a TorchScript program, not weights": checkpoint("TorchScript"),
     "a whole model, ..., saved with its code and not as weights": checkpoint("a whole model"),
     "it holds ... besides weights": checkpoint("a path besides"),
+    "pickled by protocol ..., which torch does not read without running code": checkpoint("another protocol"),
+    "weights of a detector of this package, without its settings": checkpoint("our weights alone"),
     "no file of torch": checkpoint("text"),
     "neither settings nor roi_heads.box_predictor.cls_score.weight": checkpoint("of nobody"),
     "the weights are not those of ...: ... weights missing": checkpoint("too few"),
+    "holds model.pt but no checkpoint.pt to go on from": begun_anew,
     "a checkpoint to go on training from, without settings": checkpoint("to go on training from"),
     "expected finite weights, found NaN or infinity": checkpoint("diverged"),
     "classes: the model knows ...: none is shared": coco(everywhere("categories", "name", lambda name: f"big {name}")),

@@ -83,7 +83,7 @@ LIST_ROW = '{"image": "a.png", "box": [1, 2, 3, 4], "label": "cat"}'
         ('{"image": "a.png", "box": [1, 2, 3, NaN]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
         ('{"image": "a.png", "box": [1, 2, 3, 1e999]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
         ("[1, 2, 3, null]", "row 1: expected [x1, y1, x2, y2], four finite numbers, found [1, 2, 3, null]"),
-        ('{"image": 5, "box": [1, 2, 3, 4]}', "row 1: image: expected the name of an image, found 5"),
+        ('{"image": 0.5, "box": [1, 2, 3, 4]}', "row 1: image: expected the name of an image, found 0.5"),
         ('{"image": "a.png", "box": [1, 2, 3, 4], "label": []}', "row 1: label: expected text, found []"),
     ],
 )
@@ -159,10 +159,11 @@ def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) ->
         ("boxes.json", b'{"images": {}, "annotations": []}', "expected a list under 'images', got {}"),
         ("boxes.json", b'{"images": [], "annotations": 3}', "expected a list under 'annotations', got 3"),
         ("boxes.json", b"[" * 200_000, "brackets nested too deeply"),
-        ("boxes.json", b"\xff\xfe[]", "not UTF-8 text: byte 0; it is UTF-16 text: save it as UTF-8"),
+        ("boxes.json", b"\xff\xfe[]", "not UTF-8 text: it is UTF-16 text: save it as UTF-8"),
         ("boxes.csv", b"", "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height"),
         ("boxes.csv", b"a.png,1,2,3,4\n", "x, y, width, height, found a.png, 1, 2, 3, 4"),
-        ("boxes.csv", b'image,x1,y1,x2,y2\n"a.png,1,2,3,4\n', "line 2: unexpected end of data"),
+        ("boxes.csv", b'"image,x1,y1,x2,y2\na.png,1,2,3,4\n', "line 1: a quote that is not closed"),
+        ("boxes.csv", b'[{"image": "a.png"}]', "it is JSON: give it a name that ends in .json"),
     ],
 )
 def test_a_file_that_is_no_box_file_is_an_error(tmp_path: Path, name: str, content: bytes, message: str) -> None:

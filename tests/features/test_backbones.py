@@ -18,6 +18,7 @@ from roialign.features.tokens import tokens_to_map
 from roialign.files.saved_tensors import read_saved_tensors
 from tests.features.networks import Tokens, TwoLevels, save_onnx, save_program
 from tests.features.photographs import photograph
+from tests.files.checkpoints import with_a_changed_byte
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
@@ -211,6 +212,15 @@ def test_random_weights_are_the_same_in_every_run(tmp_path: Path) -> None:
     transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
     one, other = (make_backbone(f"hf:{tmp_path / 'config.json'}") for _ in range(2))
     assert one.facts() == other.facts()
+
+
+def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:
+    path = save_program(tmp_path / "network.pt2", TwoLevels())
+    path.write_bytes(with_a_changed_byte(path.read_bytes()))
+    with pytest.raises(
+        BackboneError, match=r"cannot be read as a program of torch.export: damaged: \S+ is not what was"
+    ):
+        make_backbone(f"program:{path}")
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,10 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
     [
         (("--backbone", "pixels", "--stride", 2), "Invalid value for --stride: it means nothing with --backbone"),
         (("--pool", "max"), "Invalid value for --pool: it means nothing without --backbone"),
+        (
+            ("--backbone", "pixels", "--score-threshold", 0.2),
+            "Invalid value for --score-threshold: it means nothing without --boxes detections",
+        ),
         (("--backbone", "nothing"), "backbone: expected one of efficientnet-lite0"),
         (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),
         (("--backbone", "pixels", "--levels", "3"), "levels: expected last, all, by-size, or strides"),
@@ -109,7 +113,8 @@ def test_options_that_cannot_be_meant(options: tuple[object, ...], why: str, pho
 def test_a_file_is_no_folder_for_features(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     done = invoke("extract", photos, "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
-    assert "is a file; features of a backbone are a folder" in done.stderr
+    assert done.exit_code == 2
+    assert "is a file; expected a folder" in done.stderr
     assert (tmp_path / "out").read_text() == "mine"
 
 

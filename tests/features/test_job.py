@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -19,6 +20,8 @@ import pyarrow.parquet
 import pytest
 from datasets import load_dataset
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 import roialign
 from roialign.detection import DetectorSettings, save_model
@@ -123,7 +126,7 @@ def test_the_same_bytes_whoever_reads_and_shares(images: list[Path], tmp_path: P
     assert contents(tmp_path / "shared") == expected
 
 
-@pytest.mark.parametrize("file_format", ["parquet", "npz"])
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
 def test_only_missing_shards_are_done(file_format: str, images: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     job = small_job(images, out, file_format=file_format)
@@ -185,7 +188,7 @@ class Heard(Listener):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names that are no text exist on Linux")
-@pytest.mark.parametrize("file_format", ["parquet", "npz"])
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
 def test_names_that_utf_8_cannot_hold_stand_as_escapes(file_format: str, images: list[Path], tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"odd\xff.jpg")
     shutil.copy(images[0], odd)
@@ -195,12 +198,14 @@ def test_names_that_utf_8_cannot_hold_stand_as_escapes(file_format: str, images:
     if file_format == "npz":
         with np.load(tmp_path / "out" / shard.file) as written:
             names = written["images"].tolist()
+    elif file_format == "safetensors":
+        names = texts_of(tmp_path / "out" / shard.file)["images"]
     else:
         names = pyarrow.parquet.read_table(tmp_path / "out" / shard.file)["image"].to_pylist()
     assert any(name.endswith("odd\\udcff.jpg") for name in names)
 
 
-@pytest.mark.parametrize("file_format", ["parquet", "npz"])
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
 def test_a_broken_image_is_a_row_with_its_error(file_format: str, images: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(images[0].parent, folder)
@@ -321,6 +326,36 @@ def test_boxes_of_a_table_and_of_our_own_results(images: list[Path], tmp_path: P
     assert [(Path(str(box.image)).name, box.corners, box.label) for box in again] == [
         (box.image, box.corners, box.label) for boxes in groups.values() for box in boxes
     ]
+
+
+def texts_of(path: Path) -> dict[str, list[str]]:
+    """What stands in the metadata of a shard of safetensors."""
+    with safe_open(path, "np") as shard:
+        texts: dict[str, list[str]] = json.loads(shard.metadata()["roialign"])
+    return texts
+
+
+def test_safetensors_hold_what_parquet_holds(images: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    options = {"sizes": ((2, 2), (1, 1)), "dtype": "float16"}
+    job = small_job([*images[:3], broken], tmp_path / "one", file_format="safetensors", **options)
+    run(job, readers=0)
+    run(small_job([*images[:3], broken], tmp_path / "other", **options), readers=0)
+    (shard,) = job.shards
+    found, texts = load_file(tmp_path / "one" / shard.file), texts_of(tmp_path / "one" / shard.file)
+    table = pandas.read_parquet(tmp_path / "other")
+    assert [texts["images"][place] for place in found["images"]] == table["image"].tolist()
+    assert found["rows"].tolist() == [*range(4)] * 3 + [-1]
+    good = table[table["error"].isna()]
+    assert list(texts["errors"]) == [broken.as_posix()]
+    assert [texts["labels"][place] for place in found["labels"][:-1]] == good["label"].tolist()
+    np.testing.assert_array_equal(found["boxes"][:-1], np.stack(good["box"].to_list()))
+    np.testing.assert_array_equal(found["image_sizes"][:-1], good[["image_width", "image_height"]])
+    assert (found["features"].shape, found["vector"].shape) == ((13, 112, 2, 2), (13, 112))
+    for name in ("features", "vector"):
+        assert found[name].dtype == np.float16
+        np.testing.assert_array_equal(found[name][:-1].reshape(12, -1), np.stack(good[name].to_list()))
 
 
 def test_features_of_half_precision(images: list[Path], tmp_path: Path) -> None:

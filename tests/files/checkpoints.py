@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import pickle
 import struct
 import zipfile
@@ -83,6 +84,15 @@ def readable() -> dict[str, bytes]:
     }  # fmt: skip
 
 
+def with_a_changed_byte(content: bytes) -> bytes:
+    """An archive of weights, one byte of the largest tensor of which is another."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+    changed = bytearray(content)
+    changed[largest.header_offset + largest.file_size // 2] ^= 1
+    return bytes(changed)
+
+
 def _safetensors() -> bytes:
     header = json.dumps({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode()
     return struct.pack("<Q", len(header)) + header + bytes(4)
@@ -120,6 +130,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "cut short": (good[: len(good) // 2], "cut short or damaged: its table of contents is missing"),
         "cut short, older": (older[: len(older) // 2], "damaged or cut short"),
         "the head of an older one": (older[:30], "damaged or cut short"),
+        "a changed byte": (with_a_changed_byte(good), r"damaged: \S+ is not what was written; copy"),
         "safetensors": (_safetensors(), "a safetensors file: convert it by"),
         "arrays of NumPy": (_archive(a_npy=b""), f"a zip archive with arrays of NumPy in it: {SAVE}"),
         "a document": (_archive(word__document=b""), "a zip archive with no file of torch in it"),
@@ -128,6 +139,17 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "an image": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG image"),
         "a pickle": (pickle.dumps([1, 2], protocol=2), "a pickle that torch.save has not written"),
         "a pickle of arrays": (pickle.dumps({"a": np.zeros(3)}, protocol=2), "it holds numpy"),
+        "a pickle of a program": (pickle.dumps(os.system, protocol=2), r"it holds \w+\.system besides weights"),
+        "a program of another protocol": (
+            saved({"a": os.system}, pickle_protocol=4), r"it holds \w+\.system besides weights, which only running code"
+        ),
+        "another protocol": (saved(own(weights()), pickle_protocol=4), "pickled by protocol 4, which torch does not"),
+        "our model with its code": (
+            saved(SETTINGS.build()), r"a whole model, roialign\.detection\.\S+, saved .*\.detection\.save_model"
+        ),
+        "our weights alone": (
+            saved(weights()), r"weights of a detector of this package, without its settings: .*\.save_model\(path, "
+        ),
         "a whole model": (saved(nn.Linear(2, 2)), f"a whole model, torch.nn.modules.linear.Linear, saved .* {SAVE}"),
         "a path besides": (saved(own(weights(), at=PurePosixPath("a"))), "it holds pathlib.PurePosixPath besides"),
         "a number of NumPy": (saved(own(weights(), best=np.float64(3))), r"it holds numpy\.\S+ besides weights"),

@@ -25,6 +25,9 @@ import torch
 from roialign.detection import CocoDataset, load_model
 from roialign.detection.evaluation import average_precision
 from roialign.detection.settings import DetectorSettings
+from roialign.detection.training.logs import rows_up_to
+from roialign.detection.training.settings import SETTINGS_FILE, RunError, read_settings
+from roialign.extract.folders import IMAGE_ENDINGS, expand
 from roialign.extract.inputs import read_input
 from roialign.files.boxes import read_boxes
 from roialign.files.images import read_picture
@@ -34,7 +37,17 @@ from roialign.files.run_lengths import encoded, mask_of, run_lengths_of
 from tests.commands.invoked import invoke
 from tests.commands.real_files import IMAGES
 from tests.files.checkpoints import readable
-from tests.files.grammar import Draw, box_table, checkpoint, coco, feature_map, image, text_of
+from tests.files.grammar import (
+    Draw,
+    box_table,
+    checkpoint,
+    coco,
+    feature_map,
+    file_of_a_run,
+    grow_folder,
+    image,
+    text_of,
+)
 from tests.files.sets import HEIGHT, WIDTH, content_of
 
 #: One input may take so many seconds.
@@ -113,7 +126,7 @@ class Fuzz:
         with self.refused():
             for box in read_boxes(self.folder / name, problems):
                 assert all(abs(value) <= 1e100 for value in box.corners)
-        self.check(problems)
+        self.check([*problems, *problems.remarks])
 
     def try_image(self, draw: Draw) -> None:
         path = self.folder / "a.img"
@@ -136,6 +149,36 @@ class Fuzz:
         with self.refused():
             assert read_input(self.folder / name, layout=draw.one("NCHW", "NHWC")).features.ndim == 4
 
+    def try_folder(self, draw: Draw) -> None:
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            folder = Path(name)
+            grow_folder(draw, folder)
+            listed = folder / "list.txt"
+            listed.write_text("".join(f"{folder / draw.one('0.png', '1.jpg', 'none.png')}\n" for _ in range(3)))
+            if draw.random.random() > 1 - 1 / COMMAND_EVERY:
+                arguments = ("--weights", self.weights, "--out", folder / "out")
+                self.command("detect", folder, self.picture, *arguments)
+                return
+            problems = Problems()
+            with self.refused():
+                for path in expand([folder, listed], IMAGE_ENDINGS, [folder / "out"], problems):
+                    try:
+                        read_picture(path)
+                    except FileError as error:
+                        problems.add(path, error)
+            said = list(map(str, problems))
+            assert not any(len(line.splitlines()) > 1 for line in said)
+            self.check(said)
+
+    def try_run(self, draw: Draw) -> None:
+        name, content = file_of_a_run(draw)
+        (self.folder / name).write_bytes(content)
+        with self.refused(RunError):
+            if name == SETTINGS_FILE:
+                read_settings(self.folder)
+            else:
+                rows_up_to(self.folder / name, draw.one(0, 1, 3), draw.one([], ["box_AP", "mask_AP"]))
+
     def try_weights(self, draw: Draw) -> None:
         path = self.folder / "w.pt"
         path.write_bytes(checkpoint(draw))
@@ -147,12 +190,12 @@ class Fuzz:
             assert isinstance(settings, DetectorSettings)
 
     @contextlib.contextmanager
-    def refused(self) -> Iterator[None]:
+    def refused(self, kind: type[ValueError] = FileError) -> Iterator[None]:
         """The errors that a reader may raise, in our own words."""
         try:
             yield
             self.counts["read"] += 1
-        except FileError as error:
+        except kind as error:
             self.counts["refused"] += 1
             self.check([error])
 
@@ -176,10 +219,12 @@ class Fuzz:
 #: What is tried, by name, and how often of 100 times; a checkpoint takes longer than the others.
 TRIED: dict[str, tuple[Callable[[Fuzz, Draw], None], int]] = {
     "COCO files": (Fuzz.try_coco, 20),
-    "masks": (Fuzz.try_masks, 35),
-    "box tables": (Fuzz.try_boxes, 18),
+    "masks": (Fuzz.try_masks, 21),
+    "box tables": (Fuzz.try_boxes, 24),
     "images": (Fuzz.try_image, 18),
     "feature maps": (Fuzz.try_feature_map, 7),
+    "folders": (Fuzz.try_folder, 4),
+    "files of runs": (Fuzz.try_run, 4),
     "checkpoints": (Fuzz.try_weights, 2),
 }
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import csv
 import io
 import json
+import os
+import pickle
 import random
 import warnings
 import zipfile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -47,7 +51,7 @@ class Draw:
         if kind < 0.65:
             return self.random.choice(TEXTS)
         if kind < 0.85 or depth > 2:
-            return self.random.choice(OTHERS)
+            return copy.deepcopy(self.random.choice(OTHERS))  # it may be put into itself
         if kind < 0.95:
             return [self.value(depth + 1) for _ in range(self.random.randint(0, 8))]
         names = [self.one("size", "counts", "id", "a") for _ in range(self.random.randint(0, 3))]
@@ -135,36 +139,60 @@ def text_of(draw: Draw, content: Any) -> bytes:
     return draw.one(b"", b"", b"", b"", b"\xef\xbb\xbf") + text  # type: ignore[no-any-return]
 
 
+#: Names that people give to the column of the image, and some that are others'.
+IMAGE_COLUMNS = ("image", "image_id", "ImageID", "frame", "photo", "img", "file name", "motif", "scan_no", "label", "")
+
+
 def box_table(draw: Draw) -> tuple[str, bytes]:
     """A name and a table of boxes of any of the formats."""
     kind = draw.random.random()
-    if kind < 0.35:
+    if kind < 0.25:
         return "b.json", text_of(draw, coco(draw))
-    if kind < 0.65:
-        rows: list[Any] = [
-            draw.one(
-                [draw.random.uniform(-9, 99) for _ in range(4)],
-                {"image": draw.one("1.png", "a/1.png", draw.value()), "box": [draw.value() for _ in range(4)]},
-                {"image": "1.png", "box": [1, 2, 30, 40], "label": draw.value()},
-                draw.value(),
-            )
-            for _ in range(draw.random.randint(0, 6))
-        ]
+    if kind < 0.5:
+        rows = [_listed_row(draw) for _ in range(draw.random.randint(0, 6))]
+        if draw.random.random() < 0.1:  # JSON Lines
+            return "b.json", b"".join(text_of(draw, row) + b"\n" for row in rows)
         return "b.json", text_of(draw, rows)
+    text = _written_table(draw)
+    if draw.random.random() < 0.05:
+        text = draw.one("<annotation><object>", "<?xml version='1.0'?><annotations>", '[{"box": [1, 2, 3, 4]}]', "")
+    encoding = (
+        "utf-8" if draw.random.random() < 0.9 else draw.one("utf-16", "utf-16-le", "utf-32", "utf-8-sig", "latin-1")
+    )
+    content = text.encode(encoding, "replace")
+    return draw.one("b.csv", "b.tsv", "b.txt"), draw.changed_bytes(content) if draw.random.random() < 0.3 else content
+
+
+def _listed_row(draw: Draw) -> Any:
+    name, image = draw.one(*IMAGE_COLUMNS), draw.one("1.png", "a/1.png", 1, "1", draw.value())
+    return draw.one(
+        [draw.random.uniform(-9, 99) for _ in range(4)],
+        {name: image, "box": [draw.value() for _ in range(4)]},
+        {name: image, "box": [1, 2, 30, 40], "label": draw.value(), "image_width": draw.value(), "image_height": 48},
+        {name: image, "category_id": 1, "bbox": [1, 2, 30, 40], "score": 0.5},
+        {name: image, "xmin": 1, "ymin": draw.value(), "xmax": 9, "ymax": 9, "crop": draw.one("a.png", draw.value())},
+        draw.value(),
+    )
+
+
+def _written_table(draw: Draw) -> str:
+    """A table of text with its first lines, its delimiter, its comments, and quotes in wrong places."""
     file = io.StringIO()
-    separator = draw.one(",", ",", ",", ";", "\t")
-    table = csv.writer(file, delimiter=separator)
-    columns = ["image", "x1", "y1", "x2", "y2", "label"]
+    separator = draw.one(",", ",", ",", ";", "\t", "|")
+    table = csv.writer(file, delimiter=separator, lineterminator=draw.one("\n", "\r\n", "\r"))
+    file.write(draw.one("", "", "", f"sep={separator}\n", "sep=\n", "# a script\n", "#"))
+    columns = [draw.one(*IMAGE_COLUMNS), "x1", "y1", "x2", "y2", draw.one("label", "image_width", "path")]
     if draw.random.random() < 0.2:
         draw.random.shuffle(columns)
         columns = columns[draw.random.randint(0, 2) :] + columns[: draw.random.randint(0, 2)]
     table.writerow(columns)
     for _ in range(draw.random.randint(0, 6)):
         fields = ["1.png", *(str(draw.value())[:300] for _ in range(4)), "cat"]
-        fields = ["1.png", 1, 2, 30, 40, "cat"] if draw.random.random() < 0.4 else fields
+        fields = [draw.one("1.png", "1"), 1, 2, 30, 40, "cat"] if draw.random.random() < 0.5 else fields
         table.writerow([str(field).replace("\ud800", "?") for field in fields[: draw.random.choice([6, 6, 6, 5, 0])]])
-    content = file.getvalue().encode()
-    return "b.csv", draw.changed_bytes(content) if draw.random.random() < 0.3 else content
+        if draw.random.random() < 0.15:
+            file.write(draw.one('"', '"a\n', '"1.png",', "# ", "#1.png,1,2,3,4,cat\n", "\n\n", "x" * 140_000, '"' * 9))
+    return file.getvalue()
 
 
 def image(draw: Draw) -> bytes:
@@ -176,16 +204,53 @@ def feature_map(draw: Draw) -> tuple[str, bytes]:
     """A name and a file of NumPy."""
     shape = draw.one((2, 5, 6), (1, 2, 5, 6), (3,), (0, 4, 4))
     array = np.zeros(shape, dtype=draw.one("f4", "f8", "f2", "u1", "O", "U3"))
+    if array.dtype == np.float32 and array.size and draw.random.random() < 0.2:
+        array.flat[0] = draw.one(np.nan, np.inf)
     file = io.BytesIO()
+    np.save(file, array, allow_pickle=True)
+    member = file.getvalue()
+    if draw.random.random() < 0.3:  # a header that promises what does not follow
+        sides = (draw.one(1, -1, 2**31, 2**62, 10**30), draw.one(1, 2**20), draw.one(4, 2**20))
+        file = io.BytesIO()
+        promise = {"descr": draw.one("<f4", "<f8", "|O", "<U9"), "fortran_order": draw.one(True, False), "shape": sides}
+        np.lib.format.write_array_header_2_0(file, promise)
+        member = file.getvalue() + bytes(draw.one(0, 100))
     if draw.random.random() < 0.5:
-        np.save(file, array, allow_pickle=True)
-        return "m.npy", draw.changed_bytes(file.getvalue())
-    np.savez(file, **{draw.one("a", "b"): array})
-    if draw.random.random() < 0.3:
-        with zipfile.ZipFile(file, "a") as archive, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a name that is there already
-            archive.writestr(draw.one("a.npy", "text"), draw.one(b"", b"\x93NUMPY", b"text"))
+        return "m.npy", draw.changed_bytes(draw.one(member, member, member, b"<html>", b"\x80\x04."))
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", draw.one(zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)) as archive:
+        archive.writestr(draw.one("a.npy", "b.npy", "a"), member)
+        if draw.random.random() < 0.3:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about a name that is there already
+                archive.writestr(draw.one("a.npy", "text"), draw.one(b"", b"\x93NUMPY", b"text"))
     return "m.npz", draw.changed_bytes(file.getvalue())
+
+
+def grow_folder(draw: Draw, folder: Path, depth: int = 0) -> None:
+    """Files, links to them, to nothing and to each other, pipes, and folders with images' names, in a folder."""
+    for number in range(draw.random.randint(1, 4)):
+        path = folder / draw.one(f"{number}.png", f"{number}.jpg", f"{number}\n.png", f"{number}.txt", f".{number}.png")
+        kind = draw.random.random()
+        if kind < 0.4 or path.exists() or path.is_symlink():
+            path.write_bytes(image(draw)) if not path.is_dir() and not path.is_symlink() else None
+        elif kind < 0.7:
+            path.symlink_to(draw.one("nowhere", path.name, ".", "..", folder, folder.parent, "0.png"))
+        elif kind < 0.8:
+            os.mkfifo(path)
+        else:
+            path.mkdir()
+            if depth < 3:
+                grow_folder(draw, path, depth + 1)
+
+
+def file_of_a_run(draw: Draw) -> tuple[str, bytes]:
+    """A name in the folder of a run, and what its file has become."""
+    name = draw.one("log.csv", "log.csv", "settings.json")
+    if name == "settings.json":
+        return name, text_of(draw, {"detector": own({})["settings"], "iterations": draw.value(), "seed": draw.value()})
+    lines = [f"{number},{draw.one(0.5, draw.value())},\n" for number in range(1, draw.random.randint(1, 6))]
+    return name, draw.changed_bytes("".join(["iteration,loss,box_AP\n", *lines]).encode(errors="replace"))
 
 
 def checkpoint(draw: Draw) -> bytes:
@@ -210,6 +275,9 @@ def checkpoint(draw: Draw) -> bytes:
         content["settings"][name] = draw.value()
     if draw.random.random() < 0.2:
         content[draw.one("settings", "model", "more")] = draw.value()
-    with contextlib.suppress(TypeError, UnicodeEncodeError):
-        return saved(content)
+    if draw.random.random() < 0.1:
+        content["beside"] = draw.one(os.system, PurePosixPath("a"), np.float64(3), weights)
+    with contextlib.suppress(TypeError, UnicodeEncodeError, pickle.PicklingError, AttributeError):
+        whole = saved(content, pickle_protocol=draw.one(2, 2, 2, 4))
+        return draw.changed_bytes(whole) if draw.random.random() < 0.2 else whole
     return b""

@@ -145,9 +145,18 @@ def test_the_size_in_the_annotations_decides(tmp_path: Path, kind: str, orientat
     other = read_picture(path, Annotated((4, 6), [(0, 0, 4, 6)]))
     np.testing.assert_array_equal(other.pixels, stored)
     assert other.remark is not None
-    assert other.remark.startswith(f"EXIF orientation {orientation}: width and height are those of the image as stored")
-    for size, box in (((60, 40), (0, 0, 4, 6)), (None, (0, 0, 6, 4))):
-        assert read_picture(path, Annotated(size, [box])).pixels.shape == UPRIGHT.shape
+    assert other.remark.what.startswith(
+        f"EXIF orientation {orientation}: width and height are those of the image as stored"
+    )
+    assert read_picture(path, Annotated(None, [(0, 0, 6, 4)])).pixels.shape == UPRIGHT.shape
+    with pytest.raises(FileError, match=r"^expected 60x40 pixels, as in b.json, got 6x4$"):
+        read_picture(path, Annotated((60, 40), [(0, 0, 4, 6)], "b.json"))
+
+
+def test_exchanged_sides_without_a_tag_are_said(tmp_path: Path) -> None:
+    path = _written(tmp_path, encoded(UPRIGHT))
+    with pytest.raises(FileError, match=r"expected 4x6 pixels, got 6x4; the sides are exchanged: was it .* EXIF"):
+        read_picture(path, Annotated((4, 6)))
 
 
 @pytest.mark.parametrize("orientation", [2, 3, 4, 6])
@@ -157,7 +166,9 @@ def test_where_the_size_does_not_decide_it_is_said(tmp_path: Path, orientation: 
     picture = read_picture(path, Annotated((4, 4)))
     np.testing.assert_array_equal(picture.pixels, square)
     assert picture.remark is not None
-    assert f"EXIF orientation {orientation}: the annotations are taken to be of the upright image" in picture.remark
+    assert (
+        f"EXIF orientation {orientation}: the annotations are taken to be of the upright image" in picture.remark.what
+    )
 
 
 def test_a_size_that_the_boxes_contradict_is_refused(tmp_path: Path) -> None:

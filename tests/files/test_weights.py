@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from roialign.detection.model_files import read_classes
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from roialign.detection.training.settings import SETTINGS_FILE, read_settings
 from roialign.files.problems import FileError
-from tests.files.checkpoints import SETTINGS, readable, saved, unreadable, weights
+from tests.files.checkpoints import SETTINGS, own, readable, saved, unreadable, weights
 from tests.files.sets import content_of, write_set
 
 
@@ -39,6 +40,25 @@ def test_what_holds_no_detector_is_called_what_it_is(tmp_path: Path, case: str) 
     for foreign in ("weights_only", "PytorchStreamReader", "torch.load(", "miniz", "file an issue", "Error("):
         assert foreign not in said
     assert len(said) < 500
+
+
+def test_a_file_without_checksums_is_read(tmp_path: Path) -> None:
+    torch.serialization.set_crc32_options(False)
+    try:
+        content = saved(own(weights()))
+    finally:
+        torch.serialization.set_crc32_options(True)
+    (tmp_path / "w.pt").write_bytes(content)
+    assert load_model(tmp_path / "w.pt")[1] == SETTINGS
+
+
+def test_what_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roialign.files.archives.LARGEST_UNPACKED", 1 << 20)
+    with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"")
+        archive.writestr("a/data/0", bytes(1 << 22))
+    with pytest.raises(ModelFileError, match=r"expected at most \d+ GiB unpacked, found"):
+        load_model(tmp_path / "w.pt")
 
 
 def test_what_is_no_file_of_weights_is_called_what_it_is(tmp_path: Path) -> None:
@@ -86,6 +106,9 @@ def test_classes_are_read_from_text_and_from_files(tmp_path: Path) -> None:
 def test_the_files_of_a_run_are_read_in_the_same_way(tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT_FILE).write_bytes(unreadable()["a page"][0])
     with pytest.raises(RunError, match=r"checkpoint\.pt: cannot be read as a checkpoint: an HTML page"):
+        load_checkpoint(tmp_path)
+    (tmp_path / CHECKPOINT_FILE).write_bytes(unreadable()["a changed byte"][0])
+    with pytest.raises(RunError, match=r"checkpoint\.pt: cannot be read as a checkpoint: damaged: \S+ is not what was"):
         load_checkpoint(tmp_path)
     (tmp_path / CHECKPOINT_FILE).write_bytes(saved({"model": {}}))
     with pytest.raises(RunError, match=r"checkpoint\.pt: expected a checkpoint with iteration, model"):

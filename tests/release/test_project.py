@@ -37,7 +37,7 @@ def test_the_environment_of_make_has_what_a_build_asks_for() -> None:
 
 
 def test_the_extra_all_is_all_that_a_user_can_want() -> None:
-    users = [extra for extra in EXTRAS if extra not in ("all", "demo", "test", "bench")]
+    users = [extra for extra in EXTRAS if extra not in ("all", "test", "bench")]
     assert packages_of("all") == set().union(*map(packages_of, users))
 
 

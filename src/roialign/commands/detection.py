@@ -16,7 +16,8 @@ from . import training
 from .exporting import EXPORT_EXAMPLES, export_command
 from .help import add_command
 from .inference import DETECT_EXAMPLES, EVALUATE_EXAMPLES, detect_command, evaluate_command
-from .terminal import fails, print_line
+from .options import check_folder
+from .terminal import end, fails, print_line, reported_problems
 from .training import train_command
 
 EXAMPLES = """
@@ -25,6 +26,9 @@ roialign scenes scenes
 
 # Harder ones
 roialign scenes small-scenes --small --rotated --dense
+
+# Of drawings of your own, one folder for each class
+roialign scenes drawn --objects drawings
 """
 
 
@@ -32,26 +36,42 @@ def scenes_command(
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write into.", show_default=False)],
     train: Annotated[int, typer.Option(min=1, metavar="N", help="Number of scenes to train on.")] = 400,
     val: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Number of scenes to test on, with other people's handwriting.")
+        int, typer.Option(min=1, metavar="N", help="Number of scenes to test on, with other digits or drawings.")
     ] = 80,
     image_size: Annotated[int, typer.Option(min=32, metavar="N", help="Side of an image in pixels.")] = 160,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same files.")] = 0,
+    objects: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Draw these PNG files with transparency in place of digits. The folders in it are the classes; a file "
+            "in no folder is a class of its own.",
+            show_default=False,
+        ),
+    ] = None,
     small: Annotated[bool, typer.Option("--small", help="Objects of 8 to 16 pixels.")] = False,
     rotated: Annotated[bool, typer.Option("--rotated", help="Objects turned by up to 75 degrees.")] = False,
     dense: Annotated[bool, typer.Option("--dense", help="Many objects, some partly hidden.")] = False,
 ) -> None:
     """Draw a data set of handwritten digits, to try training on.
 
-    Digits on textured ground, with boxes and masks, in COCO format: FOLDER/train and FOLDER/val.
+    Digits, or drawings of your own, on textured ground, with boxes and masks, in COCO format: FOLDER/train and
+    FOLDER/val.
     """
-    from ..detection.scenes import SceneSettings, write_scenes
+    from ..detection.scene_objects import Drawings
+    from ..detection.scenes import DIGITS, SceneSettings, write_scenes
 
+    check_folder(out, "FOLDER")
     settings = SceneSettings(image_size=image_size, seed=seed).with_cases(small=small, rotated=rotated, dense=dense)
+    errors = Console(stderr=True)
+    problems = reported_problems(errors)
     try:
-        write_scenes(out, {"train": train, "val": val}, settings)
-    except OSError as error:
-        raise fails(Console(stderr=True), error) from error
+        drawn = DIGITS if objects is None else Drawings(objects, problems)
+        write_scenes(out, {"train": train, "val": val}, settings, drawn)
+    except (OSError, ValueError) as error:
+        raise fails(errors, error) from error
     print_line(Console(), f"wrote {out}: {counted(train, 'scene')} to train on, {val} to test on")
+    end(errors, problems)
 
 
 def add_commands(app: typer.Typer) -> None:

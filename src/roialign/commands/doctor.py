@@ -127,4 +127,4 @@ def _torch() -> Iterator[Finding]:
     if not reason:
         yield Finding("ok", f"Triton's kernels run on {torch.cuda.get_device_name()}")
     else:
-        yield Finding("missing", f"Triton's kernels are {reason}")
+        yield Finding("missing", f"the backend triton is {reason}")

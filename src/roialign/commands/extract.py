@@ -6,9 +6,10 @@ from pathlib import Path
 
 import typer
 
+from ..features.boxes import DETECTIONS
 from . import feature_options as more
 from . import options
-from .features import extract_features
+from .features import boxes_without_file, extract_features
 from .help import add_command
 from .pixels import Choice, pool_inputs
 
@@ -18,6 +19,9 @@ roialign extract photos --boxes boxes.csv --backbone efficientnet-lite0 --out fe
 
 # A vector for each of 3 x 4 parts of each image; of the maps of a model of your own
 roialign extract photos --boxes grid:3x4 --backbone onnx:model.onnx --output-size vector
+
+# Vectors of what a detector of your own finds, of the maps that it found it on
+roialign extract photos --boxes detections --backbone detector:run --output-size vector
 
 # Without a backbone: pixels, into one file; and a picture of how
 roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv \\
@@ -30,7 +34,8 @@ OF_PIXELS = (
 )
 OF_BACKBONES = (
     *("levels", "pool", "image_size", "batch_size", "readers", "threads", "device", "precision", "channels_last"),
-    *("normalise", "prefix_tokens", "patch_size", "weights", "dtype", "file_format", "shard_images", "part", "retry"),
+    *("normalise", "prefix_tokens", "patch_size", "weights", "score_threshold", "dtype", "file_format"),
+    *("shard_images", "part", "retry"),
 )
 PIXELS_FILE, FEATURES_FOLDER = Path("features.npz"), Path("features")
 
@@ -42,6 +47,7 @@ def extract_command(
     columns: options.ColumnNames = None,
     box_format: options.BoxFormat = None,
     ignore_missing: options.IgnoreMissing = False,
+    strict: options.Strict = False,
     out: options.Out = None,
     output_size: options.OutputSize = "7",
     backbone: more.BackboneName = None,
@@ -58,6 +64,7 @@ def extract_command(
     prefix_tokens: more.PrefixTokens = None,
     patch_size: more.PatchSize = None,
     weights: more.WeightsFile = None,
+    score_threshold: more.ScoreThreshold = 0.5,
     dtype: more.Dtype = "float32",
     file_format: more.FileFormat = "parquet",
     shard_images: more.ShardImages = 1000,
@@ -78,23 +85,24 @@ def extract_command(
     """Pool boxes of images or of feature maps.
 
     With --backbone the result is a folder of Parquet shards with a row per box: `image`, `row` (the box's place in its
-    file, from 0), `box`, `label`, `image_width`, `image_height`, `features` and `vector` as asked for, and `error`. A
-    run that was killed goes on where it was, by the same command, and ends with the same bytes. An image that cannot be
-    read is a row with its error.
+    file, from 0), `box`, `label`, `score` of detections, `image_width`, `image_height`, `features` and `vector` as
+    asked for, and `error`. A run that was killed goes on where it was, by the same command, and ends with the same
+    bytes. An image that cannot be read is a row with its error.
 
     Without it the result is one .npz file: `features`, `boxes`, `images`, `labels`, `rows` and `settings`. It is
     replaced in one step, or not at all.
 
-    What cannot be read is reported and the rest is done; the exit code is then 1. Boxes that look wrong, inverted or
+    What cannot be read is reported and the rest is done; the exit code is then 1. With --strict it ends the run:
+    without a backbone nothing is written, with one the shards before it are. Boxes that look wrong, inverted or
     beside their input, are pooled as they are, with a note.
     """
-    refuse_options(context, backbone)
+    refuse_options(context, backbone, boxes)
     reading = options.make_reading(columns, box_format)
     if backbone is None:
         settings = options.make_settings(
             output_size, spatial_scale, stride, sampling, sampling_ratio, aligned, seed, layout, array_name, backend
         )
-        choice = Choice(plot, plot_box, ignore_missing, seed)
+        choice = Choice(plot, plot_box, ignore_missing, strict, seed)
         pool_inputs(inputs, boxes, reading, out or PIXELS_FILE, settings, choice)
         return
     job = more.JobSettings(
@@ -110,20 +118,26 @@ def extract_command(
     of_backbone = more.BackboneOptions(
         more.image_size_of(image_size), normalise, weights, prefix_tokens, patch_size, device, precision, channels_last
     )
-    work = more.Running(threads, readers, more.part_of(part), retry, ignore_missing)
+    work = more.Running(threads, readers, more.part_of(part), retry, ignore_missing, score_threshold, strict)
     extract_features(inputs, boxes, reading, out or FEATURES_FOLDER, job, of_backbone, work)
 
 
-def refuse_options(context: typer.Context, backbone: str | None) -> None:
+def refuse_options(context: typer.Context, backbone: str | None, boxes: Path) -> None:
     """An option that would not be read is an error."""
-    refused = OF_BACKBONES if backbone is None else OF_PIXELS
-    when = "without --backbone" if backbone is None else "with --backbone"
+    refused = dict.fromkeys(
+        *((OF_BACKBONES, "without --backbone") if backbone is None else (OF_PIXELS, "with --backbone"))
+    )
+    if str(boxes) != DETECTIONS:
+        refused.setdefault("score_threshold", f"without --boxes {DETECTIONS}")
     for parameter in context.command.params:
         source = context.get_parameter_source(str(parameter.name))
         if parameter.name in refused and source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter(f"it means nothing {when}", param_hint=parameter.opts[0])
+            raise typer.BadParameter(f"it means nothing {refused[parameter.name]}", param_hint=parameter.opts[0])
+    if backbone is None and boxes_without_file(str(boxes), 0.0) is not None:
+        raise typer.BadParameter(f"{boxes} needs --backbone", param_hint="--boxes")
 
 
 def add_commands(app: typer.Typer) -> None:
     """Make the command known to the command line."""
-    add_command(app, "extract", extract_command, EXAMPLES)
+    groups = {"Options with --backbone": OF_BACKBONES, "Options without --backbone": OF_PIXELS}
+    add_command(app, "extract", extract_command, EXAMPLES, groups)

@@ -24,7 +24,7 @@ BackboneName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"Pool the maps of a backbone, in place of pixels, into a folder that a killed run goes on in: "
+        help=f"Backbone whose maps are pooled, in place of pixels: "
         f"{', '.join(written for written, _ in BACKBONES.values())}.",
         show_default=False,
     ),
@@ -45,11 +45,11 @@ ImageSize = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="Pixels of an image's shorter side, or HEIGHTxWIDTH; by default as the backbone says.",
+        help="Pixels of an image's shorter side, or HEIGHTxWIDTH; by default that of the backbone.",
         show_default=False,
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images of one size that go through together.")]
+BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images of one size that the backbone gets together.")]
 Readers = Annotated[
     int | None,
     typer.Option(
@@ -76,14 +76,14 @@ Precision = Annotated[
     typer.Option(help="Precision of a backbone of torch; below float32 it is mixed."),
 ]
 ChannelsLast = Annotated[
-    bool, typer.Option("--channels-last", help="Channels last in memory, for a backbone of torch.")
+    bool, typer.Option("--channels-last", help="Keep channels last in memory; for a backbone of torch.")
 ]
 Normalise = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"Normalisation of pixels: {', '.join(NORMALISATIONS)}; or R,G,B/R,G,B, what is subtracted from 0 to 255 "
-        "and divided by. By default as the backbone says, of files imagenet.",
+        help=f"Normalisation of pixels from 0 to 255: {', '.join(NORMALISATIONS)}; or R,G,B/R,G,B, a mean and a "
+        "deviation. By default that of the backbone, and imagenet for files.",
         show_default=False,
     ),
 ]
@@ -92,13 +92,13 @@ PrefixTokens = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Tokens of a transformer before those of its patches: class, registers.",
+        help="Tokens of a transformer that come before those of its patches, such as class and register tokens.",
         show_default=False,
     ),
 ]
 PatchSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Pixels of a patch's side, of a transformer.", show_default=False),
+    typer.Option(min=1, metavar="N", help="Side of a transformer's patch in pixels.", show_default=False),
 ]
 WeightsFile = Annotated[
     str | None,
@@ -110,15 +110,19 @@ WeightsFile = Annotated[
     ),
 ]
 Dtype = Annotated[Literal["float32", "float16"], typer.Option(help="Type of the features that are written.")]
-FileFormat = Annotated[Literal["parquet", "npz"], typer.Option("--format", help="Format of the shards.")]
+FileFormat = Annotated[Literal["parquet", "safetensors", "npz"], typer.Option("--format", help="Format of the shards.")]
+ScoreThreshold = Annotated[
+    float,
+    typer.Option(min=0.0, max=1.0, metavar="SCORE", help="Lowest score of a detection, for --boxes detections."),
+]
 ShardImages = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Images of a shard, at most; it has 64 MiB of features, at most.")
+    int, typer.Option(min=1, metavar="N", help="Most images in a shard; it has at most 64 MiB of features too.")
 ]
 Part = Annotated[
     str,
-    typer.Option(metavar="I/N", help="Only every N-th shard, from the I-th: several machines share a job's folder."),
+    typer.Option(metavar="I/N", help="Do only every N-th shard, from the I-th: several machines share a job's folder."),
 ]
-Retry = Annotated[bool, typer.Option("--retry", help="Do the shards again in which an image failed.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Redo the shards in which an image failed.")]
 
 
 class Running(NamedTuple):
@@ -129,6 +133,8 @@ class Running(NamedTuple):
     part: tuple[int, int]
     retry: bool
     ignore_missing: bool
+    score_threshold: float
+    strict: bool
 
 
 def sizes_of(text: str) -> tuple[tuple[int, int], ...]:

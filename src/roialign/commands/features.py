@@ -13,8 +13,9 @@ from rich.console import Console
 from .._text import counted
 from ..extract.folders import IMAGE_ENDINGS, expand
 from ..files.columns import Reading
-from ..files.problems import Problems
+from ..files.problems import Problems, Refused, Remark
 from .feature_options import Running, cores
+from .options import check_folder
 from .pixels import read_groups, report_missing
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
@@ -42,14 +43,21 @@ def extract_features(
 
     errors = Console(stderr=True)
     problems = reported_problems(errors)
-    if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"{out} is a file; features of a backbone are a folder", param_hint="--out")
+    check_folder(out, "--out")
     try:
         images = expand(inputs, IMAGE_ENDINGS, [out], problems)
         source = _box_source(boxes, reading, images, running, problems, errors)
+        if running.strict:
+            end(errors, problems)  # all rows are named, and of images the first
+        problems.strict = running.strict
         threads = running.threads or threads_of(out) or cores()
         job = prepare(images, source, out, settings, replace(options, threads=threads))
         report = _run(job, running, problems, errors)
+        problems.strict = False
+    except typer.Exit:  # a RuntimeError to Python
+        raise
+    except Refused:
+        raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print_line(errors, f"stopped; the same command goes on: {out}")
         raise typer.Exit(130) from None
@@ -69,11 +77,10 @@ def _box_source(
     errors: Console,
 ) -> BoxSource:
     from ..features import FileBoxes
-    from ..features.boxes import grid_of
 
-    grid = grid_of(str(boxes))
-    if grid is not None:
-        return grid
+    other = boxes_without_file(str(boxes), running.score_threshold)
+    if other is not None:
+        return other
     groups = read_groups(boxes, reading, images, problems)
     if groups is None:
         raise typer.Exit(1)
@@ -81,6 +88,14 @@ def _box_source(
     if not any(groups.boxes.values()):
         raise ValueError(f"{boxes}: no box of these images")
     return FileBoxes(groups.boxes)
+
+
+def boxes_without_file(text: str, score_threshold: float) -> BoxSource | None:
+    """Where ``--boxes`` is no file: a grid, or a detector's own."""
+    from ..features import DetectedBoxes
+    from ..features.boxes import DETECTIONS, grid_of
+
+    return DetectedBoxes(score_threshold) if text == DETECTIONS else grid_of(text)
 
 
 def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Report:
@@ -103,8 +118,8 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Rep
             def failed(self, image: Path, why: str) -> None:
                 problems.add(image, why)
 
-            def remark(self, image: Path, what: str) -> None:
-                problems.remark(image, what, "EXIF orientation")
+            def remark(self, image: Path, remark: Remark) -> None:
+                problems.remark(image, remark.what, remark.kind)
 
         return run(job, readers=readers, part=running.part, retry=running.retry, listener=Told())
 

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from .._text import counted, printable
 from ..extract.folders import IMAGE_ENDINGS, expand_folders
-from ..files.problems import Problems
-from .options import check_output
+from ..files.problems import Problems, Refused
+from .options import Strict, check_folder, check_output
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ PoolerName = Annotated[
         "--pooler", metavar="NAME", help="RoI pooling in place of what the detector learnt with.", show_default=False
     ),
 ]
-Strict = Annotated[bool, typer.Option("--strict", help="Refuse the set for one row or image that cannot be used.")]
 Classes = Annotated[
     str | None,
     typer.Option(
@@ -155,20 +154,23 @@ def detect_command(
     model: Model = None,
     pooler: PoolerName = None,
     classes: Classes = None,
+    strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
     """Detect objects in images, and draw what was found.
 
     The folder gets detections.json, in COCO's format with names and scores, and a picture NAME-detections.png of every
     image with its boxes, masks and scores. An image that cannot be read is reported and the others are done; the exit
-    code is then 1.
+    code is then 1. With --strict such an image ends the run, and detections.json is not written.
     """
     from ..detection.detecting import RESULTS_FILE, detect_images
     from ..detection.model_files import load_model, read_classes
     from ..torch.devices import check_device
 
+    check_folder(out, "--out")
     errors = Console(stderr=True)
     problems = reported_problems(errors)
+    problems.strict = strict
     try:
         images = expand_folders(images, IMAGE_ENDINGS, [out], problems)
         names = None if classes is None else read_classes(classes)
@@ -178,6 +180,8 @@ def detect_command(
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
             )
+    except Refused:
+        raise typer.Exit(1) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
     console = Console()

@@ -24,6 +24,10 @@ PACKAGES = (
     "pycocotools",
     "scikit-learn",
     "tensorboard",
+    "pyarrow",
+    "safetensors",
+    "onnxruntime",
+    "transformers",
     "timm",
 )
 

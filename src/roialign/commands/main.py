@@ -18,11 +18,14 @@ def main() -> None:
             from .doctor import examine
 
             sys.exit(examine())
-        part = part_of(error.name or "")
-        text = missing_text(part) if part else ""
-        if not text:
+        name = error.name or ""
+        if name.partition(".")[0] in ("", "roialign"):
             raise
-        sys.exit(f"error: {text}")
+        if "pip install" in str(error):  # as `require` says it
+            sys.exit(f"error: {error}")
+        part = part_of(name)
+        text = missing_text(part) if part else ""
+        sys.exit(f"error: {text or f'{error}: a package that is installed needs it'}")
 
 
 if __name__ == "__main__":

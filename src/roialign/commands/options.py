@@ -34,7 +34,7 @@ BoxFile = Annotated[
         metavar="FILE",
         help="Boxes: COCO json, a JSON list, or a table (.csv, .tsv, .parquet) with columns such as image, label, x1, "
         "y1, x2, y2, or filename, class, xmin, ymin, xmax, ymax, or x, y, width, height. A box finds its input by file "
-        "name. With --backbone also grid:ROWSxCOLUMNS.",
+        "name. With --backbone also grid:ROWSxCOLUMNS, or detections, those of the detector whose backbone it is.",
         show_default=False,
     ),
 ]
@@ -59,6 +59,7 @@ BoxFormat = Annotated[
 IgnoreMissing = Annotated[
     bool, typer.Option("--ignore-missing", help="Pass over the boxes of images that are not among the inputs.")
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse everything for one row or image that cannot be used.")]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -189,6 +190,13 @@ def check_outputs(out: Path, plot: Path | None, read: Sequence[Path]) -> None:
         if real_path(path) in sources:
             raise typer.BadParameter(f"{path} is also read; it would be lost", param_hint=option)
         sources.add(real_path(path))
+
+
+def check_folder(path: Path, option: str) -> None:
+    """Refuse to write into a folder that is a file, or that is to lie in one."""
+    for place in (path, *path.parents):
+        if os.path.lexists(place) and not os.path.isdir(place):
+            raise typer.BadParameter(f"{place} is a file; expected a folder", param_hint=option)
 
 
 def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from ..extract.matching import Groups, group_by_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
-from ..files.problems import FileError, Problems
+from ..files.problems import FileError, Problems, Refused
 from . import options
 from .tables import rows_table
 from .terminal import end, fails, print_line, progress_bar, reported_problems
@@ -28,6 +28,7 @@ class Choice(NamedTuple):
     plot: Path | None
     plot_box: int | None
     ignore_missing: bool
+    strict: bool
     seed: int | None
 
 
@@ -35,7 +36,7 @@ def pool_inputs(
     inputs: list[Path], boxes: Path, reading: Reading, out: Path, settings: Settings, choice: Choice
 ) -> None:
     """Pool pixels or feature maps into one .npz file, and perhaps draw how."""
-    plot, plot_box, ignore_missing, _ = choice
+    plot, plot_box, ignore_missing, strict, _ = choice
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     named = set(inputs)
@@ -56,9 +57,16 @@ def pool_inputs(
     if groups is None:
         raise typer.Exit(1)
     report_missing(groups, ignore_missing, problems, errors)
+    if strict:
+        end(errors, problems)  # all rows are named, and of images the first
+    problems.strict = strict
     # What a folder holds besides is not read; with no boxes at all the first input says the shape of an empty result.
     used = {path: own for path, own in groups.boxes.items() if own or path in named} or groups.boxes
-    rows = _extract(used, settings, out, problems, errors)
+    try:
+        rows = _extract(used, settings, out, problems, errors)
+    except Refused:
+        raise typer.Exit(1) from None
+    problems.strict = False
     if plot is not None:
         _plot(plot, plot_box, used, rows, settings, problems)
     end(errors, problems)
@@ -67,7 +75,11 @@ def pool_inputs(
 def read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
     """The boxes of every input; None if the box file cannot be read at all."""
     try:
-        return group_by_input(read_boxes(boxes, problems, reading), inputs, problems)
+        before = len(problems)
+        rows = read_boxes(boxes, problems, reading)
+        if not rows and len(problems) == before:
+            problems.remark(boxes, "there is no box in it", "no box")
+        return group_by_input(rows, inputs, problems)
     except FileError as error:
         problems.add(boxes, error)
     return None

@@ -87,6 +87,8 @@ def print_line(console: Console, text: str) -> None:
 
 def print_error(console: Console, error: object) -> None:
     """An error; each line of a longer one is an error of its own."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        error = f"{error.filename}: {error.strerror}"  # without the number, which Python puts first
     lines = str(error).splitlines() or [type(error).__name__]
     for line in lines[:MOST_LINES]:
         console.print(Text.assemble(("error: ", "bold red"), printable(line)), soft_wrap=True, highlight=False)

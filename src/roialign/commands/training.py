@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from .inference import Data, Device, Strict
+from .inference import Data, Device
+from .options import Strict, check_folder
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 from .training_report import Reporter, differences_text, stopped_by_interrupt
 
@@ -94,7 +95,9 @@ def train_command(
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same weights.")
     ] = 0,
-    workers: Annotated[int, typer.Option(min=0, metavar="N", help="Data loader processes; 0 loads in between.")] = 0,
+    workers: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Processes that load images; 0 is the main one.")
+    ] = 0,
     save_every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between checkpoints.")] = 100,
     val_split: Annotated[
         str | None,
@@ -128,6 +131,7 @@ def train_command(
     from ..detection.training import OtherSettingsError, TrainSettings, new_detector
     from ..torch.devices import check_device
 
+    check_folder(out, "--out")
     errors = Console(stderr=True)
     # Every process reads the set; one says what is wrong with it. Images are read by one process each.
     screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")

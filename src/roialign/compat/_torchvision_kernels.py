@@ -16,7 +16,14 @@ from ..ops.roi_pool import ROI_POOL, roi_pool
 
 
 def _roi_align(input: Tensor, rois: Tensor, scale: float, height: int, width: int, ratio: int, aligned: bool) -> Tensor:
-    return roi_align(input, rois, (height, width), scale, max(ratio, 0), aligned=aligned)
+    if not input.is_quantized:
+        return roi_align(input, rois, (height, width), scale, max(ratio, 0), aligned=aligned)
+    # As torchvision does: not every quantisation of the rows can write every image's number, so there may be one image.
+    if input.shape[0] != 1:
+        raise RuntimeError("Only one image per batch is allowed in roi_align when quantized tensors are passed.")
+    rows = torch.nn.functional.pad(rois.dequantize()[:, 1:], (1, 0))
+    pooled = roi_align(input.dequantize(), rows, (height, width), scale, max(ratio, 0), aligned=aligned)
+    return torch.quantize_per_tensor(pooled, input.q_scale(), input.q_zero_point(), input.dtype)
 
 
 def _roi_align_backward(grad: Tensor, rois: Tensor, scale: float, _height: int, _width: int, *rest: Any) -> Any:

@@ -6,6 +6,9 @@ bugs of detectron2 are not reproduced; docs/migrating.md lists the differences.
 
 from __future__ import annotations
 
+from ..torch import _installed  # noqa: F401 - first, so that it says what is missing
+
+# isort: split
 import math
 from collections.abc import Callable, Sequence
 from typing import Protocol

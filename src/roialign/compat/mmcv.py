@@ -4,6 +4,9 @@ Signatures and conventions are mmcv's: RoIs are ``[K, 5]`` rows (image index, x1
 default. Known bugs of mmcv are not reproduced; docs/migrating.md lists the differences.
 """
 
+from ..torch import _installed  # noqa: F401 - first, so that it says what is missing
+
+# isort: split
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, prroi_pool, roi_align
 from ._mmcv_points import (
     DeformRoIPool,

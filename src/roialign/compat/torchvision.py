@@ -6,6 +6,9 @@ Known bugs of torchvision are not reproduced; docs/migrating.md lists the differ
 
 from __future__ import annotations
 
+from ..torch import _installed  # noqa: F401 - first, so that it says what is missing
+
+# isort: split
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -113,6 +113,7 @@ def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     chain of boxes that suppress one another.
     """
     order = scores.argsort(descending=True, stable=True)
+    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # areas in a half type round to a percent
     overlaps = box_iou(boxes[order], boxes[order]) > threshold
     beats = overlaps.triu(diagonal=1).float()
     stays = torch.ones(len(order), device=boxes.device)

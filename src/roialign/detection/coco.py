@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import glob
+import math
 import os
 import warnings
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -12,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..files.coco import read_records
+from .._text import counted
+from ..files.coco import BOXES_STAND, read_records
 from ..files.images import read_picture
 from ..files.orientation import Annotated
-from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems
-from ..files.run_lengths import box_outline, mask_of, run_lengths_of
+from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark
+from ..files.run_lengths import area_of, box_outline, mask_of, run_lengths_of
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
 
@@ -35,33 +39,46 @@ def read_image(path: Path) -> Tensor:
     return _read(path, None)[0]
 
 
-def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, str | None]:
-    """The pixels, and a remark about their orientation, if any."""
+def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, list[Remark]]:
+    """The pixels, and remarks about them."""
     try:
         picture = read_picture(path, annotated)
         pixels = picture.unit_range()
     except FileError as error:
         raise DatasetError(f"{path}: {error}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), picture.remark
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), [] if picture.remark is None else [picture.remark]
 
 
 def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     """Find the annotation file and the image folder of a split, in the layout of `roialign scenes` or of COCO.
 
+    For COCO's files, the name of a split may be abbreviated if it is unique: `val` finds
+    ``annotations/instances_val2017.json``.
+
     Raises
     ------
     DatasetError
-        If they are not found. The message lists the paths that were tried.
+        If they are not found. The message lists the paths that were tried, or the splits that may be meant.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: {'expected a folder, found a file' if folder.exists() else 'no such folder'}")
     own = folder / split / "annotations.json"
     if own.is_file():
         return own, folder / split / "images"
-    found = sorted(folder.glob(f"annotations/instances_{split}*.json"))
+    exact = folder / "annotations" / f"instances_{split}.json"
+    found = [exact] if exact.is_file() else sorted(folder.glob(f"annotations/instances_{glob.escape(split)}*.json"))
+    names = [path.stem.removeprefix("instances_") for path in found]
     if len(found) == 1:
-        return found[0], folder / found[0].stem.removeprefix("instances_")
-    raise DatasetError(
-        f"{folder}: expected {split}/annotations.json or one annotations/instances_{split}*.json, found {len(found)}"
-    )
+        return found[0], next((path for path in _image_folders(folder, names[0]) if path.is_dir()), folder / names[0])
+    looked_for = f"{split}/annotations.json or annotations/instances_{split}*.json"
+    if not found:
+        raise DatasetError(f"{folder}: expected {looked_for}, found none")
+    raise DatasetError(f"{folder}: split {split!r} may be any of {', '.join(names)}: name one of them")
+
+
+def _image_folders(folder: Path, name: str) -> list[Path]:
+    """Where the images of a split of COCO may lie."""
+    return [folder / name, folder / "images" / name]
 
 
 class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
@@ -74,7 +91,8 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     - ``"masks"``: ``[L, H, W]`` uint8;
     - ``"image_id"``: the id of the image.
 
-    Crowds, and objects whose box lies outside the image, are left out.
+    Crowds, and objects whose box lies outside the image, are left out. As in pycocotools, the mask of an object without
+    an outline, or with an outline that contains no pixel, is its box.
 
     Images are rotated upright by their EXIF orientation. Annotations are assumed to refer to the upright image, unless
     the annotation file gives the size of the image as stored: see :mod:`roialign.files.orientation`.
@@ -150,13 +168,12 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return path
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
-        image, target, remark = self.read(index)
-        if remark is not None:
-            self.report(index, remark)
+        image, target, remarks = self.read(index)
+        self.report(index, remarks)
         return image, target
 
-    def read(self, index: int) -> tuple[Tensor, dict[str, Any], str | None]:
-        """Return ``dataset[index]`` and a remark about it, if any. The remark is not reported.
+    def read(self, index: int) -> tuple[Tensor, dict[str, Any], list[Remark]]:
+        """Return ``dataset[index]`` and remarks about it, which are not reported.
 
         Raises
         ------
@@ -164,17 +181,18 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             If the image cannot be read. The message names it.
         """
         row, path = self.rows[index], self.path(index)
-        size = (row["width"], row["height"])
-        image, remark = _read(path, Annotated(size, [corners_of(found) for found in self._objects[row["id"]]]))
-        height, width = image.shape[-2:]
-        if (width, height) != size:
-            expected = f"expected {size[0]}x{size[1]} pixels, as in {self.annotations}"
-            raise DatasetError(f"{path}: {expected}, got {width}x{height}")
-        return image, self._target(row), remark
+        corners = [corners_of(found) for found in self._objects[row["id"]]]
+        image, remarks = _read(path, Annotated((row["width"], row["height"]), corners, str(self.annotations)))
+        target, empty = self._target(row)
+        if empty:
+            count = counted(empty, "object has an outline", "objects have outlines")
+            remarks.append(Remark(f"{count} without a pixel: {BOXES_STAND}", "empty outlines"))
+        return image, target, remarks
 
-    def report(self, index: int, remark: str) -> None:
-        """Report a remark about an image."""
-        self.problems.remark(self.path(index), remark, "EXIF orientation")
+    def report(self, index: int, remarks: Sequence[Remark]) -> None:
+        """Report remarks about an image."""
+        for remark in remarks:
+            self.problems.remark(self.path(index), remark.what, remark.kind)
 
     def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """The objects and crowds within an image, with boxes clipped to it, for both training and evaluation."""
@@ -188,21 +206,35 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return seen
 
     def run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-        """The mask of an object of :meth:`objects`, or its box if it has no outline."""
-        outline = found.get("segmentation") or box_outline(found["bbox"])
-        return run_lengths_of(outline, row["height"], row["width"])
+        """The mask of an object of :meth:`objects`, or its box if it has no outline, or one that contains no pixel."""
+        return self._run_lengths(found, row)[0]
 
-    def _target(self, row: dict[str, Any]) -> dict[str, Any]:
+    def _run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+        """The mask, and whether the outline contains no pixel."""
+        x, y, width, height = found["bbox"]
+        left, top = math.floor(x), math.floor(y)
+        touched = [left, top, math.ceil(x + width) - left, math.ceil(y + height) - top]
+        outline = found.get("segmentation")
+        for shape in (outline, box_outline(found["bbox"])):
+            lengths = run_lengths_of(shape, row["height"], row["width"]) if shape else None
+            if lengths is not None and area_of(lengths) > 0:
+                return lengths, bool(outline) and shape is not outline
+        return run_lengths_of(box_outline(touched), row["height"], row["width"]), bool(outline)
+
+    def _target(self, row: dict[str, Any]) -> tuple[dict[str, Any], int]:
+        """The objects, and the number of outlines that contain no pixel."""
         height, width = row["height"], row["width"]
         objects = [found for found in self.objects(row) if not found["iscrowd"]]
         corners = [corners_of(found) for found in objects]
-        masks = [torch.from_numpy(mask_of(self.run_lengths(found, row))) for found in objects]
-        return {
+        lengths = [self._run_lengths(found, row) for found in objects]
+        masks = [torch.from_numpy(mask_of(one)) for one, _ in lengths]
+        target = {
             "boxes": torch.tensor(corners, dtype=torch.float64).reshape(-1, 4).float(),
             "labels": torch.tensor([self._labels[found["category_id"]] for found in objects], dtype=torch.int64),
             "masks": torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.uint8),
             "image_id": row["id"],
         }
+        return target, sum(is_empty for _, is_empty in lengths)
 
 
 def corners_of(found: dict[str, Any]) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._extras import require
+from .._text import counted, one_line
 from ..files.coco import Identity, Table, box_of, is_number
 from ..files.problems import DatasetError, Problems
 from ..files.run_lengths import area_of, encoded, run_lengths_of
@@ -115,11 +116,11 @@ def predict(
                 of_image = coco_rows(model([image.to(device)])[0], target["image_id"], meaning)
             except DatasetError as error:
                 if dataset.strict:
-                    raise
+                    raise DatasetError(one_line(error)) from error
                 reported.add(dataset.path(index), str(error).removeprefix(f"{dataset.path(index)}: "))
             except Exception as error:  # any error: the other images are still processed
                 if dataset.strict:
-                    raise DatasetError(f"{dataset.path(index)}: {detection_failed(error)}") from error
+                    raise DatasetError(one_line(f"{dataset.path(index)}: {detection_failed(error)}")) from error
                 reported.add(dataset.path(index), detection_failed(error))
             else:
                 images.append(target["image_id"])
@@ -224,7 +225,7 @@ def average_precision(
         The ids of the images to evaluate.
     problems : Problems, default those of the dataset
         Collects the detections that cannot be used; the others are evaluated. If the dataset is `strict`, such a
-        detection raises an error.
+        detection raises an error. A dataset without objects gives a remark.
 
     Returns
     -------
@@ -243,10 +244,10 @@ def average_precision(
     chosen = sorted(
         (row for row in dataset.rows if row["id"] in wanted), key=lambda row: (str(type(row["id"])), row["id"])
     )
+    reported = dataset.problems if problems is None else problems
     with redirect_stdout(io.StringIO()):  # COCO's code prints to stdout
         truth, found = COCO(), COCO()
         truth.dataset = _section(dataset, chosen, _truth_rows(dataset, chosen, kind))
-        reported = dataset.problems if problems is None else problems
         found.dataset = _section(dataset, chosen, _found_rows(dataset, rows, chosen, kind, reported))
         truth.createIndex()
         found.createIndex()
@@ -258,6 +259,10 @@ def average_precision(
     recall = evaluation.eval["recall"][:, :, 0, -1]
     overlaps = [f"{overlap:.2f}" for overlap in evaluation.params.iouThrs]
     every = precision[..., 0]
+    if _mean(every) is None:
+        images_text = counted(len(chosen), "image that counts", "images that count")
+        what = f"no object in the {images_text}: there is no average precision"
+        reported.remark(dataset.annotations, what, "no object")
     by_iou = {overlap: _mean(every[index]) for index, overlap in enumerate(overlaps)}
     return {
         "AP": _mean(every),

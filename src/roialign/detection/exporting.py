@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..extract.output import atomic_write
+from ..torch.export import scans_to_loops
 from .models import TwoStageDetector
 from .transform import DIVISOR, normalise
 
@@ -97,8 +98,8 @@ def save_program(detector: TwoStageDetector, path: str | Path) -> None:
 def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     """Write the detector as an ONNX model of standard operators, for images of any height and width.
 
-    The input is `image`. The outputs are those of :class:`Detections`: `boxes`, `scores`, `labels`, `valid` and, if the
-    model has masks, `masks`.
+    onnxruntime and OpenVINO can run it. The input is `image`. The outputs are those of :class:`Detections`: `boxes`,
+    `scores`, `labels`, `valid` and, if the model has masks, `masks`.
 
     Raises
     ------
@@ -121,8 +122,10 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
             output_names=names,
             custom_translation_table=TRANSLATION,
         )
+    model = program.model_proto
+    scans_to_loops(model)
     with atomic_write(Path(path)) as file:
-        file.write(program.model_proto.SerializeToString())
+        file.write(model.SerializeToString())
 
 
 def _example(detector: TwoStageDetector) -> tuple[Tensor, Any]:

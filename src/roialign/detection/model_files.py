@@ -15,7 +15,7 @@ from ..extract.output import atomic_write
 from ..files.coco import category_of, good_rows, read_sections
 from ..files.problems import FileError, Problems
 from ..files.text import read_json, read_text, shown
-from ..files.weights import read_checkpoint, state_dict_of
+from ..files.weights import SAVE_OWN, read_checkpoint, state_dict_of
 from ..torch.devices import check_device
 from .checkpoints import rename_weights
 from .coco_classes import COCO_CLASSES
@@ -26,6 +26,8 @@ from .settings import DetectorSettings
 MODEL_FILE = "model.pt"
 #: The weights of torchvision's files that show the number of classes, and whether there are masks.
 CLASS_WEIGHT, MASK_WEIGHT = "roi_heads.box_predictor.cls_score.weight", "roi_heads.mask_predictor.conv5_mask.weight"
+#: Prefixes of weight names that only this package uses.
+OWN_WEIGHTS = ("roi_heads.stages.", "roi_heads.mask_branch.")
 #: torchvision's COCO detectors have a label for every id up to 90. Ten of them are unused.
 COCO_LABELS = 91
 #: The dtypes of weights, and of the counters of normalisation layers.
@@ -147,6 +149,8 @@ def read_classes(text: str) -> list[str]:
         If the file cannot be read or has no names. The message names the file.
     """
     path = Path(text)
+    if not text.strip():
+        raise FileError(f"classes: expected names, as cat,dog, or a file of them, got {text!r}")
     if "," in text or not (path.suffix or os.path.exists(path)):
         names = text.split(",")
     else:
@@ -192,6 +196,8 @@ def _settings_of_torchvision(content: Any, weights: Mapping[str, Tensor], model:
     if {"iteration", "optimiser"} <= set(content):
         raise ValueError(f"a checkpoint to go on training from, without settings: take {MODEL_FILE} beside it")
     if CLASS_WEIGHT not in weights or weights[CLASS_WEIGHT].ndim != 2 or len(weights[CLASS_WEIGHT]) < 2:
+        if any(name.startswith(OWN_WEIGHTS) for name in weights):
+            raise ValueError(f"weights of a detector of this package, without its settings: {SAVE_OWN}")
         whose = _whose(weights)
         raise ValueError(
             f"neither settings nor {CLASS_WEIGHT}: not torchvision's fasterrcnn_resnet50_fpn or "

@@ -12,7 +12,7 @@ from .backbone import PyramidBackbone, SingleBackbone
 from .checkpoints import rename_weights
 from .heads import BoxHead, BoxPredictor, BoxStage, MaskBranch
 from .poolers import PoolerFactory, make_pooler
-from .roi_heads import RoIHeads, RoISettings, Target
+from .roi_heads import RoIHeads, RoISettings, Size, Target
 from .rpn import Anchors, ProposalSettings, RegionProposals
 from .timm_backbone import TimmBackbone
 from .transform import Transform
@@ -64,7 +64,6 @@ class TwoStageDetector(nn.Module):
         _check_images(images)
         batch, sizes = self.transform.batch(images)
         maps = self.backbone(batch)
-        pooled_maps = maps[: self.backbone.pooled_levels]
         old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch_size = (batch.shape[-2], batch.shape[-1])
         if self.training:
@@ -74,13 +73,32 @@ class TwoStageDetector(nn.Module):
                 for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
             ]
             proposals, losses = self.rpn(maps, batch_size, sizes, [target["boxes"] for target in moved], generators)
-            return losses | self.roi_heads.losses(pooled_maps, sizes, proposals, moved, generators)
-        proposals, _ = self.rpn(maps, batch_size, sizes)
-        found = self.roi_heads.detect(pooled_maps, sizes, proposals)
+            return losses | self.roi_heads.losses(
+                maps[: self.backbone.pooled_levels], sizes, proposals, moved, generators
+            )
         return [
             self.transform.restore(of_image, old, new)
-            for of_image, old, new in zip(found, old_sizes, sizes, strict=True)
+            for of_image, old, new in zip(self.detect(maps, batch_size, sizes), old_sizes, sizes, strict=True)
         ]
+
+    def detect(
+        self, maps: Sequence[Tensor], batch_size: Size, sizes: Sequence[Size], *, masks: bool = True
+    ) -> list[dict[str, Tensor]]:
+        """Return the detections on the feature maps of a batch, in pixels of the batch.
+
+        Parameters
+        ----------
+        maps : sequence of Tensor
+            All feature maps of the backbone.
+        batch_size : (height, width)
+            The size of the padded images.
+        sizes : list of (height, width)
+            The size of each image in the batch, without padding.
+        masks : bool, default True
+            Whether to predict masks within the boxes, if the detector has masks.
+        """
+        proposals, _ = self.rpn(maps, batch_size, sizes)
+        return self.roi_heads.detect(maps[: self.backbone.pooled_levels], sizes, proposals, masks=masks)
 
     if TYPE_CHECKING:  # for type checkers, a call with targets is in training mode
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import _validate
+from .._recording import recordable
 from .._spec import PointwiseSpec
 from ..ops.deform_roi_pool import deform_roi_pool_spec
 from ..ops.multiscale_roi_align import pyramid_call
@@ -18,6 +19,7 @@ from ..torch import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, RoIPool
 CANONICAL_SIZE, CANONICAL_LEVEL = 224, 4
 
 
+@recordable
 def multiscale_roi_pool(
     features: Sequence[Tensor],
     rois: Tensor | Sequence[Tensor],
@@ -36,6 +38,7 @@ def multiscale_roi_pool(
     return _pool(ROI_POOL, features, rois, output_size, spatial_scales, levels, batch_indices, layout)
 
 
+@recordable
 def multiscale_deform_roi_pool(
     features: Sequence[Tensor],
     rois: Tensor | Sequence[Tensor],

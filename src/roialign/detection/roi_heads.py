@@ -109,12 +109,12 @@ class RoIHeads(nn.Module):
         return losses
 
     def detect(
-        self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor]
+        self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor], *, masks: bool = True
     ) -> list[dict[str, Tensor]]:
         """For each image: boxes ``[D, 4]``, scores, labels, and mask probabilities ``[D, M, M]`` within the boxes."""
         moved = self.moved(maps, sizes, proposals)
         detections = [_existing(*self.best_of(boxes, scores)) for boxes, scores in moved]
-        if self.mask_branch is not None:
+        if masks and self.mask_branch is not None:
             self._add_masks(maps, detections)
         return detections
 

@@ -1,31 +1,28 @@
-"""Synthetic scenes of handwritten digits on textured backgrounds, as a small COCO-format dataset for training."""
+"""Synthetic scenes of handwritten digits or of drawings, as a small COCO-format dataset for training."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from .._extras import require
 from ..extract.output import atomic_write
 from ..files.run_lengths import encoded
+from .scene_objects import INK, Digits, SceneObjects
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Every fifth digit is held out for the splits other than "train", so that no model is tested on training digits.
-HELD_OUT = 5
 #: The least visible share of an object. An object is not placed if less would remain visible under later ones.
 VISIBLE = 0.5
 #: The number of positions that are tried for an object before it is left out.
 TRIES = 50
-#: Pixels with at least this much ink belong to the object.
-INK = 0.4
+#: The default objects of scenes.
+DIGITS = Digits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,35 +58,24 @@ class Scene:
     """The image, ``[H, W, 3]`` uint8."""
     masks: Array
     """``[L, H, W]`` bool: the visible pixels of each object."""
-    digits: Array
-    """``[L]``: the digits, 0 to 9."""
+    labels: Array
+    """``[L]``: the class of each object, from 0. For digits, it is the digit."""
 
 
-@cache
-def _digits(held_out: bool) -> tuple[Array, Array]:
-    """Images ``[n, 8, 8]`` with values from 0 to 1, and their digits."""
-    require("detection", "sklearn")
-    from sklearn.datasets import load_digits  # imported here, because the models do not need it
-
-    data = load_digits()
-    kept = (np.arange(len(data.target)) % HELD_OUT == 0) == held_out
-    return data.images[kept] / 16, data.target[kept]
-
-
-def draw_scene(settings: SceneSettings, split: str, index: int) -> Scene:
-    """Draw one scene. The pixels depend only on the settings, the split and the index."""
+def draw_scene(settings: SceneSettings, split: str, index: int, objects: SceneObjects = DIGITS) -> Scene:
+    """Draw one scene. The pixels depend only on the settings, the split, the index and the objects."""
     generator = np.random.default_rng([settings.seed, index, *split.encode()])
     size = settings.image_size
     canvas = _ground(generator, size)
-    images, targets = _digits(split != "train")
     masks: list[Array] = []
     boxes: list[Array] = []
-    digits: list[int] = []
+    labels: list[int] = []
     for _ in range(int(generator.integers(settings.objects[0], settings.objects[1] + 1))):
-        which = int(generator.integers(len(targets)))
-        ink = _ink(generator, images[which], settings)
+        ink, colours, label = objects.draw(
+            generator, settings.object_size, settings.max_angle, held_out=split != "train"
+        )
         place = _place(generator, ink.shape, boxes, settings)
-        colour = _colour(generator, canvas)
+        colour = _colour(generator, canvas) if colours is None else colours
         if place is None:
             continue
         y, x = place
@@ -102,9 +88,9 @@ def draw_scene(settings: SceneSettings, split: str, index: int) -> Scene:
         window += ink[..., None] * (colour - window)
         masks = [*left, mask]
         boxes.append(np.array([x, y, x + ink.shape[1], y + ink.shape[0]]))
-        digits.append(int(targets[which]))
+        labels.append(label)
     pixels = np.clip(np.rint(canvas * 255), 0, 255).astype(np.uint8)
-    return Scene(pixels, np.array(masks).reshape(-1, size, size), np.array(digits, dtype=np.int64))
+    return Scene(pixels, np.array(masks).reshape(-1, size, size), np.array(labels, dtype=np.int64))
 
 
 def _ground(generator: np.random.Generator, size: int) -> Array:
@@ -119,18 +105,6 @@ def _ground(generator: np.random.Generator, size: int) -> Array:
 
 def _resized(image: Array, size: int) -> Array:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC), dtype=np.float64)
-
-
-def _ink(generator: np.random.Generator, digit: Array, settings: SceneSettings) -> Array:
-    """The amount of ink in each pixel of a digit, after rotation and cropping."""
-    low, high = settings.object_size
-    size = int(generator.integers(low, high + 1))
-    angle = float(generator.uniform(-settings.max_angle, settings.max_angle))
-    padded = np.pad(digit, 3).astype(np.float32)
-    image = Image.fromarray(_resized(padded, size * len(padded) // len(digit)).astype(np.float32))
-    turned = np.asarray(image.rotate(angle, Image.Resampling.BICUBIC), dtype=np.float64)
-    rows, columns = np.flatnonzero((turned > INK).any(axis=1)), np.flatnonzero((turned > INK).any(axis=0))
-    return np.clip(turned[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] * 1.5, 0, 1)
 
 
 def _place(
@@ -164,7 +138,9 @@ def _colour(generator: np.random.Generator, canvas: Array) -> Array:
     return colour
 
 
-def write_scenes(folder: Path, counts: Mapping[str, int], settings: SceneSettings) -> None:
+def write_scenes(
+    folder: Path, counts: Mapping[str, int], settings: SceneSettings, objects: SceneObjects = DIGITS
+) -> None:
     """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split in `counts`.
 
     The annotation file is written last and atomically, so a split with an annotation file is complete. It is never
@@ -184,17 +160,17 @@ def write_scenes(folder: Path, counts: Mapping[str, int], settings: SceneSetting
         rows: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for index in range(count):
-            scene = draw_scene(settings, split, index)
+            scene = draw_scene(settings, split, index, objects)
             name = f"{index + 1:06d}.png"
             with atomic_write(images / name) as file:
                 Image.fromarray(scene.image).save(file, format="PNG")
             height, width = scene.image.shape[:2]
             rows.append({"id": index + 1, "file_name": name, "width": width, "height": height})
-            for mask, digit in zip(scene.masks, scene.digits, strict=True):
-                annotations.append(_annotation(len(annotations) + 1, index + 1, mask, int(digit)))
+            for mask, label in zip(scene.masks, scene.labels, strict=True):
+                annotations.append(_annotation(len(annotations) + 1, index + 1, mask, int(label)))
         content = {
-            "info": {"description": "handwritten digits of scikit-learn's load_digits on textured ground"},
-            "categories": [{"id": digit + 1, "name": str(digit)} for digit in range(10)],
+            "info": {"description": f"synthetic scenes: {objects.description} on textured ground"},
+            "categories": [{"id": number, "name": name} for number, name in enumerate(objects.names, 1)],
             "images": rows,
             "annotations": annotations,
         }
@@ -202,13 +178,13 @@ def write_scenes(folder: Path, counts: Mapping[str, int], settings: SceneSetting
             file.write(json.dumps(content, separators=(",", ":")).encode())
 
 
-def _annotation(number: int, image: int, mask: Array, digit: int) -> dict[str, Any]:
+def _annotation(number: int, image: int, mask: Array, label: int) -> dict[str, Any]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     corner, end = (columns[0], rows[0]), (columns[-1] + 1, rows[-1] + 1)
     return {
         "id": number,
         "image_id": image,
-        "category_id": digit + 1,
+        "category_id": label + 1,
         "bbox": [float(side) for side in (*corner, end[0] - corner[0], end[1] - corner[1])],
         "area": int(mask.sum()),
         "iscrowd": 0,

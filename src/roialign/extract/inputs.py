@@ -12,6 +12,7 @@ from ..files.arrays import read_feature_map
 from ..files.images import read_image, read_picture
 from ..files.orientation import Annotated
 from ..files.problems import FileError as InputError
+from ..files.problems import Remark
 
 __all__ = ["FeatureMap", "InputError", "average_pool", "read_image", "read_input"]
 
@@ -26,8 +27,8 @@ class FeatureMap:
     """``[1, C, H, W]``, a view where the input lies otherwise."""
     is_image: bool
     """Whether the channels are red, green and blue."""
-    remark: str | None = None
-    """What is to be known about the orientation of an image."""
+    remarks: tuple[Remark, ...] = ()
+    """What is to be known about it."""
 
 
 def read_input(
@@ -50,10 +51,17 @@ def read_input(
         Saying why it cannot be read.
     """
     if path.suffix.lower() in (".npy", ".npz"):
-        return FeatureMap(average_pool(read_feature_map(path, layout, array_name), stride), is_image=False)
-    picture = read_picture(path, annotated)
-    features = picture.pixels.transpose(2, 0, 1)[None]
-    return FeatureMap(average_pool(features, stride), is_image=True, remark=picture.remark)
+        features = read_feature_map(path, layout, array_name)
+        strange = features.size - int(np.isfinite(features).sum())
+        what = f"{strange} of {features.size} values are NaN or infinity: so is what is pooled of them"
+        remarks = [Remark(what, "range") if strange else None]
+        is_image = False
+    else:
+        picture = read_picture(path, annotated)
+        features = picture.pixels.transpose(2, 0, 1)[None]
+        remarks, is_image = [picture.remark, picture.range_remark()], True
+    told = tuple(remark for remark in remarks if remark is not None)
+    return FeatureMap(average_pool(features, stride), is_image, told)
 
 
 def average_pool(features: Array, stride: int) -> Array:

@@ -15,8 +15,9 @@ from ..files.problems import Problems
 class Match(NamedTuple):
     """The inputs that a name may mean, and how surely."""
 
-    certainty: tuple[bool, int]
-    """Whether the file name matches with its ending, and how many folders and files at the end of the path agree."""
+    certainty: tuple[int, int]
+    """How the file name matches: with its ending (2), without it (1) or as a number (0); and how many folders and files
+    at the end of the path agree."""
     inputs: list[Path]
 
 
@@ -25,29 +26,34 @@ class InputNames:
 
     A name matches the input of the same file name; where several have it, the one whose folders agree the farthest:
     ``a/1.png`` matches ``photos/a/1.png`` rather than ``photos/b/1.png``. Where none has it, a name matches without
-    its ending, so that the boxes of ``1.jpg`` find the feature map ``1.npy``.
+    its ending, so that the boxes of ``1.jpg`` find the feature map ``1.npy``; and a number matches the file that is
+    numbered so: ``139`` is ``000000000139.jpg``.
     """
 
     def __init__(self, inputs: Sequence[Path]) -> None:
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
+        self._by_number: dict[str, list[Path]] = defaultdict(list)
         for path in inputs:
             self._by_name[path.name].append(path)
             self._by_stem[path.stem].append(path)
+            if _is_number(path.stem):
+                self._by_number[path.stem.lstrip("0")].append(path)
 
     def match(self, name: str) -> Match:
         parts = _parts(name)
         file_name = parts[-1] if parts else ""
-        for with_ending, table, key in (
-            (True, self._by_name, file_name),
-            (False, self._by_stem, Path(file_name).stem),
+        for how, table, key in (
+            (2, self._by_name, file_name),
+            (1, self._by_stem, Path(file_name).stem),
+            (0, self._by_number, file_name.lstrip("0") if _is_number(file_name) else "no number"),
         ):
             if table.get(key):
                 agreeing = [_agreeing_folders(parts, _parts(str(path.absolute()))) for path in table[key]]
                 most = max(agreeing)
                 inputs = [path for path, count in zip(table[key], agreeing, strict=True) if count == most]
-                return Match((with_ending, most), inputs)
-        return Match((False, 0), [])
+                return Match((how, most), inputs)
+        return Match((0, 0), [])
 
 
 class Groups(NamedTuple):
@@ -81,7 +87,7 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
 
     names = InputNames(inputs)
     missing: list[Box] = []
-    claims: dict[Path, list[tuple[tuple[bool, int], str]]] = defaultdict(list)
+    claims: dict[Path, list[tuple[tuple[int, int], str]]] = defaultdict(list)
     for name in [name for name in by_name if name is not None]:
         match = names.match(name)
         if len(match.inputs) == 1:
@@ -100,7 +106,7 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
 
 def _owner(
     path: Path,
-    claimants: list[tuple[tuple[bool, int], str]],
+    claimants: list[tuple[tuple[int, int], str]],
     by_name: dict[str | None, list[Box]],
     missing: list[Box],
     problems: Problems,
@@ -133,6 +139,10 @@ def _agreeing_folders(name: tuple[str, ...], path: tuple[str, ...]) -> int:
             break
         count += 1
     return count
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def _parts(name: str) -> tuple[str, ...]:

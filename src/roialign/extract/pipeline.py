@@ -13,8 +13,7 @@ import numpy as np
 from .. import RoIWarning, __version__, roi_align
 from .._text import counted
 from .._typing import Backend, Layout, Sampling
-from ..files.boxes import Box
-from ..files.orientation import Annotated
+from ..files.boxes import Box, annotated_by
 from ..files.problems import Problems
 from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
@@ -48,9 +47,8 @@ class Settings:
     def read(self, path: Path, boxes: Sequence[Box] = (), *, stride: int | None = None) -> FeatureMap:
         """An input, as the boxes that lie in it mean it."""
         chosen = self.stride if stride is None else stride
-        annotated = None
-        if self.spatial_scale == 1 and boxes:  # else the input is another image than that of the boxes
-            annotated = Annotated(boxes[0].image_size, [box.corners for box in boxes])
+        # With a scale the input is another image than that of the boxes.
+        annotated = annotated_by(boxes) if self.spatial_scale == 1 else None
         return read_input(path, layout=self.layout, array_name=self.array_name, stride=chosen, annotated=annotated)
 
 
@@ -112,8 +110,8 @@ def extract(
                 lost = f"; {counted(len(boxes), 'box', 'boxes')} not done" if boxes else ""
                 problems.add(path, f"{str(error) or type(error).__name__}{lost}")
             else:
-                if feature_map.remark is not None:
-                    problems.remark(path, feature_map.remark, "EXIF orientation")
+                for remark in feature_map.remarks:
+                    problems.remark(path, remark.what, remark.kind)
                 store.append(pooled)
                 if doubts is not None:
                     height, width = feature_map.features.shape[2:]

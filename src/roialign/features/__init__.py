@@ -9,7 +9,7 @@ folder.
 
 from .backbone import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation
 from .backbones import make_backbone
-from .boxes import BoxSource, FileBoxes, GridBoxes
+from .boxes import BoxSource, DetectedBoxes, FileBoxes, GridBoxes
 from .engine import Listener, Report
 from .job import Job, JobSettings, prepare, run
 from .manifest import OtherJobError
@@ -20,6 +20,7 @@ __all__ = [
     "BackboneError",
     "BackboneOptions",
     "BoxSource",
+    "DetectedBoxes",
     "FileBoxes",
     "GridBoxes",
     "ImageSize",

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -113,6 +113,16 @@ class BackboneOptions:
     threads: int = 1
 
 
+class Detections(NamedTuple):
+    """What a detector finds in one image, the surest first."""
+
+    boxes: Array
+    """float64 ``[D, 4]``: x1, y1, x2, y2 in the pixels that the detector saw."""
+    scores: Array
+    """float32 ``[D]``, from 0 to 1."""
+    names: list[str]
+
+
 class Backbone(ABC):
     """Batches of images to maps.
 
@@ -134,6 +144,8 @@ class Backbone(ABC):
     normalisation: Normalisation
     default_levels: str = "last"
     """Which levels are pooled from unless the user says so."""
+    most_detections: int = 0
+    """Of an image; 0 of a backbone that is not a detector's."""
 
     @abstractmethod
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
@@ -146,6 +158,13 @@ class Backbone(ABC):
         levels : sequence of int
             Indices into :attr:`strides`.
         """
+
+    def detect(
+        self, images: Array, levels: Sequence[int], score_threshold: float
+    ) -> tuple[list[Map], list[Detections]]:
+        """The maps as :meth:`maps` gives them, and what the detector finds in each image with at least this score."""
+        del images, levels, score_threshold
+        raise NotImplementedError("this backbone is not a detector's")
 
     @abstractmethod
     def facts(self) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from .._extras import require
 from ..files.problems import FileError
 from .backbone import Backbone, BackboneError, BackboneOptions
 
@@ -30,24 +31,28 @@ def _onnx(rest: str, options: BackboneOptions) -> Backbone:
 
 
 def _program(rest: str, options: BackboneOptions) -> Backbone:
+    require("torch", "torch")
     from .torch_backbone import ProgramBackbone
 
     return ProgramBackbone(Path(rest), options)
 
 
 def _detector(rest: str, options: BackboneOptions) -> Backbone:
+    require("detection", "torch")
     from .torch_backbone import DetectorBackbone
 
     return DetectorBackbone(Path(rest), options)
 
 
 def _timm(rest: str, options: BackboneOptions) -> Backbone:
+    require("timm", "torch", "timm")
     from .timm_backbone import TimmBackbone
 
     return TimmBackbone(rest, options)
 
 
 def _hf(rest: str, options: BackboneOptions) -> Backbone:
+    require("hf", "torch", "transformers")
     from .hf_backbone import HfBackbone
 
     return HfBackbone(rest, options)

@@ -1,4 +1,4 @@
-"""Where the boxes of an image come from: a file of them, or a grid."""
+"""Where the boxes of an image come from: a file of them, a grid, or a detector."""
 
 from __future__ import annotations
 
@@ -6,18 +6,31 @@ import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..files.boxes import Box
-from ..files.orientation import Annotated
+import numpy as np
 
+from ..files.boxes import Box, annotated_by
+from ..files.orientation import Annotated
+from .backbone import Backbone, BackboneError, Detections
+
+#: What stands in place of a file for the boxes that a detector finds.
+DETECTIONS = "detections"
 #: How a grid is written in place of a file.
 GRID = re.compile(r"grid:([1-9]\d*)x([1-9]\d*)")
 
 
 class BoxSource(ABC):
     """The boxes of every image."""
+
+    has_scores: bool = False
+    """Whether its boxes have a score, which is a column of the result then."""
+
+    def of_backbone(self, backbone: Backbone) -> BoxSource:
+        """The same where this backbone makes the maps."""
+        del backbone
+        return self
 
     @abstractmethod
     def count(self, image: Path) -> int:
@@ -50,8 +63,7 @@ class FileBoxes(BoxSource):
         return self.groups.get(image, ())
 
     def annotated(self, image: Path) -> Annotated | None:
-        boxes = self.groups.get(image, ())
-        return Annotated(boxes[0].image_size, [box.corners for box in boxes]) if boxes else None
+        return annotated_by(self.groups.get(image, ()))
 
     def facts(self) -> dict[str, object]:
         digest = hashlib.sha256()
@@ -92,6 +104,47 @@ class GridBoxes(BoxSource):
 
     def facts(self) -> dict[str, object]:
         return {"grid": [self.rows, self.columns]}
+
+
+@dataclass(frozen=True)
+class DetectedBoxes(BoxSource):
+    """What the detector whose backbone is run finds on the same maps; before it has run, no box is known."""
+
+    score_threshold: float = 0.5
+    """Detections of a lower score are left out."""
+    most: int = 0
+    """Of an image: the detector says it."""
+
+    has_scores = True
+
+    def of_backbone(self, backbone: Backbone) -> DetectedBoxes:
+        """Raises BackboneError where it is not a detector's."""
+        if not backbone.most_detections:
+            raise BackboneError("boxes: the detections of a detector need the backbone detector:WEIGHTS")
+        return replace(self, most=backbone.most_detections)
+
+    def count(self, image: Path) -> int:
+        del image
+        return self.most
+
+    def of(self, image: Path, height: int, width: int) -> Sequence[Box]:
+        del image, height, width
+        return ()
+
+    def boxes(self, image: Path, found: Detections, scale: tuple[float, float]) -> Sequence[Box]:
+        """Detections as boxes of the image; `scale` is its pixels per pixel that the detector saw, along x and y."""
+        corners = (found.boxes * np.array(scale * 2)).tolist()
+        return [
+            Box(row, f"{image}: detection {row}", str(image), tuple(four), name, score=score)
+            for row, (four, score, name) in enumerate(zip(corners, found.scores.tolist(), found.names, strict=True))
+        ]
+
+    def annotated(self, image: Path) -> Annotated | None:
+        del image
+        return None
+
+    def facts(self) -> dict[str, object]:
+        return {"detections": {"most": self.most, "score_threshold": self.score_threshold}}
 
 
 def grid_of(text: str) -> GridBoxes | None:

@@ -15,8 +15,9 @@ from .._typing import Array
 from .._warnings import RoIWarning
 from ..extract.doubts import Doubts
 from ..files.boxes import Box
-from .backbone import Backbone, BackboneError
-from .boxes import BoxSource
+from ..files.problems import Remark
+from .backbone import Backbone, BackboneError, Map
+from .boxes import BoxSource, DetectedBoxes
 from .images import ReadImage
 from .pooling import Pooling
 from .readers import Readers, Wanted
@@ -65,9 +66,9 @@ class Listener:
         """So many more images are through."""
 
     def failed(self, image: Path, why: str) -> None:
-        """An image is written as a row with this error."""
+        """An image is going to be written as a row with this error; not where this raises."""
 
-    def remark(self, image: Path, what: str) -> None:
+    def remark(self, image: Path, remark: Remark) -> None:
         """Something about an image that its owner should know."""
 
 
@@ -101,16 +102,17 @@ def run_shards(
                     listener.remark(image, answer.remark)
                 listener.done(1)
             rows = batches.finish()
+            for one in rows:
+                if one.error is not None:
+                    report.errors[one.image.as_posix()] = one.error
+                    listener.failed(one.image, one.error)
             with report.timed("writing"):
                 shapes = work.pooling.columns(work.backbone)
-                columns = columns_of(rows, shapes, work.pooling.dtype)
+                columns = columns_of(rows, shapes, work.pooling.dtype, scored=work.boxes.has_scores)
                 write_shard(out / shard.file, columns, work.file_format)
             for one in rows:
                 report.images += 1
                 report.boxes += len(one.boxes)
-                if one.error is not None:
-                    report.errors[one.image.as_posix()] = one.error
-                    listener.failed(one.image, one.error)
             finished(shard)
 
 
@@ -170,10 +172,21 @@ class _Batches:
             batch[0].rows.error = f"the backbone failed: {str(error) or type(error).__name__}"
             batch[0].rows.boxes = ()
 
+    def _maps(self, batch: Sequence[_Waiting]) -> list[Map]:
+        """The maps of a batch; of a detector, the boxes that it finds too."""
+        work, images = self._work, np.stack([one.pixels for one in batch])
+        if not isinstance(work.boxes, DetectedBoxes):
+            return work.backbone.maps(images, work.pooling.levels)
+        maps, found = work.backbone.detect(images, work.pooling.levels, work.boxes.score_threshold)
+        for one, detections in zip(batch, found, strict=True):
+            x, y = _scale(one)
+            one.rows.boxes = work.boxes.boxes(one.rows.image, detections, (1 / x, 1 / y))
+        return maps
+
     def _pool(self, batch: Sequence[_Waiting]) -> None:
         work = self._work
         with self._report.timed("backbone"):
-            maps = work.backbone.maps(np.stack([one.pixels for one in batch]), work.pooling.levels)
+            maps = self._maps(batch)
             _wait_for(maps[0])
         with self._report.timed("pooling"), warnings.catch_warnings():
             warnings.simplefilter("ignore", RoIWarning)  # told once, for all images
@@ -186,12 +199,16 @@ class _Batches:
                 first = last
 
 
+def _scale(one: _Waiting) -> tuple[float, float]:
+    """Pixels that the backbone sees per pixel of the image, along x and y."""
+    height, width = one.pixels.shape[:2]
+    return width / one.rows.width, height / one.rows.height
+
+
 def _rois(index: int, one: _Waiting) -> Array:
     """Boxes ``[K, 5]`` in the pixels of the image as the backbone sees it."""
     corners = _corners(one.rows.boxes)
-    height, width = one.pixels.shape[:2]
-    scale = np.array([width / one.rows.width, height / one.rows.height] * 2)
-    return np.column_stack([np.full(len(corners), index, dtype=np.float64), corners * scale])
+    return np.column_stack([np.full(len(corners), index, dtype=np.float64), corners * np.array(_scale(one) * 2)])
 
 
 def _corners(boxes: Sequence[Box]) -> Array:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._extras import require
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
 from .tokens import tokens_to_map
 from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
@@ -45,7 +44,6 @@ class HfBackbone(TorchBackbone):
     """
 
     def __init__(self, source: str, options: BackboneOptions) -> None:
-        require("hf", "transformers")
         name = f"hf:{source}"
         model, config = _load(source, options, name)
         self._prefix = _prefix_tokens(config, options)

@@ -11,6 +11,7 @@ from PIL import Image
 from .._typing import Array
 from ..files.images import Picture, read_picture
 from ..files.orientation import Annotated
+from ..files.problems import Remark
 from .backbone import ImageSize
 
 WHITE = 255.0
@@ -25,7 +26,7 @@ class ReadImage:
     height: int
     """Of the image itself, in the pixels of its boxes."""
     width: int
-    remark: str | None = None
+    remark: Remark | None = None
     """What is to be known about its orientation."""
 
 

@@ -21,7 +21,7 @@ from .engine import Listener, Report, Work, run_shards
 from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
 from .pooling import Pooling, find_levels
 from .shards import SHARD_BYTES, SHARD_IMAGES, Shard, cut_shards
-from .writing import Format, read_errors
+from .writing import PACKAGES, Format, read_errors
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,13 @@ def prepare(
     Raises
     ------
     BackboneError, ValueError
-        For a backbone that cannot be had, or levels that it does not have.
+        For a backbone that cannot be had, levels that it does not have, or detections of one that is no detector's.
     OtherJobError
         Where the folder belongs to another job.
     """
-    if settings.file_format == "parquet":
-        require("features", "pyarrow")
+    require("features", *PACKAGES[settings.file_format])
     backbone = make_backbone(settings.backbone, options)
+    boxes = boxes.of_backbone(backbone)
     levels, by_size = find_levels(settings.levels, backbone)
     pooling = Pooling(settings.sizes, settings.rule, levels, by_size, settings.dtype)
     pooling.check()
@@ -161,7 +161,7 @@ def _fingerprint(
 ) -> dict[str, Any]:
     """Everything that decides the bytes of the result, but for the contents of the images."""
     digest = hashlib.sha256("\n".join(image.as_posix() for image in images).encode(errors="surrogateescape"))
-    packages = ["numpy", "pillow", *(["pyarrow"] if settings.file_format == "parquet" else [])]
+    packages = ["numpy", "pillow", *PACKAGES[settings.file_format]]
     return {
         "roialign": __version__,
         "backbone": {

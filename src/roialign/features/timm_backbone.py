@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from .._extras import require
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
 from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
 
@@ -26,7 +25,6 @@ class TimmBackbone(TorchBackbone):
     """
 
     def __init__(self, model: str, options: BackboneOptions) -> None:
-        require("timm", "timm")
         import timm
         import torch
 

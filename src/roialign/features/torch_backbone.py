@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import warnings
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from .._typing import Array
+from ..files.archives import check_archive
 from ..files.kinds import check_readable
 from ..torch.devices import check_device
 from .backbone import (
     Backbone,
     BackboneError,
     BackboneOptions,
+    Detections,
     ImageSize,
     Map,
     Normalisation,
@@ -79,22 +82,27 @@ class TorchBackbone(Backbone):
         return [every[level] for level in levels]
 
     def _run(self, images: Array) -> Sequence[Tensor]:
+        with self._running():
+            return self.network(self._batch(images))
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Without gradients, in the precision that was asked for."""
         dtype = DTYPES[self._options.precision]
         reduced = dtype != torch.float32
         kind = self._device.type
         with torch.inference_mode(), torch.autocast(kind, dtype if reduced else torch.bfloat16, enabled=reduced):
-            pixels = (
-                torch.from_numpy(np.require(images, requirements=("C", "W")))
-                .to(self._device)
-                .permute(0, 3, 1, 2)
-                .float()
-            )
-            mean, deviation = (
-                pixels.new_tensor(values)[:, None, None]
-                for values in (self.normalisation.mean, self.normalisation.deviation)
-            )
-            batch = (pixels - mean) / deviation
-            return self.network(batch.contiguous(memory_format=self._memory_format))
+            yield
+
+    def _batch(self, images: Array) -> Tensor:
+        """uint8 ``[N, H, W, 3]`` as normalised images ``[N, 3, H, W]`` on the device."""
+        whole = torch.from_numpy(np.require(images, requirements=("C", "W")))
+        pixels = whole.to(self._device).permute(0, 3, 1, 2).float()
+        mean, deviation = (
+            pixels.new_tensor(values)[:, None, None]
+            for values in (self.normalisation.mean, self.normalisation.deviation)
+        )
+        return ((pixels - mean) / deviation).contiguous(memory_format=self._memory_format)
 
     def _probe(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         size = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
@@ -148,7 +156,10 @@ class ProgramBackbone(TorchBackbone):
 
 
 class DetectorBackbone(TorchBackbone):
-    """The backbone of a detector of :mod:`roialign.detection`, with its pyramid: the maps that its boxes pool from."""
+    """The backbone of a detector of :mod:`roialign.detection`, with its pyramid: the maps that its boxes pool from.
+
+    Its detections are found on the same maps: :meth:`detect`.
+    """
 
     default_levels = "by-size"
 
@@ -159,17 +170,34 @@ class DetectorBackbone(TorchBackbone):
         name = f"detector:{path}"
         refuse(options, name, weights=None)
         model, settings = load_model(path)
-        self._pooled_levels = model.backbone.pooled_levels
-        if self._pooled_levels == 1:
+        self._detector, self._classes = model.eval(), settings.classes
+        self.most_detections = model.roi_heads.settings.detections
+        if model.backbone.pooled_levels == 1:
             self.default_levels = "last"
         size = chosen_size(options, model.transform.min_size, DIVISOR)
         facts: dict[str, object] = {"file": file_hash(find_weights(path)), "backbone": settings.backbone}
         normalisation = chosen_normalisation(options, "imagenet")
-        super().__init__(model.backbone, options, size, normalisation, name=name, facts=facts)
+        super().__init__(model, options, size, normalisation, name=name, facts=facts)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
-        maps: Sequence[Tensor] = self.module(images)
-        return maps[: self._pooled_levels]
+        maps: Sequence[Tensor] = self._detector.backbone(images)
+        return maps[: self._detector.backbone.pooled_levels]
+
+    def detect(
+        self, images: Array, levels: Sequence[int], score_threshold: float
+    ) -> tuple[list[Map], list[Detections]]:
+        with self._running():
+            batch = self._batch(images)
+            maps = self._detector.backbone(batch)
+            size = (batch.shape[2], batch.shape[3])
+            found = self._detector.detect(maps, size, [size] * len(batch), masks=False)
+        return [maps[level] for level in levels], [self._sure(of_image, score_threshold) for of_image in found]
+
+    def _sure(self, found: dict[str, Tensor], score_threshold: float) -> Detections:
+        sure = found["scores"] >= score_threshold
+        boxes, scores, labels = (found[name][sure].cpu() for name in ("boxes", "scores", "labels"))
+        names = [self._classes[label - 1] for label in labels.tolist()]
+        return Detections(boxes.double().numpy(), scores.float().numpy(), names)
 
 
 def maps_of_answers(
@@ -209,6 +237,7 @@ def _load_program(path: Path, name: str) -> Any:
     why = "it is no archive"
     if zipfile.is_zipfile(path):
         try:
+            check_archive(path)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's, about itself
                 return torch.export.load(path)

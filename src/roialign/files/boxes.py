@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._text import one_line
 from .._validate import LARGEST_COORDINATE
 from .coco import Row, box_of, category_of, file_name, good_rows, identity, place_of, section_of, whole
-from .columns import ROLES, Columns, Corners, Reading, corners_of, find_columns
+from .columns import (
+    ROLES,
+    Columns,
+    Corners,
+    Reading,
+    UnreadImageError,
+    check_unread,
+    corners_of,
+    find_columns,
+    plain,
+)
 from .kinds import HEAD_BYTES, what_is
-from .orientation import Size
+from .orientation import Annotated, Size
 from .parquet import read_parquet_rows
 from .problems import DatasetError, FileError, Problems
-from .text import read_json, read_text, shown
+from .tables import TextTable
+from .text import quoted, read_json, read_text, shown
 
 #: Of files that are tables; anything else is JSON.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt")
@@ -39,17 +50,27 @@ class Box:
     label: str
     image_size: Size | None = None
     """Width and height of its image, where the file has them."""
+    score: float | None = None
+    """Of a detection."""
+
+
+def annotated_by(boxes: Sequence[Box]) -> Annotated | None:
+    """What the boxes of an image say about it."""
+    if not boxes:
+        return None
+    sized = next((box for box in boxes if box.image_size is not None), boxes[0])
+    return Annotated(sized.image_size, [box.corners for box in boxes], sized.where)
 
 
 def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> list[Box]:
     """The boxes of a file in their order; malformed rows go to `problems`.
 
     A name that ends in ``.csv``, ``.tsv`` or ``.txt`` is a table with a header, its fields divided by commas,
-    semicolons or tabs; one that ends in ``.parquet`` is a table too, whose boxes may stand in one column of lists,
-    ``box``; its rows that have an ``error``, as results do, are left out. Its columns may come in any order and under
-    the usual names: see :mod:`.columns`. Anything else is JSON: an object with ``images`` and ``annotations`` is COCO,
-    whose ``bbox`` is (x, y, width, height); a list holds ``{"image": name, "box": [x1, y1, x2, y2], "label": text}``
-    objects, bare ``[x1, y1, x2, y2]``, or objects with the columns of a table.
+    semicolons, tabs or bars: see :mod:`.tables`. One that ends in ``.parquet`` is a table too, whose boxes may stand in
+    one column of lists, ``box``; its rows that have an ``error``, as results do, are left out. Columns may come in any
+    order and under the usual names: see :mod:`.columns`. Anything else is JSON: an object with ``images`` and
+    ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list holds ``{"image": name, "box": [x1, y1, x2,
+    y2], "label": text}`` objects, bare ``[x1, y1, x2, y2]``, or objects with the columns of a table.
 
     Raises
     ------
@@ -70,39 +91,56 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> l
 
 
 def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> Iterator[Box]:
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)  # semicolons are Excel's, where the comma is decimal
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        columns = _columns_of(header, text, reading)
-        lines = ((reader.line_num, fields) for fields in reader if any(field.strip() for field in fields))
-        for row, (line, fields) in enumerate(lines):
-            where = f"{path}, row {row} (line {line})"
-            try:
-                if len(fields) != len(header):
-                    raise FileError(f"expected {len(header)} fields, found {len(fields)}")
-                values = dict(zip(header, (field.strip() for field in fields), strict=True))
-                numbers = [_number_of_text(name, values[name]) for name in columns.box]
-                yield _box(row, where, values, columns, numbers)
-            except FileError as error:
-                problems.add(where, error)
-    except csv.Error as error:
-        raise FileError(f"line {reader.line_num}: {error}") from error
+    table = TextTable(text)
+    columns = _columns_of(table, text, reading)
+    row = -1
+    for found in table.rows():
+        if found.is_comment:
+            problems.remark(f"{path}, line {found.line}", "begins with #: passed over as a comment", "comments")
+            continue
+        row += 1
+        where = f"{path}, row {row} (line {found.line})"
+        try:
+            if found.wrong is not None:
+                raise FileError(found.wrong)
+            if len(found.fields) != len(table.header):
+                raise FileError(f"expected {len(table.header)} fields, found {len(found.fields)}")
+            values = dict(zip(table.header, found.fields, strict=True))
+            _look_at_unread(path, values, columns, problems)
+            numbers = [_number_of_text(name, values[name]) for name in columns.box]
+            yield _box(row, where, values, columns, numbers)
+        except UnreadImageError:
+            raise
+        except FileError as error:
+            problems.add(where, error)
 
 
-def _columns_of(header: list[str], text: str, reading: Reading) -> Columns:
+def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
     """The columns of a table; if it has none, what else the file may be."""
     try:
-        columns = find_columns(header, reading)
+        columns = find_columns(table.header, reading)
     except FileError as error:
-        known = what_is(text[:HEAD_BYTES].encode())
+        if table.commented_header is not None:
+            table.use_comment()
+            with suppress(FileError):
+                return find_columns(table.header, reading)
+        known = "JSON: give it a name that ends in .json" if text.lstrip()[:1] in ("{", "[") else None
+        known = known or what_is(text[:HEAD_BYTES].encode())
         raise FileError(f"{error}; it is {known}" if known else str(error)) from error
     read = [name for name in (columns.image, columns.label, *columns.box) if name is not None]
-    twice = [name for name in read if header.count(name) > 1]
+    twice = [name for name in read if table.header.count(name) > 1]
     if twice:
         raise FileError(f"expected each column once in the header, found {', '.join(twice)} twice")
     return columns
+
+
+def _look_at_unread(path: Path, values: Mapping[str, Any], columns: Columns, problems: Problems) -> None:
+    """A box without an image is of the only input: what may name another image is never passed over in silence."""
+    if columns.image is not None:
+        return
+    for name in check_unread(values, [*columns.box, *(columns.size or ())]):
+        what = f"column {quoted(name)} is not read: does it name images? --columns {one_line(f'image={name}')}"
+        problems.remark(path, what, "columns")
 
 
 def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
@@ -110,7 +148,19 @@ def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numb
     corners = corners_of(_numbers(numbers, f"expected [{', '.join(columns.box)}]"), columns.box_format)
     image = None if columns.image is None else _name(values[columns.image])
     label = None if columns.label is None else values.get(columns.label)
-    return Box(row, where, image, corners, _label(label))
+    return Box(row, where, image, corners, _label(label), _size(values, columns))
+
+
+def _size(values: Mapping[str, Any], columns: Columns) -> Size | None:
+    """Width and height of the image, where both are whole numbers."""
+    if columns.size is None:
+        return None
+    try:
+        width, height = (float(values[name]) for name in columns.size)
+        whole_numbers = width.is_integer() and height.is_integer() and min(width, height) > 0
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return None
+    return (int(width), int(height)) if whole_numbers else None
 
 
 def _number_of_text(name: str, text: str) -> float:
@@ -126,33 +176,57 @@ def _list_rows(path: Path, content: list[Any], problems: Problems, reading: Read
     for row, entry in enumerate(content):
         where = f"{path}, row {row}"
         try:
-            yield _listed_box(row, where, entry, reading)
+            if isinstance(entry, list):
+                box_format = reading.box_format or "xyxy"
+                yield Box(row, where, None, corners_of(_numbers(entry, _expected(reading)), box_format), "")
+                continue
+            columns = _listed_columns(entry, reading)
+            _look_at_unread(path, entry, columns, problems)
+            whole_box = columns.box[0] == columns.box[1]
+            numbers = entry[columns.box[0]] if whole_box else [entry[name] for name in columns.box]
+            if whole_box:
+                columns = replace(columns, box=ROLES[columns.box_format])
+            yield _box(row, where, entry, columns, numbers)
+        except UnreadImageError:
+            raise
         except FileError as error:
             problems.add(where, error)
 
 
-def _listed_box(row: int, where: str, entry: Any, reading: Reading) -> Box:
-    four = ROLES[reading.box_format or "xyxy"]
-    expected = f"expected [{', '.join(four)}]"
-    if isinstance(entry, list):
-        return Box(row, where, None, corners_of(_numbers(entry, expected), reading.box_format or "xyxy"), "")
+def _listed_columns(entry: Any, reading: Reading) -> Columns:
+    """Which values of a row of a list are read; of a box in one value, its name four times."""
     whole_box = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
     if isinstance(entry, dict) and whole_box not in entry:
         try:
-            columns = find_columns(list(entry), reading)
+            return find_columns(list(entry), reading)
         except FileError:
             if reading.columns:
                 raise
-        else:
-            return _box(row, where, entry, columns, [entry[name] for name in columns.box])
     if not isinstance(entry, dict) or whole_box not in entry:
-        raise FileError(f'{expected} or {{"image": name, "box": [{", ".join(four)}]}}, found {shown(entry)}')
+        four = ", ".join(ROLES[reading.box_format or "xyxy"])
+        raise FileError(f'{_expected(reading)} or {{"image": name, "box": [{four}]}}, found {shown(entry)}')
+    named = find_columns([*entry, *ROLES["xyxy"]], reading)
+    if whole_box == "bbox" and _is_result(entry, named, reading):
+        raise UnreadImageError(
+            "a list of results of COCO, which gives the numbers of images and not their names: give the COCO file that "
+            "they are results on, with images and annotations; or, where the numbers are the names of the files, "
+            f"--columns image={named.image} --box-format xywh"
+        )
     if whole_box == "bbox" and reading.box_format is None:  # COCO's are corner and size, others have two corners
         raise FileError(f"bbox: say whether it is xyxy or xywh: --box-format, found {shown(entry)}")
-    named = find_columns([*entry, *four], reading)
-    corners = corners_of(_numbers(entry[whole_box], expected), reading.box_format or "xyxy")
-    image = _name(entry[named.image]) if named.image is not None else None
-    return Box(row, where, image, corners, _label(entry[named.label]) if named.label is not None else "")
+    return replace(named, box=(whole_box,) * 4, box_format=reading.box_format or "xyxy")
+
+
+def _is_result(entry: Mapping[str, Any], named: Columns, reading: Reading) -> bool:
+    """Whether it is a row of COCO's results, whose image is a number of another file."""
+    told = "image" in (reading.columns or {})
+    if told or named.image is None or plain(named.image) != "imageid":
+        return False
+    return isinstance(entry[named.image], (int, float))
+
+
+def _expected(reading: Reading) -> str:
+    return f"expected [{', '.join(ROLES[reading.box_format or 'xyxy'])}]"
 
 
 def _coco_rows(path: Path, content: Row, problems: Problems, reading: Reading) -> Iterator[Box]:
@@ -200,6 +274,9 @@ def _numbers(values: object, expected: str) -> Corners:
 
 
 def _name(value: object) -> str:
+    """The name of an image; a number is one where the files are numbered."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1:
+        return str(int(value))
     if not isinstance(value, str) or not value:
         raise FileError(f"image: expected the name of an image, found {shown(value)}")
     return value

@@ -19,6 +19,8 @@ Identity = int | str
 
 #: The parts of the file that are read, in the order in which they refer to each other.
 SECTIONS = ("categories", "images", "annotations")
+#: As pycocotools does it, which makes outlines of the boxes of results.
+BOXES_STAND = "for masks their boxes stand for them"
 #: So many rows of a section are named; the others are counted.
 MOST_NAMED = 1000
 
@@ -47,6 +49,10 @@ def read_records(path: Path, problems: Problems) -> dict[str, list[dict[str, Any
         return good
 
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
+    bare = sum(row["segmentation"] is None for row in annotations.rows)
+    if 0 < bare < len(annotations.rows):  # a set of boxes alone is for detectors of boxes
+        have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
+        problems.remark(f"{path}: annotations", f"{have}: {BOXES_STAND}", "no outline")
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
+from .._text import one_line
 from .problems import FileError
+from .text import quoted
 
 #: How the four numbers of a box are to be read: corners; a corner and a size; a centre and a size.
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
@@ -31,7 +34,28 @@ KNOWN = (
     ("cxcywh", ("xcenter", "ycenter", "width", "height")),
     ("cxcywh", ("centerx", "centery", "width", "height")),
 )
-IMAGE_NAMES = ("image", "filename", "file", "path", "filepath", "imagepath", "imagename", "imagefile", "img", "imgpath")
+#: Names of the column that names the image: files first, and then what may be the name of one without its ending.
+IMAGE_NAMES = (
+    *("image", "filename", "file", "path", "filepath", "imagepath", "imagename", "imagefile", "imagefilename"),
+    *("imagefilepath", "imageuri", "imageurl", "img", "imgpath", "imgname", "imgfile", "imgfilename", "fname", "uri"),
+    *("url", "photo", "photoname", "picture", "picturename", "frame", "framename", "frameid", "framenumber"),
+    *("imageid", "imgid", "photoid", "pictureid"),
+)
+#: Width and height of the image, beside a box.
+SIZE_NAMES = (("imagewidth", "imageheight"), ("imgwidth", "imgheight"))
+#: A column whose name has one of these words may name the image, unless it has one of the others too.
+IMAGE_WORDS = {
+    *("image", "images", "img", "file", "filename", "path", "photo", "photograph", "picture", "pic", "frame", "scan"),
+    *("slide", "page", "uri", "url", "foto", "bild"),
+}
+OTHER_WORDS = {
+    *("width", "height", "w", "h", "size", "area", "count", "number", "format", "mode", "type", "depth", "channels"),
+    *("score", "rate", "scale", "hash", "date", "time", "label", "class", "category"),
+}
+#: How the name of an image, or of its feature map, ends.
+IMAGE_VALUE = re.compile(
+    r".*[^\s./\\]\.(avif|bmp|gif|jfif|jp2|jpe|jpe?g|p[bgnp]m|png|tiff?|webp|heic|dcm|np[yz])", re.IGNORECASE | re.DOTALL
+)
 LABEL_NAMES = ("label", "class", "classname", "category", "categoryname", "labelname", "name")
 
 Corners = tuple[float, float, float, float]
@@ -45,6 +69,8 @@ class Columns:
     label: str | None
     box: tuple[str, str, str, str]
     box_format: str
+    size: tuple[str, str] | None = None
+    """Width and height of the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +108,37 @@ def find_columns(names: Sequence[str], reading: Reading) -> Columns:
         label=given.get("label") or _first(LABEL_NAMES, by_name),
         box=box,
         box_format=reading.box_format or box_format,
+        size=next(((by_name[w], by_name[h]) for w, h in SIZE_NAMES if w in by_name and h in by_name), None),
     )
+
+
+class UnreadImageError(FileError):
+    """A table names its images in a column that nobody reads."""
+
+
+def check_unread(values: Mapping[str, object], box: Sequence[str]) -> list[str]:
+    """Of a row that is taken to be of the only input: the columns whose names say that they may name an image.
+
+    Raises
+    ------
+    UnreadImageError
+        Where the value of one does name an image.
+    """
+    others = {name: value for name, value in values.items() if name not in box}
+    for name, value in others.items():
+        if isinstance(value, str) and IMAGE_VALUE.fullmatch(value):
+            raise UnreadImageError(
+                f"column {quoted(name)} names images, as {quoted(value)}, but is not known as a column that does: "
+                f"--columns {one_line(f'image={name}')} says so"
+            )
+    return [name for name in others if _may_name_images(name)]
+
+
+@lru_cache(maxsize=1000)
+def _may_name_images(column: str) -> bool:
+    """Whether the words of a name, as of ``scan_no`` or ``pageNumber``, are those of a column of images."""
+    words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())
+    return not IMAGE_WORDS.isdisjoint(words) and OTHER_WORDS.isdisjoint(words)
 
 
 def _box_columns(

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 
 from .kinds import HEAD_BYTES, check_readable, what_is
 from .orientation import ORIENTATION_TAG, Annotated, Reading, how_to_read, turn, turn_back, turned_size
-from .problems import FileError
+from .problems import FileError, Remark
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,8 +42,18 @@ class Picture:
     """``[H, W, 3]`` float32, in the range of the file."""
     white: float | None
     """The largest value that the file could hold: 255, 65535, 1 for floats; None where there is none, of 32 bits."""
-    remark: str | None = None
+    remark: Remark | None = None
     """What is to be known about its orientation."""
+
+    def range_remark(self) -> Remark | None:
+        """That the values are not those of eight bits, for whoever takes them as they are; None where they are."""
+        if self.white == LARGEST_8_BIT:
+            return None
+        finite = self.pixels[np.isfinite(self.pixels)]
+        found = f"{finite.min():g} to {finite.max():g}" if finite.size else "nothing finite"
+        holes = "" if finite.size == self.pixels.size else ", and NaN or infinity"
+        kind = {LARGEST_16_BIT: "16 bits", 1.0: "floats"}.get(self.white or 0.0, "32 bits")
+        return Remark(f"an image of {kind}: its values are taken as they are, {found}{holes}, not 0 to 255", "range")
 
     def unit_range(self) -> Array:
         """The pixels from 0 to 1, as detectors take them.
@@ -81,9 +91,10 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
     Raises
     ------
     FileError
-        Saying what the file is, where it is no image, and what is wrong with it, where it is one.
+        Saying what the file is, where it is no image, and what is wrong with it, where it is one; and where its size is
+        not the one that it was annotated with.
     """
-    with _explained(path), path.open("rb") as file, warnings.catch_warnings():
+    with explained(path), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, about what it can read; a larger image is an error
         with Image.open(file, formats=_formats()) as opened:
             # Pillow turns TIFF images itself when it loads them. To look for EXIF in a PNG it loads the pixels, and
@@ -95,15 +106,16 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
             opened.load()
             turned_already = is_tiff and _orientation(opened) != named
             stored = turned_size(opened.size, named) if turned_already else opened.size
-            reading = how_to_read(named, stored, annotated) if annotated is not None else Reading(True)
             pixels, white = _values(opened)
+    reading = how_to_read(named, stored, annotated) if annotated is not None else Reading(True)
     if reading.upright and not turned_already:
         pixels = turn(pixels, named)
     elif turned_already and not reading.upright:
         pixels = turn_back(pixels, named)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-    return Picture(np.ascontiguousarray(pixels, dtype=np.float32), white, reading.remark)
+    remark = None if reading.remark is None else Remark(reading.remark, "EXIF orientation")
+    return Picture(np.ascontiguousarray(pixels, dtype=np.float32), white, remark)
 
 
 def most_pixels() -> int:
@@ -145,7 +157,7 @@ def _values(image: Image.Image) -> tuple[Array, float | None]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Whatever Pillow raises on the bytes of a file, in words of our own."""
     try:
         check_readable(path)

@@ -14,6 +14,8 @@ HEAD_BYTES = 512
 
 _POINTER = "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
 _PAGE = "an HTML page, not the file itself: download it again, from the address that the page leads to"
+_ANNOTATIONS = "an XML file of annotations, as of Pascal VOC: convert it to COCO json or to a table"
+UTF_16, UTF_32 = "UTF-16 text: save it as UTF-8", "UTF-32 text: save it as UTF-8"
 #: By what the first bytes match: what it is, and what to do.
 KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
     (re.compile(pattern, re.DOTALL), kind)
@@ -21,6 +23,7 @@ KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"\Aversion https://git-lfs", _POINTER),
         (rb"(?i)\A(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body)\b", _PAGE),
         (rb"\A(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*)?(<!.*?>\s*)*<svg\b", "an SVG drawing: save it as PNG"),
+        (rb"\A(\xef\xbb\xbf)?\s*(<\?xml.*?\?>\s*)?(<!--.*?-->\s*)*<annotations?\b", _ANNOTATIONS),
         (rb"\A(\xef\xbb\xbf)?\s*<(\?xml|Error|Message)\b", "an XML file, perhaps an error of a server"),
         (rb"\A\x89PNG\r\n\x1a\n", "a PNG image"),
         (rb"\A\xff\xd8\xff", "a JPEG image"),
@@ -43,7 +46,8 @@ KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"\Av/1\x01", "an OpenEXR image: save it as TIFF"),
         (rb"\ASQLite format 3\x00", "an SQLite database"),
         (rb"\A\x00{16}", "nothing but zero bytes, as a broken download or disk leaves: fetch it again"),
-        (rb"\A(\xff\xfe|\xfe\xff)", "UTF-16 text: save it as UTF-8"),
+        (rb"\A(\xff\xfe\x00\x00|\x00\x00\xfe\xff|([\t\n\r -~]\x00{3}){2}|(\x00{3}[\t\n\r -~]){2})", UTF_32),
+        (rb"\A(\xff\xfe|\xfe\xff|([\t\n\r -~]\x00){3}|(\x00[\t\n\r -~]){3})", UTF_16),
         (rb"\A.{8}\{\s*\"", "a safetensors file"),
     )
 )

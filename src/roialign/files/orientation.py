@@ -34,6 +34,8 @@ class Annotated:
     size: Size | None = None
     """Its width and height, where they are known."""
     boxes: Sequence[Corners] = ()
+    source: str | None = None
+    """The file that says so."""
 
     def fits(self, size: Size) -> bool:
         """Whether the boxes lie in an image of that size."""
@@ -61,19 +63,19 @@ def how_to_read(orientation: int, stored: Size, annotated: Annotated) -> Reading
     Raises
     ------
     FileError
-        Where the size is that of one of the two, and the boxes fit in the other only.
+        Where the size is that of another image, or that of one of the two and the boxes fit in the other only.
     """
+    upright = turned_size(stored, orientation)
+    if annotated.size not in (None, stored, upright):
+        raise FileError(_of_another(annotated, upright))
     if orientation == 1:
         return Reading(True)
     tag = f"EXIF orientation {orientation}"
-    upright = turned_size(stored, orientation)
     if annotated.size is None:
         if annotated.boxes and not annotated.fits(upright) and annotated.fits(stored):
             only = f"the boxes fit in the image as stored, {_sides(stored)}, not in the upright one, {_sides(upright)}"
             return Reading(False, f"{tag}: {only}: it is read as stored")
         return Reading(True)
-    if annotated.size not in (stored, upright):
-        return Reading(True)  # the size is of another image: that is told by whoever asks for it
     if stored == upright:
         meant = "the annotations are taken to be of the upright image, as viewers show it"
         return Reading(True, f"{tag}: {meant}; remove the tag if they were made on the pixels as stored")
@@ -89,6 +91,15 @@ def how_to_read(orientation: int, stored: Size, annotated: Annotated) -> Reading
         return Reading(True)
     meant = f"width and height are those of the image as stored, {_sides(stored)}, not upright, {_sides(upright)}"
     return Reading(False, f"{tag}: {meant}: it is read as stored, and its annotations are taken to be of that")
+
+
+def _of_another(annotated: Annotated, found: Size) -> str:
+    """That the annotations are those of an image of another size."""
+    assert annotated.size is not None
+    source = f", as in {annotated.source}" if annotated.source else ""
+    turned = "; the sides are exchanged: was it turned, or its EXIF orientation lost, after it was annotated?"
+    more = turned if annotated.size == found[::-1] else ""
+    return f"expected {_sides(annotated.size)} pixels{source}, got {_sides(found)}{more}"
 
 
 def turn(pixels: Array, orientation: int) -> Array:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .._text import one_line
 
 #: So many remarks of one kind are told; the others are counted.
 MOST_REMARKS = 10
@@ -18,8 +21,20 @@ class DatasetError(FileError):
     """A data set, or a part of it, cannot be used; the message names the file and the row."""
 
 
+class Refused(Exception):  # noqa: N818 - nothing has failed: a user has asked for it
+    """What is wrong has been told, and nothing may be left out."""
+
+
 class DataWarning(UserWarning):
     """Something in the data was left out, or was read in one of two ways that it can be meant."""
+
+
+class Remark(NamedTuple):
+    """Something to look at about a file that was read."""
+
+    what: str
+    kind: str
+    """What remarks of one kind have in common."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +48,7 @@ class Problem:
     """What remarks of one kind have in common."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return one_line(f"{self.where}: {self.what}")
 
 
 @dataclass
@@ -50,22 +65,34 @@ class Problems:
     """Told of the first remarks of every kind at once."""
     found: list[Problem] = field(default_factory=list)
     remarks: list[Problem] = field(default_factory=list)
+    strict: bool = False
+    """Whether the first problem ends the run: :class:`Refused`."""
+    places: dict[str, str] = field(default_factory=dict)
+    """How files are named that a list has named: with the list and the line."""
     _kinds: Counter[str] = field(default_factory=Counter)
     _told: set[Problem] = field(default_factory=set)
 
     def add(self, where: object, what: object) -> None:
-        """Something that was left out; the same thing again, of a file that is read twice, is not added again."""
-        problem = Problem(str(where), str(what))
+        """Something that was left out; the same thing again, of a file that is read twice, is not added again.
+
+        Raises
+        ------
+        Refused
+            Where nothing may be left out.
+        """
+        problem = Problem(self.places.get(str(where), str(where)), str(what))
         if problem in self._told:
             return
         self._told.add(problem)
         self.found.append(problem)
         if self.listener is not None:
             self.listener(problem)
+        if self.strict:
+            raise Refused(problem)
 
     def remark(self, where: object, what: object, kind: str) -> None:
         """Something to look at; remarks of one kind are alike."""
-        remark = Problem(str(where), str(what), kind)
+        remark = Problem(self.places.get(str(where), str(where)), str(what), kind)
         if remark in self._told:
             return
         self._told.add(remark)
@@ -75,7 +102,7 @@ class Problems:
             return
         self.remark_listener(remark)
         if self._kinds[kind] == MOST_REMARKS:
-            self.remark_listener(Problem(str(where), f"more remarks of this kind ({kind}) are not shown"))
+            self.remark_listener(Problem(remark.where, f"more remarks of this kind ({kind}) are not shown"))
 
     def include(self, others: Problems) -> None:
         """Add what others have collected."""

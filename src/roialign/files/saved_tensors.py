@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from .archives import check_archive
 from .kinds import check_readable
 from .problems import FileError
 
@@ -88,6 +89,8 @@ def read_saved_tensors(path: Path) -> dict[str, Array]:
     """
     check_readable(path)
     try:
+        if zipfile.is_zipfile(path):
+            check_archive(path)
         with path.open("rb") as file:
             content, numbers_of = _read_archive(file) if zipfile.is_zipfile(file) else _read_stream(file)
             if not isinstance(content, Mapping):

@@ -7,11 +7,12 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
-from .kinds import check_readable, what_is
+from .kinds import UTF_16, UTF_32, check_readable, what_is
 from .problems import FileError
 
 #: So many letters of a value stand in a message.
 MOST_LETTERS = 80
+JSON_LINES = "a value on every line: make it one list, as `jq -s . lines.jsonl > list.json` does"
 
 
 def read_text(path: Path) -> str:
@@ -27,10 +28,12 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise FileError(error.strerror or str(error)) from error
+    known = what_is(content)
+    if known in (UTF_16, UTF_32):  # which may be UTF-8 too, of letters and zero bytes
+        raise FileError(f"not UTF-8 text: it is {known}")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        known = what_is(content)
         raise FileError(f"not UTF-8 text: byte {error.start}{f'; it is {known}' if known else ''}") from error
 
 
@@ -49,11 +52,22 @@ def read_json(path: Path) -> Any:
         known = what_is(text[:600].encode(errors="replace"))
         if known:
             raise FileError(f"not JSON: it is {known}") from error
+        if _is_json_lines(text):
+            raise FileError(f"not JSON: it looks like JSON Lines, {JSON_LINES}") from error
         raise FileError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
     except RecursionError as error:
         raise FileError("not usable JSON: brackets nested too deeply") from error
     except ValueError as error:  # Python's bound on the digits of a number
         raise FileError("not usable JSON: a number of thousands of digits") from error
+
+
+def _is_json_lines(text: str) -> bool:
+    """Whether the first two lines are a value each."""
+    first, _, rest = text.partition("\n")
+    try:
+        return all(isinstance(json.loads(line), (dict, list)) for line in (first, rest.partition("\n")[0]))
+    except (ValueError, RecursionError):
+        return False
 
 
 class _Short(reprlib.Repr):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .archives import check_archive
 from .kinds import HEAD_BYTES, check_readable, what_is
 from .problems import FileError
 from .text import quoted
@@ -24,6 +27,9 @@ WRAPPERS = ("module", "_orig_mod")
 PREFIXES = ("model.", "net.", "network.", "detector.")
 #: What an average of weights counts.
 AVERAGED = "n_averaged"
+#: How the names begin of what tensors are made of.
+KNOWN_GLOBALS = ("torch.", "collections.", "argparse.Namespace")
+SAVE_OWN = "save it by roialign.detection.save_model(path, model, settings)"
 SAVE = "torch.save(model.state_dict(), 'weights.pt')"
 #: How the files begin that torch.save wrote before its archives, and any pickle.
 OLDER_FILE, ANY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
@@ -107,6 +113,7 @@ def _check_kind(path: Path, head: bytes) -> None:
         if not any(name.endswith("data.pkl") for name in names):
             kind = "arrays of NumPy" if names and all(name.endswith(".npy") for name in names) else "no file of torch"
             raise FileError(f"a zip archive with {kind} in it: save {SAVE}")
+        check_archive(path)
     elif known == "a safetensors file":
         convert = "torch.save(safetensors.torch.load_file('weights.safetensors'), 'weights.pt')"
         raise FileError(f"a safetensors file: convert it by {convert}")
@@ -116,17 +123,54 @@ def _check_kind(path: Path, head: bytes) -> None:
 
 def _why(path: Path, head: bytes, error: Exception) -> str:
     """What stands in the way, from the pickle rather than from what torch says of it."""
-    forbidden = re.search(r"(?:GLOBAL|class|global:?) `?([\w.]+)`? was not an allowed", str(error))
-    if forbidden is None:
+    name = _foreign(path, str(error))
+    if name is None:
+        protocol = re.search(rb"\A\x80([\x03-\x05])", _pickle(path))
+        if protocol is not None and "operand" in str(error):
+            return f"pickled by protocol {protocol[1][0]}, which torch does not read without running code: save {SAVE}"
         if _members(path) is not None or OLDER_FILE.startswith(head[: len(OLDER_FILE)]):
             return "damaged or cut short: copy or download it again"
         kind = "a pickle that torch.save has not written" if head.startswith(ANY_PICKLE) else "no file of torch"
         return f"{kind}: save {SAVE}"
-    name = forbidden[1]
+    if name.startswith("roialign."):
+        return f"a whole model, {name}, saved with its code and not as weights: where it was made, {SAVE_OWN}"
     if b"torch.nn.modules" in _pickle(path):
         return f"a whole model, {name}, saved with its code and not as weights: where it was made, save {SAVE}"
     besides = "which only running code of the file could read"
     return f"it holds {name} besides weights, {besides}: where it was made, save the weights alone, {SAVE}"
+
+
+def _foreign(path: Path, said: str) -> str | None:
+    """What the pickle names that is no part of weights, as torch says or as is seen; None where there is nothing."""
+    named = re.search(r"GLOBAL ([\w.]+) (?:was not an allowed|whose module)", said)
+    if named is not None:
+        return named[1]
+    if not re.search("operand|Can only|function", said):
+        return None
+    with suppress(Exception):  # bytes that are damaged lead pickletools anywhere
+        return next((name for name in _globals(_pickle(path)) if not name.startswith(KNOWN_GLOBALS)), None)
+    return None
+
+
+def _globals(pickled: bytes) -> Iterator[str]:
+    """The names that a pickle looks up, in their order, without looking them up."""
+    memo: list[str | None] = []  # of everything that it may refer to again, what is text
+    top: str | None = None
+    words = ["", ""]
+    for code, argument, _ in pickletools.genops(pickled):
+        if code.name == "MEMOIZE":
+            memo.append(top)
+            continue
+        if isinstance(argument, int) and code.name in ("BINGET", "LONG_BINGET"):
+            top = memo[argument] if argument < len(memo) else None
+        else:
+            top = argument if isinstance(argument, str) and "UNICODE" in code.name else None
+        if code.name in ("GLOBAL", "INST"):
+            yield str(argument).replace(" ", ".")
+        elif code.name == "STACK_GLOBAL":
+            yield ".".join(words)
+        elif top is not None:
+            words = [words[1], top]
 
 
 def _members(path: Path) -> list[str] | None:

@@ -47,7 +47,10 @@ A gradient function such as `roi_align_backward` within one is a `NotImplemented
 would be recorded as a constant. Give `torch.onnx.export` the module rather than a traced program. A saved program calls
 the operators by name: a Python process loads it after `import roialign.torch`.
 
-Quantised tensors are a `TypeError` that asks for `features.dequantize()`.
+## Quantised tensors
+
+They are a `TypeError` that asks for `features.dequantize()`. torchvision's `roi_align` has a kernel for quantised maps;
+after `roialign.compat.torchvision.install()` it answers as that does, in the quantisation of the map.
 """
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..._text import one_line
+from ...files.problems import Remark
 from ..coco import CocoDataset, DatasetError
 from ..processes import process_count, process_rank
 from .randomness import MIRROR, ORDER, generator_of
@@ -25,7 +27,7 @@ class Drawn(NamedTuple):
     """The image and its target, or None if no image of the dataset can be read."""
     row: int
     """The index of the image in the dataset."""
-    remark: str | None
+    remarks: list[Remark]
     unreadable: dict[int, str]
     """The images that could not be read at this position, and why."""
 
@@ -55,14 +57,14 @@ class Stream(Dataset[Drawn]):
         for step in range(len(self.dataset)):
             index = int(self._order[(first + step) % len(self.dataset)])
             try:
-                image, target, remark = self.dataset.read(index)
+                image, target, remarks = self.dataset.read(index)
             except DatasetError as error:
                 unreadable[index] = str(error).removeprefix(f"{self.dataset.path(index)}: ")
                 continue
             draw = torch.rand((), generator=generator_of(self.settings.seed, MIRROR, place))
             example = mirrored(image, target) if draw < self.settings.flip else (image, target)
-            return Drawn(example, index, remark, unreadable)
-        return Drawn(None, 0, None, unreadable)
+            return Drawn(example, index, remarks, unreadable)
+        return Drawn(None, 0, [], unreadable)
 
     def reported(self, drawn: Drawn) -> Example:
         """Return the example, after reporting the problems and remarks about it.
@@ -75,12 +77,11 @@ class Stream(Dataset[Drawn]):
         dataset = self.dataset
         for index, why in drawn.unreadable.items():
             if dataset.strict:
-                raise DatasetError(f"{dataset.path(index)}: {why}")
+                raise DatasetError(one_line(f"{dataset.path(index)}: {why}"))
             dataset.problems.add(dataset.path(index), why)
         if drawn.example is None:
             raise DatasetError(f"{dataset.annotations}: none of its {len(dataset)} images can be read")
-        if drawn.remark is not None:
-            dataset.report(drawn.row, drawn.remark)
+        dataset.report(drawn.row, drawn.remarks)
         return drawn.example
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..._extras import require
 from ...extract.output import atomic_write
+from .settings import RunError
 
 #: File names in the folder of a run.
 TABLE_FILE, TENSORBOARD_FOLDER = "log.csv", "tensorboard"
@@ -27,7 +28,7 @@ class Log:
 
         self._path = run / TABLE_FILE
         self._measured = list(measured)
-        self._names, rows = _rows_up_to(self._path, iteration, measured)
+        self._names, rows = rows_up_to(self._path, iteration, measured)
         if rows or self._path.exists():
             with atomic_write(self._path) as file:
                 file.write("".join(rows).encode())
@@ -53,19 +54,27 @@ class Log:
         self._curves.close()
 
 
-def _rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:
+def rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:
     """The column names, and the lines (with the header) that are complete and belong to saved iterations.
 
     A value that is measured only from now on gets an empty column in the earlier lines.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
+    if not path.exists():
         return [], []
+    try:
+        lines = path.read_bytes().decode().splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: cannot be read as the log of a run: {error}") from error
     if not lines or not lines[0].endswith("\n") or iteration == 0:
         return [], []
     names = next(csv.reader(io.StringIO(lines[0])))
     new = [name for name in measured if name not in names]
-    kept = [line for line in lines[1:] if line.endswith("\n") and int(line.partition(",")[0]) <= iteration]
+    whole = [line for line in lines[1:] if line.endswith("\n")]
+    wrong = [number for number, line in enumerate(whole, start=2) if not line.partition(",")[0].isdecimal()]
+    if wrong:
+        raise RunError(
+            f"{path}: line {wrong[0]}: expected the number of an iteration: cannot be read as the log of a run"
+        )
+    kept = [line for line in whole if int(line.partition(",")[0]) <= iteration]
     heading = ",".join([lines[0].removesuffix("\n"), *new])
     return [*names, *new], [f"{heading}\n", *(f"{line.removesuffix(chr(10))}{',' * len(new)}\n" for line in kept)]

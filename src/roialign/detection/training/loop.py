@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,18 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from ...files.kinds import check_readable
+from ...files.problems import FileError
 from ...torch.devices import check_device
 from ..coco import CocoDataset
 from ..model_files import MODEL_FILE, save_model
 from ..models import TwoStageDetector
 from ..processes import averaged, process_count, process_rank
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 from .data import Stream, batches, places_of
 from .events import Event, Measured, Report, Saved, Started, Stepped
-from .logs import Log
-from .optimisation import learning_rate, make_optimiser
+from .logs import TABLE_FILE, Log
+from .optimisation import learning_rate, make_optimiser, set_learning_rate
 from .randomness import ITERATION, SAMPLE, WEIGHTS, generator_of, seed_of
-from .settings import RunError, TrainSettings, check_same, read_settings, write_settings
+from .settings import SETTINGS_FILE, RunError, TrainSettings, check_same, read_settings, write_settings
 from .validation import Validation, logged
 
 PRECISION_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -87,8 +90,8 @@ def train(
     Raises
     ------
     RunError
-        If the files of the run cannot be read, or if a loss is not finite. It is an :class:`OtherSettingsError` if the
-        run was started with other settings.
+        If the files of the run cannot be read or written, if a loss is not finite, or if the folder has a detector but
+        no checkpoint. It is an :class:`OtherSettingsError` if the run was started with other settings.
     DatasetError
         If there is nothing to train on, or if no image can be read. If the dataset is `strict`, for the first image
         that cannot be read. The progress up to that point is kept. If the dataset is not `strict`, such images are
@@ -115,6 +118,7 @@ def train(
     if save_every < 1:
         raise ValueError(f"save_every: expected at least 1, got {save_every}")
     places_of(0, settings.batch_size)
+    _check_files(run)
     stream = Stream(dataset, settings)
     tell = _ignore if report is None else report
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -148,6 +152,24 @@ def train(
     return state.model.eval()
 
 
+def _check_files(run: Path) -> None:
+    """That the files of a run can be written, before it takes its time.
+
+    Raises
+    ------
+    RunError
+        Naming what is in the way.
+    """
+    if os.path.lexists(run) and not run.is_dir():
+        raise RunError(f"{run}: expected a folder for the run, found a file")
+    for path in (run / name for name in (SETTINGS_FILE, CHECKPOINT_FILE, MODEL_FILE, TABLE_FILE)):
+        try:
+            if path.exists():
+                check_readable(path)
+        except FileError as error:
+            raise RunError(f"{path}: {error}") from error
+
+
 def _ignore(event: Event) -> None:
     del event
 
@@ -176,9 +198,14 @@ class _State:
     def load(self) -> int:
         """Load the checkpoint of the run, and return the number of completed iterations.
 
-        A run without a checkpoint starts from the beginning, with any settings.
+        A run without a checkpoint starts from the beginning, with any settings, unless it already has a detector.
         """
         parts = load_checkpoint(self.run)
+        if parts is None and (self.run / MODEL_FILE).exists():
+            raise RunError(
+                f"{self.run}: holds {MODEL_FILE} but no {CHECKPOINT_FILE} to go on from: put that back, or begin anew "
+                f"in another folder, or without {MODEL_FILE}"
+            )
         if parts is None:
             return 0
         iteration = int(parts["iteration"])
@@ -197,7 +224,7 @@ class _State:
         """Save the checkpoint. The first process does it for all."""
         if process_rank() != 0:
             return
-        save_model(self.run / MODEL_FILE, self.model, self.settings.detector)
+        # The checkpoint first: where the run is killed in between, it goes on from there.
         save_checkpoint(
             self.run,
             {
@@ -207,6 +234,7 @@ class _State:
                 "scaler": self.scaler.state_dict(),
             },
         )
+        save_model(self.run / MODEL_FILE, self.model, self.settings.detector)
         tell(Saved(iteration))
 
     def step(
@@ -215,8 +243,7 @@ class _State:
         """Take one optimiser step. Returns the losses by name, and all values for the log."""
         settings = self.settings
         rate = learning_rate(settings, iteration)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_learning_rate(self.optimiser, rate)
         torch.manual_seed(seed_of(settings.seed, ITERATION, iteration, process_rank()))
         images = [image.to(self.device) for image, _ in examples]
         targets = [

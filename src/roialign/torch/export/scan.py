@@ -38,8 +38,10 @@ def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
 
     # The operator needs a carried value, which is not used here.
     nothing = tables[0].new_zeros(1)
+    # torch caches compilations by code object. An earlier one with a fixed number of RoIs would also fix this one.
+    run.__code__ = run.__code__.replace()
     # The columns of a table are indexed by number, so their count must not be symbolic.
-    with torch._dynamo.config.patch(assume_static_by_default=True):
+    with torch._dynamo.config.patch(assume_static_by_default=True, automatic_dynamic_shapes=False):
         _, answers = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
     pooled: Tensor = answers[:-1]
     return pooled

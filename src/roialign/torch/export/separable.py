@@ -45,6 +45,7 @@ def forward(call: Operator[SeparableSpec], inputs: Inputs, output_size: tuple[in
     maps, rows, valid, levels = prepare(call, inputs, 4)
     if all(is_roi_align(call.spec, scale) for scale in call.scales):
         pooled = _roi_align(call, maps, rows, levels, output_size)
+        valid = valid & _has_points(call.spec, rows)
     else:
         pooled = _contract_each(call, maps, rows, levels, output_size)
     return torch.where(valid[:, None, None, None], pooled, 0.0).to(inputs.features[0].dtype)
@@ -104,6 +105,13 @@ def _roi_align(
         part = _roi_align_of_level(call, level, scale, rows[members], output_size)
         pooled = pooled.index_put((members,), part)
     return pooled
+
+
+def _has_points(spec: SeparableSpec, rows: Tensor) -> Tensor:
+    """A box of no size has none where sampling is adaptive; the mean of nothing is zero, and NaN in OpenVINO."""
+    if spec.sampling_ratio[0] > 0 or spec.minimum_length > 0:
+        return torch.ones_like(rows[:, 0], dtype=torch.bool)
+    return (rows[:, 3:5] > rows[:, 1:3]).all(1)
 
 
 def _roi_align_of_level(

@@ -1,0 +1,222 @@
+"""Tables of text as spreadsheets and scripts write them, and which column names the image."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roialign.extract.matching import group_by_input
+from roialign.files.boxes import Box, read_boxes
+from roialign.files.columns import Reading
+from roialign.files.problems import FileError, Problems
+
+HEADER = "image,x1,y1,x2,y2,label\n"
+GOOD = [(0, "a.png", (1, 2, 3, 4), "cat"), (2, "b.png", (5, 6, 7, 8), "dog")]
+
+
+def _read(folder: Path, content: str | bytes, name: str = "b.csv", **more: Any) -> tuple[list[Box], Problems]:
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    problems = Problems()
+    return read_boxes(folder / name, problems, Reading(**more)), problems
+
+
+def _rows(boxes: list[Box]) -> list[tuple[int, str | None, tuple[float, ...], str]]:
+    return [(box.row, box.image, box.corners, box.label) for box in boxes]
+
+
+# One row, and not the table
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('"a.png,1,2,3,4,cat', "a quote that is not closed"),
+        ('"a.png"x,1,2,3,4,cat', "letters behind the quote that ends a field"),
+        (f"a.png,1,2,3,4,{'x' * 200_000}", "expected fields of at most 131072 letters, found one of 200000"),
+        (f'a.png,1,2,3,4,"{"x" * 200_000}"', "expected fields of at most 131072 letters, found a longer one"),
+        ('"a.png,1,2,3,4,cat\n"b.png,1,2,3,4,cat', "a quote that is not closed"),
+        ("a\0.png,1,2,3", "expected 6 fields, found 4"),
+    ],
+)
+def test_a_row_that_cannot_be_read_ends_no_table(tmp_path: Path, line: str, message: str) -> None:
+    boxes, problems = _read(tmp_path, f"{HEADER}a.png,1,2,3,4,cat\n{line}\nb.png,5,6,7,8,dog\n")
+    assert [row[1:] for row in _rows(boxes)] == [row[1:] for row in GOOD]
+    assert str(next(iter(problems))) == f"{tmp_path / 'b.csv'}, row 1 (line 3): {message}"
+    assert len(problems) == 1 + line.count("\n")
+
+
+def test_every_bad_quote_is_named_and_every_good_row_is_kept(tmp_path: Path) -> None:
+    lines = [f'"a{n}.png,1,2,3,4,cat' if n % 2 else f"a{n}.png,1,2,3,4,cat" for n in range(2000)]
+    boxes, problems = _read(tmp_path, HEADER + "\n".join(lines))
+    assert (len(boxes), len(problems)) == (1000, 1000)
+
+
+def test_fields_in_quotes_may_hold_anything(tmp_path: Path) -> None:
+    text = HEADER + '"a, ""b"".png", 1,2,3,4, "a label\nof two lines"\r\n"c.png",5,6,7,8,"5"\n'
+    boxes, problems = _read(tmp_path, text)
+    assert not problems
+    assert _rows(boxes) == [
+        (0, 'a, "b".png', (1, 2, 3, 4), "a label\nof two lines"),
+        (1, "c.png", (5, 6, 7, 8), "5"),
+    ]
+    assert boxes[1].where.endswith("row 1 (line 4)")
+
+
+# What divides fields
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\nimage;x1;y1;x2;y2;label\na.png;1;2;3;4;cat\nb.png;5;6;7;8;dog\n",
+        '"sep=,"\n' + HEADER + "a.png,1,2,3,4,cat\nb.png,5,6,7,8,dog\n",
+        "sep=\t\nimage\tx1\ty1\tx2\ty2\tlabel\na.png\t1\t2\t3\t4\tcat\nb.png\t5\t6\t7\t8\tdog\n",
+        "image|x1|y1|x2|y2|label\na.png|1|2|3|4|cat\nb.png|5|6|7|8|dog\n",
+        "# made by a script, on a day\n#\n" + HEADER + "a.png,1,2,3,4,cat\n  # a remark\nb.png,5,6,7,8,dog\n# end\n",
+        "# image, x1, y1, x2, y2, label\na.png,1,2,3,4,cat\nb.png,5,6,7,8,dog\n",
+        "#image,x1,y1,x2,y2,label\r\na.png,1,2,3,4,cat\r\rb.png,5,6,7,8,dog",
+    ],
+)
+def test_fields_are_divided_as_people_do_it(tmp_path: Path, text: str) -> None:
+    boxes, problems = _read(tmp_path, text)
+    assert [row[1:] for row in _rows(boxes)] == [row[1:] for row in GOOD]
+    assert not [*problems, *problems.remarks]
+
+
+def test_a_row_behind_a_hash_is_passed_over_with_a_note(tmp_path: Path) -> None:
+    boxes, problems = _read(tmp_path, HEADER + "a.png,1,2,3,4,cat\n#1.png,1,2,3,4,cat\nb.png,5,6,7,8,dog\n")
+    assert len(boxes) == 2
+    (remark,) = problems.remarks
+    assert str(remark) == f"{tmp_path / 'b.csv'}, line 3: begins with #: passed over as a comment"
+
+
+# What is no table
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("b.csv", HEADER.encode("utf-16"), "it is UTF-16 text: save it as UTF-8"),
+        ("b.csv", HEADER.encode("utf-16-le"), "it is UTF-16 text: save it as UTF-8"),
+        ("b.csv", HEADER.encode("utf-16-be"), "it is UTF-16 text: save it as UTF-8"),
+        ("b.csv", HEADER.encode("utf-32"), "it is UTF-32 text: save it as UTF-8"),
+        ("b.csv", HEADER.encode("utf-32-le"), "it is UTF-32 text: save it as UTF-8"),
+        ("b.json", "[1]".encode("utf-16-le"), "it is UTF-16 text: save it as UTF-8"),
+        (
+            "b.json",
+            b'{"a": 1}\n{"a": 2}\n',
+            "it looks like JSON Lines, a value on every line: make it one list, as `jq -s",
+        ),
+        ("b.csv", b'{"a": 1}\n{"a": 2}\n', "it is JSON: give it a name that ends in .json"),
+        (
+            "b.csv",
+            b"<annotation><object/></annotation>",
+            "it is an XML file of annotations, as of Pascal VOC: convert it",
+        ),
+        (
+            "b.xml",
+            b"<?xml version='1.0'?>\n<annotations>",
+            "it is an XML file of annotations, as of Pascal VOC: convert",
+        ),
+    ],
+)
+def test_what_is_no_table_is_called_what_it_is(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    with pytest.raises(FileError, match=re.escape(message)):
+        _read(tmp_path, content, name)
+
+
+# Which column names the image
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "name"),
+    [
+        ("image_id", "7", "7.png"),
+        ("ImageID", "0a1b", "0a1b.jpg"),
+        ("image_id", "139", "000000000139.jpg"),
+        ("frame", "12", "000012.png"),
+        ("photo", "a", "a.png"),
+        ("img", "a.png", "a.png"),
+        ("File Name", "x/a.png", "a.png"),
+        ("image_uri", "https://example.org/x/a.png", "a.png"),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_common_names_of_the_image_are_understood(
+    tmp_path: Path, column: str, value: str, name: str, listed: bool
+) -> None:
+    if listed:
+        rows = [{column: value, "box": [1, 2, 3, 4]}, {column: "other", "x1": 5, "y1": 6, "x2": 7, "y2": 8}]
+        boxes, problems = _read(tmp_path, json.dumps(rows), "b.json")
+    else:
+        boxes, problems = _read(tmp_path, f"{column},x1,y1,x2,y2\n{value},1,2,3,4\nother,5,6,7,8\n")
+    groups = group_by_input(boxes, [Path(name)], problems)
+    assert not problems
+    assert [box.corners for box in groups.boxes[Path(name)]] == [(1, 2, 3, 4)]
+    assert [box.image for box in groups.missing] == ["other"]
+
+
+def test_two_files_of_one_number_are_not_chosen_between(tmp_path: Path) -> None:
+    boxes, problems = _read(tmp_path, "frame,x1,y1,x2,y2\n7,1,2,3,4\n")
+    group_by_input(boxes, [Path("07.png"), Path("007.png")], problems)
+    assert "image '7' may be any of 07.png, 007.png" in str(next(iter(problems)))
+
+
+@pytest.mark.parametrize("column", ["motif", "label", "k\nl"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_column_that_names_images_is_never_passed_over(tmp_path: Path, column: str, listed: bool) -> None:
+    if listed:
+        name, content = "b.json", json.dumps([{column: "x/a.JPG", "box": [1, 2, 3, 4]}])
+    else:
+        name, content = "b.csv", f'"{column}",x1,y1,x2,y2\nx/a.JPG,1,2,3,4\n'
+    with pytest.raises(FileError, match=r"names images, as 'x/a.JPG', but is not known .* --columns image="):
+        _read(tmp_path, content, name)
+    boxes, _ = _read(tmp_path, content, name, columns={"image": column})
+    assert boxes[0].image == "x/a.JPG"
+
+
+@pytest.mark.parametrize(
+    ("column", "told"),
+    [
+        ("scan_no", True),
+        ("pageNr", True),
+        ("slide", True),
+        ("image_index", True),
+        ("img_width", False),
+        ("tape", False),
+    ],
+)
+def test_a_column_that_may_name_images_is_noted(tmp_path: Path, column: str, told: bool) -> None:
+    boxes, problems = _read(tmp_path, f"{column},x1,y1,x2,y2\n3,1,2,3,4\n4,1,2,3,4\n")
+    assert len(boxes) == 2
+    notes = [str(remark).partition(": ")[2] for remark in problems.remarks]
+    expected = f"column '{column}' is not read: does it name images? --columns image={column}"
+    assert notes == ([expected] if told else [])
+
+
+RESULT = {"image_id": 139, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
+
+
+def test_results_of_coco_need_the_file_that_they_are_of(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"a list of results of COCO, .* give the COCO file that they are results on"):
+        _read(tmp_path, json.dumps([RESULT]), "b.json")
+    boxes, problems = _read(tmp_path, json.dumps([RESULT]), "b.json", columns={"image": "image_id"}, box_format="xywh")
+    assert not problems
+    assert [(box.image, box.corners) for box in boxes] == [("139", (1, 2, 4, 6))]
+
+
+def test_images_of_parquet_have_names_or_are_missed(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    image = [{"bytes": b"\x89PNG", "path": "a.png"}]
+    parquet.write_table(pyarrow.table({"image": image, "box": [[1.0, 2.0, 3.0, 4.0]]}), tmp_path / "b.parquet")
+    (only,) = read_boxes(tmp_path / "b.parquet", Problems())
+    assert (only.image, only.corners) == ("a.png", (1, 2, 3, 4))
+    parquet.write_table(pyarrow.table({"image": [b"\x89PNG"], "box": [[1.0, 2.0, 3.0, 4.0]]}), tmp_path / "b.parquet")
+    with pytest.raises(FileError, match="column 'image' holds images, not their names"):
+        read_boxes(tmp_path / "b.parquet", Problems())
