@@ -14,7 +14,7 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """Text whose line breaks, as a file name may hold, stand as escapes.
+    """Escape line breaks, which file names may contain.
 
     >>> one_line("a\\nb.png")
     'a\\\\nb.png'

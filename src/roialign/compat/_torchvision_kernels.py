@@ -18,7 +18,7 @@ from ..ops.roi_pool import ROI_POOL, roi_pool
 def _roi_align(input: Tensor, rois: Tensor, scale: float, height: int, width: int, ratio: int, aligned: bool) -> Tensor:
     if not input.is_quantized:
         return roi_align(input, rois, (height, width), scale, max(ratio, 0), aligned=aligned)
-    # As torchvision does: not every quantisation of the rows can write every image's number, so there may be one image.
+    # As in torchvision, only one image is allowed, because quantised rows may not represent all image indices.
     if input.shape[0] != 1:
         raise RuntimeError("Only one image per batch is allowed in roi_align when quantized tensors are passed.")
     rows = torch.nn.functional.pad(rois.dequantize()[:, 1:], (1, 0))

@@ -77,7 +77,7 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
 
 
 def _image_folders(folder: Path, name: str) -> list[Path]:
-    """Where the images of a split of COCO may lie."""
+    """The folders in which the images of a COCO split may be."""
     return [folder / name, folder / "images" / name]
 
 

@@ -153,12 +153,12 @@ def train(
 
 
 def _check_files(run: Path) -> None:
-    """That the files of a run can be written, before it takes its time.
+    """Check that the files of a run can be written, before training starts.
 
     Raises
     ------
     RunError
-        Naming what is in the way.
+        If they cannot. The message names the file.
     """
     if os.path.lexists(run) and not run.is_dir():
         raise RunError(f"{run}: expected a folder for the run, found a file")
@@ -224,7 +224,7 @@ class _State:
         """Save the checkpoint. The first process does it for all."""
         if process_rank() != 0:
             return
-        # The checkpoint first: where the run is killed in between, it goes on from there.
+        # Write the checkpoint first. If the run is killed in between, it resumes from there.
         save_checkpoint(
             self.run,
             {

@@ -58,6 +58,6 @@ def make_optimiser(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Every group's own part of a learning rate."""
+    """Set the learning rate of each parameter group."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)  # checkpoints of earlier versions have no factor

@@ -108,7 +108,7 @@ def _roi_align(
 
 
 def _has_points(spec: SeparableSpec, rows: Tensor) -> Tensor:
-    """A box of no size has none where sampling is adaptive; the mean of nothing is zero, and NaN in OpenVINO."""
+    """Whether boxes have points; adaptive sampling gives empty boxes none. Their mean is zero here, NaN in OpenVINO."""
     if spec.sampling_ratio[0] > 0 or spec.minimum_length > 0:
         return torch.ones_like(rows[:, 0], dtype=torch.bool)
     return (rows[:, 3:5] > rows[:, 1:3]).all(1)
