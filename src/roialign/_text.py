@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-#: What ends a line for some reader of text.
+#: The characters that some reader of text treats as line breaks.
 LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 

@@ -83,7 +83,7 @@ def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING
 def check_number(value: object, name: str, *, positive: bool = False) -> float:
     if type(value) is float:
         number = value
-    elif type(value) is int:  # also where torch traces it
+    elif type(value) is int:  # also for a value that torch traces
         number = float(value)
     elif isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) != 0:  # type: ignore[arg-type]
         raise TypeError(f"{name}: expected a number, got {value!r}")
