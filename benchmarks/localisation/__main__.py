@@ -10,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from roialign.detection.training.optimisation import OFFSET_RATE
+
 from .. import equivariance
 from ..machine import describe_machine
 from ..process import ROOT
@@ -70,6 +72,7 @@ def _measure(console: Console, plan: Plan, folder: Path, processes: int) -> dict
         "machine": where,
         "minutes": round(minutes_of(folder), 1),
         "plan": plan.to_dict(),
+        "offset_rate": OFFSET_RATE,
         "results": [compact(result) for result in results],
         "equivariance": equivariance.compact(measured),
     }
