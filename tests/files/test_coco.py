@@ -258,6 +258,19 @@ def test_one_box_that_is_no_corner_ends_the_doubt(tmp_path: Path) -> None:
     assert not _read(tmp_path, content)[1].remarks
 
 
+@pytest.mark.parametrize("width", [10**9, 10**400])
+def test_a_size_that_no_image_has_is_none_for_boxes(tmp_path: Path, width: int) -> None:
+    """A table of boxes is read without it; a data set names the row."""
+    content = content_of()
+    for row in content["images"]:
+        row["width"] = width
+    path = write_set(tmp_path, content)
+    boxes = read_boxes(path, Problems())
+    assert len(boxes) == len(content["annotations"])
+    assert {box.image_size for box in boxes} == {None}
+    assert "width, height: expected at most" in str(next(iter(_read(tmp_path, content)[1])))
+
+
 @pytest.mark.parametrize(("name", "kind"), [("segments_info", "panoptic segments"), ("caption", "captions")])
 def test_annotations_of_another_kind_are_called_what_they_are(tmp_path: Path, name: str, kind: str) -> None:
     content = {"images": content_of()["images"], "annotations": [{"image_id": 1, name: []}]}

@@ -11,7 +11,18 @@ from typing import Any, NamedTuple
 from .._text import one_line
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners
-from .coco import Row, box_of, category_of, check_objects, file_name, good_rows, identity, place_of, section_of, whole
+from .coco import (
+    Row,
+    box_of,
+    category_of,
+    check_objects,
+    file_name,
+    good_rows,
+    identity,
+    image_size,
+    place_of,
+    section_of,
+)
 from .columns import (
     ROLES,
     Columns,
@@ -284,7 +295,7 @@ def _coco_image(row: Row, index: int) -> dict[str, Any]:
     del index
     found = {"id": identity(row, "id"), "file_name": file_name(row)}
     try:
-        size = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
+        size = image_size(row)
     except DatasetError:
         return {**found, "size": None}
     return {**found, "size": size}
