@@ -258,7 +258,7 @@ def test_one_box_that_is_no_corner_ends_the_doubt(tmp_path: Path) -> None:
     assert not _read(tmp_path, content)[1].remarks
 
 
-@pytest.mark.parametrize("width", [10**9, 10**400])
+@pytest.mark.parametrize("width", [10**9, 10**400], ids=["10^9", "10^400"])
 def test_a_size_that_no_image_has_is_none_for_boxes(tmp_path: Path, width: int) -> None:
     """A table of boxes is read without it; a data set names the row."""
     content = content_of()
