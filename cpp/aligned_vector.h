@@ -1,4 +1,4 @@
-// A vector that begins at a cache line, so that whole SIMD vectors are loaded from and stored to one line each.
+// A vector aligned to a cache line, so that no SIMD load or store crosses two lines.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// The Python module. Checks nothing that Python has checked; releases the GIL.
+// The Python module. The Python code has validated the arguments. Calls release the GIL.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
@@ -32,7 +32,7 @@ using Tangent = nb::ndarray<const double, nb::numpy, nb::shape<-1, 4>, nb::c_con
 using Gradient = nb::ndarray<double, nb::numpy, nb::shape<-1, 4>, nb::c_contig, nb::device::cpu>;
 using Matrix = nb::ndarray<double, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-/// A call's arguments, kept alive while it runs.
+/// The arguments of a call, kept alive while it runs.
 struct Call {
   std::vector<double> scales;
   std::vector<const double*> tangents;
@@ -47,7 +47,7 @@ struct Call {
   }
 };
 
-/// What looks like a mistake in the RoIs: bits of `roialign::Look`.
+/// Reports suspicious RoIs, as bits of `roialign::Look`.
 int64_t forward(const roialign::SeparableSpec& spec, roialign::ScalarType type, const std::vector<Memory>& features,
                 const std::vector<double>& scales, const Rows& rois, const Levels& levels,
                 const std::vector<Tangent>& tangents, const Memory& out, const roialign::Team* team) {

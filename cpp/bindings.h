@@ -1,4 +1,4 @@
-// What the parts of the Python module share.
+// Shared parts of the Python module.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -9,8 +9,8 @@
 
 namespace roialign {
 
-/// Memory of any framework, seen as [N, C, H, W]: a NumPy array, of any dtype that NumPy has or has been taught, or a
-/// tuple (address, shape, strides in bytes).
+/// Memory of any framework, seen as [N, C, H, W]: a NumPy array of any dtype, including extension dtypes, or a tuple
+/// (address, shape, strides in bytes).
 using Memory = nanobind::object;
 
 View view_of(const Memory& memory);

@@ -10,7 +10,7 @@ namespace nb = nanobind;
 namespace roialign {
 namespace {
 
-/// NumPy's array interface, its C side; the layout is NumPy's promise.
+/// The C structure of NumPy's array interface, whose layout NumPy guarantees.
 struct ArrayInterface {
   int two;
   int dimensions;

@@ -36,7 +36,7 @@ auto geometry_of(const Given& given) {
   return GeometryOf<std::remove_pointer_t<decltype(boxes.data())>>{boxes.data(), data_of(offset), data_of(mask)};
 }
 
-/// A call's arguments, kept alive while it runs.
+/// The arguments of a call, kept alive while it runs.
 struct Call {
   std::vector<double> scales;
   Geometry tangent;
@@ -61,7 +61,7 @@ struct Call {
   }
 };
 
-/// What looks like a mistake in the RoIs: bits of `Look`.
+/// Reports suspicious RoIs, as bits of `Look`.
 int64_t pointwise_forward(const PointwiseSpec& spec, ScalarType type, const std::vector<Memory>& features,
                           const std::vector<double>& scales, const Numbers& images, const GivenGeometry& geometry,
                           const Numbers& levels, const Memory& out, const std::optional<GivenGeometry>& tangent,

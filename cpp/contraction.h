@@ -1,5 +1,5 @@
-// One RoI's contraction out = Wy . F . Wx^T, and its transpose, which is the same contraction with transposed taps:
-// from taps to the plans that the kernels execute, directly or in two passes.
+// The contraction out = Wy . F . Wx^T of one RoI, and its transpose, which is the same contraction with transposed
+// taps. The taps are converted to plans that the kernels execute, directly or in two passes.
 #pragma once
 
 #include <algorithm>
@@ -13,15 +13,15 @@
 
 namespace roialign {
 
-/// How the pixels of an operand lie: (row, column) at base + row * row_step + column * column_step, channels adjacent.
+/// The layout of an operand: pixel (row, column) is at base + row * row_step + column * column_step, channels adjacent.
 struct Lattice {
   int64_t row_step;
   int64_t column_step;
-  bool is_accumulator;            // else of the scalar type
-  bool is_compact = false;        // a source that holds only the pixels that the taps touch, numbered by their columns
-  int64_t ring_rows = INT64_MAX;  // row y lies at the place of row y modulo this
+  bool is_accumulator;            // otherwise of the scalar type
+  bool is_compact = false;        // a source with only the pixels that the taps touch, numbered by their columns
+  int64_t ring_rows = INT64_MAX;  // row y is stored at row y modulo this
 
-  /// Where pixel `number` of rows of so many columns lies.
+  /// The offset of pixel `number`, for rows of so many columns.
   int64_t place_of(int64_t number, int64_t columns) const {
     return number / columns * row_step + number % columns * column_step;
   }
@@ -46,8 +46,8 @@ struct AxisPass {
             target_offset.data()};
   }
 
-  /// Applies the taps, with their values of the given kind. A compact target numbers its rows as the taps do.
-  /// Pixels of the source repeat their places after `ring`.
+  /// Applies the taps with their values of the given kind. A compact target numbers its rows as the taps do. The pixels
+  /// of the source are stored modulo `ring`.
   void set_taps(const Taps& taps, int kind, int64_t source_step, bool compact_source, int64_t target_step,
                 bool compact_target, int64_t ring = INT64_MAX) {
     const int64_t entries = taps.entries(), rows = taps.rows();
@@ -62,7 +62,7 @@ struct AxisPass {
     for (int64_t i = 0; i < rows; ++i) target_offset[i] = (compact_target ? i : taps.row_place[i]) * target_step;
   }
 
-  /// Passes `rows` through: from place source[i], or i where that is null, to place target[i] or i.
+  /// Copies `rows` rows from place source[i] to place target[i]. If either is null, the place is i.
   void set_identity(int64_t rows, const int64_t* source, int64_t source_step, const int64_t* target,
                     int64_t target_step) {
     begin.resize(rows + 1);
@@ -78,12 +78,12 @@ struct AxisPass {
   }
 };
 
-/// A RoI's contraction, prepared once and executed for one block of channels after another.
+/// The contraction of a RoI, prepared once and executed for each block of channels.
 template <class A>
 class Contraction {
  public:
   /// target = the sum over the subsets s of `tangents` of Wy[s] . source . Wx[rest]^T, for up to `channels` channels.
-  /// A target that is added to, because of tangents or in `execute`, must be an accumulator.
+  /// If the result is added to the target, because of tangents or in `execute`, the target must be an accumulator.
   void prepare(const Taps& y, const Taps& x, int tangents, const Lattice& source, const Lattice& target,
                int64_t channels) {
     const int subsets = 1 << tangents;
@@ -103,7 +103,7 @@ class Contraction {
         step.x.set_taps(x, rest, source.column_step, source.is_compact, target.column_step, false);
         continue;
       }
-      // One row of the target after another: first along y, every column passing through, then along x.
+      // For each row of the target: first along y, for every column, then along x.
       step.y.set_taps(y, subset, source.row_step, source.is_compact, 0, true, source.ring_rows);
       step.through_x.set_identity(columns, source.is_compact ? nullptr : x.position.data(), source.column_step, nullptr,
                                   between.column_step);
@@ -112,7 +112,7 @@ class Contraction {
     }
   }
 
-  /// For tangents the target is not streamed to.
+  /// With tangents, the target is not streamed.
   void execute(const Kernels<A>& kernels, const std::byte* source, std::byte* target, int64_t channels, Write write,
                AlignedVector<A>& scratch) const {
     if (scratch.size() < intermediate_size_) scratch.resize(intermediate_size_);
@@ -139,9 +139,9 @@ class Contraction {
     AxisPass<A> y, x, through_y, through_x;
   };
 
-  /// Multiply-adds per channel. Directly, every tap of a bin is one; in two passes the intermediate, for every row of
-  /// the target the columns of the source, is stored and read again, which counts too; and they take half as long
-  /// again, in shorter loops. The taps of large bins are always summed in two passes: a sum's rounding grows with its
+  /// The cost in multiply-adds per channel. Directly, every tap of a bin is one. Two passes also store and read the
+  /// intermediate result, which has the columns of the source for every row of the target. Their loops are shorter and
+  /// take half as long again. Large bins always take two passes, because the rounding error of a sum grows with its
   /// length.
   static bool takes_two_passes(const Taps& y, const Taps& x) {
     if (longest_row(y) * longest_row(x) > most_taps) return true;
@@ -154,7 +154,7 @@ class Contraction {
     return longest;
   }
 
-  static constexpr int64_t most_taps = 64;  // of a bin in one pass
+  static constexpr int64_t most_taps = 64;  // of a bin, in one pass
 
   std::vector<Step> steps_;
   int count_ = 0;

@@ -1,5 +1,5 @@
-// Asks the CPU itself. `__builtin_cpu_supports` needs a part of the compiler's run-time library that some linkers leave
-// out, zig's among them: it then says no to everything, and the slowest kernels run without a word.
+// Queries the CPU directly. `__builtin_cpu_supports` needs a part of the compiler's run-time library that some linkers
+// omit, such as zig's. It would then report no support at all, and the slowest kernels would be used silently.
 #include "cpu.h"
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct Registers {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
-/// All zeros where the CPU does not know the leaf.
+/// All zeros if the CPU does not support the leaf.
 Registers cpuid(unsigned leaf) {
   Registers found;
   if (__get_cpuid_count(leaf, 0, &found.eax, &found.ebx, &found.ecx, &found.edx) == 0) return {};

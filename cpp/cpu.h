@@ -1,11 +1,11 @@
-// What the CPU and its system can run.
+// The instruction sets that the CPU and the operating system support.
 #pragma once
 
 namespace roialign {
 
-/// AVX2, FMA and F16C, and a system that keeps their registers.
+/// AVX2, FMA and F16C, and an operating system that saves their registers.
 bool cpu_has_avx2();
-/// The foundation of AVX-512 with its byte, double word and vector length extensions, and all that AVX2 stands for.
+/// AVX-512 F, BW, DQ and VL, and everything that AVX2 requires.
 bool cpu_has_avx512();
 
 }  // namespace roialign

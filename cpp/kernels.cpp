@@ -25,15 +25,15 @@ inline T* at(std::byte* base, int64_t offset) {
 
 // ---- contract -------------------------------------------------------------------------------------------------------
 
-/// How many vectors of sums stay in registers over the taps of a bin: half of the registers that there are.
+/// The number of vectors of sums that stay in registers over the taps of a bin: half of the registers.
 constexpr int most_vectors = vector_bytes == 64 ? 16 : 8;
 
-/// The taps of one bin, as ranges of both axes' taps.
+/// The taps of one bin, as ranges of the taps of both axes.
 struct BinTaps {
   int32_t y_begin, y_end, x_begin, x_end;
 };
 
-/// More taps of an axis than this are summed in blocks of so many: the rounding of a long sum grows with its length.
+/// More taps of an axis than this are summed in blocks of this size, because the rounding error grows with the length.
 constexpr int32_t block_taps = 32;
 
 /// Calls visit(BinTaps) for all taps of a bin at once, or in blocks.
@@ -51,8 +51,8 @@ inline void visit_taps(BinTaps taps, Visit&& visit) {
   }
 }
 
-/// `vectors` vectors of channels of one bin, held in registers over all its taps; an even number of them.
-/// What is added to is added to once, so that the rounding of a large sum does not grow with the number of taps.
+/// `vectors` vectors of channels of one bin, an even number, held in registers over all its taps.
+/// Each bin is added to the target once, so that rounding errors do not grow with the number of taps.
 template <Write write, bool in_blocks, int vectors, class Source, class Target, class A>
 inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                               Target* target) {
@@ -96,7 +96,7 @@ inline void contract_channels(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTap
   }
 }
 
-/// The same for one vector, or one channel alone: what is left over at the end of a pixel.
+/// The same for one vector or one channel: the remainder at the end of a pixel.
 template <Write write, bool in_blocks, class Unit, class Source, class Target, class A>
 inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps taps, const std::byte* source,
                           Target* target) {
@@ -235,8 +235,8 @@ void dots(const DotPlan<A>& plan, const std::byte* source, const std::byte* grad
 
 // ---- gather and scatter ---------------------------------------------------------------------------------------------
 
-/// target[column][row] = source[row][column] in blocks of `lanes` rows and `width` columns, of which there are as many
-/// at least; strides in elements. The last block of a line overlaps the one before it rather than leave a rest.
+/// target[column][row] = source[row][column] in blocks of `lanes` rows and `width` columns, with strides in elements.
+/// There is at least one block. The last block of a line overlaps the previous one, so that there is no remainder.
 template <class A, int width, class Source, class Target>
 void transpose_in_blocks(const Source* source, int64_t source_stride, Target* target, int64_t target_stride,
                          int64_t rows, int64_t columns) {
@@ -255,7 +255,7 @@ void transpose_in_blocks(const Source* source, int64_t source_stride, Target* ta
 template <class A, class Source, class Target>
 void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                int64_t columns) {
-  // Blocks of whole vectors need shuffles of any two vectors, which AVX-512 alone has.
+  // Blocks of whole vectors need shuffles of any two vectors, which only AVX-512 has.
   constexpr int64_t lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
   constexpr int64_t wide = vector_bytes == 64 ? lanes : narrow;
   if (rows >= lanes && columns >= wide) {
@@ -281,7 +281,7 @@ inline void convert(const Source* source, Target* target, int64_t count) {
   for (; i < count; ++i) store_one(target + i, static_cast<A>(load_one(source + i)));
 }
 
-/// The end of the run of columns from `first` on whose values lie side by side in memory.
+/// The end of the run of columns, from `first` on, whose values are adjacent in memory.
 template <class T>
 inline int64_t run_end(const Block& block, int64_t first) {
   int64_t end = first + 1;

@@ -1,7 +1,7 @@
-// The inner loops, one table of functions per instruction set: all that is compiled more than once.
+// The inner loops, as one table of functions per instruction set. Only these are compiled more than once.
 //
-// A pixel is a vector of channels in memory. Every loop walks pixels placed by byte offsets, so that maps, outputs and
-// scratch tiles of any layout look alike. Plain structs only: nothing here may become code that two instruction sets
+// A pixel is a vector of channels in memory. All loops address pixels by byte offsets, so maps, outputs and scratch
+// tiles of any layout are treated alike. Use plain structs only: nothing here may become code that two instruction sets
 // would share.
 #pragma once
 
@@ -28,7 +28,7 @@ struct AxisPlan {
 /// Which functions of the boxes' derivatives `dots` sums: result[pair_result[p]] += wy[p] * wx[p] * (gradient . pixel).
 template <class Accumulator>
 struct DotPlan {
-  AxisPlan<Accumulator> y, x;  // weights unused: a pair has its own
+  AxisPlan<Accumulator> y, x;  // the weights are unused, since each pair has its own
   int64_t pairs;
   const double* const* y_weight;  // [pair][tap]
   const double* const* x_weight;
@@ -44,15 +44,15 @@ struct Block {
   int64_t channel_stride;        // bytes
 };
 
-/// What a contraction does to its target.
+/// How a contraction writes its target.
 enum class Write {
   replace,
-  add,     // the target holds accumulators
-  stream,  // replace, past the caches: for answers too large to be read from them; pixels lie at multiples of 64 bytes
+  add,     // the target has accumulators
+  stream,  // replace, bypassing the caches, for results too large for them; pixels are aligned to 64 bytes
 };
 
 /// The kernels for one scalar type. `Accumulator` is float64 for float64 and float32 for all others.
-/// Where a function comes in several types of operand, [0] is the scalar type and [1] the accumulator's.
+/// If a function exists for several types of operands, [0] is the scalar type and [1] the accumulator type.
 template <class Accumulator>
 struct Kernels {
   /// target(i, j) = or += the sum over taps of y and x of wy * wx * source(ty, tx), for `length` channels.
@@ -70,7 +70,7 @@ struct Kernels {
   void (*gather)(const Block& block, Accumulator* tile);
   /// Writes such a tile into a block.
   void (*scatter)(const Accumulator* tile, const Block& block);
-  /// Copies `bytes` of memory past the caches.
+  /// Copies `bytes` of memory, bypassing the caches.
   void (*stream)(const std::byte* from, std::byte* to, int64_t bytes);
 };
 
@@ -78,8 +78,8 @@ enum class InstructionSet : int { baseline = 0, avx2, avx512 };
 constexpr int instruction_set_count = 3;
 const char* name_of(InstructionSet isa);
 
-/// The instruction set in use: the best that the CPU has, or what ROIALIGN_ISA names. Throws std::invalid_argument
-/// where that is unknown, not built or not supported by the CPU.
+/// The instruction set in use: the best that the CPU supports, or the one that ROIALIGN_ISA names. Throws
+/// std::invalid_argument if that is unknown, not built, or not supported by the CPU.
 InstructionSet instruction_set();
 bool is_built(InstructionSet isa);
 bool is_supported(InstructionSet isa);

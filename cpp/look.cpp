@@ -9,8 +9,8 @@ struct Interval {
   double first, last;
 };
 
-/// Whether an interval of feature coordinates has a point whose value can depend on an axis of so many pixels. Rounding
-/// and boxes of the least length make it longer than it is, so it is given two pixels more on either side.
+/// Whether a point in an interval of feature coordinates can depend on an axis of so many pixels. Rounding and the
+/// minimum length of boxes can make the interval longer, so a margin of two pixels is added on each side.
 bool touches(const Interval& along, int64_t size) {
   return along.last >= -3.0 && along.first <= static_cast<double>(size) + 2.0;
 }

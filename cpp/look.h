@@ -1,4 +1,4 @@
-// What looks like a mistake in the RoIs of a call. The formula has an answer for them all the same.
+// Detects RoIs of a call that are valid but probably a mistake.
 #pragma once
 
 #include <algorithm>
@@ -10,10 +10,10 @@
 
 namespace roialign {
 
-/// Bits of what `look_at` returns.
+/// The bits of the result of `look_at`.
 enum Look : int64_t { has_inverted = 1, is_beside_the_maps = 2 };
 
-/// Whether some box has its upper corner below its lower one, and whether none of them touches its map.
+/// Whether a box is inverted, and whether no box touches its map.
 int64_t look_at(const SeparableCall& call, std::span<const View> maps);
 int64_t look_at(const PointwiseCall& call, std::span<const View> maps);
 

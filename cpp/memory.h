@@ -1,4 +1,4 @@
-// Memory of any layout as the kernels want it: tiles that are gathered from it and scattered into it.
+// Access to memory of any layout in the form that the kernels need: tiles are gathered from it and scattered to it.
 #pragma once
 
 #include <algorithm>
@@ -27,24 +27,24 @@ inline int64_t size_of(ScalarType type) {
   return sizes[static_cast<int>(type)];
 }
 
-/// Channels side by side: the kernels can work on such memory in place.
+/// Whether channels are adjacent, so that the kernels can work on the memory in place.
 inline bool has_adjacent_channels(const View& view, ScalarType type) {
   return view.size[1] == 1 || view.stride[1] == size_of(type);
 }
 
-/// The planes of the channels of one image one after the other, their pixels row by row.
+/// Whether the channels of an image are consecutive planes, with pixels in row-major order.
 inline bool has_adjacent_planes(const View& view, ScalarType type) {
   const auto& [n, c, y, x] = view.stride;
   return x == size_of(type) && y == view.size[3] * x && c == view.size[2] * y;
 }
 
-/// The pixels of a row one after the other, all their channels side by side.
+/// Whether the pixels of a row are consecutive, with adjacent channels.
 inline bool has_adjacent_pixels(const View& view, ScalarType type) {
   return has_adjacent_channels(view, type) && view.stride[3] == view.size[1] * size_of(type);
 }
 
-/// What is larger than the caches is not in them when it is read: then it need not be read into them to be written, nor
-/// push out what is.
+/// Whether memory is larger than the caches. It will not be in them when it is read, so writing it should neither read
+/// it into the caches nor evict other data.
 inline bool is_larger_than_caches(const View& view, ScalarType type) {
   const auto& [n, c, h, w] = view.size;
   return n * c * h * w * size_of(type) > (int64_t{16} << 20);
@@ -54,7 +54,7 @@ inline std::byte* address(const View& view, int64_t n, int64_t channel) {
   return view.data + n * view.stride[0] + channel * view.stride[1];
 }
 
-/// Channels are worked on in equal blocks of at most `most`, multiples of 16 groups where there are several.
+/// Channels are processed in equal blocks of at most `most`. If there are several, they are multiples of 16 groups.
 struct ChannelBlocks {
   ChannelBlocks(int64_t channels, int64_t most, int64_t group = 1) : channels(channels) {
     const int64_t unit = 16 * group;
@@ -68,18 +68,18 @@ struct ChannelBlocks {
   int64_t channels, size, count;
 };
 
-/// An operand of a contraction: where it begins, and how it lies.
+/// An operand of a contraction: its address and its layout.
 struct Operand {
   std::byte* base;
   Lattice lattice;
 };
 
-/// Gathering and scattering, with what one thread needs for it; every buffer keeps its memory.
+/// Gathering and scattering, with the buffers of one thread, which keep their memory.
 template <class A>
 struct Tiles {
   explicit Tiles(const Kernels<A>& kernels) : kernels(kernels) {}
 
-  /// An operand in a view that has adjacent channels.
+  /// An operand in a view with adjacent channels.
   static Operand in_place(const View& view, int64_t n, int64_t channel) {
     return {address(view, n, channel), {view.stride[2], view.stride[3], false}};
   }
@@ -94,7 +94,7 @@ struct Tiles {
               const std::vector<int64_t>* rows = nullptr, const std::vector<int64_t>* columns = nullptr) {
     const auto height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
     const auto width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
-    // Rows that follow one another are one long row.
+    // Consecutive rows are treated as one long row.
     const bool one_row = !rows && !columns && view.stride[2] == width * view.stride[3];
     fill_offsets(row_offset, one_row ? 1 : height, view.stride[2], rows);
     fill_offsets(column_offset, one_row ? height * width : width, view.stride[3], columns);
@@ -121,7 +121,7 @@ struct Tiles {
     kernels.scatter(memory.data(), block(view, n, channel, channels));
   }
 
-  /// The same past the caches, for planes one after the other.
+  /// The same, bypassing the caches, for consecutive planes.
   void stream_planes(const AlignedVector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
     View dense = view;
     dense.data = staging(channels * view.stride[1]);
@@ -129,7 +129,7 @@ struct Tiles {
     kernels.stream(dense.data, address(view, n, channel), channels * view.stride[1]);
   }
 
-  /// The same past the caches, for all channels of pixels one after the other.
+  /// The same, bypassing the caches, for all channels of consecutive pixels.
   void stream_rows(const AlignedVector<A>& memory, const View& view, int64_t n) {
     const int64_t channels = view.size[1], pixels = view.size[3];
     View row = view;
@@ -160,7 +160,7 @@ struct Tiles {
   AlignedVector<std::byte> staged;
 };
 
-/// A workspace for each thread of a team.
+/// One workspace per thread of a team.
 template <class Workspace, class A>
 std::vector<Workspace> make_workspaces(ScalarType type, const Team& team) {
   std::vector<Workspace> workspaces;

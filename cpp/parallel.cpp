@@ -21,7 +21,7 @@ namespace {
 
 using Body = std::function<void(int64_t, int)>;
 
-/// One parallel loop: indices are handed out one by one, in order.
+/// One parallel loop. Threads take indices one by one, in order.
 class Loop {
  public:
   Loop(int64_t count, const Body& body) : count_(count), body_(body) {}
@@ -57,10 +57,10 @@ class Loop {
   std::exception_ptr error_;
 };
 
-/// Threads that sleep until they are handed a loop. The pool is never destroyed: its threads end with the process.
+/// Threads that sleep until they get a loop. The pool is never destroyed: its threads end with the process.
 class Pool {
  public:
-  /// False, with nothing done, where another thread is using the pool.
+  /// Returns false, without doing anything, if another thread is using the pool.
   bool run(Loop& loop, int threads) {
     const std::unique_lock lock(in_use_, std::try_to_lock);
     if (!lock.owns_lock()) return false;
@@ -101,7 +101,7 @@ class Pool {
       self->loop.wait(nullptr, std::memory_order_acquire);
       Loop* const loop = self->loop.load(std::memory_order_acquire);
       loop->work(number);
-      self->loop.store(nullptr, std::memory_order_relaxed);  // before the count: then the next loop may come
+      self->loop.store(nullptr, std::memory_order_relaxed);  // before the count, since the next loop may start after it
       if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
     }
   }
@@ -117,7 +117,7 @@ thread_local int workers_of_last_loop = 0;
 
 std::atomic<bool> is_forked{false};
 
-// A forked child has none of its parent's threads: it leaves their pool alone and makes one of its own.
+// A forked child has none of its parent's threads. It does not use their pool and makes its own.
 void expect_forks() {
 #if defined(__unix__) || defined(__APPLE__)
   static const int registered = pthread_atfork(nullptr, nullptr, [] {
@@ -136,7 +136,7 @@ Pool& the_pool() {
   return *current;
 }
 
-/// One region of an OpenMP runtime: its threads number themselves as they come.
+/// One region of an OpenMP runtime. Its threads number themselves in order of arrival.
 void run_on(OpenMpParallel openmp, Loop& loop, int threads) {
   struct Region {
     Loop& loop;

@@ -21,7 +21,7 @@ void order_by_place(std::vector<RoiPlace>& places) {
             [&](const RoiPlace& one, const RoiPlace& other) { return key(one) < key(other); });
 }
 
-/// Whether a sweep over whole rows of the map reads fewer pixels than these RoIs do one by one, in a small window.
+/// Whether a sweep over whole rows of the map, in a small window, reads fewer pixels than these RoIs do one by one.
 bool is_worth_sweeping(std::span<const RoiGroup> apart, int64_t width, int64_t most_pixels) {
   int64_t pixels_apart = 0, tallest = 0;
   PixelRange y = apart[0].y;
@@ -33,7 +33,7 @@ bool is_worth_sweeping(std::span<const RoiGroup> apart, int64_t width, int64_t m
   return apart.size() > 1 && y.length() * width <= pixels_apart && tallest * width <= most_pixels;
 }
 
-/// Groups of many RoIs, in the order of their first rows.
+/// Makes groups of many RoIs, in the order of their first rows.
 void sweep(std::span<RoiGroup> apart, size_t most_rois, std::vector<RoiGroup>& groups) {
   std::stable_sort(apart.begin(), apart.end(),
                    [](const RoiGroup& a, const RoiGroup& b) { return a.y.first < b.y.first; });
@@ -46,9 +46,9 @@ void sweep(std::span<RoiGroup> apart, size_t most_rois, std::vector<RoiGroup>& g
   }
 }
 
-/// Groups of RoIs that lie so close that their common rectangle has no more pixels than theirs together.
+/// Makes groups of RoIs that are so close that their common rectangle has no more pixels than their own rectangles.
 void cluster(std::span<RoiGroup> apart, int64_t most_pixels, std::vector<RoiGroup>& groups) {
-  constexpr size_t most_rois = 64;  // so that there are groups enough for the threads
+  constexpr size_t most_rois = 64;  // so that there are enough groups for the threads
   for (RoiGroup& alone : apart) {
     const bool is_first = &alone == apart.data();
     if (!is_first && groups.back().rows.size() < most_rois) {

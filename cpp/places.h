@@ -1,4 +1,4 @@
-// Where RoIs lie on their maps: which of them share memory, and which touch a piece of a map.
+// The places of RoIs on their maps: which RoIs share memory, and which touch a tile of a map.
 #pragma once
 
 #include <algorithm>
@@ -26,18 +26,18 @@ struct PixelRange {
   }
 };
 
-/// A RoI, and about the rectangle of pixels that it touches.
+/// A RoI, and the approximate rectangle of pixels that it touches.
 struct RoiPlace {
   int64_t level, image, row;
   PixelRange y, x;
   double middle_y, start_x;
 };
 
-/// RoIs of one image and level, and about the rectangle of pixels that they touch.
+/// RoIs of one image and level, and the approximate rectangle of pixels that they touch.
 struct RoiGroup {
   int64_t level, image;
   PixelRange y, x;
-  int64_t pixels_apart;  // of the rectangles of each RoI alone, summed
+  int64_t pixels_apart;  // the sum over the rectangles of the single RoIs
   std::vector<int64_t> rows;
 
   void join(const RoiGroup& other) {
@@ -48,14 +48,14 @@ struct RoiGroup {
   }
 };
 
-/// The RoIs in an order in which neighbours share memory, by level, image, and place on the map, and in groups that
-/// share a panel: all of a map if they lie so dense that a window of at most `most_pixels` sweeping over its rows reads
-/// less than they do one by one, up to `most_swept` of them, none where that is 0; else those that lie close together.
-/// Each alone where `most_pixels` is 0, or it has no image.
+/// Sorts the RoIs by level, image and place on the map, so that neighbours share memory, and groups RoIs that share a
+/// panel. All RoIs of a map, up to `most_swept` (none if that is 0), are a group if a window of at most `most_pixels`
+/// that sweeps over its rows reads less than the RoIs do one by one. Otherwise, RoIs that are close together are a
+/// group. If `most_pixels` is 0, or a RoI has no image, it is alone.
 std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<const View> maps, int64_t most_pixels,
                                      size_t most_swept);
 
-/// A piece of a map, and the RoIs that touch it.
+/// A tile of a map, and the RoIs that touch it.
 struct MapTile {
   int64_t level, image, first_y, end_y, first_x, end_x;
   std::vector<int64_t> rows;  // ascending
@@ -69,8 +69,8 @@ struct MapTile {
   }
 };
 
-/// Every map cut into pieces of `side` by `side` pixels, and to each the RoIs whose pixels meet it. An empty range of
-/// pixels, as that of a RoI without an image, meets none.
+/// Divides every map into tiles of `side` by `side` pixels, and lists the RoIs whose pixels intersect each tile. An
+/// empty range of pixels, such as that of a RoI without an image, intersects none.
 std::vector<MapTile> cut_into_tiles(std::span<const View> maps, int64_t side, std::span<const RoiPlace> places);
 
 }  // namespace roialign

@@ -1,5 +1,5 @@
-// The pointwise family: points in every bin, the map interpolated at each, and their mean or maximum. Integer bins are
-// bins whose points are whole pixels. `reference/pointwise.py` is the specification.
+// The pointwise family: the mean or maximum of the map interpolated at the points of every bin. For integer bins, the
+// points are whole pixels. `reference/pointwise.py` is the specification.
 #pragma once
 
 #include <array>
@@ -34,10 +34,10 @@ struct PointwiseSpec {
   int64_t unused_border;
 };
 
-/// Whether a bin is one of its samples, and not the mean of them.
+/// Whether the result of a bin is one of its samples, and not their mean.
 inline bool takes_maximum(const PointwiseSpec& spec) { return spec.reduction != Reduction::mean; }
 
-/// Where the RoIs are; or a direction in which they move, or the gradient in all that.
+/// The geometry of the RoIs, or a tangent or gradient of it.
 template <class Number>
 struct GeometryOf {
   Number* boxes;   // [rois, columns]
@@ -52,7 +52,7 @@ struct PointwiseCall {
   ScalarType scalar_type;
   std::span<const double> scales;  // per level
   int64_t rois;
-  int64_t columns;        // numbers that describe a box: 4 or 5
+  int64_t columns;        // the number of values per box: 4 or 5
   const int64_t* images;  // [rois]; -1: none
   const int64_t* levels;  // [rois]
   Geometry geometry;
@@ -60,10 +60,11 @@ struct PointwiseCall {
   Team team;
 };
 
-// A maximum is linear in the features as long as the same points win, so all below takes two sets of maps: those that
-// it is applied to, and those at which it is decided who wins. A mean does not read the latter, which may be none.
+// A maximum is linear in the features as long as the maxima are at the same points (the winners). All functions below
+// therefore take two sets of maps: those that they are applied to, and those that determine the winners. A mean does
+// not use the latter, which may be empty.
 
-/// out[k] = f(features)[k], or its derivative along the tangent; zero for a RoI of image -1.
+/// out[k] = f(features)[k], or its derivative along the tangent. It is zero for a RoI with image -1.
 void forward(const PointwiseCall& call, std::span<const View> features, std::span<const View> deciding,
              const View& out);
 
@@ -71,8 +72,8 @@ void forward(const PointwiseCall& call, std::span<const View> features, std::spa
 void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                       std::span<const View> grad_features);
 
-/// The gradient of <grad_output, f(features)> in the boxes and, where the call has them, the offsets and masks. Takes
-/// no tangent; a mask only with a mean.
+/// The gradient of <grad_output, f(features)> in the boxes and, if the call has them, in the offsets and masks.
+/// Tangents are not supported, and masks only with a mean.
 void adjoint_geometry(const PointwiseCall& call, const View& grad_output, std::span<const View> features,
                       std::span<const View> deciding, const GeometryGradient& gradient);
 

@@ -1,5 +1,5 @@
-// The inner loops of maxima and of channels that lie apart. Compiled once per instruction set, with ROIALIGN_NAMESPACE
-// naming it; see kernels.cpp.
+// The inner loops of maxima and of channels that are not adjacent. Compiled once per instruction set, with
+// ROIALIGN_NAMESPACE naming it; see kernels.cpp.
 #include "pointwise_kernels.h"
 
 #if defined(__AVX2__)
@@ -47,8 +47,8 @@ inline void sample_channels(const PointPlan<A>& plan, int32_t point, const std::
   }
 }
 
-/// The maxima of points that are all numbers, where nobody asks which they are; false where one may be none: their sum
-/// is none then. A bin has points.
+/// The maxima of points without NaN, if the winners are not needed. Returns false if one may be NaN, which makes their
+/// sum NaN. The bin must have points.
 template <int lanes, int vectors, class Source, class Target, class A>
 inline bool maximum_of_numbers(const PointPlan<A>& plan, int64_t bin, const std::byte* source, Target* target) {
   using V = Vector<A, lanes>;
@@ -77,7 +77,7 @@ inline bool maximum_of_numbers(const PointPlan<A>& plan, int64_t bin, const std:
   return total == total;
 }
 
-/// `vectors` vectors of channels, or one channel where `lanes` is 1, of one bin: the best so far stays in registers.
+/// `vectors` vectors of channels (one channel if `lanes` is 1) of one bin. The current maxima stay in registers.
 template <bool wins, int lanes, int vectors, class Source, class Target, class A>
 inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::byte* source, Target* target,
                              int32_t* winner) {
@@ -99,7 +99,7 @@ inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::b
     sample_channels<lanes, vectors, Source>(plan, p, source, sample);
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) {
-      // Not <=: a NaN is taken; and nothing after it. A first point of -inf is what there is already.
+      // The negated comparison accepts a NaN, and nothing after it. A first point of -inf equals the initial value.
       const Index larger = ~(sample[v] <= best[v]) & (best[v] == best[v]);
       best[v] = larger ? sample[v] : best[v];
       if constexpr (wins) index[v] = larger ? Index{} + (p - first) : index[v];
@@ -132,7 +132,7 @@ void maximum_bins(const PointPlan<A>& plan, const std::byte* source, std::byte* 
                                                      winner + (wins ? bin * length + c : 0));
       c += vectors * width;
     };
-    constexpr int most = vector_bytes == 64 ? 8 : 4;  // half of the registers hold them and the best so far
+    constexpr int most = vector_bytes == 64 ? 8 : 4;  // the samples and the maxima use half of the registers
     while (c + most * lanes <= length) step.template operator()<lanes, most>();
     if (most > 4 && c + 4 * lanes <= length) step.template operator()<lanes, 4>();
     if (c + 2 * lanes <= length) step.template operator()<lanes, 2>();
@@ -147,8 +147,8 @@ void maximum(const PointPlan<A>& plan, const std::byte* source, std::byte* targe
   maximum_bins<false, Source, Target>(plan, source, target, winner, length);
 }
 
-/// Up to so many points a bin every vector of channels is held against each of them; of more, every channel looks up
-/// its own.
+/// With at most this many points per bin, every vector of channels is compared with each of them. With more, each
+/// channel looks up its own winner.
 template <class A>
 constexpr int32_t few_points = 2 * vector_bytes / sizeof(A);
 
@@ -164,7 +164,7 @@ inline void visit_channels(int64_t length, Visit&& visit) {
   for (; c < length; ++c) visit.template operator()<1, 1>(c);
 }
 
-/// The gradient of channels where they were won by `point`, and zero elsewhere.
+/// The gradient of the channels whose winner is `point`, and zero for the others.
 template <int lanes, class A>
 inline Vector<A, lanes> won_by(int32_t point, const int32_t* winner, const A* gradient) {
   using V = Vector<A, lanes>;
@@ -177,7 +177,7 @@ inline Vector<A, lanes> won_by(int32_t point, const int32_t* winner, const A* gr
 template <class A>
 void add_to_winners(const PointPlan<A>& plan, const std::byte* gradients, std::byte* target, const int32_t* winner,
                     int64_t length) {
-  // Copies: what is stored may not be one of these.
+  // Copy these values, because the stores below could alias them.
   const int64_t* const offset = plan.source_offset;
   const A* const weight = plan.weight;
   for (int64_t bin = 0; bin < plan.bins; ++bin, winner += length) {
@@ -237,7 +237,7 @@ void winner_dots(const PointPlan<A>& plan, const std::byte* source, const std::b
     }
     constexpr int lanes = vector_bytes / sizeof(A);
     for (int32_t p = 0; p < points; ++p) {
-      // Four taps at a time, as many as a point has at most.
+      // Four taps at a time, the maximum number of a point.
       for (int32_t t = begin[p]; t < begin[p + 1]; t += 4) {
         const int32_t taps = begin[p + 1] - t < 4 ? begin[p + 1] - t : 4;
         Vector<A, lanes> sum[4] = {};
@@ -262,11 +262,11 @@ void winner_dots(const PointPlan<A>& plan, const std::byte* source, const std::b
   }
 }
 
-/// Of one bin, `count` channels side by side: their sums do not wait for each other.
+/// `count` adjacent channels of one bin, whose sums are independent of each other.
 template <int count, class T, class A>
 inline void sum_apart(const AxisPlan<A>& plan, const std::byte* source, int64_t step, int32_t first, int32_t end,
                       A (&total)[count]) {
-  constexpr int32_t block_taps = 32;  // the rounding of a long sum grows with its length
+  constexpr int32_t block_taps = 32;  // the rounding error of a sum grows with its length
   for (int32_t begin = first; begin < end; begin += block_taps) {
     const int32_t block_end = end - begin < block_taps ? end : begin + block_taps;
     A sum[count] = {};

@@ -1,5 +1,5 @@
-// The inner loops of maxima, and of bins whose channels lie apart, one table of functions per instruction set, as in
-// kernels.h.
+// The inner loops of maxima, and of bins whose channels are not adjacent, as one table of functions per instruction set
+// (see kernels.h).
 #pragma once
 
 #include <cstddef>
@@ -15,19 +15,19 @@ template <class Accumulator>
 struct PointPlan {
   int64_t bins;
   const int32_t* point_begin;
-  const uint8_t* has_zero;  // per bin: it has points off the map, whose value is 0
+  const uint8_t* has_zero;  // per bin: whether it has points outside the map, whose value is 0
   const int32_t* tap_begin;
   const int64_t* source_offset;  // bytes, per tap
   const Accumulator* weight;     // per tap
   const int64_t* target_offset;  // bytes, per bin
 };
 
-/// The kernels for one scalar type; [0] is the scalar type and [1] the accumulator's.
+/// The kernels for one scalar type. [0] is the scalar type and [1] the accumulator type.
 template <class Accumulator>
 struct PointKernels {
-  /// target(bin) = the maximum of each channel over the bin's points; 0 for a bin without points. `winner`, if not
-  /// null, gets [bins][length] numbers: the point that it is, counted within the bin, or -1 for a point off the map. Of
-  /// equal points the first wins, a point on the map wins over one off it, and NaN wins over all.
+  /// target(bin) = the maximum of each channel over the points of the bin, or 0 for a bin without points. `winner`, if
+  /// not null, gets [bins][length] indices of the maximal points within their bins, or -1 for a point outside the map.
+  /// If points are equal, the first wins. A point on the map wins over one outside it, and NaN wins over all.
   using Maximum = void (*)(const PointPlan<Accumulator>& plan, const std::byte* source, std::byte* target,
                            int32_t* winner, int64_t length);
   Maximum maximum[2][2];  // [source][target]
@@ -40,8 +40,8 @@ struct PointKernels {
   void (*winner_dots)(const PointPlan<Accumulator>& plan, const std::byte* source, const std::byte* gradient,
                       const int32_t* winner, int64_t length, double* dots);
 
-  /// target(bin) = the sum over the bin's taps of weight times source, where the next channel of the source and of the
-  /// target lies a step of bytes on. Both are of the scalar type.
+  /// target(bin) = the sum over the bin's taps of weight times source, where the channels of the source and of the
+  /// target are a number of bytes apart. Both have the scalar type.
   void (*contract_apart)(const AxisPlan<Accumulator>& bins, const std::byte* source, int64_t source_step,
                          std::byte* target, int64_t target_step, int64_t channels);
   /// The transpose: every tap's pixel, now a target and an accumulator, += weight times the gradient at the bin's

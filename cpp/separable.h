@@ -1,5 +1,5 @@
-// The separable family: for every RoI and channel, out = Wy . F . Wx^T. Three functions are all that forward,
-// backward, double backward and forward mode need; `reference/separable.py` is their specification.
+// The separable family: for every RoI and channel, out = Wy . F . Wx^T. Three functions are sufficient for forward,
+// backward, double backward and forward mode. `reference/separable.py` is their specification.
 #pragma once
 
 #include <array>
@@ -23,7 +23,7 @@ struct SeparableSpec {
   uint64_t seed;
 };
 
-/// What every call has: the operator, where its RoIs are, and the derivative along box tangents to take.
+/// The arguments of every call: the operator, its RoIs, and the box tangents of the derivative.
 struct SeparableCall {
   SeparableSpec spec;
   ScalarType scalar_type;
@@ -35,7 +35,7 @@ struct SeparableCall {
   Team team;
 };
 
-/// out[k] = D_tangents f(features)[k]; zero for a RoI of image -1.
+/// out[k] = D_tangents f(features)[k]. It is zero for a RoI with image -1.
 void forward(const SeparableCall& call, std::span<const View> features, const View& out);
 
 /// The transpose of `forward` in the features, written (not added) to every element of `grad_features`.

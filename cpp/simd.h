@@ -1,7 +1,7 @@
-// Vectors of the compiler's own kind (GCC, Clang), as wide as the instruction set of this translation unit.
+// Vector extensions of the compiler (GCC, Clang), as wide as the instruction set of this translation unit.
 //
-// Included by kernels.cpp only, inside the namespace of one instruction set. No standard library template may be used
-// here or there: the linker keeps one copy of each, and it could be the one with instructions that the CPU lacks.
+// Included only by kernels.cpp, inside the namespace of one instruction set. Neither file may use templates of the
+// standard library: the linker keeps one copy of each, which could contain instructions that the CPU does not support.
 #if defined(__AVX512F__)
 constexpr int vector_bytes = 64;
 #elif defined(__AVX2__)
@@ -17,7 +17,7 @@ struct VectorOf {
 template <class T, int lanes>
 using Vector = typename VectorOf<T, lanes>::type;
 
-/// Half types as they lie in memory.
+/// Half types in memory.
 struct Float16 {
   uint16_t bits;
 };
@@ -39,7 +39,7 @@ inline F widen_bfloat16(U bits) {
   return bit_cast<F>(bits << 16);
 }
 
-/// The upper half of the bits is the answer; the lower half is not.
+/// The result is in the upper half of the bits.
 template <class U, class F>
 inline U round_to_bfloat16(F value) {
   const U bits = bit_cast<U>(value);
@@ -96,7 +96,7 @@ template <int parity, class V, int... i>
 inline V take_every_other(V low, V high, Indices<i...>) {
   return __builtin_shufflevector(low, high, (2 * i + parity)...);
 }
-/// The values of a and b by turns, from place `first` of both on.
+/// Interleaves the values of a and b, starting at index `first`.
 template <int first, class V, int... i>
 inline V alternate(V a, V b, Indices<i...>) {
   return __builtin_shufflevector(a, b, (i % 2 * int{sizeof...(i)} + first + i / 2)...);
@@ -107,7 +107,7 @@ constexpr bool is_bfloat16 = false;
 template <>
 inline constexpr bool is_bfloat16<BFloat16> = true;
 
-/// Stores past the caches to an address that is a multiple of the size stored, where the CPU can.
+/// Stores to an aligned address, bypassing the caches if the CPU supports it.
 template <int bytes>
 inline void stream_bytes(void* to, const void* from) {
 #if defined(__AVX512F__)
@@ -141,7 +141,7 @@ struct Lanes {
   static V load(const A* from) { return raw(from); }
   static void store(A* to, V v) { __builtin_memcpy(to, &v, sizeof(V)); }
 
-  /// Stores past the caches to an address that is a multiple of the size stored.
+  /// Stores to an aligned address, bypassing the caches.
   template <class T>
   static void stream(T* to, V v) {
     T narrowed[lanes];
@@ -163,8 +163,8 @@ struct Lanes {
   static V load(const BFloat16* from) { return widen_bfloat16<V>(words(from)); }
   static void store(BFloat16* to, V v) { halves(to, narrow_bfloat16<Word>(v)); }
 
-  // Two vectors at once. `Order` is the type of the memory that most of them come from: bfloat16 is cheapest to take
-  // apart into the values at even and those at odd places, so that is then the order of the two.
+  // Two vectors at once. `Order` is the type of most of the memory that they come from. bfloat16 is cheapest to split
+  // into the values at even and at odd indices, so the two vectors then have this order.
 
   template <class Order, class T>
   static void load_two(const T* from, V& first, V& second) {
@@ -235,7 +235,7 @@ struct Lanes {
 #endif
 };
 
-/// `value` where it is larger than `best`, and `best` elsewhere, so where either is NaN: one instruction on x86.
+/// `value` if it is larger than `best`, otherwise `best`, also if either is NaN. It is one instruction on x86.
 template <class V>
 inline V larger_of(V value, V best) {
   using Element = __typeof__(value[0] + value[0]);
@@ -254,14 +254,14 @@ inline V larger_of(V value, V best) {
   return value > best ? value : best;
 }
 
-/// Makes streamed stores visible to the other threads before whatever is stored next.
+/// Makes streamed stores visible to other threads before any later store.
 inline void order_streams() {
 #if defined(__SSE2__)
   _mm_sfence();
 #endif
 }
 
-// One value at a time, for what is left over at the end of a vector.
+// One value at a time, for the remainder at the end of a vector.
 
 template <class A>
 inline A load_one(const A* from) {
@@ -276,7 +276,7 @@ inline void store_one(A* to, A value) {
 inline void store_one(BFloat16* to, float value) { to->bits = static_cast<uint16_t>(narrow_bfloat16<uint32_t>(value)); }
 inline void store_one(Float16* to, float value) { to->bits = static_cast<uint16_t>(narrow_float16<uint32_t>(value)); }
 
-/// As `Lanes`, for one value.
+/// Like `Lanes`, for one value.
 template <class A>
 struct OneLane {
   using V = A;
@@ -304,11 +304,11 @@ inline auto sum_of_lanes(V v) {
   }
 }
 
-// Transposing a block of `lanes` rows, which is loaded in pieces of as many columns as the block has: whole vectors,
-// or, where a line is short, 16 bytes, such that only shuffles within 16 bytes are needed then.
+// Transposition of a block of `lanes` rows, loaded in pieces with as many columns as the block has: whole vectors or,
+// for short lines, 16 bytes, which need only shuffles within 16 bytes.
 
-/// Alternates the values of a and b within every `within` of them: their first halves, or, from `offset` on, their
-/// second.
+/// Interleaves the values of a and b within each group of `within` values: their first halves or, with `offset`, their
+/// second halves.
 template <int offset, int within, class V, int... i>
 inline V interleave(V a, V b, Indices<i...>) {
   constexpr int lanes = sizeof...(i);
@@ -320,7 +320,7 @@ inline auto concatenate(V a, V b, Indices<i...>) {
   return __builtin_shufflevector(a, b, i...);
 }
 
-/// The pieces of `within` values of the rows 0, within, 2 * within, .. side by side.
+/// Concatenates pieces of `within` values of the rows 0, within, 2 * within, ..
 template <class A, int lanes, int within, class T>
 inline Vector<A, lanes> load_pieces(const T* from, int64_t row_stride) {
   if constexpr (lanes == within) {

@@ -16,7 +16,7 @@ Border border_of(Rule rule) {
   return rule == Rule::crop ? Border::reject : Border::replicate;
 }
 
-/// Collects the entries of one axis, bin by bin.
+/// Collects the entries of one axis, one bin after another.
 class Builder {
  public:
   Builder(const AxisSampling& axis, int order, Taps& taps)
@@ -40,10 +40,10 @@ class Builder {
     if (pixels.slope != 0.0) add(pixels.above, {point.share * pixels.weight_above, slope, slope * point.position});
   }
 
-  // The mean over a bin is the integral over u in [0, 1] of w(start + position(u) * length). Where w jumps, its first
-  // derivative is a Dirac delta and its second that delta's derivative; where w has a kink, its second is a delta.
-  // A delta at x contributes 1 / |bin length|. An integer at the bin's upper end counts and one at its lower end does
-  // not: the derivative is the one to the right.
+  // The mean over a bin is the integral over u in [0, 1] of w(start + position(u) * length). At a jump of w, the first
+  // derivative is a Dirac delta and the second is the derivative of that delta. At a kink, the second is a delta. A
+  // delta at x contributes 1 / |bin length|. An integer at the upper end of the bin counts and one at its lower end
+  // does not, which gives the derivative from the right.
   void add_singular_part(int64_t bin) {
     const auto [start, length] = axis_.roi;
     const double bin_length = bin_grid(start, length, axis_.bins, bin).length;
@@ -69,7 +69,7 @@ class Builder {
     }
   }
 
-  /// The slopes of one cell beside an integer, as deltas of the second derivative.
+  /// Adds the slopes of one cell beside an integer as deltas of the second derivative.
   void add_kink(int64_t integer, int64_t cell, double density, double position) {
     if (cell < -1 || cell >= axis_.size) return;
     const Neighbours pixels = bilinear(static_cast<double>(integer), cell, axis_.size, border_);
@@ -88,7 +88,7 @@ class Builder {
     for (int kind = 0; kind < derivative_count[order_]; ++kind) taps_.value[kind][entry] += values[kind];
   }
 
-  /// The entry of a pixel in this bin. Points come upwards along the axis, so it is nearly always one of the last two.
+  /// The entry of a pixel in this bin. Points are ascending, so it is nearly always one of the last two.
   int64_t entry_of(int64_t pixel) {
     auto& pixels = taps_.pixel;
     int64_t entry = taps_.entries();
@@ -116,7 +116,7 @@ class Builder {
   int64_t first_entry_ = 0;
 };
 
-/// Lists the pixels that any bin touches, and where each entry's pixel stands in that list.
+/// Lists the pixels that any bin touches, and the index of each entry's pixel in that list.
 void number_columns(Taps& taps) {
   taps.position.clear();
   taps.column.resize(taps.pixel.size());
@@ -124,7 +124,7 @@ void number_columns(Taps& taps) {
   const auto [lowest, highest] = std::minmax_element(taps.pixel.begin(), taps.pixel.end());
   const int64_t first = *lowest, span = *highest - first + 1;
   if (span <= 4 * taps.entries()) {
-    // Dense: mark the pixels in a table over the span, then count the marks. The table becomes the list in place.
+    // If pixels are dense, mark them in a table over the span, then count the marks. The table is converted in place.
     taps.position.assign(span, 0);
     for (const int64_t pixel : taps.pixel) taps.position[pixel - first] = 1;
     int64_t count = 0;
@@ -204,7 +204,7 @@ void transpose_taps(const Taps& taps, int64_t first, int64_t end, int kinds, Tap
   transposed.row_place.resize(rows);
   for (int32_t row = 0; row < rows; ++row) transposed.row_place[row] = low[row] - first;
 
-  // Count the entries of every row, then place them: bins ascend within a row because they do in the taps.
+  // Count the entries of every row, then place them. Bins are ascending within a row because they are in the taps.
   auto& begin = transposed.row_begin;
   begin.assign(rows + 1, 0);
   const auto in_range = [&](int64_t t) {
@@ -228,7 +228,7 @@ void transpose_taps(const Taps& taps, int64_t first, int64_t end, int kinds, Tap
       for (int kind = 0; kind < kinds; ++kind) transposed.value[kind][entry] = taps.value[kind][t];
     }
   }
-  // Placing moved every row's beginning to its end, which is the next row's beginning.
+  // Placing has moved the start of every row to its end, which is the start of the next row.
   std::copy_backward(begin.begin(), begin.end() - 1, begin.end());
   begin[0] = 0;
   transposed.position.resize(taps.rows());
@@ -236,7 +236,7 @@ void transpose_taps(const Taps& taps, int64_t first, int64_t end, int kinds, Tap
 }
 
 void dense_taps(const AxisSampling& axis, int order_start, int order_length, double* matrix) {
-  // The kinds of value by (order in start, order in length), in the order of TapDerivative.
+  // The kinds of values by (order in start, order in length), as in TapDerivative.
   constexpr int kind[3][3] = {{value_, length_, length_length_}, {start_, start_length_, -1}, {start_start_, -1, -1}};
   Taps taps;
   build_taps(axis, order_start + order_length, taps);

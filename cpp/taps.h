@@ -1,4 +1,4 @@
-// The taps of one axis of one RoI: what every pixel weighs in every bin, merged, with derivatives in start and length.
+// The taps of one axis of one RoI: the merged weights of pixels in bins, with derivatives in start and length.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,8 @@ enum TapDerivative : int { value_ = 0, start_, length_, start_start_, start_leng
 /// A sparse [bins, pixels] matrix with several values per entry.
 ///
 /// Entry t of bin i, row_begin[i] <= t < row_begin[i + 1], belongs to pixel[t], ascending within the bin.
-/// `position` lists the pixels that any bin touches, ascending, and column[t] is the place of pixel[t] in it.
-/// The same form holds the transpose, [pixels, bins]; row_place[i] says where in the target row i belongs.
+/// `position` lists the pixels that any bin touches, ascending, and column[t] is the index of pixel[t] in it. The
+/// transpose, [pixels, bins], has the same form; row_place[i] is the place of row i in the target.
 struct Taps {
   std::vector<int32_t> row_begin;
   std::vector<int64_t> row_place;
@@ -30,15 +30,15 @@ struct Taps {
   int64_t entries() const { return static_cast<int64_t>(pixel.size()); }
 };
 
-/// Merge the points of every bin into taps, with all derivatives up to `order` (0, 1 or 2) as the kinds of value.
+/// Merges the points of every bin into taps, with all derivatives up to `order` (0, 1 or 2) as kinds of values.
 void build_taps(const AxisSampling& axis, int order, Taps& taps);
 
-/// Directional derivatives: the values of every entry along each subset of `tangents` (bit b of the kind of value:
-/// tangent b taken), in place of the derivatives in start and length. There are at most as many tangents as orders.
+/// Replaces the derivatives in start and length by directional derivatives: the values of every entry along each subset
+/// of `tangents` (bit b of the kind of value: tangent b is included). There are at most as many tangents as orders.
 void apply_tangents(std::span<const AxisTangent> tangents, Taps& taps);
 
-/// The same for at most one tangent, and of each the derivatives in start and length too: kind of value 3 * subset + d,
-/// with d = 0 none, 1 in start, 2 in length. Taps of one order more than there are tangents.
+/// The same for at most one tangent, with derivatives in start and length of each: kind of value 3 * subset + d, where
+/// d = 0 is no derivative, 1 is in start, and 2 is in length. The order of the taps is the number of tangents plus one.
 void apply_tangents_and_keep_derivatives(std::span<const AxisTangent> tangents, Taps& taps);
 
 /// The transpose of the first `kinds` values, for the pixels in [first, end): row_place counts from `first`.

@@ -13,7 +13,7 @@ class TransposedTaps {
   TransposedTaps(const Lattice& bins, int64_t bins_x, const Lattice& pixels)
       : bins_(bins), bins_x_(bins_x), pixels_(pixels) {}
 
-  /// Sorts by pixel, in the order of the bins.
+  /// Sorts the entries by pixel, in the order of the bins.
   void set(const BinTaps& taps, const PixelBox& box) {
     const int64_t width = box.x.length();
     const auto number = [&](int64_t t) { return (taps.y[t] - box.y.first) * width + taps.x[t] - box.x.first; };
@@ -23,7 +23,7 @@ class TransposedTaps {
     target_offset_.clear();
     for (int64_t pixel = 0; pixel < box.y.length() * width; ++pixel) {
       const int32_t entries = count_[pixel + 1];
-      count_[pixel + 1] = begin_.back() + entries;  // where the next pixel begins
+      count_[pixel + 1] = begin_.back() + entries;  // the start of the next pixel
       if (entries == 0) continue;
       begin_.push_back(count_[pixel + 1]);
       target_offset_.push_back((box.y.first + pixel / width) * pixels_.row_step +
@@ -56,8 +56,9 @@ class TransposedTaps {
   std::vector<A> weight_of_;
 };
 
-/// Every piece of a gradient map, a tile of pixels and a block of channels, has one owner, which adds up what the RoIs
-/// give it in the order of their rows and writes it once. The pieces do not depend on the number of threads.
+/// Every piece of a gradient map, a tile of pixels and a block of channels, is computed by one thread. It adds the
+/// contributions of the RoIs in the order of their rows and writes the piece once. The pieces do not depend on the
+/// number of threads.
 template <class A>
 class PointwiseAdjointFeatures {
  public:
@@ -109,7 +110,7 @@ class PointwiseAdjointFeatures {
 
   void add_roi(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, const Piece& piece) {
     bool is_gathered = parts_ > 1;
-    Operand source{};  // of a mean whose channels are turned, mixed
+    Operand source{};  // for a mean with rotated channels, the mixed gradient
     const bool is_inside = piece.box.contains(roi.pixels());
     const auto meets = [&](int64_t bin) { return is_inside || roi.pixels_of(bin).meets(piece.box); };
     for (int64_t bin = 0; bin < bins_; ++bin) {
@@ -128,9 +129,9 @@ class PointwiseAdjointFeatures {
     }
   }
 
-  /// The gradient of a RoI's answer: in place where the kernels can read it so.
+  /// The gradient of the result of a RoI, in place if the kernels can read it directly.
   Operand gradient_of(PointWorkspace<A>& work, int64_t row, const Piece& piece) const {
-    // A maximum's gradient is read value by value, as accumulators.
+    // The gradient of a maximum is read as single values, as accumulators.
     const bool as_accumulators = takes_maximum(call_.spec) && size_of(call_.scalar_type) != int64_t{sizeof(A)};
     const bool needs_tile = turns_channels_ || as_accumulators;
     if (has_adjacent_channels(grad_output_, call_.scalar_type) && !needs_tile) {
@@ -139,7 +140,7 @@ class PointwiseAdjointFeatures {
     return work.gather(grad_output_, row, piece.channel, piece.channels, work.gradient_tile);
   }
 
-  /// Bins from `first` on; returns where the next begin.
+  /// Processes bins from `first` on, and returns the first of the next bins.
   int64_t add_means(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
                     const Operand& source, const Piece& piece) {
     work.taps.resize(std::max<size_t>(work.taps.size(), 1));
@@ -156,7 +157,7 @@ class PointwiseAdjointFeatures {
     return end;
   }
 
-  /// The same where every bin has channels of its own.
+  /// The same if every bin has its own channels.
   int64_t add_apart(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
                     const Piece& piece) {
     work.taps.resize(std::max<size_t>(work.taps.size(), 1));
@@ -172,7 +173,7 @@ class PointwiseAdjointFeatures {
     return first + taps.bins();
   }
 
-  /// The gradient of the pooled channels that were turned into the answer's, or that of how they turn.
+  /// The gradient of the pooled channels before their rotation, or of the rotation.
   Operand mixed(PointWorkspace<A>& work, int64_t row, int derivative, const Piece& piece) const {
     const Operand mixed = work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], piece.channels);
     std::fill(work.mixed_tile.begin(), work.mixed_tile.end(), A(0));
@@ -193,7 +194,7 @@ class PointwiseAdjointFeatures {
                                                                piece.target.base, piece.channels, Write::add);
   }
 
-  /// Every channel's gradient to the pixels of the point that won it.
+  /// Adds the gradient of every channel to the pixels of its winner.
   int64_t add_winners(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
                       const Operand& source, const Piece& piece) const {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
@@ -210,7 +211,7 @@ class PointwiseAdjointFeatures {
     return first + points.bins();
   }
 
-  /// The taps that lie in the piece, where they lie there, and in `tap_begin` where those of each point begin.
+  /// The taps within the piece and their places in it. `tap_begin` has the start of the taps of each point.
   static void keep_inside(BinPoints& points, const Piece& piece, BinPass<A>& kept) {
     const Lattice& to = piece.target.lattice;
     kept.source_offset.clear();
@@ -234,7 +235,7 @@ class PointwiseAdjointFeatures {
   std::span<const View> grads_;
   int64_t bins_;
   bool turns_channels_;
-  int64_t parts_;  // channels of the map to one of the answer
+  int64_t parts_;  // the channels of the map per channel of the result
   ChannelBlocks channels_;
   int64_t side_ = 1;
   Winners<A> winners_;

@@ -4,11 +4,11 @@
 namespace roialign {
 namespace {
 
-/// One number per TapKind: the weight, and the slopes in y and x times (1, position along y, position along x).
+/// One number per TapKind: the weight, and the derivatives in y and x times (1, position along y, position along x).
 using Sums = std::array<double, tap_kinds>;
 
-/// A bin's gradient is the sum, over its entries, of the dot product of the gradient's pixel with the map's pixel times
-/// what the entry's weight does when the RoI moves. One dot product serves every number that describes the RoI.
+/// The gradient of a bin is a sum over its entries: the dot product of the gradient's pixel and the map's pixel, times
+/// the derivative of the entry's weight. One dot product is used for all numbers that describe the RoI.
 template <class A>
 class PointwiseAdjointGeometry {
  public:
@@ -41,7 +41,7 @@ class PointwiseAdjointGeometry {
 
  private:
   bool are_in_place() const {
-    // A maximum's gradient reads single values, as accumulators.
+    // The gradient of a maximum is read as single values, as accumulators.
     const bool as_accumulators = finds_maximum_ && size_of(call_.scalar_type) != int64_t{sizeof(A)};
     const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call_.scalar_type); };
     return !by_position_ && !turns_channels_ && !as_accumulators && adjacent(grad_output_) &&
@@ -50,7 +50,7 @@ class PointwiseAdjointGeometry {
 
   struct Block {
     int64_t row, image, channel, channels;
-    Sums* sums;  // of every bin, or of all together
+    Sums* sums;  // for every bin, or for all bins together
     double* turning;
   };
 
@@ -93,7 +93,7 @@ class PointwiseAdjointGeometry {
     }
   }
 
-  /// The dot products of the bins in `taps`, times the first `kinds` of their values.
+  /// Adds the dot products of the bins in `taps`, times the first `kinds` of their values.
   void sum_dots(PointWorkspace<A>& work, const BinTaps& taps, const Operand& source, const Operand& gradient, int kinds,
                 const Block& block) {
     static constexpr double one[1] = {1.0};
@@ -114,7 +114,7 @@ class PointwiseAdjointGeometry {
     }
   }
 
-  /// A rotation-invariant RoI turns its channels with its angle.
+  /// The derivative from the rotation of the channels of a rotation-invariant RoI with its angle.
   void sum_turning(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source) {
     const Operand gradient = mixed(work, block, 1);
     BinTaps& taps = work.taps[0];
@@ -138,7 +138,7 @@ class PointwiseAdjointGeometry {
     return target;
   }
 
-  /// Every channel's gradient times the slopes of the point that won it.
+  /// Adds the gradient of every channel times the derivatives of its winner.
   void sum_winners(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source,
                    const Operand& gradient) {
     BinPoints& points = work.points[0];
@@ -171,7 +171,7 @@ class PointwiseAdjointGeometry {
 
   int64_t place_of(const Lattice& lattice, int64_t bin) const { return lattice.place_of(bin, grad_output_.size[3]); }
 
-  /// From sums over entries to the numbers that describe the RoI and its bins.
+  /// Converts sums over entries to the gradient of the numbers that describe the RoI and its bins.
   void to_geometry(int64_t row, const GeometryGradient& gradient) const {
     double* boxes = gradient.boxes + row * call_.columns;
     std::fill_n(boxes, call_.columns, 0.0);
@@ -216,7 +216,7 @@ class PointwiseAdjointGeometry {
   ChannelBlocks blocks_;
   int64_t sums_kept_;
   std::vector<Sums> sums_;
-  std::vector<double> turning_;  // the angle's, besides what the points give it
+  std::vector<double> turning_;  // the part of the angle's gradient that comes from rotating channels
   Winners<A> winners_;
   std::vector<PointWorkspace<A>> workspaces_;
 };

@@ -67,10 +67,10 @@ void TapMerger::merge(RoiPoints& roi, int64_t first, int64_t end, TapValues valu
   }
 }
 
-/// What the pixels of an axis weigh in all of a bin's points.
+/// The weights of the pixels of an axis in all points of a bin.
 void TapMerger::merge_axis(std::span<const PointAxis> points, std::vector<AxisTap>& taps) {
   taps.clear();
-  // Points ascend, so a pixel that is there already is one of the last two.
+  // Points are ascending, so an existing entry of a pixel is one of the last two.
   const auto add = [&](int64_t pixel, double weight) {
     for (size_t back = 1; back <= 2 && back <= taps.size(); ++back) {
       AxisTap& tap = taps[taps.size() - back];
@@ -86,7 +86,7 @@ void TapMerger::merge_axis(std::span<const PointAxis> points, std::vector<AxisTa
   }
 }
 
-/// The entries of a bin whose points are pairs: those of both axes multiplied.
+/// The entries of a bin whose points are pairs: the products of the entries of both axes.
 void TapMerger::multiply_axes(const RoiPoints::AxesOfBin& points, double factor, const PixelBox& clip, BinTaps& taps) {
   merge_axis(points.y, axis_[0]);
   merge_axis(points.x, axis_[1]);
@@ -103,7 +103,7 @@ void TapMerger::multiply_axes(const RoiPoints::AxesOfBin& points, double factor,
 
 void TapMerger::start_bin() {
   if (++bin_ != 0) return;
-  for (Slot& slot : slots_) slot.bin = 0;  // the numbers have run out: begin again
+  for (Slot& slot : slots_) slot.bin = 0;  // the numbers of bins have wrapped around: start again
   bin_ = 1;
 }
 

@@ -1,5 +1,4 @@
-// What every pixel weighs in every bin of a RoI: the points of a bin merged, for a mean, or side by side, for a
-// maximum.
+// The weights of pixels in the bins of a RoI. The points of a bin are merged for a mean, and kept apart for a maximum.
 #pragma once
 
 #include <array>
@@ -10,18 +9,18 @@
 
 namespace roialign {
 
-/// The kinds of value that an entry has for the gradient in the geometry: the weight itself, and its slopes in y and in
-/// x, each times (1, position along y, position along x) of the point.
+/// The kinds of values of an entry for the gradient in the geometry: the weight, and its derivatives in y and x, each
+/// times (1, position along y, position along x) of the point.
 enum TapKind : int { weight_ = 0, slope_y_, slope_x_ = slope_y_ + 3, tap_kinds = slope_x_ + 3 };
 
-/// Which values entries get.
+/// The values that entries get.
 enum class TapValues {
-  weight,      // masked; along the call's tangent where it has one
-  still,       // masked, with no tangent
+  weight,      // with the mask; along the tangent of the call if it has one
+  still,       // with the mask, without the tangent
   all_slopes,  // every TapKind, without the mask
 };
 
-/// What the points of one bin weigh.
+/// The weights of the points of one bin.
 class BinWeights {
  public:
   BinWeights(const RoiPoints& roi, int64_t bin, TapValues values, bool has_tangent)
@@ -60,10 +59,10 @@ struct BinTaps {
   void clear(int64_t first);
 };
 
-/// Bins are prepared together up to about this many entries; then come those of the next bins.
+/// Bins are prepared together, up to about this many entries at a time.
 constexpr int64_t most_entries = int64_t{1} << 17;
 
-/// Merges the points of bins into one entry a pixel.
+/// Merges the points of each bin into one entry per pixel.
 class TapMerger {
  public:
   /// The bins from `first` on, as many as `most_entries` allow, but at least one, and none from `end` on. Pixels
@@ -75,7 +74,7 @@ class TapMerger {
   struct Slot {
     int64_t key;
     int32_t entry;
-    uint32_t bin;  // the number of the bin that filled it
+    uint32_t bin;  // the number of the bin that filled the slot
   };
 
   struct AxisTap {
@@ -100,7 +99,7 @@ class TapMerger {
 struct BinPoints {
   int64_t first_bin = 0;
   std::vector<int32_t> point_begin;  // per bin and one more
-  std::vector<uint8_t> has_zero;     // per bin: it has points off the map
+  std::vector<uint8_t> has_zero;     // per bin: whether it has points outside the map
   std::vector<int32_t> tap_begin;    // per point and one more
   std::vector<int32_t> y, x;         // per tap
   std::vector<double> weight, slope_y, slope_x;

@@ -28,7 +28,8 @@ class PointwiseForward {
   void run() {
     const int64_t most_pixels = maps_in_place_ || by_position_ ? 0 : panel_pixels;
     const auto groups = group_by_place(places_of(call_, maps_, out_.size[2], out_.size[3]), maps_, most_pixels, 0);
-    // Few groups share their channels out among the threads too: channels do not mix, so neither do their bits.
+    // If there are few groups, their channels are distributed over the threads too. Channels are independent, so the
+    // results have the same bits.
     const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
     const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1), group_of(call_));
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
@@ -86,7 +87,7 @@ class PointwiseForward {
 
   int64_t place_of(const Lattice& target, int64_t bin) const { return target.place_of(bin, out_.size[3]); }
 
-  /// All bins of a RoI; true where `taps` hold them all, so that they need not be made again.
+  /// Computes all bins of a RoI. Returns true if `taps` has all of them, so that they need not be computed again.
   bool mean(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, bool is_prepared, TapValues values,
             const Operand& source, const Operand& target, int64_t channels) {
     for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
@@ -114,7 +115,7 @@ class PointwiseForward {
     return points.bins() == bins_;
   }
 
-  /// Whether the maps themselves decide which points win.
+  /// Whether the maps themselves determine the winners.
   bool decides_itself() const {
     const auto same = [](const View& map, const View& other) {
       return map.data == other.data && map.size == other.size && map.stride == other.stride;
@@ -122,7 +123,7 @@ class PointwiseForward {
     return deciding_.empty() || std::equal(maps_.begin(), maps_.end(), deciding_.begin(), deciding_.end(), same);
   }
 
-  /// The points that win elsewhere, or how the values of those that win move.
+  /// Computes the values at the winners of other maps, or the derivatives of the values at the winners.
   void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block,
               const Operand& source) const {
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
@@ -144,7 +145,7 @@ class PointwiseForward {
     }
   }
 
-  /// Every bin from channels of its own, which lie as far apart as there are bins.
+  /// Computes every bin from its own channels, which are as many channels apart as there are bins.
   void pool_by_position(PointWorkspace<A>& work, RoiPoints& roi, const View& map, const Block& block) {
     BinTaps& taps = work.taps[0];
     const Lattice pixels{map.stride[2], map.stride[3], false}, bins{out_.stride[2], out_.stride[3], false};

@@ -113,7 +113,7 @@ PixelBox RoiPoints::pixels_around(double low_y, double high_y, double low_x, dou
     low[1] = std::min(low[1], place.x);
     high[1] = std::max(high[1], place.x);
   }
-  // The more digits a coordinate has, the farther rounding may put a point beyond its bin.
+  // The larger a coordinate is, the farther rounding may move a point beyond its bin.
   const double reach = std::max({std::abs(low_y), std::abs(high_y), std::abs(low_x), std::abs(high_x),
                                  std::abs(frame_.centre_y), std::abs(frame_.centre_x)});
   const double margin = 0x1p-20 + 0x1p-48 * reach;
@@ -130,7 +130,7 @@ PixelBox RoiPoints::pixels_around(double low_y, double high_y, double low_x, dou
   return {range[0], range[1]};
 }
 
-/// Those of the integer bins `first` to `end` of an axis.
+/// The pixels of the integer bins `first` to `end` of an axis.
 PixelRange RoiPoints::whole_pixels(int axis, int64_t first, int64_t end) const {
   PixelRange range = PixelRange::none();
   for (int64_t index = first; index < end; ++index) {
@@ -182,7 +182,7 @@ Frame RoiPoints::frame_tangent(const double* tangent) const {
   return {axis(1), axis(0), 0.0};
 }
 
-/// The point (y.start + position_y * y.length, ..) of the frame, derived: linear in the positions.
+/// The derivative of the point (y.start + position_y * y.length, ..) of the frame. It is linear in the positions.
 Velocity RoiPoints::velocity_of(const Frame& tangent) const {
   Frame turning = frame_;
   turning.centre_y = turning.centre_x = 0.0;
@@ -211,7 +211,7 @@ Velocity RoiPoints::velocity_along(int64_t column) const {
   return velocity_of(frame_tangent(unit));
 }
 
-/// The part of one of the RoI's own axes that the map and the pixel around it span.
+/// The range of one of the RoI's own axes that the map and a margin of one pixel cover.
 RoiPoints::OwnInterval RoiPoints::map_along(int own_axis) const {
   OwnInterval part{INFINITY, -INFINITY};
   for (int corner = 0; corner < 4; ++corner) {
@@ -223,8 +223,8 @@ RoiPoints::OwnInterval RoiPoints::map_along(int own_axis) const {
   return part;
 }
 
-/// The part of the RoI's own x axis where a row of points, and the rows beside it, may lie on the map:
-/// -1 <= y = own_y * cosine - own_x * sine + centre_y <= height, and x alike, each bound own_x.
+/// The range of the RoI's own x axis in which a row of points, and the adjacent rows, may lie on the map:
+/// -1 <= y = own_y * cosine - own_x * sine + centre_y <= height. This and the same for x bound own_x.
 RoiPoints::OwnInterval RoiPoints::part_of_row_on_map(const OwnInterval& columns, const Bin& rows, double count,
                                                      int64_t sample) const {
   OwnInterval part = columns;

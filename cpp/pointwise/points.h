@@ -1,4 +1,4 @@
-// The points of one RoI's bins: the five steps of both axes together.
+// The points of the bins of one RoI, from the five steps of both axes.
 #pragma once
 
 #include <cmath>
@@ -13,13 +13,14 @@
 
 namespace roialign {
 
-/// One coordinate of a point: where it lies on the RoI's own axis, and the pixels that it takes part in on the map's.
+/// One coordinate of a point: its position on the RoI's own axis, and the pixels that it depends on along the map's
+/// axis.
 struct PointAxis {
   SamplePoint own;
   Neighbours pixels;
 };
 
-/// How points move when the RoI does: (dy, dx) of a point is this applied to (1, position along y, position along x).
+/// The velocity of points: (dy, dx) of a point is this applied to (1, position along y, position along x).
 struct Velocity {
   double y[3], x[3];
 
@@ -47,33 +48,33 @@ struct PixelBox {
   }
 };
 
-/// One RoI, and how its bins are cut and sampled.
+/// One RoI, with its bins and their sampling.
 class RoiPoints {
  public:
   RoiPoints(const PointwiseCall& call, const View& map, int64_t row, int64_t bins_y, int64_t bins_x);
 
   int64_t bins() const { return bins_[0] * bins_[1]; }
-  /// Whether each of a point's four pixels, times its weight, is a sample of its own.
+  /// Whether each of the four pixels of a point, times its weight, is a separate sample.
   bool splits_corners() const { return call_.spec.reduction == Reduction::corner_max; }
 
-  /// Whether the points of a bin are all pairs of one along y and one along x.
+  /// Whether the points of a bin are all pairs of a point along y and a point along x.
   bool samples_by_axis() const {
     return call_.spec.mapping != Mapping::rotated &&
            !(call_.spec.rule == PointRule::random && call_.spec.jitters_points);
   }
-  /// Where they are: those that lie on the map, and whether there are others. Until the next call.
+  /// These points: those on the map, and whether there are others. Valid until the next call.
   struct AxesOfBin {
     std::span<const PointAxis> y, x;
     bool has_others;
   };
   AxesOfBin axes_of(int64_t bin);
 
-  /// Calls visit(const PointAxis& y, const PointAxis& x) for the points of a bin that lie on the map, upper rows first
-  /// and the left ones of a row first, on the RoI's own axes. True where the bin has points off the map too.
+  /// Calls visit(const PointAxis& y, const PointAxis& x) for the points of a bin that lie on the map, in row-major
+  /// order on the RoI's own axes. Returns true if the bin also has points outside the map.
   template <class Visit>
   bool visit(int64_t bin, Visit&& visit);
 
-  /// The pixels that the points of a bin, or of all bins, may touch, and perhaps a few more.
+  /// The pixels that the points of a bin, or of all bins, may touch, possibly with a few more.
   PixelBox pixels_of(int64_t bin) const;
   PixelBox pixels_of(int64_t first_bin, int64_t end_bin) const;
   PixelBox pixels() const;
@@ -81,11 +82,11 @@ class RoiPoints {
   double mask(int64_t bin) const { return of_bin(call_.geometry.mask, bin, 1.0); }
   double mask_tangent(int64_t bin) const { return of_bin(call_.tangent->mask, bin, 0.0); }
 
-  /// Along the call's tangent.
+  /// The velocity along the tangent of the call.
   Velocity velocity(int64_t bin) const;
-  /// Along one number that describes the box.
+  /// The velocity along one of the numbers that describe the box.
   Velocity velocity_along(int64_t column) const;
-  /// What a bin's offset (0: x, 1: y) moves its points by, per unit.
+  /// The movement of a bin's points per unit of its offset (0: x, 1: y).
   double offset_factor(int coordinate) const {
     return call_.spec.gamma * (coordinate == 0 ? frame_.x : frame_.y).length;
   }
@@ -138,7 +139,7 @@ class RoiPoints {
   const double* box_;
   AxisMapping mapping_;
   Frame frame_;
-  AxisPoints axis_[2];  // of every bin, or, where bins have offsets, of the last one looked at
+  AxisPoints axis_[2];  // of every bin or, if bins have offsets, of the last bin visited
 };
 
 template <class Visit>
@@ -195,7 +196,7 @@ bool RoiPoints::visit_strata(int64_t bin, Visit&& visit) const {
   return visited < count[0] * count[1];
 }
 
-/// Where every RoI lies; without pixels for those that have no image or lie off their map.
+/// The place of every RoI. A RoI without an image, or outside its map, has no pixels.
 std::vector<RoiPlace> places_of(const PointwiseCall& call, std::span<const View> maps, int64_t bins_y, int64_t bins_x);
 
 }  // namespace roialign

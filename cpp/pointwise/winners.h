@@ -1,4 +1,4 @@
-// Which point of every bin is the maximum of every channel.
+// The winners: the points that have the maximum of each bin and channel.
 #pragma once
 
 #include <cstdint>
@@ -8,15 +8,15 @@
 
 namespace roialign {
 
-/// They are looked for wherever they are needed: their numbers, kept for all bins, would take as much memory as the
-/// answer, and longer to come from there than to be found again.
+/// They are computed again wherever they are needed. Storing them for all bins would take as much memory as the result,
+/// and loading them would take longer than computing them again.
 template <class A>
 class Winners {
  public:
   Winners(const PointwiseCall& call, std::span<const View> deciding) : call_(call), deciding_(deciding) {}
 
-  /// Of bins of a RoI, and a block of channels: [bins][channels] numbers of points within the bin, -1 for a point off
-  /// the map. The bins from `first` on, as many as `points` lists of them, and none from `end` on.
+  /// For bins of a RoI and a block of channels: [bins][channels] indices of points within the bin, or -1 for a point
+  /// outside the map. The bins start at `first`, are as many as `points` lists, and end before `end`.
   const int32_t* find(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, int64_t row, int64_t first,
                       int64_t end, int64_t channel, int64_t channels) const {
     const View& map = deciding_[call_.levels[row]];

@@ -1,4 +1,4 @@
-// What one thread needs to pool one RoI after another from the points of its bins.
+// The buffers of one thread for pooling RoIs from the points of their bins.
 #pragma once
 
 #include <algorithm>
@@ -12,7 +12,7 @@
 
 namespace roialign {
 
-/// A row of bins as one axis of a contraction: entries of any pixels, where the other axis is a single one.
+/// A row of bins as one axis of a contraction: entries of any pixels, while the other axis has a single entry.
 template <class A>
 struct BinPass {
   std::vector<int64_t> source_offset, target_offset;
@@ -32,7 +32,7 @@ struct BinPass {
     for (int64_t bin = 0; bin < bins; ++bin) target_offset[bin] = place_of(first_bin + bin);
   }
 
-  /// Where every bin has channels of its own: those of its entries, with channels so many bytes apart.
+  /// If every bin has its own channels: those of its entries, with channels so many bytes apart.
   void shift_channels(const BinTaps& taps, int64_t step) {
     for (int64_t b = 0; b < taps.bins(); ++b) {
       for (int32_t t = taps.begin[b]; t < taps.begin[b + 1]; ++t) source_offset[t] += (taps.first_bin + b) * step;
@@ -45,7 +45,7 @@ struct BinPass {
   }
 };
 
-/// The points of bins, whose taps and bins lie where the pass says.
+/// The points of bins, with the places of taps and bins given by the pass.
 template <class A>
 PointPlan<A> plan_of(const BinPoints& points, const BinPass<A>& pass) {
   return {points.bins(),
@@ -57,7 +57,7 @@ PointPlan<A> plan_of(const BinPoints& points, const BinPass<A>& pass) {
           pass.target_offset.data()};
 }
 
-/// The other axis: one row with one entry, which changes nothing.
+/// The other axis: one row with one entry of weight 1.
 template <class A>
 AxisPlan<A> single_row() {
   static constexpr int32_t begin[2] = {0, 1};
@@ -68,7 +68,7 @@ AxisPlan<A> single_row() {
 
 inline int64_t image_of(const PointwiseCall& call, int64_t row) { return call.images[row]; }
 
-/// The channels of a map that one bin reads, where every bin has its own.
+/// The channels of a map that one bin reads, if every bin has its own.
 inline View channels_of_bin(const View& map, int64_t bin, int64_t bins) {
   View part = map;
   part.data += bin * map.stride[1];
@@ -81,21 +81,21 @@ inline int64_t group_of(const PointwiseCall& call) {
   return call.spec.channels == Channels::orientation ? call.spec.orientations : 1;
 }
 
-/// How the pooled channels of a rotation-invariant RoI become the answer's: channel o of a group of O takes
-/// first * pooled[o - steps] + second * pooled[o - steps + 1], round within the group.
+/// The rotation of the pooled channels of a rotation-invariant RoI: channel o of a group of O is
+/// first * pooled[o - steps] + second * pooled[o - steps + 1], with indices modulo O.
 struct Orientation {
   int64_t orientations, steps;
-  double between;  // of the way from one orientation to the next
+  double between;  // the fraction of the way from one orientation to the next
   double per_angle;
 
   Orientation(const PointwiseCall& call, int64_t row);
 
-  /// One side of that sum's weights: of the operator (0) or of its derivative in the angle (1).
+  /// The weights of that sum: of the operator (0) or of its derivative in the angle (1).
   std::array<double, 2> weights(int derivative) const {
     return derivative == 0 ? std::array{1.0 - between, between} : std::array{-per_angle, per_angle};
   }
 
-  /// target[bin][channel] += factor * the sum above, or, transposed, the same from the answer's channels to the pooled.
+  /// target[bin][channel] += factor * the sum above or, transposed, from the channels of the result to the pooled ones.
   template <class A>
   void mix(const AlignedVector<A>& source, AlignedVector<A>& target, int64_t bins, int64_t channels, int derivative,
            bool transposed, double factor) const {
@@ -116,8 +116,8 @@ template <class A>
 struct PointWorkspace : Tiles<A> {
   using Tiles<A>::Tiles;
 
-  /// The part of a map that a group of RoIs reads, for a block of channels: in place; or, where channels are apart, a
-  /// copy of the group's rectangle.
+  /// The part of a map that a group of RoIs reads, for a block of channels: in place or, if channels are not adjacent,
+  /// a copy of the group's rectangle.
   Operand read(const View& map, bool is_in_place, const RoiGroup& group, int64_t channel, int64_t channels) {
     if (is_in_place) return this->in_place(map, group.image, channel);
     return panel(map, group.image, {group.y, group.x}, channel, channels);

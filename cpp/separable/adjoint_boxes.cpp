@@ -5,8 +5,8 @@
 namespace roialign {
 namespace {
 
-/// Every RoI's gradient is the sum, over its taps, of the dot product of the gradient's pixel with the map's pixel
-/// times the derivative of the tap. One dot product serves the derivatives along all coordinates.
+/// The gradient of a RoI is a sum over its taps: the dot product of the gradient's pixel and the map's pixel, times the
+/// derivative of the tap. One dot product is used for the derivatives in all coordinates.
 template <class A>
 class AdjointBoxes {
  public:
@@ -31,8 +31,8 @@ class AdjointBoxes {
   }
 
  private:
-  static constexpr int most_pairs = 8;  // four coordinates, and at most one tangent on either axis
-  using Sums = std::array<double, 4>;   // along (start, length) of y, then of x
+  static constexpr int most_pairs = 8;  // four coordinates, and at most one tangent on each axis
+  using Sums = std::array<double, 4>;   // in (start, length) of y, then of x
 
   void sum_dots(Workspace<A>& work, const RoiGroup& group, int64_t block) {
     const View& map = maps_[group.level];
@@ -71,7 +71,7 @@ class AdjointBoxes {
     kernels.dots[!in_place_](plan, source, gradient.base, channels, sums.data());
   }
 
-  /// The products of weights along y and x that make up the derivative along every coordinate: Leibniz's rule again.
+  /// The products of weights along y and x that give the derivative in every coordinate, by the product rule.
   int pair_weights(const Taps& y, const Taps& x, const double* (*weights)[most_pairs], int* result) const {
     const int subsets = 1 << call_.tangents.size();
     int pairs = 0;
@@ -86,7 +86,7 @@ class AdjointBoxes {
     return pairs;
   }
 
-  /// From (start, length) of both axes to (x1, y1, x2, y2).
+  /// Converts derivatives in (start, length) of both axes to derivatives in (x1, y1, x2, y2).
   void to_box(int64_t row, double* gradient) {
     std::fill_n(gradient, 4, 0.0);
     if (image_of(call_, row) < 0) return;

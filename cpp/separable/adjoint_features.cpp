@@ -3,8 +3,9 @@
 namespace roialign {
 namespace {
 
-/// Every piece of a gradient map, a tile of pixels and a block of channels, has one owner, which adds up what the RoIs
-/// give it in the order of their rows and writes it once. The pieces do not depend on the number of threads.
+/// Every piece of a gradient map, a tile of pixels and a block of channels, is computed by one thread. It adds the
+/// contributions of the RoIs in the order of their rows and writes the piece once. The pieces do not depend on the
+/// number of threads.
 template <class A>
 class AdjointFeatures {
  public:
@@ -36,7 +37,7 @@ class AdjointFeatures {
   }
 
  private:
-  /// Where the taps of every RoI lie.
+  /// The places of the taps of every RoI.
   std::vector<RoiPlace> places() const {
     std::vector<RoiPlace> places(call_.rois);
     for (int64_t row = 0; row < call_.rois; ++row) {
@@ -48,8 +49,8 @@ class AdjointFeatures {
     return places;
   }
 
-  /// A tile under so many of the RoIs that its owner would work on alone is cut into strips of its rows, unless blocks
-  /// of channels divide its work already.
+  /// A tile with at least this many RoIs would keep one thread busy for too long. It is divided into strips of its
+  /// rows, unless blocks of channels already divide its work.
   std::vector<MapTile> cut_hot_tiles(std::vector<MapTile> tiles) const {
     constexpr int64_t strips = 4;
     const auto hot_rois = static_cast<size_t>(std::max<int64_t>(64, call_.rois / 8));
@@ -101,7 +102,7 @@ class AdjointFeatures {
            is_larger_than_caches(grad, call_.scalar_type);
   }
 
-  /// Where channels are apart, the lines of a tile are runs of its pixels, and want to be longer.
+  /// If channels are not adjacent, the lines of a tile are runs of its pixels, which should be longer.
   static int64_t least_side(const SeparableCall& call, std::span<const View> grads) {
     const bool in_place = std::all_of(grads.begin(), grads.end(),
                                       [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); });

@@ -21,8 +21,8 @@ class Forward {
   }
 
   void run() {
-    // RoIs that overlap share the work of transposing a map whose channels are apart. Where there are few groups, their
-    // channels are shared out among the threads too: channels do not mix, so neither do their bits.
+    // Overlapping RoIs share the transposition of a map whose channels are not adjacent. If there are few groups, their
+    // channels are distributed over the threads too. Channels are independent, so the results have the same bits.
     const int64_t channels = std::max<int64_t>(out_.size[1], 1), threads = call_.team.threads;
     const int64_t most_shares = std::max<int64_t>(channels / least_channels, 1);
     const auto groups = group_by_place(call_, maps_, maps_in_place_ ? 0 : panel_pixels, most_shares);
@@ -32,8 +32,7 @@ class Forward {
     const int64_t panels = (channels + panel_channels - 1) / panel_channels;
     const ChannelBlocks shares(out_.size[1], std::max<int64_t>(panels / wanted_shares, 1) * panel_channels,
                                panel_channels / 16);
-    // The threads that share a group share its preparation, which is that of a whole panel, and begin with groups of
-    // their own.
+    // Threads that share a group also share its preparation, that of a whole panel. They start with different groups.
     const bool are_alike = !maps_in_place_ && shares.count > 1 && out_.size[1] % panel_channels == 0;
     std::vector<Preparation> shared(are_alike ? groups.size() : 0);
     parallel_for(call_.team, count * shares.count, [&](int64_t item, int worker) {
@@ -44,14 +43,14 @@ class Forward {
   }
 
  private:
-  /// The taps and contractions of a group's RoIs, made by the thread that needs them first.
+  /// The taps and contractions of the RoIs of a group, made by the first thread that needs them.
   struct Preparation {
     std::once_flag has_taps, has_contractions;
     std::vector<RoiTaps> taps;
     std::vector<Contraction<A>> contractions;
   };
 
-  /// Streaming pays where whole cache lines are written at once.
+  /// Streaming is faster if whole cache lines are written at once.
   bool has_whole_lines() const {
     const auto is_whole_lines = [](int64_t bytes) { return bytes % 64 == 0; };
     return is_whole_lines(reinterpret_cast<intptr_t>(out_.data)) && is_whole_lines(out_.stride[0]) &&
@@ -104,7 +103,7 @@ class Forward {
     }
   }
 
-  /// One RoI, a block of its channels.
+  /// Computes a block of channels of one RoI.
   void pool_one(Workspace<A>& work, int64_t row, const RoiTaps& taps, const Contraction<A>& contraction,
                 const std::byte* source, int64_t channel, int64_t channels) {
     const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
@@ -119,7 +118,7 @@ class Forward {
     }
   }
 
-  /// Gives the bins that no point of the map reaches the value that the operator has beyond it.
+  /// Writes the fill value to bins without a point on the map.
   void fill_unreached(Workspace<A>& work, const RoiTaps& taps, int64_t channels) {
     if (call_.spec.fill == 0.0 || !call_.tangents.empty()) return;
     const auto empty = [](const Taps& axis, int64_t bin) { return axis.row_begin[bin] == axis.row_begin[bin + 1]; };

@@ -1,4 +1,4 @@
-// Where the RoIs of a call lie on their maps, axis by axis, and their taps.
+// The positions of the RoIs of a call on their maps, per axis, and their taps.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace roialign {
 
-/// One axis of one RoI: 0 is y, 1 is x. Rows of RoIs hold (image, x1, y1, x2, y2).
+/// One axis of one RoI: 0 is y, 1 is x. Rows of RoIs are (image, x1, y1, x2, y2).
 class RoiAxis {
  public:
   RoiAxis(const SeparableCall& call, const View& map, int64_t row, int axis, int64_t bins) : call_(call), row_(row) {
@@ -38,7 +38,7 @@ class RoiAxis {
     return map_boxes_tangent(lower_, upper_, lower, upper, mapping_);
   }
 
-  /// The call's tangents, as this axis sees them.
+  /// The tangents of the call along this axis.
   std::vector<AxisTangent> tangents() const {
     std::vector<AxisTangent> along;
     for (const double* tangent : call_.tangents) {
@@ -47,7 +47,7 @@ class RoiAxis {
     return along;
   }
 
-  /// About the first and the last pixel that a tap touches: an estimate that needs no taps.
+  /// The approximate first and last pixel that a tap touches, estimated without taps.
   PixelRange pixels() const {
     const double one = sampling_.roi.start, other = sampling_.roi.start + sampling_.roi.length;
     const auto pixel = [this](double x) { return std::clamp<int64_t>(cell_of(x), 0, sampling_.size - 1); };
@@ -78,7 +78,7 @@ struct RoiTaps {
 
 inline int64_t image_of(const SeparableCall& call, int64_t row) { return static_cast<int64_t>(call.roi_rows[5 * row]); }
 
-/// RoIs in groups, as the function of that name in places.h has it; they may share a sweep. A group is worked on in
+/// Groups of RoIs, made by the function of the same name in places.h, which may share a sweep. A group is processed in
 /// `channel_shares` independent parts.
 std::vector<RoiGroup> group_by_place(const SeparableCall& call, std::span<const View> maps, int64_t most_pixels,
                                      int64_t channel_shares);

@@ -1,5 +1,5 @@
-// The part of a map that a group of RoIs reads, with its channels side by side: the map itself, or a window that sweeps
-// over its rows.
+// The part of a map that a group of RoIs reads, with adjacent channels: the map itself, or a window that sweeps over
+// its rows.
 #pragma once
 
 #include <algorithm>
@@ -12,13 +12,13 @@
 
 namespace roialign {
 
-/// Where channels are apart, the rows of a block of channels are transposed into a ring as the RoIs need them, in the
-/// order of their first rows: a pixel is transposed once for all RoIs of the group, and the ring holds no more rows
-/// than the tallest of them. The pixels that a single RoI touches are gathered alone.
+/// If channels are not adjacent, the rows of a block of channels are transposed into a ring buffer as the RoIs need
+/// them, in the order of their first rows. A pixel is transposed once for all RoIs of the group, and the ring has only
+/// as many rows as the tallest RoI. For a single RoI, only the pixels that it touches are gathered.
 template <class A>
 class Panel {
  public:
-  /// For the taps of the group's RoIs.
+  /// Prepares a panel for the taps of the group's RoIs.
   Panel(Workspace<A>& work, std::span<const RoiTaps> taps, const View& map, bool is_in_place, const RoiGroup& group)
       : work_(work),
         taps_(taps),
@@ -45,10 +45,10 @@ class Panel {
     last_row_ = y.last;
   }
 
-  /// The RoIs of the group in the order in which to ask for them.
+  /// The RoIs of the group, in the order in which they must be requested.
   const std::vector<size_t>& order() const { return order_; }
 
-  /// How the pixels lie, for a block of so many channels.
+  /// The layout of the pixels, for a block of so many channels.
   Lattice lattice(int64_t channels) const {
     if (is_in_place_) return Workspace<A>::in_place(map_, 0, 0).lattice;
     if (is_alone_) return dense_lattice<A>(static_cast<int64_t>(taps_[0].x.position.size()), channels);
@@ -58,7 +58,7 @@ class Panel {
     return lattice;
   }
 
-  /// Starts over with a block of channels.
+  /// Restarts with a block of channels.
   void begin(int64_t channel, int64_t channels) {
     channel_ = channel;
     channels_ = channels;
@@ -66,7 +66,7 @@ class Panel {
     if (!is_in_place_ && !is_alone_) work_.tile(work_.source_tile, ring_rows_, x_.length(), channels);
   }
 
-  /// The memory in which the pixels of a RoI now are.
+  /// The memory that has the pixels of a RoI now.
   const std::byte* pixels_of(size_t index) {
     if (is_in_place_) return address(map_, group_.image, channel_);
     const RoiTaps& taps = taps_[index];
@@ -90,7 +90,7 @@ class Panel {
     return {position.front(), position.back()};
   }
 
-  /// Transposes the rows that are not yet there, and some more where they take the place of rows not needed any more.
+  /// Transposes the missing rows, and some more if they replace rows that are no longer needed.
   void sweep_to(const PixelRange& rows) {
     if (rows.last < end_row_) return;
     end_row_ = std::max(end_row_, rows.first);

@@ -1,4 +1,4 @@
-// What one thread needs to work on one RoI after another.
+// The buffers of one thread, reused from RoI to RoI.
 #pragma once
 
 #include <vector>

@@ -3,7 +3,7 @@
 
 namespace roialign {
 
-/// The mean's weight of one of `count` points. A bin without points is zero, so its divisor never matters.
+/// The weight of each of `count` points in a mean. A bin without points is zero, so its divisor does not matter.
 inline double aggregate_mean(double count) { return 1.0 / count; }
 
 }  // namespace roialign

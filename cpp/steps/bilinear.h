@@ -9,15 +9,15 @@ namespace roialign {
 
 /// How a rule continues the map beyond its outermost pixel centres.
 enum class Border {
-  replicate,  // RoIAlign: the edge value holds on [-1, 0] and [size - 1, size]; zero beyond
+  replicate,  // RoIAlign: keeps the edge value on [-1, 0] and [size - 1, size]; zero beyond
   zero,       // PrRoIPool: the map is padded with zeros
   reject,     // crop_and_resize: nothing outside [0, size - 1]
-  nearest,    // the same, and inside it the nearest pixel alone, the one farther from 0 where two are
+  nearest,    // the same, with the nearest pixel inside, or the one farther from 0 if two are
 };
 
-/// The two pixels that a point takes part in, with their weights; the slope of a weight is -slope below, +slope above.
+/// The two pixels that a point depends on, and their weights. The derivatives are -slope below and +slope above.
 struct Neighbours {
-  int64_t below;  // either index may lie off the map under Border::zero: such a pixel is zero
+  int64_t below;  // with Border::zero, either index may be outside the map: such a pixel is zero
   int64_t above;
   double weight_below;
   double weight_above;
@@ -25,8 +25,8 @@ struct Neighbours {
   bool inside;
 };
 
-/// `cell` is the integer at or below x, told by the caller where rounding may have lifted x onto the next one.
-/// At an integer, where the weights have a kink, the slope is the one to the right.
+/// `cell` is the integer at or below x. The caller gives it because rounding may have lifted x to the next integer.
+/// At an integer, where the weights have a kink, the derivative is the one from the right.
 inline Neighbours bilinear(double x, int64_t cell, int64_t size, Border border) {
   const auto last = static_cast<double>(size - 1);
   if (border == Border::reject || border == Border::nearest) {
@@ -36,7 +36,7 @@ inline Neighbours bilinear(double x, int64_t cell, int64_t size, Border border) 
       const int64_t pixel = static_cast<int64_t>(below) + (x - below >= 0.5);
       return {pixel, pixel, 1.0, 0.0, 0.0, true};
     }
-    // The floor and the ceiling: on an integer both are one pixel, and the slope cancels.
+    // The floor and the ceiling. At an integer, both are the same pixel, and the derivative cancels.
     return {static_cast<int64_t>(below), static_cast<int64_t>(std::ceil(x)), 1.0 - (x - below), x - below, 1.0, true};
   }
   if (!(x >= -1.0 && x <= static_cast<double>(size))) return {0, 0, 0.0, 0.0, 0.0, false};

@@ -1,4 +1,4 @@
-// Step 2: cut the mapped RoI into bins, one axis at a time.
+// Step 2: divide the mapped RoI into bins, one axis at a time.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@ namespace roialign {
 
 struct Bin {
   double start;
-  double length;  // negative in an inverted RoI
+  double length;  // negative for an inverted RoI
 };
 
 /// Bin i covers [start + i * length / bins, start + (i + 1) * length / bins].
@@ -23,7 +23,7 @@ struct Interval {
   double high;
 };
 
-/// Both ends of a bin as distances from the start of the RoI, the smaller first.
+/// Both ends of a bin as distances from the start of the RoI, in ascending order.
 inline Interval bin_ends(double length, int64_t bins, int64_t bin) {
   const double first = bin_grid(0.0, length, bins, bin).start;
   const double second = bin_grid(0.0, length, bins, bin + 1).start;
@@ -36,8 +36,8 @@ struct PixelSpan {
   int64_t end;
 };
 
-/// The pixels of a map of `size` that a bin covers, from its floor to its ceiling. Where the RoI starts on a pixel, its
-/// bins are cut before they are moved there.
+/// The pixels of a map of `size` pixels that a bin covers, from its floor to its ceiling. Bins are computed relative to
+/// the pixel in which the RoI starts, and then shifted.
 inline PixelSpan integer_bin(double start, double length, int64_t bins, int64_t bin, int64_t size) {
   const double whole = std::floor(start);
   const double low = std::floor(bin_grid(start - whole, length, bins, bin).start) + whole;

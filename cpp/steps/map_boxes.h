@@ -18,7 +18,7 @@ struct MappedAxis {
   double length;
 };
 
-/// How a mapped axis moves: the derivative of (start, length) along some direction.
+/// The derivative of (start, length) of a mapped axis along some direction.
 struct AxisTangent {
   double start;
   double length;
@@ -38,14 +38,14 @@ inline AxisTangent map_boxes_tangent(double lower, double upper, double tangent_
   return {mapping.scale * tangent_lower, lengthened ? 0.0 : mapping.scale * (tangent_upper - tangent_lower)};
 }
 
-/// Both ends of a box rounded to pixels, half away from zero; at least one pixel long. `extra_pixels` is 1 where the
-/// pixel at the upper end is part of the RoI.
+/// Both ends of a box rounded to pixels, with halves away from zero. The result is at least one pixel long.
+/// `extra_pixels` is 1 if the pixel at the upper end is part of the RoI.
 inline MappedAxis map_boxes_rounded(double lower, double upper, double scale, double extra_pixels) {
   const double start = std::round(lower * scale);
   return {start, std::max(std::round(upper * scale) - start + extra_pixels, 1.0)};
 }
 
-/// A RoI on the map: its own two axes, and how they lie there. Or the derivative of all that along a direction.
+/// A RoI on the map: its own two axes and their position and direction. Or a directional derivative of these.
 struct Frame {
   MappedAxis y, x;
   double cosine = 1.0, sine = 0.0;
@@ -54,13 +54,13 @@ struct Frame {
   struct Place {
     double y, x;
   };
-  /// A point of the RoI's own axes on the map: a positive angle is counter-clockwise on the screen.
+  /// Maps a point on the RoI's own axes to the map. Positive angles are counter-clockwise on the screen.
   Place place(double along_y, double along_x) const {
     return {along_y * cosine - along_x * sine + centre_y, along_y * sine + along_x * cosine + centre_x};
   }
 };
 
-/// (centre x, centre y, width, height, angle in radians): the RoI's own axes meet in its centre.
+/// Maps (centre x, centre y, width, height, angle in radians). The origin of the RoI's own axes is its centre.
 inline Frame map_rotated_boxes(const double* box, const AxisMapping& mapping, bool clockwise) {
   const double width = std::max(box[2] * mapping.scale, mapping.minimum_length);
   const double height = std::max(box[3] * mapping.scale, mapping.minimum_length);
@@ -85,7 +85,8 @@ inline Frame map_rotated_boxes_tangent(const double* box, const double* tangent,
           std::cos(turn) * speed,  tangent[1] * mapping.scale, tangent[0] * mapping.scale};
 }
 
-/// What a bin's offset, in parts of the RoI's size, moves it by: gamma times the size, where the RoI is cut.
+/// The axis of a RoI for a bin with an offset. `shift` is gamma times the offset: the start moves by it times the
+/// length.
 inline MappedAxis shift_axis(const MappedAxis& axis, double shift) {
   return {axis.start + shift * axis.length, axis.length};
 }

@@ -1,5 +1,5 @@
-// Philox-4x32-10 (Salmon et al., SC 2011): a generator that is a pure function of a counter and a key, so that every
-// backend draws the same points in any order.
+// Philox-4x32-10 (Salmon et al., SC 2011): a generator that is a pure function of a counter and a key. Every backend
+// draws the same points in any order.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@ inline std::array<uint32_t, 4> philox_4x32(std::array<uint32_t, 4> counter, uint
   return counter;
 }
 
-/// Where the points of random sampling come from: one number in (0, 1) for each point of each bin, axis and RoI.
+/// The random numbers of sampling: one number in (0, 1) for each point of each bin, axis and RoI.
 struct Generator {
   uint64_t seed;
   int64_t axis;

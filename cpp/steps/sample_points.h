@@ -14,7 +14,7 @@ namespace roialign {
 
 enum class Rule { grid, random, exact, prroi, crop, nearest };
 
-/// One axis of one RoI, mapped, and how its bins are sampled.
+/// One mapped axis of one RoI, and the sampling of its bins.
 struct AxisSampling {
   Rule rule;
   int64_t size;  // pixels of the map
@@ -28,13 +28,13 @@ struct SamplePoint {
   double x;           // feature coordinate
   int64_t cell;       // the integer at or below it
   double position;    // in the RoI: x = start + position * length
-  double share;       // the fraction of the bin that the point stands for
-  bool moves = true;  // false for a point that stays where it is when the RoI moves
+  double share;       // the fraction of the bin that the point represents
+  bool moves = true;  // false for a point that does not move with the RoI
 };
 
-/// Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
+/// The maximum adaptive count: beyond 2^52 pixels, a float64 coordinate no longer resolves a pixel.
 constexpr double largest_count = 0x1p52;
-/// Up to this many points a bin are all looked at; of more, only those that can touch the map.
+/// If a bin has more points than this, only those that can touch the map are visited.
 constexpr double small_count = 64.0;
 
 inline double sample_count(double bin_length, int64_t sampling_ratio) {
@@ -42,10 +42,10 @@ inline double sample_count(double bin_length, int64_t sampling_ratio) {
   return std::clamp(std::ceil(bin_length), 0.0, largest_count);
 }
 
-/// floor(x) as an integer. Points beyond the map are rejected by their coordinate, so theirs only has to be in range.
+/// floor(x) as an integer. Points beyond the map are rejected by their coordinate, so it only has to be in range.
 inline int64_t cell_of(double x) { return static_cast<int64_t>(std::floor(std::clamp(x, -0x1p52, 0x1p52))); }
 
-/// The cells [k, k + 1] of [-1, size] that may meet [low, high]: the first, and one past the last.
+/// The cells [k, k + 1] of [-1, size] that may intersect [low, high]: the first, and one past the last.
 struct CellRange {
   int64_t first;
   int64_t end;
@@ -58,7 +58,7 @@ inline CellRange cells_between(int64_t size, double low, double high) {
   return {std::max<int64_t>(first, -1), std::min(last, size)};
 }
 
-/// The points that may lie on [low, high], with a margin of 4 on either side for rounding.
+/// The points that may lie on [low, high], with a margin of 4 points on each side for rounding.
 inline CellRange samples_touching(double low, double high, const Bin& bin, double count) {
   const double samples_per_pixel = count / bin.length;
   if (count <= small_count || !std::isfinite(samples_per_pixel)) return {0, static_cast<int64_t>(count)};
@@ -68,7 +68,7 @@ inline CellRange samples_touching(double low, double high, const Bin& bin, doubl
           static_cast<int64_t>(std::clamp(std::ceil(std::max(one, other)) + 4.0, 0.0, count))};
 }
 
-/// One of `count` points of a bin: `within` its stratum, from 0 at its start to 1 at its end.
+/// One of `count` points of a bin. `within` is its position in its stratum, from 0 to 1.
 inline SamplePoint stratum(const Bin& bin, int64_t bins, int64_t bin_index, double count, int64_t sample,
                            double within) {
   const double place = static_cast<double>(sample) + within;
@@ -77,9 +77,9 @@ inline SamplePoint stratum(const Bin& bin, int64_t bins, int64_t bin_index, doub
   return {x, cell_of(x), position, aggregate_mean(count)};
 }
 
-/// Calls visit(SamplePoint) for the points among which an interpolated map has its maximum over a bin: the integers
-/// inside it, and its two ends. They ascend. The ends move with the RoI and the integers do not, so an integer at an
-/// end counts as the end.
+/// Calls visit(SamplePoint) for the candidates for the maximum of an interpolated map over a bin: the integers inside
+/// it and its two ends, in ascending order. The ends move with the RoI and the integers do not, so an integer at an end
+/// counts as the end.
 template <class Visit>
 void lattice(int64_t size, const MappedAxis& roi, int64_t bins, int64_t bin_index, Visit&& visit) {
   const Interval ends = bin_ends(roi.length, bins, bin_index);
@@ -101,9 +101,9 @@ void lattice(int64_t size, const MappedAxis& roi, int64_t bins, int64_t bin_inde
   end(ends.high, 1 - inverted);
 }
 
-/// Calls visit(SamplePoint) for the points of a bin that can touch the map, upwards along the axis; `grid` and `random`
-/// by strata, `exact` and `prroi` by the middles of the pieces into which the integers cut it, `crop` and `nearest` by
-/// their one point.
+/// Calls visit(SamplePoint) for the points of a bin that can touch the map, in ascending order. `grid` and `random`
+/// have a point per stratum. `exact` and `prroi` have the middles of the pieces into which the integers divide the bin.
+/// `crop` and `nearest` have one point.
 template <class Visit>
 void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
   const auto [start, length] = axis.roi;
@@ -133,14 +133,14 @@ void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
     case Rule::exact:
     case Rule::prroi: {
       if (bin.length == 0.0 || (axis.rule == Rule::prroi && length < 0.0)) {
-        // An axis of zero length: the value at the point, or, as PrRoIPool's paper has it, nothing.
+        // On an axis of zero length, the value at the point or, as in the paper of PrRoIPool, nothing.
         if (axis.rule == Rule::exact) visit(SamplePoint{start, cell_of(start), (index + 0.5) / bins, 1.0});
         return;
       }
       const Interval ends = bin_ends(length, axis.bins, bin_index);
       const CellRange cells = cells_between(axis.size, start + ends.low, start + ends.high);
       for (int64_t cell = cells.first; cell < cells.end; ++cell) {
-        // Distances from the start of the RoI: exact for a box near the integer, whatever its size.
+        // Distances from the start of the RoI are exact for a box near the integer, whatever its size.
         const double low = std::max(ends.low, static_cast<double>(cell) - start);
         const double high = std::min(ends.high, static_cast<double>(cell + 1) - start);
         if (!(high > low)) continue;

@@ -1,4 +1,4 @@
-// Arrays and coordinates that ask for trouble.
+// Arrays and coordinates that are likely to reveal errors.
 #pragma once
 
 #include <algorithm>
@@ -15,7 +15,7 @@ namespace roialign {
 
 inline constexpr int64_t item_size[] = {8, 4, 2, 2};
 
-/// An array on the heap without a byte to spare, seen as [N, C, H, W] in one of three layouts.
+/// An array on the heap with memory of the exact size, seen as [N, C, H, W] in one of three layouts.
 class Array {
  public:
   enum Layout { nchw, nhwc, reversed };
@@ -86,7 +86,7 @@ inline double hostile_coordinate(std::mt19937_64& random, int64_t size) {
   return extremes[random() % std::size(extremes)];
 }
 
-/// One call of the pointwise family with all its functions; false where an answer is not finite that should be.
+/// Calls all functions of the pointwise family. Returns false if a result that should be finite is not.
 bool run_pointwise(uint64_t seed);
 
 }  // namespace roialign

@@ -1,8 +1,7 @@
-// Runs the core on hostile input in memory of the exact size, for AddressSanitizer and UBSan to watch (`make
-// sanitize`).
+// Runs the core on hostile input in memory of the exact size, under AddressSanitizer and UBSan (`make sanitize`).
 //
 // Every rule, scalar type, layout and derivative; maps down to one pixel, boxes up to 1e100 px, inverted, empty, off
-// the map, rows without an image; from several threads. The answers must be finite where the input is.
+// the map, rows without an image; from several threads. The results must be finite if the input is.
 #include <algorithm>
 #include <array>
 #include <atomic>

@@ -9,7 +9,7 @@
 namespace roialign {
 namespace {
 
-/// What one call is made of; memory of the exact size throughout.
+/// The arguments of one call, all in memory of the exact size.
 struct Scene {
   std::mt19937_64 random;
   PointwiseSpec spec{};

@@ -1,4 +1,4 @@
-"""``python -m roialign`` is the `roialign` command."""
+"""``python -m roialign`` runs the `roialign` command."""
 
 from .commands.main import main
 

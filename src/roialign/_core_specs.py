@@ -1,4 +1,4 @@
-"""Descriptions of operators as the compiled core takes them."""
+"""Convert specifications of operators to the types of the compiled core."""
 
 from __future__ import annotations
 

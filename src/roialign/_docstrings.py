@@ -1,11 +1,11 @@
-"""A parameter that several functions share is described once, and `help` of each shows it whole.
+"""Shared parameter descriptions: written once, shown in full by ``help()`` of every function.
 
-In the source, such parameters stand in one line of a docstring's list of parameters::
+In the source, a docstring lists shared parameters on one line::
 
     output_size, spatial_scale, layout : as in :func:`roi_align`
 
-which :func:`parameters_of` replaces by the descriptions in the docstring of that function. Names that end in ``...``
-stand for every further parameter of the function that is described there.
+The decorator :func:`parameters_of` replaces that line with the descriptions from the docstring of ``roi_align``. If the
+names end in ``...``, all remaining parameters of the function are included as well.
 """
 
 from __future__ import annotations
@@ -25,25 +25,26 @@ _AS_IN = re.compile(r"(?P<names>[\w, .]+?) : as in :func:`(?P<source>\w+)`")
 class _Entry(NamedTuple):
     names: tuple[str, ...]
     text: str
-    """Its first line, and the description below."""
+    """The line with the names and the type, followed by the description."""
 
 
 def parameters_of(*sources: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Complete a function's list of parameters from the docstrings of other functions.
+    """Fill in a function's list of parameters from the docstrings of other functions.
 
     Parameters
     ----------
     sources : functions
-        Those that the docstring names in ``as in :func:`...```; the ones above it in the same file come first.
+        The functions that the docstring names in ``as in :func:`...```.
 
     Raises
     ------
     ValueError
-        When the function is defined, if a docstring names another function or a parameter that is not described there.
+        When the function is defined, if its docstring names a function that is not in `sources`, or a parameter that
+        the named function does not describe.
     """
 
     def complete(function: Function) -> Function:
-        if function.__doc__ is not None:  # python -OO has none
+        if function.__doc__ is not None:  # python -OO removes docstrings
             text = inspect.cleandoc(function.__doc__)
             described = {source.__name__: _entries_of(inspect.getdoc(source) or "") for source in sources}
             own = _entries_of(text)

@@ -1,4 +1,4 @@
-"""Packages that parts of roialign need besides NumPy, and what to type where one is missing."""
+"""The optional dependencies of the parts of roialign, and messages that say how to install them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DEMO = {
 }
 _DETECTION = {"pycocotools": "pycocotools>=2.0.8", "sklearn": "scikit-learn>=1.4", "tensorboard": "tensorboard>=2.15"}
 
-#: By part: what it is called, and its packages by the name they are imported under. pyproject.toml has the same.
+#: For each part, its description and the import names of its packages. pyproject.toml has the same lists.
 PARTS: dict[str, tuple[str, dict[str, str]]] = {
     "cli": ("the command line", _COMMANDS),
     "torch": ("roialign.torch", _TORCH),
@@ -30,14 +30,14 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
 
 
 def part_of(module: str) -> str | None:
-    """The first part that needs a package; None for a package that no part needs."""
+    """The first part that needs a package, or None if no part needs it."""
     top = module.partition(".")[0]
     order = ("cli", "detection", "features", "demo", "timm", "hf")
     return next((part for part in order if top in PARTS[part][1]), None)
 
 
 def missing_text(part: str) -> str:
-    """What is missing for a part, as one line with the command that installs it; nothing if nothing is."""
+    """A line that names the missing packages of a part and the command to install them, or an empty string."""
     name, packages = PARTS[part]
     missing = [packages[module] for module in missing_modules(part)]
     if not missing:
@@ -49,12 +49,12 @@ def missing_text(part: str) -> str:
 
 
 def missing_modules(part: str) -> list[str]:
-    """The packages of a part that are not installed, by the name they are imported under."""
+    """The import names of the packages of a part that are not installed."""
     return [module for module in PARTS[part][1] if not is_installed(module)]
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be imported, said without importing it."""
+    """Whether a module is installed, without importing it."""
     if module in sys.modules:
         return sys.modules[module] is not None
     try:
@@ -64,12 +64,12 @@ def is_installed(module: str) -> bool:
 
 
 def require(part: str, *modules: str) -> None:
-    """Say what is missing for a part before the imports of these modules do.
+    """Check that the modules a part imports are installed.
 
     Raises
     ------
     ModuleNotFoundError
-        Where one of them is not installed, with the command that installs all that the part lacks.
+        If one of them is not installed. The message has the command that installs all missing packages of the part.
     """
     missing = [module for module in modules if not is_installed(module)]
     if missing:

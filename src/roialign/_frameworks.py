@@ -1,15 +1,15 @@
-"""The array frameworks that the operators take: one table, found by the kind of the features.
+"""The array frameworks: a table that selects one by the type of the features.
 
-A framework is a folder that offers the same modules under the same names:
+A framework is a package with these modules:
 
-- ``checks``: what a user can get wrong with its arrays;
-- ``rois``: the structures of RoIs as one table of rows, and points as RoIs;
-- ``levels``: the level of every box;
-- ``call``: a public function's call, for both families of operators;
-- ``backends``: who computes.
+- ``checks``: validation of arrays;
+- ``rois``: conversion of RoIs, in any of their structures, and of points to a table of rows;
+- ``levels``: assignment of boxes to levels;
+- ``call``: the call of a public function, for both families of operators;
+- ``backends``: the implementations.
 
-A new framework is a folder of this shape, a function that loads it and a line of the table. This is the one place
-where something above loads something below it late, so that `import roialign` loads NumPy only.
+To add a framework, write such a package, a function that loads it, and an entry in the table. A framework is imported
+on first use, so that `import roialign` imports NumPy only.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ._warnings import warn_of_arguments
 
 class Framework(NamedTuple):
     recognises: Callable[[object], bool]
-    """Whether a value is an array of it; it must not load it."""
+    """Whether a value is an array of the framework. It must not import the framework."""
     load: Callable[[], Any]
-    """The folder's package, by an import statement: torch.compile follows that, and `import_module` breaks a graph."""
+    """Imports the package, by an import statement, because `import_module` would break the graph of torch.compile."""
 
 
 def _is_array(value: object) -> bool:
@@ -41,11 +41,11 @@ def _numpy() -> Any:
 
 
 def _is_tensor(value: object) -> bool:
-    return hasattr(value, "__torch_function__")  # a protocol that only torch's tensors have
+    return hasattr(value, "__torch_function__")  # a protocol that only torch tensors have
 
 
 def _torch() -> Any:
-    import roialign.torch as torch  # a relative import would be resolved anew for every call
+    import roialign.torch as torch  # a relative import would be resolved again at every call
 
     return torch
 
@@ -54,7 +54,7 @@ FRAMEWORKS = (Framework(_is_array, _numpy), Framework(_is_tensor, _torch))
 
 
 def framework_of(*values: object) -> Any:
-    """The framework of the first value that is an array of any; NumPy, whose checks say what is wrong, if none is."""
+    """The framework of the first value that is an array. If none is, NumPy, whose checks raise the error."""
     for value in values:
         for framework in FRAMEWORKS:
             if framework.recognises(value):
@@ -63,7 +63,7 @@ def framework_of(*values: object) -> Any:
 
 
 def operator_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], rois: object, **more: Any) -> Any:
-    """A call of an operator, validated, by the framework of the features; `more` is what :class:`Options` names."""
+    """A validated call of an operator, by the framework of the features. `more` are fields of :class:`Options`."""
     options = Options(**more)
     options.check()
     if options.drawn:

@@ -1,4 +1,4 @@
-"""The level of every RoI: given, or assigned by its size."""
+"""The level of each RoI, given or assigned by its size."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from ._typing import Array
 
 
 class Assignment(NamedTuple):
-    """The parameters of :func:`roialign.fpn_levels`, as the user gave them."""
+    """The parameters of :func:`roialign.fpn_levels`, as given by the user."""
 
     canonical_size: float
     canonical_level: float
 
 
 def levels_of(rows: Array, scales: Sequence[float], levels: Array | None, assignment: Assignment | None) -> Array:
-    """int64 ``[K]``: the level of every row (image, x1, y1, x2, y2). Without an assignment there is one level.
+    """Return the level of each row (image, x1, y1, x2, y2), int64 ``[K]``. Without an assignment there is one level.
 
-    `levels` are integers, one per row.
+    `levels` holds one integer per row, if the user gave them.
     """
     if levels is not None:
         return check_level_range(levels, len(scales))
     if assignment is None:
         return np.zeros(len(rows), dtype=np.int64)
     boxes = rows[:, 1:]
-    if boxes.shape[1] == 5:  # a rotated box belongs to a level by its sides, whatever its angle
+    if boxes.shape[1] == 5:  # the level of a rotated box depends on its sides, not on its angle
         boxes = np.column_stack([np.zeros((len(boxes), 2)), boxes[:, 2:4]])
     return assign_levels(boxes, scales, assignment)
 
 
 def check_level_range(levels: Array, level_count: int) -> Array:
-    """Indices into the levels, as int64."""
+    """Check that the indices of levels are in range, and return them as int64."""
     wrong = (levels < 0) | (levels >= level_count)
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -47,7 +47,7 @@ def assign_levels(boxes: Array, scales: Sequence[float], assignment: Assignment)
     """The rule of :func:`roialign.fpn_levels` for validated boxes ``[K, 4]`` and scales."""
     size, level = check_assignment(scales, assignment)
     area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.0)
-    with np.errstate(divide="ignore"):  # an empty box: log2(0) is -inf, below every level
+    with np.errstate(divide="ignore"):  # an empty box: log2(0) is -inf, which is below every level
         target = np.floor(level + np.log2(np.sqrt(area) / size) + 1e-6)
     strides_log2 = np.round(-np.log2(np.asarray(scales)))
     finest_below: Array = np.searchsorted(strides_log2, target, side="right") - 1
@@ -55,7 +55,7 @@ def assign_levels(boxes: Array, scales: Sequence[float], assignment: Assignment)
 
 
 def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignment:
-    """The parameters as numbers; the scales are those of levels that boxes can be assigned to."""
+    """Check the parameters, and that boxes can be assigned to levels of these scales."""
     size = _validate.check_number(assignment.canonical_size, "canonical_size", positive=True)
     level = _validate.check_number(assignment.canonical_level, "canonical_level")
     if any(finer <= coarser for finer, coarser in pairwise(scales)):
@@ -64,7 +64,7 @@ def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignm
 
 
 def finite_boxes(boxes: Array, name: str = "rois") -> Array:
-    """Boxes ``[K, 4]`` in float64, all finite."""
+    """Return boxes ``[K, 4]`` as float64, after checking that all are finite."""
     wide = boxes.astype(np.float64)
     finite = (np.abs(wide) <= _validate.LARGEST_COORDINATE).all(axis=1)
     if not finite.all():

@@ -1,4 +1,4 @@
-"""Memory for answers."""
+"""Memory for results."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 
 from ._typing import Array
 
-#: Answers of this many bytes and more begin at the beginning of a cache line, as the core's streaming stores want.
+#: Results of at least this many bytes are aligned to a cache line, which the core's streaming stores need.
 ALIGNED_BYTES = 1 << 20
 CACHE_LINE_BYTES = 64
 
-#: Answers of this many bytes and more lie in huge pages where the system has them, and leave their pages to the next.
+#: Results of at least this many bytes use huge pages, if the system has them, and come from the memory pool.
 POOLED_BYTES = 4 << 20
 HUGE_PAGE_BYTES = 2 << 20
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    """As `numpy.empty`; large arrays begin at the beginning of a cache line, and the largest come from the pool."""
+    """Like `numpy.empty`, but large arrays are aligned to a cache line, and the largest ones come from the pool."""
     size = math.prod(shape) * dtype.itemsize
     if size < ALIGNED_BYTES:
         return np.empty(shape, dtype=dtype)
@@ -33,26 +33,26 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 
 class MemoryPool:
-    """Blocks that answers lay in and that nobody uses any more, for the answers to come.
+    """Memory blocks of earlier results, kept to be reused for later ones.
 
-    The system clears every fresh page before it hands it out, which takes about as long as an operator takes to fill
-    it. A block that comes back is marked as free (MADV_FREE): the system takes its pages whenever it is short of
-    memory, and until then the next answer finds them in place.
+    The system clears every new page, which takes about as long as an operator takes to fill it. A returned block is
+    marked as free (MADV_FREE). The system takes its pages back if memory is short; until then, the next result reuses
+    them.
     """
 
     def __init__(self, kept_bytes: int) -> None:
         self.kept_bytes = kept_bytes
-        # Single operations of a list are atomic, and a block can come back at any moment, from within a garbage
-        # collection too: no lock that could then be waited for in vain.
+        # There is no lock: a block can be returned at any moment, even during a garbage collection, where waiting for a
+        # lock could deadlock. Single list operations are atomic.
         self._free: list[mmap.mmap] = []
 
     def take(self, size: int) -> mmap.mmap:
-        """A block of at least `size` bytes: the smallest of those kept, unless that is more than twice as large."""
+        """Return a block of at least `size` bytes: the smallest kept one of at most twice the size, or a new one."""
         for block in sorted(self._free, key=len):
             if size <= len(block) <= 2 * size:
                 try:
                     self._free.remove(block)
-                except ValueError:  # another thread has taken it
+                except ValueError:  # another thread took it
                     continue
                 return block
         pages = -(-size // HUGE_PAGE_BYTES)
@@ -62,7 +62,7 @@ class MemoryPool:
         return block
 
     def give_back(self, block: mmap.mmap) -> None:
-        """Keeps a block for others, and drops the oldest of those kept beyond what is kept."""
+        """Keep a block for reuse, and drop the oldest blocks beyond the limit."""
         if not _advise(block, mmap.MADV_FREE):
             return
         self._free.append(block)
@@ -76,13 +76,13 @@ class MemoryPool:
 def _advise(block: mmap.mmap, advice: int) -> bool:
     try:
         block.madvise(advice)
-    except OSError:  # a system without it
+    except OSError:  # the system does not support it
         return False
     return True
 
 
 class _Lease:
-    """A block of the pool for as long as an array lives in it."""
+    """Holds a block of the pool while an array uses it."""
 
     def __init__(self, pool: MemoryPool, size: int) -> None:
         self._pool = pool
@@ -91,7 +91,7 @@ class _Lease:
         self.__array_interface__ = {"version": 3, "shape": (len(block),), "typestr": "|u1", "data": (address, False)}
 
     def __del__(self) -> None:
-        block = getattr(self, "_block", None)  # absent where there was no memory
+        block = getattr(self, "_block", None)  # absent if the allocation failed
         if block is not None:
             self._pool.give_back(block)
 

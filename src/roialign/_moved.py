@@ -1,7 +1,6 @@
-"""Modules that have moved: their old names still import.
+"""Aliases for modules that have moved, so that their old names can still be imported.
 
-A module keeps its old name for as long as a release that had it is in use; what is added here is imported only when
-somebody asks for it.
+An old name stays as long as a release that had it is in use. The module is imported only when its old name is used.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 from typing import Any
 
-#: By old name: the name of today.
+#: The current name of each old name.
 MOVED = {
     "roialign.cli": "roialign.commands.main",
     "roialign.cpu": "roialign.numpy.cpu.separable",
@@ -32,21 +31,21 @@ MOVED = {
 
 
 class _Alias:
-    """A loader that gives the module of today under its old name."""
+    """A loader that returns the current module under its old name."""
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """The default, an empty module, which the next step replaces."""
+        """Create the default empty module, which `exec_module` replaces."""
 
     def exec_module(self, module: ModuleType) -> None:
         sys.modules[module.__name__] = import_module(MOVED[module.__name__])
 
     def get_code(self, name: str) -> CodeType:
-        """What ``python -m`` runs."""
+        """Return the code that ``python -m`` runs."""
         return compile(f"import runpy; runpy.run_module({MOVED[name]!r}, run_name='__main__')", name, "exec")
 
 
 class _Finder:
-    """Of `sys.meta_path`; without the abstract base classes, which take long to import."""
+    """A finder for `sys.meta_path`. It does not use the abstract base classes, which are slow to import."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

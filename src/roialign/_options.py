@@ -1,4 +1,4 @@
-"""What a call of an operator says besides its features, its RoIs and their scales."""
+"""The options of an operator call, besides features, RoIs and scales."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._levels import Assignment
 
 
 class Options(NamedTuple):
-    """The arguments that public functions share, in one form for every framework; their docstrings describe them."""
+    """The shared arguments of the public functions, which their docstrings describe."""
 
     batch_indices: object = None
     layout: str = "NCHW"
@@ -17,17 +17,17 @@ class Options(NamedTuple):
     backend: str | None = None
     seed: Any = None
     drawn: bool = True
-    """Whether a seed may be drawn: a backward function needs the one that its forward function had."""
+    """Whether a new seed may be drawn. A backward function needs the seed of the forward pass."""
     levels: object = None
     assignment: Assignment | None = None
-    """How RoIs are assigned to levels, where `levels` does not say."""
+    """How RoIs are assigned to levels if `levels` is not given."""
     offset: object = None
     mask: object = None
     rois_name: str = "rois"
-    """What the user calls the RoIs."""
+    """The name of the RoI argument in error messages."""
 
     def check(self) -> None:
-        """What can be checked without an array."""
+        """Check the options that do not depend on an array."""
         _validate.check_layout(self.layout)
         if self.invalid is not None:
             _validate.check_choice(self.invalid, "invalid", ("raise", "zero"))

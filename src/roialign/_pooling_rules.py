@@ -1,4 +1,4 @@
-"""Names of ways to pool, and the arguments of :func:`roialign.roi_align` that each stands for."""
+"""Named pooling rules, and the arguments of :func:`roialign.roi_align` for each."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A public function's call where torch writes programs down: torch.fx as one node, torch.jit.trace without warnings.
+"""Support for torch.fx, where a call of a public function becomes one node, and for torch.jit.trace.
 
-torch.compile, torch.export and make_fx need none of this. Nothing here imports torch: who records has done so.
+torch.compile, torch.export and make_fx do not need this. Nothing here imports torch; a caller that records has done so.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-#: A function of arrays of either kind, as its signature says; a ParamSpec would lose which kinds go together.
+#: A function of NumPy arrays or tensors. A ParamSpec would lose the relation between the types of its arguments.
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def recordable(function: F) -> F:
-    """The function itself, unless torch.fx asks or torch.jit.trace listens.
+    """Let torch.fx and torch.jit.trace record a function.
 
-    `torch.fx.symbolic_trace` calls with proxies, which have neither shape nor value: the call becomes one node of the
-    graph. `torch.jit.trace` warns of every number that is read from a shape, since it takes it for a constant; here
-    such numbers are only checked, and what is recorded holds for other shapes too.
+    `torch.fx.symbolic_trace` passes proxies, which have neither shape nor values. The call then becomes one node of the
+    graph. `torch.jit.trace` warns about every number that is read from a shape, because it records it as a constant.
+    Here these numbers are only checked, so the recording is valid for other shapes too, and the warnings are
+    suppressed.
     """
 
     @wraps(function)
@@ -39,13 +40,13 @@ def recordable(function: F) -> F:
 
 
 def is_proxy(value: object) -> bool:
-    """Whether a value stands for one that torch.fx does not know yet."""
+    """Whether a value is a proxy of torch.fx."""
     fx: Any = sys.modules.get("torch.fx")
     return fx is not None and isinstance(value, fx.Proxy)
 
 
 def listed(values: Any, count: int) -> list[Any]:
-    """The values as a list; of a proxy, whose length nobody knows, the first `count`."""
+    """The values as a list. A proxy has no known length, so the first `count` items are taken."""
     return [values[index] for index in range(count)] if is_proxy(values) else list(values)
 
 

@@ -1,4 +1,4 @@
-"""Threads, and what this build is: for bug reports and for tuning."""
+"""Control the number of threads, and report the build."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ._version import __version__
 
 
 def set_num_threads(count: int) -> None:
-    """Set how many threads the CPU kernels use from now on, in this process.
+    """Set the number of threads that the CPU kernels use in this process.
 
-    The answers are the same bits for every count. By default it is ``OMP_NUM_THREADS`` where that is set, else the
-    number of CPUs that this process may run on.
+    The results have the same bits for any number of threads. The default is ``OMP_NUM_THREADS`` if it is set, and
+    otherwise the number of CPUs that this process may run on.
 
     Parameters
     ----------
     count : int
-        At least 1, at most 1024.
+        The number of threads, from 1 to 1024.
 
     Raises
     ------
     TypeError, ValueError
-        For anything else.
+        If `count` is not an int in this range.
 
     Examples
     --------
@@ -33,27 +33,27 @@ def set_num_threads(count: int) -> None:
     >>> roialign.get_num_threads()
     2
     """
-    from . import _core  # loaded at its first use
+    from . import _core  # imported on first use
 
     _core.set_num_threads(_validate.check_int(count, "count", 1, 1024))
 
 
 def get_num_threads() -> int:
-    """How many threads the CPU kernels use; see :func:`set_num_threads`."""
+    """Return the number of threads that the CPU kernels use. See :func:`set_num_threads`."""
     from . import _core
 
     return _core.get_num_threads()
 
 
 def build_info() -> dict[str, str | int | list[str]]:
-    """What this installation is, for bug reports.
+    """Return information about this installation, for bug reports.
 
     Returns
     -------
     dict
-        ``version``, ``python``, ``numpy``, ``platform``; of the compiled core its ``compiler``, the instruction sets it
-        was built for (``isa_built``), those this CPU runs (``isa_supported``) and the one in use (``isa``); and
-        ``threads``.
+        ``version``, ``python``, ``numpy`` and ``platform``; the ``compiler`` of the compiled core; the instruction sets
+        that it was built for (``isa_built``), those that this CPU supports (``isa_supported``) and the one in use
+        (``isa``); and the number of ``threads``.
 
     Examples
     --------

@@ -1,20 +1,20 @@
-"""Text for people: names as they can be shown, and numbers with their nouns."""
+"""Formatting of text for messages: printable names, and numbers with nouns."""
 
 from __future__ import annotations
 
 import re
 
-#: What ends a line for some reader of text.
+#: The characters that some reader of text treats as line breaks.
 LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 def printable(text: object) -> str:
-    """Text without control characters and without what cannot be encoded, as file names may hold."""
+    """Replace control characters and characters that cannot be encoded, which file names may contain."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
 
 
 def one_line(text: object) -> str:
-    """Text whose line breaks, as a file name may hold, stand as escapes.
+    """Escape line breaks, which file names may contain.
 
     >>> one_line("a\\nb.png")
     'a\\\\nb.png'
@@ -23,12 +23,12 @@ def one_line(text: object) -> str:
 
 
 def cut(text: str, length: int) -> str:
-    """Text of at most so many letters."""
+    """Shorten a text to at most `length` characters."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def counted(count: int, noun: str, plural: str | None = None) -> str:
-    """A number and its noun.
+    """A number followed by its noun, in the singular or plural.
 
     >>> counted(1, "row"), counted(2, "row"), counted(0, "box", "boxes")
     ('1 row', '2 rows', '0 boxes')
@@ -37,5 +37,5 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def encodable(text: str) -> str:
-    """Text that UTF-8 can hold: what it cannot, as parts of file names in other encodings, stands as an escape."""
+    """Escape what UTF-8 cannot encode, such as parts of file names in other encodings."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""The types that the package's signatures share."""
+"""Shared types of the signatures."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
-#: The array of one framework, in a signature where all arrays are of the same: numpy.ndarray of any dtypes, or
-#: torch.Tensor. In quotation marks, so that nothing loads torch.
+#: An array type, for signatures in which all arrays have the same type: numpy.ndarray of any dtype, or torch.Tensor.
+#: It is quoted, so that torch is not imported.
 AnyArray = TypeVar("AnyArray", npt.NDArray[Any], "torch.Tensor")
 
-#: The words that arguments take.
+#: The string values of arguments.
 Mode: TypeAlias = Literal["avg", "max"]
 Sampling: TypeAlias = Literal["grid", "random", "exact"]
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Invalid: TypeAlias = Literal["raise", "zero"]
 Backend: TypeAlias = Literal["cpu", "triton", "reference"]
 Interpolation: TypeAlias = Literal["bilinear", "nearest"]
-#: What decides random points.
+#: The types of a seed.
 Seed: TypeAlias = Union[int, np.random.Generator, "torch.Generator", None]
 
-#: The gradients that a backward function is asked for: one, or several.
+#: The gradients that a backward function computes: one or several.
 NeedRois: TypeAlias = Literal["features", "rois"] | Sequence[Literal["features", "rois"]]
 NeedBoxes: TypeAlias = Literal["features", "boxes"] | Sequence[Literal["features", "boxes"]]
 NeedPoints: TypeAlias = Literal["features", "points"] | Sequence[Literal["features", "points"]]
@@ -35,12 +35,12 @@ NeedOffsets: TypeAlias = (
     Literal["features", "rois", "offset", "mask"] | Sequence[Literal["features", "rois", "offset", "mask"]]
 )
 
-#: A number for both axes, or one for y and one for x.
+#: A number for both axes, or a pair (y, x).
 Pair: TypeAlias = int | tuple[int, int]
 
 
 class Everywhere(TypedDict, total=False):
-    """Arguments that every module has, by name."""
+    """Keyword arguments of every module."""
 
     layout: Layout
     invalid: Invalid | None
@@ -48,7 +48,7 @@ class Everywhere(TypedDict, total=False):
 
 
 class PackNames(Everywhere, total=False):
-    """Arguments of the modules that learn their offsets."""
+    """Keyword arguments of the modules that predict their offsets."""
 
     output_size: Pair
     output_channels: int

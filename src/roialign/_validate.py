@@ -1,4 +1,4 @@
-"""What a user can get wrong besides arrays: every check names the argument, what was expected and what came."""
+"""Validation of arguments other than arrays. Every error names the argument, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-#: Larger coordinates count as infinite: their products would leave the range of float64.
+#: Larger coordinates count as infinite, because their products would overflow float64.
 LARGEST_COORDINATE = 1e100
-#: More points per bin and axis than this are refused: "exact" sampling is their limit, and costs less than four.
+#: The maximum number of points per bin and axis. "exact" sampling is the limit of many points and costs less than four.
 LARGEST_SAMPLING_RATIO = 65536
-#: The same where every point of a bin is looked at, which are as many as the square.
+#: The maximum for pointwise operators, which visit every point of a bin, the square of this number.
 LARGEST_POINTWISE_RATIO = 256
 
 
@@ -28,10 +28,10 @@ def check_layout(layout: object) -> None:
 def check_int(
     value: object, name: str, lowest: int, highest: int | None = None, *, given: object = None, expected: str = "an int"
 ) -> int:
-    """An int in a range; `given` and `expected` are what the message says where the int is part of something."""
+    """Check an int in a range. `given` and `expected` are used in the message, for an int within another value."""
     given = value if given is None else given
     if isinstance(value, int) and not isinstance(value, bool):
-        number = value  # also where torch traces it
+        number = value  # also for a value that torch traces
     elif isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected {expected}, got {given!r}")
     else:
@@ -44,7 +44,7 @@ def check_int(
 
 
 def check_pair(value: object, name: str, lowest: int, highest: int | None = None) -> tuple[int, int]:
-    """An int, or a pair of them along (y, x)."""
+    """Check an int or a pair of ints (y, x), and return a pair."""
     expected = "an int or a pair of ints (y, x)"
     if not isinstance(value, (tuple, list)):
         both = check_int(value, name, lowest, highest, expected=expected)
@@ -62,7 +62,7 @@ def check_output_size(output_size: object, name: str = "output_size") -> tuple[i
 
 
 def check_need(need: Sequence[str], names: Sequence[str]) -> Sequence[str]:
-    """Which gradients are asked for: a subset of the names of the differentiable arguments."""
+    """Check which gradients are requested: a subset of the differentiable arguments."""
     wanted = (need,) if isinstance(need, str) else tuple(need)
     for name in wanted:
         check_choice(name, "need", tuple(names))
@@ -70,7 +70,7 @@ def check_need(need: Sequence[str], names: Sequence[str]) -> Sequence[str]:
 
 
 def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO) -> tuple[int, int]:
-    """Points per bin along (y, x); 0 and torchvision's -1 are adaptive."""
+    """Return the points per bin along (y, x). 0 and torchvision's -1 are adaptive."""
     if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
         raise ValueError(
             f"sampling_ratio: expected at most {largest}, got {sampling_ratio}; "
@@ -83,20 +83,20 @@ def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING
 def check_number(value: object, name: str, *, positive: bool = False) -> float:
     if type(value) is float:
         number = value
-    elif type(value) is int:  # also where torch traces it
+    elif type(value) is int:  # also for a value that torch traces
         number = float(value)
     elif isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) != 0:  # type: ignore[arg-type]
         raise TypeError(f"{name}: expected a number, got {value!r}")
     else:
         number = float(value)
-    # Comparisons, which are false for NaN and can be traced.
+    # Comparisons are False for NaN, and can be traced.
     if not -math.inf < number < math.inf or (positive and not 0 < number <= LARGEST_COORDINATE):
         raise ValueError(f"{name}: expected a {'positive' if positive else 'finite'} number, got {value!r}")
     return number
 
 
 def check_scales(spatial_scales: object, count: int | None = None) -> list[float]:
-    """One positive scale per level."""
+    """Check that there is one positive scale per level."""
     if isinstance(spatial_scales, (str, bytes)) or not isinstance(spatial_scales, (Sequence, np.ndarray)):
         raise TypeError(f"spatial_scales: expected a sequence of numbers, got {spatial_scales!r}")
     scales = [
@@ -108,7 +108,7 @@ def check_scales(spatial_scales: object, count: int | None = None) -> list[float
 
 
 def check_seed(seed: object, *, drawn: bool) -> int:
-    """The key of random sampling: an int, a NumPy generator that draws one, or, where `drawn`, None for a fresh one."""
+    """Return the key of random sampling, from an int or a NumPy generator. If `drawn`, None draws a new one."""
     if seed is None and drawn:
         seed = np.random.default_rng()
     if isinstance(seed, np.random.Generator) and drawn:

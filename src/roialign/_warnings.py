@@ -1,4 +1,4 @@
-"""Warnings for calls that have an answer and are probably a mistake."""
+"""Warnings for calls that are valid but probably a mistake."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ._regions import Regions
 from ._spec import Spec
 from ._text import counted
 
-#: Bits of what the compiled core says of the RoIs of a call.
+#: The bits by which the compiled core reports suspicious RoIs of a call.
 INVERTED, BESIDE = 1, 2
 SILENCE = "silence this with warnings.filterwarnings('ignore', category=roialign.RoIWarning)"
 
 
 class RoIWarning(UserWarning):
-    """A call has an answer, by the operator's formula, but its arguments look like a mistake.
+    """A warning about arguments that are valid but probably a mistake.
 
-    It is given when
+    It is raised if
 
-    - boxes are inverted (x2 < x1 or y2 < y1), as boxes of (x, y, width, height) often are;
-    - no box of a call touches its map, as when the stride is given in place of the scale;
-    - an argument is given that the call does not read, as a sampling ratio with exact sampling.
+    - boxes are inverted (x2 < x1 or y2 < y1), for example because they are (x, y, width, height);
+    - no box of a call touches its map, for example because the stride was given instead of the scale;
+    - an argument is given that the call does not use, such as a sampling ratio with exact sampling.
 
-    It is given on the CPU in eager mode only. Compiled, exported, batched and recorded functions never warn, and nor do
-    CUDA tensors, since looking at the boxes would wait for the device.
+    The warning is raised on the CPU in eager mode only. Compiled, exported, batched and recorded functions never warn.
+    Calls with CUDA tensors do not warn either, because checking the boxes would synchronise with the device.
 
     Examples
     --------
@@ -41,24 +41,24 @@ class RoIWarning(UserWarning):
 
 
 class Seen(NamedTuple):
-    """What the core has said of the RoIs of a call."""
+    """What the core reported about the RoIs of a call."""
 
     look: int
     regions: Regions
     map_sizes: Sequence[tuple[int, int]]
-    """Height and width of every level."""
+    """The height and width of each level."""
 
 
 class _LastCall(threading.local):
     seen: Seen | None = None
 
 
-#: Where a backend says what it has seen, and an eager call asks after it: the paths between them return answers only.
+#: A backend stores its report here, and an eager call reads it. The code in between returns results only.
 last_call = _LastCall()
 
 
 def warn_of_rois(seen: Seen, name: str) -> None:
-    """Say what looks wrong with the RoIs of a call."""
+    """Warn about suspicious RoIs of a call."""
     rows = seen.regions.rows
     rows = rows[rows[:, 0] >= 0]
     if seen.look & INVERTED:
@@ -86,7 +86,7 @@ def warn_of_rois(seen: Seen, name: str) -> None:
 
 
 def warn_of_arguments(spec: Spec, seed: object) -> None:
-    """Say which arguments of a forward call are given and not read."""
+    """Warn about arguments of a forward call that are given but not used."""
     if spec.sampling_ratio != (0, 0) and not spec.reads_sampling_ratio:
         along_y, along_x = spec.sampling_ratio
         warn_not_read("sampling_ratio", along_y if along_y == along_x else (along_y, along_x), "by sampling='exact'")
@@ -95,12 +95,12 @@ def warn_of_arguments(spec: Spec, seed: object) -> None:
 
 
 def warn_not_read(name: str, value: object, why: str) -> None:
-    """Say that an argument is given that the call does not read."""
+    """Warn that an argument is given but not used."""
     warn(f"{name}: {value!r} is not read {why}")
 
 
 def warn(message: str) -> None:
-    """Warn at the line that called into this package."""
+    """Issue a warning for the line that called this package."""
     if not is_recorded():
         frame, level, package = sys._getframe(1), 2, str(Path(__file__).parent)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
@@ -109,7 +109,7 @@ def warn(message: str) -> None:
 
 
 def is_recorded() -> bool:
-    """Whether torch is writing the call down, or batching it. It is not imported for that."""
+    """Whether torch is recording or batching the call. This does not import torch."""
     torch = sys.modules.get("torch")
     if torch is None:
         return False

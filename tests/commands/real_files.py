@@ -124,6 +124,18 @@ COCO: dict[str, CocoFile] = {
     "no height": CocoFile(
         changed("annotations", 0, bbox=[4, 6, 20, 0]), row="annotations[0]: bbox: expected [x, y, width, height]"
     ),
+    "a side that float32 loses": CocoFile(
+        changed("annotations", 0, bbox=[4, 6, 1e-9, 9]), row="annotations[0]: bbox: expected [x, y, width, height]"
+    ),
+    "a rest that float32 loses": CocoFile(changed("annotations", 0, bbox=[63.9999999, 6, 20, 9])),
+    "corners": CocoFile(
+        {**content_of(), "annotations": [{**row, "bbox": [40, 30, 60, 45]} for row in content_of()["annotations"]]},
+        note="bbox: 4 of 4 boxes reach beyond the image, and as [x1, y1, x2, y2] every one fits",
+    ),
+    "panoptic segments": CocoFile(
+        {**content_of(), "annotations": [{"image_id": 1, "segments_info": []}]},
+        refused="annotations: panoptic segments, not objects", boxes="annotations: panoptic segments, not objects",
+    ),
     "outside": CocoFile(changed("annotations", 0, bbox=[900, 900, 5, 5])),
     "a box of text": CocoFile(changed("annotations", 0, bbox=["4", "6", "20", "9"]), row=BOX, boxes=3),
     "a box of NaN": CocoFile(changed("annotations", 0, bbox=[4, 6, float("nan"), 9]), row=BOX, boxes=3),

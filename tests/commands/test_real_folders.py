@@ -171,6 +171,24 @@ def test_extract_says_that_a_map_has_holes(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("shape", "layout", "noted"),
+    [
+        ((48, 64, 3), "NCHW", True),
+        ((48, 64, 3), "NHWC", False),
+        ((3, 48, 64), "NCHW", False),
+        ((256, 7, 3), "NCHW", False),
+    ],
+)
+def test_a_map_that_may_have_its_channels_last_is_noted(
+    tmp_path: Path, shape: tuple[int, ...], layout: str, noted: bool
+) -> None:
+    np.save(tmp_path / "m.npy", np.zeros(shape, dtype=np.float32))
+    result = _extract(tmp_path, tmp_path / "m.npy", "m.png,1,1,3,3\n", "--layout", layout)
+    said = f"{tmp_path / 'm.npy'}: read as 48 channels of 64 x 3: if it is [H, W, C], --layout NHWC"
+    assert told(result, "note") == ([said] if noted else [])
+
+
 # Nothing there
 
 
@@ -179,6 +197,18 @@ def test_a_split_without_objects_has_no_precision_and_it_is_said(tmp_path: Path,
     result = invoke("evaluate", "--weights", weights, "--data", tmp_path)
     assert result.exit_code == 0
     assert told(result, "note") == [f"{path}: no object in the 2 images that count: there is no average precision"]
+
+
+def test_a_class_that_the_model_does_not_know_is_said(tmp_path: Path, weights: Path) -> None:
+    path = write_set(tmp_path, changed("categories", 1, name="Dog"))
+    arguments = ("evaluate", "--weights", weights, "--data", tmp_path)
+    said = f"{path}: categories: the model does not know 'Dog': average precision 0 for these"
+    assert told(invoke(*arguments), "note") == [said]
+    assert told(invoke(*arguments, "--classes", "cat,Dog"), "note") == []
+    content = changed("categories", 1, name="Dog")
+    content["annotations"] = [row for row in content["annotations"] if row["category_id"] == 1]
+    write_set(tmp_path, content)
+    assert told(invoke(*arguments), "note") == []  # of which there is none here
 
 
 def test_a_table_without_boxes_is_said(photos: Path, tmp_path: Path) -> None:

@@ -71,6 +71,20 @@ def test_the_example_in_the_docstring_runs() -> None:
     assert not report, "".join(report)
 
 
+@pytest.mark.parametrize(
+    "box", [[19.9999999, 2, 5, 3], [-5, 2, 5.0000001, 3], [1, 9.9999999, 5, 3], [1, -3, 5, 3.0000001]]
+)
+def test_an_object_whose_rest_in_the_image_float32_loses_is_outside(tmp_path: Path, box: list[float]) -> None:
+    content = copy.deepcopy(GOOD)
+    content["annotations"][0]["bbox"] = box
+    problems = Problems()
+    dataset = CocoDataset(_written(tmp_path, content), tmp_path, problems)
+    _, target = dataset[0]
+    assert [found["id"] for found in dataset.objects(dataset.rows[0])] == [2, 3, 5]
+    assert target["boxes"].tolist() == [[10, 0, 20, 4], [0, 0, 1, 2]]
+    assert not problems
+
+
 def test_an_image_without_objects_has_empty_tensors(tmp_path: Path) -> None:
     _, target = CocoDataset(_written(tmp_path, {**GOOD, "annotations": []}), tmp_path)[0]
     shapes = [tuple(target[name].shape) for name in ("boxes", "labels", "masks")]
@@ -87,6 +101,13 @@ WRONG_ROWS = {
     "an unknown category": ("annotations", 0, "category_id", 9, "category_id: 9 is not among the categories"),
     "three numbers": ("annotations", 0, "bbox", [1, 2, 3], "got [1, 2, 3]"),
     "not finite": ("annotations", 0, "bbox", [1, 2, 3, float("nan")], "got [1, 2, 3, nan]"),
+    "a side that float32 loses": (
+        "annotations",
+        0,
+        "bbox",
+        [1, 2, 1e-9, 3],
+        "with positive sides, got [1, 2, 1e-09, 3]",
+    ),
     "an empty box": ("annotations", 0, "bbox", [1, 2, 0, 3], "with positive sides, got [1, 2, 0, 3]"),
     "a crowd of two": ("annotations", 0, "iscrowd", 2, "iscrowd: expected 0 or 1, got 2"),
     "a line": ("annotations", 0, "segmentation", [[1, 2, 3, 4]], "segmentation: expected polygons"),

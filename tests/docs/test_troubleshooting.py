@@ -57,9 +57,10 @@ def coco(content: Any, first_image: bytes | None = None) -> Cause:
     return cause
 
 
-def boxes(text: str, name: str = "b.csv") -> Cause:
+def boxes(text: str | bytes, name: str = "b.csv") -> Cause:
     """`roialign extract` with a table."""
-    return extract({"1.png": IMAGES["rgba.png"].content, name: text.encode()}, "1.png", name)
+    content = text if isinstance(text, bytes) else text.encode()
+    return extract({"1.png": IMAGES["rgba.png"].content, name: content}, "1.png", name)
 
 
 def extract(files: dict[str, bytes | None], inputs: str, table: str = "b.csv") -> Cause:
@@ -120,6 +121,11 @@ def _sized(width: int, height: int, box: list[int]) -> Content:
     return content
 
 
+def _boxed(box: list[float]) -> Content:
+    """A good set whose objects all have this box."""
+    return content_of() | {"annotations": [{**row, "bbox": box} for row in content_of()["annotations"]]}
+
+
 def _outlined(segmentation: object) -> Content:
     """The objects of a good set, each with this outline."""
     return {"annotations": [{**row, "segmentation": segmentation} for row in content_of()["annotations"]]}
@@ -134,9 +140,13 @@ def _saved_map(array: np.ndarray[Any, Any]) -> bytes:
 LYING = encoded(as_stored(np.zeros((48, 64, 3), dtype=np.uint8), 6), orientation=6)
 OVER = encoded(np.zeros((48, 64, 3), dtype=np.uint8), orientation=3)
 HEAD = "image,x1,y1,x2,y2\n"
+WORKBOOK = b"PK\3\4" + bytes(26) + b"[Content_Types].xml" + b"\xff"
 CAUSES: dict[str, Cause] = {
     "cannot be read as an image: an empty file": image("empty.jpg"),
     "cannot be read as an image: damaged or cut short": image("half.png"),
+    "a TIFF image of a kind that Pillow does not know: save it as PNG": image(
+        tiff(np.zeros((9, 9), dtype=np.float16), 3)
+    ),
     "cannot be read as an image: an HTML page, not the file itself": image("page.jpg"),
     "cannot be read as an image: a Git LFS pointer, not the file itself": image("pointer.jpg"),
     "cannot be read as an image: a HEIC photograph": image("phone.jpg"),
@@ -166,6 +176,10 @@ CAUSES: dict[str, Cause] = {
         _sized(48, 64, [30, 6, 30, 16]), LYING
     ),
     "bbox: expected [x, y, width, height], finite, with positive sides, got ...": coco(COCO["no height"].content),
+    "boxes reach beyond the image, and as [x1, y1, x2, y2] every one fits": coco(_boxed([40, 30, 60, 45])),
+    "every box lies within one pixel: are its numbers relative to the size of the image?": coco(
+        _boxed([0.1, 0.2, 0.5, 0.5])
+    ),
     "id: ... is there twice": coco(COCO["an id twice"].content),
     "image_id: ... is not among the images": coco(changed("annotations", 0, image_id=9)),
     "category_id: ... is not among the categories": coco(changed("annotations", 0, category_id=9)),
@@ -186,17 +200,25 @@ CAUSES: dict[str, Cause] = {
     "expected at least one object in an image, got none": untrainable,
     "expected a list under 'annotations', got ...": coco(COCO["annotations of null"].content),
     "it looks like a list of results": coco(COCO["results"].content),
+    "annotations: ..., not objects: take the file of the instances of the same images": coco(
+        {**content_of(), "annotations": [{"image_id": 1, "segments_info": []}]}
+    ),
     "split ... may be any of ...: name one of them": ambiguous,
     "objects have no outline: for masks their boxes stand for them": coco(with_segmentation([[4, 6, 24, 6, 24, 22]])),
     "outlines without a pixel: for masks their boxes stand for them": coco(
         content_of() | _outlined([[5, 5, 5, 5, 5, 5]])
     ),
     "no object in the ...: there is no average precision": coco({**content_of(), "annotations": []}),
+    "the model does not know ...: average precision 0 for these": coco(changed("categories", 0, name="lion")),
     "not JSON: it is an HTML page": coco(COCO["a page"].content),
     "not JSON: line ..., column ...": coco(COCO["cut"].content),
     "not UTF-8 text: it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
+    "not UTF-8 text: byte ...: save it as UTF-8": coco('{"Bär": 1}'.encode("latin-1")),
     "expected a header with x1, y1, x2, y2, or ..., found ...": boxes("1.png,1,2,3,4\n"),
+    "it is divided by spaces": boxes("image x1 y1 x2 y2\n1.png 1 2 3 4\n", "b.txt"),
+    "it is a file of labels without a header, as of YOLO": boxes("0 0.5 0.5 0.2 0.2\n", "b.txt"),
     "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),
+    "more rows cannot be used": boxes(HEAD + "1.png,1,2,3,four\n" * 1001),
     "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),
     "column ... names images, as ..., but is not known as a column that does": boxes(
         "foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"
@@ -209,9 +231,13 @@ CAUSES: dict[str, Cause] = {
     "begins with #: passed over as a comment": boxes(f"{HEAD}1.png,1,2,3,4\n#1.png,1,2,3,4\n"),
     "it is JSON: give it a name that ends in .json": boxes("[[1, 2, 3, 4]]"),
     "it looks like JSON Lines": boxes("[1, 2, 3, 4]\n[1, 2, 3, 4]\n", "b.json"),
+    "it is a document of an office program, as of Excel": boxes(WORKBOOK, "b.xlsx"),
     "it is an XML file of annotations, as of Pascal VOC": boxes("<annotation>", "b.xml"),
     "there is no box in it": boxes(HEAD),
     "expected at most 4 GiB, found ...": extract({"1.npy": _promise()}, "1.npy"),
+    "if it is [H, W, C], --layout NHWC": extract(
+        {"1.npy": _saved_map(np.zeros((48, 64, 3), dtype=np.float32))}, "1.npy"
+    ),
     "cannot be read as a file of weights: an HTML page": checkpoint("a page"),
     "cannot be read as a file of weights: a Git LFS pointer": checkpoint("a pointer"),
     "cut short or damaged: its table of contents is missing": checkpoint("cut short"),

@@ -38,6 +38,15 @@ def test_every_known_header_gives_the_same_box(box_format: str, names: tuple[str
         ("b.tsv", "file_name\tcategory\tleft\ttop\tright\tbottom\na.png\tcat\t10\t20\t14\t26\n"),
         ("b.txt", "Image, Class Name, X, Y, W, H\na.png, cat, 10, 20, 4, 6\n"),
         ("b.csv", "img,label,X Center,Y Center,Width,Height\na.png,cat,12,23,4,6\n"),
+        # Width and height of the image beside those of the box, in every format.
+        ("b.csv", "image,width,height,label,x,y,w,h\na.png,640,480,cat,10,20,4,6\n"),
+        ("b.csv", "image,width,height,label,x_min,y_min,w,h\na.png,640,480,cat,10,20,4,6\n"),
+        ("b.csv", "image,width,height,label,left,top,w,h\na.png,640,480,cat,10,20,4,6\n"),
+        ("b.csv", "image,width,height,label,x_center,y_center,w,h\na.png,640,480,cat,12,23,4,6\n"),
+        ("b.csv", "image,width,height,label,bbox_x,bbox_y,bbox_w,bbox_h\na.png,640,480,cat,10,20,4,6\n"),
+        # A point beside the box, as of MOT's tracks.
+        ("b.csv", "frame,label,left,top,width,height,conf,x,y,z\na.png,cat,10,20,4,6,1,-1,-1,-1\n"),
+        ("b.csv", "frame,label,bb_left,bb_top,bb_width,bb_height,conf,x,y,z\na.png,cat,10,20,4,6,1,-1,-1,-1\n"),
         ("b.json", '[{"filename": "a.png", "class": "cat", "xmin": 10, "ymin": 20, "xmax": 14, "ymax": 26}]'),
         ("b.json", '[{"file_name": "a.png", "category": "cat", "box": [10, 20, 14, 26]}]'),
     ],

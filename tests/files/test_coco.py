@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 
 from roialign.detection import CocoDataset, DatasetError
 from roialign.files.boxes import read_boxes
-from roialign.files.coco import MOST_NAMED, read_records
-from roialign.files.problems import FileError, Problems
+from roialign.files.coco import read_records
+from roialign.files.problems import MOST_NAMED, FileError, Problems
 from tests.files.sets import Content, changed, content_of, everywhere, with_segmentation, write_set
 
 
@@ -205,7 +206,7 @@ def test_a_file_that_cannot_be_used_says_why(tmp_path: Path, case: str) -> None:
 def test_text_of_another_encoding_says_so(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.json"
     path.write_bytes('{"name": "Bär"}'.encode(encoding))
-    why = "it is UTF-16 text: save it as UTF-8" if encoding == "utf-16" else r"byte \d+"
+    why = "it is UTF-16 text: save it as UTF-8" if encoding == "utf-16" else r"byte \d+: save it as UTF-8"
     for read in (read_records, read_boxes):
         with pytest.raises(FileError, match=rf"not UTF-8 text: {why}$"):
             read(path, Problems())
@@ -217,6 +218,79 @@ def test_endless_wrong_rows_are_counted(tmp_path: Path) -> None:
     _, problems = _read(tmp_path, content)
     assert len(problems) == MOST_NAMED + 1
     assert str(list(problems)[-1]).endswith("annotations: 5 more rows cannot be used")
+
+
+def _corners(row: dict[str, Any]) -> dict[str, Any]:
+    x, y, width, height = row["bbox"]
+    return {**row, "bbox": [x, y, x + width, y + height]}
+
+
+def _relative(row: dict[str, Any]) -> dict[str, Any]:
+    x, y, width, height = row["bbox"]
+    return {**row, "bbox": [x / 64, y / 48, width / 64, height / 48]}
+
+
+CORNERS = (
+    "bbox: 2 of 4 boxes reach beyond the image, and as [x1, y1, x2, y2] every one fits: is it [x, y, width, height]?"
+)
+RELATIVE = "bbox: every box lies within one pixel: are its numbers relative to the size of the image?"
+
+
+@pytest.mark.parametrize(
+    ("change", "remark"),
+    [(_corners, CORNERS), (_relative, RELATIVE), (lambda row: row, None)],
+    ids=["xyxy", "0-1", "xywh"],
+)
+def test_boxes_of_another_format_are_doubted(tmp_path: Path, change: Any, remark: str | None) -> None:
+    content = {**content_of(), "annotations": [change(row) for row in content_of()["annotations"]]}
+    dataset, problems = _read(tmp_path, content)
+    said = [] if remark is None else [f"{dataset.annotations}: annotations: {remark}"]
+    assert list(map(str, problems.remarks)) == said
+    assert not problems
+    of_table = Problems()
+    read_boxes(dataset.annotations, of_table)
+    assert list(map(str, of_table.remarks)) == (said if remark == CORNERS else [])  # others are told box by box
+
+
+def test_one_box_that_is_no_corner_ends_the_doubt(tmp_path: Path) -> None:
+    content = {**content_of(), "annotations": [_corners(row) for row in content_of()["annotations"]]}
+    content["annotations"][3]["bbox"] = [50, 40, 10, 8]
+    assert not _read(tmp_path, content)[1].remarks
+
+
+@pytest.mark.parametrize("width", [10**9, 10**400], ids=["10^9", "10^400"])
+def test_a_size_that_no_image_has_is_none_for_boxes(tmp_path: Path, width: int) -> None:
+    """A table of boxes is read without it; a data set names the row."""
+    content = content_of()
+    for row in content["images"]:
+        row["width"] = width
+    path = write_set(tmp_path, content)
+    boxes = read_boxes(path, Problems())
+    assert len(boxes) == len(content["annotations"])
+    assert {box.image_size for box in boxes} == {None}
+    assert "width, height: expected at most" in str(next(iter(_read(tmp_path, content)[1])))
+
+
+@pytest.mark.parametrize(("name", "kind"), [("segments_info", "panoptic segments"), ("caption", "captions")])
+def test_annotations_of_another_kind_are_called_what_they_are(tmp_path: Path, name: str, kind: str) -> None:
+    content = {"images": content_of()["images"], "annotations": [{"image_id": 1, name: []}]}
+    path = write_set(tmp_path, content)
+    said = f"annotations: {kind}, not objects: take the file of the instances of the same images"
+    with pytest.raises(DatasetError, match=f"^{re.escape(f'{path}: {said}')}$"):
+        CocoDataset(path, tmp_path, Problems())
+    with pytest.raises(FileError, match=f"^{re.escape(said)}$"):
+        read_boxes(path, Problems())
+
+
+def test_lvis_names_its_images_by_address(tmp_path: Path) -> None:
+    content = content_of()
+    for row in content["images"]:
+        row["coco_url"] = f"http://images.cocodataset.org/val2017/{row.pop('file_name')}"
+    write_set(tmp_path, content_of())
+    dataset, problems = _read(tmp_path, content)
+    assert [dataset[index][0].shape for index in range(2)] == [(3, 48, 64)] * 2
+    assert [box.image for box in read_boxes(dataset.annotations, problems)] == ["1.png", "1.png", "2.png", "2.png"]
+    assert not problems
 
 
 def _renamed(folder: Path, name: str, images: Path) -> CocoDataset:
@@ -231,6 +305,11 @@ def test_names_with_folders_are_found(tmp_path: Path, name: str) -> None:
     assert _renamed(tmp_path, name, tmp_path / "val")[0][0].shape == (3, 48, 64)
     absolute = str(tmp_path / "val/images/1.png")
     assert _renamed(tmp_path, absolute, tmp_path / "val")[0][0].shape == (3, 48, 64)
+
+
+@pytest.mark.parametrize("name", ["https://host.org/photos/1.png", "file:///photos/1.png?width=64"])
+def test_of_an_address_the_end_is_the_name(tmp_path: Path, name: str) -> None:
+    assert _renamed(tmp_path, name, tmp_path / "val/images")[0][0].shape == (3, 48, 64)
 
 
 @pytest.mark.parametrize("name", ["/nowhere/1.png", "../../1.png", "a\0b.png", "\ud800.png", "x" * 300, "../images"])

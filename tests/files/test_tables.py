@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from roialign.extract.matching import group_by_input
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.columns import Reading
-from roialign.files.problems import FileError, Problems
+from roialign.files.problems import MOST_NAMED, FileError, Problems
 
 HEADER = "image,x1,y1,x2,y2,label\n"
 GOOD = [(0, "a.png", (1, 2, 3, 4), "cat"), (2, "b.png", (5, 6, 7, 8), "dog")]
@@ -85,6 +87,58 @@ def test_fields_are_divided_as_people_do_it(tmp_path: Path, text: str) -> None:
     boxes, problems = _read(tmp_path, text)
     assert [row[1:] for row in _rows(boxes)] == [row[1:] for row in GOOD]
     assert not [*problems, *problems.remarks]
+
+
+@pytest.mark.parametrize(
+    ("rows", "corners", "wrong"),
+    [
+        ("1,5;2;3,25;4\n5;6;7;8e0\n", [(1.5, 2, 3.25, 4), (5, 6, 7, 8)], None),
+        ("5;6;7;8\n1,5;-2,5;3;4\n", [(5, 6, 7, 8), (1.5, -2.5, 3, 4)], None),
+        ("1.5;2;3;4\n1,000;2;3;4\n", [(1.5, 2, 3, 4)], '1 (line 3): x1: expected a number, found "1,000"'),
+        ("1,5;2;3;4\n1.000;2;3;4\n", [(1.5, 2, 3, 4)], '1 (line 3): x1: expected a number, found "1.000"'),
+        ("1.000,5;2;3;4\n", [], '0 (line 2): x1: expected a number, found "1.000,5"'),
+        ("1,000,5;2;3;4\n", [], '0 (line 2): x1: expected a number, found "1,000,5"'),
+    ],
+)
+def test_between_semicolons_a_comma_may_be_decimal(
+    tmp_path: Path, rows: str, corners: list[tuple[float, ...]], wrong: str | None
+) -> None:
+    boxes, problems = _read(tmp_path, "x1;y1;x2;y2\n" + rows)
+    assert [box.corners for box in boxes] == corners
+    assert list(map(str, problems)) == ([] if wrong is None else [f"{tmp_path / 'b.csv'}, row {wrong}"])
+
+
+def test_between_tabs_a_comma_may_divide_thousands(tmp_path: Path) -> None:
+    boxes, problems = _read(tmp_path, "x1\ty1\tx2\ty2\n1,000\t2\t3\t4\n", "b.tsv")
+    assert (boxes, len(problems)) == ([], 1)
+
+
+def test_a_mistake_in_every_row_is_not_told_forever(tmp_path: Path) -> None:
+    content = json.dumps([{"image": "a.png", "bbox": [1, 2, 3, 4]}] * (MOST_NAMED + 5))
+    for boxes, problems in (
+        _read(tmp_path, HEADER + "a.png,1,2,3,x,cat\n" * (MOST_NAMED + 5)),
+        _read(tmp_path, content, "b.json"),
+    ):
+        assert (boxes, len(problems)) == ([], MOST_NAMED + 1)
+        assert str(list(problems)[-1]).endswith(": 5 more rows cannot be used")
+
+
+# JSON Lines
+
+
+@pytest.mark.parametrize("name", ["b.jsonl", "b.NDJSON"])
+def test_a_box_on_every_line_is_a_row(tmp_path: Path, name: str) -> None:
+    text = (
+        '\ufeff{"image": "a.png", "box": [1, 2, 3, 4], "label": "cat"}\r\n\nno json\n'
+        f'{{"file_name": "b.png", "xmin": 5, "ymin": 6, "xmax": 7, "ymax": 8, "class": "dog"}}\n{"[" * 99999}\n'
+    )
+    boxes, problems = _read(tmp_path, text, name)
+    assert _rows(boxes) == GOOD
+    assert boxes[1].where == f"{tmp_path / name}, row 2 (line 4)"
+    assert [str(problem).removeprefix(str(tmp_path / name)) for problem in problems] == [
+        ", row 1 (line 3): not JSON: column 1: Expecting value",
+        ", row 3 (line 5): not usable JSON: brackets nested too deeply",
+    ]
 
 
 def test_a_row_behind_a_hash_is_passed_over_with_a_note(tmp_path: Path) -> None:
@@ -220,3 +274,33 @@ def test_images_of_parquet_have_names_or_are_missed(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"image": [b"\x89PNG"], "box": [[1.0, 2.0, 3.0, 4.0]]}), tmp_path / "b.parquet")
     with pytest.raises(FileError, match="column 'image' holds images, not their names"):
         read_boxes(tmp_path / "b.parquet", Problems())
+
+
+def _parquet(folder: Path, columns: dict[str, Any]) -> tuple[list[Box], Problems]:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.table(columns), folder / "b.parquet")
+    problems = Problems()
+    return read_boxes(folder / "b.parquet", problems), problems
+
+
+def test_parquet_of_databases_is_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    columns = {name: pyarrow.array([value]) for name, value in zip(("y1", "x2", "y2"), (2, 3.0, 4), strict=True)}
+    columns |= {"x1": pyarrow.array([Decimal("1.5")]), "image": ["a.png"]}
+    beyond = pyarrow.array([2**62], pyarrow.timestamp("us"))  # in a year that Python does not know
+    boxes, problems = _parquet(tmp_path, {**columns, "made": beyond})
+    assert (_rows(boxes), list(problems)) == ([(0, "a.png", (1.5, 2, 3, 4), "")], [])
+
+
+def test_a_row_of_parquet_keeps_its_place_below_those_with_an_error(tmp_path: Path) -> None:
+    boxes, _ = _parquet(tmp_path, {"box": [None, [1.0, 2.0, 3.0, 4.0]], "error": ["an empty file", None]})
+    assert [(box.row, box.where) for box in boxes] == [(1, f"{tmp_path / 'b.parquet'}, row 1")]
+
+
+def test_text_of_parquet_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    ends, letters = pyarrow.py_buffer(np.array([0, 2], dtype=np.int32)), pyarrow.py_buffer(b"\xff\xfe")
+    names = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, ends, letters])
+    with pytest.raises(FileError, match=r"^cannot be read as Parquet: a text in it is not UTF-8$"):
+        _parquet(tmp_path, {"image": names, "x1": [1], "y1": [2], "x2": [3], "y2": [4]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zipfile
 from pathlib import Path
@@ -73,6 +74,18 @@ def test_what_is_no_file_of_weights_is_called_what_it_is(tmp_path: Path) -> None
     for path, message in cases.items():
         with pytest.raises(ModelFileError, match=message):
             load_model(path)
+
+
+def test_a_disk_that_fails_is_named_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.pt"
+    path.write_bytes(readable()["its own"])
+
+    def failing(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(Path, "open", failing)
+    with pytest.raises(ModelFileError, match=f"^{path}: cannot be read as a file of weights: Input/output error$"):
+        load_model(path)
 
 
 def test_names_of_classes_are_given(tmp_path: Path) -> None:

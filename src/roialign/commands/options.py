@@ -32,9 +32,10 @@ BoxFile = Annotated[
     typer.Option(
         "--boxes",
         metavar="FILE",
-        help="Boxes: COCO json, a JSON list, or a table (.csv, .tsv, .parquet) with columns such as image, label, x1, "
-        "y1, x2, y2, or filename, class, xmin, ymin, xmax, ymax, or x, y, width, height. A box finds its input by file "
-        "name. With --backbone also grid:ROWSxCOLUMNS, or detections, those of the detector whose backbone it is.",
+        help="Boxes: COCO json, a JSON list (.json, .jsonl), or a table (.csv, .tsv, .parquet) with columns such as "
+        "image, label, x1, y1, x2, y2, or filename, class, xmin, ymin, xmax, ymax, or x, y, width, height. A box finds "
+        "its input by file name. With --backbone also grid:ROWSxCOLUMNS, or detections, those of the detector whose "
+        "backbone it is.",
         show_default=False,
     ),
 ]

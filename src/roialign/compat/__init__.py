@@ -1,4 +1,5 @@
-"""Other people's signatures and conventions, translated: `roialign.compat.torchvision`, `detectron2`, `mmcv`, `onnx`.
+"""Drop-in replacements with the signatures and conventions of torchvision, detectron2, mmcv and ONNX.
 
-Each module is imported by itself and needs torch where the users of that package have it; none needs the package.
+Import each module by its name, such as `roialign.compat.torchvision`. All but `roialign.compat.onnx` need torch. None
+of them needs the package that it replaces.
 """

@@ -1,4 +1,4 @@
-"""The calls of other packages' functions: recorded by torch as one node, with errors that their users catch."""
+"""Decorators for replacements of other packages' functions: one node in torch's graphs, and compatible errors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 class ArgumentValueError(ValueError, AssertionError):
-    """A ValueError where the other package asserts."""
+    """A ValueError that is also an AssertionError, for a check that is an assertion in the other package."""
 
 
 class ArgumentTypeError(TypeError, AssertionError):
-    """A TypeError where the other package asserts."""
+    """A TypeError that is also an AssertionError, for a check that is an assertion in the other package."""
 
 
 def asserting(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, whose errors about arguments are an AssertionError too."""
+    """Make the ValueErrors and TypeErrors of a function AssertionErrors as well."""
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -42,5 +42,5 @@ def asserting(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def peer(function: Callable[P, T]) -> Callable[P, T]:
-    """A function of another package."""
+    """Decorate a function that replaces one of another package."""
     return recordable(asserting(function))

@@ -1,4 +1,4 @@
-"""Names of arguments that a package has given up, and still takes."""
+"""Deprecated names of arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def deprecated_names(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An `__init__` that takes arguments by their old names too, and warns as mmcv does; old names to new ones."""
+    """Let an `__init__` accept deprecated argument names, with mmcv's warning. `names` maps old names to new ones."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)

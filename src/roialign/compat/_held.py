@@ -1,4 +1,4 @@
-"""Modules that hold the arguments of a function, with that function's signature."""
+"""Modules that hold the arguments of a function and have the same signature."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import _validate
 from ._module import DescribedModule
 
-#: What a function gets anew with every call.
+#: The arguments of a function that are given at every call.
 PER_CALL = ("input", "features", "rois", "boxes")
 
 
@@ -19,9 +19,9 @@ class HeldFunction(DescribedModule):
     """``Module(rest of the arguments)(input, rois)`` is ``function(input, rois, rest of the arguments)``."""
 
     function: ClassVar[Callable[..., Tensor]]
-    #: Arguments that the module wants to be given, although its function has a default for them.
+    #: Arguments that are required by the module, although its function has a default for them.
     required: ClassVar[tuple[str, ...]] = ()
-    #: Whether a size of one number is held as two.
+    #: Whether an output size given as one number is stored as a pair.
     holds_pair: ClassVar[bool] = False
     __signature__: ClassVar[inspect.Signature]
 

@@ -1,4 +1,4 @@
-"""The operators of mmcv and the modules that hold their arguments."""
+"""mmcv's RoIAlign and Precise RoI Pooling, as functions and as modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def roi_align(
     pool_mode: Mode = "avg",
     aligned: bool = True,
 ) -> Tensor:
-    """`mmcv.ops.roi_align`, with gradients to the boxes as well.
+    """`mmcv.ops.roi_align`, which is also differentiable with respect to the boxes.
 
     Concretely, it is ``roialign.roi_align(input, rois, output_size, spatial_scale, sampling_ratio, mode=pool_mode,
     aligned=aligned)``.
@@ -36,19 +36,19 @@ def roi_align(
     Parameters
     ----------
     input : tensor ``[N, C, H, W]``
-        With any strides.
+        The feature map. Any strides are allowed.
     rois : tensor ``[K, 5]`` with rows (image index, x1, y1, x2, y2)
-        In image pixels, of any real dtype.
+        Boxes in image pixels. Any real dtype is allowed.
     output_size : int or (int, int)
-        Bins along y and x.
+        The number of bins along y and x.
     spatial_scale : float, default 1.0
         Feature pixels per image pixel.
     sampling_ratio : int, default 0
-        Points per bin and axis; 0 or less is adaptive.
+        Sample points per bin and axis. 0 or less is adaptive: ``ceil(bin length)`` points.
     pool_mode : str, default "avg"
-        The `mode` of :func:`roialign.roi_align`.
+        "avg" or "max", the `mode` of :func:`roialign.roi_align`.
     aligned : bool, default True
-        Shift by half a pixel.
+        If True, shift the boxes by half a pixel.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def roi_align(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -78,16 +78,20 @@ def roi_align(
 
 @peer
 def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
-    """`mmcv.ops.prroi_pool`: Precise RoI Pooling, with the gradient to the boxes that its paper has.
+    """`mmcv.ops.prroi_pool`: Precise RoI Pooling, with the gradient to the boxes from its paper.
 
     Concretely, it is ``roialign.prroi_pool(features, rois, output_size, spatial_scale)``.
 
     Parameters
     ----------
     features : tensor ``[N, C, H, W]``
+        The feature map.
     rois : tensor ``[K, 5]`` with rows (image index, x1, y1, x2, y2)
+        Boxes in image pixels.
     output_size : int or (int, int)
+        The number of bins along y and x.
     spatial_scale : float, default 1.0
+        Feature pixels per image pixel.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int],
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -114,9 +118,9 @@ def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int],
 
 
 class RoIAlign(DescribedModule):
-    """`mmcv.ops.RoIAlign`: :func:`roi_align` with its arguments held. `use_torchvision` changes nothing here.
+    """`mmcv.ops.RoIAlign`: :func:`roi_align` as a module. `use_torchvision` is accepted and ignored.
 
-    The names `out_size` and `sample_num`, which mmcv has given up, are taken with a DeprecationWarning.
+    The deprecated names `out_size` and `sample_num` are accepted with a DeprecationWarning, as in mmcv.
     """
 
     shown = ("output_size", "spatial_scale", "sampling_ratio", "pool_mode", "aligned", "use_torchvision")
@@ -146,7 +150,7 @@ class RoIAlign(DescribedModule):
 
 
 class PrRoIPool(DescribedModule):
-    """`mmcv.ops.PrRoIPool`: :func:`prroi_pool` with its arguments held."""
+    """`mmcv.ops.PrRoIPool`: :func:`prroi_pool` as a module."""
 
     shown = ("output_size", "spatial_scale")
 
@@ -160,10 +164,10 @@ class PrRoIPool(DescribedModule):
 
 
 class SimpleRoIAlign(DescribedModule):
-    """`mmcv.ops.SimpleRoIAlign`: one point in the middle of every bin, of the map padded with zeros.
+    """`mmcv.ops.SimpleRoIAlign`: interpolate the zero-padded map at one point in the middle of every bin.
 
-    Concretely, an image coordinate x is the map coordinate ``x * spatial_scale - 0.5``; not aligned, it is ``x *
-    spatial_scale * (W - 1) / W``, the mapping of `grid_sample` with ``align_corners=True``.
+    Concretely, an image coordinate x becomes the map coordinate ``x * spatial_scale - 0.5``. With ``aligned=False`` it
+    becomes ``x * spatial_scale * (W - 1) / W``, as in `grid_sample` with ``align_corners=True``.
     """
 
     shown = ("output_size", "spatial_scale", "aligned")
@@ -180,18 +184,19 @@ class SimpleRoIAlign(DescribedModule):
 
 @peer
 def _one_point(features: Tensor, rois: Tensor, output_size: tuple[int, int], scale: float, aligned: bool) -> Tensor:
-    """What a :class:`SimpleRoIAlign` computes."""
+    """Compute :class:`SimpleRoIAlign`."""
     check_rows(rois)
     height, width = features.shape[2:]
     rows = rois.double()
-    # RoIAlign keeps the edge's value for a pixel beyond the map. A ring of zeros around the map makes that zero.
+    # RoIAlign keeps the edge value for one pixel beyond the map. A border of zeros around the map makes it
+    # zero.
     shift = 1 / scale
     if not aligned:
-        # In double: torch.jit.trace has the sizes as integer tensors, whose quotient would be a float32.
+        # Use float64: under torch.jit.trace the sizes are integer tensors, and their quotient would be a float32.
         corners = torch.stack([_less_one(width, rows), _less_one(height, rows)]).repeat(2)
         rows = torch.cat([rows[:, :1], rows[:, 1:] * corners], 1)
         shift += 0.5 / scale
-    rows = torch.cat([rows[:, :1], rows[:, 1:] + shift], 1)  # not a table of shifts, which a GPU would have to wait for
+    rows = torch.cat([rows[:, :1], rows[:, 1:] + shift], 1)  # a tensor of shifts would make a GPU wait for the copy
     ringed = functional.pad(features, (1, 1, 1, 1))
     return _roi_align(ringed, rows, output_size, scale, 1, aligned=True)
 

@@ -1,4 +1,4 @@
-"""The operators of mmcv over rotated, rounded and moving bins, and the modules that hold their arguments."""
+"""mmcv's rotated RoIAlign, RoIPool and deformable RoI pooling, as functions and as modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._calls import asserting, peer
 from ._deprecated import deprecated_names
 from ._held import HeldFunction
 
-#: mmcv's RoIPool rounds nothing: its bins run from x1 * scale to (x2 + 1) * scale.
+#: mmcv's RoIPool does not round the boxes. Its bins divide the interval from x1 * scale to (x2 + 1) * scale.
 ROI_POOL = PointwiseSpec(mapping="inclusive", rule="pixels", reduction="max")
 
 
@@ -31,10 +31,10 @@ def roi_align_rotated(
     aligned: bool = True,
     clockwise: bool = False,
 ) -> Tensor:
-    """`mmcv.ops.roi_align_rotated`, with gradients to the boxes as well.
+    """`mmcv.ops.roi_align_rotated`, which is also differentiable with respect to the boxes.
 
-    Concretely, it is ``roialign.roi_align_rotated(input, rois, output_size, spatial_scale, sampling_ratio, ...)`` with
-    `rois` ``[K, 6]`` rows (image index, centre x, centre y, width, height, angle in radians).
+    Concretely, it is ``roialign.roi_align_rotated(input, rois, output_size, spatial_scale, sampling_ratio, ...)``,
+    where `rois` has shape ``[K, 6]`` and rows (image index, centre x, centre y, width, height, angle in radians).
 
     Examples
     --------
@@ -58,7 +58,7 @@ def riroi_align_rotated(
     num_orientations: int = 8,
     clockwise: bool = False,
 ) -> Tensor:
-    """`mmcv.ops.riroi_align_rotated`, with gradients to the boxes as well.
+    """`mmcv.ops.riroi_align_rotated`, which is also differentiable with respect to the boxes.
 
     Concretely, it is ``roialign.riroi_align_rotated(features, rois, out_size, spatial_scale, num_samples, ...)``.
 
@@ -76,10 +76,11 @@ def riroi_align_rotated(
 
 @peer
 def roi_pool(input: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
-    """`mmcv.ops.roi_pool`: the maximum over whole pixels of bins that are not rounded first, as torchvision's are.
+    """`mmcv.ops.roi_pool`: RoIPool without rounding of the boxes. (torchvision rounds them.)
 
-    Concretely, ``out[k, c, i, j]`` is the maximum over rows ``floor(y1 * spatial_scale + i * h)`` to
-    ``ceil(y1 * spatial_scale + (i + 1) * h) - 1`` with ``h = (y2 + 1 - y1) * spatial_scale / PH``, and columns alike.
+    Concretely, ``out[k, c, i, j]`` is the maximum over the rows from ``floor(y1 * spatial_scale + i * h)`` to
+    ``ceil(y1 * spatial_scale + (i + 1) * h) - 1`` with ``h = (y2 + 1 - y1) * spatial_scale / PH``, and over the
+    analogous columns.
 
     Examples
     --------
@@ -103,10 +104,10 @@ def deform_roi_pool(
     sampling_ratio: int = 0,
     gamma: float = 0.1,
 ) -> Tensor:
-    """`mmcv.ops.deform_roi_pool`, with gradients to the boxes as well, and an offset's gradient right at the border.
+    """`mmcv.ops.deform_roi_pool`, which is also differentiable with respect to the boxes.
 
-    Concretely, it is ``roialign.deform_roi_pool(input, rois, offset, output_size, spatial_scale, ...)``; an empty
-    `offset` is none.
+    Concretely, it is ``roialign.deform_roi_pool(input, rois, offset, output_size, spatial_scale, ...)``. An empty
+    `offset` means no offsets. Unlike in mmcv, the gradient of an offset is also correct at the border of the map.
 
     Examples
     --------
@@ -121,7 +122,7 @@ def deform_roi_pool(
 
 
 class RoIAlignRotated(HeldFunction):
-    """`mmcv.ops.RoIAlignRotated`: :func:`roi_align_rotated` with its arguments held."""
+    """`mmcv.ops.RoIAlignRotated`: :func:`roi_align_rotated` as a module."""
 
     function = staticmethod(roi_align_rotated)
     required = ("spatial_scale",)
@@ -130,7 +131,7 @@ class RoIAlignRotated(HeldFunction):
 
 
 class RiRoIAlignRotated(HeldFunction):
-    """`mmcv.ops.RiRoIAlignRotated`: :func:`riroi_align_rotated` with its arguments held."""
+    """`mmcv.ops.RiRoIAlignRotated`: :func:`riroi_align_rotated` as a module."""
 
     function = staticmethod(riroi_align_rotated)
 
@@ -139,18 +140,18 @@ class RiRoIAlignRotated(HeldFunction):
 
 
 class RoIPool(HeldFunction):
-    """`mmcv.ops.RoIPool`: :func:`roi_pool` with its arguments held."""
+    """`mmcv.ops.RoIPool`: :func:`roi_pool` as a module."""
 
     function = staticmethod(roi_pool)
     holds_pair = True
 
 
-#: What our modules take besides what mmcv's do.
+#: Arguments of roialign's modules that mmcv's modules do not have.
 NOT_OF_MMCV = ("sampling", "layout", "invalid", "seed", "backend")
 
 
 class DeformRoIPool(point_modules.DeformRoIPool):
-    """`mmcv.ops.DeformRoIPool`: :func:`deform_roi_pool` with its arguments held."""
+    """`mmcv.ops.DeformRoIPool`: :func:`deform_roi_pool` as a module."""
 
     left_out = NOT_OF_MMCV
 
@@ -160,7 +161,7 @@ class DeformRoIPool(point_modules.DeformRoIPool):
 
 
 class DeformRoIPoolPack(point_modules.DeformRoIPoolPack):
-    """`mmcv.ops.DeformRoIPoolPack`: learns its offsets from what it pools without them."""
+    """`mmcv.ops.DeformRoIPoolPack`: predicts its offsets from features pooled without offsets."""
 
     left_out = NOT_OF_MMCV
 
@@ -170,7 +171,7 @@ class DeformRoIPoolPack(point_modules.DeformRoIPoolPack):
 
 
 class ModulatedDeformRoIPoolPack(point_modules.ModulatedDeformRoIPoolPack):
-    """`mmcv.ops.ModulatedDeformRoIPoolPack`: learns its offsets, and a weight for every bin."""
+    """`mmcv.ops.ModulatedDeformRoIPoolPack`: predicts its offsets and a weight for every bin."""
 
     left_out = NOT_OF_MMCV
 

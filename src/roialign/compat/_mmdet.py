@@ -1,4 +1,4 @@
-"""mmdet's RoI extractors: layers of RoIAlign on the levels of a feature pyramid."""
+"""mmdet's RoI extractors: RoI layers on the levels of a feature pyramid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._calls import asserting, peer
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, check_rows
 from ._module import DescribedModule
 
-#: The layers that an extractor may be made of, by mmcv's names.
+#: The RoI layers that an extractor can use, by mmcv's names.
 LAYERS: dict[str, Callable[..., nn.Module]] = {
     "RoIAlign": RoIAlign,
     "RoIPool": points.RoIPool,
@@ -29,14 +29,14 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
     "RoIAlignRotated": points.RoIAlignRotated,
     "RiRoIAlignRotated": points.RiRoIAlignRotated,
 }
-#: Those whose rows are (image, centre x, centre y, width, height, angle).
+#: The layers for rotated boxes, with rows (image index, centre x, centre y, width, height, angle).
 ROTATED = (points.RoIAlignRotated, points.RiRoIAlignRotated)
 
 
 class _RoIExtractor(DescribedModule):
-    """One RoI layer per level, each made from `roi_layer` with the level's scale.
+    """A RoI extractor with one RoI layer per level, made from `roi_layer` and the scale of the level.
 
-    `init_cfg`, how mmengine is to initialise weights, is kept and not read.
+    `init_cfg` tells mmengine how to initialise weights. It is stored and otherwise ignored.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides")
@@ -53,12 +53,12 @@ class _RoIExtractor(DescribedModule):
 
     @property
     def num_inputs(self) -> int:
-        """The number of levels that can be pooled from; a call may bring fewer, the finest first."""
+        """The number of levels. A call may pass fewer feature maps, the finest first."""
         return len(self.featmap_strides)
 
     @asserting
     def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[int]) -> nn.ModuleList:
-        """One layer per stride, of the class that `layer_cfg` has as `type`, by name or itself."""
+        """Make one layer per stride. ``layer_cfg["type"]`` is the class of the layers or its name."""
         arguments = dict(layer_cfg)
         kind = arguments.pop("type", None)
         if not callable(kind):
@@ -68,11 +68,11 @@ class _RoIExtractor(DescribedModule):
 
     @property
     def numbers(self) -> int:
-        """How many numbers describe a box."""
+        """The number of values per box: 4, or 5 for rotated boxes."""
         return 5 if isinstance(self.roi_layers[0], ROTATED) else 4
 
     def roi_rescale(self, rois: Tensor, scale_factor: float) -> Tensor:
-        """The rows with every box scaled by `scale_factor` about its centre."""
+        """Scale every box by `scale_factor` about its centre."""
         if self.numbers == 5:
             return torch.cat([rois[:, :3], rois[:, 3:5] * scale_factor, rois[:, 5:]], 1)
         centre = 0.5 * (rois[:, 1:3] + rois[:, 3:5])
@@ -90,18 +90,19 @@ class _RoIExtractor(DescribedModule):
 
 @peer
 def with_channels(pooled: Tensor, out_channels: int) -> Tensor:
-    """What is pooled, if it has as many channels as an extractor was told."""
+    """Return `pooled`, after checking that it has `out_channels` channels."""
     if pooled.shape[1] != out_channels:
         raise ValueError(f"out_channels: expected the {pooled.shape[1]} that are pooled, got {out_channels}")
     return pooled
 
 
 class SingleRoIExtractor(_RoIExtractor):
-    """mmdet's `SingleRoIExtractor`: each RoI from one level, by its size.
+    """mmdet's `SingleRoIExtractor`: pool each RoI from one level, chosen by its size.
 
     Concretely, a box of area A is pooled from level ``floor(log2(sqrt(A) / finest_scale + 1e-6))``, clamped to the
-    levels that a call brings. `roi_layer` is a dict with the layer's `type`, an RoI class of mmcv by its name or a
-    class, and its arguments but the scale. Boxes of a rotated layer are rows ``[K, 6]``.
+    levels that are passed to the call. `roi_layer` is a dict. Its `type` is a class or the name of a RoI layer of mmcv;
+    its other entries are the arguments of the layer, without the scale. For a rotated layer, the rows of boxes have
+    shape ``[K, 6]``.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides", "finest_scale")
@@ -118,15 +119,15 @@ class SingleRoIExtractor(_RoIExtractor):
         self.finest_scale = finest_scale
 
     def map_roi_levels(self, rois: Tensor, num_levels: int) -> Tensor:
-        """The level of each ``[K, 5]`` row, int64 ``[K]``."""
+        """Return the level of each ``[K, 5]`` row, an int64 tensor ``[K]``."""
         return levels_by_size(rois, self.finest_scale, num_levels)
 
     @asserting
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
-        """Pool ``[K, 5]`` rows from the levels `feats`: ``[K, C, PH, PW]``.
+        """Pool ``[K, 5]`` rows from the levels `feats`, to a tensor ``[K, C, PH, PW]``.
 
-        `roi_scale_factor` scales every box about its centre after its level is chosen; with one level it is not read,
-        as in mmdet.
+        `roi_scale_factor` scales every box about its centre after its level has been chosen. As in mmdet, it is ignored
+        if there is only one level.
         """
         maps = self._check_arguments(feats, rois)
         if len(maps) == 1:
@@ -154,7 +155,7 @@ class SingleRoIExtractor(_RoIExtractor):
 
     def _level_by_level(self, maps: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
         first: Any = self.roi_layers[0]
-        # mmcv's RiRoIAlignRotated calls it otherwise
+        # mmcv's RiRoIAlignRotated has another name for it
         size = getattr(first, "output_size", None) or first.out_size
         bins = _validate.check_output_size(size)
         pooled = maps[0].new_zeros(rois.shape[0], self.out_channels, *bins)
@@ -167,17 +168,17 @@ class SingleRoIExtractor(_RoIExtractor):
 
 @peer
 def levels_by_size(rois: Tensor, finest_scale: float, num_levels: int) -> Tensor:
-    """mmdet's rule of levels, for rows of boxes and of rotated ones."""
+    """Assign rows of axis-aligned or rotated boxes to levels by mmdet's rule."""
     target = torch.floor(torch.log2(box_side(rois[:, 1:]) / finest_scale + 1e-6))
     return levels_reached(target, range(1, num_levels))
 
 
 class GenericRoIExtractor(_RoIExtractor):
-    """mmdet's `GenericRoIExtractor`: each RoI from every level, summed or concatenated along the channels.
+    """mmdet's `GenericRoIExtractor`: pool each RoI from every level, and sum or concatenate the results.
 
-    `pre_cfg` and `post_cfg` are modules, run on the RoI features of each level before the aggregation and on the
-    aggregate: where mmdet takes a dict, give ``mmcv.cnn.build_plugin_layer(cfg)[1]``. `with_pre` and `with_post` say
-    whether there are any.
+    `pre_cfg` is a module that is applied to the RoI features of each level before the aggregation. `post_cfg` is
+    applied to the aggregate. mmdet takes a dict for both; here, pass ``mmcv.cnn.build_plugin_layer(cfg)[1]``.
+    `with_pre` and `with_post` tell whether they are present.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides", "aggregation")
@@ -203,13 +204,13 @@ class GenericRoIExtractor(_RoIExtractor):
 
     @asserting
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
-        """Pool ``[K, 5]`` rows from every one of the levels `feats`: ``[K, out_channels, PH, PW]``."""
+        """Pool ``[K, 5]`` rows from each of the levels `feats`, to a tensor ``[K, out_channels, PH, PW]``."""
         maps = self._check_arguments(feats, rois)
         if roi_scale_factor is not None and len(maps) > 1:
             rois = self.roi_rescale(rois, roi_scale_factor)
         pooled: list[Tensor] = [layer(feature, rois) for layer, feature in zip(self.roi_layers, maps, strict=False)]
         if len(pooled) == 1:
-            return pooled[0]  # as in mmdet: nothing to aggregate, and neither module runs
+            return pooled[0]  # as in mmdet: with one level there is no aggregation, and neither module runs
         if self.pre_module is not None:
             pooled = [self.pre_module(part) for part in pooled]
         joined = torch.cat(pooled, 1) if self.aggregation == "concat" else sum(pooled[1:], pooled[0])

@@ -1,4 +1,4 @@
-"""What the modules of other packages have in common."""
+"""Base classes of the modules that replace those of other packages."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ._calls import asserting
 
 
 def whole(number: Any) -> Any:
-    """The integer that a float is, where it is one: detectron2's own tests give a sampling ratio of 0.0."""
+    """Convert a float with an integer value to int. detectron2's own tests pass a sampling ratio of 0.0."""
     return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 class DescribedModule(NotScriptable):
-    """A module whose `repr` shows the arguments it was made with, as ``Name(first=..., second=...)``."""
+    """A module whose `repr` shows its arguments, as ``Name(first=..., second=...)``."""
 
     shown: ClassVar[tuple[str, ...]] = ()
 
@@ -28,7 +28,7 @@ class DescribedModule(NotScriptable):
 
 
 class RoIAlignModule(DescribedModule):
-    """RoIAlign on one map with its arguments held, as torchvision and detectron2 have it."""
+    """RoIAlign on one map as a module, with the interface that torchvision and detectron2 share."""
 
     shown = ("output_size", "spatial_scale", "sampling_ratio", "aligned")
 

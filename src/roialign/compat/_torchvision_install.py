@@ -1,4 +1,4 @@
-"""torchvision's own operators, in this process, on our kernels."""
+"""Replace the kernels of torchvision's own operators in this process."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ import torch
 
 from ._torchvision_kernels import BACKWARD, FORWARD
 
-#: What `install` registered; the dispatcher takes torchvision's kernels again when it is gone.
+#: The kernels that `install` registered. When they are destroyed, the dispatcher uses torchvision's kernels again.
 _registered: torch.library.Library | None = None
 
 
 def install() -> None:
-    """Make torchvision's RoI operators, and every model that uses them, run on our kernels on the CPU.
+    """Make torchvision's RoI operators, and every model that uses them, run on roialign's CPU kernels.
 
-    Concretely, the kernels of the operators ``torchvision::roi_align``, ``roi_pool``, ``ps_roi_align`` and
-    ``ps_roi_pool`` and of their backwards are replaced for CPU tensors in this process, for every caller: functions,
-    modules and models, new or already made. Boxes that require a gradient get one, where the operator has one. CUDA
-    tensors are left to torchvision. A second call does nothing.
+    Concretely, this replaces the CPU kernels of the operators ``torchvision::roi_align``, ``roi_pool``,
+    ``ps_roi_align`` and ``ps_roi_pool``, and of their backward operators, in this process. It affects every caller:
+    functions, modules and models, including those that already exist. Boxes that require a gradient get one, if the
+    operator is differentiable with respect to boxes. CUDA tensors still use torchvision's kernels. Calling it again has
+    no effect.
 
     Raises
     ------
     ImportError
-        Where torchvision is not installed.
+        If torchvision is not installed.
     """
     global _registered
     if _registered is not None:
@@ -35,26 +36,26 @@ def install() -> None:
     import_module("torchvision")  # defines the operators
     library: Any = torch.library.Library("torchvision", "IMPL")  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
-        # torch warns of the first kernel that is replaced in a process; here that is what was asked for.
+        # torch warns about the first kernel that is replaced in a process. Here, replacing it is the purpose.
         warnings.filterwarnings("ignore", "Warning only once for all operators", UserWarning)
         for name, kernel in {**FORWARD, **BACKWARD}.items():
             library.impl(name, kernel, "CPU")
-    # torchvision registers one autograd kernel for all devices, which knows no gradient of the boxes and no second
-    # derivative; the one of a device goes before it.
+    # torchvision registers one autograd kernel for all devices. It has no gradient to the boxes and no second
+    # derivatives. A kernel for one device takes precedence over it.
     for name, kernel in FORWARD.items():
         library.impl(name, kernel, "AutogradCPU")
     _registered = library
 
 
 def uninstall() -> None:
-    """Undo :func:`install`; does nothing where nothing is installed."""
+    """Undo :func:`install`. It has no effect if nothing is installed."""
     global _registered
     _registered = None
 
 
 @contextmanager
 def installed() -> Iterator[None]:
-    """:func:`install` for the length of a ``with`` block; an outer installation is left as it was."""
+    """Context manager: :func:`install` within a ``with`` block. An earlier installation stays in place afterwards."""
     before = _registered
     install()
     try:

@@ -1,4 +1,4 @@
-"""torchvision's own operators by our functions: the kernels that `install` registers, by torchvision's schemas."""
+"""The kernels that `install` registers for torchvision's operators, with torchvision's schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..ops.roi_pool import ROI_POOL, roi_pool
 def _roi_align(input: Tensor, rois: Tensor, scale: float, height: int, width: int, ratio: int, aligned: bool) -> Tensor:
     if not input.is_quantized:
         return roi_align(input, rois, (height, width), scale, max(ratio, 0), aligned=aligned)
-    # As torchvision does: not every quantisation of the rows can write every image's number, so there may be one image.
+    # As in torchvision, only one image is allowed, because quantised rows may not represent all image indices.
     if input.shape[0] != 1:
         raise RuntimeError("Only one image per batch is allowed in roi_align when quantized tensors are passed.")
     rows = torch.nn.functional.pad(rois.dequantize()[:, 1:], (1, 0))
@@ -64,8 +64,8 @@ def _ps_roi_pool_backward(
     return gradient
 
 
-#: By the operator's name; those that have a second answer, which tells the backward where each value came from.
-#: `_roi_pool_backward` reads nothing but that answer: torchvision's kernel serves ours too.
+#: The forward kernels, by the name of the operator. Some have a second result, which tells the backward kernel where
+#: each value came from. `_roi_pool_backward` depends only on that result, so torchvision's own kernel is kept.
 FORWARD: dict[str, Callable[..., Any]] = {
     "roi_align": _roi_align,
     "roi_pool": _roi_pool,
@@ -80,24 +80,24 @@ BACKWARD: dict[str, Callable[..., Any]] = {
 
 
 def _features_of(grad: Tensor, shape: Any) -> Tensor:
-    """The gradient to the features of a mean needs their shape only."""
+    """A stand-in with the shape of the features: the gradient of a mean does not depend on their values."""
     return grad.new_zeros(()).expand(*shape)
 
 
 def _channels_read(pooled: Tensor) -> Tensor:
-    """The number of the channel of the map that every value is pooled from."""
+    """The index of the input channel that every value is pooled from."""
     count, channels, height, width = pooled.shape
     numbers = torch.arange(channels * height * width, dtype=torch.int32, device=pooled.device)
     return numbers.reshape(1, channels, height, width).repeat(count, 1, 1, 1)
 
 
 def _argmax(input: Tensor, rois: Tensor, scale: float, height: int, width: int) -> Tensor:
-    """The pixel, ``y * W + x``, that every value of RoIPool is; -1 in an empty bin.
+    """The index ``y * W + x`` of the pixel that every value of RoIPool comes from; -1 for an empty bin.
 
-    RoIPool of a map that holds the numbers of its pixels, with the maxima decided on `input`.
+    It is RoIPool of a map of pixel indices, with the maxima chosen by the values of `input`.
     """
     images, channels, rows, columns = input.shape
-    # float32 holds every number of a map of less than 2^24 pixels.
+    # float32 represents every index exactly if the map has fewer than 2^24 pixels.
     enough = torch.float32 if rows * columns < 1 << 24 else torch.float64
     deciding = input.detach().to(torch.promote_types(input.dtype, enough))
     numbers = torch.arange(1, rows * columns + 1, dtype=deciding.dtype, device=input.device)

@@ -1,4 +1,4 @@
-"""torchvision's RoIPool and position-sensitive operators, and the modules that hold their arguments."""
+"""torchvision's RoIPool and position-sensitive operators, as functions and as modules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ._held import HeldFunction
 def roi_pool(
     input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
 ) -> Tensor:
-    """`torchvision.ops.roi_pool`: the maximum over whole pixels, where a NaN counts as larger than every number.
+    """`torchvision.ops.roi_pool`: the maximum over whole pixels. NaN counts as larger than every number.
 
     Concretely, it is ``roialign.roi_pool(input, boxes, output_size, spatial_scale)``.
 
@@ -40,9 +40,10 @@ def ps_roi_align(
     spatial_scale: float = 1.0,
     sampling_ratio: int = -1,
 ) -> Tensor:
-    """`torchvision.ops.ps_roi_align`, with gradients to the boxes as well; a box of zero size is finite.
+    """`torchvision.ops.ps_roi_align`, which is also differentiable with respect to the boxes.
 
     Concretely, it is ``roialign.ps_roi_align(input, boxes, output_size, spatial_scale, max(sampling_ratio, 0))``.
+    Unlike in torchvision, the result for a box of zero size is finite.
 
     Examples
     --------
@@ -59,9 +60,10 @@ def ps_roi_align(
 def ps_roi_pool(
     input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
 ) -> Tensor:
-    """`torchvision.ops.ps_roi_pool`, whose gradient here is that of its forward.
+    """`torchvision.ops.ps_roi_pool`, with a correct gradient.
 
-    Concretely, it is ``roialign.ps_roi_pool(input, boxes, output_size, spatial_scale)``.
+    Concretely, it is ``roialign.ps_roi_pool(input, boxes, output_size, spatial_scale)``. The gradient uses the same
+    bins as the forward pass; torchvision's does not.
 
     Examples
     --------
@@ -74,21 +76,21 @@ def ps_roi_pool(
 
 
 class RoIPool(HeldFunction):
-    """`torchvision.ops.RoIPool`: :func:`roi_pool` with its arguments held."""
+    """`torchvision.ops.RoIPool`: :func:`roi_pool` as a module."""
 
     function = staticmethod(roi_pool)
     required = ("spatial_scale",)
 
 
 class PSRoIAlign(HeldFunction):
-    """`torchvision.ops.PSRoIAlign`: :func:`ps_roi_align` with its arguments held."""
+    """`torchvision.ops.PSRoIAlign`: :func:`ps_roi_align` as a module."""
 
     function = staticmethod(ps_roi_align)
     required = ("spatial_scale", "sampling_ratio")
 
 
 class PSRoIPool(HeldFunction):
-    """`torchvision.ops.PSRoIPool`: :func:`ps_roi_pool` with its arguments held."""
+    """`torchvision.ops.PSRoIPool`: :func:`ps_roi_pool` as a module."""
 
     function = staticmethod(ps_roi_pool)
     required = ("spatial_scale",)

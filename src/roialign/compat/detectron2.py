@@ -1,7 +1,7 @@
-"""`detectron2.layers.ROIAlign` and `detectron2.modeling.poolers.ROIPooler` on our kernels.
+"""Drop-in replacements for detectron2's `ROIAlign`, `ROIAlignRotated` and `ROIPooler`.
 
-Signatures and conventions are detectron2's: aligned by default, and its rule of levels. Where detectron2 goes wrong
-this does not follow; docs/migrating.md says where.
+Signatures and conventions are detectron2's: boxes are aligned by default, and levels are assigned by its rule. Known
+bugs of detectron2 are not reproduced; docs/migrating.md lists the differences.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ._module import DescribedModule, RoIAlignModule, whole
 
 __all__ = ["ROIAlign", "ROIAlignRotated", "ROIPooler"]
 
-#: The types of pooler by detectron2's names, and what pools each, given the sampling ratio.
+#: The pooler types by detectron2's names, and for each a function from the sampling ratio to its specification.
 POOLERS: dict[str, Callable[[int], Spec]] = {
     "ROIAlign": lambda ratio: roi_align_spec(ratio, False, "avg", "grid"),
     "ROIAlignV2": lambda ratio: roi_align_spec(ratio, True, "avg", "grid"),
@@ -39,13 +39,13 @@ POOLERS: dict[str, Callable[[int], Spec]] = {
 
 
 class BoxesLike(Protocol):
-    """What `detectron2.structures.Boxes` and `RotatedBoxes` are to us."""
+    """The interface of `detectron2.structures.Boxes` and `RotatedBoxes` that is used here."""
 
     tensor: Tensor
 
 
 class ROIAlign(RoIAlignModule):
-    """`detectron2.layers.ROIAlign`: RoIAlign of ``[K, 5]`` rows (image index, x1, y1, x2, y2) on one map."""
+    """`detectron2.layers.ROIAlign`: RoIAlign on one map, for ``[K, 5]`` rows (image index, x1, y1, x2, y2)."""
 
     def __init__(
         self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int, aligned: bool = True
@@ -54,8 +54,11 @@ class ROIAlign(RoIAlignModule):
 
 
 class ROIAlignRotated(DescribedModule):
-    """`detectron2.layers.ROIAlignRotated`: RoIAlign of ``[K, 6]`` rows (image index, centre x, centre y, width, height,
-    angle in degrees, counter-clockwise), always aligned."""
+    """`detectron2.layers.ROIAlignRotated`: RoIAlign for rotated boxes on one map, always aligned.
+
+    The boxes are ``[K, 6]`` rows (image index, centre x, centre y, width, height, angle). The angle is in degrees,
+    counter-clockwise.
+    """
 
     shown = ("output_size", "spatial_scale", "sampling_ratio")
 
@@ -73,12 +76,12 @@ class ROIAlignRotated(DescribedModule):
 
 
 def _in_radians(rows: Tensor) -> Tensor:
-    """Rows whose last number is an angle in degrees."""
+    """Convert the angle in the last column from degrees to radians."""
     return torch.cat([rows[:, :-1], torch.deg2rad(rows[:, -1:])], dim=1)
 
 
 def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
-    """The boxes of an image, given as a tensor or as an object that holds one."""
+    """Return the boxes of one image, given as a tensor or as an object with a `tensor` attribute."""
     boxes = entry if isinstance(entry, Tensor) else getattr(entry, "tensor", None)
     if not isinstance(boxes, Tensor):
         kind = type(entry)
@@ -91,13 +94,14 @@ def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
 
 
 class ROIPooler(DescribedModule):
-    """`detectron2.modeling.poolers.ROIPooler`: each box pooled from one level of a feature pyramid.
+    """`detectron2.modeling.poolers.ROIPooler`: pool each box from one level of a feature pyramid.
 
-    The types are "ROIAlign" (not aligned), "ROIAlignV2" (aligned), "ROIPool", and "ROIAlignRotated", whose boxes are
-    (centre x, centre y, width, height, angle in degrees, counter-clockwise). Concretely, a box of area A is pooled from
-    the coarsest level whose stride is at most ``2 ** floor(canonical_level + log2(sqrt(A) / canonical_box_size +
-    1e-8))``, and from the finest where there is none. The strides are those of `scales`, which need not be powers of
-    two, and the output need not be square.
+    The pooler types are "ROIAlign" (not aligned), "ROIAlignV2" (aligned), "ROIPool" and "ROIAlignRotated". The boxes of
+    "ROIAlignRotated" are (centre x, centre y, width, height, angle in degrees, counter-clockwise).
+
+    Concretely, a box of area A is pooled from the coarsest level whose stride is at most
+    ``2 ** floor(canonical_level + log2(sqrt(A) / canonical_box_size + 1e-8))``, or from the finest level if there is
+    none. The strides are ``1 / scales``, which need not be powers of two. The output need not be square.
     """
 
     shown = ("output_size", "scales", "sampling_ratio", "pooler_type", "canonical_box_size", "canonical_level")
@@ -122,9 +126,10 @@ class ROIPooler(DescribedModule):
         self.canonical_level = canonical_level
 
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
-        """Pool boxes, per image a ``[L, 4]`` tensor or an object that holds it as `tensor`, from the levels `x`.
+        """Pool boxes from the levels `x`, to a tensor ``[K, C, PH, PW]`` in the order of the boxes.
 
-        Those of type "ROIAlignRotated" are ``[L, 5]``. Returns ``[K, C, PH, PW]`` in the order of the boxes.
+        The boxes of each image are a ``[L, 4]`` tensor, or an object that holds one as `tensor`. For "ROIAlignRotated"
+        they are ``[L, 5]``.
         """
         options = (self.sampling_ratio, self.canonical_box_size, self.canonical_level)
         return pool_boxes(x, box_lists, self.pooler_type, self.output_size, self.scales, *options)
@@ -141,7 +146,7 @@ def pool_boxes(
     canonical_box_size: int,
     canonical_level: int,
 ) -> Tensor:
-    """What a :class:`ROIPooler` computes."""
+    """Compute :class:`ROIPooler`."""
     columns = 5 if pooler_type == "ROIAlignRotated" else 4
     boxes = [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
     levels = None

@@ -1,7 +1,7 @@
-"""`mmcv.ops` and mmdet's RoI extractors on our kernels.
+"""Drop-in replacements for the RoI operators of `mmcv.ops` and the RoI extractors of mmdet.
 
-Signatures and conventions are mmcv's: rois are ``[K, 5]`` rows (image index, x1, y1, x2, y2), aligned by default. Where
-mmcv goes wrong this does not follow; docs/migrating.md says where.
+Signatures and conventions are mmcv's: RoIs are ``[K, 5]`` rows (image index, x1, y1, x2, y2) and are aligned by
+default. Known bugs of mmcv are not reproduced; docs/migrating.md lists the differences.
 """
 
 from ..torch import _installed  # noqa: F401 - first, so that it says what is missing

@@ -1,6 +1,7 @@
-"""ONNX's operator RoiAlign as a function, for NumPy arrays and tensors alike.
+"""ONNX's operator RoiAlign as a function for NumPy arrays and torch tensors.
 
-Names, defaults and conventions are those of the specification, by operator set: https://onnx.ai/onnx/operators/onnx__RoiAlign.html
+Names, defaults and conventions follow the specification of each operator set:
+https://onnx.ai/onnx/operators/onnx__RoiAlign.html
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from ..ops.roi_align import roi_align_spec
 
 __all__ = ["roi_align"]
 
-#: Whether each coordinate transformation mode shifts by half a pixel. By default the shift came with operator set 16.
+#: Whether each coordinate transformation mode shifts by half a pixel. The shift is the default from operator set 16.
 SHIFTED = {"half_pixel": True, "output_half_pixel": False}
-#: The operator sets that changed RoiAlign, and the dtypes of each.
+#: The operator sets that changed RoiAlign, with the dtypes that each one allows.
 DTYPES = {
     10: ("float16", "float32", "float64"),
     16: ("float16", "float32", "float64"),
@@ -40,35 +41,38 @@ def roi_align(
     coordinate_transformation_mode: str | None = None,
     opset: int = 22,
 ) -> Any:
-    """ONNX's RoiAlign.
+    """ONNX's operator RoiAlign.
 
-    Concretely, for "avg" it is ``roialign.roi_align(X, rois, (output_height, output_width), spatial_scale,
-    sampling_ratio, batch_indices=batch_indices, aligned=coordinate_transformation_mode == "half_pixel")``, and for
-    "max" ``out[k, c, i, j]`` is the maximum, over the points of bin (i, j), of ``max(w1 * v1, .., w4 * v4)`` with the
-    values v and the bilinear weights w of the four pixels around the point; a point off the map is a zero.
+    Concretely, with ``mode="avg"`` it is ``roialign.roi_align(X, rois, (output_height, output_width), spatial_scale,
+    sampling_ratio, batch_indices=batch_indices, aligned=coordinate_transformation_mode == "half_pixel")``. With
+    ``mode="max"``, ``out[k, c, i, j]`` is the maximum, over the sample points of bin (i, j), of
+    ``max(w1 * v1, .., w4 * v4)``. Here v and w are the values and the bilinear weights of the four pixels around the
+    point. A point outside the map counts as zero.
 
     Parameters
     ----------
     X : array or tensor ``[N, C, H, W]``
-        float16, float32 or float64; bfloat16 from operator set 22.
+        The feature map: float16, float32 or float64, or bfloat16 from operator set 22.
     rois : array or tensor ``[K, 4]``
         Rows (x1, y1, x2, y2) in image pixels.
     batch_indices : int64 array or tensor ``[K]``
-        The image of every row.
+        The image index of each row of `rois`.
     mode : "avg" or "max", default "avg"
-        The mean over a bin's points; or what ONNX calls their maximum, which is that of the products of weight and
-        pixel over the four pixels of every point, so that a map of ones pools to 0.25 in the middle of four pixels. The
-        maximum of the interpolated samples is ``roialign.roi_align(mode="max")``.
+        The mean over the sample points of a bin, or what ONNX calls their maximum. That is the maximum of the products
+        of weight and pixel value, not of the interpolated values: a map of ones gives 0.25 in the middle of four
+        pixels. For the maximum of the interpolated values, use ``roialign.roi_align(mode="max")``.
     output_height, output_width : int, default 1
+        The number of bins along y and x.
     sampling_ratio : int, default 0
-        Points per bin and axis; 0 is adaptive.
+        Sample points per bin and axis. 0 is adaptive: ``ceil(bin length)`` points.
     spatial_scale : float, default 1.0
         Feature pixels per image pixel.
     coordinate_transformation_mode : "half_pixel" or "output_half_pixel"
-        Shift by half a pixel, or not; the latter lengthens a RoI shorter than a feature pixel to one. By default
-        "half_pixel" from operator set 16. Operator set 10 has no such attribute and never shifts.
+        "half_pixel" shifts by half a pixel. "output_half_pixel" does not, and lengthens a RoI that is shorter than one
+        feature pixel to one. The default is "half_pixel" from operator set 16. Operator set 10 does not have this
+        attribute and never shifts.
     opset : int, default 22
-        The version of the operator set that the model imports: 10 or more.
+        The version of the operator set that the model imports, at least 10.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def roi_align(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------

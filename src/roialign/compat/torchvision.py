@@ -1,7 +1,7 @@
-"""`torchvision.ops` on our kernels: its functions and modules, and `install` for models as they are.
+"""Drop-in replacements for the RoI operators of `torchvision.ops`, and `install` for existing models.
 
 Signatures and conventions are torchvision's: boxes are not aligned by default, and a sampling ratio of -1 is adaptive.
-Where torchvision goes wrong this does not follow; docs/migrating.md says where.
+Known bugs of torchvision are not reproduced; docs/migrating.md lists the differences.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
     "uninstall",
 ]
 
-#: torchvision's detection models pad their batches to a multiple of this, and hand over the sizes before padding.
+#: torchvision's detection models pad their batches to a multiple of this, and pass on the sizes before padding.
 PADDING = 32
 
 
@@ -52,7 +52,7 @@ def roi_align(
     sampling_ratio: int = -1,
     aligned: bool = False,
 ) -> Tensor:
-    """`torchvision.ops.roi_align`, with gradients to the boxes as well.
+    """`torchvision.ops.roi_align`, which is also differentiable with respect to the boxes.
 
     Concretely, it is ``roialign.roi_align(input, boxes, output_size, spatial_scale, max(sampling_ratio, 0),
     aligned=aligned)``.
@@ -60,16 +60,17 @@ def roi_align(
     Parameters
     ----------
     input : tensor ``[N, C, H, W]``
+        The feature map. Any strides are allowed.
     boxes : tensor ``[K, 5]`` with rows (image index, x1, y1, x2, y2), or list of N tensors ``[L, 4]``
-        In image pixels, of any real dtype.
+        Boxes in image pixels. Any real dtype is allowed.
     output_size : int or (int, int)
-        Bins along y and x.
+        The number of bins along y and x.
     spatial_scale : float, default 1.0
         Feature pixels per image pixel.
     sampling_ratio : int, default -1
-        Points per bin and axis; 0 or less is adaptive.
+        Sample points per bin and axis. 0 or less is adaptive: ``ceil(bin length)`` points.
     aligned : bool, default False
-        Shift by half a pixel.
+        If True, shift the boxes by half a pixel.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def roi_align(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -98,7 +99,7 @@ def roi_align(
 
 
 class RoIAlign(RoIAlignModule):
-    """`torchvision.ops.RoIAlign`: :func:`roi_align` with its arguments held."""
+    """`torchvision.ops.RoIAlign`: :func:`roi_align` as a module."""
 
     def __init__(
         self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int, aligned: bool = False
@@ -109,9 +110,9 @@ class RoIAlign(RoIAlignModule):
 class MultiScaleRoIAlign(DescribedModule):
     """`torchvision.ops.MultiScaleRoIAlign`: RoIAlign of each box on one level of a feature pyramid, never aligned.
 
-    The scale of a level is worked out from the sizes of map and image at the first call, as torchvision does, and kept
-    in `scales`: both axes must tell the same stride, and a stride of 14 is 14. Where the shapes cannot tell, or to have
-    no doubt, set `scales` (finest first) beforehand.
+    As in torchvision, the first call infers the scale of each level from the sizes of its map and of the images, and
+    stores it in `scales`. Both axes must agree on the stride. The stride need not be a power of two. To avoid the
+    inference, or if the stride cannot be inferred, set `scales` (finest first) before the first call.
     """
 
     shown = ("featmap_names", "output_size", "sampling_ratio")
@@ -136,14 +137,15 @@ class MultiScaleRoIAlign(DescribedModule):
     def forward(
         self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]
     ) -> Tensor:
-        """Pool boxes, one ``[L, 4]`` tensor per image, from the maps `x` of images of `image_shapes` (height, width).
+        """Pool boxes from the maps `x`, to a tensor ``[K, C, PH, PW]`` in the order of the boxes.
 
-        Maps that `featmap_names` does not name are not looked at. Returns ``[K, C, PH, PW]`` in the order of the boxes.
+        `boxes` has one ``[L, 4]`` tensor per image, and `image_shapes` has the (height, width) of each image. Maps that
+        are not in `featmap_names` are ignored.
         """
         scales = self.scales
         if scales is None:
             scales = infer_scales(x, image_shapes, self.featmap_names)
-            if not (is_proxy(scales) or is_jit_traced()):  # a record would differ from the next one
+            if not (is_proxy(scales) or is_jit_traced()):  # a second recording would differ from the first
                 self.scales = scales
         return pool_levels(
             x,
@@ -168,7 +170,7 @@ def pool_levels(
     canonical_scale: int,
     canonical_level: int,
 ) -> Tensor:
-    """What a :class:`MultiScaleRoIAlign` computes, given the scales."""
+    """Compute :class:`MultiScaleRoIAlign` with given scales."""
     return multiscale_roi_align(
         list(named_levels(x, featmap_names).values()),
         list(boxes),
@@ -192,16 +194,16 @@ def named_levels(x: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Ten
 def infer_scales(
     x: Mapping[str, Tensor], image_shapes: Sequence[tuple[int, int]], featmap_names: Sequence[str]
 ) -> list[float]:
-    """The scale of every map, from its size and that of the images."""
+    """Infer the scale of each map from its size and the sizes of the images."""
     levels = named_levels(x, featmap_names)
     return [1 / infer_stride(level.shape[-2:], image_shapes, name) for name, level in levels.items()]
 
 
 def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int]], name: str) -> int:
-    """Image pixels per pixel of a map of `map_shape`, from the sizes before padding of the images in the batch.
+    """Infer the stride of a map, in image pixels, from the sizes of the images in the batch before padding.
 
-    A power of two if the map has the size that the batch, padded or not, has at that stride; otherwise the integer that
-    explains both axes. A convolution rounds sizes up or down.
+    The stride is a power of two if the map has the size of the batch, padded or not, at that stride. Otherwise it is
+    the integer that explains the sizes of both axes. A convolution may round sizes up or down.
     """
     map_shape = [_constant(size) for size in map_shape]
     image_shape = [max(_constant(shape[axis]) for shape in image_shapes) for axis in (0, 1)]
@@ -218,11 +220,11 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
     )
 
 
-# In integers: a tracer with symbols for sizes would take the one value that a float has for a constant.
+# Use integers: a tracer with symbolic sizes would record the value of a float as a constant.
 
 
 def _log2_of_ratio(image: int, size: int) -> int:
-    """The integer nearest to log2(image / size), or 0 where that is negative."""
+    """The integer nearest to log2(image / size), or 0 if that is negative."""
     exponent = 0
     while image * image >= size * size * 2 ** (2 * exponent + 1):
         exponent += 1
@@ -230,13 +232,13 @@ def _log2_of_ratio(image: int, size: int) -> int:
 
 
 def _rounded_ratio(image: int, size: int) -> int:
-    """The integer nearest to image / size; of two the even one."""
+    """The integer nearest to image / size, with ties to even."""
     whole, rest = image // size, image % size
     return whole + 1 if 2 * rest > size or (2 * rest == size and whole % 2 == 1) else whole
 
 
 def _constant(size: Any) -> Any:
-    """A size as torch.jit.trace has it is a tensor; a stride does not change with it."""
+    """Convert a size to int. Under torch.jit.trace it is a tensor, but the stride does not depend on its value."""
     return int(size) if isinstance(size, Tensor) else size
 
 

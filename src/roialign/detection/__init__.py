@@ -1,4 +1,4 @@
-"""Two-stage detectors on roialign; `pip install '.[detection]'` brings what they need."""
+"""Two-stage detectors built on roialign. Install their dependencies with ``pip install '.[detection]'``."""
 
 from . import _installed  # noqa: F401 - first, so that it says what is missing
 from .backbone import FrozenBatchNorm2d, PyramidBackbone, SingleBackbone

@@ -1,4 +1,4 @@
-"""Imported before all that needs the detectors' packages: says what to install where one is missing."""
+"""Imported first: raises an error that says what to install if a package of the detectors is missing."""
 
 from .._extras import require
 

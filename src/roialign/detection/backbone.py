@@ -1,4 +1,4 @@
-"""ResNet, alone or with a feature pyramid; the names of the weights are torchvision's."""
+"""ResNet, with or without a feature pyramid. The weights have torchvision's names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-#: Blocks per stage, and whether a block has three convolutions.
+#: The number of blocks per stage, and whether they are bottleneck blocks with three convolutions.
 RESNETS = {18: ((2, 2, 2, 2), False), 50: ((3, 4, 6, 3), True)}
 
 
@@ -15,7 +15,7 @@ Norm = Callable[[int], nn.Module]
 
 
 class FrozenBatchNorm2d(nn.BatchNorm2d):
-    """Batch normalisation whose statistics and weights stay as they were loaded, in training too."""
+    """Batch normalisation with fixed statistics and weights, also in training."""
 
     def __init__(self, channels: int, eps: float = 1e-5) -> None:
         super().__init__(channels, eps)
@@ -26,7 +26,7 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
 
 
 class Block(nn.Module):
-    """Two or three convolutions around which the input is added."""
+    """A residual block of two or three convolutions."""
 
     def __init__(self, channels: int, width: int, stride: int, dilation: int, bottleneck: bool, norm: Norm) -> None:
         super().__init__()
@@ -62,9 +62,9 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """ResNet-18 or ResNet-50 without its classifier: an image ``[N, 3, H, W]`` gives its maps C2 to C5.
+    """ResNet-18 or ResNet-50 without its classifier. It maps images ``[N, 3, H, W]`` to the feature maps C2 to C5.
 
-    The strides are 4, 8, 16 and 32; with ``last_stride=16`` C5 keeps the size of C4 and its convolutions are dilated.
+    The strides are 4, 8, 16 and 32. With ``last_stride=16``, C5 has the size of C4 and its convolutions are dilated.
 
     References
     ----------
@@ -85,7 +85,7 @@ class ResNet(nn.Module):
             stride = 1 if stage == 0 or dilated else 2
             blocks = []
             for i in range(count):
-                # The first dilated block still looks at its neighbours, as the stride that it replaces did.
+                # The first block is not dilated yet: it replaces the block with the stride.
                 dilation = 2 if dilated and i > 0 else 1
                 blocks.append(Block(channels, width << stage, stride if i == 0 else 1, dilation, bottleneck, norm))
                 channels = (width << stage) * (4 if bottleneck else 1)
@@ -105,7 +105,7 @@ class ResNet(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """Maps of one number of channels, each with what the coarser ones know added.
+    """A feature pyramid network: maps with the same number of channels, each combined with the coarser ones.
 
     References
     ----------
@@ -134,7 +134,7 @@ class FeaturePyramid(nn.Module):
 
 
 class PyramidBackbone(nn.Module):
-    """ResNet with a feature pyramid: maps of strides 4, 8, 16, 32 to pool from, and 64 for proposals only."""
+    """ResNet with a feature pyramid. RoIs are pooled from strides 4, 8, 16 and 32; stride 64 is for proposals only."""
 
     strides = (4, 8, 16, 32, 64)
     pooled_levels = 4
@@ -153,7 +153,7 @@ class PyramidBackbone(nn.Module):
 
 
 class SingleBackbone(nn.Module):
-    """ResNet's map C4 (stride 16) or C5 (stride 32, or 16 with dilation), alone."""
+    """ResNet with a single output map: C4 (stride 16) or C5 (stride 32, or 16 with dilation)."""
 
     pooled_levels = 1
 

@@ -1,4 +1,4 @@
-"""Boxes as corners ``[L, 4]``: overlap, the coder of offsets, and non-maximum suppression."""
+"""Functions of boxes ``[L, 4]`` (x1, y1, x2, y2): overlap, encoding as offsets, and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import torch
 from torch import Tensor
 
-#: The largest enlargement that the coder decodes, as a logarithm: beyond it exp overflows what a box can be.
+#: The largest log scale factor that the coder decodes, so that exp does not overflow.
 LARGEST_LOG_RATIO = math.log(1000 / 16)
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
-    """Intersection over union ``[L, M]``; 0 where both boxes are empty."""
+    """Intersection over union ``[L, M]``. It is 0 if both boxes are empty."""
     sides = torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(boxes[:, None, :2], others[:, :2])
     intersection = sides.clamp(min=0).prod(dim=2)
     union = _area(boxes)[:, None] + _area(others) - intersection
@@ -24,22 +24,22 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes ``[..., 4]`` cut to an image of `size` (height, width)."""
+    """Clip boxes ``[..., 4]`` to an image of `size` (height, width)."""
     height, width = size
     x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
     return torch.stack([x, y], dim=-1).flatten(-2)
 
 
 def large_enough(boxes: Tensor, side: float) -> Tensor:
-    """Which boxes have both sides of at least `side`."""
+    """Which boxes have both sides at least `side` long."""
     return (boxes[:, 2:] - boxes[:, :2] >= side).all(dim=1)
 
 
 class BoxCoder:
-    """A box as its offset from another: shift of the centre and logarithm of the size, relative and weighted.
+    """Encode boxes as weighted offsets from reference boxes, and decode them.
 
     Concretely, the offset of box b from reference r is ``(wx (bx - rx) / rw, wy (by - ry) / rh, ww log(bw / rw),
-    wh log(bh / rh))`` with centres and sizes.
+    wh log(bh / rh))``, where (bx, by) and (rx, ry) are centres, and (bw, bh) and (rw, rh) are sizes.
     """
 
     def __init__(self, weights: tuple[float, float, float, float]) -> None:
@@ -67,10 +67,11 @@ def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
-    """The boxes that survive non-maximum suppression within each group: indices, highest score first.
+    """Non-maximum suppression within each group. Returns the indices of the boxes that are kept, best score first.
 
-    Concretely, a box goes when it overlaps one of its group that stays and has a higher score (of equal scores: that
-    comes first) by more than `threshold`. torchvision's operator does it where it is installed.
+    Concretely, a box is removed if its overlap with a kept box of the same group that has a higher score is more than
+    `threshold`. If scores are equal, the earlier box counts as higher. If torchvision is installed, its operator is
+    used.
     """
     if boxes.numel() == 0:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
@@ -79,7 +80,7 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
     except ImportError:
         nms = fixed_point_nms
     kept = []
-    for group in sorted(set(groups.tolist())):  # one by one: all pairs of boxes of a group are in memory
+    for group in sorted(set(groups.tolist())):  # one group at a time, since all pairs of its boxes are in memory
         members = torch.where(groups == group)[0]
         kept.append(members[nms(boxes[members], scores[members], threshold)])
     every = torch.cat(kept).sort().values
@@ -88,10 +89,10 @@ def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float)
 
 @torch.library.custom_op("roialign::padded_nms", mutates_args=())
 def padded_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, most: int) -> Tensor:
-    """:func:`batched_nms` of the boxes whose score is above minus infinity, in a shape that does not depend on values.
+    """:func:`batched_nms` of the boxes whose score is above minus infinity, with a result of fixed shape.
 
-    Concretely, the first `most` indices that it gives, and -1 in the places that are left: int64 ``[most]``. One
-    operator, so that a detector can be exported as a whole.
+    Concretely, the result is int64 ``[most]``: the first `most` indices of :func:`batched_nms`, padded with -1. It is
+    one operator, so that a whole detector can be exported.
     """
     members = torch.where(scores > -torch.inf)[0]
     kept = members[batched_nms(boxes[members], scores[members], groups[members], threshold)][:most]
@@ -105,10 +106,11 @@ def _outline(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float, mo
 
 
 def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Greedy suppression without a loop over boxes: repeat "stays if nothing that stays beats it" until it holds.
+    """Greedy suppression without a loop over boxes.
 
-    The first n decisions, in the order of scores, are right after n rounds, so it ends; in practice after a few, the
-    longest chain of boxes that suppress one another.
+    Each round keeps the boxes that no kept box suppresses, until nothing changes. In the order of scores, the first n
+    decisions are final after n rounds, so it always ends. In practice it takes a few rounds, the length of the longest
+    chain of boxes that suppress one another.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # areas in a half type round to a percent

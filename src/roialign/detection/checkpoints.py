@@ -1,4 +1,4 @@
-"""Weights of torchvision under the names that they have here; both of its layouts."""
+"""Rename torchvision's weights, in both of its layouts, to the names used here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
-#: Old names to torchvision's present ones (it renamed them when it made blocks of convolution and activation), and
-#: those to the names here, in this order.
+#: First torchvision's old names to its current ones (they changed when it grouped convolution and activation in
+#: blocks), then its current names to the names here. The order matters.
 RENAMED = (
     (r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1"),
     (r"^backbone\.fpn\.(inner|layer)_blocks\.(\d+)\.(weight|bias)$", r"backbone.fpn.\1_blocks.\2.0.\3"),
@@ -24,7 +24,7 @@ def _mask_head(index: int, kind: str) -> str:
 
 
 def rename_weights(module: nn.Module, weights: dict[str, Any], prefix: str, *_: object) -> None:
-    """Rename in place what torchvision calls otherwise: a hook of `load_state_dict`."""
+    """Rename torchvision's weights in place. This is a hook of `load_state_dict`."""
     for name in list(weights):
         if not name.startswith(prefix):
             continue
@@ -33,5 +33,5 @@ def rename_weights(module: nn.Module, weights: dict[str, Any], prefix: str, *_: 
             new = re.sub(pattern, replacement, new)
         weights[prefix + new] = weights.pop(name)
     for name, part in module.named_modules():
-        if isinstance(part, nn.BatchNorm2d):  # the published files have no counters: their statistics were frozen
+        if isinstance(part, nn.BatchNorm2d):  # published files have no counters: the statistics were frozen
             weights.setdefault(f"{prefix}{name}.num_batches_tracked", torch.tensor(0))

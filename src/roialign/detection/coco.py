@@ -1,4 +1,4 @@
-"""Images and objects of a COCO-format set, as tensors."""
+"""Images and objects of a COCO-format dataset, as tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._text import counted
-from ..files.coco import BOXES_STAND, read_records
+from ..files.coco import BOXES_STAND, SMALLEST_SIDE, name_in_address, read_records
 from ..files.images import read_picture
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark
@@ -24,23 +24,23 @@ from ..files.run_lengths import area_of, box_outline, mask_of, run_lengths_of
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
 
-#: So many problems are named in one message.
+#: The number of problems that one message lists.
 MOST_IN_MESSAGE = 10
 
 
 def read_image(path: Path) -> Tensor:
-    """An image as ``[3, H, W]`` float32 from 0 to 1, turned upright as its EXIF orientation says.
+    """Read an image as ``[3, H, W]`` float32 from 0 to 1, rotated upright by its EXIF orientation.
 
     Raises
     ------
     DatasetError
-        Naming the file, where it is missing or no image, or its values have no usual range.
+        If the file is missing or is not an image, or if its values have no known range. The message names the file.
     """
     return _read(path, None)[0]
 
 
 def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, list[Remark]]:
-    """The pixels, and what is to be known about them."""
+    """The pixels, and remarks about them."""
     try:
         picture = read_picture(path, annotated)
         pixels = picture.unit_range()
@@ -50,15 +50,15 @@ def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, list[Remark]
 
 
 def find_split(folder: Path, split: str) -> tuple[Path, Path]:
-    """The annotation file and the image folder of one split, in the layout of `roialign scenes` or in COCO's own.
+    """Find the annotation file and the image folder of a split, in the layout of `roialign scenes` or of COCO.
 
-    Of COCO's files, one whose name goes on after that of the split is taken where no other begins like it: `val` finds
+    For COCO's files, the name of a split may be abbreviated if it is unique: `val` finds
     ``annotations/instances_val2017.json``.
 
     Raises
     ------
     DatasetError
-        Naming what was looked for, or the splits that may be meant.
+        If they are not found. The message lists the paths that were tried, or the splits that may be meant.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: {'expected a folder, found a file' if folder.exists() else 'no such folder'}")
@@ -77,38 +77,43 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
 
 
 def _image_folders(folder: Path, name: str) -> list[Path]:
-    """Where the images of a split of COCO may lie."""
+    """The folders in which the images of a COCO split may be."""
     return [folder / name, folder / "images" / name]
 
 
 class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
-    """A COCO-format set: ``dataset[i]`` is the image and the objects of its i-th row.
+    """A dataset in COCO format: ``dataset[i]`` is the i-th image with its objects.
 
-    Concretely, ``image, target = dataset[i]`` has `image` ``[3, H, W]`` float32 from 0 to 1, ``target["boxes"]``
-    ``[L, 4]`` float32 corners in pixels clipped to the image, ``target["labels"]`` ``[L]`` int64 from 1, in the order
-    of the category numbers, ``target["masks"]`` ``[L, H, W]`` uint8 and ``target["image_id"]``. Crowds are left out,
-    and so is an object whose box lies outside the image. An object without an outline, or with one that has no pixel,
-    has its box for a mask, as in pycocotools.
+    Concretely, ``image, target = dataset[i]`` gives `image` as ``[3, H, W]`` float32 from 0 to 1, and a dict `target`:
 
-    Images are turned upright as their EXIF orientation says, and annotations are taken to be of the upright image,
-    unless the file gives the size of the image as it is stored: see :mod:`roialign.files.orientation`.
+    - ``"boxes"``: ``[L, 4]`` float32 (x1, y1, x2, y2) in pixels, clipped to the image;
+    - ``"labels"``: ``[L]`` int64 from 1, in the order of the category ids;
+    - ``"masks"``: ``[L, H, W]`` uint8;
+    - ``"image_id"``: the id of the image.
+
+    Crowds, and objects whose box lies outside the image, are left out. As in pycocotools, the mask of an object without
+    an outline, or with an outline that contains no pixel, is its box.
+
+    Images are rotated upright by their EXIF orientation. Annotations are assumed to refer to the upright image, unless
+    the annotation file gives the size of the image as stored: see :mod:`roialign.files.orientation`.
 
     Parameters
     ----------
-    annotations : path of the json file
-    images : path of the folder that its file names start from
+    annotations : path
+        The JSON file.
+    images : path
+        The folder that the file names in the JSON file are relative to.
     problems : Problems, optional
-        Collects the rows that cannot be used, and what else is to be known. By default a :class:`DataWarning` names
-        them.
+        Collects the rows that cannot be used, and other remarks. By default, a :class:`DataWarning` lists them.
     strict : bool, default False
-        Refuse the file for one row that cannot be used, instead of reading the others; :func:`train` and
-        :func:`evaluate_model` then also refuse the set for one image.
+        If True, raise an error for a row that cannot be used, instead of skipping it. :func:`train` and
+        :func:`evaluate_model` then also raise an error for an image that cannot be read.
 
     Raises
     ------
     DatasetError
-        Where the file cannot be read; naming the file, the row, what was expected and what came where it is `strict`.
-        An unreadable image raises it when it is asked for.
+        If the file cannot be read, or if it has an unusable row and `strict` is True. The message names the file, the
+        row, what was expected and what was found. An unreadable image raises the error when it is accessed.
 
     Examples
     --------
@@ -155,11 +160,13 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return len(self.rows)
 
     def path(self, index: int) -> Path:
-        """Where the image lies; a name of Windows is read as one where there is no file of that very name."""
+        """The path of the image. If no file has exactly its name, backslashes separate folders, and of an address only
+        the end counts."""
         name = str(self.rows[index]["file_name"])
         path = self.images / name
-        if "\\" in name and not os.path.exists(path):  # which is false for names that no file can have
-            return self.images / PureWindowsPath(name).as_posix()
+        if ("\\" in name or "://" in name) and not os.path.exists(path):  # false for names that no file can have
+            end = name_in_address(name) if "://" in name else PureWindowsPath(name).as_posix()
+            return self.images / end
         return path
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
@@ -168,12 +175,12 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return image, target
 
     def read(self, index: int) -> tuple[Tensor, dict[str, Any], list[Remark]]:
-        """``dataset[index]``, and what is to be known about it, which is not reported.
+        """Return ``dataset[index]`` and remarks about it, which are not reported.
 
         Raises
         ------
         DatasetError
-            Naming the image, where it cannot be read.
+            If the image cannot be read. The message names it.
         """
         row, path = self.rows[index], self.path(index)
         corners = [corners_of(found) for found in self._objects[row["id"]]]
@@ -185,28 +192,28 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return image, target, remarks
 
     def report(self, index: int, remarks: Sequence[Remark]) -> None:
-        """Pass on what is to be known about an image."""
+        """Report remarks about an image."""
         for remark in remarks:
             self.problems.remark(self.path(index), remark.what, remark.kind)
 
     def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """The objects and crowds of an image that lie in it, with their boxes clipped to it: for learning and for
-        evaluation alike."""
+        """The objects and crowds within an image, with boxes clipped to it, for both training and evaluation."""
         limits = (row["width"], row["height"])
+        least = SMALLEST_SIDE * max(limits)  # a rest without a side in float32 is outside
         seen = []
         for found in self._objects[row["id"]]:
             corners = corners_of(found)
             x1, y1, x2, y2 = (min(max(corners[i], 0.0), float(limits[i % 2])) for i in range(4))
-            if x2 > x1 and y2 > y1:
+            if min(x2 - x1, y2 - y1) > least:
                 seen.append({**found, "bbox": [x1, y1, x2 - x1, y2 - y1]})
         return seen
 
     def run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-        """The mask of an object of :meth:`objects`; its box where it has no outline, or one without a pixel."""
+        """The mask of an object of :meth:`objects`, or its box if it has no outline, or one that contains no pixel."""
         return self._run_lengths(found, row)[0]
 
     def _run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """The mask, and whether its outline is without a pixel."""
+        """The mask, and whether the outline contains no pixel."""
         x, y, width, height = found["bbox"]
         left, top = math.floor(x), math.floor(y)
         touched = [left, top, math.ceil(x + width) - left, math.ceil(y + height) - top]
@@ -218,7 +225,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return run_lengths_of(box_outline(touched), row["height"], row["width"]), bool(outline)
 
     def _target(self, row: dict[str, Any]) -> tuple[dict[str, Any], int]:
-        """The objects, and how many have outlines without a pixel."""
+        """The objects, and the number of outlines that contain no pixel."""
         height, width = row["height"], row["width"]
         objects = [found for found in self.objects(row) if not found["iscrowd"]]
         corners = [corners_of(found) for found in objects]

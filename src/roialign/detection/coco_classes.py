@@ -1,6 +1,6 @@
-"""The categories of COCO, which the published weights know."""
+"""The categories of COCO, for the published weights."""
 
-#: Names by number; the numbers between were never used.
+#: Category names by id. The missing ids were never used.
 COCO_CLASSES = {
     1: "person",
     2: "bicycle",

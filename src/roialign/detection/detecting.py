@@ -1,4 +1,4 @@
-"""Detections in pictures of any kind: found, written and drawn, one picture after the other."""
+"""Detect objects in images, write the detections, and draw them."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .evaluation import MASK_THRESHOLD, Row, coco_rows, detection_failed, evalua
 from .models import TwoStageDetector
 from .settings import DetectorSettings
 
-#: The file of all detections in the folder of results.
+#: The name of the file with all detections.
 RESULTS_FILE = "detections.json"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One picture with its detections."""
+    """One image with its detections."""
 
     image: Path
     picture: Path
     count: int
     best: str
-    """The name and score of the surest, or nothing."""
+    """The name and score of the best detection, or an empty string."""
 
 
 def detect_images(
@@ -46,20 +46,20 @@ def detect_images(
 ) -> list[Found]:
     """Detect objects in images, and write ``out/detections.json`` and one picture per image.
 
-    Concretely, the file has ``images``, ``categories`` and ``annotations`` as a COCO-format set has, and each
-    annotation `score` and `category_name` besides. An image that cannot be read, or in which detection fails, is a
-    problem; the others are done.
+    Concretely, the file has ``images``, ``categories`` and ``annotations``, as a COCO-format dataset does. Each
+    annotation also has a `score` and a `category_name`. If an image cannot be read, or detection fails on it, it is
+    reported as a problem and the other images are still processed.
 
     Parameters
     ----------
     model : TwoStageDetector
-        It runs where it is.
+        It runs on its current device.
     images : sequence of Path
-        Photographs are turned upright; coordinates are those of the upright image.
+        The images. Photographs are rotated upright, and coordinates refer to the upright image.
     out : Path
-        The folder, which is made where it is missing; the pictures are ``NAME-detections.png``.
+        The output folder, created if it does not exist. The pictures are ``NAME-detections.png``.
     score_threshold : float, default 0.5
-        Detections of a lower score are left out.
+        Detections with a lower score are left out.
     progress : function, optional
         Called without arguments after every image.
     """
@@ -84,7 +84,7 @@ def detect_images(
             except OSError as error:
                 problems.add(picture, f"not written: {error.strerror or error}")
                 continue
-            except Exception as error:  # whatever it is, the other images are not concerned
+            except Exception as error:  # any error: the other images are still processed
                 problems.add(path, detection_failed(error))
                 continue
             finally:
@@ -106,7 +106,7 @@ def detect_images(
 
 
 def picture_names(images: Sequence[Path], out: Path) -> list[Path]:
-    """A file for the picture of each image: no two the same, and none that is an image."""
+    """A file name for the picture of each image, all different and none of them an input image."""
     taken = {real_path(image) for image in images}
     names = []
     for image in images:
@@ -124,7 +124,7 @@ def _name(settings: DetectorSettings, label: torch.Tensor | int) -> str:
 
 
 def _annotations(found: Sequence[Row], count: int, settings: DetectorSettings) -> list[dict[str, Any]]:
-    """Results as annotations: numbered, with names and areas."""
+    """Convert results to annotations with ids, names and areas."""
     names = dict(zip(settings.category_ids, settings.classes, strict=True))
     annotations = []
     for number, row in enumerate(found, start=count + 1):

@@ -1,4 +1,4 @@
-"""Detections on their image: masks, boxes, names and scores."""
+"""Draw detections on their image: masks, boxes, names and scores."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from ..extract.drawing import Look, Window, label_boxes, outline, save_figure, s
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Inches of the longer side of a picture, and its pixels per inch: large enough to read the labels of a small image.
+#: The longer side of a picture in inches, and its pixels per inch. Labels are readable on small images too.
 SIDE, DOTS = 8.0, 100
-#: Okabe and Ito's colours as hues that bear white letters; more classes than these turn the circle on.
+#: Okabe and Ito's colours, as hues on which white text is readable. Further classes rotate the hues.
 COLOURS = ("#0072B2", "#D55E00", "#007A5A", "#A6478A", "#5B3FA0", "#8A6D00")
-#: How much of a mask hides the image.
+#: The opacity of a mask.
 OPACITY = 0.45
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """One detection as it is drawn."""
+    """One detection to draw."""
 
     box: tuple[float, float, float, float]
-    """Corners in pixels."""
+    """(x1, y1, x2, y2) in pixels."""
     name: str
     score: float
     label: int
-    """Decides the colour."""
+    """Determines the colour."""
     mask: Array | None = None
     """``[H, W]`` bool."""
 
 
 def colour_of(label: int) -> str:
-    """The colour of a class: the same in every picture."""
+    """The colour of a class, the same in every picture."""
     turn, place = divmod(label - 1, len(COLOURS))
     red, green, blue = (int(COLOURS[place][at : at + 2], 16) / 255 for at in (1, 3, 5))
     hue, light, saturation = colorsys.rgb_to_hls(red, green, blue)
@@ -50,7 +50,7 @@ def colour_of(label: int) -> str:
 
 
 def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
-    """Draw detections on an image ``[3, H, W]`` from 0 to 1 into a file, in the format of its ending."""
+    """Draw detections on an image ``[3, H, W]`` from 0 to 1, and save it in the format of the file extension."""
     height, width = image.shape[1:]
     scale = SIDE / max(height, width)
     figure = Figure(figsize=(max(width * scale, 1.0), max(height * scale, 1.0)), dpi=DOTS)
@@ -64,17 +64,17 @@ def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
         if one.mask is not None:
             _outline_mask(axes, one.mask, colour)
         left, top, right, bottom = one.box
-        box = Window(left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)  # pixel centres are whole numbers on the axes
+        box = Window(left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)  # pixel centres have integer coordinates
         outline(axes, box, colour, width=2.0)
         labels.append((box, f"{printable(one.name)} {one.score:.2f}", colour))
     label_boxes(axes, labels)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font does not have
         save_figure(figure, path)
 
 
 def _tinted(image: Array, found: Sequence[Drawn]) -> Array:
-    """The image with the masks in their colours, the surest on top."""
+    """The image with the masks in their colours, the best detection on top."""
     tinted: Array = image.copy()
     for one in reversed(found):
         if one.mask is not None:
@@ -84,7 +84,7 @@ def _tinted(image: Array, found: Sequence[Drawn]) -> Array:
 
 
 def _outline_mask(axes: Axes, mask: Array, colour: str) -> None:
-    """The border of a mask, closed where the image ends."""
+    """Draw the border of a mask, closed at the edge of the image."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return

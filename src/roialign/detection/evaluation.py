@@ -1,4 +1,4 @@
-"""Average precision on a COCO-format set, by COCO's own code."""
+"""Average precision on a COCO-format dataset, computed by COCO's own code."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ..torch.devices import check_device
 from .coco import CocoDataset
 from .models import TwoStageDetector
 
-#: COCO's kinds of evaluation, by what is compared.
+#: COCO's evaluation types, by what is compared.
 KINDS = {"box": "bbox", "mask": "segm"}
-#: COCO's ranges of area, in the order of its tables.
+#: COCO's area ranges, in the order of its tables.
 SIZES = ("all", "small", "medium", "large")
-#: From this probability on a pixel belongs to an object.
+#: Pixels with at least this probability belong to an object.
 MASK_THRESHOLD = 0.5
 
 Row = dict[str, Any]
@@ -39,37 +39,38 @@ def evaluate_model(
     category_ids: Sequence[int | None] | None = None,
     problems: Problems | None = None,
 ) -> dict[str, Any]:
-    """COCO's average precision of a model on a set.
+    """Compute COCO's average precision of a model on a dataset.
 
-    Concretely, ``evaluate_model(model, dataset)["box"]["AP"]`` is the mean over the overlaps 0.50, 0.55, ..., 0.95 and
-    the classes of the area under precision over recall.
+    Concretely, ``evaluate_model(model, dataset)["box"]["AP"]`` is the area under the precision-recall curve, averaged
+    over the overlaps 0.50, 0.55, ..., 0.95 and over the classes.
 
     Parameters
     ----------
     model : TwoStageDetector
-        Any mode; it is left in the mode that it came in.
+        The model, in training or evaluation mode. Its mode is restored afterwards.
     dataset : CocoDataset
+        The images and their ground truth.
     device : str or torch.device, default that of the model
-        Where it runs; the model is moved there.
+        The device to run on. The model is moved there.
     progress : function, optional
         Called without arguments after every image.
     category_ids : sequence, default ``dataset.category_ids``
-        What label 1, 2, ... of the model means: a category of the set, or None for one that it does not have. See
+        The category of the dataset for each label 1, 2, ... of the model, or None for a label without one. See
         :func:`match_categories`.
-    problems : Problems, default those of the set
-        Collects the images that cannot be read or in which detection fails; the others are evaluated.
+    problems : Problems, default those of the dataset
+        Collects the images that cannot be read or on which detection fails. The other images are evaluated.
 
     Returns
     -------
     dict
-        ``images``: how many; ``box``, and ``mask`` for a model with masks: see :func:`average_precision`.
+        ``images``, the number of images; ``box``; and ``mask`` if the model has masks. See :func:`average_precision`.
 
     Raises
     ------
     DatasetError
-        Where no image can be read; for a set that is `strict`, naming the first that cannot.
+        If no image can be read. If the dataset is `strict`, for the first image that cannot be read.
     ValueError
-        Where the model has another number of classes than the set, and `category_ids` does not say what they mean.
+        If the model and the dataset have different numbers of classes and `category_ids` is not given.
     """
     rows, images = predict(
         model, dataset, device=device, progress=progress, category_ids=category_ids, problems=problems
@@ -81,7 +82,7 @@ def evaluate_model(
 
 
 def has_masks(model: TwoStageDetector) -> bool:
-    """Whether its detections have masks."""
+    """Whether the detections of the model have masks."""
     return model.roi_heads.mask_branch is not None
 
 
@@ -95,9 +96,9 @@ def predict(
     problems: Problems | None = None,
     indices: Sequence[int] | None = None,
 ) -> tuple[list[Row], list[Identity]]:
-    """Detections in COCO's format of results, and the numbers of the images that they are of.
+    """Return the detections in COCO's results format, and the ids of the images that were processed.
 
-    `indices` chooses images by their place in the set; by default it is all of them.
+    `indices` selects images by their position in the dataset. By default, all are used.
     """
     meaning = dataset.category_ids if category_ids is None else category_ids
     classes = model.roi_heads.num_classes - 1
@@ -106,6 +107,7 @@ def predict(
     device = next(model.parameters()).device if device is None else check_device(device)
     model.to(device)
     reported = dataset.problems if problems is None else problems
+    _remark_unknown(dataset, meaning, reported)
     rows: list[Row] = []
     images: list[Identity] = []
     with evaluating(model):
@@ -117,7 +119,7 @@ def predict(
                 if dataset.strict:
                     raise DatasetError(one_line(error)) from error
                 reported.add(dataset.path(index), str(error).removeprefix(f"{dataset.path(index)}: "))
-            except Exception as error:  # whatever it is, the other images are not concerned
+            except Exception as error:  # any error: the other images are still processed
                 if dataset.strict:
                     raise DatasetError(one_line(f"{dataset.path(index)}: {detection_failed(error)}")) from error
                 reported.add(dataset.path(index), detection_failed(error))
@@ -129,8 +131,18 @@ def predict(
     return rows, images
 
 
+def _remark_unknown(dataset: CocoDataset, known: Sequence[int | None], problems: Problems) -> None:
+    """That the set has objects which the model cannot find, by their names."""
+    used = {row["category_id"] for row in dataset.records["annotations"]}
+    by_name = zip(dataset.class_names, dataset.category_ids, strict=True)
+    unknown = [name for name, number in by_name if number in used and number not in known]
+    if unknown:
+        what = f"the model does not know {_names([quoted(name) for name in unknown])}: average precision 0 for these"
+        problems.remark(f"{dataset.annotations}: categories", what, "unknown categories")
+
+
 def detection_failed(error: Exception) -> str:
-    """How a problem says that a model failed on an image."""
+    """The text of a problem for an image on which the model failed."""
     said = str(error).strip().partition("\n")[0] or type(error).__name__
     memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in said
     return f"detection failed: {'not enough memory' if memory else said}"
@@ -138,7 +150,7 @@ def detection_failed(error: Exception) -> str:
 
 @contextmanager
 def evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """In evaluation mode, without gradients, and then in the mode that it was in."""
+    """Context manager: evaluation mode without gradients. The previous mode is restored at the end."""
     training = model.training
     model.eval()
     try:
@@ -149,7 +161,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Sequence[int | None]) -> list[Row]:
-    """The detections of one image in COCO's format of results; those of a label without a category are left out."""
+    """The detections of one image in COCO's results format. Labels without a category are left out."""
     boxes = found["boxes"].cpu().double()
     boxes[:, 2:] -= boxes[:, :2]
     scores, labels = found["scores"].tolist(), found["labels"].tolist()
@@ -168,15 +180,15 @@ def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Seq
 def match_categories(
     classes: Sequence[str], dataset: CocoDataset, category_ids: Sequence[int] | None = None
 ) -> list[int | None]:
-    """The category of the set that each class of a model means, by name; None where none has it.
+    """Match the classes of a model to the categories of a dataset by name. A class without a match gives None.
 
-    Where several categories have the name, that of the number in `category_ids`, the model's own, is taken, and else
-    the first one to the first class of that name, the second one to the second.
+    If several categories have the same name, the one whose id is in the model's own `category_ids` is used. Otherwise,
+    the first category is matched to the first class of that name, the second to the second, and so on.
 
     Raises
     ------
     ValueError
-        Where no name is shared: then the model is one for other things.
+        If no name is shared: the model was trained for other classes.
     """
     free = list(zip(dataset.class_names, dataset.category_ids, strict=True))
     matched: list[int | None] = [None] * len(classes)
@@ -207,29 +219,31 @@ def average_precision(
     images: Sequence[Identity] | None = None,
     problems: Problems | None = None,
 ) -> dict[str, Any]:
-    """COCO's average precision of detections; None stands where the set has no such object.
+    """Compute COCO's average precision of detections. A value is None if the dataset has no such object.
 
-    Objects are those of the set: clipped to their image, and without those that lie outside it. They and the detections
-    are numbered anew for COCO's code, which takes some numbers for signs.
+    Objects are clipped to their image, and objects outside it are left out. Objects and detections get new ids, because
+    COCO's code gives some ids a special meaning.
 
     Parameters
     ----------
     dataset : CocoDataset
+        The ground truth.
     rows : sequence of dict
-        COCO's format of results.
+        The detections in COCO's results format.
     kind : "box" or "mask"
+        What is compared.
     images : sequence, default all
-        The numbers of the images that count.
-    problems : Problems, default those of the set
-        Collects the rows of detections that cannot be used; the others are. That there is no object is a remark.
-        For a set that is `strict` they raise.
+        The ids of the images to evaluate.
+    problems : Problems, default those of the dataset
+        Collects the detections that cannot be used; the others are evaluated. If the dataset is `strict`, such a
+        detection raises an error. A dataset without objects gives a remark.
 
     Returns
     -------
     dict
-        ``AP``, ``AP50``, ``AP75``; ``AP_small``, ``AP_medium``, ``AP_large`` by the area of the object (below 32^2
-        pixels, up to 96^2, above); ``AR``, the largest recall with 100 detections; ``AP_by_iou`` by overlap, from
-        ``"0.50"`` to ``"0.95"``; ``AP_by_class`` by name.
+        ``AP``, ``AP50``, ``AP75``; ``AP_small``, ``AP_medium`` and ``AP_large`` for objects with an area below 32^2
+        pixels, up to 96^2 and above; ``AR``, the maximum recall with 100 detections per image; ``AP_by_iou``, by
+        overlap from ``"0.50"`` to ``"0.95"``; ``AP_by_class``, by name.
     """
     require("detection", "pycocotools")
     from pycocotools.coco import COCO
@@ -242,7 +256,7 @@ def average_precision(
         (row for row in dataset.rows if row["id"] in wanted), key=lambda row: (str(type(row["id"])), row["id"])
     )
     reported = dataset.problems if problems is None else problems
-    with redirect_stdout(io.StringIO()):  # it prints as it goes
+    with redirect_stdout(io.StringIO()):  # COCO's code prints to stdout
         truth, found = COCO(), COCO()
         truth.dataset = _section(dataset, chosen, _truth_rows(dataset, chosen, kind))
         found.dataset = _section(dataset, chosen, _found_rows(dataset, rows, chosen, kind, reported))
@@ -251,7 +265,7 @@ def average_precision(
         evaluation = COCOeval(truth, found, KINDS[kind])
         evaluation.evaluate()
         evaluation.accumulate()
-    # By overlap, recall, class, area, and number of detections; -1 where there is no object.
+    # Axes: overlap, recall, class, area range, maximum number of detections. The value is -1 if there is no object.
     precision = evaluation.eval["precision"][..., -1]
     recall = evaluation.eval["recall"][:, :, 0, -1]
     overlaps = [f"{overlap:.2f}" for overlap in evaluation.params.iouThrs]
@@ -273,7 +287,7 @@ def average_precision(
 
 
 def unique_names(dataset: CocoDataset) -> list[str]:
-    """The names of the classes; one that several have, with its number."""
+    """The names of the classes. A name that several classes have gets the id appended."""
     return [
         name if dataset.class_names.count(name) == 1 else f"{name} (category {number})"
         for name, number in zip(dataset.class_names, dataset.category_ids, strict=True)
@@ -286,7 +300,7 @@ def _mean(values: Any) -> float | None:
 
 
 def _section(dataset: CocoDataset, images: Sequence[Row], annotations: list[Row]) -> dict[str, Any]:
-    """A set as COCO's code wants it, with numbers from 1: to it an annotation of number 0 is one without a match."""
+    """A dataset for COCO's code, with ids from 1, because the code treats an annotation with id 0 as unmatched."""
     sizes = [{"id": n, "height": row["height"], "width": row["width"]} for n, row in enumerate(images, start=1)]
     labels = [{"id": label, "name": ""} for label in range(1, len(dataset.class_names) + 1)]
     numbered = [{**row, "id": number} for number, row in enumerate(annotations, start=1)]
@@ -294,7 +308,7 @@ def _section(dataset: CocoDataset, images: Sequence[Row], annotations: list[Row]
 
 
 def _truth_rows(dataset: CocoDataset, images: Sequence[Row], kind: str) -> list[Row]:
-    """The objects of the images, as a model that learns them sees them."""
+    """The objects of the images, the same as in training."""
     labels = {number: label for label, number in enumerate(dataset.category_ids, start=1)}
     rows = []
     for number, image in enumerate(images, start=1):
@@ -313,7 +327,7 @@ def _truth_rows(dataset: CocoDataset, images: Sequence[Row], kind: str) -> list[
 def _found_rows(
     dataset: CocoDataset, rows: Sequence[Row], images: Sequence[Row], kind: str, problems: Problems
 ) -> list[Row]:
-    """The detections on the images; those that are none go to `problems`."""
+    """The detections on the images. Invalid ones are added to `problems`."""
     numbers = {row["id"]: number for number, row in enumerate(images, start=1)}
     labels = {number: label for label, number in enumerate(dataset.category_ids, start=1)}
     every, categories = Table(dataset.rows), Table(dataset.records["categories"])

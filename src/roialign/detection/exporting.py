@@ -1,4 +1,4 @@
-"""A whole detector as one program, without Python: a `torch.export` program, or an ONNX model of standard operators."""
+"""Export a whole detector as a `torch.export` program, or as an ONNX model of standard operators."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from ..torch.export import scans_to_loops
 from .models import TwoStageDetector
 from .transform import DIVISOR, normalise
 
-#: Sides of the image that a program is recorded with: of no importance, but unlike each other.
+#: The size of the image that a program is recorded with. It is arbitrary, but the two sides must differ.
 EXAMPLE = (96, 128)
 
 
 class Detections(NamedTuple):
-    """What an exported detector answers, in rows of a number that is fixed, best first."""
+    """The result of an exported detector: a fixed number D of rows, best first."""
 
     boxes: Tensor
-    """``[D, 4]`` corners in pixels of the image."""
+    """``[D, 4]`` boxes (x1, y1, x2, y2) in pixels of the image."""
     scores: Tensor
-    """``[D]``"""
+    """``[D]``: the score of each detection."""
     labels: Tensor
-    """``[D]``, from 1."""
+    """``[D]``: the labels, from 1."""
     valid: Tensor
-    """``[D]``: which rows are detections."""
+    """``[D]``: whether each row is a detection. The other rows are padding."""
     masks: Tensor | None = None
-    """``[D, M, M]`` probabilities within the boxes, of a model that has masks."""
+    """``[D, M, M]``: mask probabilities within the boxes, if the model has masks."""
 
 
-# So that a saved program gives it by its name.
+# So that a saved program returns it as a named tuple.
 torch.utils._pytree._register_namedtuple(Detections, serialized_type_name="roialign.detection.Detections")
 
 
 class ExportableDetector(nn.Module):
-    """A detector of one image, in shapes that depend on the size of the image and on nothing else.
+    """A detector for one image, with shapes that depend on the size of the image only.
 
-    Concretely, for an image of the size that the detector sees, the valid rows are what ``detector([image])`` gives.
-    Its sides are above 64 pixels, so that the smallest map has more than one. It is not resized within: where its
-    shorter side is not `min_size` of the detector, resize it before, and the boxes after.
+    Concretely, for an image of the size that the detector works on, the valid rows are those of ``detector([image])``.
+    Both sides of the image must be longer than 64 pixels, so that the smallest map has more than one pixel. The module
+    does not resize. If the shorter side is not the `min_size` of the detector, resize the image before the call and the
+    boxes after it.
 
     Examples
     --------
@@ -59,7 +60,7 @@ class ExportableDetector(nn.Module):
         self.detector = detector.eval()
 
     def forward(self, image: Tensor) -> Detections:
-        """The detections of a float image ``[1, 3, H, W]``, from 0 to 1."""
+        """Return the detections in a float image ``[1, 3, H, W]`` with values from 0 to 1."""
         parts = self.detector
         height, width = size = (image.shape[-2], image.shape[-1])
         batch = functional.pad(normalise(image), (0, -width % DIVISOR, 0, -height % DIVISOR))
@@ -78,9 +79,9 @@ class ExportableDetector(nn.Module):
 
 
 def export_program(detector: TwoStageDetector) -> torch.export.ExportedProgram:
-    """The detector as a program of `torch.export`, for images of any height and width.
+    """Export the detector with `torch.export`, for images of any height and width.
 
-    A Python process runs it after `import roialign.detection`, which makes the operators known.
+    To run the program in Python, first ``import roialign.detection``, which registers the operators.
     """
     image, shapes = _example(detector)
     with torch.no_grad():
@@ -88,7 +89,7 @@ def export_program(detector: TwoStageDetector) -> torch.export.ExportedProgram:
 
 
 def save_program(detector: TwoStageDetector, path: str | Path) -> None:
-    """Write :func:`export_program` to a file, for `torch.export.load`."""
+    """Save the result of :func:`export_program` to a file for `torch.export.load`."""
     program = export_program(detector)
     with atomic_write(Path(path)) as file:
         torch.export.save(program, file)
@@ -97,20 +98,20 @@ def save_program(detector: TwoStageDetector, path: str | Path) -> None:
 def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     """Write the detector as an ONNX model of standard operators, for images of any height and width.
 
-    onnxruntime and OpenVINO run it. Its input is `image`; its outputs are `boxes`, `scores`, `labels`, `valid` and, of
-    a model with masks, `masks`, as :class:`Detections` has them.
+    onnxruntime and OpenVINO can run it. The input is `image`. The outputs are those of :class:`Detections`: `boxes`,
+    `scores`, `labels`, `valid` and, if the model has masks, `masks`.
 
     Raises
     ------
     ModuleNotFoundError
-        Where onnxscript, which torch's exporter needs, is not installed.
+        If onnxscript, which torch's exporter needs, is not installed.
     """
     from .onnx_nms import TRANSLATION
 
     image, shapes = _example(detector)
     names = [name for name in Detections._fields if name != "masks" or detector.roi_heads.mask_branch is not None]
     with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter about itself
+        warnings.simplefilter("ignore")  # the exporter's warnings about itself
         program: Any = torch.onnx.export(
             ExportableDetector(detector),
             (image,),

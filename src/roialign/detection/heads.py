@@ -1,4 +1,4 @@
-"""The networks behind the pooler: scores and offsets of boxes, and masks."""
+"""The networks after the pooler, for box scores, box offsets and masks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BoxHead(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """Class scores ``[K, classes]`` and offsets ``[K, D, 4]``: D = classes, or 1 where they share one."""
+    """Class scores ``[K, classes]`` and box offsets ``[K, D, 4]``, where D = classes, or 1 if all classes share one."""
 
     def __init__(self, hidden: int, num_classes: int, *, shared_offsets: bool) -> None:
         super().__init__()
@@ -29,13 +29,13 @@ class BoxPredictor(nn.Module):
         self.bbox_pred = nn.Linear(hidden, 4 if shared_offsets else 4 * num_classes)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        # In float32 even under mixed precision: losses and coordinates are.
+        # Use float32 even under mixed precision, for the losses and coordinates.
         scores, offsets = self.cls_score(hidden), self.bbox_pred(hidden)
         return scores.float(), offsets.float().unflatten(1, (-1, 4))
 
 
 class BoxStage(nn.Module):
-    """One look at the boxes: what they show and how they should move; a cascade has several."""
+    """One stage of box classification and regression. A cascade has several."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class BoxStage(nn.Module):
 
 
 class MaskBranch(nn.Module):
-    """Four convolutions, then one mask per class at twice the pooled size."""
+    """The mask head: four convolutions, then one mask per class at twice the pooled size."""
 
     def __init__(self, channels: int, hidden: int, num_classes: int) -> None:
         super().__init__()

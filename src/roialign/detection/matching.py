@@ -1,4 +1,4 @@
-"""Which ground truth each box answers for, and the sample of boxes that a loss is made of."""
+"""Match boxes to the ground truth, and sample boxes for a loss."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor
 
 from .boxes import box_iou
 
-#: In place of the index of a ground-truth box.
+#: Values used instead of the index of a ground-truth box.
 BACKGROUND, IGNORED = -1, -2
 
 
 def match(
     truth: Tensor, boxes: Tensor, background_below: float, object_from: float, *, each_matched: bool = False
 ) -> Tensor:
-    """For every box the index of the ground truth it overlaps most, or `BACKGROUND` or `IGNORED`.
+    """For each box, return the index of the ground-truth box it overlaps most, or `BACKGROUND` or `IGNORED`.
 
-    Concretely, with o the largest intersection over union: the index where ``o >= object_from``, `BACKGROUND` where
-    ``o < background_below``, else `IGNORED`. With `each_matched` the boxes that overlap a ground truth most of all
-    boxes keep their index, however little that is.
+    Concretely, let o be the largest intersection over union of a box. The result is the index if ``o >= object_from``,
+    `BACKGROUND` if ``o < background_below``, and `IGNORED` otherwise. With `each_matched`, the boxes with the largest
+    overlap with a ground-truth box keep its index, however small the overlap is.
     """
     if len(truth) == 0:
         return torch.full((len(boxes),), BACKGROUND, dtype=torch.int64, device=boxes.device)
@@ -37,9 +37,9 @@ def match(
 def sample(
     matches: Tensor, size: int, object_share: float, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """A random choice of at most `size` boxes: indices of objects, at most that share, and of background.
+    """Choose at most `size` boxes at random. Returns the indices of objects, limited to a share, and of background.
 
-    It draws from torch's own generator where none is given.
+    If no generator is given, torch's default generator is used.
     """
     objects = torch.where(matches >= 0)[0]
     background = torch.where(matches == BACKGROUND)[0]
@@ -48,5 +48,5 @@ def sample(
 
 
 def _choose(indices: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
-    # Drawn on the CPU, so that a seed means the same on every device.
+    # Drawn on the CPU, so that a seed gives the same result for every device.
     return indices[torch.randperm(len(indices), generator=generator)[:count].to(indices.device)].sort().values

@@ -1,4 +1,4 @@
-"""Detectors as files: their settings and weights, read without running what a file says."""
+"""Files of detectors: settings and weights, loaded without executing code from the file."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .coco_classes import COCO_CLASSES
 from .models import TwoStageDetector
 from .settings import DetectorSettings
 
-#: The name of the weights in the folder of a training run.
+#: The name of the weight file in the folder of a training run.
 MODEL_FILE = "model.pt"
-#: By which a file of torchvision's weights says how many classes it has, and whether it has masks.
+#: The weights of torchvision's files that show the number of classes, and whether there are masks.
 CLASS_WEIGHT, MASK_WEIGHT = "roi_heads.box_predictor.cls_score.weight", "roi_heads.mask_predictor.conv5_mask.weight"
-#: How names begin that only this package gives.
+#: Prefixes of weight names that only this package uses.
 OWN_WEIGHTS = ("roi_heads.stages.", "roi_heads.mask_branch.")
-#: torchvision's detectors on COCO have a label for every number up to 90, ten of them unused.
+#: torchvision's COCO detectors have a label for every id up to 90. Ten of them are unused.
 COCO_LABELS = 91
-#: Of weights and of the counters of normalisations.
+#: The dtypes of weights, and of the counters of normalisation layers.
 PLAIN_TYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32)
-#: By how a name begins: whose weights these are. None of them can be loaded.
+#: Prefixes of weight names of other libraries, whose files cannot be loaded.
 STRANGERS = (
     ("roi_heads.keypoint_", "torchvision's Keypoint R-CNN"),
     ("rpn.head.conv.1.0.", "torchvision's models of version 2 (_v2)"),
@@ -49,11 +49,11 @@ STRANGERS = (
 
 
 class ModelFileError(FileError):
-    """A file of weights cannot be used; the message names it."""
+    """A weight file cannot be used. The message names it."""
 
 
 def save_model(path: Path, model: TwoStageDetector, settings: DetectorSettings) -> None:
-    """Write a detector as ``{"settings": ..., "model": state dict}``, in one step.
+    """Save a detector as ``{"settings": ..., "model": state_dict}``. The file is replaced atomically.
 
     Examples
     --------
@@ -78,22 +78,23 @@ def load_model(
     classes: Sequence[str] | None = None,
     device: str | torch.device = "cpu",
 ) -> tuple[TwoStageDetector, DetectorSettings]:
-    """A detector from a file of weights, ready to detect, and its settings.
+    """Load a detector in evaluation mode, and its settings, from a weight file.
 
     Parameters
     ----------
     path : path
-        What :func:`save_model` wrote, or the folder of a training run. Or the weights of torchvision's
-        `fasterrcnn_resnet50_fpn` or `maskrcnn_resnet50_fpn`, in either of its layouts, alone or in a checkpoint of a
-        training script.
+        A file written by :func:`save_model`, or the folder of a training run. It can also be a file with the weights
+        of torchvision's `fasterrcnn_resnet50_fpn` or `maskrcnn_resnet50_fpn`, in either of its layouts, alone or in the
+        checkpoint of a training script.
     model : str, optional
-        For torchvision's weights: "faster-rcnn" or "mask-rcnn"; by default what the file holds.
+        "faster-rcnn" or "mask-rcnn", for torchvision's weights. By default it is inferred from the file.
     pooler : str, optional
-        Another pooler than the one that the file names; torchvision's is "align-unshifted".
+        A pooler to use instead of the one in the file. torchvision's is "align-unshifted".
     classes : sequence of str, optional
-        Names of the labels from 1, without the background. By default those of the file; torchvision's files have none,
-        and their labels are called by their numbers but for those of COCO.
+        The names of the labels from 1, without the background. By default, those of the file. torchvision's files have
+        no names: COCO's names are used if the file has COCO's labels, and numbers otherwise.
     device : str or torch.device, default "cpu"
+        The device to load the model on.
 
     Returns
     -------
@@ -102,9 +103,9 @@ def load_model(
     Raises
     ------
     ModelFileError
-        Naming the file and what is wrong with it.
+        If the file cannot be used. The message names the file and says what is wrong with it.
     ValueError
-        For a device that is not there.
+        If the device is not available.
     """
     path, device = find_weights(Path(path)), check_device(device)
     try:
@@ -121,7 +122,7 @@ def load_model(
         _check_weights(settings, weights)
         detector = settings.build()
         detector.load_state_dict(weights)
-    except ModuleNotFoundError:  # of a backbone: said by the command line
+    except ModuleNotFoundError:  # the package of a backbone is missing; the command line reports it
         raise
     except (ValueError, TypeError) as error:
         raise ModelFileError(f"{path}: {error}") from error
@@ -132,20 +133,20 @@ def load_model(
 
 
 def find_weights(path: Path) -> Path:
-    """The file itself, or that in the folder of a training run."""
-    found = path / MODEL_FILE if os.path.isdir(path) else path  # false for names that no file can have
+    """The file itself, or the weight file in the folder of a training run."""
+    found = path / MODEL_FILE if os.path.isdir(path) else path  # False for names that no file can have
     if not os.path.exists(found):
         raise ModelFileError(f"{found}: no such file")
     return found
 
 
 def read_classes(text: str) -> list[str]:
-    """Names of classes: ``cat,dog``, or those of a file, of text with a name a line, or of COCO json.
+    """Read class names from a list such as ``cat,dog``, a text file with one name per line, or a COCO JSON file.
 
     Raises
     ------
     FileError
-        Naming the file that cannot be read, or where there is no name.
+        If the file cannot be read or has no names. The message names the file.
     """
     path = Path(text)
     if not text.strip():
@@ -191,7 +192,7 @@ def _settings_of_file(values: object, model: str | None) -> DetectorSettings:
 
 
 def _settings_of_torchvision(content: Any, weights: Mapping[str, Tensor], model: str | None) -> DetectorSettings:
-    """What torchvision's own function of the model would build."""
+    """The settings of the model that torchvision's own function would build."""
     if {"iteration", "optimiser"} <= set(content):
         raise ValueError(f"a checkpoint to go on training from, without settings: take {MODEL_FILE} beside it")
     if CLASS_WEIGHT not in weights or weights[CLASS_WEIGHT].ndim != 2 or len(weights[CLASS_WEIGHT]) < 2:
@@ -211,7 +212,7 @@ def _settings_of_torchvision(content: Any, weights: Mapping[str, Tensor], model:
         classes=tuple(names.get(number, "unused") for number in range(1, count)),
         category_ids=tuple(range(1, count)),
         frozen_norm=frozen,
-        # So torchvision sets it for its published files of COCO, whose statistics are frozen.
+        # torchvision uses this value for its published COCO weights, whose statistics are frozen.
         norm_epsilon=0.0 if frozen and count == COCO_LABELS else 1e-5,
     )
 
@@ -226,12 +227,12 @@ def _changed(settings: DetectorSettings, pooler: str | None, classes: Sequence[s
 
 
 def _check_weights(settings: DetectorSettings, weights: Mapping[str, Tensor]) -> None:
-    """That a detector of these settings takes these weights: told without its memory, whatever the settings say.
+    """Check that a detector with these settings fits these weights, without allocating its memory.
 
     Raises
     ------
     ValueError
-        Naming the first weights that are missing, unknown, of another shape, or not finite.
+        If weights are missing, unknown, of the wrong shape, or not finite. The message names the first ones.
     """
     with torch.device("meta"):
         detector = settings.build()

@@ -1,4 +1,4 @@
-"""Faster, Mask and Cascade R-CNN, put together from their parts."""
+"""Faster, Mask and Cascade R-CNN."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .transform import Transform
 
 Backbone = PyramidBackbone | SingleBackbone | TimmBackbone
 
-#: Sides of the pooled maps.
+#: The sizes of the pooled maps.
 BOX_BINS, MASK_BINS = 7, 14
-#: Of the cascade: how the offsets are weighted, and from which overlap a box is an object.
+#: For each stage of the cascade: the weights of the offsets, and the overlap from which a box is an object.
 CASCADE = (
     ((10.0, 10.0, 5.0, 5.0), 0.5),
     ((20.0, 20.0, 10.0, 10.0), 0.6),
@@ -30,7 +30,7 @@ CASCADE = (
 
 
 class TwoStageDetector(nn.Module):
-    """Backbone, proposals, RoI heads. In training mode a call gives losses, else detections."""
+    """A backbone, a region proposal network and RoI heads. A call returns losses in training mode, else detections."""
 
     def __init__(self, transform: Transform, backbone: Backbone, rpn: RegionProposals, roi_heads: RoIHeads) -> None:
         super().__init__()
@@ -46,15 +46,20 @@ class TwoStageDetector(nn.Module):
         targets: Sequence[Target] | None = None,
         generators: Sequence[torch.Generator | None] = (),
     ) -> Any:
-        """Losses by name in training mode, else per image `boxes`, `scores`, `labels` and perhaps `masks`.
+        """Return the losses by name in training mode, else the detections of each image.
+
+        The detections of an image are a dict of `boxes` (x1, y1, x2, y2), `scores`, `labels` and, if the model has
+        masks, `masks`.
 
         Parameters
         ----------
-        images : list of float ``[3, H, W]``, from 0 to 1
-        targets : list, in training mode: per image `boxes` ``[L, 4]`` corners, `labels` ``[L]`` from 1, and for a model
-            with masks `masks` ``[L, H, W]``
-        generators : list of torch.Generator, one per image, default torch's own
-            What the sample of boxes of each image is drawn from, in training mode.
+        images : list of float tensors ``[3, H, W]``
+            The images, with values from 0 to 1.
+        targets : list of dict, in training mode only
+            For each image, `boxes` ``[L, 4]`` (x1, y1, x2, y2), `labels` ``[L]`` from 1 and, if the model has masks,
+            `masks` ``[L, H, W]``.
+        generators : list of torch.Generator, one per image, optional
+            The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
         _check_images(images)
         batch, sizes = self.transform.batch(images)
@@ -79,22 +84,23 @@ class TwoStageDetector(nn.Module):
     def detect(
         self, maps: Sequence[Tensor], batch_size: Size, sizes: Sequence[Size], *, masks: bool = True
     ) -> list[dict[str, Tensor]]:
-        """Detections on the maps of a batch, in its pixels.
+        """Return the detections on the feature maps of a batch, in pixels of the batch.
 
         Parameters
         ----------
         maps : sequence of Tensor
-            All that the backbone has made of the batch.
+            All feature maps of the backbone.
         batch_size : (height, width)
+            The size of the padded images.
         sizes : list of (height, width)
-            What each image takes of the batch.
+            The size of each image in the batch, without padding.
         masks : bool, default True
-            With the masks of a detector that has them, within the boxes.
+            Whether to predict masks within the boxes, if the detector has masks.
         """
         proposals, _ = self.rpn(maps, batch_size, sizes)
         return self.roi_heads.detect(maps[: self.backbone.pooled_levels], sizes, proposals, masks=masks)
 
-    if TYPE_CHECKING:  # a call with targets is taken for one in training mode
+    if TYPE_CHECKING:  # for type checkers, a call with targets is in training mode
 
         @overload
         def __call__(self, images: Sequence[Tensor], targets: None = None) -> list[dict[str, Tensor]]: ...
@@ -140,17 +146,17 @@ def _check_targets(targets: Sequence[Target] | None, count: int, *, masks: bool)
 
 
 def faster_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:
-    """Faster R-CNN; `num_classes` counts the background. The options are those of :func:`build_detector`."""
+    """Faster R-CNN. `num_classes` includes the background. The options are those of :func:`build_detector`."""
     return build_detector(num_classes, **options)
 
 
 def mask_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:
-    """Mask R-CNN: Faster R-CNN with masks. The options are those of :func:`build_detector`."""
+    """Mask R-CNN. `num_classes` includes the background. The options are those of :func:`build_detector`."""
     return build_detector(num_classes, masks=True, **options)
 
 
 def cascade_rcnn(num_classes: int, *, masks: bool = False, **options: Any) -> TwoStageDetector:
-    """Cascade R-CNN: three stages of boxes, with or without masks. The options are those of :func:`build_detector`."""
+    """Cascade R-CNN, with or without masks. The arguments are those of :func:`build_detector`."""
     return build_detector(num_classes, cascade=True, masks=masks, **options)
 
 
@@ -169,23 +175,25 @@ def build_detector(
     proposal_settings: ProposalSettings | None = None,
     roi_settings: RoISettings | None = None,
 ) -> TwoStageDetector:
-    """A two-stage detector.
+    """Build a two-stage detector.
 
     Parameters
     ----------
     num_classes : int
-        With the background, whose label is 0.
-    backbone : PyramidBackbone, SingleBackbone or TimmBackbone, default ResNet-50 with a pyramid
+        The number of classes, including the background, which has label 0.
+    backbone : PyramidBackbone, SingleBackbone or TimmBackbone, default ResNet-50 with a feature pyramid
+        The network that computes the feature maps.
     pooler : str or function, default "exact"
-        A name of :data:`POOLERS`, perhaps with arguments of its module (``"align:sampling_ratio=4"``), or a function
-        of output size and scales that gives a module.
+        A name in :data:`POOLERS`, optionally with arguments (``"align:sampling_ratio=4"``), or a function that takes
+        the output size and the scales and returns a module.
     cascade, masks : bool
-        Three stages of boxes; masks of the detections.
+        Whether to use three box stages, and whether to predict masks.
     min_size, max_size : int
-        The shorter side of an image in pixels, and the most that the longer may have.
-    anchor_sizes : per map a sequence of sides in pixels, default 8 times the stride; five sizes for a single map
+        Images are resized so that the shorter side has `min_size` pixels, and the longer at most `max_size`.
+    anchor_sizes : sequence of sequences, optional
+        The anchor sizes of each map in pixels. The default is 8 times the stride, or five sizes if there is one map.
     hidden, mask_hidden : int
-        Channels of the heads.
+        The number of channels of the box and mask heads.
 
     Examples
     --------

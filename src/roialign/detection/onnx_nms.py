@@ -1,4 +1,4 @@
-"""Non-maximum suppression in ONNX's operators, for torch's exporter."""
+"""Non-maximum suppression as ONNX operators, for torch's ONNX exporter."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from onnxscript import opset18
 from .boxes import padded_nms  # noqa: F401 - registers the operator
 
 op: Any = opset18
-#: Less than every score, and more than minus infinity.
+#: Lower than every score, but above minus infinity.
 LOWEST = -1e30
 
 
 def _padded_nms(boxes: Any, scores: Any, groups: Any, threshold: float, most: int) -> Any:
-    """ONNX's NonMaxSuppression of boxes that are moved apart, group by group, so that no two groups overlap."""
+    """ONNX's NonMaxSuppression, after shifting the boxes of each group so that no two groups overlap."""
     step = op.Add(op.ReduceMax(boxes, keepdims=0), 1.0)
     apart = op.Add(boxes, op.Unsqueeze(op.Mul(op.Cast(groups, to=1), step), [1]))
     kept = op.NonMaxSuppression(

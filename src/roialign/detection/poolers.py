@@ -1,4 +1,4 @@
-"""What turns proposals into features of one size: an argument of every model."""
+"""Poolers: modules that turn proposals into features of fixed size. Every model takes one as an argument."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from .._pooling_rules import RULES
 from ..torch import DeformRoIPoolPack, MultiScaleRoIAlign
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 
-#: Makes a pooler from its output size and the scales of the maps that it is given.
+#: A function that makes a pooler from the output size and the scales of the maps.
 PoolerFactory = Callable[[int, Sequence[float]], nn.Module]
 
-#: Width of the layers that offsets are learned by: at 14 x 14 bins the usual 1024 would be 51 million weights.
+#: The width of the layers that predict offsets. With 14 x 14 bins, the usual 1024 would need 51 million weights.
 OFFSET_CHANNELS = 256
-#: Arguments that the model decides.
+#: Arguments that are set by the model.
 DECIDED = ("output_size", "spatial_scales", "output_channels")
 
 
 class Pooler(NamedTuple):
-    """A module that pools all levels in one call, and its arguments besides those that the model decides."""
+    """A module class that pools all levels in one call, and its arguments other than those set by the model."""
 
     module: Callable[..., nn.Module]
     arguments: dict[str, Any]
 
     @property
     def learns(self) -> bool:
-        """Whether it has weights of its own, for which it needs to know the channels."""
+        """Whether it has weights, and therefore needs the number of channels."""
         return isinstance(self.module, type) and issubclass(self.module, DeformRoIPoolPack)
 
 
-#: Poolers by name.
+#: The poolers by name.
 POOLERS: dict[str, Pooler] = {
     **{name: Pooler(MultiScaleRoIAlign, arguments) for name, arguments in RULES.items()},
     "pool": Pooler(MultiScaleRoIPool, {}),
@@ -46,7 +46,7 @@ POOLERS: dict[str, Pooler] = {
 
 
 def make_pooler(pooler: str | PoolerFactory, output_size: int, strides: Sequence[int], channels: int) -> nn.Module:
-    """A module that is called with the maps and the boxes of every image, and pools all levels in one call.
+    """Make a module that takes the feature maps and the boxes of each image, and pools all levels in one call.
 
     Concretely, ``make_pooler("exact", 7, (4, 8), 256)([map4, map8], [boxes0, boxes1])`` is
     ``multiscale_roi_align([map4, map8], [boxes0, boxes1], 7, [1 / 4, 1 / 8], sampling="exact")``.
@@ -54,19 +54,19 @@ def make_pooler(pooler: str | PoolerFactory, output_size: int, strides: Sequence
     Parameters
     ----------
     pooler : str or function
-        A name of :data:`POOLERS`, perhaps with arguments of its module: ``"align:sampling_ratio=4,mode=max"``. Or a
-        function of output size and scales that gives a module.
+        A name in :data:`POOLERS`, optionally with arguments of its module: ``"align:sampling_ratio=4,mode=max"``. Or a
+        function that takes the output size and the scales and returns a module.
     output_size : int
-        Bins of each axis.
+        The number of bins along each axis.
     strides : sequence of int
-        Image pixels per pixel of every map, finest first.
+        Image pixels per feature pixel of each map, finest first.
     channels : int
-        Of the maps.
+        The number of channels of the maps.
 
     Raises
     ------
     ValueError
-        For an unknown name or argument.
+        If the name or an argument is unknown.
     """
     scales = [1 / stride for stride in strides]
     if not isinstance(pooler, str):
@@ -77,7 +77,7 @@ def make_pooler(pooler: str | PoolerFactory, output_size: int, strides: Sequence
 
 
 def read_pooler(text: str) -> Pooler:
-    """What ``NAME`` or ``NAME:ARGUMENT=VALUE,...`` says."""
+    """Parse ``NAME`` or ``NAME:ARGUMENT=VALUE,...``."""
     name, _, rest = text.partition(":")
     if name not in POOLERS:
         raise ValueError(f"pooler: expected one of {', '.join(POOLERS)}, or a function, got {name!r}")
@@ -93,7 +93,7 @@ def read_pooler(text: str) -> Pooler:
 
 
 def _value(text: str) -> Any:
-    """A number, true or false, and anything else as text."""
+    """Parse a number, true or false. Anything else stays text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:

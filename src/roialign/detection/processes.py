@@ -1,4 +1,4 @@
-"""What the processes of one training agree on, so that they compute what one process would; alone, what it has."""
+"""Communication between the processes of a distributed training. A single process gets its own values back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 @contextmanager
 def launched_processes(device: torch.device) -> Iterator[torch.device]:
-    """Joins the processes that `torchrun` has launched, for as long as the context lasts; the device of this one."""
+    """Context manager: join the process group that `torchrun` launched. Gives the device of this process."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _together():
         yield device
         return
@@ -30,12 +30,12 @@ def launched_processes(device: torch.device) -> Iterator[torch.device]:
 
 
 def process_count() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return distributed.get_world_size() if _together() else 1
 
 
 def process_rank() -> int:
-    """Which of them this is, from 0."""
+    """The rank of this process, from 0."""
     return distributed.get_rank() if _together() else 0
 
 
@@ -44,9 +44,10 @@ def _together() -> bool:
 
 
 def mean_over_processes(count: int, device: torch.device) -> float:
-    """What a process divides its sum by, so that the mean over the processes is the sum of all over the count of all.
+    """The mean of `count` over the processes, with a total count of at least 1.
 
-    Concretely, the mean of the counts of the processes, where the sum of the counts is at least 1.
+    If each process divides its sum by this number, the mean over the processes is the total sum divided by the total
+    count.
     """
     if process_count() == 1:
         return float(max(count, 1))
@@ -56,7 +57,7 @@ def mean_over_processes(count: int, device: torch.device) -> float:
 
 
 def largest_over_processes(values: tuple[int, int], device: torch.device) -> tuple[int, int]:
-    """The largest of each of two numbers."""
+    """The maximum over the processes of each of two numbers."""
     if process_count() == 1:
         return values
     largest = torch.tensor(values, dtype=torch.int64, device=device)
@@ -74,7 +75,7 @@ def averaged(values: torch.Tensor) -> torch.Tensor:
 
 
 def gathered(value: _T) -> list[_T]:
-    """What every process has, in the order of the processes."""
+    """The values of all processes, in the order of their ranks."""
     if process_count() == 1:
         return [value]
     values: list[Any] = [None] * process_count()

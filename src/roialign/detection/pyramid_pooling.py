@@ -1,4 +1,4 @@
-"""RoIPool and deformable RoI pooling on the levels of a pyramid, in one call, as modules."""
+"""RoIPool and deformable RoI pooling on a feature pyramid in one call, as functions and modules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..ops.multiscale_roi_align import pyramid_call
 from ..ops.roi_pool import ROI_POOL
 from ..torch import DeformRoIPoolPack, ModulatedDeformRoIPoolPack, RoIPool
 
-#: Of the rule that assigns RoIs to levels, as in :func:`roialign.fpn_levels`.
+#: The canonical size and level of :func:`roialign.fpn_levels`, which assigns RoIs to levels.
 CANONICAL_SIZE, CANONICAL_LEVEL = 224, 4
 
 
@@ -30,10 +30,10 @@ def multiscale_roi_pool(
     batch_indices: Tensor | None = None,
     layout: str = "NCHW",
 ) -> Tensor:
-    """:func:`roialign.roi_pool` of each RoI on one level of a feature pyramid.
+    """Apply :func:`roialign.roi_pool` to each RoI on one level of a feature pyramid.
 
     Concretely, ``out[k]`` is ``roi_pool(features[l], rois[k], output_size, spatial_scales[l])`` with
-    l = ``fpn_levels(rois, spatial_scales)[k]``, or ``levels[k]`` where they are given.
+    l = ``fpn_levels(rois, spatial_scales)[k]``, or ``levels[k]`` if `levels` is given.
     """
     return _pool(ROI_POOL, features, rois, output_size, spatial_scales, levels, batch_indices, layout)
 
@@ -53,7 +53,7 @@ def multiscale_deform_roi_pool(
     batch_indices: Tensor | None = None,
     layout: str = "NCHW",
 ) -> Tensor:
-    """:func:`roialign.deform_roi_pool` of each RoI on one level of a feature pyramid.
+    """Apply :func:`roialign.deform_roi_pool` to each RoI on one level of a feature pyramid.
 
     Concretely, ``out[k]`` is ``deform_roi_pool(features[l], rois[k], offset[k], output_size, spatial_scales[l], ...)``
     with l as in :func:`multiscale_roi_pool`.
@@ -102,7 +102,7 @@ class MultiScaleRoIPool(RoIPool):
 
 
 class MultiScaleDeformRoIPool(DeformRoIPoolPack):
-    """Deformable RoI pooling on a pyramid, which learns its offsets.
+    """Deformable RoI pooling on a feature pyramid, with learned offsets.
 
     Concretely, it is :class:`roialign.torch.DeformRoIPoolPack` on the level of each RoI:
     ``MultiScaleDeformRoIPool(output_size, channels, hidden_channels, spatial_scales, ...)(features, rois)``.
@@ -121,7 +121,7 @@ class MultiScaleDeformRoIPool(DeformRoIPoolPack):
 
 
 class MultiScaleModulatedDeformRoIPool(ModulatedDeformRoIPoolPack):
-    """Deformable RoI pooling on a pyramid, which learns its offsets and a weight for every bin.
+    """Deformable RoI pooling on a feature pyramid, with learned offsets and a learned weight for every bin.
 
     Concretely, it is :class:`roialign.torch.ModulatedDeformRoIPoolPack` on the level of each RoI.
 

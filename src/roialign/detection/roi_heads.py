@@ -1,4 +1,4 @@
-"""From proposals to detections: one stage of boxes or a cascade of them, and masks."""
+"""RoI heads, from proposals to detections: one box stage or a cascade of them, and masks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class RoISettings:
-    """Numbers of Faster R-CNN, as torchvision sets them."""
+    """Settings of the RoI heads of Faster R-CNN, with torchvision's defaults."""
 
     sample_size: int = 512
     object_share: float = 0.25
@@ -35,17 +35,17 @@ class RoISettings:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The boxes of one image that a loss is made of, objects first."""
+    """The boxes of one image that are sampled for a loss, objects first."""
 
     boxes: Tensor
     labels: Tensor
-    """0 is background."""
+    """The label of each box. 0 is background."""
     matches: Tensor
-    """Indices of the ground truth of the objects, which come first."""
+    """The ground-truth index of each object. The objects come first."""
 
 
 class RoIHeads(nn.Module):
-    """Boxes, scores and masks of proposals.
+    """Predict boxes, scores and masks from proposals.
 
     References
     ----------
@@ -74,7 +74,7 @@ class RoIHeads(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """With the background."""
+        """The number of classes, including the background."""
         return self._stages[0].box_predictor.cls_score.out_features
 
     def losses(
@@ -85,7 +85,7 @@ class RoIHeads(nn.Module):
         targets: Sequence[Target],
         generators: Sequence[torch.Generator | None] = (),
     ) -> dict[str, Tensor]:
-        """The losses of every stage, and of the masks of the first stage's objects."""
+        """The losses of every stage, and the mask loss of the objects of the first stage."""
         generators = generators or [None] * len(targets)
         losses: dict[str, Tensor] = {}
         boxes = [torch.cat([found, target["boxes"]]) for found, target in zip(proposals, targets, strict=True)]
@@ -111,7 +111,7 @@ class RoIHeads(nn.Module):
     def detect(
         self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor], *, masks: bool = True
     ) -> list[dict[str, Tensor]]:
-        """Per image boxes ``[D, 4]``, scores, labels, and mask probabilities ``[D, M, M]`` within the boxes."""
+        """For each image: boxes ``[D, 4]``, scores, labels, and mask probabilities ``[D, M, M]`` within the boxes."""
         moved = self.moved(maps, sizes, proposals)
         detections = [_existing(*self.best_of(boxes, scores)) for boxes, scores in moved]
         if masks and self.mask_branch is not None:
@@ -121,7 +121,7 @@ class RoIHeads(nn.Module):
     def moved(
         self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Per image the proposals as the stages move them ``[K, D, 4]``, and the scores of their classes."""
+        """For each image: the boxes ``[K, D, 4]`` after all stages, and their class scores."""
         boxes = list(proposals)
         probabilities, offsets = torch.zeros(()), torch.zeros(0)
         for number, stage in enumerate(self._stages):
@@ -145,17 +145,18 @@ class RoIHeads(nn.Module):
     def _refined(
         self, stage: BoxStage, offsets: Tensor, boxes: Sequence[Tensor], sizes: Sequence[Size]
     ) -> list[Tensor]:
-        """The boxes where a stage of the cascade moves them."""
+        """The boxes after one stage of the cascade."""
         moved = stage.coder.decode(offsets, torch.cat(list(boxes)))[:, 0]
         return [clip_boxes(part, size) for part, size in zip(_split(moved, boxes), sizes, strict=True)]
 
     def best_of(self, boxes: Tensor, scores: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """What is left of boxes ``[K, D, 4]`` and scores ``[K, classes]`` of one image, and which of the rows are any.
+        """Select the detections of one image from boxes ``[K, D, 4]`` and scores ``[K, classes]``.
 
-        There are as many rows as the settings say, best first; a proposal that is none has scores of 0.
+        Returns a fixed number of rows, given by the settings, best first, and a mask that tells which rows are
+        detections. A padded proposal must have scores of 0.
         """
         classes = scores.shape[1]
-        # One more row that is nothing, to stand in the places that are left where there is no proposal at all.
+        # One extra empty row, used as padding even if there is no proposal at all.
         boxes, scores = functional.pad(boxes, (0, 0, 0, 0, 0, 1)), functional.pad(scores, (0, 0, 0, 1))
         boxes = boxes.expand(-1, classes, 4)[:, 1:].reshape(-1, 4)
         labels = torch.arange(1, classes, device=scores.device).repeat(len(scores))
@@ -168,7 +169,7 @@ class RoIHeads(nn.Module):
         return {"boxes": boxes[row], "scores": scores[row], "labels": labels[row]}, best >= 0
 
     def mask_logits(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
-        """``[K, M, M]``: the mask of every box's own class."""
+        """``[K, M, M]``: for each box, the mask logits of its own class."""
         assert self.mask_branch is not None
         assert self.mask_pooler is not None
         logits: Tensor = self.mask_branch(self.mask_pooler(maps, boxes))
@@ -208,7 +209,7 @@ def _existing(found: dict[str, Tensor], exists: Tensor) -> dict[str, Tensor]:
 
 
 def _split(rows: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Rows of all images as rows per image."""
+    """Split the rows of all images into rows per image."""
     parts: Sequence[Tensor] = torch.split(rows, [len(of_image) for of_image in like])
     return parts
 

@@ -1,4 +1,4 @@
-"""Proposals: anchors on every map, scored and moved by a small network."""
+"""The region proposal network: anchors on every map, scored and refined by a small network."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .boxes import BoxCoder, clip_boxes, large_enough, padded_nms
 from .matching import BACKGROUND, match, sample
 from .processes import mean_over_processes
 
-#: The knee of the smooth L1 loss of offsets.
+#: The threshold (beta) of the smooth L1 loss of offsets.
 BETA = 1 / 9
 
 
 @dataclass(frozen=True, slots=True)
 class ProposalSettings:
-    """Numbers of Faster R-CNN, as torchvision sets them; pairs are for training and for detection."""
+    """Settings of the region proposal network, with torchvision's defaults. Pairs are for (training, detection)."""
 
     before_nms: tuple[int, int] = (2000, 1000)
-    """Of every level."""
+    """The number for each level."""
     after_nms: tuple[int, int] = (2000, 1000)
     nms_threshold: float = 0.7
     score_threshold: float = 0.0
@@ -33,7 +33,7 @@ class ProposalSettings:
 
 
 def anchors_of(size: float, aspect_ratios: Sequence[float]) -> Tensor:
-    """``[A, 4]``: boxes of area size^2 around the origin, rounded to whole pixels; a ratio is height over width."""
+    """``[A, 4]`` boxes of area size^2 centred at the origin, rounded to whole pixels. A ratio is height / width."""
     heights = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
     widths = size * (1 / heights)
     heights = size * heights
@@ -41,18 +41,18 @@ def anchors_of(size: float, aspect_ratios: Sequence[float]) -> Tensor:
 
 
 class Anchors(nn.Module):
-    """Boxes at every pixel of every map: ``sizes[l]`` are those of level l."""
+    """Anchor boxes at every pixel of every map. ``sizes[l]`` are the sizes on level l."""
 
     def __init__(self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
         super().__init__()
         self.per_pixel = len(sizes[0]) * len(aspect_ratios)
         for level, of_level in enumerate(sizes):
-            # All sizes of one ratio stand together: the order of torchvision's weights.
+            # The sizes are the inner loop, as in the order of torchvision's weights.
             cells = torch.stack([anchors_of(size, aspect_ratios) for size in of_level], dim=1).flatten(0, 1)
             self.register_buffer(f"cell{level}", cells, persistent=False)
 
     def forward(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> list[Tensor]:
-        """Per level ``[H * W * A, 4]``."""
+        """The anchors of each level, ``[H * W * A, 4]``."""
         per_level = []
         for level, features in enumerate(maps):
             cells: Tensor = getattr(self, f"cell{level}")
@@ -66,7 +66,7 @@ class Anchors(nn.Module):
 
 
 class ProposalHead(nn.Module):
-    """One convolution, then a score and an offset for every anchor of every pixel."""
+    """A convolution, then a score and an offset for every anchor at every pixel."""
 
     def __init__(self, channels: int, per_pixel: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class ProposalHead(nn.Module):
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Per level scores ``[N, H * W * A]`` and offsets ``[N, H * W * A, 4]``."""
+        """For each level, scores ``[N, H * W * A]`` and offsets ``[N, H * W * A, 4]``."""
         scores, offsets = [], []
         for features in maps:
             hidden = self.conv(features)
@@ -112,7 +112,7 @@ class RegionProposals(nn.Module):
         truth: Sequence[Tensor] | None = None,
         generators: Sequence[torch.Generator | None] = (),
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Proposals ``[P, 4]`` of every image, best first, and the losses where `truth` is given."""
+        """The proposals ``[P, 4]`` of each image, best first, and the losses if `truth` is given."""
         scores, offsets = self.head(maps)
         anchors = self.anchors(maps, batch_size)
         padded = [self.best_of(index, scores, offsets, anchors, size) for index, size in enumerate(image_sizes)]
@@ -131,7 +131,7 @@ class RegionProposals(nn.Module):
         anchors: Sequence[Tensor],
         size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """The proposals of an image ``[P, 4]``, best first, and which of the rows are any; the settings say P."""
+        """The proposals ``[P, 4]`` of one image, best first, and which rows are not padding. The settings give P."""
         phase = 0 if self.training else 1
         best: list[tuple[Tensor, Tensor, Tensor]] = []
         for level, of_level in enumerate(anchors):

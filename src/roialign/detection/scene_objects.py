@@ -1,4 +1,4 @@
-"""What scenes are made of: handwritten digits, or drawings with transparency in a folder."""
+"""The objects of scenes: handwritten digits, or drawings with transparency from a folder."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from ..files.problems import FileError, Problems
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Every fifth object is kept for the splits other than "train": nobody is tested on what they learnt.
+#: Every fifth object is held out for the splits other than "train", so that no model is tested on training objects.
 HELD_OUT = 5
-#: How much of the ink counts as the object.
+#: Pixels with at least this much ink belong to the object.
 INK = 0.4
-#: A drawing is kept with at most so many pixels on its longer side.
+#: Drawings are scaled down to at most this many pixels on the longer side.
 LONGEST_SIDE = 512
 
 
 class Drawn(NamedTuple):
-    """An object as it is put into a scene."""
+    """An object to place in a scene."""
 
     ink: Array
-    """``[h, w]`` from 0 to 1: how much it covers each pixel."""
+    """``[h, w]`` from 0 to 1: the opacity of each pixel."""
     colour: Array | None
-    """``[h, w, 3]`` from 0 to 1; None for one colour that stands out from the ground."""
+    """``[h, w, 3]`` from 0 to 1, or None for a single colour that contrasts with the background."""
     label: int
-    """Its class, from 0."""
+    """The class, from 0."""
 
 
 class SceneObjects(Protocol):
-    """Where the objects of scenes come from."""
+    """A source of objects for scenes."""
 
     description: str
     names: tuple[str, ...]
-    """Of the classes."""
+    """The names of the classes."""
 
     def draw(
         self, generator: np.random.Generator, sizes: tuple[int, int], max_angle: float, *, held_out: bool
     ) -> Drawn:
-        """One object, of a longer side between `sizes` in pixels and turned by up to `max_angle` degrees."""
+        """Draw one object, with a longer side within `sizes` in pixels, rotated by up to `max_angle` degrees."""
 
 
 class Digits:
@@ -68,22 +68,22 @@ class Digits:
 
 
 class Drawings:
-    """PNG files with transparency.
+    """Drawings from PNG files with transparency.
 
-    A file in a folder within `folder` is of the class that the folder is called; one that lies in `folder` itself has
-    its own name for a class. Of a class of several drawings every fifth is held out.
+    The class of a file in a subfolder is the name of the subfolder. The class of a file directly in `folder` is its own
+    name. If a class has several drawings, every fifth one is held out.
 
     Parameters
     ----------
     folder : Path
-        With its folders, at any depth.
+        The folder, searched recursively.
     problems : Problems
-        Files that cannot be read, or show nothing, are told to it and left out.
+        Collects the files that cannot be read or are fully transparent. They are left out.
 
     Raises
     ------
     FileError
-        Where there is none that can be used.
+        If there is no usable file.
     """
 
     def __init__(self, folder: Path, problems: Problems) -> None:
@@ -127,9 +127,9 @@ class Drawings:
 
 @cache
 def _digits(held_out: bool) -> tuple[Array, Array]:
-    """Images ``[n, 8, 8]`` from 0 to 1 and what they show."""
+    """Images ``[n, 8, 8]`` with values from 0 to 1, and their digits."""
     require("detection", "sklearn")
-    from sklearn.datasets import load_digits  # only here: the models do without it
+    from sklearn.datasets import load_digits  # imported here, because the models do not need it
 
     data = load_digits()
     kept = (np.arange(len(data.target)) % HELD_OUT == 0) == held_out
@@ -137,7 +137,7 @@ def _digits(held_out: bool) -> tuple[Array, Array]:
 
 
 def _drawing(path: Path) -> Image.Image:
-    """A file as RGBA, without what is transparent all around."""
+    """Read a file as RGBA, without its transparent margin."""
     with explained(path), Image.open(path) as opened:
         image: Image.Image = opened.convert("RGBA")
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
@@ -149,6 +149,6 @@ def _drawing(path: Path) -> Image.Image:
 
 
 def _window(ink: Array) -> tuple[slice, slice]:
-    """The rows and columns in which there is an object."""
+    """The rows and columns that the object covers."""
     rows, columns = (np.flatnonzero((ink > INK).any(axis=axis)) for axis in (1, 0))
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

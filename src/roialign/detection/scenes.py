@@ -1,4 +1,4 @@
-"""Scenes of real handwritten digits, or of drawings, in COCO format: a set to learn on for those who have none."""
+"""Synthetic scenes of handwritten digits or of drawings, as a small COCO-format dataset for training."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from .scene_objects import INK, Digits, SceneObjects
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: An object of which less is left under those drawn later is not placed.
+#: The least visible share of an object. An object is not placed if less would remain visible under later ones.
 VISIBLE = 0.5
-#: Places tried for an object before the scene goes without it.
+#: The number of positions that are tried for an object before it is left out.
 TRIES = 50
-#: What scenes are made of unless something else is given.
+#: The default objects of scenes.
 DIGITS = Digits()
 
 
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """What a scene is made of; sizes are in pixels."""
+    """The settings of scenes. Sizes are in pixels."""
 
     image_size: int = 160
     objects: tuple[int, int] = (2, 6)
     object_size: tuple[int, int] = (28, 64)
     max_angle: float = 10.0
-    """Degrees to either side; below 90, so that a 6 is told from a 9."""
+    """The maximum rotation in degrees, in both directions. It is below 90, so that 6 and 9 can be distinguished."""
     overlap: float = 0.0
-    """The share of an object's box that may lie under another's."""
+    """The share of the box of an object that other boxes may cover."""
     seed: int = 0
 
     def with_cases(self, *, small: bool, rotated: bool, dense: bool) -> SceneSettings:
-        """With the hard cases that are switched on."""
+        """Return settings with the given hard cases switched on."""
         return SceneSettings(
             image_size=self.image_size,
             objects=(12, 20) if dense else self.objects,
@@ -52,18 +52,18 @@ class SceneSettings:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """An image and its objects, in the order in which they were drawn."""
+    """An image and its objects, in drawing order."""
 
     image: Array
-    """``[H, W, 3]`` uint8."""
+    """The image, ``[H, W, 3]`` uint8."""
     masks: Array
-    """``[L, H, W]`` bool: the pixels of each object that are seen."""
+    """``[L, H, W]`` bool: the visible pixels of each object."""
     labels: Array
-    """``[L]``: the class of each object, from 0; of digits what they show."""
+    """``[L]``: the class of each object, from 0. For digits, it is the digit."""
 
 
 def draw_scene(settings: SceneSettings, split: str, index: int, objects: SceneObjects = DIGITS) -> Scene:
-    """One scene; the same settings, split, index and objects give the same pixels, whatever was drawn before."""
+    """Draw one scene. The pixels depend only on the settings, the split, the index and the objects."""
     generator = np.random.default_rng([settings.seed, index, *split.encode()])
     size = settings.image_size
     canvas = _ground(generator, size)
@@ -94,7 +94,7 @@ def draw_scene(settings: SceneSettings, split: str, index: int, objects: SceneOb
 
 
 def _ground(generator: np.random.Generator, size: int) -> Array:
-    """``[size, size, 3]``: a colour with noise of several widths."""
+    """A background ``[size, size, 3]``: a colour with noise at several scales."""
     ground = np.tile(generator.uniform(0.3, 0.7, 3), (size, size, 1))
     for cells, strength in ((3, 0.10), (9, 0.06), (27, 0.04), (size, 0.02)):
         noise = generator.normal(0, strength, (cells, cells)).astype(np.float32)
@@ -110,7 +110,7 @@ def _resized(image: Array, size: int) -> Array:
 def _place(
     generator: np.random.Generator, shape: tuple[int, ...], boxes: list[Array], settings: SceneSettings
 ) -> tuple[int, int] | None:
-    """The top left corner; None where there is no room."""
+    """The top left corner of an object, or None if there is no room."""
     height, width = shape
     if max(shape) > settings.image_size:
         return None
@@ -124,14 +124,14 @@ def _place(
 
 
 def _covered(box: Array, other: Array) -> float:
-    """The overlap as a share of the smaller of two boxes."""
+    """The overlap of two boxes as a share of the smaller one."""
     sides = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
     smaller = min(np.prod(box[2:] - box[:2]), np.prod(other[2:] - other[:2]))
     return float(np.prod(np.maximum(sides, 0)) / smaller)
 
 
 def _colour(generator: np.random.Generator, canvas: Array) -> Array:
-    """Darker or brighter than the ground by enough to be seen."""
+    """A colour that is clearly darker or brighter than the background."""
     brightness = 0.05 if generator.random() < 0.5 else 0.95
     tint = generator.uniform(-0.15, 0.15, 3)
     colour: Array = np.clip(brightness + tint - 0.1 * (canvas.mean() - 0.5), 0, 1)
@@ -141,14 +141,15 @@ def _colour(generator: np.random.Generator, canvas: Array) -> Array:
 def write_scenes(
     folder: Path, counts: Mapping[str, int], settings: SceneSettings, objects: SceneObjects = DIGITS
 ) -> None:
-    """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split of `counts`.
+    """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split in `counts`.
 
-    The annotation file comes last and in one step: where it is there, the split is whole. So none is replaced.
+    The annotation file is written last and atomically, so a split with an annotation file is complete. It is never
+    overwritten.
 
     Raises
     ------
     FileExistsError
-        Where a split is there already.
+        If a split already exists.
     """
     for split in counts:
         if (folder / split / "annotations.json").exists():

@@ -1,4 +1,4 @@
-"""A detector in words and numbers: what a file of weights says besides them."""
+"""The settings of a detector, stored in a weight file next to the weights."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from .roi_heads import RoISettings
 from .rpn import ProposalSettings
 from .timm_backbone import TimmBackbone
 
-#: Models by name, as options of :func:`build_detector`.
+#: The models by name, as options of :func:`build_detector`.
 MODELS: dict[str, dict[str, bool]] = {
     "faster-rcnn": {},
     "mask-rcnn": {"masks": True},
     "cascade-rcnn": {"cascade": True},
     "cascade-mask-rcnn": {"cascade": True, "masks": True},
 }
-#: Single maps by name: the level of ResNet, and its stride.
+#: Backbones with a single map: the level of the ResNet, and its stride.
 SINGLE_MAPS = {"c4": (4, 16), "c5": (5, 32), "c5-dilated": (5, 16)}
 DEPTHS = {"resnet18": 18, "resnet50": 50}
 BACKBONES = tuple(f"{depth}-{maps}" for depth in DEPTHS for maps in ("fpn", *SINGLE_MAPS))
-#: In front of the name of one of timm's models.
+#: The prefix of the name of a timm model.
 TIMM = "timm:"
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """What :func:`build_detector` needs to know, in values that a file can hold.
+    """The arguments of :func:`build_detector`, as values that can be stored in a file.
 
     Concretely, ``DetectorSettings.of(settings.to_dict())`` is ``settings``.
     """
 
     model: str = "mask-rcnn"
-    """A name of `MODELS`."""
+    """A name in `MODELS`."""
     backbone: str = "resnet50-fpn"
-    """A name of `BACKBONES`, or ``"timm:"`` and the name of one of timm's models."""
+    """A name in `BACKBONES`, or ``"timm:"`` followed by the name of a timm model."""
     pooler: str = "exact"
-    """As :func:`make_pooler` takes it."""
+    """The pooler, as for :func:`make_pooler`."""
     classes: tuple[str, ...] = ()
-    """Names of the labels from 1."""
+    """The names of the labels, from label 1."""
     category_ids: tuple[int, ...] = ()
-    """Their numbers in the data set; by default 1, 2, ..."""
+    """The category ids of the labels in the dataset, by default 1, 2, ..."""
     width: int = 64
-    """Channels of a ResNet's first map."""
+    """The number of channels of the first map of a ResNet."""
     out_channels: int = 256
-    """Of a pyramid's maps."""
+    """The number of channels of the maps of a feature pyramid."""
     hidden: int = 1024
     mask_hidden: int = 256
     min_size: int = 800
     max_size: int = 1333
     anchor_sizes: tuple[tuple[float, ...], ...] | None = None
     frozen_norm: bool = False
-    """Whether batch normalisation stays as it was loaded."""
+    """Whether batch normalisation is frozen."""
     norm_groups: int = 0
-    """Of a group normalisation in place of batch normalisation, for a ResNet from scratch; 0 for none."""
+    """The number of groups of group normalisation, used instead of batch normalisation from scratch; 0 for none."""
     norm_epsilon: float = 1e-5
     proposals: dict[str, Any] = field(default_factory=dict)
-    """What differs from :class:`ProposalSettings`."""
+    """The values that differ from the defaults of :class:`ProposalSettings`."""
     regions: dict[str, Any] = field(default_factory=dict)
-    """What differs from :class:`RoISettings`."""
+    """The values that differ from the defaults of :class:`RoISettings`."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -82,7 +82,7 @@ class DetectorSettings:
             raise ValueError(f"category_ids: expected {len(self.classes)}, one per class, got {len(self.category_ids)}")
 
     def _check_types(self) -> None:
-        """What a file says may be anything."""
+        """Check the types, since values from a file can be anything."""
         for name in ("model", "backbone", "pooler"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}: expected text, got {getattr(self, name)!r}")
@@ -102,12 +102,12 @@ class DetectorSettings:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> DetectorSettings:
-        """From the values of :meth:`to_dict`; lists are as good as tuples.
+        """Make settings from the result of :meth:`to_dict`. Lists may replace tuples.
 
         Raises
         ------
         ValueError
-            Naming what is unknown or wrong.
+            If a value is unknown or wrong. The message names it.
         """
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(values) - known)
@@ -116,7 +116,7 @@ class DetectorSettings:
         return cls(**{name: _frozen(value) for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values, which JSON and `torch.save` can hold."""
+        """Return plain values that JSON and `torch.save` can store."""
         return asdict(self)
 
     @property
@@ -124,7 +124,7 @@ class DetectorSettings:
         return MODELS[self.model].get("masks", False)
 
     def make_backbone(self, *, pretrained: bool = False) -> Backbone:
-        """A new one; `pretrained` loads the weights that timm offers for its models."""
+        """Make a new backbone. `pretrained` loads the pretrained weights of a timm model."""
         if self.backbone.startswith(TIMM):
             return TimmBackbone(self.backbone.removeprefix(TIMM), out_channels=self.out_channels, pretrained=pretrained)
         norm: Norm = partial(FrozenBatchNorm2d if self.frozen_norm else nn.BatchNorm2d, eps=self.norm_epsilon)
@@ -137,7 +137,7 @@ class DetectorSettings:
         return SingleBackbone(DEPTHS[depth], width=self.width, level=level, stride=stride, norm=norm)
 
     def build(self, *, pretrained: bool = False) -> TwoStageDetector:
-        """A new detector."""
+        """Build a new detector with these settings."""
         return build_detector(
             len(self.classes) + 1,
             backbone=self.make_backbone(pretrained=pretrained),
@@ -154,14 +154,14 @@ class DetectorSettings:
 
 
 def _frozen(value: Any) -> Any:
-    """With tuples for lists, at any depth."""
+    """Replace lists by tuples at any depth."""
     if isinstance(value, Mapping):
         return {name: _frozen(part) for name, part in value.items()}
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _check_numbers(name: str, values: object, defaults: Mapping[str, Any]) -> None:
-    """That values have the names of the defaults, and are numbers where those are, and pairs where those are."""
+    """Check that the values have the names of the defaults, and are numbers or pairs where the defaults are."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{name}: expected names and values, got {values!r}")
     for each, value in values.items():

@@ -1,4 +1,4 @@
-"""The backbones of timm, with a feature pyramid where they have several maps."""
+"""Backbones from timm, with a feature pyramid if they have several maps."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch.nn import functional
 from .._extras import require
 from .backbone import FeaturePyramid
 
-#: Image pixels per pixel of the maps that are used; of several with one stride the last is.
+#: The strides of the maps that are used. If several maps have the same stride, the last one is used.
 STRIDES = (4, 8, 16, 32)
 
 
 class TimmBackbone(nn.Module):
-    """One of timm's models as a backbone: its maps of strides 4 to 32, as far as it has them.
+    """A timm model as a backbone, with those of its maps that have strides 4 to 32.
 
-    Concretely, the maps go through a feature pyramid of `out_channels`, and a coarser map for proposals is added. A
-    model with a single one of these strides gives its map as it is.
+    Concretely, the maps go through a feature pyramid with `out_channels` channels, and a coarser map is added for
+    proposals. If the model has only one map with such a stride, that map is returned unchanged.
 
     Parameters
     ----------
     name : str
-        As `timm.list_models()` has it.
+        A name from `timm.list_models()`.
     out_channels : int, default 256
-        Of the pyramid; a single map keeps its own.
+        The number of channels of the pyramid. A single map keeps its own number.
     pretrained : bool, default False
-        Download the weights that timm offers.
+        Whether to download timm's pretrained weights.
     options :
-        Of `timm.create_model`.
+        Further arguments of `timm.create_model`.
 
     Raises
     ------
     ModuleNotFoundError
-        Where timm is not installed.
+        If timm is not installed.
     ValueError
-        Where the model is unknown, or has no map of these strides.
+        If the model is unknown or has no map with such a stride.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class TimmBackbone(nn.Module):
 
 
 def _channels_first(features: Tensor, channels: int) -> Tensor:
-    """``[N, C, H, W]``: some of timm's models give ``[N, H, W, C]``."""
+    """Convert to ``[N, C, H, W]``, since some of timm's models return ``[N, H, W, C]``."""
     return features if features.shape[1] == channels else features.permute(0, 3, 1, 2).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""Images to a batch of one size, and answers back to the images."""
+"""Batch images of different sizes, and map the results back to the images."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch.nn import functional
 from .processes import largest_over_processes
 from .roi_heads import Size, Target
 
-#: Statistics of ImageNet, which the published weights were trained with.
+#: The mean and standard deviation of ImageNet, as used by the published weights.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: A batch is padded to a multiple of this, so that every stride divides it.
 DIVISOR = 32
 
 
 class Transform(nn.Module):
-    """Normalise, resize (the shorter side to `min_size`, the longer to at most `max_size`), pad to one batch."""
+    """Normalise images, resize them (shorter side `min_size`, longer at most `max_size`) and pad them to a batch."""
 
     def __init__(self, min_size: int, max_size: int) -> None:
         super().__init__()
         self.min_size, self.max_size = min_size, max_size
 
     def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
-        """``[N, 3, H, W]``, and the size that each image has in it."""
+        """Return the batch ``[N, 3, H, W]`` and the size of each image in it."""
         resized = [self._resize(image) for image in images]
         sizes = [(image.shape[-2], image.shape[-1]) for image in resized]
         height, width = (-(-max(side) // DIVISOR) * DIVISOR for side in zip(*sizes, strict=True))
-        if self.training:  # what is padded is seen by a group normalisation: the same in every process
+        if self.training:  # group normalisation sees the padding, so it must be the same in every process
             height, width = largest_over_processes((height, width), resized[0].device)
         batch = resized[0].new_zeros(len(images), 3, height, width)
         for index, image in enumerate(resized):
@@ -41,11 +41,11 @@ class Transform(nn.Module):
         image = normalise(image)
         height, width = image.shape[-2:]
         factor = min(self.min_size / min(height, width), self.max_size / max(height, width))
-        size = (max(math.floor(height * factor), 1), max(math.floor(width * factor), 1))  # never nothing of a strip
+        size = (max(math.floor(height * factor), 1), max(math.floor(width * factor), 1))  # a narrow strip
         return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
 
     def target(self, target: Target, size: Size, new_size: Size) -> dict[str, Tensor]:
-        """Boxes and masks of an image as they lie in the batch."""
+        """Scale the boxes and masks of an image to its size in the batch."""
         moved = {"boxes": resize_boxes(target["boxes"], size, new_size), "labels": target["labels"]}
         if "masks" in target:
             masks = target["masks"][:, None].float()
@@ -53,7 +53,7 @@ class Transform(nn.Module):
         return moved
 
     def restore(self, found: dict[str, Tensor], size: Size, new_size: Size) -> dict[str, Tensor]:
-        """A detection on the image that it came from; masks become ``[D, 1, H, W]`` probabilities."""
+        """Scale detections back to the original image. Masks become ``[D, 1, H, W]`` probabilities."""
         boxes = resize_boxes(found["boxes"], new_size, size)
         restored = {**found, "boxes": boxes}
         if "masks" in found:
@@ -62,19 +62,19 @@ class Transform(nn.Module):
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Images ``[..., 3, H, W]``, from 0 to 1, as the published weights want them."""
+    """Normalise images ``[..., 3, H, W]`` with values from 0 to 1, as the published weights expect."""
     return (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(DEVIATION)[:, None, None]
 
 
 def resize_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
-    """Boxes of an image of one size on the same image of another."""
+    """Scale boxes from an image of `size` to the same image of `new_size`."""
     y, x = new_size[0] / size[0], new_size[1] / size[1]
     return boxes * boxes.new_tensor([x, y, x, y])
 
 
 def paste_masks(masks: Tensor, boxes: Tensor, size: Size) -> Tensor:
-    """Masks ``[D, M, M]`` within boxes as ``[D, 1, H, W]``, by torchvision's rule."""
-    # Every mask gets a border of one empty cell, and its box is rounded to whole pixels.
+    """Paste masks ``[D, M, M]`` into their boxes, giving ``[D, 1, H, W]``, by torchvision's rule."""
+    # Each mask is padded by one empty cell, and its box is rounded to whole pixels.
     side = masks.shape[-1]
     half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * ((side + 2) / side)
     centre = (boxes[:, :2] + boxes[:, 2:]) * 0.5

@@ -19,6 +19,10 @@ __all__ = ["FeatureMap", "InputError", "average_pool", "read_image", "read_input
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+#: Sides of a map that may be an image's channels, and the least side of what may be an image.
+COLOURS, SMALLEST_IMAGE = (1, 3, 4), 16
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
     """One input as features."""
@@ -54,7 +58,8 @@ def read_input(
         features = read_feature_map(path, layout, array_name)
         strange = features.size - int(np.isfinite(features).sum())
         what = f"{strange} of {features.size} values are NaN or infinity: so is what is pooled of them"
-        remarks = [Remark(what, "range") if strange else None]
+        layout_remark = _layout_remark(features.shape) if layout == "NCHW" else None
+        remarks = [Remark(what, "range") if strange else None, layout_remark]
         is_image = False
     else:
         picture = read_picture(path, annotated)
@@ -62,6 +67,14 @@ def read_input(
         remarks, is_image = [picture.remark, picture.range_remark()], True
     told = tuple(remark for remark in remarks if remark is not None)
     return FeatureMap(average_pool(features, stride), is_image, told)
+
+
+def _layout_remark(shape: tuple[int, ...]) -> Remark | None:
+    """That a map may have its channels last, as images in NumPy have."""
+    _, channels, height, width = shape
+    if width not in COLOURS or min(channels, height) < SMALLEST_IMAGE:
+        return None
+    return Remark(f"read as {channels} channels of {height} x {width}: if it is [H, W, C], --layout NHWC", "layout")
 
 
 def average_pool(features: Array, stride: int) -> Array:

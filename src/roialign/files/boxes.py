@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._text import one_line
 from .._validate import LARGEST_COORDINATE
-from .coco import Row, box_of, category_of, file_name, good_rows, identity, place_of, section_of, whole
+from .box_format import remark_corners
+from .coco import (
+    Row,
+    box_of,
+    category_of,
+    check_objects,
+    file_name,
+    good_rows,
+    identity,
+    image_size,
+    place_of,
+    section_of,
+)
 from .columns import (
     ROLES,
     Columns,
@@ -25,13 +37,15 @@ from .columns import (
 from .kinds import HEAD_BYTES, what_is
 from .orientation import Annotated, Size
 from .parquet import read_parquet_rows
-from .problems import DatasetError, FileError, Problems
-from .tables import TextTable
-from .text import quoted, read_json, read_text, shown
+from .problems import DatasetError, FileError, Problems, RowProblems
+from .tables import NUMBER, Numbers, TextTable
+from .text import quoted, read_json, read_json_lines, read_text, shown
 
 #: Of files that are tables; anything else is JSON.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
+#: Of JSON with a value on every line.
+LINES_ENDINGS = (".jsonl", ".ndjson")
 AS_IT_IS = Reading()
 
 
@@ -70,7 +84,8 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> l
     one column of lists, ``box``; its rows that have an ``error``, as results do, are left out. Columns may come in any
     order and under the usual names: see :mod:`.columns`. Anything else is JSON: an object with ``images`` and
     ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list holds ``{"image": name, "box": [x1, y1, x2,
-    y2], "label": text}`` objects, bare ``[x1, y1, x2, y2]``, or objects with the columns of a table.
+    y2], "label": text}`` objects, bare ``[x1, y1, x2, y2]``, or objects with the columns of a table. One that ends in
+    ``.jsonl`` has what such a list holds, one on every line.
 
     Raises
     ------
@@ -80,11 +95,18 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> l
     if path.suffix.lower() in TABLE_ENDINGS:
         return list(_table_rows(path, read_text(path), problems, reading))
     if path.suffix.lower() in PARQUET_ENDINGS:
-        return list(_list_rows(path, read_parquet_rows(path, ("box", "bbox")), problems, reading))
+        entries = [Entry(row, f"{path}, row {row}", value) for row, value in read_parquet_rows(path, ("box", "bbox"))]
+        return list(_list_rows(path, entries, problems, reading))
+    if path.suffix.lower() in LINES_ENDINGS:
+        lines = enumerate(read_json_lines(path))
+        entries = [Entry(row, f"{path}, row {row} (line {line})", value) for row, (line, value) in lines]
+        return list(_list_rows(path, entries, problems, reading))
     content = read_json(path)
     if isinstance(content, list):
-        return list(_list_rows(path, content, problems, reading))
+        entries = [Entry(row, f"{path}, row {row}", value) for row, value in enumerate(content)]
+        return list(_list_rows(path, entries, problems, reading))
     if isinstance(content, dict) and "annotations" in content and "images" in content:
+        check_objects(content)
         return list(_coco_rows(path, content, problems, reading))
     found = f"an object with {shown(sorted(content))}" if isinstance(content, dict) else shown(content)
     raise FileError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
@@ -93,6 +115,8 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> l
 def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> Iterator[Box]:
     table = TextTable(text)
     columns = _columns_of(table, text, reading)
+    as_number = Numbers(table.delimiter)
+    wrong = RowProblems(problems, path)
     row = -1
     for found in table.rows():
         if found.is_comment:
@@ -107,12 +131,13 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> 
                 raise FileError(f"expected {len(table.header)} fields, found {len(found.fields)}")
             values = dict(zip(table.header, found.fields, strict=True))
             _look_at_unread(path, values, columns, problems)
-            numbers = [_number_of_text(name, values[name]) for name in columns.box]
+            numbers = [as_number.number(name, values[name]) for name in columns.box]
             yield _box(row, where, values, columns, numbers)
         except UnreadImageError:
             raise
         except FileError as error:
-            problems.add(where, error)
+            wrong.add(where, error)
+    wrong.end()
 
 
 def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
@@ -125,13 +150,21 @@ def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
             with suppress(FileError):
                 return find_columns(table.header, reading)
         known = "JSON: give it a name that ends in .json" if text.lstrip()[:1] in ("{", "[") else None
-        known = known or what_is(text[:HEAD_BYTES].encode())
+        known = known or what_is(text[:HEAD_BYTES].encode()) or _divided_by_spaces(table.header)
         raise FileError(f"{error}; it is {known}" if known else str(error)) from error
     read = [name for name in (columns.image, columns.label, *columns.box) if name is not None]
     twice = [name for name in read if table.header.count(name) > 1]
     if twice:
         raise FileError(f"expected each column once in the header, found {', '.join(twice)} twice")
     return columns
+
+
+def _divided_by_spaces(header: Sequence[str]) -> str | None:
+    """What a first line is that nothing else divides."""
+    fields = header[0].split() if len(header) == 1 else []
+    if len(fields) >= 5 and all(NUMBER.fullmatch(field) for field in fields):
+        return "a file of labels without a header, as of YOLO: write a table, with the names of the images and pixels"
+    return "divided by spaces: divide it by commas, semicolons or tabs" if len(fields) >= 4 else None
 
 
 def _look_at_unread(path: Path, values: Mapping[str, Any], columns: Columns, problems: Problems) -> None:
@@ -163,19 +196,21 @@ def _size(values: Mapping[str, Any], columns: Columns) -> Size | None:
     return (int(width), int(height)) if whole_numbers else None
 
 
-def _number_of_text(name: str, text: str) -> float:
-    try:
-        if "_" not in text:  # which Python reads over
-            return float(text)
-    except ValueError:
-        pass
-    raise FileError(f"{name}: expected a number, found {shown(text)}")
+class Entry(NamedTuple):
+    """One value of a list of boxes."""
+
+    row: int
+    where: str
+    value: Any
+    """Or the :class:`FileError` that says why there is none."""
 
 
-def _list_rows(path: Path, content: list[Any], problems: Problems, reading: Reading) -> Iterator[Box]:
-    for row, entry in enumerate(content):
-        where = f"{path}, row {row}"
+def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading: Reading) -> Iterator[Box]:
+    wrong = RowProblems(problems, path)
+    for row, where, entry in entries:
         try:
+            if isinstance(entry, FileError):
+                raise entry
             if isinstance(entry, list):
                 box_format = reading.box_format or "xyxy"
                 yield Box(row, where, None, corners_of(_numbers(entry, _expected(reading)), box_format), "")
@@ -190,7 +225,8 @@ def _list_rows(path: Path, content: list[Any], problems: Problems, reading: Read
         except UnreadImageError:
             raise
         except FileError as error:
-            problems.add(where, error)
+            wrong.add(where, error)
+    wrong.end()
 
 
 def _listed_columns(entry: Any, reading: Reading) -> Columns:
@@ -247,15 +283,19 @@ def _coco_rows(path: Path, content: Row, problems: Problems, reading: Reading) -
         return {"box": Box(index, where, image["file_name"], corners, label, image["size"])}
 
     rows = section_of(content, "annotations")
-    for good in good_rows(path, "annotations", rows, problems, annotation).rows:
-        yield good["box"]
+    boxes: list[Box] = [good["box"] for good in good_rows(path, "annotations", rows, problems, annotation).rows]
+    if reading.box_format is None:
+        sized = [(box.corners, box.image_size) for box in boxes if box.image_size is not None]
+        as_stored = [((x1, y1, x2 - x1, y2 - y1), size) for (x1, y1, x2, y2), size in sized]
+        remark_corners(path, as_stored, problems)
+    yield from boxes
 
 
 def _coco_image(row: Row, index: int) -> dict[str, Any]:
     del index
     found = {"id": identity(row, "id"), "file_name": file_name(row)}
     try:
-        size = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
+        size = image_size(row)
     except DatasetError:
         return {**found, "size": None}
     return {**found, "size": size}

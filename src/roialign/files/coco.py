@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from .._validate import LARGEST_COORDINATE
+from .box_format import remark_corners, remark_relative
 from .images import most_pixels
-from .problems import DatasetError, FileError, Problems
+from .orientation import Size
+from .problems import DatasetError, FileError, Problems, RowProblems
 from .run_lengths import check_segmentation
 from .text import quoted, read_json
 
@@ -21,8 +24,9 @@ Identity = int | str
 SECTIONS = ("categories", "images", "annotations")
 #: As pycocotools does it, which makes outlines of the boxes of results.
 BOXES_STAND = "for masks their boxes stand for them"
-#: So many rows of a section are named; the others are counted.
-MOST_NAMED = 1000
+#: A box whose sides are a smaller part of its image's longer side has none in float32, or loses them when the image is
+#: scaled or mirrored.
+SMALLEST_SIDE = 1e-6
 
 
 def read_records(path: Path, problems: Problems) -> dict[str, list[dict[str, Any]]]:
@@ -49,6 +53,10 @@ def read_records(path: Path, problems: Problems) -> dict[str, list[dict[str, Any
         return good
 
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
+    sizes = {row["id"]: (row["width"], row["height"]) for row in images.rows}
+    boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
+    remark_corners(path, boxes, problems)
+    remark_relative(path, boxes, problems)
     bare = sum(row["segmentation"] is None for row in annotations.rows)
     if 0 < bare < len(annotations.rows):  # a set of boxes alone is for detectors of boxes
         have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
@@ -72,9 +80,27 @@ def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, lis
             )
             more = "; it looks like a list of results" if results else ""
             raise FileError(f"expected an object with {', '.join(needed)}, got {type(content).__name__}{more}")
+        if "annotations" in needed:
+            check_objects(content)
         return {name: section_of(content, name) for name in needed}
     except FileError as error:
         raise DatasetError(f"{path}: {error}") from error
+
+
+def check_objects(content: Row) -> None:
+    """That its annotations are not of another kind that COCO has.
+
+    Raises
+    ------
+    FileError
+        Saying which.
+    """
+    rows = content.get("annotations")
+    if not (isinstance(rows, list) and rows and isinstance(rows[0], dict)) or "bbox" in rows[0]:
+        return
+    for name, kind in (("segments_info", "panoptic segments"), ("caption", "captions")):
+        if name in rows[0]:
+            raise FileError(f"annotations: {kind}, not objects: take the file of the instances of the same images")
 
 
 def section_of(content: Row, name: str) -> list[Any]:
@@ -104,7 +130,8 @@ def good_rows(
     Rows that refer to a refused one are counted: it has been named.
     """
     table = Table()
-    wrong = orphans = 0
+    wrong = RowProblems(problems, f"{path}: {section}")
+    orphans = 0
     for index, row in enumerate(rows):
         try:
             if not isinstance(row, dict):
@@ -113,13 +140,10 @@ def good_rows(
         except OrphanError:
             orphans += 1
         except ValueError as error:
-            wrong += 1
-            if wrong <= MOST_NAMED:
-                problems.add(place_of(path, section, index), error)
+            wrong.add(place_of(path, section, index), error)
             if isinstance(row, dict):
                 table.refuse(row)
-    if wrong > MOST_NAMED:
-        problems.add(f"{path}: {section}", f"{wrong - MOST_NAMED} more rows cannot be used")
+    wrong.end()
     if orphans:
         problems.add(f"{path}: {section}", f"{orphans} rows of images or categories that cannot be used are left out")
     return table
@@ -217,8 +241,8 @@ def whole(row: Row, name: str, at_least: int) -> int:
     return number
 
 
-def box_of(row: Row, *, positive: bool) -> list[float]:
-    """The `bbox` of a row: x, y, width, height.
+def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
+    """The `bbox` of a row: x, y, width, height; its sides longer than `least`, where they must be `positive`.
 
     Raises
     ------
@@ -229,7 +253,7 @@ def box_of(row: Row, *, positive: bool) -> list[float]:
     expected = f"bbox: expected [x, y, width, height], finite{', with positive sides' if positive else ''}"
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         raise DatasetError(f"{expected}, got {kind_of(row, 'bbox')}")
-    if positive and (box[2] <= 0 or box[3] <= 0):
+    if positive and min(box[2], box[3]) <= least:
         raise DatasetError(f"{expected}, got {quoted(box)}")
     return [float(value) for value in box]
 
@@ -254,15 +278,27 @@ def category_of(row: Row, index: int) -> dict[str, Any]:
 def _image(row: Row, index: int) -> dict[str, Any]:
     del index
     number, name = identity(row, "id"), file_name(row)
+    width, height = image_size(row)
+    return {**row, "id": number, "file_name": name, "width": width, "height": height}
+
+
+def image_size(row: Row) -> Size:
+    """The width and height of an image.
+
+    Raises
+    ------
+    DatasetError
+        If they are not whole numbers, or more pixels than an image may have.
+    """
     width, height = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
     most = most_pixels()
     if width * height > most:
         raise DatasetError(f"width, height: expected at most {most} pixels, got {quoted(width)} x {quoted(height)}")
-    return {**row, "id": number, "file_name": name, "width": width, "height": height}
+    return width, height
 
 
 def file_name(row: Row) -> str:
-    """The name of an image's file.
+    """The name of an image's file; LVIS has it in an address only.
 
     Raises
     ------
@@ -270,9 +306,17 @@ def file_name(row: Row) -> str:
         Where it is none.
     """
     name = row.get("file_name")
+    address = row.get("coco_url")
+    if name is None and isinstance(address, str):
+        name = name_in_address(address)
     if not isinstance(name, str) or not name:
         raise DatasetError(f"file_name: expected text, got {kind_of(row, 'file_name')}")
     return name
+
+
+def name_in_address(address: str) -> str:
+    """The name of the file in ``https://host/folder/name?query``."""
+    return unquote(address.partition("?")[0].rpartition("/")[2])
 
 
 def _annotation(row: Row, images: Table, categories: Table) -> tuple[dict[str, Any], str | None]:
@@ -288,7 +332,7 @@ def _annotation(row: Row, images: Table, categories: Table) -> tuple[dict[str, A
     if outline in (None, {}, []) or (isinstance(outline, list) and all(part == [] for part in outline)):
         outline = None
     good |= {"image_id": image["id"], "category_id": category["id"], "iscrowd": int(crowd), "segmentation": outline}
-    good["bbox"] = box_of(row, positive=True)
+    good["bbox"] = box_of(row, positive=True, least=SMALLEST_SIDE * max(image["width"], image["height"]))
     if outline is not None:
         check_segmentation(outline, image["height"], image["width"])
     area = good.pop("area", None)

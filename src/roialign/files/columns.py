@@ -15,24 +15,32 @@ from .text import quoted
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
 #: The four columns of each, by the names that `--columns` gives them.
 ROLES = {"xyxy": ("x1", "y1", "x2", "y2"), "xywh": ("x", "y", "width", "height"), "cxcywh": ("cx", "cy", "w", "h")}
-#: Names of the same four, as other programs write them. Corners come first: beside them `width` and `height` are
-#: those of the image.
+#: Names of the same four, as other programs write them; the first that are all there are taken. Names that only a box
+#: has come before those that the image may have too, as `width` and `height`, or a point, as `x` and `y`.
 KNOWN = (
     ("xyxy", ("x1", "y1", "x2", "y2")),
     ("xyxy", ("x0", "y0", "x1", "y1")),
     ("xyxy", ("xmin", "ymin", "xmax", "ymax")),
     ("xyxy", ("minx", "miny", "maxx", "maxy")),
+    ("xyxy", ("xtl", "ytl", "xbr", "ybr")),
     ("xyxy", ("left", "top", "right", "bottom")),
-    ("xywh", ("x", "y", "width", "height")),
-    ("xywh", ("x", "y", "w", "h")),
-    ("xywh", ("xmin", "ymin", "width", "height")),
-    ("xywh", ("left", "top", "width", "height")),
+    ("xyxy", ("bboxx1", "bboxy1", "bboxx2", "bboxy2")),
+    ("xyxy", ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax")),
     ("xywh", ("bboxx", "bboxy", "bboxwidth", "bboxheight")),
     ("xywh", ("bboxx", "bboxy", "bboxw", "bboxh")),
+    ("xywh", ("bbleft", "bbtop", "bbwidth", "bbheight")),
+    ("xywh", ("xmin", "ymin", "w", "h")),
+    ("xywh", ("xmin", "ymin", "width", "height")),
+    ("xywh", ("left", "top", "w", "h")),
+    ("xywh", ("left", "top", "width", "height")),
     ("cxcywh", ("cx", "cy", "w", "h")),
     ("cxcywh", ("cx", "cy", "width", "height")),
+    ("cxcywh", ("xcenter", "ycenter", "w", "h")),
     ("cxcywh", ("xcenter", "ycenter", "width", "height")),
+    ("cxcywh", ("centerx", "centery", "w", "h")),
     ("cxcywh", ("centerx", "centery", "width", "height")),
+    ("xywh", ("x", "y", "w", "h")),
+    ("xywh", ("x", "y", "width", "height")),
 )
 #: Names of the column that names the image: files first, and then what may be the name of one without its ending.
 IMAGE_NAMES = (

@@ -183,4 +183,6 @@ def explained(path: Path) -> Iterator[None]:
 def _kind(path: Path) -> str | None:
     with path.open("rb") as file:
         known = what_is(file.read(HEAD_BYTES))
+    if known == "a TIFF image":  # of which there are more kinds than any program reads
+        return "damaged, or a TIFF image of a kind that Pillow does not know: save it as PNG"
     return f"damaged or cut short: {known}" if known is not None and known.endswith(" image") else known

@@ -15,6 +15,7 @@ HEAD_BYTES = 512
 _POINTER = "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
 _PAGE = "an HTML page, not the file itself: download it again, from the address that the page leads to"
 _ANNOTATIONS = "an XML file of annotations, as of Pascal VOC: convert it to COCO json or to a table"
+_OFFICE = "a document of an office program, as of Excel: save its table as CSV"
 UTF_16, UTF_32 = "UTF-16 text: save it as UTF-8", "UTF-32 text: save it as UTF-8"
 #: By what the first bytes match: what it is, and what to do.
 KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
@@ -38,6 +39,7 @@ KINDS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"\A%!PS|\A\xc5\xd0\xd3\xc6", "a PostScript drawing: save it as PNG"),
         (rb"\A\x89HDF\r\n\x1a\n", "an HDF5 file, as of Keras"),
         (rb"\A\x93NUMPY", "a NumPy array"),
+        (rb"\APK\x03\x04.{26}(\[Content_Types\]|_rels/|docProps/|xl/w)|\A\xd0\xcf\x11\xe0", _OFFICE),
         (rb"\APK\x03\x04", "a zip archive"),
         (rb"\A\x1f\x8b", "a gzip archive: unpack it"),
         (rb"\A(BZh|\xfd7zXZ\x00|7z\xbc\xaf|Rar!|\x28\xb5\x2f\xfd)", "a compressed archive: unpack it"),

@@ -13,8 +13,10 @@ from .problems import FileError
 from .text import quoted
 
 
-def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a table; of its columns of lists only those named in `lists`. Rows that have an `error` are left out.
+def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
+    """The rows of a table with their places from 0; of its columns of lists only those named in `lists`.
+
+    Rows that have an `error` are left out, and so are columns of times, which are not all times of Python's.
 
     Raises
     ------
@@ -33,10 +35,13 @@ def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[dict[str, Any]]:
         schema = file.schema_arrow
         nested = {field.name for field in schema if types.is_nested(field.type) or types.is_binary(field.type)}
         files = [name for name in nested if plain(name) in IMAGE_NAMES and _has_path(schema.field(name).type)]
-        wanted = [name for name in schema.names if name not in nested or name in lists]
+        times = {field.name for field in schema if types.is_temporal(field.type)}
+        wanted = [name for name in schema.names if name not in nested | times or name in lists]
         wanted += [f"{name}.path" for name in files]
-        rows: list[dict[str, Any]] = file.read(columns=wanted).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
+        rows: list[dict[str, Any]] = _with_floats(file.read(columns=wanted)).to_pylist()
+    except UnicodeDecodeError as error:
+        raise FileError("cannot be read as Parquet: a text in it is not UTF-8") from error
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise FileError(f"cannot be read as Parquet: {str(error).partition(chr(10))[0]}") from error
     for name in files:
         for row in rows:
@@ -44,7 +49,18 @@ def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[dict[str, Any]]:
     unread = [name for name in nested if plain(name) in IMAGE_NAMES and name not in files]
     if unread and not any(plain(name) in IMAGE_NAMES for name in [*wanted, *files]):
         raise FileError(f"column {quoted(unread[0])} holds images, not their names: add a column with those")
-    return [row for row in rows if row.get("error") is None]
+    return [(number, row) for number, row in enumerate(rows) if row.get("error") is None]
+
+
+def _with_floats(table: Any) -> Any:
+    """The table with its decimal numbers, as databases write them, as floats."""
+    import pyarrow
+    from pyarrow import types
+
+    for index, field in enumerate(table.schema):
+        if types.is_decimal(field.type):
+            table = table.set_column(index, field.name, table.column(index).cast(pyarrow.float64()))
+    return table
 
 
 def _has_path(kind: Any) -> bool:

@@ -11,6 +11,8 @@ from .._text import one_line
 
 #: So many remarks of one kind are told; the others are counted.
 MOST_REMARKS = 10
+#: So many rows of a file are named; the others are counted.
+MOST_NAMED = 1000
 
 
 class FileError(ValueError):
@@ -120,3 +122,22 @@ class Problems:
 
     def __len__(self) -> int:
         return len(self.found)
+
+
+class RowProblems:
+    """The problems of the rows of one file, or of a part of it: a mistake that is in every row is not told forever."""
+
+    def __init__(self, problems: Problems, place: object) -> None:
+        self._problems, self._place = problems, place
+        self._count = 0
+
+    def add(self, where: object, what: object) -> None:
+        """A row that was left out."""
+        self._count += 1
+        if self._count <= MOST_NAMED:
+            self._problems.add(where, what)
+
+    def end(self) -> None:
+        """How many were not named."""
+        if self._count > MOST_NAMED:
+            self._problems.add(self._place, f"{self._count - MOST_NAMED} more rows cannot be used")

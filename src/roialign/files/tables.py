@@ -6,9 +6,11 @@ import bisect
 import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from .problems import FileError
+from .text import shown
 
 #: What may divide fields: what the header has most of, the first of them where it has as many of several. Semicolons
 #: are Excel's, where the comma is decimal.
@@ -16,6 +18,8 @@ DELIMITERS = ",;\t|"
 #: Excel's line before the header, which says what divides fields.
 EXCEL = re.compile(r'"?sep=(.)"?[,;\s]*', re.IGNORECASE | re.DOTALL)
 COMMENT = "#"
+#: What looks like a number.
+NUMBER = re.compile(r"\s*[+-]?\d[\d.,eE+-]*\s*")
 #: A field in quotes may go on for so many lines; where it seems to go on for longer, its quote is one too many.
 MOST_LINES = 100
 #: So many letters a field may have, as in Python's own reader.
@@ -130,5 +134,31 @@ class TextTable:
     def _is_row(self, line: str) -> bool:
         """Whether a line is a row by itself: of as many fields as the header, most of them numbers."""
         fields = line.split(self.delimiter)
-        numbers = sum(bool(re.fullmatch(r"\s*[+-]?\d[\d.eE+-]*\s*", field)) for field in fields)
+        numbers = sum(bool(NUMBER.fullmatch(field)) for field in fields)
         return len(fields) == len(self.header) and numbers >= 4
+
+
+class Numbers:
+    """Reads the numbers of a table.
+
+    Between semicolons the comma may be decimal, as Excel writes it in many countries. A table has one decimal sign: a
+    comma between thousands is not taken for one where others have a point.
+    """
+
+    def __init__(self, delimiter: str) -> None:
+        self._decimal = None if delimiter == ";" else "."
+
+    def number(self, name: str, text: str) -> float:
+        """The number of a field of the column `name`.
+
+        Raises
+        ------
+        FileError
+            Where it is none.
+        """
+        if self._decimal is None:
+            self._decimal = next((sign for sign in ".," if sign in text), None)
+        if "_" not in text and not (self._decimal == "," and "." in text):  # Python reads over the first
+            with suppress(ValueError):
+                return float(text.replace(",", ".") if self._decimal == "," else text)
+        raise FileError(f"{name}: expected a number, found {shown(text)}")

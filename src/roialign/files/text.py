@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import reprlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def read_text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FileError(f"not UTF-8 text: byte {error.start}{f'; it is {known}' if known else ''}") from error
+        what = f"; it is {known}" if known else ": save it as UTF-8"
+        raise FileError(f"not UTF-8 text: byte {error.start}{what}") from error
 
 
 def read_json(path: Path) -> Any:
@@ -47,7 +49,7 @@ def read_json(path: Path) -> Any:
     """
     text = read_text(path)
     try:
-        return json.loads(text)
+        return _parsed(text)
     except json.JSONDecodeError as error:
         known = what_is(text[:600].encode(errors="replace"))
         if known:
@@ -55,6 +57,38 @@ def read_json(path: Path) -> Any:
         if _is_json_lines(text):
             raise FileError(f"not JSON: it looks like JSON Lines, {JSON_LINES}") from error
         raise FileError(f"not JSON: line {error.lineno}, column {error.colno}: {error.msg}") from error
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """The values of a file that has one on every line, with the number of the line from 1; empty lines are passed over.
+
+    In the place of a line that is no JSON stands the :class:`FileError` that says why.
+
+    Raises
+    ------
+    FileError
+        Where none of it can be read.
+    """
+    text = read_text(path)
+    known = what_is(text[:600].encode(errors="replace"))
+    if known:
+        raise FileError(f"not JSON Lines: it is {known}")
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, _parsed(line)
+        except json.JSONDecodeError as error:
+            yield number, FileError(f"not JSON: column {error.colno}: {error.msg}")
+        except FileError as error:
+            yield number, error
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
     except RecursionError as error:
         raise FileError("not usable JSON: brackets nested too deeply") from error
     except ValueError as error:  # Python's bound on the digits of a number

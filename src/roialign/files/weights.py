@@ -48,8 +48,11 @@ def read_checkpoint(path: Path) -> Any:
         Saying what the file is, and what to do about it.
     """
     check_readable(path)
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise FileError(error.strerror or str(error)) from error
     _check_kind(path, head)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):

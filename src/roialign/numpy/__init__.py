@@ -1,4 +1,4 @@
-"""NumPy arrays: their checks, their call, and the backends that compute with them."""
+"""The operators for NumPy arrays: validation, calls and backends."""
 
 from . import backends, call, checks, levels, rois
 

@@ -1,4 +1,4 @@
-"""Who computes with arrays: one table, by the family of an operator."""
+"""The backends for NumPy arrays, by the family of an operator."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from types import ModuleType
 
 from .. import _validate
 
-#: By family: the backends by name, the default first. Each is a module with the functions `forward`, `adjoint_features`
-#: and `adjoint_geometry` on arrays, loaded at its first use.
+#: The backends of each family by name, the default first. Each is a module with the functions `forward`,
+#: `adjoint_features` and `adjoint_geometry`, which is imported on first use.
 BACKENDS = {
     "separable": {"cpu": "roialign.numpy.cpu.separable", "reference": "roialign.reference.backend"},
     "pointwise": {"cpu": "roialign.numpy.cpu.pointwise", "reference": "roialign.reference.backend"},
@@ -17,7 +17,7 @@ BACKENDS = {
 
 
 def backend_for(family: str, name: str | None) -> ModuleType:
-    """The module of a backend by its name; None is the compiled core."""
+    """Return the module of a backend by its name. None means the compiled core."""
     if name == "triton":
         raise ValueError("backend: 'triton' runs on CUDA tensors, and features is a numpy.ndarray; use 'cpu'")
     backends = BACKENDS[family]

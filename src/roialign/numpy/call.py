@@ -1,4 +1,4 @@
-"""A public function's call with arrays: validated, in the one form that both families take, and back."""
+"""Calls of the public functions with NumPy arrays: validation and conversion, for both families."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .rois import gradient_dtype, rows_of
 
 
 class Call:
-    """The arguments that the forward function and its backward twin share, validated."""
+    """The validated arguments that a forward function and its ``*_backward`` function share."""
 
     def __init__(
         self,
@@ -68,10 +68,10 @@ class Call:
     def backward(
         self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")
     ) -> tuple[Any, ...]:
-        """The gradients by name, None in place of what is not needed.
+        """Return the gradients in order. A gradient that is not needed is None.
 
-        The first is that of the levels, in their own layout; the second that of the RoIs, in their own structure;
-        "offset" and "mask" may follow.
+        The first is the gradient of the levels, in their layout. The second is that of the RoIs, in their structure.
+        Those of "offset" and "mask" may follow.
         """
         wanted = _validate.check_need(need, names)
         gradient = checks.check_grad_output(
@@ -93,7 +93,7 @@ class Call:
         return gradients
 
     def _of_geometry(self, gradient: Geometry, name: str) -> dict[str, Any]:
-        """By name, each in the dtype of what it is the gradient of."""
+        """The gradients by name, each in the dtype of its argument."""
         answers = {name: self.rois.restore(gradient.boxes)}
         for part, given, of in (
             (gradient.offset, self.options.offset, "offset"),
@@ -104,7 +104,7 @@ class Call:
         return answers
 
     def _regions_with_bins(self, bins: tuple[int, int]) -> Regions:
-        """Offsets and masks belong to bins, so they can be checked once those are known."""
+        """Check offsets and masks. They have one value per bin, so the number of bins must be known."""
         regions = self.regions
         count = len(regions.rows)
         if self.options.offset is not None:

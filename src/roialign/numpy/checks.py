@@ -1,4 +1,4 @@
-"""What a user can get wrong with arrays: every check names the argument, what was expected and what came."""
+"""Validation of NumPy arrays. Every error names the argument, what was expected and what was given."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 
 def check_array(value: object, name: str) -> Array:
-    """The value itself, if it is a NumPy array."""
+    """Return the value if it is a NumPy array, else raise an error."""
     if isinstance(value, np.ndarray):
         return value
     kind = type(value)
@@ -31,7 +31,7 @@ def check_array(value: object, name: str) -> Array:
 
 
 def check_features(features: object, layout: str, name: str = "features") -> Array:
-    """`features` seen as ``[N, C, H, W]``, whatever its layout; never a copy."""
+    """Return a view of `features` as ``[N, C, H, W]``, never a copy."""
     array = check_array(features, name)
     if array.ndim != 4:
         raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {array.shape}")
@@ -43,12 +43,12 @@ def check_features(features: object, layout: str, name: str = "features") -> Arr
 
 
 def float_image(image: Array) -> Array:
-    """The image itself, or in float32 if its values are integers."""
+    """Return the image, converted to float32 if it has integers."""
     return image.astype(np.float32) if image.dtype.kind in "iu" else image
 
 
 def check_levels_alike(features: Sequence[Array]) -> None:
-    """All levels of a pyramid hold the same images, channels and dtype."""
+    """Check that all levels of a pyramid have the same images, channels and dtype."""
     first = features[0]
     for index, level in enumerate(features[1:], start=1):
         if level.shape[:2] != first.shape[:2]:
@@ -87,7 +87,7 @@ def check_boxes(boxes: Array, columns: int, name: str) -> None:
 
 
 def check_indices(values: object, count: int, name: str, owner: str) -> Array:
-    """One integer per row."""
+    """Check that there is one integer per row."""
     array = check_array(values, name)
     if array.ndim != 1 or len(array) != count:
         raise ValueError(f"{name}: expected shape [{count}], one per row of {owner}, got {array.shape}")
@@ -97,7 +97,7 @@ def check_indices(values: object, count: int, name: str, owner: str) -> Array:
 
 
 def check_per_bin(values: object, name: str, shape: tuple[int, ...]) -> Array:
-    """An array with a real number, or two, for every bin."""
+    """Check an array with one or two real numbers for every bin."""
     array = check_array(values, name)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
@@ -108,7 +108,7 @@ def check_per_bin(values: object, name: str, shape: tuple[int, ...]) -> Array:
 def check_grad_output(
     grad_output: object, features: Array, count: int, layout: str, channels_of: Callable[[tuple[int, int]], int]
 ) -> Array:
-    """The gradient of the answer, seen as ``[K, C, PH, PW]``; `channels_of` tells C from the bins."""
+    """Return a view of the output gradient as ``[K, C, PH, PW]``. `channels_of` gives C for the number of bins."""
     gradient = check_array(grad_output, "grad_output")
     axes = "[K, C, PH, PW]" if layout == "NCHW" else "[K, PH, PW, C]"
     if gradient.ndim != 4:
@@ -127,7 +127,7 @@ def check_grad_output(
 def check_out(
     out: object, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: Sequence[Array], name: str = "out"
 ) -> Array:
-    """A buffer that the answer can be written into."""
+    """Check a buffer for the result."""
     array = check_array(out, name)
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
@@ -143,5 +143,5 @@ def check_out(
 
 
 def nchw(array: Array, layout: str) -> Array:
-    """A four-dimensional array of the given layout, seen as NCHW."""
+    """Return a view of a four-dimensional array as NCHW."""
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)

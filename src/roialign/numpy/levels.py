@@ -1,4 +1,4 @@
-"""The level of every box, for arrays."""
+"""Assignment of boxes to levels, for NumPy arrays."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .checks import check_array, check_boxes
 
 
 def fpn_levels(rois: object, scales: Sequence[float], assignment: Assignment) -> Array:
-    """:func:`roialign.fpn_levels` of an array or a list of them."""
+    """Compute :func:`roialign.fpn_levels` for an array or a list of arrays."""
     return assign_levels(_boxes_of(rois), scales, assignment)
 
 
 def _boxes_of(rois: object) -> Array:
-    """``[K, 4]`` float64 boxes, all finite."""
+    """Return the boxes as a finite ``[K, 4]`` float64 array."""
     if isinstance(rois, (list, tuple)):
         per_image = [check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
         for index, boxes in enumerate(per_image):

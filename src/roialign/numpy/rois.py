@@ -1,4 +1,4 @@
-"""The three structures of RoIs as one table of rows, and the way back for gradients."""
+"""Conversion of RoIs, in any of their three structures, to one table of rows, and of gradients back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .checks import check_array, check_boxes, check_indices, is_real
 
 @dataclass(frozen=True, slots=True)
 class Rois:
-    """RoIs in the one form that every backend takes, and the way back to the form they came in."""
+    """RoIs in the form that every backend takes, and a function that converts gradients back."""
 
     rows: Array
-    """``[K, 5]`` float64 rows (image, x1, y1, x2, y2), or ``[K, 6]`` with the five numbers of a rotated box; image -1
-    marks a row whose answer is zero."""
+    """``[K, 5]`` float64 rows (image, x1, y1, x2, y2), or ``[K, 6]`` with the five numbers of a rotated box. Image -1
+    marks a row whose result is zero."""
     restore: Callable[[Array], Any]
-    """Gradients, rows without an image, in the structure and dtype of the RoIs as given."""
+    """Convert gradients (rows without an image) to the structure and dtype of the RoIs as given."""
 
 
 def rows_of(
@@ -33,9 +33,9 @@ def rows_of(
     name: str = "rois",
     numbers: int = 4,
 ) -> Rois:
-    """``[K, 5]`` rows, or one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`.
+    """Convert ``[K, 5]`` rows, one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`.
 
-    `numbers` is how many describe a box: 5 where it is rotated.
+    `numbers` is the number of values that describe a box: 4, or 5 for rotated boxes.
     """
     if isinstance(rois, (list, tuple)):
         rows, restore = _rows_of_list(rois, images, batch_indices, name, numbers)
@@ -46,7 +46,7 @@ def rows_of(
 
 
 def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[int, ...]]:
-    """Points as boxes without size on image 0, and the shape that the coordinates broadcast to."""
+    """Convert points to boxes of zero size on image 0. Also returns the broadcast shape of the coordinates."""
     del features
     xs, ys = (_check_coordinates(value, name) for value, name in ((x, "x"), (y, "y")))
     try:
@@ -111,11 +111,11 @@ def _rows_of_list(
 
 
 def gradient_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Of the gradient of numbers of a dtype: float64 for integers."""
+    """The dtype of a gradient with respect to values of `dtype`: float64 for integers."""
     return np.dtype(np.float64) if dtype.kind in "iu" else dtype
 
 
 def with_axes_swapped(boxes: Array) -> Array:
-    """Boxes (y1, x1, y2, x2), as TensorFlow orders them, as (x1, y1, x2, y2), or the other way round."""
+    """Convert boxes between TensorFlow's order (y1, x1, y2, x2) and (x1, y1, x2, y2)."""
     swapped: Array = boxes[:, [1, 0, 3, 2]]
     return swapped

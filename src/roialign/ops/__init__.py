@@ -1,1 +1,1 @@
-"""One file per public operator: its docstring, its validation, its description."""
+"""The public operators, one file each: docstring, validation and specification."""

@@ -1,4 +1,4 @@
-"""Bilinear interpolation of a map at points, under RoIAlign's border rule."""
+"""Bilinear interpolation of a map at points, with RoIAlign's border rule."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ BILINEAR_INTERPOLATE = SeparableSpec(rule="grid", sampling_ratio=(1, 1))
 @recordable
 @parameters_of(roi_align)
 def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backend: Backend | None = None) -> AnyArray:
-    """The value of a map at points between its pixels.
+    """Interpolate a map bilinearly at points.
 
-    Concretely, ``out[..., s]`` is the bilinear surface through ``features[..., :, :]`` at ``(x[s], y[s])``, where pixel
-    (row q, column p) lies at ``(x, y) = (p, q)``. Up to one pixel beyond the outermost pixel centres the edge values
-    hold, further out the value is zero: the rule by which :func:`roi_align` reads its samples.
+    Concretely, ``out[..., s]`` is the bilinear interpolation of ``features[..., :, :]`` at ``(x[s], y[s])``. The centre
+    of the pixel in row q and column p is at ``(x, y) = (p, q)``. Up to one pixel beyond the outermost pixel centres,
+    the map keeps its edge values. Further out it is zero. :func:`roi_align` interpolates its sample points in the same
+    way.
 
     Parameters
     ----------
     features : array ``[..., H, W]``
-        float64, float32, float16 or bfloat16.
-    x, y : real arrays, or numbers, that broadcast to one shape S
-        Feature coordinates.
+        A NumPy array or a torch tensor of dtype float64, float32, float16 or bfloat16.
+    x, y : real arrays or numbers
+        Feature coordinates, in pixels. They are broadcast against each other to a common shape S.
     backend : as in :func:`roi_align`
 
     Returns
     -------
-    array ``[..., *S]`` of the dtype of `features`.
+    array ``[..., *S]`` with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        For a map of fewer than two dimensions or no pixels, and coordinates that are not finite.
+        If the map has fewer than two dimensions or no pixels, or if a coordinate is not finite.
 
     Examples
     --------
@@ -67,25 +68,28 @@ def bilinear_interpolate_backward(
     need: NeedPoints = ("features", "points"),
     backend: Backend | None = None,
 ) -> tuple[AnyArray | Any, tuple[AnyArray, AnyArray] | Any]:
-    """The gradients of :func:`bilinear_interpolate`.
+    """The gradients of :func:`bilinear_interpolate` with respect to the map and the points.
 
-    Concretely, with ``L = sum(grad_output * bilinear_interpolate(features, x, y))``, they are dL/dfeatures and the pair
-    (dL/dx, dL/dy), both of the shape that x and y broadcast to; on an integer coordinate, the slope to the right.
+    Concretely, with ``L = sum(grad_output * bilinear_interpolate(features, x, y))``, the result is dL/dfeatures and the
+    pair (dL/dx, dL/dy). Both arrays of the pair have the shape S that x and y are broadcast to. At an integer
+    coordinate, where the interpolation has a kink, the derivative is the one from the right.
 
     Parameters
     ----------
-    grad_output : array ``[..., *S]`` of the dtype of `features`
+    grad_output : array ``[..., *S]`` with the dtype of `features`
     features, x, y, backend : as in :func:`bilinear_interpolate`
     need : sequence of "features" and "points", default both
+        Which gradients to compute.
 
     Returns
     -------
-    (grad_features, (grad_x, grad_y)), None in place of what is not needed; grad_x and grad_y are float64.
+    (grad_features, (grad_x, grad_y))
+        `grad_features` is like `features`; `grad_x` and `grad_y` are float64. A gradient that is not in `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`bilinear_interpolate`.
+        As for :func:`bilinear_interpolate`.
 
     Examples
     --------
@@ -106,7 +110,7 @@ def bilinear_interpolate_backward(
     grad_features, grad_rows = call.backward(points, need, ("features", "points"))
     return (
         None if grad_features is None else grad_features[0].reshape(*lead, *call.features[0].shape[2:]),
-        # A point's box has both corners on it, so it moves with both.
+        # Both corners of a point's box lie on the point, so their gradients add up.
         None
         if grad_rows is None
         else ((grad_rows[:, 1] + grad_rows[:, 3]).reshape(shape), (grad_rows[:, 2] + grad_rows[:, 4]).reshape(shape)),

@@ -1,4 +1,4 @@
-"""crop_and_resize: crops of normalised boxes, resampled to one size."""
+"""crop_and_resize: crop normalised boxes and resample the crops to one size."""
 
 from __future__ import annotations
 
@@ -28,39 +28,42 @@ def crop_and_resize(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """Crop each box from its image and resample the crop, in TensorFlow's convention.
+    """Crop each box from its image and resample the crop, as TensorFlow's ``crop_and_resize`` does.
 
-    Concretely, with a crop of ``CH x CW``, ``out[k, i, j, c]`` is the image ``features[box_indices[k]]``, channel c,
-    interpolated at ``y = (y1 + i * (y2 - y1) / (CH - 1)) * (H - 1)`` (the middle of the box where CH is 1), and x
-    alike; it is `extrapolation_value` where the point lies outside ``[0, H - 1] x [0, W - 1]``.
+    Concretely, for crops of size ``CH x CW``, ``out[k, i, j, c]`` is channel c of the image
+    ``features[box_indices[k]]``, interpolated at ``y = (y1 + i * (y2 - y1) / (CH - 1)) * (H - 1)`` and the analogous x.
+    If CH is 1, y is the middle of the box. If the point lies outside ``[0, H - 1] x [0, W - 1]``, the value is
+    `extrapolation_value`.
 
     Parameters
     ----------
     features : array ``[N, H, W, C]``, or ``[N, C, H, W]`` with ``layout="NCHW"``
-        float64, float32, float16 or bfloat16; integers of any size are taken for float32, as TensorFlow takes them.
+        The images: float64, float32, float16 or bfloat16. Integers are converted to float32, as in TensorFlow.
     boxes : array ``[K, 4]``
-        Rows (y1, x1, y2, x2), normalised: 0 and 1 are the centres of the first and last pixel. Flipped boxes flip.
+        Rows (y1, x1, y2, x2) in normalised coordinates: 0 and 1 are the centres of the first and last pixel. If
+        ``y1 > y2`` or ``x1 > x2``, the crop is flipped.
     box_indices : integer array ``[K]``
-        The image of every box.
+        The index of the image that each box belongs to.
     crop_size : int or (int, int)
-        Rows and columns of every crop, ``(CH, CW)``.
+        The number of rows and columns of each crop, ``(CH, CW)``. An int means a square crop.
     method : "bilinear" (default) or "nearest"
-        Interpolate between the four pixels around a point, or take the nearest: of two that are equally near, the one
-        farther from 0.
+        Interpolate between the four pixels around a point, or take the nearest pixel. If two pixels are equally near,
+        the one farther from 0 is taken.
     extrapolation_value : float, default 0.0
-        The value outside the image.
+        The value of points outside the image.
     layout : "NHWC" (default) or "NCHW"
-        The order of the axes of `features` and of the answer.
+        The order of the axes of `features` and of the result.
     invalid, out, backend : as in :func:`roi_align`
 
     Returns
     -------
     array ``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``
+        It has the dtype of `features`, or float32 for integer images.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -94,27 +97,29 @@ def crop_and_resize_backward(
     invalid: Invalid | None = None,
     backend: Backend | None = None,
 ) -> tuple[AnyArray | Any, AnyArray | Any]:
-    """The gradients of :func:`crop_and_resize` to the image and to the boxes.
+    """The gradients of :func:`crop_and_resize` with respect to the images and the boxes.
 
     Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures
-    and ``grad_boxes[k]`` holds dL/dy1, dL/dx1, dL/dy2, dL/dx2. Points outside the image have no gradient, and the
-    slope along an axis is zero at a point whose coordinate on it is an integer, as TensorFlow's is; nearest pixels have
-    none at all.
+    and ``grad_boxes[k]`` holds dL/dy1, dL/dx1, dL/dy2, dL/dx2. Points outside the image
+    contribute no gradient. As in TensorFlow, the derivative along an axis is zero at a point whose coordinate on that
+    axis is an integer. With ``method="nearest"`` the gradient with respect to the boxes is zero.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, boxes, box_indices, ... : as in :func:`crop_and_resize`
     need : sequence of "features" and "boxes", default both
+        Which gradients to compute.
 
     Returns
     -------
-    (grad_features, grad_boxes), None in place of what is not needed.
+    (grad_features, grad_boxes)
+        Like `features` and like `boxes`. A gradient that is not in `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`crop_and_resize`.
+        As for :func:`crop_and_resize`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Deformable RoI pooling: RoIAlign whose bins move."""
+"""Deformable RoI pooling: RoIAlign with an offset for every bin."""
 
 from __future__ import annotations
 
@@ -34,38 +34,42 @@ def deform_roi_pool(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """RoIAlign in which every bin has an offset, learned as a rule, and perhaps a weight.
+    """Deformable RoI pooling: RoIAlign with an offset, and optionally a weight, for every bin.
 
-    Concretely, ``out[k, c, i, j]`` is ``mask[k, i, j]`` times the mean of ``features[n, c]`` over the points of bin
-    (i, j), cut as :func:`roi_align` cuts an aligned box of width w and height h and then moved by
-    ``gamma * w * offset[k, 0, i, j]`` along x and ``gamma * h * offset[k, 1, i, j]`` along y.
+    Concretely, ``out[k, c, i, j]`` is ``mask[k, i, j]`` times the mean of ``features[n, c]`` over the sample points of
+    bin (i, j) of RoI k on image n. The bins are those of :func:`roi_align` with ``aligned=True``, each moved by
+    ``gamma * w * offset[k, 0, i, j]`` along x and ``gamma * h * offset[k, 1, i, j]`` along y, where w and h are the
+    width and height of the box. The offsets and the mask are usually predicted by a network.
 
     Parameters
     ----------
     features, rois, output_size, spatial_scale : as in :func:`roi_align`
     sampling_ratio : int or (int, int), default 0
-        Points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` of each bin.
+        Sample points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` points.
     offset : real array ``[K, 2, PH, PW]``, or None for no offsets
-        (x, y) of every bin, in parts of the box times `gamma`; the same shape in both layouts.
+        The (x, y) offset of every bin, in units of `gamma` times the box size. The shape is the same in both layouts.
     gamma : float, default 0.1
+        The factor that scales `offset`.
     mask : real array ``[K, PH, PW]``, optional
-        What every bin is multiplied by: modulated deformable pooling.
+        A factor for every bin, as in modulated deformable pooling (Deformable ConvNets v2).
     sampling : "grid" (default) or "random"
-        Regular points, or one random point in each part of the bin, with both coordinates drawn anew.
+        Regular points, or one random point in each cell of the bin's regular grid. Both coordinates are drawn
+        independently for each point.
     batch_indices, layout, invalid, seed, out, backend : as in :func:`roi_align`
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
-    On a ramp along x of a box 4 wide, an offset of 0.5 along x moves every bin by 0.1 * 4 * 0.5 = 0.2 pixels:
+    The map rises by 1 per pixel along x, and the box is 4 wide. An offset of 0.5 along x moves every bin by
+    0.1 * 4 * 0.5 = 0.2 pixels:
 
     >>> import numpy as np
     >>> import roialign
@@ -121,28 +125,29 @@ def deform_roi_pool_backward(
     seed: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[Any, ...]:
-    """The gradients of :func:`deform_roi_pool` to the features, the boxes, the offsets and the mask.
+    """The gradients of :func:`deform_roi_pool` with respect to the features, boxes, offsets and mask.
 
     Concretely, with ``L = sum(grad_output * deform_roi_pool(features, rois, offset, ...))``, they are dL/dfeatures,
-    dL/drois in image pixels, dL/doffset and dL/dmask. At a kink (a sample point on an integer) the slope is the one to
-    the right, also beyond the outermost pixel centres, where the map is constant and the slope is zero.
+    dL/drois (in image pixels), dL/doffset and dL/dmask. At a kink, where a sample point has an integer coordinate, the
+    derivative is the one from the right. Beyond the outermost pixel centres, where the map is constant, it is zero.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, offset, spatial_scale, ... : as in :func:`deform_roi_pool`
     need : sequence of "features", "rois", "offset" and "mask", default all
+        Which gradients to compute.
     seed : as in :func:`roi_align_backward`
 
     Returns
     -------
     (grad_features, grad_rois, grad_offset, grad_mask)
-        Each like its argument; None in place of what is not needed or was not given.
+        Each is like its argument. A gradient is None if it is not in `need` or if its argument was not given.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`deform_roi_pool`.
+        As for :func:`deform_roi_pool`.
 
     Examples
     --------
@@ -208,7 +213,7 @@ def _call(
 
 
 def deform_roi_pool_spec(sampling_ratio: object, gamma: object, sampling: object) -> PointwiseSpec:
-    """The operator, validated."""
+    """The specification of the operator, from validated arguments and without the seed of random sampling."""
     _validate.check_choice(sampling, "sampling", ("grid", "random"))
     return PointwiseSpec(
         rule=sampling,  # type: ignore[arg-type]

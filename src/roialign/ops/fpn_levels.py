@@ -1,4 +1,4 @@
-"""The level of a feature pyramid that each box is pooled from."""
+"""Assign boxes to the levels of a feature pyramid."""
 
 from __future__ import annotations
 
@@ -21,29 +21,32 @@ def fpn_levels(
 ) -> AnyArray:
     """Assign each box to a level of a feature pyramid by its size.
 
-    Concretely, a box of area A belongs to level ``t = floor(canonical_level + log2(sqrt(A) / canonical_size) + 1e-6)``,
-    where level t has a stride of 2**t image pixels, and ``out[k]`` is the index of the coarsest of `spatial_scales`
-    whose stride is, to the nearest power of two, at most 2**t: the finest where there is none. For strides that are
-    consecutive powers of two this is torchvision's rule; the strides are those given, never guessed from shapes.
+    Concretely, a box of area A has the target level
+    ``t = floor(canonical_level + log2(sqrt(A) / canonical_size) + 1e-6)``, which stands for a stride of 2**t image
+    pixels. The strides ``1 / spatial_scales`` are rounded to the nearest power of two. ``out[k]`` is the index of the
+    coarsest level whose stride is at most 2**t, or of the finest level if there is none. If the strides are consecutive
+    powers of two, this is torchvision's rule. Strides are never inferred from the shapes of the maps.
 
     Parameters
     ----------
     rois : array ``[K, 4]`` or ``[K, 5]``, or list of arrays ``[L, 4]``
-        Boxes in image pixels, with or without the image index in front. An empty box goes to the finest level.
+        Boxes in image pixels, with or without a leading image index. An empty box is assigned to the finest level.
     spatial_scales : sequence of float
-        Feature pixels per image pixel of every level, strictly decreasing: finest level first.
+        Feature pixels per image pixel of each level, strictly decreasing: the finest level first.
     canonical_size : float, default 224
-        The side of the box, in image pixels, that belongs to `canonical_level`.
+        The side, in image pixels, of a square box that is assigned to `canonical_level`.
     canonical_level : int, default 4
+        The level of a box of size `canonical_size`; 4 is the level of stride 16.
 
     Returns
     -------
-    int64 array ``[K]``: indices into `spatial_scales`.
+    int64 array ``[K]``
+        Indices into `spatial_scales`.
 
     Raises
     ------
     TypeError, ValueError
-        For boxes of another shape or that are not finite, and scales that are not positive and decreasing.
+        If the boxes have the wrong shape or are not finite, or if the scales are not positive and decreasing.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""RoIAlign on the levels of a feature pyramid, in one call."""
+"""RoIAlign on a feature pyramid, in one call."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def multiscale_roi_align(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """RoIAlign each RoI on one level of a feature pyramid.
+    """Apply RoIAlign to each RoI on one level of a feature pyramid.
 
     Concretely, ``out[k]`` is ``roi_align(features[l], rois[k], output_size, spatial_scales[l], ...)`` with
-    l = ``levels[k]``. The rows keep the order of `rois`, whatever their levels.
+    l = ``levels[k]``. The rows of the result are in the order of `rois`, whatever their levels.
 
     Parameters
     ----------
@@ -50,21 +50,21 @@ def multiscale_roi_align(
         One map per level, finest first, with the same N, C and dtype.
     rois, output_size : as in :func:`roi_align`
     spatial_scales : sequence of float
-        Feature pixels per image pixel of every level.
+        Feature pixels per image pixel of each level.
     levels : integer array ``[K]``, optional
-        The index into `features` of every RoI's level. By default :func:`fpn_levels` assigns them, by `canonical_size`
-        and `canonical_level`, which are not read otherwise.
+        The level of each RoI, as an index into `features`. By default, :func:`fpn_levels` assigns the levels from
+        `canonical_size` and `canonical_level`. If `levels` is given, these two are ignored.
     canonical_size, canonical_level : as in :func:`fpn_levels`
     sampling_ratio, aligned, mode, sampling, batch_indices, ... : as in :func:`roi_align`
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -121,26 +121,28 @@ def multiscale_roi_align_backward(
     seed: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[list[AnyArray] | Any, AnyArray | Any]:
-    """The gradients of :func:`multiscale_roi_align`; a level that no RoI uses has a gradient of zeros.
+    """The gradients of :func:`multiscale_roi_align` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align(features, rois, ...))``, ``grad_features[l]`` is
-    dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2; the assignment to levels is constant.
+    dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels. The assignment to levels
+    is treated as a constant. If no RoI uses a level, its gradient is zero.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scales, ... : as in :func:`multiscale_roi_align`
     need, seed : as in :func:`roi_align_backward`
 
     Returns
     -------
     (grad_features, grad_rois)
-        A list of arrays like `features`; the structure of `rois`. None in place of what is not needed.
+        `grad_features` is a list of arrays like `features`. `grad_rois` has the structure of `rois`. A gradient that
+        is not in `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`multiscale_roi_align`.
+        As for :func:`multiscale_roi_align`.
 
     Examples
     --------
@@ -191,7 +193,10 @@ def pyramid_call(
     drawn: bool = True,
     **per_bin: object,
 ) -> Any:
-    """A call on the levels of a pyramid, given or assigned; `per_bin` is what an operator has for every bin."""
+    """Prepare a call on a pyramid, and assign the levels if they are not given.
+
+    `per_bin` holds arguments with one value per bin, such as offsets.
+    """
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))

@@ -1,4 +1,4 @@
-"""RoIAlign over rotated boxes on the levels of a feature pyramid, in one call."""
+"""RoIAlign for rotated boxes on a feature pyramid, in one call."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def multiscale_roi_align_rotated(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """RoIAlign each rotated RoI on one level of a feature pyramid.
+    """Apply RoIAlign to each rotated RoI on one level of a feature pyramid.
 
     Concretely, ``out[k]`` is ``roi_align_rotated(features[l], rois[k], output_size, spatial_scales[l], ...)`` with
-    l = ``levels[k]``. The rows keep the order of `rois`, whatever their levels.
+    l = ``levels[k]``. The rows of the result are in the order of `rois`, whatever their levels.
 
     Parameters
     ----------
@@ -50,12 +50,12 @@ def multiscale_roi_align_rotated(
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -113,26 +113,28 @@ def multiscale_roi_align_rotated_backward(
     seed: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[list[AnyArray] | Any, AnyArray | Any]:
-    """The gradients of :func:`multiscale_roi_align_rotated`; a level that no RoI uses has a gradient of zeros.
+    """The gradients of :func:`multiscale_roi_align_rotated` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align_rotated(features, rois, ...))``, ``grad_features[l]``
-    is dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle.
+    is dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle. The
+    assignment to levels is treated as a constant. If no RoI uses a level, its gradient is zero.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scales, ... : as in :func:`multiscale_roi_align_rotated`
     need, seed : as in :func:`roi_align_backward`
 
     Returns
     -------
     (grad_features, grad_rois)
-        A list of arrays like `features`; the structure of `rois`. None in place of what is not needed.
+        `grad_features` is a list of arrays like `features`. `grad_rois` has the structure of `rois`. A gradient that
+        is not in `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`multiscale_roi_align_rotated`.
+        As for :func:`multiscale_roi_align_rotated`.
 
     Examples
     --------

@@ -13,7 +13,7 @@ from .._spec import SeparableSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
 from .roi_align import roi_align, roi_align_backward
 
-#: No half-pixel shift, and an inverted RoI is an empty one.
+#: There is no half-pixel shift, and an inverted RoI counts as empty.
 PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
 
 
@@ -31,14 +31,14 @@ def prroi_pool(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """Pool each region of interest by integrating the interpolated map over every bin.
+    """Precise RoI Pooling: integrate the interpolated map over every bin of each RoI.
 
     Concretely, ``out[k, c, i, j]`` is ``1 / A`` times the integral of ``f_c(x, y)`` over bin (i, j) of RoI k, where A
-    is the bin's area and ``f_c(x, y) = sum over p, q of features[n, c, q, p] * max(0, 1 - |x - p|) * max(0, 1 -
-    |y - q|)``: the map padded with zeros. A RoI of no area gives 0.
+    is the area of the bin and ``f_c(x, y) = sum over p, q of features[n, c, q, p] * max(0, 1 - |x - p|) * max(0, 1 -
+    |y - q|)`` interpolates the zero-padded map. If a RoI has no area, the result is 0.
 
-    It differs from ``roi_align(..., sampling="exact")`` in two conventions: there is no half-pixel shift, and the map
-    falls to zero over the pixel beyond its edge instead of keeping the edge's value. An inverted box is empty.
+    There are three differences from ``roi_align(..., sampling="exact")``. There is no half-pixel shift. Beyond its edge
+    the map falls to zero within one pixel, instead of keeping the edge value. An inverted box counts as empty.
 
     Parameters
     ----------
@@ -46,16 +46,16 @@ def prroi_pool(
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
-    A single pixel of value 1, integrated from its centre to one pixel's distance along both axes:
+    A single pixel of value 1, integrated from its centre to one pixel away along both axes:
 
     >>> import numpy as np
     >>> import roialign
@@ -87,26 +87,28 @@ def prroi_pool_backward(
     invalid: Invalid | None = None,
     backend: Backend | None = None,
 ) -> tuple[AnyArray | Any, AnyArray | Any]:
-    """The gradients of :func:`prroi_pool` to the features and, continuous like the operator, to the boxes.
+    """The gradients of :func:`prroi_pool` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * prroi_pool(features, rois, ...))``, ``grad_features[n, c, y, x]`` is
     dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels.
+    Both are continuous functions of the boxes.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, ... : as in :func:`prroi_pool`
     need : as in :func:`roi_align_backward`
 
     Returns
     -------
     (grad_features, grad_rois)
-        Like `features`; in the structure of `rois`. None in place of what is not needed.
+        `grad_features` is like `features`, and `grad_rois` has the structure of `rois`. A gradient that is not in
+        `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`prroi_pool`.
+        As for :func:`prroi_pool`.
 
     Examples
     --------

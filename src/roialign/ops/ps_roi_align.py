@@ -29,30 +29,30 @@ def ps_roi_align(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """RoIAlign with channels of its own for every bin.
+    """Position-sensitive RoIAlign: every bin is pooled from its own group of channels.
 
-    Concretely, ``out[k, c, i, j]`` is ``roi_align(features[:, (c * PH + i) * PW + j], rois, ...)[k, i, j]``: the score
-    of class c for part (i, j) of the box, averaged over that part.
-
-    Boxes are always aligned: shifted by half a pixel, as ``roi_align(aligned=True)`` shifts them.
+    Concretely, ``out[k, c, i, j]`` is ``roi_align(features[:, (c * PH + i) * PW + j], rois, ...)[k, i, j]``. In R-FCN,
+    this is the score of class c for part (i, j) of the box, averaged over that part. Boxes are always shifted by half a
+    pixel, as in ``roi_align(aligned=True)``.
 
     Parameters
     ----------
     features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
+        The map, with the channels of all bins: float64, float32, float16 or bfloat16.
     rois, output_size, spatial_scale, sampling_ratio, ... : as in :func:`roi_align`
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
-    Four maps, one for each bin:
+    Four channels, one for each bin:
 
     >>> import numpy as np
     >>> import roialign
@@ -87,30 +87,31 @@ def ps_roi_align_backward(
     invalid: Invalid | None = None,
     backend: Backend | None = None,
 ) -> tuple[AnyArray | Any, AnyArray | Any]:
-    """The gradients of :func:`ps_roi_align`.
+    """The gradients of :func:`ps_roi_align` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * ps_roi_align(features, rois, ...))``, ``grad_features`` is dL/dfeatures and
     ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scale, ... : as in :func:`ps_roi_align`
     need : as in :func:`roi_align_backward`
 
     Returns
     -------
     (grad_features, grad_rois)
-        Like `features`; in the structure of `rois`. None in place of what is not needed.
+        `grad_features` is like `features`, and `grad_rois` has the structure of `rois`. A gradient that is not in
+        `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`ps_roi_align`.
+        As for :func:`ps_roi_align`.
 
     Examples
     --------
-    Every bin's gradient goes to its own map:
+    The gradient of each bin goes to its own channel:
 
     >>> import numpy as np
     >>> import roialign

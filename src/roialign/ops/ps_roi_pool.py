@@ -28,26 +28,28 @@ def ps_roi_pool(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """Average whole pixels of each part of a RoI, from channels of its own.
+    """Position-sensitive RoIPool: the mean over the whole pixels of every bin, from its own group of channels.
 
-    Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, (c * PH + i) * PW + j]`` over rows
-    ``floor(i * h / PH) + top`` to ``ceil((i + 1) * h / PH) + top - 1`` and columns alike, where ``top = round(y1 *
-    spatial_scale)``, half away from zero, and ``h = max(round(y2 * spatial_scale) - top, 1)``. As in torchvision the
-    bins end one pixel before the map does, in forward and, unlike there, in the gradient; an empty bin is zero.
+    Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, (c * PH + i) * PW + j]`` over the rows from
+    ``floor(i * h / PH) + top`` to ``ceil((i + 1) * h / PH) + top - 1`` and the analogous columns. Here
+    ``top = round(y1 * spatial_scale)``, with halves rounded away from zero, and
+    ``h = max(round(y2 * spatial_scale) - top, 1)``. As in torchvision, bins are clipped one pixel before the end of the
+    map; here the gradient uses the same bins, whereas torchvision's does not. An empty bin is zero.
 
     Parameters
     ----------
     features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
+        The map, with the channels of all bins: float64, float32, float16 or bfloat16.
     rois, output_size, spatial_scale, ... : as in :func:`roi_align`
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -81,13 +83,14 @@ def ps_roi_pool_backward(
     invalid: Invalid | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """The gradient of :func:`ps_roi_pool` to the features: its transpose. Rounded boxes have none.
+    """The gradient of :func:`ps_roi_pool` with respect to the features.
 
-    Concretely, with ``L = sum(grad_output * ps_roi_pool(features, rois, ...))``, it is dL/dfeatures.
+    Concretely, with ``L = sum(grad_output * ps_roi_pool(features, rois, ...))``, it is dL/dfeatures. There is no
+    gradient with respect to the boxes, because their coordinates are rounded.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scale, ... : as in :func:`ps_roi_pool`
 
     Returns
@@ -97,7 +100,7 @@ def ps_roi_pool_backward(
     Raises
     ------
     TypeError, ValueError
-        As :func:`ps_roi_pool`.
+        As for :func:`ps_roi_pool`.
 
     Examples
     --------

@@ -32,34 +32,37 @@ def riroi_align_rotated(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """Pool rotated boxes from features of a rotation-equivariant network, and turn the features' orientations back.
+    """Rotation-invariant RoIAlign: pool rotated boxes and rotate the orientation channels to match.
 
-    The channels come in groups of O = `num_orientations`, orientation fastest. Concretely, with the pooled channels
-    ``p = roi_align_rotated(features, rois, ..., aligned=False)``, ``t = angle * O / (2 * pi)``, ``s = floor(t)`` and
-    ``f = t - s``, channel o of a group is ``(1 - f) * p[(o - s) mod O] + f * p[(o - s + 1) mod O]``.
+    The features come from a rotation-equivariant network. Their channels form groups of O = `num_orientations`; the
+    orientation is the fastest index. Concretely, with the pooled channels ``p = roi_align_rotated(features, rois, ...,
+    aligned=False)``, ``t = angle * O / (2 * pi)``, ``s = floor(t)`` and ``f = t - s``, channel o of a group is
+    ``(1 - f) * p[(o - s) mod O] + f * p[(o - s + 1) mod O]``.
 
     Parameters
     ----------
     features : array ``[N, G * O, H, W]``, or ``[N, H, W, G * O]`` with ``layout="NHWC"``
+        The map, with G groups of O orientation channels: float64, float32, float16 or bfloat16.
     rois, output_size, spatial_scale, sampling_ratio : as in :func:`roi_align_rotated`
     num_orientations : int, default 8
+        The number O of orientation channels per group.
     clockwise : bool, default False
-        Turns the boxes the other way; the channels turn with the angle as given, as in the package that this operator
-        comes from.
+        If True, positive angles rotate the boxes clockwise on the screen. The channels are rotated by the angle as
+        given in both cases, as in mmcv.
     batch_indices, layout, invalid, ... : as in :func:`roi_align_rotated`
 
     Returns
     -------
-    array ``[K, G * O, PH, PW]``, or ``[K, PH, PW, G * O]`` with ``layout="NHWC"``
+    array ``[K, G * O, PH, PW]``, or ``[K, PH, PW, G * O]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
-    A quarter turn moves four orientations by one:
+    A quarter turn rotates four orientation channels by one:
 
     >>> import math
     >>> import numpy as np
@@ -107,26 +110,28 @@ def riroi_align_rotated_backward(
     invalid: Invalid | None = None,
     backend: Backend | None = None,
 ) -> tuple[AnyArray | Any, AnyArray | Any]:
-    """The gradients of :func:`riroi_align_rotated`; that of the angle has a part from the turning channels too.
+    """The gradients of :func:`riroi_align_rotated` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * riroi_align_rotated(features, rois, ...))``, ``grad_features`` is
-    dL/dfeatures and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle.
+    dL/dfeatures and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle. The
+    gradient of the angle includes the part that comes from rotating the channels.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scale, ... : as in :func:`riroi_align_rotated`
     need : as in :func:`roi_align_backward`
 
     Returns
     -------
     (grad_features, grad_rois)
-        Like `features`; in the structure of `rois`. None in place of what is not needed.
+        `grad_features` is like `features`, and `grad_rois` has the structure of `rois`. A gradient that is not in
+        `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`riroi_align_rotated`.
+        As for :func:`riroi_align_rotated`.
 
     Examples
     --------

@@ -32,68 +32,75 @@ def roi_align(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """Pool each region of interest of a feature map into a fixed grid, without rounding any coordinate.
+    """Pool each region of interest of a feature map into a grid of fixed size, without rounding any coordinate.
 
-    Every RoI is cut into ``PH x PW`` bins, and a bin's answer is the mean, or the maximum, of the bilinearly
-    interpolated map over the bin's sample points. Concretely, ``out[k, c, i, j]`` is the mean of ``features[n, c]``
-    over the points of bin (i, j) of RoI k on image n. Along x, with ``o = 0.5`` if `aligned` else 0, the RoI starts at
-    ``x1 * spatial_scale - o``, a bin is ``(x2 - x1) * spatial_scale / PW`` long, and its g points lie in the middles of
-    g equal parts; along y alike. Pixel centres lie on the integers. The edge values of the map hold up to one pixel
-    beyond the outermost pixel centres; further out the map is zero.
+    Every RoI is divided into ``PH x PW`` bins. The result for a bin is the mean, or the maximum, of the bilinearly
+    interpolated map over the sample points of the bin. Concretely, ``out[k, c, i, j]`` is the mean of
+    ``features[n, c]`` over the sample points of bin (i, j) of RoI k on image n. Along x, let ``o = 0.5`` if `aligned`,
+    else 0. The RoI starts at ``x1 * spatial_scale - o``, and each bin is ``(x2 - x1) * spatial_scale / PW`` long. The
+    bin is divided into g equal parts, with a sample point in the middle of each. The y axis is treated in the same way.
+
+    Pixel centres have integer coordinates. Up to one pixel beyond the outermost pixel centres, the map keeps its edge
+    values. Further out it is zero.
 
     Parameters
     ----------
     features : array ``[N, C, H, W]``, or ``[N, H, W, C]`` with ``layout="NHWC"``
-        A NumPy array, or a torch tensor on the CPU or a CUDA device; the other arrays are of the same kind and on the
-        same device. float64, float32, float16 or bfloat16 (in NumPy, of ml_dtypes), with any strides. A tensor whose
-        channels lie together is computed so.
+        A NumPy array, or a torch tensor on the CPU or a CUDA device. The other arrays must be of the same kind and on
+        the same device. The dtype is float64, float32, float16 or bfloat16 (in NumPy, from ml_dtypes). Any strides are
+        allowed, and a channels-last tensor is processed in that memory format.
     rois : array ``[K, 5]``, list of N arrays ``[L, 4]``, or array ``[K, 4]`` with `batch_indices`
-        Rows (image index, x1, y1, x2, y2), boxes in image pixels, of any real dtype; never rounded to the features'
-        dtype. A box of zero size, an inverted one, or one off the map has the answer that the formula gives.
+        Rows (image index, x1, y1, x2, y2), with boxes in image pixels. Any real dtype is allowed, and coordinates are
+        never rounded to the dtype of `features`. The formula also applies to boxes of zero size, inverted boxes and
+        boxes outside the map.
     output_size : int or (int, int)
-        Bins along y and x, ``(PH, PW)``.
+        The number of bins along y and x, ``(PH, PW)``. An int means the same number along both.
     spatial_scale : float, default 1.0
-        Feature pixels per image pixel: 1 / stride.
+        Feature pixels per image pixel: 1 / stride of the feature map.
     sampling_ratio : int or (int, int), default 0
-        Points per bin along y and x. 0 or -1 is adaptive: ``ceil(bin length)`` of each bin. Not read by exact sampling.
+        Sample points per bin along y and x. 0 or -1 is adaptive: ``ceil(bin length)`` points. Unused by exact sampling.
     aligned : bool, default True
-        Shift by half a pixel, so that image and feature coordinates agree at pixel centres. False is the convention of
-        torchvision's default: no shift, and a RoI shorter than one feature pixel is lengthened to one.
+        If True, shift coordinates by half a pixel, so that pixel centres have integer feature coordinates. If False,
+        there is no shift, and a RoI shorter than one feature pixel is lengthened to one (torchvision's default).
     mode : "avg" (default) or "max"
-        The mean over the points of a bin, or their maximum: points off the map count as zeros, a bin without points is
-        zero, and NaN is larger than every number. A maximum takes at most 256 points per bin and axis.
+        The mean or the maximum over the sample points of a bin. Points outside the map count as zero, and a bin without
+        points is zero. For the maximum, NaN counts as larger than every number, and at most 256 points per bin and axis
+        are allowed.
     sampling : "grid" (default), "random" or "exact"
-        Regular points; one random point in each part, drawn per axis and decided by `seed`; or the limit of infinitely
-        many points: an integral with a closed form, or the maximum of the interpolated map over the bin. Exact is of
-        the bin as a set: orientation is ignored, and an axis of zero length takes the value at the point.
+        "grid" takes regular points. "random" takes one random point in each part of the bin, drawn separately for each
+        axis; `seed` determines them. "exact" is the limit of infinitely many points: the mean is an integral in closed
+        form, and the maximum is that of the interpolated map over the whole bin. Exact sampling ignores whether a box
+        is inverted. Along an axis of zero length, it takes the value at the point.
     batch_indices : integer array ``[K]``, optional
-        The image of every row of `rois`, where the rows do not begin with it.
+        The image index of each row of `rois`, if the rows do not contain it.
     layout : "NCHW" (default) or "NHWC"
-        The order of the axes of `features` and of the answer.
+        The order of the axes of `features` and of the result.
     invalid : "raise" (default on the CPU) or "zero" (default on a CUDA device)
-        What a row with an image index out of range or with a coordinate that is not finite gets: an error, or zeros.
+        What to do with a row whose image index is out of range or whose coordinates are not all finite: raise an error,
+        or return zeros for it.
     seed : int, numpy.random.Generator or, with tensors, torch.Generator, optional
-        For random sampling: the same int gives the same points on every backend. None draws a new one; with tensors,
-        from torch's default generator.
+        The seed of random sampling. The same int gives the same points on every backend. If None, a new seed is drawn;
+        for tensors, it comes from torch's default generator.
     out : array, optional
-        The answer is written here: shape and dtype of the answer, any strides. Not where a gradient is needed.
+        The array to write the result to, with the shape and dtype of the result and any strides. It cannot be used
+        if a gradient is required.
     backend : "cpu" (default on the CPU), "triton" (default on a CUDA device) or "reference"
-        The compiled core, the kernels for CUDA devices, or the NumPy specification in float64.
+        The compiled core, the Triton kernels for CUDA devices, or the specification in NumPy and float64.
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the kind and dtype of `features`.
-        A tensor is differentiable in `features` and in `rois`, up to second order, with the slopes of
-        :func:`roi_align_backward`; it is in channels-last memory where `features` is.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
+        Of the same kind and dtype as `features`. A tensor is differentiable with respect to `features` and `rois`, up
+        to second order; the gradients are those of :func:`roi_align_backward`. It is channels-last if `features` is.
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
-    A stride of 16, a box of 96 x 96 image pixels, four points a bin:
+    A map of stride 16, a box of 96 x 96 image pixels, and four sample points per bin:
 
     >>> import numpy as np
     >>> import roialign
@@ -142,38 +149,38 @@ def roi_align_backward(
     seed: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[AnyArray | Any, AnyArray | Any]:
-    """The gradients of :func:`roi_align`: its transpose applied to `grad_output`, and the slope along each coordinate.
+    """The gradients of :func:`roi_align` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * roi_align(features, rois, ...))``, ``grad_features[n, c, y, x]`` is
-    dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels. At a kink (a
-    sample point on an integer) the slope is the one to the right; the number of adaptive points counts as constant. The
-    gradient of a maximum goes to the point that is it: of equal points to the first, upper rows first and the left ones
-    of a row first, and to a point on the map rather than one off it. With tensors it is
-    differentiable itself.
+    dL/dfeatures[n, c, y, x] and ``grad_rois[k]`` holds dL/dx1, dL/dy1, dL/dx2, dL/dy2 in image pixels. At a
+    kink, where a sample point has an integer coordinate, the derivative is the one from the right. The number of
+    adaptive points is treated as a constant. With ``mode="max"``, the gradient of a bin goes to the point with the
+    maximum. If several points are equal, it goes to the first one in row-major order, and to a point on the map before
+    one outside it. For tensors, the gradients are themselves differentiable.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scale, ... : as in :func:`roi_align`
     need : sequence of "features" and "rois", default both
         Which gradients to compute.
     seed : int
-        For random sampling: the int that the forward pass was given.
+        The seed that was given to the forward pass, required for random sampling.
 
     Returns
     -------
     (grad_features, grad_rois)
-        `grad_features` like `features`; `grad_rois` in the structure of `rois` (the index column 0; float64 for integer
-        boxes). None in place of what is not needed.
+        `grad_features` is like `features`. `grad_rois` has the structure of `rois`; its column of image indices is 0,
+        and it is float64 for integer boxes. A gradient that is not in `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`roi_align`.
+        As for :func:`roi_align`.
 
     Examples
     --------
-    The mean over one pixel's neighbourhood spreads back over it:
+    The gradient of a mean over four pixels is spread evenly over them:
 
     >>> import numpy as np
     >>> import roialign
@@ -206,7 +213,7 @@ def roi_align_backward(
 
 
 def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling: object) -> Spec:
-    """RoIAlign as a description, without the seed of random sampling."""
+    """The specification of RoIAlign, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
     mapping: dict[str, float] = {"offset": 0.5 if aligned else 0.0, "minimum_length": -math.inf if aligned else 1.0}

@@ -1,4 +1,4 @@
-"""RoIAlign over rotated boxes."""
+"""RoIAlign for rotated boxes."""
 
 from __future__ import annotations
 
@@ -35,46 +35,47 @@ def roi_align_rotated(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """RoIAlign over boxes that are turned about their centre.
+    """RoIAlign for rotated boxes.
 
-    Concretely, ``out[k, c, i, j]`` is the mean, or the maximum, of ``features[n, c]`` interpolated at the points of
-    bin (i, j). The bins and points of a box of height h and width w are cut as :func:`roi_align` does, on axes with the
-    origin in the box's centre (cx, cy), and the point (u, v) of those axes lies on the map at
-    ``x = v * sin(angle) + u * cos(angle) + cx``, ``y = v * cos(angle) - u * sin(angle) + cy``: a positive angle is
-    counter-clockwise on the screen, where y points down.
+    Concretely, ``out[k, c, i, j]`` is the mean, or the maximum, of ``features[n, c]`` interpolated at the sample points
+    of bin (i, j) of RoI k on image n. The box is divided into bins and points as in :func:`roi_align`, but along its
+    own axes, whose origin is the centre (cx, cy) of the box. The point (u, v) on these axes is at
+    ``x = v * sin(angle) + u * cos(angle) + cx``, ``y = v * cos(angle) - u * sin(angle) + cy`` on the map. A positive
+    angle is counter-clockwise on the screen, where y points down.
 
     Parameters
     ----------
     features : as in :func:`roi_align`
     rois : array ``[K, 6]``, list of N arrays ``[L, 5]``, or array ``[K, 5]`` with `batch_indices`
-        Rows (image index, centre x, centre y, width, height, angle): image pixels, and radians.
+        Rows (image index, centre x, centre y, width, height, angle), in image pixels and radians.
     output_size, spatial_scale : as in :func:`roi_align`
     sampling_ratio : int or (int, int), default 0
-        Points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` of each bin.
+        Sample points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` points.
     aligned : bool, default True
-        Shift the centre by half a pixel, so that image and feature coordinates agree at pixel centres. False: no shift,
-        and sides shorter than one feature pixel are lengthened to one.
+        If True, shift the centre by half a pixel, so that pixel centres have integer feature coordinates. If False,
+        there is no shift, and sides shorter than one feature pixel are lengthened to one.
     clockwise : bool, default False
-        Positive angles turn clockwise on the screen.
+        If True, positive angles are clockwise on the screen.
     mode : "avg" (default) or "max"
-        The mean over the points of a bin, or their maximum.
+        The mean or the maximum over the sample points of a bin.
     sampling : "grid" (default) or "random"
-        Regular points, or one random point in each part of the bin, with both coordinates drawn anew. There is no exact
-        sampling of a rotated box.
+        Regular points, or one random point in each cell of the bin's regular grid. Both coordinates are drawn
+        independently for each point. Exact sampling is not available for rotated boxes.
     batch_indices, layout, invalid, ... : as in :func:`roi_align`
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
-    A box of two rows and one column of bins on a ramp along x; a quarter turn lays the column down:
+    The map rises by 1 per pixel along x. The box has two rows and one column of bins. After a quarter turn, the two
+    bins lie side by side:
 
     >>> import math
     >>> import numpy as np
@@ -128,30 +129,31 @@ def roi_align_rotated_backward(
     seed: int | None = None,
     backend: Backend | None = None,
 ) -> tuple[AnyArray | Any, AnyArray | Any]:
-    """The gradients of :func:`roi_align_rotated` to the features and to all five numbers of the boxes.
+    """The gradients of :func:`roi_align_rotated` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * roi_align_rotated(features, rois, ...))``, ``grad_features`` is
     dL/dfeatures and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scale, ... : as in :func:`roi_align_rotated`
     need, seed : as in :func:`roi_align_backward`
 
     Returns
     -------
     (grad_features, grad_rois)
-        Like `features`; in the structure of `rois`. None in place of what is not needed.
+        `grad_features` is like `features`, and `grad_rois` has the structure of `rois`. A gradient that is not in
+        `need` is None.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`roi_align_rotated`.
+        As for :func:`roi_align_rotated`.
 
     Examples
     --------
-    On a ramp along x only moving along x and turning matter:
+    The map rises along x only, and the weights compare the two bins, so only a rotation changes the result:
 
     >>> import numpy as np
     >>> import roialign
@@ -182,7 +184,7 @@ def roi_align_rotated_backward(
 def roi_align_rotated_spec(
     sampling_ratio: object, aligned: bool, clockwise: bool, mode: object, sampling: object
 ) -> PointwiseSpec:
-    """RoIAlign over rotated boxes as a description, without the seed of random sampling."""
+    """The specification of RoIAlign for rotated boxes, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     if sampling == "exact":
         raise ValueError("sampling: expected 'grid' or 'random', got 'exact', which a rotated RoI does not have")

@@ -13,7 +13,7 @@ from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout
 from .roi_align import roi_align
 
-#: What the operator is.
+#: The specification of the operator.
 ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 
@@ -31,12 +31,12 @@ def roi_pool(
     out: AnyArray | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """The maximum over the whole pixels of each part of a RoI.
+    """RoIPool: the maximum over the whole pixels of every bin of each RoI.
 
-    Concretely, ``out[k, c, i, j]`` is the maximum of ``features[n, c]`` over rows ``floor(i * h / PH) + top`` to
-    ``ceil((i + 1) * h / PH) + top - 1`` and columns alike, where ``top = round(y1 * spatial_scale)``, half away from
-    zero, and ``h = max(round(y2 * spatial_scale) - top + 1, 1)``: torchvision's convention. Bins are clipped to the
-    map; an empty bin is zero, and NaN is larger than every number.
+    Concretely, ``out[k, c, i, j]`` is the maximum of ``features[n, c]`` over the rows from ``floor(i * h / PH) + top``
+    to ``ceil((i + 1) * h / PH) + top - 1`` and the analogous columns. Here ``top = round(y1 * spatial_scale)``, with
+    halves rounded away from zero, and ``h = max(round(y2 * spatial_scale) - top + 1, 1)``. This is torchvision's
+    convention. Bins are clipped to the map, and an empty bin is zero. NaN counts as larger than every number.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ def roi_pool(
 
     Returns
     -------
-    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; of the dtype of `features`.
+    array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; with the dtype of `features`
 
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, the row, what was expected and what came.
+        If an argument is invalid. The message names the argument and the row, what was expected and what was given.
 
     Examples
     --------
@@ -82,14 +82,15 @@ def roi_pool_backward(
     invalid: Invalid | None = None,
     backend: Backend | None = None,
 ) -> AnyArray:
-    """The gradient of :func:`roi_pool` to the features: all of it to the pixel that is the maximum.
+    """The gradient of :func:`roi_pool` with respect to the features.
 
-    Concretely, with ``L = sum(grad_output * roi_pool(features, rois, ...))``, it is dL/dfeatures. Of equal pixels the
-    first gets it, upper rows first and the left ones of a row first. Rounded boxes have no gradient.
+    Concretely, with ``L = sum(grad_output * roi_pool(features, rois, ...))``, it is dL/dfeatures. The gradient of a bin
+    goes to the pixel with the maximum; if several pixels are equal, it goes to the first one in row-major order. There
+    is no gradient with respect to the boxes, because their coordinates are rounded.
 
     Parameters
     ----------
-    grad_output : array of the shape, layout and dtype of the forward answer
+    grad_output : array with the shape, layout and dtype of the forward result
     features, rois, spatial_scale, ... : as in :func:`roi_pool`
 
     Returns
@@ -99,7 +100,7 @@ def roi_pool_backward(
     Raises
     ------
     TypeError, ValueError
-        As :func:`roi_pool`.
+        As for :func:`roi_pool`.
 
     Examples
     --------

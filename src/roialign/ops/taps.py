@@ -1,4 +1,4 @@
-"""The taps of one axis as a matrix, to look at and to test with."""
+"""The sampling weights of one axis as a matrix, for inspection and tests."""
 
 from __future__ import annotations
 
@@ -20,29 +20,31 @@ def taps(
     seed: int = 0,
     backend: Backend | None = None,
 ) -> Array:
-    """What every pixel of one axis weighs in every bin of a RoI: the matrix that a separable operator applies.
+    """The weight of every pixel of one axis in every bin of a RoI.
 
-    Mean pooling over an axis-aligned RoI factors over the axes, ``out = Wy . F . Wx^T``. Concretely, ``out[i, p]`` is
-    the weight of pixel p in bin i of a RoI that covers ``[start, start + length]`` of an axis with `size` pixels.
+    Mean pooling over an axis-aligned RoI is separable: ``out = Wy . F . Wx^T``. This function returns such a matrix W.
+    Concretely, ``out[i, p]`` is the weight of pixel p in bin i of a RoI that covers ``[start, start + length]`` of an
+    axis with `size` pixels.
 
     Parameters
     ----------
     size : int
-        Pixels of the axis; their centres lie on 0 .. size - 1.
+        The number of pixels of the axis. Their centres are at 0 .. size - 1.
     start, length : float
-        The RoI on this axis in feature pixels, scaled and shifted already. A negative length is an inverted RoI.
+        The RoI on this axis in feature pixels, after scaling and shifting. A negative length means an inverted RoI.
     bins : int
-        Bins that the RoI is cut into.
+        The number of bins that the RoI is divided into.
     sampling_ratio : int, default 0
-        Points per bin for the rules "grid" and "random"; 0 or -1 is adaptive, ``ceil(length / bins)``.
+        Sample points per bin for the rules "grid" and "random". 0 or -1 is adaptive: ``ceil(length / bins)`` points.
     rule : "grid" (default), "random", "exact", "prroi", "crop" or "nearest"
-        How points are chosen and what lies beyond the map: the first three as in :func:`roi_align`, the others as in
-        :func:`prroi_pool` and :func:`crop_and_resize`, bilinear or nearest.
+        How the points are chosen, and the border rule. The first three are as in :func:`roi_align`, "prroi" is as in
+        :func:`prroi_pool`, and "crop" and "nearest" are the bilinear and nearest methods of :func:`crop_and_resize`.
     derivative : (int, int), default (0, 0)
-        Order of the derivative in (start, length); their sum is at most 2.
+        The order of the derivative with respect to `start` and to `length`. Their sum is at most 2.
     seed : int, default 0
-        For the rule "random"; the points are those of RoI row 0 along y.
+        The seed of the rule "random". The points are those of RoI row 0 along y.
     backend : "cpu" (default) or "reference"
+        The compiled core, or the specification in NumPy.
 
     Returns
     -------
@@ -51,11 +53,11 @@ def taps(
     Raises
     ------
     TypeError, ValueError
-        Naming the argument, what was expected and what came.
+        If an argument is invalid. The message names the argument, what was expected and what was given.
 
     Examples
     --------
-    One bin from 0.5 to 2.5, by two points and exactly:
+    One bin from 0.5 to 2.5, with two points and with exact sampling:
 
     >>> import roialign
     >>> roialign.taps(4, 0.5, 2.0, 1, sampling_ratio=2)

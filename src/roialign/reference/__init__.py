@@ -1,7 +1,7 @@
-"""The specification: every operator in NumPy and float64, readable, slow and right.
+"""The specification: every operator in NumPy and float64, written for clarity instead of speed.
 
-The five steps stand in five files under their five names, each a function of one axis; `taps` composes them into the
-matrix of one axis, and `separable` composes two axes into the operators. The kernels are tested against this package.
+Each of the five steps is a file with a function of one axis. `taps` combines them into the matrix of one axis, and
+`separable` combines two axes into the operators. The kernels are tested against this package.
 """
 
 from .aggregate import aggregate_mean

@@ -11,10 +11,10 @@ from .bilinear import Neighbours
 
 
 def aggregate_mean(weighted: Iterable[tuple[float, Neighbours]], size: int) -> FloatArray:
-    """The mean over a bin's points as one row of weights.
+    """The mean over the points of a bin, as one row of weights.
 
-    `weighted` gives every point's share of the bin with the pixels it takes part in. A bin without points is zero;
-    points off the map take part in no pixel but keep their share, as if the map were zero there.
+    `weighted` has the share of each point in the bin, with the pixels it depends on. A bin without points is zero. A
+    point outside the map depends on no pixel but keeps its share, as if the map were zero there.
     """
     row = np.zeros(size)
     for share, neighbours in weighted:
@@ -24,10 +24,10 @@ def aggregate_mean(weighted: Iterable[tuple[float, Neighbours]], size: int) -> F
 
 
 def aggregate_max(samples: Sequence[Array], has_zero: bool) -> tuple[FloatArray, Array]:
-    """The maximum over a bin's samples ``[C]`` and, of every channel, the index of the sample that it is.
+    """The maximum over the samples ``[C]`` of a bin and, for every channel, the index of the maximal sample.
 
-    Of equal samples the first counts, and a NaN above all. `has_zero` adds a point off the map: a zero that counts
-    where it is larger than every sample, and whose index is -1. A bin without points is zero.
+    If samples are equal, the first one counts. NaN is larger than every number. `has_zero` adds a point outside the
+    map: a zero with index -1, which counts if it is larger than every sample. A bin without points is zero.
     """
     best: FloatArray = np.array(samples[0]) if samples else np.zeros(0)
     winner = np.zeros(best.shape, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""The reference behind the interface that every backend for arrays has: answers are written into given arrays."""
+"""The reference with the interface of a NumPy backend, which writes results into given arrays."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def forward(
     tangents: Sequence[Geometry] = (),
     deciding: Sequence[Array] = (),
 ) -> None:
-    """Write the operator, or its derivative along `tangents`, into `out`, ``[K, C, PH, PW]`` of any strides."""
+    """Write the operator, or its derivative along `tangents`, into `out`, ``[K, C, PH, PW]`` with any strides."""
     maps, bins = _wide(features), (out.shape[2], out.shape[3])
     if isinstance(spec, SeparableSpec):
         out[...] = separable.forward(spec, maps, *_boxes(regions), bins, [tangent.boxes for tangent in tangents])
@@ -68,17 +68,17 @@ def adjoint_geometry(
 
 
 def _boxes(regions: Regions) -> tuple[Sequence[float], Array, Array]:
-    """As the separable family takes them."""
+    """The arguments of the separable family."""
     return regions.scales, regions.rows, regions.levels
 
 
 def _points(regions: Regions) -> tuple[Sequence[float], Array, Geometry, Array]:
-    """As the pointwise family takes them."""
+    """The arguments of the pointwise family."""
     return regions.scales, regions.images, regions.geometry, regions.levels
 
 
 def _only(tangents: Sequence[Geometry]) -> Geometry | None:
-    """The one tangent that a pointwise operator may have."""
+    """The tangent of a pointwise operator, which has at most one."""
     return tangents[0] if tangents else None
 
 

@@ -7,16 +7,16 @@ import math
 from .._spec import Border
 
 Neighbours = list[tuple[int, float]]
-"""``(index, value)`` pairs of the map's pixels that a point takes part in; empty where it takes part in none."""
+"""The pixels that a point depends on, as ``(index, weight)`` pairs. Empty if there are none."""
 
 
 def bilinear(x: float, size: int, border: Border, *, cell: int | None = None, derivative: int = 0) -> Neighbours:
-    """The weights of the map's pixels at coordinate `x` of an axis of `size` pixels, or their derivative in `x`.
+    """The weights of the pixels at coordinate `x` of an axis with `size` pixels, or their derivative in `x`.
 
-    Pixel centres lie on the integers; `cell` is the integer at or below `x`, and is given where the caller knows on
-    which side of an integer the point lies. Interpolating in two dimensions is the product of both axes' weights.
+    Pixel centres have integer coordinates. `cell` is the integer at or below `x`. It is given if the caller knows on
+    which side of an integer the point lies. In two dimensions, the weight is the product of the weights of both axes.
 
-    At an integer, where the weights have a kink, the derivative is the one to the right.
+    At an integer, where the weights have a kink, the derivative is the one from the right.
     """
     if border in ("reject", "nearest"):
         if not 0 <= x <= size - 1:
@@ -24,7 +24,8 @@ def bilinear(x: float, size: int, border: Border, *, cell: int | None = None, de
         if border == "nearest":
             below = math.floor(x)
             return [(below + 1 if x - below >= 0.5 else below, 1.0 if derivative == 0 else 0.0)]
-        # crop_and_resize takes the floor and the ceiling: on an integer both are the same pixel and the slope is zero.
+        # crop_and_resize uses the floor and the ceiling. At an integer, both are the same pixel and the derivative is
+        # zero.
         below, above = math.floor(x), math.ceil(x)
         return _pair(below, above, x - below, derivative)
 

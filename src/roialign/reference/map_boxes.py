@@ -12,8 +12,8 @@ def map_boxes(
 ) -> tuple[float, float]:
     """Map one axis of a box to ``(start, length)`` in feature coordinates.
 
-    Concretely, start = lower * scale - offset and length = (upper * scale - offset) - start, raised to
-    `minimum_length` where it is shorter. Pixel centres lie on the integers.
+    Concretely, start = lower * scale - offset and length = (upper * scale - offset) - start, but at least
+    `minimum_length`. Pixel centres have integer coordinates.
     """
     start = lower * scale - offset
     length = (upper * scale - offset) - start
@@ -36,16 +36,16 @@ def map_boxes_tangent(
 
 
 def map_boxes_rounded(lower: float, upper: float, scale: float, extra_pixels: int) -> tuple[float, float]:
-    """Map one axis of a box with both ends rounded to pixels; at least one pixel long.
+    """Map one axis of a box with both ends rounded to pixels. The result is at least one pixel long.
 
-    `extra_pixels` is 1 where the pixel at the upper end is part of the RoI.
+    `extra_pixels` is 1 if the pixel at the upper end is part of the RoI.
     """
     start = _round(lower * scale)
     return start, max(_round(upper * scale) - start + extra_pixels, 1.0)
 
 
 class Frame(NamedTuple):
-    """A RoI on the map: its own two axes, and how they lie there. Or the derivative of all that along a direction."""
+    """A RoI on the map: its own two axes and their position and direction. Or a directional derivative of these."""
 
     y: tuple[float, float]
     """(start, length) of the RoI along its own axes."""
@@ -56,7 +56,7 @@ class Frame(NamedTuple):
     centre_x: float = 0.0
 
     def place(self, along_y: float, along_x: float) -> tuple[float, float]:
-        """A point of the RoI's own axes as ``(y, x)`` on the map: a positive angle is counter-clockwise on screen."""
+        """Map a point on the RoI's own axes to ``(y, x)`` on the map. Positive angles are counter-clockwise."""
         return (
             along_y * self.cosine - along_x * self.sine + self.centre_y,
             along_y * self.sine + along_x * self.cosine + self.centre_x,
@@ -66,7 +66,7 @@ class Frame(NamedTuple):
 def map_rotated_boxes(
     box: Sequence[float], scale: float, offset: float, minimum_length: float, clockwise: bool
 ) -> Frame:
-    """Map (centre x, centre y, width, height, angle in radians): the RoI's own axes meet in its centre."""
+    """Map (centre x, centre y, width, height, angle in radians). The origin of the RoI's own axes is its centre."""
     centre_x, centre_y, width, height, angle = box
     width, height = max(width * scale, minimum_length), max(height * scale, minimum_length)
     turn = -angle if clockwise else angle
@@ -98,7 +98,7 @@ def map_rotated_boxes_tangent(
 
 
 def shift_frame(frame: Frame, gamma: float, shift: Sequence[float]) -> Frame:
-    """The frame that one bin is cut with whose offset is ``(x, y)``: it starts gamma * size * offset further."""
+    """The frame for a bin with offset `shift` (x, y). Its start is moved by gamma * size * offset."""
     (start_y, height), (start_x, width) = frame.y, frame.x
     return frame._replace(
         y=(start_y + gamma * height * shift[1], height), x=(start_x + gamma * width * shift[0], width)
@@ -108,7 +108,7 @@ def shift_frame(frame: Frame, gamma: float, shift: Sequence[float]) -> Frame:
 def shift_frame_tangent(
     frame: Frame, tangent: Frame, gamma: float, shift: Sequence[float], shift_tangent: Sequence[float]
 ) -> Frame:
-    """The derivative of :func:`shift_frame` along a tangent of the frame and one of the shift."""
+    """The derivative of :func:`shift_frame` along a tangent of the frame and a tangent of the shift."""
     moved = shift_frame(tangent, gamma, shift)
     return moved._replace(
         y=(moved.y[0] + gamma * frame.y[1] * shift_tangent[1], moved.y[1]),
@@ -117,6 +117,6 @@ def shift_frame_tangent(
 
 
 def _round(value: float) -> float:
-    """Round half away from zero, as C does and Python does not."""
+    """Round half away from zero, as C does. (Python rounds half to even.)"""
     whole = math.floor(abs(value))
     return math.copysign(whole + (abs(value) - whole >= 0.5), value)

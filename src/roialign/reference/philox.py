@@ -1,6 +1,6 @@
 """Philox-4x32-10, the counter-based generator behind random sampling (Salmon et al., SC 2011).
 
-A counter-based generator is a pure function: every backend draws the same points for the same seed, in any order.
+A counter-based generator is a pure function, so every backend draws the same points for the same seed in any order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ _MASK = 0xFFFFFFFF
 
 
 def philox_4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Ten rounds of Philox-4x32 on a counter of four 32-bit words under a key of two."""
+    """Ten rounds of Philox-4x32 on a counter of four 32-bit words with a key of two words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -27,7 +27,7 @@ def philox_4x32(counter: tuple[int, int, int, int], key: tuple[int, int]) -> tup
 
 
 def uniform(seed: int, sample: int, bin_index: int, axis: int, row: int) -> float:
-    """A number in (0, 1) for one point: the first word of the generator, in the middle of its 2^-32 interval."""
+    """A number in (0, 1) for one point: the middle of the 2^-32 interval given by the first word of the generator."""
     counter = (sample & _MASK, bin_index & _MASK, axis, row & _MASK)
     word = philox_4x32(counter, (seed & _MASK, (seed >> 32) & _MASK))[0]
     return (word + 0.5) * 2.0**-32

@@ -1,4 +1,4 @@
-"""The points of a bin in two dimensions: the steps of both axes together, for the pointwise family."""
+"""The points of a bin in two dimensions, from the steps of both axes, for the pointwise family."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from .sample_points import SamplePoint, lattice, sample_count, sample_points, st
 
 Pair = tuple[int, int]
 Taps = list[tuple[int, int, float]]
-"""``(row, column, weight)`` of the map's pixels that a point takes part in."""
+"""``(row, column, weight)`` of the pixels that a point depends on."""
 
 
 class Point(NamedTuple):
-    """A point of a bin, by its places on the RoI's own axes and by its coordinates on the map."""
+    """A point of a bin: its positions on the RoI's own axes, and its coordinates on the map."""
 
     along_y: SamplePoint
     along_x: SamplePoint
     y: float
     x: float
     corner: int | None = None
-    """Which of its pixels stands for it, where they are samples of their own."""
+    """The pixel that this sample stands for, if each pixel of a point is its own sample."""
 
     @property
     def share(self) -> float:
         return self.along_y.share * self.along_x.share
 
     def taps(self, size: Pair, derivative: Pair = (0, 0)) -> Taps:
-        """What every pixel weighs at the point, or its derivative of the given orders in y and x."""
+        """The weight of every pixel at the point, or its derivative of the given orders in y and x."""
         neighbours = [
             bilinear(place, pixels, "replicate", derivative=order)
             for place, pixels, order in zip((self.y, self.x), size, derivative, strict=True)
@@ -50,11 +50,11 @@ class Point(NamedTuple):
         return taps if self.corner is None else taps[self.corner : self.corner + 1]
 
     def corners(self, size: Pair) -> list[Point]:
-        """Each of its pixels as a point of its own: four, and fewer beyond the edge of the map."""
+        """Each pixel of the point as its own sample: four, or fewer beyond the edge of the map."""
         return [self._replace(corner=number) for number in range(len(self.taps(size)))]
 
     def velocity(self, frame: Frame, tangent: Frame) -> tuple[float, float]:
-        """How the point moves, ``(dy, dx)``, when the frame does along `tangent`."""
+        """The velocity ``(dy, dx)`` of the point when the frame moves along `tangent`."""
         own = (_speed(self.along_y, tangent.y), _speed(self.along_x, tangent.x))
         carried = frame._replace(centre_y=0.0, centre_x=0.0).place(*own)
         turned = tangent.place(self.along_y.x, self.along_x.x)
@@ -66,7 +66,7 @@ def _speed(point: SamplePoint, tangent: tuple[float, float]) -> float:
 
 
 def map_frame(spec: PointwiseSpec, box: Sequence[float], scale: float) -> Frame:
-    """Step 1 in two dimensions: where a RoI's geometry puts it on the map."""
+    """Step 1 in two dimensions: map the geometry of a RoI to its frame on the map."""
     if spec.mapping == "rotated":
         return map_rotated_boxes(box, scale, spec.offset, spec.minimum_length, spec.clockwise)
     x1, y1, x2, y2 = box
@@ -95,7 +95,7 @@ def map_frame_tangent(spec: PointwiseSpec, box: Sequence[float], tangent: Sequen
 def bin_points(
     spec: PointwiseSpec, frame: Frame, size: Pair, bins: Pair, index: Pair, row: int
 ) -> tuple[list[Point], bool]:
-    """The points of bin `index` that may touch a map of `size`, and whether the bin has others."""
+    """The points of bin `index` that may touch a map of `size`, and whether the bin has other points."""
     if spec.rule in ("pixels", "lattice"):
         axes = [list(_whole_axis(spec, frame, size, bins, index, axis)) for axis in (0, 1)]
         return [Point(y, x, y.x, x.x) for y, x in product(*axes)], False
@@ -122,7 +122,7 @@ def _whole_axis(
 def _strata(
     spec: PointwiseSpec, frame: Frame, size: Pair, bins: Pair, index: Pair, counts: list[float], row: int
 ) -> Iterator[tuple[SamplePoint, SamplePoint]]:
-    """Regular and random points, the upper rows first and the left ones of a row first, on the RoI's own axes."""
+    """Regular and random points, in row-major order on the RoI's own axes."""
     if spec.mapping != "rotated" and not (spec.rule == "random" and spec.jitters_points):
         rule = "random" if spec.rule == "random" else "grid"
         axes = [
@@ -162,7 +162,7 @@ def _strata(
 
 
 def _map_along(frame: Frame, size: Pair) -> tuple[tuple[float, float], tuple[float, float]]:
-    """The parts of the RoI's own axes, y and x, that the map and the pixel around it span."""
+    """The ranges of the RoI's own axes, y and x, that the map and a margin of one pixel cover."""
     ys, xs = ((-1.0 - frame.centre_y, size[0] - frame.centre_y), (-1.0 - frame.centre_x, size[1] - frame.centre_x))
     along_y = [y * frame.cosine + x * frame.sine for y, x in product(ys, xs)]
     along_x = [x * frame.cosine - y * frame.sine for y, x in product(ys, xs)]
@@ -177,11 +177,12 @@ def _part_of_row_on_map(
     count: float,
     sample: int,
 ) -> tuple[float, float]:
-    """The part of the RoI's own x axis where a row of points, and the rows beside it, may lie on the map."""
+    """The range of the RoI's own x axis in which a row of points, and the adjacent rows, may lie on the map."""
     bin_start, bin_length = grid
     low, high = columns
     rows = [bin_start + (sample + side) * (bin_length / count) for side in (-1, 2)]
-    # On the map -1 <= y = along_y * cosine - along_x * sine + centre_y <= height, and x alike: each bounds along_x.
+    # On the map, -1 <= y = along_y * cosine - along_x * sine + centre_y <= height. This and the same for x bound
+    # along_x.
     for divisor, factor, centre, pixels in (
         (-frame.sine, frame.cosine, frame.centre_y, size[0]),
         (frame.cosine, frame.sine, frame.centre_x, size[1]),

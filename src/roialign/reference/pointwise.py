@@ -1,13 +1,14 @@
-"""The pointwise family: points in every bin, the map interpolated at each, and their mean or maximum.
+"""The pointwise family: the mean or maximum of the map interpolated at the points of every bin.
 
-Three functions, as of the separable family. With f(X, geometry) the operator and D_v its derivative along a tangent v:
+It has three functions, like the separable family. Let f(X, geometry) be the operator, and D_v its derivative along a
+tangent v:
 
 * :func:`forward`: f(X), or D_v f(X);
 * :func:`adjoint_features`: the transpose of that in X;
 * :func:`adjoint_geometry`: the gradient of <G, f(X)> in the boxes, the bin offsets and the bin masks.
 
-A maximum is linear in X as long as the same points win. So that derivatives of derivatives can be said too, all three
-take the maps at which that is decided, `deciding`, besides those that they are applied to.
+A maximum is linear in X as long as the maxima are at the same points. To express second derivatives as well, all three
+functions take the maps that determine the maxima, `deciding`, in addition to the maps that they are applied to.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ def forward(
 ) -> FloatArray:
     """The operator, or its derivative along `tangent`, ``[K, C, PH, PW]`` in float64.
 
-    `features` holds one ``[N, C, H, W]`` map per level; the images and levels are those of every RoI, and a RoI of
-    image -1 is zero. Concretely, out[k, c, i, j] is the mean or maximum of map c at the points of bin (i, j).
+    `features` holds one ``[N, C, H, W]`` map per level. The images and levels have one value per RoI. A RoI with image
+    -1 is zero. Concretely, out[k, c, i, j] is the mean or maximum of map c at the points of bin (i, j).
     """
     channels = features[0].shape[1] // (math.prod(output_size) if spec.channels == "position" else 1)
     out = np.zeros((len(images), channels, *output_size))
@@ -61,9 +62,9 @@ def adjoint_features(
     levels: Array,
     tangent: Geometry | None = None,
 ) -> list[FloatArray]:
-    """The transpose of :func:`forward`: every pixel gets its weight in a bin's mean, or in the point that wins.
+    """The transpose of :func:`forward`. Each pixel gets its weight in the mean of a bin, or in the maximal point.
 
-    Of `deciding` a mean reads the shapes only.
+    A mean uses only the shapes of `deciding`.
     """
     gradients = [np.zeros(level.shape) for level in deciding]
     bins = (grad_output.shape[2], grad_output.shape[3])
@@ -86,9 +87,9 @@ def adjoint_geometry(
     levels: Array,
     deciding: Sequence[Array] = (),
 ) -> Geometry:
-    """The gradient of <G, f(X)>: one derivative along each number that describes the RoIs.
+    """The gradient of <G, f(X)>: the derivatives in all numbers that describe the RoIs.
 
-    A bin's offset and mask move that bin alone, so those of all bins are asked for at once.
+    The offset and mask of a bin affect that bin only, so the derivatives of all bins are computed at once.
     """
     bins = (grad_output.shape[2], grad_output.shape[3])
 
@@ -108,7 +109,7 @@ def adjoint_geometry(
 
 
 def _units(array: Array) -> Iterator[Array]:
-    """The directions along axis 1, one by one, for all rows and bins at once."""
+    """The unit directions along axis 1, for all rows and bins at once."""
     for coordinate in range(array.shape[1]):
         unit = np.zeros(array.shape)
         unit[:, coordinate] = 1.0
@@ -116,7 +117,7 @@ def _units(array: Array) -> Iterator[Array]:
 
 
 def sample(channels: Array, taps: Taps) -> FloatArray:
-    """Channels ``[C, H, W]`` at a point. A pixel of weight 0 takes no part, whatever its value."""
+    """Interpolate channels ``[C, H, W]`` at a point. A pixel of weight 0 is ignored, even if it is NaN."""
     total: FloatArray = np.zeros(len(channels))
     for row, column, weight in taps:
         if weight != 0:
@@ -125,7 +126,7 @@ def sample(channels: Array, taps: Taps) -> FloatArray:
 
 
 class _Bin:
-    """One bin of one RoI as a sum over its points that is linear in the map."""
+    """One bin of one RoI, as a sum over its points that is linear in the map."""
 
     def __init__(
         self,
@@ -158,7 +159,7 @@ class _Bin:
         self.shares = self._shares(self.channels_of(features))
 
     def channels_of(self, maps: Sequence[Array]) -> Array:
-        """The part of a map that the bin reads: its image, and all channels or those of its place."""
+        """The part of a map that the bin reads: its image, with all channels or those of the bin's position."""
         channels: Array = maps[self.level][self.image]
         if self.spec.channels != "position":
             return channels
@@ -166,7 +167,7 @@ class _Bin:
         return own
 
     def _shares(self, channels: Array) -> list[Array]:
-        """What every point counts for in every channel: the same, or all where it is the maximum."""
+        """The share of every point in every channel: its share of the mean, or 1 for the maximum and 0 otherwise."""
         if self.spec.reduction == "mean":
             return [np.full(len(channels), point.share) for point in self.points]
         samples = [sample(channels, point.taps(self.size)) for point in self.points]
@@ -174,7 +175,7 @@ class _Bin:
         return [(winner == number).astype(np.float64) for number in range(len(self.points))]
 
     def terms(self, tangent: Geometry | None) -> Iterator[tuple[Array, Array, Taps]]:
-        """(mixing of the channels, share of every channel, taps) of every point, or those of the derivative."""
+        """(mixing of the channels, share per channel, taps) of every point, or of the derivative."""
         geometry = self.geometry
         mask = 1.0 if geometry.mask is None else float(geometry.mask[self.place_of_mask])
         mixing, mixing_slope = self._mixing()
@@ -195,10 +196,10 @@ class _Bin:
             yield mask_slope * mixing + mask * turning, shares, point.taps(self.size)
 
     def _mixing(self) -> tuple[Array, Array]:
-        """How pooled channels become the answer's, and the derivative of that in the angle.
+        """The matrix from pooled channels to the channels of the result, and its derivative in the angle.
 
-        Channels lie in groups of O orientations; channel o of a group takes those that lie o minus the RoI's angle
-        round, in steps of 2 pi / O: between two of them, linearly.
+        Channels form groups of O orientations. Channel o of a group reads the channel at o minus the RoI's angle, in
+        steps of 2 pi / O and modulo O. Between two channels, it interpolates linearly.
         """
         count = len(self.shares[0]) if self.shares else 0
         if self.spec.channels != "orientation":
@@ -207,7 +208,7 @@ class _Bin:
         turned = self.box[4] * orientations / (2.0 * math.pi)
         steps = math.floor(turned)
         between = turned - steps
-        # out[o] = (1 - between) * pooled[o - steps] + between * pooled[o - steps + 1], round within the group
+        # out[o] = (1 - between) * pooled[o - steps] + between * pooled[o - steps + 1], modulo the group size
         here, beyond = (np.roll(np.eye(orientations), turn % orientations, axis=0) for turn in (steps, steps - 1))
         every_group = np.eye(count // orientations)
         return (
@@ -225,7 +226,7 @@ def _bins(
     levels: Array,
     bins: Pair,
 ) -> Iterator[_Bin]:
-    """Every bin of every RoI that has an image."""
+    """Iterate over the bins of all RoIs that have an image."""
     for row, (image, level) in enumerate(zip(images.tolist(), levels.tolist(), strict=True)):
         if image >= 0:
             for index in np.ndindex(*bins):

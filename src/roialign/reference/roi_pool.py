@@ -11,14 +11,14 @@ from .bin_grid import integer_bin
 from .map_boxes import map_boxes_rounded
 from .pointwise import forward
 
-#: torchvision's convention: the pixels of both ends are part of the RoI.
+#: torchvision's convention: the pixels at both ends are part of the RoI.
 ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extra_pixels=1)
 
 
 def roi_pool(features: Array, rois: Array, output_size: tuple[int, int], spatial_scale: float = 1.0) -> FloatArray:
-    """Pool ``[N, C, H, W]`` features over ``[K, 5]`` RoIs by rounded bins.
+    """Pool ``[N, C, H, W]`` features over ``[K, 5]`` RoIs with rounded bins.
 
-    Concretely, out[k, c, i, j] is the maximum of channel c over the whole pixels of :func:`integer_bins` i and j; an
+    Concretely, out[k, c, i, j] is the maximum of channel c over the whole pixels of :func:`integer_bins` i and j. An
     empty bin is 0.
     """
     rows = np.asarray(rois, dtype=np.float64)

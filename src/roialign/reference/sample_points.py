@@ -10,25 +10,25 @@ from .._spec import Rule
 from .bin_grid import bin_ends, bin_grid
 from .philox import uniform
 
-#: Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
+#: The maximum adaptive count: beyond 2^52 pixels, a float64 coordinate no longer resolves a pixel.
 LARGEST_COUNT = 2.0**52
-#: Up to this many points a bin are all looked at; of more, only those that can touch the map.
+#: If a bin has more points than this, only those that can touch the map are visited.
 SMALL_COUNT = 64
 
 
 class SamplePoint(NamedTuple):
-    """A point of a bin: where it lies, and how it moves with the RoI."""
+    """A point of a bin: its coordinate, and how it moves with the RoI."""
 
     x: float
-    """Feature coordinate."""
+    """The feature coordinate."""
     cell: int
-    """The integer at or below the point; told apart from ``floor(x)`` because rounding may lift x onto an integer."""
+    """The integer at or below the point. It may differ from ``floor(x)``, since rounding may lift x to an integer."""
     position: float
-    """Where the point lies in the RoI, 0 at its start and 1 at its end: x = start + position * length."""
+    """The position in the RoI, from 0 at its start to 1 at its end: x = start + position * length."""
     share: float
-    """The fraction of the bin that the point stands for; the shares of a bin sum to 1."""
+    """The fraction of the bin that the point represents. The shares of a bin sum to 1."""
     moves: bool = True
-    """False for a point that stays where it is when the RoI moves."""
+    """Whether the point moves with the RoI."""
 
 
 def sample_points(
@@ -44,13 +44,13 @@ def sample_points(
     axis: int = 0,
     row: int = 0,
 ) -> Iterator[SamplePoint]:
-    """The points of one bin that can touch a map of `size` pixels; points farther than a pixel away are left out.
+    """The points of one bin that can touch a map of `size` pixels. Points more than a pixel away are left out.
 
-    * ``grid``: `sampling_ratio` points in the middle of as many equal strata (adaptive: ``ceil(bin length)`` of them);
+    * ``grid``: the middles of `sampling_ratio` equal strata (adaptive: ``ceil(bin length)`` strata);
     * ``random``: one uniform point in every stratum, a pure function of (seed, point, bin, axis, RoI row);
-    * ``exact`` and ``prroi``: the bin is cut at the integers, and the middle of every piece stands for the piece. The
-      interpolated map is linear on a piece, so this is the mean over infinitely many points;
-    * ``crop`` and ``nearest``: one point a bin, the first and the last on the ends of the RoI.
+    * ``exact`` and ``prroi``: the bin is divided at the integers, and the middle of each piece represents the piece.
+      The interpolated map is linear on a piece, so this gives the mean over infinitely many points;
+    * ``crop`` and ``nearest``: one point per bin, with the first and the last at the ends of the RoI.
     """
     if rule in ("crop", "nearest"):
         position = bin_index / (bins - 1) if bins > 1 else 0.5
@@ -63,7 +63,7 @@ def sample_points(
 
 
 def sample_count(bin_length: float, sampling_ratio: int) -> float:
-    """Points per bin along one axis: `sampling_ratio`, or ``ceil(bin_length)`` where that is 0, at least 0."""
+    """The points per bin along one axis: `sampling_ratio`, or ``ceil(bin_length)`` but at least 0 if it is 0."""
     if sampling_ratio > 0:
         return float(sampling_ratio)
     return min(max(math.ceil(min(bin_length, LARGEST_COUNT)), 0.0), LARGEST_COUNT)
@@ -91,13 +91,13 @@ def _strata(
 def stratum(
     bin_start: float, bin_length: float, bins: int, bin_index: int, count: float, sample: int, within: float
 ) -> SamplePoint:
-    """One of `count` points of a bin: `within` its stratum, from 0 at its start to 1 at its end."""
+    """One of `count` points of a bin. `within` is its position in its stratum, from 0 to 1."""
     x = bin_start + (sample + within) * bin_length / count
     return SamplePoint(x, math.floor(x), (bin_index + (sample + within) / count) / bins, 1.0 / count)
 
 
 def touching(low: float, high: float, bin_start: float, bin_length: float, count: float) -> range:
-    """The points of a bin that may lie on ``[low, high]``, with a margin of 4 on either side for rounding."""
+    """The points of a bin that may lie on ``[low, high]``, with a margin of 4 points on each side for rounding."""
     samples_per_pixel = count / bin_length if bin_length else math.inf
     if count <= SMALL_COUNT or math.isinf(samples_per_pixel):
         return range(int(count))
@@ -115,7 +115,7 @@ def _pieces(size: int, start: float, length: float, bins: int, bin_index: int, r
         return
     low, high = bin_ends(length, bins, bin_index)
     for cell in range(*cells_between(size, start + low, start + high)):
-        # Distances from the start of the RoI: exact for a box near the integer, whatever its size.
+        # Distances from the start of the RoI are exact for a box near the integer, whatever its size.
         piece_low, piece_high = max(low, cell - start), min(high, cell + 1 - start)
         if piece_high > piece_low:
             middle = 0.5 * (piece_low + piece_high)
@@ -123,9 +123,10 @@ def _pieces(size: int, start: float, length: float, bins: int, bin_index: int, r
 
 
 def lattice(size: int, start: float, length: float, bins: int, bin_index: int) -> Iterator[SamplePoint]:
-    """The points among which an interpolated map has its maximum over a bin: the integers inside it, and its two ends.
+    """The candidates for the maximum of an interpolated map over a bin: the integers inside it and its two ends.
 
-    They ascend. The ends move with the RoI and the integers do not, so an integer at an end counts as the end.
+    They are in ascending order. The ends move with the RoI and the integers do not, so an integer at an end counts as
+    the end.
     """
     low, high = bin_ends(length, bins, bin_index)
     inverted = length < 0
@@ -144,7 +145,7 @@ def _end(start: float, distance: float, position: float) -> SamplePoint:
 
 
 def cells_between(size: int, low: float, high: float) -> tuple[int, int]:
-    """The first and one past the last of the cells ``[k, k + 1]`` of [-1, size] that may meet ``[low, high]``."""
+    """The range (first, last + 1) of the cells ``[k, k + 1]`` of [-1, size] that may intersect ``[low, high]``."""
     first = math.floor(min(max(low, -1.0), size)) - 1
     last = math.ceil(max(min(high, size), -1.0)) + 1
     return max(first, -1), min(last, size)

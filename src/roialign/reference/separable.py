@@ -1,6 +1,6 @@
 """The separable family: for every RoI and channel, out = Wy . F . Wx^T.
 
-Three functions are all that forward, backward, double backward and forward mode need. With f(X, boxes) the operator
+Three functions are sufficient for forward, backward, double backward and forward mode. Let f(X, boxes) be the operator,
 and D_v its derivative along box tangents v:
 
 * :func:`forward`: D_v1 .. D_vn f(X), n = 0, 1, 2;
@@ -36,7 +36,7 @@ def forward(
     """The operator, or its derivative along box `tangents`, in float64.
 
     `features` holds one ``[N, C, H, W]`` map per level, `rois` is ``[K, 5]`` with rows (image, x1, y1, x2, y2),
-    `levels` the index of every RoI's map, and each tangent is ``[K, 4]``. A RoI of image -1 is zero. Returns
+    `levels` has the index of each RoI's map, and each tangent is ``[K, 4]``. A RoI with image -1 is zero. Returns
     ``[K, C, PH, PW]``; concretely, out[k, c, i, j] = sum over y, x of Wy[i, y] * F[c, y, x] * Wx[j, x].
     """
     out = np.zeros((len(rois), features[0].shape[1], *output_size))
@@ -76,7 +76,7 @@ def adjoint_boxes(
     levels: Array,
     tangents: Sequence[Array] = (),
 ) -> Array:
-    """The gradient of <G, D_tangents f(X)> in the boxes, ``[K, 4]``: one more derivative along each coordinate."""
+    """The gradient of <G, D_tangents f(X)> in the boxes, ``[K, 4]``: one more derivative in each coordinate."""
     gradient = np.zeros((len(rois), 4))
     for coordinate in range(4):
         direction = np.zeros((len(rois), 4))
@@ -87,7 +87,7 @@ def adjoint_boxes(
 
 
 def _shared_out(tangents: Sequence[Array], k: int) -> Iterator[tuple[Axes, Axes]]:
-    """Leibniz's rule for Wy . F . Wx^T: every way to share the tangents out between the two axes."""
+    """The product rule for Wy . F . Wx^T: all ways to distribute the tangents between the two axes."""
     for choice in product((True, False), repeat=len(tangents)):
         y_side = tuple(tangent[k] for tangent, to_y in zip(tangents, choice, strict=True) if to_y)
         x_side = tuple(tangent[k] for tangent, to_y in zip(tangents, choice, strict=True) if not to_y)
@@ -107,7 +107,7 @@ class _AxisTaps:
         self.seed, self.row = spec.seed, row
 
     def __call__(self, tangents: Axes) -> Array:
-        """The derivative of the taps along box tangents ``(x1, y1, x2, y2)``: W itself where there are none."""
+        """The derivative of the taps along box tangents ``(x1, y1, x2, y2)``, or W itself without tangents."""
         size, bins = self.arguments[0], self.arguments[3]
         total: FloatArray = np.zeros((bins, size))
         lower, upper = (1, 3) if self.axis == 0 else (0, 2)

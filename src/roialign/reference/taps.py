@@ -1,4 +1,4 @@
-"""The taps of one axis: what each pixel weighs in each bin, as a dense matrix, and how that moves with the RoI."""
+"""The taps of one axis: the weight of each pixel in each bin as a dense matrix, and its derivatives in the RoI."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def taps(
     axis: int = 0,
     row: int = 0,
 ) -> FloatArray:
-    """The ``[bins, size]`` matrix W with ``W @ column`` = the bins of a RoI over a map's column of `size` pixels.
+    """The ``[bins, size]`` matrix W: ``W @ column`` are the bins of a RoI for a column of `size` pixels.
 
-    `derivative` is the order in (start, length): (1, 0) gives dW/dstart, (1, 1) the mixed second derivative. A point
-    lies at x = start + position * length, so each order in `length` brings a factor `position`.
+    `derivative` is the order in (start, length): (1, 0) gives dW/dstart, and (1, 1) the mixed second derivative. A
+    point is at x = start + position * length, so each order in `length` gives a factor `position`.
     """
     order_start, order_length = derivative
     border = BORDER_OF_RULE[rule]
@@ -55,13 +55,15 @@ def taps(
 def _singular_part(
     size: int, start: float, length: float, bins: int, bin_index: int, border: Border, derivative: tuple[int, int]
 ) -> FloatArray:
-    """What an exact bin's derivative gains from the integers inside it, where the weights have kinks and jumps.
+    """The part of the derivative of an exact bin that comes from the kinks and jumps of the weights at integers.
 
-    The mean over a bin is the integral over u in [0, 1] of w(start + position(u) * length). Its derivatives are those
-    of w under the integral; where w jumps, the first is a Dirac delta and the second that delta's derivative, and
-    where w has a kink, the second is a delta. A delta at x contributes 1 / |bin length|.
+    The mean over a bin is the integral over u in [0, 1] of w(start + position(u) * length). Its derivatives are the
+    integrals of the derivatives of w. At a jump of w, the first derivative is a Dirac delta and the second is the
+    derivative of that delta. At a kink of w, the second derivative is a delta. A delta at x contributes
+    1 / |bin length|.
 
-    An integer at the bin's upper end counts and one at its lower end does not: the derivative is the one to the right.
+    An integer at the upper end of the bin counts and one at its lower end does not, which gives the derivative from the
+    right.
     """
     row = np.zeros(size)
     order_start, order_length = derivative

@@ -1,6 +1,6 @@
-"""roialign for PyTorch: the operators as modules. The functions of :mod:`roialign` take tensors themselves.
+"""The operators as PyTorch modules. The functions of :mod:`roialign` also accept tensors directly.
 
-Importing this makes the custom ops known, which a program that was saved by `torch.export` needs to be loaded.
+Importing this module registers the custom ops. Import it before loading a program that was saved with `torch.export`.
 """
 
 from . import _installed, backends, call, checks, levels, rois  # noqa: F401

@@ -1,4 +1,4 @@
-"""Imported before all that needs torch: says what to install where it is missing."""
+"""Imported first: raises an error that says what to install if torch is missing."""
 
 from .._extras import require
 

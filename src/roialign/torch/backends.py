@@ -1,4 +1,4 @@
-"""Who computes with tensors: one table, by the family of an operator and the device of its features."""
+"""The backends for tensors, by the family of an operator and the device of its features."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from .. import _validate
 
-#: By family and device: the backends that compute there, the default first. Each is a module with the three functions
-#: `forward`, `adjoint_features` and `adjoint_boxes` on tensors.
+#: The backends of each family and device, the default first. Each is a module with the three functions `forward`,
+#: `adjoint_features` and `adjoint_boxes` on tensors.
 BACKENDS = {
     "separable": {
         "cpu": {"cpu": "roialign.torch.cpu.separable", "reference": "roialign.torch.cpu.reference"},
@@ -24,16 +24,16 @@ BACKENDS = {
         "cuda": {"triton": "roialign.torch.triton.pointwise"},
     },
 }
-#: By family: `forward` in the standard operators of ONNX.
+#: For each family, the module with `forward` in standard ONNX operators.
 EXPORTS = {"separable": "roialign.torch.export.separable", "pointwise": "roialign.torch.export.pointwise"}
-#: Triton's kernels run there too, in its interpreter, if asked for.
+#: Devices on which the Triton kernels can run in Triton's interpreter, if requested.
 INTERPRETED = "cpu"
-#: Tensors of this device have a shape and no values.
+#: Tensors on this device have a shape but no values.
 OUTLINED = "meta"
 
 
 def check_backend(features: Tensor, name: str | None) -> None:
-    """That the named backend, or any, computes where the features are."""
+    """Check that the named backend, or any if None, supports the device of the features."""
     device, devices = features.device.type, BACKENDS["separable"]
     if device == OUTLINED:
         if name is not None:
@@ -51,7 +51,7 @@ def check_backend(features: Tensor, name: str | None) -> None:
 
 
 def backend_for(family: str, tensor: Tensor, name: str | None) -> ModuleType:
-    """The module with a family's three functions, by the device of a tensor."""
+    """Return the module with the three functions of a family for the device of a tensor."""
     return _load(family, tensor.device.type, name)
 
 
@@ -65,12 +65,12 @@ def _load(family: str, device: str, name: str | None) -> ModuleType:
 
 @cache
 def export_of(family: str) -> ModuleType:
-    """The module that writes a family in standard operators; loaded by the few who export."""
+    """Return the module that exports a family in standard operators. It is imported only for an export."""
     return import_module(EXPORTS[family])
 
 
 def is_interpreted() -> bool:
-    """Whether Triton is there, and interprets its kernels."""
+    """Whether Triton is installed and interprets its kernels."""
     return os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes") and _is_installed()
 
 

@@ -1,4 +1,4 @@
-"""A public function's call with tensors: validated, in the one form that both families take, and back."""
+"""Calls of the public functions with tensors: validation and conversion, for both families."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .wiring.primitive import Inputs
 from .wiring.separable import SEPARABLE
 from .wiring.tracing import is_traced, is_transformed
 
-#: By family: its three functions, and their derivatives.
+#: For each family, its three functions with their derivatives.
 PAIRINGS: dict[str, Pairing] = {"separable": SEPARABLE, "pointwise": POINTWISE}
 
 
 class Call:
-    """The arguments that the forward function and its backward twin share, validated as far as no value is read."""
+    """The arguments that a forward function and its ``*_backward`` function share, validated without reading values."""
 
     def __init__(
         self,
@@ -84,10 +84,10 @@ class Call:
     def backward(
         self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")
     ) -> tuple[Any, ...]:
-        """The gradients by name, None in place of what is not needed.
+        """Return the gradients in order. A gradient that is not needed is None.
 
-        The first is that of the levels, in their own layout; the second that of the RoIs, in their own structure;
-        "offset" and "mask" may follow.
+        The first is the gradient of the levels, in their layout. The second is that of the RoIs, in their structure.
+        Those of "offset" and "mask" may follow.
         """
         wanted = _validate.check_need(need, names)
         gradient = checks.check_grad_output(
@@ -120,7 +120,7 @@ class Call:
         return tensor
 
     def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
-        """Offsets and masks belong to bins, so they can be checked once those are known; they lie in the rows."""
+        """Check offsets and masks, which have one value per bin, and append them to the rows of the RoIs."""
         count, parts = self.rois.shape[0], [self.rois]
         if self.offset is not None:
             parts.append(checks.check_per_bin(self.offset, "offset", (count, 2, *bins), self.rois))
@@ -133,7 +133,7 @@ class Call:
         return setting, self.inputs._replace(rois=torch.cat([part.double() for part in parts], dim=1))
 
     def _of_rows(self, rows: Tensor, name: str, bins: tuple[int, int]) -> dict[str, Any]:
-        """The gradients that lie side by side in the rows, each in the form of what it is the gradient of."""
+        """Split the gradient of the rows into gradients in the form of each argument."""
         place = self.rois.shape[1]
         boxes = rows if rows.shape[1] == place else rows[:, :place]
         answers = {name: self.restore(boxes.to(checks.gradient_dtype(self.rois)))}
@@ -154,7 +154,7 @@ def _check_all_features(features: Sequence[Any], layout: str) -> tuple[Tensor, .
     levels = [checks.check_features(level, layout, f"features[{index}]") for index, level in enumerate(features)]
     device = levels[0].device.type
     if device != OUTLINED and torch.is_autocast_enabled(device):
-        # Autocast gives maps of several dtypes; the widest holds them all.
+        # With autocast, maps can have different dtypes. The widest one is used.
         widest = levels[0].dtype
         for level in levels[1:]:
             widest = torch.promote_types(widest, level.dtype)

@@ -1,4 +1,4 @@
-"""What a user can get wrong with tensors: the checks that need no value, so that they hold while tracing too."""
+"""Validation of tensors. These checks do not read values, so they also work while tracing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 
 
 def check_array(value: object, name: str) -> Tensor:
-    """The value itself, if it is a tensor of strides."""
+    """Return the value if it is a strided tensor, else raise an error."""
     if not isinstance(value, Tensor):
         kind = type(value)
         raise TypeError(f"{name}: expected a torch.Tensor, as features is, got {kind.__module__}.{kind.__qualname__}")
@@ -28,7 +28,7 @@ def check_device(tensor: Tensor, device: torch.device, name: str) -> None:
 
 
 def check_features(features: object, layout: str, name: str) -> Tensor:
-    """`features` seen as ``[N, C, H, W]``."""
+    """Return a view of `features` as ``[N, C, H, W]``."""
     tensor = check_array(features, name)
     shape = tensor.shape
     if len(shape) != 4:
@@ -43,13 +43,13 @@ def check_features(features: object, layout: str, name: str) -> Tensor:
 
 
 def float_image(image: Tensor) -> Tensor:
-    """The image itself, or in float32 if its values are integers."""
+    """Return the image, converted to float32 if it has integers."""
     is_integer = not (image.is_floating_point() or image.is_complex() or image.is_quantized)
     return image.float() if is_integer and image.dtype != torch.bool else image
 
 
 def check_levels_alike(features: Sequence[Tensor]) -> None:
-    """All levels of a pyramid hold the same images, channels, dtype and device."""
+    """Check that all levels of a pyramid have the same images, channels, dtype and device."""
     first = features[0]
     for index, level in enumerate(features[1:], start=1):
         name = f"features[{index}]"
@@ -76,7 +76,7 @@ def check_real(tensor: Tensor, name: str) -> None:
 
 
 def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
-    """One integer per row."""
+    """Check that there is one integer per row."""
     tensor = check_array(values, name)
     if len(tensor.shape) != 1 or tensor.shape[0] != count:
         raise ValueError(f"{name}: expected shape [{count}], one per row of {owner}, got {tuple(tensor.shape)}")
@@ -86,7 +86,7 @@ def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
 
 
 def check_per_bin(values: object, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """A real number, or two, for every bin; each RoI's in a row."""
+    """Check a tensor with one or two real numbers per bin. Returns one row per RoI."""
     tensor = check_array(values, name)
     check_device(tensor, like.device, name)
     check_real(tensor, name)
@@ -98,7 +98,7 @@ def check_per_bin(values: object, name: str, shape: tuple[int, ...], like: Tenso
 def check_grad_output(
     grad_output: object, features: Tensor, count: int, layout: str, channels_of: Callable[[tuple[int, int]], int]
 ) -> Tensor:
-    """The gradient of the answer, seen as ``[K, C, PH, PW]``; `channels_of` tells C from the bins."""
+    """Return a view of the output gradient as ``[K, C, PH, PW]``. `channels_of` gives C for the number of bins."""
     gradient = check_array(grad_output, "grad_output")
     check_device(gradient, features.device, "grad_output")
     axes = "[K, C, PH, PW]" if layout == "NCHW" else "[K, PH, PW, C]"
@@ -118,7 +118,7 @@ def check_grad_output(
 
 
 def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> Tensor:
-    """A buffer that the answer can be written into."""
+    """Check a buffer for the result."""
     tensor = check_array(out, "out")
     like = inputs[0]
     check_device(tensor, like.device, "out")
@@ -136,7 +136,7 @@ def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> 
 
 
 def check_memory_apart(out: Tensor, inputs: Sequence[Tensor]) -> None:
-    """The answer may not be written over what it is computed from."""
+    """Check that the result does not overlap its inputs in memory."""
     begin, end = _extent(out)
     for given in inputs:
         first, last = _extent(given)
@@ -145,17 +145,17 @@ def check_memory_apart(out: Tensor, inputs: Sequence[Tensor]) -> None:
 
 
 def nchw(tensor: Tensor, layout: str) -> Tensor:
-    """A four-dimensional tensor of the given layout, seen as NCHW."""
+    """Return a view of a four-dimensional tensor as NCHW."""
     return tensor if layout == "NCHW" else tensor.permute(0, 3, 1, 2)
 
 
 def gradient_dtype(tensor: Tensor) -> torch.dtype:
-    """Of the gradient of a tensor's numbers: float64 for integers."""
+    """The dtype of the gradient of a tensor: float64 for integers."""
     return tensor.dtype if tensor.is_floating_point() else torch.float64
 
 
 def own_layout(tensor: Tensor, layout: str) -> Tensor:
-    """The way back."""
+    """Return a view of an NCHW tensor in the given layout."""
     return tensor if layout == "NCHW" else tensor.permute(0, 2, 3, 1)
 
 

@@ -1,4 +1,4 @@
-"""The device to run on, checked before any work."""
+"""Check the device to run on before any work."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from .._text import counted
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The device, if this PyTorch can use it.
+    """Return the device if this PyTorch can use it.
 
     Raises
     ------
     ValueError
-        Saying what is missing, and what to give instead.
+        If it cannot. The message says what is missing, and what to use instead.
     """
     try:
         wanted = torch.device(device)
@@ -32,7 +32,7 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def why_no_cuda() -> str:
-    """Why there is no CUDA device; nothing if there is one."""
+    """Why there is no CUDA device, or an empty string if there is one."""
     if torch.version.cuda is None and torch.version.hip is None:
         return f"this PyTorch, {torch.__version__}, is built without CUDA"
     if not torch.cuda.is_available():

@@ -1,4 +1,4 @@
-"""The level of every RoI, for tensors: one custom op, so that it can be traced and batched."""
+"""Assignment of RoIs to levels, for tensors. It is a custom op, so that it can be traced and batched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .wiring.primitive import check_not_for_onnx
 
 
 def fpn_levels(rois: Any, scales: Sequence[float], assignment: Assignment) -> Tensor:
-    """:func:`roialign.fpn_levels` of a tensor or a list of them."""
+    """Compute :func:`roialign.fpn_levels` for a tensor or a list of tensors."""
     if isinstance(rois, (list, tuple)):
         per_image = [checks.check_array(boxes, f"rois[{index}]") for index, boxes in enumerate(rois)]
         for index, boxes in enumerate(per_image):
@@ -39,7 +39,7 @@ def fpn_levels(rois: Any, scales: Sequence[float], assignment: Assignment) -> Te
 @torch.library.custom_op("roialign::fpn_levels", mutates_args=())
 def _operator(boxes: Tensor, scales: Sequence[float], canonical_size: float, canonical_level: float) -> Tensor:
     assignment = Assignment(canonical_size, canonical_level)
-    if boxes.is_cuda:  # without looking at their values, which would wait for the device
+    if boxes.is_cuda:  # without reading values, which would synchronise with the device
         return assigned_levels(boxes, scales, assignment)
     return torch.from_numpy(assign_levels(finite_boxes(array_of(boxes)), scales, assignment))
 
@@ -66,7 +66,7 @@ def _batch(info: Any, dims: Any, boxes: Tensor, *parameters: Any) -> tuple[Tenso
 
 
 def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignment) -> Tensor:
-    """The rule of :func:`roialign.fpn_levels` in standard operators, for an ONNX export and for boxes on a GPU."""
+    """The rule of :func:`roialign.fpn_levels` in standard operators, for ONNX export and for boxes on a GPU."""
     check_assignment(scales, assignment)
     size, level = assignment
     target = torch.floor(level + torch.log2(box_side(boxes) / size) + 1e-6)
@@ -74,15 +74,15 @@ def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignme
 
 
 def box_side(boxes: Tensor) -> Tensor:
-    """The root of the area of boxes ``[K, 4]``, or rotated ones ``[K, 5]``, in float64; 0 for an inverted box."""
+    """The square root of the area of boxes ``[K, 4]`` or ``[K, 5]`` (rotated), in float64. 0 for an inverted box."""
     first, second, third, fourth, *angle = boxes.detach().double().unbind(1)
     area = third * fourth if angle else (third - first) * (fourth - second)
     return area.clamp(min=0).sqrt()
 
 
 def levels_reached(target: Tensor, starts: Sequence[float]) -> Tensor:
-    """How many of `starts`, an increasing sequence, each target has reached; none for NaN."""
+    """The number of values in `starts`, which are increasing, that are at most each target. 0 for NaN."""
     reached = torch.zeros_like(target, dtype=torch.int64)
-    for start in starts:  # number by number: a tensor of them would be copied to a GPU, and that waits for it
+    for start in starts:  # one by one: copying a tensor of them to a GPU would synchronise
         reached = reached + (target >= start)
     return reached

@@ -1,4 +1,4 @@
-"""The memory of tensors: where the core reads and writes, and where large answers come from."""
+"""The memory of tensors that the core reads and writes, and allocation of large results."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .._memory import POOLED_BYTES
 from .._memory import empty as pooled
 from .wiring.tracing import is_traced
 
-#: An address, a shape and strides in bytes: what the core takes in the place of an array.
+#: An address, a shape and strides in bytes, which the core takes in place of an array.
 Memory = tuple[int, tuple[int, ...], tuple[int, ...]]
 
 
 def memory_of(tensor: Tensor) -> Memory:
-    """The memory of a tensor, without a copy."""
+    """Return the memory of a tensor without a copy."""
     item = tensor.element_size()
     try:
         address = tensor.data_ptr()
@@ -33,12 +33,12 @@ def memory_of(tensor: Tensor) -> Memory:
 
 
 def is_channels_last(features: Tensor) -> bool:
-    """Whether the channels of a pixel, more than one, lie beside each other."""
+    """Whether there are several channels, and those of a pixel are adjacent in memory."""
     return features.shape[1] > 1 and features.stride(1) == 1 and features.shape[2] * features.shape[3] > 1
 
 
 def empty(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
-    """An uninitialised ``[N, C, H, W]`` tensor of the dtype and device of another."""
+    """Return an uninitialised ``[N, C, H, W]`` tensor with the dtype and device of another."""
     if not is_traced(like) and like.is_cpu:
         size = math.prod(shape) * like.element_size()
         if size >= POOLED_BYTES:

@@ -1,4 +1,4 @@
-"""The three structures of RoIs as one table of rows, and the way back for gradients."""
+"""Conversion of RoIs, in any of their three structures, to one table of rows, and of gradients back."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Restore = Callable[[Tensor], Any]
 def rows_of(
     rois: object, features: Tensor, batch_indices: object, name: str, numbers: int = 4
 ) -> tuple[Tensor, Restore]:
-    """``[K, 5]`` rows (image, x1, y1, x2, y2), or ``[K, 6]`` where five numbers describe a box; and the way back from
-    gradients like them to the structure of the RoIs as given.
+    """Convert RoIs to ``[K, 5]`` rows (image, x1, y1, x2, y2), or ``[K, 6]`` rows of rotated boxes.
 
-    Rows that are made here are float64, so that neither an image nor a coordinate is rounded.
+    Also returns a function that converts gradients of the rows to the structure of the RoIs as given. Rows that are
+    made here are float64, so that neither image indices nor coordinates are rounded.
     """
     if isinstance(rois, (list, tuple)):
         return _rows_of_list(rois, features, batch_indices, name, numbers)
@@ -42,7 +42,7 @@ def rows_of(
 
 
 def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tuple[int, ...]]:
-    """Points as boxes without size on image 0, and the shape that the coordinates broadcast to."""
+    """Convert points to boxes of zero size on image 0. Also returns the broadcast shape of the coordinates."""
     points = []
     for value, name in ((x, "x"), (y, "y")):
         point = value if isinstance(value, Tensor) else torch.as_tensor(value, device=features.device)
@@ -91,6 +91,6 @@ def _like(gradient: Tensor, boxes: Tensor) -> Tensor:
 
 
 def with_axes_swapped(boxes: Tensor) -> Tensor:
-    """Boxes (y1, x1, y2, x2), as TensorFlow orders them, as (x1, y1, x2, y2), or the other way round."""
-    first, second, third, fourth = boxes.unbind(1)  # a list of columns would be copied to a GPU, and that waits for it
+    """Convert boxes between TensorFlow's order (y1, x1, y2, x2) and (x1, y1, x2, y2)."""
+    first, second, third, fourth = boxes.unbind(1)  # copying a list of columns to a GPU would synchronise
     return torch.stack([second, first, fourth, third], dim=1)

@@ -8,17 +8,17 @@ import triton.language as tl
 
 @triton.jit
 def aggregate_mean(weight, by_start, by_length, share, position, value, slope):
-    """One more point of every bin's mean: its share of a pixel's weight, and how that moves with the RoI."""
-    share = tl.cast(share, tl.float64)  # also where it is a number
+    """Add a point to the mean of every bin: its share of a pixel's weight, and the derivatives of that in the RoI."""
+    share = tl.cast(share, tl.float64)  # also if it is a constant
     moved = share * slope
     return weight + share * value, by_start + moved, by_length + moved * position
 
 
 @triton.jit
 def aggregate_max(best, winner, sample, number, takes_part):
-    """One more point of every bin's maximum, and which point that is: of equal ones the first, and a NaN above all.
+    """Add a point to the maximum of every bin, and update the winner: the first of equal points, with NaN the largest.
 
-    `winner` is -1 while there is none; a block of the bin's channels, as the others.
+    `winner` is -1 if there is none yet. All arguments are blocks of bins and channels.
     """
     larger = takes_part & ((winner < 0) | (~(sample <= best) & (best == best)))
     return tl.where(larger, sample, best), tl.where(larger, number, winner)
@@ -26,6 +26,6 @@ def aggregate_max(best, winner, sample, number, takes_part):
 
 @triton.jit
 def aggregate_zero(best, winner, has_zero):
-    """A zero off the map, which counts where it is larger than every sample."""
+    """Add a point outside the map: a zero, which counts if it is larger than every sample."""
     larger = has_zero & (best < 0.0)
     return tl.where(larger, 0.0, best), tl.where(larger, -1, winner)

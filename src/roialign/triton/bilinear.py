@@ -10,31 +10,32 @@ from .numbers import clamp
 
 @triton.jit
 def is_on_map(x, size, BORDER: tl.constexpr):
-    """Whether a point takes part in any pixel of an axis of `size` of them, or of the zeros around it."""
+    """Whether a point depends on a pixel of an axis of `size` pixels, or on the zeros around it."""
     beyond = 0.0 if BORDER == "reject" or BORDER == "nearest" else 1.0
     return (x >= -beyond) & (x <= (size - 1.0) + beyond)
 
 
 @triton.jit
 def neighbours(x, cell, size):
-    """The first of the two pixels that a point on the map takes part in under RoIAlign's border rule, what the second,
-    the next one, weighs, and whether there is a second: beyond the edge the edge holds."""
+    """The two adjacent pixels that a point on the map depends on, with RoIAlign's border rule: the first one, the
+    weight
+    of the second, and whether there is a second. Beyond the edge, the map keeps its edge value."""
     has_next = (cell >= 0.0) & (cell < size - 1.0)
     return clamp(cell, 0.0, size - 1.0), tl.where(has_next, clamp(x - cell, 0.0, 1.0), 0.0), has_next
 
 
 @triton.jit
 def bilinear(x, cell, pixel, size, BORDER: tl.constexpr):
-    """What `pixel` weighs at coordinate `x`, and the slope of that, the one to the right. All are float64.
+    """The weight of `pixel` at coordinate `x`, and its derivative from the right. All values are float64.
 
-    `cell` is the integer at or below `x`, told by the caller where rounding may have lifted `x` onto the next one.
+    `cell` is the integer at or below `x`. The caller gives it because rounding may have lifted `x` to the next integer.
     """
     if BORDER == "nearest":
         below = tl.floor(x)
         weight = tl.where(pixel == tl.where(x - below >= 0.5, below + 1.0, below), 1.0, 0.0)
         slope = 0.0 * weight
     elif BORDER == "reject":
-        # The floor and the ceiling: on an integer both are one pixel, and the slope cancels.
+        # The floor and the ceiling. At an integer, both are the same pixel, and the derivative cancels.
         below, above = tl.floor(x), tl.ceil(x)
         weight = tl.where(pixel == below, 1.0 - (x - below), 0.0) + tl.where(pixel == above, x - below, 0.0)
         slope = tl.where(pixel == above, 1.0, 0.0) - tl.where(pixel == below, 1.0, 0.0)
@@ -46,5 +47,5 @@ def bilinear(x, cell, pixel, size, BORDER: tl.constexpr):
         slope = tl.where(pixel == below + 1.0, 1.0, 0.0) - tl.where(pixel == below, 1.0, 0.0)
         slope = tl.where(has_next, slope, 0.0)
     inside = is_on_map(x, size, BORDER)
-    # Both are float64, whatever the constants above are.
+    # Both are float64, whatever the types of the constants above.
     return tl.where(inside, weight, 0.0 * pixel), tl.where(inside, slope, 0.0 * pixel)

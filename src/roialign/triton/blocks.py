@@ -1,7 +1,7 @@
-"""How the numbers of a program lie in memory: its block of places and channels, and the strides of what it reads.
+"""The memory layout of a program: its block of places and channels, and the strides of the tensors that it reads.
 
-A block of numbers has a side of bins or pixels and a side of channels. The side that lies densely in memory is its
-last: channels where the maps are channels-last, else bins or pixels. So neighbouring threads read neighbouring places.
+A block has one axis for places (bins or pixels) and one for channels. The last axis is the one that is contiguous in
+memory: channels if the maps are channels-last, else places. Neighbouring threads therefore read adjacent memory.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from .numbers import of_level
 
 @triton.jit
 def places_side(values, CHANNELS_LAST: tl.constexpr):
-    """A vector along the side of bins or pixels, as a block."""
+    """Expand a vector along the axis of bins or pixels to a block."""
     return values[:, None] if CHANNELS_LAST else values[None, :]
 
 
 @triton.jit
 def channels_side(values, CHANNELS_LAST: tl.constexpr):
-    """A vector along the side of channels, as a block."""
+    """Expand a vector along the axis of channels to a block."""
     return values[None, :] if CHANNELS_LAST else values[:, None]
 
 
@@ -32,10 +32,10 @@ def zeros(PLACES: tl.constexpr, CHANNELS: tl.constexpr, dtype: tl.constexpr, CHA
 
 @triton.jit
 def strides_of(strides, VECTOR: tl.constexpr):
-    """The four strides of the answer, or of its gradient, in the order n, c, y, x.
+    """The four strides of the result, or of its gradient, in the order n, c, y, x.
 
-    Where `VECTOR` is not 1, the caller knows that it divides all but that of the channels, which is 1. A hint like that
-    holds for the operation that it is put on, so it stands beside the shift and not in a function of its own.
+    If `VECTOR` is not 1, the channel stride is 1 and `VECTOR` divides the other strides. Such a hint applies only to
+    the operation that it is attached to, so it is next to the shift and not in a separate function.
     """
     n, c = tl.cast(strides[0], tl.int64) >> 2, tl.cast(strides[1], tl.int64) >> 2
     y, x = tl.cast(strides[2], tl.int64) >> 2, tl.cast(strides[3], tl.int64) >> 2
@@ -47,7 +47,7 @@ def strides_of(strides, VECTOR: tl.constexpr):
 
 @triton.jit
 def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The same of the map of a level."""
+    """The strides of the map of a level, as in :func:`strides_of`."""
     n, c = of_level(strides[0], level, LEVELS) >> 2, of_level(strides[1], level, LEVELS) >> 2
     y, x = of_level(strides[2], level, LEVELS) >> 2, of_level(strides[3], level, LEVELS) >> 2
     n = tl.multiple_of(n, VECTOR) if VECTOR > 1 else n
@@ -58,7 +58,7 @@ def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
 
 @triton.jit
 def channels_of(block, channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The channels of a block, and which of them there are."""
+    """The channels of a block, and which of them exist."""
     channel = tl.cast(block, tl.int64) * CHANNELS + tl.arange(0, CHANNELS)
     count = tl.cast(channels, tl.int64)
     return channel, channel < (tl.multiple_of(count, VECTOR) if VECTOR > 1 else count)
@@ -66,7 +66,7 @@ def channels_of(block, channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
 
 @triton.jit
 def channel_block(channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The channels of this program, the second of its numbers, and which of them there are."""
+    """The channels of this program, given by its second program id, and which of them exist."""
     return channels_of(tl.program_id(1), channels, CHANNELS, VECTOR)
 
 
@@ -74,5 +74,5 @@ def channel_block(channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
 def solid_zeros(
     CHANNELS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, dtype: tl.constexpr, CHANNELS_LAST: tl.constexpr
 ):
-    """Zeros of three sides: y, x, channels, or, of planar maps, channels, y, x."""
+    """Zeros with three axes: y, x, channels, or for planar maps channels, y, x."""
     return tl.zeros((TILE_Y, TILE_X, CHANNELS), dtype) if CHANNELS_LAST else tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)

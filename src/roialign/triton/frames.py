@@ -1,7 +1,7 @@
-"""The table of a call of the pointwise family: where every RoI lies on its map, how it moves, and what it touches.
+"""The table of a call of the pointwise family: the frame of every RoI, its velocity, and the pixels that it touches.
 
-Step 1 is done here, once for every RoI; what the other kernels read of a RoI are its row of `frames` and, of its bins,
-their rows of `spans`.
+Step 1 is computed here, once for every RoI. The other kernels read a row of `frames` for each RoI, and a row of `spans`
+for each bin.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from .numbers import clamp, float64_of, plain_of_level
 from .rois import place_of
 from .taps import PLACE
 
-#: Columns of the table: the eight numbers of the frame; the map's height and width; by how many steps the channels of a
-#: rotation-invariant RoI turn, how far it is to the next step, how the angle moves along the tangent, and steps per
-#: radian; the velocity along the tangent; and, where kept, those along every number of the box.
+#: Columns of the table: the eight numbers of the frame; the map's height and width; for a rotation-invariant RoI, the
+#: whole steps by which its channels rotate, the fraction of the next step, the derivative of the angle along the
+#: tangent, and steps per radian; the velocity along the tangent; and, if kept, the velocities along every number of the
+#: box.
 FRAME = tl.constexpr(20 + 5 * 6)
 SIZE, TURN, VELOCITY, VELOCITIES = tl.constexpr(8), tl.constexpr(10), tl.constexpr(14), tl.constexpr(20)
-#: The bits of 2 pi: a number in the source may be a float32.
+#: The bits of 2 pi, because a literal in a kernel may become a float32.
 TWO_PI = tl.constexpr(0x401921FB54442D18)
 
 
 class Velocity(NamedTuple):
-    """How points move when the RoI does: (dy, dx) of one is this times (1, position along y, position along x)."""
+    """The velocity of points: (dy, dx) is this times (1, position along y, position along x)."""
 
     y: tl.tensor
     y_per_y: tl.tensor
@@ -50,7 +51,7 @@ class Velocity(NamedTuple):
 
 @triton.jit
 def map_frame(box, scale, offset, minimum_length, extra_pixels, MAPPING: tl.constexpr, CLOCKWISE: tl.constexpr):
-    """Step 1 in two dimensions: where a RoI's geometry puts it on the map."""
+    """Step 1 in two dimensions: map the geometry of a RoI to its frame on the map."""
     if MAPPING == "rotated":
         frame = map_rotated_boxes(box, scale, offset, minimum_length, CLOCKWISE)
     else:
@@ -69,7 +70,7 @@ def map_frame(box, scale, offset, minimum_length, extra_pixels, MAPPING: tl.cons
 def map_frame_tangent(
     box, tangent, frame, scale, offset, minimum_length, MAPPING: tl.constexpr, CLOCKWISE: tl.constexpr
 ):
-    """The derivative of :func:`map_frame`, which gave `frame`, along a `tangent` of the box."""
+    """The derivative of :func:`map_frame` along a `tangent` of the box. `frame` is its result."""
     if MAPPING == "rotated":
         moving = map_rotated_boxes_tangent(box, tangent, frame, scale, minimum_length, CLOCKWISE)
     else:
@@ -81,7 +82,7 @@ def map_frame_tangent(
 
 @triton.jit
 def moved(own_y, own_x, moving_y, moving_x, frame, moving):
-    """How a point of the RoI's own axes moves on the map, besides what its centre does: it moves and is turned."""
+    """The velocity on the map of a point on the RoI's own axes, without that of the centre."""
     carried_y, carried_x = place(moving_y, moving_x, frame.cosine, frame.sine, 0.0, 0.0)
     turned_y, turned_x = place(own_y, own_x, moving.cosine, moving.sine, 0.0, 0.0)
     return carried_y + turned_y, carried_x + turned_x
@@ -89,7 +90,7 @@ def moved(own_y, own_x, moving_y, moving_x, frame, moving):
 
 @triton.jit
 def velocity_of(frame, moving):
-    """The velocity of points when their frame moves: it is linear in their positions."""
+    """The velocity of points when their frame moves. It is linear in their positions."""
     start_y, start_x = moved(frame.start_y, frame.start_x, moving.start_y, moving.start_x, frame, moving)
     y_per_y, x_per_y = moved(frame.length_y, 0.0, moving.length_y, 0.0, frame, moving)
     y_per_x, x_per_x = moved(0.0, frame.length_x, 0.0, moving.length_x, frame, moving)
@@ -98,10 +99,10 @@ def velocity_of(frame, moving):
 
 @triton.jit
 def pixels_around(low_y, high_y, low_x, high_x, frame, height, width):
-    """The pixels ``[first, end)`` of y and x that points between these ends of the RoI's own axes may take part in."""
+    """The pixels ``[first, end)`` of y and x that points between these ends of the RoI's own axes may depend on."""
     reach = tl.maximum(tl.maximum(tl.abs(low_y), tl.abs(high_y)), tl.maximum(tl.abs(low_x), tl.abs(high_x)))
     reach = tl.maximum(reach, tl.maximum(tl.abs(frame.centre_y), tl.abs(frame.centre_x)))
-    # The more digits a coordinate has, the farther rounding may put a point beyond its bin.
+    # The larger a coordinate is, the farther rounding may move a point beyond its bin.
     margin = 2.0**-20 + 2.0**-48 * reach
     least_y, least_x = place(low_y, low_x, frame.cosine, frame.sine, frame.centre_y, frame.centre_x)
     most_y, most_x = least_y, least_x
@@ -118,7 +119,7 @@ def pixels_around(low_y, high_y, low_x, high_x, frame, height, width):
 
 @triton.jit
 def pixels_between(low, high, size):
-    """The pixels of an axis that points of ``[low, high]`` may take part in; none beyond the map."""
+    """The pixels of an axis that points in ``[low, high]`` may depend on, clipped to the map."""
     exists = (high >= -1.0) & (low <= size)
     first, end = clamp(tl.floor(low), 0.0, size - 1.0), clamp(tl.floor(high) + 1.0, 0.0, size - 1.0) + 1.0
     return tl.where(exists, first, 0.0), tl.where(exists, end, 0.0)
@@ -140,7 +141,7 @@ def spans_of(
     RULE: tl.constexpr,
     HAS_OFFSET: tl.constexpr,
 ):
-    """The pixels ``[first, end)`` of y and x that bins may touch, and perhaps a few more."""
+    """The pixels ``[first, end)`` of y and x that bins may touch, possibly with a few more."""
     index_y, index_x = (number // PW).to(tl.float64), (number % PW).to(tl.float64)
     if RULE == "pixels":
         first_y, end_y = integer_bin(frame.start_y, frame.length_y, PH * 1.0, index_y, height - unused_border)
@@ -163,7 +164,7 @@ def spans_of(
 
 @triton.jit
 def write_row(frames, values):
-    """Numbers beside each other."""
+    """Write consecutive numbers."""
     for index in tl.static_range(len(values)):
         tl.store(frames + index, values[index])
 
@@ -201,14 +202,14 @@ def frames_kernel(
     LEVELS: tl.constexpr,
     BINS: tl.constexpr,
 ):
-    """Write a RoI's row of `frames`, float64 ``[K, FRAME]``, of `places`, and of `spans`, int32 ``[K, bins, 4]``."""
+    """Write the rows of a RoI in `frames` (float64 ``[K, FRAME]``), `places` and `spans` (int32 ``[K, bins, 4]``)."""
     GEOMETRY: tl.constexpr = 5 if MAPPING == "rotated" else 4
     row = tl.program_id(0).to(tl.int64)
     image, level, one, two, three, four, five = place_of(
         rois, levels, row, images, canonical, strides_log2, COLUMNS, HAS_LEVELS, LEVELS, MAPPING == "rotated"
     )
     own = rois + row * COLUMNS
-    if HAS_OFFSET:  # a RoI with an offset that is no number is no good either
+    if HAS_OFFSET:  # a RoI with an offset that is not finite is invalid too
         for first in range(0, 2 * PH * PW, BINS):
             column = first + tl.arange(0, BINS)
             shift = tl.load(own + 1 + GEOMETRY + column, mask=column < 2 * PH * PW, other=0.0).to(tl.float64)

@@ -1,7 +1,7 @@
-"""How kernels are launched: block sizes and warps by the layout and the dtype, and on which device and stream.
+"""Launching of kernels: block sizes and warps by layout and dtype, and the device and stream.
 
-The numbers are a table, sizes.json, and not the outcome of an autotuner, so that the first call of a process compiles
-one variant and not twenty, and so that every process sums in the same order.
+The sizes come from a table, sizes.json, and not from an autotuner. The first call of a process therefore compiles one
+variant instead of twenty, and every process sums in the same order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .numbers import plain
 
 
 class Contraction(NamedTuple):
-    """Of a program that owns a block of bins and channels of one RoI."""
+    """The sizes of a program that computes a block of bins and channels of one RoI."""
 
     bins: int
     channels: int
@@ -29,7 +29,7 @@ class Contraction(NamedTuple):
 
 
 class Tiling(NamedTuple):
-    """Of a program that owns a tile of a gradient of features, and some of its channels."""
+    """The sizes of a program that computes a tile of a gradient of features, for some of its channels."""
 
     rows: int
     columns: int
@@ -41,9 +41,9 @@ T = TypeVar("T", Contraction, Tiling)
 
 
 def table_of(name: str, kind: Callable[..., T]) -> dict[bool, dict[int, T]]:
-    """A table of sizes.json: by whether channels lie beside each other, then by bytes per element.
+    """Read a table of sizes.json, indexed by whether maps are channels-last, then by bytes per element.
 
-    `python -m benchmarks.gpu tune` writes them there, with what it has measured.
+    `python -m benchmarks.gpu tune` writes the tables from its measurements.
     """
     return {
         layout == "NHWC": {int(size): kind(*numbers) for size, numbers in sizes.items()}
@@ -52,53 +52,52 @@ def table_of(name: str, kind: Callable[..., T]) -> dict[bool, dict[int, T]]:
 
 
 SIZES = json.loads(files(__package__).joinpath("sizes.json").read_text())["sizes"]
-#: A thread loads 16 bytes of a channels-last map at once, and a block is 8 to 16 such loads a thread, all of them in
-#: flight: what hides the latency of memory. Planar maps are read along the bins, which lie within a few sectors of a
-#: row, 16 channels at a time.
+#: A thread loads 16 bytes of a channels-last map at once. A block has 8 to 16 such loads per thread in flight, which
+#: hides the memory latency. Planar maps are read along the bins, which lie within a few sectors of a row, for 16
+#: channels at a time.
 FORWARD = table_of("FORWARD", Contraction)
-#: Four sums instead of one: half the block.
+#: Half the block size, because there are four sums instead of one.
 BOXES = table_of("BOXES", Contraction)
-#: Small tiles, so that there are programs enough on small maps; planar ones are a sector (32 bytes) wide or more. Every
-#: warp looks up RoIs and bins for itself, so warps of a program would share nothing but barriers: they have one. It
-#: reads the gradients of several bins at once, those of two rows of them, which hides the latency of memory as more
-#: warps would.
+#: Tiles are small, so that small maps give enough programs. Planar tiles are at least a sector (32 bytes) wide. Each
+#: warp looks up RoIs and bins itself, so several warps per program would only add barriers. A program has one warp,
+#: which reads the gradients of two rows of bins at once. This hides the memory latency as well as more warps would.
 FEATURES = table_of("FEATURES", Tiling)
 BINS_AT_ONCE = 8
-#: The same of the pointwise family. A point costs four loads and float64 numbers of its own, so blocks are smaller.
+#: The same for the pointwise family. A point needs four loads and its own float64 values, so blocks are smaller.
 POINTS_FORWARD = table_of("POINTS_FORWARD", Contraction)
-#: Of the points that have won, which differ from channel to channel; and of sums, of which there are seven.
+#: For maximal points, which differ between channels, and for sums, of which there are seven.
 POINTS_SUMS = table_of("POINTS_SUMS", Contraction)
-#: Programs enough for those: where RoIs are many, one program has several blocks of channels and keeps one set of sums.
+#: The number of programs for sums. With many RoIs, one program handles several blocks of channels with one set of sums.
 SUMS_PROGRAMS = 512
-#: A gradient of features; points at once of a bin's mean. One warp again: the weights of the pixels of a tile are sums
-#: over its points, for which more of them would have to wait for each other.
+#: For a gradient of features; and the number of points of a mean that are processed at once. Again one warp: the
+#: weights of the pixels of a tile are sums over points, for which several warps would have to wait for each other.
 POINTS_FEATURES = table_of("POINTS_FEATURES", Tiling)
 POINTS_AT_ONCE = 4
-#: Bins at once of one RoI, at most, and warps where a program owns a RoI.
+#: The maximum number of bins of a RoI that are processed at once, and the warps of a program that computes a RoI.
 ROI_BINS, ROI_WARPS = 256, 1
-#: The table kernel: pixels at once per bin. One warp per axis of a RoI.
+#: For the table kernel: the number of pixels per bin that are processed at once, with one warp per axis of a RoI.
 TABLE_PIXELS, TABLE_WARPS = 4, 1
-#: Tiles at once, against 32 RoIs.
+#: The number of tiles that are compared with 32 RoIs at once.
 MASK_TILES, MASK_WARPS = 16, 4
-#: What a call may keep besides its inputs and its answer, as a part of them. RoIs whose tables would take more are
-#: pooled in parts, of a multiple of so many: they are worth a launch, and leave addresses as aligned as they were. No
-#: call has more parts than these, even if it keeps more.
+#: The extra memory of a call, as a fraction of its inputs and result. If the tables of all RoIs would take more, RoIs
+#: are pooled in parts, whose sizes are multiples of this number: large enough for a launch, and keeping addresses
+#: aligned. A call never has more parts than this limit, even if it needs more memory.
 EXTRA, FEWEST_ROWS, MOST_PARTS = 0.049, 32, 4
-#: Crowded tiles are looked for where there are more RoIs than these; the sums of their shares may take so many bytes,
-#: even beyond `EXTRA`, where there are more RoIs than tiles. Tiles at once, and warps, where they are counted and where
-#: they are shared out.
+#: Crowded tiles are handled if there are more RoIs than this. The sums of their shares may take this many bytes, even
+#: beyond `EXTRA`, if there are more RoIs than tiles. Then the tiles per program and the warps, for counting and for
+#: sharing.
 SHARED_FROM, LEAST_SHARED = 64, 1 << 20
 COUNT_TILES, COUNT_WARPS = 32, 4
 SHARES_TILES, SHARES_WARPS = 2048, 8
-#: RoIs are ordered by place where they are at least so many, and at most so many: every one is compared with every
-#: other. Rows at once, against others, and warps.
+#: RoIs are sorted by place if their number is within these limits, since every one is compared with every other. Then
+#: the rows per program, the rows they are compared with at once, and the warps.
 ORDERED = (32, 4096)
 ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 16, 128, 4
-#: Rows at once of small kernels.
+#: The rows per program of small kernels.
 ROWS, ROW_WARPS = 64, 2
 
 
-#: Of a dimension of CUDA's grids other than the first.
+#: The maximum size of the second and third dimensions of a CUDA grid.
 MOST_PROGRAMS = 65535
 
 
@@ -113,7 +112,7 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments:
 
 
 def on_device(device: torch.device, interpreted: bool) -> AbstractContextManager[Any]:
-    """Where a kernel runs: Triton takes the current device, whatever its tensors are on."""
+    """Make the device of the tensors current, because Triton always uses the current device."""
     if interpreted:
         return np.errstate(all="ignore")
     if device.index is None or device.index == torch.cuda.current_device():
@@ -122,7 +121,7 @@ def on_device(device: torch.device, interpreted: bool) -> AbstractContextManager
 
 
 def power_of_two(count: int) -> int:
-    """The least power of two that is no less."""
+    """The smallest power of two that is at least `count`."""
     return 1 << max(count - 1, 0).bit_length()
 
 
@@ -131,12 +130,12 @@ def blocks_of(count: int, block: int) -> int:
 
 
 def is_channels_last(tensors: Sequence[Tensor]) -> bool:
-    """Whether the channels of a pixel, more than one, lie beside each other in all of them."""
+    """Whether there are several channels, and those of a pixel are adjacent in memory in all tensors."""
     return all(tensor.stride(1) == 1 and tensor.shape[1] > 1 for tensor in tensors)
 
 
 def vector_of(tensors: Sequence[Tensor]) -> int:
-    """How many channels of channels-last tensors a thread may read or write at once: 16 bytes' worth, or 1."""
+    """The number of channels of channels-last tensors that a thread can read or write at once: 16 bytes, or 1."""
     vector = 16 // tensors[0].element_size()
     for tensor in tensors:
         steps = [tensor.stride(axis) for axis in (0, 2, 3) if tensor.shape[axis] > 1]
@@ -146,11 +145,11 @@ def vector_of(tensors: Sequence[Tensor]) -> int:
 
 
 def map_sizes(maps: Sequence[Tensor]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Heights and widths."""
+    """The heights and widths of the maps."""
     return plain([level.shape[2] for level in maps]), plain([level.shape[3] for level in maps])
 
 
 def plain_strides(tensors: Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
-    """The strides n, c, y, x of every level; 0, which fits any vector, where there is one place only."""
+    """The strides n, c, y, x of each level. An axis of size 1 has stride 0, which fits any vector."""
     found = [[0 if tensor.shape[axis] == 1 else tensor.stride(axis) for tensor in tensors] for axis in range(4)]
     return tuple([plain(strides) for strides in found])

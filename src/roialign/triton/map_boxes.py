@@ -9,7 +9,7 @@ import triton.language as tl
 
 from .numbers import float64_of, of_level
 
-#: As `roialign._validate` has it.
+#: The same value as in `roialign._validate`.
 LARGEST_COORDINATE = tl.constexpr(1e100)
 
 
@@ -30,21 +30,21 @@ def map_boxes_tangent(lower, upper, tangent_lower, tangent_upper, scale, offset,
 
 @triton.jit
 def map_boxes_rounded(lower, upper, scale, extra_pixels):
-    """Map one axis of a box with both ends rounded to pixels, half away from zero; at least one pixel long."""
+    """Map one axis of a box with both ends rounded to pixels, half away from zero. It is at least one pixel long."""
     start = rounded(lower * scale)
     return start, tl.maximum(rounded(upper * scale) - start + extra_pixels, 1.0)
 
 
 @triton.jit
 def rounded(value):
-    """The nearest integer; of two that are as near, the one farther from zero."""
+    """Round to the nearest integer, with halves away from zero."""
     whole = tl.floor(tl.abs(value))
     nearest = tl.where(tl.abs(value) - whole >= 0.5, whole + 1.0, whole)
     return tl.where(value < 0.0, -nearest, nearest)
 
 
 class Frame(NamedTuple):
-    """A RoI on the map: its own two axes, and how they lie there. Or the derivative of all that along a direction."""
+    """A RoI on the map: its own two axes and their position and direction. Or a directional derivative of these."""
 
     start_y: tl.tensor
     length_y: tl.tensor
@@ -58,20 +58,20 @@ class Frame(NamedTuple):
 
 @triton.jit
 def upright(start_y, length_y, start_x, length_x, cosine):
-    """The frame of a box that is not turned; its derivative, where `cosine` is 0."""
+    """The frame of an axis-aligned box, or its derivative if `cosine` is 0."""
     zero = 0.0 * length_y
     return Frame(start_y, length_y, start_x, length_x, cosine + zero, zero, zero, zero)
 
 
 @triton.jit
 def place(along_y, along_x, cosine, sine, centre_y, centre_x):
-    """A point of the RoI's own axes as ``(y, x)`` on the map: a positive angle is counter-clockwise on screen."""
+    """Map a point on the RoI's own axes to ``(y, x)`` on the map. Positive angles are counter-clockwise."""
     return along_y * cosine - along_x * sine + centre_y, along_y * sine + along_x * cosine + centre_x
 
 
 @triton.jit
 def map_rotated_boxes(box, scale, offset, minimum_length, CLOCKWISE: tl.constexpr):
-    """Map (centre x, centre y, width, height, angle in radians): the RoI's own axes meet in its centre."""
+    """Map (centre x, centre y, width, height, angle in radians). The origin of the RoI's own axes is its centre."""
     width = tl.maximum(box[2] * scale, minimum_length)
     height = tl.maximum(box[3] * scale, minimum_length)
     turn = -box[4] if CLOCKWISE else box[4]
@@ -81,7 +81,7 @@ def map_rotated_boxes(box, scale, offset, minimum_length, CLOCKWISE: tl.constexp
 
 @triton.jit
 def map_rotated_boxes_tangent(box, tangent, frame, scale, minimum_length, CLOCKWISE: tl.constexpr):
-    """The derivative of :func:`map_rotated_boxes`, which gave `frame`, along a `tangent` of the box."""
+    """The derivative of :func:`map_rotated_boxes` along a `tangent` of the box. `frame` is its result."""
     width = tl.where(box[2] * scale < minimum_length, 0.0, tangent[2] * scale)
     height = tl.where(box[3] * scale < minimum_length, 0.0, tangent[3] * scale)
     speed = -tangent[4] if CLOCKWISE else tangent[4]
@@ -91,26 +91,26 @@ def map_rotated_boxes_tangent(box, tangent, frame, scale, minimum_length, CLOCKW
 
 @triton.jit
 def shift_axis(start, length, gamma, shift):
-    """Where an axis starts that one bin is cut from whose offset is `shift`: gamma * length * shift further."""
+    """The start of an axis for a bin with offset `shift`: it is moved by gamma * length * shift."""
     return start + gamma * length * shift
 
 
 @triton.jit
 def is_coordinate(value):
-    """Whether a coordinate is finite, and no larger than any that is taken."""
+    """Whether a coordinate is finite and not too large."""
     return tl.abs(value) <= LARGEST_COORDINATE
 
 
 @triton.jit
 def image_of(image, images):
-    """A RoI's image as int64, or -1 where it has none."""
+    """The image of a RoI as int64, or -1 if it is invalid."""
     known = (image >= 0.0) & (image < tl.cast(images, tl.float64)) & (tl.floor(image) == image)
     return tl.where(known, tl.where(known, image, 0.0).to(tl.int64), -1)
 
 
 @triton.jit
 def assigned_level(side, size_bits, level_bits, strides_log2, LEVELS: tl.constexpr):
-    """The level of a RoI by the square root of its area: :func:`roialign.fpn_levels`."""
+    """The level of a RoI, given the square root of its area, as in :func:`roialign.fpn_levels`."""
     target = tl.floor(float64_of(level_bits) + tl.log2(side / float64_of(size_bits)) + 1e-6)
     level = tl.cast(0, tl.int64)
     for index in tl.static_range(1, LEVELS):

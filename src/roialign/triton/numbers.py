@@ -1,4 +1,4 @@
-"""How numbers get into kernels: Triton makes a float argument a float32, and compiles anew for every multiple of 16."""
+"""Passing numbers to kernels. Triton converts a float to float32, and specialises integers that are multiples of 16."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import triton.language as tl
 
 
 def bits_of(number: float) -> int:
-    """A float64 as the 64-bit integer, signed, that has its bits: kernels take it back by :func:`float64_of`."""
+    """The bits of a float64 as a signed 64-bit integer. Kernels convert it back with :func:`float64_of`."""
     return int(struct.unpack("<q", struct.pack("<d", number))[0])
 
 
 def plain(values: Iterable[int]) -> tuple[int, ...]:
-    """Sizes and strides that change from call to call, as odd numbers above 1, which Triton has no special code for."""
+    """Encode changing sizes and strides as odd numbers above 1, for which Triton does not specialise kernels."""
     return tuple([4 * value + 3 for value in values])
 
 
 @triton.jit
 def float64_of(bits):
-    """The way back from :func:`bits_of`."""
+    """The inverse of :func:`bits_of`."""
     return tl.cast(bits, tl.int64).to(tl.float64, bitcast=True)
 
 
 @triton.jit
 def of_level(values, level, LEVELS: tl.constexpr):
-    """The entry of a tuple of integers that belongs to a level, as int64."""
+    """The entry of a tuple of integers for a level, as int64."""
     chosen = tl.cast(values[0], tl.int64)
     for index in tl.static_range(1, LEVELS):
         chosen = tl.where(level == index, tl.cast(values[index], tl.int64), chosen)
@@ -36,13 +36,13 @@ def of_level(values, level, LEVELS: tl.constexpr):
 
 @triton.jit
 def plain_of_level(values, level, LEVELS: tl.constexpr):
-    """The same for a tuple that :func:`plain` has made."""
+    """The same for a tuple made by :func:`plain`."""
     return of_level(values, level, LEVELS) >> 2
 
 
 @triton.jit
 def pointer_of_level(pointers, level, LEVELS: tl.constexpr):
-    """The entry of a tuple of pointers that belongs to a level."""
+    """The entry of a tuple of pointers for a level."""
     chosen = pointers[0]
     for index in tl.static_range(1, LEVELS):
         chosen = tl.where(level == index, pointers[index], chosen)
@@ -51,5 +51,5 @@ def pointer_of_level(pointers, level, LEVELS: tl.constexpr):
 
 @triton.jit
 def clamp(value, low, high):
-    """`value` within [low, high]; a NaN gives an end."""
+    """Clamp `value` to [low, high]. A NaN gives one of the ends."""
     return tl.minimum(tl.maximum(value, low), high)

@@ -1,4 +1,4 @@
-"""RoIs in the order of their place, so that programs that run at the same time read the same part of the L2 cache."""
+"""Sorting of RoIs by place, so that programs that run at the same time share data in the L2 cache."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import triton.language as tl
 
 from .taps import PLACE
 
-#: Rows of a map that count as one height: as many as neighbours in an order may be apart.
+#: The height in rows of a band of the map. RoIs in the same band are neighbours in the order.
 BAND = tl.constexpr(16)
 
 
 @triton.jit
 def keys_of(places, row, is_row):
-    """What RoIs are ordered by, as one number: level, image, band of the middle row, first column."""
+    """The sort key of RoIs: level, image, band of the middle row, and first column, as one number."""
     place = places + row.to(tl.int64) * PLACE
     level = tl.load(place, mask=is_row, other=0).to(tl.int64)
     image = tl.load(place + 1, mask=is_row, other=0).to(tl.int64) + 1
@@ -26,7 +26,7 @@ def keys_of(places, row, is_row):
 
 @triton.jit(do_not_specialize=["count"])
 def order_kernel(places, order, count, ROWS: tl.constexpr, OTHERS: tl.constexpr):
-    """Write every row's number to its place in `order`, which is how many others come before it: no two share one."""
+    """Write the index of every row to its place in `order`: the number of rows that come before it, which is unique."""
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     is_row = row < count
     key = keys_of(places, row, is_row)[:, None]
@@ -42,6 +42,6 @@ def order_kernel(places, order, count, ROWS: tl.constexpr, OTHERS: tl.constexpr)
 
 @triton.jit
 def row_at(order, has_order, place):
-    """The row that comes at a place of the order: itself where there is none. That is told at run time, so that no
-    kernel is compiled anew where a call has more RoIs than another one."""
+    """The row at a place of the order, or the place itself if there is no order. This is decided at run time, so that
+    kernels are not compiled again for another number of RoIs."""
     return tl.load(order + place, mask=has_order != 0, other=place).to(tl.int64)

@@ -1,4 +1,4 @@
-"""What the kernels of the pointwise family read at points: which channels, with what weights, and of which winners."""
+"""What the kernels of the pointwise family read at points: channels, weights and winners."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def map_of_row(features, places, row, strides, LEVELS: tl.constexpr, VECTOR: tl.
 
 @triton.jit
 def in_answer(row, number, channel, strides, PW: tl.constexpr, CHANNELS_LAST: tl.constexpr, VECTOR: tl.constexpr):
-    """Where bins and channels of a RoI lie in the answer, or in its gradient."""
+    """The offsets of bins and channels of a RoI in the result, or in its gradient."""
     n, c, y, x = strides_of(strides, VECTOR)
     at = row * n + (number // PW) * y + (number % PW) * x
     return at + channels_side(channel * c, CHANNELS_LAST)
@@ -30,14 +30,14 @@ def in_answer(row, number, channel, strides, PW: tl.constexpr, CHANNELS_LAST: tl
 
 @triton.jit
 def in_winners(row, number, channel, channels, BINS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """Where they lie among the winners, ``[K, bins, C]``."""
+    """The offsets of bins and channels of a RoI in the winners, ``[K, bins, C]``."""
     return (row * BINS + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
 
 
 @triton.jit
 def turned(roi, channel, orientations, BACK: tl.constexpr):
-    """The two channels that one of a rotation-invariant answer is mixed of; or, back, those that one is mixed into."""
-    # In 32 bits: a division of 64 is a call.
+    """The two pooled channels of a rotation-invariant channel or, with `BACK`, the two that use a pooled one."""
+    # In 32 bits, because a 64-bit division is a function call.
     turn, orientation = tl.load(roi.frame + TURN).to(tl.int32), channel.to(tl.int32) % orientations
     if BACK:
         here = (orientation + turn) % orientations
@@ -50,7 +50,7 @@ def turned(roi, channel, orientations, BACK: tl.constexpr):
 
 @triton.jit
 def read(pointer, first, second, takes, between, dtype: tl.constexpr, CHANNELS_OF: tl.constexpr):
-    """Values, and how they change from one orientation to the next; between two of them, linearly."""
+    """Values, interpolated between two orientations, and their change from one orientation to the next."""
     value = tl.load(pointer + first, mask=takes, other=0.0).to(dtype)
     change = value
     if CHANNELS_OF == "orientation":
@@ -70,7 +70,7 @@ def channels_read(
     CHANNELS_OF: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
 ):
-    """Where bins read their channels, and, where channels are turned, those of the next orientation: offsets."""
+    """The offsets of the channels that bins read and, if channels rotate, of those of the next orientation."""
     if CHANNELS_OF == "orientation":
         first, second = turned(roi, channel, tl.cast(orientations, tl.int32), False)
     else:
@@ -83,7 +83,7 @@ def channels_read(
 
 @triton.jit
 def weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT: tl.constexpr):
-    """What a pixel weighs at a point, times the mask of its bin; or how that moves."""
+    """The weight of a pixel at a point times the mask of its bin, or its derivative along the tangent."""
     if TANGENT:
         weight = mask * (speed_y * slope_y * wx + speed_x * wy * slope_x) + mask_moved * (wy * wx)
     else:
@@ -93,7 +93,7 @@ def weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANG
 
 @triton.jit
 def masks_of(roi, tangent, number, is_bin, COLUMN: tl.constexpr, HAS_MASK: tl.constexpr, TANGENT: tl.constexpr):
-    """What bins are multiplied by, and how that moves."""
+    """The masks of bins, and their tangents."""
     mask, moved = 1.0 + 0.0 * number.to(tl.float64), 0.0 * number.to(tl.float64)
     if HAS_MASK:
         mask = of_bin(roi, COLUMN, number, is_bin)
@@ -104,7 +104,7 @@ def masks_of(roi, tangent, number, is_bin, COLUMN: tl.constexpr, HAS_MASK: tl.co
 
 @triton.jit
 def most_of(count):
-    """The largest of a block of counts."""
+    """The maximum of a block of counts."""
     return tl.max(tl.max(count, 1), 0).to(tl.int32)
 
 
@@ -119,7 +119,7 @@ def point_of_winner(
     JOINT: tl.constexpr,
     SHIFT: tl.constexpr,
 ):
-    """The points that have won, and their corners."""
+    """The maximal points (winners), and their corners."""
     known = tl.maximum(winner, 0)
     step_y = known >> SHIFT
     step_x = (known - (step_y << SHIFT)) >> 2

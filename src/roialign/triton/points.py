@@ -1,8 +1,8 @@
-"""The points of a RoI's bins: the five steps of both axes together. Blocks of bins, of steps and of channels have any
-shape that they may be broadcast to.
+"""The points of the bins of a RoI, from the five steps of both axes. Blocks of bins, steps and channels may have any
+broadcastable shapes.
 
-Points are told by their steps: the step along y from the first row of points that may lie on the map, and that along x
-from the first point of the row. So a maximum's winner is two numbers, which every kernel turns into the same point.
+A point is identified by its steps: along y from the first row of points that may lie on the map, and along x from the
+first point of the row. The winner of a maximum is therefore two numbers, which every kernel converts to the same point.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .map_boxes import Frame, place, shift_axis
 from .numbers import float64_of
 from .sample_points import numbered_point, numbers_of, stratum, touching, uniform
 
-#: The arguments of kernels that say how points are chosen, in this order; no kernel is compiled anew for them.
+#: The kernel arguments that describe the sampling, in this order. Kernels are not specialised for their values.
 SAMPLING = ("ratio_y", "ratio_x", "seed_low", "seed_high", "first_row", "gamma_bits", "unused_border")
 
 
 class Roi(NamedTuple):
-    """A row, its number among all of a call, and what the call says about sampling."""
+    """A row, its index among all rows of the call, and the sampling of the call."""
 
     number: tl.tensor
     numbers: tl.tensor
@@ -37,7 +37,7 @@ class Roi(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A rectangle of the map that points are asked for: they, and a few around them, are visited."""
+    """A rectangle of the map. The points in it, and a few around it, are visited."""
 
     low_y: tl.tensor
     high_y: tl.tensor
@@ -46,7 +46,7 @@ class Part(NamedTuple):
 
 
 class Bins(NamedTuple):
-    """Bins, cut and counted."""
+    """Bins, with their extents and numbers of points."""
 
     frame: Frame
     part: Part
@@ -70,8 +70,9 @@ class Bins(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of points of every bin: the numbers ``[first, end)`` of its points along x, and what they share along y;
-    of joint axes that is only which row it is."""
+    """A row of points of every bin: the indices ``[first, end)`` of its points along x, and their common values along
+    y.
+    For joint axes, the only common value is the index of the row."""
 
     first_x: tl.tensor
     end_x: tl.tensor
@@ -83,7 +84,7 @@ class Row(NamedTuple):
 
 
 class Point(NamedTuple):
-    """Points, one of each bin."""
+    """Points, one per bin."""
 
     y: tl.tensor
     x: tl.tensor
@@ -97,7 +98,7 @@ class Point(NamedTuple):
 
 
 class Taps(NamedTuple):
-    """What points read of one axis of the map: a pixel and the next one, whose weight is `next`."""
+    """The pixels that points read along one axis of the map: a pixel and the next one, whose weight is `next`."""
 
     pixel: tl.tensor
     weight: tl.tensor
@@ -108,7 +109,7 @@ class Taps(NamedTuple):
 
 @triton.jit
 def roi_of(row, rois, frames, sampling, COLUMNS: tl.constexpr):
-    """`sampling` holds what `SAMPLING` names."""
+    """Make a :class:`Roi`. `sampling` has the values named by `SAMPLING`."""
     seed = (tl.cast(sampling[3], tl.int64) << 32) | (tl.cast(sampling[2], tl.int64) & 0xFFFFFFFF)
     gamma, border = float64_of(sampling[5]), tl.cast(sampling[6], tl.float64)
     return Roi(
@@ -118,7 +119,7 @@ def roi_of(row, rois, frames, sampling, COLUMNS: tl.constexpr):
 
 @triton.jit
 def frame_of(roi):
-    """Where the RoI lies."""
+    """The frame of the RoI."""
     at = roi.frame
     return Frame(
         tl.load(at),
@@ -134,14 +135,14 @@ def frame_of(roi):
 
 @triton.jit
 def whole_map(roi):
-    """All of the map that a point may lie on."""
+    """The whole area on which a point may lie."""
     height, width = tl.load(roi.frame + SIZE), tl.load(roi.frame + SIZE + 1)
     return Part(0.0 * height - 1.0, height, 0.0 * width - 1.0, width)
 
 
 @triton.jit
 def of_bin(roi, column, number, is_bin):
-    """What a row holds of bins from a column on, in float64."""
+    """The per-bin values of a row from a column on, in float64."""
     return tl.load(roi.numbers + column + number, mask=is_bin, other=0.0).to(tl.float64)
 
 
@@ -158,7 +159,7 @@ def bins_of(
     JOINT: tl.constexpr,
     HAS_OFFSET: tl.constexpr,
 ):
-    """Step 2, and how many points bins have. `JOINT`: both coordinates of a point follow from both of its axes."""
+    """Step 2, and the numbers of points. With `JOINT`, each coordinate of a point depends on both of its axes."""
     frame = frame_of(roi)
     height, width = tl.load(roi.frame + SIZE), tl.load(roi.frame + SIZE + 1)
     index_y, index_x = (number // PW).to(tl.float64), (number % PW).to(tl.float64)
@@ -218,7 +219,7 @@ def bins_of(
 
 @triton.jit
 def along_axes(frame, part):
-    """The parts ``(low, high)`` of the RoI's own axes, y and x, that a part of the map spans."""
+    """The ranges ``(low, high)`` of the RoI's own axes, y and x, that a part of the map covers."""
     y, x = part.low_y - frame.centre_y, part.low_x - frame.centre_x
     low_y = y * frame.cosine + x * frame.sine
     low_x = x * frame.cosine - y * frame.sine
@@ -234,7 +235,7 @@ def along_axes(frame, part):
 
 @triton.jit
 def bounded(low, high, divisor, factor, centre, edge_low, edge_high, row_low, row_high):
-    """The part of the RoI's own x axis that rows of points between two spend between two edges of the map."""
+    """The range of the RoI's own x axis in which points of the given rows lie between two edges of the map."""
     safe = tl.where(divisor == 0.0, 1.0, divisor)
     one, two = (edge_low - centre - row_low * factor) / safe, (edge_high - centre - row_low * factor) / safe
     three, four = (edge_low - centre - row_high * factor) / safe, (edge_high - centre - row_high * factor) / safe
@@ -245,8 +246,8 @@ def bounded(low, high, divisor, factor, centre, edge_low, edge_high, row_low, ro
 
 @triton.jit
 def row_of(roi, bins, step_y, PH: tl.constexpr, RULE: tl.constexpr, JOINT: tl.constexpr):
-    """A row of points, by its step. Of joint axes it holds those points where the row, and the rows beside it, may lie
-    on the part of the map."""
+    """A row of points, given its step. For joint axes, it has only the points at which the row, and the adjacent rows,
+    may lie on the part of the map."""
     if JOINT:
         frame, part = bins.frame, bins.part
         step = bins.length_y / tl.maximum(bins.count_y, 1.0)
@@ -286,7 +287,7 @@ def row_of(roi, bins, step_y, PH: tl.constexpr, RULE: tl.constexpr, JOINT: tl.co
 
 @triton.jit
 def point_of(roi, bins, row, step_x, PH: tl.constexpr, PW: tl.constexpr, RULE: tl.constexpr, JOINT: tl.constexpr):
-    """Steps 3 and, as to where it lies, 4: a point of every bin, by its row and its step in that."""
+    """Step 3, and the position part of step 4: a point of every bin, given its row and its step in the row."""
     if JOINT:
         sample_x = row.first_x + step_x
         sample_y = row.y + 0.0 * sample_x
@@ -329,14 +330,14 @@ def point_of(roi, bins, row, step_x, PH: tl.constexpr, PW: tl.constexpr, RULE: t
 
 @triton.jit
 def taps_of(x, size):
-    """Step 4, one axis of it: what points on the map read."""
+    """Step 4 along one axis: the pixels that points on the map read."""
     pixel, above, has_next = neighbours(x, tl.floor(x), size)
     return Taps(pixel, 1.0 - above, above, tl.where(has_next, 1.0, 0.0), has_next)
 
 
 @triton.jit
 def tap(taps, SIDE: tl.constexpr):
-    """One of the two: pixel, weight and slope."""
+    """One of the two pixels: its index, weight and derivative."""
     if SIDE == 1:
         pixel, weight, slope = taps.pixel + 1.0, taps.next, taps.slope
     else:
@@ -356,7 +357,7 @@ def velocity_along(
     PW: tl.constexpr,
     HAS_OFFSET: tl.constexpr,
 ):
-    """How the points of bins move along the call's tangent, of whose row `tangent` is the first number."""
+    """The velocity of the points of bins along the tangent of the call. `tangent` points to the row of the tangent."""
     at = roi.frame + VELOCITY
     y, x = tl.load(at), tl.load(at + 3)
     if HAS_OFFSET:
@@ -370,7 +371,7 @@ def velocity_along(
 
 @triton.jit
 def speed_of(point, velocity):
-    """How points move, ``(dy, dx)``."""
+    """The velocity ``(dy, dx)`` of points."""
     dy = velocity.y + velocity.y_per_y * point.position_y + velocity.y_per_x * point.position_x
     dx = velocity.x + velocity.x_per_y * point.position_y + velocity.x_per_x * point.position_x
     return tl.where(point.moves_y, dy, 0.0), tl.where(point.moves_x, dx, 0.0)

@@ -1,8 +1,8 @@
-"""The pointwise family forward: the mean over a bin's points, their maximum and which point that is, and the value of
-winners on other maps.
+"""The forward kernels of the pointwise family: the mean over the points of a bin, the maximum and its point (the
+winner), and the values of winners on other maps.
 
-A program owns a block of bins and channels of one RoI, as in the separable family, and its bins walk through their
-points together. The geometry of a point is float64, and what is read of the map is weighed and summed as there.
+A program computes a block of bins and channels of one RoI, as in the separable family. Its bins visit their points
+together. The geometry of a point is float64. Map values are weighted and summed as in the separable family.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def mean_kernel(
     CHANNELS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write a block of bins and channels of one RoI's means, or how they move along the tangent."""
+    """Write a block of bins and channels of one RoI's means, or their derivatives along the tangent."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
@@ -107,7 +107,7 @@ def mean_kernel(
     total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     for step_y in range(most_of(bins.end_y - bins.first_y)):
         line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
-        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # long sums lose digits: rows apart
+        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # sum rows separately, because long sums lose precision
         for step_x in range(most_of(line.end_x - line.first_x)):
             point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
             speed_y, speed_x = speed_of(point, velocity)
@@ -123,7 +123,7 @@ def mean_kernel(
                 if TANGENT and CHANNELS_OF == "orientation":
                     takes = takes | (still != 0.0)
                 pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-                # A pixel of weight 0 takes no part, whatever its value.
+                # A pixel of weight 0 is ignored, even if it is NaN.
                 value, change = read(map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF)
                 along_row += weight.to(dtype) * value
                 if TANGENT and CHANNELS_OF == "orientation":
@@ -174,8 +174,10 @@ def maximum_kernel(
     CHANNELS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write a block of bins and channels of one RoI's maxima or, to `winners`, integers ``[K, bins, C]``, the points
-    that they are: the step along y, from bit `SHIFT` on, the step along x, from bit 2 on, and the corner."""
+    """Write a block of bins and channels of one RoI's maxima, or their points to `winners`, integers ``[K, bins, C]``.
+
+    The number of a winner has the step along y from bit `SHIFT` on, the step along x from bit 2 on, and the corner.
+    """
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
@@ -196,7 +198,7 @@ def maximum_kernel(
 
     best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     winner = zeros(BINS, CHANNELS, tl.int64, CHANNELS_LAST) - 1
-    # Points that are not visited lie off the map: each is a zero.
+    # Points that are not visited lie outside the map. Each is a zero.
     has_zero = bins.end_y - bins.first_y < bins.count_y
     if not JOINT:
         has_zero = has_zero | (bins.end_x - bins.first_x < bins.count_x)
@@ -282,7 +284,7 @@ def winners_kernel(
     CHANNELS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write a block of bins and channels of the values that these maps have at the winners, or how those move."""
+    """Write a block of bins and channels of the values of these maps at the winners, or their derivatives."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     SIDES: tl.constexpr = 1 if RULE == "pixels" else 2

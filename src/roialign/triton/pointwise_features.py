@@ -1,4 +1,4 @@
-"""The pointwise family's gradient to the features: a program owns a tile of a map and some channels of it."""
+"""The gradient to the features of the pointwise family. A program computes a tile of a map for some channels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .tiles import Maps, tile_of
 def meeting(
     spans, row, chunk, y, x, NUMBERS: tl.constexpr, BINS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr
 ):
-    """The numbers of some bins of a RoI, and which of them may touch a tile."""
+    """The indices of some bins of a RoI, and which of them may touch a tile."""
     number = chunk + tl.arange(0, BINS)
     is_bin = number < NUMBERS
     span = spans + (row * NUMBERS + number) * 4
@@ -45,7 +45,7 @@ def merged_weights(
     TILE_X: tl.constexpr,
     POINTS: tl.constexpr,
 ):
-    """What the pixels of a tile weigh in the mean of one bin, ``[TILE_Y, TILE_X]``; and, the same or not, at rest."""
+    """The weights ``[TILE_Y, TILE_X]`` of the pixels of a tile in the mean of one bin, with and without the tangent."""
     moving, still = tl.zeros((TILE_Y, TILE_X), tl.float64), tl.zeros((TILE_Y, TILE_X), tl.float64)
     mask, mask_moved = mask[:, None, None], mask_moved[:, None, None]
     for step_y in range(tl.max(bins.end_y - bins.first_y, 0).to(tl.int32)):
@@ -89,7 +89,7 @@ def winners_weights(
     TANGENT: tl.constexpr,
     SHIFT: tl.constexpr,
 ):
-    """What the pixels of a tile weigh in the points that have won one bin in every channel, ``[C, TILE_Y, TILE_X]``."""
+    """The weights ``[C, TILE_Y, TILE_X]`` of the pixels of a tile in the winner of one bin, for every channel."""
     point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
     speed_y, speed_x = speed_of(point, velocity)
     pixel_y, pixel_x = y.to(tl.float64)[None, :], x.to(tl.float64)[None, :]
@@ -166,10 +166,10 @@ def adjoint_points_kernel(
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order. Or
-    a slot of `partial`: the sum over a share of them.
+    """Write a tile of the gradient of a map for some channels: the sum over the RoIs that touch it, in their order.
+    Alternatively, write a slot of `partial`: the sum over a share of these RoIs.
 
-    Where every bin has channels of its own, those of one bin (program 1) are a piece of their own.
+    If every bin has its own channels, the channels of one bin (program id 1) are handled separately.
     """
     NUMBERS: tl.constexpr = PH * PW
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
@@ -180,7 +180,7 @@ def adjoint_points_kernel(
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
     channel, is_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
-    # Whatever touches a pixel of the tile lies less than a pixel from it; the first one reaches on to -1.
+    # Points that touch a pixel of the tile are less than a pixel away from it. For the first pixel, they reach to -1.
     low_y, low_x = (tile_y - 1).to(tl.float64), (tile_x - 1).to(tl.float64)
     around = Part(low_y, low_y + (TILE_Y + 1.0), low_x, low_x + (TILE_X + 1.0))
     total = tl.zeros((CHANNELS, TILE_Y, TILE_X), dtype)
@@ -240,7 +240,7 @@ def adjoint_points_kernel(
                             POINTS,
                         )
                         weight = weight.to(dtype)[None, :, :]
-                        # Where a weight is 0 a pixel takes no part, whatever the gradient.
+                        # A pixel of weight 0 is ignored, even if the gradient is NaN.
                         total += tl.where(weight != 0.0, weight * gradient, 0.0)
                         if TANGENT and CHANNELS_OF == "orientation":
                             turning = tl.load(roi.frame + TURN + 2) * tl.load(roi.frame + TURN + 3)

@@ -1,5 +1,5 @@
-"""The pointwise family's gradients to the numbers that describe RoIs: a program sums up some bins and channels, and
-another one what the bins of a RoI give to its numbers."""
+"""The gradients of the pointwise family to the numbers that describe RoIs. One kernel sums over bins and channels, and
+another one combines the sums of the bins of a RoI."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from .point_values import channels_read, in_answer, in_winners, map_of_row, most
 from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
 from .taps import PLACE
 
-#: Sums of a bin: of its value, for its mask; of the slope in y times 1 and the positions along y and x; the same of x;
-#: and of what turning channels changes.
+#: The sums of a bin: of its value, for its mask; of the derivative in y times 1 and times the positions along y and x;
+#: the same for x; and of the change from rotating channels.
 SUMS = tl.constexpr(8)
 
 
 @triton.jit
 def sum_channels(block, CHANNELS_LAST: tl.constexpr):
-    """The sums of bins over their channels, in float64."""
+    """Sum bins over their channels, in float64."""
     return tl.sum(block.to(tl.float64), 1 if CHANNELS_LAST else 0)
 
 
 @triton.jit
 def at_steps(first, count, index, shift, BINS: tl.constexpr):
-    """The position of bins' first points, from which positions are reckoned so that float32 holds their digits."""
+    """The positions of the first points of bins. Others are relative to them, so that float32 is precise enough."""
     return (index + first / tl.maximum(count, 1.0)) / BINS + shift
 
 
 @triton.jit
 def store_sums(sums, mask, NUMBERS: tl.constexpr, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn):
-    """Write what `SUMS` counts."""
+    """Write the `SUMS` sums of bins."""
     tl.store(sums, of_mask, mask=mask)
     tl.store(sums + NUMBERS, of_y, mask=mask)
     tl.store(sums + 2 * NUMBERS, of_y_y, mask=mask)
@@ -82,8 +82,8 @@ def mean_sums_kernel(
     CHANNELS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Write the sums of some bins to `partial`, float64 ``[K, programs, SUMS, bins]``: programs 1 deal the blocks of
-    channels out among them."""
+    """Write the sums of some bins to `partial`, float64 ``[K, programs, SUMS, bins]``. The programs of axis 1 share the
+    blocks of channels."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
@@ -194,7 +194,7 @@ def winners_sums_kernel(
     BINS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """The same of the points that have won."""
+    """The same as :func:`mean_sums_kernel`, for the winners."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     row = (tl.program_id(0) // BLOCKS).to(tl.int64)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
@@ -264,7 +264,7 @@ def geometry_kernel(
     COLUMNS: tl.constexpr,
     BINS: tl.constexpr,
 ):
-    """From the sums of a RoI's bins, added over programs in their order, to the numbers of its row."""
+    """Add the sums of the bins of a RoI over programs, in their order, and convert them to the gradient of its row."""
     NUMBERS: tl.constexpr = PH * PW
     row = tl.program_id(0).to(tl.int64)
     roi = roi_of(row, rois, frames, (1, 1, 0, 0, 0, gamma_bits, 0), COLUMNS)
@@ -297,7 +297,7 @@ def geometry_kernel(
             tl.store(answer + COLUMN + number, tl.where(exists, by_mask, 0.0).to(dtype), mask=is_bin)
         by_y, by_x = mask * by_y, mask * by_x
         if HAS_OFFSET:
-            # What an offset moves its bin's points by, per unit.
+            # The movement of a bin's points per unit of its offset.
             of_x, of_y = shift_axis(none, length_x, roi.gamma, by_x), shift_axis(none, length_y, roi.gamma, by_y)
             column = answer + 1 + GEOMETRY + number
             tl.store(column, tl.where(exists, of_x, 0.0).to(dtype), mask=is_bin)

@@ -1,4 +1,4 @@
-"""What every kernel asks of a row of RoIs: its image, its level, and whether both and all coordinates are any good."""
+"""Reading of rows of RoIs: the image, the level, and whether they and all coordinates are valid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .map_boxes import assigned_level, image_of, is_coordinate
 
 @triton.jit
 def box_of(rois, row, COLUMNS: tl.constexpr, TURNS: tl.constexpr):
-    """The image of a row and its box, (x1, y1, x2, y2, 0) or, where it turns, (x, y, width, height, angle); float64."""
+    """The image of a row and its box in float64: (x1, y1, x2, y2, 0), or (x, y, width, height, angle) if rotated."""
     first = rois + row.to(tl.int64) * COLUMNS
     image = tl.load(first).to(tl.float64)
     x1, y1 = tl.load(first + 1).to(tl.float64), tl.load(first + 2).to(tl.float64)
@@ -20,7 +20,7 @@ def box_of(rois, row, COLUMNS: tl.constexpr, TURNS: tl.constexpr):
 
 @triton.jit
 def level_of(levels, row, width, height, canonical, strides_log2, HAS_LEVELS: tl.constexpr, LEVELS: tl.constexpr):
-    """The level of a row, as int64, and whether there is such a level."""
+    """The level of a row as int64, and whether that level exists."""
     if HAS_LEVELS:
         level = tl.load(levels + row).to(tl.int64)
     elif LEVELS > 1:
@@ -44,8 +44,9 @@ def place_of(
     LEVELS: tl.constexpr,
     TURNS: tl.constexpr = False,
 ):
-    """The image of a row, its level and its box, as :func:`box_of` has it; the image is -1, and all the rest 0, where
-    any of it is no good."""
+    """The image, the level and the box of a row, in the form of :func:`box_of`. If any of these is invalid, the image
+    is
+    -1 and all other values are 0."""
     image_number, x1, y1, x2, y2, angle = box_of(rois, row, COLUMNS, TURNS)
     image = image_of(image_number, images)
     good = is_coordinate(x1) & is_coordinate(y1) & is_coordinate(x2) & is_coordinate(y2) & (image >= 0)

@@ -8,27 +8,27 @@ import triton.language as tl
 from .bin_grid import bin_ends, bin_grid, integer_bin
 from .numbers import clamp
 
-#: Adaptive counts stop here: beyond 2^52 px a float64 coordinate no longer resolves a pixel.
+#: The maximum adaptive count: beyond 2^52 pixels, a float64 coordinate no longer resolves a pixel.
 LARGEST_COUNT = tl.constexpr(2.0**52)
 
 
 @triton.jit
 def sample_count(bin_length, sampling_ratio):
-    """Points per bin along one axis: `sampling_ratio`, or ``ceil(bin_length)`` where that is 0, at least 0."""
+    """The points per bin along one axis: `sampling_ratio`, or ``ceil(bin_length)`` but at least 0 if it is 0."""
     adaptive = clamp(tl.ceil(tl.minimum(bin_length, LARGEST_COUNT)), 0.0, LARGEST_COUNT)
     return tl.where(sampling_ratio > 0, tl.cast(sampling_ratio, tl.float64) + 0.0 * adaptive, adaptive)
 
 
 @triton.jit
 def stratum(bin_start, bin_length, bins, bin_index, count, sample, within):
-    """One of `count` points of a bin, as ``(x, position in the RoI)``: `within` its stratum, from 0 to 1."""
+    """One of `count` points of a bin, as ``(x, position in the RoI)``. `within` is its position in its stratum."""
     x = bin_start + (sample + within) * bin_length / count
     return x, (bin_index + (sample + within) / count) / bins
 
 
 @triton.jit
 def uniform(seed, sample, bin_index, axis, row):
-    """A number in (0, 1) for one point: the first word of Philox-4x32-10, in the middle of its 2^-32 interval."""
+    """A number in (0, 1) for one point: the middle of the 2^-32 interval given by the first word of Philox-4x32-10."""
     low = (sample.to(tl.int64) & 0xFFFFFFFF).to(tl.uint32)
     bin_word = bin_index.to(tl.int64).to(tl.uint32) + 0 * low
     word, _, _, _ = tl.philox(seed, low, bin_word, axis.to(tl.uint32) + 0 * low, row.to(tl.uint32) + 0 * low)
@@ -37,7 +37,7 @@ def uniform(seed, sample, bin_index, axis, row):
 
 @triton.jit
 def touching(low, high, bin_start, bin_length, count):
-    """The points ``[first, end)`` of a bin that may lie on ``[low, high]``, with a margin of 4 for rounding."""
+    """The points ``[first, end)`` of a bin that may lie on ``[low, high]``, with a margin of 4 points for rounding."""
     samples_per_pixel = count / tl.where(bin_length == 0.0, 1.0, bin_length)
     every = (bin_length == 0.0) | ~(tl.abs(samples_per_pixel) < float("inf"))
     samples_per_pixel = tl.where(every, 0.0, samples_per_pixel)
@@ -49,7 +49,7 @@ def touching(low, high, bin_start, bin_length, count):
 
 @triton.jit
 def crop_point(start, length, bins, bin_index):
-    """The one point of a bin of crop_and_resize: the first and the last lie on the ends of the RoI."""
+    """The point of a bin of crop_and_resize. The first and the last point are at the ends of the RoI."""
     steps = tl.maximum(bins - 1.0, 1.0)
     x = tl.where(bins > 1.0, start + bin_index * (length / steps), start + 0.5 * length)
     return x, tl.where(bins > 1.0, bin_index / steps, 0.5 + 0.0 * bin_index)
@@ -57,9 +57,9 @@ def crop_point(start, length, bins, bin_index):
 
 @triton.jit
 def piece(start, length, low, high, bin_length, cell):
-    """The part of an exact bin within a cell: ``(x, position, share)`` of its middle; a share of 0 where none is.
+    """The middle of the part of an exact bin within a cell: ``(x, position, share)``. The share is 0 if it is empty.
 
-    Distances from the start of the RoI: exact for a box near the integer, whatever its size.
+    Distances from the start of the RoI are exact for a box near the integer, whatever its size.
     """
     piece_low = tl.maximum(low, cell - start)
     piece_high = tl.minimum(high, (cell + 1.0) - start)
@@ -72,7 +72,7 @@ def piece(start, length, low, high, bin_length, cell):
 
 @triton.jit
 def points_between(start, length, bins, bin_index, sampling_ratio, RULE: tl.constexpr):
-    """The least and the largest coordinate that a point of a bin may have, and whether it has points."""
+    """The smallest and the largest coordinate that a point of a bin may have, and whether the bin has points."""
     if RULE == "crop" or RULE == "nearest":
         first, _ = crop_point(start, length, bins, bin_index)
         last, exists = first, first == first
@@ -95,17 +95,18 @@ def points_between(start, length, bins, bin_index, sampling_ratio, RULE: tl.cons
 
 @triton.jit
 def cells_between(low, high, size):
-    """The first and one past the last of the cells ``[k, k + 1]`` of [-1, size] that may meet ``[low, high]``."""
+    """The range (first, last + 1) of the cells ``[k, k + 1]`` of [-1, size] that may intersect ``[low, high]``."""
     first = tl.floor(clamp(low, -1.0, size)) - 1.0
     return tl.maximum(first, -1.0), tl.minimum(tl.ceil(clamp(high, -1.0, size)) + 1.0, size)
 
 
 @triton.jit
 def numbers_of(low, high, start, length, bins, bin_index, ratio, size, RULE: tl.constexpr):
-    """The numbers ``[first, end)`` of a bin's points along one axis, and how many there are of them in all.
+    """The indices ``[first, end)`` of a bin's points along one axis, and the total number of points.
 
-    Of regular and random points they are those of the strata that may lie on ``[low, high]``; of whole pixels their
-    own; of the lattice the integers inside, one before them for the lower end and one behind them for the upper.
+    For regular and random points, the indices are those of the strata that may lie on ``[low, high]``. For whole
+    pixels, they are the pixels. For the lattice, they are the integers inside, one before them for the lower end, and
+    one after them for the upper end.
     """
     if RULE == "pixels":
         first, end = integer_bin(start, length, bins, bin_index, size)
@@ -126,7 +127,7 @@ def numbers_of(low, high, start, length, bins, bin_index, ratio, size, RULE: tl.
 def numbered_point(
     step, first, end, count, start, length, bin_start, bin_length, bins, bin_index, seed, axis, row, RULE: tl.constexpr
 ):
-    """One of a bin's points along one axis, upwards: ``(x, position in the RoI, share, whether it moves, and is)``."""
+    """One of a bin's points along one axis, in ascending order: ``(x, position, share, whether it moves, exists)``."""
     number = first + step
     exists = number < end
     if RULE == "pixels":

@@ -1,4 +1,4 @@
-"""The separable family: out = Wy . F . Wx^T from the tables of both axes, its transpose, its gradient in the boxes."""
+"""The separable family: out = Wy . F . Wx^T from the tables, its transpose and its gradient in the boxes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def span_of_bin(spans, row, bin_number, is_bin, ALL_BINS: tl.constexpr):
 
 @triton.jit
 def forward_weight(wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr):
-    """What a pixel weighs: by Leibniz's rule, every way to share the tangents out between the axes."""
+    """The weight of a pixel. By the product rule, it sums over all ways to distribute the tangents between the axes."""
     total = tl.load(wy, mask=mask_y, other=0.0) * tl.load(wx + (KINDS - 1) * kind_size, mask=mask_x, other=0.0)
     for kind in tl.static_range(1, KINDS):
         along_y = tl.load(wy + kind * kind_size, mask=mask_y, other=0.0)
@@ -81,21 +81,21 @@ def forward_kernel(
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
 
     table = weights + row * row_size
-    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
+    kind_size = tl.cast(kind_size, tl.int64)  # a multiple of it may exceed 2^31
     dtype = weights.dtype.element_ty
     total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     rows, columns = tl.max(end_y - first_y, 0), tl.max(end_x - first_x, 0)
     for step_y in range(rows):
         is_row = first_y + step_y < end_y
         from_row = (first_y + step_y).to(tl.int64) * stride_y
-        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # long sums lose digits: rows apart
+        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # sum rows separately, because long sums lose precision
         for step_x in range(columns):
             is_column = first_x + step_x < end_x
             weight = forward_weight(
                 table + slot_y + step_y, table + slot_x + step_x, is_row, is_column, kind_size, KINDS
             )
             pixel = from_row + (first_x + step_x).to(tl.int64) * stride_x
-            # A pixel of weight 0 takes no part, whatever its value.
+            # A pixel of weight 0 is ignored, even if it is NaN.
             takes = places_side(weight != 0.0, CHANNELS_LAST) & takes_channel
             value = tl.load(map_of + (places_side(pixel, CHANNELS_LAST) + along_channels), mask=takes, other=0.0)
             along_row += places_side(weight, CHANNELS_LAST) * value.to(dtype)
@@ -114,7 +114,7 @@ def forward_kernel(
 
 @triton.jit
 def bins_meeting(spans, row, low, high, first_bin, COUNT: tl.constexpr, ALL_BINS: tl.constexpr, BINS: tl.constexpr):
-    """The first and one past the last of an axis's bins that have pixels in ``[low, high)``."""
+    """The range (first, last + 1) of the bins along an axis that have pixels in ``[low, high)``."""
     number = tl.arange(0, BINS)
     first, end, _ = span_of_bin(spans, row, first_bin + number, number < COUNT, ALL_BINS)
     meets = (end > first) & (first < high) & (end > low)
@@ -155,15 +155,15 @@ def adjoint_features_kernel(
     TILE_X: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Write a tile of the gradient of a map, of some channels: the sum over the RoIs that touch it, in their order. Or
-    a slot of `partial`: the sum over a share of them."""
+    """Write a tile of the gradient of a map for some channels: the sum over the RoIs that touch it, in their order.
+    Alternatively, write a slot of `partial`: the sum over a share of these RoIs."""
     share = share_of(counts, shares, words, slots, channels, CHANNELS)
     place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     _, _, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
     channel, is_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
-    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
+    kind_size = tl.cast(kind_size, tl.int64)  # a multiple of it may exceed 2^31
     dtype = weights.dtype.element_ty
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, dtype, CHANNELS_LAST)
     seen = 0
@@ -187,7 +187,7 @@ def adjoint_features_kernel(
                 takes = places_side(is_bin, CHANNELS_LAST) & channels_side(is_channel, CHANNELS_LAST)
                 for kind in tl.static_range(KINDS):
                     wx = tl.load(at + (KINDS - 1 - kind) * kind_size, mask=is_column, other=0.0)
-                    # A row of bins is asked for while the one before it is added.
+                    # Load a row of bins while the previous one is added.
                     own = table + kind * kind_size
                     wy, value = row_of_bins(own, spans, of_bins, takes, row, low_y, high_y, y, grad_y, PH + PW)
                     for bin_y in range(low_y, high_y):
@@ -217,7 +217,7 @@ def adjoint_features_kernel(
 
 @triton.jit
 def row_of_bins(table, spans, gradient, takes, row, bin_y, end, y, stride, ALL_BINS: tl.constexpr):
-    """What the rows `y` of pixels weigh in a row of bins, and its gradients; zeros from the row `end` on."""
+    """The weights of pixel rows `y` in a row of bins, and the gradients of the bins. Zeros from the row `end` on."""
     exists = bin_y < end
     first_y, end_y, slot_y = span_of_bin(spans, row, bin_y, exists, ALL_BINS)
     weights = tl.load(table + slot_y + (y - first_y), mask=(y >= first_y) & (y < end_y), other=0.0)
@@ -226,10 +226,10 @@ def row_of_bins(table, spans, gradient, takes, row, bin_y, end, y, stride, ALL_B
 
 @triton.jit
 def along_x(weights, values, CHANNELS_LAST: tl.constexpr):
-    """What bins beside each other give to the pixels of a row: the product of ``[x, bins]`` and ``[bins, channels]``
-    or, of planar maps, of ``[channels, bins]`` and ``[bins, x]``.
+    """The contribution of adjacent bins to the pixels of a row: the product of ``[x, bins]`` and ``[bins, channels]``
+    or, for planar maps, of ``[channels, bins]`` and ``[bins, x]``.
 
-    Where a weight is 0 a bin takes no part, whatever its gradient: one that is not finite reaches its own pixels only.
+    A bin of weight 0 is ignored, whatever its gradient, so a gradient that is not finite affects its own pixels only.
     """
     if CHANNELS_LAST:
         products = tl.where((weights != 0.0)[:, :, None], weights[:, :, None] * values[None, :, :], 0.0)
@@ -240,7 +240,7 @@ def along_x(weights, values, CHANNELS_LAST: tl.constexpr):
 
 @triton.jit
 def solid(weights, rows, CHANNELS_LAST: tl.constexpr):
-    """The product of weights along y and what :func:`along_x` gives, as a block of three sides."""
+    """The product of the weights along y and the result of :func:`along_x`, as a block with three axes."""
     if CHANNELS_LAST:
         block = tl.where((weights != 0.0)[:, None, None], weights[:, None, None] * rows[None, :, :], 0.0)
     else:
@@ -252,7 +252,7 @@ def solid(weights, rows, CHANNELS_LAST: tl.constexpr):
 def coordinate_weight(
     wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr, ALONG_Y: tl.constexpr, ALONG_X: tl.constexpr
 ):
-    """What a pixel weighs, derived in start (1) or length (2) of one axis: Leibniz's rule again."""
+    """The derivative of a pixel's weight in the start (1) or length (2) of one axis, by the product rule."""
     total = 0.0
     for kind in tl.static_range(KINDS):
         other = 3 * (KINDS - 1 - kind) + ALONG_X
@@ -286,8 +286,8 @@ def adjoint_boxes_kernel(
     BINS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Write a row of `partial`, float64 ``[K, blocks, 4]``: what some bins and channels of a RoI give to the gradient
-    along (start, length) of y, then of x."""
+    """Write a row of `partial`, float64 ``[K, blocks, 4]``: the contribution of some bins and channels of a RoI to the
+    gradient in (start, length) of y, then of x."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     block = tl.program_id(0) % BLOCKS
@@ -304,7 +304,7 @@ def adjoint_boxes_kernel(
     takes_channel = channels_side(is_channel, CHANNELS_LAST)
 
     table = weights + row * row_size
-    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
+    kind_size = tl.cast(kind_size, tl.int64)  # a multiple of it may exceed 2^31
     dtype = weights.dtype.element_ty
     by_y, by_height = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     by_x, by_width = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)

@@ -1,10 +1,10 @@
-"""The RoIs of crowded tiles, shared out among programs: a tile that all RoIs touch takes no longer than others.
+"""Sharing of crowded tiles among programs, so that a tile that all RoIs touch takes no longer than others.
 
-A program owns a tile of a gradient and adds up, in their order, the RoIs that touch it. Of a tile that more of them
-touch than `length`, several programs take a share each and write their sums to memory of their own, a *slot*, and a
-last kernel adds those up, in their order. What is shared out depends on the RoIs and on how many slots there are, and
-not on which program comes first, so the bits of an answer do not either; and there are as many slots and programs
-whatever the RoIs are, so nobody has to wait until they have been counted.
+A program computes a tile of a gradient by adding the RoIs that touch it, in their order. If more than `length` RoIs
+touch a tile, several programs take a share each. Each writes its sum to its own memory, a *slot*, and a final kernel
+adds the slots in their order. The shares depend only on the RoIs and on the number of slots, not on the order in which
+programs run, so the result is deterministic. The number of slots and programs does not depend on the RoIs, so the host
+does not have to wait until they have been counted.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ import triton.language as tl
 from .blocks import channels_of, solid_zeros
 from .tiles import Maps, tile_of, write_tile
 
-#: Words of bits at once, 32 RoIs each.
+#: The number of words of bits that are processed at once, with 32 RoIs each.
 WORDS = tl.constexpr(32)
-#: RoIs that no tile is too crowded with. A share begins with a word, so it takes as many or up to 31 more.
+#: A tile with at most this many RoIs is not crowded. A share starts at a word, so it may have up to 31 more.
 FEWEST = tl.constexpr(32)
-#: The number of a program that has nothing to do.
+#: The tile of a program that has no work.
 NONE = tl.constexpr(-1)
 
 
 class Share(NamedTuple):
-    """What one program has: a tile, or a share of a crowded one, of some channels."""
+    """The work of one program: a tile, or a share of a crowded tile, for some channels."""
 
     tile: tl.tensor
     number: tl.tensor
-    """Of the share; NONE where there is nothing to do."""
+    """The tile of the share, or NONE if there is no work."""
     length: tl.tensor
-    """RoIs of a share."""
+    """The number of RoIs of a share."""
     words: tl.tensor
-    """Words of bits to look through."""
+    """The number of words of bits to search."""
     program: tl.tensor
-    """Which is that of its slot, where it is below the number of slots."""
+    """The index of its slot, if it is below the number of slots."""
     block: tl.tensor
-    """Of channels."""
+    """The block of channels."""
 
 
 @triton.jit
 def bits_of(words, mask):
-    """Words of bits, as integers that are not negative."""
+    """Load words of bits as non-negative integers."""
     return tl.load(words, mask=mask, other=0).to(tl.int64) & 0xFFFFFFFF
 
 
 @triton.jit
 def bits_set(bits):
-    """How many bits are set in the lower 32 of int64: of pairs, of fours, of eights, of all."""
+    """The number of bits set in the lower 32 bits of int64, by sums over pairs, groups of four, of eight, and all."""
     bits = bits - ((bits >> 1) & 0x55555555)
     bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
     bits = (bits + (bits >> 4)) & 0x0F0F0F0F
@@ -58,33 +58,33 @@ def bits_set(bits):
 
 @triton.jit
 def bits_of_share(share, touched, first, words, seen):
-    """The share's own of some words of its tile, from the number `first` on; and how many RoIs there are up to there,
-    of which `seen` come before.
+    """The bits of the share in some words of its tile, from the word `first` on, and the number of RoIs up to their
+    end. `seen` is the number of RoIs before them.
 
-    A word belongs to the share that its first RoI falls into.
+    A word belongs to the share that its first RoI belongs to.
     """
     number = first + tl.arange(0, WORDS)
     bits = bits_of(touched + share.tile * words + number, number < words)
-    count = bits_set(bits).to(tl.int32)  # 64 bits are divided by a function of their own
+    count = bits_set(bits).to(tl.int32)  # because a 64-bit division is a function call
     before = seen + tl.cumsum(count, 0) - count
     return tl.where(before // share.length == share.number, bits, 0), seen + tl.sum(count, 0)
 
 
 @triton.jit
 def next_roi(bits, number):
-    """The number of the next bit, above `number`, that is set in words; 32 * WORDS where there is none."""
+    """The index of the next set bit above `number`, or 32 * WORDS if there is none."""
     base = 32 * tl.arange(0, WORDS)
     done = tl.minimum(tl.maximum(number + 1 - base, 0), 32).to(tl.int64)
     left = (bits >> done) << done
-    # A power of two is exact in float32, and its exponent says which.
+    # A power of two is exact in float32, and its exponent is the index.
     exponent = ((left & -left).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
     return tl.min(tl.where(left != 0, base + exponent, 32 * WORDS), 0)
 
 
 @triton.jit
 def program_of(channels, CHANNELS: tl.constexpr):
-    """The number of a program among those of its block of channels, how many those are, and its block: neighbours have
-    the same RoIs."""
+    """The index of a program within its block of channels, the number of programs in the block, and the block.
+    Neighbouring programs have the same RoIs."""
     blocks = tl.cdiv(channels, CHANNELS)
     number = tl.program_id(0)
     return number // blocks, tl.num_programs(0) // blocks, number % blocks
@@ -92,10 +92,10 @@ def program_of(channels, CHANNELS: tl.constexpr):
 
 @triton.jit
 def share_of(counts, shares, words, slots, channels, CHANNELS: tl.constexpr):
-    """What this program has.
+    """The work of this program.
 
-    The first programs have a slot each, the others a tile each, from the last one on: those of coarse levels, which
-    more RoIs touch than others, come first and do not keep the device waiting in the end.
+    The first programs have a slot each. The others have a tile each, starting from the last tile. The tiles of coarse
+    levels, which most RoIs touch, therefore come first and do not delay the end of the kernel.
     """
     program, programs, block = program_of(channels, CHANNELS)
     has_slot = program < slots
@@ -111,7 +111,7 @@ def share_of(counts, shares, words, slots, channels, CHANNELS: tl.constexpr):
 
 @triton.jit
 def places_in_slot(total, slot, block, channels, CHANNELS: tl.constexpr):
-    """Where a program's sums, a block of three sides, lie among those of all."""
+    """The offsets of a program's sums, a block with three axes, among those of all programs."""
     A: tl.constexpr = total.shape[0]
     B: tl.constexpr = total.shape[1]
     C: tl.constexpr = total.shape[2]
@@ -136,7 +136,7 @@ def write_share(
     LEVELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Write a program's sums: to its slot, or to its tile of the maps."""
+    """Write the sums of a program to its slot, or to its tile of the maps."""
     has_work = share.number != NONE
     at = places_in_slot(total, share.program, share.block, channels, CHANNELS)
     if share.program < slots:
@@ -148,7 +148,7 @@ def write_share(
 
 @triton.jit(do_not_specialize=["tiles", "words"])
 def count_kernel(touched, counts, tiles, words, TILES: tl.constexpr):
-    """Write how many RoIs touch each tile."""
+    """Write the number of RoIs that touch each tile."""
     tile = tl.program_id(0).to(tl.int64) * TILES + tl.arange(0, TILES)
     count = tl.zeros((TILES,), tl.int64)
     for first in range(0, words, WORDS):
@@ -160,14 +160,14 @@ def count_kernel(touched, counts, tiles, words, TILES: tl.constexpr):
 
 @triton.jit
 def length_of_shares(counts, tiles, slots, TILES: tl.constexpr):
-    """How many RoIs a share has at least, so that there are slots enough for every share of every crowded tile."""
+    """The minimum number of RoIs per share, such that there are enough slots for all shares of all crowded tiles."""
     rois, crowded = tl.cast(0, tl.int64), tl.cast(0, tl.int64)
     for first in range(0, tiles, TILES):
         tile = first + tl.arange(0, TILES)
         count = tl.load(counts + tile, mask=tile < tiles, other=0).to(tl.int64)
         rois += tl.sum(tl.where(count > FEWEST, count, 0), 0)
         crowded += tl.sum((count > FEWEST).to(tl.int64), 0)
-    # A tile of c RoIs, more than the length, has fewer shares than c / length + 1, and so than 2 c / length.
+    # A tile with c > length RoIs has fewer than c / length + 1 shares, and therefore fewer than 2 c / length.
     length = tl.cdiv(2 * rois, slots)
     left = slots - crowded
     length = tl.where(left > 0, tl.minimum(length, tl.cdiv(rois, tl.maximum(left, 1))), length)
@@ -176,7 +176,7 @@ def length_of_shares(counts, tiles, slots, TILES: tl.constexpr):
 
 @triton.jit(do_not_specialize=["tiles", "slots"])
 def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr):
-    """Write `shares`, int32: the RoIs of a share, then of every slot its tile, or NONE, and the first slot of that."""
+    """Write `shares`, int32: the RoIs per share; then the tile of every slot, or NONE, and its first slot."""
     length = length_of_shares(counts, tiles, slots, TILES)
     tl.store(shares, length.to(tl.int32))
     taken = tl.cast(0, tl.int64)
@@ -214,9 +214,9 @@ def sum_shares_kernel(
     CHANNELS: tl.constexpr,
     PARTS: tl.constexpr,
 ):
-    """Write a crowded tile of the gradient of a map, of some channels: the sums of its shares, added in their order.
+    """Write a crowded tile of the gradient of a map for some channels: the sums of its shares, added in their order.
 
-    Of `PARTS` more than 1, the channels are dealt out to as many blocks in turn."""
+    If `PARTS` is more than 1, the channels are divided into that many blocks."""
     slot, _, block = program_of(channels, CHANNELS)
     own = tl.load(shares + 1 + 2 * slot).to(tl.int64)
     is_first = (own >= 0) & (tl.load(shares + 2 + 2 * slot) == slot)

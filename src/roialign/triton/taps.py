@@ -1,9 +1,9 @@
-"""The tables of a call: what every pixel weighs in every bin of every RoI, one axis at a time.
+"""The tables of a call: the weight of every pixel in every bin of every RoI, one axis at a time.
 
-The weights of bin b of a row lie beside each other, one for every pixel of [first, end), the least range that holds
-all pixels that the bin's points take part in. The bins of a RoI follow each other along the axis and share at most
-three pixels with the next, so pixel p of the bin that is the r-th along the axis has the slot p + SLACK * r: a row
-takes as much memory as the map is wide, whatever its bins, and nothing has to be counted first.
+The weights of a bin are contiguous, one for every pixel of [first, end), the smallest range that contains all pixels
+that the points of the bin depend on. Adjacent bins of a RoI share at most three pixels, so pixel p of the r-th bin
+along the axis has the slot p + SLACK * r. The memory of a row therefore depends on the width of the map and the number
+of bins only, and nothing has to be counted first.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from .numbers import clamp, float64_of, plain_of_level
 from .rois import place_of
 from .sample_points import crop_point, piece, points_between, sample_count, stratum, touching, uniform
 
-#: Slots between a bin and the next one along the axis, besides the pixels between them.
+#: The slots between a bin and the next one along the axis, in addition to the pixels between them.
 SLACK = tl.constexpr(4)
-#: Columns of the table of places: level, image, the pixels [first, end) of y and of x.
+#: The columns of the table of places: level, image, and the pixels [first, end) of y and of x.
 PLACE = tl.constexpr(6)
 
 
 @triton.jit
 def span_of(start, length, bins, bin_index, ratio, size, RULE: tl.constexpr, BORDER: tl.constexpr):
-    """The pixels ``[first, end)`` that the points of a bin may take part in, in float64; both 0 where it has none."""
+    """The pixels ``[first, end)`` that the points of a bin may depend on, in float64. Both are 0 if there are none."""
     low, high, has_points = points_between(start, length, bins, bin_index, ratio, RULE)
     last = size - 1.0
     first = clamp(tl.floor(low), 0.0, last)
@@ -44,7 +44,7 @@ def span_of(start, length, bins, bin_index, ratio, size, RULE: tl.constexpr, BOR
 def strata_weights(
     start, length, bins, bin_index, pixel, ratio, size, seed, axis, row, RULE: tl.constexpr, BORDER: tl.constexpr
 ):
-    """The mean over regular or random points at a pixel, and its derivatives in start and in length."""
+    """The weight of a pixel in the mean over regular or random points, and its derivatives in start and in length."""
     bin_start, bin_length = bin_grid(start, length, bins, bin_index)
     count = sample_count(bin_length, ratio)
     first, end = touching(pixel - 1.0, pixel + 1.0, bin_start, bin_length, count)
@@ -66,7 +66,7 @@ def strata_weights(
 
 @triton.jit
 def crop_weights(start, length, bins, bin_index, pixel, size, BORDER: tl.constexpr):
-    """The same of the one point of a bin of crop_and_resize."""
+    """The same for the point of a bin of crop_and_resize."""
     x, position = crop_point(start, length, bins, bin_index)
     value, slope = bilinear(x, tl.floor(x), pixel, size, BORDER)
     return aggregate_mean(0.0 * value, 0.0 * value, 0.0 * value, 1.0, position, value, slope)
@@ -74,7 +74,7 @@ def crop_weights(start, length, bins, bin_index, pixel, size, BORDER: tl.constex
 
 @triton.jit
 def exact_weights(start, length, bins, bin_index, pixel, size, BORDER: tl.constexpr):
-    """The same of infinitely many points: the middles of what the bin covers of the two cells beside the pixel."""
+    """The same for infinitely many points, given by the middles of the parts of the bin in two cells."""
     low, high = bin_ends(length, bins, bin_index)
     _, bin_length = bin_grid(start, length, bins, bin_index)
     has_length = bin_length != 0.0
@@ -85,7 +85,7 @@ def exact_weights(start, length, bins, bin_index, pixel, size, BORDER: tl.conste
         value, slope = bilinear(x, cell, pixel, size, BORDER)
         share = tl.where(has_length, share, 0.0)
         weight, by_start, by_length = aggregate_mean(weight, by_start, by_length, share, position, value, slope)
-    if BORDER == "replicate":  # an axis of zero length: the value at the point
+    if BORDER == "replicate":  # on an axis of zero length, the value at the point
         value, slope = bilinear(start, tl.floor(start), pixel, size, BORDER)
         share = tl.where(has_length, 0.0, 1.0)
         position = (bin_index + 0.5) / bins
@@ -95,11 +95,11 @@ def exact_weights(start, length, bins, bin_index, pixel, size, BORDER: tl.conste
 
 @triton.jit
 def exact_deltas(start, length, bins, bin_index, pixel, size, BORDER: tl.constexpr):
-    """What an exact bin's derivatives gain from the integers inside it, where weights jump or have kinks.
+    """The part of the derivatives of an exact bin that comes from the jumps and kinks of the weights at integers.
 
-    In (start, length), then in (start start, start length, length length). A jump is a delta of the first derivative
-    and a delta's derivative of the second, a kink is a delta of the second; a delta at x counts 1 / |bin length|. An
-    integer at the bin's upper end counts and one at its lower end does not.
+    The derivatives are in (start, length), then in (start start, start length, length length). A jump gives a delta in
+    the first derivative and the derivative of a delta in the second. A kink gives a delta in the second. A delta at x
+    contributes 1 / |bin length|. An integer at the upper end of the bin counts and one at its lower end does not.
     """
     low, high = bin_ends(length, bins, bin_index)
     _, bin_length = bin_grid(start, length, bins, bin_index)
@@ -134,7 +134,7 @@ def exact_deltas(start, length, bins, bin_index, pixel, size, BORDER: tl.constex
 
 @triton.jit
 def tangent_of(tangent, row, axis, lower, upper, scale, offset, minimum_length):
-    """How start and length move along a tangent ``[K, 5]`` of the boxes."""
+    """The derivatives of start and length along a tangent ``[K, 5]`` of the boxes."""
     first = tangent + row.to(tl.int64) * 5 + 2 - axis
     return map_boxes_tangent(lower, upper, tl.load(first), tl.load(first + 2), scale, offset, minimum_length)
 
@@ -188,15 +188,15 @@ def taps_kernel(
     BINS: tl.constexpr,
     PIXELS: tl.constexpr,
 ):
-    """Write the tables of one axis (program 1: 0 is y, 1 is x) of one row (program 0). Rows may be part of a call's:
-    random points go by their numbers among all.
+    """Write the tables of one axis (program id 1: 0 is y, 1 is x) of one row (program id 0). The rows may be a part of
+    those of the call. Random points depend on the index of a row among all rows.
 
-    `weights` is ``[kinds, K, row_size]``; a row holds `reach_y` slots of y, then those of x. The kinds of value are the
-    derivatives along each subset of the tangents (bit b: tangent b taken) or, where `KEEPS`, of each subset three: as
-    it is, derived in start, and in length.
+    `weights` is ``[kinds, K, row_size]``. A row has `reach_y` slots for y, then those for x. The kinds of values are
+    the derivatives along each subset of the tangents (bit b: tangent b is included). With `KEEPS`, there are three for
+    each subset: the value itself, its derivative in start, and its derivative in length.
     """
     row, axis = tl.program_id(0), tl.program_id(1)
-    kind_size = tl.cast(kind_size, tl.int64)  # a few of them may pass 2^31
+    kind_size = tl.cast(kind_size, tl.int64)  # a multiple of it may exceed 2^31
     image, level, x1, y1, x2, y2, _ = place_of(
         rois, levels, row, images, canonical, strides_log2, COLUMNS, HAS_LEVELS, LEVELS
     )
@@ -213,10 +213,10 @@ def taps_kernel(
 
     bin_number = tl.arange(0, BINS)
     bin_index = bin_number.to(tl.float64)
-    start, length = start + 0.0 * bin_index, length + 0.0 * bin_index  # blocks, as all that is compared
+    start, length = start + 0.0 * bin_index, length + 0.0 * bin_index  # blocks, like everything they are compared with
     is_bin = (bin_number < count) & (image >= 0)
     first, end = span_of(start, length, bins, bin_index, ratio, size, RULE, BORDER)
-    # Where rounding, beyond 2^50 px, makes bins overlap, the slots still may not.
+    # Beyond 2^50 pixels, rounding may make bins overlap. Their slots must not.
     beside = tl.where(length >= 0.0, bin_index + 1.0, bin_index - 1.0)
     next_first, next_end = span_of(start, length, bins, beside, ratio, size, RULE, BORDER)
     has_next = (beside >= 0.0) & (beside < bins) & (next_end > next_first)
@@ -306,8 +306,8 @@ def boxes_kernel(
     LEVELS: tl.constexpr,
     ROWS: tl.constexpr,
 ):
-    """Sum `partial`, ``[K, blocks, 4]``, over its blocks in their order, and turn gradients along start and length of
-    both axes into those along x1, y1, x2, y2: columns 1 to 4 of `grad_rois`."""
+    """Sum `partial`, ``[K, blocks, 4]``, over its blocks in their order, and convert gradients in start and length of
+    both axes to gradients in x1, y1, x2, y2: columns 1 to 4 of `grad_rois`."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     is_row = row < count
     known = tl.where(is_row, row, 0)

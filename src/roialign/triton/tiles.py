@@ -1,4 +1,4 @@
-"""Which RoIs touch which tile of the maps: a bit for every pair, so its size and its making depend on no value."""
+"""Which RoIs touch which tile of the maps. It has a bit for every pair, so that its size does not depend on values."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .taps import PLACE
 
 
 class Maps(NamedTuple):
-    """The maps of a call: a tuple of each, with an entry for every level."""
+    """The maps of a call. Each field is a tuple with an entry for every level."""
 
     pointers: tl.tuple
     heights: tl.tuple
     widths: tl.tuple
     strides: tl.tuple
-    """Tuples of the strides n, c, y and x."""
+    """Tuples of the strides of n, c, y and x."""
 
 
 @triton.jit
 def tile_of(tile, heights, widths, first_tiles, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, LEVELS: tl.constexpr):
     """The level and image of a tile, and its first row and column. Tiles are numbered level by level."""
-    tile = tile.to(tl.int32)  # 64 bits are divided by a function of their own
+    tile = tile.to(tl.int32)  # because a 64-bit division is a function call
     level = 0 * tile
     for index in tl.static_range(1, LEVELS):
         level += (tile >= (tl.cast(first_tiles[index], tl.int64) >> 2).to(tl.int32)).to(tl.int32)
@@ -50,7 +50,7 @@ def write_tile(
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
 ):
-    """Write some channels of a tile, as :func:`solid_zeros` has it, to its place on the maps: :func:`tile_of`."""
+    """Write some channels of a tile, a block like that of :func:`solid_zeros`, to its place on the maps."""
     FIRST: tl.constexpr = 0 if CHANNELS_LAST else 1
     level, image, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, total.shape[FIRST]), tile_x + tl.arange(0, total.shape[FIRST + 1])
@@ -81,13 +81,13 @@ def tiles_kernel(
     LEVELS: tl.constexpr,
     TILES: tl.constexpr,
 ):
-    """Write `touched`, int32 ``[tiles, words]``: bit k % 32 of word k // 32 says that RoI k has pixels in the tile."""
-    # All in one dimension of the grid: the others hold no more than 65535 programs.
+    """Write `touched`, int32 ``[tiles, words]``: bit k % 32 of word k // 32 tells that RoI k has pixels in the tile."""
+    # Use one dimension of the grid, because the others are limited to 65535 programs.
     program = tl.program_id(0).to(tl.int64)
     word = program % words
     tile = program // words * TILES + tl.arange(0, TILES)
     level, image, y, x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
-    # Places fit 32 bits, in which pairs are compared in half the instructions.
+    # Places fit into 32 bits, which takes half as many instructions to compare pairs.
     level, image, y, x = level.to(tl.int32), image.to(tl.int32), y.to(tl.int32), x.to(tl.int32)
     bit = tl.arange(0, 32)
     row = word * 32 + bit
@@ -99,6 +99,6 @@ def tiles_kernel(
     first_x, end_x = tl.load(place + 4, mask=is_row, other=0), tl.load(place + 5, mask=is_row, other=0)
     meets = same & (first_y[None, :] < y[:, None] + TILE_Y) & (end_y[None, :] > y[:, None])
     meets = meets & (first_x[None, :] < x[:, None] + TILE_X) & (end_x[None, :] > x[:, None])
-    # Every bit once: the sum is their union, the sign bit among them.
+    # Each bit occurs once, so the sum is their union, including the sign bit.
     union = tl.sum(tl.where(meets, (tl.full((), 1, tl.int32) << bit)[None, :], 0), 1)
     tl.store(touched + tile * words + word, union, mask=tile < tiles)

@@ -1,4 +1,4 @@
-"""Training of detectors: `roialign train`."""
+"""Training of detectors, used by `roialign train`."""
 
 from .events import Event, Measured, Report, Saved, Started, Stepped
 from .loop import train

@@ -1,4 +1,4 @@
-"""Everything that a run has learnt, in one file that is whole at any moment."""
+"""The checkpoint of a training run: one file, replaced atomically."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from ...files.problems import FileError
 from ...files.weights import read_checkpoint
 from .settings import RunError
 
-#: The name of the checkpoint in the folder of a run.
+#: The name of the checkpoint file in the folder of a run.
 CHECKPOINT_FILE = "checkpoint.pt"
-#: What it holds; the seeds of all random draws follow from the iteration, and so does the learning rate.
+#: The parts of a checkpoint. Random seeds and the learning rate follow from the iteration and are not stored.
 PARTS = ("iteration", "model", "optimiser", "scaler")
 
 
 def save_checkpoint(run: Path, parts: dict[str, Any]) -> None:
-    """Replace the checkpoint in one step: after a crash there is the old one or the new one."""
+    """Replace the checkpoint atomically. After a crash, the file is either the old or the new checkpoint."""
     assert set(parts) == set(PARTS)
     with atomic_write(run / CHECKPOINT_FILE) as file:
         torch.save(parts, file)
 
 
 def load_checkpoint(run: Path) -> dict[str, Any] | None:
-    """The checkpoint of a run; None before the first.
+    """Load the checkpoint of a run, or return None if there is none yet.
 
     Raises
     ------
     RunError
-        Naming the file, where it cannot be read.
+        If the file cannot be read. The message names it.
     """
     path = run / CHECKPOINT_FILE
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Which image comes when, and how it is changed: functions of the seed and of the place in the run."""
+"""The order and augmentation of the training images, as functions of the seed and of the position in the run."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Example = tuple[Tensor, dict[str, Any]]
 
 
 class Drawn(NamedTuple):
-    """What stands at a place of the stream, and what is to be reported of it."""
+    """The item at one position of the stream, and what to report about it."""
 
     example: Example | None
-    """None where no image of the set can be read."""
+    """The image and its target, or None if no image of the dataset can be read."""
     row: int
-    """Which image of the set it is."""
+    """The index of the image in the dataset."""
     remarks: list[Remark]
     unreadable: dict[int, str]
-    """The images that should have stood there, and why they do not."""
+    """The images that could not be read at this position, and why."""
 
 
 class Stream(Dataset[Drawn]):
-    """The images of a set in an endless order, mirrored now and then: ``stream[p]`` is the p-th that a run sees.
+    """An endless stream of training images, mirrored at random. ``stream[p]`` is the p-th image of a run.
 
-    Concretely, every ``len(dataset)`` places are one epoch, a permutation of the set of its own. In the place of an
-    image that cannot be read stands the next one of the epoch that can. What is to be reported is given, not reported:
-    a worker process has nobody to tell.
+    Concretely, each block of ``len(dataset)`` positions is one epoch, with its own permutation of the dataset. An image
+    that cannot be read is replaced by the next readable one of the epoch. Problems are returned with the item instead
+    of being reported, because a worker process cannot report them.
     """
 
     def __init__(self, dataset: CocoDataset, settings: TrainSettings) -> None:
@@ -67,12 +67,12 @@ class Stream(Dataset[Drawn]):
         return Drawn(None, 0, [], unreadable)
 
     def reported(self, drawn: Drawn) -> Example:
-        """The example, and what is to be known about it told.
+        """Return the example, after reporting the problems and remarks about it.
 
         Raises
         ------
         DatasetError
-            Where no image can be read; for a set that is `strict`, where one cannot.
+            If no image can be read, or if the dataset is `strict` and one image cannot be read.
         """
         dataset = self.dataset
         for index, why in drawn.unreadable.items():
@@ -86,7 +86,7 @@ class Stream(Dataset[Drawn]):
 
 
 def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
-    """An image and its objects with left and right exchanged."""
+    """Mirror an image and its objects left to right."""
     left, top, right, bottom = target["boxes"].unbind(1)
     width = image.shape[-1]
     boxes = torch.stack([width - right, top, width - left, bottom], dim=1)
@@ -94,12 +94,12 @@ def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
 
 
 def places_of(iteration: int, batch_size: int) -> list[int]:
-    """The places in the stream of this process's share of a batch; iterations count from 0.
+    """The positions in the stream of this process's share of a batch. Iterations count from 0.
 
     Raises
     ------
     ValueError
-        Where a process would have none.
+        If a process would have no image.
     """
     if batch_size < process_count():
         raise ValueError(f"batch_size: expected at least {process_count()}, one per process, got {batch_size}")
@@ -108,7 +108,7 @@ def places_of(iteration: int, batch_size: int) -> list[int]:
 
 
 def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]:
-    """This process's share of every batch, from an iteration on, prepared by worker processes where there are some."""
+    """This process's share of every batch from iteration `first` on, loaded by worker processes if there are any."""
     settings = stream.settings
     order = [places_of(iteration, settings.batch_size) for iteration in range(first, settings.iterations)]
     loader = DataLoader(
@@ -117,13 +117,13 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
         num_workers=workers,
         collate_fn=_as_they_are,
         worker_init_fn=_leave_interrupts,
-        generator=torch.Generator(),  # so that it does not draw from torch's own
+        generator=torch.Generator(),  # so that it does not draw from torch's default generator
     )
     return ([stream.reported(drawn) for drawn in batch] for batch in loader)
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; the first of them decides what it means."""
+    """Ignore Ctrl-C in a worker. The terminal sends it to every process, and the main process handles it."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -1,4 +1,4 @@
-"""What a training run says about itself while it goes on."""
+"""The events that a training run reports."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The run begins, or goes on."""
+    """The run starts or resumes."""
 
     iteration: int
-    """How many iterations it has behind it: 0 for a new run."""
+    """The number of completed iterations, 0 for a new run."""
     iterations: int
-    """How many it will have at its end."""
+    """The total number of iterations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stepped:
-    """One iteration is done."""
+    """One iteration is complete."""
 
     iteration: int
-    """Its number, from 1."""
+    """The number of the iteration, from 1."""
     losses: Mapping[str, float]
-    """By name, over all processes."""
+    """The losses by name, over all processes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The average precision was measured; only the first of several processes hears of it."""
+    """The average precision was measured. Only the first process reports it."""
 
     iteration: int
     figures: Mapping[str, Any]
-    """As :func:`roialign.detection.evaluate_model` gives them."""
+    """The result of :func:`roialign.detection.evaluate_model`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint was written; only the first of several processes hears of it."""
+    """A checkpoint was written. Only the first process reports it."""
 
     iteration: int
 
 
 Event = Started | Stepped | Measured | Saved
-#: Called with everything that happens, as it happens.
+#: A function that is called with each event as it happens.
 Report = Callable[[Event], None]

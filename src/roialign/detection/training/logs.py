@@ -1,4 +1,4 @@
-"""The numbers of every iteration, as a table and for TensorBoard."""
+"""The log of a training run, as a CSV table and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from ..._extras import require
 from ...extract.output import atomic_write
 from .settings import RunError
 
-#: Names in the folder of a run.
+#: File names in the folder of a run.
 TABLE_FILE, TENSORBOARD_FOLDER = "log.csv", "tensorboard"
 
 
 class Log:
-    """``log.csv`` with a row per iteration, and the same curves in ``tensorboard/``.
+    """``log.csv`` with one row per iteration, and the same values in ``tensorboard/``.
 
-    Rows of iterations after `iteration`, which a run that was killed had not saved, are taken back. `measured` names
-    the columns that only some rows fill.
+    Rows after `iteration` are removed: a run that was killed had not saved those iterations. `measured` names the
+    columns that only some rows fill.
     """
 
     def __init__(self, run: Path, iteration: int, measured: Sequence[str] = ()) -> None:
         require("detection", "tensorboard")
-        from torch.utils.tensorboard import SummaryWriter  # of use to training only, and slow to import
+        from torch.utils.tensorboard import SummaryWriter  # only training needs it, and it is slow to import
 
         self._path = run / TABLE_FILE
         self._measured = list(measured)
@@ -36,7 +36,7 @@ class Log:
         self._curves = SummaryWriter(str(run / TENSORBOARD_FOLDER), purge_step=iteration + 1 if iteration else None)
 
     def add(self, iteration: int, numbers: Mapping[str, float], measured: Mapping[str, float]) -> None:
-        """The numbers of one iteration, from 1, whose names are the same every time; and what was measured after it."""
+        """Add the values of one iteration, counted from 1, and what was measured after it. The names never change."""
         table = csv.writer(self._file, lineterminator="\n")
         if not self._names:
             self._names = ["iteration", *numbers, *(name for name in self._measured if name not in numbers)]
@@ -49,15 +49,15 @@ class Log:
                 self._curves.add_scalar(f"{kind}/{name}", number, iteration)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write what is still buffered, and close the files."""
         self._file.close()
         self._curves.close()
 
 
 def rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The names, and the lines, with their heading, that are whole and belong to what was saved.
+    """The column names, and the lines (with the header) that are complete and belong to saved iterations.
 
-    What is measured from now on and was not before gets a column, empty so far.
+    A value that is measured only from now on gets an empty column in the earlier lines.
     """
     if not path.exists():
         return [], []

@@ -1,4 +1,4 @@
-"""The loop: batches, losses, steps, and what is saved so that a run goes on where it was stopped."""
+"""The training loop: batches, losses, optimiser steps and checkpoints, so that a stopped run can be resumed."""
 
 from __future__ import annotations
 
@@ -43,52 +43,59 @@ def train(
     report: Report | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TwoStageDetector:
-    """Train a detector, or go on with a run that was stopped.
+    """Train a detector, or resume a run that was stopped.
 
-    Concretely, iteration i steps along the gradient of the sum of the losses of images ``i * batch_size`` to
-    ``(i + 1) * batch_size - 1`` of an endless order of the set, permuted anew in every epoch. Order, mirroring and
-    samples of boxes are functions of the seed and of an image's place in that order, so a run that was killed ends with
-    the bits of one that was not, with the same number of threads; and the processes of
-    ``torch.distributed`` share out the images of every batch and take the steps of one process.
-    Batch normalisation alone sees the images of its own process; a group normalisation does not mind.
+    Concretely, iteration i takes an optimiser step with the gradient of the losses of images ``i * batch_size`` to
+    ``(i + 1) * batch_size - 1`` of an endless sequence, which permutes the dataset anew in every epoch.
 
-    A finished run goes on where its settings have more iterations than it had. From there on it follows the schedule
-    of the larger number, so its learning rate rises again, and it is not the run that had that number from the start.
+    The order, the mirroring and the sampling of boxes depend only on the seed and on the position of an image in that
+    sequence. With the same number of threads, a run that was killed and resumed therefore ends with the same bits as
+    one that was not. The processes of ``torch.distributed`` share the images of every batch and take the same steps as
+    a single process would. The exception is batch normalisation, which sees only the images of its own process. Group
+    normalisation does not depend on the other images.
+
+    If the settings ask for more iterations, a finished run is continued. It then follows the schedule of the larger
+    number, so the learning rate rises again, and the result differs from a run with that number from the start.
 
     Parameters
     ----------
     dataset : CocoDataset
-    run : path of a folder, made if need be
-        Gets ``settings.json``, ``checkpoint.pt``, ``log.csv``, ``tensorboard/`` and, with the checkpoint, ``model.pt``
-        for :func:`load_model`; every file is replaced in one step.
+        The training images.
+    run : path
+        The folder of the run, created if it does not exist. It holds ``settings.json``, ``checkpoint.pt``, ``log.csv``,
+        ``tensorboard/`` and, next to the checkpoint, ``model.pt`` for :func:`load_model`. Files are replaced
+        atomically.
     settings : TrainSettings
+        The settings of the training.
     device : str or torch.device, default "cpu"
+        The device to train on.
     workers : int, default 0
-        Processes that read images ahead; 0 reads them in between.
+        The number of processes that load images ahead. With 0, the training process loads them itself.
     save_every : int, default 100
-        Iterations from one checkpoint to the next.
+        The number of iterations between checkpoints.
     validation : Validation, optional
-        A set to measure the average precision on while the detector learns; the figures go to the log and to `report`.
+        A dataset on which the average precision is measured during training. The values go to the log and to `report`.
     report : function, optional
         Called with every event: :class:`Started`, :class:`Stepped` after every iteration, :class:`Measured` and
         :class:`Saved`.
     stop : function, optional
-        Asked after every iteration. Where it answers True, the run is saved there and left; several processes must
-        all answer the same.
+        Called after every iteration. If it returns True, the run is saved and training stops. All processes must return
+        the same value.
 
     Returns
     -------
-    TwoStageDetector, in evaluation mode
+    TwoStageDetector
+        The trained detector, in evaluation mode.
 
     Raises
     ------
     RunError
-        Where its files cannot be read or written, a loss is not finite, or it has a detector and no checkpoint;
-        :class:`OtherSettingsError` where it began with other settings.
+        If the files of the run cannot be read or written, if a loss is not finite, or if the folder has a detector but
+        no checkpoint. It is an :class:`OtherSettingsError` if the run was started with other settings.
     DatasetError
-        Where there is nothing to learn from, or no image can be read; for a set that is `strict`, naming the first
-        that cannot. What was learnt up to then is kept. Of a set that is not, such images are reported, and others
-        stand in their places.
+        If there is nothing to train on, or if no image can be read. If the dataset is `strict`, for the first image
+        that cannot be read. The progress up to that point is kept. If the dataset is not `strict`, such images are
+        reported and replaced by others.
 
     Examples
     --------
@@ -118,7 +125,7 @@ def train(
         state = _State(settings, device, run)
         first = state.load()
         if process_count() > 1:
-            distributed.barrier()  # nobody writes what another still has to read
+            distributed.barrier()  # no process writes a file that another one still has to read
         if process_rank() == 0:
             run.mkdir(parents=True, exist_ok=True)
             write_settings(run, settings)
@@ -141,17 +148,17 @@ def train(
                     state.save(done, tell)
         state.save(done, tell)
         if process_count() > 1:
-            distributed.barrier()  # the files are there when anyone returns
+            distributed.barrier()  # the files exist when any process returns
     return state.model.eval()
 
 
 def _check_files(run: Path) -> None:
-    """That the files of a run can be written, before it takes its time.
+    """Check that the files of a run can be written, before training starts.
 
     Raises
     ------
     RunError
-        Naming what is in the way.
+        If they cannot. The message names the file.
     """
     if os.path.lexists(run) and not run.is_dir():
         raise RunError(f"{run}: expected a folder for the run, found a file")
@@ -169,7 +176,7 @@ def _ignore(event: Event) -> None:
 
 @contextmanager
 def _log_of(run: Path, iteration: int, measured: list[str]) -> Iterator[Log | None]:
-    """Only the first process writes one."""
+    """The log of the run, or None in all processes but the first."""
     log = Log(run, iteration, measured) if process_rank() == 0 else None
     try:
         yield log
@@ -179,7 +186,7 @@ def _log_of(run: Path, iteration: int, measured: list[str]) -> Iterator[Log | No
 
 
 class _State:
-    """What a run has learnt so far, and how it learns more."""
+    """The state of a run: the model and its optimiser."""
 
     def __init__(self, settings: TrainSettings, device: torch.device, run: Path) -> None:
         self.settings, self.device, self.run = settings, device, run
@@ -189,9 +196,9 @@ class _State:
         self.scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "float16")
 
     def load(self) -> int:
-        """Take up the run's checkpoint; the number of iterations that it has behind it.
+        """Load the checkpoint of the run, and return the number of completed iterations.
 
-        A run that has none begins anew, with any settings; but not over a detector that it has kept.
+        A run without a checkpoint starts from the beginning, with any settings, unless it already has a detector.
         """
         parts = load_checkpoint(self.run)
         if parts is None and (self.run / MODEL_FILE).exists():
@@ -214,10 +221,10 @@ class _State:
         return iteration
 
     def save(self, iteration: int, tell: Report) -> None:
-        """Keep everything that was learnt; the first process does it for all."""
+        """Save the checkpoint. The first process does it for all."""
         if process_rank() != 0:
             return
-        # The checkpoint first: where the run is killed in between, it goes on from there.
+        # Write the checkpoint first. If the run is killed in between, it resumes from there.
         save_checkpoint(
             self.run,
             {
@@ -233,7 +240,7 @@ class _State:
     def step(
         self, iteration: int, examples: list[tuple[Tensor, dict[str, Any]]]
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """One step of the optimiser: the losses by name, and everything that the log gets."""
+        """Take one optimiser step. Returns the losses by name, and all values for the log."""
         settings = self.settings
         rate = learning_rate(settings, iteration)
         set_learning_rate(self.optimiser, rate)
@@ -264,7 +271,7 @@ class _State:
 
 
 def _average_gradients(model: nn.Module) -> None:
-    """The mean over the processes, in one message; a parameter that no image of this process reached counts as 0."""
+    """Average the gradients over the processes in one message. A parameter without a gradient counts as 0."""
     if process_count() == 1:
         return
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]

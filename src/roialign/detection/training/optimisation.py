@@ -10,7 +10,7 @@ from torch import nn
 from ...torch import DeformRoIPoolPack
 from .settings import TrainSettings
 
-#: After which share of the iterations a step schedule divides the learning rate by ten.
+#: A step schedule divides the learning rate by ten after these shares of the iterations.
 STEPS = (2 / 3, 8 / 9)
 #: The part of the learning rate that offsets are learned with. With all of it the bins of a mask head leave their boxes
 #: within a few steps, and do not come back: docs/deformable.md. The paper takes a part too, of 0.01.
@@ -18,7 +18,7 @@ OFFSET_RATE = 0.1
 
 
 def learning_rate(settings: TrainSettings, iteration: int) -> float:
-    """That of an iteration, from 0: a function of nothing else, so there is no state to save."""
+    """The learning rate of an iteration, counted from 0. It has no state to save."""
     factor = min(1.0, (iteration + 1) / (settings.warmup + 1))
     progress = iteration / settings.iterations
     if settings.schedule == "cosine":
@@ -31,9 +31,9 @@ def learning_rate(settings: TrainSettings, iteration: int) -> float:
 def make_optimiser(
     settings: TrainSettings, model: nn.Module, offset_rate: float = OFFSET_RATE
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD. Normalisations and biases, which have one axis, do not decay.
+    """AdamW or SGD. Normalisation weights and biases have no weight decay.
 
-    The layers that learn a deformable pooler's offsets take `offset_rate` times the learning rate of all others.
+    The layers that predict the offsets of a deformable pooler have `offset_rate` times the learning rate.
     """
     of_offsets = {
         id(parameter)
@@ -58,6 +58,6 @@ def make_optimiser(
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Every group's own part of a learning rate."""
+    """Set the learning rate of each parameter group."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group.get("factor", 1.0)  # checkpoints of earlier versions have no factor

@@ -1,4 +1,4 @@
-"""How a detector is trained, in values that a file can hold."""
+"""The settings of a training run, as values that can be stored in a file."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ...files.text import read_json, shown
 from ..coco import CocoDataset
 from ..settings import DetectorSettings
 
-#: The name of the settings in the folder of a run.
+#: The name of the settings file in the folder of a run.
 SETTINGS_FILE = "settings.json"
 OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
-#: Mixed precision by name.
+#: The dtypes of mixed precision by name.
 PRECISIONS = ("off", "bfloat16", "float16")
-#: Longest side of an image over its shorter, where nobody says more.
+#: The default ratio of the longer to the shorter side of an image, at most.
 LARGEST_RATIO = 5 / 3
-#: The shorter side that larger images are made smaller to, where nobody says otherwise.
+#: The default limit of the shorter side. Larger images are scaled down to it.
 USUAL_SIZE = 800
 
-#: Sizes of a detector: one that learns from scratch on a processor, and that of the papers.
+#: The sizes of a detector: one to train from scratch on a CPU, and one as in the papers.
 SIZES: dict[str, dict[str, Any]] = {
     "small": {
         "width": 32,
@@ -37,20 +37,20 @@ SIZES: dict[str, dict[str, Any]] = {
     },
     "full": {"width": 64, "out_channels": 256, "hidden": 1024, "mask_hidden": 256},
 }
-#: Groups of the group normalisation of a detector that learns from scratch: every size's channels are a multiple.
+#: The number of groups of group normalisation when training from scratch. It divides the channels of every size.
 NORM_GROUPS = 8
 
 
 class RunError(ValueError):
-    """A training run cannot go on as it is asked to; what it has saved stays as it is."""
+    """A training run cannot continue as requested. Its saved files are unchanged."""
 
 
 class OtherSettingsError(RunError):
-    """A run began with other settings than it should go on with."""
+    """A run was started with other settings than those it is resumed with."""
 
     def __init__(self, run: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
         self.run, self.differences = run, dict(differences)
-        """By name of the setting: what the run began with, and what it was given now."""
+        """For each setting that differs: the value the run was started with, and the value given now."""
         shown = "; ".join(f"{name} was {old!r}, not {new!r}" for name, (old, new) in differences.items())
         super().__init__(
             f"{run}: began with other settings: {shown}. Give those of its {SETTINGS_FILE}, or another folder"
@@ -59,31 +59,31 @@ class OtherSettingsError(RunError):
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """Everything that the weights at the end depend on, besides the data and the number of threads.
+    """All settings that affect the trained weights.
 
-    Concretely, two runs with the same settings, data, device and threads end with the same bits, however often they
-    were stopped and started again.
+    Concretely, two runs with the same settings, data, device and number of threads end with the same bits, however
+    often they were stopped and resumed.
     """
 
     detector: DetectorSettings
     iterations: int = 3000
     batch_size: int = 8
-    """Images of an iteration, of all processes together."""
+    """The number of images per iteration, over all processes."""
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
-    """Of weights with more than one axis: not of normalisations and biases."""
+    """The weight decay. It does not apply to normalisation weights and biases."""
     momentum: float = 0.9
-    """Of SGD."""
+    """The momentum of SGD."""
     schedule: str = "cosine"
-    """From the learning rate to 0, or in steps to a tenth after 2/3 and again after 8/9 of the iterations."""
+    """A cosine from the learning rate to 0, or steps to a tenth after 2/3 and after 8/9 of the iterations."""
     warmup: int = 100
-    """Iterations in which the learning rate rises linearly."""
+    """The number of warm-up iterations, in which the learning rate rises linearly."""
     clip: float = 1.0
-    """The largest norm of the gradient; a larger one is scaled down to it."""
+    """The maximum norm of the gradient. A larger gradient is scaled down to it."""
     precision: str = "off"
     flip: float = 0.0
-    """How likely an image is mirrored."""
+    """The probability that an image is mirrored."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -100,17 +100,17 @@ class TrainSettings:
             raise ValueError(f"flip: expected a probability from 0 to 1, got {self.flip}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return asdict(self)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> TrainSettings:
-        """From the values of :meth:`to_dict`.
+        """Make settings from the result of :meth:`to_dict`.
 
         Raises
         ------
         ValueError
-            Naming what is unknown or wrong.
+            If a value is unknown or wrong. The message names it.
         """
         unknown = sorted(set(values) - {each.name for each in fields(cls)})
         if unknown or "detector" not in values:
@@ -121,9 +121,9 @@ class TrainSettings:
 def new_detector(
     dataset: CocoDataset, *, size: str = "small", min_size: int | None = None, max_size: int | None = None, **more: Any
 ) -> DetectorSettings:
-    """The settings of a detector that learns the classes of a set from scratch.
+    """Make the settings of a detector that is trained from scratch on the classes of a dataset.
 
-    Its images keep their size as far as that is usual: the shorter side is that of most, but at most 800 pixels.
+    By default, images are resized to the median shorter side of the dataset, but to at most 800 pixels.
     """
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
@@ -140,7 +140,7 @@ def new_detector(
 
 
 def read_settings(run: Path) -> TrainSettings | None:
-    """Those of a run that has begun, else None."""
+    """Read the settings of a run, or return None if it has not been started."""
     path = run / SETTINGS_FILE
     if not path.exists():
         return None
@@ -154,18 +154,18 @@ def read_settings(run: Path) -> TrainSettings | None:
 
 
 def write_settings(run: Path, settings: TrainSettings) -> None:
-    """Write them, in one step."""
+    """Write the settings of a run atomically."""
     with atomic_write(run / SETTINGS_FILE) as file:
         file.write(json.dumps(settings.to_dict(), indent=2).encode() + b"\n")
 
 
 def check_same(run: Path, wanted: TrainSettings, begun: TrainSettings, iteration: int) -> None:
-    """That a run, which has so many iterations behind it, goes on as it began; one that is finished may get longer.
+    """Check that a run is resumed with the settings it was started with. A finished run may get more iterations.
 
     Raises
     ------
     OtherSettingsError
-        Naming every setting that differs.
+        If settings differ. The message names all of them.
     """
     longer = iteration == begun.iterations < wanted.iterations
     differences = {}

@@ -1,4 +1,4 @@
-"""Average precision while a detector learns."""
+"""Measure the average precision during training."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ..processes import gathered, process_count, process_rank
 from .randomness import VALIDATION, seed_of
 from .settings import TrainSettings
 
-#: The figures that the log gets, of each kind.
+#: The values of each kind that are logged.
 LOGGED = ("AP", "AP50", "AP75")
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """A set that a run is measured on, and how often.
+    """A dataset for validation during training, and how often to use it.
 
-    Concretely, the average precision is measured after every `every` iterations and after the last. It changes
-    nothing about what the run learns. An image that cannot be read is a problem of the data set, once.
+    Concretely, the average precision is measured every `every` iterations and after the last one. The measurement does
+    not affect the training. An image that cannot be read is reported once as a problem of the dataset.
     """
 
     dataset: CocoDataset
     every: int = 500
-    """Iterations from one measurement to the next."""
+    """The number of iterations between measurements."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
@@ -43,9 +43,9 @@ class Validation:
         return iteration % self.every == 0 or iteration == settings.iterations
 
     def measure(self, model: TwoStageDetector, settings: TrainSettings, iteration: int) -> dict[str, Any] | None:
-        """The figures of a model; the processes share the images, and only the first has the figures.
+        """Measure the average precision of a model. The processes share the images.
 
-        None also where no image could be read.
+        Returns None in all processes but the first, and if no image could be read.
         """
         torch.manual_seed(seed_of(settings.seed, VALIDATION, iteration, process_rank()))
         problems = Problems()
@@ -65,12 +65,12 @@ class Validation:
         return {"images": len(images), **{kind: average_precision(self.dataset, rows, kind, images) for kind in kinds}}
 
     def names(self, settings: TrainSettings) -> list[str]:
-        """What the log calls the figures."""
+        """The names of the values in the log."""
         return [f"{kind}_{name}" for kind in KINDS if kind == "box" or settings.detector.has_masks for name in LOGGED]
 
 
 def logged(figures: Mapping[str, Any] | None) -> dict[str, float]:
-    """The figures that the log gets; those that the set does not give are left out."""
+    """The values for the log. Values that the dataset does not determine are left out."""
     if figures is None:
         return {}
     return {

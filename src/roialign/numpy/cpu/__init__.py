@@ -1,1 +1,1 @@
-"""NumPy arrays to the compiled core."""
+"""Calls of the compiled core with NumPy arrays."""

@@ -1,4 +1,4 @@
-"""Arrays as the compiled core takes them."""
+"""Conversion of arrays to the form that the compiled core takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def scalar_type(dtype: np.dtype[Any]) -> _core.ScalarType:
 
 
 def elementwise(array: Array) -> Array:
-    """The array, or a copy of one whose elements do not lie whole elements apart, as in a field of a record."""
+    """Return the array, or a copy if its strides are not multiples of the item size, as in a field of a record."""
     item = array.itemsize
     for stride in array.strides:
         if stride % item:

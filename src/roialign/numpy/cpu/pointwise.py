@@ -1,4 +1,4 @@
-"""The pointwise family: NumPy arrays to the compiled core, without copies."""
+"""The pointwise family on NumPy arrays, by the compiled core and without copies."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def forward(
     tangents: Sequence[Geometry] = (),
     deciding: Sequence[Array] = (),
 ) -> int:
-    """Write the operator, or its derivative along a tangent, into `out`: see `reference.pointwise.forward`.
+    """Write the operator, or its derivative along a tangent, into `out`. See `reference.pointwise.forward`.
 
-    A maximum is linear in the features as long as the same points win: those that win at `deciding`, which are
-    `features` where nothing else is given. A mean does not read them.
+    A maximum is linear in the features as long as the maxima are at the same points. These points are determined by
+    `deciding`, which defaults to `features`. A mean does not use it.
 
-    The answer is what looks like a mistake in the RoIs, in bits: see :mod:`roialign._warnings`.
+    Returns bits that report suspicious RoIs; see :mod:`roialign._warnings`.
     """
     maps = [elementwise(level) for level in features]
     target = elementwise(out)
@@ -56,7 +56,7 @@ def adjoint_features(
     grad_features: Sequence[Array],
     tangents: Sequence[Geometry] = (),
 ) -> None:
-    """Write the transpose of :func:`forward` in the features into `grad_features`, every element of them."""
+    """Write the transpose of :func:`forward` in the features into every element of `grad_features`."""
     gradient = elementwise(grad_output)
     targets = [elementwise(level) for level in grad_features]
     _core.pointwise_adjoint_features(
@@ -84,7 +84,7 @@ def adjoint_geometry(
     tangents: Sequence[Geometry] = (),
     deciding: Sequence[Array] = (),
 ) -> Geometry:
-    """The gradient of <grad_output, forward> in all numbers that describe the RoIs; there is none along a tangent."""
+    """The gradient of <grad_output, forward> in all numbers that describe the RoIs. Tangents are not supported."""
     if tangents:
         raise NotImplementedError("pointwise: derivatives in the boxes are available up to order 1")
     gradient = elementwise(grad_output)
@@ -107,5 +107,5 @@ def adjoint_geometry(
 
 
 def _only(tangents: Sequence[Geometry]) -> Geometry | None:
-    """The one tangent that there may be."""
+    """The only tangent, if there is one."""
     return contiguous(tangents[0]) if tangents else None

@@ -1,4 +1,4 @@
-"""The separable family: NumPy arrays to the compiled core, without copies."""
+"""The separable family on NumPy arrays, by the compiled core and without copies."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def forward(
     tangents: Sequence[Geometry] = (),
     deciding: Sequence[Array] = (),
 ) -> int:
-    """Write the operator, or its derivative along box `tangents`, into `out`: see `reference.separable.forward`.
+    """Write the operator, or its derivative along box `tangents`, into `out`. See `reference.separable.forward`.
 
-    The answer is what looks like a mistake in the RoIs, in bits: see :mod:`roialign._warnings`.
+    Returns bits that report suspicious RoIs; see :mod:`roialign._warnings`.
     """
-    del deciding  # a mean decides nothing
+    del deciding  # only a maximum uses it
     target = elementwise(out)
     look = _core.forward(
         core_separable(spec),
@@ -53,7 +53,7 @@ def adjoint_features(
     grad_features: Sequence[Array],
     tangents: Sequence[Geometry] = (),
 ) -> None:
-    """Write the transpose of :func:`forward` in the features into `grad_features`, every element of them."""
+    """Write the transpose of :func:`forward` in the features into every element of `grad_features`."""
     del deciding
     gradient = elementwise(grad_output)
     targets = [elementwise(level) for level in grad_features]

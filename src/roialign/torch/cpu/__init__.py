@@ -1,1 +1,1 @@
-"""CPU tensors to the compiled core, and to the reference."""
+"""The operators on CPU tensors, by the compiled core or by the reference."""

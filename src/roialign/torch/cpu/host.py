@@ -1,4 +1,4 @@
-"""RoIs on their way from tensors to a backend that runs on the host: validated there, once for every call."""
+"""Conversion of RoIs from tensors for the CPU backends. Their values are validated here, once per call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..wiring.primitive import Inputs
 
 
 def regions_of(operator: Operator[Any], inputs: Inputs, images: int) -> Regions:
-    """The RoIs of a call, validated."""
+    """Return the validated RoIs of a call."""
     given, numbers = array_of(inputs.rois), operator.spec.geometry
     rows = np.ascontiguousarray(given[:, : numbers + 1], dtype=np.float64)
     rows = check_rows(rows, images, operator.invalid, operator.argument)
@@ -32,19 +32,19 @@ def regions_of(operator: Operator[Any], inputs: Inputs, images: int) -> Regions:
 
 
 def notice(look: int, regions: Regions, inputs: Inputs) -> None:
-    """Keep what the core says of the RoIs, for the call that may warn of it."""
+    """Store the core's report about the RoIs, for the call that may warn about them."""
     if look:
         last_call.seen = Seen(look, regions, [(level.shape[2], level.shape[3]) for level in inputs.features])
 
 
 def spec_of(operator: Operator[Any], inputs: Inputs) -> Any:
-    """The operator's description, with the seed that was drawn for it."""
+    """Return the specification of the operator, with the seed that was drawn for it."""
     spec: Any = operator.spec
     return spec if inputs.drawn_seed is None else replace(spec, seed=int(inputs.drawn_seed))
 
 
 def tangents_of(operator: Operator[Any], inputs: Inputs) -> list[Geometry]:
-    """The directions in which the RoIs move."""
+    """Return the tangents of the RoIs."""
     given = [array_of(tangent) for tangent in inputs.tangents]
     numbers = operator.spec.geometry
     return [
@@ -54,7 +54,7 @@ def tangents_of(operator: Operator[Any], inputs: Inputs) -> list[Geometry]:
 
 
 def put_together(gradient: Geometry, grad_rois: Tensor) -> None:
-    """The way back for gradients, into the columns behind the image."""
+    """Write the gradients into the columns after the image index."""
     if gradient.offset is None and gradient.mask is None:
         grad_rois[:, 1:] = torch.from_numpy(gradient.boxes)
         return
@@ -65,13 +65,13 @@ def put_together(gradient: Geometry, grad_rois: Tensor) -> None:
 
 
 def array_of(tensor: Tensor) -> Array:
-    """The values as an array, shared where NumPy has the dtype."""
+    """Return the values as an array, without a copy if NumPy supports the dtype."""
     values: Any = tensor.detach()
     return (values.double() if values.dtype == torch.bfloat16 else values).numpy()  # type: ignore[no-any-return]
 
 
 def _per_bin(operator: Operator[Any], rows: Array) -> tuple[Array | None, Array | None]:
-    """The bin offsets and masks that lie behind the box in a row, in float64."""
+    """Return the bin offsets and masks, which follow the box in a row, as float64."""
     bins, place = math.prod(operator.bins), operator.spec.geometry + 1
     offset = mask = None
     if operator.has_offset:

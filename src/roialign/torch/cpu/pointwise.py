@@ -1,4 +1,4 @@
-"""The pointwise family: CPU tensors to the compiled core, by pointer."""
+"""The pointwise family on CPU tensors, by the compiled core and without copies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
 
 
 def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
-    """Write (D_T f)^T G into the maps, every element of them."""
+    """Write (D_T f)^T G into every element of the maps."""
     regions = regions_of(operator, inputs, grad_features[0].shape[0])
     _core.pointwise_adjoint_features(
         core_pointwise(spec_of(operator, inputs)),
@@ -56,7 +56,7 @@ def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Seq
 
 
 def adjoint_boxes(operator: Operator[Any], inputs: Inputs, grad_rois: Tensor) -> None:
-    """Write the gradient of <G, D_T f(X; b)> in the geometry into all columns but the first."""
+    """Write the gradient of <G, D_T f(X; b)> in the geometry into all columns except the first."""
     regions = regions_of(operator, inputs, inputs.features[0].shape[0])
     geometry = regions.geometry
     gradient = geometry.still()

@@ -1,4 +1,4 @@
-"""CPU tensors to the reference, which computes in NumPy and float64; both families."""
+"""Both families on CPU tensors, by the reference, which computes in NumPy and float64."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Seq
 
 
 def adjoint_boxes(operator: Operator[Any], inputs: Inputs, grad_rois: Tensor) -> None:
-    """Write the gradient of <G, D_T f(X; b)> in the rows into all columns but the first."""
+    """Write the gradient of <G, D_T f(X; b)> in the rows into all columns except the first."""
     regions = regions_of(operator, inputs, inputs.features[0].shape[0])
     features, deciding = _float64(inputs.features), _float64(inputs.deciding)
     (gradient,) = _float64([inputs.grad_output])
@@ -48,5 +48,5 @@ def adjoint_boxes(operator: Operator[Any], inputs: Inputs, grad_rois: Tensor) ->
 
 
 def _float64(tensors: Sequence[Tensor]) -> list[Array]:
-    """The values of tensors as arrays of their own."""
+    """Copy the values of tensors to float64 arrays."""
     return [tensor.detach().double().numpy() for tensor in tensors]

@@ -1,4 +1,4 @@
-"""The separable family: CPU tensors to the compiled core, by pointer."""
+"""The separable family on CPU tensors, by the compiled core and without copies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
 
 
 def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
-    """Write (D_T f)^T G into the maps, every element of them."""
+    """Write (D_T f)^T G into every element of the maps."""
     regions = regions_of(operator, inputs, grad_features[0].shape[0])
     _core.adjoint_features(
         core_separable(spec_of(operator, inputs)),

@@ -1,6 +1,7 @@
-"""The threads of the core under torch: those of the OpenMP runtime that torch has loaded, as many as torch uses.
+"""The threads of the core with torch: the core uses torch's OpenMP runtime, with torch's number of threads.
 
-They spin for a while after each of torch's operators, so that a pool of our own beside them would find the CPUs taken.
+OpenMP threads keep spinning for a while after each torch operator. A separate thread pool would compete with them for
+the CPUs.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ from torch import Tensor
 
 from ... import _core
 
-#: A call of fewer elements is done before a second thread has taken its part.
+#: A call with fewer elements would be finished before a second thread starts.
 SHARED_ELEMENTS = 1 << 13
-#: The library of torch that is linked with its OpenMP runtime.
+#: The library of torch that is linked to its OpenMP runtime.
 LIBRARIES = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 
 
 def team(*tensors: Tensor) -> _core.Team:
-    """Who works on the next call, by the size of what it writes or, where that is little, reads."""
+    """The threads for the next call, given by the larger of the sizes that it writes and reads."""
     large = sum([tensor.numel() for tensor in tensors]) >= SHARED_ELEMENTS
     return _team(torch.get_num_threads() if large else 1)
 
@@ -34,15 +35,15 @@ def _team(threads: int) -> _core.Team:
 
 @cache
 def openmp_address() -> int:
-    """The address of ``GOMP_parallel``, which libgomp, libomp and libiomp5 all export; 0 where there is none.
+    """The address of ``GOMP_parallel``, which libgomp, libomp and libiomp5 all export, or 0 if there is none.
 
-    Looked up through torch's library, whose dependencies are searched with it: so it is the runtime that torch runs on,
-    whatever else the process has loaded. Without one the core uses its own pool.
+    It is looked up in torch's library and its dependencies. This gives the runtime that torch uses, even if the process
+    has loaded others. If there is none, the core uses its own thread pool.
     """
     name = LIBRARIES.get(sys.platform)
     path = Path(torch.__file__).parent / "lib" / name if name else None
     if path is None or not path.exists():
         return 0
-    library = ctypes.CDLL(str(path))  # loaded already: this counts one more user of it
+    library = ctypes.CDLL(str(path))  # already loaded, so this only adds a reference
     function = getattr(library, "GOMP_parallel", None)
     return ctypes.cast(function, ctypes.c_void_p).value or 0 if function is not None else 0

@@ -1,4 +1,4 @@
-"""The dtypes of torch as the compiled core names them."""
+"""The compiled core's names for torch dtypes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators in the standard operators of ONNX, for `torch.onnx.export`."""
+"""Export of the operators as standard ONNX operators, for `torch.onnx.export`."""
 
 from .loops import scans_to_loops
 

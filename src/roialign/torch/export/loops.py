@@ -1,4 +1,4 @@
-"""`Scan` written as `Loop` in an ONNX model, for runtimes that read only the latter."""
+"""Conversion of `Scan` to `Loop` in an ONNX model, for runtimes that support only `Loop`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 
 def scans_to_loops(model: Any) -> None:
-    """Write every `Scan` of an ONNX model as a `Loop` that computes the same, in place.
+    """Replace every `Scan` of an ONNX model by a `Loop` that computes the same, in place.
 
-    Operators that ONNX has no name for are exported as a `Scan` over the RoIs, which takes the map from the graph
-    around it. onnxruntime runs either. OpenVINO reads a `Loop` of that kind and refuses such a `Scan`.
+    Operators without an ONNX equivalent are exported as a `Scan` over the RoIs, which reads the map from the outer
+    graph. onnxruntime supports both. OpenVINO supports such a `Loop` but rejects such a `Scan`.
 
-    Concretely, a round of the loop takes the row of its number from each table that was scanned. A `Scan` that runs
-    backwards or along another axis is left as it is; ours do neither.
+    Concretely, iteration i of the loop takes row i of each table that was scanned. A `Scan` that runs backwards or
+    along another axis is left unchanged. The exported operators contain no such `Scan`.
 
     Parameters
     ----------
     model : onnx.ModelProto
-        Of operator set 15 or later, as ``torch.onnx.export(..., dynamo=True).model_proto`` is.
+        A model of operator set 15 or later, such as ``torch.onnx.export(..., dynamo=True).model_proto``.
 
     Raises
     ------
     ModuleNotFoundError
-        Where onnx is not installed.
+        If onnx is not installed.
 
     Examples
     --------
@@ -48,12 +48,12 @@ def _rewrite(graph: Any) -> None:
 
 
 def _runs_forwards(node: Any) -> bool:
-    """Along the first axis of everything, from its start: all that these attributes say is zero."""
+    """Whether a Scan runs along the first axis of all tables from the start: all its axes and directions are 0."""
     return not any(number for attribute in node.attribute for number in attribute.ints)
 
 
 def _loop_of(node: Any) -> list[Any]:
-    """The nodes that stand where the Scan did: how many rounds, and the loop."""
+    """The nodes that replace the Scan: the number of iterations, and the loop."""
     from onnx import TensorProto, helper
 
     given = {attribute.name: attribute for attribute in node.attribute}

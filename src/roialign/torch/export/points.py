@@ -1,7 +1,7 @@
-"""The points of a RoI's bins in operators that torch exports to ONNX: the steps of the reference, in float64.
+"""The points of the bins of a RoI, in operators that torch exports to ONNX: the steps of the reference, in float64.
 
-`map_frames` takes all RoIs at once; the rest is for one RoI, inside the loop over them. Every bin has as many points
-here as the one that has most, and those too many are marked.
+`map_frames` processes all RoIs at once. The other functions process one RoI, inside the loop over RoIs. All bins have
+the same number of points here, the largest number of any bin. Surplus points are marked.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Pair = tuple[int, int]
 
 
 class Frame(NamedTuple):
-    """A RoI on the map: where its own axes start and how long they are, and how they lie there; float64."""
+    """A RoI on the map: the start and length on its own axes, and their position and direction, in float64."""
 
     start_y: Tensor
     length_y: Tensor
@@ -31,12 +31,12 @@ class Frame(NamedTuple):
     centre_x: Tensor
 
     def place(self, along_y: Tensor, along_x: Tensor) -> tuple[Tensor, Tensor]:
-        """A point of the RoI's own axes on the map."""
+        """Map a point on the RoI's own axes to the map."""
         y = along_y * self.cosine - along_x * self.sine + self.centre_y
         return y, along_y * self.sine + along_x * self.cosine + self.centre_x
 
     def map_along(self, height: Tensor, width: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """The parts of the RoI's own axes, y and x, that the map and the pixel around it span."""
+        """The ranges of the RoI's own axes, y and x, that the map and a margin of one pixel cover."""
         low, one = -torch.ones_like(height), torch.ones(1, dtype=torch.float64)
         y = torch.stack([low, low, height, height]).flatten() * one - self.centre_y
         x = torch.stack([low, width, low, width]).flatten() * one - self.centre_x
@@ -48,15 +48,15 @@ class AxisPoints(NamedTuple):
     """The points of every bin along one of the RoI's own axes."""
 
     places: Tensor
-    """``[PH, PW, n]``"""
+    """``[PH, PW, n]``: the position of each point."""
     counts: Tensor
-    """``[PH, PW, n]``: whether there is such a point."""
+    """``[PH, PW, n]``: whether the point exists."""
     total: Tensor
-    """``[PH, PW]``: how many points the bin has, those included that cannot touch the map."""
+    """``[PH, PW]``: the number of points of the bin, including those that cannot touch the map."""
 
 
 def map_frames(spec: PointwiseSpec, boxes: Tensor, scale: Tensor) -> Frame:
-    """Step 1: where the geometry of every RoI puts it on the map."""
+    """Step 1: map the geometry of each RoI to its frame on the map."""
     zero = torch.zeros_like(scale)
     if spec.mapping == "rotated":
         centre_x, centre_y, width, height, angle = boxes.unbind(1)
@@ -83,7 +83,7 @@ def _at_least(length: Tensor, minimum: float) -> Tensor:
 
 
 def _round_away(x: Tensor) -> Tensor:
-    """The nearest integer, and of two the one farther from 0. Adding a half to the number below it would give 1."""
+    """Round half away from zero. Adding 0.5 would round the largest number below 0.5 to 1."""
     size = x.abs()
     below = size.floor()
     return x.sign() * torch.where(size - below >= 0.5, below + 1.0, below)
@@ -92,9 +92,9 @@ def _round_away(x: Tensor) -> Tensor:
 def axis_points(
     spec: PointwiseSpec, axis: int, bins: Pair, start: Tensor, length: Tensor, size: Tensor, part: tuple[Tensor, Tensor]
 ) -> AxisPoints:
-    """Steps 2 and 3 along one axis of a RoI that starts at `start` ``[PH, PW]`` where that bin is concerned.
+    """Steps 2 and 3 along one axis of a RoI. `start` ``[PH, PW]`` is the start of the RoI for each bin.
 
-    `size` pixels has the map, and `part` of the axis lies on it.
+    `size` is the number of pixels of the map, and `part` is the range of the axis that lies on the map.
     """
     index = torch.arange(bins[axis], dtype=torch.float64)
     index = index[:, None] if axis == 0 else index
@@ -123,7 +123,7 @@ def _up_to(counts: Tensor) -> Tensor:
 
 
 def _pixels(spec: PointwiseSpec, start: Tensor, index: Tensor, bin_length: Tensor, size: Tensor) -> AxisPoints:
-    """Every whole pixel from the floor of a bin to its ceiling; a RoI is cut from the pixel that it starts in."""
+    """The whole pixels from the floor to the ceiling of a bin, relative to the pixel in which the RoI starts."""
     whole = start.floor()
     last = size - spec.unused_border
     first = (((start - whole) + index * bin_length).floor() + whole).clamp(min=0.0).minimum(last)
@@ -133,7 +133,7 @@ def _pixels(spec: PointwiseSpec, start: Tensor, index: Tensor, bin_length: Tenso
 
 
 def _lattice(low: Tensor, high: Tensor, size: Tensor) -> AxisPoints:
-    """Both ends of a bin, and the pixels of the map between them."""
+    """The two ends of a bin, and the pixels of the map between them."""
     first = (low.floor() + 1.0).clamp(min=0.0).minimum(size)
     beyond = high.ceil().clamp(min=0.0).minimum(size)
     number = first[..., None] + _up_to(beyond - first)

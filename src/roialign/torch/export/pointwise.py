@@ -1,7 +1,7 @@
 """The pointwise family in standard ONNX operators, for `torch.onnx.export`.
 
-RoIPool is ONNX's MaxRoiPool where that computes the same. Everything else is a `Scan` that visits the RoIs one by one,
-gathers the four pixels of every point, and reduces every bin.
+RoIPool is exported as ONNX's MaxRoiPool if that computes the same. Everything else is a `Scan` over the RoIs, which
+gathers the four pixels of every point and reduces every bin.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .points import AxisPoints, Frame, Pair, axis_points, bilinear, map_frames
 from .scan import one_more, scan_rois
 from .separable import LARGEST_FLOAT32, level_table, prepare
 
-#: RoIs up to this many pixels are looked at when it is asked whether float32 cuts them as float64 does.
+#: Lengths of RoIs up to this many pixels are tested for whether float32 gives the same bins as float64.
 LONGEST = 1 << 16
 
 
@@ -39,10 +39,10 @@ def forward(call: Operator[PointwiseSpec], inputs: Inputs, output_size: Pair) ->
 
 
 def is_max_roi_pool(spec: PointwiseSpec, scale: float, output_size: Pair, dtype: torch.dtype) -> bool:
-    """Whether ONNX's MaxRoiPool computes this.
+    """Whether ONNX's MaxRoiPool computes the same result.
 
-    Its runtimes compute in float32: the scale must be a power of two, so that corners are rounded alike, and bins must
-    be cut alike.
+    Its runtimes compute in float32. The scale must be a power of two, so that corners are rounded in the same way, and
+    the bins must be the same as in float64.
     """
     is_roi_pool = spec.mapping == "rounded" and spec.reduction == "max" and spec.extra_pixels == 1
     exact = math.frexp(scale)[0] == 0.5 and dtype == torch.float32
@@ -61,7 +61,7 @@ def _cuts_alike(bins: int) -> bool:
 def _reduce_each(
     call: Operator[PointwiseSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: Pair
 ) -> Tensor:
-    """Bin by bin the points of every RoI, interpolated and reduced."""
+    """Interpolate the points of each RoI and reduce them per bin."""
     spec, bins = call.spec, math.prod(output_size)
     rows = one_more(rows)
     of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else one_more(levels)
@@ -92,7 +92,7 @@ def _reduce_each(
 
 
 def _pixel_rows(level: Tensor, parts: int) -> Tensor:
-    """Pixel by pixel, and part by part of its channels, ``[N * H * W * parts, C]``."""
+    """Reshape a level to rows ``[N * H * W * parts, C]``, one per pixel and part of its channels."""
     if parts == 1:
         return level.permute(0, 2, 3, 1).reshape(-1, level.shape[1])
     channels = level.shape[1] // parts
@@ -108,7 +108,7 @@ def _reduce(
     where: tuple[Tensor, Tensor, Tensor],
     pixels: Tensor,
 ) -> Tensor:
-    """``[PH, PW, C]``: the mean or the maximum of the points of every bin."""
+    """The mean or the maximum of the points of every bin, ``[PH, PW, C]``."""
     height, width, first = where
     y, x = frame.place(along_y.places[..., :, None], along_x.places[..., None, :])  # [PH, PW, ny, nx]
     corners, inside = bilinear(y, x, height, width)
@@ -127,7 +127,7 @@ def _reduce(
         share = torch.where(total > 0, 1.0 / total.clamp(min=1.0), 0.0)[..., None].to(pixels.dtype)
         return torch.stack(values).sum(0).flatten(2, 3).sum(2) * share
     samples = torch.stack(values).amax(0) if spec.reduction == "corner_max" else torch.stack(values).sum(0)
-    # A point off the map is a zero; what is no point is less than all.
+    # A point outside the map is zero. A surplus point is lower than every value.
     best = torch.where(exists[..., None], samples, -math.inf).flatten(2, 3).amax(2)
     has_others = exists.to(torch.float64).sum((2, 3)) < total
     best = torch.where(has_others[..., None], best.clamp(min=0.0), best)
@@ -135,7 +135,7 @@ def _reduce(
 
 
 def _turn(spec: PointwiseSpec, pooled: Tensor, angle: Tensor) -> Tensor:
-    """Channels in groups of orientations, turned with the RoI: between two of them, linearly."""
+    """Rotate channels in groups of orientations with the RoI, with linear interpolation between two."""
     count = spec.orientations
     turned = angle * count / (2.0 * math.pi)
     steps = turned.floor()

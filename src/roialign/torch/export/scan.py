@@ -1,7 +1,7 @@
-"""RoI by RoI in operators that torch exports to ONNX: one `Scan` for either family.
+"""A loop over RoIs that torch exports to ONNX: one `Scan`, for both families.
 
-Not a `Loop`: the one that torch exports collects nothing from its rounds. It would carry the answers of all RoIs along,
-and a runtime would copy them for every RoI.
+It is not a `Loop`, because the `Loop` that torch exports cannot collect results from its iterations. It would have to
+carry the results of all RoIs, and a runtime would copy them for every RoI.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .standard import check_may_scan
 
 
 def one_more(table: Tensor) -> Tensor:
-    """With a row of zeros at the end: runtimes refuse a Scan over nothing."""
+    """Append a row of zeros, because runtimes reject an empty Scan."""
     return functional.pad(table, (*(0, 0) * (table.dim() - 1), 0, 1))
 
 
 def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
-    """What `each` answers for every row of the tables but the last, which is :func:`one_more`."""
+    """Apply `each` to every row of the tables except the last one, which was added by :func:`one_more`."""
 
     check_may_scan()
 
@@ -32,15 +32,15 @@ def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
         return carried.clone(), each(*rows)
 
     def run(carried: Tensor, *rows: Tensor) -> Any:
-        for table in rows:  # where their number depends on values, as behind a nonzero, torch does not see the one more
+        for table in rows:  # if the number of rows depends on values, torch does not know of the extra row
             torch._check(table.shape[0] >= 1)  # type: ignore[no-untyped-call]
         return scan(step, carried, rows)
 
-    # The operator wants something carried from one RoI to the next; nothing is.
+    # The operator needs a carried value, which is not used here.
     nothing = tables[0].new_zeros(1)
-    # Kept by code object is what was compiled before: of a fixed number of RoIs, it would fix this one too.
+    # torch caches compilations by code object. An earlier one with a fixed number of RoIs would also fix this one.
     run.__code__ = run.__code__.replace()
-    # A table's columns are told apart by number, so how many there are may not become a symbol.
+    # The columns of a table are indexed by number, so their count must not be symbolic.
     with torch._dynamo.config.patch(assume_static_by_default=True, automatic_dynamic_shapes=False):
         _, answers = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
     pooled: Tensor = answers[:-1]

@@ -1,9 +1,9 @@
 """The separable family in standard ONNX operators, for `torch.onnx.export`.
 
-Where ONNX's RoiAlign computes what is asked, it is that operator. Elsewhere a `Scan` visits the RoIs one by one,
-gathers the part of the map that a RoI touches, and multiplies it by the taps of both axes.
+If ONNX's RoiAlign computes the same result, it is used. Otherwise a `Scan` over the RoIs gathers the part of the map
+that a RoI touches and multiplies it by the taps of both axes.
 
-An exported graph cannot raise: a row that is not valid has the answer zero.
+An exported graph cannot raise errors, so the result of an invalid row is zero.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from . import standard
 from .scan import one_more, scan_rois
 from .taps import Axis, Place, count_of, footprint, map_boxes, taps
 
-#: RoiAlign's modes, as how we describe them: the offset of a coordinate, and the shortest length of a RoI.
+#: The modes of RoiAlign, by the offset of coordinates and the minimum length of a RoI.
 COORDINATE_MODES = {(0.5, -math.inf): "half_pixel", (0.0, 1.0): "output_half_pixel"}
-#: What is larger would become infinite in float32, and with it the place that a runtime reads from unknown.
+#: Larger coordinates would become infinite in float32, and a runtime could read from an invalid address.
 LARGEST_FLOAT32 = 1e30
 
 
 class Prepared(NamedTuple):
-    """A call's tensors, ready for either family."""
+    """The prepared tensors of a call, for both families."""
 
     maps: list[Tensor]
     rows: Tensor
-    """Zeros where not valid."""
+    """The rows. Invalid rows are zeros."""
     valid: Tensor
     levels: Tensor | None
 
@@ -52,11 +52,11 @@ def forward(call: Operator[SeparableSpec], inputs: Inputs, output_size: tuple[in
 
 
 def prepare(call: Any, inputs: Inputs, numbers: int) -> Prepared:
-    """The call of either family; `numbers` of each row, besides the image, must be finite."""
+    """Prepare a call. The first `numbers` values of each row, after the image, must be finite."""
     if call.spec.rule == "random":
         raise ValueError("sampling: expected 'grid' or 'exact' in an ONNX export, which draws no points, got 'random'")
     dtype = inputs.features[0].dtype
-    # Half types are widened: nothing accumulates in half precision, and runtimes on the CPU lack their RoiAlign.
+    # Convert half types to float32, to accumulate in float32 and because CPU runtimes have no RoiAlign for them.
     maps = [level.detach().to(torch.promote_types(dtype, torch.float32)) for level in inputs.features]
     rows = inputs.rois.detach().double()
     valid = _valid_rows(rows[:, : numbers + 1], maps[0].shape[0])
@@ -73,16 +73,16 @@ def prepare(call: Any, inputs: Inputs, numbers: int) -> Prepared:
 def _valid_rows(rows: Tensor, images: int) -> Tensor:
     image = rows[:, 0]
     in_range = (image >= 0) & (image < images) & (image == image.round())
-    # A tensor: the exporter would turn the bare number into a float32.
+    # Use a tensor, because the exporter would convert a number to float32.
     largest = torch.tensor(_validate.LARGEST_COORDINATE, dtype=torch.float64)
-    return in_range & (rows[:, 1:].abs() <= largest).all(1)  # false for NaN
+    return in_range & (rows[:, 1:].abs() <= largest).all(1)  # False for NaN
 
 
 def is_roi_align(spec: SeparableSpec, scale: float) -> bool:
-    """Whether ONNX's RoiAlign computes this: regular points, as many along both axes.
+    """Whether ONNX's RoiAlign computes this: regular points, with the same number along both axes.
 
-    Its runtimes map boxes in float32. That moves a point by a rounding error, but with adaptive sampling it can change
-    the number of points, unless the scale is a power of two and the product exact.
+    Its runtimes map boxes in float32, which moves points by a rounding error. With adaptive sampling, this can change
+    the number of points, unless the scale is a power of two and the product is exact.
     """
     ratio_y, ratio_x = spec.sampling_ratio
     return (
@@ -96,7 +96,7 @@ def is_roi_align(spec: SeparableSpec, scale: float) -> bool:
 def _roi_align(
     call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
-    """RoiAlign on each level, of the RoIs that are pooled from it."""
+    """Apply RoiAlign on each level to the RoIs that are pooled from it."""
     if levels is None:
         return _roi_align_of_level(call, maps[0], call.scales[0], rows, output_size)
     pooled = maps[0].new_zeros(rows.shape[0], maps[0].shape[1], *output_size)
@@ -108,7 +108,7 @@ def _roi_align(
 
 
 def _has_points(spec: SeparableSpec, rows: Tensor) -> Tensor:
-    """A box of no size has none where sampling is adaptive; the mean of nothing is zero, and NaN in OpenVINO."""
+    """Whether boxes have points; adaptive sampling gives empty boxes none. Their mean is zero here, NaN in OpenVINO."""
     if spec.sampling_ratio[0] > 0 or spec.minimum_length > 0:
         return torch.ones_like(rows[:, 0], dtype=torch.bool)
     return (rows[:, 3:5] > rows[:, 1:3]).all(1)
@@ -120,7 +120,7 @@ def _roi_align_of_level(
     spec = call.spec
     lower, upper = rows[:, 1:3], rows[:, 3:5]
     if spec.sampling_ratio[0] == 0:
-        # An inverted box has no adaptive points, like one of no size; onnxruntime fails at its negative number of them.
+        # An inverted box has no adaptive points, like an empty one. onnxruntime fails for a negative number of points.
         upper = upper.maximum(lower)
     boxes = torch.cat([lower, upper], 1).clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(level.dtype)
     return standard.roi_align(
@@ -137,7 +137,7 @@ def _roi_align_of_level(
 def _contract_each(
     call: Operator[SeparableSpec], maps: list[Tensor], rows: Tensor, levels: Tensor | None, output_size: tuple[int, ...]
 ) -> Tensor:
-    """out[k] = Wy . F . Wx^T, RoI by RoI, on the part of the map that the RoI touches."""
+    """Compute out[k] = Wy . F . Wx^T for each RoI, on the part of the map that it touches."""
     spec, channels = call.spec, maps[0].shape[1]
     along_y, along_x = (Axis(spec, *of_axis) for of_axis in zip(output_size, spec.sampling_ratio, strict=True))
     rows = one_more(rows)
@@ -150,7 +150,7 @@ def _contract_each(
     corner = base + (rows[:, 0] * height + first_y) * width + first_x
     places = torch.stack([*place_y, *place_x], 1)
     extents = torch.stack([first_y, count_y, first_x, count_x, width, corner], 1).to(torch.int64)
-    # Pixel by pixel, all levels in a row: a RoI's part of the map is then one Gather.
+    # All pixels of all levels as rows, so that a RoI's part of the map is one Gather.
     pixels = torch.cat([level.permute(0, 2, 3, 1).reshape(-1, channels) for level in maps])
 
     def each(place: Tensor, extent: Tensor) -> Tensor:
@@ -168,12 +168,12 @@ def _contract_each(
 
 
 def level_table(call: Any, maps: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Per level: its scale, height and width, and where it begins when all are laid in a row; float64."""
+    """For each level: scale, height, width, and its first row among the pixels of all levels, in float64."""
 
     def sizes(axis: int) -> Tensor:
         return torch.cat([torch.full((1,), level.shape[axis], dtype=torch.float64) for level in maps])
 
-    # A constant tensor: as a number to fill with, the exporter would round it to float32.
+    # Use a constant tensor, because the exporter would round a fill value to float32.
     scale = torch.tensor(call.scales, dtype=torch.float64)
     height, width = sizes(2), sizes(3)
     ends = (maps[0].shape[0] * height * width).cumsum(0)

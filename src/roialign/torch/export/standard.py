@@ -1,4 +1,4 @@
-"""The two operators of ONNX that pool, written into a graph by whichever exporter of torch is at work."""
+"""ONNX's two RoI operators, for both ONNX exporters of torch."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from ..wiring.tracing import is_jit_traced
 
-#: The operator set in which RoiAlign has its coordinate modes.
+#: The operator set in which RoiAlign got its coordinate transformation modes.
 ROI_ALIGN_VERSION = 16
-#: The coordinate mode that RoiAlign had before it could be named.
+#: The coordinate transformation mode of RoiAlign in earlier operator sets.
 EARLIER_MODE = "output_half_pixel"
-#: The letter that TorchScript's exporter wants behind an attribute's name.
+#: The suffix of an attribute's name for TorchScript's exporter, by the type of the attribute.
 SUFFIXES = {int: "i", float: "f", str: "s", list: "i"}
 
 
 def roi_align(level: Tensor, boxes: Tensor, images: Tensor, output_size: Sequence[int], **attributes: Any) -> Tensor:
-    """ONNX's RoiAlign of boxes ``[K, 4]``."""
+    """ONNX's RoiAlign for boxes ``[K, 4]``."""
     height, width = output_size
     every = {"mode": "avg", "output_height": height, "output_width": width, **attributes}
     shape = (boxes.shape[0], level.shape[1], height, width)
@@ -27,13 +27,13 @@ def roi_align(level: Tensor, boxes: Tensor, images: Tensor, output_size: Sequenc
 
 
 def max_roi_pool(level: Tensor, rows: Tensor, output_size: Sequence[int], scale: float) -> Tensor:
-    """ONNX's MaxRoiPool of rows ``[K, 5]``."""
+    """ONNX's MaxRoiPool for rows ``[K, 5]``."""
     shape = (rows.shape[0], level.shape[1], *output_size)
     return _write("MaxRoiPool", (level, rows), {"pooled_shape": list(output_size), "spatial_scale": scale}, shape, None)
 
 
 def check_may_scan() -> None:
-    """A `Scan` is what TorchScript's exporter cannot write."""
+    """Raise an error for TorchScript's exporter, which cannot export a `Scan`."""
     if is_jit_traced():
         raise NotImplementedError(
             "torch.onnx.export: with dynamo=False only operators that are ONNX's RoiAlign or MaxRoiPool can be "
@@ -51,7 +51,7 @@ def _write(
 
 
 class _Written(torch.autograd.Function):
-    """An operator of ONNX where TorchScript's exporter finds it; its answer while that listens is only a shape."""
+    """An ONNX operator for TorchScript's exporter. During the export, its result has a shape but no values."""
 
     @staticmethod
     def forward(ctx: Any, name: str, attributes: dict[str, Any], shape: tuple[int, ...], *inputs: Tensor) -> Tensor:

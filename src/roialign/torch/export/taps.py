@@ -1,6 +1,6 @@
 """The taps of one axis in operators that torch exports to ONNX: the steps of the reference, in float64, on whole axes.
 
-`map_boxes` and `footprint` take all RoIs at once; the rest is for one RoI, inside the loop over them.
+`map_boxes` and `footprint` process all RoIs at once. The other functions process one RoI, inside the loop over RoIs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..._spec import BORDER_OF_RULE, SeparableSpec
 
 
 class Axis(NamedTuple):
-    """How one axis is cut and sampled."""
+    """How one axis is divided into bins and sampled."""
 
     spec: SeparableSpec
     bins: int
@@ -23,7 +23,7 @@ class Axis(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where one axis of a RoI lies, or of many: in feature coordinates, on a map of `size` pixels; all float64."""
+    """The position of one axis of a RoI, or of many, in feature coordinates on a map of `size` pixels, in float64."""
 
     start: Tensor
     length: Tensor
@@ -31,14 +31,14 @@ class Place(NamedTuple):
 
 
 def count_of(count: Tensor) -> int:
-    """A positive count as a number, so that it can be a size."""
+    """Convert a positive count to a number, so that it can be used as a size."""
     number = int(count.item())
     torch._check(number >= 1)  # type: ignore[no-untyped-call]
     return number
 
 
 def map_boxes(axis: Axis, lower: Tensor, upper: Tensor, scale: Tensor, size: Tensor) -> Place:
-    """Step 1: where every RoI starts in feature coordinates, and how long it is."""
+    """Step 1: the start and the length of each RoI in feature coordinates."""
     spec = axis.spec
     factor = size - 1.0 if spec.normalised_boxes else scale
     start = lower * factor - spec.offset
@@ -47,7 +47,7 @@ def map_boxes(axis: Axis, lower: Tensor, upper: Tensor, scale: Tensor, size: Ten
 
 
 def footprint(place: Place) -> tuple[Tensor, Tensor]:
-    """The first pixel that each RoI may touch, and how many it may: at least one, the nearest."""
+    """The first pixel and the number of pixels that each RoI may touch: at least one, the nearest."""
     ends = place.start, place.start + place.length
     last = place.size - 1.0
     first = torch.minimum(*ends).floor().clamp(min=0.0).minimum(last)
@@ -56,7 +56,7 @@ def footprint(place: Place) -> tuple[Tensor, Tensor]:
 
 
 def taps(axis: Axis, place: Place, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """The ``[bins, pixels]`` weights of one RoI on those pixels, and which bins reach the map."""
+    """The ``[bins, pixels]`` weights of one RoI on the given pixels, and which bins have points on the map."""
     pixels = pixels.to(torch.float64)
     if axis.spec.rule in ("exact", "prroi"):
         weights = _piece_weights(axis, place, pixels)
@@ -68,13 +68,13 @@ def taps(axis: Axis, place: Place, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def bin_grid(axis: Axis, length: Tensor) -> tuple[Tensor, Tensor]:
-    """Step 2: where every bin starts, as a distance from the start of the RoI, and how long a bin is."""
+    """Step 2: the start of each bin, as a distance from the start of the RoI, and the length of a bin."""
     bin_length = length / axis.bins
     return torch.arange(axis.bins, dtype=torch.float64) * bin_length, bin_length
 
 
 def sample_points(axis: Axis, place: Place) -> tuple[Tensor, Tensor, Tensor]:
-    """Step 3: the points that may touch the map: each one's bin and coordinate, and its share of the bin."""
+    """Step 3: the points that may touch the map, with their bins, coordinates and shares of the bins."""
     start, length, _ = place
     if axis.spec.rule in ("crop", "nearest"):
         bins = torch.arange(axis.bins, dtype=torch.float64)
@@ -90,12 +90,12 @@ def sample_points(axis: Axis, place: Place) -> tuple[Tensor, Tensor, Tensor]:
     divisor = count.clamp(min=1.0)
     bins = (index / divisor).floor()
     points = (start + bins * bin_length) + (index - bins * divisor + 0.5) * bin_length / divisor
-    # A RoI without points has the index of one all the same: no bin takes it.
+    # A RoI without points still has one index, which belongs to no bin.
     return torch.where(index < axis.bins * count, bins, -1.0), points, 1.0 / divisor
 
 
 def _touching(axis: Axis, place: Place, bin_length: Tensor, count: Tensor) -> Tensor:
-    """The indices, over all bins, of the adaptive points that may lie on the map: no more than 2 * (size + 4)."""
+    """The indices, over all bins, of the adaptive points that may lie on the map: at most 2 * (size + 4)."""
     points_per_pixel = torch.where(bin_length > 0, count / torch.where(bin_length > 0, bin_length, 1.0), 0.0)
     total = axis.bins * count
     first = ((-1.0 - place.start) * points_per_pixel - 2.0).floor().clamp(min=0.0).minimum(total)
@@ -119,20 +119,20 @@ def bilinear(axis: Axis, place: Place, points: Tensor, pixels: Tensor) -> tuple[
 
 
 def aggregate_mean(members: Tensor, weights: Tensor, share: Tensor) -> Tensor:
-    """Step 5: the mean over the points of every bin; `members` says which these are."""
+    """Step 5: the mean over the points of every bin. `members` tells which points belong to each bin."""
     return (members.to(torch.float64) @ weights) * share
 
 
 def _piece_weights(axis: Axis, place: Place, pixels: Tensor) -> Tensor:
     """The mean of every pixel's weight over every bin, ``[bins, pixels]``.
 
-    A pixel's weight rises over the cell before it and falls over the one after it. On a cell it is linear, so the
-    integral is the length of what the bin covers of the cell times the weight in the middle of that.
+    The weight of a pixel rises over the cell before it and falls over the cell after it. It is linear on each cell, so
+    its integral over the covered part of a cell is the length of that part times the weight at its middle.
     """
     bin_starts, bin_length = bin_grid(axis, place.length)
     ends = bin_starts[:, None], (bin_starts + bin_length)[:, None]
     low, high = torch.minimum(*ends), torch.maximum(*ends)
-    # Distances from the start of the RoI: exact for a box near the integer, whatever its size.
+    # Distances from the start of the RoI are exact for a box near the integer, whatever its size.
     centre = pixels - place.start
     before_low, before_high = torch.maximum(low, centre - 1.0), torch.minimum(high, centre)
     after_low, after_high = torch.maximum(low, centre), torch.minimum(high, centre + 1.0)
@@ -145,6 +145,6 @@ def _piece_weights(axis: Axis, place: Place, pixels: Tensor) -> Tensor:
     covered = (before_high - before_low).clamp(min=0.0) * rising + (after_high - after_low).clamp(min=0.0) * falling
     mean = covered / torch.where(bin_length == 0.0, 1.0, bin_length.abs())
     if not replicates:
-        return mean  # a RoI of no area is zero
+        return mean  # the result of a RoI without area is zero
     at_start, _ = bilinear(axis, place, place.start[None], pixels)
     return torch.where(bin_length == 0.0, at_start, mean)

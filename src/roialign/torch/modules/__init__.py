@@ -1,4 +1,4 @@
-"""The operators as modules; :mod:`roialign.torch` has them all."""
+"""The operators as PyTorch modules, exported by :mod:`roialign.torch`."""
 
 from .deformable import DeformRoIPool, DeformRoIPoolPack, ModulatedDeformRoIPoolPack
 from .pointwise import (

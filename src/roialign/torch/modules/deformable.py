@@ -1,4 +1,4 @@
-"""Deformable pooling as a module, with offsets that come with every call, and with offsets that it learns."""
+"""Deformable RoI pooling as modules, with given or with learned offsets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ..._typing import Everywhere, PackNames, Pair, Sampling, Seed
 from ...ops.deform_roi_pool import deform_roi_pool
 from .pointwise import Pooling
 
-if TYPE_CHECKING:  # torch brings it
+if TYPE_CHECKING:  # torch depends on it
     from typing_extensions import Unpack
 
 
 class DeformRoIPool(Pooling):
-    """:func:`roialign.deform_roi_pool` as a module, with offsets that come with every call.
+    """:func:`roialign.deform_roi_pool` as a module, with offsets given at every call.
 
     Concretely, ``DeformRoIPool(output_size, spatial_scale, ...)(features, rois, offset, mask)`` is
     ``deform_roi_pool(features, rois, offset, output_size, spatial_scale, ..., mask=mask)``.
@@ -74,19 +74,20 @@ class DeformRoIPool(Pooling):
 
 
 class DeformRoIPoolPack(DeformRoIPool):
-    """Deformable RoI pooling that learns its offsets from what it pools without them.
+    """Deformable RoI pooling that predicts its offsets from features pooled without offsets.
 
-    Concretely, ``pool(features, rois)`` is ``deform_roi_pool(features, rois, offset, ...)`` with ``offset =
-    offset_fc(deform_roi_pool(features, rois, None, ...))``, three linear layers whose last starts at zero: so the
-    module starts as :func:`roialign.roi_align`.
+    Concretely, ``pool(features, rois)`` is ``deform_roi_pool(features, rois, offset, ...)`` with
+    ``offset = offset_fc(deform_roi_pool(features, rois, None, ...))``. ``offset_fc`` has three linear layers. The last
+    one is initialised with zeros, so an untrained module computes :func:`roialign.roi_align`.
 
     Parameters
     ----------
     output_size : int or (int, int)
+        The number of bins along y and x.
     output_channels : int
-        Channels of the features.
+        The number of channels of the features.
     deform_fc_channels : int, default 1024
-        Width of the hidden layers.
+        The width of the hidden layers.
     spatial_scale, sampling_ratio, gamma, ... : as in :func:`roialign.deform_roi_pool`
 
     Examples
@@ -138,17 +139,17 @@ class DeformRoIPoolPack(DeformRoIPool):
         ) -> Tensor: ...
 
     def learned(self, features: Tensor, rois: Tensor | Sequence[Tensor], **more: Any) -> tuple[Tensor, Tensor]:
-        """The offsets, and the pooled features in a row that they are learned from."""
+        """The predicted offsets, and the flattened pooled features that they are predicted from."""
         pooled = super().forward(features, rois, **more)
         flat = (pooled if self.arguments.get("layout", "NCHW") == "NCHW" else pooled.permute(0, 3, 1, 2)).flatten(1)
         return self.offset_fc(flat).reshape(-1, 2, *self.bins), flat
 
 
 class ModulatedDeformRoIPoolPack(DeformRoIPoolPack):
-    """Deformable RoI pooling that learns its offsets and a weight for every bin.
+    """Deformable RoI pooling that predicts its offsets and a weight for every bin.
 
-    Concretely, ``pool(features, rois)`` is ``deform_roi_pool(features, rois, offset, ..., mask=mask)`` with the offsets
-    of :class:`DeformRoIPoolPack` and a mask from two linear layers and a sigmoid, that starts at one half.
+    Concretely, ``pool(features, rois)`` is ``deform_roi_pool(features, rois, offset, ..., mask=mask)``. The offsets are
+    those of :class:`DeformRoIPoolPack`. The mask comes from two linear layers and a sigmoid; it is initially 0.5.
 
     Parameters
     ----------

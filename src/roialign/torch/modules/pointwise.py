@@ -17,20 +17,20 @@ from ...ops.roi_align_rotated import roi_align_rotated
 from ...ops.roi_pool import roi_pool
 from .separable import Configured
 
-if TYPE_CHECKING:  # torch brings it
+if TYPE_CHECKING:  # torch depends on it
     from typing_extensions import Unpack
 
-#: What a function gets anew with every call.
+#: The arguments of a function that are given at every call.
 PER_CALL = ("features", "rois", "offset", "mask", "levels", "batch_indices", "out")
 
 
 class Pooling(Configured):
-    """A function as a module: what does not change from call to call is set once."""
+    """A module that holds the arguments of a function that do not change from call to call."""
 
     function: ClassVar[Callable[..., Any]]
-    #: Parameters of a module besides those of its function, behind the first.
+    #: Parameters that the module has in addition to those of its function. They come after the first one.
     own: ClassVar[tuple[inspect.Parameter, ...]] = ()
-    #: Parameters of its function that a module does not have.
+    #: Parameters of the function that the module does not have.
     left_out: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -52,12 +52,12 @@ class Pooling(Configured):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Those of the function, by name, as they are now."""
+        """The current arguments of the function, by name."""
         own = [parameter.name for parameter in self.own]
         return {name: getattr(self, name) for name in self.names if name not in own}
 
     def forward(self, features: Tensor | Sequence[Tensor], rois: Tensor | Sequence[Tensor], **more: Any) -> Tensor:
-        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; `more` is what a call may bring besides."""
+        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``; `more` holds optional arguments."""
         pooled: Tensor = type(self).function(features, rois, **more, **self.arguments)
         return pooled
 

@@ -1,4 +1,4 @@
-"""What TorchScript's compiler is told."""
+"""A clear error for `torch.jit.script`, which does not support these modules."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 
 
 class NotScriptable(nn.Module):
-    """A module that says what to do where `torch.jit.script` would compile it."""
+    """A module whose error under `torch.jit.script` says what to use instead."""
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise NotImplementedError(

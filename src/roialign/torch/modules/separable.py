@@ -1,4 +1,4 @@
-"""The operators as modules: what does not change from call to call is set once, and shown by `repr`."""
+"""The separable operators as modules. Arguments that do not change between calls are set once and shown by `repr`."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .scripting import NotScriptable
 
 
 class Configured(NotScriptable):
-    """A function with arguments set: attributes of the same names."""
+    """A module that holds arguments of a function, as attributes of the same names."""
 
     def configure(self, given: dict[str, Any]) -> None:
-        """Takes the arguments of `__init__` from its local variables."""
+        """Set the attributes from the local variables of `__init__`."""
         self.names = tuple(inspect.signature(type(self)).parameters)
         for name in self.names:
             setattr(self, name, given[name])
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """By name, as they are now."""
+        """The current arguments, by name."""
         return {name: getattr(self, name) for name in self.names}
 
     def extra_repr(self) -> str:
@@ -207,7 +207,7 @@ class CropAndResize(Configured):
     Parameters
     ----------
     crop_size, method, extrapolation_value, layout, invalid, backend :
-        As in :func:`roialign.crop_and_resize`; so the default layout is NHWC.
+        As in :func:`roialign.crop_and_resize`. The default layout is NHWC.
 
     Examples
     --------

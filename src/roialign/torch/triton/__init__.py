@@ -1,1 +1,1 @@
-"""CUDA tensors to the Triton kernels: what is launched, with which blocks."""
+"""The operators on CUDA tensors: launching of the Triton kernels and their block sizes."""

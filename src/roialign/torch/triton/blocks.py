@@ -1,4 +1,4 @@
-"""How the bins and channels of an answer, or of its gradient, are shared out among the programs of a kernel."""
+"""Distribution of the bins and channels of a result, or of its gradient, over the programs of a kernel."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ...triton.launch import Contraction, blocks_of, plain_strides, power_of_two
 
 @dataclass(frozen=True)
 class Block:
-    """What one program has: some bins of a RoI, and some channels."""
+    """The work of one program: some bins of a RoI, and some channels."""
 
     maps: Sequence[Tensor]
     answer: Tensor
     size: Contraction
     is_last: bool
-    """Whether the side of channels is the one that lies densely in memory."""
+    """Whether channels are contiguous in memory."""
     bins: int
 
     @classmethod
@@ -31,19 +31,19 @@ class Block:
         answer: Tensor,
         is_last: bool,
     ) -> Block:
-        """`sizes` is a table of :mod:`roialign.triton.launch`."""
+        """Choose a block. `sizes` is a table of :mod:`roialign.triton.launch`."""
         size = sizes[is_last][answer.element_size()]
         return cls(maps, answer, size, is_last, min(size.bins, power_of_two(answer.shape[2] * answer.shape[3])))
 
     @property
     def per_row(self) -> tuple[int, int]:
-        """How many blocks a RoI has, of bins and of channels."""
+        """The number of blocks of bins and of channels per RoI."""
         _, channels, bins_y, bins_x = self.answer.shape
         return blocks_of(bins_y * bins_x, self.bins), blocks_of(channels, self.size.channels)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Blocks of bins of all RoIs, so that neighbours share memory; then blocks of channels."""
+        """The grid: blocks of bins of all RoIs first, so that neighbours share memory, then blocks of channels."""
         of_bins, of_channels = self.per_row
         return len(self.answer) * of_bins, of_channels
 
@@ -52,7 +52,7 @@ class Block:
         return plain_strides(self.maps), strides_of_one(self.answer)
 
     def constants(self, vector: str) -> dict[str, Any]:
-        """`vector` is what a kernel calls that of the answer, or of its gradient."""
+        """The constants of a kernel. `vector` is the name of the vector size of the result or its gradient."""
         return {
             "CHANNELS_LAST": self.is_last,
             "VECTOR": vector_of(self.maps) if self.is_last else 1,
@@ -64,7 +64,7 @@ class Block:
 
 
 def sums_dtype(answer: Tensor) -> torch.dtype:
-    """What an answer, or its gradient, is summed up in, and weights are kept as."""
+    """The dtype in which a result, or its gradient, is summed and weights are stored."""
     return torch.float64 if answer.dtype == torch.float64 else torch.float32
 
 

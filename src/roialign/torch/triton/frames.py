@@ -1,4 +1,4 @@
-"""The pointwise family: what its kernels are told of the RoIs of a call, on the device."""
+"""The pointwise family: the table of the RoIs of a call that its kernels read, on the device."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from ..wiring.primitive import Inputs
 from .rows import Rows, rows_of
 from .separable import order_of
 
-#: Steps that a number of 32 bits has room for, besides two bits for a corner.
+#: The number of steps that fit into 32 bits, in addition to two bits for a corner.
 MOST_STEPS = 1 << 14
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Where the RoIs of a call are, on the device."""
+    """The frames of the RoIs of a call, on the device."""
 
     call: Operator[PointwiseSpec]
     rows: Rows
     tangent: Tensor
-    """Like the RoIs, in float64; the RoIs themselves where there is none."""
+    """The tangent, like the RoIs in float64. The RoIs themselves if there is no tangent."""
     table: Tensor
     places: Tensor
     spans: Tensor
     bins: tuple[int, int]
     sampling: tuple[int, ...]
-    """What `roialign.triton.points.SAMPLING` names."""
+    """The values named by `roialign.triton.points.SAMPLING`."""
     maps: tuple[Tensor, ...]
 
     @cached_property
@@ -61,7 +61,7 @@ class Frames:
 
     @property
     def constants(self) -> dict[str, Any]:
-        """Of every kernel that looks at points."""
+        """The constants of every kernel that visits points."""
         spec = self.call.spec
         return {
             "PH": self.bins[0],
@@ -77,7 +77,7 @@ class Frames:
 
     @staticmethod
     def bytes_per_row(answer: Tensor) -> int:
-        """What a RoI takes."""
+        """The memory per RoI in bytes."""
         return 8 * int(FRAME.value) + 4 * int(PLACE.value) + 16 * math.prod(answer.shape[2:])
 
     @classmethod
@@ -90,7 +90,7 @@ class Frames:
         answer: Tensor,
         keeps: bool = False,
     ) -> Frames:
-        """Step 1. `answer` has the bins; `keeps` how RoIs move with every number of their boxes."""
+        """Step 1. `answer` has the bins. With `keeps`, derivatives in every number of the boxes are stored too."""
         spec, device = call.spec, maps[0].device
         bins = (answer.shape[2], answer.shape[3])
         count = len(rows.rois)
@@ -139,7 +139,7 @@ class Frames:
 
 
 def checked_rows(call: Operator[PointwiseSpec], inputs: Inputs, maps: Sequence[Tensor]) -> Rows:
-    """The RoIs of a call, and a look at their bin offsets where one that is no good is an error."""
+    """The RoIs of a call. Their bin offsets are checked if an invalid one is an error."""
     if call.spec.channels == "orientation" and call.spec.reduction != "mean":
         raise NotImplementedError("pointwise: a maximum whose channels turn has no kernel for CUDA tensors")
     rows = rows_of(call, inputs, maps[0].shape[0], call.spec.geometry)
@@ -151,8 +151,11 @@ def checked_rows(call: Operator[PointwiseSpec], inputs: Inputs, maps: Sequence[T
 
 
 def shift_of(call: Operator[PointwiseSpec], maps: Sequence[Tensor]) -> int:
-    """Of steps along y in the numbers of winners: 16, where steps fit into 32 bits, or 32. Adaptive points are half a
-    pixel apart or more, on an axis that may cross the map from corner to corner; and some around it are seen."""
+    """The bit position of the step along y in a winner's number: 16 if steps fit into 32 bits, else 32.
+
+    Adaptive points are at least half a pixel apart, on an axis that may cross the map diagonally. Some points around
+    the map are visited too.
+    """
     longest = max(max(level.shape[2:]) for level in maps)
     return 16 if max(3 * longest + 32, *call.spec.sampling_ratio) <= MOST_STEPS else 32
 

@@ -1,4 +1,4 @@
-"""The pointwise family: CUDA tensors to Triton kernels. No step waits for the device, so all can be captured."""
+"""The pointwise family on CUDA tensors. No step synchronises with the device, so all can be captured in a graph."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def forward(call: Operator[PointwiseSpec], inputs: Inputs, out: Tensor) -> None:
 
 
 def needs_winners(call: Operator[PointwiseSpec], inputs: Inputs) -> bool:
-    """Whether a maximum is decided elsewhere than where it is read, or moves."""
+    """Whether the maxima are determined by other maps than those read, or a tangent is given."""
     if call.spec.reduction == "mean":
         return False
     return bool(inputs.tangents) or not are_same(inputs.features, inputs.deciding or inputs.features)
 
 
 def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out: Tensor) -> None:
-    """The same of some RoIs."""
+    """The same for some of the RoIs."""
     frames = Frames.of(call, rows, inputs, inputs.features, out)
     if call.spec.reduction == "mean":
         block = block_of(call, table.POINTS_FORWARD, inputs.features, out)
@@ -97,7 +97,7 @@ def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out:
 
 
 def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
-    """Write (D_T f)^T G into the maps, every element of them."""
+    """Write (D_T f)^T G into every element of the maps."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
     frames = Frames.of(call, checked_rows(call, inputs, maps), inputs, maps, gradient)
     winners = frames.places
@@ -144,7 +144,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
 
 
 def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tensor) -> None:
-    """Write the gradient of <G, f(X; b)> in the geometry into all columns but the first."""
+    """Write the gradient of <G, f(X; b)> in the geometry into all columns except the first."""
     gradient, features = inputs.grad_output, inputs.features
     rows, of_bin = checked_rows(call, inputs, features), gradient.shape[1] * winners_dtype(call, features).itemsize
     of_bin = 0 if call.spec.reduction == "mean" else of_bin
@@ -155,13 +155,13 @@ def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tens
 
 
 def sums_grid(block: Block) -> tuple[int, int]:
-    """Blocks of bins of all RoIs, and programs that deal out their blocks of channels."""
+    """The grid: blocks of bins of all RoIs, and programs that share the blocks of channels."""
     rows, blocks = block.grid
     return rows, min(blocks, table.blocks_of(table.SUMS_PROGRAMS, max(rows, 1)))
 
 
 def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
-    """The same of some RoIs."""
+    """The same for some of the RoIs."""
     gradient, features = inputs.grad_output, inputs.features
     frames = Frames.of(call, rows, inputs, features, gradient, keeps=True)
     block = block_of(call, table.POINTS_SUMS, features, gradient)
@@ -223,14 +223,15 @@ def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs
 
 
 def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], answer: Tensor) -> Block:
-    """Where channels are not read in vectors, neighbouring threads share channels and not bins, whose geometry takes
-    more registers than their sums."""
+    """Choose a block. If channels are not read in vectors, neighbouring threads share channels and not bins, because
+    the
+    geometry of bins needs more registers than their sums."""
     last = call.spec.channels == "same" and table.is_channels_last([*maps, answer]) and vector_of(maps) > 1
     return Block.of(sizes, maps, answer, last)
 
 
 def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners: Tensor | None) -> None:
-    """Write the maxima into `answer`, or into `winners` which points they are."""
+    """Write the maxima into `answer`, or the points that have the maxima into `winners`."""
     block = block_of(frames.call, table.POINTS_FORWARD, maps, answer)
     launch(
         maximum_kernel,
@@ -257,7 +258,7 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
 
 
 def winners_of(frames: Frames, deciding: Sequence[Tensor], answer: Tensor) -> Tensor:
-    """Which points are the maxima of these maps, ``[K, bins, C]``; `answer` has the shape and is not written to."""
+    """The points that have the maxima of these maps, ``[K, bins, C]``. `answer` gives the shape; it is not written."""
     count, channels, bins_y, bins_x = answer.shape
     dtype = winners_dtype(frames.call, frames.maps)
     winners = torch.empty((count, bins_y * bins_x, channels), dtype=dtype, device=answer.device)
@@ -266,7 +267,7 @@ def winners_of(frames: Frames, deciding: Sequence[Tensor], answer: Tensor) -> Te
 
 
 def are_same(maps: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Whether they are the same memory."""
+    """Whether the maps are the same memory."""
     return all(
         one.data_ptr() == other.data_ptr() and one.stride() == other.stride()
         for one, other in zip(maps, others, strict=True)

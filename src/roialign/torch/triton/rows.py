@@ -1,4 +1,4 @@
-"""What a call says about its RoIs, on its way to kernels: nothing here waits for the device but a check asked for."""
+"""The RoIs of a call in the form that kernels take. Only a requested check synchronises with the device."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ WORD = 0xFFFFFFFF
 
 
 class Rows(NamedTuple):
-    """The arguments that every kernel has that reads RoIs."""
+    """The arguments of every kernel that reads RoIs."""
 
     rois: Tensor
-    """``[K, columns]``, contiguous."""
+    """The rows, ``[K, columns]``, contiguous."""
     levels: Tensor
-    """``[K]``; the RoIs themselves where there are none."""
+    """The levels, ``[K]``. The RoIs themselves if there are none."""
     images: int
     scale_bits: tuple[int, ...]
     canonical: tuple[int, int]
     strides_log2: tuple[int, ...]
     seed: tuple[int, int]
-    """Two signed 32-bit words, the lower one first."""
+    """The seed as two signed 32-bit words, the lower one first."""
     constants: dict[str, Any]
     first: int = 0
-    """The number of the first row among all of the call."""
+    """The index of the first row among all rows of the call."""
 
     def part(self, rows: slice) -> Rows:
-        """Some of the rows."""
+        """Select some of the rows."""
         return self._replace(rois=self.rois[rows], levels=self.levels[rows], first=rows.start)
 
     def on(self, maps: Sequence[Tensor]) -> tuple[Any, ...]:
-        """What says where a row lies on these maps."""
+        """The arguments that place a row on these maps."""
         return *table.map_sizes(maps), self.scale_bits, self.canonical, self.strides_log2, self.images
 
 
 def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
-    """The RoIs of a call. Rows that are no good are zeroed by the kernels; where they are an error they are looked at
-    here, which waits for the device."""
+    """The RoIs of a call. Kernels return zeros for invalid rows. If they are an error, they are checked here, which
+    synchronises with the device."""
     rois: Tensor = inputs.rois.detach().contiguous()
     levels = None if inputs.levels is None else inputs.levels.detach().contiguous()
     scales = call.scales
@@ -75,8 +75,8 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
 
 
 def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Iterator[slice]:
-    """Rows, so many at a time that what is kept of them takes no more than `EXTRA` of the memory of these tensors, or
-    in the most parts that there may be. No part is longer than the first, so that the others fit into its memory."""
+    """Divide the rows into parts whose tables take at most `EXTRA` of the memory of these tensors, within the maximum
+    number of parts. The first part is the longest, so that the others fit into its memory."""
     most = int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)) // max(bytes_per_row, 1) // table.FEWEST_ROWS
     parts = min(table.blocks_of(count, max(most, 1) * table.FEWEST_ROWS), table.MOST_PARTS)
     rows = table.blocks_of(count, max(parts, 1) * table.FEWEST_ROWS) * table.FEWEST_ROWS
@@ -85,7 +85,7 @@ def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Itera
 
 
 def of_rows(inputs: Inputs, rows: slice) -> Inputs:
-    """What belongs to some of the RoIs."""
+    """The inputs of some of the RoIs."""
     return inputs._replace(
         grad_output=None if inputs.grad_output is None else inputs.grad_output[rows],
         tangents=tuple(tangent[rows] for tangent in inputs.tangents),

@@ -1,4 +1,4 @@
-"""The separable family: CUDA tensors to Triton kernels. No step waits for the device, so all can be captured."""
+"""The separable family on CUDA tensors. No step synchronises with the device, so all can be captured in a graph."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .blocks import Block, strides_of_one, sums_dtype
 from .rows import Rows, of_rows, parts_of, rows_of
 from .tiles import Tiles
 
-#: Of what a block gives to the gradient in a box: four sums in float64.
+#: The size in bytes of the contribution of a block to the gradient in a box: four sums in float64.
 SUMS_BYTES = 32
 
 
@@ -36,7 +36,7 @@ def forward(call: Operator[SeparableSpec], inputs: Inputs, out: Tensor) -> None:
 
 
 def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out: Tensor) -> None:
-    """The same of some RoIs."""
+    """The same for some of the RoIs."""
     tables = Tables.of(call, rows, inputs, inputs.features, out)
     block = Block.of(table.FORWARD, inputs.features, out, table.is_channels_last([*inputs.features, out]))
     launch(
@@ -60,7 +60,7 @@ def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out:
 
 
 def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
-    """Write (D_T f)^T G into the maps, every element of them."""
+    """Write (D_T f)^T G into every element of the maps."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
     tables = Tables.of(call, rows_of(call, inputs, maps[0].shape[0]), inputs, maps, gradient)
     last = table.is_channels_last([*maps, gradient])
@@ -108,7 +108,7 @@ def boxes_block(inputs: Inputs) -> Block:
 
 
 def adjoint_boxes_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
-    """The same of some RoIs."""
+    """The same for some of the RoIs."""
     gradient, block = inputs.grad_output, boxes_block(inputs)
     tables = Tables.of(call, rows, inputs, inputs.features, gradient, keeps=True)
     blocks = math.prod(block.per_row)
@@ -153,7 +153,7 @@ def adjoint_boxes_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs
 
 @dataclass(frozen=True)
 class Tables:
-    """The weights of all RoIs on the device, and where they are."""
+    """The weights of all RoIs on the device, and their places."""
 
     rows: Rows
     weights: Tensor
@@ -171,7 +171,7 @@ class Tables:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Of a row, and of a kind of value, in numbers."""
+        """The number of values per row and per kind of value."""
         return self.weights.shape[2], self.weights.stride(0)
 
     @property
@@ -180,7 +180,7 @@ class Tables:
 
     @staticmethod
     def reach(maps: Sequence[Tensor], answer: Tensor) -> tuple[int, int]:
-        """How many weights a RoI may have, of y and of x."""
+        """The maximum number of weights of a RoI along y and along x."""
         reach_y, reach_x = (
             max(level.shape[axis] for level in maps) + SLACK.value * answer.shape[axis] for axis in (2, 3)
         )
@@ -188,7 +188,7 @@ class Tables:
 
     @staticmethod
     def bytes_per_row(inputs: Inputs, maps: Sequence[Tensor], answer: Tensor, keeps: bool = False) -> int:
-        """What a RoI takes."""
+        """The memory per RoI in bytes."""
         kinds = (3 if keeps else 1) << len(inputs.tangents)
         weights: int = kinds * sum(Tables.reach(maps, answer)) * sums_dtype(answer).itemsize
         spans: int = 12 * (answer.shape[2] + answer.shape[3])
@@ -204,7 +204,7 @@ class Tables:
         answer: Tensor,
         keeps: bool = False,
     ) -> Tables:
-        """Steps 1 to 4. `answer` has the bins and the dtype; `keeps` the derivatives in the boxes too."""
+        """Steps 1 to 4. `answer` has the bins and the dtype. With `keeps`, derivatives in the boxes are stored too."""
         spec, device = call.spec, answer.device
         count, bins_y, bins_x = len(rows.rois), answer.shape[2], answer.shape[3]
         reach_y, reach_x = cls.reach(maps, answer)
@@ -248,7 +248,7 @@ class Tables:
 
 
 def order_of(places: Tensor) -> tuple[Tensor, int]:
-    """The rows in the order in which they are pooled, and 1; or 0, where that is their own, and any tensor."""
+    """The order in which rows are pooled, and 1; or any tensor and 0 if they keep their own order."""
     count = len(places)
     if not table.ORDERED[0] <= count <= table.ORDERED[1]:
         return places, 0

@@ -1,4 +1,4 @@
-"""Gradients to features, tile by tile: which RoIs touch which tile, and how those of crowded tiles are shared out."""
+"""Gradients to features by tiles: which RoIs touch which tile, and how the work of crowded tiles is shared."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Tiles:
     first_tiles: tuple[int, ...]
     """Of every level."""
     touched: Tensor
-    """The bits of the RoIs that touch each tile, ``[tiles, ceil(K / 32)]``."""
+    """A bit for each RoI that touches a tile, ``[tiles, ceil(K / 32)]``."""
     counts: Tensor
-    """How many those are, of each tile; not written to where there are no slots."""
+    """The number of RoIs that touch each tile. It is not written if there are no slots."""
     shares: Tensor
-    """What `roialign.triton.shares.shares_kernel` writes, and nothing where there are no slots."""
+    """The result of `roialign.triton.shares.shares_kernel`. Empty if there are no slots."""
     partial: Tensor
-    """The sums of shares, a slot for each."""
+    """The sums of the shares, one slot for each."""
     channels: int
     parts: int
-    """How many times as many channels the maps have: bins that have channels of their own."""
+    """The ratio of the channels of the maps to those of the result: more than 1 if each bin has its own channels."""
 
     @classmethod
     def of(
@@ -47,7 +47,7 @@ class Tiles:
         kept: int,
         parts: int = 1,
     ) -> Tiles:
-        """Look which RoIs lie where, without waiting for the answer. `kept` bytes of what a call may keep are taken."""
+        """Find the RoIs of each tile without synchronising. `kept` bytes of the extra memory are already in use."""
         first_tiles = [0]
         for level in maps:
             images, _, height, width = level.shape
@@ -78,7 +78,7 @@ class Tiles:
         block = tiling.rows * tiling.columns * tiling.channels
         blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
         left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept - touched.nbytes - 4 * tiles
-        if len(places) > tiles:  # some tiles are crowded, wherever the RoIs are
+        if len(places) > tiles:  # some tiles are crowded, whatever the positions of the RoIs
             left = max(left, table.LEAST_SHARED)
         may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
         slots = max(left, 0) // (block * blocks * dtype.itemsize + 8) if may_be_crowded else 0
@@ -99,7 +99,7 @@ class Tiles:
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Blocks of channels of every slot and then of every tile."""
+        """The grid: blocks of channels of every slot and then of every tile."""
         return self.blocks * (self.slots + len(self.touched)), self.parts
 
     @property
@@ -112,7 +112,7 @@ class Tiles:
 
     @cached_property
     def target(self) -> tuple[Any, ...]:
-        """Where a tile lies."""
+        """The arguments that locate a tile."""
         return self.maps, *map_sizes(self.maps), self.first_tiles, plain_strides(self.maps)
 
     @property
@@ -130,7 +130,7 @@ class Tiles:
         }
 
     def sum_shares(self, **layout: Any) -> None:
-        """Write the crowded tiles, once their shares are there."""
+        """Write the crowded tiles, after their shares have been computed."""
         if not self.slots:
             return
         launch(

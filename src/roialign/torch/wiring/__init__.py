@@ -1,1 +1,1 @@
-"""What torch asks of an operator: derivatives, batches, schemas; said once for both families."""
+"""Integration with torch for both families: derivatives, batching and schemas."""

@@ -1,7 +1,7 @@
-"""One more dimension on any input, as torch.vmap adds it, by one call of the same function.
+"""Batching for torch.vmap: an additional dimension on any input, computed by one call of the same function.
 
-Channels do not mix, so features that differ over the same boxes lie beside each other as channels. Otherwise every
-member of the batch brings boxes of its own, and, where its features are its own too, images of its own.
+Channels are independent. If only the features are batched, the members of the batch therefore become additional
+channels. Otherwise each member adds its own boxes and, if its features are batched too, its own images.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Batchable(Protocol):
-    """What is asked of a primitive that is to be batched."""
+    """The interface of a primitive that can be batched."""
 
     @property
     def family(self) -> Family[Any]: ...
@@ -31,7 +31,7 @@ class Batchable(Protocol):
 
 
 def batch(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
-    """The answers, and which dimension is the batch in each."""
+    """Return the results, and the batch dimension of each."""
     boxes = (dims.rois, dims.levels, dims.drawn_seed, *dims.tangents)
     same_boxes = all(dim is None for dim in boxes)
     sums_channels = bool(inputs.features) and inputs.grad_output is not None
@@ -43,12 +43,12 @@ def batch(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, 
         return _as_rows(primitive, setting, inputs, dims, size)
     except ValueError as error:
         of_all_rows = error
-    _one_by_one(primitive, setting, inputs, dims, size)  # raises too, and names the row that the user knows
+    _one_by_one(primitive, setting, inputs, dims, size)  # raises an error too, which names the row
     raise of_all_rows
 
 
 def in_member(index: int, function: Callable[[], T]) -> T:
-    """What the function returns; an error about a row says whose row it is."""
+    """Call the function. An error about a row also names the member of the batch."""
     try:
         return function()
     except ValueError as error:
@@ -56,7 +56,7 @@ def in_member(index: int, function: Callable[[], T]) -> T:
 
 
 def _first(tensor: Tensor, dim: int | None, size: int) -> Tensor:
-    """With the batch in front, repeated where there is none."""
+    """Move the batch dimension to the front, or repeat the tensor if it has none."""
     return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
 
 
@@ -107,7 +107,7 @@ def _as_rows(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Input
 
 
 def _one_by_one(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
-    """Every member keeps its own rows: where the answer to a box depends on its row, or an error has to name it."""
+    """One call per member, if the result of a box depends on its row, or if an error must name the row."""
     values, layout = inputs.flat()
     places = dims.flat()[0]
 
@@ -121,14 +121,14 @@ def _one_by_one(primitive: Batchable, setting: Setting, inputs: Inputs, dims: In
 
 
 def _images(inputs: Inputs, dims: Inputs) -> int:
-    """How many images each member of the batch has."""
+    """The number of images of each member of the batch."""
     level, dim = inputs.features[0], dims.features[0]
     return int(level.shape[0 if dim is None or dim > 0 else 1])
 
 
 def _numbered_on(rois: Tensor, images: int, size: int) -> Tensor:
-    """``[B, K, 5]`` with the images of all members counted through; what was no image stays none."""
-    rois = rois.double()  # which holds every such number
+    """Rows ``[B, K, 5]`` with images numbered over all members. Invalid image indices stay invalid."""
+    rois = rois.double()  # float64 represents all these numbers exactly
     image = rois[..., :1]
     before = images * torch.arange(size, device=rois.device, dtype=rois.dtype)[:, None, None]
     step: Any = torch.where(image < images, torch.where(image >= 0, before, 0.0), float(images * size))

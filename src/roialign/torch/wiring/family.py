@@ -1,4 +1,4 @@
-"""A family of operators for tensors: how one of its operators is written in a schema, and who computes it."""
+"""A family of operators for tensors: the schema of its operators, and the functions that compute them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ AnySpec = TypeVar("AnySpec", SeparableSpec, PointwiseSpec)
 
 @dataclass(frozen=True)
 class Operator(Generic[AnySpec]):
-    """An operator on levels of given scales, and what a call of it says besides tensors."""
+    """An operator on levels of given scales, with the other options of a call that are not tensors."""
 
     spec: AnySpec
     scales: tuple[float, ...]
@@ -28,33 +28,33 @@ class Operator(Generic[AnySpec]):
     invalid: str | None = None
     backend: str | None = None
     argument: str = "rois"
-    """What the user calls the boxes."""
+    """The name of the box argument in error messages."""
     bins: tuple[int, int] = (1, 1)
-    """Known to the families whose rows hold numbers for every bin."""
+    """The number of bins, for families whose rows hold values for every bin."""
     has_offset: bool = False
     has_mask: bool = False
 
 
 class Setting(NamedTuple):
-    """What a call of a primitive holds besides tensors."""
+    """The arguments of a primitive other than tensors."""
 
     operator: Operator[Any]
-    """Only its family looks inside."""
+    """The operator. Only its family reads its fields."""
     output_size: tuple[int, ...]
-    """(PH, PW): what `forward` cannot tell from its inputs; empty where nobody needs it."""
+    """(PH, PW), which `forward` cannot infer from its inputs. Empty if it is not needed."""
     map_sizes: tuple[int, ...]
-    """N, C, H, W of every level in turn: what `adjoint_features` cannot tell."""
+    """N, C, H, W of each level in turn, which `adjoint_features` cannot infer."""
     channels_last: bool
-    """The memory format of answers and of gradients of features."""
+    """The memory format of results and of gradients of features."""
 
     @property
     def map_shapes(self) -> list[tuple[int, ...]]:
-        """(N, C, H, W) of every level."""
+        """The shape (N, C, H, W) of each level."""
         return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
 
 
 class _Kind(NamedTuple):
-    """How a value stands in a schema: its type, the way there and the way back."""
+    """The representation of a value in a schema: its type, and conversions in both directions."""
 
     schema: str
     there: Callable[[Any], Any] = lambda value: value
@@ -63,7 +63,7 @@ class _Kind(NamedTuple):
 
 _PAIR = _Kind("SymInt[]", list, tuple)
 _OPTIONAL_WORD = _Kind("str?")
-#: The values of operators that a schema has no type for, by name.
+#: By name, the values of operators for which a schema has no type.
 _KINDS = {
     "scales": _Kind("float[]", list, tuple),
     "sampling_ratio": _PAIR,
@@ -76,7 +76,7 @@ _KINDS = {
         lambda value: None if value == -math.inf else value,
         lambda value: -math.inf if value is None else value,
     ),
-    # 64 bits, signed in a schema
+    # integers in a schema are signed, with 64 bits
     "seed": _Kind("SymInt", lambda seed: seed - (1 << 64) if seed >= 1 << 63 else seed, lambda seed: seed % (1 << 64)),
     "invalid": _OPTIONAL_WORD,
     "backend": _OPTIONAL_WORD,
@@ -84,15 +84,15 @@ _KINDS = {
 
 
 class Family(ABC, Generic[AnySpec]):
-    """The operators of one kind of description: their schema, and their three functions on tensors."""
+    """The operators with one type of specification: their schema, and their three functions on tensors."""
 
     name: ClassVar[str]
     spec: ClassVar[type[SeparableSpec] | type[PointwiseSpec]]
-    #: The values of an :class:`Operator` and of its spec, in the order of the schema. Saved programs rely on it.
+    #: The values of an :class:`Operator` and of its spec, in the order of the schema. Saved programs depend on it.
     values: ClassVar[tuple[str, ...]]
-    #: Fields of Inputs that its functions read besides those of every family.
+    #: Fields of Inputs that its functions read, in addition to those of every family.
     more_arguments: ClassVar[dict[str, str]] = {}
-    #: Up to which order there are derivatives in the boxes.
+    #: The maximum order of derivatives in the boxes.
     order: ClassVar[int] = 2
 
     def __init__(self) -> None:
@@ -103,14 +103,14 @@ class Family(ABC, Generic[AnySpec]):
         self.schema = ", ".join(f"{kind.schema} {name}" for name, kind in self._kinds.items())
 
     def flatten(self, operator: Operator[AnySpec]) -> list[Any]:
-        """An operator's values, in the order of the schema."""
+        """Return the values of an operator in the order of the schema."""
         spec = operator.spec
         return [
             kind.there(getattr(spec if name in self._of_spec else operator, name)) for name, kind in self._kinds.items()
         ]
 
     def unflatten(self, values: Sequence[Any]) -> Operator[AnySpec]:
-        """The way back."""
+        """Make an operator from the result of :meth:`flatten`."""
         given = {name: kind.back(value) for (name, kind), value in zip(self._kinds.items(), values, strict=True)}
         spec: Any = self.spec(**{name: given.pop(name) for name in self.values if name in self._of_spec})
         return Operator(spec, **given)
@@ -120,32 +120,32 @@ class Family(ABC, Generic[AnySpec]):
         backend_for(self.name, out, operator.backend).forward(operator, inputs, out)
 
     def adjoint_features(self, operator: Operator[AnySpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
-        """Write (D_T f)^T G into the maps, every element of them."""
+        """Write (D_T f)^T G into every element of the maps."""
         backend = backend_for(self.name, inputs.grad_output, operator.backend)
         backend.adjoint_features(operator, inputs, grad_features)
 
     def adjoint_boxes(self, operator: Operator[AnySpec], inputs: Inputs, grad_rois: Tensor) -> None:
-        """Write the gradient of <G, D_T f(X; b)> in the rows into all columns but the first."""
+        """Write the gradient of <G, D_T f(X; b)> in the rows into all columns except the first."""
         backend_for(self.name, inputs.grad_output, operator.backend).adjoint_boxes(operator, inputs, grad_rois)
 
     def standard(self, operator: Operator[AnySpec], inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
-        """`forward` in the standard operators of ONNX."""
+        """Compute `forward` with standard ONNX operators."""
         answer: Tensor = export_of(self.name).forward(operator, inputs, output_size)
         return answer
 
     def counts_rows(self, operator: Operator[AnySpec]) -> bool:
-        """Whether a RoI's answer depends on its row."""
+        """Whether the result of a RoI depends on its row number."""
         return operator.spec.rule == "random"
 
     @abstractmethod
     def linear_part(self, operator: Operator[AnySpec]) -> Operator[AnySpec]:
-        """The operator less what it answers where all features are zero, as outside of a map."""
+        """The operator without its result for zero features, such as the fill value outside the map."""
 
     @abstractmethod
     def mixes_channels(self, operator: Operator[AnySpec]) -> bool:
-        """Whether an answer's channel depends on more than the same channel of the features."""
+        """Whether a channel of the result depends on more than the same channel of the features."""
 
 
 def _plain(annotation: Any) -> str:
-    """The schema's word for the type of a field; a word of a few choices is a string."""
+    """The schema type of a field. A Literal is a string."""
     return {"float": "float", "bool": "bool", "int": "SymInt"}.get(annotation, "str")

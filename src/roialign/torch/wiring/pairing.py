@@ -1,19 +1,19 @@
-"""Every derivative of an operator that is linear in its features, from one number.
+"""All derivatives of an operator that is linear in its features, derived from one scalar function.
 
-Let f(X; b) be the operator, D_t its derivative as the boxes b move along t, and
+Let f(X; b) be the operator, D_t its derivative when the boxes b move along t, and
 
     phi(G, X, b, T) = <G, D_T f(X; b)>,  T a list of tangents,
 
-which is linear in G, in X and in every tangent; what an operator answers for a map of zeros, as outside of an image,
-is left out of f. The three gradients of phi are the three functions of a backend,
+which is linear in G, in X and in every tangent. The result for a map of zeros, such as a fill value, is not part of f.
+The three gradients of phi are the three functions of a backend:
 
     forward           dphi/dG = D_T f(X; b)
     adjoint_features  dphi/dX = (D_T f)^T G
     adjoint_boxes     dphi/db
 
-and they are closed under differentiation. A cotangent of one of them takes the place of what it was differentiated by
-(G, X, or, as one more tangent, b), which gives phi again; and moving b is one more tangent. So first and second
-derivatives, backward, forward and mixed, are all said below, once.
+They are closed under differentiation. A cotangent of one of them replaces the variable that it was differentiated by
+(G, X, or b, for which it becomes an additional tangent), which gives phi again. Moving b adds another tangent. The code
+below therefore covers first and second derivatives, in backward, forward and mixed mode.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .primitive import Inputs, Outputs, Primitive
 
 
 class Pairing:
-    """The three primitives of a family."""
+    """The three primitives of a family of operators."""
 
     def __init__(self, family: Family[Any]) -> None:
         self.family = family
@@ -49,7 +49,7 @@ class Gradient(Primitive):
     title: ClassVar[str]
     most_tangents: ClassVar[int]
     returns_boxes: ClassVar[bool] = False
-    #: The fields of Inputs that it reads in every family, as `arguments` has them.
+    #: The fields of Inputs that it reads in every family, in the form of `arguments`.
     reads: ClassVar[dict[str, str]]
 
     def __init__(self, pairing: Pairing) -> None:
@@ -60,11 +60,11 @@ class Gradient(Primitive):
 
     @abstractmethod
     def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
-        """The arguments of phi: a cotangent in the place of what this was differentiated by."""
+        """The arguments of phi, with a cotangent in place of the variable that this is the gradient of."""
 
     @abstractmethod
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
-        """Write the answer, of plain tensors, by the family's function."""
+        """Compute the result with the function of the family, for plain tensors."""
 
     @property
     def setting_schema(self) -> str:
@@ -85,7 +85,7 @@ class Gradient(Primitive):
 
     def unflatten_setting(self, values: Sequence[Any]) -> Setting:
         output_size, map_sizes, channels_last, *call = values
-        bins = tuple(output_size or ())[-2:]  # a program that an earlier version saved has the channels before them
+        bins = tuple(output_size or ())[-2:]  # programs saved by earlier versions have the channels first
         return Setting(self.family.unflatten(call), bins, tuple(map_sizes or ()), channels_last)
 
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
@@ -94,7 +94,7 @@ class Gradient(Primitive):
                 f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
             )
         outputs = self.outline(setting, inputs)
-        if not outputs[0].is_meta:  # an outline is all that such tensors have
+        if not outputs[0].is_meta:  # meta tensors have only an outline
             self.fill(setting, inputs, outputs)
         return outputs
 
@@ -114,7 +114,7 @@ class Gradient(Primitive):
         used = [grad for grad in grads if grad is not None]
         if len(used) == len(grads):
             return tuple(used)
-        # Only the maps of a pyramid are several.
+        # Only the maps of a pyramid have several outputs.
         return tuple(
             [
                 used[0].new_zeros(shape) if grad is None else grad
@@ -142,7 +142,7 @@ class Gradient(Primitive):
         return Inputs(features, grad_output, rois, None, None, tangents, (None,) * len(inputs.deciding))
 
     def tangent(self, setting: Setting, inputs: Inputs, moved: Inputs) -> Outputs:
-        """phi is linear in all but the boxes, and those move along one more tangent."""
+        """phi is linear in all arguments except the boxes, whose movement adds a tangent."""
         linear = self._linear(setting)
         terms = []
         if any(step is not None for step in moved.features):

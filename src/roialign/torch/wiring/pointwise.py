@@ -1,7 +1,7 @@
 """The pointwise family for tensors.
 
-All numbers that describe a RoI lie in one row, ``(image, box, bin offsets, bin masks)``: so derivatives along all of
-them are derivatives in "the boxes", as the pairing has them.
+One row ``(image, box, bin offsets, bin masks)`` holds all numbers that describe a RoI. The derivatives in all of them
+are therefore the derivatives in "the boxes" of the pairing.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .primitive import Inputs
 
 
 class PointwiseFamily(Family[PointwiseSpec]):
-    """Points in every bin, and a reduction of them: a maximum is linear in the features while the same points win."""
+    """Operators that reduce the points of every bin. A maximum is linear in the features for fixed maximal points."""
 
     name = "pointwise"
     spec = PointwiseSpec
     more_arguments: ClassVar[dict[str, str]] = {"deciding": "Tensor[]?"}
-    # Of order 2 only where one of the directions is along the masks alone, in which every operator is linear.
+    # Order 2 only if one of the directions is along the masks alone, in which every operator is linear.
     values = (
         "mapping",
         "rule",
@@ -83,16 +83,16 @@ class PointwiseFamily(Family[PointwiseSpec]):
 
 
 def mask_column(operator: Operator[PointwiseSpec]) -> int:
-    """Where the masks begin in a row."""
+    """The column of a row at which the masks begin."""
     return 1 + operator.spec.geometry + (2 * math.prod(operator.bins) if operator.has_offset else 0)
 
 
 def of_first_order(operator: Operator[PointwiseSpec], inputs: Inputs, most: int) -> Inputs | None:
-    """The same derivative with at most so many tangents; None where it is zero.
+    """Return the same derivative with at most `most` tangents, or None if it is zero.
 
-    An operator is linear in its masks: its derivative along them is the operator with those masks. A second derivative
-    in all else that a row holds has no formula here. To tell the two apart takes looking at the tangents: such a second
-    derivative waits for a GPU, which nothing else does.
+    An operator is linear in its masks, so its derivative along them is the operator with the tangent as masks. Second
+    derivatives in the other values of a row are not implemented. The values of the tangents must be read to distinguish
+    the two cases, so a second derivative synchronises with a GPU. No other operation does.
     """
     if len(inputs.tangents) <= most:
         return inputs

@@ -1,7 +1,7 @@
-"""Two wirings for every differentiable function: an autograd.Function in eager mode, a custom op where torch traces.
+"""Every differentiable function is an autograd.Function in eager mode, and a custom op when torch traces.
 
-Neither does alone: a custom op knows nothing of forward-mode derivatives, and a Function with them cannot be traced.
-A function describes itself once, as a :class:`Primitive`, and gets both.
+Both are needed: a custom op does not support forward-mode derivatives, and a Function with them cannot be traced. A
+function is defined once, as a :class:`Primitive`, and both are made from it.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ Outputs = tuple[Tensor, ...]
 
 
 class Inputs(NamedTuple):
-    """The tensors of a primitive; or, in their places, what is said of each: a gradient, a flag, a dimension."""
+    """The tensors of a primitive, or one value for each of them, such as a gradient, a flag or a dimension."""
 
     features: tuple[Any, ...]
     """One ``[N, C, H, W]`` map per level."""
     grad_output: Any
     """``[K, C, PH, PW]``."""
     rois: Any
-    """``[K, 5]``, in a dtype of its own."""
+    """``[K, 5]`` rows, whose dtype may differ from that of the features."""
     levels: Any
-    """``[K]`` integers, or None."""
+    """The level of each RoI: ``[K]`` integers, or None."""
     drawn_seed: Any
-    """One integer that is known to the device only, or None."""
+    """The seed as one integer on the device, or None."""
     tangents: tuple[Any, ...]
-    """Like `rois`; the first column counts for nothing."""
+    """Tangents like `rois`. The first column is ignored."""
     deciding: tuple[Any, ...] = ()
-    """Like `features`: the maps at which a maximum is decided; empty for what is linear without that."""
+    """The maps that determine the maxima, like `features`. Empty for operators that are linear without them."""
 
     def flat(self) -> tuple[list[Any], Layout]:
-        """All in a row, and what it takes to put them back: how many each field holds, -1 for one on its own."""
+        """Return a flat list, and its layout: the number of values of each field, -1 for a single value."""
         values: list[Any] = []
         layout: list[int] = []
         for field in self:
@@ -53,7 +53,7 @@ class Inputs(NamedTuple):
         return values, tuple(layout)
 
     def in_memory(self) -> Inputs:
-        """The tensors as their memory has them: without a sign kept apart, and zeros written out."""
+        """The tensors with all values in memory, with lazy negation and lazy zeros resolved."""
         values, layout = self.flat()
         if all(map(is_in_memory, values)):
             return self
@@ -69,71 +69,73 @@ class Inputs(NamedTuple):
 
 
 class Primitive(ABC):
-    """A function of :class:`Inputs` and of a setting without tensors, and all that torch asks about it."""
+    """A function of :class:`Inputs` and of a setting without tensors, with everything that torch needs to know."""
 
     name: str
-    #: The fields of Inputs that it reads, with their types in the schema of the custom op; the others are empty. A list
-    #: that may be empty is optional there, and None: AOTInductor passes no empty list on.
+    #: The fields of Inputs that it reads, with their types in the schema of the custom op. The other fields are empty.
+    #: A list that may be empty is optional in the schema and passed as None, because AOTInductor does not pass empty
+    #: lists.
     arguments: dict[str, str]
-    #: "Tensor", or "Tensor[]" where there is one answer per level.
+    #: "Tensor", or "Tensor[]" if there is one result per level.
     returns: ClassVar[str]
 
     @property
     @abstractmethod
     def setting_schema(self) -> str:
-        """The setting's part of the schema of the custom op."""
+        """The part of the custom op's schema for the setting."""
 
     @abstractmethod
     def flatten_setting(self, setting: Any) -> list[Any]:
-        """The setting as numbers and strings, in the order of its schema."""
+        """Return the setting as numbers and strings, in the order of its schema."""
 
     @abstractmethod
     def unflatten_setting(self, values: Sequence[Any]) -> Any:
-        """The way back."""
+        """Make a setting from the result of :meth:`flatten_setting`."""
 
     @abstractmethod
     def compute(self, setting: Any, inputs: Inputs) -> Outputs:
-        """The answer, in memory of its own."""
+        """Compute the result, in new memory."""
 
     @abstractmethod
     def outline(self, setting: Any, inputs: Inputs) -> Outputs:
-        """Uninitialised tensors like the answer."""
+        """Return uninitialised tensors like the result."""
 
     @abstractmethod
     def keep(self, setting: Any, inputs: Inputs, needed: Inputs) -> tuple[Any, Inputs]:
-        """What :meth:`gradient` will read, None in the place of every other tensor."""
+        """Return the inputs that :meth:`gradient` reads, with None for all other tensors."""
 
     @abstractmethod
     def with_zeros(self, setting: Any, grads: Sequence[Tensor | None]) -> Outputs:
-        """The gradients of the outputs, zeros for those that nobody has used."""
+        """The gradients of the outputs, with zeros for unused outputs."""
 
     @abstractmethod
     def gradient(self, setting: Any, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
-        """From the gradients of the outputs to those of the inputs that need one, by differentiable functions."""
+        """Compute gradients of the inputs that need one from those of the outputs, with differentiable functions."""
 
     @abstractmethod
     def tangent(self, setting: Any, inputs: Inputs, moved: Inputs) -> Outputs:
-        """From tangents of the inputs, None where there is none, to those of the outputs."""
+        """Compute tangents of the outputs from those of the inputs, which may be None."""
 
     @abstractmethod
     def batch(self, setting: Any, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
-        """The answer where some inputs have one more dimension, and which dimension that is in each output."""
+        """Compute the result for inputs with a batch dimension. Also returns the batch dimension of each output."""
 
     def standard(self, setting: Any, inputs: Inputs) -> Outputs:
-        """The answer by operators that every ONNX runtime has."""
+        """Compute the result with standard ONNX operators."""
         raise NotImplementedError(f"roialign::{self.name} has no form in standard ONNX operators")
 
     def wire(self) -> None:
-        """Make it known to torch."""
+        """Register the primitive with torch."""
         self.function = _function_of(self)
-        #: Without torch.func, and so without the 20 microseconds that Function.apply takes to find that out.
+        #: Applies the Function without torch.func, which saves the 20 microseconds that Function.apply takes to check
+        #: it.
         self.plain_apply = super(torch.autograd.Function, self.function).apply  # type: ignore[misc]
         self.operator = _operator_of(self)
 
     def __call__(self, setting: Any, inputs: Inputs) -> Outputs:
         if not is_traced(inputs.rois):
             return self.in_eager_mode(setting, inputs)
-        if moves_forward():  # a custom op drops tangents without a word
+        if moves_forward():  # a custom op silently drops tangents
             return _untraced(self.in_eager_mode, setting, inputs)
         if torch.onnx.is_in_onnx_export():
             return self.standard(setting, inputs)
@@ -143,7 +145,7 @@ class Primitive(ABC):
         return (answer,) if self.returns == "Tensor" else tuple(answer)
 
     def in_eager_mode(self, setting: Any, inputs: Inputs) -> Outputs:
-        """Through the Function, where anything is to be differentiated or transformed."""
+        """Compute with the autograd.Function if something is differentiated or transformed, else directly."""
         tensors, layout = inputs.flat()
         if is_transformed():
             return self.function.apply(setting, layout, *tensors)  # type: ignore[no-any-return, no-untyped-call]
@@ -151,21 +153,21 @@ class Primitive(ABC):
         if moves_forward() or is_recorded(unwrapped):
             return self.plain_apply(setting, layout, *unwrapped)  # type: ignore[no-any-return]
         if all(map(is_in_memory, unwrapped)) and all(map(is_, tensors, unwrapped)):
-            return self.compute(setting, inputs)  # most calls, and small ones feel every tuple that is made for nothing
+            return self.compute(setting, inputs)  # the usual case, fast because small calls are sensitive to overhead
         return self.compute(setting, Inputs.of(unwrapped, layout).in_memory())
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
 def _untraced(function: Callable[..., Outputs], setting: Any, inputs: Inputs) -> Outputs:
-    """A break in the graph that torch.compile records, or its error where there may be none."""
+    """Break the graph of torch.compile, or raise its error if graph breaks are not allowed."""
     return function(setting, inputs)
 
 
 def check_not_for_onnx(name: str) -> None:
-    """Where a custom op is outlined: in an ONNX export none should be, since no runtime has it.
+    """Raise an error if a custom op is traced for an ONNX export, since no runtime supports it.
 
-    Python that runs as it stands sees what it is exported for, and takes standard operators. torch.compile's tracer,
-    which a strict export uses, does not, and a program that was captured beforehand has its operators already.
+    Normally, an operator detects the export and uses standard operators. The tracer of torch.compile, which a strict
+    export uses, prevents this, and a program that was captured earlier already contains the custom ops.
     """
     if torch.onnx.is_in_onnx_export():
         raise RuntimeError(f"{name} is not an ONNX operator: give torch.onnx.export the module, not a captured program")
@@ -174,7 +176,7 @@ def check_not_for_onnx(name: str) -> None:
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
     def forward(setting: Any, layout: Layout, *tensors: Any) -> Outputs:
         inputs = Inputs.of(tensors, layout)
-        if "torch._dynamo" in sys.modules:  # which looks into every frame below a function that it has given up on
+        if "torch._dynamo" in sys.modules:  # it would trace every frame below a function that it skips
             return _untraced(primitive.compute, setting, inputs.in_memory())
         return primitive.compute(setting, inputs.in_memory())
 
@@ -186,7 +188,7 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
         ctx.layout = layout
         ctx.save_for_backward(*kept.flat()[0])
         ctx.save_for_forward(*tensors)
-        ctx.set_materialize_grads(False)  # a tangent of zeros would cost as much as any other
+        ctx.set_materialize_grads(False)  # computing with a tangent of zeros would cost as much as with any other
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         kept = Inputs.of(ctx.saved_tensors, ctx.layout)
@@ -220,7 +222,7 @@ class _Arguments:
         return setting, self.inputs(arguments, None)
 
     def inputs(self, values: Sequence[Any], missing: Any) -> Inputs:
-        """One value, or one list or nothing, per field."""
+        """One value per field: a single value, a list or nothing."""
         given = {}
         for (field, kind), value in zip(self.primitive.arguments.items(), values, strict=False):
             given[field] = value
@@ -229,13 +231,13 @@ class _Arguments:
         return Inputs((), missing, missing, missing, missing, ())._replace(**given)
 
     def flags(self, flat: Sequence[bool], like: Sequence[Any]) -> Inputs:
-        """One flag per tensor or None, in a row, for arguments like these."""
+        """Group a flat list with one flag per tensor or None into fields like those of the arguments."""
         left = list(flat)
         flags = [[left.pop(0) for _ in value] if isinstance(value, list) else left.pop(0) for value in like]
         return self.inputs(flags, False)
 
     def gradients(self, values: Inputs, empty: Sequence[bool]) -> tuple[Any, ...]:
-        """What a backward returns: torch counts every empty list, of numbers too, among the lists of tensors."""
+        """The return value of a backward. torch treats every empty list, even of numbers, as a list of tensors."""
         own = [getattr(values, field) for field in self.fields] + [None] * (len(empty) - len(self.fields))
         lists = [(list(value) or None) if isinstance(value, tuple) else value for value in own]
         return tuple([[] if nothing else value for value, nothing in zip(lists, empty, strict=True)])

@@ -1,0 +1,36 @@
+"""Whether the boxes of a COCO file are (x, y, width, height) in pixels: some exports write others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .orientation import TOLERANCE, Size
+from .problems import Problems
+
+#: A box as the file has it, and width and height of its image.
+SizedBox = tuple[Sequence[float], Size]
+
+
+def remark_corners(path: Path, boxes: Sequence[SizedBox], problems: Problems) -> None:
+    """A remark where the boxes of the file, all together, seem to be corners."""
+    limits = [(box, _limits(size)) for box, size in boxes]
+    beyond = sum(x + width > right or y + height > lower for (x, y, width, height), (right, lower) in limits)
+    if beyond and all(x1 < x2 <= right and y1 < y2 <= lower for (x1, y1, x2, y2), (right, lower) in limits):
+        count = f"{beyond} of {len(boxes)} boxes {'reaches' if beyond == 1 else 'reach'} beyond the image"
+        what = f"bbox: {count}, and as [x1, y1, x2, y2] every one fits: is it [x, y, width, height]?"
+        problems.remark(f"{path}: annotations", what, "box format")
+
+
+def remark_relative(path: Path, boxes: Sequence[SizedBox], problems: Problems) -> None:
+    """A remark where they seem to be parts of the image."""
+    if boxes and all(
+        min(x, y) >= 0 and x + width <= 1 and y + height <= 1 and min(size) > 2 for (x, y, width, height), size in boxes
+    ):
+        what = "bbox: every box lies within one pixel: are its numbers relative to the size of the image?"
+        problems.remark(f"{path}: annotations", what, "box format")
+
+
+def _limits(size: Size) -> tuple[float, float]:
+    """How far a box may reach."""
+    return size[0] + TOLERANCE, size[1] + TOLERANCE
