@@ -82,23 +82,43 @@ def find_name(
 ) -> nodes.Element | None:
     """A name of ours that is not documented under the name that a docstring or a signature has for it.
 
-    It is a class by the module that defines it, or a bare name of that module. Of what is documented under the same
-    name the one with the shortest path is meant. What exists but has no place in the reference is shown without a link.
-    What does not exist stays missing, which is an error.
+    It is a class by the module that defines it, or a bare name of that module. What exists but has no place in the
+    reference is shown without a link. What does not exist stays missing, which is an error.
     """
     if node.get("refdomain") != "py":
         return None
     target = node["reftarget"] = PUBLIC.get(node["reftarget"], node["reftarget"])
     if "." in target and not target.startswith("roialign."):
         return None
-    domain = env.domains["py"]
+    objects = env.domains["py"].objects
     last = target.rpartition(".")[2]
-    documented = [name for name in domain.objects if name.rpartition(".")[2] == last]
-    if documented:
-        entry = domain.objects[min(documented, key=lambda name: (name.count("."), name))]
-        uri = app.builder.get_relative_uri(node["refdoc"], entry.docname)
-        return nodes.reference("", "", contnode, internal=True, refuri=f"{uri}#{entry.node_id}")
-    return contnode if exists(target, node) else None
+    documented = meant(target, node, [name for name in objects if name.rpartition(".")[2] == last])
+    if documented is None:
+        return contnode if exists(target, node) else None
+    uri = app.builder.get_relative_uri(node["refdoc"], objects[documented].docname)
+    return nodes.reference("", "", contnode, internal=True, refuri=f"{uri}#{objects[documented].node_id}")
+
+
+def meant(target: str, node: addnodes.pending_xref, names: list[str]) -> str | None:
+    """Of documented names that end alike, the one that is meant.
+
+    A path means the same object. A bare name means the attribute of the class around it; else one of the package around
+    it; else the one that is nearest to the top.
+    """
+    if "." in target:
+        names = [name for name in names if exists(target, node) and resolve_name(name) is resolve_name(target)]
+    elif target in attributes_around(node):
+        names = [name for name in names if name == f"{node['py:module']}.{node['py:class']}.{target}"]
+    package = f"{node.get('py:module')}."
+    return min(names, key=lambda name: (not name.startswith(package), name.count("."), name), default=None)
+
+
+def attributes_around(node: addnodes.pending_xref) -> set[str]:
+    """The attributes of the class in whose docstring a name stands, those too that are only annotated."""
+    if not node.get("py:class"):
+        return set()
+    around: Any = resolve_name(f"{node['py:module']}:{node['py:class']}")
+    return {*dir(around), *(key for base in around.__mro__ for key in getattr(base, "__annotations__", {}))}
 
 
 def shorten_defaults(
@@ -119,6 +139,4 @@ def exists(name: str, node: addnodes.pending_xref) -> bool:
         return True
     name = name.partition("[")[0]
     modules = [module for key, module in list(sys.modules.items()) if key.startswith("roialign.")]
-    around: Any = resolve_name(f"{node['py:module']}:{node['py:class']}") if node.get("py:class") else None
-    attributes = {key for base in getattr(around, "__mro__", ()) for key in getattr(base, "__annotations__", {})}
-    return name in attributes or any(hasattr(place, name) for place in [around, builtins, *modules])
+    return name in attributes_around(node) or any(hasattr(place, name) for place in [builtins, *modules])
