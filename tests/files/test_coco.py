@@ -259,15 +259,15 @@ def test_one_box_that_is_no_corner_ends_the_doubt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [10**9, 10**400], ids=["10^9", "10^400"])
-def test_a_size_that_no_image_has_is_none_for_boxes(tmp_path: Path, width: int) -> None:
-    """A table of boxes is read without it; a data set names the row."""
+def test_a_size_that_no_image_has(tmp_path: Path, width: int) -> None:
+    """Boxes are read with it, to be compared with the image that is found; a data set names the row."""
     content = content_of()
     for row in content["images"]:
         row["width"] = width
     path = write_set(tmp_path, content)
     boxes = read_boxes(path, Problems())
     assert len(boxes) == len(content["annotations"])
-    assert {box.image_size for box in boxes} == {None}
+    assert {box.image_size for box in boxes} == {(width, row["height"]) for row in content["images"]}
     assert "width, height: expected at most" in str(next(iter(_read(tmp_path, content)[1])))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._validate import LARGEST_COORDINATE
 from .orientation import TOLERANCE, Size
 from .problems import Problems
 
@@ -33,4 +34,5 @@ def remark_relative(path: Path, boxes: Sequence[SizedBox], problems: Problems) -
 
 def _limits(size: Size) -> tuple[float, float]:
     """How far a box may reach."""
-    return size[0] + TOLERANCE, size[1] + TOLERANCE
+    width, height = (min(side, LARGEST_COORDINATE) for side in size)  # an int may be larger than any float
+    return width + TOLERANCE, height + TOLERANCE

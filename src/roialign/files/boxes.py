@@ -19,9 +19,9 @@ from .coco import (
     file_name,
     good_rows,
     identity,
-    image_size,
     place_of,
     section_of,
+    whole,
 )
 from .columns import (
     ROLES,
@@ -295,7 +295,7 @@ def _coco_image(row: Row, index: int) -> dict[str, Any]:
     del index
     found = {"id": identity(row, "id"), "file_name": file_name(row)}
     try:
-        size = image_size(row)
+        size = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
     except DatasetError:
         return {**found, "size": None}
     return {**found, "size": size}
