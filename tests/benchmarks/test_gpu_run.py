@@ -99,6 +99,7 @@ def test_jobs_are_shared_out_and_each_is_done_once(tmp_path: Path, monkeypatch: 
     assert found.count == 40
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_left_and_named(tmp_path: Path) -> None:
     """By the step's limit; it is no failure, and the next run does it."""
     found = results_of(scripted("first,hangs,last", limit=4), tmp_path)
@@ -278,6 +279,7 @@ def test_the_page_is_written_of_a_record(tmp_path: Path) -> None:
     assert "a device copy runs at 4250 GB/s" in results.heading(report)
 
 
+@pytest.mark.slow
 def test_results_of_another_machine_are_not_mixed(tmp_path: Path) -> None:
     recorded(tmp_path)
     done = subprocess.run(

@@ -118,6 +118,7 @@ def test_heads_begin_alike_whatever_the_pooler() -> None:
     assert not all(torch.equal(other[name], value) for name, value in first.items())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     told: list[int] = []

@@ -134,6 +134,7 @@ def test_suppression_in_a_shape_that_is_fixed() -> None:
     torch.library.opcheck(padded_nms, (boxes, scores, groups, 0.3, 10))
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     save_model(tmp_path / "model.pt", detector_of("faster-rcnn", "exact"), replace(SETTINGS, model="faster-rcnn"))
     out = tmp_path / "model.pt2"

@@ -85,7 +85,8 @@ def test_four_images_are_learnt_by_heart(model: str, data: Path, tmp_path: Path)
         assert figures["mask"]["AP50"] > 0.9
 
 
-@pytest.mark.parametrize("killed_after", [pytest.param(2, marks=pytest.mark.slow), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_after", [2, 5])
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     killed_after: int, data: Path, uninterrupted: Path, tmp_path: Path
 ) -> None:

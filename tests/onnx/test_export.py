@@ -298,6 +298,7 @@ def test_box_test_size() -> None:
     exported.check(levels, rows, tolerance=LARGE)
 
 
+@pytest.mark.slow
 def test_levels_that_are_given() -> None:
     class Given(nn.Module):
         def forward(self, levels: list[Tensor], rows: Tensor, index: Tensor) -> list[Tensor]:

@@ -169,6 +169,7 @@ def test_forward_mode_is_right_or_an_error_but_never_zero() -> None:
         torch.compile(slope, backend="aot_eager", fullgraph=True)(features(), rois())
 
 
+@pytest.mark.slow
 def test_inductor() -> None:
     """The default backend, which writes code: forward, and backward into channels last."""
 

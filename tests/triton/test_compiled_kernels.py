@@ -14,7 +14,7 @@ import pytest
 from tests.tables.paths import ROOT
 
 pytest.importorskip("triton")
-
+pytestmark = pytest.mark.slow  # where Triton has nothing in its cache, every test compiles for seconds
 
 OF_TILES = ("tiles", "count", "shares", "sum_shares")
 

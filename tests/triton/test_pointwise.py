@@ -109,7 +109,9 @@ def test_winners_are_decided_where_they_are_told() -> None:
     torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["small: deformable, modulated", "small: max, pyramid"])
+@pytest.mark.parametrize(
+    "name", ["small: deformable, modulated", pytest.param("small: max, pyramid", marks=pytest.mark.slow)]
+)
 def test_many_blocks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As large answers are cut: some bins and channels at once; and RoIs in the order of their place."""
     for sizes in (launch.POINTS_FORWARD, launch.POINTS_SUMS):

@@ -60,7 +60,7 @@ def found_by_pyright(script: Path, folder: Path, kept: Path) -> dict[int, str]:
     return {each["range"]["start"]["line"] + 1: each["message"] for each in found}
 
 
-@pytest.mark.parametrize("check", [found_by_mypy, found_by_pyright])
+@pytest.mark.parametrize("check", [pytest.param(found_by_mypy, marks=pytest.mark.slow), found_by_pyright])
 def test_checkers_find_the_mistakes_and_nothing_else(check: Any, tmp_path: Path, pytestconfig: pytest.Config) -> None:
     script = tmp_path / SCRIPT.name
     script.write_text(SCRIPT.read_text(encoding="utf-8"))
