@@ -239,15 +239,24 @@ def test_a_broken_image_is_a_row_with_its_error(file_format: str, images: list[P
                 assert mine["errors"].tolist() == [""] * 16
 
 
-def test_a_reader_that_is_killed_takes_no_image_with_it(images: list[Path]) -> None:
-    backbone = make_backbone("pixels")
-    with Readers(2, backbone.image_size) as readers:
-        stream = readers.read(Wanted(image, None) for image in images * 3)
-        answers = [next(stream)]
-        for process in list(readers._pool._processes.values()):  # type: ignore[union-attr]
-            os.kill(process.pid, signal.SIGKILL)
+@pytest.mark.parametrize("half_an_answer", [False, True])
+def test_a_reader_that_is_killed_takes_no_image_with_it(
+    images: list[Path], half_an_answer: bool, tmp_path: Path
+) -> None:
+    """At any moment, half of an answer written among them: that of a large image does not fit in a pipe."""
+    large = tmp_path / "large.png"
+    Image.new("RGB", (2000, 1500)).save(large)
+    wanted = [Wanted(image, None) for image in [*images, *[large] * 4, *images]]
+    with Readers(2, make_backbone("pixels").image_size) as readers:
+        stream = readers.read(wanted)
+        answers = [next(stream) for _ in range(len(images) - 2 if half_an_answer else 1)]
+        if half_an_answer:
+            time.sleep(2)  # both processes have read a large image, and wait for somebody to take it
+        assert len(readers.process_ids) == 2
+        for process in readers.process_ids:
+            os.kill(process, signal.SIGKILL)
         answers += list(stream)
-    assert len(answers) == 36
+    assert len(answers) == len(wanted)
     assert all(isinstance(answer, ReadImage) for answer in answers)
 
 

@@ -1,13 +1,12 @@
-"""Processes that read images ahead, in order; one that dies takes no other image with it."""
+"""Processes that read images ahead, in order. A process that dies takes no other image with it."""
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +15,10 @@ from ..files.problems import FileError
 from .backbone import ImageSize
 from .images import ReadImage, read_resized
 
-#: So many images each process is ahead, at most.
+#: The largest number of images that each process is ahead.
 AHEAD = 4
+SECONDS_TO_END = 5.0
+DIED = "cannot be read as an image: the process that read it died: damaged, or too large for the memory"
 
 
 class Wanted(NamedTuple):
@@ -29,86 +30,131 @@ class Wanted(NamedTuple):
 
 
 class Readers:
-    """Reads images in `count` processes, or in this one where `count` is 0.
+    """Reads images in `count` processes, or in this one if `count` is 0.
 
-    A context manager: on leaving, the processes end.
+    A context manager. The processes end when it is left.
     """
 
     def __init__(self, count: int, size: ImageSize) -> None:
-        self._count, self._size = count, size
-        self._pool: ProcessPoolExecutor | None = None
+        self._size = size
+        self._readers = [_Reader(size) for _ in range(count)]
 
     def __enter__(self) -> Readers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        for reader in self._readers:
+            reader.end()
+
+    @property
+    def process_ids(self) -> list[int]:
+        """The processes that are running."""
+        return [reader.process.pid for reader in self._readers if reader.process is not None and reader.process.pid]
 
     def read(self, wanted: Iterable[Wanted]) -> Iterator[ReadImage | str]:
         """Every image in its order, or why it cannot be read."""
-        if self._count == 0:
+        if not self._readers:
             yield from (_read(one, self._size) for one in wanted)
             return
         images = iter(wanted)
-        ahead: deque[tuple[Wanted, Future[ReadImage | str]]] = deque()
+        ahead: deque[_Reader] = deque()
+        turn = 0
         while True:
-            while len(ahead) < AHEAD * self._count and (one := next(images, None)) is not None:
-                ahead.append((one, self._submit(one)))
+            while len(ahead) < AHEAD * len(self._readers) and (one := next(images, None)) is not None:
+                ahead.append(self._readers[turn % len(self._readers)])
+                ahead[-1].ask(one)
+                turn += 1
             if not ahead:
                 return
-            one, future = ahead[0]
-            try:
-                answer = future.result()
-            except BrokenProcessPool:  # by this image or by one of those ahead: each is read alone, in a new process
-                self._end()
-                again = [waiting for waiting, _ in ahead]
-                ahead.clear()
-                yield from map(self._read_alone, again)
-                continue
-            ahead.popleft()
-            yield answer
+            yield ahead.popleft().answer()
 
-    def _submit(self, one: Wanted) -> Future[ReadImage | str]:
+
+class _Reader:
+    """A process that reads images, with a connection of its own.
+
+    A pool of processes would share a pipe for their answers. If one is killed while it writes, the pool waits for the
+    rest of the answer for ever; the end of a connection that nobody else holds is seen.
+    """
+
+    def __init__(self, size: ImageSize) -> None:
+        self._size = size
+        self._asked: deque[Wanted] = deque()
+        self._connection: Connection | None = None
+        self.process: multiprocessing.process.BaseProcess | None = None
+
+    def ask(self, one: Wanted) -> None:
+        """Have an image read after those that were asked for before."""
+        self._asked.append(one)
+        self._send(one)
+
+    def answer(self) -> ReadImage | str:
+        """The image that was asked for first."""
+        one = self._asked.popleft()
+        answer = self._receive()
+        if answer is None:  # the process died, of this image or for another reason: the image is read alone
+            self._send(one)
+            answer = self._receive()
+            if answer is None:
+                answer = DIED
+            for waiting in self._asked:
+                self._send(waiting)
+        return answer
+
+    def end(self) -> None:
+        """End the process, and forget what it was asked."""
+        self._asked.clear()
+        self._stop()
+
+    def _send(self, one: Wanted) -> None:
+        if self._connection is None:
+            context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads that it does not have
+            self._connection, theirs = context.Pipe()
+            self.process = context.Process(target=_serve, args=(theirs, self._size), daemon=True)
+            self.process.start()
+            theirs.close()  # so that the connection ends with the process
+        with suppress(OSError):  # a process that has died is noticed when its answer is received
+            self._connection.send(one)
+
+    def _receive(self) -> ReadImage | str | None:
+        """The next answer, or None if the process has died."""
+        assert self._connection is not None
         try:
-            return self._running().submit(_read, one, self._size)
-        except BrokenProcessPool as error:
-            failed: Future[ReadImage | str] = Future()
-            failed.set_exception(error)
-            return failed
+            answer: ReadImage | str = self._connection.recv()
+        except (EOFError, OSError):
+            self._stop()
+            return None
+        return answer
 
-    def _read_alone(self, one: Wanted) -> ReadImage | str:
-        try:
-            return self._running().submit(_read, one, self._size).result()
-        except BrokenProcessPool:
-            self._end()
-            return "cannot be read as an image: the process that read it died: damaged, or too large for the memory"
-
-    def _running(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")  # a fork would take along threads that it does not have
-            self._pool = ProcessPoolExecutor(self._count, context, initializer=_start, initargs=(os.getpid(),))
-        return self._pool
-
-    def _end(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+    def _stop(self) -> None:
+        if self._connection is not None and self.process is not None:
+            self._connection.close()  # the process ends when it sees this
+            self.process.join(SECONDS_TO_END)
+            self.process.kill()
+            self.process.join()
+            self._connection = self.process = None
 
 
-def _start(parent: int) -> None:
-    """Of every process: it ends with the one that started it, killed or not, and leaves Ctrl-C to that one."""
+def _serve(connection: Connection, size: ImageSize) -> None:
+    """Run by every process: answer until the other end is closed, be it that the main process was killed."""
+    import os
+    import queue
     import signal
     import threading
-    import time
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
+    asked: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
+    def listen() -> None:  # in a thread, so that the main process never waits to ask while this one waits to answer
+        try:
+            while True:
+                asked.put(connection.recv())
+        except (EOFError, OSError):
+            os._exit(0)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=listen, daemon=True).start()
+    with suppress(OSError):
+        while True:
+            connection.send(_read(asked.get(), size))
 
 
 def _read(one: Wanted, size: ImageSize) -> ReadImage | str:
