@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
@@ -36,9 +35,7 @@ from roialign.features import (
     prepare,
     run,
 )
-from roialign.features.images import ReadImage
 from roialign.features.manifest import locked
-from roialign.features.readers import Readers, Wanted
 from roialign.features.writing import read_errors
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.problems import Problems
@@ -236,27 +233,6 @@ def test_a_broken_image_is_a_row_with_its_error(file_format: str, images: list[P
             with np.load(tmp_path / "out" / one.file) as mine, np.load(tmp_path / "whole" / other.file) as theirs:
                 np.testing.assert_array_equal(mine["vector"], theirs["vector"])
                 assert mine["errors"].tolist() == [""] * 16
-
-
-@pytest.mark.parametrize("half_an_answer", [False, True])
-def test_a_reader_that_is_killed_takes_no_image_with_it(
-    images: list[Path], half_an_answer: bool, tmp_path: Path
-) -> None:
-    """At any moment, half of an answer written among them: that of a large image does not fit in a pipe."""
-    large = tmp_path / "large.png"
-    Image.new("RGB", (2000, 1500)).save(large)
-    wanted = [Wanted(image, None) for image in [*images, *[large] * 4, *images]]
-    with Readers(2, make_backbone("pixels").image_size) as readers:
-        stream = readers.read(wanted)
-        answers = [next(stream) for _ in range(len(images) - 2 if half_an_answer else 1)]
-        if half_an_answer:
-            time.sleep(2)  # both processes have read a large image, and wait for somebody to take it
-        assert len(readers.process_ids) == 2
-        for process in readers.process_ids:
-            os.kill(process, signal.SIGKILL)
-        answers += list(stream)
-    assert len(answers) == len(wanted)
-    assert all(isinstance(answer, ReadImage) for answer in answers)
 
 
 def test_a_backbone_that_fails_on_every_image_ends_the_job(images: list[Path], tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from urllib.parse import unquote
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
 from .images import most_pixels
-from .orientation import Size
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .run_lengths import check_segmentation
 from .text import quoted, read_json
@@ -278,23 +277,11 @@ def category_of(row: Row, index: int) -> dict[str, Any]:
 def _image(row: Row, index: int) -> dict[str, Any]:
     del index
     number, name = identity(row, "id"), file_name(row)
-    width, height = image_size(row)
-    return {**row, "id": number, "file_name": name, "width": width, "height": height}
-
-
-def image_size(row: Row) -> Size:
-    """The width and height of an image.
-
-    Raises
-    ------
-    DatasetError
-        If they are not whole numbers, or more pixels than an image may have.
-    """
     width, height = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
     most = most_pixels()
     if width * height > most:
         raise DatasetError(f"width, height: expected at most {most} pixels, got {quoted(width)} x {quoted(height)}")
-    return width, height
+    return {**row, "id": number, "file_name": name, "width": width, "height": height}
 
 
 def file_name(row: Row) -> str:
