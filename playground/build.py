@@ -46,6 +46,7 @@ LINKER_FLAGS = ["-sSTANDALONE_WASM=1", "-sALLOW_MEMORY_GROWTH=1", "--no-entry"]
 
 #: The start of every statement that declares a name for the whole module.
 DECLARATION = re.compile(r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+)", re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class) )", re.MULTILINE)
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./(\w+\.js)";\n', re.MULTILINE)
 
 
@@ -106,8 +107,7 @@ def bundle(modules: dict[str, str], entry: str) -> str:
         for declared in DECLARATION.findall(modules[name]):
             if owners.setdefault(declared, name) != name:
                 raise BuildError(f"{name}: {declared} is also declared in {owners[declared]}")
-    parts = [re.sub(r"^export ", "", IMPORT.sub("", modules[name]), flags=re.MULTILINE).strip() for name in order]
-    script = "\n\n".join(parts)
+    script = "\n\n".join(EXPORT.sub("", IMPORT.sub("", modules[name])).strip() for name in order)
     if left := re.search(r"^(import|export)\b.*", script, re.MULTILINE):
         raise BuildError(f"not an import or export that can be joined: {left[0]}")
     return '"use strict";\n(() => {\n' + script + "\n})();\n"

@@ -21,7 +21,7 @@ export function connectControls(form, { getState, change }) {
     OPERATORS.operators.map((operator) => operator.name),
     (name) => OPERATORS.operators.find((operator) => operator.name === name).title,
   );
-  fillChoice(fields.stride, STRIDES, (stride) => `${stride} pixels`);
+  fillChoice(fields.stride, STRIDES, (stride) => `${stride} px`);
   fillChoice(fields.rows, range(1, MOST_BINS), String);
   fillChoice(fields.columns, range(1, MOST_BINS), String);
   fillChoice(fields.points, range(0, MOST_POINTS), (count) => (count === 0 ? "adaptive" : `${count} × ${count}`));
@@ -65,5 +65,6 @@ export function showControls(form, state, operator) {
   COORDINATES.forEach((name, side) => {
     fields[name].value = String(state.box[side]);
   });
+  fields["shows-map"].disabled = state.map !== "photograph";
   for (const name of ["points", "aligned"]) fields[name].disabled = !operator.reads.includes(name);
 }

@@ -10,7 +10,7 @@ import { drawStage } from "./stage.js";
 import { DEFAULTS, IMAGE, fromHash, toHash, withinBins } from "./state.js";
 
 const part = (id) => document.getElementById(id);
-const EDGES = ["left edge, x1", "top edge, y1", "right edge, x2", "bottom edge, y2"];
+const EDGES = ["left, x1", "top, y1", "right, x2", "bottom, y2"];
 
 let state = { ...DEFAULTS };
 let core = null;
@@ -49,7 +49,7 @@ function showNow() {
   const results = compute(core, operator, state, map, IMAGE);
   const pool = operatorNamed("pool");
   const pooled = compute(core, pool, state, map, IMAGE).pooled;
-  shown = { state, map, results, roi_pool: pooled, python: pythonCall(operator, state) };
+  shown = { hash: toHash(state), state, map, results, roi_pool: pooled, python: pythonCall(operator, state) };
   showControls(part("controls"), state, operator);
   placeBox(part("layer"), state.box);
   drawStage(part("picture"), { ...shown, ...choices(), picture: photograph.picture, colours: colours() });
@@ -80,13 +80,13 @@ function showTexts(operator, map, results, pooled) {
   part("about").textContent = operator.about;
   part("verdict").textContent = isPool
     ? "Choose another operator to compare it with RoIPool."
-    : `On average, RoIPool's values are ${written(meanDifference(results.pooled, pooled))} away from those of ${operator.title}.`;
+    : `On average, RoIPool's values differ by ${written(meanDifference(results.pooled, pooled))}. The values of the map go from ${map.low} to ${map.high}.`;
   part("taps").textContent =
     results.taps_x.length > 0
-      ? "Below and to the right of the picture: the taps Wx and Wy, the weight of every column and row of the map in every bin. The result is Wy · F · Wxᵀ, where F is the map."
+      ? "The strips beside the picture are the taps: Wx below it has the weight of every map column in every column of bins, and Wy to its right the weight of every map row in every row of bins. The answer is Wy · F · Wxᵀ, where F is the map."
       : "A maximum depends on the values of the map, so it has no taps Wx and Wy.";
   part("bin").textContent = binText(operator, map, results, pooled);
-  part("python").textContent = pythonCall(operator, state);
+  part("python").textContent = shown.python;
   part("map-size").textContent = `features is the map, of shape [1, ${map.channels}, ${map.height}, ${map.width}].`;
   part("picture").setAttribute(
     "aria-label",

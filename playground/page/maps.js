@@ -67,14 +67,19 @@ export function makeMap(name, stride, pixels) {
 /** The colour of a value, or of the three values of a photograph, and a legible colour for text on it. */
 export function colourOf(values, map) {
   const scaled = values.map((value) => Math.min(Math.max((value - map.low) / (map.high - map.low || 1), 0), 1));
-  const dark = [24, 62, 120];
-  const light = [246, 249, 253];
+  const [light, dark] = [[246, 249, 253], [24, 62, 120]];
   const rgb =
     scaled.length === 3
       ? scaled.map((part) => Math.round(255 * part))
       : light.map((start, index) => Math.round(start + (dark[index] - start) * scaled[0]));
-  const luminance = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2];
-  return { fill: `rgb(${rgb.join(" ")})`, text: luminance > 140 ? "#10141a" : "#ffffff" };
+  // Black and white have the same contrast, 4.6, with a luminance of 0.18.
+  return { fill: `rgb(${rgb.join(" ")})`, text: luminanceOf(rgb) > 0.18 ? "#000000" : "#ffffff" };
+}
+
+/** The relative luminance of a colour, as the Web Content Accessibility Guidelines define it. */
+function luminanceOf(rgb) {
+  const linear = rgb.map((part) => (part <= 10 ? part / 255 / 12.92 : ((part / 255 + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
 }
 
 /** The channels of one bin or pixel, from an array [channels, count]. */

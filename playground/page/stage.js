@@ -105,17 +105,24 @@ function drawBins(pen) {
     const [[top, bottom], [left, right]] = [rows[row], columns[column]];
     context.strokeRect(left, top, right - left, bottom - top);
   };
+  const isFine = sideOfBins(pen) < 34 * px;
   const outlineAll = () => rows.forEach((_, row) => columns.forEach((__, column) => outline(row, column)));
   context.strokeStyle = "rgb(255 255 255 / 85%)";
-  context.lineWidth = 3.5 * px;
+  context.lineWidth = (isFine ? 2 : 3.5) * px;
   outlineAll();
   context.strokeStyle = colours.bin;
-  context.lineWidth = 1.6 * px;
+  context.lineWidth = (isFine ? 0.9 : 1.6) * px;
   outlineAll();
   if (state.bin === null) return;
   context.strokeStyle = colours.selected;
   context.lineWidth = 3 * px;
   outline(...state.bin);
+}
+
+/** The shorter side of an average bin, in image pixels. */
+function sideOfBins({ state }) {
+  const [x1, y1, x2, y2] = state.box;
+  return Math.min((y2 - y1) / state.bins[0], (x2 - x1) / state.bins[1]);
 }
 
 /** Points with a share of their bin have an area that is proportional to it. */
@@ -125,16 +132,16 @@ function drawPoints(pen) {
   const selected = state.bin === null ? -1 : state.bin[0] * state.bins[1] + state.bin[1];
   let largest = 0;
   for (let i = 3; i < points.length; i += 4) largest = Math.max(largest, points[i]);
-  const crowded = points.length / 4 > 1500 ? 0.6 : 1;
+  const radius = Math.min(Math.max(0.08 * sideOfBins(pen), 1.5 * px), 3.4 * px);
   for (let i = 0; i < points.length; i += 4) {
     const [bin, y, x, share] = points.subarray(i, i + 4);
     const size = largest > 0 ? Math.sqrt(share / largest) : 1;
     context.beginPath();
-    context.arc(onImage(pen, x), onImage(pen, y), Math.max(3.4 * size, 1.2) * px * crowded, 0, 2 * Math.PI);
+    context.arc(onImage(pen, x), onImage(pen, y), Math.max(radius * size, 0.8 * px), 0, 2 * Math.PI);
     context.globalAlpha = selected >= 0 && bin !== selected ? 0.35 : 1;
     context.fillStyle = colours.point;
     context.fill();
-    context.lineWidth = 0.9 * px;
+    context.lineWidth = 0.25 * radius;
     context.strokeStyle = "#ffffff";
     context.stroke();
   }

@@ -14,11 +14,11 @@ export const LEAST_SIDE = 1;
 export const DEFAULTS = Object.freeze({
   map: "photograph",
   operator: "align",
-  stride: 32,
-  bins: [3, 3], // rows, columns
+  stride: 16,
+  bins: [7, 7], // rows, columns
   points: 2, // sampling_ratio; 0: as many as a bin is long
   aligned: true,
-  box: [150, 60, 310, 215], // x1, y1, x2, y2 in image pixels
+  box: [163, 52, 297, 200], // x1, y1, x2, y2 in image pixels
   bin: null, // the selected bin: row, column
 });
 
