@@ -157,7 +157,7 @@ void run_pointwise() {
   spec.extra_pixels = request.extra_pixels;
   const double scales[1] = {request.scale}, box[4] = {request.x1, request.y1, request.x2, request.y2};
   const int64_t images[1] = {0}, levels[1] = {0};
-  const PointwiseCall call{spec,   ScalarType::float64,      scales,  1,     4, images,
+  const PointwiseCall call{spec,   ScalarType::float64,     scales,  1,     4, images,
                            levels, {box, nullptr, nullptr}, nullptr, Team{}};
   const Arrays arrays;
   const View maps[1] = {arrays.features}, gradients[1] = {arrays.grad_features_view};

@@ -142,7 +142,10 @@ def test_modules_are_joined_in_the_order_of_their_imports() -> None:
     [
         ({"main.js": 'import { a } from "./a.js";\n'}, "main.js: there is no module a.js"),
         (
-            {"main.js": 'import { a } from "./a.js";\nconst b = 1;\n', "a.js": "export const a = 1;\nfunction b() {}\n"},
+            {
+                "main.js": 'import { a } from "./a.js";\nconst b = 1;\n',
+                "a.js": "export const a = 1;\nfunction b() {}\n",
+            },
             "main.js: b is also declared in a.js",
         ),
         (

@@ -75,7 +75,9 @@ def test_the_python_code_computes_what_is_shown(shared_window: Window, operator:
 
 @pytest.mark.parametrize("stride", [8, 16, 32, 64])
 def test_the_feature_map_of_the_photograph_has_means_of_its_pixels(shared_window: Window, stride: int) -> None:
-    shown = shared_window.go(f"map=photograph&operator=align&stride={stride}&bins=2x2&points=2&aligned=yes&box=1,2,90,80")
+    shown = shared_window.go(
+        f"map=photograph&operator=align&stride={stride}&bins=2x2&points=2&aligned=yes&box=1,2,90,80"
+    )
     with Image.open(ROOT / "playground" / "page" / "photograph.jpg") as photograph:
         pixels = np.asarray(photograph.convert("RGB"), dtype=np.float64).transpose(2, 0, 1)
     height, width = pixels.shape[1:]
