@@ -132,7 +132,7 @@ function drawPoints(pen) {
   const selected = state.bin === null ? -1 : state.bin[0] * state.bins[1] + state.bin[1];
   let largest = 0;
   for (let i = 3; i < points.length; i += 4) largest = Math.max(largest, points[i]);
-  const radius = Math.min(Math.max(0.08 * sideOfBins(pen), 1.5 * px), 3.4 * px);
+  const radius = Math.min(Math.max(0.08 * sideOfBins(pen), 1.1 * px), 3.4 * px);
   for (let i = 0; i < points.length; i += 4) {
     const [bin, y, x, share] = points.subarray(i, i + 4);
     const size = largest > 0 ? Math.sqrt(share / largest) : 1;

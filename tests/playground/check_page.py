@@ -10,7 +10,7 @@ import pytest
 
 from tests.playground.browser import BUILT, DESKTOP, PHONE, Window, chromium
 from tests.playground.states import OPERATORS, SETTINGS, address
-from tests.tables.paths import ROOT
+from tests.tables.paths import DOCS, ROOT
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
@@ -200,6 +200,16 @@ def test_boxes_of_an_address_are_moved_into_the_image(window: Window) -> None:
     window.open("box=600,-5,-20,1000&bins=2x2&bin=5,5")
     assert window.box() == [0, 0, 512, 384]
     assert window.shown()["state"]["bin"] is None
+
+
+def test_links_of_the_documentation_lead_to_what_they_say(window: Window) -> None:
+    page = (DOCS / "playground.md").read_text(encoding="utf-8")
+    states = re.findall(r'href="playground/index\.html#([^"]*)"', page)
+    assert len(states) >= 5
+    for state in states:
+        window.open(state)
+        assert window.page.locator("#problem").is_hidden(), state
+        assert window.shown()["hash"] == state
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
