@@ -48,7 +48,8 @@ export function makeBoxMovable(layer, { getBox, setBox, tap }) {
     const start = placeOf(event);
     const handle = event.target.closest("[data-handle]");
     (handle?.matches("button") ? handle : element.querySelector(".move")).focus({ preventScroll: true });
-    const change = isOnBox ? changeOf(handle) : (_, dx, dy) => boxWithin([start.x, start.y, start.x + dx, start.y + dy]);
+    const newBox = (_, dx, dy) => boxWithin([start.x, start.y, start.x + dx, start.y + dy]);
+    const change = isOnBox ? changeOf(handle) : newBox;
     const first = getBox();
     let isDragged = false;
     layer.setPointerCapture(event.pointerId);
@@ -87,9 +88,15 @@ export function placeBox(layer, box) {
   element.style.top = percent(y1, IMAGE.height);
   element.style.width = percent(x2 - x1, IMAGE.width);
   element.style.height = percent(y2 - y1, IMAGE.height);
-  const corners = { nw: ["Top left", x1, y1], ne: ["Top right", x2, y1], sw: ["Bottom left", x1, y2], se: ["Bottom right", x2, y2] };
+  const corners = {
+    nw: ["Top left", x1, y1],
+    ne: ["Top right", x2, y1],
+    sw: ["Bottom left", x1, y2],
+    se: ["Bottom right", x2, y2],
+  };
   for (const [name, [text, x, y]] of Object.entries(corners)) {
-    element.querySelector(`[data-handle=${name}]`).setAttribute("aria-label", `${text} corner of the box, at ${x}, ${y}`);
+    const handle = element.querySelector(`[data-handle=${name}]`);
+    handle.setAttribute("aria-label", `${text} corner of the box, at ${x}, ${y}`);
   }
   element.querySelector(".move").setAttribute("aria-label", `Box from ${x1}, ${y1} to ${x2}, ${y2}`);
 }

@@ -3,7 +3,12 @@
 import { OPERATORS } from "./embedded.js";
 import { MAPS, MOST_BINS, MOST_POINTS, STRIDES, boxWithin } from "./state.js";
 
-const MAP_TITLES = { photograph: "Photograph", ramp: "Numbers: a ramp", hill: "Numbers: a hill", random: "Numbers: random" };
+const MAP_TITLES = {
+  photograph: "Photograph",
+  ramp: "Numbers: a ramp",
+  hill: "Numbers: a hill",
+  random: "Numbers: random",
+};
 const COORDINATES = ["x1", "y1", "x2", "y2"];
 
 const range = (low, high) => Array.from({ length: high - low + 1 }, (_, index) => low + index);
@@ -45,6 +50,7 @@ export function connectControls(form, { getState, change }) {
   form.addEventListener("change", (event) => {
     const reader = readers[event.target.name];
     if (reader) change(reader(event.target.value));
+    showBox(fields, getState().box);
   });
   form.addEventListener("submit", (event) => event.preventDefault());
 }
@@ -62,9 +68,14 @@ export function showControls(form, state, operator) {
   };
   for (const [name, value] of Object.entries(values)) fields[name].value = String(value);
   fields.aligned.checked = state.aligned;
-  COORDINATES.forEach((name, side) => {
-    fields[name].value = String(state.box[side]);
-  });
+  // The reader may be typing in a field.
+  if (!COORDINATES.includes(document.activeElement.name)) showBox(fields, state.box);
   fields["shows-map"].disabled = state.map !== "photograph";
   for (const name of ["points", "aligned"]) fields[name].disabled = !operator.reads.includes(name);
+}
+
+function showBox(fields, box) {
+  COORDINATES.forEach((name, side) => {
+    fields[name].value = String(box[side]);
+  });
 }

@@ -140,6 +140,7 @@ def test_the_form_sets_everything(window: Window) -> None:
     for name, value in {"x1": "10.5", "y1": "20", "x2": "900", "y2": "200.3"}.items():
         page.fill(f"input[name={name}]", value)
         page.press(f"input[name={name}]", "Tab")
+    assert page.locator("input[name=x2]").input_value() == "512", "the box stays in the image"
     expected = "map=hill&operator=align-max&stride=32&bins=4x5&points=3&aligned=no&box=10.5,20,512,200.3"
     assert window.shown()["hash"] == expected
     page.wait_for_function("(hash) => location.hash === '#' + hash", arg=expected)
@@ -150,6 +151,16 @@ def test_the_form_sets_everything(window: Window) -> None:
     assert page.locator("#pool-figure").is_hidden()
     page.click("#reset")
     assert window.shown()["state"]["operator"] == "align"
+
+
+def test_a_number_that_is_being_typed_is_not_overwritten(window: Window) -> None:
+    window.go(START)
+    field = window.page.locator("input[name=x1]")
+    field.fill("12")
+    window.go(START.replace("align&", "pool&"))
+    assert field.input_value() == "12"
+    field.press("Enter")
+    assert window.box()[0] == 12
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
