@@ -15,6 +15,8 @@ let core = null;
 let photograph = null;
 let isDrawing = false;
 let timer = 0;
+/** The part of the address after the page's name, as it was last read or written. */
+let address = "";
 
 /** What is shown now: the state, the map and the results, for tests and for the console. */
 let shown = null;
@@ -36,7 +38,7 @@ function show() {
   }
   clearTimeout(timer);
   timer = setTimeout(() => {
-    if (location.hash !== `#${toHash(state)}`) history.replaceState(null, "", `#${toHash(state)}`);
+    writeAddress();
     part("spoken").textContent = `${part("verdict").textContent} ${part("bin").textContent}`;
   }, 250);
 }
@@ -84,7 +86,14 @@ function tap(x, y) {
   change({ bin: String(state.bin) === String(place) ? null : place });
 }
 
+function writeAddress() {
+  if (location.hash !== address) return; // the reader has just changed it, and it is read next
+  address = `#${toHash(state)}`;
+  if (location.hash !== address) history.replaceState(null, "", address);
+}
+
 function readAddress() {
+  address = location.hash;
   const { state: read, problems } = fromHash(location.hash);
   part("problem").hidden = problems.length === 0;
   part("problem").textContent = `These parts of the address are not possible and were ignored: ${problems.join(", ")}`;
@@ -92,7 +101,7 @@ function readAddress() {
 }
 
 async function copyLink() {
-  history.replaceState(null, "", `#${toHash(state)}`);
+  writeAddress();
   try {
     await navigator.clipboard.writeText(location.href);
     part("copied").textContent = "Copied.";
@@ -114,7 +123,7 @@ async function start() {
   part("reset").addEventListener("click", () => change({ ...DEFAULTS }));
   part("copy").addEventListener("click", copyLink);
   window.addEventListener("hashchange", () => {
-    if (location.hash === `#${toHash(state)}`) return;
+    if (location.hash === address) return;
     readAddress();
     show();
   });

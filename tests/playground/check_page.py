@@ -207,6 +207,27 @@ def test_what_is_wrong_in_the_address_is_named_and_ignored(window: Window, text:
     assert "not possible" in problem.inner_text()
 
 
+def test_a_new_address_wins_over_one_that_is_about_to_be_written(window: Window) -> None:
+    """The page writes its address after a pause. If the reader has just changed the address, it is read instead."""
+    window.page.add_init_script(
+        """const start = setTimeout;
+        window.started = [];
+        window.setTimeout = (action, time) => { started.push(action); return start(action, time); };"""
+    )
+    window.open(START)
+    text = START.replace("stride=64", "stride=32")
+    window.page.evaluate(
+        """(text) => {
+          const key = new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true });
+          document.querySelector(".move").dispatchEvent(key);
+          location.hash = text;
+          started.at(-1)();  // the pause ends before the event `hashchange`
+        }""",
+        text,
+    )
+    window.page.wait_for_function("(text) => playground().hash === text", arg=text, timeout=5000)
+
+
 def test_boxes_of_an_address_are_moved_into_the_image(window: Window) -> None:
     window.open("box=600,-5,-20,1000&bins=2x2&bin=5,5")
     assert window.box() == [0, 0, 512, 384]
