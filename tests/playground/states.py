@@ -16,6 +16,9 @@ OPERATORS = (
     "crop",
 )
 
+#: A state to start from: six bins and a box of 200 x 140 pixels.
+START = "map=ramp&operator=align&stride=64&bins=2x3&points=2&aligned=yes&box=100,60,300,200"
+
 #: The part of the address beside the operator, and why it is in the table.
 SETTINGS = {
     "the default": "map=photograph&stride=16&bins=7x7&points=2&aligned=yes&box=163,52,297,200",
