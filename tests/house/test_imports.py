@@ -35,6 +35,7 @@ CELLAR = (
     "roialign._pooling_rules",
     "roialign._recording",
     "roialign._regions",
+    "roialign._rotated_boxes",
     "roialign._rows",
     "roialign._spec",
     "roialign._text",
