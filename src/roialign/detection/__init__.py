@@ -6,8 +6,8 @@ from .coco import CocoDataset, DatasetError, DataWarning
 from .evaluation import evaluate_model
 from .exporting import Detections, ExportableDetector, export_onnx, export_program
 from .model_files import ModelFileError, load_model, save_model
-from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn
-from .poolers import POOLERS, make_pooler
+from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn, oriented_rcnn
+from .poolers import POOLERS, HullPooler, make_pooler
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 from .roi_heads import RoISettings
 from .rpn import ProposalSettings
@@ -25,6 +25,7 @@ __all__ = [
     "DetectorSettings",
     "ExportableDetector",
     "FrozenBatchNorm2d",
+    "HullPooler",
     "ModelFileError",
     "MultiScaleDeformRoIPool",
     "MultiScaleModulatedDeformRoIPool",
@@ -51,6 +52,7 @@ __all__ = [
     "make_pooler",
     "mask_rcnn",
     "new_detector",
+    "oriented_rcnn",
     "save_model",
     "train",
     "write_scenes",

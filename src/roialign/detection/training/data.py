@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..._text import one_line
 from ...files.problems import Remark
+from ..box_kinds import KINDS
 from ..coco import CocoDataset, DatasetError
 from ..processes import process_count, process_rank
 from .randomness import MIRROR, ORDER, generator_of
@@ -87,10 +88,9 @@ class Stream(Dataset[Drawn]):
 
 def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
     """Mirror an image and its objects left to right."""
-    left, top, right, bottom = target["boxes"].unbind(1)
     width = image.shape[-1]
-    boxes = torch.stack([width - right, top, width - left, bottom], dim=1)
-    return image.flip(-1), {**target, "boxes": boxes, "masks": target["masks"].flip(-1)}
+    boxes = {kind.key: kind.mirror(target[kind.key], width) for kind in KINDS if kind.key in target}
+    return image.flip(-1), {**target, **boxes, "masks": target["masks"].flip(-1)}
 
 
 def places_of(iteration: int, batch_size: int) -> list[int]:
