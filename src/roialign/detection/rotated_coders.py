@@ -53,9 +53,9 @@ class MidpointOffsetCoder:
         half_width, half_height = (size * 0.5).unbind(-1)
         # The topmost and the rightmost corner, from the centre: two half diagonals, made equally long.
         top, right = torch.stack([top_x, -half_height], dim=-1), torch.stack([half_width, right_y], dim=-1)
-        of_top, of_right = top.norm(dim=-1, keepdim=True), right.norm(dim=-1, keepdim=True)
-        longest = torch.maximum(of_top, of_right)
-        top, right = top * (longest / of_top), right * (longest / of_right)
+        lengths = [half.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(half.dtype).tiny) for half in (top, right)]
+        longest = torch.maximum(*lengths)
+        top, right = top * (longest / lengths[0]), right * (longest / lengths[1])
         side, other = right - top, right + top
         angle = torch.atan2(side[..., 1], side[..., 0])
         return to_convention(
