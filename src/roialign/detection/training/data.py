@@ -14,6 +14,7 @@ from ..._text import one_line
 from ...files.problems import Remark
 from ..coco import CocoDataset, DatasetError
 from ..processes import process_count, process_rank
+from ..rotated_boxes import flipped
 from .randomness import MIRROR, ORDER, generator_of
 from .settings import TrainSettings
 
@@ -89,8 +90,12 @@ def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
     """Mirror an image and its objects left to right."""
     left, top, right, bottom = target["boxes"].unbind(1)
     width = image.shape[-1]
-    boxes = torch.stack([width - right, top, width - left, bottom], dim=1)
-    return image.flip(-1), {**target, "boxes": boxes, "masks": target["masks"].flip(-1)}
+    moved = {**target, "boxes": torch.stack([width - right, top, width - left, bottom], dim=1)}
+    if "masks" in target:
+        moved["masks"] = target["masks"].flip(-1)
+    if "rotated_boxes" in target:
+        moved["rotated_boxes"] = flipped(target["rotated_boxes"], (image.shape[-2], width))
+    return image.flip(-1), moved
 
 
 def places_of(iteration: int, batch_size: int) -> list[int]:
