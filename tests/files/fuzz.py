@@ -27,10 +27,10 @@ from roialign.detection.evaluation import average_precision
 from roialign.detection.settings import DetectorSettings
 from roialign.detection.training.logs import rows_up_to
 from roialign.detection.training.settings import SETTINGS_FILE, RunError, read_settings
-from roialign.extract.folders import IMAGE_ENDINGS, expand
+from roialign.extract.folders import expand
 from roialign.extract.inputs import read_input
 from roialign.files.boxes import read_boxes
-from roialign.files.images import read_picture
+from roialign.files.images import IMAGE_ENDINGS, read_picture
 from roialign.files.orientation import Annotated
 from roialign.files.problems import FileError, Problems
 from roialign.files.run_lengths import encoded, mask_of, run_lengths_of

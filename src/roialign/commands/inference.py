@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from .._text import counted, printable
-from ..extract.folders import IMAGE_ENDINGS, expand_folders
+from ..extract.folders import expand_folders
+from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, Refused
 from .options import Strict, check_folder, check_output
 from .terminal import end, fails, print_line, progress_bar, reported_problems

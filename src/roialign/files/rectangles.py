@@ -48,10 +48,10 @@ def minimal_rectangle(points: Array) -> RotatedBox:
         if area < least:
             centre = 0.5 * (low + high)[which] @ np.stack([u[which], v[which]]) + middle
             least, best = area, (*centre.tolist(), *sides[which].tolist(), math.atan2(u[which, 1], u[which, 0]))
-    return _long_edge(*best)
+    return long_edge(*best)
 
 
-def _long_edge(
+def long_edge(
     x: float, y: float, width: float, height: float, angle: float
 ) -> tuple[float, float, float, float, float]:
     """The same rectangle with the longer side as its width, and its angle in [-pi/2, pi/2)."""
@@ -62,6 +62,14 @@ def _long_edge(
     while angle < -math.pi / 2:
         angle += math.pi
     return x, y, width, height, angle
+
+
+def corners(box: RotatedBox) -> list[tuple[float, float]]:
+    """The corners (x, y), clockwise on the screen, from the one that is at the top left if the angle is 0."""
+    x, y, width, height, angle = box
+    u, v = 0.5 * width * math.cos(angle), 0.5 * width * math.sin(angle)
+    s, t = -0.5 * height * math.sin(angle), 0.5 * height * math.cos(angle)
+    return [(x + i * u + j * s, y + i * v + j * t) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
 
 
 def convex_hull(points: Array) -> Array:

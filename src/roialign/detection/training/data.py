@@ -89,8 +89,11 @@ class Stream(Dataset[Drawn]):
 def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
     """Mirror an image and its objects left to right."""
     width = image.shape[-1]
-    boxes = {kind.key: kind.mirror(target[kind.key], width) for kind in KINDS if kind.key in target}
-    return image.flip(-1), {**target, **boxes, "masks": target["masks"].flip(-1)}
+    width = image.shape[-1]
+    moved = {kind.key: kind.mirror(target[kind.key], width) for kind in KINDS if kind.key in target}
+    if "masks" in target:
+        moved["masks"] = target["masks"].flip(-1)
+    return image.flip(-1), {**target, **moved}
 
 
 def places_of(iteration: int, batch_size: int) -> list[int]:
