@@ -218,5 +218,6 @@ def test_the_example_runs() -> None:
 
 def test_boxes_are_in_the_convention(tmp_path: Path) -> None:
     rows = [{**CONTENT["annotations"][0], "id": n, "bbox": [30, 20, 20, 4, 7.5 * n]} for n in range(-50, 50)]
+    rows.append({**rows[0], "id": 99, "bbox": [30, 20, 20, 4, 1e-12 - 90]})  # rounded to a quarter turn in float32
     boxes = RotatedDataset(_written(tmp_path, {**CONTENT, "annotations": rows}), tmp_path)[0][1]["rotated_boxes"]
     assert torch.equal(to_convention(boxes), boxes)
