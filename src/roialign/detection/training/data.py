@@ -89,7 +89,6 @@ class Stream(Dataset[Drawn]):
 def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
     """Mirror an image and its objects left to right."""
     width = image.shape[-1]
-    width = image.shape[-1]
     moved = {kind.key: kind.mirror(target[kind.key], width) for kind in KINDS if kind.key in target}
     if "masks" in target:
         moved["masks"] = target["masks"].flip(-1)
