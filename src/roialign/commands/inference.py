@@ -37,8 +37,16 @@ Data = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="COCO-format data set: SPLIT/annotations.json and SPLIT/images/, or annotations/instances_SPLIT*.json "
-        "and SPLIT*/.",
+        "and SPLIT*/. For rotated boxes also SPLIT/annotations_rotated.json, or DOTA's SPLIT/labelTxt/.",
         show_default=False,
+    ),
+]
+Rotated = Annotated[
+    bool,
+    typer.Option(
+        "--rotated",
+        help="Read rotated boxes from --data. It is implied by a detector of rotated boxes; others use the upright "
+        "hulls.",
     ),
 ]
 Model = Annotated[
