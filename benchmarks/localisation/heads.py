@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from roialign.detection import CocoDataset, TrainSettings
-from roialign.detection.evaluation import KINDS, Row, average_precision, coco_rows
+from roialign.detection.average_precision import Row, average_precision, kinds_measured
+from roialign.detection.evaluation import coco_rows
 from roialign.detection.roi_heads import RoIHeads
 from roialign.detection.training.data import places_of
 from roialign.detection.training.optimisation import OFFSET_RATE, learning_rate, make_optimiser
@@ -86,4 +87,4 @@ def detections(heads: RoIHeads, dataset: CocoDataset, seen: Seen) -> list[Row]:
 
 def figures(dataset: CocoDataset, rows: list[Row]) -> dict[str, Any]:
     """Compute COCO's average precision for boxes and masks."""
-    return {kind: average_precision(dataset, rows, kind) for kind in KINDS}
+    return {kind: average_precision(dataset, rows, kind) for kind in kinds_measured(masks=True, rotated=False)}

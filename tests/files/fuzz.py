@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from roialign.detection import CocoDataset, load_model
-from roialign.detection.evaluation import average_precision
+from roialign.detection.average_precision import average_precision
 from roialign.detection.settings import DetectorSettings
 from roialign.detection.training.logs import rows_up_to
 from roialign.detection.training.settings import SETTINGS_FILE, RunError, read_settings

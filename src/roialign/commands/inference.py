@@ -113,8 +113,9 @@ def evaluate_command(
 
     What cannot be read is reported and the rest is done; the exit code is then 1. Files are replaced in one step.
     """
+    from ..detection.average_precision import kinds_measured, precisions
     from ..detection.coco import CocoDataset, DatasetError, find_split
-    from ..detection.evaluation import KINDS, average_precision, match_categories, predict
+    from ..detection.evaluation import match_categories, predict
     from ..detection.model_files import load_model, read_classes
     from ..torch.devices import check_device
 
@@ -137,8 +138,8 @@ def evaluate_command(
             rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
     except DatasetError as error:  # a strict set
         raise fails(errors, error) from error
-    kinds = list(KINDS) if settings.has_masks else ["box"]
-    figures = {kind: average_precision(dataset, rows, kind, images) for kind in kinds} if images else {}
+    kinds = kinds_measured(masks=settings.has_masks, rotated=settings.has_rotated_boxes)
+    figures = precisions(dataset, rows, kinds, images) if images else {}
     console = Console()
     if figures:
         title = f"Average precision on {counted(len(images), 'image')} of {data.name}/{split}"

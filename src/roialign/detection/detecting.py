@@ -14,8 +14,9 @@ from ..extract.output import atomic_write
 from ..files.kinds import real_path
 from ..files.problems import DatasetError, FileError, Problems
 from ..files.run_lengths import area_of
+from .average_precision import Row
 from .coco import read_image
-from .evaluation import MASK_THRESHOLD, Row, coco_rows, detection_failed, evaluating
+from .evaluation import MASK_THRESHOLD, coco_rows, detection_failed, evaluating
 from .models import TwoStageDetector
 from .settings import DetectorSettings
 

@@ -33,7 +33,8 @@ SMALLEST_SIDE = 1e-6
 def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> dict[str, list[dict[str, Any]]]:
     """The good rows of every section, each in the order of the file; the bad ones are added to `problems`.
 
-    With `rotated`, every annotation gets a `rotated_box`, and its `bbox` is the upright hull: see :func:`_rotated`.
+    With `rotated`, every annotation gets a `rotated_box`, and its `bbox` is the upright hull: see
+    :func:`rotated_box_of`.
 
     What has one meaning only is given in its usual form: a number written as text or as a float, an `iscrowd` of null,
     an empty `segmentation`, an `area` that is no number.
@@ -328,31 +329,38 @@ def _annotation(row: Row, images: Table, categories: Table, rotated: bool) -> tu
     size = (image["height"], image["width"])
     if not rotated:
         good["bbox"] = box_of(row, positive=True, least=SMALLEST_SIDE * max(size))
-    if outline is not None:
-        check_segmentation(outline, *size)
     if rotated:
-        good |= _rotated(good, size)
+        difficult = row.get("difficult") or 0
+        if difficult not in (0, 1):
+            raise DatasetError(f"difficult: expected 0 or 1, got {kind_of(row, 'difficult')}")
+        good |= {"difficult": int(difficult), **rotated_box_of(good, size, least=SMALLEST_SIDE * max(size))}
+    elif outline is not None:
+        check_segmentation(outline, *size)
     area = good.pop("area", None)
     if area is not None and not (is_number(area) and area >= 0):
         return good, f"area: expected a number, got {quoted(area)}: it is computed"
     return (good if area is None else {**good, "area": area}), None
 
 
-def _rotated(row: Row, size: tuple[int, int]) -> dict[str, Any]:
-    """What a row says about its rotated box: in five numbers, by its outline, or else as an upright box."""
-    difficult = row.get("difficult") or 0
-    if difficult not in (0, 1):
-        raise DatasetError(f"difficult: expected 0 or 1, got {kind_of(row, 'difficult')}")
-    least = SMALLEST_SIDE * max(size)
-    box = row.get("bbox")
+def rotated_box_of(row: Row, size: tuple[int, int], *, least: float | None) -> dict[str, Any]:
+    """What a row says about its rotated box: in five numbers, by its outline, or else as an upright box.
+
+    Its sides are longer than `least`; they may be 0 if that is None.
+
+    Raises
+    ------
+    FileError
+        Where there is none.
+    """
+    box, outline = row.get("bbox"), row.get("segmentation")
     if isinstance(box, list) and len(box) == 5:
         shape = from_degrees(box, all(map(is_number, box)), least)
         check_segmentation(shape["segmentation"], *size)
-    elif row["segmentation"] is not None:
-        shape = rotated_shape(row["segmentation"], size, least)
-    else:
-        shape = from_upright(box_of(row, positive=True, least=least))
-    return {"difficult": int(difficult), **shape}
+        return shape
+    if outline is not None:
+        check_segmentation(outline, *size)
+        return rotated_shape(outline, size, least)
+    return from_upright(box_of(row, positive=least is not None, least=least or 0.0))
 
 
 def _remark_same(path: Path, section: str, name: str, table: Table, problems: Problems) -> None:

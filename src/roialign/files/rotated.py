@@ -19,7 +19,9 @@ from .text import quoted
 FIVE_NUMBERS = "bbox: expected [centre x, centre y, width, height, degrees], finite, with positive sides"
 
 
-def rotated_shape(outline: Any, size: tuple[int, int], least: float, name: str = "segmentation") -> dict[str, Any]:
+def rotated_shape(
+    outline: Any, size: tuple[int, int], least: float | None, name: str = "segmentation"
+) -> dict[str, Any]:
     """`rotated_box` and its upright hull `bbox`, for an outline of an object: the smallest rectangle around it.
 
     Parameters
@@ -28,8 +30,8 @@ def rotated_shape(outline: Any, size: tuple[int, int], least: float, name: str =
         As :func:`roialign.files.run_lengths.check_segmentation` accepts it. All polygons get one rectangle.
     size : (int, int)
         The height and width of the image.
-    least : float
-        Both sides of the rectangle must be longer.
+    least : float or None
+        Both sides of the rectangle must be longer. If None, they may be 0.
     name : str
         What the outline is called in a message.
 
@@ -43,7 +45,7 @@ def rotated_shape(outline: Any, size: tuple[int, int], least: float, name: str =
     else:
         points = _corners_of_pixels(mask_of(run_lengths_of(outline, *size)))
     box = minimal_rectangle(points) if len(points) else (0.0,) * 5
-    if box[3] <= least:
+    if least is not None and box[3] <= least:
         raise DatasetError(f"{name}: expected an outline with an area, got {quoted(outline)}")
     return with_hull(box)
 
@@ -55,7 +57,7 @@ def _corners_of_pixels(mask: Array) -> Array:
     return np.concatenate([np.stack([x, y], axis=1) for x in (left, right) for y in (rows, rows + 1)])
 
 
-def from_degrees(box: list[Any], are_numbers: bool, least: float) -> dict[str, Any]:
+def from_degrees(box: list[Any], are_numbers: bool, least: float | None) -> dict[str, Any]:
     """`rotated_box`, its upright hull `bbox` and its outline, for detectron2's five numbers.
 
     Their angle is in degrees, counter-clockwise.
@@ -65,7 +67,7 @@ def from_degrees(box: list[Any], are_numbers: bool, least: float) -> dict[str, A
     DatasetError
         If they are none.
     """
-    if not are_numbers or min(box[2:4]) <= least:
+    if not are_numbers or min(box[2:4]) < 0 or (least is not None and min(box[2:4]) <= least):
         raise DatasetError(f"{FIVE_NUMBERS}, got {quoted(box)}")
     x, y, width, height, degrees = map(float, box)
     rotated = long_edge(x, y, width, height, -math.radians(math.fmod(degrees, 360.0)))
