@@ -94,7 +94,7 @@ def test_wrong_classes_score_nothing(scenes: Path) -> None:
 
     assert evaluate_model(_knowing(dataset, other), dataset)["mask"]["AP"] < 0.5
     assert average_precision(dataset, [], "box")["AP"] == 0
-    with pytest.raises(ValueError, match="kind: expected one of box, mask, got 'segm'"):
+    with pytest.raises(ValueError, match="kind: expected one of box, mask, rotated_box, got 'segm'"):
         average_precision(dataset, [], "segm")
 
 

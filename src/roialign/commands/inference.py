@@ -223,7 +223,8 @@ def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
     for name in COLUMNS:
         table.add_column(name.replace("_", " "), justify="right")
     for kind, values in figures.items():
-        table.add_row(kind, *("-" if values[name] is None else f"{100 * values[name]:.1f}" for name in COLUMNS))
+        known = (values.get(name) for name in COLUMNS)
+        table.add_row(kind.replace("_", " "), *("-" if value is None else f"{100 * value:.1f}" for value in known))
     return table
 
 

@@ -14,7 +14,8 @@ from ..files.problems import DatasetError, Problems
 from ..files.run_lengths import area_of, run_lengths_of
 from ..files.text import quoted
 from .coco import CocoDataset
-from .rotated_evaluation import RotatedOverlaps, Row, dota_precisions, dota_summary, rotated_truth
+from .rotated_data import RotatedDataset
+from .rotated_evaluation import RotatedOverlaps, dota_precisions, dota_summary, rotated_truth
 
 Row = dict[str, Any]
 
@@ -83,6 +84,8 @@ def average_precision(
 
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if kind == ROTATED_BOX:
+        _check_rotated(dataset)
     chosen = _chosen(dataset, images)
     reported = dataset.problems if problems is None else problems
     with redirect_stdout(io.StringIO()):  # COCO's code prints to stdout
@@ -140,11 +143,17 @@ def dota_average_precision(
         0.1, ..., 1, as in PASCAL VOC 2007, which DOTA's server reports. Both are means over the classes that have an
         object. ``AP_by_class`` and ``AP_11_points_by_class`` have the values of each class, by name.
     """
+    _check_rotated(dataset)
     chosen = _chosen(dataset, images)
     reported = dataset.problems if problems is None else problems
     found = _found_rows(dataset, rows, chosen, ROTATED_BOX, reported)
     by_label = dota_precisions(_truth_rows(dataset, chosen, ROTATED_BOX), found, range(1, len(dataset.class_names) + 1))
     return dota_summary(dict(zip(unique_names(dataset), by_label.values(), strict=True)))
+
+
+def _check_rotated(dataset: CocoDataset) -> None:
+    if not isinstance(dataset, RotatedDataset):
+        raise TypeError(f"dataset: expected a RotatedDataset for rotated boxes, got a {type(dataset).__name__}")
 
 
 def _chosen(dataset: CocoDataset, images: Sequence[Identity] | None) -> list[Row]:

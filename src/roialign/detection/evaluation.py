@@ -161,7 +161,7 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Sequence[int | None]) -> list[Row]:
     """The detections of one image in COCO's results format. Labels without a category are left out.
 
-    For rotated boxes, `segmentation` is the polygon of the box, and `bbox` its upright hull.
+    For rotated boxes, `segmentation` is the polygon of the box, `area` its area, and `bbox` its upright hull.
     """
     boxes = found["boxes"].cpu().double()
     boxes[:, 2:] -= boxes[:, :2]
@@ -173,7 +173,8 @@ def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Seq
             continue
         row: Row = {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
         if "rotated_boxes" in found:
-            row["segmentation"] = [corners(found["rotated_boxes"][index].cpu().double()).flatten().tolist()]
+            rotated = found["rotated_boxes"][index].cpu().double()
+            row |= {"segmentation": [corners(rotated).flatten().tolist()], "area": float(rotated[2] * rotated[3])}
         if "masks" in found:
             row["segmentation"] = encoded((found["masks"][index, 0] > MASK_THRESHOLD).cpu().numpy())
         rows.append(row)

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
@@ -162,11 +162,18 @@ def show_cells(axes: Axes, size: tuple[int, int], window: Window, *, legible: fl
 
 def outline(axes: Axes, window: Window, colour: str, width: float = 2.2, rim: float = 1.6, **style: Any) -> None:
     """A rectangle with a white rim."""
+    x, y = (window.left, window.right), (window.top, window.bottom)
+    corners = np.array([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])])
+    outline_polygon(axes, corners, colour, width, rim, **style)
+
+
+def outline_polygon(
+    axes: Axes, corners: Array, colour: str, width: float = 2.2, rim: float = 1.6, **style: Any
+) -> None:
+    """A closed polygon with corners ``[P, 2]``, with a white rim."""
     axes.add_patch(
-        Rectangle(
-            (window.left, window.top),
-            window.right - window.left,
-            window.bottom - window.top,
+        Polygon(
+            corners,
             fill=False,
             edgecolor=colour,
             linewidth=width,
