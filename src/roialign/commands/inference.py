@@ -37,8 +37,16 @@ Data = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="COCO-format data set: SPLIT/annotations.json and SPLIT/images/, or annotations/instances_SPLIT*.json "
-        "and SPLIT*/.",
+        "and SPLIT*/. For rotated boxes also SPLIT/annotations_rotated.json, or DOTA's SPLIT/labelTxt/.",
         show_default=False,
+    ),
+]
+Rotated = Annotated[
+    bool,
+    typer.Option(
+        "--rotated",
+        help="Read rotated boxes from --data. It is implied by a detector of rotated boxes; others use the upright "
+        "hulls.",
     ),
 ]
 Model = Annotated[
@@ -64,6 +72,9 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="Device to run on: cpu
 EVALUATE_EXAMPLES = """
 # COCO's average precision on the split val
 roialign evaluate --weights run --data scenes
+
+# Oriented R-CNN, by rotated boxes
+roialign evaluate --weights oriented --data turned
 
 # And every figure, by overlap and by class, and every detection
 roialign evaluate --weights run --data scenes --metrics metrics.json --out results.json
@@ -95,6 +106,7 @@ def evaluate_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write all figures, by overlap and by class (.json).", show_default=False),
     ] = None,
+    rotated: Rotated = False,
     model: Model = None,
     pooler: PoolerName = None,
     classes: Classes = None,
@@ -103,12 +115,16 @@ def evaluate_command(
 ) -> None:
     """Measure the average precision of a detector.
 
+    The boxes of a detector of rotated boxes are compared with rotated boxes, in COCO's way and in DOTA's. With
+    --rotated, so are the boxes of any other detector, and of one with masks the smallest rectangles around them.
+
     What cannot be read is reported and the rest is done; the exit code is then 1. Files are replaced in one step.
     """
     from ..detection.average_precision import kinds_measured, precisions
-    from ..detection.coco import CocoDataset, DatasetError, find_split
     from ..detection.evaluation import match_categories, predict
     from ..detection.model_files import load_model, read_classes
+    from ..detection.rotated_data import open_split
+    from ..files.problems import DatasetError
     from ..torch.devices import check_device
 
     for option, path in (("--out", out), ("--metrics", metrics)):
@@ -119,7 +135,8 @@ def evaluate_command(
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
-        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
+        rotated = rotated or settings.has_rotated_boxes
+        dataset = open_split(data, split, problems, strict=strict, rotated=rotated)
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
         categories = match_categories(settings.classes, dataset, settings.category_ids)
@@ -130,7 +147,7 @@ def evaluate_command(
             rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
     except DatasetError as error:  # a strict set
         raise fails(errors, error) from error
-    kinds = kinds_measured(masks=settings.has_masks, rotated=settings.has_rotated_boxes)
+    kinds = kinds_measured(masks=settings.has_masks, rotated=rotated)
     figures = precisions(dataset, rows, kinds, images) if images else {}
     console = Console()
     if figures:
@@ -153,6 +170,9 @@ def detect_command(
     score_threshold: Annotated[
         float, typer.Option(min=0, max=1, metavar="SCORE", help="Lowest score of a detection that is kept.")
     ] = 0.5,
+    rotated: Annotated[
+        bool, typer.Option("--rotated", help="Refuse a detector that does not find rotated boxes.")
+    ] = False,
     model: Model = None,
     pooler: PoolerName = None,
     classes: Classes = None,
@@ -162,11 +182,12 @@ def detect_command(
     """Detect objects in images, and draw what was found.
 
     The folder gets detections.json, in COCO's format with names and scores, and a picture NAME-detections.png of every
-    image with its boxes, masks and scores. An image that cannot be read is reported and the others are done; the exit
-    code is then 1. With --strict such an image ends the run, and detections.json is not written.
+    image with its boxes, masks and scores. Rotated boxes are drawn as they are, and have their corners in the file. An
+    image that cannot be read is reported and the others are done; the exit code is then 1. With --strict such an image
+    ends the run, and detections.json is not written.
     """
     from ..detection.detecting import RESULTS_FILE, detect_images
-    from ..detection.model_files import load_model, read_classes
+    from ..detection.model_files import ModelFileError, load_model, read_classes
     from ..torch.devices import check_device
 
     check_folder(out, "--out")
@@ -178,6 +199,8 @@ def detect_command(
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        if rotated and not settings.has_rotated_boxes:
+            raise ModelFileError(f"{weights}: expected a detector of rotated boxes, got {settings.model}")
         with progress_bar(errors, len(images), "Detecting") as done:
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done

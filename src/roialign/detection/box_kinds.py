@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
@@ -162,13 +161,13 @@ class RotatedBoxes(BoxKind):
         return rotated_iou(boxes, others, clockwise=True)
 
     def clip(self, boxes: Tensor, size: Size) -> Tensor:
-        """The centres are moved into the image, and the sides shortened to the diagonal of the image.
+        """The centres are moved into the image, and the sides shortened to its height and width together.
 
         Clipping the box itself would leave a polygon.
         """
         height, width = size
         x, y = boxes[..., :1].clamp(0, width), boxes[..., 1:2].clamp(0, height)
-        return torch.cat([x, y, boxes[..., 2:4].clamp(max=math.hypot(height, width)), boxes[..., 4:]], dim=-1)
+        return torch.cat([x, y, boxes[..., 2:4].clamp(max=height + width), boxes[..., 4:]], dim=-1)
 
     def large_enough(self, boxes: Tensor, side: float) -> Tensor:
         return (boxes[:, 2:4] >= side).all(dim=1) & boxes.isfinite().all(dim=1)

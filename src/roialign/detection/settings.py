@@ -25,6 +25,8 @@ MODELS: dict[str, dict[str, bool]] = {
     "cascade-mask-rcnn": {"cascade": True, "masks": True},
     "oriented-rcnn": {"rotated": True},
 }
+#: The default models, for masks and for rotated boxes.
+MASK_MODEL, ROTATED_MODEL = "mask-rcnn", "oriented-rcnn"
 #: Backbones with a single map: the level of the ResNet, and its stride.
 SINGLE_MAPS = {"c4": (4, 16), "c5": (5, 32), "c5-dilated": (5, 16)}
 DEPTHS = {"resnet18": 18, "resnet50": 50}
@@ -40,7 +42,7 @@ class DetectorSettings:
     Concretely, ``DetectorSettings.of(settings.to_dict())`` is ``settings``.
     """
 
-    model: str = "mask-rcnn"
+    model: str = MASK_MODEL
     """A name in `MODELS`."""
     backbone: str = "resnet50-fpn"
     """A name in `BACKBONES`, or ``"timm:"`` followed by the name of a timm model."""
@@ -164,6 +166,23 @@ class DetectorSettings:
             roi_settings=RoISettings(**{**self.kind.regions, **self.regions}),
             **MODELS[self.model],
         )
+
+
+def model_for(model: str | None, *, rotated: bool) -> tuple[str, bool]:
+    """The name of the model to train, and whether it learns from data with rotated boxes, for a user's choice of both.
+
+    Raises
+    ------
+    ValueError
+        If the model needs masks and the data have rotated boxes.
+    """
+    name = model or (ROTATED_MODEL if rotated else MASK_MODEL)
+    if rotated and MODELS[name].get("masks"):
+        fitting = [other for other, options in MODELS.items() if not options.get("masks")]
+        raise ValueError(
+            f"model: expected one of {', '.join(fitting)} for rotated boxes, which have no masks, got {name}"
+        )
+    return name, rotated or MODELS[name].get("rotated", False)
 
 
 def _frozen(value: Any) -> Any:
