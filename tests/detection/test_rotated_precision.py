@@ -86,10 +86,10 @@ def test_dotas_average_precision_by_hand(tmp_path: Path) -> None:
     """Precisions 1, 1/2, 2/3, 1/2 at recalls 1/3, 1/3, 2/3, 2/3."""
     dataset = dataset_of(tmp_path, OBJECTS)
     figures = dota_average_precision(dataset, FOUND)
-    assert figures["AP"] == pytest.approx((1 / 3) * 1 + (1 / 3) * (2 / 3))
-    assert figures["AP_11_points"] == pytest.approx((4 * 1 + 3 * (2 / 3)) / 11)
-    assert figures["AP_by_class"] == {"ship": figures["AP"], "storage tank": None}
-    assert figures["AP_11_points_by_class"] == {"ship": figures["AP_11_points"], "storage tank": None}
+    assert figures["AP50"] == pytest.approx((1 / 3) * 1 + (1 / 3) * (2 / 3))
+    assert figures["AP50_11_points"] == pytest.approx((4 * 1 + 3 * (2 / 3)) / 11)
+    assert figures["AP50_by_class"] == {"ship": figures["AP50"], "storage tank": None}
+    assert figures["AP50_11_points_by_class"] == {"ship": figures["AP50_11_points"], "storage tank": None}
     assert not dataset.problems
 
 
@@ -107,7 +107,7 @@ def test_objects_that_are_not_difficult_count(tmp_path: Path) -> None:
     """The same without the flag: precisions 1, 1, 2/3, 3/4, ... at recalls 1/4, 2/4, 2/4, 3/4."""
     plain = [(image, label, box, {}) for image, label, box, _ in OBJECTS]
     figures = dota_average_precision(dataset_of(tmp_path, plain), FOUND)
-    assert figures["AP"] == pytest.approx(0.25 + 0.25 + 0.25 * 0.75)
+    assert figures["AP50"] == pytest.approx(0.25 + 0.25 + 0.25 * 0.75)
 
 
 def test_a_box_counts_up_to_its_overlap(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_box_counts_up_to_its_overlap(tmp_path: Path) -> None:
     assert figures["AP_by_iou"] == pytest.approx({f"0.{o:02}": float(o <= 70) for o in range(50, 100, 5)})
     for overlap, right in ((0.501, 1.0), (0.499, 0.0)):
         shift = (1 - overlap) / (1 + overlap)
-        assert dota_average_precision(dataset, [found(1, 0.9, bar(50, 50, shift))])["AP"] == right
+        assert dota_average_precision(dataset, [found(1, 0.9, bar(50, 50, shift))])["AP50"] == right
 
 
 def test_the_angle_counts(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_the_angle_counts(tmp_path: Path) -> None:
     across[0]["bbox"] = [50 - hull / 2, 50 - hull / 2, hull, hull]
     assert average_precision(dataset, across, "box")["AP"] == pytest.approx(1)
     assert average_precision(dataset, across, "rotated_box")["AP"] == 0
-    assert dota_average_precision(dataset, across)["AP"] == 0
+    assert dota_average_precision(dataset, across)["AP50"] == 0
 
 
 @pytest.mark.parametrize("convention", ["le90", "oc", "le135", "detectron2"])
@@ -148,7 +148,7 @@ def test_the_truth_in_any_convention_is_perfect(tmp_path: Path, convention: str)
             rows.append(row)
     figures = precisions(dataset, rows, ["rotated_box"])
     assert figures["rotated_box"]["AP"] == pytest.approx(1)
-    assert figures["dota"]["AP"] == figures["dota"]["AP_11_points"] == pytest.approx(1)
+    assert figures["dota"]["AP50"] == figures["dota"]["AP50_11_points"] == pytest.approx(1)
     assert not dataset.problems
 
 
@@ -174,14 +174,14 @@ def test_there_is_no_limit_on_detections_in_dotas_precision(tmp_path: Path) -> N
     """100 wrong ones come before the right one."""
     dataset = dataset_of(tmp_path, OBJECTS[:1])
     rows = [found(1, 0.9, bar(150, 150)) for _ in range(100)] + [found(1, 0.5, bar(50, 50))]
-    assert dota_average_precision(dataset, rows)["AP"] == pytest.approx(1 / 101)
+    assert dota_average_precision(dataset, rows)["AP50"] == pytest.approx(1 / 101)
     assert average_precision(dataset, rows, "rotated_box")["AP"] == 0
 
 
 def test_no_detection_and_no_object(tmp_path: Path) -> None:
-    assert dota_average_precision(dataset_of(tmp_path, OBJECTS), [])["AP"] == 0
+    assert dota_average_precision(dataset_of(tmp_path, OBJECTS), [])["AP50"] == 0
     empty = dataset_of(tmp_path, [])
-    assert dota_average_precision(empty, FOUND)["AP"] is None
+    assert dota_average_precision(empty, FOUND)["AP50"] is None
     assert average_precision(empty, FOUND, "rotated_box")["AP"] is None
 
 
@@ -198,7 +198,7 @@ def test_a_wrong_detection_is_named_and_the_others_count(tmp_path: Path, case: s
     more, message = WRONG[case]
     dataset = dataset_of(tmp_path, OBJECTS[:1])
     rows = [{**FOUND[1], **more}, FOUND[1]]
-    assert precisions(dataset, rows, ["rotated_box"])["dota"]["AP"] == pytest.approx(1)
+    assert precisions(dataset, rows, ["rotated_box"])["dota"]["AP50"] == pytest.approx(1)
     (problem,) = dataset.problems
     assert problem.where == "detections[0]"
     assert message in problem.what

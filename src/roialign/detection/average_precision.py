@@ -139,9 +139,9 @@ def dota_average_precision(
     Returns
     -------
     dict
-        ``AP``, the area under the precision-recall curve, and ``AP_11_points``, the mean precision at the recalls 0,
-        0.1, ..., 1, as in PASCAL VOC 2007, which DOTA's server reports. Both are means over the classes that have an
-        object. ``AP_by_class`` and ``AP_11_points_by_class`` have the values of each class, by name.
+        ``AP50`` is the area under the precision-recall curve, and ``AP50_11_points`` the mean precision at the recalls
+        0, 0.1, ..., 1, as in PASCAL VOC 2007, which DOTA's server reports. Both are means over the classes that have an
+        object. ``AP50_by_class`` and ``AP50_11_points_by_class`` have the values of each class, by name.
     """
     _check_rotated(dataset)
     chosen = _chosen(dataset, images)
