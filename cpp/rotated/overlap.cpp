@@ -127,10 +127,11 @@ class AreaGradient {
   explicit AreaGradient(const Frame& frame) : frame_(frame) {
     const auto corners = frame.corners();
     for (int edge = 0; edge < 4; ++edge) {
+      move_frame_width(corners[edge], corners[edge + 1]);
       const Part part(corners[edge], corners[edge + 1], frame.a);
       if (!part.is_inside) continue;
       const Shares shares(part.start.y, part.end.y, frame.b);
-      move_frame_sides(corners[edge], corners[edge + 1], part, shares);
+      move_frame_height(part, shares);
       move_edge(part, shares, edge);
     }
   }
@@ -146,11 +147,20 @@ class AreaGradient {
   }
 
  private:
-  /// The lengths of the sides of the frame's box inside the other box, from the ends of an edge's part.
-  void move_frame_sides(const Vector& start, const Vector& end, const Part& part, const Shares& shares) {
-    const double a = frame_.a, b = frame_.b, direction = start.x < end.x ? 1.0 : start.x > end.x ? -1.0 : 0.0;
-    const auto cut = [a](double x) { return std::abs(x) > a ? 1.0 : std::abs(x) == a ? 0.5 : 0.0; };
-    frame_width_ -= 0.5 * direction * (cut(start.x) * clamp(part.start.y, b) + cut(end.x) * clamp(part.end.y, b));
+  /// The length of the frame's sides at x = -a and x = a inside the other box. An edge bounds it where it crosses them,
+  /// which counts by half on either side of a line.
+  void move_frame_width(const Vector& start, const Vector& end) {
+    const auto beyond = [](double x, double line) { return x > line ? 1.0 : x == line ? 0.5 : 0.0; };
+    for (const double line : {-frame_.a, frame_.a}) {
+      const double crossings = beyond(end.x, line) - beyond(start.x, line);
+      if (crossings == 0.0) continue;
+      const double y = start.y + (line - start.x) / (end.x - start.x) * (end.y - start.y);
+      frame_width_ -= 0.5 * crossings * clamp(y, frame_.b);
+    }
+  }
+
+  /// The same for y = -b and y = b, where the edge is beyond them.
+  void move_frame_height(const Part& part, const Shares& shares) {
     frame_height_ -= 0.5 * (part.end.x - part.start.x) * (shares.above - shares.below);
   }
 

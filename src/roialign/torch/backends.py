@@ -26,7 +26,7 @@ BACKENDS = {
     },
     "rotated": {
         "cpu": {"cpu": "roialign.torch.cpu.rotated", "reference": "roialign.torch.cpu.rotated"},
-        "cuda": {"torch": "roialign.torch.rotated_pairs"},
+        "cuda": {"torch": "roialign.torch.rotated_tables"},
     },
 }
 #: For each family, the module with `forward` in standard ONNX operators.

@@ -1,7 +1,7 @@
 """Intersection over union and non-maximum suppression of rotated boxes, for tensors.
 
-They are custom ops, so that they can be traced, batched and differentiated twice. A custom op loses the tangents of
-forward mode, for which the formula in torch's operators is used.
+They are custom ops, so that they can be traced. A custom op loses the tangents of forward mode, and has no derivatives
+within the transforms of torch.func. There, and for second derivatives, the formula in torch's operators is used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .._rotated_boxes import NUMBERS, Pairing
-from . import checks, rotated_pairs
+from . import checks, rotated_tables
 from .backends import backend_for
 from .cpu import rotated as on_cpu
 from .wiring.batching import in_member
@@ -25,10 +25,11 @@ from .wiring.tracing import is_in_memory, is_transformed, moves_forward
 def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Tensor:
     """Compute :func:`roialign.rotated_iou`."""
     first, second = _checked_tensors(boxes, others, pairing)
-    answer: Tensor = _iou(first, second, *_flat(pairing))
-    if moves_forward() and not torch.compiler.is_compiling():
-        return rotated_pairs.with_tangents(first, second, pairing, dense=is_transformed()).to(answer.dtype)
-    return answer
+    if not _needs_formula():
+        answer: Tensor = _iou(first, second, *_flat(pairing))
+        return answer
+    checked = _iou(first.detach(), second.detach(), *_flat(pairing))  # raises errors about values
+    return rotated_tables.plain_rotated_iou(first, second, pairing, dense=is_transformed()).to(checked.dtype)
 
 
 def rotated_iou_backward(grad_output: object, boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
@@ -38,6 +39,10 @@ def rotated_iou_backward(grad_output: object, boxes: object, others: object, pai
     pairing.check_grad_output(gradient, first, second)
     checks.check_real(gradient, "grad_output")
     checks.check_device(gradient, first.device, "grad_output", "boxes")
+    if _needs_formula():
+        _iou(first.detach(), second.detach(), *_flat(pairing))
+        dense = is_transformed()
+        return rotated_tables.plain_rotated_iou_backward(gradient, first, second, pairing, dense=dense)
     grad_boxes, grad_others = _iou_backward(gradient, first, second, *_flat(pairing))
     return grad_boxes, grad_others
 
@@ -57,6 +62,11 @@ def rotated_nms(boxes: object, scores: object, threshold: float, groups: object,
         checks.check_device(members, tensor.device, "groups", "boxes")
     kept: Tensor = _nms(tensor, values, members, threshold, pairing.clockwise, pairing.backend or "")
     return kept
+
+
+def _needs_formula() -> bool:
+    """Whether derivatives are needed that a custom op does not have: forward mode, or a transform of torch.func."""
+    return not torch.compiler.is_compiling() and (moves_forward() or is_transformed())
 
 
 def _checked_tensors(boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
@@ -99,23 +109,6 @@ def _iou_backward(
     return grad_boxes, grad_others
 
 
-@torch.library.custom_op("roialign::rotated_iou_double_backward", mutates_args=())
-def _iou_double_backward(
-    moved_boxes: Tensor,
-    moved_others: Tensor,
-    grad_output: Tensor,
-    boxes: Tensor,
-    others: Tensor,
-    paired: bool,
-    clockwise: bool,
-    invalid: str,
-    backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    pairing = _pairing(paired, clockwise, invalid, backend)
-    first, second, *tensors = _in_memory(moved_boxes, moved_others, grad_output, boxes, others)
-    return rotated_pairs.rotated_iou_double_backward((first, second), *tensors, pairing)
-
-
 @torch.library.custom_op("roialign::rotated_nms", mutates_args=())
 def _nms(
     boxes: Tensor, scores: Tensor, groups: Tensor | None, threshold: float, clockwise: bool, backend: str
@@ -138,14 +131,6 @@ def _iou_outline(boxes: Tensor, others: Tensor, *setting: Any) -> Tensor:
 def _backward_outline(grad_output: Tensor, boxes: Tensor, others: Tensor, *setting: Any) -> tuple[Tensor, Tensor]:
     del grad_output, setting
     return _like(boxes), _like(others)
-
-
-@_iou_double_backward.register_fake
-def _double_backward_outline(
-    moved_boxes: Tensor, moved_others: Tensor, grad_output: Tensor, boxes: Tensor, others: Tensor, *setting: Any
-) -> tuple[Tensor, Tensor, Tensor]:
-    del moved_boxes, moved_others, setting
-    return _like(grad_output), _like(boxes), _like(others)
 
 
 @_nms.register_fake
@@ -175,19 +160,18 @@ def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
     return *_iou_backward(grad_output, *ctx.saved_tensors, *ctx.setting), *[None] * len(ctx.setting)
 
 
-def _second_gradient(ctx: Any, moved_boxes: Tensor, moved_others: Tensor) -> tuple[Any, ...]:
-    grads = _iou_double_backward(moved_boxes, moved_others, *ctx.saved_tensors, *ctx.setting)
-    return *grads, *[None] * len(ctx.setting)
+def _second_gradient(ctx: Any, *moved: Tensor) -> tuple[Any, ...]:
+    pairing, dense = _pairing(*ctx.setting), is_transformed()
 
+    def gradients(grad_output: Tensor, boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        return rotated_tables.plain_rotated_iou_backward(grad_output, boxes, others, pairing, dense=dense)
 
-def _no_gradient(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-    del ctx, grads
-    raise NotImplementedError("rotated_iou: derivatives are available up to order 2")
+    pull: Any = torch.func.vjp(gradients, *ctx.saved_tensors)[1]
+    return *pull(moved), *[None] * len(ctx.setting)
 
 
 _iou.register_autograd(_gradient, setup_context=_keeping(2))
 _iou_backward.register_autograd(_second_gradient, setup_context=_keeping(3))
-_iou_double_backward.register_autograd(_no_gradient, setup_context=_keeping(0))
 
 
 # torch.vmap: one call for each member of the batch.
@@ -209,7 +193,7 @@ def _batched(operator: Any) -> Callable[..., Any]:
     return batch
 
 
-for _operator in (_iou, _iou_backward, _iou_double_backward):
+for _operator in (_iou, _iou_backward):
     _operator.register_vmap(_batched(_operator))
 
 

@@ -1,165 +1,131 @@
-"""Pairs of rotated boxes in torch's operators, for CUDA devices and for derivatives that the compiled core lacks.
+"""The overlap of pairs of rotated boxes, and its gradient, as formulas of torch's operators.
 
-The formula is that of cpp/rotated/overlap.cpp. It has no branches, so autograd differentiates it in any mode and to any
-order. Where numbers are equal, torch divides the gradient of a minimum evenly, which gives the mean of the derivatives
-from both directions, as the core does. Other steps pass gradients on as if nothing was rounded.
+The formulas are those of cpp/rotated/overlap.cpp, without branches. CUDA devices use them, and so do derivatives that
+the compiled core lacks, because autograd differentiates them in any mode and to any order. Where two numbers are equal,
+torch divides the gradient of their minimum evenly. This gives the mean of the derivatives from both directions, as in
+the core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._rotated_boxes import NEGLIGIBLE, Pairing, checked_boxes
-from .._validate import LARGEST_COORDINATE
-from . import checks
-from .cpu.host import array_of
+from .._rotated_boxes import NEGLIGIBLE
 
-#: The number of pairs whose hulls are compared at a time. The pairs that are left need half a kilobyte each.
-COMPARED = 1 << 20
-#: Shorter intervals count as points. The areas of larger ones do not overflow when they are divided by the length.
+#: Shorter intervals count as points, because dividing by them could overflow.
 SHORTEST = 1e-300
 
 
-def rotated_iou(boxes: Tensor, others: Tensor, pairing: Pairing) -> Tensor:
-    """Compute :func:`roialign.rotated_iou`."""
-    dtype = torch.promote_types(checks.gradient_dtype(boxes), checks.gradient_dtype(others))
-    first, second = table_of(boxes, "boxes", pairing), table_of(others, "others", pairing)
-    return overlap(first, second, pairing.paired).to(dtype)
-
-
-def rotated_iou_backward(grad_output: Tensor, boxes: Tensor, others: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor]:
-    """Compute :func:`roialign.rotated_iou_backward`."""
-    first, second = (table_of(given, name, pairing) for given, name in ((boxes, "boxes"), (others, "others")))
-    grad_boxes, grad_others = torch.zeros_like(first), torch.zeros_like(second)
-    for rows, columns in near_pairs(first, second, pairing.paired):
-        with torch.enable_grad():
-            pairs = first[rows].requires_grad_(), second[columns].requires_grad_()
-            weights = (grad_output[rows] if pairing.paired else grad_output[rows, columns]).double()
-            of_pairs = torch.autograd.grad(overlap_of_pairs(*pairs), pairs, weights)
-        grad_boxes += _sums(of_pairs[0], rows, len(first))
-        grad_others += _sums(of_pairs[1], columns, len(second))
-    gradients = [as_given(grad, pairing) for grad in (grad_boxes, grad_others)]
-    return gradients[0].to(checks.gradient_dtype(boxes)), gradients[1].to(checks.gradient_dtype(others))
-
-
-def rotated_iou_double_backward(
-    moved: tuple[Tensor, Tensor], grad_output: Tensor, boxes: Tensor, others: Tensor, pairing: Pairing
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of the inner product of `moved` and :func:`rotated_iou_backward`.
-
-    They are those with respect to `grad_output`, `boxes` and `others`.
-    """
-    first, second = (table_of(given, name, pairing) for given, name in ((boxes, "boxes"), (others, "others")))
-    directions = [as_given(tensor.double(), pairing) for tensor in moved]
-    gradients = [torch.zeros_like(grad_output.double()), torch.zeros_like(first), torch.zeros_like(second)]
-    for rows, columns in near_pairs(first, second, pairing.paired):
-        places = (rows,) if pairing.paired else (rows, columns)
-        with torch.enable_grad():
-            weights = grad_output[places].double().detach().requires_grad_()
-            pairs = first[rows].requires_grad_(), second[columns].requires_grad_()
-            grads = torch.autograd.grad(overlap_of_pairs(*pairs), pairs, weights, create_graph=True)
-            along = directions[0][rows], directions[1][columns]
-            of_weights, *of_pairs = torch.autograd.grad(grads, (weights, *pairs), along)
-        gradients[0][places] = of_weights
-        gradients[1] += _sums(of_pairs[0], rows, len(first))
-        gradients[2] += _sums(of_pairs[1], columns, len(second))
-    dtypes = [grad_output.dtype, checks.gradient_dtype(boxes), checks.gradient_dtype(others)]
-    answers = [gradients[0], as_given(gradients[1], pairing), as_given(gradients[2], pairing)]
-    first, second, third = (answer.to(dtype) for answer, dtype in zip(answers, dtypes, strict=True))
-    return first, second, third
-
-
-def with_tangents(boxes: Tensor, others: Tensor, pairing: Pairing, dense: bool) -> Tensor:
-    """Intersection over union in float64, with tangents of forward mode. If `dense`, all pairs are computed at once.
-
-    Invalid boxes have 0, so the caller checks them.
-    """
-    checked = pairing._replace(invalid="zero")
-    first, second = table_of(boxes, "boxes", checked), table_of(others, "others", checked)
-    if not dense:
-        return overlap(first, second, pairing.paired)
-    return overlap_of_pairs(first if pairing.paired else first[:, None], second)
-
-
-def table_of(boxes: Tensor, name: str, pairing: Pairing) -> Tensor:
-    """Return float64 boxes whose angles are clockwise on the screen, like `_rotated_boxes.checked_boxes`.
-
-    Values are not read, unless they are to be checked, so a CUDA device need not be waited for.
-    """
-    table = boxes.double()
-    valid = (table.abs() <= LARGEST_COORDINATE).all(dim=1) & (table[:, 2:4] >= 0).all(dim=1)
-    if pairing.invalid == "raise" and not bool(valid.all()):
-        checked_boxes(array_of(boxes.cpu()), name, pairing)
-    return as_given(torch.where(valid[:, None], table, 0.0), pairing)
-
-
-def as_given(boxes: Tensor, pairing: Pairing) -> Tensor:
-    """Change the direction of angles, or of their gradients, if they are counter-clockwise."""
-    return boxes if pairing.clockwise else torch.cat([boxes[:, :4], -boxes[:, 4:]], dim=1)
-
-
-def overlap(boxes: Tensor, others: Tensor, paired: bool) -> Tensor:
-    """The intersection over union of the boxes in two tables, computed for pairs whose hulls overlap."""
-    answer = boxes.new_zeros(len(boxes) if paired else (len(boxes), len(others)))
-    for rows, columns in near_pairs(boxes, others, paired):
-        places = (rows,) if paired else (rows, columns)
-        answer.index_put_(places, overlap_of_pairs(boxes[rows], others[columns]))
-    return answer
-
-
-def near_pairs(boxes: Tensor, others: Tensor, paired: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """The rows of boxes whose upright hulls overlap, in order, a number of rows at a time."""
-    first, second = boxes.detach(), others.detach()
-    hulls, other_hulls = _half_hulls(first), _half_hulls(second)
-    step = COMPARED if paired else max(COMPARED // max(len(second), 1), 1)
-    for start in range(0, len(first), step):
-        rows = slice(start, start + step)
-        centre, hull = first[rows, :2], hulls[rows]
-        if paired:
-            near = ((centre - second[rows, :2]).abs() < hull + other_hulls[rows]).all(dim=1).nonzero()[:, 0]
-            yield near + start, near + start
-        else:
-            near = ((centre[:, None] - second[:, :2]).abs() < hull[:, None] + other_hulls).all(dim=2).nonzero()
-            yield near[:, 0] + start, near[:, 1]
-
-
 def overlap_of_pairs(boxes: Tensor, others: Tensor) -> Tensor:
-    """The intersection over union of boxes ``[..., 5]`` that are broadcast against each other."""
+    """The intersection over union of float64 boxes ``[..., 5]`` with angles from x towards y."""
+    smaller, larger, _ = _by_size(boxes, others)
+    frame = _frame_of(smaller, larger)
+    return _quotient(_shared_area(frame, _parts_of(frame), smaller, larger), smaller, larger)[0]
+
+
+def gradients_of_pairs(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The derivatives of :func:`overlap_of_pairs` in both boxes."""
+    smaller, larger, swap = _by_size(boxes, others)
+    frame = _frame_of(smaller, larger)
+    parts = _parts_of(frame)
+    shared = _shared_area(frame, parts, smaller, larger)
+    quotient, union = _quotient(shared, smaller, larger)
+    of_quotients = []
+    for moved, box in zip(_area_gradients(frame, parts), (smaller, larger), strict=True):
+        nothing = torch.zeros_like(quotient)
+        of_area = torch.stack([nothing, nothing, box[..., 3], box[..., 2], nothing], dim=-1)
+        of_quotient = ((1 + quotient)[..., None] * moved - quotient[..., None] * of_area) / union[..., None]
+        of_quotients.append(torch.where((shared > 0)[..., None], of_quotient, 0.0))
+    first, second = of_quotients
+    return torch.where(swap, second, first), torch.where(swap, first, second)
+
+
+def half_hulls(boxes: Tensor) -> Tensor:
+    """Half of the width and height of the upright hulls of boxes ``[L, 5]``."""
+    cosine, sine = (part.abs() for part in _direction(boxes[:, 4]))
+    width, height = boxes[:, 2], boxes[:, 3]
+    return torch.stack([width * cosine + height * sine, width * sine + height * cosine], dim=1) / 2
+
+
+class _Frame(NamedTuple):
+    """The larger box of each pair in the frame of the smaller one: its centre is the origin, and its sides are parallel
+    to the axes, at +-a and +-b."""
+
+    a: Tensor
+    b: Tensor
+    axis: tuple[Tensor, Tensor]
+    """The direction of the width of the smaller box."""
+    turned: tuple[Tensor, Tensor]
+    """The direction of the width of the larger box in the frame."""
+    centre: Tensor
+    """``[..., 2]``"""
+    across: Tensor
+    """Half of the width of the larger box as a vector ``[..., 2]``."""
+    down: Tensor
+    """Half of its height."""
+
+    def edges(self) -> tuple[Tensor, Tensor]:
+        """The first and last points ``[..., 4, 2]`` of the edges. Edges 0 and 2 have the larger box's width."""
+        left, right = self.centre - self.across, self.centre + self.across
+        corners = torch.stack([left - self.down, right - self.down, right + self.down, left + self.down], dim=-2)
+        return corners, torch.roll(corners, -1, dims=-2)
+
+    def is_apart(self) -> Tensor:
+        """Whether a side of one of the boxes separates them."""
+        half = torch.stack([self.a, self.b], dim=-1)
+        apart = (self.centre.abs() >= half + self.across.abs() + self.down.abs()).any(dim=-1)
+        for side in (self.across, self.down):
+            distance, reach = (self.centre * side).sum(dim=-1).abs(), (side * side + half * side.abs()).sum(dim=-1)
+            apart = apart | (distance >= reach)
+        return apart
+
+
+class _Parts(NamedTuple):
+    """The part of each edge with ``|x| <= a``, all ``[..., 4]``, and how much of it is above b and so on."""
+
+    edge_from: Tensor
+    edge_to: Tensor
+    """The x of both ends of the whole edge."""
+    from_x: Tensor
+    from_y: Tensor
+    to_x: Tensor
+    to_y: Tensor
+    above: Tensor
+    below: Tensor
+    within: Tensor
+    """Shares of the part, whose sum is 1. They are rough derivatives where the part is level."""
+    is_level: Tensor
+
+
+def _by_size(boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     boxes, others = torch.broadcast_tensors(boxes, others)  # type: ignore[no-untyped-call]
     swap = (others[..., 2] * others[..., 3] < boxes[..., 2] * boxes[..., 3])[..., None]
-    smaller, larger = torch.where(swap, others, boxes), torch.where(swap, boxes, others)
-    small_area, large_area = smaller[..., 2] * smaller[..., 3], larger[..., 2] * larger[..., 3]
-    raw = _intersection(smaller, larger)
-    in_range = torch.minimum(raw.clamp(min=0), torch.minimum(small_area, large_area))
-    shared = raw + (in_range - raw).detach()
-    union = small_area + large_area - shared
-    overlaps = shared > 0
-    return torch.where(overlaps, shared / torch.where(overlaps, union, 1.0), 0.0)
+    return torch.where(swap, others, boxes), torch.where(swap, boxes, others), swap
 
 
-def _intersection(boxes: Tensor, others: Tensor) -> Tensor:
-    x, y, width, height, angle = (others - boxes).unbind(-1)
-    del width, height, angle
-    along, other_along = _direction(boxes[..., 4]), _direction(others[..., 4])
-    centre_x, centre_y = along[0] * x + along[1] * y, along[0] * y - along[1] * x
-    cosine = _snapped(along[0] * other_along[0] + along[1] * other_along[1])
-    sine = _snapped(along[0] * other_along[1] - along[1] * other_along[0])
-    half, other_half = boxes[..., 2:4] / 2, others[..., 2:4] / 2
-    across = torch.stack([other_half[..., 0] * cosine, other_half[..., 0] * sine], dim=-1)
-    down = torch.stack([-other_half[..., 1] * sine, other_half[..., 1] * cosine], dim=-1)
-    centre = torch.stack([centre_x, centre_y], dim=-1)
-    corners = torch.stack(
-        [centre - across - down, centre + across - down, centre + across + down, centre - across + down], dim=-2
+def _frame_of(box: Tensor, other: Tensor) -> _Frame:
+    x, y = other[..., 0] - box[..., 0], other[..., 1] - box[..., 1]
+    axis, direction = _direction(box[..., 4]), _direction(other[..., 4])
+    cosine = _without_negligible(axis[0] * direction[0] + axis[1] * direction[1])
+    sine = _without_negligible(axis[0] * direction[1] - axis[1] * direction[0])
+    half_width, half_height = other[..., 2] / 2, other[..., 3] / 2
+    return _Frame(
+        box[..., 2] / 2,
+        box[..., 3] / 2,
+        axis,
+        (cosine, sine),
+        torch.stack([axis[0] * x + axis[1] * y, axis[0] * y - axis[1] * x], dim=-1),
+        torch.stack([half_width * cosine, half_width * sine], dim=-1),
+        torch.stack([-half_height * sine, half_height * cosine], dim=-1),
     )
-    area = _area_of_edges(corners, torch.roll(corners, -1, dims=-2), half[..., 0, None], half[..., 1, None])
-    return torch.where(_is_apart(centre, across, down, half), 0.0, area)
 
 
-def _area_of_edges(start: Tensor, end: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The sum over edges of the integral of ``clamp(y, -b, b)`` from -a to a. See cpp/rotated/overlap.cpp."""
+def _parts_of(frame: _Frame) -> _Parts:
+    start, end = frame.edges()
+    a, b = frame.a[..., None], frame.b[..., None]
     step = end - start
     run = torch.where(step[..., 0].abs() < SHORTEST, 1.0, step[..., 0])
     from_x, to_x = _clamp(start[..., 0], a), _clamp(end[..., 0], a)
@@ -171,19 +137,84 @@ def _area_of_edges(start: Tensor, end: Tensor, a: Tensor, b: Tensor) -> Tensor:
     above = (high - torch.maximum(low, b)).clamp(min=0) / length
     below = (torch.minimum(high, -b) - low).clamp(min=0) / length
     within = (torch.minimum(high, b) - torch.maximum(low, -b)).clamp(min=0) / length
-    middle = (_clamp(from_y, b) + _clamp(to_y, b)) / 2
-    mean = torch.where(is_level, middle, within * middle + b * (above - below))
-    return -((to_x - from_x) * mean).sum(dim=-1)
+    above = torch.where(is_level, _beyond(low, b), above)
+    below = torch.where(is_level, _beyond(-low, b), below)
+    within = torch.where(is_level, 1 - above - below, within)
+    return _Parts(start[..., 0], end[..., 0], from_x, from_y, to_x, to_y, above, below, within, is_level)
 
 
-def _is_apart(centre: Tensor, across: Tensor, down: Tensor, half: Tensor) -> Tensor:
-    """Whether a side of one of the boxes separates them."""
-    reach = half + across.abs() + down.abs()
-    apart = (centre.abs() >= reach).any(dim=-1)
-    for side in (across, down):
-        distance = (centre * side).sum(dim=-1).abs()
-        apart = apart | (distance >= (side * side).sum(dim=-1) + (half * side.abs()).sum(dim=-1))
-    return apart
+def _shared_area(frame: _Frame, parts: _Parts, smaller: Tensor, larger: Tensor) -> Tensor:
+    """The sum over edges of the integral of ``clamp(y, -b, b)`` from -a to a, 0 for boxes that are apart."""
+    b = frame.b[..., None]
+    middle = (_clamp(parts.from_y, b) + _clamp(parts.to_y, b)) / 2
+    mean = torch.where(parts.is_level, middle, parts.within * middle + b * (parts.above - parts.below))
+    area = -((parts.to_x - parts.from_x) * mean).sum(dim=-1)
+    largest = torch.minimum(smaller[..., 2] * smaller[..., 3], larger[..., 2] * larger[..., 3])
+    # Rounding errors that would make it negative or larger than a box are removed, without a kink.
+    shared = area - (area - torch.minimum(area.clamp(min=0), largest)).detach()
+    return torch.where(frame.is_apart(), 0.0, shared)
+
+
+def _quotient(shared: Tensor, smaller: Tensor, larger: Tensor) -> tuple[Tensor, Tensor]:
+    """Intersection over union, and the union, which is 1 for boxes that do not overlap."""
+    union = smaller[..., 2] * smaller[..., 3] + larger[..., 2] * larger[..., 3] - shared
+    union = torch.where(shared > 0, union, 1.0)
+    return torch.where(shared > 0, shared / union, 0.0), union
+
+
+def _area_gradients(frame: _Frame, parts: _Parts) -> tuple[Tensor, Tensor]:
+    """The derivatives of the area of the intersection in the smaller and the larger box.
+
+    If the boundary of a region moves, its area grows by the integral of the outward velocity over the boundary.
+    """
+    a, b = frame.a[..., None], frame.b[..., None]
+    run = parts.to_x - parts.from_x
+    frame_width = -(_chord(frame, -frame.a) + _chord(frame, frame.a)) / 2
+    frame_height = -(run * (parts.above - parts.below)).sum(dim=-1) / 2
+
+    rise = parts.to_y - parts.from_y
+    slope = run / torch.where(rise.abs() < SHORTEST, 1.0, rise)
+    first_y, last_y = _clamp(parts.from_y, b), _clamp(parts.to_y, b)
+    first_x = parts.from_x + (first_y - parts.from_y) * slope
+    last_x = parts.to_x + (last_y - parts.to_y) * slope
+    is_upright = parts.edge_from == parts.edge_to
+    # An edge on a side of the smaller box counts as half.
+    weight = torch.where(is_upright, 1 - _beyond(parts.edge_from.abs(), a), (run != 0).to(run.dtype))
+    weight = weight * torch.where(parts.is_level, parts.within, (parts.within > 0).to(run.dtype))
+    step_x, step_y = weight * (last_x - first_x), weight * (last_y - first_y)
+    middle_x = (first_x + last_x) / 2 - frame.centre[..., 0, None]
+    middle_y = (first_y + last_y) / 2 - frame.centre[..., 1, None]
+    shift_x, shift_y = step_y.sum(dim=-1), -step_x.sum(dim=-1)
+    turn = -(middle_x * step_x + middle_y * step_y).sum(dim=-1)
+    # The lengths of edges 0 and 1 along their directions, minus those of edges 2 and 3, which are the other way.
+    along_x, along_y = step_x[..., :2] - step_x[..., 2:], step_y[..., :2] - step_y[..., 2:]
+    cosine, sine = frame.turned
+    height = (along_x[..., 0] * cosine + along_y[..., 0] * sine) / 2
+    width = (along_y[..., 1] * cosine - along_x[..., 1] * sine) / 2
+    x = frame.axis[0] * shift_x - frame.axis[1] * shift_y
+    y = frame.axis[1] * shift_x + frame.axis[0] * shift_y
+    # If both boxes move together, the area stays as it is.
+    opposite = -(turn + shift_y * frame.centre[..., 0] - shift_x * frame.centre[..., 1])
+    return (
+        torch.stack([-x, -y, frame_width, frame_height, opposite], dim=-1),
+        torch.stack([x, y, width, height, turn], dim=-1),
+    )
+
+
+def _chord(frame: _Frame, line: Tensor) -> Tensor:
+    """The length of the line at an x inside the larger box, with a sign, as far as it is inside the smaller box."""
+    start, end = frame.edges()
+    x, b = line[..., None], frame.b[..., None]
+    step = end - start
+    run = torch.where(step[..., 0].abs() < SHORTEST, 1.0, step[..., 0])
+    crossings = _beyond(end[..., 0], x) - _beyond(start[..., 0], x)
+    y = start[..., 1] + ((x - start[..., 0]) / run).clamp(0, 1) * step[..., 1]
+    return (crossings * _clamp(y, b)).sum(dim=-1)
+
+
+def _beyond(values: Tensor, limit: Tensor) -> Tensor:
+    """1 for values above a limit, 0 for those below, and a half on it."""
+    return ((values - limit).sign() + 1) / 2
 
 
 def _clamp(values: Tensor, half: Tensor) -> Tensor:
@@ -191,22 +222,9 @@ def _clamp(values: Tensor, half: Tensor) -> Tensor:
 
 
 def _direction(angle: Tensor) -> tuple[Tensor, Tensor]:
-    return _snapped(angle.cos()), _snapped(angle.sin())
+    return _without_negligible(angle.cos()), _without_negligible(angle.sin())
 
 
-def _snapped(values: Tensor) -> Tensor:
+def _without_negligible(values: Tensor) -> Tensor:
     """Cosines or sines, with negligible ones replaced by zero. The gradient is that of the values."""
     return values - torch.where(values.abs() < NEGLIGIBLE, values, 0.0).detach()
-
-
-def _half_hulls(boxes: Tensor) -> Tensor:
-    cosine, sine = (part.abs() for part in _direction(boxes[:, 4]))
-    width, height = boxes[:, 2], boxes[:, 3]
-    return torch.stack([width * cosine + height * sine, width * sine + height * cosine], dim=1) / 2
-
-
-def _sums(values: Tensor, places: Tensor, count: int) -> Tensor:
-    """The sum of the rows of each place, in their order: without atomics, so that it has the same bits every time."""
-    order = places.argsort(stable=True)
-    lengths = torch.bincount(places, minlength=count)
-    return torch.segment_reduce(values[order], "sum", lengths=lengths, axis=0, unsafe=True)
