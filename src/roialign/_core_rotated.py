@@ -17,7 +17,7 @@ from ._typing import Array, FloatArray
 #: The dtypes that the core reads and writes. Others are converted.
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 #: The number of results that are computed before they are converted to another dtype, so that they need little memory.
-CONVERTED = 1 << 16
+CONVERTED = 1 << 14
 
 
 def rotated_iou(

@@ -19,7 +19,7 @@ from .backends import backend_for
 from .cpu import rotated as on_cpu
 from .wiring.batching import in_member
 from .wiring.primitive import check_not_for_onnx
-from .wiring.tracing import is_in_memory, is_transformed, moves_forward
+from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forward
 
 
 def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Tensor:
@@ -161,7 +161,7 @@ def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
 
 
 def _second_gradient(ctx: Any, *moved: Tensor) -> tuple[Any, ...]:
-    pairing, dense = _pairing(*ctx.setting), is_transformed()
+    pairing, dense = _pairing(*ctx.setting), is_transformed() or is_traced(ctx.saved_tensors[0])
 
     def gradients(grad_output: Tensor, boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         return rotated_tables.plain_rotated_iou_backward(grad_output, boxes, others, pairing, dense=dense)

@@ -121,5 +121,8 @@ def _near_pairs(boxes: Tensor, others: Tensor, paired: bool) -> Iterator[tuple[T
 def _sums(values: Tensor, places: Tensor, count: int) -> Tensor:
     """The sum of the rows of each place, in their order: without atomics, so that it has the same bits every time."""
     order = places.argsort(stable=True)
-    lengths = torch.bincount(places, minlength=count)
-    return torch.segment_reduce(values[order], "sum", lengths=lengths, axis=0, unsafe=True)
+    own, member, sizes = torch.unique_consecutive(places[order], return_inverse=True, return_counts=True)
+    rank = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[member]
+    width = int(sizes.max()) if len(sizes) else 0
+    members = values.new_zeros(len(own), width, values.shape[1]).index_put((member, rank), values[order])
+    return values.new_zeros(count, values.shape[1]).index_put((own,), members.sum(dim=1))
