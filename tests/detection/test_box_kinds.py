@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from roialign import rotated_iou
 from roialign.detection import (
     DetectorSettings,
     ProposalSettings,
@@ -21,11 +20,12 @@ from roialign.detection import (
 from roialign.detection.box_kinds import ROTATED, UPRIGHT
 from roialign.detection.matching import BACKGROUND, match
 from roialign.detection.rotated_boxes import hulls, to_convention
+from roialign.detection.rpn import Anchors, RegionProposals
 from roialign.detection.transform import Transform
 from tests.detection.detectors import SETTINGS
 
-#: Two arms of a cross, with the same hull, and the first one moved by a pixel.
-ARMS = torch.tensor([[50.0, 50, 60, 6, math.pi / 4], [50.0, 50, 60, 6, -math.pi / 4], [51.0, 50, 60, 6, math.pi / 4]])
+#: Two arms of a cross, with the same hull, and the first one moved along its length.
+ARMS = torch.tensor([[50.0, 50, 60, 6, math.pi / 4], [50.0, 50, 60, 6, -math.pi / 4], [54.0, 54, 60, 6, math.pi / 4]])
 
 
 def _small(**more: Any) -> TwoStageDetector:
@@ -86,15 +86,23 @@ def test_proposals_are_rotated_boxes_bounded_by_the_image(strength: float) -> No
         torch.testing.assert_close(to_convention(boxes), boxes)
 
 
-def test_the_head_learns_from_rotated_overlap_and_proposals_from_hulls() -> None:
-    """A target that only differs in the angle has the same proposals to learn, but no object for the head."""
-    model = _small()
-    anchors = torch.tensor([[28.0, 28, 72, 72], [0.0, 0, 40, 40]])
-    for arm in ARMS[:2]:
-        matches = match(model.rpn.kind.hulls(arm[None]), anchors, 0.3, 0.7)
-        assert matches.tolist() == [0, BACKGROUND]
-    assert model.roi_heads.kind.overlaps(ARMS[:1], ARMS[1:2]).item() == pytest.approx(36 / (720 - 36))
-    torch.testing.assert_close(ROTATED.overlaps(ARMS, ARMS), rotated_iou(ARMS, ARMS, clockwise=True))
+def test_proposals_learn_and_suppress_each_other_by_their_hulls() -> None:
+    """As an upright network does with the hulls as its boxes."""
+    rotated = _small().rpn
+    anchors = Anchors([[stride * 8] for stride in (4, 8, 16, 32, 64)])
+    upright = RegionProposals(8, anchors, rotated.settings)
+    upright.head.conv.load_state_dict(rotated.head.conv.state_dict())
+    upright.head.cls_logits.load_state_dict(rotated.head.cls_logits.state_dict())
+    maps = [torch.rand(1, 8, max(96 // stride, 2), max(96 // stride, 2)) for stride in (4, 8, 16, 32, 64)]
+    losses = [
+        rpn(maps, (96, 96), [(96, 96)], [truth], [torch.Generator().manual_seed(0)])[1]["loss_objectness"]
+        for rpn, truth in ((rotated, ARMS), (upright, hulls(ARMS)))
+    ]
+    assert torch.equal(*losses)
+    both = hulls(ARMS[:2])
+    offsets = rotated.coder.encode(ARMS[:2], both)
+    boxes, exists = rotated.best_of(0, [torch.tensor([[1.0, 2.0]])], [offsets[None]], [both], (96, 96))
+    torch.testing.assert_close(boxes[exists], ARMS[1:2])
 
 
 def test_rotated_boxes_are_scaled_with_their_image_and_come_back() -> None:
