@@ -111,6 +111,26 @@ def test_rotated_boxes_are_evaluated(data: Path, oriented: Path, upright: Path, 
     assert set(json.loads(metrics.read_text())) == {"images", "box"}
 
 
+def test_detections_are_written_in_dotas_format(data: Path, oriented: Path, upright: Path, tmp_path: Path) -> None:
+    out, results = tmp_path / "task1", tmp_path / "results.json"
+    options = ("--data", data, "--dota-out", out)
+    result = _run("evaluate", "--weights", oriented, *options, "--out", results)
+    assert result.exit_code == 0, result.output
+    assert f"wrote {out}: 10 files" in result.stdout
+    assert sorted(path.name for path in out.iterdir()) == [f"Task1_{digit}.txt" for digit in range(10)]
+    lines = [line.split() for path in out.iterdir() for line in path.read_text().splitlines()]
+    assert len(lines) == len(json.loads(results.read_text())) > 0
+    assert {line[0] for line in lines} == {"000001", "000002"}
+    assert {len(line) for line in lines} == {10}
+    refused = _run("evaluate", "--weights", upright, *options, "--rotated")
+    assert refused.exit_code == 1
+    assert refused.stderr == "error: --dota-out: expected a detector of rotated boxes, got faster-rcnn\n"
+    (tmp_path / "file").touch()
+    refused = _run("evaluate", "--weights", oriented, "--data", data, "--dota-out", tmp_path / "file")
+    assert refused.exit_code == 2
+    assert "expected a folder" in refused.stderr
+
+
 def test_rotated_boxes_are_detected_and_drawn(data: Path, oriented: Path, upright: Path, tmp_path: Path) -> None:
     options = ("--out", tmp_path, "--score-threshold", 0, "--rotated")
     result = _run("detect", data / "val/images", "--weights", oriented, *options)

@@ -21,6 +21,7 @@ from .options import Strict, check_folder, check_output
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
+    from ..detection.coco import CocoDataset
     from ..detection.detecting import Found
 
 Weights = Annotated[
@@ -76,6 +77,9 @@ roialign evaluate --weights run --data scenes
 # Oriented R-CNN, by rotated boxes
 roialign evaluate --weights oriented --data turned
 
+# And its detections in DOTA's format
+roialign evaluate --weights oriented --data turned --dota-out task1
+
 # And every figure, by overlap and by class, and every detection
 roialign evaluate --weights run --data scenes --metrics metrics.json --out results.json
 """
@@ -106,6 +110,14 @@ def evaluate_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write all figures, by overlap and by class (.json).", show_default=False),
     ] = None,
+    dota_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write all rotated boxes in DOTA's format, one file Task1_CLASS.txt per class.",
+            show_default=False,
+        ),
+    ] = None,
     rotated: Rotated = False,
     model: Model = None,
     pooler: PoolerName = None,
@@ -129,12 +141,16 @@ def evaluate_command(
 
     for option, path in (("--out", out), ("--metrics", metrics)):
         check_output(path, option, (".json",))
+    if dota_out is not None:
+        check_folder(dota_out, "--dota-out")
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     try:
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        if dota_out is not None and not settings.has_rotated_boxes:
+            raise ValueError(f"--dota-out: expected a detector of rotated boxes, got {settings.model}")
         rotated = rotated or settings.has_rotated_boxes
         dataset = open_split(data, split, problems, strict=strict, rotated=rotated)
         if len(dataset) == 0:
@@ -156,6 +172,8 @@ def evaluate_command(
     for path, content in ((out, rows), (metrics, {"images": len(images), **figures})):
         if path is not None:
             _write_json(path, content, problems, console)
+    if dota_out is not None:
+        _write_dota(dota_out, dataset, rows, problems, console)
     end(errors, problems)
 
 
@@ -236,6 +254,21 @@ def _found_table(found: Sequence[Found]) -> Table:
         names = (one.image.name, str(one.count), one.best, one.picture.name)
         table.add_row(*(Text(printable(name)) for name in names))
     return table
+
+
+def _write_dota(
+    folder: Path, dataset: CocoDataset, rows: Sequence[dict[str, Any]], problems: Problems, console: Console
+) -> None:
+    from ..detection.dota_results import write_dota_results
+
+    classes = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    names = {row["id"]: row["file_name"] for row in dataset.rows}
+    try:
+        written = write_dota_results(folder, rows, classes, names, problems)
+    except OSError as error:
+        problems.add(folder, f"not written: {error.strerror or error}")
+        return
+    print_line(console, f"wrote {folder}: {counted(len(written), 'file')}")
 
 
 def _write_json(path: Path, content: object, problems: Problems, console: Console) -> None:

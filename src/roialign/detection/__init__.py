@@ -10,6 +10,7 @@ from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn,
 from .poolers import POOLERS, HullPooler, make_pooler
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 from .roi_heads import RoISettings
+from .rotated_data import RotatedDataset, open_split
 from .rpn import ProposalSettings
 from .scenes import SceneSettings, draw_scene, write_scenes
 from .settings import DetectorSettings
@@ -34,6 +35,7 @@ __all__ = [
     "ProposalSettings",
     "PyramidBackbone",
     "RoISettings",
+    "RotatedDataset",
     "RunError",
     "SceneSettings",
     "SingleBackbone",
@@ -52,6 +54,7 @@ __all__ = [
     "make_pooler",
     "mask_rcnn",
     "new_detector",
+    "open_split",
     "oriented_rcnn",
     "save_model",
     "train",

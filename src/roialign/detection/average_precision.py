@@ -78,25 +78,10 @@ def average_precision(
         pixels, up to 96^2 and above; ``AR``, the maximum recall with 100 detections per image; ``AP_by_iou``, by
         overlap from ``"0.50"`` to ``"0.95"``; ``AP_by_class``, by name.
     """
-    require("detection", "pycocotools")
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    if kind not in KINDS:
-        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    if kind == ROTATED_BOX:
-        _check_rotated(dataset)
     chosen = _chosen(dataset, images)
     reported = dataset.problems if problems is None else problems
+    evaluation = coco_evaluation(dataset, rows, kind, chosen, reported)
     with redirect_stdout(io.StringIO()):  # COCO's code prints to stdout
-        truth, found = COCO(), COCO()
-        truth.dataset = _section(dataset, chosen, _truth_rows(dataset, chosen, kind))
-        found.dataset = _section(dataset, chosen, _found_rows(dataset, rows, chosen, kind, reported))
-        truth.createIndex()
-        found.createIndex()
-        evaluation = COCOeval(truth, found, KINDS[kind])
-        if kind == ROTATED_BOX:
-            evaluation.computeIoU = RotatedOverlaps(evaluation)
         evaluation.evaluate()
         evaluation.accumulate()
     # Axes: overlap, recall, class, area range, maximum number of detections. The value is -1 if there is no object.
@@ -120,6 +105,30 @@ def average_precision(
     }
 
 
+def coco_evaluation(
+    dataset: CocoDataset, rows: Sequence[Row], kind: str, images: Sequence[Row], problems: Problems
+) -> Any:
+    """An object of pycocotools' `COCOeval` for images of the dataset, before its methods are called."""
+    require("detection", "pycocotools")
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    if kind not in KINDS:
+        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if kind == ROTATED_BOX:
+        _check_rotated(dataset)
+    with redirect_stdout(io.StringIO()):  # COCO's code prints to stdout
+        truth, found = COCO(), COCO()
+        truth.dataset = _section(dataset, images, _truth_rows(dataset, images, kind))
+        found.dataset = _section(dataset, images, _found_rows(dataset, rows, images, kind, problems))
+        truth.createIndex()
+        found.createIndex()
+    evaluation = COCOeval(truth, found, KINDS[kind])
+    if kind == ROTATED_BOX:
+        evaluation.computeIoU = RotatedOverlaps(evaluation)
+    return evaluation
+
+
 def dota_average_precision(
     dataset: CocoDataset,
     rows: Sequence[Row],
@@ -139,9 +148,9 @@ def dota_average_precision(
     Returns
     -------
     dict
-        ``AP``, the area under the precision-recall curve, and ``AP_11_points``, the mean precision at the recalls 0,
-        0.1, ..., 1, as in PASCAL VOC 2007, which DOTA's server reports. Both are means over the classes that have an
-        object. ``AP_by_class`` and ``AP_11_points_by_class`` have the values of each class, by name.
+        ``AP50`` is the area under the precision-recall curve, and ``AP50_11_points`` the mean precision at the recalls
+        0, 0.1, ..., 1, as in PASCAL VOC 2007, which DOTA's server reports. Both are means over the classes that have an
+        object. ``AP50_by_class`` and ``AP50_11_points_by_class`` have the values of each class, by name.
     """
     _check_rotated(dataset)
     chosen = _chosen(dataset, images)

@@ -79,8 +79,8 @@ def dota_precisions(objects: Sequence[Row], found: Sequence[Row], classes: Seque
     Returns
     -------
     dict
-        For each class, `AP` is the area under the curve of the highest precision at or above each recall, and
-        `AP_11_points` its mean at the recalls 0, 0.1, ..., 1, as in PASCAL VOC 2007.
+        For each class, `AP50` is the area under the curve of the highest precision at or above each recall, and
+        `AP50_11_points` its mean at the recalls 0, 0.1, ..., 1, as in PASCAL VOC 2007.
     """
     truth, guesses = _grouped(objects), _grouped(found)
     images = {image for image, _ in truth} | {image for image, _ in guesses}
@@ -131,13 +131,13 @@ def _areas(scores: Array, right: Array, count: int) -> Row:
     highest = np.maximum.accumulate(precision[::-1])[::-1]  # at this recall or a higher one
     steps = np.diff(recall, prepend=0.0)
     eleven = [precision[recall >= least].max(initial=0.0) for least in RECALLS]
-    return {"AP": float((steps * highest).sum()), "AP_11_points": float(np.mean(eleven))}
+    return {"AP50": float((steps * highest).sum()), "AP50_11_points": float(np.mean(eleven))}
 
 
 def dota_summary(by_class: Mapping[str, Row | None]) -> Row:
     """The means over the classes that have an object, and the values of each class by its name."""
     summary: Row = {}
-    for name in ("AP", "AP_11_points"):
+    for name in ("AP50", "AP50_11_points"):
         of_classes = {key: None if values is None else values[name] for key, values in by_class.items()}
         known = [value for value in of_classes.values() if value is not None]
         summary |= {name: float(np.mean(known)) if known else None, f"{name}_by_class": of_classes}
