@@ -150,6 +150,7 @@ NB_MODULE(_core, m) {
         nb::arg("axis"), nb::arg("row"), nb::arg("order_start"), nb::arg("order_length"), nb::arg("matrix"));
 
   roialign::bind_pointwise(m);
+  roialign::bind_rotated(m);
 
   m.def("get_num_threads", &roialign::get_num_threads);
   m.def("set_num_threads", &roialign::set_num_threads, nb::arg("count"));

@@ -17,5 +17,6 @@ View view_of(const Memory& memory);
 std::vector<View> views_of(const std::vector<Memory>& memories);
 
 void bind_pointwise(nanobind::module_& m);
+void bind_rotated(nanobind::module_& m);
 
 }  // namespace roialign

@@ -11,6 +11,11 @@ from ._typing import Array, FloatArray
 
 #: The numbers of a rotated box: (centre x, centre y, width, height, angle).
 NUMBERS = 5
+#: A cosine or sine below this size counts as zero. So boxes at multiples of a quarter turn, which have no exact angle
+#: in radians, are parallel, and their sides can coincide.
+NEGLIGIBLE = 1e-15
+#: The backends that compare rotated boxes in main memory.
+BACKENDS = ("cpu", "reference")
 
 
 class Pairing(NamedTuple):
@@ -22,12 +27,7 @@ class Pairing(NamedTuple):
     """Whether positive angles are clockwise on the screen."""
     invalid: str | None = None
     """What to do with an invalid box: "raise" or "zero"."""
-
-    @classmethod
-    def checked(cls, paired: object, clockwise: object, invalid: str | None) -> Pairing:
-        if invalid is not None:
-            _validate.check_choice(invalid, "invalid", ("raise", "zero"))
-        return cls(bool(paired), bool(clockwise), invalid)
+    backend: str | None = None
 
     def check_shapes(self, boxes: Any, others: Any) -> None:
         """Check the shapes of two arrays of boxes, of any framework."""
@@ -40,8 +40,24 @@ class Pairing(NamedTuple):
                 f"got {others.shape[0]}"
             )
 
+    def check_grad_output(self, grad_output: Any, boxes: Any, others: Any) -> None:
+        shape = self.answer_shape(boxes, others)
+        if tuple(grad_output.shape) != shape:
+            raise ValueError(f"grad_output: expected shape {shape}, got {tuple(grad_output.shape)}")
+
     def answer_shape(self, boxes: Any, others: Any) -> tuple[int, ...]:
         return (boxes.shape[0],) if self.paired else (boxes.shape[0], others.shape[0])
+
+
+def checked_pairing(
+    paired: object = False, clockwise: object = False, invalid: str | None = None, backend: str | None = None
+) -> Pairing:
+    """Check the options that do not depend on an array."""
+    if invalid is not None:
+        _validate.check_choice(invalid, "invalid", ("raise", "zero"))
+    if backend is not None:
+        _validate.check_choice(backend, "backend", BACKENDS)
+    return Pairing(bool(paired), bool(clockwise), invalid, backend)
 
 
 def checked_boxes(boxes: Array, name: str, pairing: Pairing) -> FloatArray:
@@ -59,6 +75,14 @@ def checked_boxes(boxes: Array, name: str, pairing: Pairing) -> FloatArray:
     if not pairing.clockwise:
         np.negative(table[:, 4], out=table[:, 4])
     return table
+
+
+def gradients_as_given(gradients: tuple[FloatArray, FloatArray], pairing: Pairing) -> tuple[FloatArray, FloatArray]:
+    """Gradients of the numbers that :func:`checked_boxes` returns, as those of the boxes that it was given."""
+    if not pairing.clockwise:
+        for gradient in gradients:
+            np.negative(gradient[:, 4], out=gradient[:, 4])
+    return gradients
 
 
 def check_scores(scores: FloatArray) -> None:

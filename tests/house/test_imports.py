@@ -26,6 +26,7 @@ FLOORS = (
 #: What every floor may use; none of it uses a floor.
 CELLAR = (
     "roialign._core",
+    "roialign._core_rotated",
     "roialign._core_specs",
     "roialign._docstrings",
     "roialign._extras",

@@ -6,8 +6,8 @@ from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import framework_of
 from .._recording import recordable
-from .._rotated_boxes import Pairing
-from .._typing import AnyArray, Invalid, NeedOverlaps
+from .._rotated_boxes import checked_pairing
+from .._typing import AnyArray, Backend, Invalid, NeedOverlaps
 
 
 @recordable
@@ -18,16 +18,19 @@ def rotated_iou(
     paired: bool = False,
     clockwise: bool = False,
     invalid: Invalid | None = None,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Intersection over union of rotated boxes.
 
     Concretely, ``out[i, j]`` is the area of the intersection of ``boxes[i]`` and ``others[j]``, divided by the area of
     their union. It is 0 if the union is empty. The area is exact up to rounding in float64: the intersection of two
-    boxes is a polygon with at most eight corners. Equal boxes have exactly 1.
+    boxes is a polygon with at most eight corners. Equal boxes have exactly
+    1.
 
     The result is differentiable with respect to both arguments. It has kinks where sides of two boxes lie on one line;
     there, each derivative is the mean of the derivatives from both directions, so it is 0 for equal boxes. The
-    derivatives are 0 where boxes only touch.
+    derivatives are 0 where boxes only touch. Angles that differ by less than 1e-15 from a multiple of a quarter turn
+    count as equal to it.
 
     Parameters
     ----------
@@ -44,6 +47,9 @@ def rotated_iou(
     invalid : "raise" (default on the CPU) or "zero" (default on a CUDA device)
         What to do with a box that has a number that is not finite, or a negative width or height: raise an error, or
         return 0 for it.
+    backend : "cpu" (default) or "reference"
+        The compiled core, or the specification in NumPy and float64. Tensors on a CUDA device are compared there, by
+        torch's operators.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def rotated_iou(
     https://arxiv.org/abs/1703.01086 (as `box_iou_rotated` in detectron2 and mmcv); Zhou et al., "IoU Loss for 2D/3D
     Object Detection", 3DV 2019, https://arxiv.org/abs/1908.03851 (the derivative)
     """
-    pairing = Pairing.checked(paired, clockwise, invalid)
+    pairing = checked_pairing(paired, clockwise, invalid, backend)
     answer: AnyArray = framework_of(boxes, others).overlaps.rotated_iou(boxes, others, pairing)
     return answer
 
@@ -89,6 +95,7 @@ def rotated_iou_backward(
     paired: bool = False,
     clockwise: bool = False,
     invalid: Invalid | None = None,
+    backend: Backend | None = None,
 ) -> tuple[AnyArray | None, AnyArray | None]:
     """The gradients of :func:`rotated_iou` with respect to both arrays of boxes.
 
@@ -125,7 +132,7 @@ def rotated_iou_backward(
     (True, True)
     """
     wanted = _validate.check_need(need, ("boxes", "others"))
-    pairing = Pairing.checked(paired, clockwise, invalid)
+    pairing = checked_pairing(paired, clockwise, invalid, backend)
     overlaps = framework_of(grad_output, boxes, others).overlaps
     grad_boxes, grad_others = overlaps.rotated_iou_backward(grad_output, boxes, others, pairing)
     return grad_boxes if "boxes" in wanted else None, grad_others if "others" in wanted else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from .._docstrings import parameters_of
 from .._frameworks import framework_of
 from .._recording import recordable
-from .._rotated_boxes import check_threshold
-from .._typing import AnyArray
+from .._rotated_boxes import check_threshold, checked_pairing
+from .._typing import AnyArray, Backend
 from .rotated_iou import rotated_iou
 
 
@@ -19,6 +19,7 @@ def rotated_nms(
     groups: AnyArray | None = None,
     *,
     clockwise: bool = False,
+    backend: Backend | None = None,
 ) -> AnyArray:
     """Non-maximum suppression of rotated boxes, within each group.
 
@@ -37,13 +38,13 @@ def rotated_nms(
     groups : array ``[L]`` of integers, optional
         The group of each box, such as its class or its image. Boxes of different groups never suppress each other. By
         default, all boxes are in one group.
-    clockwise : as in :func:`rotated_iou`
+    clockwise, backend : as in :func:`rotated_iou`
 
     Returns
     -------
     int64 array ``[K]``
-        The indices of the boxes that are kept, best score first. Tensors on a CUDA device are compared on the CPU,
-        because the number of boxes that are kept is needed there anyway.
+        The indices of the boxes that are kept, best score first. The boxes of a CUDA device are copied to the CPU and
+        compared there; the shape of the result depends on its values, so the CPU would have to wait for it anyway.
 
     Raises
     ------
@@ -69,6 +70,6 @@ def rotated_nms(
     Ma et al., "Arbitrary-Oriented Scene Text Detection via Rotation Proposals", IEEE TMM 2018,
     https://arxiv.org/abs/1703.01086 (as `nms_rotated` in detectron2 and mmcv)
     """
-    limit = check_threshold(threshold)
-    answer: AnyArray = framework_of(boxes, scores).overlaps.rotated_nms(boxes, scores, limit, groups, bool(clockwise))
+    limit, pairing = check_threshold(threshold), checked_pairing(clockwise=clockwise, backend=backend)
+    answer: AnyArray = framework_of(boxes, scores).overlaps.rotated_nms(boxes, scores, limit, groups, pairing)
     return answer

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._rotated_boxes import NEGLIGIBLE
 from .._typing import Array, FloatArray
 
 #: The sides of a box in the order of its corners: the axis that a side is at right angles to, and the direction.
 SIDES = ((1, -1), (0, 1), (1, 1), (0, -1))
+FLOAT64 = np.dtype(np.float64)
 
 
 class Edge(NamedTuple):
@@ -28,18 +30,18 @@ class Edge(NamedTuple):
     where sides of both boxes coincide."""
 
 
-def rotated_iou(boxes: FloatArray, others: FloatArray, paired: bool = False) -> FloatArray:
+def rotated_iou(boxes: FloatArray, others: FloatArray, paired: bool = False, dtype: np.dtype[Any] = FLOAT64) -> Array:
     """Intersection over union ``[L, M]``, or ``[L]`` if `paired`. It is 0 if both boxes are empty."""
     answer = np.zeros(len(boxes) if paired else (len(boxes), len(others)))
     for row, column in _close_pairs(boxes, others, paired):
         box, other = boxes[row], others[column]
         area = _area(_intersection(box, other))
         answer[row if paired else (row, column)] = _ratio(area, box, other)
-    return answer
+    return answer.astype(dtype)
 
 
 def rotated_iou_backward(
-    grad_output: FloatArray, boxes: FloatArray, others: FloatArray, paired: bool = False
+    grad_output: Array, boxes: FloatArray, others: FloatArray, paired: bool = False
 ) -> tuple[FloatArray, FloatArray]:
     """The gradients of ``sum(grad_output * rotated_iou(boxes, others, paired))`` in both sets of boxes.
 
@@ -78,14 +80,14 @@ def _close_pairs(boxes: FloatArray, others: FloatArray, paired: bool) -> Sequenc
 
 def _half_hulls(boxes: FloatArray) -> FloatArray:
     """Half of the width and height of the upright hull of each box, ``[L, 2]``."""
-    width, height, angle = boxes[:, 2], boxes[:, 3], boxes[:, 4]
-    cosine, sine = np.abs(np.cos(angle)), np.abs(np.sin(angle))
+    width, height = boxes[:, 2], boxes[:, 3]
+    cosine, sine = np.abs(np.array([_axes(angle)[0] for angle in boxes[:, 4]]).reshape(-1, 2).T)
     return np.column_stack([width * cosine + height * sine, width * sine + height * cosine]) / 2
 
 
 def _axes(angle: float) -> FloatArray:
     """The directions of the width and the height, as rows."""
-    cosine, sine = math.cos(angle), math.sin(angle)
+    cosine, sine = (0.0 if abs(part) < NEGLIGIBLE else part for part in (math.cos(angle), math.sin(angle)))
     return np.array([[cosine, sine], [-sine, cosine]])
 
 

@@ -1,136 +1,206 @@
-"""Intersection over union and non-maximum suppression of rotated boxes, for tensors. They are custom ops."""
+"""Intersection over union and non-maximum suppression of rotated boxes, for tensors.
+
+They are custom ops, so that they can be traced. A custom op loses the tangents of forward mode, and has no derivatives
+within the transforms of torch.func. There, and for second derivatives, the formula in torch's operators is used.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .._rotated_boxes import NUMBERS, Pairing, check_scores, checked_boxes
-from ..reference import rotated_iou as core
-from . import checks
-from .cpu.host import array_of
+from .._rotated_boxes import NUMBERS, Pairing
+from . import checks, rotated_tables
+from .backends import backend_for
+from .cpu import rotated as on_cpu
+from .wiring.batching import in_member
+from .wiring.primitive import check_not_for_onnx
+from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forward
 
 
 def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Tensor:
     """Compute :func:`roialign.rotated_iou`."""
     first, second = _checked_tensors(boxes, others, pairing)
-    answer: Tensor = _iou(first, second, *_flat(pairing))
-    return answer
+    if not _needs_formula():
+        answer: Tensor = _iou(first, second, *_flat(pairing))
+        return answer
+    checked = _iou(first.detach(), second.detach(), *_flat(pairing))  # raises errors about values
+    return rotated_tables.plain_rotated_iou(first, second, pairing, dense=is_transformed()).to(checked.dtype)
 
 
 def rotated_iou_backward(grad_output: object, boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
     """Compute :func:`roialign.rotated_iou_backward`."""
     first, second = _checked_tensors(boxes, others, pairing)
-    gradient = checks.check_array(grad_output, "grad_output")
-    shape = pairing.answer_shape(first, second)
-    if tuple(gradient.shape) != shape:
-        raise ValueError(f"grad_output: expected shape {shape}, got {tuple(gradient.shape)}")
+    gradient = checks.check_array(grad_output, "grad_output", "boxes")
+    pairing.check_grad_output(gradient, first, second)
     checks.check_real(gradient, "grad_output")
-    checks.check_device(gradient, first.device, "grad_output")
-    grads: tuple[Tensor, Tensor] = _iou_backward(gradient, first, second, *_flat(pairing))
-    return grads
+    checks.check_device(gradient, first.device, "grad_output", "boxes")
+    if _needs_formula():
+        _iou(first.detach(), second.detach(), *_flat(pairing))
+        dense = is_transformed()
+        return rotated_tables.plain_rotated_iou_backward(gradient, first, second, pairing, dense=dense)
+    grad_boxes, grad_others = _iou_backward(gradient, first, second, *_flat(pairing))
+    return grad_boxes, grad_others
 
 
-def rotated_nms(boxes: object, scores: object, threshold: float, groups: object, clockwise: bool) -> Tensor:
+def rotated_nms(boxes: object, scores: object, threshold: float, groups: object, pairing: Pairing) -> Tensor:
     """Compute :func:`roialign.rotated_nms`."""
-    tensor = checks.check_array(boxes, "boxes")
-    checks.check_boxes(tensor, NUMBERS, "boxes")
-    values = checks.check_array(scores, "scores")
+    tensor = checks.check_array(boxes, "boxes", "scores")
+    checks.check_boxes(tensor, NUMBERS, "boxes", "L")
+    values = checks.check_array(scores, "scores", "boxes")
     if values.shape != tensor.shape[:1]:
         raise ValueError(f"scores: expected shape [{tensor.shape[0]}], one per row of boxes, got {tuple(values.shape)}")
     checks.check_real(values, "scores")
-    checks.check_device(values, tensor.device, "scores")
-    of_groups = None
+    checks.check_device(values, tensor.device, "scores", "boxes")
+    members = None
     if groups is not None:
-        of_groups = checks.check_indices(groups, tensor.shape[0], "groups", "boxes")
-        checks.check_device(of_groups, tensor.device, "groups")
-    answer: Tensor = _nms(tensor, values, of_groups, threshold, clockwise)
-    return answer
+        members = checks.check_indices(groups, tensor.shape[0], "groups", "boxes")
+        checks.check_device(members, tensor.device, "groups", "boxes")
+    kept: Tensor = _nms(tensor, values, members, threshold, pairing.clockwise, pairing.backend or "")
+    return kept
+
+
+def _needs_formula() -> bool:
+    """Whether derivatives are needed that a custom op does not have: forward mode, or a transform of torch.func."""
+    return not torch.compiler.is_compiling() and (moves_forward() or is_transformed())
 
 
 def _checked_tensors(boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
-    first, second = checks.check_array(boxes, "boxes"), checks.check_array(others, "others")
+    first, second = checks.check_array(boxes, "boxes", "others"), checks.check_array(others, "others", "boxes")
     pairing.check_shapes(first, second)
     checks.check_real(first, "boxes")
     checks.check_real(second, "others")
-    checks.check_device(second, first.device, "others")
+    checks.check_device(second, first.device, "others", "boxes")
+    if pairing.backend is not None and first.is_cuda:
+        raise ValueError(f"backend: {pairing.backend!r} takes tensors on the CPU, and boxes is on {first.device}")
     return first, second
 
 
-def _flat(pairing: Pairing) -> tuple[bool, bool, str]:
-    return pairing.paired, pairing.clockwise, pairing.invalid or "raise"
+Setting = tuple[bool, bool, str, str]
+
+
+def _flat(pairing: Pairing) -> Setting:
+    """The pairing in the types of a custom op's schema."""
+    return pairing.paired, pairing.clockwise, pairing.invalid or "", pairing.backend or ""
+
+
+def _pairing(paired: bool, clockwise: bool, invalid: str, backend: str) -> Pairing:
+    return Pairing(paired, clockwise, invalid or None, backend or None)
 
 
 @torch.library.custom_op("roialign::rotated_iou", mutates_args=())
-def _iou(boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str) -> Tensor:
-    pairing = Pairing(paired, clockwise, invalid)
-    answer = core.rotated_iou(*_tables(boxes, others, pairing), paired)
-    return torch.from_numpy(answer).to(_answer_dtype(boxes, others))
+def _iou(boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str, backend: str) -> Tensor:
+    pairing = _pairing(paired, clockwise, invalid, backend)
+    answer: Tensor = _backend(boxes, pairing).rotated_iou(*_in_memory(boxes, others), pairing)
+    return answer
 
 
 @torch.library.custom_op("roialign::rotated_iou_backward", mutates_args=())
 def _iou_backward(
-    grad_output: Tensor, boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str
+    grad_output: Tensor, boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str, backend: str
 ) -> tuple[Tensor, Tensor]:
-    pairing = Pairing(paired, clockwise, invalid)
-    weights = array_of(grad_output).astype(np.float64)
-    grads = core.rotated_iou_backward(weights, *_tables(boxes, others, pairing), paired)
-    for grad in grads:
-        if not clockwise:
-            grad[:, 4] *= -1
-    first, second = map(torch.from_numpy, grads)
-    return first.to(checks.gradient_dtype(boxes)), second.to(checks.gradient_dtype(others))
+    pairing = _pairing(paired, clockwise, invalid, backend)
+    core, tensors = _backend(boxes, pairing), _in_memory(grad_output, boxes, others)
+    grad_boxes, grad_others = core.rotated_iou_backward(*tensors, pairing)
+    return grad_boxes, grad_others
 
 
 @torch.library.custom_op("roialign::rotated_nms", mutates_args=())
-def _nms(boxes: Tensor, scores: Tensor, groups: Tensor | None, threshold: float, clockwise: bool) -> Tensor:
-    values = array_of(scores).astype(np.float64)
-    check_scores(values)
-    table = checked_boxes(array_of(boxes), "boxes", Pairing(clockwise=clockwise))
-    of_groups = np.zeros(len(table), np.int64) if groups is None else array_of(groups).astype(np.int64)
-    return torch.from_numpy(core.rotated_nms(table, values, threshold, of_groups))
+def _nms(
+    boxes: Tensor, scores: Tensor, groups: Tensor | None, threshold: float, clockwise: bool, backend: str
+) -> Tensor:
+    first, values = (tensor.cpu() for tensor in _in_memory(boxes, scores))
+    members = None if groups is None else groups.cpu()
+    pairing = Pairing(clockwise=clockwise, backend=backend or None)
+    return on_cpu.rotated_nms(first, values, members, threshold, pairing).to(boxes.device)
 
 
 @_iou.register_fake
-def _iou_outline(boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str) -> Tensor:
-    shape = Pairing(paired, clockwise, invalid).answer_shape(boxes, others)
-    return boxes.new_empty(shape, dtype=_answer_dtype(boxes, others))
+def _iou_outline(boxes: Tensor, others: Tensor, *setting: Any) -> Tensor:
+    check_not_for_onnx("roialign::rotated_iou")
+    shape = _pairing(*setting).answer_shape(boxes, others)
+    dtype = torch.promote_types(checks.gradient_dtype(boxes), checks.gradient_dtype(others))
+    return boxes.new_empty(shape, dtype=dtype)
 
 
 @_iou_backward.register_fake
-def _backward_outline(
-    grad_output: Tensor, boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str
-) -> tuple[Tensor, Tensor]:
-    del grad_output, paired, clockwise, invalid
-    first, second = (given.new_empty(given.shape, dtype=checks.gradient_dtype(given)) for given in (boxes, others))
-    return first, second
+def _backward_outline(grad_output: Tensor, boxes: Tensor, others: Tensor, *setting: Any) -> tuple[Tensor, Tensor]:
+    del grad_output, setting
+    return _like(boxes), _like(others)
 
 
 @_nms.register_fake
-def _nms_outline(boxes: Tensor, scores: Tensor, groups: Tensor | None, threshold: float, clockwise: bool) -> Tensor:
-    del scores, groups, threshold, clockwise
+def _nms_outline(boxes: Tensor, *others: Any) -> Tensor:
+    del others
+    check_not_for_onnx("roialign::rotated_nms")
     return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    del output
-    boxes, others, *ctx.setting = inputs
-    ctx.save_for_backward(boxes, others)
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, dtype=checks.gradient_dtype(tensor), memory_format=torch.contiguous_format)
+
+
+# Derivatives: each function keeps its tensors, which come first, and its setting.
+
+
+def _keeping(count: int) -> Callable[[Any, tuple[Any, ...], Any], None]:
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del output
+        ctx.save_for_backward(*inputs[:count])
+        ctx.setting = inputs[count:]
+
+    return keep
 
 
 def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
-    return *_iou_backward(grad_output, *ctx.saved_tensors, *ctx.setting), None, None, None
+    return *_iou_backward(grad_output, *ctx.saved_tensors, *ctx.setting), *[None] * len(ctx.setting)
 
 
-_iou.register_autograd(_gradient, setup_context=_keep)
+def _second_gradient(ctx: Any, *moved: Tensor) -> tuple[Any, ...]:
+    pairing, dense = _pairing(*ctx.setting), is_transformed() or is_traced(ctx.saved_tensors[0])
+
+    def gradients(grad_output: Tensor, boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        return rotated_tables.plain_rotated_iou_backward(grad_output, boxes, others, pairing, dense=dense)
+
+    pull: Any = torch.func.vjp(gradients, *ctx.saved_tensors)[1]
+    return *pull(moved), *[None] * len(ctx.setting)
 
 
-def _tables(boxes: Tensor, others: Tensor, pairing: Pairing) -> tuple[Any, Any]:
-    return checked_boxes(array_of(boxes), "boxes", pairing), checked_boxes(array_of(others), "others", pairing)
+_iou.register_autograd(_gradient, setup_context=_keeping(2))
+_iou_backward.register_autograd(_second_gradient, setup_context=_keeping(3))
 
 
-def _answer_dtype(boxes: Tensor, others: Tensor) -> torch.dtype:
-    return torch.promote_types(checks.gradient_dtype(boxes), checks.gradient_dtype(others))
+# torch.vmap: one call for each member of the batch.
+
+
+def _batched(operator: Any) -> Callable[..., Any]:
+    def batch(info: Any, dims: Any, *arguments: Any) -> Any:
+        def answer(index: int) -> Any:
+            own = [
+                value if dim is None else value.select(dim, index) for value, dim in zip(arguments, dims, strict=True)
+            ]
+            return in_member(index, partial(operator, *own))
+
+        answers = [answer(index) for index in range(info.batch_size)]
+        if isinstance(answers[0], Tensor):
+            return torch.stack(answers), 0
+        return tuple([torch.stack(parts) for parts in zip(*answers, strict=True)]), (0,) * len(answers[0])
+
+    return batch
+
+
+for _operator in (_iou, _iou_backward):
+    _operator.register_vmap(_batched(_operator))
+
+
+def _backend(boxes: Tensor, pairing: Pairing) -> Any:
+    return backend_for("rotated", boxes, pairing.backend)
+
+
+def _in_memory(*tensors: Tensor) -> list[Tensor]:
+    """The tensors with all values in memory, with lazy negation and lazy zeros resolved."""
+    return [tensor.detach() if is_in_memory(tensor) else tensor.detach().clone().resolve_neg() for tensor in tensors]
