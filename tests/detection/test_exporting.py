@@ -158,8 +158,8 @@ def test_suppression_in_a_shape_that_is_fixed() -> None:
 
 
 def test_suppression_of_rotated_boxes_in_a_shape_that_is_fixed() -> None:
-    """A cross: the arms have the same hull, but little in common."""
-    arms = torch.tensor([[50.0, 50, 60, 6, 0.785], [50.0, 50, 60, 6, -0.785], [51.0, 50, 60, 6, 0.785]])
+    """A cross, whose arms have the same hull but little in common, and one arm moved along its length."""
+    arms = torch.tensor([[50.0, 50, 60, 6, 0.785], [50.0, 50, 60, 6, -0.785], [54.0, 54, 60, 6, 0.785]])
     scores, groups = torch.tensor([0.7, 0.8, 0.9]), torch.zeros(3, dtype=torch.int64)
     assert padded_nms(arms, scores, groups, 0.3, 4).tolist() == [2, 1, -1, -1]
     assert padded_nms(hulls(arms), scores, groups, 0.3, 4).tolist() == [2, -1, -1, -1]
