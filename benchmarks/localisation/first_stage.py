@@ -102,7 +102,7 @@ def dataset_of(folder: Path, plan: Plan, cell: Cell, split: str) -> CocoDataset:
     scenes = folder / "scenes" / f"{cell.set}-seed{cell.seed}"
     counts = {"train": plan.train_images, "val": plan.test_images}
     if not (scenes / split / "annotations.json").exists():
-        write_scenes(scenes, {split: counts[split]}, replace(plan.scenes[cell.set], seed=cell.seed))
+        write_scenes(scenes, {split: counts[split]}, replace(plan.scenes[cell.set], seed=cell.seed), plan.objects)
     return plan.dataset(scenes, split)
 
 

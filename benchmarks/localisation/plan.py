@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from roialign.detection import CocoDataset, DetectorSettings, SceneSettings
+from roialign.detection.scene_objects import Digits, SceneObjects
 
 DIGITS = tuple(str(digit) for digit in range(10))
 
@@ -50,6 +51,7 @@ class Plan:
     """A complete experiment. The same plan gives the same figures on the same machine."""
 
     scenes: ClassVar[dict[str, SceneSettings]] = SETS
+    objects: ClassVar[SceneObjects] = Digits()
 
     sets: tuple[str, ...] = tuple(SETS)
     strides: tuple[int, ...] = (32, 16)

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from roialign.detection import CocoDataset, DetectorSettings, RotatedDataset, SceneSettings
 from roialign.detection.rotated_data import find_rotated_split
+from roialign.detection.scene_objects import Digits, Drawn, SceneObjects
 from roialign.files.problems import Problems, Remark
 
-from .plan import BACKBONES, DIGITS, IMAGE_SIZE, Plan
+from .plan import BACKBONES, IMAGE_SIZE, Plan
 
 POOL, ALIGN, ROTATED, UPRIGHT = "RoIPool of the hull", "RoIAlign of the hull", "rotated RoIAlign", "upright boxes"
 #: The model and the pooler of each head. The first one is also what the backbones are trained with.
@@ -36,6 +37,15 @@ SETS = {
 }
 
 
+class AnyDigit(Digits):
+    """Digits of one class. Thin digits are hard to read, and the experiment is about where objects are."""
+
+    names = ("digit",)
+
+    def draw(self, *arguments: Any, **options: Any) -> Drawn:
+        return super().draw(*arguments, **options)._replace(label=0)
+
+
 class RotatedScenes(RotatedDataset):
     """Rotated boxes, with the masks that the training of the backbone needs."""
 
@@ -53,6 +63,7 @@ class RotatedPlan(Plan):
     """A complete experiment on rotated boxes."""
 
     scenes: ClassVar[dict[str, SceneSettings]] = SETS
+    objects: ClassVar[SceneObjects] = AnyDigit()
 
     sets: tuple[str, ...] = tuple(SETS)
     strides: tuple[int, ...] = (16,)
@@ -76,7 +87,7 @@ class RotatedPlan(Plan):
             model,
             BACKBONES[stride],
             name,
-            classes=DIGITS,
+            classes=AnyDigit.names,
             min_size=IMAGE_SIZE,
             max_size=IMAGE_SIZE,
             regions={"sample_size": self.head_sample_size, "detections": 50},

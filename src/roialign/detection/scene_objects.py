@@ -67,7 +67,7 @@ class Digits:
     """The handwritten digits of scikit-learn's `load_digits`, 8 x 8 pixels each."""
 
     description = "handwritten digits of scikit-learn's load_digits"
-    names = tuple(map(str, range(10)))
+    names: tuple[str, ...] = tuple(map(str, range(10)))
 
     def draw(
         self,
