@@ -40,7 +40,7 @@ SETS = {
 class AnyDigit(Digits):
     """Digits of one class. Thin digits are hard to read, and the experiment is about where objects are."""
 
-    names = ("digit",)
+    names: tuple[str, ...] = ("digit",)
 
     def draw(self, *arguments: Any, **options: Any) -> Drawn:
         return super().draw(*arguments, **options)._replace(label=0)
