@@ -43,7 +43,7 @@ def test_the_code_of_the_operators_page_runs() -> None:
 
 
 def test_the_code_of_the_page_on_rotated_boxes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    boxes, data = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
+    boxes, detector, data = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
     space: dict[str, Any] = {}
     exec(boxes, space)
     box = [[50.0, 50.0, 40.0, 10.0, -0.5]]
@@ -53,6 +53,8 @@ def test_the_code_of_the_page_on_rotated_boxes_runs(tmp_path: Path, monkeypatch:
         space["from_detectron2"](space["torch"].tensor([[50.0, 50, 40, 10, 28.6479]])), box, 1e-5
     )
     np.testing.assert_allclose(space["from_polygons"](space["corners"](space["boxes"])), box, 1e-5)
+    exec(detector, space)
+    assert set(space["found"]) == {"boxes", "rotated_boxes", "scores", "labels"}
     monkeypatch.chdir(tmp_path)
     write_scenes(Path("turned"), {"train": 1}, SceneSettings(image_size=96).with_cases(rotated=True))
     labels = re.findall(r"```\n(imagesource.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)

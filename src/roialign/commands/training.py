@@ -124,7 +124,7 @@ def train_command(
     strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
-    """Train a detector on a data set in COCO's format, or in DOTA's for rotated boxes.
+    """Train a detector on a data set in COCO's or DOTA's format.
 
     A run that was stopped, even killed, is continued by the same command from its last checkpoint, to the same weights.
     Ctrl-C ends it after the current step and keeps that. A finished run is extended by a larger --iterations.
