@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from roialign.detection import CocoDataset, DetectorSettings, RotatedDataset, SceneSettings
 from roialign.detection.rotated_data import find_rotated_split
 from roialign.detection.scene_objects import Digits, Drawn, SceneObjects
 from roialign.files.problems import Problems, Remark
+from roialign.files.run_lengths import mask_of
 
 from .plan import BACKBONES, IMAGE_SIZE, Plan
 
@@ -55,7 +58,9 @@ class RotatedScenes(RotatedDataset):
 
     def read(self, index: int) -> tuple[Tensor, dict[str, Any], list[Remark]]:
         image, target, remarks = super().read(index)
-        return image, {**target, "masks": self._upright.read(index)[1]["masks"]}, remarks
+        row = self._upright.rows[index]
+        masks = [mask_of(self._upright.run_lengths(found, row)) for found in self._upright.objects(row)]
+        return image, {**target, "masks": torch.from_numpy(np.stack(masks))}, remarks
 
 
 @dataclass(frozen=True, slots=True)
