@@ -60,7 +60,8 @@ class RotatedScenes(RotatedDataset):
         image, target, remarks = super().read(index)
         row = self._upright.rows[index]
         masks = [mask_of(self._upright.run_lengths(found, row)) for found in self._upright.objects(row)]
-        return image, {**target, "masks": torch.from_numpy(np.stack(masks))}, remarks
+        stacked = np.array(masks, dtype=np.uint8).reshape(-1, row["height"], row["width"])
+        return image, {**target, "masks": torch.from_numpy(stacked)}, remarks
 
 
 @dataclass(frozen=True, slots=True)
