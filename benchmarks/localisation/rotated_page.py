@@ -44,7 +44,9 @@ def section(report: dict[str, Any]) -> str:
         "Differences in points, over the seeds of each dataset and over both datasets together:\n\n" + gains(results),
         paragraph(
             """By the aspect ratio of the objects, over the datasets that have such objects. Other objects are ignored,
-            as COCO's evaluation ignores objects of another size. A dash means that no head finds any such object."""
+            and so are detections that match no object and whose own ratio is outside the range, as COCO's evaluation
+            does it for sizes. So few detections of upright boxes count as wrong here. A dash means that there is no
+            such object or that no head finds one."""
         ),
         by_ratio(results),
     ]
