@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from roialign.detection import CocoDataset, DetectorSettings, RotatedDataset, SceneSettings
 from roialign.detection.rotated_data import find_rotated_split
 from roialign.detection.scene_objects import Digits, Drawn, SceneObjects
 from roialign.files.problems import Problems, Remark
+from roialign.files.run_lengths import mask_of
 
 from .plan import BACKBONES, IMAGE_SIZE, Plan
 
@@ -40,7 +43,7 @@ SETS = {
 class AnyDigit(Digits):
     """Digits of one class. Thin digits are hard to read, and the experiment is about where objects are."""
 
-    names = ("digit",)
+    names: tuple[str, ...] = ("digit",)
 
     def draw(self, *arguments: Any, **options: Any) -> Drawn:
         return super().draw(*arguments, **options)._replace(label=0)
@@ -55,7 +58,10 @@ class RotatedScenes(RotatedDataset):
 
     def read(self, index: int) -> tuple[Tensor, dict[str, Any], list[Remark]]:
         image, target, remarks = super().read(index)
-        return image, {**target, "masks": self._upright.read(index)[1]["masks"]}, remarks
+        row = self._upright.rows[index]
+        masks = [mask_of(self._upright.run_lengths(found, row)) for found in self._upright.objects(row)]
+        stacked = np.array(masks, dtype=np.uint8).reshape(-1, row["height"], row["width"])
+        return image, {**target, "masks": torch.from_numpy(stacked)}, remarks
 
 
 @dataclass(frozen=True, slots=True)

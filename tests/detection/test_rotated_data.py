@@ -202,12 +202,22 @@ def test_a_split_of_dota_is_found_and_read(tmp_path: Path, name: str) -> None:
 
 
 def test_a_split_that_cannot_be_found_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"; for rotated boxes also val/annotations_rotated.json or val/labelTxt"):
+    with pytest.raises(DatasetError, match=r"; for rotated boxes also val/annotations_rotated.json or val/labelTxt/"):
         find_rotated_split(tmp_path, "val")
     for name in ("labelTxt-v1.0", "labelTxt-v1.5"):
         _dota(tmp_path / "val", name)
     with pytest.raises(DatasetError, match=r"expected one folder of labels, found labelTxt-v1.0, labelTxt-v1.5"):
         find_rotated_split(tmp_path, "val")
+
+
+def test_rotated_boxes_that_are_read_as_upright_ones_are_said_to_be(tmp_path: Path) -> None:
+    problems = Problems()
+    CocoDataset(_written(tmp_path, CONTENT), tmp_path, problems)
+    told = [str(problem) for problem in problems]
+    assert all(line.endswith(": five numbers are a rotated box, read with --rotated") for line in told[:2])
+    _dota(tmp_path / "train", "labelTxt")
+    with pytest.raises(DatasetError, match=r"labelTxt has labels in DOTA's format, which are read with --rotated"):
+        open_split(tmp_path, "train")
 
 
 def test_the_example_runs() -> None:

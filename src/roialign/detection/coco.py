@@ -73,7 +73,9 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
         return found[0], next((path for path in _image_folders(folder, names[0]) if path.is_dir()), folder / names[0])
     looked_for = f"{split}/annotations.json or annotations/instances_{split}*.json"
     if not found:
-        raise DatasetError(f"{folder}: expected {looked_for}, found none")
+        labels = next((path for path in (folder / split).glob("labelTxt*")), None)
+        hint = "" if labels is None else f"; {labels} has labels in DOTA's format, which are read with --rotated"
+        raise DatasetError(f"{folder}: expected {looked_for}, found none{hint}")
     raise DatasetError(f"{folder}: split {split!r} may be any of {', '.join(names)}: name one of them")
 
 

@@ -72,7 +72,7 @@ def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
         else:
             outline_polygon(axes, one.corners - 0.5, colour, width=2.0)
         labels.append((box, f"{printable(one.name)} {one.score:.2f}", colour))
-    label_boxes(axes, labels)
+    label_boxes(axes, labels, {index: one.corners - 0.5 for index, one in enumerate(found) if one.corners is not None})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font does not have
         save_figure(figure, path)

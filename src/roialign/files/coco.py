@@ -258,7 +258,10 @@ def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
     box = row.get("bbox")
     expected = f"bbox: expected [x, y, width, height], finite{', with positive sides' if positive else ''}"
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise DatasetError(f"{expected}, got {kind_of(row, 'bbox')}")
+        hint = (
+            ": five numbers are a rotated box, read with --rotated" if isinstance(box, list) and len(box) == 5 else ""
+        )
+        raise DatasetError(f"{expected}, got {kind_of(row, 'bbox')}{hint}")
     if positive and min(box[2], box[3]) <= least:
         raise DatasetError(f"{expected}, got {quoted(box)}")
     return [float(value) for value in box]
