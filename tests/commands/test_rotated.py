@@ -132,7 +132,7 @@ def test_detections_are_written_in_dotas_format(data: Path, oriented: Path, upri
 
 
 def test_rotated_boxes_are_detected_and_drawn(data: Path, oriented: Path, upright: Path, tmp_path: Path) -> None:
-    options = ("--out", tmp_path, "--score-threshold", 0, "--rotated")
+    options = ("--out", tmp_path, "--score-threshold", 0.1, "--rotated")
     result = _run("detect", data / "val/images", "--weights", oriented, *options)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "detections.json").read_text())["annotations"]

@@ -152,9 +152,13 @@ def test_the_defaults_of_rotated_boxes() -> None:
     assert settings.pooler == "rotated"
     model = settings.build()
     assert (model.rpn.settings.nms_threshold, model.roi_heads.settings.nms_threshold) == (0.8, 0.1)
+    assert model.roi_heads.settings.detections == 2000
     assert model.rpn.settings.before_nms == SETTINGS.proposals["before_nms"]
     own = DetectorSettings.of({**settings.to_dict(), "regions": {"nms_threshold": 0.5}}).build()
     assert own.roi_heads.settings.nms_threshold == 0.5
+    with torch.device("meta"):
+        full = oriented_rcnn(2)
+    assert full.rpn.settings == ProposalSettings((2000, 2000), (2000, 2000), nms_threshold=0.8)
     upright = DetectorSettings.of({**SETTINGS.to_dict(), "pooler": ""})
     assert upright.pooler == "exact"
     assert upright.build().rpn.settings.nms_threshold == 0.7

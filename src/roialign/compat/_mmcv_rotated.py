@@ -79,7 +79,7 @@ def diff_iou_rotated_2d(box1: Tensor, box2: Tensor) -> Tensor:
     """`mmcv.ops.diff_iou_rotated_2d`: the intersection over union ``[B, N]`` of boxes ``[B, N, 5]``.
 
     Concretely, it is ``roialign.rotated_iou`` of each pair, with angles in radians, clockwise on the screen. Unlike in
-    mmcv, it also runs on the CPU, it is exact where edges coincide, and its gradient is 0 for equal boxes, not NaN.
+    mmcv, no small number is added to denominators, so it is exact, also where edges nearly coincide.
 
     Examples
     --------

@@ -137,7 +137,7 @@ class UprightBoxes(BoxKind):
 class RotatedBoxes(BoxKind):
     """Boxes ``[L, 5]`` (centre x, centre y, width, height, angle): see :mod:`roialign.detection.rotated_boxes`.
 
-    The defaults are those of Oriented R-CNN in mmrotate.
+    The defaults are those of Oriented R-CNN in mmrotate. An aerial image can have more than a thousand objects.
     """
 
     key = "rotated_boxes"
@@ -145,8 +145,12 @@ class RotatedBoxes(BoxKind):
     form = "(centre x, centre y, width > 0, height > 0, angle)"
     pooler = "rotated"
     shared_offsets = True
-    proposals: ClassVar[Mapping[str, Any]] = {"nms_threshold": 0.8}
-    regions: ClassVar[Mapping[str, Any]] = {"nms_threshold": 0.1}
+    proposals: ClassVar[Mapping[str, Any]] = {
+        "before_nms": (2000, 2000),
+        "after_nms": (2000, 2000),
+        "nms_threshold": 0.8,
+    }
+    regions: ClassVar[Mapping[str, Any]] = {"nms_threshold": 0.1, "detections": 2000}
 
     def proposal_coder(self) -> Coder:
         return MidpointOffsetCoder()

@@ -233,8 +233,8 @@ def build_detector(
     hidden, mask_hidden : int
         The number of channels of the box and mask heads.
     proposal_settings, roi_settings : ProposalSettings and RoISettings, optional
-        The settings of the region proposal network and of the heads. For rotated boxes, suppression has a threshold of
-        0.8 and of 0.1 by default, as in Oriented R-CNN.
+        The settings of the region proposal network and of the heads. The defaults for rotated boxes are those of
+        mmrotate's Oriented R-CNN: thresholds of suppression of 0.8 and of 0.1, 2000 proposals, and 2000 detections.
 
     Raises
     ------
