@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from roialign import rotated_iou
 from roialign.detection import CocoDataset, DatasetError
 from roialign.detection.average_precision import average_precision, dota_average_precision, precisions
 from roialign.detection.dota_results import write_dota_results
 from roialign.detection.drawing import Drawn, colour_of, draw_detections
 from roialign.detection.evaluation import coco_rows
-from roialign.detection.rotated_boxes import corners, to_convention, to_detectron2
+from roialign.detection.rotated_boxes import corners, from_polygons, to_convention, to_detectron2
 from roialign.detection.rotated_data import RotatedDataset
 from roialign.files.dota import read_label
 from roialign.files.problems import Problems
@@ -91,6 +92,59 @@ def test_dotas_average_precision_by_hand(tmp_path: Path) -> None:
     assert figures["AP50_by_class"] == {"ship": figures["AP50"], "storage tank": None}
     assert figures["AP50_11_points_by_class"] == {"ship": figures["AP50_11_points"], "storage tank": None}
     assert not dataset.problems
+
+
+def _as_in_the_development_kit(
+    objects: Sequence[tuple[int, int, list[float], dict[str, int]]], rows: Sequence[dict[str, Any]], label: int
+) -> tuple[float, float]:
+    """Both average precisions, by one loop over the detections of all images, as in DOTA's `dota_evaluation_task1`."""
+    taken: set[int] = set()
+    right, wrong = [0.0], [0.0]
+    count = sum(its == label and not more for _, its, _, more in objects)
+    for row in sorted((row for row in rows if row["category_id"] == label), key=lambda row: -row["score"]):
+        of_image = [n for n, (image, its, _, _) in enumerate(objects) if (image, its) == (row["image_id"], label)]
+        box = from_polygons(torch.tensor(row["segmentation"][0], dtype=torch.float64).reshape(1, 4, 2))
+        overlaps = rotated_iou(box, _tensor([objects[n][2] for n in of_image]), clockwise=True)[0].tolist()
+        best = max(zip(overlaps, of_image, strict=True), key=lambda pair: pair[0], default=(0.0, -1))
+        found = best[0] >= 0.5
+        if found and objects[best[1]][3]:
+            continue
+        is_right = found and best[1] not in taken
+        taken |= {best[1]} if found else set()
+        right.append(right[-1] + is_right)
+        wrong.append(wrong[-1] + (not is_right))
+    recall = np.array(right[1:]) / count
+    precision = np.array(right[1:]) / (np.array(right[1:]) + np.array(wrong[1:]))
+    eleven = sum(max(precision[recall >= least], default=0.0) for least in np.arange(0.0, 1.1, 0.1)) / 11
+    ends = np.concatenate([[0.0], recall, [1.0]]), np.concatenate([[0.0], precision, [0.0]])
+    for at in range(len(ends[1]) - 1, 0, -1):
+        ends[1][at - 1] = max(ends[1][at - 1 : at + 1])
+    steps = np.flatnonzero(ends[0][1:] != ends[0][:-1])
+    return float(((ends[0][steps + 1] - ends[0][steps]) * ends[1][steps + 1]).sum()), float(eleven)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dotas_average_precision_is_that_of_its_development_kit(tmp_path: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+
+    def draw(count: int) -> list[list[float]]:
+        boxes = generator.uniform([40, 40, 20, 6, -2], [160, 160, 60, 20, 2], (count, 5))
+        found: list[list[float]] = boxes.tolist()
+        return found
+
+    objects = [
+        (1 + n % 2, 1 + n % 3 // 2, box, {"difficult": 1} if n % 5 == 0 else {}) for n, box in enumerate(draw(40))
+    ]
+    rows = [found(1 + n % 2, generator.random(), box, 1 + n % 3 // 2) for n, box in enumerate(draw(30))]
+    for image, label, box, _ in objects * 2:
+        moved = (np.array(box) + generator.normal(0, [2, 2, 3, 1, 0.05])).tolist()
+        rows.append(found(image, generator.random(), moved, label))
+    figures = dota_average_precision(dataset_of(tmp_path, objects), rows)
+    for label, name in ((1, "ship"), (2, "storage tank")):
+        area, eleven = _as_in_the_development_kit(objects, rows, label)
+        assert 0.1 < area < 0.95
+        assert figures["AP50_by_class"][name] == pytest.approx(area)
+        assert figures["AP50_11_points_by_class"][name] == pytest.approx(eleven)
 
 
 def test_cocos_average_precision_by_hand(tmp_path: Path) -> None:
