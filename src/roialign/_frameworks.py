@@ -5,6 +5,7 @@ A framework is a package with these modules:
 - ``checks``: validation of arrays;
 - ``rois``: conversion of RoIs, in any of their structures, and of points to a table of rows;
 - ``levels``: assignment of boxes to levels;
+- ``overlaps``: intersection over union and non-maximum suppression of rotated boxes;
 - ``plain``: the shortest way for a call that needs no conversion;
 - ``call``: the call of a public function, for both families of operators;
 - ``backends``: the implementations.
