@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import framework_of
@@ -96,7 +98,7 @@ def rotated_iou_backward(
     clockwise: bool = False,
     invalid: Invalid | None = None,
     backend: Backend | None = None,
-) -> tuple[AnyArray | None, AnyArray | None]:
+) -> tuple[AnyArray | Any, AnyArray | Any]:
     """The gradients of :func:`rotated_iou` with respect to both arrays of boxes.
 
     Concretely, with ``L = sum(grad_output * rotated_iou(boxes, others, ...))``, ``grad_boxes[i]`` holds the derivatives

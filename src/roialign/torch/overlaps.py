@@ -25,6 +25,9 @@ from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forwa
 def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Tensor:
     """Compute :func:`roialign.rotated_iou`."""
     first, second = _checked_tensors(boxes, others, pairing)
+    if torch.onnx.is_in_onnx_export():
+        dtype = torch.promote_types(checks.gradient_dtype(first), checks.gradient_dtype(second))
+        return rotated_tables.plain_rotated_iou(first, second, pairing, dense=True).to(dtype)
     if not _needs_formula():
         answer: Tensor = _iou(first, second, *_flat(pairing))
         return answer
@@ -136,7 +139,10 @@ def _backward_outline(grad_output: Tensor, boxes: Tensor, others: Tensor, *setti
 @_nms.register_fake
 def _nms_outline(boxes: Tensor, *others: Any) -> Tensor:
     del others
-    check_not_for_onnx("roialign::rotated_nms")
+    if torch.onnx.is_in_onnx_export():
+        raise NotImplementedError(
+            "rotated_nms: ONNX has no operator for it; export the model up to the boxes and scores, and suppress later"
+        )
     return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
 

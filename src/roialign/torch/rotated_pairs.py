@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .._rotated_boxes import NEGLIGIBLE
 
-#: Shorter intervals count as points, because dividing by them could overflow.
-SHORTEST = 1e-300
+#: Shorter intervals count as points, because dividing by them could overflow. It is a number of float32, since torch's
+#: ONNX exporter writes constants in this type.
+SHORTEST = 1e-37
 
 
 def overlap_of_pairs(boxes: Tensor, others: Tensor) -> Tensor:

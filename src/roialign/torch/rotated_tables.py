@@ -68,7 +68,8 @@ def _table_of(boxes: Tensor, name: str, pairing: Pairing) -> Tensor:
     Values are only read if an invalid one is an error, so a CUDA device need not be waited for.
     """
     table = boxes.double()
-    valid = (table.abs() <= LARGEST_COORDINATE).all(dim=1) & (table[:, 2:4] >= 0).all(dim=1)
+    largest = torch.tensor(LARGEST_COORDINATE, dtype=torch.float64)  # the ONNX exporter writes numbers as float32
+    valid = (table.abs() <= largest).all(dim=1) & (table[:, 2:4] >= 0).all(dim=1)
     if pairing.invalid == "raise" and not bool(valid.all()):
         checked_boxes(array_of(boxes.cpu()), name, pairing)
     return _turned(torch.where(valid[:, None], table, 0.0), pairing)
