@@ -52,6 +52,8 @@ def extract_features(
             job = _prepare(images, source, out, settings, options, running, engine)
             report = _run(job, running, problems, errors, engine)
         problems.strict = False
+        report.doubts.remark_in(problems)
+        _say(job, report, problems)
     except typer.Exit:  # a RuntimeError to Python
         raise
     except Refused:
@@ -61,8 +63,6 @@ def extract_features(
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
-    report.doubts.remark_in(problems)
-    _say(job, report, problems)
     end(errors, problems)
 
 

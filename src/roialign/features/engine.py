@@ -139,6 +139,20 @@ def run_shards(
             finished(shard)
 
 
+def pool_image(work: Work, image: Path, read: ReadImage) -> ImageRows:
+    """The features of the boxes of one image, and nothing written.
+
+    Raises
+    ------
+    BackboneError
+        Where the backbone fails.
+    """
+    batches = _Batches(work, Report())
+    batches.add(image, read)
+    (rows,) = batches.finish()
+    return rows
+
+
 @dataclass
 class _Waiting:
     """An image that waits for others of its size."""
