@@ -206,8 +206,15 @@ def read_errors(path: Path, file_format: Format) -> list[tuple[str, str]]:
         return [(image, error) for image, error in READERS[file_format](path) if error]
 
 
+@contextmanager
+def arrays_of(path: Path) -> Iterator[Any]:
+    """The arrays of a shard of NumPy's; NumPy itself would leave the file open where it is damaged."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
+        yield shard
+
+
 def _npz_errors(path: Path) -> Iterable[tuple[str, str]]:
-    with np.load(path, allow_pickle=False) as shard:
+    with arrays_of(path) as shard:
         return zip(shard["images"].tolist(), shard["errors"].tolist(), strict=True)
 
 

@@ -138,6 +138,9 @@ class FeatureFolder:
                     rows, values = next(stream, (None, None))
                     if rows is None or values is None:
                         break
+                    numbers = int(np.prod(values.shape[1:]))
+                    if numbers != np.prod(shape):
+                        raise ValueError(f"column {name}: expected {list(shape)} numbers a row, got {numbers}")
                     values = values.reshape(len(values), *shape)
                 vectors = as_vectors(values)
                 self._check_finite(file, rows, vectors)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._extras import require
 from .._typing import Array
-from ..features.writing import GROUP_BYTES, METADATA, NO_ROW
+from ..features.writing import GROUP_BYTES, METADATA, NO_ROW, arrays_of
 
 
 class Format(NamedTuple):
@@ -125,14 +125,14 @@ def _safetensors_rows_of_image(path: Path, names: Sequence[str]) -> Array:
 
 
 def _npz_blocks(path: Path, column: str) -> Iterator[tuple[Array, Array]]:
-    with np.load(path, allow_pickle=False) as shard:
+    with arrays_of(path) as shard:
         good, values = shard["rows"] != NO_ROW, shard[column]
     yield np.flatnonzero(good), values.reshape(len(good), -1)[good]
 
 
 def _npz_texts(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
     chosen = list(rows)
-    with np.load(path, allow_pickle=False) as shard:
+    with arrays_of(path) as shard:
         arrays = {name: shard[name] for name in ("rows", "boxes", "image_sizes")}
         images, labels = (shard[name][chosen].tolist() for name in ("images", "labels"))
         scores = shard["scores"] if "scores" in shard.files else None
@@ -140,7 +140,7 @@ def _npz_texts(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _npz_rows_of_image(path: Path, names: Sequence[str]) -> Array:
-    with np.load(path, allow_pickle=False) as shard:
+    with arrays_of(path) as shard:
         rows: Array = np.flatnonzero(np.isin(shard["images"], list(names)))
     return rows
 
