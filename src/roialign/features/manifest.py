@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from .shards import Shard
 MANIFEST = "_manifest.json"
 LOCK = "_lock"
 VERSION = 1
+#: The name of a file that is being written; see :func:`roialign.extract.output.atomic_write`.
+UNFINISHED = re.compile(r"\.(.+)\.[^.]+\.part", re.DOTALL)
 
 
 class OtherJobError(FileError):
@@ -138,6 +142,8 @@ else:
 
 def remove_unfinished(folder: Path, shards: Sequence[Shard]) -> None:
     """Files that a killed run was writing: of these shards, and of the manifest."""
-    for name in [MANIFEST, *(shard.file for shard in shards)]:
-        for path in folder.glob(f".{name}.*.part"):
-            path.unlink(missing_ok=True)
+    names = {MANIFEST, *(shard.file for shard in shards)}
+    for name in os.listdir(folder):
+        unfinished = UNFINISHED.fullmatch(name)
+        if unfinished and unfinished[1] in names:
+            (folder / name).unlink(missing_ok=True)
