@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,8 +28,8 @@ those of the processor, for one thread, with the image in memory; both ways take
 The scenes are **synthetic**: {pieces} pieces of six photographs, 100 x 100 pixels with round corners, are pasted on
 textured ground of 640 x 640 pixels, each 40 to 120 pixels long, turned by up to 15 degrees, and brighter or darker from
 scene to scene. So it is known which boxes show the same object. Of 100 boxes, 20 are objects, and the others lie
-anywhere, as proposals do. A search looks for an object among the boxes of all other scenes; those that show nothing are
-there to be wrong about. Photographs differ from such scenes: their objects belong to their surroundings, and are seen
+anywhere, as proposals do. A search looks for an object among the boxes of all other scenes; those around nothing are
+there to be wrong about, also where they overlap an object. Photographs differ from such scenes: their objects belong to their surroundings, and are seen
 from more sides.
 
 The backbone is EfficientNet-Lite0 with weights of ImageNet. Two of its levels are compared: its head (1280 channels,
@@ -36,7 +37,8 @@ stride 32), which the classifier uses, and stride 16 (112 channels). Of a crop, 
 box, it is RoIAlign with one bin and exact sampling. Crops are squares of 224 pixels, the size that the network was
 trained with, or of 112; the image is seen as it is, 640 pixels, or enlarged to 1280.
 
-Brackets are 95 % intervals: scenes are drawn anew {draws} times, all boxes of one together.
+Brackets are 95 % intervals: scenes are drawn anew {draws} times, all boxes of one together. They say what other scenes
+of the same pieces would give, not what other objects would.
 """
 
 COLUMNS = """*nearest*: how often the nearest box shows the same object. *recall*: of the R boxes that show it, the
@@ -53,7 +55,13 @@ def write_page(report: dict[str, Any]) -> str:
     parts = [HEAD, _short(cells, counts), _time(cells, counts), "## Retrieval and agreement\n", COLUMNS]
     parts += [_quality(cells, boxes, level) for level in NAMES[::-1] for boxes in counts]
     how = HOW.format(minutes=report["minutes"], where=report["machine"], pieces=report["pieces"], draws=report["draws"])
-    return "\n".join([*parts, how])
+    return "\n".join([*parts, "\n\n".join(map(_filled, how.split("\n\n")))]) + "\n"
+
+
+def _filled(paragraph: str) -> str:
+    """A paragraph, or a point of a list, in lines of the usual length."""
+    indent = "  " if paragraph.startswith("- ") else ""
+    return textwrap.fill(paragraph.strip(), 120, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _of(cells: Sequence[dict[str, Any]], boxes: int, way: str, level: str) -> dict[str, Any]:
@@ -77,11 +85,18 @@ def _short(cells: Sequence[dict[str, Any]], counts: Sequence[int]) -> str:
         f"{even['crop 112']:.0f} of 112. With fewer boxes, cropping is faster; with {most}, pooling is "
         f"{most / even['crop 224']:.0f} and {most / even['crop 112']:.1f} times as fast."
     )
-    small = _of(cells, most, "crop 112", NAMES[1])["recall"]
-    lines.append(
-        f"- Crops of 112 pixels find {_text(small)} at the head: of objects this small, larger crops are no gain."
-    )
-    return "## In short\n\n" + "\n".join(lines) + "\n"
+    head, finer = (Interval(*_of(cells, most, "pool 640", level)["recall"]) for level in NAMES[::-1])
+    if finer.low > head.high:
+        lines.append(
+            "- Pool from stride 16 rather than from the head: the head mixes what is around a box into its features, and a "
+            "small box covers a pixel or two of its map."
+        )
+    large, small = (Interval(*_of(cells, most, way, NAMES[1])["recall"]) for way in ("crop 224", "crop 112"))
+    if small.high >= large.low:
+        lines.append(
+            f"- Crops of 112 pixels find {_text(small)} at the head: of objects this small, larger crops are no gain."
+        )
+    return "## In short\n\n" + "\n".join(map(_filled, lines)) + "\n"
 
 
 def _level(level: str) -> str:
