@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -29,8 +30,8 @@ The scenes are **synthetic**: {pieces} pieces of six photographs, 100 x 100 pixe
 textured ground of 640 x 640 pixels, each 40 to 120 pixels long, turned by up to 15 degrees, and brighter or darker from
 scene to scene. So it is known which boxes show the same object. Of 100 boxes, 20 are objects, and the others lie
 anywhere, as proposals do. A search looks for an object among the boxes of all other scenes; those around nothing are
-there to be wrong about, also where they overlap an object. Photographs differ from such scenes: their objects belong to their surroundings, and are seen
-from more sides.
+there to be wrong about, also where they overlap an object. Photographs differ from such scenes: their objects belong to
+their surroundings, and are seen from more sides.
 
 The backbone is EfficientNet-Lite0 with weights of ImageNet. Two of its levels are compared: its head (1280 channels,
 stride 32), which the classifier uses, and stride 16 (112 channels). Of a crop, the vector is the mean of the map; of a
@@ -88,8 +89,8 @@ def _short(cells: Sequence[dict[str, Any]], counts: Sequence[int]) -> str:
     head, finer = (Interval(*_of(cells, most, "pool 640", level)["recall"]) for level in NAMES[::-1])
     if finer.low > head.high:
         lines.append(
-            "- Pool from stride 16 rather than from the head: the head mixes what is around a box into its features, and a "
-            "small box covers a pixel or two of its map."
+            "- Pool from stride 16 rather than from the head: the head mixes what is around a box into its features, "
+            "and a small box covers a pixel or two of its map."
         )
     large, small = (Interval(*_of(cells, most, way, NAMES[1])["recall"]) for way in ("crop 224", "crop 112"))
     if small.high >= large.low:
@@ -132,6 +133,8 @@ def _quality(cells: Sequence[dict[str, Any]], boxes: int, level: str) -> str:
 
 def _text(values: Sequence[float]) -> str:
     interval = Interval(*values)
+    if math.isnan(interval.mean):
+        return "-"
     if interval.low == interval.high:
         return f"{interval.mean:.2f}"
     return f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"

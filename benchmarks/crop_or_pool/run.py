@@ -86,7 +86,9 @@ def _cells(
 
 
 def _by_scene(values: Array, scenes: Array) -> Interval:
-    """The mean over all boxes, with the interval of drawing scenes, not boxes, anew."""
+    """The mean over all boxes, with the interval of drawing scenes, not boxes, anew; not a number where there are none."""
+    if not len(values):
+        return Interval(np.nan, np.nan, np.nan)
     unique, places = np.unique(scenes, return_inverse=True)
     counts = np.bincount(places, minlength=len(unique)).astype(np.float64)
     means = np.bincount(places, values, minlength=len(unique)) / counts

@@ -74,14 +74,15 @@ def test_both_ways_agree_on_a_box_that_is_the_whole_image() -> None:
 
 def test_a_small_run_gives_a_page() -> None:
     calls: list[int] = []
-    plan = Plan(scenes=((5, 8),), ways=(Way("crop", 224), Way("crop", 112), Way("pool", 640)))
+    plan = Plan(scenes=((5, 5),), ways=(Way("crop", 224), Way("crop", 112), Way("pool", 640)))
     report = {"minutes": 1, "machine": "a machine", "draws": 2000, **measure(plan, lambda: calls.append(1))}
-    assert len(calls) == 8
+    assert len(calls) == 5
     assert {(cell["way"], cell["level"]) for cell in report["cells"]} == {
         (way, level) for way in ("crop 224", "crop 112", "pool 640") for level in ("stride 16", "head")
     }
     for cell in report["cells"]:
-        assert 0 < cell["queries"] < 40
+        assert 0 < cell["queries"] < 25
+        assert np.isnan(cell["recall_small"].mean) or 0 <= cell["recall_small"].mean <= 1
         assert cell["recall"].low <= cell["recall"].mean <= cell["recall"].high
         if cell["way"] == "crop 224":
             assert cell["factor"] == (1, 1, 1)
