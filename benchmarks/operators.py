@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +84,7 @@ class CornerMax(Operator):
     def forward(self, features: Array, rois: Array, output_size: tuple[int, int], *arguments: Any) -> Array:
         scale, sampling_ratio, layout, out = arguments
         samples: Any = roi_align_spec(sampling_ratio, True, "max", "grid")
-        call = operator_call(replace(samples, reduction="corner_max"), [features], [scale], rois, layout=layout)
+        call = operator_call(samples._replace(reduction="corner_max"), [features], [scale], rois, layout=layout)
         pooled: Array = call.forward(output_size, out)
         return pooled
 

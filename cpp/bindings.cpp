@@ -149,6 +149,7 @@ NB_MODULE(_core, m) {
   m.def("taps", &taps, nb::arg("rule"), nb::arg("start"), nb::arg("length"), nb::arg("sampling_ratio"), nb::arg("seed"),
         nb::arg("axis"), nb::arg("row"), nb::arg("order_start"), nb::arg("order_length"), nb::arg("matrix"));
 
+  roialign::bind_plain(m);
   roialign::bind_pointwise(m);
 
   m.def("get_num_threads", &roialign::get_num_threads);

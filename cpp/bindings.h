@@ -3,6 +3,7 @@
 
 #include <nanobind/nanobind.h>
 
+#include <optional>
 #include <vector>
 
 #include "memory.h"
@@ -16,6 +17,19 @@ using Memory = nanobind::object;
 View view_of(const Memory& memory);
 std::vector<View> views_of(const std::vector<Memory>& memories);
 
+/// An array with native floats at aligned addresses: strides in bytes, which are multiples of its items.
+struct Array {
+  std::byte* data;
+  int64_t dimensions;  // 1 to 4; the sizes and strides of the others are undefined
+  std::array<int64_t, 4> size;
+  std::array<int64_t, 4> stride;
+  ScalarType type;
+};
+
+/// Reads a NumPy array or a tuple (address, shape, strides in items, scalar type). Returns nothing for other arrays.
+std::optional<Array> array_of(const Memory& memory);
+
+void bind_plain(nanobind::module_& m);
 void bind_pointwise(nanobind::module_& m);
 
 }  // namespace roialign

@@ -70,6 +70,8 @@ struct Kernels {
   void (*gather)(const Block& block, Accumulator* tile);
   /// Writes such a tile into a block.
   void (*scatter)(const Accumulator* tile, const Block& block);
+  /// The same, bypassing the caches for whole cache lines of consecutive pixels.
+  void (*scatter_streaming)(const Accumulator* tile, const Block& block);
   /// Copies `bytes` of memory, bypassing the caches.
   void (*stream)(const std::byte* from, std::byte* to, int64_t bytes);
 };

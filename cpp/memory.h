@@ -129,7 +129,24 @@ struct Tiles {
     kernels.stream(dense.data, address(view, n, channel), channels * view.stride[1]);
   }
 
-  /// The same, bypassing the caches, for all channels of consecutive pixels.
+  /// The same for a piece of a map. Bypasses the caches if the map is too large for them.
+  void write_piece(const AlignedVector<A>& memory, const View& piece, const View& map, ScalarType type, int64_t n,
+                   int64_t channel, int64_t channels) {
+    const bool is_large = is_larger_than_caches(map, type);
+    if (is_large && channels == map.size[1] && has_adjacent_pixels(map, type)) {
+      stream_rows(memory, piece, n);
+    } else if (is_large && map.stride[3] == size_of(type)) {
+      kernels.scatter_streaming(memory.data(), block(piece, n, channel, channels));
+    } else {
+      scatter(memory, piece, n, channel, channels);
+    }
+  }
+
+  const Kernels<A>& kernels;
+  AlignedVector<A> source_tile, gradient_tile, target_tile;
+
+ private:
+  /// Writes all channels of consecutive pixels, bypassing the caches.
   void stream_rows(const AlignedVector<A>& memory, const View& view, int64_t n) {
     const int64_t channels = view.size[1], pixels = view.size[3];
     View row = view;
@@ -141,10 +158,6 @@ struct Tiles {
     }
   }
 
-  const Kernels<A>& kernels;
-  AlignedVector<A> source_tile, gradient_tile, target_tile;
-
- private:
   std::byte* staging(int64_t bytes) {
     staged.resize(bytes);
     return staged.data();

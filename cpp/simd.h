@@ -332,8 +332,17 @@ inline Vector<A, lanes> load_pieces(const T* from, int64_t row_stride) {
   }
 }
 
+/// Stores to any address, bypassing the caches if that fills a whole cache line.
+template <class A, int lanes, class T>
+inline void stream_lines(T* to, Vector<A, lanes> v) {
+  if constexpr (lanes * sizeof(T) == 64 && sizeof(T) == sizeof(A)) {
+    if (reinterpret_cast<uintptr_t>(to) % 64 == 0) return stream_bytes<64>(to, &v);
+  }
+  Lanes<A, lanes>::store(to, v);
+}
+
 /// target[column][row] = source[row][column] for `lanes` rows and `within` columns; strides in elements.
-template <class A, int lanes, int within, class Source, class Target>
+template <class A, int lanes, int within, bool streams, class Source, class Target>
 inline void transpose_block(const Source* source, int64_t source_stride, Target* target, int64_t target_stride) {
   Vector<A, lanes> rows[within];
 #pragma GCC unroll 16
@@ -352,5 +361,11 @@ inline void transpose_block(const Source* source, int64_t source_stride, Target*
     for (int k = 0; k < within; ++k) rows[k] = shuffled[k];
   }
 #pragma GCC unroll 16
-  for (int k = 0; k < within; ++k) Lanes<A, lanes>::store(target + k * target_stride, rows[k]);
+  for (int k = 0; k < within; ++k) {
+    if constexpr (streams) {
+      stream_lines<A, lanes>(target + k * target_stride, rows[k]);
+    } else {
+      Lanes<A, lanes>::store(target + k * target_stride, rows[k]);
+    }
+  }
 }

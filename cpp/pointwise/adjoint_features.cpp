@@ -99,7 +99,9 @@ class PointwiseAdjointFeatures {
       RoiPoints roi(call_, grads_[tile.level], row, grad_output_.size[2], grad_output_.size[3]);
       add_roi(work, roi, row, piece);
     }
-    work.scatter(work.target_tile, tile.of(grads_), tile.image, channel * parts_, channels * parts_);
+    const View& map = grads_[tile.level];
+    work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
+                     channels * parts_);
   }
 
   struct Piece {

@@ -90,16 +90,8 @@ class AdjointFeatures {
       work.contractions[0].prepare(transposed.y, transposed.x, tangents, source.lattice, target.lattice, channels);
       work.contractions[0].execute(work.kernels, source.base, target.base, channels, Write::add, work.intermediate);
     }
-    if (streams(grads_[tile.level])) {
-      work.stream_rows(work.target_tile, tile.of(grads_), tile.image);
-    } else {
-      work.scatter(work.target_tile, tile.of(grads_), tile.image, channel, channels);
-    }
-  }
-
-  bool streams(const View& grad) const {
-    return blocks_.count == 1 && has_adjacent_pixels(grad, call_.scalar_type) &&
-           is_larger_than_caches(grad, call_.scalar_type);
+    const View& map = grads_[tile.level];
+    work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel, channels);
   }
 
   /// If channels are not adjacent, the lines of a tile are runs of its pixels, which should be longer.

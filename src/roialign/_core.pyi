@@ -46,6 +46,10 @@ def adjoint_boxes(spec: SeparableSpec, scalar_type: ScalarType, grad_output: obj
 
 def taps(rule: Rule, start: float, length: float, sampling_ratio: int, seed: int, axis: int, row: int, order_start: int, order_length: int, matrix: Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu')]) -> None: ...
 
+def plain_forward(spec: SeparableSpec, features: object, rois: object, scale: float, channels_last: bool, out: object, team: Team | None = None) -> bool: ...
+
+def plain_adjoint_features(spec: SeparableSpec, grad_output: object, rois: object, scale: float, grad_features: object, team: Team | None = None) -> bool: ...
+
 class Mapping(enum.Enum):
     box = 0
 

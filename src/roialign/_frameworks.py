@@ -5,6 +5,7 @@ A framework is a package with these modules:
 - ``checks``: validation of arrays;
 - ``rois``: conversion of RoIs, in any of their structures, and of points to a table of rows;
 - ``levels``: assignment of boxes to levels;
+- ``plain``: the shortest way for a call that needs no conversion;
 - ``call``: the call of a public function, for both families of operators;
 - ``backends``: the implementations.
 
@@ -64,7 +65,29 @@ def framework_of(*values: object) -> Any:
 
 def operator_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], rois: object, **more: Any) -> Any:
     """A validated call of an operator, by the framework of the features. `more` are fields of :class:`Options`."""
+    return _checked_call(spec, features, scales, rois, Options(**more))
+
+
+def operator_forward(
+    spec: Spec,
+    features: Any,
+    scale: float,
+    rois: object,
+    output_size: tuple[int, int],
+    out: object = None,
+    **more: Any,
+) -> Any:
+    """The result of an operator on one map. It takes a few microseconds less than a call if the call is plain."""
     options = Options(**more)
+    if out is None and options.are_plain():
+        plain = framework_of(features).plain
+        answer = plain.forward(spec, features, scale, rois, output_size, options.layout)
+        if answer is not None:
+            return answer
+    return _checked_call(spec, [features], [scale], rois, options).forward(output_size, out)
+
+
+def _checked_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], rois: object, options: Options) -> Any:
     options.check()
     if options.drawn:
         warn_of_arguments(spec, options.seed)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal, NamedTuple
 
 Rule = Literal["grid", "random", "exact", "prroi", "crop", "nearest"]
 Border = Literal["replicate", "zero", "reject", "nearest"]
@@ -26,8 +25,7 @@ BORDER_OF_RULE: dict[str, Border] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SeparableSpec:
+class SeparableSpec(NamedTuple):
     """A separable operator: out = Wy . F . Wx^T, with one pair of tap matrices per RoI.
 
     Both axes share all settings except the sampling ratio. On each level, an axis of `size` pixels is mapped by
@@ -48,11 +46,19 @@ class SeparableSpec:
     seed: int = 0
     """The key of the generator behind the rule "random"."""
 
-    family: ClassVar[str] = "separable"
-    #: The number of values that describe a RoI.
-    geometry: ClassVar[int] = 4
-    #: Whether a maximum decides which points count.
-    decides: ClassVar[bool] = False
+    @property
+    def family(self) -> str:
+        return "separable"
+
+    @property
+    def geometry(self) -> int:
+        """The number of values that describe a RoI."""
+        return 4
+
+    @property
+    def decides(self) -> bool:
+        """Whether a maximum decides which points count."""
+        return False
 
     @property
     def reads_sampling_ratio(self) -> bool:
@@ -74,8 +80,7 @@ Reduction = Literal["mean", "max", "corner_max"]
 Channels = Literal["same", "position", "orientation"]
 
 
-@dataclass(frozen=True, slots=True)
-class PointwiseSpec:
+class PointwiseSpec(NamedTuple):
     """A pointwise operator: interpolate the map at the points of every bin, and reduce the values.
 
     A point is given on the RoI's own two axes, at start + position * length of each. The frame of the RoI places it on
@@ -112,7 +117,9 @@ class PointwiseSpec:
     unused_border: int = 0
     """For the rule ``pixels``: the number of rows and columns at the end of the map that no bin includes."""
 
-    family: ClassVar[str] = "pointwise"
+    @property
+    def family(self) -> str:
+        return "pointwise"
 
     @property
     def geometry(self) -> int:

@@ -45,6 +45,8 @@ def check_int(
 
 def check_pair(value: object, name: str, lowest: int, highest: int | None = None) -> tuple[int, int]:
     """Check an int or a pair of ints (y, x), and return a pair."""
+    if type(value) is int and lowest <= value and (highest is None or value <= highest):
+        return value, value  # the usual case, fast because small calls are sensitive to overhead
     expected = "an int or a pair of ints (y, x)"
     if not isinstance(value, (tuple, list)):
         both = check_int(value, name, lowest, highest, expected=expected)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -50,7 +49,7 @@ class Smoke(NamedTuple):
 
 def max_of_corners(f: Tensor, b: Tensor, **more: Any) -> Tensor:
     """ONNX's maximum, which `roialign.compat.onnx` has."""
-    spec = replace(roi_align_spec(2, True, "max", "grid"), reduction="corner_max")
+    spec = roi_align_spec(2, True, "max", "grid")._replace(reduction="corner_max")
     call = operator_call(spec, [f], [0.5], b[:, 1:], batch_indices=b[:, 0].detach().long(), **more)
     answer: Tensor = call.forward((3, 3))
     return answer

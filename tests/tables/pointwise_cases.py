@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,7 +84,7 @@ def roi_align_max(rule: Any = "grid", ratio: tuple[int, int] = (0, 0), aligned: 
 
 
 def corner_max(ratio: tuple[int, int] = (0, 0), aligned: bool = True) -> PointwiseSpec:
-    return replace(roi_align_max("grid", ratio, aligned), reduction="corner_max")
+    return roi_align_max("grid", ratio, aligned)._replace(reduction="corner_max")
 
 
 def rotated(ratio: tuple[int, int] = (0, 0), aligned: bool = True, **more: Any) -> PointwiseSpec:

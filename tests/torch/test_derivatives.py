@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
 import roialign
+from roialign import _core
 from roialign._spec import SeparableSpec
 from roialign.torch.wiring.family import Operator, Setting
 from roialign.torch.wiring.primitive import Inputs
@@ -183,6 +185,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return real(*arguments)
 
         monkeypatch.setattr(SeparableFamily, name, spy)
+        plain = getattr(_core, f"plain_{name}", None)
+        if plain is not None:
+            monkeypatch.setattr(_core, f"plain_{name}", partial(spy, real=plain, name=name))
     return calls
 
 

@@ -6,7 +6,6 @@ https://onnx.ai/onnx/operators/onnx__RoiAlign.html
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from .. import _validate
@@ -138,7 +137,7 @@ def _corner_max(
     shifted: bool,
 ) -> Any:
     samples: Any = roi_align_spec(sampling_ratio, shifted, "max", "grid")
-    spec = replace(samples, reduction="corner_max")
+    spec = samples._replace(reduction="corner_max")
     scale = _validate.check_number(spatial_scale, "spatial_scale", positive=True)
     call = operator_call(spec, [features], [scale], rois, batch_indices=batch_indices)
     return call.forward(_validate.check_output_size(output_size))

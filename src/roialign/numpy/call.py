@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ class Call:
         options: Options,
     ) -> None:
         if spec.rule == "random":
-            spec = replace(spec, seed=_validate.check_seed(options.seed, drawn=options.drawn))
+            spec = spec._replace(seed=_validate.check_seed(options.seed, drawn=options.drawn))
         self.spec, self.options, self.layout = spec, options, options.layout
         self.backend = backend_for(spec.family, options.backend)
         names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
@@ -68,8 +68,18 @@ def prroi_pool(
     Jiang, Luo, Mao, Xiao, Jiang, "Acquisition of Localization Confidence for Accurate Object Detection", ECCV 2018,
     https://arxiv.org/abs/1807.11590
     """
-    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    answer: AnyArray = operator_forward(
+        PRROI_POOL,
+        features,
+        _validate.check_number(spatial_scale, "spatial_scale", positive=True),
+        rois,
+        _validate.check_output_size(output_size),
+        out,
+        batch_indices=batch_indices,
+        layout=layout,
+        invalid=invalid,
+        backend=backend,
+    )
     return answer
 
 
@@ -123,21 +133,7 @@ def prroi_pool_backward(
     >>> grad_rois
     array([[ 0.  , -0.25, -0.25, -0.25, -0.25]])
     """
-    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    grad_features, grad_rois = call.backward(grad_output, need)
-    return (None if grad_features is None else grad_features[0]), grad_rois
-
-
-def _call(
-    features: object,
-    rois: object,
-    spatial_scale: object,
-    batch_indices: object,
-    layout: str,
-    invalid: str | None,
-    backend: str | None,
-) -> Any:
-    return operator_call(
+    call = operator_call(
         PRROI_POOL,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
@@ -147,3 +143,5 @@ def _call(
         invalid=invalid,
         backend=backend,
     )
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois

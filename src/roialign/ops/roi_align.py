@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec, SeparableSpec, Spec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
@@ -114,19 +114,19 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
-    call = operator_call(
-        spec,
-        [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+    answer: AnyArray = operator_forward(
+        roi_align_spec(sampling_ratio, aligned, mode, sampling),
+        features,
+        _validate.check_number(spatial_scale, "spatial_scale", positive=True),
         rois,
+        _validate.check_output_size(output_size),
+        out,
         batch_indices=batch_indices,
         layout=layout,
         invalid=invalid,
         backend=backend,
         seed=seed,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
     return answer
 
 
@@ -216,16 +216,14 @@ def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling
     """The specification of RoIAlign, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
-    mapping: dict[str, float] = {"offset": 0.5 if aligned else 0.0, "minimum_length": -math.inf if aligned else 1.0}
+    offset, minimum_length = (0.5, -math.inf) if aligned else (0.0, 1.0)
     if mode == "max":
         return PointwiseSpec(
             rule="lattice" if sampling == "exact" else sampling,  # type: ignore[arg-type]
             reduction="max",
             sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
-            **mapping,  # type: ignore[arg-type]
+            offset=offset,
+            minimum_length=minimum_length,
         )
-    return SeparableSpec(
-        rule=sampling,  # type: ignore[arg-type]
-        sampling_ratio=_validate.check_sampling_ratio(sampling_ratio),
-        **mapping,  # type: ignore[arg-type]
-    )
+    ratio = _validate.check_sampling_ratio(sampling_ratio)
+    return SeparableSpec(sampling, ratio, offset, minimum_length)  # type: ignore[arg-type]

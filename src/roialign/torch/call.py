@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,7 +54,7 @@ class Call:
             if options.drawn and (seed is None or isinstance(seed, torch.Generator)):
                 key = torch.randint(2**63 - 1, (), generator=seed, device="cpu" if seed is None else seed.device)
             else:
-                spec = replace(spec, seed=_validate.check_seed(seed, drawn=options.drawn))
+                spec = spec._replace(seed=_validate.check_seed(seed, drawn=options.drawn))
         self.spec, self.offset, self.mask = spec, options.offset, options.mask
         deciding = tuple([level.detach() for level in self.features]) if spec.decides else ()
         self.inputs = Inputs(self.features, None, self.rois, levels, key, (), deciding)

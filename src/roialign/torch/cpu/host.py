@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +39,7 @@ def notice(look: int, regions: Regions, inputs: Inputs) -> None:
 def spec_of(operator: Operator[Any], inputs: Inputs) -> Any:
     """Return the specification of the operator, with the seed that was drawn for it."""
     spec: Any = operator.spec
-    return spec if inputs.drawn_seed is None else replace(spec, seed=int(inputs.drawn_seed))
+    return spec if inputs.drawn_seed is None else spec._replace(seed=int(inputs.drawn_seed))
 
 
 def tangents_of(operator: Operator[Any], inputs: Inputs) -> list[Geometry]:

@@ -96,8 +96,8 @@ class Family(ABC, Generic[AnySpec]):
     order: ClassVar[int] = 2
 
     def __init__(self) -> None:
-        types = {field.name: field.type for owner in (Operator, self.spec) for field in fields(owner)}
-        self._of_spec = {field.name for field in fields(self.spec)}
+        types = {**{field.name: field.type for field in fields(Operator)}, **self.spec.__annotations__}
+        self._of_spec = set(self.spec._fields)
         assert self._of_spec <= set(self.values)
         self._kinds = {name: _KINDS.get(name) or _Kind(_plain(types[name])) for name in self.values}
         self.schema = ", ".join(f"{kind.schema} {name}" for name, kind in self._kinds.items())
@@ -148,4 +148,5 @@ class Family(ABC, Generic[AnySpec]):
 
 def _plain(annotation: Any) -> str:
     """The schema type of a field. A Literal is a string."""
-    return {"float": "float", "bool": "bool", "int": "SymInt"}.get(annotation, "str")
+    name = getattr(annotation, "__forward_arg__", annotation)  # a NamedTuple wraps annotations that are strings
+    return {"float": "float", "bool": "bool", "int": "SymInt"}.get(name, "str")

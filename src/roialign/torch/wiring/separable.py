@@ -32,7 +32,7 @@ class SeparableFamily(Family[SeparableSpec]):
 
     def linear_part(self, operator: Operator[SeparableSpec]) -> Operator[SeparableSpec]:
         spec: Any = operator.spec
-        return replace(operator, spec=replace(spec, fill=0.0)) if spec.fill else operator
+        return replace(operator, spec=spec._replace(fill=0.0)) if spec.fill else operator
 
     def mixes_channels(self, operator: Operator[SeparableSpec]) -> bool:
         del operator

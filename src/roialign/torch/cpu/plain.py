@@ -1,0 +1,111 @@
+"""The shortest way for calls without conversion and tracing, and with no gradient but that of the features."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ... import _core
+from ..._core_specs import core_separable
+from ..._spec import SeparableSpec
+from .. import checks
+from ..memory import empty, is_channels_last, memory_of
+from ..wiring.family import Operator, Setting
+from ..wiring.primitive import Inputs
+from ..wiring.separable import SEPARABLE
+from ..wiring.tracing import is_traced, is_transformed, moves_forward
+from .threads import team
+from .types import SCALAR_TYPES
+
+PlainMemory = tuple[int, tuple[int, ...], tuple[int, ...], _core.ScalarType]
+
+
+def forward(
+    spec: SeparableSpec, features: Tensor, scale: float, rois: Tensor, output_size: tuple[int, int], layout: str
+) -> Tensor | None:
+    """Return the result, or None if the call is not plain or not valid."""
+    if not (_is_plain(features) and _is_plain(rois)) or features.ndim != 4:
+        return None
+    needs_gradient = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
+    if needs_gradient and rois.requires_grad:
+        return None
+    seen = checks.nchw(features, layout)
+    out = empty((rois.shape[0], seen.shape[1], *output_size), is_channels_last(seen), seen)
+    maps, boxes, target = _memory_of(seen), _memory_of(rois), _memory_of(out)
+    if not _core.plain_forward(core_separable(spec), maps, boxes, scale, False, target, team(out)):
+        return None
+    if needs_gradient:
+        out = _apply(_Result(spec, scale, out), seen, rois)  # type: ignore[no-untyped-call]
+    return checks.own_layout(out, layout)
+
+
+class _Result(NamedTuple):
+    spec: SeparableSpec
+    scale: float
+    out: Tensor
+
+
+class SeparableForward(torch.autograd.Function):
+    """A result that has been computed already, with its gradient in the features."""
+
+    @staticmethod
+    def forward(ctx: Any, result: _Result, features: Tensor, rois: Tensor) -> Tensor:
+        ctx.save_for_backward(rois)
+        ctx.set_materialize_grads(False)
+        ctx.operator = result.spec, result.scale
+        ctx.map_sizes, ctx.channels_last = tuple(features.shape), is_channels_last(features)
+        return result.out
+
+    @staticmethod
+    def backward(ctx: Any, grad_output: Tensor | None) -> tuple[None, Tensor | None, None]:
+        if grad_output is None:
+            return None, None, None
+        (rois,) = ctx.saved_tensors
+        spec, scale = ctx.operator
+        gradient = None
+        if not torch.is_grad_enabled():
+            gradient = _adjoint_features(spec, scale, grad_output, rois, ctx.map_sizes, ctx.channels_last)
+        if gradient is None:
+            setting = Setting(Operator(spec, (scale,)), (), ctx.map_sizes, ctx.channels_last)
+            (gradient,) = SEPARABLE.adjoint_features(setting, Inputs((), grad_output, rois, None, None, ()))
+        return None, gradient, None
+
+
+#: Applies the Function without torch.func, whose transforms take the general way.
+_apply = super(torch.autograd.Function, SeparableForward).apply
+
+
+def _adjoint_features(
+    spec: SeparableSpec,
+    scale: float,
+    grad_output: Tensor,
+    rois: Tensor,
+    map_sizes: tuple[int, ...],
+    channels_last: bool,
+) -> Tensor | None:
+    if is_traced(grad_output) or is_transformed() or moves_forward() or not _is_plain(grad_output):
+        return None
+    answer = empty(map_sizes, channels_last, grad_output)
+    gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(answer)
+    threads = team(grad_output, answer)
+    done = _core.plain_adjoint_features(core_separable(spec), gradient, boxes, scale, target, threads)
+    return answer if done else None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return (
+        tensor.is_cpu
+        and tensor.layout == torch.strided
+        and tensor.dtype in SCALAR_TYPES
+        and not (tensor.is_neg() or tensor._is_zerotensor() or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+    )
+
+
+def _memory_of(tensor: Tensor) -> PlainMemory:
+    """An address, a shape, strides in elements, and the type."""
+    try:
+        return tensor.data_ptr(), tensor.shape, tensor.stride(), SCALAR_TYPES[tensor.dtype]
+    except RuntimeError:
+        return *memory_of(tensor), SCALAR_TYPES[tensor.dtype]  # raises a clearer error

@@ -1,0 +1,30 @@
+"""The shortest way for calls that need no conversion, no tracing and few gradients."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import ModuleType
+
+from torch import Tensor
+
+from .._spec import SeparableSpec, Spec
+from .wiring.tracing import is_traced, is_transformed, moves_forward
+
+
+def forward(
+    spec: Spec, features: object, scale: float, rois: object, output_size: tuple[int, int], layout: str
+) -> Tensor | None:
+    """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
+    if not isinstance(features, Tensor) or type(rois) is not Tensor or type(spec) is not SeparableSpec:
+        return None
+    if is_traced(features) or is_transformed() or moves_forward() or not features.is_cpu:
+        return None
+    answer: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout)
+    return answer
+
+
+@cache
+def _of_cpu() -> ModuleType:
+    from .cpu import plain
+
+    return plain

@@ -1,0 +1,151 @@
+"""The shortest way of a call gives the same bits as the general one, and is taken only by calls that need no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import roialign
+from roialign import _core
+
+RNG = np.random.default_rng(5)
+MAP = RNG.normal(size=(2, 5, 9, 11))
+#: On both images, beyond the border, of zero size.
+ROWS = np.array([[0, 4.0, 4.0, 9.5, 7.0], [1, -3.0, 2.0, 30.0, 6.0], [0, 5.0, 5.0, 5.0, 5.0], [1, 1.0, 0.0, 2.5, 8.0]])
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "adaptive": lambda f, r, **more: roialign.roi_align(f, r, (2, 3), 0.7, **more),
+    "grid": lambda f, r, **more: roialign.roi_align(f, r, 3, 0.7, 2, aligned=False, **more),
+    "exact": lambda f, r, **more: roialign.roi_align(f, r, 3, sampling="exact", **more),
+    "prroi": lambda f, r, **more: roialign.prroi_pool(f, r, (3, 1), 0.5, **more),
+}
+
+
+class Taken(list[bool]):
+    """Whether each call of a plain function was accepted."""
+
+
+@pytest.fixture
+def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
+    calls = Taken()
+    for name in ("plain_forward", "plain_adjoint_features"):
+        real = getattr(_core, name)
+
+        def spy(*arguments: Any, real: Any = real) -> bool:
+            calls.append(real(*arguments))
+            return calls[-1]
+
+        monkeypatch.setattr(_core, name, spy)
+    return calls
+
+
+def _strided(array: Any) -> Any:
+    """The same values with every second element of a larger array, in reversed order of images."""
+    large = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    large[::-1, ..., ::2] = array
+    return large[::-1, ..., ::2]
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("form", [np.ascontiguousarray, _strided, np.asfortranarray])
+def test_arrays(name: str, layout: str, dtype: Any, form: Callable[[Any], Any], taken: Taken) -> None:
+    features = MAP.astype(dtype) if layout == "NCHW" else MAP.astype(dtype).transpose(0, 2, 3, 1)
+    for rows in (form(ROWS), form(ROWS.astype(np.float32))):
+        answer = OPERATORS[name](form(features), rows, layout=layout)
+        assert taken == [True]
+        right = OPERATORS[name](form(features), rows, layout=layout, backend="cpu")
+        assert taken == [True]
+        assert answer.dtype == right.dtype
+        assert answer.flags.c_contiguous
+        np.testing.assert_array_equal(answer, right)
+        taken.clear()
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_tensors(name: str, layout: str, dtype: torch.dtype, channels_last: bool, taken: Taken) -> None:
+    features = torch.from_numpy(MAP).to(dtype)
+    if channels_last:
+        features = features.contiguous(memory_format=torch.channels_last)
+    if layout == "NHWC":
+        features = features.permute(0, 2, 3, 1)
+    rows = torch.from_numpy(ROWS).float()
+    results = []
+    for more in ({}, {"backend": "cpu"}):
+        leaf = features.detach().requires_grad_()
+        answer = OPERATORS[name](leaf, rows, layout=layout, **more)
+        answer.square().sum().backward()
+        without = OPERATORS[name](features, rows, layout=layout, **more)
+        assert torch.equal(without, answer)
+        assert without.stride() == answer.stride()
+        results.append((answer, leaf.grad))
+    assert taken == [True] * 3
+    (answer, gradient), (right, right_gradient) = results
+    assert torch.equal(answer, right)
+    assert answer.stride() == right.stride()
+    assert torch.equal(gradient, right_gradient)
+    assert gradient.stride() == right_gradient.stride()
+
+
+def test_second_derivatives() -> None:
+    results = []
+    for more in ({}, {"backend": "cpu"}):
+        leaf = torch.from_numpy(MAP).requires_grad_()
+        answer = OPERATORS["grid"](leaf, torch.from_numpy(ROWS), **more)
+        (first,) = torch.autograd.grad(answer.pow(3).sum(), leaf, create_graph=True)
+        results += torch.autograd.grad(first.square().sum(), leaf)
+    assert torch.equal(*results)
+
+
+BAD_ROWS = {
+    "image too large": [2, 1.0, 1.0, 2.0, 2.0],
+    "image negative": [-1, 1.0, 1.0, 2.0, 2.0],
+    "image between two": [0.5, 1.0, 1.0, 2.0, 2.0],
+    "image not a number": [np.nan, 1.0, 1.0, 2.0, 2.0],
+    "not a number": [0, np.nan, 1.0, 2.0, 2.0],
+    "infinite": [0, 1.0, 1.0, np.inf, 2.0],
+    "too large": [0, 1.0, 1.0, 2.0, 2e100],
+}
+
+
+@pytest.mark.parametrize("reason", BAD_ROWS)
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_a_bad_row_takes_the_general_way(reason: str, make: Callable[[Any], Any], taken: Taken) -> None:
+    rows = make(np.array([ROWS[0], BAD_ROWS[reason]]))
+    with pytest.raises(ValueError, match=r"rois\[1\]: expected"):
+        roialign.roi_align(make(MAP), rows, 2)
+    assert taken == [False]
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_what_takes_the_general_way(make: Callable[[Any], Any], taken: Taken) -> None:
+    features, rows = make(MAP), make(ROWS)
+    inverted, beside = make(ROWS[:, [0, 3, 4, 1, 2]]), make(np.add(ROWS, [0, 1e3, 1e3, 1e3, 1e3]))
+    for suspicious in (inverted, beside):
+        with pytest.warns(roialign.RoIWarning):
+            roialign.roi_align(features, suspicious, 2)
+    with pytest.warns(roialign.RoIWarning, match="sampling_ratio: 2 is not read"):
+        roialign.roi_align(features, rows, 2, 1.0, 2, sampling="exact")
+    assert roialign.roi_align(features, rows, 2, sampling="random", seed=1).shape == (4, 5, 2, 2)
+    assert roialign.roi_align(features, rows[:0], 2).shape == (0, 5, 2, 2)
+    assert roialign.roi_align(features[:, :0], rows, 2).shape == (4, 0, 2, 2)
+    assert roialign.roi_align(features, make(ROWS.astype(np.int64)), 2).shape == (4, 5, 2, 2)
+    assert not any(taken)
+
+
+def test_arrays_that_need_a_copy(taken: Taken) -> None:
+    """Swapped bytes are an error; a field of a record, of odd size, is copied by the general way."""
+    record = np.zeros(ROWS.shape[0], dtype=[("odd", np.int8), ("row", np.float64, 5)])
+    record["row"] = ROWS
+    np.testing.assert_array_equal(roialign.roi_align(MAP, record["row"], 2), roialign.roi_align(MAP, ROWS, 2))
+    assert taken == [False, True]
+    with pytest.raises(TypeError, match="features: expected dtype"):
+        roialign.roi_align(MAP.astype(">f4"), ROWS, 2)
