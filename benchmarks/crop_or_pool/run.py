@@ -86,7 +86,7 @@ def _cells(
 
 
 def _by_scene(values: Array, scenes: Array) -> Interval:
-    """The mean over all boxes, with the interval of drawing scenes, not boxes, anew; not a number where there are none."""
+    """The mean over all boxes, with the interval of drawing scenes, not boxes, anew; NaN where there are none."""
     if not len(values):
         return Interval(np.nan, np.nan, np.nan)
     unique, places = np.unique(scenes, return_inverse=True)

@@ -182,7 +182,7 @@ def test_a_worker_that_is_killed_and_ctrl_c_change_no_byte(photos: Path, tmp_pat
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     output, errors = ended(process, 0)
-    assert "its worker was lost, it is done again" in errors
+    assert "done again, its worker was lost: " in errors
     assert "wrote" in output
     assert contents(out) == contents(tmp_path / "whole")
     assert written.items() <= {path.name: path.stat().st_mtime_ns for path in out.glob("features-*")}.items()

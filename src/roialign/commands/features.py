@@ -146,7 +146,7 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console, engine
                 problems.add(image, why)
 
             def lost(self, file: str, why: str) -> None:
-                problems.remark(file, f"its worker was lost, it is done again: {why}", "lost")
+                problems.remark(file, f"done again, {why}", "lost")
 
             def remark(self, image: Path, remark: Remark) -> None:
                 problems.remark(image, remark.what, remark.kind)

@@ -85,7 +85,7 @@ class Listener:
         """An image is going to be written as a row with this error. If this raises, its shard is not written."""
 
     def lost(self, file: str, why: str) -> None:
-        """The worker of a shard was lost, and the shard is done again."""
+        """The worker of a shard was lost or has failed, and the shard is done again."""
 
     def remark(self, image: Path, remark: Remark) -> None:
         """Something about an image that its owner should know."""

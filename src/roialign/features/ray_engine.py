@@ -261,8 +261,9 @@ class _Crew:
             for answer in answers:
                 self._settle(by_answer[answer])
             self._hear()
-            if not any(hand.ready for hand in self._hands):
-                self._engine.check_start(time.monotonic() - self._since)
+            if any(hand.ready for hand in self._hands):
+                self._since = time.monotonic()
+            self._engine.check_start(time.monotonic() - self._since)
 
     def dismiss(self) -> None:
         """End all workers, whatever they do."""
@@ -282,7 +283,7 @@ class _Crew:
             self._refused(hand, error.cause)
             return
         except ray.exceptions.RayError as error:
-            self._lost(hand, _reason(error))
+            self._lost(hand, f"its worker was lost: {_reason(error)}")
             return
         if hand.shard is not None:
             self._finished(hand, hand.shard, answer)
@@ -315,7 +316,7 @@ class _Crew:
             self._listener.failed(*error.args)
         if isinstance(error, WorkerError | ImageFailed):
             raise error
-        self._lost(hand, _reason(error), error)
+        self._lost(hand, f"its worker failed: {_reason(error)}", error)
 
     def _lost(self, hand: _Hand, why: str, error: Exception | None = None) -> None:
         """Do without a worker: another does its shard."""
@@ -325,7 +326,7 @@ class _Crew:
         if shard is None:
             self._failed_starts += not hand.ready
             if self._failed_starts >= MOST_FAILED_STARTS:
-                raise WorkerError(f"{self._failed_starts} workers in a row were lost as they started: {why}")
+                raise WorkerError(f"{self._failed_starts} workers in a row did not start: {why}")
             return
         self._listener.done(-hand.told)
         self._losses[shard.file] += 1
@@ -335,7 +336,7 @@ class _Crew:
             first, last = shard.images[0], shard.images[-1]
             raise WorkerError(
                 f"{shard.file}: {counted(self._losses[shard.file], 'worker')} lost on it, with images from {first} to "
-                f"{last}; the last: {why}"
+                f"{last}; {why}"
             )
         self._listener.lost(shard.file, why)
         self._waiting.appendleft(shard)
