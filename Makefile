@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 WHEEL := build/wheel
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
+FORMATTED := 'cpp/*.h' 'cpp/*.cpp' 'playground/*.h' 'playground/*.cpp'
 
-.PHONY: demo test test-all test-recording fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers docs wheel wheels \
-  release-check clean
+.PHONY: demo test test-all test-recording fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers docs playground \
+  playground-test wheel wheels release-check clean
 
 demo: $(VENV)/.with-demo
 	$(BIN)/python examples/demo.py
@@ -37,14 +38,14 @@ lint: $(VENV)/.with-test $(VENV)/.with-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/house
-	git ls-files -co --exclude-standard 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
+	git ls-files -co --exclude-standard $(FORMATTED) | xargs $(BIN)/clang-format --dry-run --Werror
 	$(BIN)/python -m nanobind.stubgen -q -m roialign._core -o build/_core.pyi
 	diff -u src/roialign/_core.pyi build/_core.pyi
 
 format: $(VENV)/.with-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	git ls-files -co --exclude-standard 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format -i
+	git ls-files -co --exclude-standard $(FORMATTED) | xargs $(BIN)/clang-format -i
 
 # Writes the stub of the compiled module anew; lint compares it.
 stub: $(VENV)/.with-test $(VENV)/.with-lint
@@ -87,11 +88,20 @@ test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(V
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
 # The documentation as a site, build/docs/index.html: the pages of docs/ and the docstrings. Warnings are errors, a name
-# that leads nowhere too.
-docs: $(VENV)/.with-detection $(VENV)/.with-features $(VENV)/.with-docs
+# that leads nowhere too. The playground is part of it if Emscripten is installed, or if it has been built before.
+docs: $(VENV)/.with-detection $(VENV)/.with-features $(VENV)/.with-docs $(if $(shell command -v em++),playground)
 	rm -rf build/docs docs/reference/generated
 	$(BIN)/python -m sphinx -q -W --keep-going -d build/docs-pages docs build/docs
 	@echo "roialign: the site is build/docs/index.html"
+
+# The playground, a static page that runs the C++ core in WebAssembly: build/playground/index.html. It needs Emscripten.
+playground:
+	$(PYTHON) playground/build.py
+
+# The page in headless Chromium: its numbers beside the reference's, and how it is used. It needs Chromium too, the one
+# that ROIALIGN_CHROMIUM names or the one installed.
+playground-test: playground $(VENV)/.with-test $(VENV)/.with-playground
+	$(BIN)/python -m pytest tests/playground -o python_files='check_*.py'
 
 # The wheel of this machine's Python, for this machine.
 wheel: $(VENV)/.compiled
@@ -143,6 +153,6 @@ $(VENV)/.with-%: $(VENV)/.compiled constraints.txt
 	$(PIP) install -q -c constraints.txt "$$(echo $(WHEEL)/*.whl)[$*]"
 	touch $@
 
-$(addprefix $(VENV)/.with-,build docs lint release): $(VENV)/.with-%: $(VENV)/.made pyproject.toml
+$(addprefix $(VENV)/.with-,build docs lint playground release): $(VENV)/.with-%: $(VENV)/.made pyproject.toml
 	$(PIP) install -q --group $*
 	touch $@

@@ -31,5 +31,6 @@ std::optional<Array> array_of(const Memory& memory);
 
 void bind_plain(nanobind::module_& m);
 void bind_pointwise(nanobind::module_& m);
+void bind_rotated(nanobind::module_& m);
 
 }  // namespace roialign

@@ -103,7 +103,7 @@ inline V alternate(V a, V b, Indices<i...>) {
 }
 
 template <class T>
-constexpr bool is_bfloat16 = false;
+inline constexpr bool is_bfloat16 = false;
 template <>
 inline constexpr bool is_bfloat16<BFloat16> = true;
 
@@ -238,7 +238,7 @@ struct Lanes {
 /// `value` if it is larger than `best`, otherwise `best`, also if either is NaN. It is one instruction on x86.
 template <class V>
 inline V larger_of(V value, V best) {
-  using Element = __typeof__(value[0] + value[0]);
+  using Element [[maybe_unused]] = __typeof__(value[0] + value[0]);
 #if defined(__AVX512F__)
   if constexpr (sizeof(V) == 64 && sizeof(Element) == 4) return bit_cast<V>(_mm512_max_ps(value, best));
   if constexpr (sizeof(V) == 64 && sizeof(Element) == 8) return bit_cast<V>(_mm512_max_pd(value, best));

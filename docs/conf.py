@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(DOCS), str(ROOT)]
 
 from release.paths import version as version_of  # noqa: E402
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "roialign"
 author = "The roialign developers"
@@ -54,3 +59,17 @@ html_show_sphinx = False
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 copybutton_line_continuation_character = "\\"
+
+# The playground is not made by Sphinx. If it has been built, it becomes the folder playground of the site.
+PLAYGROUND = ROOT / "build" / "playground"
+
+
+def copy_playground(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and PLAYGROUND.exists():
+        shutil.copytree(PLAYGROUND, Path(app.outdir) / "playground", dirs_exist_ok=True)
+
+
+def setup(app: Sphinx) -> None:
+    if PLAYGROUND.exists():
+        app.tags.add("playground")  # for the directive `only`
+    app.connect("build-finished", copy_playground)

@@ -185,7 +185,8 @@ def page() -> str:
         "packages. Each is shown with the wrong and the right result. Unless stated otherwise, the map is a ramp of",
         "10 x 10 pixels with values 10 * row + column, the box is (2, 2, 8, 8) in feature pixels, and there are",
         "2 x 2 bins of 4 points. `a, b; c, d` means two rows of bins. `docs/mistakes.py` computes the numbers and",
-        "writes this page.",
+        "writes this page. The [playground](playground.md) shows the half-pixel shift, rounded boxes and sample",
+        "points on a picture.",
         "",
     ]
     for title, what, wrong, right in mistakes():

@@ -13,9 +13,10 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from roialign._text import counted
-from roialign.extract.folders import IMAGE_ENDINGS, expand_folders
+from roialign.extract.folders import expand_folders
 from roialign.extract.matching import group_by_input
 from roialign.files.boxes import Box, read_boxes
+from roialign.files.images import IMAGE_ENDINGS
 from roialign.files.problems import Problems
 
 

@@ -16,17 +16,16 @@ from .. import equivariance
 from ..machine import describe_machine
 from ..process import ROOT
 from ..terminal import make_console, make_progress
-from .page import write_page
 from .pictures import BASE, draw_curves, draw_sampling, draw_sliding
 from .plan import FULL, POOLERS, SMALL, Plan
 from .report import compact, write_report
 from .run import OtherPlanError, minutes_of, run
 from .side_by_side import draw_differences
 from .statistics import chosen, difference_of, mean_of, metric, paired
+from .whole_page import PAGE, REPORT, whole_page
 
 RESULTS = ROOT / "benchmarks" / "results" / "localisation"
 DOCS = ROOT / "docs"
-REPORT = "localisation.json"
 
 application = typer.Typer(add_completion=False)
 
@@ -83,8 +82,8 @@ def _write(pages: Path, folder: Path, plan: Plan, report: dict[str, Any]) -> Non
     draw_sliding(pages / "localisation_sliding.png", report["equivariance"])
     draw_sampling(pages / "localisation_sampling.png", report["equivariance"])
     draw_differences(pages / "localisation_detections.png", folder, plan)
-    (pages / "localisation.md").write_text(write_page(report))
     write_report(pages / REPORT, report)
+    (pages / PAGE).write_text(whole_page(pages), encoding="utf-8")
 
 
 def show(console: Console, report: dict[str, Any]) -> None:

@@ -11,19 +11,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from roialign.detection import CocoDataset, TrainSettings, TwoStageDetector, write_scenes
-from roialign.detection.boxes import BoxCoder, clip_boxes, large_enough
+from roialign.detection.box_kinds import ROTATED, UPRIGHT, BoxKind, Coder
+from roialign.detection.boxes import BoxCoder
 from roialign.detection.matching import match
+from roialign.detection.rotated_coders import RotatedBoxCoder
 from roialign.detection.training.data import Stream, batches, places_of
 from roialign.detection.training.optimisation import learning_rate, make_optimiser, set_learning_rate
 from roialign.detection.training.randomness import SAMPLE, WEIGHTS, generator_of, seed_of
 
-from .plan import IMAGE_SIZE, SETS, Cell, Plan
+from .plan import IMAGE_SIZE, Cell, Plan
 
 #: Number of moved copies of every object among the training proposals. On training images, the proposals are more
 #: accurate than on test images.
 MOVED = 6
-#: Standard deviation of the moves, relative to the size, and of the logarithm of the sides.
+#: Standard deviation of the moves, relative to the size, of the logarithm of the sides, and of the angle in radians.
 SPREAD = 0.12
+#: The boxes at such offsets from others.
+MOVES_OF: dict[str, Coder] = {
+    UPRIGHT.key: BoxCoder((1.0, 1.0, 1.0, 1.0)),
+    ROTATED.key: RotatedBoxCoder((1.0, 1.0, 1.0, 1.0, 1.0)),
+}
 #: Random stream of this module, separate from those of training.
 MOVES = 100
 
@@ -37,7 +44,7 @@ class Seen:
     maps: Tensor
     """``[N, C, H, W]``."""
     proposals: list[Tensor]
-    """``[P, 4]`` per image, best first."""
+    """``[P, 4]`` per image, best first; ``[P, 5]`` if they are rotated."""
 
 
 class DenseDetector(nn.Module):
@@ -61,7 +68,7 @@ class DenseDetector(nn.Module):
         batch, sizes = self.transform.batch(images)
         maps = self.backbone(batch)
         size = (batch.shape[-2], batch.shape[-1])
-        boxes = [target["boxes"] for target in targets]
+        boxes = [target[self.rpn.kind.key] for target in targets]
         _, losses = self.rpn(maps, size, sizes, boxes, generators)
         anchors = torch.cat(self.rpn.anchors(maps, size))
         logits = self.classifier(maps[0]).permute(0, 2, 3, 1).reshape(len(images), len(anchors), -1)
@@ -95,8 +102,8 @@ def dataset_of(folder: Path, plan: Plan, cell: Cell, split: str) -> CocoDataset:
     scenes = folder / "scenes" / f"{cell.set}-seed{cell.seed}"
     counts = {"train": plan.train_images, "val": plan.test_images}
     if not (scenes / split / "annotations.json").exists():
-        write_scenes(scenes, {split: counts[split]}, replace(SETS[cell.set], seed=cell.seed))
-    return CocoDataset(scenes / split / "annotations.json", scenes / split / "images")
+        write_scenes(scenes, {split: counts[split]}, replace(plan.scenes[cell.set], seed=cell.seed), plan.objects)
+    return plan.dataset(scenes, split)
 
 
 def first_stage(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
@@ -104,8 +111,9 @@ def first_stage(folder: Path, plan: Plan, cell: Cell) -> dict[str, Seen]:
     train = dataset_of(folder, plan, cell, "train")
     model = train_dense(plan, cell, train)
     seen = {split: model.see(dataset_of(folder, plan, cell, split)) for split in ("train", "val")}
+    kind = model.rpn.kind
     moved = [
-        torch.cat([proposals, moved_boxes(train[index][1]["boxes"], generator_of(cell.seed, MOVES, index))])
+        torch.cat([proposals, moved_boxes(train[index][1][kind.key], kind, generator_of(cell.seed, MOVES, index))])
         for index, proposals in enumerate(seen["train"].proposals)
     ]
     return {**seen, "train": Seen(seen["train"].maps, moved)}
@@ -140,12 +148,12 @@ def step(model: nn.Module, optimiser: torch.optim.Optimizer, rate: float, losses
     return float(total.detach())
 
 
-def moved_boxes(boxes: Tensor, generator: torch.Generator) -> Tensor:
-    """Return copies of boxes, moved and resized at random."""
-    offsets = torch.randn(len(boxes) * MOVED, 1, 4, generator=generator) * SPREAD
+def moved_boxes(boxes: Tensor, kind: BoxKind, generator: torch.Generator) -> Tensor:
+    """Return copies of boxes, moved and resized at random, and turned if they are rotated."""
+    offsets = torch.randn(len(boxes) * MOVED, 1, kind.numbers, generator=generator) * SPREAD
     copies = boxes.repeat_interleave(MOVED, dim=0)
-    moved = clip_boxes(BoxCoder((1.0, 1.0, 1.0, 1.0)).decode(offsets, copies)[:, 0], (IMAGE_SIZE, IMAGE_SIZE))
-    return moved[large_enough(moved, 1.0)]
+    moved = kind.clip(MOVES_OF[kind.key].decode(offsets, copies)[:, 0], (IMAGE_SIZE, IMAGE_SIZE))
+    return moved[kind.large_enough(moved, 1.0)]
 
 
 def to_file(seen: dict[str, Seen]) -> dict[str, Any]:

@@ -35,8 +35,8 @@ stride 16. At a tenth of that rate, which is now the default, its masks are as g
 [deformable.md](deformable.md)."""
 
 
-def write_page(report: dict[str, Any]) -> str:
-    """Return the whole page."""
+def write_page(report: dict[str, Any], more: Sequence[str] = ()) -> str:
+    """Return the whole page. `more` are sections of other experiments."""
     results = report["results"]
     parts = [
         "# Does alignment pay?",
@@ -55,6 +55,7 @@ def write_page(report: dict[str, Any]) -> str:
         published(results),
         "## Side by side",
         SIDE_BY_SIDE,
+        *more,
         sliding(report["equivariance"]),
         REPEAT,
     ]
@@ -299,6 +300,7 @@ REPEAT = """## Repeat it
 make experiment                                          # small: one dataset, one stride, a few minutes
 .venv/bin/python -m benchmarks.localisation              # all of it; if it is stopped, rerun it to resume
 .venv/bin/python -m benchmarks.localisation --write-docs # also writes this page, its pictures and the JSON file
+.venv/bin/python -m benchmarks.localisation.rotated      # rotated boxes; --small and --write-docs as above
 ```"""
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-from roialign.detection import DetectorSettings, SceneSettings
+from roialign.detection import CocoDataset, DetectorSettings, SceneSettings
+from roialign.detection.scene_objects import Digits, SceneObjects
 
 DIGITS = tuple(str(digit) for digit in range(10))
 
@@ -47,6 +49,9 @@ class Cell:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A complete experiment. The same plan gives the same figures on the same machine."""
+
+    scenes: ClassVar[dict[str, SceneSettings]] = SETS
+    objects: ClassVar[SceneObjects] = Digits()
 
     sets: tuple[str, ...] = tuple(SETS)
     strides: tuple[int, ...] = (32, 16)
@@ -89,6 +94,10 @@ class Plan:
             regions={"sample_size": self.head_sample_size, "detections": 50},
             **self.detector,
         )
+
+    def dataset(self, scenes: Path, split: str) -> CocoDataset:
+        """Open a split of scenes that are drawn."""
+        return CocoDataset(scenes / split / "annotations.json", scenes / split / "images")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from roialign.detection import CocoDataset
+from roialign.detection.average_precision import Row
 from roialign.detection.boxes import box_iou
 from roialign.detection.drawing import Drawn, draw_detections
-from roialign.detection.evaluation import Row
 from roialign.files.run_lengths import mask_of
 
 from .first_stage import dataset_of

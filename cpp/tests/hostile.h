@@ -89,4 +89,7 @@ inline double hostile_coordinate(std::mt19937_64& random, int64_t size) {
 /// Calls all functions of the pointwise family. Returns false if a result that should be finite is not.
 bool run_pointwise(uint64_t seed);
 
+/// The same for the functions of rotated boxes, whose overlaps should be from 0 to 1.
+bool run_rotated(uint64_t seed);
+
 }  // namespace roialign

@@ -106,7 +106,7 @@ int main(int argc, char** argv) {
   for (uint64_t caller = 0; caller < 2; ++caller) {  // two callers compete for the pool
     threads.emplace_back([&good, caller, count] {
       for (uint64_t seed = caller; seed < count; seed += 2) {
-        if (!run_one(seed) || !run_pointwise(seed)) good = false;
+        if (!run_one(seed) || !run_pointwise(seed) || !run_rotated(seed)) good = false;
       }
     });
   }

@@ -17,6 +17,8 @@ from .ops.riroi_align_rotated import riroi_align_rotated, riroi_align_rotated_ba
 from .ops.roi_align import roi_align, roi_align_backward
 from .ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_backward
 from .ops.roi_pool import roi_pool, roi_pool_backward
+from .ops.rotated_iou import rotated_iou, rotated_iou_backward
+from .ops.rotated_nms import rotated_nms
 from .ops.taps import taps
 
 _moved.install()
@@ -51,6 +53,9 @@ __all__ = [
     "roi_align_rotated_backward",
     "roi_pool",
     "roi_pool_backward",
+    "rotated_iou",
+    "rotated_iou_backward",
+    "rotated_nms",
     "set_num_threads",
     "taps",
 ]

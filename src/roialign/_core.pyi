@@ -4,7 +4,7 @@ The compiled core: the families of operators on strided memory. Private; see roi
 
 from collections.abc import Sequence
 import enum
-from typing import Annotated
+from typing import Annotated, overload
 
 import numpy
 from numpy.typing import NDArray
@@ -90,6 +90,20 @@ def pointwise_forward(spec: PointwiseSpec, scalar_type: ScalarType, features: Se
 def pointwise_adjoint_features(spec: PointwiseSpec, scalar_type: ScalarType, grad_output: object, deciding: Sequence[object], scales: Sequence[float], images: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], geometry: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], grad_features: Sequence[object], tangent: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None] | None = None, team: Team | None = None) -> None: ...
 
 def pointwise_adjoint_geometry(spec: PointwiseSpec, scalar_type: ScalarType, grad_output: object, features: Sequence[object], scales: Sequence[float], images: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], geometry: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu', writable=False)], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)] | None], levels: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], grad_geometry: tuple[Annotated[NDArray[numpy.float64], dict(shape=(None, None), order='C', device='cpu')], Annotated[NDArray[numpy.float64], dict(order='C', device='cpu')] | None, Annotated[NDArray[numpy.float64], dict(order='C', device='cpu')] | None], deciding: Sequence[object], team: Team | None = None) -> None: ...
+
+@overload
+def rotated_iou(boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], others: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], paired: bool, out: Annotated[NDArray[numpy.float64], dict(order='C', device='cpu')], team: Team | None = None) -> None: ...
+
+@overload
+def rotated_iou(boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], others: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], paired: bool, out: Annotated[NDArray[numpy.float32], dict(order='C', device='cpu')], team: Team | None = None) -> None: ...
+
+@overload
+def rotated_iou_gradient(boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], others: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], paired: bool, grad_output: Annotated[NDArray[numpy.float64], dict(order='C', device='cpu', writable=False)], grad_boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu')], grad_others: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu')], team: Team | None = None) -> None: ...
+
+@overload
+def rotated_iou_gradient(boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], others: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], paired: bool, grad_output: Annotated[NDArray[numpy.float32], dict(order='C', device='cpu', writable=False)], grad_boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu')], grad_others: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu')], team: Team | None = None) -> None: ...
+
+def rotated_nms(boxes: Annotated[NDArray[numpy.float64], dict(shape=(None, 5), order='C', device='cpu', writable=False)], scores: Annotated[NDArray[numpy.float64], dict(shape=(None,), order='C', device='cpu', writable=False)], groups: Annotated[NDArray[numpy.int64], dict(shape=(None,), order='C', device='cpu', writable=False)], threshold: float, team: Team | None = None) -> list[int]: ...
 
 def get_num_threads() -> int: ...
 

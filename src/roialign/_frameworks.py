@@ -5,6 +5,7 @@ A framework is a package with these modules:
 - ``checks``: validation of arrays;
 - ``rois``: conversion of RoIs, in any of their structures, and of points to a table of rows;
 - ``levels``: assignment of boxes to levels;
+- ``overlaps``: intersection over union and non-maximum suppression of rotated boxes;
 - ``plain``: the shortest way for a call that needs no conversion;
 - ``call``: the call of a public function, for both families of operators;
 - ``backends``: the implementations.
@@ -79,9 +80,9 @@ def operator_forward(
 ) -> Any:
     """The result of an operator on one map. It takes a few microseconds less than a call if the call is plain."""
     options = Options(**more)
-    if out is None and options.are_plain():
+    if options.are_plain():
         plain = framework_of(features).plain
-        answer = plain.forward(spec, features, scale, rois, output_size, options.layout)
+        answer = plain.forward(spec, features, scale, rois, output_size, options.layout, out)
         if answer is not None:
             return answer
     return _checked_call(spec, [features], [scale], rois, options).forward(output_size, out)

@@ -31,6 +31,7 @@ Seed: TypeAlias = Union[int, np.random.Generator, "torch.Generator", None]
 NeedRois: TypeAlias = Literal["features", "rois"] | Sequence[Literal["features", "rois"]]
 NeedBoxes: TypeAlias = Literal["features", "boxes"] | Sequence[Literal["features", "boxes"]]
 NeedPoints: TypeAlias = Literal["features", "points"] | Sequence[Literal["features", "points"]]
+NeedOverlaps: TypeAlias = Literal["boxes", "others"] | Sequence[Literal["boxes", "others"]]
 NeedOffsets: TypeAlias = (
     Literal["features", "rois", "offset", "mask"] | Sequence[Literal["features", "rois", "offset", "mask"]]
 )

@@ -6,24 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from roialign.detection import CocoDataset, SceneSettings, TrainSettings, new_detector, write_scenes
-from roialign.detection.coco import find_split
+from roialign.detection.rotated_data import RotatedDataset, open_split
 
-#: The pooler that draws its points, so that a run's random numbers count.
+#: The poolers that draw their points, so that a run's random numbers count.
 RANDOM = "align:sampling=random,sampling_ratio=2"
+ROTATED_RANDOM = "rotated:sampling=random,sampling_ratio=2"
 
 
 def write_training_scenes(folder: Path) -> None:
     write_scenes(folder, {"train": 4}, SceneSettings(image_size=96, objects=(2, 3), object_size=(20, 40)))
 
 
-def training_set(folder: Path) -> CocoDataset:
-    return CocoDataset(*find_split(folder, "train"))
+def write_rotated_training_scenes(folder: Path) -> None:
+    settings = SceneSettings(image_size=96, objects=(2, 3), object_size=(20, 40)).with_cases(rotated=True)
+    write_scenes(folder, {"train": 4}, settings)
+
+
+def training_set(folder: Path, *, rotated: bool = False) -> CocoDataset:
+    return open_split(folder, "train", rotated=rotated)
 
 
 def small_settings(dataset: CocoDataset, pooler: str = RANDOM, **more: Any) -> TrainSettings:
-    """A tiny Mask R-CNN, ten steps, images mirrored."""
+    """A tiny Mask R-CNN, or Oriented R-CNN for a set of rotated boxes, ten steps, images mirrored."""
     detector = new_detector(
         dataset,
+        model="oriented-rcnn" if isinstance(dataset, RotatedDataset) else "mask-rcnn",
         backbone="resnet18-fpn",
         pooler=pooler,
         width=8,

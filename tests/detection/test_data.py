@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from roialign.detection import CocoDataset, DatasetError, DataWarning, SceneSettings, draw_scene, write_scenes
+from roialign.detection.average_precision import average_precision
 from roialign.detection.coco import find_split, read_image
-from roialign.detection.evaluation import average_precision
 from roialign.files.problems import Problems
 from roialign.files.run_lengths import encoded
 

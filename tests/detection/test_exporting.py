@@ -20,6 +20,7 @@ from roialign.commands.app import app
 from roialign.detection import ExportableDetector, TwoStageDetector, export_onnx, load_model, save_model
 from roialign.detection.boxes import batched_nms, padded_nms
 from roialign.detection.exporting import Detections, save_program
+from roialign.detection.rotated_boxes import hulls
 from tests.detection.detectors import SETTINGS
 
 SIZES = [(96, 150), (130, 96)]
@@ -60,7 +61,7 @@ def check(model: TwoStageDetector, run: Callable[[Tensor], list[Any]], tolerance
         valid = answers["valid"]
         assert 0 < int(valid.sum()) == len(expected["boxes"])
         assert torch.equal(answers["labels"][valid], expected["labels"])
-        for name, scale in (("boxes", max(size)), ("scores", 1), ("masks", 1)):
+        for name, scale in (("boxes", max(size)), ("rotated_boxes", max(size)), ("scores", 1), ("masks", 1)):
             if name in answers:
                 torch.testing.assert_close(answers[name][valid], expected[name], rtol=0, atol=tolerance * scale)
 
@@ -76,9 +77,18 @@ def _found(model: TwoStageDetector, image: Tensor) -> dict[str, Tensor]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["faster-rcnn", "mask-rcnn", "cascade-mask-rcnn"])
-def test_in_eager_mode(kind: str) -> None:
-    model = detector_of(kind, "exact")
+@pytest.mark.parametrize(
+    ("kind", "pooler"),
+    [
+        ("faster-rcnn", "exact"),
+        ("mask-rcnn", "exact"),
+        ("cascade-mask-rcnn", "exact"),
+        ("oriented-rcnn", "rotated"),
+        ("oriented-rcnn", "exact"),
+    ],
+)
+def test_in_eager_mode(kind: str, pooler: str) -> None:
+    model = detector_of(kind, pooler)
     check(model, torch.no_grad()(ExportableDetector(model)), 0.0)
 
 
@@ -108,15 +118,28 @@ def test_as_an_onnx_model(kind: str, pooler: str, tmp_path: Path) -> None:
     check(model, in_openvino(path), 1e-3)  # its convolutions round otherwise
 
 
+def test_a_detector_of_rotated_boxes_is_no_onnx_model(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ONNX has no suppression of rotated boxes; export a torch\.export program"):
+        export_onnx(detector_of("oriented-rcnn", "rotated"), tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["faster-rcnn", "cascade-mask-rcnn"])
-def test_as_a_program(kind: str, tmp_path: Path) -> None:
-    save_model(tmp_path / "weights.pt", detector_of(kind, "exact"), replace(SETTINGS, model=kind))
+@pytest.mark.parametrize(
+    ("kind", "pooler", "operator"),
+    [
+        ("faster-rcnn", "exact", "separable_forward"),
+        ("cascade-mask-rcnn", "exact", "separable_forward"),
+        ("oriented-rcnn", "rotated", "pointwise_forward"),
+    ],
+)
+def test_as_a_program(kind: str, pooler: str, operator: str, tmp_path: Path) -> None:
+    save_model(tmp_path / "weights.pt", detector_of(kind, pooler), replace(SETTINGS, model=kind, pooler=pooler))
     model, _ = load_model(tmp_path / "weights.pt")
     save_program(model, tmp_path / "model.pt2")
     program = torch.export.load(tmp_path / "model.pt2")
     names = {str(node.target) for node in program.graph.nodes}
-    assert {"roialign.padded_nms.default", "roialign.separable_forward.default"} <= names
+    assert {"roialign.padded_nms.default", f"roialign.{operator}.default"} <= names
     check(model, torch.no_grad()(program.module()), 0.0)
 
 
@@ -132,6 +155,16 @@ def test_suppression_in_a_shape_that_is_fixed() -> None:
     assert padded_nms(boxes, scores, groups, 0.3, 3).tolist() == kept[:3].tolist()
     assert padded_nms(boxes, scores, groups, 0.3, 50).tolist() == [*kept.tolist(), *[-1] * (50 - len(kept))]
     torch.library.opcheck(padded_nms, (boxes, scores, groups, 0.3, 10))
+
+
+def test_suppression_of_rotated_boxes_in_a_shape_that_is_fixed() -> None:
+    """A cross, whose arms have the same hull but little in common, and one arm moved along its length."""
+    arms = torch.tensor([[50.0, 50, 60, 6, 0.785], [50.0, 50, 60, 6, -0.785], [54.0, 54, 60, 6, 0.785]])
+    scores, groups = torch.tensor([0.7, 0.8, 0.9]), torch.zeros(3, dtype=torch.int64)
+    assert padded_nms(arms, scores, groups, 0.3, 4).tolist() == [2, 1, -1, -1]
+    assert padded_nms(hulls(arms), scores, groups, 0.3, 4).tolist() == [2, -1, -1, -1]
+    assert padded_nms(arms, scores, torch.tensor([0, 0, 1]), 0.3, 4).tolist() == [2, 1, 0, -1]
+    torch.library.opcheck(padded_nms, (arms, scores, groups, 0.3, 4))
 
 
 @pytest.mark.slow

@@ -35,6 +35,8 @@ SETTINGS_OF = {
     "cascade": {"model": "cascade-mask-rcnn", "backbone": "resnet18-c4", "anchor_sizes": [[16, 32]]},
     "dilated": {"model": "cascade-rcnn", "backbone": "resnet18-c5-dilated", "frozen_norm": True},
     "deformable": {"model": "faster-rcnn", "pooler": "deformable:deform_fc_channels=4"},
+    "oriented": {"model": "oriented-rcnn", "pooler": "rotated:sampling_ratio=3"},
+    "oriented, by hulls": {"model": "oriented-rcnn", "pooler": "deformable:deform_fc_channels=4"},
 }
 
 

@@ -1,4 +1,4 @@
-"""Faster, Mask and Cascade R-CNN: losses and detections, hard images, torchvision's weights."""
+"""Faster, Mask, Cascade and Oriented R-CNN: losses and detections, hard images, torchvision's weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ from roialign.detection import (
     faster_rcnn,
     make_pooler,
     mask_rcnn,
+    oriented_rcnn,
 )
+from roialign.detection.rotated_boxes import from_upright, hulls
 from roialign.detection.transform import Transform, paste_masks
 from tests.tables.paths import DATA
 
@@ -32,6 +34,8 @@ MODELS = {
     "mask": mask_rcnn,
     "cascade": cascade_rcnn,
     "cascade with masks": partial(cascade_rcnn, masks=True),
+    "oriented": oriented_rcnn,
+    "oriented cascade": partial(oriented_rcnn, cascade=True),
 }
 BOX_LOSSES = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg"}
 CASCADE_LOSSES = BOX_LOSSES | {f"{name}_{stage}" for name in ("loss_classifier", "loss_box_reg") for stage in (2, 3)}
@@ -40,6 +44,8 @@ LOSSES = {
     "mask": BOX_LOSSES | {"loss_mask"},
     "cascade": CASCADE_LOSSES,
     "cascade with masks": CASCADE_LOSSES | {"loss_mask"},
+    "oriented": BOX_LOSSES,
+    "oriented cascade": CASCADE_LOSSES,
 }
 HEIGHT, WIDTH = 96, 80
 
@@ -61,8 +67,10 @@ def _target(boxes: list[list[float]]) -> dict[str, Tensor]:
     masks = torch.zeros(len(boxes), HEIGHT, WIDTH, dtype=torch.uint8)
     for mask, (left, top, right, bottom) in zip(masks, boxes, strict=True):
         mask[int(top) : int(bottom), int(left) : int(right)] = 1
+    upright = torch.tensor(boxes).reshape(-1, 4)
     return {
-        "boxes": torch.tensor(boxes).reshape(-1, 4),
+        "boxes": upright,
+        "rotated_boxes": from_upright(upright),
         "labels": torch.arange(len(boxes)) % 3 + 1,
         "masks": masks,
     }
@@ -103,16 +111,20 @@ def test_detections_have_their_shapes(name: str) -> None:
     for image, of_image in zip(images, found, strict=True):
         count = len(of_image["boxes"])
         assert 0 < count <= 7
-        assert set(of_image) == {"boxes", "scores", "labels"} | ({"masks"} if "mask" in name else set())
+        more = {"masks"} if "mask" in name else {"rotated_boxes"} if "oriented" in name else set()
+        assert set(of_image) == {"boxes", "scores", "labels"} | more
         height, width = image.shape[-2:]
-        assert (of_image["boxes"] >= 0).all()
-        assert (of_image["boxes"] <= torch.tensor([width, height, width, height]) + 1e-4).all()
+        points = of_image["rotated_boxes"][:, :2] if "oriented" in name else of_image["boxes"].reshape(-1, 2)
+        assert (points >= 0).all()
+        assert (points <= torch.tensor([width, height]) + 1e-4).all()
         assert (of_image["scores"].diff() <= 0).all()
         assert of_image["labels"].min() >= 1
         assert of_image["labels"].max() <= 3
         if "mask" in name:
             assert of_image["masks"].shape == (count, 1, height, width)
             assert 0 <= of_image["masks"].min() <= of_image["masks"].max() <= 1
+        if "oriented" in name:
+            torch.testing.assert_close(of_image["boxes"], hulls(of_image["rotated_boxes"]))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -122,6 +134,7 @@ def test_without_proposals_there_are_no_detections(name: str) -> None:
         found = model([torch.rand(3, HEIGHT, WIDTH)])[0]
     assert found["boxes"].shape == (0, 4)
     assert found["labels"].shape == (0,)
+    assert found.get("rotated_boxes", torch.zeros(0, 5)).shape == (0, 5)
     if "mask" in name:
         assert found["masks"].shape == (0, 1, HEIGHT, WIDTH)
     losses = model.train()([torch.rand(3, HEIGHT, WIDTH)] * 2, [_target([])] * 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from torch import Tensor
 
 import roialign
 import roialign.detection
-from roialign.detection import POOLERS, DetectorSettings, make_pooler, mask_rcnn
+from roialign.detection import POOLERS, DetectorSettings, make_pooler, mask_rcnn, oriented_rcnn
+from roialign.detection.rotated_boxes import from_upright, hulls
 from roialign.torch import DeformRoIPoolPack, ModulatedDeformRoIPoolPack
 from tests.detection.detectors import SETTINGS
 
@@ -41,12 +43,23 @@ ON_ONE_LEVEL: dict[str, Callable[[Tensor, Tensor, int, float], Tensor]] = {
     "max": lambda level, rois, size, scale: roialign.roi_align(level, rois, size, scale, mode="max", sampling="exact"),
     "pool": roialign.roi_pool,
 }
+#: And of rotated boxes.
+ROTATED_ON_ONE_LEVEL: dict[str, Callable[[Tensor, Tensor, int, float], Tensor]] = {
+    "rotated": lambda level, rois, size, scale: roialign.roi_align_rotated(level, rois, size, scale, 2, clockwise=True),
+    "rotated-adaptive": partial(roialign.roi_align_rotated, clockwise=True),
+}
 LEARNED = {"deformable": DeformRoIPoolPack, "deformable-modulated": ModulatedDeformRoIPoolPack}
 
 
-def _level_by_level(pool: Callable[[Tensor, Tensor, int, float], Tensor], maps: list[Tensor], size: int) -> Tensor:
-    rois = torch.cat([torch.cat([torch.full((len(b), 1), float(i)), b], dim=1) for i, b in enumerate(BOXES)])
-    levels = roialign.fpn_levels(BOXES, SCALES)
+#: Boxes of the same areas, rotated.
+ROTATED_BOXES = [torch.cat([from_upright(boxes)[:, :4], boxes[:, :1] / 30 - 0.7], dim=1) for boxes in BOXES]
+
+
+def _level_by_level(
+    pool: Callable[[Tensor, Tensor, int, float], Tensor], maps: list[Tensor], size: int, boxes: list[Tensor] = BOXES
+) -> Tensor:
+    rois = torch.cat([torch.cat([torch.full((len(b), 1), float(i)), b], dim=1) for i, b in enumerate(boxes)])
+    levels = roialign.fpn_levels(BOXES, SCALES)  # they follow from the areas, which are the same
     assert set(levels.tolist()) == {0, 1}
     assert levels.diff().min() < 0, "the levels come mixed"
     out = torch.zeros(len(rois), CHANNELS, size, size, dtype=torch.float64)
@@ -57,7 +70,7 @@ def _level_by_level(pool: Callable[[Tensor, Tensor, int, float], Tensor], maps: 
 
 
 def test_every_pooler_is_tested() -> None:
-    assert set(POOLERS) == set(ON_ONE_LEVEL) | set(LEARNED)
+    assert set(POOLERS) == set(ON_ONE_LEVEL) | set(ROTATED_ON_ONE_LEVEL) | set(LEARNED)
 
 
 @pytest.mark.parametrize("name", ON_ONE_LEVEL)
@@ -65,6 +78,20 @@ def test_a_pooler_is_its_operator_on_the_level_of_each_box(name: str) -> None:
     maps = _maps()
     pooled = make_pooler(name, 7, STRIDES, CHANNELS)(maps, BOXES)
     assert torch.equal(pooled, _level_by_level(ON_ONE_LEVEL[name], maps, 7))
+
+
+@pytest.mark.parametrize("name", ROTATED_ON_ONE_LEVEL)
+def test_a_pooler_of_rotated_boxes_is_its_operator_on_the_level_of_each_box(name: str) -> None:
+    maps = _maps()
+    pooled = make_pooler(name, 7, STRIDES, CHANNELS, rotated=True)(maps, ROTATED_BOXES)
+    assert torch.equal(pooled, _level_by_level(ROTATED_ON_ONE_LEVEL[name], maps, 7, ROTATED_BOXES))
+
+
+@pytest.mark.parametrize("name", ON_ONE_LEVEL)
+def test_the_other_poolers_pool_the_hulls_of_rotated_boxes(name: str) -> None:
+    pooled = make_pooler(name, 7, STRIDES, CHANNELS, rotated=True)(_maps(), ROTATED_BOXES)
+    expected = make_pooler(name, 7, STRIDES, CHANNELS)(_maps(), [hulls(boxes) for boxes in ROTATED_BOXES])
+    assert torch.equal(pooled, expected)
 
 
 @pytest.mark.parametrize("name", LEARNED)
@@ -103,21 +130,31 @@ def test_a_learned_pooler_starts_as_roi_align(name: str) -> None:
 
 @pytest.mark.parametrize("name", POOLERS)
 def test_no_boxes_give_no_rows(name: str) -> None:
-    pooled = make_pooler(name, 7, STRIDES, CHANNELS).double()(_maps(), [torch.zeros(0, 4), torch.zeros(0, 4)])
+    rotated = name in ROTATED_ON_ONE_LEVEL
+    empty = torch.zeros(0, 5 if rotated else 4)
+    pooled = make_pooler(name, 7, STRIDES, CHANNELS, rotated=rotated).double()(_maps(), [empty, empty])
     assert pooled.shape == (0, CHANNELS, 7, 7)
 
 
+@pytest.mark.parametrize("model", ["mask-rcnn", "oriented-rcnn"])
 @pytest.mark.parametrize("name", POOLERS)
-def test_every_pooler_trains_in_a_detector(name: str) -> None:
+def test_every_pooler_trains_in_a_detector(name: str, model: str) -> None:
+    values = {**SETTINGS.to_dict(), "model": model, "pooler": name}
+    if name in ROTATED_ON_ONE_LEVEL and model == "mask-rcnn":
+        with pytest.raises(ValueError, match=f"pooler: {name} pools rotated boxes, which only a detector of rotated"):
+            DetectorSettings.of(values)
+        return
     torch.manual_seed(0)
-    model = DetectorSettings.of({**SETTINGS.to_dict(), "pooler": name}).build()
+    detector = DetectorSettings.of(values).build()
     masks = torch.zeros(1, 64, 64, dtype=torch.uint8)
     masks[:, 8:60, 8:60] = 1
-    target = {"boxes": torch.tensor([[8.0, 8, 60, 60]]), "labels": torch.tensor([1]), "masks": masks}
-    losses = model([torch.rand(3, 64, 64)], [target])
+    boxes = torch.tensor([[8.0, 8, 60, 60]])
+    target = {"boxes": boxes, "rotated_boxes": from_upright(boxes), "labels": torch.tensor([1]), "masks": masks}
+    losses = detector([torch.rand(3, 64, 64)], [target])
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
-    for pooler in (model.roi_heads.box_pooler, model.roi_heads.mask_pooler):
+    heads = detector.roi_heads
+    for pooler in (heads.box_pooler, heads.mask_pooler) if model == "mask-rcnn" else (heads.box_pooler,):
         assert any(True for _ in pooler.parameters()) == (name in LEARNED)
         assert all(parameter.grad is not None for parameter in pooler.parameters())
 
@@ -127,6 +164,11 @@ def test_arguments_may_follow_a_name() -> None:
     pooled = make_pooler("align:sampling_ratio=3,aligned=false,mode=max", 5, STRIDES, CHANNELS)(maps, BOXES)
     expected = roialign.multiscale_roi_align(maps, BOXES, 5, SCALES, 3, aligned=False, mode="max")
     assert torch.equal(pooled, expected)
+    pool = make_pooler("rotated:sampling=random,sampling_ratio=2,seed=5", 5, STRIDES, CHANNELS, rotated=True)
+    expected = roialign.multiscale_roi_align_rotated(
+        maps, ROTATED_BOXES, 5, SCALES, 2, clockwise=True, sampling="random", seed=5
+    )
+    assert torch.equal(pool(maps, ROTATED_BOXES), expected)
 
 
 WRONG: dict[str, tuple[str, str]] = {
@@ -134,6 +176,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "an argument": ("align:ratio=2", r"pooler: align: expected ARGUMENT=VALUE of sampling_ratio, .* got 'ratio=2'"),
     "no value": ("align:sampling_ratio", "got 'sampling_ratio'"),
     "decided": ("align:output_size=3", "got 'output_size=3'"),
+    "rotated boxes": ("rotated", "pooler: rotated pools rotated boxes, which only a detector of rotated boxes has"),
     "a value": ("align:mode=mean", r"mode: expected .* got 'mean'"),
 }
 
@@ -154,7 +197,8 @@ def test_a_function_makes_the_poolers_of_a_model() -> None:
 
     with torch.device("meta"):
         mask_rcnn(2, pooler=pooler)
-    assert made == [(7, [1 / 4, 1 / 8, 1 / 16, 1 / 32]), (14, [1 / 4, 1 / 8, 1 / 16, 1 / 32])]
+        oriented_rcnn(2, pooler=pooler)
+    assert made == [(bins, [1 / 4, 1 / 8, 1 / 16, 1 / 32]) for bins in (7, 14, 7)]
 
 
 @pytest.mark.parametrize("name", [name for name in roialign.detection.__all__ if name != "POOLERS"])

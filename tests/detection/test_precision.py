@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from roialign.detection import CocoDataset, DatasetError
-from roialign.detection.evaluation import average_precision, match_categories
+from roialign.detection.average_precision import average_precision
+from roialign.detection.evaluation import match_categories
 from roialign.files.problems import Problems
 from roialign.files.run_lengths import encoded, mask_of, run_lengths_of
 from tests.files.sets import Content, changed, content_of, everywhere, write_set

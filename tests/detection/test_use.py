@@ -28,9 +28,10 @@ from roialign.detection import (
     load_model,
     save_model,
 )
+from roialign.detection.average_precision import average_precision
 from roialign.detection.detecting import detect_images, picture_names
 from roialign.detection.drawing import Drawn, colour_of, draw_detections
-from roialign.detection.evaluation import average_precision, coco_rows, match_categories, predict
+from roialign.detection.evaluation import coco_rows, match_categories, predict
 from roialign.detection.model_files import MODEL_FILE
 from roialign.files.problems import Problems
 from tests.detection.detectors import SETTINGS, validation_set, write_small_scenes
@@ -93,7 +94,7 @@ def test_wrong_classes_score_nothing(scenes: Path) -> None:
 
     assert evaluate_model(_knowing(dataset, other), dataset)["mask"]["AP"] < 0.5
     assert average_precision(dataset, [], "box")["AP"] == 0
-    with pytest.raises(ValueError, match="kind: expected one of box, mask, got 'segm'"):
+    with pytest.raises(ValueError, match="kind: expected one of box, mask, rotated_box, got 'segm'"):
         average_precision(dataset, [], "segm")
 
 

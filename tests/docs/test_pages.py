@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import typer
 from PIL import Image
 
 import roialign
 from roialign.commands.detection import add_commands
-from roialign.detection import POOLERS
+from roialign.detection import POOLERS, SceneSettings, write_scenes
 from tests.tables.paths import DOCS
 
 
@@ -39,6 +40,31 @@ def test_the_code_of_the_operators_page_runs() -> None:
     np.testing.assert_allclose(equal.sum(3).detach().permute(0, 3, 1, 2), space["mean"], atol=1e-12)
     assert not np.allclose(space["pooled"].detach(), space["mean"])
     assert not np.allclose(space["median"], space["mean"])
+
+
+def test_the_code_of_the_page_on_rotated_boxes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes, detector, data = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
+    space: dict[str, Any] = {}
+    exec(boxes, space)
+    box = [[50.0, 50.0, 40.0, 10.0, -0.5]]
+    opencv = space["to_convention"](space["boxes"], "oc")
+    np.testing.assert_allclose(opencv, [[50, 50, 10, 40, 1.0708]], atol=1e-4)
+    np.testing.assert_allclose(
+        space["from_detectron2"](space["torch"].tensor([[50.0, 50, 40, 10, 28.6479]])), box, 1e-5
+    )
+    np.testing.assert_allclose(space["from_polygons"](space["corners"](space["boxes"])), box, 1e-5)
+    exec(detector, space)
+    assert set(space["found"]) == {"boxes", "rotated_boxes", "scores", "labels"}
+    monkeypatch.chdir(tmp_path)
+    write_scenes(Path("turned"), {"train": 1}, SceneSettings(image_size=96).with_cases(rotated=True))
+    labels = re.findall(r"```\n(imagesource.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
+    Path("dota/train/images").mkdir(parents=True)
+    Path("dota/train/labelTxt").mkdir()
+    Path("dota/train/labelTxt/P0000.txt").write_text(*labels)
+    Image.new("RGB", (3000, 2600)).save("dota/train/images/P0000.jpg")
+    exec(data, space)
+    assert space["dataset"].class_names == ["plane"]
+    assert space["target"]["rotated_boxes"].shape == (1, 5)
 
 
 def test_the_table_names_every_operator() -> None:

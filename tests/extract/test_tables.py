@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from roialign.extract.doubts import Doubts
-from roialign.extract.folders import IMAGE_ENDINGS, EmptyFolderError, expand_folders
+from roialign.extract.folders import EmptyFolderError, expand_folders
 from roialign.files.boxes import read_boxes
 from roialign.files.columns import KNOWN, ROLES, Reading, corners_of, find_columns
+from roialign.files.images import IMAGE_ENDINGS
 from roialign.files.problems import Problems
 from tests.extract.extraction import box, found
 

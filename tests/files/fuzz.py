@@ -23,14 +23,16 @@ import numpy as np
 import torch
 
 from roialign.detection import CocoDataset, load_model
-from roialign.detection.evaluation import average_precision
+from roialign.detection.average_precision import average_precision, dota_average_precision
+from roialign.detection.rotated_boxes import to_convention
+from roialign.detection.rotated_data import RotatedDataset
 from roialign.detection.settings import DetectorSettings
 from roialign.detection.training.logs import rows_up_to
 from roialign.detection.training.settings import SETTINGS_FILE, RunError, read_settings
-from roialign.extract.folders import IMAGE_ENDINGS, expand
+from roialign.extract.folders import expand
 from roialign.extract.inputs import read_input
 from roialign.files.boxes import read_boxes
-from roialign.files.images import read_picture
+from roialign.files.images import IMAGE_ENDINGS, read_picture
 from roialign.files.orientation import Annotated
 from roialign.files.problems import FileError, Problems
 from roialign.files.run_lengths import encoded, mask_of, run_lengths_of
@@ -46,6 +48,7 @@ from tests.files.grammar import (
     file_of_a_run,
     grow_folder,
     image,
+    label_file,
     text_of,
 )
 from tests.files.sets import HEIGHT, WIDTH, content_of
@@ -103,6 +106,33 @@ class Fuzz:
                     })  # fmt: skip
             for kind in ("box", "mask"):
                 average_precision(dataset, rows, kind, problems=problems)
+        self.check([*problems, *problems.remarks])
+
+    def try_rotated(self, draw: Draw) -> None:
+        path, labels = self.folder / "rotated.json", self.folder / "labelTxt"
+        labels.mkdir(exist_ok=True)
+        if draw.random.random() < 0.5:
+            path.write_bytes(text_of(draw, coco(draw)))
+        else:
+            (labels / "1.txt").write_bytes(label_file(draw))
+            path = labels
+        problems = Problems()
+        with self.refused():
+            dataset = RotatedDataset(path, self.folder / "val/images", problems)
+            rows = []
+            for index in range(len(dataset)):
+                with self.refused():
+                    target = dataset[index][1]
+                    boxes = target["rotated_boxes"]
+                    assert bool(boxes.isfinite().all() & (boxes[:, 2] >= boxes[:, 3]).all() & (boxes[:, 3] > 0).all())
+                    assert torch.equal(boxes, to_convention(boxes))
+                    rows.append({
+                        "image_id": target["image_id"], "category_id": draw.one(1, 2, draw.value()), "score": 0.5,
+                        "bbox": draw.one([1, 2, 3, 4], [9, 9, 5, 4, 30], draw.value()),
+                        "segmentation": draw.one(draw.segmentation(), None),
+                    })  # fmt: skip
+            average_precision(dataset, rows, "rotated_box", problems=problems)
+            dota_average_precision(dataset, rows, problems=problems)
         self.check([*problems, *problems.remarks])
 
     def try_masks(self, draw: Draw) -> None:
@@ -219,8 +249,9 @@ class Fuzz:
 #: What is tried, by name, and how often of 100 times; a checkpoint takes longer than the others.
 TRIED: dict[str, tuple[Callable[[Fuzz, Draw], None], int]] = {
     "COCO files": (Fuzz.try_coco, 20),
-    "masks": (Fuzz.try_masks, 21),
-    "box tables": (Fuzz.try_boxes, 24),
+    "rotated boxes": (Fuzz.try_rotated, 10),
+    "masks": (Fuzz.try_masks, 16),
+    "box tables": (Fuzz.try_boxes, 19),
     "images": (Fuzz.try_image, 18),
     "feature maps": (Fuzz.try_feature_map, 7),
     "folders": (Fuzz.try_folder, 4),

@@ -122,13 +122,29 @@ def coco(draw: Draw) -> Any:
         if draw.random.random() < 0.2:
             rows[at].pop(name)
         elif name == "bbox" and draw.random.random() < 0.6:
-            sides = [draw.random.uniform(-99, 99) for _ in "xywh"]
+            sides = [draw.random.uniform(-99, 99) for _ in draw.one("xywh", "xywh", "xywha")]
             rows[at]["bbox"] = [side if draw.random.random() < 0.8 else draw.value() for side in sides]
         else:
             rows[at][name] = draw.value()
     if draw.random.random() < 0.1:
         content[draw.random.choice([*content, "more"])] = draw.value()
     return content if draw.random.random() < 0.97 else draw.value()
+
+
+def label_file(draw: Draw) -> bytes:
+    """A label file of DOTA."""
+    lines = ["imagesource:GoogleEarth", "gsd:0.1"] if draw.random.random() < 0.7 else []
+    for _ in range(draw.random.randint(0, 6)):
+        x, y = draw.random.uniform(-20, 80), draw.random.uniform(-20, 60)
+        sides: list[Any] = [x, y, x + 9, y + 2, x + 8, y + 7, x - 1, y + 5]
+        if draw.random.random() < 0.4:
+            sides[draw.random.randrange(8)] = draw.value()
+        words = [*sides, draw.one("ship", "plane", draw.value()), draw.one(0, 0, 1, draw.value())]
+        lines.append(
+            draw.one(" ", " ", " ", "\t", ",").join(str(word)[:300] for word in words[: draw.one(10, 10, 9, 5)])
+        )
+    content = draw.one("\n", "\n", "\r\n", "\r").join(lines).encode(draw.one("utf-8", "utf-8", "utf-16"), "replace")
+    return draw.changed_bytes(content) if draw.random.random() < 0.3 else content
 
 
 def text_of(draw: Draw, content: Any) -> bytes:

@@ -26,6 +26,7 @@ FLOORS = (
 #: What every floor may use; none of it uses a floor.
 CELLAR = (
     "roialign._core",
+    "roialign._core_rotated",
     "roialign._core_specs",
     "roialign._docstrings",
     "roialign._extras",
@@ -35,6 +36,7 @@ CELLAR = (
     "roialign._pooling_rules",
     "roialign._recording",
     "roialign._regions",
+    "roialign._rotated_boxes",
     "roialign._rows",
     "roialign._spec",
     "roialign._text",

@@ -68,6 +68,10 @@ SIGNATURES = {
     f"need=('features', 'rois'), {TURNED}, backend=None)",
     "roi_pool": f"(features, rois, output_size, spatial_scale=1.0, *, {POOLED}, out=None, backend=None)",
     "roi_pool_backward": f"(grad_output, features, rois, spatial_scale=1.0, *, {POOLED}, backend=None)",
+    "rotated_iou": "(boxes, others, *, paired=False, clockwise=False, invalid=None, backend=None)",
+    "rotated_iou_backward": "(grad_output, boxes, others, *, need=('boxes', 'others'), paired=False, clockwise=False, "
+    "invalid=None, backend=None)",
+    "rotated_nms": "(boxes, scores, threshold, groups=None, *, clockwise=False, backend=None)",
     "set_num_threads": "(count)",
     "get_num_threads": "()",
     "build_info": "()",

@@ -27,6 +27,9 @@ roialign scenes scenes
 # Harder ones
 roialign scenes small-scenes --small --rotated --dense
 
+# Long and thin objects in any direction, with rotated boxes in FOLDER/SPLIT/annotations_rotated.json
+roialign scenes turned-scenes --rotated --elongated
+
 # Of drawings of your own, one folder for each class
 roialign scenes drawn --objects drawings
 """
@@ -50,7 +53,12 @@ def scenes_command(
         ),
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="Objects of 8 to 16 pixels.")] = False,
-    rotated: Annotated[bool, typer.Option("--rotated", help="Objects turned by up to 75 degrees.")] = False,
+    rotated: Annotated[
+        bool, typer.Option("--rotated", help="Objects turned by up to 75 degrees, with a file of their rotated boxes.")
+    ] = False,
+    elongated: Annotated[
+        bool, typer.Option("--elongated", help="Long and thin objects, 3 to 7 times as long as they are wide.")
+    ] = False,
     dense: Annotated[bool, typer.Option("--dense", help="Many objects, some partly hidden.")] = False,
 ) -> None:
     """Draw a data set of handwritten digits, to try training on.
@@ -62,7 +70,9 @@ def scenes_command(
     from ..detection.scenes import DIGITS, SceneSettings, write_scenes
 
     check_folder(out, "FOLDER")
-    settings = SceneSettings(image_size=image_size, seed=seed).with_cases(small=small, rotated=rotated, dense=dense)
+    settings = SceneSettings(image_size=image_size, seed=seed).with_cases(
+        small=small, rotated=rotated, dense=dense, elongated=elongated
+    )
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     try:

@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 
 from .._text import counted
-from ..extract.folders import IMAGE_ENDINGS, expand
+from ..extract.folders import expand
 from ..files.columns import Reading
+from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, Refused, Remark
 from .feature_options import Running, cores
 from .options import check_folder

@@ -14,12 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from .._text import counted, printable
-from ..extract.folders import IMAGE_ENDINGS, expand_folders
+from ..extract.folders import expand_folders
+from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, Refused
 from .options import Strict, check_folder, check_output
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
+    from ..detection.coco import CocoDataset
     from ..detection.detecting import Found
 
 Weights = Annotated[
@@ -36,8 +38,16 @@ Data = Annotated[
     typer.Option(
         metavar="FOLDER",
         help="COCO-format data set: SPLIT/annotations.json and SPLIT/images/, or annotations/instances_SPLIT*.json "
-        "and SPLIT*/.",
+        "and SPLIT*/. For rotated boxes also SPLIT/annotations_rotated.json, or DOTA's SPLIT/labelTxt/.",
         show_default=False,
+    ),
+]
+Rotated = Annotated[
+    bool,
+    typer.Option(
+        "--rotated",
+        help="Read rotated boxes from --data. It is implied by a detector of rotated boxes; others use the upright "
+        "hulls.",
     ),
 ]
 Model = Annotated[
@@ -63,6 +73,12 @@ Device = Annotated[str, typer.Option(metavar="NAME", help="Device to run on: cpu
 EVALUATE_EXAMPLES = """
 # COCO's average precision on the split val
 roialign evaluate --weights run --data scenes
+
+# Oriented R-CNN, by rotated boxes
+roialign evaluate --weights oriented --data turned
+
+# And its detections in DOTA's format
+roialign evaluate --weights oriented --data turned --dota-out task1
 
 # And every figure, by overlap and by class, and every detection
 roialign evaluate --weights run --data scenes --metrics metrics.json --out results.json
@@ -94,6 +110,15 @@ def evaluate_command(
         Path | None,
         typer.Option(metavar="FILE", help="Write all figures, by overlap and by class (.json).", show_default=False),
     ] = None,
+    dota_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write all rotated boxes in DOTA's format, one file Task1_CLASS.txt per class.",
+            show_default=False,
+        ),
+    ] = None,
+    rotated: Rotated = False,
     model: Model = None,
     pooler: PoolerName = None,
     classes: Classes = None,
@@ -102,22 +127,32 @@ def evaluate_command(
 ) -> None:
     """Measure the average precision of a detector.
 
+    The boxes of a detector of rotated boxes are compared with rotated boxes, in COCO's way and in DOTA's. With
+    --rotated, so are the boxes of any other detector, and of one with masks the smallest rectangles around them.
+
     What cannot be read is reported and the rest is done; the exit code is then 1. Files are replaced in one step.
     """
-    from ..detection.coco import CocoDataset, DatasetError, find_split
-    from ..detection.evaluation import KINDS, average_precision, match_categories, predict
+    from ..detection.average_precision import kinds_measured, precisions
+    from ..detection.evaluation import match_categories, predict
     from ..detection.model_files import load_model, read_classes
+    from ..detection.rotated_data import open_split
+    from ..files.problems import DatasetError
     from ..torch.devices import check_device
 
     for option, path in (("--out", out), ("--metrics", metrics)):
         check_output(path, option, (".json",))
+    if dota_out is not None:
+        check_folder(dota_out, "--dota-out")
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     try:
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
-        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
+        if dota_out is not None and not settings.has_rotated_boxes:
+            raise ValueError(f"--dota-out: expected a detector of rotated boxes, got {settings.model}")
+        rotated = rotated or settings.has_rotated_boxes
+        dataset = open_split(data, split, problems, strict=strict, rotated=rotated)
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
         categories = match_categories(settings.classes, dataset, settings.category_ids)
@@ -128,8 +163,8 @@ def evaluate_command(
             rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
     except DatasetError as error:  # a strict set
         raise fails(errors, error) from error
-    kinds = list(KINDS) if settings.has_masks else ["box"]
-    figures = {kind: average_precision(dataset, rows, kind, images) for kind in kinds} if images else {}
+    kinds = kinds_measured(masks=settings.has_masks, rotated=rotated)
+    figures = precisions(dataset, rows, kinds, images) if images else {}
     console = Console()
     if figures:
         title = f"Average precision on {counted(len(images), 'image')} of {data.name}/{split}"
@@ -137,6 +172,8 @@ def evaluate_command(
     for path, content in ((out, rows), (metrics, {"images": len(images), **figures})):
         if path is not None:
             _write_json(path, content, problems, console)
+    if dota_out is not None:
+        _write_dota(dota_out, dataset, rows, problems, console)
     end(errors, problems)
 
 
@@ -151,6 +188,9 @@ def detect_command(
     score_threshold: Annotated[
         float, typer.Option(min=0, max=1, metavar="SCORE", help="Lowest score of a detection that is kept.")
     ] = 0.5,
+    rotated: Annotated[
+        bool, typer.Option("--rotated", help="Refuse a detector that does not find rotated boxes.")
+    ] = False,
     model: Model = None,
     pooler: PoolerName = None,
     classes: Classes = None,
@@ -160,11 +200,12 @@ def detect_command(
     """Detect objects in images, and draw what was found.
 
     The folder gets detections.json, in COCO's format with names and scores, and a picture NAME-detections.png of every
-    image with its boxes, masks and scores. An image that cannot be read is reported and the others are done; the exit
-    code is then 1. With --strict such an image ends the run, and detections.json is not written.
+    image with its boxes, masks and scores. Rotated boxes are drawn as they are, and have their corners in the file. An
+    image that cannot be read is reported and the others are done; the exit code is then 1. With --strict such an image
+    ends the run, and detections.json is not written.
     """
     from ..detection.detecting import RESULTS_FILE, detect_images
-    from ..detection.model_files import load_model, read_classes
+    from ..detection.model_files import ModelFileError, load_model, read_classes
     from ..torch.devices import check_device
 
     check_folder(out, "--out")
@@ -176,6 +217,8 @@ def detect_command(
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        if rotated and not settings.has_rotated_boxes:
+            raise ModelFileError(f"{weights}: expected a detector of rotated boxes, got {settings.model}")
         with progress_bar(errors, len(images), "Detecting") as done:
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
@@ -198,7 +241,8 @@ def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
     for name in COLUMNS:
         table.add_column(name.replace("_", " "), justify="right")
     for kind, values in figures.items():
-        table.add_row(kind, *("-" if values[name] is None else f"{100 * values[name]:.1f}" for name in COLUMNS))
+        known = (values.get(name) for name in COLUMNS)
+        table.add_row(kind.replace("_", " "), *("-" if value is None else f"{100 * value:.1f}" for value in known))
     return table
 
 
@@ -210,6 +254,21 @@ def _found_table(found: Sequence[Found]) -> Table:
         names = (one.image.name, str(one.count), one.best, one.picture.name)
         table.add_row(*(Text(printable(name)) for name in names))
     return table
+
+
+def _write_dota(
+    folder: Path, dataset: CocoDataset, rows: Sequence[dict[str, Any]], problems: Problems, console: Console
+) -> None:
+    from ..detection.dota_results import write_dota_results
+
+    classes = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
+    names = {row["id"]: row["file_name"] for row in dataset.rows}
+    try:
+        written = write_dota_results(folder, rows, classes, names, problems)
+    except OSError as error:
+        problems.add(folder, f"not written: {error.strerror or error}")
+        return
+    print_line(console, f"wrote {folder}: {counted(len(written), 'file')}")
 
 
 def _write_json(path: Path, content: object, problems: Problems, console: Console) -> None:

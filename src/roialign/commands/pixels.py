@@ -11,11 +11,12 @@ from rich.console import Console
 
 from .._text import counted
 from ..extract.doubts import Doubts
-from ..extract.folders import IMAGE_ENDINGS, MAP_ENDINGS, expand
+from ..extract.folders import MAP_ENDINGS, expand
 from ..extract.matching import Groups, group_by_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
+from ..files.images import IMAGE_ENDINGS
 from ..files.problems import FileError, Problems, Refused
 from . import options
 from .tables import rows_table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from .inference import Data, Device
+from .inference import Data, Device, Rotated
 from .options import Strict, check_folder
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 from .training_report import Reporter, differences_text, stopped_by_interrupt
@@ -31,6 +31,10 @@ roialign train --data scenes --out run
 # The same command continues a run that was stopped; more steps extend a finished one
 roialign train --data scenes --out run --iterations 3000
 
+# Rotated boxes, by Oriented R-CNN; DOTA's label files will do as well
+roialign scenes turned --rotated --elongated
+roialign train --data turned --out oriented --rotated
+
 # A full-size Cascade R-CNN on COCO and a GPU
 roialign train --data coco --out cascade --model cascade-rcnn --backbone resnet50-fpn \\
     --size full --iterations 90000 --batch-size 16 --workers 8 --amp bfloat16 --device cuda
@@ -46,17 +50,23 @@ def train_command(
         ),
     ],
     model: Annotated[
-        Literal["faster-rcnn", "mask-rcnn", "cascade-rcnn", "cascade-mask-rcnn"],
-        typer.Option(help="Detector architecture."),
-    ] = "mask-rcnn",
+        Literal["faster-rcnn", "mask-rcnn", "cascade-rcnn", "cascade-mask-rcnn", "oriented-rcnn"] | None,
+        typer.Option(
+            help="Detector architecture; oriented-rcnn finds rotated boxes.",
+            show_default="mask-rcnn; oriented-rcnn with --rotated",
+        ),
+    ] = None,
+    rotated: Rotated = False,
     pooler: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
             help="RoI pooling: exact, align, align-adaptive, align-unshifted, max, pool, deformable or "
-            "deformable-modulated, perhaps with arguments, as in align:sampling_ratio=4.",
+            "deformable-modulated, perhaps with arguments, as in align:sampling_ratio=4. For oriented-rcnn also "
+            "rotated and rotated-adaptive; the others pool upright hulls.",
+            show_default="exact; rotated for oriented-rcnn",
         ),
-    ] = "exact",
+    ] = None,
     backbone: Annotated[
         str,
         typer.Option(
@@ -114,7 +124,7 @@ def train_command(
     strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
-    """Train a detector on a COCO-format data set.
+    """Train a detector on a data set in COCO's or DOTA's format.
 
     A run that was stopped, even killed, is continued by the same command from its last checkpoint, to the same weights.
     Ctrl-C ends it after the current step and keeps that. A finished run is extended by a larger --iterations.
@@ -126,8 +136,9 @@ def train_command(
     Several processes share every batch: `torchrun --nproc-per-node 2 -m roialign train ...`. Their exit code is 0 also
     where something could not be read: torchrun would take another one for a crash.
     """
-    from ..detection.coco import CocoDataset, find_split
     from ..detection.processes import launched_processes, process_rank
+    from ..detection.rotated_data import open_split
+    from ..detection.settings import model_for
     from ..detection.training import OtherSettingsError, TrainSettings, new_detector
     from ..torch.devices import check_device
 
@@ -138,11 +149,13 @@ def train_command(
     problems = reported_problems(screen)
     try:
         wanted_device = check_device(device)  # before anything is read
-        dataset = CocoDataset(*find_split(data, split), problems, strict=strict)
-        measured = _validation_set(data, val_split, problems, screen, strict) if evaluate_every else None
+        architecture, rotated = model_for(model, rotated=rotated)
+        reading = {"strict": strict, "rotated": rotated}
+        dataset = open_split(data, split, problems, **reading)
+        measured = _validation_set(data, val_split, screen, problems, **reading) if evaluate_every else None
         problems.listener = reported_problems(errors).listener
         settings = TrainSettings(
-            new_detector(dataset, size=size, model=model, pooler=pooler, backbone=backbone),
+            new_detector(dataset, size=size, model=architecture, pooler=pooler or "", backbone=backbone),
             iterations=iterations,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -167,7 +180,7 @@ def train_command(
         print_line(screen, kept)
         raise typer.Exit(INTERRUPTED)
     if leads:
-        print_line(Console(), f"wrote {out}: {_next_command(out, data, val_split, measured)}")
+        print_line(Console(), f"wrote {out}: {_next_command(out, data, val_split, measured, settings)}")
     if "WORLD_SIZE" not in os.environ:
         end(errors, problems)
 
@@ -191,29 +204,37 @@ def _train(
     return reporter.kept_text(out) if reporter.reached < settings.iterations else None
 
 
-def _next_command(out: Path, data: Path, split: str | None, measured: CocoDataset | None) -> str:
+def _next_command(
+    out: Path, data: Path, split: str | None, measured: CocoDataset | None, settings: TrainSettings
+) -> str:
     """What to do with a detector that has learnt."""
     if measured is None:
         return f"use it with `roialign detect IMAGE... --weights {out} --out pictures`"
+    from ..detection.rotated_data import RotatedDataset
+
     chosen = "" if split is None else f" --split {split}"
+    if isinstance(measured, RotatedDataset) and not settings.detector.has_rotated_boxes:
+        chosen += " --rotated"
     return f"evaluate it with `roialign evaluate --weights {out} --data {data}{chosen}`"
 
 
 def _validation_set(
-    data: Path, split: str | None, problems: Problems, screen: Console, strict: bool
+    data: Path, split: str | None, screen: Console, problems: Problems, *, strict: bool, rotated: bool
 ) -> CocoDataset | None:
     """What to measure on, if anything; a split that nobody asked for need not be there."""
-    from ..detection.coco import CocoDataset, find_split
+    from ..detection.coco import find_split
+    from ..detection.rotated_data import find_rotated_split, open_split
     from ..files.problems import DatasetError
 
+    find = find_rotated_split if rotated else find_split
     try:
-        found = find_split(data, split or "val")
+        find(data, split or "val")
     except DatasetError as error:
         if split is not None:
             raise
         print_line(screen, f"average precision is not measured: {error}")
         return None
-    return CocoDataset(*found, problems, strict=strict)
+    return open_split(data, split or "val", problems, strict=strict, rotated=rotated)
 
 
 def _validation_of(dataset: CocoDataset | None, every: int, detector: DetectorSettings) -> Validation | None:

@@ -99,8 +99,8 @@ class Reporter:
 def precision_line(figures: Mapping[str, Any]) -> str:
     """Average precision in a line."""
     kinds = ", ".join(
-        f"{kind} {_percent(figures[kind]['AP'])} (AP50 {_percent(figures[kind]['AP50'])})"
-        for kind in ("box", "mask")
+        f"{kind.replace('_', ' ')} {_percent(figures[kind]['AP'])} (AP50 {_percent(figures[kind]['AP50'])})"
+        for kind in ("box", "mask", "rotated_box")
         if kind in figures
     )
     return f"average precision on {counted(figures['images'], 'image')}: {kinds}"

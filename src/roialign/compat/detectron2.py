@@ -1,4 +1,4 @@
-"""Drop-in replacements for detectron2's `ROIAlign`, `ROIAlignRotated` and `ROIPooler`.
+"""Drop-in replacements for detectron2's `ROIAlign`, `ROIAlignRotated`, `ROIPooler` and overlaps of rotated boxes.
 
 Signatures and conventions are detectron2's: boxes are aligned by default, and levels are assigned by its rule. Known
 bugs of detectron2 are not reproduced; docs/migrating.md lists the differences.
@@ -25,9 +25,17 @@ from ..ops.roi_pool import ROI_POOL
 from ..torch.checks import check_boxes
 from ..torch.levels import box_side, levels_reached
 from ._calls import asserting, peer
+from ._detectron2_rotated import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
 from ._module import DescribedModule, RoIAlignModule, whole
 
-__all__ = ["ROIAlign", "ROIAlignRotated", "ROIPooler"]
+__all__ = [
+    "ROIAlign",
+    "ROIAlignRotated",
+    "ROIPooler",
+    "batched_nms_rotated",
+    "nms_rotated",
+    "pairwise_iou_rotated",
+]
 
 #: The pooler types by detectron2's names, and for each a function from the sampling ratio to its specification.
 POOLERS: dict[str, Callable[[int], Spec]] = {

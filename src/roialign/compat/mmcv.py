@@ -1,4 +1,4 @@
-"""Drop-in replacements for the RoI operators of `mmcv.ops` and the RoI extractors of mmdet.
+"""Drop-in replacements for the RoI operators and rotated overlaps of `mmcv.ops` and the RoI extractors of mmdet.
 
 Signatures and conventions are mmcv's: RoIs are ``[K, 5]`` rows (image index, x1, y1, x2, y2) and are aligned by
 default. Known bugs of mmcv are not reproduced; docs/migrating.md lists the differences.
@@ -20,6 +20,7 @@ from ._mmcv_points import (
     roi_align_rotated,
     roi_pool,
 )
+from ._mmcv_rotated import box_iou_rotated, diff_iou_rotated_2d, nms_rotated
 from ._mmdet import GenericRoIExtractor, SingleRoIExtractor
 
 __all__ = [
@@ -34,7 +35,10 @@ __all__ = [
     "RoIPool",
     "SimpleRoIAlign",
     "SingleRoIExtractor",
+    "box_iou_rotated",
     "deform_roi_pool",
+    "diff_iou_rotated_2d",
+    "nms_rotated",
     "prroi_pool",
     "riroi_align_rotated",
     "roi_align",

@@ -6,10 +6,11 @@ from .coco import CocoDataset, DatasetError, DataWarning
 from .evaluation import evaluate_model
 from .exporting import Detections, ExportableDetector, export_onnx, export_program
 from .model_files import ModelFileError, load_model, save_model
-from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn
-from .poolers import POOLERS, make_pooler
+from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn, oriented_rcnn
+from .poolers import POOLERS, HullPooler, make_pooler
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 from .roi_heads import RoISettings
+from .rotated_data import RotatedDataset, open_split
 from .rpn import ProposalSettings
 from .scenes import SceneSettings, draw_scene, write_scenes
 from .settings import DetectorSettings
@@ -25,6 +26,7 @@ __all__ = [
     "DetectorSettings",
     "ExportableDetector",
     "FrozenBatchNorm2d",
+    "HullPooler",
     "ModelFileError",
     "MultiScaleDeformRoIPool",
     "MultiScaleModulatedDeformRoIPool",
@@ -33,6 +35,7 @@ __all__ = [
     "ProposalSettings",
     "PyramidBackbone",
     "RoISettings",
+    "RotatedDataset",
     "RunError",
     "SceneSettings",
     "SingleBackbone",
@@ -51,6 +54,8 @@ __all__ = [
     "make_pooler",
     "mask_rcnn",
     "new_detector",
+    "open_split",
+    "oriented_rcnn",
     "save_model",
     "train",
     "write_scenes",

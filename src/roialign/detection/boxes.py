@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..ops.rotated_nms import rotated_nms
+
 #: The largest log scale factor that the coder decodes, so that exp does not overflow.
 LARGEST_LOG_RATIO = math.log(1000 / 16)
 
@@ -42,26 +44,29 @@ class BoxCoder:
     wh log(bh / rh))``, where (bx, by) and (rx, ry) are centres, and (bw, bh) and (rw, rh) are sizes.
     """
 
+    numbers = 4
+
     def __init__(self, weights: tuple[float, float, float, float]) -> None:
         self.weights = weights
 
     def encode(self, boxes: Tensor, references: Tensor) -> Tensor:
         """Offsets ``[L, 4]`` of `boxes` from `references`."""
-        centre, size = _centre_and_size(boxes)
-        from_centre, from_size = _centre_and_size(references)
+        centre, size = centre_and_size(boxes)
+        from_centre, from_size = centre_and_size(references)
         offsets = torch.cat([(centre - from_centre) / from_size, torch.log(size / from_size)], dim=1)
         return offsets * offsets.new_tensor(self.weights)
 
     def decode(self, offsets: Tensor, references: Tensor) -> Tensor:
         """Boxes ``[L, D, 4]`` at offsets ``[L, D, 4]`` from references ``[L, 4]``."""
-        centre, size = _centre_and_size(references)
+        centre, size = centre_and_size(references)
         offsets = offsets / offsets.new_tensor(self.weights)
         new_centre = offsets[..., :2] * size[:, None] + centre[:, None]
         new_half = torch.exp(offsets[..., 2:].clamp(max=LARGEST_LOG_RATIO)) * size[:, None] * 0.5
         return torch.cat([new_centre - new_half, new_centre + new_half], dim=-1)
 
 
-def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
+def centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """The centres ``[L, 2]`` and the sizes ``[L, 2]`` of boxes ``[L, 4]``."""
     size = boxes[:, 2:] - boxes[:, :2]
     return boxes[:, :2] + 0.5 * size, size
 
@@ -69,12 +74,16 @@ def _centre_and_size(boxes: Tensor) -> tuple[Tensor, Tensor]:
 def batched_nms(boxes: Tensor, scores: Tensor, groups: Tensor, threshold: float) -> Tensor:
     """Non-maximum suppression within each group. Returns the indices of the boxes that are kept, best score first.
 
+    Boxes are upright ``[L, 4]`` or rotated ``[L, 5]``.
+
     Concretely, a box is removed if its overlap with a kept box of the same group that has a higher score is more than
     `threshold`. If scores are equal, the earlier box counts as higher. If torchvision is installed, its operator is
-    used.
+    used for upright boxes.
     """
     if boxes.numel() == 0:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
+    if boxes.shape[1] == 5:
+        return rotated_nms(boxes, scores, threshold, groups, clockwise=True)
     try:
         from torchvision.ops import nms
     except ImportError:

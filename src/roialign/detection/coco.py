@@ -53,7 +53,8 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     """Find the annotation file and the image folder of a split, in the layout of `roialign scenes` or of COCO.
 
     For COCO's files, the name of a split may be abbreviated if it is unique: `val` finds
-    ``annotations/instances_val2017.json``.
+    ``annotations/instances_val2017.json``. For rotated boxes, see
+    :func:`roialign.detection.rotated_data.find_rotated_split`.
 
     Raises
     ------
@@ -72,7 +73,9 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
         return found[0], next((path for path in _image_folders(folder, names[0]) if path.is_dir()), folder / names[0])
     looked_for = f"{split}/annotations.json or annotations/instances_{split}*.json"
     if not found:
-        raise DatasetError(f"{folder}: expected {looked_for}, found none")
+        labels = next((path for path in (folder / split).glob("labelTxt*")), None)
+        hint = "" if labels is None else f"; {labels} has labels in DOTA's format, which are read with --rotated"
+        raise DatasetError(f"{folder}: expected {looked_for}, found none{hint}")
     raise DatasetError(f"{folder}: split {split!r} may be any of {', '.join(names)}: name one of them")
 
 
@@ -136,7 +139,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     ) -> None:
         self.annotations, self.images, self.strict = Path(annotations), Path(images), strict
         found = Problems()
-        self.records = read_records(self.annotations, found)
+        self.records = self._read_records(found)
         if strict and found:
             raise DatasetError(f"{_listed(found.found)}\n{len(found)} rows of {self.annotations} cannot be used")
         self.problems = Problems() if problems is None else problems
@@ -155,6 +158,9 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         self._objects: dict[int | str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.records["annotations"]:
             self._objects[row["image_id"]].append(row)
+
+    def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
+        return read_records(self.annotations, problems)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -227,17 +233,21 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     def _target(self, row: dict[str, Any]) -> tuple[dict[str, Any], int]:
         """The objects, and the number of outlines that contain no pixel."""
         height, width = row["height"], row["width"]
-        objects = [found for found in self.objects(row) if not found["iscrowd"]]
-        corners = [corners_of(found) for found in objects]
+        objects, target = self._boxes(row)
         lengths = [self._run_lengths(found, row) for found in objects]
         masks = [torch.from_numpy(mask_of(one)) for one, _ in lengths]
-        target = {
+        target["masks"] = torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.uint8)
+        return target, sum(is_empty for _, is_empty in lengths)
+
+    def _boxes(self, row: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """The objects that are no crowds, and their boxes and labels."""
+        objects = [found for found in self.objects(row) if not found["iscrowd"]]
+        corners = [corners_of(found) for found in objects]
+        return objects, {
             "boxes": torch.tensor(corners, dtype=torch.float64).reshape(-1, 4).float(),
             "labels": torch.tensor([self._labels[found["category_id"]] for found in objects], dtype=torch.int64),
-            "masks": torch.stack(masks) if masks else torch.zeros(0, height, width, dtype=torch.uint8),
             "image_id": row["id"],
         }
-        return target, sum(is_empty for _, is_empty in lengths)
 
 
 def corners_of(found: dict[str, Any]) -> tuple[float, float, float, float]:

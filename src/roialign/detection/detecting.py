@@ -14,9 +14,11 @@ from ..extract.output import atomic_write
 from ..files.kinds import real_path
 from ..files.problems import DatasetError, FileError, Problems
 from ..files.run_lengths import area_of
+from .average_precision import Row
 from .coco import read_image
-from .evaluation import MASK_THRESHOLD, Row, coco_rows, detection_failed, evaluating
+from .evaluation import MASK_THRESHOLD, coco_rows, detection_failed, evaluating
 from .models import TwoStageDetector
+from .rotated_boxes import corners
 from .settings import DetectorSettings
 
 #: The name of the file with all detections.
@@ -129,7 +131,8 @@ def _annotations(found: Sequence[Row], count: int, settings: DetectorSettings) -
     annotations = []
     for number, row in enumerate(found, start=count + 1):
         outline = row.get("segmentation")
-        area = row["bbox"][2] * row["bbox"][3] if outline is None else area_of(outline)
+        of_box = row["bbox"][2] * row["bbox"][3]
+        area = row["area"] if "area" in row else of_box if outline is None else area_of(outline)
         named = {"category_name": names[row["category_id"]], "area": area, "iscrowd": 0}
         annotations.append({"id": number, **row, **named})
     return annotations
@@ -138,11 +141,12 @@ def _annotations(found: Sequence[Row], count: int, settings: DetectorSettings) -
 def _draw(path: Path, image: torch.Tensor, found: dict[str, torch.Tensor], settings: DetectorSettings) -> None:
     from .drawing import Drawn, draw_detections  # Matplotlib takes a second to load
 
-    masks = found["masks"][:, 0].gt(MASK_THRESHOLD).numpy() if "masks" in found else None
+    count = len(found["scores"])
+    masks = found["masks"][:, 0].gt(MASK_THRESHOLD).numpy() if "masks" in found else [None] * count
+    polygons = corners(found["rotated_boxes"]).numpy() if "rotated_boxes" in found else [None] * count
+    boxes, labels, scores = (found[name].tolist() for name in ("boxes", "labels", "scores"))
     drawn = [
-        Drawn(tuple(box), _name(settings, label), score, label, None if masks is None else masks[index])
-        for index, (box, label, score) in enumerate(
-            zip(found["boxes"].tolist(), found["labels"].tolist(), found["scores"].tolist(), strict=True)
-        )
+        Drawn(tuple(box), _name(settings, label), score, label, mask, polygon)
+        for box, label, score, mask, polygon in zip(boxes, labels, scores, masks, polygons, strict=True)
     ]
     draw_detections(path, image.numpy(), drawn)

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._text import printable
-from ..extract.drawing import Look, Window, label_boxes, outline, save_figure, show_map
+from ..extract.drawing import Look, Window, label_boxes, outline, outline_polygon, save_figure, show_map
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -38,6 +38,8 @@ class Drawn:
     """Determines the colour."""
     mask: Array | None = None
     """``[H, W]`` bool."""
+    corners: Array | None = None
+    """``[4, 2]``: the corners of the rotated box, which is drawn in place of `box`."""
 
 
 def colour_of(label: int) -> str:
@@ -65,9 +67,12 @@ def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
             _outline_mask(axes, one.mask, colour)
         left, top, right, bottom = one.box
         box = Window(left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)  # pixel centres have integer coordinates
-        outline(axes, box, colour, width=2.0)
+        if one.corners is None:
+            outline(axes, box, colour, width=2.0)
+        else:
+            outline_polygon(axes, one.corners - 0.5, colour, width=2.0)
         labels.append((box, f"{printable(one.name)} {one.score:.2f}", colour))
-    label_boxes(axes, labels)
+    label_boxes(axes, labels, {index: one.corners - 0.5 for index, one in enumerate(found) if one.corners is not None})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script that the font does not have
         save_figure(figure, path)

@@ -1,33 +1,28 @@
-"""Average precision on a COCO-format dataset, computed by COCO's own code."""
+"""Run a model on a dataset, and compute its average precision."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._extras import require
-from .._text import counted, one_line
-from ..files.coco import Identity, Table, box_of, is_number
+from .._text import one_line
+from ..files.coco import Identity
 from ..files.problems import DatasetError, Problems
-from ..files.run_lengths import area_of, encoded, run_lengths_of
+from ..files.run_lengths import encoded
 from ..files.text import quoted
 from ..torch.devices import check_device
+from . import box_kinds
+from .average_precision import Row, kinds_measured, precisions
 from .coco import CocoDataset
 from .models import TwoStageDetector
+from .rotated_boxes import corners
 
-#: COCO's evaluation types, by what is compared.
-KINDS = {"box": "bbox", "mask": "segm"}
-#: COCO's area ranges, in the order of its tables.
-SIZES = ("all", "small", "medium", "large")
 #: Pixels with at least this probability belong to an object.
 MASK_THRESHOLD = 0.5
-
-Row = dict[str, Any]
 
 
 def evaluate_model(
@@ -64,6 +59,8 @@ def evaluate_model(
     -------
     dict
         ``images``, the number of images; ``box``; and ``mask`` if the model has masks. See :func:`average_precision`.
+        If the model finds rotated boxes, ``rotated_box`` and ``dota`` in place of both. See
+        :func:`dota_average_precision`.
 
     Raises
     ------
@@ -77,13 +74,14 @@ def evaluate_model(
     )
     if not images:
         raise DatasetError(f"{dataset.annotations}: no image could be evaluated")
-    kinds = KINDS if has_masks(model) else ("box",)
-    return {"images": len(images), **{kind: average_precision(dataset, rows, kind, images) for kind in kinds}}
+    return {"images": len(images), **precisions(dataset, rows, kinds_of(model), images)}
 
 
-def has_masks(model: TwoStageDetector) -> bool:
-    """Whether the detections of the model have masks."""
-    return model.roi_heads.mask_branch is not None
+def kinds_of(model: TwoStageDetector) -> tuple[str, ...]:
+    """The keys of :data:`KINDS` that are measured for a model."""
+    return kinds_measured(
+        masks=model.roi_heads.mask_branch is not None, rotated=model.roi_heads.kind is box_kinds.ROTATED
+    )
 
 
 def predict(
@@ -161,7 +159,10 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
 
 
 def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Sequence[int | None]) -> list[Row]:
-    """The detections of one image in COCO's results format. Labels without a category are left out."""
+    """The detections of one image in COCO's results format. Labels without a category are left out.
+
+    For rotated boxes, `segmentation` is the polygon of the box, `area` its area, and `bbox` its upright hull.
+    """
     boxes = found["boxes"].cpu().double()
     boxes[:, 2:] -= boxes[:, :2]
     scores, labels = found["scores"].tolist(), found["labels"].tolist()
@@ -171,6 +172,9 @@ def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Seq
         if category is None:
             continue
         row: Row = {"image_id": image_id, "category_id": category, "bbox": box, "score": score}
+        if "rotated_boxes" in found:
+            rotated = found["rotated_boxes"][index].cpu().double()
+            row |= {"segmentation": [corners(rotated).flatten().tolist()], "area": float(rotated[2] * rotated[3])}
         if "masks" in found:
             row["segmentation"] = encoded((found["masks"][index, 0] > MASK_THRESHOLD).cpu().numpy())
         rows.append(row)
@@ -210,147 +214,3 @@ def match_categories(
 def _names(names: Sequence[str], most: int = 20) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def average_precision(
-    dataset: CocoDataset,
-    rows: Sequence[Row],
-    kind: str,
-    images: Sequence[Identity] | None = None,
-    problems: Problems | None = None,
-) -> dict[str, Any]:
-    """Compute COCO's average precision of detections. A value is None if the dataset has no such object.
-
-    Objects are clipped to their image, and objects outside it are left out. Objects and detections get new ids, because
-    COCO's code gives some ids a special meaning.
-
-    Parameters
-    ----------
-    dataset : CocoDataset
-        The ground truth.
-    rows : sequence of dict
-        The detections in COCO's results format.
-    kind : "box" or "mask"
-        What is compared.
-    images : sequence, default all
-        The ids of the images to evaluate.
-    problems : Problems, default those of the dataset
-        Collects the detections that cannot be used; the others are evaluated. If the dataset is `strict`, such a
-        detection raises an error. A dataset without objects gives a remark.
-
-    Returns
-    -------
-    dict
-        ``AP``, ``AP50``, ``AP75``; ``AP_small``, ``AP_medium`` and ``AP_large`` for objects with an area below 32^2
-        pixels, up to 96^2 and above; ``AR``, the maximum recall with 100 detections per image; ``AP_by_iou``, by
-        overlap from ``"0.50"`` to ``"0.95"``; ``AP_by_class``, by name.
-    """
-    require("detection", "pycocotools")
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    if kind not in KINDS:
-        raise ValueError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    wanted = {row["id"] for row in dataset.rows} if images is None else set(images)
-    chosen = sorted(
-        (row for row in dataset.rows if row["id"] in wanted), key=lambda row: (str(type(row["id"])), row["id"])
-    )
-    reported = dataset.problems if problems is None else problems
-    with redirect_stdout(io.StringIO()):  # COCO's code prints to stdout
-        truth, found = COCO(), COCO()
-        truth.dataset = _section(dataset, chosen, _truth_rows(dataset, chosen, kind))
-        found.dataset = _section(dataset, chosen, _found_rows(dataset, rows, chosen, kind, reported))
-        truth.createIndex()
-        found.createIndex()
-        evaluation = COCOeval(truth, found, KINDS[kind])
-        evaluation.evaluate()
-        evaluation.accumulate()
-    # Axes: overlap, recall, class, area range, maximum number of detections. The value is -1 if there is no object.
-    precision = evaluation.eval["precision"][..., -1]
-    recall = evaluation.eval["recall"][:, :, 0, -1]
-    overlaps = [f"{overlap:.2f}" for overlap in evaluation.params.iouThrs]
-    every = precision[..., 0]
-    if _mean(every) is None:
-        images_text = counted(len(chosen), "image that counts", "images that count")
-        what = f"no object in the {images_text}: there is no average precision"
-        reported.remark(dataset.annotations, what, "no object")
-    by_iou = {overlap: _mean(every[index]) for index, overlap in enumerate(overlaps)}
-    return {
-        "AP": _mean(every),
-        "AP50": by_iou["0.50"],
-        "AP75": by_iou["0.75"],
-        **{f"AP_{size}": _mean(precision[..., index]) for index, size in enumerate(SIZES) if index},
-        "AR": _mean(recall),
-        "AP_by_iou": by_iou,
-        "AP_by_class": {name: _mean(every[:, :, index]) for index, name in enumerate(unique_names(dataset))},
-    }
-
-
-def unique_names(dataset: CocoDataset) -> list[str]:
-    """The names of the classes. A name that several classes have gets the id appended."""
-    return [
-        name if dataset.class_names.count(name) == 1 else f"{name} (category {number})"
-        for name, number in zip(dataset.class_names, dataset.category_ids, strict=True)
-    ]
-
-
-def _mean(values: Any) -> float | None:
-    known = values[values > -1]
-    return float(known.mean()) if known.size else None
-
-
-def _section(dataset: CocoDataset, images: Sequence[Row], annotations: list[Row]) -> dict[str, Any]:
-    """A dataset for COCO's code, with ids from 1, because the code treats an annotation with id 0 as unmatched."""
-    sizes = [{"id": n, "height": row["height"], "width": row["width"]} for n, row in enumerate(images, start=1)]
-    labels = [{"id": label, "name": ""} for label in range(1, len(dataset.class_names) + 1)]
-    numbered = [{**row, "id": number} for number, row in enumerate(annotations, start=1)]
-    return {"info": {}, "images": sizes, "categories": labels, "annotations": numbered}
-
-
-def _truth_rows(dataset: CocoDataset, images: Sequence[Row], kind: str) -> list[Row]:
-    """The objects of the images, the same as in training."""
-    labels = {number: label for label, number in enumerate(dataset.category_ids, start=1)}
-    rows = []
-    for number, image in enumerate(images, start=1):
-        for found in dataset.objects(image):
-            row = {"image_id": number, "category_id": labels[found["category_id"]], "bbox": found["bbox"]}
-            outlined = found["segmentation"] is not None
-            mask = dataset.run_lengths(found, image) if kind == "mask" or ("area" not in found and outlined) else None
-            if "area" in found:
-                row["area"] = found["area"]
-            else:
-                row["area"] = area_of(mask) if mask and outlined else found["bbox"][2] * found["bbox"][3]
-            rows.append({**row, "iscrowd": found["iscrowd"], "segmentation": mask})
-    return rows
-
-
-def _found_rows(
-    dataset: CocoDataset, rows: Sequence[Row], images: Sequence[Row], kind: str, problems: Problems
-) -> list[Row]:
-    """The detections on the images. Invalid ones are added to `problems`."""
-    numbers = {row["id"]: number for number, row in enumerate(images, start=1)}
-    labels = {number: label for label, number in enumerate(dataset.category_ids, start=1)}
-    every, categories = Table(dataset.rows), Table(dataset.records["categories"])
-    found: list[Row] = []
-    for index, row in enumerate(rows):
-        try:
-            if not isinstance(row, Mapping):
-                raise DatasetError(f"expected an object, got {quoted(row)}")
-            image = every.find(row, "image_id", "images")
-            label = labels[categories.find(row, "category_id", "categories")["id"]]
-            box = box_of(row, positive=False)
-            if min(box[2:]) < 0 or not is_number(row.get("score")):
-                raise DatasetError(
-                    f"expected a score, and a box of no negative side, got {quoted(row.get('score'))}, {box}"
-                )
-            mask = run_lengths_of(row.get("segmentation"), image["height"], image["width"]) if kind == "mask" else None
-        except ValueError as error:
-            if dataset.strict:
-                raise DatasetError(f"detections[{index}]: {error}") from error
-            problems.add(f"detections[{index}]", error)
-            continue
-        if image["id"] in numbers:
-            area = box[2] * box[3] if mask is None else area_of(mask)
-            numbered = {"image_id": numbers[image["id"]], "category_id": label, "bbox": box, "score": row["score"]}
-            found.append({**numbered, "iscrowd": 0, "area": area, "segmentation": mask})
-    return found

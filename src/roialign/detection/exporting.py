@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from ..extract.output import atomic_write
 from ..torch.export import scans_to_loops
+from .box_kinds import ROTATED
 from .models import TwoStageDetector
 from .transform import DIVISOR, normalise
 
@@ -32,6 +33,8 @@ class Detections(NamedTuple):
     """``[D]``: whether each row is a detection. The other rows are padding."""
     masks: Tensor | None = None
     """``[D, M, M]``: mask probabilities within the boxes, if the model has masks."""
+    rotated_boxes: Tensor | None = None
+    """``[D, 5]``: the rotated boxes, if the model finds them. `boxes` are their upright hulls."""
 
 
 # So that a saved program returns it as a named tuple.
@@ -105,11 +108,18 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     ------
     ModuleNotFoundError
         If onnxscript, which torch's exporter needs, is not installed.
+    ValueError
+        If the detector finds rotated boxes. ONNX has no operator for their non-maximum suppression.
     """
+    if detector.roi_heads.kind is ROTATED:
+        raise ValueError(
+            "detector: expected one of upright boxes, because ONNX has no suppression of rotated boxes; export a "
+            "torch.export program instead (a file ending in .pt2)"
+        )
     from .onnx_nms import TRANSLATION
 
     image, shapes = _example(detector)
-    names = [name for name in Detections._fields if name != "masks" or detector.roi_heads.mask_branch is not None]
+    names = ["boxes", "scores", "labels", "valid", *(["masks"] if detector.roi_heads.mask_branch is not None else [])]
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's warnings about itself
         program: Any = torch.onnx.export(

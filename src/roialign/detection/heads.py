@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .boxes import BoxCoder
+from .box_kinds import UPRIGHT, BoxKind
 
 
 class BoxHead(nn.Module):
@@ -21,33 +21,47 @@ class BoxHead(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """Class scores ``[K, classes]`` and box offsets ``[K, D, 4]``, where D = classes, or 1 if all classes share one."""
+    """Class scores ``[K, classes]`` and box offsets ``[K, D, numbers]``.
 
-    def __init__(self, hidden: int, num_classes: int, *, shared_offsets: bool) -> None:
+    D is the number of classes, or 1 if all classes share the offsets.
+    """
+
+    def __init__(self, hidden: int, num_classes: int, *, shared_offsets: bool, numbers: int = 4) -> None:
         super().__init__()
+        self.numbers = numbers
         self.cls_score = nn.Linear(hidden, num_classes)
-        self.bbox_pred = nn.Linear(hidden, 4 if shared_offsets else 4 * num_classes)
+        self.bbox_pred = nn.Linear(hidden, numbers if shared_offsets else numbers * num_classes)
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
         # Use float32 even under mixed precision, for the losses and coordinates.
         scores, offsets = self.cls_score(hidden), self.bbox_pred(hidden)
-        return scores.float(), offsets.float().unflatten(1, (-1, 4))
+        return scores.float(), offsets.float().unflatten(1, (-1, self.numbers))
 
 
 class BoxStage(nn.Module):
-    """One stage of box classification and regression. A cascade has several."""
+    """One stage of box classification and regression. A cascade has several.
+
+    `shared_offsets` makes all classes share one set of offsets. The weights of the offsets are multiplied by `factor`.
+    A box is an object if its overlap with the ground truth is at least `object_from`.
+    """
 
     def __init__(
         self,
         head: BoxHead,
-        predictor: BoxPredictor,
-        weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0),
+        hidden: int,
+        num_classes: int,
+        *,
+        kind: BoxKind = UPRIGHT,
+        shared_offsets: bool = False,
+        factor: float = 1.0,
         object_from: float = 0.5,
     ) -> None:
         super().__init__()
+        self.coder = kind.stage_coder(factor)
         self.box_head = head
-        self.box_predictor = predictor
-        self.coder = BoxCoder(weights)
+        self.box_predictor = BoxPredictor(
+            hidden, num_classes, shared_offsets=shared_offsets, numbers=self.coder.numbers
+        )
         self.object_from = object_from
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -12,17 +14,24 @@ BACKGROUND, IGNORED = -1, -2
 
 
 def match(
-    truth: Tensor, boxes: Tensor, background_below: float, object_from: float, *, each_matched: bool = False
+    truth: Tensor,
+    boxes: Tensor,
+    background_below: float,
+    object_from: float,
+    *,
+    each_matched: bool = False,
+    overlaps_of: Callable[[Tensor, Tensor], Tensor] = box_iou,
 ) -> Tensor:
     """For each box, return the index of the ground-truth box it overlaps most, or `BACKGROUND` or `IGNORED`.
 
     Concretely, let o be the largest intersection over union of a box. The result is the index if ``o >= object_from``,
     `BACKGROUND` if ``o < background_below``, and `IGNORED` otherwise. With `each_matched`, the boxes with the largest
-    overlap with a ground-truth box keep its index, however small the overlap is.
+    overlap with a ground-truth box keep its index, however small the overlap is. `overlaps_of` computes the
+    intersection over union ``[L, M]`` of two sets of boxes.
     """
     if len(truth) == 0:
         return torch.full((len(boxes),), BACKGROUND, dtype=torch.int64, device=boxes.device)
-    overlaps = box_iou(truth, boxes)
+    overlaps = overlaps_of(truth, boxes)
     if len(boxes) == 0:
         return torch.zeros(0, dtype=torch.int64, device=boxes.device)
     best, index = overlaps.max(dim=0)

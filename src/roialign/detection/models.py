@@ -1,4 +1,4 @@
-"""Faster, Mask and Cascade R-CNN."""
+"""Faster, Mask, Cascade and Oriented R-CNN."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import PyramidBackbone, SingleBackbone
+from .box_kinds import ROTATED, UPRIGHT, BoxKind, Size
 from .checkpoints import rename_weights
-from .heads import BoxHead, BoxPredictor, BoxStage, MaskBranch
+from .heads import BoxHead, BoxStage, MaskBranch
 from .poolers import PoolerFactory, make_pooler
-from .roi_heads import RoIHeads, RoISettings, Size, Target
+from .roi_heads import RoIHeads, RoISettings, Target
 from .rpn import Anchors, ProposalSettings, RegionProposals
 from .timm_backbone import TimmBackbone
 from .transform import Transform
@@ -21,12 +22,8 @@ Backbone = PyramidBackbone | SingleBackbone | TimmBackbone
 
 #: The sizes of the pooled maps.
 BOX_BINS, MASK_BINS = 7, 14
-#: For each stage of the cascade: the weights of the offsets, and the overlap from which a box is an object.
-CASCADE = (
-    ((10.0, 10.0, 5.0, 5.0), 0.5),
-    ((20.0, 20.0, 10.0, 10.0), 0.6),
-    ((30.0, 30.0, 15.0, 15.0), 0.7),
-)
+#: For each stage of the cascade: the factor of the weights of the offsets, and the least overlap of an object.
+CASCADE = ((1.0, 0.5), (2.0, 0.6), (3.0, 0.7))
 
 
 class TwoStageDetector(nn.Module):
@@ -49,7 +46,9 @@ class TwoStageDetector(nn.Module):
         """Return the losses by name in training mode, else the detections of each image.
 
         The detections of an image are a dict of `boxes` (x1, y1, x2, y2), `scores`, `labels` and, if the model has
-        masks, `masks`.
+        masks, `masks`. If the model finds rotated boxes, they are `rotated_boxes` (centre x, centre y, width, height,
+        angle), and `boxes` are their upright hulls. The angle is in radians, clockwise, from -pi/2 to pi/2, and the
+        width is the longer side.
 
         Parameters
         ----------
@@ -57,7 +56,8 @@ class TwoStageDetector(nn.Module):
             The images, with values from 0 to 1.
         targets : list of dict, in training mode only
             For each image, `boxes` ``[L, 4]`` (x1, y1, x2, y2), `labels` ``[L]`` from 1 and, if the model has masks,
-            `masks` ``[L, H, W]``.
+            `masks` ``[L, H, W]``. A model of rotated boxes takes `rotated_boxes` ``[L, 5]`` in place of `boxes`, with
+            any angles.
         generators : list of torch.Generator, one per image, optional
             The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
@@ -67,12 +67,13 @@ class TwoStageDetector(nn.Module):
         old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch_size = (batch.shape[-2], batch.shape[-1])
         if self.training:
-            _check_targets(targets, len(images), masks=self.roi_heads.mask_branch is not None)
+            kind = self.roi_heads.kind
+            _check_targets(targets, len(images), kind, masks=self.roi_heads.mask_branch is not None)
             moved = [
                 self.transform.target(target, old, new)
                 for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
             ]
-            proposals, losses = self.rpn(maps, batch_size, sizes, [target["boxes"] for target in moved], generators)
+            proposals, losses = self.rpn(maps, batch_size, sizes, [target[kind.key] for target in moved], generators)
             return losses | self.roi_heads.losses(
                 maps[: self.backbone.pooled_levels], sizes, proposals, moved, generators
             )
@@ -124,23 +125,24 @@ def _check_images(images: Sequence[Tensor]) -> None:
             )
 
 
-def _check_targets(targets: Sequence[Target] | None, count: int, *, masks: bool) -> None:
+def _check_targets(targets: Sequence[Target] | None, count: int, kind: BoxKind, *, masks: bool) -> None:
     if targets is None or len(targets) != count:
         got = "none" if targets is None else len(targets)
         raise ValueError(f"targets: expected {count} in training mode, one per image, got {got}")
     for index, target in enumerate(targets):
-        boxes = target["boxes"]
-        if boxes.ndim != 2 or boxes.shape[1] != 4 or len(target["labels"]) != len(boxes):
+        if kind.key not in target:
+            raise ValueError(f"targets[{index}]: expected {kind.key} [L, {kind.numbers}], got {', '.join(target)}")
+        boxes = target[kind.key]
+        if boxes.ndim != 2 or boxes.shape[1] != kind.numbers or len(target["labels"]) != len(boxes):
             raise ValueError(
-                f"targets[{index}]: expected boxes [L, 4] and L labels, got {tuple(boxes.shape)} "
+                f"targets[{index}]: expected {kind.key} [L, {kind.numbers}] and L labels, got {tuple(boxes.shape)} "
                 f"and {len(target['labels'])}"
             )
-        bad = torch.where(~((boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)))[0]
+        bad = torch.where(~kind.valid(boxes))[0]
         if len(bad):
             row = int(bad[0])
-            raise ValueError(
-                f"targets[{index}]: boxes: row {row}: expected finite x1 < x2, y1 < y2, got {boxes[row].tolist()}"
-            )
+            got = boxes[row].tolist()
+            raise ValueError(f"targets[{index}]: {kind.key}: row {row}: expected finite {kind.form}, got {got}")
         if masks and ("masks" not in target or len(target["masks"]) != len(boxes)):
             raise ValueError(f"targets[{index}]: expected {len(boxes)} masks [H, W], one per box")
 
@@ -160,13 +162,46 @@ def cascade_rcnn(num_classes: int, *, masks: bool = False, **options: Any) -> Tw
     return build_detector(num_classes, cascade=True, masks=masks, **options)
 
 
+def oriented_rcnn(num_classes: int, *, cascade: bool = False, **options: Any) -> TwoStageDetector:
+    """Oriented R-CNN, which finds rotated boxes. The arguments are those of :func:`build_detector`.
+
+    The region proposal network predicts rotated proposals from upright anchors by six numbers: offsets of the upright
+    hull, and of its top and right corner along their sides. The head pools the rotated proposals by
+    :func:`roialign.multiscale_roi_align_rotated`, and predicts five offsets for all classes together.
+
+    Parameters
+    ----------
+    num_classes : int
+        The number of classes, including the background.
+    pooler : str or function, default "rotated"
+        A pooler of rotated boxes, or any other pooler, which then pools the upright hulls of the proposals.
+    cascade : bool, default False
+        Whether to use three box stages.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import PyramidBackbone, oriented_rcnn
+    >>> model = oriented_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=32)
+    >>> found = model.eval()([torch.rand(3, 64, 80)])[0]
+    >>> sorted(found), found["rotated_boxes"].shape[1]
+    (['boxes', 'labels', 'rotated_boxes', 'scores'], 5)
+
+    References
+    ----------
+    Xie et al., "Oriented R-CNN for Object Detection", ICCV 2021, https://arxiv.org/abs/2108.05699
+    """
+    return build_detector(num_classes, rotated=True, cascade=cascade, **options)
+
+
 def build_detector(
     num_classes: int,
     *,
     backbone: Backbone | None = None,
-    pooler: str | PoolerFactory = "exact",
+    pooler: str | PoolerFactory | None = None,
     cascade: bool = False,
     masks: bool = False,
+    rotated: bool = False,
     min_size: int = 800,
     max_size: int = 1333,
     anchor_sizes: Sequence[Sequence[float]] | None = None,
@@ -183,17 +218,28 @@ def build_detector(
         The number of classes, including the background, which has label 0.
     backbone : PyramidBackbone, SingleBackbone or TimmBackbone, default ResNet-50 with a feature pyramid
         The network that computes the feature maps.
-    pooler : str or function, default "exact"
+    pooler : str or function, default "exact", or "rotated" for rotated boxes
         A name in :data:`POOLERS`, optionally with arguments (``"align:sampling_ratio=4"``), or a function that takes
-        the output size and the scales and returns a module.
+        the output size and the scales and returns a module. The module is called with the maps and the boxes of each
+        image, which are rotated if `rotated` is True. See :func:`make_pooler`.
     cascade, masks : bool
         Whether to use three box stages, and whether to predict masks.
+    rotated : bool, default False
+        Whether to find rotated boxes, as in :func:`oriented_rcnn`. Such a detector has no masks.
     min_size, max_size : int
         Images are resized so that the shorter side has `min_size` pixels, and the longer at most `max_size`.
     anchor_sizes : sequence of sequences, optional
         The anchor sizes of each map in pixels. The default is 8 times the stride, or five sizes if there is one map.
     hidden, mask_hidden : int
         The number of channels of the box and mask heads.
+    proposal_settings, roi_settings : ProposalSettings and RoISettings, optional
+        The settings of the region proposal network and of the heads. The defaults for rotated boxes are those of
+        mmrotate's Oriented R-CNN: thresholds of suppression of 0.8 and of 0.1, 2000 proposals, and 2000 detections.
+
+    Raises
+    ------
+    ValueError
+        If an argument is invalid, or if arguments do not fit together.
 
     Examples
     --------
@@ -205,6 +251,9 @@ def build_detector(
     """
     if num_classes < 2:
         raise ValueError(f"num_classes: expected at least 2, background and one more, got {num_classes}")
+    if masks and rotated:
+        raise ValueError("masks: expected False for a detector of rotated boxes, got True")
+    kind = ROTATED if rotated else UPRIGHT
     backbone = PyramidBackbone() if backbone is None else backbone
     strides = backbone.strides
     if anchor_sizes is None:
@@ -212,25 +261,30 @@ def build_detector(
     if len(anchor_sizes) != len(strides):
         raise ValueError(f"anchor_sizes: expected {len(strides)}, one per map, got {len(anchor_sizes)}")
     channels = backbone.out_channels
+    pooler = kind.pooler if pooler is None else pooler
     pooled_strides = strides[: backbone.pooled_levels]
     stages = [
         BoxStage(
             BoxHead(channels, BOX_BINS, hidden),
-            BoxPredictor(hidden, num_classes, shared_offsets=cascade),
-            weights,
-            object_from,
+            hidden,
+            num_classes,
+            kind=kind,
+            shared_offsets=cascade or kind.shared_offsets,
+            factor=factor,
+            object_from=object_from,
         )
-        for weights, object_from in (CASCADE if cascade else CASCADE[:1])
+        for factor, object_from in (CASCADE if cascade else CASCADE[:1])
     ]
     return TwoStageDetector(
         Transform(min_size, max_size),
         backbone,
-        RegionProposals(channels, Anchors(anchor_sizes), proposal_settings or ProposalSettings()),
+        RegionProposals(channels, Anchors(anchor_sizes), proposal_settings or ProposalSettings(**kind.proposals), kind),
         RoIHeads(
-            make_pooler(pooler, BOX_BINS, pooled_strides, channels),
+            make_pooler(pooler, BOX_BINS, pooled_strides, channels, rotated=rotated),
             stages,
-            roi_settings or RoISettings(),
+            roi_settings or RoISettings(**kind.regions),
             make_pooler(pooler, MASK_BINS, pooled_strides, channels) if masks else None,
             MaskBranch(channels, mask_hidden, num_classes) if masks else None,
+            kind,
         ),
     )

@@ -7,19 +7,20 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from .._pooling_rules import RULES
-from ..torch import DeformRoIPoolPack, MultiScaleRoIAlign
+from ..torch import DeformRoIPoolPack, MultiScaleRoIAlign, MultiScaleRoIAlignRotated
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
+from .rotated_boxes import hulls
 
 #: A function that makes a pooler from the output size and the scales of the maps.
 PoolerFactory = Callable[[int, Sequence[float]], nn.Module]
 
 #: The width of the layers that predict offsets. With 14 x 14 bins, the usual 1024 would need 51 million weights.
 OFFSET_CHANNELS = 256
-#: Arguments that are set by the model.
-DECIDED = ("output_size", "spatial_scales", "output_channels")
+#: Arguments that are set by the model. The angles of its boxes are clockwise.
+DECIDED = ("output_size", "spatial_scales", "output_channels", "clockwise")
 
 
 class Pooler(NamedTuple):
@@ -33,6 +34,35 @@ class Pooler(NamedTuple):
         """Whether it has weights, and therefore needs the number of channels."""
         return isinstance(self.module, type) and issubclass(self.module, DeformRoIPoolPack)
 
+    @property
+    def rotated(self) -> bool:
+        """Whether it pools rotated boxes."""
+        return isinstance(self.module, type) and issubclass(self.module, MultiScaleRoIAlignRotated)
+
+
+class HullPooler(nn.Module):
+    """A pooler of rotated boxes that pools their upright hulls by another pooler.
+
+    Concretely, ``HullPooler(pooler)(maps, [boxes0, boxes1])`` is ``pooler(maps, [hulls(boxes0), hulls(boxes1)])``, with
+    :func:`roialign.detection.rotated_boxes.hulls`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import HullPooler, make_pooler
+    >>> pooler = HullPooler(make_pooler("exact", 7, [4], 8))
+    >>> pooler([torch.ones(1, 8, 16, 16)], [torch.tensor([[32.0, 32.0, 40.0, 10.0, 0.5]])]).shape
+    torch.Size([1, 8, 7, 7])
+    """
+
+    def __init__(self, pooler: nn.Module) -> None:
+        super().__init__()
+        self.pooler = pooler
+
+    def forward(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> Tensor:
+        pooled: Tensor = self.pooler(maps, [hulls(of_image) for of_image in boxes])
+        return pooled
+
 
 #: The poolers by name.
 POOLERS: dict[str, Pooler] = {
@@ -42,10 +72,14 @@ POOLERS: dict[str, Pooler] = {
     "deformable-modulated": Pooler(
         MultiScaleModulatedDeformRoIPool, {"sampling_ratio": 2, "deform_fc_channels": OFFSET_CHANNELS}
     ),
+    "rotated": Pooler(MultiScaleRoIAlignRotated, {"sampling_ratio": 2, "clockwise": True}),
+    "rotated-adaptive": Pooler(MultiScaleRoIAlignRotated, {"sampling_ratio": 0, "clockwise": True}),
 }
 
 
-def make_pooler(pooler: str | PoolerFactory, output_size: int, strides: Sequence[int], channels: int) -> nn.Module:
+def make_pooler(
+    pooler: str | PoolerFactory, output_size: int, strides: Sequence[int], channels: int, *, rotated: bool = False
+) -> nn.Module:
     """Make a module that takes the feature maps and the boxes of each image, and pools all levels in one call.
 
     Concretely, ``make_pooler("exact", 7, (4, 8), 256)([map4, map8], [boxes0, boxes1])`` is
@@ -62,26 +96,32 @@ def make_pooler(pooler: str | PoolerFactory, output_size: int, strides: Sequence
         Image pixels per feature pixel of each map, finest first.
     channels : int
         The number of channels of the maps.
+    rotated : bool, default False
+        Whether the boxes are rotated ``[L, 5]``. The poolers whose names do not begin with "rotated" then pool the
+        upright hulls of the boxes.
 
     Raises
     ------
     ValueError
-        If the name or an argument is unknown.
+        If the name or an argument is unknown, or if the pooler needs rotated boxes and `rotated` is False.
     """
     scales = [1 / stride for stride in strides]
     if not isinstance(pooler, str):
         return pooler(output_size, scales)
-    found = read_pooler(pooler)
+    found = read_pooler(pooler, rotated=rotated)
     given = {"output_channels": channels} if found.learns else {}
-    return found.module(output_size, spatial_scales=scales, **given, **found.arguments)
+    module = found.module(output_size, spatial_scales=scales, **given, **found.arguments)
+    return HullPooler(module) if rotated and not found.rotated else module
 
 
-def read_pooler(text: str) -> Pooler:
-    """Parse ``NAME`` or ``NAME:ARGUMENT=VALUE,...``."""
+def read_pooler(text: str, *, rotated: bool) -> Pooler:
+    """Parse ``NAME`` or ``NAME:ARGUMENT=VALUE,...``, for upright or rotated boxes."""
     name, _, rest = text.partition(":")
     if name not in POOLERS:
         raise ValueError(f"pooler: expected one of {', '.join(POOLERS)}, or a function, got {name!r}")
     module, arguments = POOLERS[name]
+    if POOLERS[name].rotated and not rotated:
+        raise ValueError(f"pooler: {name} pools rotated boxes, which only a detector of rotated boxes has")
     known = [known for known in inspect.signature(module).parameters if known not in DECIDED]
     more: dict[str, Any] = {}
     for part in filter(None, rest.split(",")):

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..ops.roi_align import roi_align
-from .boxes import clip_boxes, large_enough, padded_nms
+from .box_kinds import UPRIGHT, BoxKind, Size
+from .boxes import padded_nms
 from .heads import BoxStage, MaskBranch
 from .matching import match, sample
 from .processes import mean_over_processes
 from .rpn import BETA
 
 Target = Mapping[str, Any]
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,8 @@ class Sample:
 class RoIHeads(nn.Module):
     """Predict boxes, scores and masks from proposals.
 
+    Proposals and boxes are upright or rotated, with B = 4 or 5 numbers each. Masks need upright boxes.
+
     References
     ----------
     Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018, https://arxiv.org/abs/1712.00726
@@ -60,8 +62,10 @@ class RoIHeads(nn.Module):
         settings: RoISettings,
         mask_pooler: nn.Module | None = None,
         mask_branch: MaskBranch | None = None,
+        kind: BoxKind = UPRIGHT,
     ) -> None:
         super().__init__()
+        self.kind = kind
         self.box_pooler = box_pooler
         self.stages = nn.ModuleList(stages)
         self.settings = settings
@@ -88,13 +92,13 @@ class RoIHeads(nn.Module):
         """The losses of every stage, and the mask loss of the objects of the first stage."""
         generators = generators or [None] * len(targets)
         losses: dict[str, Tensor] = {}
-        boxes = [torch.cat([found, target["boxes"]]) for found, target in zip(proposals, targets, strict=True)]
+        boxes = [torch.cat([found, target[self.kind.key]]) for found, target in zip(proposals, targets, strict=True)]
         first: list[Sample] = []
         offsets = torch.zeros(0)
         for number, stage in enumerate(self._stages):
             if number:
                 boxes = self._refined(self._stages[number - 1], offsets, boxes, sizes)
-                boxes = [of_image[large_enough(of_image, self.settings.smallest_side)] for of_image in boxes]
+                boxes = [of_image[self.kind.large_enough(of_image, self.settings.smallest_side)] for of_image in boxes]
             samples = [
                 self._sample(of_image, target, stage, generator)
                 for of_image, target, generator in zip(boxes, targets, generators, strict=True)
@@ -103,7 +107,8 @@ class RoIHeads(nn.Module):
             boxes = [chosen.boxes for chosen in samples]
             scores, offsets = stage(self.box_pooler(maps, boxes))
             suffix = f"_{number + 1}" if number else ""
-            losses |= {f"{name}{suffix}": loss for name, loss in _box_losses(stage, scores, offsets, samples, targets)}
+            truth = [target[self.kind.key] for target in targets]
+            losses |= {f"{name}{suffix}": loss for name, loss in _box_losses(stage, scores, offsets, samples, truth)}
         if self.mask_branch is not None:
             losses["loss_mask"] = self._mask_loss(maps, first, targets)
         return losses
@@ -111,7 +116,7 @@ class RoIHeads(nn.Module):
     def detect(
         self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor], *, masks: bool = True
     ) -> list[dict[str, Tensor]]:
-        """For each image: boxes ``[D, 4]``, scores, labels, and mask probabilities ``[D, M, M]`` within the boxes."""
+        """For each image: boxes ``[D, B]``, scores, labels, and mask probabilities ``[D, M, M]`` within the boxes."""
         moved = self.moved(maps, sizes, proposals)
         detections = [_existing(*self.best_of(boxes, scores)) for boxes, scores in moved]
         if masks and self.mask_branch is not None:
@@ -121,7 +126,7 @@ class RoIHeads(nn.Module):
     def moved(
         self, maps: Sequence[Tensor], sizes: Sequence[Size], proposals: Sequence[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
-        """For each image: the boxes ``[K, D, 4]`` after all stages, and their class scores."""
+        """For each image: the boxes ``[K, D, B]`` after all stages, and their class scores."""
         boxes = list(proposals)
         probabilities, offsets = torch.zeros(()), torch.zeros(0)
         for number, stage in enumerate(self._stages):
@@ -132,11 +137,12 @@ class RoIHeads(nn.Module):
         moved = self._stages[-1].coder.decode(offsets, torch.cat(boxes))
         scores = probabilities / len(self.stages)
         parts = zip(_split(moved, boxes), _split(scores, boxes), sizes, strict=True)
-        return [(clip_boxes(part, size), scores_of_part) for part, scores_of_part, size in parts]
+        return [(self.kind.clip(part, size), scores_of_part) for part, scores_of_part, size in parts]
 
     @torch.no_grad()
     def _sample(self, boxes: Tensor, target: Target, stage: BoxStage, generator: torch.Generator | None) -> Sample:
-        matches = match(target["boxes"], boxes, stage.object_from, stage.object_from)
+        truth = target[self.kind.key]
+        matches = match(truth, boxes, stage.object_from, stage.object_from, overlaps_of=self.kind.overlaps)
         objects, background = sample(matches, self.settings.sample_size, self.settings.object_share, generator)
         labels = torch.cat([target["labels"][matches[objects]], torch.zeros_like(background)])
         return Sample(boxes[torch.cat([objects, background])], labels, matches[objects])
@@ -147,10 +153,10 @@ class RoIHeads(nn.Module):
     ) -> list[Tensor]:
         """The boxes after one stage of the cascade."""
         moved = stage.coder.decode(offsets, torch.cat(list(boxes)))[:, 0]
-        return [clip_boxes(part, size) for part, size in zip(_split(moved, boxes), sizes, strict=True)]
+        return [self.kind.clip(part, size) for part, size in zip(_split(moved, boxes), sizes, strict=True)]
 
     def best_of(self, boxes: Tensor, scores: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Select the detections of one image from boxes ``[K, D, 4]`` and scores ``[K, classes]``.
+        """Select the detections of one image from boxes ``[K, D, B]`` and scores ``[K, classes]``.
 
         Returns a fixed number of rows, given by the settings, best first, and a mask that tells which rows are
         detections. A padded proposal must have scores of 0.
@@ -158,15 +164,15 @@ class RoIHeads(nn.Module):
         classes = scores.shape[1]
         # One extra empty row, used as padding even if there is no proposal at all.
         boxes, scores = functional.pad(boxes, (0, 0, 0, 0, 0, 1)), functional.pad(scores, (0, 0, 0, 1))
-        boxes = boxes.expand(-1, classes, 4)[:, 1:].reshape(-1, 4)
+        boxes = boxes.expand(-1, classes, -1)[:, 1:].flatten(0, 1)
         labels = torch.arange(1, classes, device=scores.device).repeat(len(scores))
         scores = scores[:, 1:].reshape(-1)
-        kept = (scores > self.settings.score_threshold) & large_enough(boxes, self.settings.smallest_side)
+        kept = (scores > self.settings.score_threshold) & self.kind.large_enough(boxes, self.settings.smallest_side)
         competing = torch.where(kept, scores, -torch.inf)
         settings = self.settings
         best = padded_nms(boxes, competing, labels, settings.nms_threshold, settings.detections)
         row = best.clamp(min=0)
-        return {"boxes": boxes[row], "scores": scores[row], "labels": labels[row]}, best >= 0
+        return {**self.kind.found(boxes[row]), "scores": scores[row], "labels": labels[row]}, best >= 0
 
     def mask_logits(self, maps: Sequence[Tensor], boxes: Sequence[Tensor], labels: Tensor) -> Tensor:
         """``[K, M, M]``: for each box, the mask logits of its own class."""
@@ -215,15 +221,15 @@ def _split(rows: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
 
 
 def _box_losses(
-    stage: BoxStage, scores: Tensor, offsets: Tensor, samples: Sequence[Sample], targets: Sequence[Target]
+    stage: BoxStage, scores: Tensor, offsets: Tensor, samples: Sequence[Sample], truth: Sequence[Tensor]
 ) -> list[tuple[str, Tensor]]:
     labels = torch.cat([chosen.labels for chosen in samples])
     boxes = torch.cat([chosen.boxes for chosen in samples])
-    truth = torch.cat([target["boxes"][chosen.matches] for chosen, target in zip(samples, targets, strict=True)])
+    matched = torch.cat([of_image[chosen.matches] for chosen, of_image in zip(samples, truth, strict=True)])
     count = mean_over_processes(len(labels), scores.device)
     objects = torch.where(labels > 0)[0]
     score_loss = functional.cross_entropy(scores, labels, reduction="sum") / count
     which = labels[objects] if offsets.shape[1] > 1 else torch.zeros_like(objects)
-    wanted = stage.coder.encode(truth, boxes[objects])
+    wanted = stage.coder.encode(matched, boxes[objects])
     offset_loss = functional.smooth_l1_loss(offsets[objects, which], wanted, beta=BETA, reduction="sum") / count
     return [("loss_classifier", score_loss), ("loss_box_reg", offset_loss)]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .boxes import BoxCoder, clip_boxes, large_enough, padded_nms
+from .box_kinds import UPRIGHT, BoxKind
+from .boxes import padded_nms
 from .matching import BACKGROUND, match, sample
 from .processes import mean_over_processes
 
@@ -66,43 +67,48 @@ class Anchors(nn.Module):
 
 
 class ProposalHead(nn.Module):
-    """A convolution, then a score and an offset for every anchor at every pixel."""
+    """A convolution, then a score and the offsets, `numbers` each, of every anchor at every pixel."""
 
-    def __init__(self, channels: int, per_pixel: int) -> None:
+    def __init__(self, channels: int, per_pixel: int, numbers: int = 4) -> None:
         super().__init__()
+        self.numbers = numbers
         self.conv = nn.Sequential(nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()))
         self.cls_logits = nn.Conv2d(channels, per_pixel, 1)
-        self.bbox_pred = nn.Conv2d(channels, per_pixel * 4, 1)
+        self.bbox_pred = nn.Conv2d(channels, per_pixel * numbers, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.01)
                 nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """For each level, scores ``[N, H * W * A]`` and offsets ``[N, H * W * A, 4]``."""
+        """For each level, scores ``[N, H * W * A]`` and offsets ``[N, H * W * A, numbers]``."""
         scores, offsets = [], []
         for features in maps:
             hidden = self.conv(features)
             count = len(features)
             scores.append(self.cls_logits(hidden).permute(0, 2, 3, 1).reshape(count, -1))
-            offsets.append(self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(count, -1, 4))
+            offsets.append(self.bbox_pred(hidden).permute(0, 2, 3, 1).reshape(count, -1, self.numbers))
         return scores, offsets
 
 
 class RegionProposals(nn.Module):
-    """The region proposal network.
+    """The region proposal network. Its proposals are upright or rotated, with P = 4 or 5 numbers each.
+
+    The anchors are upright. Rotated boxes are matched to anchors, and suppress each other, by their upright hulls.
 
     References
     ----------
     Ren et al., "Faster R-CNN", NeurIPS 2015, https://arxiv.org/abs/1506.01497
+    Xie et al., "Oriented R-CNN for Object Detection", ICCV 2021, https://arxiv.org/abs/2108.05699
     """
 
-    def __init__(self, channels: int, anchors: Anchors, settings: ProposalSettings) -> None:
+    def __init__(self, channels: int, anchors: Anchors, settings: ProposalSettings, kind: BoxKind = UPRIGHT) -> None:
         super().__init__()
+        self.kind = kind
+        self.coder = kind.proposal_coder()
         self.anchors = anchors
-        self.head = ProposalHead(channels, anchors.per_pixel)
+        self.head = ProposalHead(channels, anchors.per_pixel, self.coder.numbers)
         self.settings = settings
-        self.coder = BoxCoder((1.0, 1.0, 1.0, 1.0))
 
     def forward(
         self,
@@ -112,7 +118,7 @@ class RegionProposals(nn.Module):
         truth: Sequence[Tensor] | None = None,
         generators: Sequence[torch.Generator | None] = (),
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The proposals ``[P, 4]`` of each image, best first, and the losses if `truth` is given."""
+        """The proposals ``[K, P]`` of each image, best first, and the losses if `truth` is given."""
         scores, offsets = self.head(maps)
         anchors = self.anchors(maps, batch_size)
         padded = [self.best_of(index, scores, offsets, anchors, size) for index, size in enumerate(image_sizes)]
@@ -131,7 +137,7 @@ class RegionProposals(nn.Module):
         anchors: Sequence[Tensor],
         size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """The proposals ``[P, 4]`` of one image, best first, and which rows are not padding. The settings give P."""
+        """The proposals ``[K, P]`` of one image, best first, and which rows are not padding. The settings give K."""
         phase = 0 if self.training else 1
         best: list[tuple[Tensor, Tensor, Tensor]] = []
         for level, of_level in enumerate(anchors):
@@ -141,10 +147,11 @@ class RegionProposals(nn.Module):
             boxes = self.coder.decode(offsets[level][index, top, None].float(), of_level[top])[:, 0]
             best.append((boxes, score, torch.full_like(top, level)))
         boxes, score, levels = map(torch.cat, zip(*best, strict=True))
-        boxes = clip_boxes(boxes, size)
-        kept = large_enough(boxes, 1e-3) & (score.sigmoid() >= self.settings.score_threshold)
+        boxes = self.kind.clip(boxes, size)
+        kept = self.kind.large_enough(boxes, 1e-3) & (score.sigmoid() >= self.settings.score_threshold)
         score = torch.where(kept, score.sigmoid(), -torch.inf).where(score > -torch.inf, -torch.inf)
-        best_boxes = padded_nms(boxes, score, levels, self.settings.nms_threshold, self.settings.after_nms[phase])
+        hulls = self.kind.hulls(boxes)
+        best_boxes = padded_nms(hulls, score, levels, self.settings.nms_threshold, self.settings.after_nms[phase])
         return boxes[best_boxes.clamp(min=0)], best_boxes >= 0
 
     def _losses(
@@ -159,7 +166,9 @@ class RegionProposals(nn.Module):
         settings = self.settings
         score_loss, offset_loss, count = scores.sum() * 0, offsets.sum() * 0, 0
         for index, (boxes, generator) in enumerate(zip(truth, generators, strict=True)):
-            matches = match(boxes, every, settings.background_below, settings.object_from, each_matched=True)
+            matches = match(
+                self.kind.hulls(boxes), every, settings.background_below, settings.object_from, each_matched=True
+            )
             objects, background = sample(matches, settings.sample_size, settings.object_share, generator)
             chosen = torch.cat([objects, background])
             is_object = (matches[chosen] != BACKGROUND).to(scores)

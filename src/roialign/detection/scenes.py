@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from ..extract.output import atomic_write
 from ..files.run_lengths import encoded
+from .rotated_boxes import corners, hulls, to_convention
 from .scene_objects import INK, Digits, SceneObjects
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -21,6 +23,12 @@ Array = np.ndarray[Any, np.dtype[Any]]
 VISIBLE = 0.5
 #: The number of positions that are tried for an object before it is left out.
 TRIES = 50
+#: The name of the annotation file with rotated boxes.
+ROTATED_FILE = "annotations_rotated.json"
+#: The decimals of coordinates in it.
+DECIMALS = 4
+#: Elongated objects are this many times as long as others, since they are narrow.
+LENGTHENED = 1.75
 #: The default objects of scenes.
 DIGITS = Digits()
 
@@ -37,16 +45,25 @@ class SceneSettings:
     overlap: float = 0.0
     """The share of the box of an object that other boxes may cover."""
     seed: int = 0
+    aspect_ratios: tuple[float, float] | None = None
+    """How many times as long as its shorter side the longer side of an object is. None keeps the shape of objects."""
+    rotated_boxes: bool = False
+    """Whether :func:`write_scenes` also writes the rotated boxes of the objects."""
 
-    def with_cases(self, *, small: bool, rotated: bool, dense: bool) -> SceneSettings:
+    def with_cases(
+        self, *, small: bool = False, rotated: bool = False, dense: bool = False, elongated: bool = False
+    ) -> SceneSettings:
         """Return settings with the given hard cases switched on."""
+        low, high = (8, 16) if small else (20, 40) if dense else self.object_size
         return SceneSettings(
             image_size=self.image_size,
             objects=(12, 20) if dense else self.objects,
-            object_size=(8, 16) if small else (20, 40) if dense else self.object_size,
+            object_size=(round(LENGTHENED * low), round(LENGTHENED * high)) if elongated else (low, high),
             max_angle=75.0 if rotated else self.max_angle,
             overlap=0.4 if dense else self.overlap,
             seed=self.seed,
+            aspect_ratios=(3.0, 7.0) if elongated else self.aspect_ratios,
+            rotated_boxes=rotated or self.rotated_boxes,
         )
 
 
@@ -60,6 +77,9 @@ class Scene:
     """``[L, H, W]`` bool: the visible pixels of each object."""
     labels: Array
     """``[L]``: the class of each object, from 0. For digits, it is the digit."""
+    rotated_boxes: Array
+    """``[L, 5]``: the box of each whole object, along its own axes, in the form of
+    :mod:`roialign.detection.rotated_boxes` with convention `le90`."""
 
 
 def draw_scene(settings: SceneSettings, split: str, index: int, objects: SceneObjects = DIGITS) -> Scene:
@@ -70,9 +90,10 @@ def draw_scene(settings: SceneSettings, split: str, index: int, objects: SceneOb
     masks: list[Array] = []
     boxes: list[Array] = []
     labels: list[int] = []
+    rotated: list[Array] = []
     for _ in range(int(generator.integers(settings.objects[0], settings.objects[1] + 1))):
-        ink, colours, label = objects.draw(
-            generator, settings.object_size, settings.max_angle, held_out=split != "train"
+        ink, colours, label, rotated_box = objects.draw(
+            generator, settings.object_size, settings.max_angle, settings.aspect_ratios, held_out=split != "train"
         )
         place = _place(generator, ink.shape, boxes, settings)
         colour = _colour(generator, canvas) if colours is None else colours
@@ -89,8 +110,10 @@ def draw_scene(settings: SceneSettings, split: str, index: int, objects: SceneOb
         masks = [*left, mask]
         boxes.append(np.array([x, y, x + ink.shape[1], y + ink.shape[0]]))
         labels.append(label)
+        rotated.append(np.array([x, y, 0, 0, 0]) + rotated_box)
     pixels = np.clip(np.rint(canvas * 255), 0, 255).astype(np.uint8)
-    return Scene(pixels, np.array(masks).reshape(-1, size, size), np.array(labels, dtype=np.int64))
+    turned = to_convention(torch.from_numpy(np.array(rotated, dtype=np.float64).reshape(-1, 5))).numpy()
+    return Scene(pixels, np.array(masks).reshape(-1, size, size), np.array(labels, dtype=np.int64), turned)
 
 
 def _ground(generator: np.random.Generator, size: int) -> Array:
@@ -143,8 +166,12 @@ def write_scenes(
 ) -> None:
     """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split in `counts`.
 
-    The annotation file is written last and atomically, so a split with an annotation file is complete. It is never
-    overwritten.
+    With ``settings.rotated_boxes``, ``folder/SPLIT/annotations_rotated.json`` has the same objects with rotated boxes:
+    `segmentation` is the polygon of the rotated box, and `bbox` its upright hull. They are of the whole object, while
+    boxes and masks in ``annotations.json`` are of what can be seen of it.
+
+    ``annotations.json`` is written last, and both files are written atomically, so a split with this file is complete.
+    It is never overwritten.
 
     Raises
     ------
@@ -157,36 +184,53 @@ def write_scenes(
     for split, count in counts.items():
         images = folder / split / "images"
         images.mkdir(parents=True, exist_ok=True)
-        rows: list[dict[str, Any]] = []
+        content: dict[str, Any] = {
+            "info": {"description": f"synthetic scenes: {objects.description} on textured ground"},
+            "categories": [{"id": number, "name": name} for number, name in enumerate(objects.names, 1)],
+            "images": [],
+        }
         annotations: list[dict[str, Any]] = []
+        rotated: list[dict[str, Any]] = []
         for index in range(count):
             scene = draw_scene(settings, split, index, objects)
             name = f"{index + 1:06d}.png"
             with atomic_write(images / name) as file:
                 Image.fromarray(scene.image).save(file, format="PNG")
             height, width = scene.image.shape[:2]
-            rows.append({"id": index + 1, "file_name": name, "width": width, "height": height})
-            for mask, label in zip(scene.masks, scene.labels, strict=True):
-                annotations.append(_annotation(len(annotations) + 1, index + 1, mask, int(label)))
-        content = {
-            "info": {"description": f"synthetic scenes: {objects.description} on textured ground"},
-            "categories": [{"id": number, "name": name} for number, name in enumerate(objects.names, 1)],
-            "images": rows,
-            "annotations": annotations,
-        }
-        with atomic_write(folder / split / "annotations.json") as file:
-            file.write(json.dumps(content, separators=(",", ":")).encode())
+            content["images"].append({"id": index + 1, "file_name": name, "width": width, "height": height})
+            for mask, box, label in zip(scene.masks, scene.rotated_boxes, scene.labels, strict=True):
+                number = {"id": len(annotations) + 1, "image_id": index + 1, "category_id": int(label) + 1}
+                annotations.append({**number, **_visible(mask)})
+                rotated.append({**number, **_rotated(box)})
+        if settings.rotated_boxes:
+            _write(folder / split / ROTATED_FILE, {**content, "annotations": rotated})
+        _write(folder / split / "annotations.json", {**content, "annotations": annotations})
 
 
-def _annotation(number: int, image: int, mask: Array, label: int) -> dict[str, Any]:
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with atomic_write(path) as file:
+        file.write(json.dumps(content, separators=(",", ":")).encode())
+
+
+def _visible(mask: Array) -> dict[str, Any]:
+    """What COCO's format says about the visible pixels of an object."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     corner, end = (columns[0], rows[0]), (columns[-1] + 1, rows[-1] + 1)
     return {
-        "id": number,
-        "image_id": image,
-        "category_id": label + 1,
         "bbox": [float(side) for side in (*corner, end[0] - corner[0], end[1] - corner[1])],
         "area": int(mask.sum()),
         "iscrowd": 0,
         "segmentation": encoded(mask),
+    }
+
+
+def _rotated(box: Array) -> dict[str, Any]:
+    """What COCO's format says about the rotated box of an object."""
+    one = torch.from_numpy(box)
+    x1, y1, x2, y2 = hulls(one).tolist()
+    return {
+        "bbox": [round(side, DECIMALS) for side in (x1, y1, x2 - x1, y2 - y1)],
+        "area": round(float(box[2] * box[3]), DECIMALS),
+        "iscrowd": 0,
+        "segmentation": [[round(side, DECIMALS) for side in corners(one).flatten().tolist()]],
     }

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from .backbone import FrozenBatchNorm2d, Norm, PyramidBackbone, SingleBackbone
+from .box_kinds import ROTATED, UPRIGHT, BoxKind
 from .models import Backbone, TwoStageDetector, build_detector
 from .poolers import read_pooler
 from .roi_heads import RoISettings
@@ -22,7 +23,10 @@ MODELS: dict[str, dict[str, bool]] = {
     "mask-rcnn": {"masks": True},
     "cascade-rcnn": {"cascade": True},
     "cascade-mask-rcnn": {"cascade": True, "masks": True},
+    "oriented-rcnn": {"rotated": True},
 }
+#: The default models, for masks and for rotated boxes.
+MASK_MODEL, ROTATED_MODEL = "mask-rcnn", "oriented-rcnn"
 #: Backbones with a single map: the level of the ResNet, and its stride.
 SINGLE_MAPS = {"c4": (4, 16), "c5": (5, 32), "c5-dilated": (5, 16)}
 DEPTHS = {"resnet18": 18, "resnet50": 50}
@@ -38,12 +42,12 @@ class DetectorSettings:
     Concretely, ``DetectorSettings.of(settings.to_dict())`` is ``settings``.
     """
 
-    model: str = "mask-rcnn"
+    model: str = MASK_MODEL
     """A name in `MODELS`."""
     backbone: str = "resnet50-fpn"
     """A name in `BACKBONES`, or ``"timm:"`` followed by the name of a timm model."""
-    pooler: str = "exact"
-    """The pooler, as for :func:`make_pooler`."""
+    pooler: str = ""
+    """The pooler, as for :func:`make_pooler`. By default "exact", or "rotated" for rotated boxes."""
     classes: tuple[str, ...] = ()
     """The names of the labels, from label 1."""
     category_ids: tuple[int, ...] = ()
@@ -63,9 +67,9 @@ class DetectorSettings:
     """The number of groups of group normalisation, used instead of batch normalisation from scratch; 0 for none."""
     norm_epsilon: float = 1e-5
     proposals: dict[str, Any] = field(default_factory=dict)
-    """The values that differ from the defaults of :class:`ProposalSettings`."""
+    """The values that differ from the defaults of :func:`build_detector`."""
     regions: dict[str, Any] = field(default_factory=dict)
-    """The values that differ from the defaults of :class:`RoISettings`."""
+    """The values that differ from the defaults of :func:`build_detector`."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -73,7 +77,9 @@ class DetectorSettings:
             raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {self.model!r}")
         if self.backbone not in BACKBONES and not self.backbone.startswith(TIMM):
             raise ValueError(f"backbone: expected one of {', '.join(BACKBONES)}, or timm:NAME, got {self.backbone!r}")
-        read_pooler(self.pooler)
+        if not self.pooler:
+            object.__setattr__(self, "pooler", self.kind.pooler)
+        read_pooler(self.pooler, rotated=self.has_rotated_boxes)
         if not self.classes:
             raise ValueError("classes: expected at least one name, got none")
         if not self.category_ids:
@@ -123,6 +129,15 @@ class DetectorSettings:
     def has_masks(self) -> bool:
         return MODELS[self.model].get("masks", False)
 
+    @property
+    def has_rotated_boxes(self) -> bool:
+        return MODELS[self.model].get("rotated", False)
+
+    @property
+    def kind(self) -> BoxKind:
+        """The kind of boxes that the detector finds."""
+        return ROTATED if self.has_rotated_boxes else UPRIGHT
+
     def make_backbone(self, *, pretrained: bool = False) -> Backbone:
         """Make a new backbone. `pretrained` loads the pretrained weights of a timm model."""
         if self.backbone.startswith(TIMM):
@@ -147,10 +162,27 @@ class DetectorSettings:
             anchor_sizes=self.anchor_sizes,
             hidden=self.hidden,
             mask_hidden=self.mask_hidden,
-            proposal_settings=ProposalSettings(**self.proposals),
-            roi_settings=RoISettings(**self.regions),
+            proposal_settings=ProposalSettings(**{**self.kind.proposals, **self.proposals}),
+            roi_settings=RoISettings(**{**self.kind.regions, **self.regions}),
             **MODELS[self.model],
         )
+
+
+def model_for(model: str | None, *, rotated: bool) -> tuple[str, bool]:
+    """The name of the model to train, and whether it learns from data with rotated boxes, for a user's choice of both.
+
+    Raises
+    ------
+    ValueError
+        If the model needs masks and the data have rotated boxes.
+    """
+    name = model or (ROTATED_MODEL if rotated else MASK_MODEL)
+    if rotated and MODELS[name].get("masks"):
+        fitting = [other for other, options in MODELS.items() if not options.get("masks")]
+        raise ValueError(
+            f"model: expected one of {', '.join(fitting)} for rotated boxes, which have no masks, got {name}"
+        )
+    return name, rotated or MODELS[name].get("rotated", False)
 
 
 def _frozen(value: Any) -> Any:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .box_kinds import KINDS, ROTATED, UPRIGHT, Size
 from .processes import largest_over_processes
-from .roi_heads import Size, Target
+from .roi_heads import Target
 
 #: The mean and standard deviation of ImageNet, as used by the published weights.
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -46,7 +47,8 @@ class Transform(nn.Module):
 
     def target(self, target: Target, size: Size, new_size: Size) -> dict[str, Tensor]:
         """Scale the boxes and masks of an image to its size in the batch."""
-        moved = {"boxes": resize_boxes(target["boxes"], size, new_size), "labels": target["labels"]}
+        moved = {kind.key: kind.resize(target[kind.key], size, new_size) for kind in KINDS if kind.key in target}
+        moved["labels"] = target["labels"]
         if "masks" in target:
             masks = target["masks"][:, None].float()
             moved["masks"] = functional.interpolate(masks, size=new_size)[:, 0] if len(masks) else masks[:, 0]
@@ -54,22 +56,16 @@ class Transform(nn.Module):
 
     def restore(self, found: dict[str, Tensor], size: Size, new_size: Size) -> dict[str, Tensor]:
         """Scale detections back to the original image. Masks become ``[D, 1, H, W]`` probabilities."""
-        boxes = resize_boxes(found["boxes"], new_size, size)
-        restored = {**found, "boxes": boxes}
+        kind = ROTATED if ROTATED.key in found else UPRIGHT
+        restored = {**found, **kind.found(kind.resize(found[kind.key], new_size, size))}
         if "masks" in found:
-            restored["masks"] = paste_masks(found["masks"], boxes, size)
+            restored["masks"] = paste_masks(found["masks"], restored["boxes"], size)
         return restored
 
 
 def normalise(images: Tensor) -> Tensor:
     """Normalise images ``[..., 3, H, W]`` with values from 0 to 1, as the published weights expect."""
     return (images - images.new_tensor(MEAN)[:, None, None]) / images.new_tensor(DEVIATION)[:, None, None]
-
-
-def resize_boxes(boxes: Tensor, size: Size, new_size: Size) -> Tensor:
-    """Scale boxes from an image of `size` to the same image of `new_size`."""
-    y, x = new_size[0] / size[0], new_size[1] / size[1]
-    return boxes * boxes.new_tensor([x, y, x, y])
 
 
 def paste_masks(masks: Tensor, boxes: Tensor, size: Size) -> Tensor:

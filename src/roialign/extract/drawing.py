@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
@@ -162,11 +162,18 @@ def show_cells(axes: Axes, size: tuple[int, int], window: Window, *, legible: fl
 
 def outline(axes: Axes, window: Window, colour: str, width: float = 2.2, rim: float = 1.6, **style: Any) -> None:
     """A rectangle with a white rim."""
+    x, y = (window.left, window.right), (window.top, window.bottom)
+    corners = np.array([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])])
+    outline_polygon(axes, corners, colour, width, rim, **style)
+
+
+def outline_polygon(
+    axes: Axes, corners: Array, colour: str, width: float = 2.2, rim: float = 1.6, **style: Any
+) -> None:
+    """A closed polygon with corners ``[P, 2]``, with a white rim."""
     axes.add_patch(
-        Rectangle(
-            (window.left, window.top),
-            window.right - window.left,
-            window.bottom - window.top,
+        Polygon(
+            corners,
             fill=False,
             edgecolor=colour,
             linewidth=width,
@@ -194,15 +201,23 @@ def title(axes: Axes, text: str, caption: str) -> None:
     )
 
 
-def label_boxes(axes: Axes, boxes: Sequence[tuple[Window, str, str]]) -> None:
-    """Write a label into a corner of each (box, text, colour), where it covers the least of labels and lines."""
+def label_boxes(
+    axes: Axes, boxes: Sequence[tuple[Window, str, str]], polygons: Mapping[int, Array] | None = None
+) -> None:
+    """Write a label into a corner of each (box, text, colour), where it covers the least of labels and lines.
+
+    `polygons` are the corners ``[P, 2]`` of boxes that are rotated, by their index.
+    """
     axes.apply_aspect()
     places = [Bbox(axes.transData.transform([(box.left, box.bottom), (box.right, box.top)])) for box, _, _ in boxes]
     taken: list[BboxBase] = []
-    for box, text, colour in boxes:
+    for index, (box, text, colour) in enumerate(boxes):
         candidates = []
-        for corner, (x, y) in enumerate(product((box.left, box.right), (box.top, box.bottom))):
-            label = _label(axes, text, colour, (x, y), (3 if x == box.left else -3, -3 if y == box.top else 3))
+        upright = product((box.left, box.right), (box.top, box.bottom))
+        points = (polygons or {}).get(index, np.array(list(upright))).tolist()
+        for corner, (x, y) in enumerate(points):
+            inwards = (3 if 2 * x < box.left + box.right else -3, -3 if 2 * y < box.top + box.bottom else 3)
+            label = _label(axes, text, colour, (x, y), inwards)
             place = label.get_window_extent().padded(5)
             outside = not axes.viewLim.contains(x, y)  # there it is not drawn
             covered = 10 * sum(place.overlaps(other) for other in taken) + sum(

@@ -10,12 +10,7 @@ from ..files.kinds import real_path
 from ..files.problems import FileError, Problems
 from ..files.text import read_text
 
-#: Endings of the images that are read of a folder; a file that is named itself may have any.
-IMAGE_ENDINGS = (
-    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-    *(".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
-#: Of feature maps.
+#: Endings of feature maps.
 MAP_ENDINGS = (".npy", ".npz")
 
 

@@ -12,6 +12,7 @@ from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
 from .images import most_pixels
 from .problems import DatasetError, FileError, Problems, RowProblems
+from .rotated import from_degrees, from_upright, rotated_shape
 from .run_lengths import check_segmentation
 from .text import quoted, read_json
 
@@ -23,13 +24,17 @@ Identity = int | str
 SECTIONS = ("categories", "images", "annotations")
 #: As pycocotools does it, which makes outlines of the boxes of results.
 BOXES_STAND = "for masks their boxes stand for them"
+UPRIGHT_BOXES_STAND = "their upright boxes are taken as rotated boxes"
 #: A box whose sides are a smaller part of its image's longer side has none in float32, or loses them when the image is
 #: scaled or mirrored.
 SMALLEST_SIDE = 1e-6
 
 
-def read_records(path: Path, problems: Problems) -> dict[str, list[dict[str, Any]]]:
+def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> dict[str, list[dict[str, Any]]]:
     """The good rows of every section, each in the order of the file; the bad ones are added to `problems`.
+
+    With `rotated`, every annotation gets a `rotated_box`, and its `bbox` is the upright hull: see
+    :func:`rotated_box_of`.
 
     What has one meaning only is given in its usual form: a number written as text or as a float, an `iscrowd` of null,
     an empty `segmentation`, an `area` that is no number.
@@ -46,7 +51,7 @@ def read_records(path: Path, problems: Problems) -> dict[str, list[dict[str, Any
     _remark_same(path, "images", "file_name", images, problems)
 
     def annotation(row: Row, index: int) -> dict[str, Any]:
-        good, remark = _annotation(row, images, categories)
+        good, remark = _annotation(row, images, categories, rotated)
         if remark is not None:
             problems.remark(place_of(path, "annotations", index), remark, "area")
         return good
@@ -54,12 +59,14 @@ def read_records(path: Path, problems: Problems) -> dict[str, list[dict[str, Any
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
     sizes = {row["id"]: (row["width"], row["height"]) for row in images.rows}
     boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
-    remark_corners(path, boxes, problems)
+    if not rotated:  # hulls may reach beyond the image
+        remark_corners(path, boxes, problems)
     remark_relative(path, boxes, problems)
     bare = sum(row["segmentation"] is None for row in annotations.rows)
-    if 0 < bare < len(annotations.rows):  # a set of boxes alone is for detectors of boxes
+    if 0 < bare < len(annotations.rows) or (bare and rotated):  # a set of boxes alone is for detectors of boxes
         have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
-        problems.remark(f"{path}: annotations", f"{have}: {BOXES_STAND}", "no outline")
+        stand = UPRIGHT_BOXES_STAND if rotated else BOXES_STAND
+        problems.remark(f"{path}: annotations", f"{have}: {stand}", "no outline")
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
 
 
@@ -251,7 +258,10 @@ def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
     box = row.get("bbox")
     expected = f"bbox: expected [x, y, width, height], finite{', with positive sides' if positive else ''}"
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        raise DatasetError(f"{expected}, got {kind_of(row, 'bbox')}")
+        hint = (
+            ": five numbers are a rotated box, read with --rotated" if isinstance(box, list) and len(box) == 5 else ""
+        )
+        raise DatasetError(f"{expected}, got {kind_of(row, 'bbox')}{hint}")
     if positive and min(box[2], box[3]) <= least:
         raise DatasetError(f"{expected}, got {quoted(box)}")
     return [float(value) for value in box]
@@ -306,7 +316,7 @@ def name_in_address(address: str) -> str:
     return unquote(address.partition("?")[0].rpartition("/")[2])
 
 
-def _annotation(row: Row, images: Table, categories: Table) -> tuple[dict[str, Any], str | None]:
+def _annotation(row: Row, images: Table, categories: Table, rotated: bool) -> tuple[dict[str, Any], str | None]:
     """The row in its usual form, and what is to be known about its area."""
     good = dict(row)
     if row.get("id") is not None:  # nothing refers to an object: it needs no number
@@ -319,13 +329,41 @@ def _annotation(row: Row, images: Table, categories: Table) -> tuple[dict[str, A
     if outline in (None, {}, []) or (isinstance(outline, list) and all(part == [] for part in outline)):
         outline = None
     good |= {"image_id": image["id"], "category_id": category["id"], "iscrowd": int(crowd), "segmentation": outline}
-    good["bbox"] = box_of(row, positive=True, least=SMALLEST_SIDE * max(image["width"], image["height"]))
-    if outline is not None:
-        check_segmentation(outline, image["height"], image["width"])
+    size = (image["height"], image["width"])
+    if not rotated:
+        good["bbox"] = box_of(row, positive=True, least=SMALLEST_SIDE * max(size))
+    if rotated:
+        difficult = row.get("difficult") or 0
+        if difficult not in (0, 1):
+            raise DatasetError(f"difficult: expected 0 or 1, got {kind_of(row, 'difficult')}")
+        good |= {"difficult": int(difficult), **rotated_box_of(good, size, least=SMALLEST_SIDE * max(size))}
+    elif outline is not None:
+        check_segmentation(outline, *size)
     area = good.pop("area", None)
     if area is not None and not (is_number(area) and area >= 0):
         return good, f"area: expected a number, got {quoted(area)}: it is computed"
     return (good if area is None else {**good, "area": area}), None
+
+
+def rotated_box_of(row: Row, size: tuple[int, int], *, least: float | None) -> dict[str, Any]:
+    """What a row says about its rotated box: in five numbers, by its outline, or else as an upright box.
+
+    Its sides are longer than `least`; they may be 0 if that is None.
+
+    Raises
+    ------
+    FileError
+        Where there is none.
+    """
+    box, outline = row.get("bbox"), row.get("segmentation")
+    if isinstance(box, list) and len(box) == 5:
+        shape = from_degrees(box, all(map(is_number, box)), least)
+        check_segmentation(shape["segmentation"], *size)
+        return shape
+    if outline is not None:
+        check_segmentation(outline, *size)
+        return rotated_shape(outline, size, least)
+    return from_upright(box_of(row, positive=least is not None, least=least or 0.0))
 
 
 def _remark_same(path: Path, section: str, name: str, table: Table, problems: Problems) -> None:

@@ -21,6 +21,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what Pillow logs of a damaged file is printed
 
+#: Endings of the images that are read of a folder; a file that is named itself may have any.
+IMAGE_ENDINGS = (
+    *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
+)
 #: Pillow's modes whose values do not fit in eight bits: its own conversion to RGB would clip them.
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 #: What Pillow hands to another program or only names: their bytes are not read.
@@ -116,6 +121,25 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
     remark = None if reading.remark is None else Remark(reading.remark, "EXIF orientation")
     return Picture(np.ascontiguousarray(pixels, dtype=np.float32), white, remark)
+
+
+def upright_size(path: Path) -> tuple[int, int]:
+    """Width and height of what :func:`read_picture` gives, from the head of the file where that tells them.
+
+    Raises
+    ------
+    FileError
+        For what is no image.
+    """
+    with explained(path), path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(file, formats=_formats()) as opened:
+            # To look for EXIF in a PNG, Pillow loads the pixels, unless it stands before them.
+            if "exif" not in opened.info and (opened.format == "PNG" or _orientation(opened) == 1):
+                width, height = opened.size
+                return width, height
+    height, width = read_picture(path).pixels.shape[:2]
+    return width, height
 
 
 def most_pixels() -> int:

@@ -1,5 +1,5 @@
 """The operators for NumPy arrays: validation, calls and backends."""
 
-from . import backends, call, checks, levels, plain, rois
+from . import backends, call, checks, levels, overlaps, plain, rois
 
-__all__ = ["backends", "call", "checks", "levels", "plain", "rois"]
+__all__ = ["backends", "call", "checks", "levels", "overlaps", "plain", "rois"]

@@ -9,10 +9,12 @@ from types import ModuleType
 from .. import _validate
 
 #: The backends of each family by name, the default first. Each is a module with the functions `forward`,
-#: `adjoint_features` and `adjoint_geometry`, which is imported on first use.
+#: `adjoint_features` and `adjoint_geometry`, which is imported on first use. Those of pairs of rotated boxes have
+#: `rotated_iou`, `rotated_iou_backward` and `rotated_nms`.
 BACKENDS = {
     "separable": {"cpu": "roialign.numpy.cpu.separable", "reference": "roialign.reference.backend"},
     "pointwise": {"cpu": "roialign.numpy.cpu.pointwise", "reference": "roialign.reference.backend"},
+    "rotated": {"cpu": "roialign._core_rotated", "reference": "roialign.reference.rotated_iou"},
 }
 
 

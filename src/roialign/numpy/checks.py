@@ -80,9 +80,9 @@ def is_real(dtype: np.dtype[Any]) -> bool:
     return dtype.kind in "iu" or dtype.name in SUPPORTED_DTYPES
 
 
-def check_boxes(boxes: Array, columns: int, name: str) -> None:
+def check_boxes(boxes: Array, columns: int, name: str, count: str = "K") -> None:
     if boxes.ndim != 2 or boxes.shape[1] != columns:
-        raise ValueError(f"{name}: expected shape [K, {columns}], got {boxes.shape}")
+        raise ValueError(f"{name}: expected shape [{count}, {columns}], got {boxes.shape}")
     check_real(boxes, name)
 
 

@@ -3,7 +3,7 @@
 Importing this module registers the custom ops. Import it before loading a program that was saved with `torch.export`.
 """
 
-from . import _installed, backends, call, checks, levels, plain, rois  # noqa: F401
+from . import _installed, backends, call, checks, levels, overlaps, plain, rois  # noqa: F401
 from .modules import (
     CropAndResize,
     DeformRoIPool,

@@ -13,7 +13,8 @@ from torch import Tensor
 from .. import _validate
 
 #: The backends of each family and device, the default first. Each is a module with the three functions `forward`,
-#: `adjoint_features` and `adjoint_boxes` on tensors.
+#: `adjoint_features` and `adjoint_boxes` on tensors. Those of pairs of rotated boxes have `rotated_iou` and
+#: `rotated_iou_backward`.
 BACKENDS = {
     "separable": {
         "cpu": {"cpu": "roialign.torch.cpu.separable", "reference": "roialign.torch.cpu.reference"},
@@ -22,6 +23,10 @@ BACKENDS = {
     "pointwise": {
         "cpu": {"cpu": "roialign.torch.cpu.pointwise", "reference": "roialign.torch.cpu.reference"},
         "cuda": {"triton": "roialign.torch.triton.pointwise"},
+    },
+    "rotated": {
+        "cpu": {"cpu": "roialign.torch.cpu.rotated", "reference": "roialign.torch.cpu.rotated"},
+        "cuda": {"torch": "roialign.torch.rotated_tables"},
     },
 }
 #: For each family, the module with `forward` in standard ONNX operators.

@@ -12,19 +12,19 @@ FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def check_array(value: object, name: str) -> Tensor:
-    """Return the value if it is a strided tensor, else raise an error."""
+def check_array(value: object, name: str, first: str = "features") -> Tensor:
+    """Return the value if it is a strided tensor, else raise an error. `first` names the argument that is one."""
     if not isinstance(value, Tensor):
         kind = type(value)
-        raise TypeError(f"{name}: expected a torch.Tensor, as features is, got {kind.__module__}.{kind.__qualname__}")
+        raise TypeError(f"{name}: expected a torch.Tensor, as {first} is, got {kind.__module__}.{kind.__qualname__}")
     if value.layout != torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     return value
 
 
-def check_device(tensor: Tensor, device: torch.device, name: str) -> None:
+def check_device(tensor: Tensor, device: torch.device, name: str, first: str = "features") -> None:
     if tensor.device != device:
-        raise ValueError(f"{name}: expected the device of features, {device}, got {tensor.device}")
+        raise ValueError(f"{name}: expected the device of {first}, {device}, got {tensor.device}")
 
 
 def check_features(features: object, layout: str, name: str) -> Tensor:
@@ -63,9 +63,9 @@ def check_levels_alike(features: Sequence[Tensor]) -> None:
             raise TypeError(f"{name}: expected the dtype of features[0], {first.dtype}, got {level.dtype}")
 
 
-def check_boxes(boxes: Tensor, columns: int, name: str) -> None:
+def check_boxes(boxes: Tensor, columns: int, name: str, count: str = "K") -> None:
     if len(boxes.shape) != 2 or boxes.shape[1] != columns:
-        raise ValueError(f"{name}: expected shape [K, {columns}], got {tuple(boxes.shape)}")
+        raise ValueError(f"{name}: expected shape [{count}, {columns}], got {tuple(boxes.shape)}")
     check_real(boxes, name)
 
 

@@ -12,8 +12,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..._text import one_line
 from ...files.problems import Remark
+from ..box_kinds import KINDS
 from ..coco import CocoDataset, DatasetError
 from ..processes import process_count, process_rank
+from ..rotated_data import RotatedDataset
+from ..settings import DetectorSettings
 from .randomness import MIRROR, ORDER, generator_of
 from .settings import TrainSettings
 
@@ -45,6 +48,7 @@ class Stream(Dataset[Drawn]):
             raise DatasetError(f"{dataset.annotations}: expected at least one image, got none")
         if not any(dataset.objects(row) for row in dataset.rows):
             raise DatasetError(f"{dataset.annotations}: expected at least one object in an image, got none")
+        _check_fit(dataset, settings.detector)
         self.dataset, self.settings = dataset, settings
         self._epoch, self._order = -1, torch.zeros(0, dtype=torch.int64)
 
@@ -85,12 +89,34 @@ class Stream(Dataset[Drawn]):
         return drawn.example
 
 
+def _check_fit(dataset: CocoDataset, detector: DetectorSettings) -> None:
+    """Check that a dataset has the boxes and the masks that a detector learns.
+
+    Raises
+    ------
+    DatasetError
+        If it does not.
+    """
+    rotated = isinstance(dataset, RotatedDataset)
+    if detector.has_rotated_boxes and not rotated:
+        raise DatasetError(
+            f"{dataset.annotations}: expected rotated boxes, which {detector.model} learns, got upright boxes: read it "
+            "as a RotatedDataset"
+        )
+    if detector.has_masks and rotated:
+        raise DatasetError(
+            f"{dataset.annotations}: expected masks, which {detector.model} learns, got rotated boxes: read it as a "
+            "CocoDataset"
+        )
+
+
 def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
     """Mirror an image and its objects left to right."""
-    left, top, right, bottom = target["boxes"].unbind(1)
     width = image.shape[-1]
-    boxes = torch.stack([width - right, top, width - left, bottom], dim=1)
-    return image.flip(-1), {**target, "boxes": boxes, "masks": target["masks"].flip(-1)}
+    moved = {kind.key: kind.mirror(target[kind.key], width) for kind in KINDS if kind.key in target}
+    if "masks" in target:
+        moved["masks"] = target["masks"].flip(-1)
+    return image.flip(-1), {**target, **moved}
 
 
 def places_of(iteration: int, batch_size: int) -> list[int]:

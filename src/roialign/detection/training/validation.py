@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from ...files.problems import DatasetError, Problems
+from ..average_precision import KINDS, kinds_measured, precisions
 from ..coco import CocoDataset
-from ..evaluation import KINDS, average_precision, has_masks, match_categories, predict
+from ..evaluation import kinds_of, match_categories, predict
 from ..models import TwoStageDetector
 from ..processes import gathered, process_count, process_rank
 from .randomness import VALIDATION, seed_of
@@ -61,12 +62,13 @@ class Validation:
         rows, images = [row for share in shares for row in share[0]], [image for share in shares for image in share[1]]
         if process_rank() != 0 or not images:
             return None
-        kinds = KINDS if has_masks(model) else ("box",)
-        return {"images": len(images), **{kind: average_precision(self.dataset, rows, kind, images) for kind in kinds}}
+        return {"images": len(images), **precisions(self.dataset, rows, kinds_of(model), images)}
 
     def names(self, settings: TrainSettings) -> list[str]:
         """The names of the values in the log."""
-        return [f"{kind}_{name}" for kind in KINDS if kind == "box" or settings.detector.has_masks for name in LOGGED]
+        detector = settings.detector
+        kinds = kinds_measured(masks=detector.has_masks, rotated=detector.has_rotated_boxes)
+        return [f"{kind}_{name}" for kind in kinds for name in LOGGED]
 
 
 def logged(figures: Mapping[str, Any] | None) -> dict[str, float]:

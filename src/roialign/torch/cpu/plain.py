@@ -26,7 +26,7 @@ def forward(
     spec: SeparableSpec, features: Tensor, scale: float, rois: Tensor, output_size: tuple[int, int], layout: str
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid."""
-    if not (_is_plain(features) and _is_plain(rois)) or features.ndim != 4:
+    if not (_is_plain(features) and _is_plain(rois)) or features.ndim != 4 or rois.ndim != 2:
         return None
     needs_gradient = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
     if needs_gradient and rois.requires_grad:

@@ -24,8 +24,12 @@ LIBRARIES = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 
 def team(*tensors: Tensor) -> _core.Team:
     """The threads for the next call, given by the larger of the sizes that it writes and reads."""
-    large = sum([tensor.numel() for tensor in tensors]) >= SHARED_ELEMENTS
-    return _team(torch.get_num_threads() if large else 1)
+    return team_for(sum([tensor.numel() for tensor in tensors]))
+
+
+def team_for(elements: int) -> _core.Team:
+    """The threads for a call that writes and reads this many elements."""
+    return _team(torch.get_num_threads() if elements >= SHARED_ELEMENTS else 1)
 
 
 @cache

@@ -1,0 +1,106 @@
+"""Pairs of rotated boxes: the options of the functions that compare them, and validation of their values."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _validate
+from ._typing import Array, FloatArray
+
+#: The numbers of a rotated box: (centre x, centre y, width, height, angle).
+NUMBERS = 5
+#: A cosine or sine below this size counts as zero. So boxes at multiples of a quarter turn, which have no exact angle
+#: in radians, are parallel, and their sides can coincide.
+NEGLIGIBLE = 1e-15
+#: The backends that compare rotated boxes in main memory.
+BACKENDS = ("cpu", "reference")
+
+
+class Pairing(NamedTuple):
+    """Which boxes are compared, and how they are given."""
+
+    paired: bool = False
+    """Compare each box with the other one of the same row, instead of with all others."""
+    clockwise: bool = False
+    """Whether positive angles are clockwise on the screen."""
+    invalid: str | None = None
+    """What to do with an invalid box: "raise" or "zero"."""
+    backend: str | None = None
+
+    def check_shapes(self, boxes: Any, others: Any) -> None:
+        """Check the shapes of two arrays of boxes, of any framework."""
+        for given, name, count in ((boxes, "boxes", "L"), (others, "others", "L" if self.paired else "M")):
+            if len(given.shape) != 2 or given.shape[1] != NUMBERS:
+                raise ValueError(f"{name}: expected shape [{count}, {NUMBERS}], got {tuple(given.shape)}")
+        if self.paired and boxes.shape[0] != others.shape[0]:
+            raise ValueError(
+                f"others: expected one box for each of the {boxes.shape[0]} boxes with paired=True, "
+                f"got {others.shape[0]}"
+            )
+
+    def check_grad_output(self, grad_output: Any, boxes: Any, others: Any) -> None:
+        shape = self.answer_shape(boxes, others)
+        if tuple(grad_output.shape) != shape:
+            raise ValueError(f"grad_output: expected shape {shape}, got {tuple(grad_output.shape)}")
+
+    def answer_shape(self, boxes: Any, others: Any) -> tuple[int, ...]:
+        return (boxes.shape[0],) if self.paired else (boxes.shape[0], others.shape[0])
+
+
+def checked_pairing(
+    paired: object = False, clockwise: object = False, invalid: str | None = None, backend: str | None = None
+) -> Pairing:
+    """Check the options that do not depend on an array."""
+    if invalid is not None:
+        _validate.check_choice(invalid, "invalid", ("raise", "zero"))
+    if backend is not None:
+        _validate.check_choice(backend, "backend", BACKENDS)
+    return Pairing(bool(paired), bool(clockwise), invalid, backend)
+
+
+def checked_boxes(boxes: Array, name: str, pairing: Pairing) -> FloatArray:
+    """Return float64 boxes whose angles are clockwise on the screen, from x towards y.
+
+    An invalid box raises an error, or becomes an empty one at the origin.
+    """
+    table = np.array(boxes, dtype=np.float64, order="C")
+    valid = (np.abs(table) <= _validate.LARGEST_COORDINATE).all(axis=1)  # NaN fails every comparison
+    valid &= (table[:, 2:4] >= 0).all(axis=1)
+    if not valid.all():
+        if pairing.invalid != "zero":
+            _raise_for_box(table, int(np.argmin(valid)), name)
+        table[~valid] = 0
+    if not pairing.clockwise:
+        np.negative(table[:, 4], out=table[:, 4])
+    return table
+
+
+def gradients_as_given(gradients: tuple[FloatArray, FloatArray], pairing: Pairing) -> tuple[FloatArray, FloatArray]:
+    """Gradients of the numbers that :func:`checked_boxes` returns, as those of the boxes that it was given."""
+    if not pairing.clockwise:
+        for gradient in gradients:
+            np.negative(gradient[:, 4], out=gradient[:, 4])
+    return gradients
+
+
+def check_scores(scores: FloatArray) -> None:
+    """Check that no score is NaN, which has no place in an order."""
+    if np.isnan(scores).any():
+        raise ValueError(f"scores[{int(np.argmax(np.isnan(scores)))}]: expected a number, got nan")
+
+
+def check_threshold(threshold: object) -> float:
+    number = _validate.check_number(threshold, "threshold")
+    if not 0 <= number <= 1:
+        raise ValueError(f"threshold: expected a number from 0 to 1, got {threshold!r}")
+    return number
+
+
+def _raise_for_box(boxes: FloatArray, row: int, name: str) -> None:
+    numbers = boxes[row].tolist()
+    if np.isfinite(numbers).all() and (np.abs(numbers) <= _validate.LARGEST_COORDINATE).all():
+        raise ValueError(f"{name}[{row}]: expected a width and a height of at least 0, got {tuple(numbers[2:4])}")
+    note = f" (more than {_validate.LARGEST_COORDINATE:g} counts as infinite)" if np.isfinite(numbers).all() else ""
+    raise ValueError(f"{name}[{row}]: expected finite numbers, got {tuple(numbers)}{note}")

@@ -1,0 +1,88 @@
+"""Rotated boxes of annotation files: rows (centre x, centre y, width, height, angle) in radians, clockwise.
+
+Their form is that of :mod:`roialign.files.rectangles`: the width is the longer side.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .problems import DatasetError
+from .rectangles import Array, RotatedBox, corners, long_edge, minimal_rectangle
+from .run_lengths import mask_of, run_lengths_of
+from .text import quoted
+
+#: How detectron2 writes a rotated box.
+FIVE_NUMBERS = "bbox: expected [centre x, centre y, width, height, degrees], finite, with positive sides"
+
+
+def rotated_shape(
+    outline: Any, size: tuple[int, int], least: float | None, name: str = "segmentation"
+) -> dict[str, Any]:
+    """`rotated_box` and its upright hull `bbox`, for an outline of an object: the smallest rectangle around it.
+
+    Parameters
+    ----------
+    outline : list of polygons, or dict of run lengths
+        As :func:`roialign.files.run_lengths.check_segmentation` accepts it. All polygons get one rectangle.
+    size : (int, int)
+        The height and width of the image.
+    least : float or None
+        Both sides of the rectangle must be longer. If None, they may be 0.
+    name : str
+        What the outline is called in a message.
+
+    Raises
+    ------
+    DatasetError
+        If they are not.
+    """
+    if isinstance(outline, list):
+        points = np.concatenate([np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in outline])
+    else:
+        points = _corners_of_pixels(mask_of(run_lengths_of(outline, *size)))
+    box = minimal_rectangle(points) if len(points) else (0.0,) * 5
+    if least is not None and box[3] <= least:
+        raise DatasetError(f"{name}: expected an outline with an area, got {quoted(outline)}")
+    return with_hull(box)
+
+
+def _corners_of_pixels(mask: Array) -> Array:
+    """The corners ``[P, 2]`` of the first and the last pixel of every row of a mask ``[H, W]``."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    left, right = mask[rows].argmax(axis=1), mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+    return np.concatenate([np.stack([x, y], axis=1) for x in (left, right) for y in (rows, rows + 1)])
+
+
+def from_degrees(box: list[Any], are_numbers: bool, least: float | None) -> dict[str, Any]:
+    """`rotated_box`, its upright hull `bbox` and its outline, for detectron2's five numbers.
+
+    Their angle is in degrees, counter-clockwise.
+
+    Raises
+    ------
+    DatasetError
+        If they are none.
+    """
+    if not are_numbers or min(box[2:4]) < 0 or (least is not None and min(box[2:4]) <= least):
+        raise DatasetError(f"{FIVE_NUMBERS}, got {quoted(box)}")
+    x, y, width, height, degrees = map(float, box)
+    rotated = long_edge(x, y, width, height, -math.radians(math.fmod(degrees, 360.0)))
+    return {**with_hull(rotated), "segmentation": [[side for point in corners(rotated) for side in point]]}
+
+
+def from_upright(box: list[float]) -> dict[str, Any]:
+    """`rotated_box` of an upright box (x, y, width, height), which is `bbox`."""
+    x, y, width, height = box
+    return {"rotated_box": list(long_edge(x + width / 2, y + height / 2, width, height, 0.0)), "bbox": box}
+
+
+def with_hull(box: RotatedBox) -> dict[str, Any]:
+    """A rotated box, and its upright hull as COCO's `bbox`."""
+    x, y, width, height, angle = box
+    cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
+    across, down = width * cosine + height * sine, width * sine + height * cosine
+    return {"rotated_box": list(box), "bbox": [x - across / 2, y - down / 2, across, down]}

@@ -1,0 +1,212 @@
+"""Intersection over union and non-maximum suppression of rotated boxes, for tensors.
+
+They are custom ops, so that they can be traced. A custom op loses the tangents of forward mode, and has no derivatives
+within the transforms of torch.func. There, and for second derivatives, the formula in torch's operators is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._rotated_boxes import NUMBERS, Pairing
+from . import checks, rotated_tables
+from .backends import backend_for
+from .cpu import rotated as on_cpu
+from .wiring.batching import in_member
+from .wiring.primitive import check_not_for_onnx
+from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forward
+
+
+def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Tensor:
+    """Compute :func:`roialign.rotated_iou`."""
+    first, second = _checked_tensors(boxes, others, pairing)
+    if torch.onnx.is_in_onnx_export():
+        dtype = torch.promote_types(checks.gradient_dtype(first), checks.gradient_dtype(second))
+        return rotated_tables.plain_rotated_iou(first, second, pairing, dense=True).to(dtype)
+    if not _needs_formula():
+        answer: Tensor = _iou(first, second, *_flat(pairing))
+        return answer
+    checked = _iou(first.detach(), second.detach(), *_flat(pairing))  # raises errors about values
+    return rotated_tables.plain_rotated_iou(first, second, pairing, dense=is_transformed()).to(checked.dtype)
+
+
+def rotated_iou_backward(grad_output: object, boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
+    """Compute :func:`roialign.rotated_iou_backward`."""
+    first, second = _checked_tensors(boxes, others, pairing)
+    gradient = checks.check_array(grad_output, "grad_output", "boxes")
+    pairing.check_grad_output(gradient, first, second)
+    checks.check_real(gradient, "grad_output")
+    checks.check_device(gradient, first.device, "grad_output", "boxes")
+    if _needs_formula():
+        _iou(first.detach(), second.detach(), *_flat(pairing))
+        dense = is_transformed()
+        return rotated_tables.plain_rotated_iou_backward(gradient, first, second, pairing, dense=dense)
+    grad_boxes, grad_others = _iou_backward(gradient, first, second, *_flat(pairing))
+    return grad_boxes, grad_others
+
+
+def rotated_nms(boxes: object, scores: object, threshold: float, groups: object, pairing: Pairing) -> Tensor:
+    """Compute :func:`roialign.rotated_nms`."""
+    tensor = checks.check_array(boxes, "boxes", "scores")
+    checks.check_boxes(tensor, NUMBERS, "boxes", "L")
+    values = checks.check_array(scores, "scores", "boxes")
+    if values.shape != tensor.shape[:1]:
+        raise ValueError(f"scores: expected shape [{tensor.shape[0]}], one per row of boxes, got {tuple(values.shape)}")
+    checks.check_real(values, "scores")
+    checks.check_device(values, tensor.device, "scores", "boxes")
+    members = None
+    if groups is not None:
+        members = checks.check_indices(groups, tensor.shape[0], "groups", "boxes")
+        checks.check_device(members, tensor.device, "groups", "boxes")
+    kept: Tensor = _nms(tensor, values, members, threshold, pairing.clockwise, pairing.backend or "")
+    return kept
+
+
+def _needs_formula() -> bool:
+    """Whether derivatives are needed that a custom op does not have: forward mode, or a transform of torch.func."""
+    return not torch.compiler.is_compiling() and (moves_forward() or is_transformed())
+
+
+def _checked_tensors(boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
+    first, second = checks.check_array(boxes, "boxes", "others"), checks.check_array(others, "others", "boxes")
+    pairing.check_shapes(first, second)
+    checks.check_real(first, "boxes")
+    checks.check_real(second, "others")
+    checks.check_device(second, first.device, "others", "boxes")
+    if pairing.backend is not None and first.is_cuda:
+        raise ValueError(f"backend: {pairing.backend!r} takes tensors on the CPU, and boxes is on {first.device}")
+    return first, second
+
+
+Setting = tuple[bool, bool, str, str]
+
+
+def _flat(pairing: Pairing) -> Setting:
+    """The pairing in the types of a custom op's schema."""
+    return pairing.paired, pairing.clockwise, pairing.invalid or "", pairing.backend or ""
+
+
+def _pairing(paired: bool, clockwise: bool, invalid: str, backend: str) -> Pairing:
+    return Pairing(paired, clockwise, invalid or None, backend or None)
+
+
+@torch.library.custom_op("roialign::rotated_iou", mutates_args=())
+def _iou(boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str, backend: str) -> Tensor:
+    pairing = _pairing(paired, clockwise, invalid, backend)
+    answer: Tensor = _backend(boxes, pairing).rotated_iou(*_in_memory(boxes, others), pairing)
+    return answer
+
+
+@torch.library.custom_op("roialign::rotated_iou_backward", mutates_args=())
+def _iou_backward(
+    grad_output: Tensor, boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str, backend: str
+) -> tuple[Tensor, Tensor]:
+    pairing = _pairing(paired, clockwise, invalid, backend)
+    core, tensors = _backend(boxes, pairing), _in_memory(grad_output, boxes, others)
+    grad_boxes, grad_others = core.rotated_iou_backward(*tensors, pairing)
+    return grad_boxes, grad_others
+
+
+@torch.library.custom_op("roialign::rotated_nms", mutates_args=())
+def _nms(
+    boxes: Tensor, scores: Tensor, groups: Tensor | None, threshold: float, clockwise: bool, backend: str
+) -> Tensor:
+    first, values = (tensor.cpu() for tensor in _in_memory(boxes, scores))
+    members = None if groups is None else groups.cpu()
+    pairing = Pairing(clockwise=clockwise, backend=backend or None)
+    return on_cpu.rotated_nms(first, values, members, threshold, pairing).to(boxes.device)
+
+
+@_iou.register_fake
+def _iou_outline(boxes: Tensor, others: Tensor, *setting: Any) -> Tensor:
+    check_not_for_onnx("roialign::rotated_iou")
+    shape = _pairing(*setting).answer_shape(boxes, others)
+    dtype = torch.promote_types(checks.gradient_dtype(boxes), checks.gradient_dtype(others))
+    return boxes.new_empty(shape, dtype=dtype)
+
+
+@_iou_backward.register_fake
+def _backward_outline(grad_output: Tensor, boxes: Tensor, others: Tensor, *setting: Any) -> tuple[Tensor, Tensor]:
+    del grad_output, setting
+    return _like(boxes), _like(others)
+
+
+@_nms.register_fake
+def _nms_outline(boxes: Tensor, *others: Any) -> Tensor:
+    del others
+    if torch.onnx.is_in_onnx_export():
+        raise NotImplementedError(
+            "rotated_nms: ONNX has no operator for it; export the model up to the boxes and scores, and suppress later"
+        )
+    return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    return torch.empty_like(tensor, dtype=checks.gradient_dtype(tensor), memory_format=torch.contiguous_format)
+
+
+# Derivatives: each function keeps its tensors, which come first, and its setting.
+
+
+def _keeping(count: int) -> Callable[[Any, tuple[Any, ...], Any], None]:
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        del output
+        ctx.save_for_backward(*inputs[:count])
+        ctx.setting = inputs[count:]
+
+    return keep
+
+
+def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
+    return *_iou_backward(grad_output, *ctx.saved_tensors, *ctx.setting), *[None] * len(ctx.setting)
+
+
+def _second_gradient(ctx: Any, *moved: Tensor) -> tuple[Any, ...]:
+    pairing, dense = _pairing(*ctx.setting), is_transformed() or is_traced(ctx.saved_tensors[0])
+
+    def gradients(grad_output: Tensor, boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+        return rotated_tables.plain_rotated_iou_backward(grad_output, boxes, others, pairing, dense=dense)
+
+    pull: Any = torch.func.vjp(gradients, *ctx.saved_tensors)[1]
+    return *pull(moved), *[None] * len(ctx.setting)
+
+
+_iou.register_autograd(_gradient, setup_context=_keeping(2))
+_iou_backward.register_autograd(_second_gradient, setup_context=_keeping(3))
+
+
+# torch.vmap: one call for each member of the batch.
+
+
+def _batched(operator: Any) -> Callable[..., Any]:
+    def batch(info: Any, dims: Any, *arguments: Any) -> Any:
+        def answer(index: int) -> Any:
+            own = [
+                value if dim is None else value.select(dim, index) for value, dim in zip(arguments, dims, strict=True)
+            ]
+            return in_member(index, partial(operator, *own))
+
+        answers = [answer(index) for index in range(info.batch_size)]
+        if isinstance(answers[0], Tensor):
+            return torch.stack(answers), 0
+        return tuple([torch.stack(parts) for parts in zip(*answers, strict=True)]), (0,) * len(answers[0])
+
+    return batch
+
+
+for _operator in (_iou, _iou_backward):
+    _operator.register_vmap(_batched(_operator))
+
+
+def _backend(boxes: Tensor, pairing: Pairing) -> Any:
+    return backend_for("rotated", boxes, pairing.backend)
+
+
+def _in_memory(*tensors: Tensor) -> list[Tensor]:
+    """The tensors with all values in memory, with lazy negation and lazy zeros resolved."""
+    return [tensor.detach() if is_in_memory(tensor) else tensor.detach().clone().resolve_neg() for tensor in tensors]
