@@ -11,8 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from roialign.extract.folders import IMAGE_ENDINGS, expand_folders
+from roialign.extract.folders import expand_folders
 from roialign.features import BackboneOptions, DetectedBoxes, GridBoxes, JobSettings, prepare, run
+from roialign.files.images import IMAGE_ENDINGS
 from roialign.search import Encoder, FeatureFolder, RegionIndex, draw_sheet
 from roialign.search.sheets import Tile
 
