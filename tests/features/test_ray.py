@@ -205,6 +205,37 @@ def test_a_shard_that_kills_its_workers_ends_the_job(photos: Path, tmp_path: Pat
     assert not list(out.glob(".*")), "nothing unfinished is left"
 
 
+SHARED = """
+import ray
+from roialign.features import BackboneOptions, JobSettings, RayEngine
+
+ray.init("local", num_cpus=9, num_gpus=2, include_dashboard=False, log_to_driver=False)  # Ray takes our word for it
+with RayEngine() as engine:
+    assert (engine.threads("cpu"), engine.threads("cuda")) == (9, 4)
+    try:
+        engine.load(JobSettings("pixels"), BackboneOptions(device="cuda", threads=4))
+    except ValueError as error:
+        print(error)
+    assert engine.count() == 2
+with RayEngine(workers=5) as engine:
+    loaded = engine.load(JobSettings("pixels"), BackboneOptions(threads=2))
+    print(loaded.backbone.strides, engine.count())
+assert ray.is_initialized(), "it is not ours to end"
+ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_workers_have_gpus_and_a_ray_that_is_there_is_used() -> None:
+    """The first worker has a GPU, as Ray believes, and what is wrong there is raised here as on one machine."""
+    script = [sys.executable, "-c", SHARED]
+    here = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # 127.0.0.1 only
+    done = subprocess.run(script, env=here, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "device: pixels has 'cpu' only, found 'cuda'"
+    assert done.stdout.splitlines()[1] == "(1,) 5"
+
+
 @pytest.mark.slow
 def test_a_cluster_without_room_is_named(photos: Path, tmp_path: Path) -> None:
     for more, why in (
