@@ -35,7 +35,16 @@ struct PointwiseSpec {
 };
 
 /// Whether the result of a bin is one of its samples, and not their mean.
-inline bool takes_maximum(const PointwiseSpec& spec) { return spec.reduction != Reduction::mean; }
+inline bool takes_maximum(const PointwiseSpec& spec) {
+  switch (spec.reduction) {
+    case Reduction::mean:
+      return false;
+    case Reduction::max:
+    case Reduction::corner_max:
+      return true;
+  }
+  return false;  // unreachable: every reduction has a case
+}
 
 /// The geometry of the RoIs, or a tangent or gradient of it.
 template <class Number>

@@ -73,6 +73,8 @@ def map_frame(spec: PointwiseSpec, box: Sequence[float], scale: float) -> Frame:
     if spec.mapping == "rounded":
         rounded = [map_boxes_rounded(*ends, scale, spec.extra_pixels) for ends in ((y1, y2), (x1, x2))]
         return Frame(rounded[0], rounded[1])
+    if spec.mapping not in ("box", "inclusive"):
+        raise NotImplementedError(f"map_frame: the mapping {spec.mapping!r} has no frame")
     beyond = 1.0 if spec.mapping == "inclusive" else 0.0
     ends = ((y1, y2 + beyond), (x1, x2 + beyond))
     axes = [map_boxes(*pair, scale, spec.offset, spec.minimum_length) for pair in ends]
