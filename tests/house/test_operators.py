@@ -93,6 +93,12 @@ def test_a_name_of_a_specification_is_in_the_core(kind: str) -> None:
     assert set(enumeration.__members__) == set(get_args(names)), f"_spec.{kind} lacks a name that {file} has"
 
 
+def test_hostile_input_reaches_every_rule() -> None:
+    last = get_args(_spec.Rule)[-1]
+    header = (ROOT / "cpp" / "steps" / "sample_points.h").read_text(encoding="utf-8")
+    assert f"rule_count = static_cast<int>(Rule::{last}) + 1;" in header, f"rule_count: the last rule is {last}"
+
+
 def _names_of_cases() -> Iterator[tuple[str, str]]:
     """The names that the cases of the tables have, as (kind, name)."""
     for case in EVERY_CASE:
