@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, get_args
 
 import pytest
@@ -99,9 +99,9 @@ def test_hostile_input_reaches_every_rule() -> None:
     assert f"rule_count = static_cast<int>(Rule::{last}) + 1;" in header, f"rule_count: the last rule is {last}"
 
 
-def _names_of_cases() -> Iterator[tuple[str, str]]:
-    """The names that the cases of the tables have, as (kind, name)."""
-    for case in EVERY_CASE:
+def names_of(cases: Iterable[Any]) -> Iterator[tuple[str, str]]:
+    """The names in the specifications of cases, as (kind, name)."""
+    for case in cases:
         if case.family == "separable":
             yield "Rule", case.spec.rule
         else:
@@ -113,7 +113,7 @@ def _names_of_cases() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_name_of_a_specification_has_a_case(kind: str) -> None:
-    missing = {name for name in get_args(NAMES[kind][0]) if (kind, name) not in set(_names_of_cases())}
+    missing = {name for name in get_args(NAMES[kind][0]) if (kind, name) not in set(names_of(EVERY_CASE))}
     file = "cases.py" if kind == "Rule" else "pointwise_cases.py"
     assert not missing, f"{kind} {sorted(missing)}: add a case in tests/tables/{file}"
 
