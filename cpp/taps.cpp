@@ -15,6 +15,7 @@ Border border_of(Rule rule) {
     case Rule::grid:
     case Rule::random:
     case Rule::exact:
+    case Rule::centre:
       return Border::replicate;
     case Rule::prroi:
       return Border::zero;

@@ -9,9 +9,10 @@ from .pointwise import (
     RoIAlignRotated,
     RoIPool,
 )
-from .separable import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
+from .separable import CentrePool, CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
 
 __all__ = [
+    "CentrePool",
     "CropAndResize",
     "DeformRoIPool",
     "DeformRoIPoolPack",
