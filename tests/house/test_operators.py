@@ -10,6 +10,7 @@ import pytest
 
 import roialign
 from roialign import _core, _spec
+from roialign._core_specs import core_name
 from tests.tables.answers import EVERY_CASE
 from tests.tables.paths import ROOT
 
@@ -91,6 +92,11 @@ def test_a_name_of_a_specification_is_in_the_core(kind: str) -> None:
     missing = sorted(set(get_args(names)) - set(enumeration.__members__))
     assert not missing, f'{kind} {missing}: add .value("{missing[0]}", ...) in {file}, then run make test and make stub'
     assert set(enumeration.__members__) == set(get_args(names)), f"_spec.{kind} lacks a name that {file} has"
+
+
+def test_a_core_that_was_built_without_a_name_says_so() -> None:
+    with pytest.raises(RuntimeError, match=r"the compiled core has no Rule 'new': add it in cpp/, and build"):
+        core_name(_core.Rule, "new")
 
 
 def test_hostile_input_reaches_every_rule() -> None:
