@@ -13,9 +13,11 @@
 namespace roialign {
 
 enum class Mapping { box, rotated, rounded, inclusive };
+constexpr int mapping_count = static_cast<int>(Mapping::inclusive) + 1;
 enum class PointRule { grid, random, lattice, pixels };
 enum class Reduction { mean, max, corner_max };
 enum class Channels { same, position, orientation };
+constexpr int channels_count = static_cast<int>(Channels::orientation) + 1;
 
 struct PointwiseSpec {
   Mapping mapping;
