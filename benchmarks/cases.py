@@ -84,7 +84,7 @@ OPERATOR_SUITE = (
     Selection("operators", ("S2", "S0"), layouts=NHWC, operators=(*SAMPLED, "onnx-max")),
     Selection("operators", ("S2", "S0"), ("backward-features", "backward-boxes"), NHWC, operators=SAMPLED),
     Selection("operators", ("S2", "S0"), layouts=NHWC, operators=("position-sensitive",)),
-    Selection("operators", layouts=NHWC, operators=("position-sensitive-pool", "roi-pool", "centre")),
+    Selection("operators", layouts=NHWC, operators=("position-sensitive-pool", "roi-pool")),
 )
 
 QUICK_SUITE = (

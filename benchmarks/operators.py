@@ -97,5 +97,4 @@ OPERATORS: dict[str, Operator] = {
     "position-sensitive": Operator("ps_roi_align"),
     "position-sensitive-pool": Operator("ps_roi_pool", adaptive=False),
     "roi-pool": Operator("roi_pool", adaptive=False),
-    "centre": Operator("centre_pool", adaptive=False),
 }

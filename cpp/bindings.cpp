@@ -114,8 +114,7 @@ NB_MODULE(_core, m) {
       .value("exact", roialign::Rule::exact)
       .value("prroi", roialign::Rule::prroi)
       .value("crop", roialign::Rule::crop)
-      .value("nearest", roialign::Rule::nearest)
-      .value("centre", roialign::Rule::centre);
+      .value("nearest", roialign::Rule::nearest);
   nb::enum_<roialign::ScalarType>(m, "ScalarType")
       .value("float64", roialign::ScalarType::float64)
       .value("float32", roialign::ScalarType::float32)

@@ -15,7 +15,6 @@ Border border_of(Rule rule) {
     case Rule::grid:
     case Rule::random:
     case Rule::exact:
-    case Rule::centre:
       return Border::replicate;
     case Rule::prroi:
       return Border::zero;

@@ -12,8 +12,8 @@
 
 namespace roialign {
 
-enum class Rule { grid, random, exact, prroi, crop, nearest, centre };
-constexpr int rule_count = static_cast<int>(Rule::centre) + 1;
+enum class Rule { grid, random, exact, prroi, crop, nearest };
+constexpr int rule_count = static_cast<int>(Rule::nearest) + 1;
 
 /// One mapped axis of one RoI, and the sampling of its bins.
 struct AxisSampling {
@@ -104,7 +104,7 @@ void lattice(int64_t size, const MappedAxis& roi, int64_t bins, int64_t bin_inde
 
 /// Calls visit(SamplePoint) for the points of a bin that can touch the map, in ascending order. `grid` and `random`
 /// have a point per stratum. `exact` and `prroi` have the middles of the pieces into which the integers divide the bin.
-/// `crop` and `nearest` have one point, and so has `centre`: the centre of the bin.
+/// `crop` and `nearest` have one point.
 template <class Visit>
 void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
   const auto [start, length] = axis.roi;
@@ -117,11 +117,6 @@ void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
       const bool one = axis.bins == 1;
       const double x = one ? start + 0.5 * length : start + index * (length / (bins - 1.0));
       visit(SamplePoint{x, cell_of(x), one ? 0.5 : index / (bins - 1.0), 1.0});
-      return;
-    }
-    case Rule::centre: {
-      const double x = start + (index + 0.5) * (length / bins);
-      visit(SamplePoint{x, cell_of(x), (index + 0.5) / bins, 1.0});
       return;
     }
     case Rule::grid:

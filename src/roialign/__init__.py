@@ -5,7 +5,6 @@ from ._runtime import build_info, get_num_threads, set_num_threads
 from ._version import __version__
 from ._warnings import RoIWarning
 from .ops.bilinear_interpolate import bilinear_interpolate, bilinear_interpolate_backward
-from .ops.centre_pool import centre_pool, centre_pool_backward
 from .ops.crop_and_resize import crop_and_resize, crop_and_resize_backward
 from .ops.deform_roi_pool import deform_roi_pool, deform_roi_pool_backward
 from .ops.fpn_levels import fpn_levels
@@ -30,8 +29,6 @@ __all__ = [
     "bilinear_interpolate",
     "bilinear_interpolate_backward",
     "build_info",
-    "centre_pool",
-    "centre_pool_backward",
     "crop_and_resize",
     "crop_and_resize_backward",
     "deform_roi_pool",

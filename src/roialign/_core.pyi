@@ -23,8 +23,6 @@ class Rule(enum.Enum):
 
     nearest = 5
 
-    centre = 6
-
 class ScalarType(enum.Enum):
     float64 = 0
 

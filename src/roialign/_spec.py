@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal, NamedTuple
 
-Rule = Literal["grid", "random", "exact", "prroi", "crop", "nearest", "centre"]
+Rule = Literal["grid", "random", "exact", "prroi", "crop", "nearest"]
 Border = Literal["replicate", "zero", "reject", "nearest"]
 
 #: How a rule continues the map beyond its outermost pixel centres.
@@ -22,7 +22,6 @@ BORDER_OF_RULE: dict[str, Border] = {
     "prroi": "zero",
     "crop": "reject",
     "nearest": "nearest",
-    "centre": "replicate",
 }
 
 

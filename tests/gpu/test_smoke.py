@@ -64,7 +64,6 @@ CALLS = {
     "pyramid": Smoke(pyramid, SEPARABLE),
     "exact": Smoke(lambda f, b, **m: roialign.roi_align(f, b, (2, 5), 1 / 2, sampling="exact", **m), SEPARABLE),
     "Precise RoI Pooling": Smoke(lambda f, b, **m: roialign.prroi_pool(f, b, 3, 1 / 2, **m), SEPARABLE),
-    "centres of bins": Smoke(lambda f, b, **m: roialign.centre_pool(f, b, 3, 1 / 2, **m), SEPARABLE),
     "crop and resize": Smoke(
         lambda f, b, **m: roialign.crop_and_resize(f, b, torch.zeros(len(b)).to(b).long(), 3, layout="NCHW", **m),
         SEPARABLE,

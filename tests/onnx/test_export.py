@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import roialign
 from roialign.compat import detectron2, mmcv, torchvision
-from roialign.torch import CentrePool, CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
+from roialign.torch import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
 
 # torch's exporter sets off a few warnings of its own.
 pytestmark = [
@@ -111,7 +111,6 @@ PARTS: dict[str, list[nn.Module]] = {
     ],
     "the others": [
         PrRoIPool((3, 2), 1 / 14),
-        CentrePool((3, 2), 1 / 14),
         CropAndResize((2, 3), method="nearest", extrapolation_value=-0.5, layout="NCHW"),
     ],
 }

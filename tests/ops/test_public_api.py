@@ -36,9 +36,6 @@ SIGNATURES = {
     "prroi_pool": f"(features, rois, output_size, spatial_scale=1.0, *, {POOLED}, out=None, backend=None)",
     "prroi_pool_backward": "(grad_output, features, rois, spatial_scale=1.0, *, "
     f"need=('features', 'rois'), {POOLED}, backend=None)",
-    "centre_pool": f"(features, rois, output_size, spatial_scale=1.0, *, {POOLED}, out=None, backend=None)",
-    "centre_pool_backward": "(grad_output, features, rois, spatial_scale=1.0, *, "
-    f"need=('features', 'rois'), {POOLED}, backend=None)",
     "crop_and_resize": "(features, boxes, box_indices, crop_size, method='bilinear', extrapolation_value=0.0, *, "
     "layout='NHWC', invalid=None, out=None, backend=None)",
     "crop_and_resize_backward": "(grad_output, features, boxes, box_indices, method='bilinear', "

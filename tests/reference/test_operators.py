@@ -121,19 +121,6 @@ def test_short_boxes_are_lengthened_to_a_pixel_only_when_not_aligned() -> None:
     assert lengthened.item() == 2.5
 
 
-def test_centre_pool_is_roi_align_with_one_point_per_bin_unless_a_box_is_short() -> None:
-    """The same points, worked out by another rule: the middle of the only stratum."""
-    rng = np.random.default_rng(3)
-    features = rng.standard_normal((2, 3, 7, 9))
-    boxes = np.array([[0, 1.3, 2.1, 8.4, 5.9], [1, -3.0, -2.0, 12.0, 4.5], [1, 0.5, 0.5, 3.5, 7.75]])
-    answer = roialign.centre_pool(features, boxes, (3, 2), 0.75, backend="reference")
-    right = roialign.roi_align(features, boxes, (3, 2), 0.75, 1, aligned=False, backend="reference")
-    assert_close(answer, right, "float64", float(np.abs(features).max()))
-    ramp = np.arange(8.0)[None, None, None, :].repeat(8, axis=2)
-    short = np.array([[0, 2.0, 2.0, 2.5, 2.5]])
-    assert roialign.centre_pool(ramp, short, 1, backend="reference").item() == 2.25
-
-
 def test_one_pixel_read_by_every_rule() -> None:
     pixel, box = np.ones((1, 1, 1, 1)), np.array([[0, 0.0, 0.0, 1.0, 1.0]])
     assert roialign.roi_align(pixel, box, 1, sampling="exact", backend="reference").item() == 1.0

@@ -51,10 +51,6 @@ RULES = tuple(rule for rule in BORDER_OF_RULE if rule != "nearest")
         ((3, -2.0, 2.0, 1, 0, "prroi"), [[0.25, 0, 0]]),
         ((3, 2.0, 1.0, 1, 0, "prroi"), [[0, 0, 0.5]]),
         ((3, 1.0, 0.0, 1, 0, "prroi"), [[0, 0, 0]]),
-        # The centre of every bin, forwards and backwards; beyond the border rule, nothing.
-        ((4, 0.0, 3.0, 2, 0, "centre"), [[0.25, 0.75, 0, 0], [0, 0, 0.75, 0.25]]),
-        ((4, 3.0, -3.0, 2, 0, "centre"), [[0, 0, 0.75, 0.25], [0.25, 0.75, 0, 0]]),
-        ((4, -3.0, 4.0, 2, 0, "centre"), [[0, 0, 0, 0], [1, 0, 0, 0]]),
         # crop: both ends, or the middle of one bin; beyond the outer centres nothing.
         ((5, 0.0, 4.0, 3, 0, "crop"), [[1, 0, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 1]]),
         ((5, 1.0, 1.5, 1, 0, "crop"), [[0, 0.25, 0.75, 0, 0]]),

@@ -29,7 +29,6 @@ def roi_align_spec(rule: Any = "grid", ratio: tuple[int, int] = (0, 0), aligned:
 
 
 PRROI = SeparableSpec(rule="prroi", minimum_length=0.0)
-CENTRE = SeparableSpec(rule="centre")
 CROP = SeparableSpec(rule="crop", normalised_boxes=True)
 NEAREST = SeparableSpec(rule="nearest", normalised_boxes=True, fill=-1.5)
 CROP_FILL = SeparableSpec(rule="crop", normalised_boxes=True, fill=-1.5)
@@ -110,7 +109,6 @@ def _grid_of_rules() -> list[Case]:
         Case("exact", "the closed form", roi_align_spec("exact")),
         Case("exact, not aligned", "the closed form, lengthened boxes", roi_align_spec("exact", aligned=False)),
         Case("prroi", "zero padding, zero for empty boxes", PRROI),
-        Case("centre", "one point per bin, without a shift", CENTRE),
         Case("crop", "normalised boxes, points off the image rejected", CROP),
         Case("crop, fill", "a fill value in every bin that no point reaches", CROP_FILL),
         Case("nearest", "the nearest pixel", NEAREST),

@@ -87,7 +87,6 @@ OPERATORS = {
     "mean, random": Operator("roi_align", options=RANDOM, counts_rows=True),
     "mean, exact": Operator("roi_align", options={"sampling": "exact"}),
     "prroi": Operator("prroi_pool"),
-    "centre": Operator("centre_pool"),
     "crop": Operator("crop_and_resize", cropped),
     "crop, nearest": Operator("crop_and_resize", cropped, {"method": "nearest"}),
     "max": Operator("roi_align", options={"mode": "max", **TWO}),

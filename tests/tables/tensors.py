@@ -62,7 +62,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "random": lambda f, r: roialign.roi_align(f, r, (2, 3), 1 / 4, 2, sampling="random", seed=11),
     "exact": lambda f, r: roialign.roi_align(f, r, (2, 3), 1 / 4, sampling="exact"),
     "prroi": lambda f, r: roialign.prroi_pool(f, r, (2, 3), 1 / 4),
-    "centre": lambda f, r: roialign.centre_pool(f, r, (2, 3), 1 / 4),
     "crop": lambda f, r: roialign.crop_and_resize(
         f, r[:, 1:] / 40, r[:, 0].long(), (2, 3), "bilinear", 0.5, layout="NCHW"
     ),

@@ -14,7 +14,7 @@ from torch import nn
 
 import roialign
 import roialign.torch
-from roialign.torch import CentrePool, CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
+from roialign.torch import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
 from roialign.torch.modules import separable as modules
 from tests.tables.tensors import SCALES, features, pyramid, rois
 
@@ -43,13 +43,6 @@ MODULES: list[tuple[nn.Module, str, tuple[Any, ...], dict[str, Any], Any]] = [
         (features(), rois()),
         {},
         roialign.prroi_pool(features(), rois(), 2, 0.25),
-    ),
-    (
-        CentrePool(2, 0.25),
-        "CentrePool(output_size=2, spatial_scale=0.25)",
-        (features(), rois()),
-        {},
-        roialign.centre_pool(features(), rois(), 2, 0.25),
     ),
     (
         CropAndResize((3, 2), extrapolation_value=1.5, layout="NCHW"),
@@ -81,7 +74,6 @@ def test_answer_and_repr_of_the_module_and_its_copies(
         (RoIAlign, roialign.roi_align),
         (MultiScaleRoIAlign, roialign.multiscale_roi_align),
         (PrRoIPool, roialign.prroi_pool),
-        (CentrePool, roialign.centre_pool),
         (CropAndResize, roialign.crop_and_resize),
     ],
 )

@@ -29,7 +29,6 @@ CHOSEN = (
     "small: random, not aligned",
     "small: exact",
     "small: nearest",
-    "small: centre",
     "small: 17 channels, fill",
     "small: one column of bins",
     "small: small boxes on a tall map",

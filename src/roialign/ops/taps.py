@@ -36,10 +36,9 @@ def taps(
         The number of bins that the RoI is divided into.
     sampling_ratio : int, default 0
         Sample points per bin for the rules "grid" and "random". 0 or -1 is adaptive: ``ceil(length / bins)`` points.
-    rule : "grid" (default), "random", "exact", "prroi", "crop", "nearest" or "centre"
+    rule : "grid" (default), "random", "exact", "prroi", "crop" or "nearest"
         How the points are chosen, and the border rule. The first three are as in :func:`roi_align`, "prroi" is as in
-        :func:`prroi_pool`, "crop" and "nearest" are the bilinear and nearest methods of :func:`crop_and_resize`, and
-        "centre" is as in :func:`centre_pool`.
+        :func:`prroi_pool`, and "crop" and "nearest" are the bilinear and nearest methods of :func:`crop_and_resize`.
     derivative : (int, int), default (0, 0)
         The order of the derivative with respect to `start` and to `length`. Their sum is at most 2.
     seed : int, default 0

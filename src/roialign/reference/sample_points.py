@@ -50,8 +50,7 @@ def sample_points(
     * ``random``: one uniform point in every stratum, a pure function of (seed, point, bin, axis, RoI row);
     * ``exact`` and ``prroi``: the bin is divided at the integers, and the middle of each piece represents the piece.
       The interpolated map is linear on a piece, so this gives the mean over infinitely many points;
-    * ``crop`` and ``nearest``: one point per bin, with the first and the last at the ends of the RoI;
-    * ``centre``: one point per bin, at its centre.
+    * ``crop`` and ``nearest``: one point per bin, with the first and the last at the ends of the RoI.
     """
     if rule in ("grid", "random"):
         yield from _strata(size, start, length, bins, bin_index, sampling_ratio, rule, seed, axis, row)
@@ -68,8 +67,6 @@ def _single_point(start: float, length: float, bins: int, bin_index: int, rule: 
         if bins > 1:
             return start + bin_index * (length / (bins - 1)), bin_index / (bins - 1)
         return start + 0.5 * length, 0.5
-    if rule == "centre":
-        return start + (bin_index + 0.5) * (length / bins), (bin_index + 0.5) / bins
     raise NotImplementedError(f"sample_points: the rule {rule!r} has no points")
 
 

@@ -5,7 +5,6 @@ Importing this module registers the custom ops. Import it before loading a progr
 
 from . import _installed, backends, call, checks, levels, overlaps, plain, rois  # noqa: F401
 from .modules import (
-    CentrePool,
     CropAndResize,
     DeformRoIPool,
     DeformRoIPoolPack,
@@ -22,7 +21,6 @@ from .modules import (
 )
 
 __all__ = [
-    "CentrePool",
     "CropAndResize",
     "DeformRoIPool",
     "DeformRoIPoolPack",

@@ -50,16 +50,11 @@ def touching(low, high, bin_start, bin_length, count):
 @triton.jit
 def single_point(start, length, bins, bin_index, RULE: tl.constexpr):
     """The point of a bin as ``(x, position in the RoI)``, for rules with one point per bin."""
-    if RULE == "centre":
-        x = start + (bin_index + 0.5) * (length / bins)
-        position = (bin_index + 0.5) / bins
-    else:
-        tl.static_assert(RULE == "crop" or RULE == "nearest", "single_point: a rule has no points")
-        # The first and the last point are at the ends of the RoI.
-        steps = tl.maximum(bins - 1.0, 1.0)
-        x = tl.where(bins > 1.0, start + bin_index * (length / steps), start + 0.5 * length)
-        position = tl.where(bins > 1.0, bin_index / steps, 0.5 + 0.0 * bin_index)
-    return x, position
+    tl.static_assert(RULE == "crop" or RULE == "nearest", "single_point: a rule has no points")
+    # The first and the last point are at the ends of the RoI.
+    steps = tl.maximum(bins - 1.0, 1.0)
+    x = tl.where(bins > 1.0, start + bin_index * (length / steps), start + 0.5 * length)
+    return x, tl.where(bins > 1.0, bin_index / steps, 0.5 + 0.0 * bin_index)
 
 
 @triton.jit

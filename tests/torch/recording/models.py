@@ -148,7 +148,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "ps_roi_pool": lambda f, r: ours.ps_roi_pool(f, r, BINS),
     "roi_pool": lambda f, r: ours.roi_pool(f, r, BINS),
     "prroi_pool": lambda f, r: ours.prroi_pool(f, r, BINS),
-    "centre_pool": lambda f, r: ours.centre_pool(f, r, BINS),
     "crop_and_resize": crop,
     'crop_and_resize, method="nearest"': lambda f, r: crop(f, r, method="nearest"),
     "bilinear_interpolate": lambda f, r: ours.bilinear_interpolate(f[0], r[:, 1], r[:, 2]),
@@ -157,7 +156,6 @@ MODULES: dict[str, Callable[[], Any]] = {
     "RoIAlign": lambda: modules.RoIAlign(BINS, 1.0, 2),
     "MultiScaleRoIAlign": lambda: OnLevels(modules.MultiScaleRoIAlign(BINS, SCALES, 2, **UPRIGHT)),
     "PrRoIPool": lambda: modules.PrRoIPool(BINS),
-    "CentrePool": lambda: modules.CentrePool(BINS),
     "CropAndResize": Cropping,
     "RoIAlignRotated": lambda: OnOneMap(modules.RoIAlignRotated(BINS, 1.0, 2), turned),
     "MultiScaleRoIAlignRotated": lambda: OnLevels(

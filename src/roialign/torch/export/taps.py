@@ -97,8 +97,6 @@ def _single_point(axis: Axis, place: Place, bins: Tensor) -> Tensor:
     """The coordinate of the point of every bin, for rules with one point per bin."""
     if axis.spec.rule in ("crop", "nearest"):
         return place.start + (bins * (place.length / (axis.bins - 1)) if axis.bins > 1 else 0.5 * place.length[None])
-    if axis.spec.rule == "centre":
-        return place.start + (bins + 0.5) * (place.length / axis.bins)
     raise NotImplementedError(f"ONNX export: the rule {axis.spec.rule!r} has no points")
 
 

@@ -9,10 +9,9 @@ from .pointwise import (
     RoIAlignRotated,
     RoIPool,
 )
-from .separable import CentrePool, CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
+from .separable import CropAndResize, MultiScaleRoIAlign, PrRoIPool, RoIAlign
 
 __all__ = [
-    "CentrePool",
     "CropAndResize",
     "DeformRoIPool",
     "DeformRoIPoolPack",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Sampling, Seed
-from ...ops.centre_pool import centre_pool
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
@@ -190,48 +189,6 @@ class PrRoIPool(Configured):
     def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
         pooled: Tensor = prroi_pool(features, rois, batch_indices=batch_indices, **self.arguments)
-        return pooled
-
-    if TYPE_CHECKING:
-
-        def __call__(
-            self, features: Tensor, rois: Tensor | Sequence[Tensor], *, batch_indices: Tensor | None = None
-        ) -> Tensor: ...
-
-
-class CentrePool(Configured):
-    """:func:`roialign.centre_pool` as a module.
-
-    Concretely, ``CentrePool(output_size, spatial_scale, ...)(features, rois)`` is
-    ``centre_pool(features, rois, output_size, spatial_scale, ...)``.
-
-    Parameters
-    ----------
-    output_size, spatial_scale, layout, invalid, backend : As in :func:`roialign.centre_pool`.
-
-    Examples
-    --------
-    >>> import torch
-    >>> from roialign.torch import CentrePool
-    >>> CentrePool(1)(torch.arange(6.0).expand(1, 1, 6, 6), torch.tensor([[0, 0.0, 0.0, 3.0, 3.0]]))
-    tensor([[[[1.5000]]]])
-    """
-
-    def __init__(
-        self,
-        output_size: int | tuple[int, int],
-        spatial_scale: float = 1.0,
-        *,
-        layout: Layout = "NCHW",
-        invalid: Invalid | None = None,
-        backend: Backend | None = None,
-    ) -> None:
-        super().__init__()
-        self.configure(locals())
-
-    def forward(self, features: Tensor, rois: Tensor | Sequence[Tensor], batch_indices: Tensor | None = None) -> Tensor:
-        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``."""
-        pooled: Tensor = centre_pool(features, rois, batch_indices=batch_indices, **self.arguments)
         return pooled
 
     if TYPE_CHECKING:
