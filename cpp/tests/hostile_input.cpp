@@ -28,7 +28,7 @@ bool run_one(uint64_t seed) {
   const auto pick = [&random](int64_t low, int64_t high) {
     return low + static_cast<int64_t>(random() % (high - low + 1));
   };
-  const auto rule = static_cast<Rule>(seed % 6);
+  const auto rule = static_cast<Rule>(seed % rule_count);
   const auto type = static_cast<ScalarType>(pick(0, 3));
   const auto layout = [&] { return static_cast<Array::Layout>(pick(0, 2)); };
   constexpr int64_t channel_counts[] = {0, 1, 2, 3, 8, 15, 16, 17, 33, 64, 257};

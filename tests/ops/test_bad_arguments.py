@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import roialign
+from roialign._spec import BORDER_OF_RULE
 from tests.tables.calls import features_of, rois_of
 
 GOOD = features_of()
@@ -46,7 +47,7 @@ TAPS: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
         (2, 0.0, 1.0, 1, 0, "mean"),
         {},
         ValueError,
-        "rule: expected one of 'grid', 'random', 'exact', 'prroi', 'crop', 'nearest', got 'mean'",
+        f"rule: expected one of {', '.join(map(repr, BORDER_OF_RULE))}, got 'mean'",
     ),
     (
         (2, 0.0, 1.0, 1),

@@ -229,6 +229,7 @@ def maximum_kernel(
                     best, winner = aggregate_max(best, winner, part, code + side, there)
                     has_zero = has_zero | (point.is_inside & ~there)
                 else:
+                    tl.static_assert(REDUCTION == "max", "maximum_kernel: a reduction has no kernel")
                     sample += part
             if REDUCTION == "max":
                 best, winner = aggregate_max(best, winner, sample, code, point.is_inside)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ... import _core
-from ..._core_specs import RULES, core_separable
+from ..._core_specs import core_name, core_separable
 from ..._regions import Geometry, Regions
 from ..._spec import Rule, SeparableSpec
 from ..._typing import Array
@@ -113,7 +113,7 @@ def taps(
 ) -> Array:
     """The dense ``[bins, size]`` matrix of one axis: see `reference.taps`."""
     matrix = np.empty((bins, size))
-    _core.taps(RULES[rule], start, length, sampling_ratio, seed, axis, row, *derivative, matrix)
+    _core.taps(core_name(_core.Rule, rule), start, length, sampling_ratio, seed, axis, row, *derivative, matrix)
     return matrix
 
 

@@ -98,7 +98,8 @@ class Family(ABC, Generic[AnySpec]):
     def __init__(self) -> None:
         types = {**{field.name: field.type for field in fields(Operator)}, **self.spec.__annotations__}
         self._of_spec = set(self.spec._fields)
-        assert self._of_spec <= set(self.values)
+        missing = sorted(self._of_spec - set(self.values))
+        assert not missing, f"{type(self).__name__}: add {missing} at the end of `values`, for saved programs"
         self._kinds = {name: _KINDS.get(name) or _Kind(_plain(types[name])) for name in self.values}
         self.schema = ", ".join(f"{kind.schema} {name}" for name, kind in self._kinds.items())
 
