@@ -58,7 +58,7 @@ def test_what_is_no_file_in_a_folder_is_named_once(photos: Path, weights: Path, 
     result = invoke("detect", photos, "--weights", weights, "--out", tmp_path / "out")
     assert told(result) == [
         f"{photos / 'empty.png'}: {NO_IMAGE}expected a file, found a folder",
-        f"{photos / 'link.jpg'}: {NO_IMAGE}a link to a file that is not there",
+        f"{photos / 'link.jpg'}: {NO_IMAGE}a link to a file that does not exist",
         f"{photos / 'pipe.png'}: {NO_IMAGE}expected a file, found a device or a pipe",
     ]
     assert _images(tmp_path / "out") == ["1.png", "good.png"]
@@ -133,19 +133,19 @@ RANGES: dict[str, tuple[bytes, str | None]] = {
     "8.png": (PNG, None),
     "16.png": (
         encoded(ramp(65535, np.uint16)),
-        "an image of 16 bits: its values are taken as they are, 0 to 65535, not",
+        "a 16-bit image: its values are used as they are, 0 to 65535, not",
     ),
     "unit.tif": (
         encoded(ramp(1, np.float32), "TIFF"),
-        "an image of floats: its values are taken as they are, 0 to 1, not",
+        "a float image: its values are used as they are, 0 to 1, not",
     ),
     "32.tif": (
         tiff(ramp(70000, np.int32), 2),
-        "an image of 32 bits: its values are taken as they are, 0 to 70000, not",
+        "a 32-bit image: its values are used as they are, 0 to 70000, not",
     ),
     "nan.tif": (
         IMAGES["nan.tif"].content,
-        "an image of floats: its values are taken as they are, nothing finite, and NaN or",
+        "a float image: its values are used as they are, no finite values, and NaN or",
     ),
 }
 

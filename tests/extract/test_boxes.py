@@ -146,7 +146,7 @@ def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) ->
     assert read_boxes(path, problems) == []
     of_image, of_box = found(problems)
     assert "images[0]: file_name: expected text, got nothing" in of_image
-    assert "annotations: 1 rows of images or categories that cannot be used are left out" in of_box
+    assert "annotations: 1 rows refer to images or categories that cannot be used" in of_box
 
 
 @pytest.mark.parametrize(

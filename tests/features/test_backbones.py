@@ -218,7 +218,7 @@ def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:
     path = save_program(tmp_path / "network.pt2", TwoLevels())
     path.write_bytes(with_a_changed_byte(path.read_bytes()))
     with pytest.raises(
-        BackboneError, match=r"cannot be read as a program of torch.export: damaged: \S+ is not what was"
+        BackboneError, match=r"cannot be read as a program of torch.export: damaged: the checksum of \S+ is wrong"
     ):
         make_backbone(f"program:{path}")
 

@@ -65,7 +65,7 @@ def test_a_broken_image_is_named_once_and_counted_later(photos: Path, tmp_path: 
     first = invoke("extract", photos, broken, *options)
     assert first.exit_code == 1
     assert told(first) == [
-        f"{broken}: cannot be read as an image: not an image, or of a kind that Pillow does not know"
+        f"{broken}: cannot be read as an image: not an image, or a format that Pillow does not support"
     ]
     second = invoke("extract", photos, broken, *options)
     assert second.exit_code == 1

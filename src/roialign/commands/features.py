@@ -14,7 +14,7 @@ from .._text import counted
 from ..extract.folders import expand
 from ..files.columns import Reading
 from ..files.images import IMAGE_ENDINGS
-from ..files.problems import Problems, Refused, Remark
+from ..files.problems import Problems, Remark, StoppedByProblem
 from .feature_options import Running, cores
 from .options import check_folder
 from .pixels import read_groups, report_missing
@@ -57,7 +57,7 @@ def extract_features(
         problems.strict = False
     except typer.Exit:  # a RuntimeError to Python
         raise
-    except Refused:
+    except StoppedByProblem:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         print_line(errors, f"stopped; the same command goes on: {out}")

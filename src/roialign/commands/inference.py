@@ -16,7 +16,7 @@ from rich.text import Text
 from .._text import counted, printable
 from ..extract.folders import expand_folders
 from ..files.images import IMAGE_ENDINGS
-from ..files.problems import Problems, Refused
+from ..files.problems import Problems, StoppedByProblem
 from .options import Strict, check_folder, check_output
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
@@ -223,7 +223,7 @@ def detect_command(
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
             )
-    except Refused:
+    except StoppedByProblem:
         raise typer.Exit(1) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error

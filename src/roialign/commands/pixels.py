@@ -17,7 +17,7 @@ from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
 from ..files.images import IMAGE_ENDINGS
-from ..files.problems import FileError, Problems, Refused
+from ..files.problems import FileError, Problems, StoppedByProblem
 from . import options
 from .tables import rows_table
 from .terminal import end, fails, print_line, progress_bar, reported_problems
@@ -65,7 +65,7 @@ def pool_inputs(
     used = {path: own for path, own in groups.boxes.items() if own or path in named} or groups.boxes
     try:
         rows = _extract(used, settings, out, problems, errors)
-    except Refused:
+    except StoppedByProblem:
         raise typer.Exit(1) from None
     problems.strict = False
     if plot is not None:
