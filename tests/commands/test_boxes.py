@@ -78,7 +78,7 @@ def test_boxes_of_images_that_were_not_given_are_one_line(photos: Path, tmp_path
     (tmp_path / "boxes.csv").write_text("\n".join(lines))
     arguments = ("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     result = run(*arguments)
-    text = "30 boxes are of 30 images that are not among the inputs"
+    text = "30 boxes belong to 30 images that are not among the inputs"
     assert result.exit_code == 1
     where, hint = f"{tmp_path / 'boxes.csv'}, row 0 (line 2)", "--ignore-missing passes over them"
     assert result.stderr.splitlines() == [f"error: {where}: {text}; the first is '0.png'; {hint}", "1 problem"]

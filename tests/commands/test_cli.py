@@ -105,11 +105,11 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     row, unknown, broken, missing, count = result.stderr.splitlines()
     assert row == f"error: {tmp_path / 'boxes.csv'}, row 1 (line 3): expected 6 fields, found 4"
     assert unknown == (
-        f"error: {tmp_path / 'boxes.csv'}, row 3 (line 5): 1 box is of 1 image that is not among the inputs; the first "
-        "is 'unknown.png'; --ignore-missing passes over them"
+        f"error: {tmp_path / 'boxes.csv'}, row 3 (line 5): 1 box belongs to 1 image that is not among the inputs; the "
+        "first is 'unknown.png'; --ignore-missing passes over them"
     )
     assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
-    assert broken.endswith("; 1 box not done")
+    assert broken.endswith("; 1 box skipped")
     assert missing == f"error: {tmp_path / 'missing.png'}: cannot be read as an image: No such file or directory"
     assert count == "4 problems"
     with np.load(tmp_path / "f.npz") as written:

@@ -227,7 +227,7 @@ CAUSES: dict[str, Cause] = {
     "it is an XML annotation file, such as Pascal VOC": boxes("<annotation>", "b.xml"),
     "there is no box in it": boxes(HEAD),
     "expected at most 4 GiB, found ...": extract({"1.npy": _promise()}, "1.npy"),
-    "if it is [H, W, C], --layout NHWC": extract(
+    "if it is [H, W, C], give --layout NHWC": extract(
         {"1.npy": _saved_map(np.zeros((48, 64, 3), dtype=np.float32))}, "1.npy"
     ),
     "cannot be read as a file of weights: an HTML page": checkpoint("a page"),

@@ -217,7 +217,7 @@ def test_common_names_of_the_image_are_understood(
 def test_two_files_of_one_number_are_not_chosen_between(tmp_path: Path) -> None:
     boxes, problems = _read(tmp_path, "frame,x1,y1,x2,y2\n7,1,2,3,4\n")
     group_by_input(boxes, [Path("07.png"), Path("007.png")], problems)
-    assert "image '7' may be any of 07.png, 007.png" in str(next(iter(problems)))
+    assert "image '7' matches each of 07.png, 007.png" in str(next(iter(problems)))
 
 
 @pytest.mark.parametrize("column", ["motif", "label", "k\nl"])

@@ -155,9 +155,7 @@ def _decompressed(text: str | bytes) -> list[int]:
     try:
         letters = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, dtype=np.uint8)
     except UnicodeEncodeError as error:
-        raise FileError(
-            f"segmentation: counts: character {error.start} is not valid in COCO's compressed counts"
-        ) from None
+        raise FileError(f"segmentation: counts: character {error.start} {NOT_A_COUNT}") from None
     values = letters.astype(np.int64) - FIRST_LETTER
     wrong = np.flatnonzero((values < 0) | (values >= LETTERS))
     if wrong.size:
