@@ -99,8 +99,14 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
         (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, found '0'"),
         (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, found '3/2'"),
         (("--backbone", "pixels", "--normalise", "no"), "normalise: expected imagenet"),
-        (("--backbone", "efficientnet-lite0", "--levels", "by-size"), "by-size needs maps of one number of channels"),
-        (("--backbone", "efficientnet-lite0", "--weights", "none"), "weights: efficientnet-lite0 has None only"),
+        (
+            ("--backbone", "efficientnet-lite0", "--levels", "by-size"),
+            "by-size needs maps with the same number of channels",
+        ),
+        (
+            ("--backbone", "efficientnet-lite0", "--weights", "none"),
+            "weights: efficientnet-lite0 does not support this option",
+        ),
     ],
 )
 def test_options_that_cannot_be_meant(options: tuple[object, ...], why: str, photos: Path, tmp_path: Path) -> None:
