@@ -213,7 +213,7 @@ def test_a_class_that_the_model_does_not_know_is_said(tmp_path: Path, weights: P
 
 def test_a_table_without_boxes_is_said(photos: Path, tmp_path: Path) -> None:
     result = _extract(tmp_path, photos / "good.png", "")
-    assert (result.exit_code, told(result, "note")) == (0, [f"{tmp_path / 'b.csv'}: there is no box in it"])
+    assert (result.exit_code, told(result, "note")) == (0, [f"{tmp_path / 'b.csv'}: it contains no box"])
 
 
 # Runs and options

@@ -225,7 +225,7 @@ CAUSES: dict[str, Cause] = {
     "it looks like JSON Lines": boxes("[1, 2, 3, 4]\n[1, 2, 3, 4]\n", "b.json"),
     "it is an office document, such as an Excel file": boxes(WORKBOOK, "b.xlsx"),
     "it is an XML annotation file, such as Pascal VOC": boxes("<annotation>", "b.xml"),
-    "there is no box in it": boxes(HEAD),
+    "it contains no box": boxes(HEAD),
     "expected at most 4 GiB, found ...": extract({"1.npy": _promise()}, "1.npy"),
     "if it is [H, W, C], give --layout NHWC": extract(
         {"1.npy": _saved_map(np.zeros((48, 64, 3), dtype=np.float32))}, "1.npy"

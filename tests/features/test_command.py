@@ -86,11 +86,11 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--backbone", "pixels", "--stride", 2), "Invalid value for --stride: it means nothing with --backbone"),
-        (("--pool", "max"), "Invalid value for --pool: it means nothing without --backbone"),
+        (("--backbone", "pixels", "--stride", 2), "Invalid value for --stride: it cannot be used with --backbone"),
+        (("--pool", "max"), "Invalid value for --pool: it cannot be used without --backbone"),
         (
             ("--backbone", "pixels", "--score-threshold", 0.2),
-            "Invalid value for --score-threshold: it means nothing without --boxes detections",
+            "Invalid value for --score-threshold: it cannot be used without --boxes detections",
         ),
         (("--backbone", "nothing"), "backbone: expected one of efficientnet-lite0"),
         (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),

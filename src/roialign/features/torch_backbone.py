@@ -138,7 +138,7 @@ class ProgramBackbone(TorchBackbone):
         self._one_by_one = shape[0] == 1
         if isinstance(shape[2], int) and isinstance(shape[3], int):
             if options.image_size not in (None, (shape[2], shape[3])):
-                raise ValueError(f"image-size: {name} takes {shape[2]}x{shape[3]} only, found {options.image_size}")
+                raise ValueError(f"image-size: {name} supports only {shape[2]}x{shape[3]}, found {options.image_size}")
             size = ImageSize(fixed=(shape[2], shape[3]))
         else:
             size = chosen_size(options, DEFAULT_SIZE, MULTIPLE)

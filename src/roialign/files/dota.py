@@ -22,10 +22,10 @@ from .rotated import rotated_shape
 from .run_lengths import LARGEST_POINT
 from .text import quoted, read_text
 
-#: What the header lines begin with.
+#: The beginnings of header lines.
 HEADERS = ("imagesource:", "gsd:")
 EXPECTED = "x1 y1 x2 y2 x3 y3 x4 y4 class difficult"
-#: The values of a line with and without the last word.
+#: The numbers of values of a line without and with the last word.
 VALUES = (9, 10)
 
 
