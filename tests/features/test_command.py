@@ -69,7 +69,7 @@ def test_a_broken_image_is_named_once_and_counted_later(photos: Path, tmp_path: 
     ]
     second = invoke("extract", photos, broken, *options)
     assert second.exit_code == 1
-    assert told(second) == [f"{tmp_path / 'out'}: 1 image failed in earlier runs; --retry does their shards again"]
+    assert told(second) == [f"{tmp_path / 'out'}: 1 image failed in earlier runs; --retry processes their shards again"]
     shutil.copy(sorted(photos.iterdir())[0], broken)
     assert invoke("extract", photos, broken, *options, "--retry").exit_code == 0
 

@@ -127,6 +127,31 @@ Part = Annotated[
     str,
     typer.Option(metavar="I/N", help="Process only every N-th shard, from the I-th, to share a job among machines."),
 ]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--engine", help="Process shards in this process (local), or with the workers of a Ray cluster."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Address of the Ray cluster: HOST:PORT, auto, or local to start Ray on this machine only. Default: "
+        "RAY_ADDRESS, or else the cluster of this machine, or else local.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Number of workers. Default: as many as fit on the cluster, one per GPU or per --threads CPUs.",
+        show_default=False,
+    ),
+]
+ShardRetries = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Number of times to retry a shard whose worker was lost.")
+]
 Retry = Annotated[bool, typer.Option("--retry", help="Redo shards in which an image failed.")]
 
 
@@ -140,6 +165,10 @@ class Running(NamedTuple):
     ignore_missing: bool
     score_threshold: float
     strict: bool
+    engine: str
+    ray_address: str | None
+    workers: int | None
+    shard_retries: int
 
 
 def sizes_of(text: str) -> tuple[tuple[int, int], ...]:

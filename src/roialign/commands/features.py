@@ -1,8 +1,9 @@
-"""`roialign extract` with a backbone: a job in a folder, which goes on where it was."""
+"""`roialign extract` with a backbone: a resumable job that writes to a folder."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,11 @@ from .pixels import read_groups, report_missing
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
-    from ..features import BackboneOptions, BoxSource, Job, JobSettings, Report
+    from ..features import BackboneOptions, BoxSource, Job, JobSettings, RayEngine, Report
 
-#: So many images are read without processes ahead.
+#: The largest number of images to read in the main process by default.
 FEW_IMAGES = 32
-#: Parts of a run, in the order in which their times are said.
+#: The parts of a run, in the order in which their times are printed.
 STAGES = ("waiting for images", "backbone", "pooling", "writing")
 
 
@@ -38,10 +39,7 @@ def extract_features(
     options: BackboneOptions,
     running: Running,
 ) -> None:
-    """Do what is missing of a job, and say what was done."""
-    from ..features import prepare
-    from ..features.job import threads_of
-
+    """Process the missing shards of a job, and print a summary."""
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     check_folder(out, "--out")
@@ -49,24 +47,51 @@ def extract_features(
         images = expand(inputs, IMAGE_ENDINGS, [out], problems)
         source = _box_source(boxes, reading, images, running, problems, errors)
         if running.strict:
-            end(errors, problems)  # all rows are named, and of images the first
+            end(errors, problems)  # reports all rows; of the images, only the first is reported
         problems.strict = running.strict
-        threads = running.threads or threads_of(out) or cores()
-        job = prepare(images, source, out, settings, replace(options, threads=threads))
-        report = _run(job, running, problems, errors)
+        with _engine(running) as engine:
+            job = _prepare(images, source, out, settings, options, running, engine)
+            report = _run(job, running, problems, errors, engine)
         problems.strict = False
+        report.doubts.remark_in(problems)
+        _print_summary(job, report, problems)
     except typer.Exit:  # a RuntimeError to Python
         raise
     except StoppedByProblem:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        print_line(errors, f"stopped; the same command goes on: {out}")
+        print_line(errors, f"stopped; rerun the same command to resume: {out}")
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
-    report.doubts.remark_in(problems)
-    _say(job, report, problems)
     end(errors, problems)
+
+
+def _engine(running: Running) -> AbstractContextManager[RayEngine | None]:
+    """Return the Ray engine; None to process the shards in this process."""
+    from ..features import RayEngine
+
+    if running.engine != "ray":
+        return nullcontext()
+    readers, retries = running.readers, running.shard_retries
+    return RayEngine(running.ray_address, workers=running.workers, readers=readers, retries=retries)
+
+
+def _prepare(
+    images: Sequence[Path],
+    boxes: BoxSource,
+    out: Path,
+    settings: JobSettings,
+    options: BackboneOptions,
+    running: Running,
+    engine: RayEngine | None,
+) -> Job:
+    from ..features import prepare
+    from ..features.job import load, threads_of
+
+    threads = running.threads or threads_of(out) or (cores() if engine is None else engine.threads(options.device))
+    options = replace(options, threads=threads)
+    return prepare(images, boxes, out, settings, options, load=load if engine is None else engine.load)
 
 
 def _box_source(
@@ -87,56 +112,62 @@ def _box_source(
         raise typer.Exit(1)
     report_missing(groups, running.ignore_missing, problems, errors)
     if not any(groups.boxes.values()):
-        raise ValueError(f"{boxes}: no box of these images")
+        raise ValueError(f"{boxes}: contains no box of these images")
     return FileBoxes(groups.boxes)
 
 
 def boxes_without_file(text: str, score_threshold: float) -> BoxSource | None:
-    """Where ``--boxes`` is no file: a grid, or a detector's own."""
+    """Return the box source if ``--boxes`` is a grid or detections; None if it is a file."""
     from ..features import DetectedBoxes
     from ..features.boxes import DETECTIONS, grid_of
 
     return DetectedBoxes(score_threshold) if text == DETECTIONS else grid_of(text)
 
 
-def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Report:
+def _run(job: Job, running: Running, problems: Problems, errors: Console, engine: RayEngine | None) -> Report:
     from ..features import Listener, run
 
     missing = job.missing(retry=running.retry)
     total = sum(len(shard.images) for shard in missing)
     if len(missing) < len(job.shards):
         done = f"{len(job.shards) - len(missing)} of {counted(len(job.shards), 'shard')}"
-        print_line(errors, f"going on: {done} done")
+        print_line(errors, f"resuming: {done} done")
     readers = running.readers
-    if readers is None:  # a process takes longer to start than a few images to read
+    if readers is None:  # starting a process takes longer than reading a few images
         readers = max(cores() // 2, 1) if total > FEW_IMAGES else 0
     with progress_bar(errors, total, "Extracting", unit="images") as advance:
 
-        class Told(Listener):
+        class Reporter(Listener):
+            strict = running.strict
+
             def done(self, count: int) -> None:
                 advance(count)
 
             def failed(self, image: Path, why: str) -> None:
                 problems.add(image, why)
 
+            def lost(self, file: str, why: str) -> None:
+                problems.remark(file, f"processed again: {why}", "lost")
+
             def remark(self, image: Path, remark: Remark) -> None:
                 problems.remark(image, remark.what, remark.kind)
 
-        return run(job, readers=readers, part=running.part, retry=running.retry, listener=Told())
+        return run(job, readers=readers, engine=engine, part=running.part, retry=running.retry, listener=Reporter())
 
 
-def _say(job: Job, report: Report, problems: Problems) -> None:
+def _print_summary(job: Job, report: Report, problems: Problems) -> None:
     console = Console()
     earlier = len(job.earlier_errors()) - len(report.errors)
     if earlier:
-        problems.add(job.out, f"{counted(earlier, 'image')} failed in earlier runs; --retry does their shards again")
+        problems.add(
+            job.out, f"{counted(earlier, 'image')} failed in earlier runs; --retry processes their shards again"
+        )
     shapes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in job.shapes.items())
     done = f"{counted(report.boxes, 'box', 'boxes')} of {counted(report.images - len(report.errors), 'image')}"
     if not report.images:
         print_line(console, f"nothing left to do: {job.out}")
         return
     print_line(console, f"wrote {job.out}: {done}, in {counted(len(job.shards), 'shard')} in all: {shapes}")
-    seconds = sum(report.seconds.values())
-    if seconds:
-        times = ", ".join(f"{name} {report.seconds.get(name, 0.0):.1f} s" for name in STAGES)
-        print_line(console, f"{report.images / seconds:.1f} images/s: {times}")
+    times = ", ".join(f"{name} {report.seconds.get(name, 0.0):.1f} s" for name in STAGES)
+    workers = f" by {report.workers} workers" if report.workers > 1 else ""
+    print_line(console, f"{report.images / report.elapsed:.1f} images/s{workers}: {times}")

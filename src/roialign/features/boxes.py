@@ -32,6 +32,11 @@ class BoxSource(ABC):
         del backbone
         return self
 
+    def of_images(self, images: Sequence[Path]) -> BoxSource:
+        """Return a source for some of the images only, to send it to another machine."""
+        del images
+        return self
+
     @abstractmethod
     def count(self, image: Path) -> int:
         """Return the number of boxes of an image, or an upper bound, without reading the image."""
@@ -54,6 +59,9 @@ class FileBoxes(BoxSource):
     """The boxes of a file, grouped by image."""
 
     groups: Mapping[Path, Sequence[Box]]
+
+    def of_images(self, images: Sequence[Path]) -> FileBoxes:
+        return FileBoxes({image: self.groups[image] for image in images if image in self.groups})
 
     def count(self, image: Path) -> int:
         return len(self.groups.get(image, ()))
