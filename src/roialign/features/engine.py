@@ -1,4 +1,4 @@
-"""Does shards: reads ahead, forms batches, runs the backbone, pools, writes. Every engine calls this function."""
+"""Processes shards: reads images, forms batches, runs the backbone, pools, and writes. All engines use it."""
 
 from __future__ import annotations
 
