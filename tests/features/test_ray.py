@@ -241,8 +241,8 @@ def test_workers_have_gpus_and_a_ray_that_is_there_is_used() -> None:
 @pytest.mark.slow
 def test_a_cluster_without_room_is_named(photos: Path, tmp_path: Path) -> None:
     for more, why in (
-        (("--device", "cuda"), "Ray has no machine for a worker of 1 CPU and a GPU: the cluster has"),
-        (("--threads", 1000), "Ray has no machine for a worker of 1000 CPUs: the cluster has"),
+        (("--device", "cuda"), "Ray has no machine for a worker with 1 CPU and a GPU: the cluster has"),
+        (("--threads", 1000), "Ray has no machine for a worker with 1000 CPUs: the cluster has"),
         (("--ray-address", "127.0.0.1:1"), "Ray at 127.0.0.1:1: cannot be reached: "),
     ):
         options = (*OPTIONS, "--engine", "ray", "--ray-address", "local", *more)

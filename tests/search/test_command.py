@@ -167,7 +167,7 @@ def test_folders_that_cannot_be_searched(photos: Path, features: Path, tmp_path:
 
     (tmp_path / "empty").mkdir()
     assert search(tmp_path / "nowhere") == [f"{tmp_path / 'nowhere'}: no such folder"]
-    assert "contains no features: expected a folder" in search(tmp_path / "empty")[0]
+    assert "contains no features: there is no _manifest.json" in search(tmp_path / "empty")[0]
     assert "expected a folder, found a file" in search(photos / "000.jpg")[0]
     copy = tmp_path / "copy"
     shutil.copytree(features, copy)

@@ -161,7 +161,7 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
             "cosine",
             "queries: expected finite numbers, but row 0 has NaN or infinity",
         ),
-        (np.zeros((1, 4)), 1, "cosine", "queries: row 0 is zero, so it has no cosine"),
+        (np.zeros((1, 4)), 1, "cosine", "queries: row 0 is zero, so its cosine is undefined"),
         (np.ones((1, 4)), 0, "cosine", "top: expected at least 1, got 0"),
         (np.ones((1, 4)), 1, "euclidean", "metric: expected one of cosine, inner-product, got 'euclidean'"),
     ],

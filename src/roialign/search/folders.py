@@ -90,7 +90,8 @@ class FeatureFolder:
         except OtherJobError as error:
             raise FileError(str(error)) from error
         if manifest is None:
-            raise FileError(f"{path}: contains no features: expected a folder written by roialign extract --backbone")
+            expected = "expected a folder written by roialign extract --backbone"
+            raise FileError(f"{path}: contains no features: there is no {MANIFEST}; {expected}")
         names = [str(shard["file"]) for shard in manifest["shards"]]
         there = [name for name in names if (path / name).is_file()]
         if len(there) < len(names) and not unfinished:
