@@ -157,7 +157,7 @@ def test_detections_are_written_and_drawn(scenes: Path, tmp_path: Path) -> None:
         model, settings, images, tmp_path / "out", problems, score_threshold=0.0, progress=lambda: done.append(None)
     )
     assert [str(problem) for problem in problems] == [
-        f"{images[1]}: cannot be read as an image: not an image, or of a kind that Pillow does not know"
+        f"{images[1]}: cannot be read as an image: not an image, or a format that Pillow does not support"
     ]
     assert len(done) == 3
     content = json.loads((tmp_path / "out" / "detections.json").read_text())

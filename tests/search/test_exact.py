@@ -155,8 +155,13 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
         (np.ones((1, 3)), 1, "cosine", "expected vectors of 4 numbers, got 3"),
         (np.ones(4), 1, "cosine", r"queries: expected \[Q, C\], got shape \[4\]"),
         (np.ones((0, 4)), 1, "cosine", r"queries: expected \[Q, C\], got shape \[0, 4\]"),
-        (np.array([[1.0, np.nan, 0, 0]]), 1, "cosine", "queries: expected finite numbers, row 0 has others"),
-        (np.zeros((1, 4)), 1, "cosine", "queries: row 0 is zero, so it has no cosine"),
+        (
+            np.array([[1.0, np.nan, 0, 0]]),
+            1,
+            "cosine",
+            "queries: expected finite numbers, but row 0 has NaN or infinity",
+        ),
+        (np.zeros((1, 4)), 1, "cosine", "queries: row 0 is zero, so its cosine is undefined"),
         (np.ones((1, 4)), 0, "cosine", "top: expected at least 1, got 0"),
         (np.ones((1, 4)), 1, "euclidean", "metric: expected one of cosine, inner-product, got 'euclidean'"),
     ],
@@ -177,5 +182,5 @@ def test_vectors_of_an_index_are_checked() -> None:
         RegionIndex(np.zeros(3))
     with pytest.raises(ValueError, match="positions: expected one for each of 2 vectors"):
         RegionIndex(np.zeros((2, 3)), np.arange(3))
-    with pytest.raises(ValueError, match="vectors: expected finite numbers, row 1 has others"):
+    with pytest.raises(ValueError, match="vectors: expected finite numbers, but row 1 has NaN or infinity"):
         RegionIndex(np.array([[1.0, 2.0], [np.nan, 1.0]]))

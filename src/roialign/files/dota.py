@@ -22,10 +22,10 @@ from .rotated import rotated_shape
 from .run_lengths import LARGEST_POINT
 from .text import quoted, read_text
 
-#: What the header lines begin with.
+#: The beginnings of header lines.
 HEADERS = ("imagesource:", "gsd:")
 EXPECTED = "x1 y1 x2 y2 x3 y3 x4 y4 class difficult"
-#: The values of a line with and without the last word.
+#: The numbers of values of a line without and with the last word.
 VALUES = (9, 10)
 
 
@@ -43,10 +43,10 @@ class Label(NamedTuple):
 def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[str, list[dict[str, Any]]]:
     """Read a folder of label files, as :func:`roialign.files.coco.read_records` reads a file in COCO format.
 
-    Concretely, an image is called by the name of its file without the ending, which is also the name of its label file.
-    The classes are those that the labels have, in alphabetical order, numbered from 1. Every annotation has a
+    The id of an image is the name of its file without the ending, which is also the name of its label file. The
+    classes are those that occur in the labels, in alphabetical order, numbered from 1. Every annotation has a
     `rotated_box`, its upright hull `bbox`, and `difficult`. Lines that cannot be used are added to `problems`. An image
-    without a label file is left out, with a remark; a label file without an image is a problem.
+    without a label file is left out, with a remark. A label file without an image is a problem.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def _label_files(labels: Path) -> list[Path]:
 
 
 def _images_by_name(images: Path) -> dict[str, list[Path]]:
-    """The images of a folder by their names without the ending."""
+    """Return the images of a folder by their names without the ending."""
     found: dict[str, list[Path]] = defaultdict(list)
     try:
         for path in sorted(images.iterdir()):
@@ -106,7 +106,7 @@ def _images_by_name(images: Path) -> dict[str, list[Path]]:
 
 
 def _image_of(labels: Path, pictures: list[Path], images: Path) -> dict[str, Any]:
-    """The row of the image of a label file."""
+    """Return the row of the image of a label file."""
     if len(pictures) != 1:
         got = "found none" if not pictures else f"found {', '.join(path.name for path in pictures)}"
         raise FileError(f"expected one image named {quoted(labels.stem)} in {images}, {got}")
@@ -115,7 +115,7 @@ def _image_of(labels: Path, pictures: list[Path], images: Path) -> dict[str, Any
 
 
 def _labels(path: Path, text: str, size: tuple[int, int], problems: Problems) -> list[tuple[Label, dict[str, Any]]]:
-    """The lines of a label file that can be used, each with its rotated box."""
+    """Return the usable lines of a label file, each with its rotated box."""
     wrong = RowProblems(problems, path)
     found = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -134,12 +134,12 @@ def _labels(path: Path, text: str, size: tuple[int, int], problems: Problems) ->
 
 
 def read_label(line: str) -> Label:
-    """One line of a label file.
+    """Parse one line of a label file.
 
     Raises
     ------
     FileError
-        Saying what is wrong with it.
+        If the line is invalid.
     """
     values = line.split()
     if len(values) not in VALUES:
