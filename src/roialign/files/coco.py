@@ -61,7 +61,7 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
     boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
     if not rotated:  # hulls may reach beyond the image
         remark_corners(path, boxes, problems)
-    remark_relative(path, boxes, problems)
+    remark_relative(f"{path}: annotations", boxes, problems)
     bare = sum(row["segmentation"] is None for row in annotations.rows)
     if 0 < bare < len(annotations.rows) or (bare and rotated):  # a set of boxes alone is for detectors of boxes
         have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
