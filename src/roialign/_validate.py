@@ -97,6 +97,15 @@ def check_number(value: object, name: str, *, positive: bool = False) -> float:
     return number
 
 
+def check_places(shape: Sequence[int], strides: Sequence[int], element: int, name: str) -> None:
+    """Check that no two elements of a buffer share memory: that each axis steps over all within it."""
+    reach = element
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(strides, shape, strict=True) if size > 1):
+        if stride < reach:
+            raise ValueError(f"{name}: expected every element to have a place of its own, got strides {tuple(strides)}")
+        reach += stride * (size - 1)
+
+
 def check_scales(spatial_scales: object, count: int | None = None) -> list[float]:
     """Check that there is one positive scale per level."""
     if isinstance(spatial_scales, (str, bytes)) or not isinstance(spatial_scales, (Sequence, np.ndarray)):

@@ -247,6 +247,7 @@ def test_out() -> None:
         (np.empty(shape, np.float32), TypeError, "out: expected dtype float64, got float32"),
         (read_only, ValueError, "out: expected a writeable array, got a read-only one"),
         (np.lib.stride_tricks.as_strided(np.empty(6), shape, (0, 0, 24, 8)), ValueError, "out: expected every element"),
+        (np.lib.stride_tricks.as_strided(np.empty(99), shape, (8, 8, 8, 8)), ValueError, "out: expected every element"),
         (shared[10:64].reshape(shape), ValueError, "out: expected memory of its own, got memory that an input uses"),
         (shared[GOOD.size + 4 :][:54].reshape(shape), ValueError, "out: expected memory of its own"),
         ([0.0], TypeError, "out: expected a numpy.ndarray, got builtins.list"),

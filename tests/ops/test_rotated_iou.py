@@ -89,6 +89,17 @@ def test_the_core_is_the_reference(name: str) -> None:
     assert_same_bits(pairs, np.diagonal(roialign.rotated_iou(boxes, others[: len(boxes)])), name)
 
 
+def test_large_angles_lose_nothing(backend_name: str) -> None:
+    angles = np.array([1e9, -1e15, 1e22, 1e99])
+    boxes = np.column_stack([np.zeros((4, 2)), np.full(4, 4.0), np.full(4, 2.0), angles])
+    small = boxes.copy()
+    small[:, 4] = np.arctan2(np.sin(angles), np.cos(angles))
+    others = np.array([[0.5, 0.0, 3.0, 2.0, 0.3]])
+    found = roialign.rotated_iou(boxes, others, backend=backend_name)  # type: ignore[call-overload]
+    expected = roialign.rotated_iou(small, others, backend=backend_name)  # type: ignore[call-overload]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
+
+
 def test_equal_boxes_have_exactly_one() -> None:
     boxes = np.concatenate([random_boxes(200, 8, 1e-6, 1e6), random_boxes(200, 9) * [1e9, 1e9, 1, 1, 1]])
     assert (roialign.rotated_iou(boxes, boxes, paired=True) == 1).all()

@@ -244,6 +244,7 @@ def test_out_is_written_and_returned() -> None:
         (torch.zeros(3, 3, 3, 2), ValueError, r"out: expected shape \(3, 3, 2, 3\), got \(3, 3, 3, 2\)"),
         (torch.zeros(3, 3, 2, 3), TypeError, "out: expected dtype torch.float64, got torch.float32"),
         (torch.zeros(()).double().expand(3, 3, 2, 3), ValueError, "out: expected every element to have a place"),
+        (torch.zeros(99).double().as_strided((3, 3, 2, 3), (18, 5, 3, 1)), ValueError, "out: expected every element"),
     ],
 )
 def test_out_that_does_not_fit(out: Any, error: type[Exception], text: str) -> None:

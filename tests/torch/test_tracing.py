@@ -79,3 +79,9 @@ def test_freed_memory_is_an_error() -> None:
     features.untyped_storage().resize_(0)
     with pytest.raises(ValueError, match=r"shape \(1, 4, 16, 16\) whose memory has been freed"):
         roialign.roi_align(features, ROIS, 3)
+    rois = ROIS.clone()
+    rois.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match=r"shape \(2, 5\) whose memory has been freed"):
+        roialign.roi_align(FEATURES, rois, 3)
+    with pytest.raises(ValueError, match=r"shape \(2, 5\) whose memory has been freed"):
+        roialign.rotated_iou(ROIS, rois)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..files.kinds import real_path
 from ..files.problems import FileError, Problems
-from ..files.text import read_text
+from ..files.text import lines_of, read_text
 
 #: The endings of feature maps.
 MAP_ENDINGS = (".npy", ".npz")
@@ -41,7 +41,7 @@ def expand(
             named.append(path)
             continue
         try:
-            lines = enumerate((line.strip() for line in read_text(path).splitlines()), start=1)
+            lines = enumerate((line.strip() for line in lines_of(read_text(path))), start=1)
         except FileError as error:
             raise FileError(f"{path}: {error}") from error
         listed = {number: Path(line) for number, line in lines if line and not line.startswith("#")}

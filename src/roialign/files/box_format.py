@@ -23,13 +23,13 @@ def remark_corners(path: Path, boxes: Sequence[SizedBox], problems: Problems) ->
         problems.remark(f"{path}: annotations", what, "box format")
 
 
-def remark_relative(path: Path, boxes: Sequence[SizedBox], problems: Problems) -> None:
-    """Add a remark if the boxes of the file seem to be relative to the size of the image."""
+def remark_relative(where: object, boxes: Sequence[SizedBox], problems: Problems, name: str = "bbox") -> None:
+    """Add a remark if the boxes seem to be relative to the size of the image. `name` is the name of their field."""
     if boxes and all(
         min(x, y) >= 0 and x + width <= 1 and y + height <= 1 and min(size) > 2 for (x, y, width, height), size in boxes
     ):
-        what = "bbox: every box lies within one pixel: are its numbers relative to the size of the image?"
-        problems.remark(f"{path}: annotations", what, "box format")
+        what = f"{name}: every box lies within one pixel: are its numbers relative to the size of the image?"
+        problems.remark(where, what, "box format")
 
 
 def _limits(size: Size) -> tuple[float, float]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import numpy as np
 
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
@@ -61,7 +64,7 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
     boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
     if not rotated:  # hulls may reach beyond the image
         remark_corners(path, boxes, problems)
-    remark_relative(path, boxes, problems)
+    remark_relative(f"{path}: annotations", boxes, problems)
     bare = sum(row["segmentation"] is None for row in annotations.rows)
     if 0 < bare < len(annotations.rows) or (bare and rotated):  # without any outline, only boxes are used
         have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
@@ -171,9 +174,9 @@ def identity(row: Row, name: str) -> Identity:
     value = row.get(name)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
+    if isinstance(value, bool) or not isinstance(value, (Integral, str)) or value == "":
         raise DatasetError(f"{name}: expected a whole number, got {value_text(row, name)}")
-    return value
+    return value if isinstance(value, str) else int(value)
 
 
 class OrphanError(DatasetError):
@@ -268,9 +271,9 @@ def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number. Text and booleans are not numbers."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= LARGEST_COORDINATE  # type: ignore[arg-type]
+    """Whether a value is a finite number of Python or NumPy. Text and booleans are not numbers."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return isinstance(plain, (int, float)) and not isinstance(plain, bool) and abs(plain) <= LARGEST_COORDINATE
 
 
 def category_of(row: Row, index: int) -> dict[str, Any]:

@@ -191,11 +191,12 @@ def _check_polygon(polygon: object, number: int) -> float:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         got = f"{len(polygon)} numbers" if isinstance(polygon, list) else quoted(polygon)
         raise FileError(f"{POLYGONS}, got {got} as polygon {number}")
-    if not set(map(type, polygon)) <= {int, float} or not all(-LARGEST_POINT <= v <= LARGEST_POINT for v in polygon):
-        wrong = next(v for v in polygon if type(v) not in (int, float) or not abs(v) <= LARGEST_POINT)
+    values = [v.item() if isinstance(v, np.generic) else v for v in polygon]
+    if not set(map(type, values)) <= {int, float} or not all(-LARGEST_POINT <= v <= LARGEST_POINT for v in values):
+        wrong = next(v for v in values if type(v) not in (int, float) or not abs(v) <= LARGEST_POINT)
         finite = f"expected finite numbers within {LARGEST_POINT:.0f} pixels"
         raise FileError(f"segmentation: polygon {number}: {finite}, got {quoted(wrong)}")
-    return 3 * float(max(map(abs, polygon))) * len(polygon)
+    return 3 * float(max(map(abs, values))) * len(values)
 
 
 def _length(polygon: list[float]) -> float:

@@ -39,6 +39,18 @@ def read_text(path: Path) -> str:
         raise FileError(f"not UTF-8 text: byte {error.start}{what}") from error
 
 
+def lines_of(text: str) -> list[str]:
+    r"""The lines of a text, without their ends: ``\n``, ``\r\n`` or ``\r``.
+
+    `str.splitlines` also splits at marks that may stand within a name, such as U+2028.
+
+    >>> lines_of("one\r\ntwo")
+    ['one', 'two']
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 

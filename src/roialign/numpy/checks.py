@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
+from .._validate import check_places
 
 SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -135,8 +136,7 @@ def check_out(
         raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
     if not array.flags.writeable:
         raise ValueError(f"{name}: expected a writeable array, got a read-only one")
-    if any(size > 1 and stride == 0 for size, stride in zip(array.shape, array.strides, strict=True)):
-        raise ValueError(f"{name}: expected every element to have a place of its own, got strides {array.strides}")
+    check_places(array.shape, array.strides, array.itemsize, name)
     if any(np.may_share_memory(array, given) for given in inputs):
         raise ValueError(f"{name}: expected memory of its own, got memory that an input uses")
     return array

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._validate import check_places
+
 FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -126,8 +128,7 @@ def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> 
         raise ValueError(f"out: expected shape {shape}, got {tuple(tensor.shape)}")
     if tensor.dtype != like.dtype:
         raise TypeError(f"out: expected dtype {like.dtype}, got {tensor.dtype}")
-    if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
-        raise ValueError(f"out: expected every element to have a place of its own, got strides {tensor.stride()}")
+    check_places(tensor.shape, tensor.stride(), 1, "out")
     if torch.is_grad_enabled() and (tensor.requires_grad or any(given.requires_grad for given in inputs)):
         raise ValueError(
             "out: expected None where a gradient is needed, since the answer is written over; got a tensor"

@@ -14,6 +14,7 @@ from ..._regions import Geometry, Regions
 from ..._rows import check_offset_rows, check_rows
 from ..._typing import Array
 from ..._warnings import Seen, last_call
+from ..memory import memory_of
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 
@@ -66,6 +67,7 @@ def put_together(gradient: Geometry, grad_rois: Tensor) -> None:
 def array_of(tensor: Tensor) -> Array:
     """Return the values as an array, without a copy if NumPy supports the dtype."""
     values: Any = tensor.detach()
+    memory_of(values)  # raises an error if there is none, where NumPy would make some up
     return (values.double() if values.dtype == torch.bfloat16 else values).numpy()  # type: ignore[no-any-return]
 
 
