@@ -76,7 +76,7 @@ def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING
     if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
         raise ValueError(
             f"sampling_ratio: expected at most {largest}, got {sampling_ratio}; "
-            "for the limit of infinitely many points use sampling='exact'"
+            "sampling='exact' is the limit of infinitely many points"
         )
     along_y, along_x = check_pair(sampling_ratio, "sampling_ratio", -1, largest)
     return max(along_y, 0), max(along_x, 0)
@@ -105,7 +105,7 @@ def check_scales(spatial_scales: object, count: int | None = None) -> list[float
         check_number(scale, f"spatial_scales[{index}]", positive=True) for index, scale in enumerate(spatial_scales)
     ]
     if not scales or (count is not None and len(scales) != count):
-        raise ValueError(f"spatial_scales: expected one per level ({count or 'at least 1'}), got {len(scales)}")
+        raise ValueError(f"spatial_scales: expected one scale per level ({count or 'at least 1'}), got {len(scales)}")
     return scales
 
 

@@ -70,7 +70,7 @@ def warn_of_rois(seen: Seen, name: str) -> None:
         else:
             what = (
                 f"x2 < x1 or y2 < y1; the first is (x1, y1, x2, y2) = {first}. "
-                "Boxes of (x, y, width, height) have to be converted to corners"
+                "Convert (x, y, width, height) boxes to corners first"
             )
         warn(f"{name}: {counted(int(wrong.sum()), 'box', 'boxes')} of {len(rows)} with {what}")
     if seen.look & BESIDE:
@@ -78,10 +78,10 @@ def warn_of_rois(seen: Seen, name: str) -> None:
         scales = [float(scale) for scale in seen.regions.scales]
         hint = ""
         if any(scale > 1 for scale in scales):
-            hint = f"; it looks like a stride: for a stride of {max(scales):g} it is 1 / {max(scales):g}"
+            hint = f"; this looks like a stride: for stride {max(scales):g}, give 1 / {max(scales):g}"
         warn(
-            f"{name}: no box touches its map of {height} x {width} pixels, so all of the answer is zero. "
-            f"spatial_scale is feature pixels per image pixel, here {', '.join(f'{scale:g}' for scale in scales)}{hint}"
+            f"{name}: no box touches its map of {height} x {width} pixels, so the whole output is zero. "
+            f"spatial_scale: expected feature pixels per image pixel, got {', '.join(f'{s:g}' for s in scales)}{hint}"
         )
 
 
@@ -89,14 +89,14 @@ def warn_of_arguments(spec: Spec, seed: object) -> None:
     """Warn about arguments of a forward call that are given but not used."""
     if spec.sampling_ratio != (0, 0) and not spec.reads_sampling_ratio:
         along_y, along_x = spec.sampling_ratio
-        warn_not_read("sampling_ratio", along_y if along_y == along_x else (along_y, along_x), "by sampling='exact'")
+        warn_ignored("sampling_ratio", along_y if along_y == along_x else (along_y, along_x), "with sampling='exact'")
     if seed is not None and spec.rule != "random":
-        warn_not_read("seed", seed, "unless sampling='random'")
+        warn_ignored("seed", seed, "unless sampling='random'")
 
 
-def warn_not_read(name: str, value: object, why: str) -> None:
+def warn_ignored(name: str, value: object, when: str) -> None:
     """Warn that an argument is given but not used."""
-    warn(f"{name}: {value!r} is not read {why}")
+    warn(f"{name}: {value!r} is ignored {when}")
 
 
 def warn(message: str) -> None:

@@ -33,7 +33,7 @@ def edited(row: int, column: int, value: float) -> Any:
 
 #: features, rois, more arguments, error, text; the same for every operator on RoIs and its backward twin.
 SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
-    (Tensor(), ROIS, {}, TypeError, "expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
+    (Tensor(), ROIS, {}, TypeError, "expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
     (ARRAY_OF_JAX(), ROIS, {}, TypeError, f"got jaxlib._jax.ArrayImpl, {NUMPY_OR_TORCH}"),
     ([[1.0]], ROIS, {}, TypeError, "expected a numpy.ndarray, got builtins.list"),
     (GOOD[0], ROIS, {}, ValueError, "expected 4 dimensions [N, C, H, W], got shape (3, 6, 8)"),
@@ -42,7 +42,7 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (GOOD.astype(">f8"), ROIS, {}, TypeError, "bfloat16, got >f8"),
     (GOOD[:, :, :0], ROIS, {}, ValueError, "expected a map of at least 1 x 1 pixels, got shape (2, 3, 0, 8) (NCHW)"),
     (GOOD[..., :0], ROIS, {}, ValueError, "expected a map of at least 1 x 1 pixels, got shape (2, 3, 6, 0) (NCHW)"),
-    (GOOD, Tensor(), {}, TypeError, "rois: expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
+    (GOOD, Tensor(), {}, TypeError, "rois: expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
     (GOOD, None, {}, TypeError, "rois: expected a numpy.ndarray, got builtins.NoneType"),
     (GOOD, BOXES, {}, ValueError, "rois: expected shape [K, 5] with rows (image, x1, y1, x2, y2), got (3, 4)"),
     (GOOD, ROIS[0], {}, ValueError, "rois: expected shape [K, 5], got (5,)"),
@@ -109,7 +109,7 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
         ROIS,
         {"backend": "triton"},
         ValueError,
-        "backend: 'triton' runs on CUDA tensors, and features is a numpy.ndarray",
+        "backend: 'triton' needs CUDA tensors, got features as a numpy.ndarray",
     ),
     (GOOD, ROIS, {"spatial_scale": 0}, ValueError, "expected a positive number, got 0"),
     (GOOD, ROIS, {"spatial_scale": -0.25}, ValueError, "expected a positive number, got -0.25"),
@@ -245,12 +245,20 @@ def test_out() -> None:
     rows: list[tuple[Any, type[Exception], str]] = [
         (np.empty((3, 3, 3, 2)), ValueError, "out: expected shape (3, 3, 2, 3), got (3, 3, 3, 2)"),
         (np.empty(shape, np.float32), TypeError, "out: expected dtype float64, got float32"),
-        (read_only, ValueError, "out: expected a writeable array, got a read-only one"),
-        (np.lib.stride_tricks.as_strided(np.empty(6), shape, (0, 0, 24, 8)), ValueError, "out: expected every element"),
-        (shared[10:64].reshape(shape), ValueError, "out: expected memory of its own, got memory that an input uses"),
-        (shared[GOOD.size + 4 :][:54].reshape(shape), ValueError, "out: expected memory of its own"),
+        (read_only, ValueError, "out: expected a writeable array, got a read-only array"),
+        (
+            np.lib.stride_tricks.as_strided(np.empty(6), shape, (0, 0, 24, 8)),
+            ValueError,
+            "out: expected elements that do not",
+        ),
+        (
+            shared[10:64].reshape(shape),
+            ValueError,
+            "out: expected memory that no input uses, got",
+        ),
+        (shared[GOOD.size + 4 :][:54].reshape(shape), ValueError, "out: expected memory that no input uses"),
         ([0.0], TypeError, "out: expected a numpy.ndarray, got builtins.list"),
-        (Tensor(), TypeError, "out: expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
+        (Tensor(), TypeError, "out: expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
     ]
     for forward in FORWARD.values():
         for out, error, text in rows:
@@ -267,7 +275,7 @@ def test_multiscale_arguments() -> None:
     rows: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
         (GOOD, [1.0], {}, TypeError, "features: expected a list of arrays, one per level, got ndarray"),
         ([], [], {}, TypeError, "features: expected a list of arrays, one per level, got list"),
-        ([GOOD, half], [1.0], {}, ValueError, "spatial_scales: expected one per level (2), got 1"),
+        ([GOOD, half], [1.0], {}, ValueError, "spatial_scales: expected one scale per level (2), got 1"),
         ([GOOD, half], 1.0, {}, TypeError, "spatial_scales: expected a sequence of numbers, got 1.0"),
         (
             [GOOD, half[:1]],

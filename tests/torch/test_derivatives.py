@@ -147,7 +147,9 @@ def test_the_third_order_in_the_boxes_is_a_clear_error() -> None:
         return of_boxes("exact")(features(), b).square().sum()
 
     third = torch.func.jacrev(torch.func.jacrev(torch.func.jacrev(loss)))
-    with pytest.raises(NotImplementedError, match="separable: derivatives in the boxes are available up to order 2"):
+    with pytest.raises(
+        NotImplementedError, match="separable: derivatives with respect to boxes are implemented up to order 2"
+    ):
         third(boxes)
 
 

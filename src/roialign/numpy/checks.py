@@ -21,11 +21,10 @@ def check_array(value: object, name: str) -> Array:
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     framework = kind.__module__.partition(".")[0]
     if framework == "torch":
-        raise TypeError(f"{name}: expected a numpy.ndarray, as the other arguments are, got {full_name}")
+        raise TypeError(f"{name}: expected a numpy.ndarray, like the other arguments, got {full_name}")
     if framework in ("jax", "jaxlib"):
         raise TypeError(
-            f"{name}: got {full_name}, and this version of roialign takes NumPy arrays and torch tensors only; "
-            "convert with numpy.asarray"
+            f"{name}: expected a numpy.ndarray or a torch.Tensor, got {full_name}; convert it with numpy.asarray"
         )
     raise TypeError(f"{name}: expected a numpy.ndarray, got {full_name}")
 
@@ -134,11 +133,11 @@ def check_out(
     if array.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
     if not array.flags.writeable:
-        raise ValueError(f"{name}: expected a writeable array, got a read-only one")
+        raise ValueError(f"{name}: expected a writeable array, got a read-only array")
     if any(size > 1 and stride == 0 for size, stride in zip(array.shape, array.strides, strict=True)):
-        raise ValueError(f"{name}: expected every element to have a place of its own, got strides {array.strides}")
+        raise ValueError(f"{name}: expected elements that do not overlap, got strides {array.strides}")
     if any(np.may_share_memory(array, given) for given in inputs):
-        raise ValueError(f"{name}: expected memory of its own, got memory that an input uses")
+        raise ValueError(f"{name}: expected memory that no input uses, got memory shared with an input")
     return array
 
 

@@ -79,7 +79,7 @@ def _checked_tensors(boxes: object, others: object, pairing: Pairing) -> tuple[T
     checks.check_real(second, "others")
     checks.check_device(second, first.device, "others", "boxes")
     if pairing.backend is not None and first.is_cuda:
-        raise ValueError(f"backend: {pairing.backend!r} takes tensors on the CPU, and boxes is on {first.device}")
+        raise ValueError(f"backend: {pairing.backend!r} needs tensors on the CPU, got boxes on {first.device}")
     return first, second
 
 
@@ -141,7 +141,8 @@ def _nms_outline(boxes: Tensor, *others: Any) -> Tensor:
     del others
     if torch.onnx.is_in_onnx_export():
         raise NotImplementedError(
-            "rotated_nms: ONNX has no operator for it; export the model up to the boxes and scores, and suppress later"
+            "rotated_nms: ONNX has no such operator; export the model up to the boxes and scores, and call rotated_nms "
+            "on its outputs"
         )
     return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 

@@ -141,7 +141,7 @@ class Frames:
 def checked_rows(call: Operator[PointwiseSpec], inputs: Inputs, maps: Sequence[Tensor]) -> Rows:
     """The RoIs of a call. Their bin offsets are checked if an invalid one is an error."""
     if call.spec.channels == "orientation" and call.spec.reduction != "mean":
-        raise NotImplementedError("pointwise: a maximum whose channels turn has no kernel for CUDA tensors")
+        raise NotImplementedError("pointwise: mode='max' with rotated channels is not implemented for CUDA tensors")
     rows = rows_of(call, inputs, maps[0].shape[0], call.spec.geometry)
     if call.has_offset and (call.invalid == "raise" or (call.invalid is None and not rows.rois.is_cuda)):
         first = 1 + call.spec.geometry

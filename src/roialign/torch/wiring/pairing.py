@@ -73,8 +73,8 @@ class Gradient(Primitive):
     def flatten_setting(self, setting: Setting) -> list[Any]:
         if any(isinstance(size, Tensor) for size in setting.map_sizes):
             raise NotImplementedError(
-                "torch.jit.trace cannot record a gradient of features, whose size it would take for a constant; use "
-                "torch.export, or let autograd go through the function that was traced"
+                "torch.jit.trace cannot record the gradient of features, because it would make their size a constant; "
+                "use torch.export, or trace only the forward pass and differentiate the traced function"
             )
         return [
             list(setting.output_size) or None,
@@ -91,7 +91,7 @@ class Gradient(Primitive):
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
         if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
             raise NotImplementedError(
-                f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
+                f"{self.family.name}: derivatives with respect to boxes are implemented up to order {self.family.order}"
             )
         outputs = self.outline(setting, inputs)
         if not outputs[0].is_meta:  # meta tensors have only an outline
