@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "hostile.h"
-#include "look.h"
+#include "suspicions.h"
 #include "parallel.h"
 #include "separable.h"
 
@@ -78,7 +78,7 @@ bool run_one(uint64_t seed) {
     for (size_t i = 0; i < order; ++i) tangents.push_back(tangent_rows[i].data());
     const SeparableCall call{spec, type, scales, rois, rows.data(), levels.data(), tangents, Team{}};
     forward(call, map_views, out.view);
-    look_at(call, map_views);
+    suspicions_of(call, map_views);
     if (order == 0 || (plain && type < ScalarType::float16)) finite = finite && out.is_finite();
     adjoint_features(call, grad_output.view, grad_views);
     if (order == 0 && type < ScalarType::float16) {

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "hostile.h"
-#include "look.h"
+#include "suspicions.h"
 #include "pointwise.h"
 
 namespace roialign {
@@ -132,7 +132,7 @@ bool run_pointwise(uint64_t seed) {
                              Team{}};
     const auto& deciding = scene.random() % 2 ? scene.map_views : scene.other_views;
     forward(call, scene.map_views, deciding, out.view);
-    look_at(call, scene.map_views);
+    suspicions_of(call, scene.map_views);
     if (order == 0 || (scene.plain && scene.type < ScalarType::float16)) finite = finite && out.is_finite();
     adjoint_features(call, grad_output.view, deciding, scene.grad_views);
     if (order == 0 && scene.type < ScalarType::float16) {

@@ -82,9 +82,9 @@ def operator_forward(
     options = Options(**more)
     if out is None and options.are_plain():
         plain = framework_of(features).plain
-        answer = plain.forward(spec, features, scale, rois, output_size, options.layout)
-        if answer is not None:
-            return answer
+        output = plain.forward(spec, features, scale, rois, output_size, options.layout)
+        if output is not None:
+            return output
     return _checked_call(spec, [features], [scale], rois, options).forward(output_size, out)
 
 

@@ -40,11 +40,11 @@ class Pairing(NamedTuple):
             )
 
     def check_grad_output(self, grad_output: Any, boxes: Any, others: Any) -> None:
-        shape = self.answer_shape(boxes, others)
+        shape = self.output_shape(boxes, others)
         if tuple(grad_output.shape) != shape:
             raise ValueError(f"grad_output: expected shape {shape}, got {tuple(grad_output.shape)}")
 
-    def answer_shape(self, boxes: Any, others: Any) -> tuple[int, ...]:
+    def output_shape(self, boxes: Any, others: Any) -> tuple[int, ...]:
         return (boxes.shape[0],) if self.paired else (boxes.shape[0], others.shape[0])
 
 

@@ -16,7 +16,7 @@ from ._spec import Spec
 from ._text import counted
 
 #: The bits by which the compiled core reports suspicious RoIs of a call.
-INVERTED, BESIDE = 1, 2
+INVERTED_BOXES, NO_BOX_ON_THE_MAP = 1, 2
 SILENCE = "silence this with warnings.filterwarnings('ignore', category=roialign.RoIWarning)"
 
 
@@ -40,28 +40,28 @@ class RoIWarning(UserWarning):
     """
 
 
-class Seen(NamedTuple):
+class RoIReport(NamedTuple):
     """What the core reported about the RoIs of a call."""
 
-    look: int
+    suspicions: int
     regions: Regions
     map_sizes: Sequence[tuple[int, int]]
     """The height and width of each level."""
 
 
 class _LastCall(threading.local):
-    seen: Seen | None = None
+    report: RoIReport | None = None
 
 
 #: A backend stores its report here, and an eager call reads it. The code in between returns results only.
 last_call = _LastCall()
 
 
-def warn_of_rois(seen: Seen, name: str) -> None:
+def warn_of_rois(report: RoIReport, name: str) -> None:
     """Warn about suspicious RoIs of a call."""
-    rows = seen.regions.rows
+    rows = report.regions.rows
     rows = rows[rows[:, 0] >= 0]
-    if seen.look & INVERTED:
+    if report.suspicions & INVERTED_BOXES:
         rotated = rows.shape[1] == 6
         wrong = (rows[:, 3:5] < 0).any(axis=1) if rotated else (rows[:, 3:5] < rows[:, 1:3]).any(axis=1)
         first = tuple(rows[np.argmax(wrong), 1:].tolist())
@@ -73,9 +73,9 @@ def warn_of_rois(seen: Seen, name: str) -> None:
                 "Convert (x, y, width, height) boxes to corners first"
             )
         warn(f"{name}: {counted(int(wrong.sum()), 'box', 'boxes')} of {len(rows)} with {what}")
-    if seen.look & BESIDE:
-        height, width = seen.map_sizes[int(seen.regions.levels[0])]
-        scales = [float(scale) for scale in seen.regions.scales]
+    if report.suspicions & NO_BOX_ON_THE_MAP:
+        height, width = report.map_sizes[int(report.regions.levels[0])]
+        scales = [float(scale) for scale in report.regions.scales]
         hint = ""
         if any(scale > 1 for scale in scales):
             hint = f"; this looks like a stride: for stride {max(scales):g}, give 1 / {max(scales):g}"

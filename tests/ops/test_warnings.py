@@ -192,7 +192,7 @@ def test_threads_do_not_hear_each_other() -> None:
 
             for _ in range(200):
                 roialign.roi_align(features, good, 7, SCALE, backend="cpu")  # a plain call would not look
-                assert last_call.seen is None
+                assert last_call.report is None
         finally:
             stop.set()
             thread.join()

@@ -35,10 +35,10 @@ def check_features(features: object, layout: str, name: str = "features") -> Arr
     if array.ndim != 4:
         raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {array.shape}")
     check_float_dtype(array, name)
-    seen = nchw(array, layout)
-    if seen.shape[2] == 0 or seen.shape[3] == 0:
+    view = nchw(array, layout)
+    if view.shape[2] == 0 or view.shape[3] == 0:
         raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {array.shape} ({layout})")
-    return seen
+    return view
 
 
 def float_image(image: Array) -> Array:
@@ -112,15 +112,15 @@ def check_grad_output(
     axes = "[K, C, PH, PW]" if layout == "NCHW" else "[K, PH, PW, C]"
     if gradient.ndim != 4:
         raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {gradient.shape}")
-    seen = nchw(gradient, layout)
-    bins = (seen.shape[2], seen.shape[3])
+    view = nchw(gradient, layout)
+    bins = (view.shape[2], view.shape[3])
     channels = channels_of(bins)
-    if seen.shape[:2] != (count, channels) or 0 in bins:
+    if view.shape[:2] != (count, channels) or 0 in bins:
         expected = [count, channels, "PH", "PW"] if layout == "NCHW" else [count, "PH", "PW", channels]
         raise ValueError(f"grad_output: expected shape {expected}, got {gradient.shape}")
     if gradient.dtype != features.dtype:
         raise TypeError(f"grad_output: expected the dtype of features, {features.dtype}, got {gradient.dtype}")
-    return seen
+    return view
 
 
 def check_out(

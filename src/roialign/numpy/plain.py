@@ -13,8 +13,8 @@ def forward(
     spec: Spec, features: object, scale: float, rois: object, output_size: tuple[int, int], layout: str
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
-    answer: Array | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout)
-    return answer
+    output: Array | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout)
+    return output
 
 
 @cache

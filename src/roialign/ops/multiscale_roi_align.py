@@ -95,8 +95,8 @@ def multiscale_roi_align(
         backend,
         seed,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable

@@ -105,8 +105,8 @@ def roi_align_rotated(
         backend=backend,
         seed=seed,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable

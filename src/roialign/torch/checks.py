@@ -36,10 +36,10 @@ def check_features(features: object, layout: str, name: str) -> Tensor:
     if tensor.dtype not in FLOAT_DTYPES:
         how = f"; use {name}.dequantize()" if tensor.is_quantized else ""
         raise TypeError(f"{name}: expected dtype {_names(FLOAT_DTYPES)}, got {tensor.dtype}{how}")
-    seen = nchw(tensor, layout)
-    if seen.shape[2] == 0 or seen.shape[3] == 0:
+    view = nchw(tensor, layout)
+    if view.shape[2] == 0 or view.shape[3] == 0:
         raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {tuple(shape)} ({layout})")
-    return seen
+    return view
 
 
 def float_image(image: Tensor) -> Tensor:
@@ -105,8 +105,8 @@ def check_grad_output(
     shape = tuple(gradient.shape)
     if len(shape) != 4:
         raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {shape}")
-    seen = nchw(gradient, layout)
-    k, c, bins_y, bins_x = seen.shape
+    view = nchw(gradient, layout)
+    k, c, bins_y, bins_x = view.shape
     channels = channels_of((bins_y, bins_x))
     if k != count or c != channels or bins_y == 0 or bins_x == 0:
         expected = [count, channels, "PH", "PW"]
@@ -114,7 +114,7 @@ def check_grad_output(
         raise ValueError(f"grad_output: expected shape {expected}, got {shape}")
     if gradient.dtype != features.dtype:
         raise TypeError(f"grad_output: expected the dtype of features, {features.dtype}, got {gradient.dtype}")
-    return seen
+    return view
 
 
 def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> Tensor:

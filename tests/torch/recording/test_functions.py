@@ -95,5 +95,5 @@ def test_a_gradient_function_in_a_trace_says_what_to_do() -> None:
     def gradient(grad: torch.Tensor, rois: torch.Tensor) -> Any:
         return roialign.roi_align_backward(grad, features, rois, need=("features",))[0]
 
-    with pytest.raises(NotImplementedError, match="cannot record a gradient of features, whose size"):
+    with pytest.raises(NotImplementedError, match="cannot record the gradient of features, because"):
         torch.jit.trace(gradient, (torch.ones_like(pooled), rows))

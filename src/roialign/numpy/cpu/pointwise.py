@@ -31,7 +31,7 @@ def forward(
     """
     maps = [elementwise(level) for level in features]
     target = elementwise(out)
-    look = _core.pointwise_forward(
+    suspicions = _core.pointwise_forward(
         core_pointwise(spec),
         scalar_type(out.dtype),
         maps,
@@ -45,7 +45,7 @@ def forward(
     )
     if target is not out:
         out[...] = target
-    return look
+    return suspicions
 
 
 def adjoint_features(

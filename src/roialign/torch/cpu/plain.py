@@ -31,13 +31,13 @@ def forward(
     needs_gradient = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
     if needs_gradient and rois.requires_grad:
         return None
-    seen = checks.nchw(features, layout)
-    out = empty((rois.shape[0], seen.shape[1], *output_size), is_channels_last(seen), seen)
-    maps, boxes, target = _memory_of(seen), _memory_of(rois), _memory_of(out)
+    view = checks.nchw(features, layout)
+    out = empty((rois.shape[0], view.shape[1], *output_size), is_channels_last(view), view)
+    maps, boxes, target = _memory_of(view), _memory_of(rois), _memory_of(out)
     if not _core.plain_forward(core_separable(spec), maps, boxes, scale, False, target, team(out)):
         return None
     if needs_gradient:
-        out = _apply(_Result(spec, scale, out), seen, rois)  # type: ignore[no-untyped-call]
+        out = _apply(_Result(spec, scale, out), view, rois)  # type: ignore[no-untyped-call]
     return checks.own_layout(out, layout)
 
 
@@ -87,11 +87,11 @@ def _adjoint_features(
 ) -> Tensor | None:
     if is_traced(grad_output) or is_transformed() or moves_forward() or not _is_plain(grad_output):
         return None
-    answer = empty(map_sizes, channels_last, grad_output)
-    gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(answer)
-    threads = team(grad_output, answer)
+    output = empty(map_sizes, channels_last, grad_output)
+    gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(output)
+    threads = team(grad_output, output)
     done = _core.plain_adjoint_features(core_separable(spec), gradient, boxes, scale, target, threads)
-    return answer if done else None
+    return output if done else None
 
 
 def _is_plain(tensor: Tensor) -> bool:

@@ -45,8 +45,8 @@ def _write(
     name: str, inputs: tuple[Tensor, ...], attributes: dict[str, Any], shape: Any, version: int | None
 ) -> Tensor:
     if is_jit_traced():
-        answer: Tensor = _Written.apply(name, attributes, tuple(map(int, shape)), *inputs)  # type: ignore[no-untyped-call]
-        return answer
+        output: Tensor = _Written.apply(name, attributes, tuple(map(int, shape)), *inputs)  # type: ignore[no-untyped-call]
+        return output
     return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=inputs[0].dtype, shape=shape, version=version)
 
 

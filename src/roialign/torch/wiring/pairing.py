@@ -127,8 +127,10 @@ class Gradient(Primitive):
         features: tuple[Any, ...] = (None,) * len(inputs.features)
         grad_output, rois = None, None
         if any(needed.features):
-            answers = functions.adjoint_features(setting, phi._replace(features=()))
-            features = tuple([answer if need else None for answer, need in zip(answers, needed.features, strict=True)])
+            results = functions.adjoint_features(setting, phi._replace(features=()))
+            features = tuple(
+                [gradient if need else None for gradient, need in zip(results, needed.features, strict=True)]
+            )
         if needed.grad_output:
             (grad_output,) = functions.forward(self._linear(setting), phi._replace(grad_output=None))
         if needed.rois:
@@ -159,8 +161,8 @@ class Gradient(Primitive):
             if step is not None:
                 others = without_tangent(inputs, index).tangents
                 terms.append(inputs._replace(tangents=(*others, step)))
-        answers = [self(linear, term) for term in terms]
-        return tuple([sum(parts[1:], parts[0]) for parts in zip(*answers, strict=True)])
+        results = [self(linear, term) for term in terms]
+        return tuple([sum(parts[1:], parts[0]) for parts in zip(*results, strict=True)])
 
     def _linear(self, setting: Setting) -> Setting:
         return setting._replace(operator=self.family.linear_part(setting.operator))

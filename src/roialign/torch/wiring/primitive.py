@@ -141,8 +141,8 @@ class Primitive(ABC):
             return self.standard(setting, inputs)
         fields = [getattr(inputs, field) for field in self.arguments]
         arguments = [(field or None) if isinstance(field, tuple) else field for field in fields]
-        answer = self.operator(*arguments, *self.flatten_setting(setting))
-        return (answer,) if self.returns == "Tensor" else tuple(answer)
+        result = self.operator(*arguments, *self.flatten_setting(setting))
+        return (result,) if self.returns == "Tensor" else tuple(result)
 
     def in_eager_mode(self, setting: Any, inputs: Inputs) -> Outputs:
         """Compute with the autograd.Function if something is differentiated or transformed, else directly."""
