@@ -1,14 +1,7 @@
 // One number for each of the four edges of a box, in two vectors that every instruction set has.
 #pragma once
 
-#include <cstdint>
-
 namespace roialign {
-
-struct EdgeMask {
-  using Two = int64_t __attribute__((vector_size(16)));
-  Two first, last;
-};
 
 struct Edges {
   using Two = double __attribute__((vector_size(16)));
@@ -24,6 +17,12 @@ struct Edges {
   Edges next() const { return {first[1], last[0], last[1], first[0]}; }
   Edges operator-() const { return {-first, -last}; }
 
+  Two first, last;
+};
+
+/// Whether something holds for each edge.
+struct EdgeMask {
+  using Two = decltype(Edges::Two{} < Edges::Two{});
   Two first, last;
 };
 

@@ -10,6 +10,12 @@ constexpr int64_t task_width = 8192;
 /// The boxes of one task of a paired call.
 constexpr int64_t task_pairs = 256;
 
+/// Fewer pairs are finished before a second thread starts.
+constexpr int64_t shared_pairs = 1 << 12;
+
+/// The threads of a call.
+Team team_for(int64_t pairs, const Team& team) { return pairs < shared_pairs ? Team{1, nullptr} : team; }
+
 /// Lists of the near boxes, one per thread.
 using Lists = std::vector<std::vector<int64_t>>;
 
@@ -42,8 +48,9 @@ void gradient_in_first(const RotatedBoxes& first, const RotatedBoxes& second, co
 }  // namespace
 
 template <class T>
-void rotated_iou(const BoxRows& boxes, const BoxRows& others, bool paired, T* out, const Team& team) {
+void rotated_iou(const BoxRows& boxes, const BoxRows& others, bool paired, T* out, const Team& given) {
   const RotatedBoxes first(boxes), second(others);
+  const Team team = team_for(paired ? boxes.count : boxes.count * others.count, given);
   if (paired) {
     for_pairs(first.size(), team, [&](int64_t pair) {
       out[pair] = second.is_near(first, pair, pair) ? static_cast<T>(overlap(first[pair], second[pair])) : T{0};
@@ -64,8 +71,9 @@ void rotated_iou(const BoxRows& boxes, const BoxRows& others, bool paired, T* ou
 
 template <class T>
 void rotated_iou_gradient(const BoxRows& boxes, const BoxRows& others, bool paired, const T* grad_output,
-                          double* grad_boxes, double* grad_others, const Team& team) {
+                          double* grad_boxes, double* grad_others, const Team& given) {
   const RotatedBoxes first(boxes), second(others);
+  const Team team = team_for(paired ? boxes.count : boxes.count * others.count, given);
   if (paired) {
     for_pairs(first.size(), team, [&](int64_t pair) {
       OverlapGradient gradient;

@@ -86,7 +86,7 @@ bool run_one(uint64_t seed) {
     }
     if (order < 2) adjoint_boxes(call, grad_output.view, map_views, grad_boxes.data());
   }
-  if (!finite) std::fprintf(stderr, "seed %llu: an answer is not finite\n", static_cast<unsigned long long>(seed));
+  if (!finite) std::fprintf(stderr, "seed %llu: an output is not finite\n", static_cast<unsigned long long>(seed));
   return finite;
 }
 

@@ -142,7 +142,7 @@ bool run_pointwise(uint64_t seed) {
     }
     if (order == 0) adjoint_geometry(call, grad_output.view, scene.map_views, deciding, gradient);
   }
-  if (!finite) std::fprintf(stderr, "seed %llu: a pointwise answer is not finite\n", (unsigned long long)seed);
+  if (!finite) std::fprintf(stderr, "seed %llu: a pointwise output is not finite\n", (unsigned long long)seed);
   return finite;
 }
 

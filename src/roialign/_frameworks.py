@@ -75,16 +75,20 @@ def operator_forward(
     scale: float,
     rois: object,
     output_size: tuple[int, int],
-    out: object = None,
-    **more: Any,
+    out: object,
+    layout: str,
+    batch_indices: object,
+    invalid: str | None,
+    backend: str | None,
+    seed: object = None,
 ) -> Any:
-    """The result of an operator on one map. It takes a few microseconds less than a call if the call is plain."""
-    options = Options(**more)
-    if out is None and options.are_plain():
+    """The result of an operator on one map, which takes a few microseconds less than a call if nothing is unusual."""
+    if batch_indices is None and invalid is None and backend is None and seed is None and layout in ("NCHW", "NHWC"):
         plain = framework_of(features).plain
-        output = plain.forward(spec, features, scale, rois, output_size, options.layout)
+        output = plain.forward(spec, features, scale, rois, output_size, layout, out)
         if output is not None:
             return output
+    options = Options(batch_indices, layout, invalid, backend, seed)
     return _checked_call(spec, [features], [scale], rois, options).forward(output_size, out)
 
 

@@ -31,17 +31,3 @@ class Options(NamedTuple):
         _validate.check_layout(self.layout)
         if self.invalid is not None:
             _validate.check_choice(self.invalid, "invalid", ("raise", "zero"))
-
-    def are_plain(self) -> bool:
-        """Whether only the layout is given, and it is valid."""
-        return (
-            self.layout in ("NCHW", "NHWC")
-            and self.batch_indices is None
-            and self.invalid is None
-            and self.backend is None
-            and self.seed is None
-            and self.levels is None
-            and self.assignment is None
-            and self.offset is None
-            and self.mask is None
-        )

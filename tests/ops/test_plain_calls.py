@@ -64,6 +64,10 @@ def test_arrays(name: str, layout: str, dtype: Any, form: Callable[[Any], Any], 
         assert answer.dtype == right.dtype
         assert answer.flags.c_contiguous
         np.testing.assert_array_equal(answer, right)
+        buffer = form(np.empty_like(right))
+        assert OPERATORS[name](form(features), rows, layout=layout, out=buffer) is buffer
+        np.testing.assert_array_equal(buffer, right)
+        assert taken == [True, True]
         taken.clear()
 
 
@@ -149,3 +153,15 @@ def test_arrays_that_need_a_copy(taken: Taken) -> None:
     assert taken == [False, True]
     with pytest.raises(TypeError, match="features: expected dtype"):
         roialign.roi_align(MAP.astype(">f4"), ROWS, 2)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize("rows", [np.zeros(()), np.zeros(5), np.zeros((1, 4)), np.zeros((1, 6)), np.zeros((1, 5, 1))])
+def test_rows_of_another_shape(make: Callable[[Any], Any], rows: Any) -> None:
+    with pytest.raises(ValueError, match=r"rois: expected shape \[K, 5\]"):
+        roialign.roi_align(make(MAP), make(rows), 2)
+
+
+def test_the_features_are_checked_before_the_buffer() -> None:
+    with pytest.raises(TypeError, match="features: expected dtype"):
+        roialign.roi_align(MAP.astype(np.int64), ROWS, 2, out=np.zeros((4, 5, 2, 2)))

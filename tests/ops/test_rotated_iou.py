@@ -74,7 +74,10 @@ def test_shapely(name: str) -> None:
     shared = shapely.area(shapely.intersection(first[:, None], second))
     union = shapely.area(first)[:, None] + shapely.area(second) - shared
     expected = np.where(union > 0, shared / np.where(union > 0, union, 1), 0)
-    np.testing.assert_allclose(roialign.rotated_iou(boxes, others, clockwise=True), expected, rtol=0, atol=1e-9)
+    found = roialign.rotated_iou(boxes, others, clockwise=True)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
+    apart = shapely.distance(first[:, None], second) > 1e-9
+    assert (found[apart] == 0).all()
 
 
 @pytest.mark.parametrize("name", SETS)

@@ -130,11 +130,11 @@ def test_the_formula_with_invalid_boxes() -> None:
 
 @pytest.mark.parametrize(("paired", "clockwise"), [(False, False), (True, True)])
 def test_derivatives(paired: bool, clockwise: bool) -> None:
-    inputs = boxes_of(2, 0, 1.5).requires_grad_(), boxes_of(2, 1, 1.5).requires_grad_()
+    inputs = boxes_of(2, 0, 1.5).requires_grad_(), boxes_of(2 if paired else 1, 1, 1.5).requires_grad_()
     function = overlaps_of(paired, clockwise)
     assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True, check_batched_grad=True)
     assert torch.autograd.gradgradcheck(function, inputs)
-    weights = torch.rand((2,) if paired else (2, 2), dtype=torch.float64, requires_grad=True)
+    weights = torch.rand((2,) if paired else (2, 1), dtype=torch.float64, requires_grad=True)
 
     def gradient(weights: Tensor, boxes: Tensor, others: Tensor) -> Any:
         return roialign.rotated_iou_backward(weights, boxes, others, paired=paired, clockwise=clockwise)

@@ -10,10 +10,16 @@ from .._typing import Array
 
 
 def forward(
-    spec: Spec, features: object, scale: float, rois: object, output_size: tuple[int, int], layout: str
+    spec: Spec,
+    features: object,
+    scale: float,
+    rois: object,
+    output_size: tuple[int, int],
+    layout: str,
+    out: object = None,
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
-    output: Array | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout)
+    output: Array | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
     return output
 
 

@@ -75,10 +75,10 @@ def prroi_pool(
         rois,
         _validate.check_output_size(output_size),
         out,
-        batch_indices=batch_indices,
-        layout=layout,
-        invalid=invalid,
-        backend=backend,
+        layout,
+        batch_indices,
+        invalid,
+        backend,
     )
     return output
 

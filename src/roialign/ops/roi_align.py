@@ -121,11 +121,11 @@ def roi_align(
         rois,
         _validate.check_output_size(output_size),
         out,
-        batch_indices=batch_indices,
-        layout=layout,
-        invalid=invalid,
-        backend=backend,
-        seed=seed,
+        layout,
+        batch_indices,
+        invalid,
+        backend,
+        seed,
     )
     return output
 

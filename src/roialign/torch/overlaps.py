@@ -16,7 +16,6 @@ from torch import Tensor
 from .._rotated_boxes import NUMBERS, Pairing
 from . import checks, rotated_tables
 from .backends import backend_for
-from .cpu import rotated as on_cpu
 from .wiring.batching import in_member
 from .wiring.primitive import check_not_for_onnx
 from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forward
@@ -119,7 +118,9 @@ def _nms(
     first, values = (tensor.cpu() for tensor in _in_memory(boxes, scores))
     members = None if groups is None else groups.cpu()
     pairing = Pairing(clockwise=clockwise, backend=backend or None)
-    return on_cpu.rotated_nms(first, values, members, threshold, pairing).to(boxes.device)
+    on_cpu = backend_for("rotated", first, "cpu")
+    kept: Tensor = on_cpu.rotated_nms(first, values, members, threshold, pairing)
+    return kept.to(boxes.device)
 
 
 @_iou.register_fake

@@ -12,12 +12,18 @@ from .wiring.tracing import is_traced, is_transformed, moves_forward
 
 
 def forward(
-    spec: Spec, features: object, scale: float, rois: object, output_size: tuple[int, int], layout: str
+    spec: Spec,
+    features: object,
+    scale: float,
+    rois: object,
+    output_size: tuple[int, int],
+    layout: str,
+    out: object = None,
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
     if not isinstance(features, Tensor) or type(rois) is not Tensor or type(spec) is not SeparableSpec:
         return None
-    if is_traced(features) or is_transformed() or moves_forward() or not features.is_cpu:
+    if out is not None or is_traced(features) or is_transformed() or moves_forward() or not features.is_cpu:
         return None
     output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout)
     return output

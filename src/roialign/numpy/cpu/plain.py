@@ -9,20 +9,26 @@ from ..._core_specs import core_separable
 from ..._memory import empty
 from ..._spec import SeparableSpec, Spec
 from ..._typing import Array
+from ..checks import check_out, is_supported
 
 
 def forward(
-    spec: Spec, features: object, scale: float, rois: object, output_size: tuple[int, int], layout: str
+    spec: Spec,
+    features: object,
+    scale: float,
+    rois: object,
+    output_size: tuple[int, int],
+    layout: str,
+    out: object = None,
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
     if type(features) is not np.ndarray or type(rois) is not np.ndarray or type(spec) is not SeparableSpec:
         return None
     shape = features.shape
-    if len(shape) != 4:
+    if len(shape) != 4 or rois.ndim != 2 or not is_supported(features.dtype):
         return None
-    if layout == "NCHW":
-        out = empty((len(rois), shape[1], *output_size), features.dtype)
-    else:
-        out = empty((len(rois), *output_size, shape[3]), features.dtype)
-    done = _core.plain_forward(core_separable(spec), features, rois, scale, layout == "NHWC", out)
-    return out if done else None
+    bins_y, bins_x = output_size
+    shape = (len(rois), shape[1], bins_y, bins_x) if layout == "NCHW" else (len(rois), bins_y, bins_x, shape[3])
+    target = empty(shape, features.dtype) if out is None else check_out(out, shape, features.dtype, [features, rois])
+    done = _core.plain_forward(core_separable(spec), features, rois, scale, layout == "NHWC", target)
+    return target if done else None

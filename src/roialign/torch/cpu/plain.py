@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from ... import _core
 from ..._core_specs import core_separable
 from ..._spec import SeparableSpec
 from .. import checks
-from ..memory import empty, is_channels_last, memory_of
+from ..memory import empty_on_cpu, is_channels_last, memory_of
 from ..wiring.family import Operator, Setting
 from ..wiring.primitive import Inputs
 from ..wiring.separable import SEPARABLE
@@ -26,68 +26,62 @@ def forward(
     spec: SeparableSpec, features: Tensor, scale: float, rois: Tensor, output_size: tuple[int, int], layout: str
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid."""
-    if not (_is_plain(features) and _is_plain(rois)) or features.ndim != 4:
+    if not (_is_plain(features) and _is_plain(rois)) or features.ndim != 4 or rois.ndim != 2:
         return None
     needs_gradient = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
     if needs_gradient and rois.requires_grad:
         return None
     view = checks.nchw(features, layout)
-    out = empty((rois.shape[0], view.shape[1], *output_size), is_channels_last(view), view)
+    is_last = is_channels_last(view)
+    out = empty_on_cpu((rois.shape[0], view.shape[1], *output_size), is_last, view)
     maps, boxes, target = _memory_of(view), _memory_of(rois), _memory_of(out)
     if not _core.plain_forward(core_separable(spec), maps, boxes, scale, False, target, team(out)):
         return None
     if needs_gradient:
-        out = _apply(_Result(spec, scale, out), view, rois)  # type: ignore[no-untyped-call]
+        setting = spec, scale, tuple(view.shape), is_last
+        out = _apply(setting, [out], view, rois)  # type: ignore[no-untyped-call]
     return checks.own_layout(out, layout)
 
 
-class _Result(NamedTuple):
-    spec: SeparableSpec
-    scale: float
-    out: Tensor
+#: An operator, its scale, and the sizes and the layout of its map.
+_Setting = tuple[SeparableSpec, float, tuple[int, ...], bool]
 
 
 class SeparableForward(torch.autograd.Function):
     """A result that has been computed already, with its gradient in the features."""
 
     @staticmethod
-    def forward(ctx: Any, result: _Result, features: Tensor, rois: Tensor) -> Tensor:
+    def forward(ctx: Any, setting: _Setting, result: list[Tensor], features: Tensor, rois: Tensor) -> Tensor:
+        del features  # an argument, so that the result depends on it
         ctx.save_for_backward(rois)
         ctx.set_materialize_grads(False)
-        ctx.operator = result.spec, result.scale
-        ctx.map_sizes, ctx.channels_last = tuple(features.shape), is_channels_last(features)
-        return result.out
+        ctx.setting = setting
+        return result[0]
 
     @staticmethod
-    def backward(ctx: Any, grad_output: Tensor | None) -> tuple[None, Tensor | None, None]:
+    def backward(ctx: Any, grad_output: Tensor | None) -> tuple[None, None, Tensor | None, None]:
         if grad_output is None:
-            return None, None, None
+            return None, None, None, None
         (rois,) = ctx.saved_tensors
-        spec, scale = ctx.operator
         gradient = None
         if not torch.is_grad_enabled():
-            gradient = _adjoint_features(spec, scale, grad_output, rois, ctx.map_sizes, ctx.channels_last)
+            gradient = _adjoint_features(ctx.setting, grad_output, rois)
         if gradient is None:
-            setting = Setting(Operator(spec, (scale,)), (), ctx.map_sizes, ctx.channels_last)
+            spec, scale, map_sizes, channels_last = ctx.setting
+            setting = Setting(Operator(spec, (scale,)), (), map_sizes, channels_last)
             (gradient,) = SEPARABLE.adjoint_features(setting, Inputs((), grad_output, rois, None, None, ()))
-        return None, gradient, None
+        return None, None, gradient, None
 
 
 #: Applies the Function without torch.func, whose transforms take the general way.
 _apply = super(torch.autograd.Function, SeparableForward).apply
 
 
-def _adjoint_features(
-    spec: SeparableSpec,
-    scale: float,
-    grad_output: Tensor,
-    rois: Tensor,
-    map_sizes: tuple[int, ...],
-    channels_last: bool,
-) -> Tensor | None:
+def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> Tensor | None:
     if is_traced(grad_output) or is_transformed() or moves_forward() or not _is_plain(grad_output):
         return None
-    output = empty(map_sizes, channels_last, grad_output)
+    spec, scale, map_sizes, channels_last = setting
+    output = empty_on_cpu(map_sizes, channels_last, grad_output)
     gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(output)
     threads = team(grad_output, output)
     done = _core.plain_adjoint_features(core_separable(spec), gradient, boxes, scale, target, threads)
