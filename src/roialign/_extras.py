@@ -25,6 +25,7 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
     "features": ("roialign extract --backbone", {**_COMMANDS, **_FEATURES}),
     "demo": ("efficientnet-lite0", {**_COMMANDS, **_FEATURES, **_DEMO}),
     "hf": ("a backbone of Hugging Face", {**_TORCH, "transformers": "transformers>=4.40"}),
+    "ray": ("the engine ray", {**_COMMANDS, **_FEATURES, "ray": "ray>=2.40"}),
     "timm": ("a backbone of timm", {**_TORCH, "timm": "timm>=1.0"}),
 }
 
@@ -32,7 +33,7 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
 def part_of(module: str) -> str | None:
     """The first part that needs a package, or None if no part needs it."""
     top = module.partition(".")[0]
-    order = ("cli", "detection", "features", "demo", "timm", "hf")
+    order = ("cli", "detection", "features", "demo", "timm", "hf", "ray")
     return next((part for part in order if top in PARTS[part][1]), None)
 
 

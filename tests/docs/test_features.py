@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,14 @@ def test_the_command_and_the_readers_of_the_page(tmp_path: Path, monkeypatch: py
     assert invoke(*shlex.split(command), "--image-size", 64, "--readers", 0).exit_code == 1
     tensors = [*shlex.split(command)[:-1], "tensors", "--format", "safetensors"]
     assert invoke(*tensors, "--image-size", 64, "--readers", 0).exit_code == 1
+    shutil.copy(Path("photos") / "003.jpg", "cat.jpg")
+    searches = [shlex.split(line) for line in re.findall(r"^roialign (search .*)$", PAGE, re.MULTILINE)]
+    assert len(searches) == 2
+    for words in searches:
+        assert invoke(*words).exit_code == 0
+    with Path("like-this.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 2 * 17
+    assert Path("like-this.png").exists()
     space: dict[str, Any] = {}
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         table_vectors = space.get("vectors")
@@ -39,6 +49,8 @@ def test_the_command_and_the_readers_of_the_page(tmp_path: Path, monkeypatch: py
     assert len(space["frame"]) == len(space["names"]) == 18
     assert len(space["dataset"]) == 19
     assert space["maps"].shape == (18, 112, 7, 7)
+    assert space["found"].positions.shape == space["found"].scores.shape == (2, 10)
+    assert space["regions"][0].image in {row[0] for row in space["names"]}
     # With exact pooling the vector is the mean of the bins.
     np.testing.assert_allclose(space["maps"].mean((2, 3)), space["vectors"], atol=1e-4)
 

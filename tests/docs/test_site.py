@@ -19,6 +19,7 @@ PUBLIC = [
     "roialign.torch",
     "roialign.detection",
     "roialign.features",
+    "roialign.search",
     *(f"roialign.compat.{name}" for _, name, _ in pkgutil.iter_modules(roialign.compat.__path__) if name[0] != "_"),
 ]
 #: A directive of MyST or of reStructuredText: its name, its argument, and the lines of its options and its body.

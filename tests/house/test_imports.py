@@ -14,7 +14,7 @@ SOURCE, CORE = ROOT / "src" / "roialign", ROOT / "cpp"
 #: From the top down: a module imports from its own floor and those below. Longer names come before shorter ones.
 FLOORS = (
     ("roialign.commands", "roialign.__main__"),
-    ("roialign.extract", "roialign.detection", "roialign.features"),
+    ("roialign.extract", "roialign.detection", "roialign.features", "roialign.search"),
     ("roialign.files",),
     ("roialign.compat",),
     ("roialign.torch.modules",),

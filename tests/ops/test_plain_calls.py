@@ -92,6 +92,10 @@ def test_tensors(name: str, layout: str, dtype: torch.dtype, channels_last: bool
         assert without.stride() == answer.stride()
         results.append((answer, leaf.grad))
     assert taken == [True] * 3
+    buffer = torch.empty_like(without)
+    assert OPERATORS[name](features, rows, layout=layout, out=buffer) is buffer
+    assert torch.equal(buffer, without)
+    assert taken == [True] * (4 if layout == "NCHW" else 3)
     (answer, gradient), (right, right_gradient) = results
     assert torch.equal(answer, right)
     assert answer.stride() == right.stride()

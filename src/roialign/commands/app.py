@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from .._version import __version__
-from . import detection, extract
+from . import detection, extract, search
 from .doctor import doctor_command
 from .help import add_command
 from .info import info_table
@@ -43,6 +43,7 @@ def info_command() -> None:
 
 
 extract.add_commands(app)
+search.add_commands(app)
 detection.add_commands(app)
 add_command(app, "info", info_command, "roialign info")
 add_command(app, "doctor", doctor_command, "roialign doctor")

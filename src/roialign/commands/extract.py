@@ -23,6 +23,9 @@ roialign extract photos --boxes grid:3x4 --backbone onnx:model.onnx --output-siz
 # Vectors of what a detector of your own finds, of the maps that it found it on
 roialign extract photos --boxes detections --backbone detector:run --output-size vector
 
+# The same by all machines of a cluster of Ray, run on one of them
+roialign extract photos --boxes grid:3x4 --backbone timm:resnet50 --device cuda --engine ray --out features
+
 # Without a backbone: pixels, into one file; and a picture of how
 roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv \\
     --sampling grid --sampling-ratio 2 --stride 8 --plot face.png
@@ -35,8 +38,9 @@ OF_PIXELS = (
 OF_BACKBONES = (
     *("levels", "pool", "image_size", "batch_size", "readers", "threads", "device", "precision", "channels_last"),
     *("normalise", "prefix_tokens", "patch_size", "weights", "score_threshold", "dtype", "file_format"),
-    *("shard_images", "part", "retry"),
+    *("shard_images", "part", "retry", "engine", "ray_address", "workers", "shard_retries"),
 )
+OF_RAY = ("ray_address", "workers", "shard_retries")
 PIXELS_FILE, FEATURES_FOLDER = Path("features.npz"), Path("features")
 
 
@@ -70,6 +74,10 @@ def extract_command(
     shard_images: more.ShardImages = 1000,
     part: more.Part = "1/1",
     retry: more.Retry = False,
+    engine: more.EngineName = "local",
+    ray_address: more.RayAddress = None,
+    workers: more.Workers = None,
+    shard_retries: more.ShardRetries = 3,
     spatial_scale: options.SpatialScale = 1.0,
     stride: options.Stride = 1,
     sampling: options.Sampling = "exact",
@@ -96,7 +104,7 @@ def extract_command(
     without a backbone nothing is written, with one the shards before it are. Boxes that look wrong, inverted or
     beside their input, are pooled as they are, with a note.
     """
-    refuse_options(context, backbone, boxes)
+    refuse_options(context, backbone, boxes, engine)
     reading = options.make_reading(columns, box_format)
     if backbone is None:
         settings = options.make_settings(
@@ -118,15 +126,30 @@ def extract_command(
     of_backbone = more.BackboneOptions(
         more.image_size_of(image_size), normalise, weights, prefix_tokens, patch_size, device, precision, channels_last
     )
-    work = more.Running(threads, readers, more.part_of(part), retry, ignore_missing, score_threshold, strict)
+    work = more.Running(
+        threads=threads,
+        readers=readers,
+        part=more.part_of(part),
+        retry=retry,
+        ignore_missing=ignore_missing,
+        score_threshold=score_threshold,
+        strict=strict,
+        engine=engine,
+        ray_address=ray_address,
+        workers=workers,
+        shard_retries=shard_retries,
+    )
     extract_features(inputs, boxes, reading, out or FEATURES_FOLDER, job, of_backbone, work)
 
 
-def refuse_options(context: typer.Context, backbone: str | None, boxes: Path) -> None:
+def refuse_options(context: typer.Context, backbone: str | None, boxes: Path, engine: str) -> None:
     """An option that would not be read is an error."""
     refused = dict.fromkeys(
         *((OF_BACKBONES, "without --backbone") if backbone is None else (OF_PIXELS, "with --backbone"))
     )
+    if engine != "ray":
+        for name in OF_RAY:
+            refused.setdefault(name, "without --engine ray")
     if str(boxes) != DETECTIONS:
         refused.setdefault("score_threshold", f"without --boxes {DETECTIONS}")
     for parameter in context.command.params:

@@ -122,6 +122,32 @@ Part = Annotated[
     str,
     typer.Option(metavar="I/N", help="Do only every N-th shard, from the I-th: several machines share a job's folder."),
 ]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    typer.Option("--engine", help="Where the shards are done: in this process, or by the workers of a cluster of Ray."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Cluster: HOST:PORT, auto, or local for a Ray on this machine alone. By default RAY_ADDRESS, then the "
+        "cluster of which this machine is a part, then local.",
+        show_default=False,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Workers at a time; by default as many as the cluster has room for, one for each GPU or for every "
+        "--threads CPUs.",
+        show_default=False,
+    ),
+]
+ShardRetries = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Times that a shard is done again whose worker was lost.")
+]
 Retry = Annotated[bool, typer.Option("--retry", help="Redo the shards in which an image failed.")]
 
 
@@ -135,6 +161,10 @@ class Running(NamedTuple):
     ignore_missing: bool
     score_threshold: float
     strict: bool
+    engine: str
+    ray_address: str | None
+    workers: int | None
+    shard_retries: int
 
 
 def sizes_of(text: str) -> tuple[tuple[int, int], ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from .pixels import read_groups, report_missing
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
-    from ..features import BackboneOptions, BoxSource, Job, JobSettings, Report
+    from ..features import BackboneOptions, BoxSource, Job, JobSettings, RayEngine, Report
 
 #: So many images are read without processes ahead.
 FEW_IMAGES = 32
@@ -39,9 +40,6 @@ def extract_features(
     running: Running,
 ) -> None:
     """Do what is missing of a job, and say what was done."""
-    from ..features import prepare
-    from ..features.job import threads_of
-
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     check_folder(out, "--out")
@@ -51,10 +49,12 @@ def extract_features(
         if running.strict:
             end(errors, problems)  # all rows are named, and of images the first
         problems.strict = running.strict
-        threads = running.threads or threads_of(out) or cores()
-        job = prepare(images, source, out, settings, replace(options, threads=threads))
-        report = _run(job, running, problems, errors)
+        with _engine(running) as engine:
+            job = _prepare(images, source, out, settings, options, running, engine)
+            report = _run(job, running, problems, errors, engine)
         problems.strict = False
+        report.doubts.remark_in(problems)
+        _say(job, report, problems)
     except typer.Exit:  # a RuntimeError to Python
         raise
     except Refused:
@@ -64,9 +64,34 @@ def extract_features(
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
-    report.doubts.remark_in(problems)
-    _say(job, report, problems)
     end(errors, problems)
+
+
+def _engine(running: Running) -> AbstractContextManager[RayEngine | None]:
+    """The cluster that the shards are done by; None where it is this process."""
+    from ..features import RayEngine
+
+    if running.engine != "ray":
+        return nullcontext()
+    readers, retries = running.readers, running.shard_retries
+    return RayEngine(running.ray_address, workers=running.workers, readers=readers, retries=retries)
+
+
+def _prepare(
+    images: Sequence[Path],
+    boxes: BoxSource,
+    out: Path,
+    settings: JobSettings,
+    options: BackboneOptions,
+    running: Running,
+    engine: RayEngine | None,
+) -> Job:
+    from ..features import prepare
+    from ..features.job import load, threads_of
+
+    threads = running.threads or threads_of(out) or (cores() if engine is None else engine.threads(options.device))
+    options = replace(options, threads=threads)
+    return prepare(images, boxes, out, settings, options, load=load if engine is None else engine.load)
 
 
 def _box_source(
@@ -99,7 +124,7 @@ def boxes_without_file(text: str, score_threshold: float) -> BoxSource | None:
     return DetectedBoxes(score_threshold) if text == DETECTIONS else grid_of(text)
 
 
-def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Report:
+def _run(job: Job, running: Running, problems: Problems, errors: Console, engine: RayEngine | None) -> Report:
     from ..features import Listener, run
 
     missing = job.missing(retry=running.retry)
@@ -113,16 +138,21 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console) -> Rep
     with progress_bar(errors, total, "Extracting", unit="images") as advance:
 
         class Told(Listener):
+            strict = running.strict
+
             def done(self, count: int) -> None:
                 advance(count)
 
             def failed(self, image: Path, why: str) -> None:
                 problems.add(image, why)
 
+            def lost(self, file: str, why: str) -> None:
+                problems.remark(file, f"done again, {why}", "lost")
+
             def remark(self, image: Path, remark: Remark) -> None:
                 problems.remark(image, remark.what, remark.kind)
 
-        return run(job, readers=readers, part=running.part, retry=running.retry, listener=Told())
+        return run(job, readers=readers, engine=engine, part=running.part, retry=running.retry, listener=Told())
 
 
 def _say(job: Job, report: Report, problems: Problems) -> None:
@@ -136,7 +166,6 @@ def _say(job: Job, report: Report, problems: Problems) -> None:
         print_line(console, f"nothing left to do: {job.out}")
         return
     print_line(console, f"wrote {job.out}: {done}, in {counted(len(job.shards), 'shard')} in all: {shapes}")
-    seconds = sum(report.seconds.values())
-    if seconds:
-        times = ", ".join(f"{name} {report.seconds.get(name, 0.0):.1f} s" for name in STAGES)
-        print_line(console, f"{report.images / seconds:.1f} images/s: {times}")
+    times = ", ".join(f"{name} {report.seconds.get(name, 0.0):.1f} s" for name in STAGES)
+    workers = f" by {report.workers} workers" if report.workers > 1 else ""
+    print_line(console, f"{report.images / report.elapsed:.1f} images/s{workers}: {times}")

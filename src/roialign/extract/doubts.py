@@ -45,6 +45,13 @@ class Doubts:
                 if kind not in self.first or box.row < self.first[kind].row:
                     self.first[kind] = box
 
+    def add(self, other: Doubts) -> None:
+        """Add what another part of the run has found."""
+        for kind, count in other.counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
+            if kind not in self.first or other.first[kind].row < self.first[kind].row:
+                self.first[kind] = other.first[kind]
+
     def remark_in(self, problems: Problems) -> None:
         """One remark of each kind."""
         for kind, (one, several, hint) in KINDS.items():

@@ -11,8 +11,10 @@ from .backbone import Backbone, BackboneError, BackboneOptions, ImageSize, Norma
 from .backbones import make_backbone
 from .boxes import BoxSource, DetectedBoxes, FileBoxes, GridBoxes
 from .engine import Listener, Report
-from .job import Job, JobSettings, prepare, run
+from .job import Engine, Job, JobSettings, prepare, run
 from .manifest import OtherJobError
+from .ray_engine import RayEngine
+from .ray_worker import WorkerError
 from .tokens import tokens_to_map
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "BackboneOptions",
     "BoxSource",
     "DetectedBoxes",
+    "Engine",
     "FileBoxes",
     "GridBoxes",
     "ImageSize",
@@ -29,7 +32,9 @@ __all__ = [
     "Listener",
     "Normalisation",
     "OtherJobError",
+    "RayEngine",
     "Report",
+    "WorkerError",
     "make_backbone",
     "prepare",
     "run",

@@ -32,6 +32,11 @@ class BoxSource(ABC):
         del backbone
         return self
 
+    def of_images(self, images: Sequence[Path]) -> BoxSource:
+        """What is needed for some of the images: this is what goes to another machine."""
+        del images
+        return self
+
     @abstractmethod
     def count(self, image: Path) -> int:
         """How many boxes an image has, before it is read."""
@@ -54,6 +59,9 @@ class FileBoxes(BoxSource):
     """The boxes of a file, by the image that they belong to."""
 
     groups: Mapping[Path, Sequence[Box]]
+
+    def of_images(self, images: Sequence[Path]) -> FileBoxes:
+        return FileBoxes({image: self.groups[image] for image in images if image in self.groups})
 
     def count(self, image: Path) -> int:
         return len(self.groups.get(image, ()))

@@ -1,11 +1,11 @@
-"""Does shards: reads ahead, forms batches, runs the backbone, pools, writes. Whoever schedules shards calls this."""
+"""Does shards: reads ahead, forms batches, runs the backbone, pools, writes. Every engine calls this function."""
 
 from __future__ import annotations
 
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,6 +49,19 @@ class Report:
     """Waiting for readers, in the backbone, pooling, and writing."""
     doubts: Doubts = field(default_factory=Doubts)
     """Boxes that look wrong."""
+    workers: int = 1
+    """How many have worked at the same time; `seconds` are the sum of theirs."""
+    elapsed: float = 0.0
+    """Seconds of the whole run, by the clock."""
+
+    def add(self, other: Report) -> None:
+        """Add what another worker has done."""
+        self.images += other.images
+        self.boxes += other.boxes
+        self.errors.update(other.errors)
+        for what, seconds in other.seconds.items():
+            self.seconds[what] = self.seconds.get(what, 0.0) + seconds
+        self.doubts.add(other.doubts)
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -62,11 +75,17 @@ class Report:
 class Listener:
     """Is told what happens; by default it does not care."""
 
+    strict: bool = False
+    """Whether :meth:`failed` raises an exception."""
+
     def done(self, count: int) -> None:
-        """So many more images are through."""
+        """So many more images are through; a negative number where they have to be done again."""
 
     def failed(self, image: Path, why: str) -> None:
-        """An image is going to be written as a row with this error; not where this raises."""
+        """An image is going to be written as a row with this error. If this raises, its shard is not written."""
+
+    def lost(self, file: str, why: str) -> None:
+        """The worker of a shard was lost or has failed, and the shard is done again."""
 
     def remark(self, image: Path, remark: Remark) -> None:
         """Something about an image that its owner should know."""
@@ -77,12 +96,14 @@ def run_shards(
     shards: Sequence[Shard],
     out: Path,
     *,
-    readers: int,
+    readers: int | Readers,
     report: Report,
     listener: Listener,
     finished: Callable[[Shard], None] = lambda _: None,
 ) -> None:
     """Do shards one after the other, and write their files into `out`.
+
+    `readers` is a number of processes, which end with the call, or processes that are running already.
 
     Raises
     ------
@@ -90,8 +111,10 @@ def run_shards(
         Where the backbone fails on every image of a shard: nothing is written of it.
     """
     wanted = (Wanted(image, work.boxes.annotated(image)) for shard in shards for image in shard.images)
-    with Readers(readers, work.backbone.image_size) as processes:
-        stream = processes.read(wanted)
+    with ExitStack() as stack:
+        if isinstance(readers, int):
+            readers = stack.enter_context(Readers(readers, work.backbone.image_size))
+        stream = readers.read(wanted)
         for shard in shards:
             batches = _Batches(work, report)
             for image in shard.images:
@@ -114,6 +137,20 @@ def run_shards(
                 report.images += 1
                 report.boxes += len(one.boxes)
             finished(shard)
+
+
+def pool_image(work: Work, image: Path, read: ReadImage) -> ImageRows:
+    """The features of the boxes of one image, and nothing written.
+
+    Raises
+    ------
+    BackboneError
+        Where the backbone fails.
+    """
+    batches = _Batches(work, Report())
+    batches.add(image, read)
+    (rows,) = batches.finish()
+    return rows
 
 
 @dataclass

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -63,10 +64,66 @@ class Job:
         return path.exists() and not (retry and read_errors(path, self.work.file_format))
 
 
+class Engine(Protocol):
+    """Does the shards of a job: in this process, or elsewhere."""
+
+    def run_shards(self, job: Job, shards: Sequence[Shard], report: Report, listener: Listener) -> None:
+        """Write all of these shards."""
+
+
+@dataclass(frozen=True)
+class LocalEngine:
+    """Does shards in this process, one after the other."""
+
+    readers: int = 1
+
+    def run_shards(self, job: Job, shards: Sequence[Shard], report: Report, listener: Listener) -> None:
+        run_shards(job.work, shards, job.out, readers=self.readers, report=report, listener=listener)
+
+
+class Loaded(NamedTuple):
+    """A backbone, and what else decides the values where it runs."""
+
+    backbone: Backbone
+    software: dict[str, Any]
+
+
+def load(settings: JobSettings, options: BackboneOptions) -> Loaded:
+    """The backbone of a job on this machine."""
+    packages = ["numpy", "pillow", *PACKAGES[settings.file_format]]
+    software = {
+        "roialign": __version__,
+        "machine": {"cpu": build_info()["isa"]},
+        "packages": {name: version(name) for name in packages},
+    }
+    return Loaded(make_backbone(settings.backbone, options), software)
+
+
 def prepare(
-    images: Sequence[Path], boxes: BoxSource, out: Path, settings: JobSettings, options: BackboneOptions
+    images: Sequence[Path],
+    boxes: BoxSource,
+    out: Path,
+    settings: JobSettings,
+    options: BackboneOptions,
+    *,
+    load: Callable[[JobSettings, BackboneOptions], Loaded] = load,
 ) -> Job:
     """Load the backbone, cut the shards, and make the folder this job's, or see that it is.
+
+    Parameters
+    ----------
+    images : sequence of Path
+        In the order in which they are written.
+    boxes : BoxSource
+        The boxes of every image.
+    out : Path
+        The folder of the result.
+    settings : JobSettings
+        What is computed, and how it is written.
+    options : BackboneOptions
+        Those of the backbone.
+    load : function, optional
+        Gives the backbone; by default it is loaded here. :meth:`RayEngine.load` loads it on a worker.
 
     Raises
     ------
@@ -76,7 +133,7 @@ def prepare(
         Where the folder belongs to another job.
     """
     require("features", *PACKAGES[settings.file_format])
-    backbone = make_backbone(settings.backbone, options)
+    backbone, software = load(settings, options)
     boxes = boxes.of_backbone(backbone)
     levels, by_size = find_levels(settings.levels, backbone)
     pooling = Pooling(settings.sizes, settings.rule, levels, by_size, settings.dtype)
@@ -91,8 +148,9 @@ def prepare(
         shard_bytes=settings.shard_bytes,
         shard_images=settings.shard_images,
     )
-    fingerprint = _fingerprint(images, boxes, backbone, pooling, settings, options)
-    join_folder(out, fingerprint, shapes, shards)
+    fingerprint = _fingerprint(images, boxes, backbone, pooling, settings, options, software)
+    made_with = {"name": settings.backbone, "options": asdict(options)}
+    join_folder(out, fingerprint, made_with, shapes, shards)
     work = Work(backbone, boxes, pooling, settings.batch_size, settings.file_format)
     return Job(work, shards, out, shapes, fingerprint)
 
@@ -101,6 +159,7 @@ def run(
     job: Job,
     *,
     readers: int = 1,
+    engine: Engine | None = None,
     part: tuple[int, int] = (1, 1),
     retry: bool = False,
     listener: Listener | None = None,
@@ -112,6 +171,8 @@ def run(
     ----------
     readers : int, default 1
         Processes that read images ahead; 0 reads them in this one.
+    engine : Engine, optional
+        Does the shards; by default they are done in this process, with these readers.
     part : (number, count), default (1, 1)
         Only every `count`-th shard, beginning with the `number`-th: several machines that see one folder share a job.
     retry : bool, default False
@@ -134,13 +195,15 @@ def run(
     number, count = part
     own = {shard.file for shard in job.shards[number - 1 :: count]}
     report = Report()
+    start = time.perf_counter()
     with locked(job.out, "" if count == 1 else f"-{number}-of-{count}"):
         mine = [shard for shard in job.shards if shard.file in own]
         remove_unfinished(job.out, mine)
         missing = [shard for shard in job.missing(retry=retry) if shard.file in own]
         started(missing)
         if missing:
-            run_shards(job.work, missing, job.out, readers=readers, report=report, listener=listener or Listener())
+            (engine or LocalEngine(readers)).run_shards(job, missing, report, listener or Listener())
+    report.elapsed = time.perf_counter() - start
     return report
 
 
@@ -158,12 +221,12 @@ def _fingerprint(
     pooling: Pooling,
     settings: JobSettings,
     options: BackboneOptions,
+    software: dict[str, Any],
 ) -> dict[str, Any]:
     """Everything that decides the bytes of the result, but for the contents of the images."""
     digest = hashlib.sha256("\n".join(image.as_posix() for image in images).encode(errors="surrogateescape"))
-    packages = ["numpy", "pillow", *PACKAGES[settings.file_format]]
     return {
-        "roialign": __version__,
+        "roialign": software["roialign"],
         "backbone": {
             "kind": settings.backbone.partition(":")[0],
             **backbone.facts(),
@@ -184,6 +247,6 @@ def _fingerprint(
             "shard_bytes": settings.shard_bytes,
             "shard_images": settings.shard_images,
         },
-        "machine": {"cpu": build_info()["isa"]},
-        "packages": {name: version(name) for name in packages},
+        "machine": software["machine"],
+        "packages": software["packages"],
     }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +20,8 @@ from .shards import Shard
 MANIFEST = "_manifest.json"
 LOCK = "_lock"
 VERSION = 1
+#: The name of a file that is being written; see :func:`roialign.extract.output.atomic_write`.
+UNFINISHED = re.compile(r"\.(.+)\.[^.]+\.part", re.DOTALL)
 
 
 class OtherJobError(FileError):
@@ -25,13 +29,19 @@ class OtherJobError(FileError):
 
 
 def read_fingerprint(folder: Path) -> dict[str, Any] | None:
-    """Of the job that a folder belongs to; None where it belongs to none.
+    """The fingerprint of the job that a folder belongs to; None where it belongs to none.
 
     Raises
     ------
     OtherJobError
         Where there is a manifest, and it cannot be read.
     """
+    content = read_manifest(folder)
+    return None if content is None else content["fingerprint"]
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Everything that the manifest of a folder says, as :func:`read_fingerprint` gives a part of it."""
     path = folder / MANIFEST
     if not path.exists():
         return None
@@ -42,14 +52,20 @@ def read_fingerprint(folder: Path) -> dict[str, Any] | None:
     known = isinstance(content, dict) and content.get("version") == VERSION
     if not known or not isinstance(content.get("fingerprint"), dict):
         raise OtherJobError(f"{path}: expected a manifest of version {VERSION}, found {shown(content)}")
-    found: dict[str, Any] = content["fingerprint"]
+    found: dict[str, Any] = content
     return found
 
 
 def join_folder(
-    folder: Path, fingerprint: Mapping[str, Any], shapes: Mapping[str, Sequence[int]], shards: Sequence[Shard]
+    folder: Path,
+    fingerprint: Mapping[str, Any],
+    backbone: Mapping[str, Any],
+    shapes: Mapping[str, Sequence[int]],
+    shards: Sequence[Shard],
 ) -> None:
     """Make a folder this job's, or see that it is.
+
+    `backbone` is the name and the options by which the backbone is made again, for whoever compares other regions.
 
     Raises
     ------
@@ -59,7 +75,7 @@ def join_folder(
     own = json.loads(json.dumps(fingerprint))  # as a file has it: lists for tuples
     found = read_fingerprint(folder)
     if found is not None:
-        differences = list(_differences(found, own))
+        differences = list(differences_of(found, own))
         if differences:
             raise OtherJobError(
                 f"{folder}: holds the features of another job: {'; '.join(differences)}; give the same options again, "
@@ -73,6 +89,7 @@ def join_folder(
     content = {
         "version": VERSION,
         "fingerprint": own,
+        "backbone": backbone,
         "columns": {name: list(shape) for name, shape in shapes.items()},
         "shards": [
             {"file": shard.file, "images": len(shard.images), "first": shard.images[0].as_posix()} for shard in shards
@@ -82,11 +99,11 @@ def join_folder(
         file.write(json.dumps(content, indent=1).encode())
 
 
-def _differences(found: object, own: object, name: str = "") -> Iterator[str]:
+def differences_of(found: object, own: object, name: str = "") -> Iterator[str]:
     """What differs, each with its name."""
     if isinstance(found, dict) and isinstance(own, dict):
         for key in dict.fromkeys([*found, *own]):
-            yield from _differences(found.get(key), own.get(key), f"{name}.{key}" if name else key)
+            yield from differences_of(found.get(key), own.get(key), f"{name}.{key}" if name else key)
     elif found != own:
         yield f"{name}: {shown(found)} there, {shown(own)} here"
 
@@ -125,6 +142,8 @@ else:
 
 def remove_unfinished(folder: Path, shards: Sequence[Shard]) -> None:
     """Files that a killed run was writing: of these shards, and of the manifest."""
-    for name in [MANIFEST, *(shard.file for shard in shards)]:
-        for path in folder.glob(f".{name}.*.part"):
-            path.unlink(missing_ok=True)
+    names = {MANIFEST, *(shard.file for shard in shards)}
+    for name in os.listdir(folder):
+        unfinished = UNFINISHED.fullmatch(name)
+        if unfinished and unfinished[1] in names:
+            (folder / name).unlink(missing_ok=True)

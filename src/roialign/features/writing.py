@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
@@ -13,6 +14,7 @@ from .._extras import require
 from .._text import encodable
 from .._typing import Array
 from ..extract.output import atomic_write, text_array, write_arrays
+from ..files.problems import FileError
 from .rows import ImageRows
 
 Format: TypeAlias = Literal["parquet", "safetensors", "npz"]
@@ -180,13 +182,39 @@ def write_shard(path: Path, columns: Columns, file_format: Format) -> None:
         WRITERS[file_format](file, columns)
 
 
+@contextmanager
+def reading_shard(path: Path) -> Iterator[None]:
+    """Whatever goes wrong with the file of a shard is a FileError that names it and says what to do."""
+    try:
+        yield
+    except Exception as error:  # the bytes of a file lead its reader anywhere
+        why = str(error).partition("\n")[0] or type(error).__name__
+        raise FileError(
+            f"{path}: cannot be read: {why}; delete it, and the command that wrote it writes it again"
+        ) from error
+
+
 def read_errors(path: Path, file_format: Format) -> list[tuple[str, str]]:
-    """The images of a shard that failed, and why."""
-    return [(image, error) for image, error in READERS[file_format](path) if error]
+    """The images of a shard that failed, and why.
+
+    Raises
+    ------
+    FileError
+        Where the file is damaged.
+    """
+    with reading_shard(path):
+        return [(image, error) for image, error in READERS[file_format](path) if error]
+
+
+@contextmanager
+def arrays_of(path: Path) -> Iterator[Any]:
+    """The arrays of a shard of NumPy's; NumPy itself would leave the file open where it is damaged."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
+        yield shard
 
 
 def _npz_errors(path: Path) -> Iterable[tuple[str, str]]:
-    with np.load(path, allow_pickle=False) as shard:
+    with arrays_of(path) as shard:
         return zip(shard["images"].tolist(), shard["errors"].tolist(), strict=True)
 
 

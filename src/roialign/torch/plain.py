@@ -23,9 +23,9 @@ def forward(
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
     if not isinstance(features, Tensor) or type(rois) is not Tensor or type(spec) is not SeparableSpec:
         return None
-    if out is not None or is_traced(features) or is_transformed() or moves_forward() or not features.is_cpu:
+    if is_traced(features) or is_transformed() or moves_forward() or not features.is_cpu:
         return None
-    output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout)
+    output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
     return output
 
 

@@ -23,7 +23,13 @@ PlainMemory = tuple[int, tuple[int, ...], tuple[int, ...], _core.ScalarType]
 
 
 def forward(
-    spec: SeparableSpec, features: Tensor, scale: float, rois: Tensor, output_size: tuple[int, int], layout: str
+    spec: SeparableSpec,
+    features: Tensor,
+    scale: float,
+    rois: Tensor,
+    output_size: tuple[int, int],
+    layout: str,
+    buffer: object = None,
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid."""
     if not (_is_plain(features) and _is_plain(rois)) or features.ndim != 4 or rois.ndim != 2:
@@ -33,7 +39,14 @@ def forward(
         return None
     view = checks.nchw(features, layout)
     is_last = is_channels_last(view)
-    out = empty_on_cpu((rois.shape[0], view.shape[1], *output_size), is_last, view)
+    shape = rois.shape[0], view.shape[1], *output_size
+    if buffer is None:
+        out = empty_on_cpu(shape, is_last, view)
+    elif type(buffer) is Tensor and buffer.shape == shape and layout == "NCHW" and _is_plain(buffer):
+        out = checks.check_out(buffer, shape, (features, rois))
+        checks.check_memory_apart(out, (features, rois))
+    else:
+        return None
     maps, boxes, target = _memory_of(view), _memory_of(rois), _memory_of(out)
     if not _core.plain_forward(core_separable(spec), maps, boxes, scale, False, target, team(out)):
         return None

@@ -1,0 +1,258 @@
+"""`roialign search`: the regions of a folder of features that are most like a region of an image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .._text import printable
+from ..extract.output import atomic_write
+from ..files.problems import Problems
+from .feature_options import cores
+from .help import add_command
+from .options import check_output
+from .terminal import end, fails, print_line, reported_problems
+
+if TYPE_CHECKING:
+    from ..search import Region
+    from ..search.exact import Metric
+
+EXAMPLES = """
+# The ten regions that are most like a part of a photograph
+roialign search features --like cat.jpg --box 180,40,330,190
+
+# Of two parts, the nearest 24 in other photographs, as a picture and as a table
+roialign search features --like cat.jpg --box 180,40,330,190 --box 20,200,120,300 --top 24 --other-images \\
+    --out like-this.png --results like-this.csv
+"""
+SHEETS, TABLES = (".png", ".jpg", ".webp"), (".json", ".csv")
+
+Corners = tuple[float, float, float, float]
+
+
+def search_command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER", help="Features, as roialign extract --backbone writes them.", show_default=False
+        ),
+    ],
+    like: Annotated[
+        Path, typer.Option(metavar="IMAGE", help="Image with the regions to look for.", show_default=False)
+    ],
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="X1,Y1,X2,Y2",
+            help="Region of that image, in its pixels, upright; several are several searches. By default the whole "
+            "image.",
+            show_default=False,
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Regions to find for each box.")] = 10,
+    metric: Annotated[Literal["cosine", "inner-product"], typer.Option(help="Likeness of two vectors.")] = "cosine",
+    column: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Column of features; of maps, the mean over their bins. By default vector, or the first.",
+            show_default=False,
+        ),
+    ] = None,
+    other_images: Annotated[
+        bool, typer.Option("--other-images", help="Leave out the regions of the image that is searched for.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Contact sheet to draw (.png, .jpg or .webp).", show_default=False
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Table to write (.json or .csv).", show_default=False)
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder from which the images' paths in the features go out, where they are relative; by default the "
+            "current one.",
+            show_default=False,
+        ),
+    ] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Search the shards that are there of a job that is not done.")
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Backbone under another name than when the features were made, for a file that has been moved.",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Device of the backbone; by default that of the job.", show_default=False),
+    ] = None,
+) -> None:
+    """Find the regions that are most like a region of an image.
+
+    The features of the region are computed as those of the folder were, which its manifest says. The search is exact:
+    every region is compared, in one pass over the folder. Of equal scores, the region that stands first in the folder
+    comes first.
+    """
+    check_output(out, "--out", SHEETS)
+    check_output(results, "--results", TABLES)
+    boxes = [box_of(text) for text in box or ()]
+    errors, console = Console(stderr=True), Console()
+    problems = reported_problems(errors)
+    try:
+        excluded = paths_of(like, images or Path()) if other_images else ()
+        looking = Looking(top, metric, column, excluded, unfinished, backbone, device)
+        found = _search(folder, like, boxes, looking)
+        for one in found:
+            console.print(_table(like, one))
+        if results is not None:
+            _write_results(results, like, found)
+            print_line(console, f"wrote {results}")
+        if out is not None:
+            _draw(out, like, found, images or Path(), problems)
+            print_line(console, f"drew {out}")
+    except (ValueError, OSError, RuntimeError) as error:
+        raise fails(errors, error) from error
+    end(errors, problems)
+
+
+class Looking(NamedTuple):
+    """How a folder is searched."""
+
+    top: int
+    metric: Metric
+    column: str | None
+    excluded: Sequence[Path]
+    """Paths of an image whose regions are left out."""
+    unfinished: bool
+    backbone: str | None
+    device: str | None
+
+
+class Found(NamedTuple):
+    """What was found for one box."""
+
+    box: Corners
+    """Of the whole image where none was given."""
+    regions: list[Region]
+    scores: list[float]
+
+
+def paths_of(image: Path, images: Path) -> list[Path]:
+    """The paths by which an image may stand in features: as it is given, absolute, and from some folder."""
+    absolute = image.resolve()
+    folders = (Path.cwd(), images.resolve())
+    return [image, absolute, *(Path(os.path.relpath(absolute, folder)) for folder in folders)]
+
+
+def box_of(text: str) -> Corners:
+    """``10,20,110,220`` as four numbers."""
+    try:
+        x1, y1, x2, y2 = map(float, text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"expected X1,Y1,X2,Y2, found {text!r}", param_hint="--box") from None
+    return x1, y1, x2, y2
+
+
+def _search(folder: Path, like: Path, boxes: Sequence[Corners], looking: Looking) -> list[Found]:
+    from ..search import Encoder, FeatureFolder, nearest
+
+    opened = FeatureFolder.open(folder, unfinished=looking.unfinished)
+    name = opened.column(looking.column)
+    encoder = Encoder(opened, backbone=looking.backbone, device=looking.device, threads=cores())
+    boxes = boxes or [encoder.whole(like)]
+    queries = encoder.encode(like, boxes, column=name)
+    excluded = opened.positions_of_image(*looking.excluded) if looking.excluded else None
+    with Console(stderr=True).status("Searching"):
+        found = nearest(opened, queries, looking.top, metric=looking.metric, column=name, excluded=excluded)
+    return [
+        Found(box, opened.regions(positions), scores.tolist())
+        for box, positions, scores in zip(boxes, found.positions, found.scores, strict=True)
+    ]
+
+
+def _table(like: Path, found: Found) -> Table:
+    title = f"Regions like {_text_of(found.box)} of {printable(like)}"
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("", "score", "image", "label", "x1", "y1", "x2", "y2"):
+        table.add_column(name, justify="left" if name in ("image", "label") else "right", overflow="fold")
+    for number, (region, score) in enumerate(zip(found.regions, found.scores, strict=True), 1):
+        corners = [f"{corner:.6g}" for corner in region.box]
+        words = [Text(printable(word)) for word in (region.image, region.label)]
+        table.add_row(str(number), f"{score:.4f}", *words, *corners)
+    return table
+
+
+def _text_of(box: Corners) -> str:
+    return ",".join(f"{corner:g}" for corner in box)
+
+
+def _write_results(path: Path, like: Path, found: Sequence[Found]) -> None:
+    """The table as JSON, or as CSV, which `roialign extract --boxes` reads again."""
+    rows = [
+        {
+            "query": _text_of(one.box),
+            "rank": rank,
+            "score": score,
+            "image": region.image,
+            "row": region.row,
+            "label": region.label,
+            **dict(zip(("x1", "y1", "x2", "y2"), region.box, strict=True)),
+        }
+        for one in found
+        for rank, (region, score) in enumerate(zip(one.regions, one.scores, strict=True), 1)
+    ]
+    with atomic_write(path) as file:
+        if path.suffix.lower() == ".json":
+            file.write(json.dumps({"image": str(like), "regions": rows}, indent=1).encode())
+            return
+        text = io.StringIO()
+        names = ["query", "rank", "score", "image", "row", "label", "x1", "y1", "x2", "y2"]
+        writer = csv.DictWriter(text, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        file.write(text.getvalue().encode(errors="backslashreplace"))
+
+
+def _draw(path: Path, like: Path, found: Sequence[Found], images: Path, problems: Problems) -> None:
+    from ..search.sheets import Tile, draw_sheet
+
+    queries = [Tile(like, one.box, (f"like {like.name}", _text_of(one.box))) for one in found]
+    tiles = [
+        [
+            Tile(
+                images / region.image,
+                region.box,
+                (f"{score:.3f} {region.label}", Path(region.image).name),
+                region.image_size,
+            )
+            for region, score in zip(one.regions, one.scores, strict=True)
+        ]
+        for one in found
+    ]
+    for image, why in draw_sheet(path, queries, tiles).items():
+        problems.add(image, why)
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Make the command known to the command line."""
+    add_command(app, "search", search_command, EXAMPLES)

@@ -1,0 +1,185 @@
+"""Reads the result of a job: vectors block by block, and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._text import counted, encodable
+from .._typing import Array
+from ..features.manifest import MANIFEST, OtherJobError, read_manifest
+from ..features.writing import reading_shard
+from ..files.problems import FileError
+from . import shards
+
+#: A position is the number of the shard times this, plus the row in it.
+ROWS_PER_SHARD = 1 << 32
+
+
+class Block(NamedTuple):
+    """Some regions of a folder, in order."""
+
+    positions: Array
+    """int64 ``[K]``: where they stand in the folder; see :meth:`FeatureFolder.regions`."""
+    vectors: Array
+    """float32 ``[K, C]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A region of an image, as a row of a result says it."""
+
+    image: str
+    """The path as it was given when the features were made."""
+    row: int
+    """The box's place in its file, from 0."""
+    box: tuple[float, float, float, float]
+    """x1, y1, x2, y2 in pixels of the image."""
+    label: str
+    image_size: tuple[int, int]
+    """Width and height in pixels."""
+    score: float | None = None
+    """Of a detection."""
+
+
+@dataclass(frozen=True)
+class FeatureFolder:
+    """A folder of region features; see :meth:`open`."""
+
+    path: Path
+    manifest: dict[str, Any]
+    files: tuple[str, ...]
+    """The shards that are there, in order."""
+
+    @classmethod
+    def open(cls, path: Path, *, unfinished: bool = False) -> FeatureFolder:
+        """The result of `roialign extract --backbone`, or of :func:`roialign.features.run`.
+
+        Parameters
+        ----------
+        path : Path
+            The folder.
+        unfinished : bool, default False
+            Take what is there of a job that is not done.
+
+        Raises
+        ------
+        FileError
+            If the folder holds no features, or not all shards of its job.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from roialign.search import FeatureFolder
+        >>> FeatureFolder.open(Path("nowhere"))
+        Traceback (most recent call last):
+        roialign.files.problems.FileError: nowhere: no such folder
+        """
+        if not path.is_dir():
+            raise FileError(f"{path}: {'expected a folder, found a file' if path.exists() else 'no such folder'}")
+        try:
+            manifest = read_manifest(path)
+        except OtherJobError as error:
+            raise FileError(str(error)) from error
+        if manifest is None:
+            raise FileError(f"{path}: holds no features: there is no {MANIFEST}, as roialign extract --backbone writes")
+        names = [str(shard["file"]) for shard in manifest["shards"]]
+        there = [name for name in names if (path / name).is_file()]
+        if len(there) < len(names) and not unfinished:
+            missing = next(name for name in names if name not in there)
+            raise FileError(
+                f"{path}: {len(names) - len(there)} of {counted(len(names), 'shard')} missing, the first is {missing}; "
+                "the command that began the job goes on with it, and --unfinished takes what is there"
+            )
+        if not there:
+            raise FileError(f"{path}: no shard of its job is there yet")
+        return cls(path, manifest, tuple(there))
+
+    @property
+    def columns(self) -> dict[str, tuple[int, ...]]:
+        """The columns of features by name, and the shape of a row of each."""
+        return {name: tuple(shape) for name, shape in self.manifest["columns"].items()}
+
+    def column(self, name: str | None = None) -> str:
+        """A column of features by its name; by default `vector`, or the first.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column.
+        """
+        names = list(self.columns)
+        if name is None:
+            return "vector" if "vector" in names else names[0]
+        if name not in names:
+            raise ValueError(f"column: {self.path} has {', '.join(names)}, got {name!r}")
+        return name
+
+    def blocks(self, column: str | None = None) -> Iterator[Block]:
+        """The vectors of all regions, some at a time; of maps ``[C, PH, PW]``, the mean over their bins.
+
+        Rows of images that failed are left out.
+
+        Raises
+        ------
+        FileError
+            If a shard cannot be read, or is not of this job, or if a feature is not finite.
+        """
+        name = self.column(column)
+        shape = self.columns[name]
+        for number, file in enumerate(self.files):
+            stream = shards.blocks(self.path / file, name)
+            while True:
+                with reading_shard(self.path / file):
+                    rows, values = next(stream, (None, None))
+                    if rows is None or values is None:
+                        break
+                    numbers = int(np.prod(values.shape[1:]))
+                    if numbers != np.prod(shape):
+                        raise ValueError(f"column {name}: expected {list(shape)} numbers a row, got {numbers}")
+                    values = values.reshape(len(values), *shape)
+                vectors = as_vectors(values)
+                self._check_finite(file, rows, vectors)
+                yield Block(number * ROWS_PER_SHARD + rows, vectors)
+
+    def _check_finite(self, file: str, rows: Array, vectors: Array) -> None:
+        if not np.isfinite(vectors.sum()):
+            wrong = rows[~np.isfinite(vectors).all(axis=1)]
+            if len(wrong):
+                raise FileError(
+                    f"{self.path / file}: row {wrong[0]} has features that are not finite, as half precision gives "
+                    "where a number is too large; extract them in float32"
+                )
+
+    def regions(self, positions: Sequence[int]) -> list[Region]:
+        """The regions at some positions of the folder, in the order of the positions."""
+        found: dict[int, Region] = {}
+        by_shard: dict[int, list[int]] = {}
+        for position in dict.fromkeys(map(int, positions)):
+            number, row = divmod(position, ROWS_PER_SHARD)
+            by_shard.setdefault(number, []).append(row)
+        for number, rows in by_shard.items():
+            with reading_shard(self.path / self.files[number]):
+                for row, one in zip(rows, shards.texts(self.path / self.files[number], rows), strict=True):
+                    found[number * ROWS_PER_SHARD + row] = Region(**one)
+        return [found[int(position)] for position in positions]
+
+    def positions_of_image(self, *images: Path) -> Array:
+        """The positions of the regions of an image, by any of the paths by which it may have been given."""
+        names = [encodable(image.as_posix()) for image in images]
+        found = [np.zeros(0, dtype=np.int64)]
+        for number, file in enumerate(self.files):
+            with reading_shard(self.path / file):
+                found.append(number * ROWS_PER_SHARD + shards.rows_of_image(self.path / file, names))
+        return np.concatenate(found)
+
+
+def as_vectors(values: Array) -> Array:
+    """Features ``[K, C]`` or ``[K, C, PH, PW]`` as float32 vectors ``[K, C]``: of maps, the mean over their bins."""
+    values = values.astype(np.float32, copy=False)
+    vectors: Array = values if values.ndim == 2 else values.mean(axis=(2, 3), dtype=np.float32)
+    return vectors

@@ -1,0 +1,143 @@
+"""Features of other regions, computed as those of a folder were."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .._typing import Array
+from ..features import BackboneOptions, FileBoxes, make_backbone
+from ..features.engine import Work, pool_image
+from ..features.images import ReadImage, read_resized
+from ..features.manifest import differences_of
+from ..features.pooling import Pooling
+from ..files.boxes import Box
+from ..files.orientation import TOLERANCE
+from ..files.problems import FileError
+from .folders import FeatureFolder, as_vectors
+
+#: Facts about a backbone that differ from machine to machine, and change values by rounding only.
+OF_MACHINES = ("torch", "torch_cpu", "gpu", "onnxruntime", "timm", "transformers", "device")
+
+Corners = tuple[float, float, float, float]
+
+
+class Encoder:
+    """The backbone and the pooling of a folder, for the regions of any image.
+
+    Parameters
+    ----------
+    folder : FeatureFolder
+        Its manifest says how its features were made.
+    backbone : str, optional
+        The backbone under another name, for a file that has been moved.
+    device : str, optional
+        Where it runs; by default where it ran.
+    threads : int, optional
+        Of the backbone; by default as many as it had.
+
+    Raises
+    ------
+    BackboneError
+        If the backbone cannot be had.
+    FileError
+        If it is another one, of other weights or another image size; or for a folder without the name of its backbone.
+    """
+
+    def __init__(
+        self,
+        folder: FeatureFolder,
+        *,
+        backbone: str | None = None,
+        device: str | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.folder = folder
+        fingerprint = folder.manifest["fingerprint"]
+        made = folder.manifest.get("backbone") or {}
+        name = backbone or made.get("name")
+        if name is None:
+            raise FileError(f"{folder.path}: its manifest does not say which backbone it was: give --backbone")
+        options = _options(made.get("options") or {})
+        options = replace(options, device=device or options.device, threads=threads or options.threads)
+        self.backbone = make_backbone(name, options)
+        self._check_same(name, fingerprint["backbone"])
+        pooling = fingerprint["pooling"]
+        sizes = tuple(tuple(size) for size in pooling["sizes"])
+        self.pooling = Pooling(**{**pooling, "sizes": sizes, "levels": tuple(pooling["levels"])})
+
+    def whole(self, image: Path) -> Corners:
+        """The box that is the whole image."""
+        read = self._read(image)
+        return 0.0, 0.0, float(read.width), float(read.height)
+
+    def encode(self, image: Path, boxes: Sequence[Corners], *, column: str | None = None) -> Array:
+        """The features of some boxes of an image.
+
+        Parameters
+        ----------
+        image : Path
+            Turned upright, as images of a folder are.
+        boxes : sequence of (x1, y1, x2, y2)
+            In pixels of the image.
+        column : str, optional
+            The column of features; by default `vector`, or the first.
+
+        Returns
+        -------
+        float32 ``[B, C]``
+            Of maps, the mean over their bins.
+
+        Raises
+        ------
+        FileError
+            If the image cannot be read, or the backbone fails on it.
+        ValueError
+            For a box that is inverted or empty, or not inside the image.
+        """
+        name = self.folder.column(column)
+        read = self._read(image)
+        regions = [
+            Box(row, f"box {row}", str(image), _checked(corners, image, read.width, read.height), "")
+            for row, corners in enumerate(boxes)
+        ]
+        work = Work(self.backbone, FileBoxes({image: regions}), self.pooling, 1, "npz")
+        features = pool_image(work, image, read).features
+        return as_vectors(features[list(self.pooling.columns(self.backbone)).index(name)])
+
+    def _read(self, image: Path) -> ReadImage:
+        try:
+            return read_resized(image, None, self.backbone.image_size)
+        except FileError as error:
+            raise FileError(f"{image}: {error}") from error
+
+    def _check_same(self, name: str, found: Mapping[str, Any]) -> None:
+        sizes = {"image_size": asdict(self.backbone.image_size), "normalisation": asdict(self.backbone.normalisation)}
+        own = json.loads(json.dumps({**self.backbone.facts(), **sizes}))  # as a file has it: lists for tuples
+        compared = [key for key in own if key not in OF_MACHINES]
+        differences = list(
+            differences_of({key: found.get(key) for key in compared}, {key: own[key] for key in compared})
+        )
+        if differences:
+            raise FileError(f"{self.folder.path}: was made with another backbone than {name}: {'; '.join(differences)}")
+
+
+def _checked(corners: Corners, image: Path, width: int, height: int) -> Corners:
+    """A box that lies in the image; beyond its border by a pixel or two of rounding, it is cut."""
+    x1, y1, x2, y2 = corners
+    text = ",".join(f"{corner:g}" for corner in corners)
+    if not all(map(math.isfinite, corners)) or x1 >= x2 or y1 >= y2:
+        raise ValueError(f"box {text}: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2")
+    if min(x1, y1) < -TOLERANCE or x2 > width + TOLERANCE or y2 > height + TOLERANCE:
+        raise ValueError(f"box {text}: not inside {image}, which is {width} x {height} pixels")
+    return max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
+
+
+def _options(made: Mapping[str, Any]) -> BackboneOptions:
+    size = made.get("image_size")
+    known = {one.name: made[one.name] for one in fields(BackboneOptions) if one.name in made}
+    return BackboneOptions(**{**known, "image_size": tuple(size) if isinstance(size, list) else size})
