@@ -15,9 +15,9 @@
 #include <vector>
 
 #include "hostile.h"
-#include "look.h"
 #include "parallel.h"
 #include "separable.h"
+#include "suspicions.h"
 
 namespace {
 
@@ -78,7 +78,7 @@ bool run_one(uint64_t seed) {
     for (size_t i = 0; i < order; ++i) tangents.push_back(tangent_rows[i].data());
     const SeparableCall call{spec, type, scales, rois, rows.data(), levels.data(), tangents, Team{}};
     forward(call, map_views, out.view);
-    look_at(call, map_views);
+    suspicions_of(call, map_views);
     if (order == 0 || (plain && type < ScalarType::float16)) finite = finite && out.is_finite();
     adjoint_features(call, grad_output.view, grad_views);
     if (order == 0 && type < ScalarType::float16) {
@@ -86,7 +86,7 @@ bool run_one(uint64_t seed) {
     }
     if (order < 2) adjoint_boxes(call, grad_output.view, map_views, grad_boxes.data());
   }
-  if (!finite) std::fprintf(stderr, "seed %llu: an answer is not finite\n", static_cast<unsigned long long>(seed));
+  if (!finite) std::fprintf(stderr, "seed %llu: an output is not finite\n", static_cast<unsigned long long>(seed));
   return finite;
 }
 

@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "hostile.h"
-#include "look.h"
 #include "pointwise.h"
+#include "suspicions.h"
 
 namespace roialign {
 namespace {
@@ -132,7 +132,7 @@ bool run_pointwise(uint64_t seed) {
                              Team{}};
     const auto& deciding = scene.random() % 2 ? scene.map_views : scene.other_views;
     forward(call, scene.map_views, deciding, out.view);
-    look_at(call, scene.map_views);
+    suspicions_of(call, scene.map_views);
     if (order == 0 || (scene.plain && scene.type < ScalarType::float16)) finite = finite && out.is_finite();
     adjoint_features(call, grad_output.view, deciding, scene.grad_views);
     if (order == 0 && scene.type < ScalarType::float16) {
@@ -142,7 +142,7 @@ bool run_pointwise(uint64_t seed) {
     }
     if (order == 0) adjoint_geometry(call, grad_output.view, scene.map_views, deciding, gradient);
   }
-  if (!finite) std::fprintf(stderr, "seed %llu: a pointwise answer is not finite\n", (unsigned long long)seed);
+  if (!finite) std::fprintf(stderr, "seed %llu: a pointwise output is not finite\n", (unsigned long long)seed);
   return finite;
 }
 

@@ -117,7 +117,7 @@ def test_options_that_are_not_read_are_said(photos: Path, tmp_path: Path) -> Non
     result = run(*arguments, "--sampling-ratio", 2)
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        "note: --sampling-ratio: 2 is not used by --sampling exact",
+        "note: --sampling-ratio: 2 is ignored with --sampling exact",
         "note: --seed: 3 is only used by --sampling random",
     ]
     assert run(*arguments, "--sampling-ratio", 2, "--sampling", "random").stderr == ""

@@ -131,7 +131,7 @@ def test_a_device_that_is_not_there_is_named(device: str, data: Path, tmp_path: 
     result = _train(data, tmp_path / "run", "--device", device)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
-    assert re.fullmatch(rf'error: device: \'{device}\' needs a CUDA device, and .*; use "cpu"', line), line
+    assert re.fullmatch(rf'error: device: \'{device}\' needs a CUDA device, but .*; use "cpu"', line), line
     assert not (tmp_path / "run").exists()
 
 

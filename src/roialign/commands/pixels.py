@@ -51,7 +51,7 @@ def pool_inputs(
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
     if settings.sampling == "exact" and settings.sampling_ratio != (0, 0):
         ratio = "x".join(map(str, dict.fromkeys(settings.sampling_ratio)))
-        problems.remark("--sampling-ratio", f"{ratio} is not used by --sampling exact", "not read")
+        problems.remark("--sampling-ratio", f"{ratio} is ignored with --sampling exact", "not read")
     if settings.sampling != "random" and choice.seed is not None:
         problems.remark("--seed", f"{choice.seed} is only used by --sampling random", "not read")
     groups = read_groups(boxes, reading, inputs, problems)

@@ -32,12 +32,12 @@ class Edge(NamedTuple):
 
 def rotated_iou(boxes: FloatArray, others: FloatArray, paired: bool = False, dtype: np.dtype[Any] = FLOAT64) -> Array:
     """Intersection over union ``[L, M]``, or ``[L]`` if `paired`. It is 0 if both boxes are empty."""
-    answer = np.zeros(len(boxes) if paired else (len(boxes), len(others)))
+    overlaps = np.zeros(len(boxes) if paired else (len(boxes), len(others)))
     for row, column in _close_pairs(boxes, others, paired):
         box, other = boxes[row], others[column]
         area = _area(_intersection(box, other))
-        answer[row if paired else (row, column)] = _ratio(area, box, other)
-    return answer.astype(dtype)
+        overlaps[row if paired else (row, column)] = _ratio(area, box, other)
+    return overlaps.astype(dtype)
 
 
 def rotated_iou_backward(

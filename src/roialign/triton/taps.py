@@ -329,9 +329,9 @@ def boxes_kernel(
             scale = level_scale(scale_bits, level, LEVELS)
         lower, upper = (y1, y2) if axis == 0 else (x1, x2)
         start, length = map_boxes_tangent(lower, upper, 1.0, 0.0, scale, offset, minimum_length)
-        answer = grad_rois + known * COLUMNS + 2 - axis
+        target = grad_rois + known * COLUMNS + 2 - axis
         gradient = tl.where(image >= 0, start * by_start + length * by_length, 0.0)
-        tl.store(answer, gradient.to(grad_rois.dtype.element_ty), mask=is_row)
+        tl.store(target, gradient.to(grad_rois.dtype.element_ty), mask=is_row)
         start, length = map_boxes_tangent(lower, upper, 0.0, 1.0, scale, offset, minimum_length)
         gradient = tl.where(image >= 0, start * by_start + length * by_length, 0.0)
-        tl.store(answer + 2, gradient.to(grad_rois.dtype.element_ty), mask=is_row)
+        tl.store(target + 2, gradient.to(grad_rois.dtype.element_ty), mask=is_row)

@@ -30,7 +30,7 @@ def forward(
     """
     del deciding  # only a maximum uses it
     target = elementwise(out)
-    look = _core.forward(
+    suspicions = _core.forward(
         core_separable(spec),
         scalar_type(out.dtype),
         [elementwise(level) for level in features],
@@ -42,7 +42,7 @@ def forward(
     )
     if target is not out:
         out[...] = target
-    return look
+    return suspicions
 
 
 def adjoint_features(

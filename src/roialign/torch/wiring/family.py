@@ -131,8 +131,8 @@ class Family(ABC, Generic[AnySpec]):
 
     def standard(self, operator: Operator[AnySpec], inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
         """Compute `forward` with standard ONNX operators."""
-        answer: Tensor = export_of(self.name).forward(operator, inputs, output_size)
-        return answer
+        output: Tensor = export_of(self.name).forward(operator, inputs, output_size)
+        return output
 
     def counts_rows(self, operator: Operator[AnySpec]) -> bool:
         """Whether the result of a RoI depends on its row number."""
