@@ -44,7 +44,7 @@ def _check(result: Result, messages: list[str], note: str | None = None) -> None
     notes = told(result, "note")
     assert bool(notes) == (note is not None), notes
     for line in notes:
-        assert str(note) in line or "the model does not know" in line  # the second of two classes of one name
+        assert str(note) in line or "the model has no class for" in line  # the second of two classes of one name
     assert not notes or str(note) in notes[0]
 
 
@@ -216,7 +216,10 @@ def test_the_classes_of_a_file_without_names_are_mapped(tmp_path: Path) -> None:
     annotations = write_set(tmp_path, renamed)
     arguments = ("evaluate", "--weights", path, "--data", tmp_path)
     (refused,) = told(invoke(*arguments))
-    assert "classes: the model knows cat, dog, the set lion, wolf: none is shared; name the model's classes" in refused
+    assert (
+        "classes: expected at least one class of the dataset, lion, wolf, got cat, dog; give the model the names"
+        in refused
+    )
     for names in ("lion,wolf", annotations):
         _check(invoke(*arguments, "--classes", names), [])
     _check(invoke(*arguments, "--classes", "lion"), ["classes: expected 2 names, one per class without the background"])

@@ -196,13 +196,13 @@ def test_a_split_without_objects_has_no_precision_and_it_is_said(tmp_path: Path,
     path = write_set(tmp_path, {**content_of(), "annotations": []})
     result = invoke("evaluate", "--weights", weights, "--data", tmp_path)
     assert result.exit_code == 0
-    assert told(result, "note") == [f"{path}: no object in the 2 images that count: there is no average precision"]
+    assert told(result, "note") == [f"{path}: no object in the 2 evaluated images: the average precision is undefined"]
 
 
 def test_a_class_that_the_model_does_not_know_is_said(tmp_path: Path, weights: Path) -> None:
     path = write_set(tmp_path, changed("categories", 1, name="Dog"))
     arguments = ("evaluate", "--weights", weights, "--data", tmp_path)
-    said = f"{path}: categories: the model does not know 'Dog': average precision 0 for these"
+    said = f"{path}: categories: the model has no class for 'Dog' (average precision 0)"
     assert told(invoke(*arguments), "note") == [said]
     assert told(invoke(*arguments, "--classes", "cat,Dog"), "note") == []
     content = changed("categories", 1, name="Dog")
@@ -230,15 +230,15 @@ def test_a_run_without_its_checkpoint_is_not_begun_anew_over_its_detector(tmp_pa
     (run / CHECKPOINT_FILE).unlink()
     result = invoke(*arguments, "--iterations", 2)
     assert told(result) == [
-        f"{run}: holds model.pt but no checkpoint.pt to go on from: put that back, or begin anew in another folder, or "
-        "without model.pt"
+        f"{run}: has model.pt but no checkpoint.pt, so training cannot be resumed; restore checkpoint.pt, use another "
+        "folder, or remove model.pt to start again"
     ]
     assert (run / "model.pt").read_bytes() == kept
     (run / "model.pt").unlink()
     assert invoke(*arguments, "--iterations", 2).exit_code == 0
     (run / "log.csv").write_text("iteration,loss\n1,2\nx,3\n")
     result = invoke(*arguments, "--iterations", 3)
-    assert told(result)[0].startswith(f"{run / 'log.csv'}: line 3: expected the number of an iteration")
+    assert told(result)[0].startswith(f"{run / 'log.csv'}: line 3: expected an iteration number")
 
 
 @pytest.mark.parametrize("name", ["log.csv", "model.pt", "checkpoint.pt", "settings.json"])
@@ -279,7 +279,7 @@ def test_no_classes_are_no_folder(tmp_path: Path, weights: Path) -> None:
     write_set(tmp_path, content_of())
     for names in ("", " "):
         result = invoke("evaluate", "--weights", weights, "--data", tmp_path, "--classes", names)
-        assert told(result) == [f"classes: expected names, as cat,dog, or a file of them, got {names!r}"]
+        assert told(result) == [f"classes: expected names such as cat,dog, or a file of names, got {names!r}"]
 
 
 # All or nothing

@@ -72,7 +72,7 @@ WRONG = {
     ),
     "pooler": (
         ("--pooler", "rotated"),
-        "error: pooler: rotated pools rotated boxes, which only a detector of rotated boxes has",
+        "error: pooler: expected a pooler of upright boxes, got 'rotated', which pools rotated boxes",
     ),
 }
 
@@ -147,5 +147,7 @@ def test_rotated_boxes_are_detected_and_drawn(data: Path, oriented: Path, uprigh
 def test_an_onnx_model_of_rotated_boxes_is_refused(oriented: Path, tmp_path: Path) -> None:
     result = _run("export", "--weights", oriented, "--out", tmp_path / "model.onnx")
     assert result.exit_code == 1
-    assert "ONNX has no suppression of rotated boxes; export a torch.export program" in " ".join(result.stderr.split())
+    assert "ONNX has no suppression of rotated boxes, so export a torch.export program" in " ".join(
+        result.stderr.split()
+    )
     assert not (tmp_path / "model.onnx").exists()

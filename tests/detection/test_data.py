@@ -204,7 +204,7 @@ def test_the_exact_name_of_a_split_wins_and_several_are_listed(tmp_path: Path) -
     for name in ("dims", "dims2", "val2017", "a[1]"):
         assert find_split(tmp_path, name)[0].name == f"instances_{name}.json"
     for name, several in (("val", "val2014, val2017"), ("d", "dims, dims2")):
-        with pytest.raises(DatasetError, match=f"split '{name}' may be any of {several}: name one of them"):
+        with pytest.raises(DatasetError, match=f"split: expected one of {several}, got '{name}'"):
             find_split(tmp_path, name)
 
 
@@ -264,7 +264,7 @@ def test_the_seed_decides_the_files(tmp_path: Path) -> None:
     other = files("other", 2)
     assert all(other[name] != first[name] for name in first)
     assert first["train/images/000001.png"] != first["val/images/000001.png"]
-    with pytest.raises(FileExistsError, match=r"first.train.annotations\.json is there already"):
+    with pytest.raises(FileExistsError, match=r"first.train.annotations\.json already exists"):
         write_scenes(tmp_path / "first", {"train": 1}, SceneSettings(image_size=64))
 
 
@@ -311,7 +311,7 @@ def test_the_command_draws_scenes_once(tmp_path: Path) -> None:
     assert len(CocoDataset(*find_split(tmp_path / "s", "train"))) == 2
     again = _roialign(*arguments)
     assert again.returncode == 1
-    assert "annotations.json is there already" in again.stderr
+    assert "annotations.json already exists" in again.stderr
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,9 @@ def test_as_an_onnx_model(kind: str, pooler: str, tmp_path: Path) -> None:
 
 
 def test_a_detector_of_rotated_boxes_is_no_onnx_model(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"ONNX has no suppression of rotated boxes; export a torch\.export program"):
+    with pytest.raises(
+        ValueError, match=r"ONNX has no suppression of rotated boxes, so export a torch\.export program"
+    ):
         export_onnx(detector_of("oriented-rcnn", "rotated"), tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 

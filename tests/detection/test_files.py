@@ -57,7 +57,7 @@ WRONG_SETTINGS = {
     "pooler": ("none", "pooler: expected one of exact, .* got 'none'"),
     "classes": ((), "classes: expected at least one name, got none"),
     "category_ids": ((1, 2), "category_ids: expected 10, one per class, got 2"),
-    "colour": ("red", "settings: expected names of .* got colour"),
+    "colour": ("red", "settings: expected names among .* got colour"),
 }
 
 
@@ -76,19 +76,19 @@ class Malicious:
 
 
 WRONG_FILES: dict[str, tuple[Any, str]] = {
-    "empty": (b"", "cannot be read as a file of weights: an empty file"),
-    "text": (b"weights", "cannot be read as a file of weights: a file that torch.save did not write: save "),
+    "empty": (b"", "cannot be read as a weight file: an empty file"),
+    "text": (b"weights", "cannot be read as a weight file: a file that torch.save did not write: save "),
     "code": (
         {"model": Malicious()},
-        "cannot be read as a file of weights: it contains (builtins.)?exec besides",
+        "cannot be read as a weight file: it contains (builtins.)?exec besides",
     ),
     "a number": (3, "expected weights by name, found 3: save "),
     "no weights": ({"model": {}}, "expected weights by name, but there are none"),
-    "unknown": ({"a": torch.zeros(1)}, "neither settings nor roi_heads.box_predictor"),
-    "no settings": ({"settings": 3, "model": {"a": torch.zeros(1)}}, "settings: expected names and values, got 3"),
+    "unknown": ({"a": torch.zeros(1)}, "got weights without roi_heads.box_predictor"),
+    "no settings": ({"settings": 3, "model": {"a": torch.zeros(1)}}, "settings: expected a dict, got 3"),
     "too few": (
         {"settings": SETTINGS.to_dict(), "model": {"a": torch.zeros(1)}},
-        r"the weights are not those of mask-rcnn on resnet18-fpn: \d+ weights missing \(backbone.body.conv1.weight\), "
+        r"the weights do not fit mask-rcnn on resnet18-fpn: \d+ weights missing \(backbone.body.conv1.weight\), "
         r"1 weights unknown \(a\)",
     ),
 }
@@ -111,7 +111,7 @@ def test_a_file_that_is_no_detector_is_named(tmp_path: Path, case: str) -> None:
 def test_a_missing_file_and_another_model_are_named(scenes: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"model\.pt: no such file"):
         load_model(tmp_path)
-    with pytest.raises(ModelFileError, match="model: the file holds mask-rcnn, not faster-rcnn"):
+    with pytest.raises(ModelFileError, match="model: expected mask-rcnn, the model in the file, got faster-rcnn"):
         load_model(scenes, model="faster-rcnn")
 
 

@@ -141,7 +141,7 @@ def test_no_boxes_give_no_rows(name: str) -> None:
 def test_every_pooler_trains_in_a_detector(name: str, model: str) -> None:
     values = {**SETTINGS.to_dict(), "model": model, "pooler": name}
     if name in ROTATED_ON_ONE_LEVEL and model == "mask-rcnn":
-        with pytest.raises(ValueError, match=f"pooler: {name} pools rotated boxes, which only a detector of rotated"):
+        with pytest.raises(ValueError, match=f"pooler: expected a pooler of upright boxes, got '{name}'"):
             DetectorSettings.of(values)
         return
     torch.manual_seed(0)
@@ -173,10 +173,16 @@ def test_arguments_may_follow_a_name() -> None:
 
 WRONG: dict[str, tuple[str, str]] = {
     "a name": ("none", r"pooler: expected one of exact, align, .* or a function, got 'none'"),
-    "an argument": ("align:ratio=2", r"pooler: align: expected ARGUMENT=VALUE of sampling_ratio, .* got 'ratio=2'"),
+    "an argument": (
+        "align:ratio=2",
+        r"pooler: align: expected ARGUMENT=VALUE with one of sampling_ratio, .* got 'ratio=2'",
+    ),
     "no value": ("align:sampling_ratio", "got 'sampling_ratio'"),
     "decided": ("align:output_size=3", "got 'output_size=3'"),
-    "rotated boxes": ("rotated", "pooler: rotated pools rotated boxes, which only a detector of rotated boxes has"),
+    "rotated boxes": (
+        "rotated",
+        "pooler: expected a pooler of upright boxes, got 'rotated', which pools rotated boxes",
+    ),
     "a word for a number": (
         "align:sampling_ratio=x",
         r"pooler: align:sampling_ratio=x: sampling_ratio: expected an int",

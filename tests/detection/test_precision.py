@@ -132,7 +132,7 @@ RESULTS: dict[str, tuple[dict[str, Any] | None, str]] = {
     "an unknown category": ({"category_id": 9}, "category_id: 9 is not among the categories"),
     "no box": ({"bbox": None}, "bbox: expected"),
     "a box of NaN": ({"bbox": [0, 0, float("nan"), 1]}, "bbox: expected"),
-    "a negative box": ({"bbox": [0, 0, -1, 1]}, "a box of no negative side"),
+    "a negative box": ({"bbox": [0, 0, -1, 1]}, "a box without negative sides"),
     "no score": ({"score": None}, "expected a score"),
     "a score of NaN": ({"score": float("nan")}, "expected a score"),
     "a score of text": ({"score": "0.9"}, "expected a score"),

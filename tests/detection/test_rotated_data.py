@@ -206,7 +206,7 @@ def test_a_split_that_cannot_be_found_is_named(tmp_path: Path) -> None:
         find_rotated_split(tmp_path, "val")
     for name in ("labelTxt-v1.0", "labelTxt-v1.5"):
         _dota(tmp_path / "val", name)
-    with pytest.raises(DatasetError, match=r"expected one folder of labels, found labelTxt-v1.0, labelTxt-v1.5"):
+    with pytest.raises(DatasetError, match=r"expected one folder of labels, got labelTxt-v1.0, labelTxt-v1.5"):
         find_rotated_split(tmp_path, "val")
 
 
@@ -216,7 +216,7 @@ def test_rotated_boxes_that_are_read_as_upright_ones_are_said_to_be(tmp_path: Pa
     told = [str(problem) for problem in problems]
     assert all(line.endswith(": five numbers are a rotated box, read with --rotated") for line in told[:2])
     _dota(tmp_path / "train", "labelTxt")
-    with pytest.raises(DatasetError, match=r"labelTxt has labels in DOTA's format, which are read with --rotated"):
+    with pytest.raises(DatasetError, match=r"labels in DOTA's format in .*labelTxt, use --rotated"):
         open_split(tmp_path, "train")
 
 

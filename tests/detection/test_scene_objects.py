@@ -78,7 +78,7 @@ def test_the_command_draws_a_data_set(folder: Path, tmp_path: Path) -> None:
     assert done.exit_code == 1, "two files were left out"
     broken, nothing = told(done)
     assert broken.startswith(f"{folder / 'broken.png'}: cannot be read as an image")
-    assert nothing == f"{folder / 'nothing.png'}: expected a drawing, found nothing but transparent pixels"
+    assert nothing == f"{folder / 'nothing.png'}: expected a drawing, got only transparent pixels"
     content = json.loads((tmp_path / "set" / "train" / "annotations.json").read_text())
     assert [(each["id"], each["name"]) for each in content["categories"]] == [(1, "disc"), (2, "square")]
     assert content["info"]["description"].startswith("synthetic scenes: drawings of drawings")
@@ -88,5 +88,5 @@ def test_the_command_draws_a_data_set(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["empty", "missing"])
 def test_a_folder_without_drawings_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileError, match=f"{name}: expected PNG files, found none that can be used"):
+    with pytest.raises(FileError, match=f"{name}: expected at least one usable PNG file, got none"):
         Drawings(tmp_path / name, Problems())

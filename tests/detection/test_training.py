@@ -205,7 +205,9 @@ def test_the_learning_rate_rises_and_falls(data: Path) -> None:
 
 def test_a_run_with_other_settings_is_named(data: Path, uninterrupted: Path) -> None:
     dataset = training_set(data)
-    with pytest.raises(OtherSettingsError, match=r"began with other settings: seed was 0, not 7; .*\. Give") as raised:
+    with pytest.raises(
+        OtherSettingsError, match=r"was started with other settings: seed was 0, not 7; .*; use"
+    ) as raised:
         train(dataset, uninterrupted, small_settings(dataset, "align", seed=7))
     assert raised.value.differences == {"seed": (0, 7), "detector.pooler": (RANDOM, "align")}
     with pytest.raises(OtherSettingsError, match=r"iterations was 10, not 9"):
@@ -364,7 +366,7 @@ def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_
     settings = small_settings(dataset)
     for index in range(len(dataset)):
         dataset.path(index).unlink()
-    with pytest.raises(DatasetError, match="none of its 4 images can be read"):
+    with pytest.raises(DatasetError, match="none of the 4 images can be read"):
         train(dataset, tmp_path / "run", settings)
     assert len(dataset.problems) == 4
     content = json.loads(dataset.annotations.read_text())

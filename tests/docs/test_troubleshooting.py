@@ -199,11 +199,11 @@ CAUSES: dict[str, Cause] = {
     "annotations: ..., not objects: use the instances file of the same images": coco(
         {**content_of(), "annotations": [{"image_id": 1, "segments_info": []}]}
     ),
-    "split ... may be any of ...: name one of them": ambiguous,
+    "split: expected one of ..., got ...": ambiguous,
     "objects have no outline: their boxes are used as masks": coco(with_segmentation([[4, 6, 24, 6, 24, 22]])),
     "outlines without a pixel: their boxes are used as masks": coco(content_of() | _outlined([[5, 5, 5, 5, 5, 5]])),
-    "no object in the ...: there is no average precision": coco({**content_of(), "annotations": []}),
-    "the model does not know ...: average precision 0 for these": coco(changed("categories", 0, name="lion")),
+    "no object in the ...: the average precision is undefined": coco({**content_of(), "annotations": []}),
+    "the model has no class for ... (average precision 0)": coco(changed("categories", 0, name="lion")),
     "not JSON: it is an HTML page": coco(COCO["a page"].content),
     "not JSON: line ..., column ...": coco(COCO["cut"].content),
     "not UTF-8 text: it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
@@ -230,8 +230,8 @@ CAUSES: dict[str, Cause] = {
     "if it is [H, W, C], give --layout NHWC": extract(
         {"1.npy": _saved_map(np.zeros((48, 64, 3), dtype=np.float32))}, "1.npy"
     ),
-    "cannot be read as a file of weights: an HTML page": checkpoint("a page"),
-    "cannot be read as a file of weights: a Git LFS pointer": checkpoint("a pointer"),
+    "cannot be read as a weight file: an HTML page": checkpoint("a page"),
+    "cannot be read as a weight file: a Git LFS pointer": checkpoint("a pointer"),
     "cut short or damaged: its table of contents is missing": checkpoint("cut short"),
     "damaged: the checksum of ... is wrong": checkpoint("a changed byte"),
     "a safetensors file: convert it with ...": checkpoint("safetensors"),
@@ -241,14 +241,16 @@ CAUSES: dict[str, Cause] = {
     "pickled with protocol ..., which cannot be read without running code from the file": checkpoint(
         "another protocol"
     ),
-    "weights of a detector of this package, without its settings": checkpoint("our weights alone"),
+    "expected settings and weights, got only the weights of a roialign detector": checkpoint("our weights alone"),
     "a file that torch.save did not write": checkpoint("text"),
-    "neither settings nor roi_heads.box_predictor.cls_score.weight": checkpoint("of nobody"),
-    "the weights are not those of ...: ... weights missing": checkpoint("too few"),
-    "holds model.pt but no checkpoint.pt to go on from": begun_anew,
-    "a checkpoint to go on training from, without settings": checkpoint("to go on training from"),
-    "expected finite weights, found NaN or infinity": checkpoint("diverged"),
-    "classes: the model knows ...: none is shared": coco(everywhere("categories", "name", lambda name: f"big {name}")),
+    "got weights without roi_heads.box_predictor.cls_score.weight": checkpoint("of nobody"),
+    "the weights do not fit ...: ... weights missing": checkpoint("too few"),
+    "has model.pt but no checkpoint.pt, so training cannot be resumed": begun_anew,
+    "expected a model file, got a training checkpoint": checkpoint("to go on training from"),
+    "expected finite weights, got NaN or infinity": checkpoint("diverged"),
+    "classes: expected at least one class of the dataset, ..., got ...": coco(
+        everywhere("categories", "name", lambda name: f"big {name}")
+    ),
 }
 
 

@@ -234,7 +234,7 @@ def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:
         ("onnx:missing.onnx", "onnx:missing.onnx: No such file"),
         ("onnx:{text}", "cannot be read as an ONNX model"),
         ("program:{text}", "cannot be read as a torch.export program: it is not an archive"),
-        ("detector:{text}", "cannot be read as a file of weights"),
+        ("detector:{text}", "cannot be read as a weight file"),
         ("hf:{text}", "hf:"),
     ],
 )

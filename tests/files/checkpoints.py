@@ -148,7 +148,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
             saved(SETTINGS.build()), r"a pickled model, roialign\.detection\.\S+, not weights: .*\.save_model"
         ),
         "our weights alone": (
-            saved(weights()), r"weights of a detector of this package, without its settings: .*\.save_model\(path, "
+            saved(weights()), r"got only the weights of a roialign detector; .*\.save_model\(path, "
         ),
         "a whole model": (saved(nn.Linear(2, 2)), f"a pickled model, torch.nn.modules.linear.Linear, .* {SAVE}"),
         "a path besides": (saved(own(weights(), at=PurePosixPath("a"))), "it contains pathlib.PurePosixPath besides"),
@@ -156,23 +156,23 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "a list": (saved([1, 2]), "expected weights by name, found a list"),
         "numbers": (saved({"a": 1}), "expected weights by name, but 'a' is 1"),
         "names of numbers": (saved({1: torch.zeros(1)}), "expected weights by name, but 1 is a Tensor"),
-        "of nobody": (saved({"a": torch.zeros(1)}), "neither settings nor roi_heads.box_predictor"),
-        "of detectron2": (saved({"model": {"backbone.bottom_up.a": torch.zeros(1)}}), "are those of detectron2"),
+        "of nobody": (saved({"a": torch.zeros(1)}), "got weights without roi_heads.box_predictor"),
+        "of detectron2": (saved({"model": {"backbone.bottom_up.a": torch.zeros(1)}}), "got the weights of detectron2"),
         "of a classifier": (saved({"layer1.0.conv1.weight": torch.zeros(1)}), "a ResNet that classifies images"),
         "to go on training from": (
             saved({"iteration": 3, "model": weights(), "optimiser": {}, "scaler": {}}),
-            "a checkpoint to go on training from, without settings: take model.pt beside it",
+            "expected a model file, got a training checkpoint; use model.pt in the same folder",
         ),
-        "diverged": (saved(own(diverged)), f"{first}: expected finite weights, found NaN or infinity"),
-        "too few": (saved(own({first: weights()[first]})), r"the weights are not those of .*: \d+ weights missing \("),
-        "complex": (one(torch.zeros(shape, dtype=torch.complex64)), "expected a plain tensor of floats"),
-        "of eight bits": (one(torch.zeros(shape).to(torch.float8_e4m3fn)), "expected a plain tensor of floats"),
-        "without values": (one(torch.zeros(shape, device="meta")), "plain tensor .* found one without values"),
-        "sparse": (one(torch.zeros(shape).to_sparse()), "expected a plain tensor of floats"),
-        "of another shape": (saved(own(other)), rf"1 weights of another shape \({first}, \[1, 2, 3, 4\] instead of"),
-        "settings of a list": (saved({"settings": [], "model": weights()}), "settings: expected names and values, got"),
-        "settings of another": (saved({"settings": {"a": 1}, "model": weights()}), "settings: expected names of"),
-        "settings beyond memory": (saved(huge), "of another shape|cannot be loaded"),
+        "diverged": (saved(own(diverged)), f"{first}: expected finite weights, got NaN or infinity"),
+        "too few": (saved(own({first: weights()[first]})), r"the weights do not fit .*: \d+ weights missing \("),
+        "complex": (one(torch.zeros(shape, dtype=torch.complex64)), "expected a dense tensor of floats"),
+        "of eight bits": (one(torch.zeros(shape).to(torch.float8_e4m3fn)), "expected a dense tensor of floats"),
+        "without values": (one(torch.zeros(shape, device="meta")), "dense tensor .* got one without values"),
+        "sparse": (one(torch.zeros(shape).to_sparse()), "expected a dense tensor of floats"),
+        "of another shape": (saved(own(other)), rf"1 weights of the wrong shape \({first}, \[1, 2, 3, 4\] instead of"),
+        "settings of a list": (saved({"settings": [], "model": weights()}), "settings: expected a dict, got"),
+        "settings of another": (saved({"settings": {"a": 1}, "model": weights()}), "settings: expected names among"),
+        "settings beyond memory": (saved(huge), "of the wrong shape|cannot be loaded"),
         "no classes": (saved({"settings": {}, "model": weights()}), "classes: expected at least one name, got none"),
         "a pooler that is none": (
             saved({"settings": {**SETTINGS.to_dict(), "pooler": 3}, "model": weights()}), "pooler: expected text, got 3"

@@ -84,7 +84,7 @@ def test_a_disk_that_fails_is_named_with_the_file(tmp_path: Path, monkeypatch: p
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(Path, "open", failing)
-    with pytest.raises(ModelFileError, match=f"^{path}: cannot be read as a file of weights: Input/output error$"):
+    with pytest.raises(ModelFileError, match=f"^{path}: cannot be read as a weight file: Input/output error$"):
         load_model(path)
 
 
@@ -107,7 +107,7 @@ def test_classes_are_read_from_text_and_from_files(tmp_path: Path) -> None:
     assert read_classes(str(annotations)) == ["cat", "dog"]
     (tmp_path / "bad.json").write_text("{}")
     for text, message in (
-        (" , ", "classes: expected names, as cat,dog"),
+        (" , ", "classes: expected names such as cat,dog"),
         (str(tmp_path / "none.txt"), r"none\.txt: No such file"),
         (str(tmp_path / "bad.json"), r"bad\.json: expected a list under 'categories', got nothing"),
         (str(tmp_path), r"expected a file, found a folder"),

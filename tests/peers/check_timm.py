@@ -85,7 +85,7 @@ def test_a_detector_learns_and_detects() -> None:
 
 
 def test_an_unknown_model_is_named() -> None:
-    with pytest.raises(ValueError, match="backbone: timm has no model 'resnet10'"):
+    with pytest.raises(ValueError, match="backbone: expected a model of timm, got 'resnet10'"):
         TimmBackbone("resnet10")
 
 

@@ -90,8 +90,7 @@ def average_precision(
     overlaps = [f"{overlap:.2f}" for overlap in evaluation.params.iouThrs]
     every = precision[..., 0]
     if _mean(every) is None:
-        images_text = counted(len(chosen), "image that counts", "images that count")
-        what = f"no object in the {images_text}: there is no average precision"
+        what = f"no object in the {counted(len(chosen), 'evaluated image')}: the average precision is undefined"
         reported.remark(dataset.annotations, what, "no object")
     by_iou = {overlap: _mean(every[index]) for index, overlap in enumerate(overlaps)}
     return {
@@ -232,7 +231,7 @@ def _found_rows(
             box = shape["bbox"] if shape else box_of(row, positive=False)
             if min(box[2:]) < 0 or not is_number(row.get("score")):
                 raise DatasetError(
-                    f"expected a score, and a box of no negative side, got {quoted(row.get('score'))}, {box}"
+                    f"expected a score and a box without negative sides, got {quoted(row.get('score'))}, {box}"
                 )
             mask = run_lengths_of(row.get("segmentation"), image["height"], image["width"]) if kind == "mask" else None
         except ValueError as error:

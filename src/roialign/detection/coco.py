@@ -74,9 +74,9 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     looked_for = f"{split}/annotations.json or annotations/instances_{split}*.json"
     if not found:
         labels = next((path for path in (folder / split).glob("labelTxt*")), None)
-        hint = "" if labels is None else f"; {labels} has labels in DOTA's format, which are read with --rotated"
+        hint = "" if labels is None else f"; to read the labels in DOTA's format in {labels}, use --rotated"
         raise DatasetError(f"{folder}: expected {looked_for}, found none{hint}")
-    raise DatasetError(f"{folder}: split {split!r} may be any of {', '.join(names)}: name one of them")
+    raise DatasetError(f"{folder}: split: expected one of {', '.join(names)}, got {split!r}")
 
 
 def _image_folders(folder: Path, name: str) -> list[Path]:

@@ -135,7 +135,7 @@ def _remark_unknown(dataset: CocoDataset, known: Sequence[int | None], problems:
     by_name = zip(dataset.class_names, dataset.category_ids, strict=True)
     unknown = [name for name, number in by_name if number in used and number not in known]
     if unknown:
-        what = f"the model does not know {_names([quoted(name) for name in unknown])}: average precision 0 for these"
+        what = f"the model has no class for {_names([quoted(name) for name in unknown])} (average precision 0)"
         problems.remark(f"{dataset.annotations}: categories", what, "unknown categories")
 
 
@@ -205,8 +205,8 @@ def match_categories(
                 free.remove(fitting[0])
     if not any(number is not None for number in matched):
         raise ValueError(
-            f"classes: the model knows {_names(classes)}, the set {_names(dataset.class_names)}: none is shared; "
-            "name the model's classes as the set does (--classes)"
+            f"classes: expected at least one class of the dataset, {_names(dataset.class_names)}, got "
+            f"{_names(classes)}; give the model the names of the dataset (--classes)"
         )
     return matched
 

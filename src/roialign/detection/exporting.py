@@ -113,8 +113,8 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     """
     if detector.roi_heads.kind is ROTATED:
         raise ValueError(
-            "detector: expected one of upright boxes, because ONNX has no suppression of rotated boxes; export a "
-            "torch.export program instead (a file ending in .pt2)"
+            "detector: expected upright boxes, got rotated boxes; ONNX has no suppression of rotated boxes, so export "
+            "a torch.export program instead (a .pt2 file)"
         )
     from .onnx_nms import TRANSLATION
 

@@ -111,7 +111,7 @@ def load_model(
     try:
         content = read_checkpoint(path)
     except FileError as error:
-        raise ModelFileError(f"{path}: cannot be read as a file of weights: {error}") from error
+        raise ModelFileError(f"{path}: cannot be read as a weight file: {error}") from error
     try:
         weights = state_dict_of(content)
         if "settings" in content:
@@ -150,7 +150,7 @@ def read_classes(text: str) -> list[str]:
     """
     path = Path(text)
     if not text.strip():
-        raise FileError(f"classes: expected names, as cat,dog, or a file of them, got {text!r}")
+        raise FileError(f"classes: expected names such as cat,dog, or a file of names, got {text!r}")
     if "," in text or not (path.suffix or os.path.exists(path)):
         names = text.split(",")
     else:
@@ -160,7 +160,7 @@ def read_classes(text: str) -> list[str]:
             raise FileError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
     names = [name.strip() for name in names if name.strip()]
     if not names:
-        raise FileError(f"classes: expected names, as cat,dog, or a file of them, got {text!r}")
+        raise FileError(f"classes: expected names such as cat,dog, or a file of names, got {text!r}")
     return names
 
 
@@ -184,24 +184,24 @@ def _categories(path: Path, rows: list[Any]) -> list[dict[str, Any]]:
 
 def _settings_of_file(values: object, model: str | None) -> DetectorSettings:
     if not isinstance(values, Mapping):
-        raise ValueError(f"settings: expected names and values, got {shown(values)}")
+        raise ValueError(f"settings: expected a dict, got {shown(values)}")
     settings = DetectorSettings.of(values)
     if model not in (None, settings.model):
-        raise ValueError(f"model: the file holds {settings.model}, not {model}")
+        raise ValueError(f"model: expected {settings.model}, the model in the file, got {model}")
     return settings
 
 
 def _settings_of_torchvision(content: Any, weights: Mapping[str, Tensor], model: str | None) -> DetectorSettings:
     """The settings of the model that torchvision's own function would build."""
     if {"iteration", "optimiser"} <= set(content):
-        raise ValueError(f"a checkpoint to go on training from, without settings: take {MODEL_FILE} beside it")
+        raise ValueError(f"expected a model file, got a training checkpoint; use {MODEL_FILE} in the same folder")
     if CLASS_WEIGHT not in weights or weights[CLASS_WEIGHT].ndim != 2 or len(weights[CLASS_WEIGHT]) < 2:
         if any(name.startswith(OWN_WEIGHTS) for name in weights):
-            raise ValueError(f"weights of a detector of this package, without its settings: {SAVE_OWN}")
+            raise ValueError(f"expected settings and weights, got only the weights of a roialign detector; {SAVE_OWN}")
         whose = _whose(weights)
         raise ValueError(
-            f"neither settings nor {CLASS_WEIGHT}: not torchvision's fasterrcnn_resnet50_fpn or "
-            f"maskrcnn_resnet50_fpn{f'; its names are those of {whose}' if whose else ''}"
+            f"expected a roialign detector, or torchvision's fasterrcnn_resnet50_fpn or maskrcnn_resnet50_fpn, got "
+            f"{f'the weights of {whose}' if whose else f'weights without {CLASS_WEIGHT}'}"
         )
     count = len(weights[CLASS_WEIGHT])
     frozen = not any(name.endswith("num_batches_tracked") for name in weights)
@@ -241,7 +241,7 @@ def _check_weights(settings: DetectorSettings, weights: Mapping[str, Tensor]) ->
     wrong = {
         "missing": [name for name in expected if name not in given],
         "unknown": [name for name in given if name not in expected],
-        "of another shape": [
+        "of the wrong shape": [
             f"{name}, {list(given[name].shape)} instead of {list(value.shape)}"
             for name, value in expected.items()
             if name in given and given[name].shape != value.shape
@@ -250,16 +250,14 @@ def _check_weights(settings: DetectorSettings, weights: Mapping[str, Tensor]) ->
     if any(wrong.values()):
         parts = [f"{len(names)} weights {kind} ({names[0]})" for kind, names in wrong.items() if names]
         whose = _whose(weights)
-        more = f"; they are those of {whose}" if whose else ""
-        raise ValueError(
-            f"the weights are not those of {settings.model} on {settings.backbone}: {', '.join(parts)}{more}"
-        )
+        more = f"; they are the weights of {whose}" if whose else ""
+        raise ValueError(f"the weights do not fit {settings.model} on {settings.backbone}: {', '.join(parts)}{more}")
     for name, value in given.items():
         if value.layout != torch.strided or value.is_meta or value.dtype not in PLAIN_TYPES:
             kind = "without values" if value.is_meta else f"of {value.dtype}, {value.layout}"
-            raise ValueError(f"{name}: expected a plain tensor of floats or whole numbers, found one {kind}")
+            raise ValueError(f"{name}: expected a dense tensor of floats or whole numbers, got one {kind}")
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise ValueError(f"{name}: expected finite weights, found NaN or infinity: the training has diverged")
+            raise ValueError(f"{name}: expected finite weights, got NaN or infinity; the training has diverged")
 
 
 def _whose(weights: Mapping[str, Tensor]) -> str | None:

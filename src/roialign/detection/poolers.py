@@ -133,13 +133,13 @@ def read_pooler(text: str, *, rotated: bool) -> Pooler:
         raise ValueError(f"pooler: expected one of {', '.join(POOLERS)}, or a function, got {name!r}")
     module, arguments = POOLERS[name]
     if POOLERS[name].rotated and not rotated:
-        raise ValueError(f"pooler: {name} pools rotated boxes, which only a detector of rotated boxes has")
+        raise ValueError(f"pooler: expected a pooler of upright boxes, got {name!r}, which pools rotated boxes")
     known = [known for known in inspect.signature(module).parameters if known not in DECIDED]
     more: dict[str, Any] = {}
     for part in filter(None, rest.split(",")):
         argument, sign, value = part.partition("=")
         if argument not in known or not sign:
-            raise ValueError(f"pooler: {name}: expected ARGUMENT=VALUE of {', '.join(known)}, got {part!r}")
+            raise ValueError(f"pooler: {name}: expected ARGUMENT=VALUE with one of {', '.join(known)}, got {part!r}")
         more[argument] = _value(value)
     return Pooler(module, arguments | more)
 

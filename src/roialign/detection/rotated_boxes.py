@@ -130,7 +130,7 @@ def from_polygons(polygons: Tensor) -> Tensor:
     points = polygons.detach().cpu().double().numpy()
     finite = np.isfinite(points).all(axis=(1, 2))
     if not finite.all():
-        raise ValueError(f"polygons[{int(np.argmin(finite))}]: expected finite numbers")
+        raise ValueError(f"polygons[{int(np.argmin(finite))}]: expected finite numbers, got NaN or infinity")
     rows = np.array([minimal_rectangle(polygon) for polygon in points], dtype=np.float64).reshape(-1, 5)
     dtype = polygons.dtype if polygons.is_floating_point() else torch.float64
     return torch.from_numpy(rows).to(polygons.device, dtype)

@@ -118,7 +118,7 @@ def find_rotated_split(folder: Path, split: str) -> tuple[Path, Path]:
     labels = sorted(path for name in LABEL_FOLDERS for path in (folder / split).glob(name) if path.is_dir())
     if len(labels) > 1:
         names = ", ".join(path.name for path in labels)
-        raise DatasetError(f"{folder / split}: expected one folder of labels, found {names}")
+        raise DatasetError(f"{folder / split}: expected one folder of labels, got {names}")
     if labels:
         return labels[0], folder / split / IMAGE_FOLDER
     try:

@@ -124,7 +124,7 @@ class Drawings:
                 problems.add(path, error)
         found = {name: images for name, images in found.items() if images}
         if not found:
-            raise FileError(f"{folder}: expected PNG files, found none that can be used")
+            raise FileError(f"{folder}: expected at least one usable PNG file, got none")
         self.names = tuple(found)
         self._images = {
             held_out: [
@@ -179,7 +179,7 @@ def _drawing(path: Path) -> Image.Image:
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     alpha = np.asarray(image.getchannel("A")) / 255
     if not (alpha > INK).any():
-        raise FileError("expected a drawing, found nothing but transparent pixels")
+        raise FileError("expected a drawing, got only transparent pixels")
     rows, columns = _window(alpha)
     return image.crop((columns.start, rows.start, columns.stop, rows.stop))
 

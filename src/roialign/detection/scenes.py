@@ -180,7 +180,7 @@ def write_scenes(
     """
     for split in counts:
         if (folder / split / "annotations.json").exists():
-            raise FileExistsError(f"{folder / split / 'annotations.json'} is there already")
+            raise FileExistsError(f"{folder / split / 'annotations.json'} already exists")
     for split, count in counts.items():
         images = folder / split / "images"
         images.mkdir(parents=True, exist_ok=True)

@@ -118,7 +118,7 @@ class DetectorSettings:
         known = {each.name for each in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise ValueError(f"settings: expected names of {', '.join(sorted(known))}, got {', '.join(unknown)}")
+            raise ValueError(f"settings: expected names among {', '.join(sorted(known))}, got {', '.join(unknown)}")
         return cls(**{name: _frozen(value) for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
@@ -195,10 +195,10 @@ def _frozen(value: Any) -> Any:
 def _check_numbers(name: str, values: object, defaults: Mapping[str, Any]) -> None:
     """Check that the values have the names of the defaults, and are numbers or pairs where the defaults are."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{name}: expected names and values, got {values!r}")
+        raise ValueError(f"{name}: expected a dict, got {values!r}")
     for each, value in values.items():
         if each not in defaults:
-            raise ValueError(f"{name}: expected names of {', '.join(defaults)}, got {each!r}")
+            raise ValueError(f"{name}: expected names among {', '.join(defaults)}, got {each!r}")
         pair = isinstance(defaults[each], tuple)
         parts = value if pair and isinstance(value, (list, tuple)) else [value]
         if len(parts) != 1 + pair or not all(_is_number(part) and part >= 0 for part in parts):

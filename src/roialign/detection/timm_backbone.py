@@ -51,12 +51,14 @@ class TimmBackbone(nn.Module):
         super().__init__()
         timm = _import_timm()
         if not timm.is_model(name):
-            raise ValueError(f"backbone: timm has no model {name!r}")
+            raise ValueError(f"backbone: expected a model of timm, got {name!r}")
         self.body = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
         strides, channels = self.body.feature_info.reduction(), self.body.feature_info.channels()
         last = {stride: index for index, stride in enumerate(strides) if stride in STRIDES}
         if not last:
-            raise ValueError(f"backbone: {name} has maps of strides {list(strides)}, none of {list(STRIDES)}")
+            raise ValueError(
+                f"backbone: expected a map with a stride in {list(STRIDES)}, got {name} with strides {list(strides)}"
+            )
         self.chosen = [last[stride] for stride in sorted(last)]
         self.channels: list[int] = [channels[index] for index in self.chosen]
         self.pooled_levels = len(self.chosen)

@@ -84,7 +84,7 @@ class Stream(Dataset[Drawn]):
                 raise DatasetError(one_line(f"{dataset.path(index)}: {why}"))
             dataset.problems.add(dataset.path(index), why)
         if drawn.example is None:
-            raise DatasetError(f"{dataset.annotations}: none of its {len(dataset)} images can be read")
+            raise DatasetError(f"{dataset.annotations}: none of the {len(dataset)} images can be read")
         dataset.report(drawn.row, drawn.remarks)
         return drawn.example
 
@@ -100,12 +100,12 @@ def _check_fit(dataset: CocoDataset, detector: DetectorSettings) -> None:
     rotated = isinstance(dataset, RotatedDataset)
     if detector.has_rotated_boxes and not rotated:
         raise DatasetError(
-            f"{dataset.annotations}: expected rotated boxes, which {detector.model} learns, got upright boxes: read it "
+            f"{dataset.annotations}: expected rotated boxes, which {detector.model} learns, got upright boxes; read it "
             "as a RotatedDataset"
         )
     if detector.has_masks and rotated:
         raise DatasetError(
-            f"{dataset.annotations}: expected masks, which {detector.model} learns, got rotated boxes: read it as a "
+            f"{dataset.annotations}: expected masks, which {detector.model} learns, got rotated boxes; read it as a "
             "CocoDataset"
         )
 

@@ -73,7 +73,7 @@ def rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[lis
     wrong = [number for number, line in enumerate(whole, start=2) if not line.partition(",")[0].isdecimal()]
     if wrong:
         raise RunError(
-            f"{path}: line {wrong[0]}: expected the number of an iteration: cannot be read as the log of a run"
+            f"{path}: line {wrong[0]}: expected an iteration number in the first column; it is not the log of a run"
         )
     kept = [line for line in whole if int(line.partition(",")[0]) <= iteration]
     heading = ",".join([lines[0].removesuffix("\n"), *new])

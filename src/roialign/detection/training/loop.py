@@ -161,7 +161,7 @@ def _check_files(run: Path) -> None:
         If they cannot. The message names the file.
     """
     if os.path.lexists(run) and not run.is_dir():
-        raise RunError(f"{run}: expected a folder for the run, found a file")
+        raise RunError(f"{run}: expected a folder for the run, got a file")
     for path in (run / name for name in (SETTINGS_FILE, CHECKPOINT_FILE, MODEL_FILE, TABLE_FILE)):
         try:
             if path.exists():
@@ -203,8 +203,8 @@ class _State:
         parts = load_checkpoint(self.run)
         if parts is None and (self.run / MODEL_FILE).exists():
             raise RunError(
-                f"{self.run}: holds {MODEL_FILE} but no {CHECKPOINT_FILE} to go on from: put that back, or begin anew "
-                f"in another folder, or without {MODEL_FILE}"
+                f"{self.run}: has {MODEL_FILE} but no {CHECKPOINT_FILE}, so training cannot be resumed; restore "
+                f"{CHECKPOINT_FILE}, use another folder, or remove {MODEL_FILE} to start again"
             )
         if parts is None:
             return 0

@@ -53,7 +53,7 @@ class OtherSettingsError(RunError):
         """For each setting that differs: the value the run was started with, and the value given now."""
         shown = "; ".join(f"{name} was {old!r}, not {new!r}" for name, (old, new) in differences.items())
         super().__init__(
-            f"{run}: began with other settings: {shown}. Give those of its {SETTINGS_FILE}, or another folder"
+            f"{run}: was started with other settings: {shown}; use the settings in {SETTINGS_FILE}, or another folder"
         )
 
 
@@ -113,8 +113,11 @@ class TrainSettings:
             If a value is unknown or wrong. The message names it.
         """
         unknown = sorted(set(values) - {each.name for each in fields(cls)})
-        if unknown or "detector" not in values:
-            raise ValueError(f"settings: unknown {', '.join(unknown)}" if unknown else "settings: no detector")
+        if unknown:
+            known = ", ".join(each.name for each in fields(cls))
+            raise ValueError(f"settings: expected names among {known}, got {', '.join(unknown)}")
+        if "detector" not in values:
+            raise ValueError("settings: expected a detector, got none")
         return cls(**{**values, "detector": DetectorSettings.of(values["detector"])})
 
 
@@ -147,7 +150,7 @@ def read_settings(run: Path) -> TrainSettings | None:
     try:
         values = read_json(path)
         if not isinstance(values, dict):
-            raise ValueError(f"expected names and values, got {shown(values)}")
+            raise ValueError(f"expected a dict, got {shown(values)}")
         return TrainSettings.of(values)
     except (ValueError, TypeError) as error:
         raise RunError(f"{path}: cannot be read as the settings of a run: {error}") from error

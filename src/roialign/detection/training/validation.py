@@ -37,7 +37,7 @@ class Validation:
         if self.every < 1:
             raise ValueError(f"every: expected at least 1, got {self.every}")
         if len(self.dataset) == 0:
-            raise DatasetError(f"{self.dataset.annotations}: no image to measure average precision on")
+            raise DatasetError(f"{self.dataset.annotations}: expected at least one image for validation, got none")
 
     def is_due(self, iteration: int, settings: TrainSettings) -> bool:
         """Whether to measure after this iteration, counted from 1."""
