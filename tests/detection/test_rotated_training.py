@@ -162,10 +162,10 @@ def test_an_upright_detector_learns_the_hulls(data: Path, tmp_path: Path) -> Non
 def test_a_detector_and_data_that_do_not_fit_are_named(data: Path) -> None:
     upright, rotated = training_set(data), training_set(data, rotated=True)
     with pytest.raises(
-        DatasetError, match=r"annotations\.json: expected rotated boxes, which oriented-rcnn learns, got"
+        DatasetError, match=r"annotations\.json: expected rotated boxes, which oriented-rcnn is trained on, got"
     ):
         Stream(upright, small_settings(rotated, "rotated"))
-    with pytest.raises(DatasetError, match=r"annotations_rotated\.json: expected masks, which mask-rcnn learns, got"):
+    with pytest.raises(DatasetError, match=r"annotations_rotated\.json: expected masks, which mask-rcnn is trained on"):
         Stream(rotated, small_settings(upright))
 
 

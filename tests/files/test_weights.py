@@ -129,5 +129,5 @@ def test_the_files_of_a_run_are_read_in_the_same_way(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"checkpoint\.pt: expected a checkpoint with iteration, model"):
         load_checkpoint(tmp_path)
     (tmp_path / SETTINGS_FILE).write_text("[]")
-    with pytest.raises(RunError, match=r"settings\.json: cannot be read as the settings of a run: expected names"):
+    with pytest.raises(RunError, match=r"settings\.json: cannot be read as the settings of a run: expected a dict"):
         read_settings(tmp_path)

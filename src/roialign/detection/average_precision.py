@@ -39,7 +39,7 @@ def precisions(
     """:func:`average_precision` of each kind; for rotated boxes also :func:`dota_average_precision`, as ``dota``."""
     figures = {kind: average_precision(dataset, rows, kind, images) for kind in kinds}
     if ROTATED_BOX in kinds:
-        figures["dota"] = dota_average_precision(dataset, rows, images, Problems())  # told already
+        figures["dota"] = dota_average_precision(dataset, rows, images, Problems())  # already reported
     return figures
 
 
@@ -136,9 +136,9 @@ def dota_average_precision(
 ) -> dict[str, Any]:
     """Compute DOTA's average precision of rotated boxes, at an overlap of 0.5. A value is None if there is no object.
 
-    It is that of mmrotate's `eval_rbbox_map`. A detection belongs to the object of its image with which it overlaps
-    most, and every object to one detection. Difficult objects are ignored. There is no limit on the number of
-    detections.
+    It is computed as by mmrotate's `eval_rbbox_map`. Each detection is matched to the object of its image that it
+    overlaps most, and each object to at most one detection. Difficult objects are ignored. The number of detections is
+    not limited.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def _chosen(dataset: CocoDataset, images: Sequence[Identity] | None) -> list[Row
 
 
 def unique_names(dataset: CocoDataset) -> list[str]:
-    """The names of the classes. A name that several classes have gets the id appended."""
+    """The names of the classes. If several classes have the same name, the id is appended."""
     return [
         name if dataset.class_names.count(name) == 1 else f"{name} (category {number})"
         for name, number in zip(dataset.class_names, dataset.category_ids, strict=True)

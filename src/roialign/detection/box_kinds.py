@@ -1,4 +1,4 @@
-"""The two kinds of boxes of a detector, upright and rotated: all that a detector does differently for them."""
+"""The two kinds of boxes of a detector, upright and rotated, and the operations that differ between them."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class BoxKind(ABC):
     key: ClassVar[str]
     """The name of the boxes in a target and in detections."""
     numbers: ClassVar[int]
-    """The numbers of a box."""
+    """The number of values of a box."""
     form: ClassVar[str]
-    """What a row of a target has to be, for messages."""
+    """The expected form of a row of a target, for error messages."""
     pooler: ClassVar[str]
     """The default pooler."""
     shared_offsets: ClassVar[bool]
@@ -72,23 +72,23 @@ class BoxKind(ABC):
 
     @abstractmethod
     def clip(self, boxes: Tensor, size: Size) -> Tensor:
-        """Boxes that are bounded by an image."""
+        """Clip boxes to an image."""
 
     @abstractmethod
     def large_enough(self, boxes: Tensor, side: float) -> Tensor:
-        """Which boxes ``[L]`` have both sides at least `side` long."""
+        """Whether both sides of each box are at least `side` long, ``[L]``."""
 
     @abstractmethod
     def resize(self, boxes: Tensor, size: Size, new_size: Size) -> Tensor:
-        """Boxes of an image of `size` on the same image of `new_size`."""
+        """Scale boxes from an image of `size` to the same image of `new_size`."""
 
     @abstractmethod
     def mirror(self, boxes: Tensor, width: int) -> Tensor:
-        """Boxes on an image that is mirrored left to right."""
+        """Mirror boxes left to right, on an image of this width."""
 
     @abstractmethod
     def valid(self, boxes: Tensor) -> Tensor:
-        """Which boxes ``[L]`` of a target are finite and have an area."""
+        """Whether each box of a target is finite and has an area, ``[L]``."""
 
     def found(self, boxes: Tensor) -> dict[str, Tensor]:
         """The boxes of detections by their names: always `boxes`, the upright hulls."""
@@ -165,9 +165,9 @@ class RotatedBoxes(BoxKind):
         return rotated_iou(boxes, others, clockwise=True)
 
     def clip(self, boxes: Tensor, size: Size) -> Tensor:
-        """The centres are moved into the image, and the sides shortened to its height and width together.
+        """Move the centres into the image, and limit the sides to the sum of its height and width.
 
-        Clipping the box itself would leave a polygon.
+        Clipping the box itself would give a polygon.
         """
         height, width = size
         x, y = boxes[..., :1].clamp(0, width), boxes[..., 1:2].clamp(0, height)
@@ -183,7 +183,7 @@ class RotatedBoxes(BoxKind):
         return flipped(boxes, (0, width))
 
     def valid(self, boxes: Tensor) -> Tensor:
-        # Beside the coordinates of the centre, a side may be too short for a hull.
+        # If the centre is far away, a short side is lost in the rounding of the hull.
         return (boxes[:, 2:4] > 0).all(dim=1) & boxes.isfinite().all(dim=1) & UPRIGHT.valid(hulls(boxes))
 
 

@@ -1,4 +1,4 @@
-"""Functions of boxes ``[L, 4]`` (x1, y1, x2, y2): overlap, encoding as offsets, and non-maximum suppression."""
+"""Functions on boxes ``[L, 4]`` (x1, y1, x2, y2): overlap, encoding as offsets, and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def large_enough(boxes: Tensor, side: float) -> Tensor:
-    """Which boxes have both sides at least `side` long."""
+    """Whether both sides of each box are at least `side` long, ``[L]``."""
     return (boxes[:, 2:] - boxes[:, :2] >= side).all(dim=1)
 
 
@@ -122,7 +122,7 @@ def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     chain of boxes that suppress one another.
     """
     order = scores.argsort(descending=True, stable=True)
-    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # areas in a half type round to a percent
+    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # half precision is too coarse for areas
     overlaps = box_iou(boxes[order], boxes[order]) > threshold
     beats = overlaps.triu(diagonal=1).float()
     stays = torch.ones(len(order), device=boxes.device)

@@ -59,7 +59,7 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     Raises
     ------
     DatasetError
-        If they are not found. The message lists the paths that were tried, or the splits that may be meant.
+        If they are not found. The message lists the paths that were tried, or the splits that fit the name.
     """
     if not folder.is_dir():
         raise DatasetError(f"{folder}: {'expected a folder, found a file' if folder.exists() else 'no such folder'}")
@@ -166,11 +166,13 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return len(self.rows)
 
     def path(self, index: int) -> Path:
-        """The path of the image. If no file has exactly its name, backslashes separate folders, and of an address only
-        the end counts."""
+        """The path of the image.
+
+        If there is no file of exactly this name, backslashes are read as separators, and a URL by its last part.
+        """
         name = str(self.rows[index]["file_name"])
         path = self.images / name
-        if ("\\" in name or "://" in name) and not os.path.exists(path):  # false for names that no file can have
+        if ("\\" in name or "://" in name) and not os.path.exists(path):  # False for an invalid file name
             end = name_in_address(name) if "://" in name else PureWindowsPath(name).as_posix()
             return self.images / end
         return path
@@ -205,7 +207,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
         """The objects and crowds within an image, with boxes clipped to it, for both training and evaluation."""
         limits = (row["width"], row["height"])
-        least = SMALLEST_SIDE * max(limits)  # a rest without a side in float32 is outside
+        least = SMALLEST_SIDE * max(limits)  # a remainder without area in float32 counts as outside
         seen = []
         for found in self._objects[row["id"]]:
             corners = corners_of(found)
@@ -240,7 +242,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         return target, sum(is_empty for _, is_empty in lengths)
 
     def _boxes(self, row: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        """The objects that are no crowds, and their boxes and labels."""
+        """The objects other than crowds, and their boxes and labels."""
         objects = [found for found in self.objects(row) if not found["iscrowd"]]
         corners = [corners_of(found) for found in objects]
         return objects, {

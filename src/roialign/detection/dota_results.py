@@ -13,7 +13,7 @@ from ..files.problems import Problems
 from ..files.text import quoted
 from .average_precision import Row
 
-#: The decimals of scores and of coordinates.
+#: The number of decimals of scores and of coordinates.
 SCORE_DECIMALS, DECIMALS = 6, 2
 
 
@@ -24,7 +24,7 @@ def write_dota_results(
     images: Mapping[Identity, str],
     problems: Problems,
 ) -> list[Path]:
-    """Write ``folder/Task1_CLASS.txt`` for every class, as DOTA's server takes it.
+    """Write ``folder/Task1_CLASS.txt`` for every class, as DOTA's evaluation server expects.
 
     Concretely, a line is ``image score x1 y1 x2 y2 x3 y3 x4 y4``: a detection with the corners of its rotated box, in
     pixels, clockwise on the screen. `image` is the name of the image's file without the ending. A class without a
@@ -37,11 +37,11 @@ def write_dota_results(
     rows : sequence of dict
         The detections in COCO's results format, with the polygon of the rotated box in `segmentation`.
     classes : mapping
-        The name of each category id. Letters that a file name should not have become ``_``.
+        The name of each category id. Characters that do not belong in a file name are replaced by ``_``.
     images : mapping
         The name of each image id.
     problems : Problems
-        Collects the images that the format cannot name, because of a space in their name. They are left out.
+        Collects the images whose name contains a space, which the format does not allow. They are left out.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def write_dota_results(
 
 
 def _file_names(classes: Mapping[int, str]) -> dict[int, str]:
-    """A part of a file name for each class, all different."""
+    """A unique part of a file name for each class."""
     plain = {number: re.sub(r"[^\w.+-]", "_", name) for number, name in classes.items()}
     several = [name for name in plain.values() if list(plain.values()).count(name) > 1]
     return {number: f"{name}_{number}" if name in several else name for number, name in plain.items()}

@@ -130,7 +130,7 @@ def predict(
 
 
 def _remark_unknown(dataset: CocoDataset, known: Sequence[int | None], problems: Problems) -> None:
-    """That the set has objects which the model cannot find, by their names."""
+    """Add a remark about the categories of the dataset for which the model has no class."""
     used = {row["category_id"] for row in dataset.records["annotations"]}
     by_name = zip(dataset.class_names, dataset.category_ids, strict=True)
     unknown = [name for name, number in by_name if number in used and number not in known]

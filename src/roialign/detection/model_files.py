@@ -133,8 +133,8 @@ def load_model(
 
 
 def find_weights(path: Path) -> Path:
-    """The file itself, or the weight file in the folder of a training run."""
-    found = path / MODEL_FILE if os.path.isdir(path) else path  # False for names that no file can have
+    """Return `path` itself, or the weight file in it if it is the folder of a training run."""
+    found = path / MODEL_FILE if os.path.isdir(path) else path  # False for an invalid file name
     if not os.path.exists(found):
         raise ModelFileError(f"{found}: no such file")
     return found

@@ -22,7 +22,7 @@ Backbone = PyramidBackbone | SingleBackbone | TimmBackbone
 
 #: The sizes of the pooled maps.
 BOX_BINS, MASK_BINS = 7, 14
-#: For each stage of the cascade: the factor of the weights of the offsets, and the least overlap of an object.
+#: For each stage of the cascade: the factor of the offset weights, and the minimum overlap of an object.
 CASCADE = ((1.0, 0.5), (2.0, 0.6), (3.0, 0.7))
 
 
@@ -61,7 +61,7 @@ class TwoStageDetector(nn.Module):
         generators : list of torch.Generator, one per image, optional
             The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
-        images = list(images)  # a batch [N, 3, H, W] will do
+        images = list(images)  # a batch [N, 3, H, W] is accepted too
         _check_images(images)
         batch, sizes = self.transform.batch(images)
         maps = self.backbone(batch)
@@ -249,7 +249,7 @@ def build_detector(
         The number of channels of the box and mask heads.
     proposal_settings, roi_settings : ProposalSettings and RoISettings, optional
         The settings of the region proposal network and of the heads. The defaults for rotated boxes are those of
-        mmrotate's Oriented R-CNN: thresholds of suppression of 0.8 and of 0.1, 2000 proposals, and 2000 detections.
+        mmrotate's Oriented R-CNN: NMS thresholds of 0.8 and 0.1, 2000 proposals, and 2000 detections.
 
     Raises
     ------

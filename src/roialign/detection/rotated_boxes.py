@@ -1,4 +1,4 @@
-"""Functions of rotated boxes ``[L, 5]``: angle conventions, corners, upright hulls, minimal rectangles, scaling, flips.
+"""Functions on rotated boxes ``[L, 5]``: angle conventions, corners, upright hulls, minimal rectangles, scaling, flips.
 
 In :mod:`roialign.detection`, a rotated box is a row (centre x, centre y, width, height, angle). Lengths are in pixels,
 where the top left corner of the image is (0, 0) and the centre of its first pixel is (0.5, 0.5). The angle is in
@@ -44,7 +44,7 @@ CONVENTIONS = ("le90", "oc", "le135")
 
 
 def to_convention(boxes: Tensor, convention: str = "le90") -> Tensor:
-    """The same rectangles ``[..., 5]`` as rows of an angle convention. They may be rows of any other one.
+    """The same rectangles ``[..., 5]`` as rows of an angle convention, from rows of any convention.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def to_convention(boxes: Tensor, convention: str = "le90") -> Tensor:
     if convention not in CONVENTIONS:
         raise ValueError(f"convention: expected one of {', '.join(CONVENTIONS)}, got {convention!r}")
     centre, (width, height, angle) = boxes[..., :2], boxes[..., 2:].unbind(-1)
-    angle = torch.fmod(angle, 2 * math.pi)  # of a large angle, rounding would leave more than a turn
+    angle = torch.fmod(angle, 2 * math.pi)  # for a large angle, rounding would leave more than a turn
     if convention == "oc":
         negative, turns = _wrapped(-angle, -math.pi / 2, math.pi / 2)
         angle, swapped = -negative, turns.remainder(2) == 1
@@ -87,7 +87,7 @@ def _check_boxes(boxes: Tensor) -> None:
 
 
 def _wrapped(angle: Tensor, lowest: float, period: float) -> tuple[Tensor, Tensor]:
-    """Angles in ``[lowest, lowest + period)``, and the number of periods taken off. An angle in the range is kept."""
+    """Angles in ``[lowest, lowest + period)``, and the number of periods subtracted. Angles in it are unchanged."""
     turns = torch.floor((angle - lowest) / period)
     angle = angle - period * turns
     below = angle < lowest  # by rounding
@@ -165,8 +165,9 @@ def _half_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
 def scaled(boxes: Tensor, x: float, y: float) -> Tensor:
     """Rotated boxes ``[..., 5]`` on an image whose sides are `x` and `y` times as long, as rows of `le90`.
 
-    With two different factors, a rectangle becomes a parallelogram. The result has its centre, the lengths of its
-    sides, and the direction of its longer side. detectron2's `RotatedBoxes.scale` has the direction of the height.
+    With two different factors, a rectangle becomes a parallelogram. The result is the rectangle with its centre, its
+    side lengths, and the direction of its longer side. detectron2's `RotatedBoxes.scale` uses the direction of the
+    height.
     """
     boxes = to_convention(boxes)
     width, height, angle = boxes[..., 2:].unbind(-1)

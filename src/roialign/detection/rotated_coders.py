@@ -1,4 +1,4 @@
-"""The offsets by which a detector predicts rotated boxes: from upright anchors, and from rotated proposals."""
+"""Offsets of rotated boxes, as a detector predicts them: from upright anchors, and from rotated proposals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor
 from .boxes import LARGEST_LOG_RATIO, centre_and_size
 from .rotated_boxes import hulls, to_convention
 
-#: A box whose sides leave the axes by at most so many pixels is encoded as an upright box. Without it, the rounding of
-#: an angle of 0 would decide between the two ends of a side, and the offsets of an upright box would be noise.
+#: A box whose sides deviate from the axes by at most this many pixels is encoded as an upright box. Otherwise, rounding
+#: of an angle near 0 would decide between the two ends of a side, and the offsets of an upright box would be noise.
 UPRIGHT_WITHIN = 0.1
 
 
@@ -71,7 +71,7 @@ def _midpoints(boxes: Tensor) -> Tensor:
     width, height = boxes[:, 2:4].where(quarters[:, None] % 2 == 0, boxes[:, 2:4].flip(1)).unbind(1)
     cosine, sine = angle.cos(), angle.sin()
     midpoints = torch.stack([height * sine - width * cosine, width * sine - height * cosine], dim=1) * 0.5
-    # Both corners are snapped or none: one alone would decode to a box without an area.
+    # Snap both corners or neither. With only one snapped, the decoded box would have no area.
     ends = (torch.maximum(width, height) * sine <= UPRIGHT_WITHIN)[:, None]
     extent = torch.stack([width * cosine + height * sine, width * sine + height * cosine], dim=1) * 0.5
     return torch.where(ends, extent, midpoints)
@@ -81,9 +81,9 @@ class RotatedBoxCoder:
     """Encode rotated boxes as weighted offsets from rotated reference boxes, and decode them.
 
     Concretely, the offset of box b from reference r is ``(wx dx / rw, wy dy / rh, ww log(bw / rw), wh log(bh / rh),
-    wa (ba - ra))``, where (dx, dy) is the vector between the centres along the axes of r. Of the two ways to write b,
-    as (bw, bh, ba) and with its sides exchanged and a quarter turn more, the one whose angle is closer to that of r is
-    used, so the difference of angles is at most an eighth of a turn.
+    wa (ba - ra))``, where (dx, dy) is the vector between the centres along the axes of r. Swapping the sides of b and
+    adding a quarter turn to its angle gives the same box. Of these two forms, the one whose angle is closer to that of
+    r is used, so the difference of the angles is at most an eighth of a turn.
 
     This is mmrotate's `DeltaXYWHAOBBoxCoder` with `proj_xy` and `edge_swap`, and weights for its standard deviations.
 
@@ -120,7 +120,7 @@ class RotatedBoxCoder:
 
 
 def _between(angles: Tensor) -> Tensor:
-    """The angles from -pi/2 to pi/2 that differ by half turns."""
+    """Add half turns to angles, so that they are from -pi/2 to pi/2."""
     return (angles + math.pi / 2).remainder(math.pi) - math.pi / 2
 
 

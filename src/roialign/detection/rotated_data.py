@@ -105,12 +105,12 @@ def find_rotated_split(folder: Path, split: str) -> tuple[Path, Path]:
 
     Concretely, these are tried in turn: ``SPLIT/annotations_rotated.json``, as `roialign scenes --rotated` writes it;
     DOTA's ``SPLIT/labelTxt`` or ``SPLIT/labelTxt-v1.5`` and the like, or mmrotate's ``SPLIT/annfiles``, each with
-    ``SPLIT/images``; and all that :func:`find_split` finds.
+    ``SPLIT/images``; and then the layouts of :func:`find_split`.
 
     Raises
     ------
     DatasetError
-        If they are not found. The message lists the paths that were tried, or those that may be meant.
+        If they are not found. The message lists the paths that were tried, or those that fit the name.
     """
     own = folder / split / ROTATED_FILE
     if own.is_file():

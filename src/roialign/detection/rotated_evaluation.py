@@ -15,15 +15,15 @@ Row = dict[str, Any]
 #: The image and the class of boxes.
 Group = tuple[int, int]
 
-#: The overlap from which a detection is right in DOTA's average precision.
+#: The minimum overlap of a correct detection in DOTA's average precision.
 DOTA_OVERLAP = 0.5
-#: The recalls of PASCAL VOC 2007, with the rounding of NumPy's `arange` in DOTA's and mmrotate's code. So a recall of
-#: exactly 0.3 does not reach the fourth of them.
+#: The recalls of PASCAL VOC 2007, with the rounding of NumPy's `arange` in DOTA's and mmrotate's code. Because
+#: of the rounding, a recall of exactly 0.3 is below the fourth of them.
 RECALLS = np.arange(0.0, 1.05, 0.1)
 
 
 class RotatedOverlaps:
-    """COCO's function of overlaps, for rotated boxes: it replaces `computeIoU` of pycocotools' `COCOeval`.
+    """Overlaps of rotated boxes, as a replacement of `computeIoU` of pycocotools' `COCOeval`.
 
     Concretely, it returns ``[D, G]``: the intersection over union of the detections of an image and a class, best score
     first, with the objects. For a crowd, it is the intersection as a share of the detection, as for upright boxes.
@@ -48,7 +48,7 @@ class RotatedOverlaps:
 
 
 def rotated_truth(found: Row, image: int, label: int) -> Row:
-    """An object of a :class:`RotatedDataset`, as COCO's code takes it. Difficult objects are ignored, like crowds."""
+    """An object of a :class:`RotatedDataset`, for pycocotools. Difficult objects are ignored, like crowds."""
     width, height = found["rotated_box"][2:4]
     ignored = {"iscrowd": max(found["iscrowd"], found["difficult"]), "crowd": found["iscrowd"]}
     own = {"rotated_box": found["rotated_box"], "bbox": found["bbox"], "area": width * height, "segmentation": None}
@@ -63,10 +63,10 @@ def boxes_of(rows: Sequence[Row]) -> Array:
 def dota_precisions(objects: Sequence[Row], found: Sequence[Row], classes: Sequence[int]) -> dict[int, Row | None]:
     """DOTA's average precision of each class, or None for a class without an object.
 
-    Concretely, the detections of a class are visited from the best score down. A detection belongs to the object of its
-    image with which it overlaps most. It is right if the overlap is at least 0.5 and no better detection has the
-    object, and wrong otherwise. If the overlap is at least 0.5 and the object is difficult, the detection does not
-    count. Difficult objects do not count either.
+    Concretely, the detections of a class are visited in the order of their scores, best first. Each is matched to the
+    object of its image that it overlaps most. It is correct if the overlap is at least 0.5 and no better detection is
+    matched to the object, and wrong otherwise. If the overlap is at least 0.5 and the object is difficult, the
+    detection does not count. Difficult objects do not count either.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def _grouped(rows: Sequence[Row]) -> Mapping[Group, list[Row]]:
 
 
 def matched(found: Sequence[Row], objects: Sequence[Row], overlap: float = DOTA_OVERLAP) -> list[bool | None]:
-    """Which detections of one image and class, best score first, are right. None is for those that do not count."""
+    """Whether each detection of an image and a class, best score first, is correct. None if it does not count."""
     if not objects or not found:
         return [False] * len(found)
     overlaps = rotated_iou(boxes_of(found), boxes_of(objects), clockwise=True)

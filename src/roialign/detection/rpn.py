@@ -23,7 +23,7 @@ class ProposalSettings:
     """Settings of the region proposal network, with torchvision's defaults. Pairs are for (training, detection)."""
 
     before_nms: tuple[int, int] = (2000, 1000)
-    """The number for each level."""
+    """The maximum number of proposals per level before non-maximum suppression."""
     after_nms: tuple[int, int] = (2000, 1000)
     nms_threshold: float = 0.7
     score_threshold: float = 0.0
@@ -137,7 +137,10 @@ class RegionProposals(nn.Module):
         anchors: Sequence[Tensor],
         size: tuple[int, int],
     ) -> tuple[Tensor, Tensor]:
-        """The proposals ``[K, P]`` of one image, best first, and which rows are not padding. The settings give K."""
+        """Return the proposals ``[K, P]`` of one image, best first, and a mask of the rows that are not padding.
+
+        K is given by the settings.
+        """
         phase = 0 if self.training else 1
         best: list[tuple[Tensor, Tensor, Tensor]] = []
         for level, of_level in enumerate(anchors):

@@ -20,7 +20,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 HELD_OUT = 5
 #: Pixels with at least this much ink belong to the object.
 INK = 0.4
-#: The shorter side of an elongated object is at least this many pixels long, so that something of it can be seen.
+#: The shorter side of an elongated object is at least this many pixels long, so that it stays visible.
 LEAST_BREADTH = 4.0
 #: Drawings are scaled down to at most this many pixels on the longer side.
 LONGEST_SIDE = 512
@@ -58,8 +58,8 @@ class SceneObjects(Protocol):
     ) -> Drawn:
         """Draw one object, with a longer side within `sizes` in pixels, rotated by up to `max_angle` degrees.
 
-        If `aspect_ratios` is given, the object is squeezed, so that its longer side is that many times as long as its
-        shorter side.
+        If `aspect_ratios` is given, the object is squeezed to a ratio of the longer to the shorter side within this
+        range.
         """
 
 
@@ -191,7 +191,7 @@ def _window(ink: Array) -> tuple[slice, slice]:
 
 
 def _squeezed(digit: Image.Image, length: int, aspect_ratio: float) -> Image.Image:
-    """A digit amid an empty square, with the given length and aspect ratio of its own box."""
+    """A digit centred in an empty square, with the given length and aspect ratio of its own box."""
     rows, columns = _window(np.asarray(digit))
     breadth = max(length / aspect_ratio, LEAST_BREADTH)
     sides = digit.width * breadth / (columns.stop - columns.start), digit.height * length / (rows.stop - rows.start)

@@ -19,13 +19,13 @@ from .scene_objects import INK, Digits, SceneObjects
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: The least visible share of an object. An object is not placed if less would remain visible under later ones.
+#: The minimum visible fraction of an object. An object is not placed if it would leave less of an earlier one.
 VISIBLE = 0.5
 #: The number of positions that are tried for an object before it is left out.
 TRIES = 50
 #: The name of the annotation file with rotated boxes.
 ROTATED_FILE = "annotations_rotated.json"
-#: The decimals of coordinates in it.
+#: The number of decimals of the coordinates in that file.
 DECIMALS = 4
 #: Elongated objects are this many times as long as others, since they are narrow.
 LENGTHENED = 1.75
@@ -43,10 +43,10 @@ class SceneSettings:
     max_angle: float = 10.0
     """The maximum rotation in degrees, in both directions. It is below 90, so that 6 and 9 can be distinguished."""
     overlap: float = 0.0
-    """The share of the box of an object that other boxes may cover."""
+    """The maximum overlap of the boxes of two objects, as a fraction of the smaller one."""
     seed: int = 0
     aspect_ratios: tuple[float, float] | None = None
-    """How many times as long as its shorter side the longer side of an object is. None keeps the shape of objects."""
+    """The range of the ratio of the longer to the shorter side of an object. None keeps the shape of objects."""
     rotated_boxes: bool = False
     """Whether :func:`write_scenes` also writes the rotated boxes of the objects."""
 
@@ -167,8 +167,8 @@ def write_scenes(
     """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split in `counts`.
 
     With ``settings.rotated_boxes``, ``folder/SPLIT/annotations_rotated.json`` has the same objects with rotated boxes:
-    `segmentation` is the polygon of the rotated box, and `bbox` its upright hull. They are of the whole object, while
-    boxes and masks in ``annotations.json`` are of what can be seen of it.
+    `segmentation` is the polygon of the rotated box, and `bbox` its upright hull. They cover the whole object, while
+    the boxes and masks in ``annotations.json`` cover only its visible part.
 
     ``annotations.json`` is written last, and both files are written atomically, so a split with this file is complete.
     It is never overwritten.
@@ -213,7 +213,7 @@ def _write(path: Path, content: dict[str, Any]) -> None:
 
 
 def _visible(mask: Array) -> dict[str, Any]:
-    """What COCO's format says about the visible pixels of an object."""
+    """The fields of COCO's format for the visible pixels of an object."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     corner, end = (columns[0], rows[0]), (columns[-1] + 1, rows[-1] + 1)
     return {
@@ -225,7 +225,7 @@ def _visible(mask: Array) -> dict[str, Any]:
 
 
 def _rotated(box: Array) -> dict[str, Any]:
-    """What COCO's format says about the rotated box of an object."""
+    """The fields of COCO's format for the rotated box of an object."""
     one = torch.from_numpy(box)
     x1, y1, x2, y2 = hulls(one).tolist()
     return {

@@ -169,7 +169,7 @@ class DetectorSettings:
 
 
 def model_for(model: str | None, *, rotated: bool) -> tuple[str, bool]:
-    """The name of the model to train, and whether it learns from data with rotated boxes, for a user's choice of both.
+    """Return the name of the model to train, by default one that fits the boxes, and whether its boxes are rotated.
 
     Raises
     ------

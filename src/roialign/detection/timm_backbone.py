@@ -15,7 +15,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class TimmBackbone(nn.Module):
-    """A timm model as a backbone, with those of its maps that have strides 4 to 32.
+    """A timm model as a backbone, of which the maps with strides from 4 to 32 are used.
 
     Concretely, the maps go through a feature pyramid with `out_channels` channels, and a coarser map is added for
     proposals. If the model has only one map with such a stride, that map is returned unchanged.

@@ -90,23 +90,23 @@ class Stream(Dataset[Drawn]):
 
 
 def _check_fit(dataset: CocoDataset, detector: DetectorSettings) -> None:
-    """Check that a dataset has the boxes and the masks that a detector learns.
+    """Check that a dataset has the boxes and masks that a detector is trained on.
 
     Raises
     ------
     DatasetError
-        If it does not.
+        If the dataset does not fit the detector.
     """
     rotated = isinstance(dataset, RotatedDataset)
     if detector.has_rotated_boxes and not rotated:
         raise DatasetError(
-            f"{dataset.annotations}: expected rotated boxes, which {detector.model} learns, got upright boxes; read it "
-            "as a RotatedDataset"
+            f"{dataset.annotations}: expected rotated boxes, which {detector.model} is trained on, got upright boxes; "
+            "read it as a RotatedDataset"
         )
     if detector.has_masks and rotated:
         raise DatasetError(
-            f"{dataset.annotations}: expected masks, which {detector.model} learns, got rotated boxes; read it as a "
-            "CocoDataset"
+            f"{dataset.annotations}: expected masks, which {detector.model} is trained on, got rotated boxes; read "
+            "it as a CocoDataset"
         )
 
 
@@ -120,7 +120,7 @@ def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
 
 
 def places_of(iteration: int, batch_size: int) -> list[int]:
-    """The positions in the stream of this process's share of a batch. Iterations count from 0.
+    """Return the stream positions of the images of a batch that this process handles. Iterations count from 0.
 
     Raises
     ------

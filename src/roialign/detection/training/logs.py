@@ -57,7 +57,7 @@ class Log:
 def rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:
     """The column names, and the lines (with the header) that are complete and belong to saved iterations.
 
-    A value that is measured only from now on gets an empty column in the earlier lines.
+    A value that is measured for the first time gets an empty column in the earlier lines.
     """
     if not path.exists():
         return [], []

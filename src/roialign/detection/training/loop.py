@@ -46,7 +46,7 @@ def train(
     """Train a detector, or resume a run that was stopped.
 
     Concretely, iteration i takes an optimiser step with the gradient of the losses of images ``i * batch_size`` to
-    ``(i + 1) * batch_size - 1`` of an endless sequence, which permutes the dataset anew in every epoch.
+    ``(i + 1) * batch_size - 1`` of an endless sequence, which shuffles the dataset in every epoch.
 
     The order, the mirroring and the sampling of boxes depend only on the seed and on the position of an image in that
     sequence. With the same number of threads, a run that was killed and resumed therefore ends with the same bits as
@@ -158,7 +158,7 @@ def _check_files(run: Path) -> None:
     Raises
     ------
     RunError
-        If they cannot. The message names the file.
+        If one of them cannot be written. The message names the file.
     """
     if os.path.lexists(run) and not run.is_dir():
         raise RunError(f"{run}: expected a folder for the run, got a file")

@@ -10,10 +10,10 @@ from torch import nn
 from ...torch import DeformRoIPoolPack
 from .settings import TrainSettings
 
-#: A step schedule divides the learning rate by ten after these shares of the iterations.
+#: A step schedule divides the learning rate by ten after these fractions of the iterations.
 STEPS = (2 / 3, 8 / 9)
-#: The part of the learning rate that offsets are learned with. With all of it the bins of a mask head leave their boxes
-#: within a few steps, and do not come back: docs/deformable.md. The paper takes a part too, of 0.01.
+#: The factor of the learning rate for offsets. With a factor of 1, the bins of a mask head leave their boxes within a
+#: few steps and do not return (see docs/deformable.md). The paper uses a factor of 0.01.
 OFFSET_RATE = 0.1
 
 

@@ -20,7 +20,7 @@ OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
 #: The dtypes of mixed precision by name.
 PRECISIONS = ("off", "bfloat16", "float16")
-#: The default ratio of the longer to the shorter side of an image, at most.
+#: The default maximum ratio of the longer to the shorter side of an image.
 LARGEST_RATIO = 5 / 3
 #: The default limit of the shorter side. Larger images are scaled down to it.
 USUAL_SIZE = 800
@@ -46,7 +46,7 @@ class RunError(ValueError):
 
 
 class OtherSettingsError(RunError):
-    """A run was started with other settings than those it is resumed with."""
+    """A run is resumed with settings other than those it was started with."""
 
     def __init__(self, run: Path, differences: Mapping[str, tuple[Any, Any]]) -> None:
         self.run, self.differences = run, dict(differences)
