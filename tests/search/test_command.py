@@ -140,15 +140,15 @@ def test_a_query_is_encoded_as_the_folder_was(photos: Path, tmp_path: Path) -> N
     assert invoke("search", tmp_path / "out", "--like", image, "--backbone", f"onnx:{moved}").exit_code == 0
     other = save_network(tmp_path / "other.onnx", seed=1)
     wrong = invoke("search", tmp_path / "out", "--like", image, "--backbone", f"onnx:{other}")
-    assert f"was computed with another backbone than onnx:{other}: file: " in wrong.stderr
+    assert f"was computed with a different backbone than onnx:{other}: file: " in wrong.stderr
 
 
 @pytest.mark.parametrize(
     ("box", "code", "why"),
     [
         ("1,2,3", 2, "expected X1,Y1,X2,Y2, found '1,2,3'"),
-        ("1,2,3,4000", 1, "box 1,2,3,4000: not inside "),
-        ("-9,2,30,40", 1, "box -9,2,30,40: not inside "),
+        ("1,2,3,4000", 1, "box 1,2,3,4000: expected a box inside "),
+        ("-9,2,30,40", 1, "box -9,2,30,40: expected a box inside "),
         ("30,30,20,40", 1, "box 30,30,20,40: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2"),
         ("nan,0,20,40", 1, "box nan,0,20,40: expected x1,y1,x2,y2"),
     ],
@@ -181,9 +181,9 @@ def test_folders_that_cannot_be_searched(photos: Path, features: Path, tmp_path:
     assert "delete it, and rerun the command that wrote it" in search(copy)[0]
     for shard in shards:
         shard.unlink()
-    assert "no shard of its job is written yet" in search(copy, "--unfinished")[0]
-    assert search(features, "--column", "features") == [f"column: {features} has vector, got 'features'"]
-    assert "was computed with another backbone than pixels" in search(features, "--backbone", "pixels")[0]
+    assert "no shard has been written yet" in search(copy, "--unfinished")[0]
+    assert search(features, "--column", "features") == ["column: expected one of vector, got 'features'"]
+    assert "was computed with a different backbone than pixels" in search(features, "--backbone", "pixels")[0]
 
 
 def test_a_shard_of_another_job_is_named(photos: Path, features: Path, tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_shard_of_another_job_is_named(photos: Path, features: Path, tmp_path:
     shutil.copy(sorted(other.glob("features-*"))[2], shard)
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
     assert error.startswith(f"{shard}: cannot be read: ")
-    assert "column vector: expected [112] numbers a row, got 40" in error
+    assert "column vector: expected [112] numbers per row, got 40" in error
 
 
 def test_a_damaged_shard_is_named_by_extract_too(photos: Path, tmp_path: Path) -> None:

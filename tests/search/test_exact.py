@@ -159,7 +159,7 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
             np.array([[1.0, np.nan, 0, 0]]),
             1,
             "cosine",
-            "queries: expected finite numbers, but row 0 has NaN or infinity",
+            "queries: expected finite numbers, got NaN or infinity in row 0",
         ),
         (np.zeros((1, 4)), 1, "cosine", "queries: row 0 is zero, so its cosine is undefined"),
         (np.ones((1, 4)), 0, "cosine", "top: expected at least 1, got 0"),
@@ -182,5 +182,5 @@ def test_vectors_of_an_index_are_checked() -> None:
         RegionIndex(np.zeros(3))
     with pytest.raises(ValueError, match="positions: expected one for each of 2 vectors"):
         RegionIndex(np.zeros((2, 3)), np.arange(3))
-    with pytest.raises(ValueError, match="vectors: expected finite numbers, but row 1 has NaN or infinity"):
+    with pytest.raises(ValueError, match="vectors: expected finite numbers, got NaN or infinity in row 1"):
         RegionIndex(np.array([[1.0, 2.0], [np.nan, 1.0]]))

@@ -51,7 +51,7 @@ def test_mistakes_in_the_example_are_named(tmp_path: Path) -> None:
     search = (EXAMPLES / "region_search.py", tmp_path / "photos", "--like", image, "--out", tmp_path / "out")
     code, _, errors = run_example(*search, "--box", "1,1,9000,9000")
     assert code == 1
-    assert errors.startswith("error: box 1,1,9000,9000: not inside ")
+    assert errors.startswith("error: box 1,1,9000,9000: expected a box inside ")
 
 
 @pytest.mark.slow

@@ -169,7 +169,7 @@ class DetectorSettings:
 
 
 def model_for(model: str | None, *, rotated: bool) -> tuple[str, bool]:
-    """Return the name of the model to train, by default one that fits the boxes, and whether its boxes are rotated.
+    """Return the name of the model to train, and whether it is trained on data with rotated boxes.
 
     Raises
     ------

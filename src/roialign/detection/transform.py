@@ -42,10 +42,8 @@ class Transform(nn.Module):
         image = normalise(image)
         height, width = image.shape[-2:]
         factor = min(self.min_size / min(height, width), self.max_size / max(height, width))
-        size = (
-            max(math.floor(height * factor), 1),
-            max(math.floor(width * factor), 1),
-        )  # for narrow strips
+        # A narrow strip may be scaled to less than one pixel.
+        size = (max(math.floor(height * factor), 1), max(math.floor(width * factor), 1))
         return functional.interpolate(image[None], size=size, mode="bilinear", align_corners=False)[0]
 
     def target(self, target: Target, size: Size, new_size: Size) -> dict[str, Tensor]:

@@ -309,7 +309,7 @@ def _squares(block: Block) -> Array:
     squares: Array = np.einsum("nc,nc->n", block.vectors, block.vectors, dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(squares))
     if len(wrong):
-        raise ValueError(f"vectors: expected finite numbers, but row {wrong[0]} has NaN or infinity")
+        raise ValueError(f"vectors: expected finite numbers, got NaN or infinity in row {wrong[0]}")
     return squares
 
 
@@ -329,7 +329,7 @@ def _checked(queries: Array, metric: Metric, top: int) -> Array:
     lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
     for row, length in enumerate(lengths):
         if not np.isfinite(length):
-            raise ValueError(f"queries: expected finite numbers, but row {row} has NaN or infinity")
+            raise ValueError(f"queries: expected finite numbers, got NaN or infinity in row {row}")
         if not length and metric == "cosine":
             raise ValueError(f"queries: row {row} is zero, so its cosine is undefined; use the metric inner-product")
     return queries

@@ -101,7 +101,7 @@ class FeatureFolder:
                 "rerun the command that started the job to finish it, or give --unfinished"
             )
         if not there:
-            raise FileError(f"{path}: no shard of its job is written yet")
+            raise FileError(f"{path}: no shard has been written yet")
         return cls(path, manifest, tuple(there))
 
     @property
@@ -121,7 +121,7 @@ class FeatureFolder:
         if name is None:
             return "vector" if "vector" in names else names[0]
         if name not in names:
-            raise ValueError(f"column: {self.path} has {', '.join(names)}, got {name!r}")
+            raise ValueError(f"column: expected one of {', '.join(names)}, got {name!r}")
         return name
 
     def blocks(self, column: str | None = None) -> Iterator[Block]:
@@ -145,7 +145,7 @@ class FeatureFolder:
                         break
                     numbers = int(np.prod(values.shape[1:]))
                     if numbers != np.prod(shape):
-                        raise ValueError(f"column {name}: expected {list(shape)} numbers a row, got {numbers}")
+                        raise ValueError(f"column {name}: expected {list(shape)} numbers per row, got {numbers}")
                     values = values.reshape(len(values), *shape)
                 vectors = as_vectors(values)
                 self._check_finite(file, rows, vectors)

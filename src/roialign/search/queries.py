@@ -61,7 +61,7 @@ class Encoder:
         made = folder.manifest.get("backbone") or {}
         name = backbone or made.get("name")
         if name is None:
-            raise FileError(f"{folder.path}: its manifest does not name the backbone: give --backbone")
+            raise FileError(f"{folder.path}: its manifest does not name the backbone; give it with --backbone")
         options = _options(made.get("options") or {})
         options = replace(options, device=device or options.device, threads=threads or options.threads)
         self.backbone = make_backbone(name, options)
@@ -124,7 +124,7 @@ class Encoder:
         )
         if differences:
             raise FileError(
-                f"{self.folder.path}: was computed with another backbone than {name}: {'; '.join(differences)}"
+                f"{self.folder.path}: was computed with a different backbone than {name}: {'; '.join(differences)}"
             )
 
 
@@ -135,7 +135,7 @@ def _checked(corners: Corners, image: Path, width: int, height: int) -> Corners:
     if not all(map(math.isfinite, corners)) or x1 >= x2 or y1 >= y2:
         raise ValueError(f"box {text}: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2")
     if min(x1, y1) < -TOLERANCE or x2 > width + TOLERANCE or y2 > height + TOLERANCE:
-        raise ValueError(f"box {text}: not inside {image}, which is {width} x {height} pixels")
+        raise ValueError(f"box {text}: expected a box inside {image}, which has {width} x {height} pixels")
     return max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))
 
 
