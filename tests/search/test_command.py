@@ -159,6 +159,18 @@ def test_boxes_that_are_none_of_the_image(box: str, code: int, why: str, photos:
     assert why in done.stderr
 
 
+def test_nothing_that_is_read_is_overwritten(photos: Path, features: Path) -> None:
+    """Neither the image of the query, nor the manifest, nor a photograph that is to be drawn."""
+    manifest = features / "_manifest.json"
+    like, neighbour = photos / "003.jpg", photos / "009.jpg"
+    before = [path.read_bytes() for path in (like, neighbour, manifest)]
+    for options in (("--out", like), ("--out", neighbour, "--box", cell(photos, "003.jpg")), ("--results", manifest)):
+        done = invoke("search", features, "--like", like, *options)
+        assert done.exit_code == 2
+        assert f"Invalid value for {options[0]}: {options[1]} is also read; it would be lost" in done.stderr
+    assert [path.read_bytes() for path in (like, neighbour, manifest)] == before
+
+
 def test_folders_that_cannot_be_searched(photos: Path, features: Path, tmp_path: Path) -> None:
     def search(folder: Path, *options: object) -> list[str]:
         done = invoke("search", folder, "--like", photos / "000.jpg", *options)
