@@ -210,6 +210,65 @@ def test_a_shard_of_another_job_is_named(photos: Path, features: Path, tmp_path:
     assert "column vector: expected [112] numbers a row, got 40" in error
 
 
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_shards_that_have_changed_places_are_named(photos: Path, tmp_path: Path, file_format: str) -> None:
+    """Of one dimension, so that only their images tell them apart."""
+    out = tmp_path / "out"
+    options = ("--backbone", "pixels", "--readers", 0, "--shard-images", 6, "--output-size", "vector")
+    assert (
+        invoke("extract", photos, "--boxes", "grid:1x1", *options, "--format", file_format, "--out", out).exit_code == 0
+    )
+    first, second = sorted(out.glob("features-*"))
+    first.rename(out / "other")
+    second.rename(first)
+    (out / "other").rename(second)
+    (error,) = told(invoke("search", out, "--like", photos / "000.jpg"))
+    expected = f"it begins with {photos / '006.jpg'}, and the shard of this job with {photos / '000.jpg'}"
+    assert error.startswith(f"{first}: cannot be read: {expected}; ")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        (("columns",), None, "columns: expected the shape of every column, [C] or [C, PH, PW], found null"),
+        (("columns",), {}, "columns: expected the shape of every column"),
+        (("columns", "vector"), "ab", "columns: expected the shape of every column"),
+        (("columns", "vector"), [-112], "columns: expected the shape of every column"),
+        (
+            ("columns", "vector"),
+            [40],
+            'its pooling gives columns {"vector": [112]}, and its columns are {"vector": [40]}',
+        ),
+        (("shards",), {}, "shards: expected a list, found {}"),
+        (("shards", 1), 7, "shards: expected the name of a shard in entry 1, found 7"),
+        (("shards", 1, "file"), "../features-0-of-1.npz", "shards: expected the name of a shard in entry 1"),
+        (("shards", 1, "file"), "features-00000-of-00003.parquet", "shards: expected each file once"),
+        (("backbone",), 3, "backbone: expected an object with name and options, found 3"),
+        (("backbone", "name"), 3, "backbone: expected an object with name and options"),
+        (("fingerprint", "backbone"), None, "fingerprint.backbone: expected an object, found null"),
+        (("fingerprint", "settings"), [], "fingerprint.settings: expected an object, found []"),
+        (("fingerprint", "pooling"), "x", 'fingerprint.pooling: expected an object, found "x"'),
+        (("fingerprint", "pooling", "levels"), [9], "fingerprint.pooling: cannot be used"),
+        (("fingerprint", "pooling", "dtype"), "foo", "fingerprint.pooling: cannot be used"),
+        (("fingerprint", "pooling", "more"), 1, "fingerprint.pooling: cannot be used"),
+    ],
+)
+def test_a_manifest_that_was_edited_is_named(
+    place: tuple[str | int, ...], value: object, why: str, photos: Path, features: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(features, copy)
+    manifest = copy / "_manifest.json"
+    content = json.loads(manifest.read_text())
+    part = content
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    manifest.write_text(json.dumps(content))
+    (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
+    assert error.startswith(f"{manifest}: {why}")
+
+
 def test_a_damaged_shard_is_named_by_extract_too(photos: Path, tmp_path: Path) -> None:
     for file_format in ("parquet", "safetensors", "npz"):
         out = tmp_path / file_format

@@ -15,6 +15,8 @@ from .backbone import Backbone, Map
 
 #: The name of the rule that is RoIPool: it has no argument, and is not among those of RoIAlign.
 ROI_POOL = "pool"
+#: The types of features that are written.
+DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Pooling:
     dtype: str = "float32"
 
     def check(self) -> None:
-        """Raises ValueError for what does not go together, or twice the same size."""
+        """Raises ValueError for what does not exist or does not go together, or twice the same size."""
         rules = (*RULES, ROI_POOL)
         if self.rule not in rules:
             raise ValueError(f"pool: expected one of {', '.join(rules)}, found {self.rule!r}")
@@ -40,6 +42,8 @@ class Pooling:
             raise ValueError("levels: by-size is RoIAlign's; with pool give a stride")
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
             raise ValueError(f"sizes: expected sizes, each once, found {list(self.sizes)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, found {self.dtype!r}")
 
     def columns(self, backbone: Backbone) -> dict[str, tuple[int, ...]]:
         """The columns of features, and the shape ``[C, PH, PW]``, or ``[C]`` of a vector, that a row of each has."""

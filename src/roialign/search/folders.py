@@ -132,6 +132,7 @@ class FeatureFolder:
         name = self.column(column)
         shape = self.columns[name]
         for number, file in enumerate(self.files):
+            self._check_place(file)
             stream = shards.blocks(self.path / file, name)
             while True:
                 with reading_shard(self.path / file):
@@ -145,6 +146,16 @@ class FeatureFolder:
                 vectors = as_vectors(values)
                 self._check_finite(file, rows, vectors)
                 yield Block(number * ROWS_PER_SHARD + rows, vectors)
+
+    def _check_place(self, file: str) -> None:
+        """A shard that begins with another image than its job gave it was renamed, or copied from another job."""
+        if "detections" in self.manifest.get("fingerprint", {}).get("boxes", {}):
+            return  # an image in which nothing is found has no row
+        (expected,) = [shard.get("first") for shard in self.manifest["shards"] if shard["file"] == file]
+        with reading_shard(self.path / file):
+            found = shards.first_image(self.path / file)
+            if expected is not None and found != encodable(expected):
+                raise ValueError(f"it begins with {found}, and the shard of this job with {encodable(expected)}")
 
     def _check_finite(self, file: str, rows: Array, vectors: Array) -> None:
         if not np.isfinite(vectors.sum()):

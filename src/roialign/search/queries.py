@@ -11,13 +11,15 @@ from typing import Any
 
 from .._typing import Array
 from ..features import BackboneOptions, FileBoxes, make_backbone
+from ..features.backbone import Backbone
 from ..features.engine import Work, pool_image
 from ..features.images import ReadImage, read_resized
-from ..features.manifest import differences_of
+from ..features.manifest import MANIFEST, differences_of
 from ..features.pooling import Pooling
 from ..files.boxes import Box
 from ..files.orientation import TOLERANCE
 from ..files.problems import FileError
+from ..files.text import shown
 from .folders import FeatureFolder, as_vectors
 
 #: Facts about a backbone that differ from machine to machine, and change values by rounding only.
@@ -66,9 +68,7 @@ class Encoder:
         options = replace(options, device=device or options.device, threads=threads or options.threads)
         self.backbone = make_backbone(name, options)
         self._check_same(name, fingerprint["backbone"])
-        pooling = fingerprint["pooling"]
-        sizes = tuple(tuple(size) for size in pooling["sizes"])
-        self.pooling = Pooling(**{**pooling, "sizes": sizes, "levels": tuple(pooling["levels"])})
+        self.pooling = _pooling_of(folder, self.backbone)
 
     def whole(self, image: Path) -> Corners:
         """The box that is the whole image."""
@@ -124,6 +124,24 @@ class Encoder:
         )
         if differences:
             raise FileError(f"{self.folder.path}: was made with another backbone than {name}: {'; '.join(differences)}")
+
+
+def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
+    """The pooling that a folder's manifest says, which must give the columns that it says."""
+    said = folder.manifest["fingerprint"]["pooling"]
+    try:
+        sizes = tuple(tuple(size) for size in said["sizes"])
+        pooling = Pooling(**{**said, "sizes": sizes, "levels": tuple(said["levels"])})
+        pooling.check()
+        columns = pooling.columns(backbone)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise FileError(f"{folder.path / MANIFEST}: fingerprint.pooling: cannot be used: {shown(said)}") from error
+    if columns != folder.columns:
+        raise FileError(
+            f"{folder.path / MANIFEST}: its pooling gives columns {shown(columns)}, and its columns are "
+            f"{shown(folder.columns)}"
+        )
+    return pooling
 
 
 def _checked(corners: Corners, image: Path, width: int, height: int) -> Corners:
