@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from PIL import Image
 
 from roialign.files.boxes import read_boxes
 from roialign.files.problems import Problems
-from roialign.search import Encoder, FeatureFolder
+from roialign.search import Encoder, FeatureFolder, draw_sheet
+from roialign.search.sheets import Tile
 from tests.commands.invoked import invoke, told
 from tests.features.photographs import write_photographs
 from tests.search.networks import save_network
@@ -157,6 +160,39 @@ def test_boxes_that_are_none_of_the_image(box: str, code: int, why: str, photos:
     done = invoke("search", features, "--like", photos / "000.jpg", "--box", box)
     assert done.exit_code == code
     assert why in done.stderr
+
+
+def test_boxes_and_paths_from_python(photos: Path, features: Path) -> None:
+    encoder = Encoder(FeatureFolder.open(str(features)))
+    image = photos / "000.jpg"
+    whole = encoder.whole(str(image))
+    np.testing.assert_array_equal(encoder.encode(str(image), [whole]), encoder.encode(image, np.array([whole])))
+    for boxes, error in (([(0, 0, 1)], ValueError), ([0, 0, 9, 9], TypeError), ([(None, 0, 9, 9)], TypeError)):
+        with pytest.raises(error, match="boxes: expected x1, y1, x2, y2 of each, got "):
+            encoder.encode(image, boxes)  # type: ignore[arg-type]
+
+
+def test_sheets_that_cannot_be_drawn(photos: Path, tmp_path: Path) -> None:
+    query = Tile(photos / "000.jpg", (0, 0, 9, 9), ("a", "b"))
+    with pytest.raises(ValueError, match=r"path: expected a name ending in \.png, .*, got .*sheet\.gif"):
+        draw_sheet(tmp_path / "sheet.gif", [query], [[]])
+    with pytest.raises(ValueError, match="box: expected finite numbers, got "):
+        draw_sheet(tmp_path / "sheet.png", [replace(query, box=(0, 0, float("nan"), 1))], [[]])
+    for ending in ("webp", "jpg", "png"):
+        with pytest.raises(ValueError, match=r"501 lines of 6 regions are too many for one picture: at most \d+"):
+            draw_sheet(str(tmp_path / f"sheet.{ending}"), [query], [[query] * 3005])
+    with pytest.raises(OSError, match=re.escape(f"'{tmp_path / 'none/sheet.png'}'")):
+        draw_sheet(tmp_path / "none/sheet.png", [query], [[]])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_which_every_image_failed(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no image")
+    options = ("--boxes", "grid:1x1", "--backbone", "pixels", "--readers", 0, "--output-size", "vector")
+    assert invoke("extract", tmp_path / "broken.jpg", *options, "--out", tmp_path / "out").exit_code == 1
+    done = invoke("search", tmp_path / "out", "--like", photos / "000.jpg")
+    assert done.exit_code == 1
+    assert told(done) == [f"{tmp_path / 'out'}: has no region to compare: its images failed, or are left out"]
 
 
 def test_nothing_that_is_read_is_overwritten(photos: Path, features: Path) -> None:

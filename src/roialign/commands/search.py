@@ -127,6 +127,8 @@ def search_command(
             console.print(_table(like, one))
         drawn = [(images or Path()) / region.image for one in found for region in one.regions]
         check_outputs(outputs, drawn)
+        if not drawn:
+            problems.add(folder, "has no region to compare: its images failed, or are left out")
         if results is not None:
             _write_results(results, like, found)
             print_line(console, f"wrote {results}")

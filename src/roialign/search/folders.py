@@ -56,12 +56,12 @@ class FeatureFolder:
     """The shards that are there, in order."""
 
     @classmethod
-    def open(cls, path: Path, *, unfinished: bool = False) -> FeatureFolder:
+    def open(cls, path: str | Path, *, unfinished: bool = False) -> FeatureFolder:
         """The result of `roialign extract --backbone`, or of :func:`roialign.features.run`.
 
         Parameters
         ----------
-        path : Path
+        path : str or Path
             The folder.
         unfinished : bool, default False
             Take what is there of a job that is not done.
@@ -79,6 +79,7 @@ class FeatureFolder:
         Traceback (most recent call last):
         roialign.files.problems.FileError: nowhere: no such folder
         """
+        path = Path(path)
         if not path.is_dir():
             raise FileError(f"{path}: {'expected a folder, found a file' if path.exists() else 'no such folder'}")
         try:
@@ -167,21 +168,36 @@ class FeatureFolder:
                 )
 
     def regions(self, positions: Sequence[int]) -> list[Region]:
-        """The regions at some positions of the folder, in the order of the positions."""
+        """The regions at some positions of the folder, in the order of the positions.
+
+        Raises
+        ------
+        ValueError
+            For a position at which there is none.
+        """
         found: dict[int, Region] = {}
         by_shard: dict[int, list[int]] = {}
         for position in dict.fromkeys(map(int, positions)):
             number, row = divmod(position, ROWS_PER_SHARD)
+            if not 0 <= number < len(self.files):
+                raise ValueError(f"positions: {self.path} has no region at {position}")
             by_shard.setdefault(number, []).append(row)
         for number, rows in by_shard.items():
-            with reading_shard(self.path / self.files[number]):
-                for row, one in zip(rows, shards.texts(self.path / self.files[number], rows), strict=True):
-                    found[number * ROWS_PER_SHARD + row] = Region(**one)
+            path = self.path / self.files[number]
+            with reading_shard(path):
+                try:
+                    entries = shards.texts(path, rows)
+                except IndexError:
+                    entries = []
+            if not entries:
+                raise ValueError(f"positions: {path} has fewer than {max(rows) + 1} rows")
+            for row, one in zip(rows, entries, strict=True):
+                found[number * ROWS_PER_SHARD + row] = Region(**one)
         return [found[int(position)] for position in positions]
 
-    def positions_of_image(self, *images: Path) -> Array:
+    def positions_of_image(self, *images: str | Path) -> Array:
         """The positions of the regions of an image, by any of the paths by which it may have been given."""
-        names = [encodable(image.as_posix()) for image in images]
+        names = [encodable(Path(image).as_posix()) for image in images]
         found = [np.zeros(0, dtype=np.int64)]
         for number, file in enumerate(self.files):
             with reading_shard(self.path / file):

@@ -19,7 +19,7 @@ from ..features.pooling import Pooling
 from ..files.boxes import Box
 from ..files.orientation import TOLERANCE
 from ..files.problems import FileError
-from ..files.text import shown
+from ..files.text import quoted, shown
 from .folders import FeatureFolder, as_vectors
 
 #: Facts about a backbone that differ from machine to machine, and change values by rounding only.
@@ -70,17 +70,17 @@ class Encoder:
         self._check_same(name, fingerprint["backbone"])
         self.pooling = _pooling_of(folder, self.backbone)
 
-    def whole(self, image: Path) -> Corners:
+    def whole(self, image: str | Path) -> Corners:
         """The box that is the whole image."""
-        read = self._read(image)
+        read = self._read(Path(image))
         return 0.0, 0.0, float(read.width), float(read.height)
 
-    def encode(self, image: Path, boxes: Sequence[Corners], *, column: str | None = None) -> Array:
+    def encode(self, image: str | Path, boxes: Sequence[Corners], *, column: str | None = None) -> Array:
         """The features of some boxes of an image.
 
         Parameters
         ----------
-        image : Path
+        image : str or Path
             Turned upright, as images of a folder are.
         boxes : sequence of (x1, y1, x2, y2)
             In pixels of the image.
@@ -96,10 +96,12 @@ class Encoder:
         ------
         FileError
             If the image cannot be read, or the backbone fails on it.
+        TypeError
+            For boxes that are no numbers.
         ValueError
-            For a box that is inverted or empty, or not inside the image.
+            For a box that is not four numbers, is inverted or empty, or not inside the image.
         """
-        name = self.folder.column(column)
+        image, name = Path(image), self.folder.column(column)
         read = self._read(image)
         regions = [
             Box(row, f"box {row}", str(image), _checked(corners, image, read.width, read.height), "")
@@ -146,7 +148,13 @@ def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
 
 def _checked(corners: Corners, image: Path, width: int, height: int) -> Corners:
     """A box that lies in the image; beyond its border by a pixel or two of rounding, it is cut."""
-    x1, y1, x2, y2 = corners
+    try:
+        x1, y1, x2, y2 = map(float, corners)
+    except TypeError as error:
+        raise TypeError(f"boxes: expected x1, y1, x2, y2 of each, got {quoted(corners)}") from error
+    except ValueError as error:
+        raise ValueError(f"boxes: expected x1, y1, x2, y2 of each, got {quoted(corners)}") from error
+    corners = x1, y1, x2, y2
     text = ",".join(f"{corner:g}" for corner in corners)
     if not all(map(math.isfinite, corners)) or x1 >= x2 or y1 >= y2:
         raise ValueError(f"box {text}: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2")
