@@ -88,10 +88,11 @@ test-peers: $(if $(filter $(VENV)-peers/bin/python,$(ROIALIGN_PEERS_PYTHON)),$(V
 	$(ROIALIGN_PEERS_PYTHON) tests/peers/timings.py
 
 # The documentation as a site, build/docs/index.html: the pages of docs/ and the docstrings. Warnings are errors, a name
-# that leads nowhere too. The playground is part of it if Emscripten is installed, or if it has been built before.
+# that leads nowhere too. Without -E, Sphinx does not find the stubs of a new page of the reference. The playground is
+# part of the site if Emscripten is installed, or if it has been built before.
 docs: $(VENV)/.with-detection $(VENV)/.with-features $(VENV)/.with-docs $(if $(shell command -v em++),playground)
 	rm -rf build/docs docs/reference/generated
-	$(BIN)/python -m sphinx -q -W --keep-going -d build/docs-pages docs build/docs
+	$(BIN)/python -m sphinx -E -q -W --keep-going -d build/docs-pages docs build/docs
 	@echo "roialign: the site is build/docs/index.html"
 
 # The playground, a static page that runs the C++ core in WebAssembly: build/playground/index.html. It needs Emscripten.

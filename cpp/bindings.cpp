@@ -12,9 +12,9 @@
 
 #include "bindings.h"
 #include "kernels.h"
-#include "look.h"
 #include "parallel.h"
 #include "separable.h"
+#include "suspicions.h"
 #include "taps.h"
 
 namespace nb = nanobind;
@@ -47,7 +47,7 @@ struct Call {
   }
 };
 
-/// Reports suspicious RoIs, as bits of `roialign::Look`.
+/// Reports suspicious RoIs, as bits of `roialign::Suspicion`.
 int64_t forward(const roialign::SeparableSpec& spec, roialign::ScalarType type, const std::vector<Memory>& features,
                 const std::vector<double>& scales, const Rows& rois, const Levels& levels,
                 const std::vector<Tangent>& tangents, const Memory& out, const roialign::Team* team) {
@@ -56,7 +56,7 @@ int64_t forward(const roialign::SeparableSpec& spec, roialign::ScalarType type, 
   const View target = view_of(out);
   const nb::gil_scoped_release release;
   roialign::forward(call.call, maps, target);
-  return roialign::look_at(call.call, maps);
+  return roialign::suspicions_of(call.call, maps);
 }
 
 void adjoint_features(const roialign::SeparableSpec& spec, roialign::ScalarType type, const Memory& grad_output,

@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "bindings.h"
-#include "look.h"
 #include "separable.h"
+#include "suspicions.h"
 
 namespace nb = nanobind;
 
@@ -85,7 +85,7 @@ bool plain_forward(const SeparableSpec& spec, const Memory& features, const Memo
   const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
   const View from = nchw(*map, channels_last), to = nchw(*target, channels_last);
   const nb::gil_scoped_release release;
-  if (look_at(call, {&from, 1}) != 0) return false;  // the general way warns
+  if (suspicions_of(call, {&from, 1}) != 0) return false;  // the general way warns
   forward(call, {&from, 1}, to);
   return true;
 }

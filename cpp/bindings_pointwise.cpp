@@ -8,8 +8,8 @@
 #include <optional>
 
 #include "bindings.h"
-#include "look.h"
 #include "pointwise.h"
+#include "suspicions.h"
 
 namespace nb = nanobind;
 
@@ -61,7 +61,7 @@ struct Call {
   }
 };
 
-/// Reports suspicious RoIs, as bits of `Look`.
+/// Reports suspicious RoIs, as bits of `Suspicion`.
 int64_t pointwise_forward(const PointwiseSpec& spec, ScalarType type, const std::vector<Memory>& features,
                           const std::vector<double>& scales, const Numbers& images, const GivenGeometry& geometry,
                           const Numbers& levels, const Memory& out, const std::optional<GivenGeometry>& tangent,
@@ -72,7 +72,7 @@ int64_t pointwise_forward(const PointwiseSpec& spec, ScalarType type, const std:
   const View target = view_of(out);
   const nb::gil_scoped_release release;
   forward(call.call, maps, decisive, target);
-  return look_at(call.call, maps);
+  return suspicions_of(call.call, maps);
 }
 
 void pointwise_adjoint_features(const PointwiseSpec& spec, ScalarType type, const Memory& grad_output,

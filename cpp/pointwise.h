@@ -13,9 +13,11 @@
 namespace roialign {
 
 enum class Mapping { box, rotated, rounded, inclusive };
+constexpr int mapping_count = static_cast<int>(Mapping::inclusive) + 1;
 enum class PointRule { grid, random, lattice, pixels };
 enum class Reduction { mean, max, corner_max };
 enum class Channels { same, position, orientation };
+constexpr int channels_count = static_cast<int>(Channels::orientation) + 1;
 
 struct PointwiseSpec {
   Mapping mapping;
@@ -35,7 +37,16 @@ struct PointwiseSpec {
 };
 
 /// Whether the result of a bin is one of its samples, and not their mean.
-inline bool takes_maximum(const PointwiseSpec& spec) { return spec.reduction != Reduction::mean; }
+inline bool takes_maximum(const PointwiseSpec& spec) {
+  switch (spec.reduction) {
+    case Reduction::mean:
+      return false;
+    case Reduction::max:
+    case Reduction::corner_max:
+      return true;
+  }
+  return false;  // unreachable: every reduction has a case
+}
 
 /// The geometry of the RoIs, or a tangent or gradient of it.
 template <class Number>

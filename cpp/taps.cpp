@@ -11,9 +11,19 @@ namespace {
 constexpr int derivative_count[] = {1, 3, 6};
 
 Border border_of(Rule rule) {
-  if (rule == Rule::prroi) return Border::zero;
-  if (rule == Rule::nearest) return Border::nearest;
-  return rule == Rule::crop ? Border::reject : Border::replicate;
+  switch (rule) {
+    case Rule::grid:
+    case Rule::random:
+    case Rule::exact:
+      return Border::replicate;
+    case Rule::prroi:
+      return Border::zero;
+    case Rule::crop:
+      return Border::reject;
+    case Rule::nearest:
+      return Border::nearest;
+  }
+  return Border::replicate;  // unreachable: every rule has a case
 }
 
 /// Collects the entries of one axis, one bin after another.

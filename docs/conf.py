@@ -53,6 +53,8 @@ intersphinx_mapping = {
 }
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "roialign"
 html_copy_source = False
 html_show_sphinx = False

@@ -17,8 +17,8 @@ PAGE = ROOT / "docs" / "first-hour.md"
 CONTENT: list[str | list[str]] = [
     """# The first hour
 
-From a clone to a detector of your own, on photographs of your own. Every command on this page was run in a clone, by
-`docs/first_hour.py`, and what stands below it is what it said. It takes Python 3.10 or newer and a C++20 compiler:
+This page goes from a clone to a detector of your own. `docs/first_hour.py` ran every command in a clone; its output is
+shown below it. You need Python 3.10 or newer and a C++20 compiler:
 
 ```sh
 python3 -m venv .venv
@@ -27,23 +27,25 @@ pip install '.[detection]'
 ```
 """,
     ["roialign --version"],
-    """`roialign --help` lists the commands, `roialign extract --help` the options of one, with examples, and
-`roialign --install-completion` teaches your shell to complete them.
+    """`roialign --help` lists the commands. `roialign extract --help` shows the options of one command, with examples.
+`roialign --install-completion` installs tab completion for your shell.
 
 ## Features of boxes
 
-The clone has a photograph and seven boxes drawn on it. Each box becomes 7 x 7 bins of the photograph's pixels:
+The clone contains a photograph and a table of seven boxes. This command pools the photograph's pixels in each box, into
+7 x 7 bins:
 """,
     [
         "roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv --plot overlay.png",
         "python -c \"import numpy as np; print(np.load('features.npz')['features'].shape)\"",
     ],
-    """Feature maps of a backbone, `.npy` or `.npz`, are pooled alike, with `--spatial-scale` 1 / stride.
+    """Feature maps of a backbone, in `.npy` or `.npz` files, are pooled in the same way. Set `--spatial-scale` to
+1 / stride.
 
 ## Boxes as you have them
 
-Tables have other columns, and boxes of other images. The usual names are known, a folder stands for the images in it,
-and boxes of images that were not given are counted:
+Your tables may have other column names. The usual ones are recognised. Instead of images, you can give a folder. If a
+table has boxes of images that were not given, that is an error, unless you pass `--ignore-missing`:
 """,
     [
         "printf 'filename,class,xmin,ymin,xmax,ymax\\nastronaut.png,face,176.5,62,275.5,191.5\\n' > faces.csv",
@@ -51,28 +53,30 @@ and boxes of images that were not given are counted:
         "roialign extract examples --boxes faces.csv --out faces.npz",
         "roialign extract examples --boxes faces.csv --out faces.npz --ignore-missing",
     ],
-    "Other names are said by `--columns`:\n",
+    "If your columns have other names, pass them with `--columns`:\n",
     [
         "printf 'photo;kind;a;b;c;d\\nastronaut.png;face;176.5;62;99;129.5\\n' > mine.csv",
         "roialign extract examples --boxes mine.csv --out mine.npz "
         "--columns image=photo,label=kind,x=a,y=b,width=c,height=d",
     ],
-    "What is likely to be a mistake has its answer, and is said: here a width and a height stand for a corner.\n",
+    """If boxes are valid but probably a mistake, they are pooled and a note is printed. Here, the last two
+numbers are a width and a height, not a corner:
+""",
     [
         "printf 'image,x1,y1,x2,y2\\nastronaut.png,176.5,62,99,129.5\\n' > wrong.csv",
         "roialign extract examples --boxes wrong.csv --out wrong.npz",
         "roialign extract examples --boxes wrong.csv --out right.npz --box-format xywh",
     ],
-    "What cannot be right is refused before any work:\n",
+    "Invalid input raises an error before anything is computed:\n",
     [
         "roialign extract examples --boxes faces.csv --out features.csv",
         "roialign extract examples --boxes mine.csv --out mine.npz",
     ],
     """## A detector of your own
 
-`roialign train` takes a COCO-format data set. `examples/make_dataset.py` makes one of photographs and a table of boxes,
-with every fifth photograph to test on. Give it yours; here it is one photograph, made small, so that a CPU learns it by
-heart in half a minute:
+`roialign train` reads a dataset in COCO format. `examples/make_dataset.py` makes one from photographs and a table of
+boxes, and keeps every fifth photograph for testing. Use it with your own photographs. This example uses one small
+photograph, so that training takes about half a minute on a CPU:
 """,
     [
         "python examples/make_dataset.py examples/astronaut.png --boxes examples/astronaut_boxes.csv "
@@ -80,9 +84,9 @@ heart in half a minute:
         "roialign train --data mine --out run --model faster-rcnn --iterations 60 --batch-size 1 --warmup 10 "
         "--val-split train --print-every 20",
     ],
-    """The folder `run` has the weights, a log with every step, and curves for `tensorboard --logdir run/tensorboard`.
-Stopped at any moment, the same command continues; a finished run is extended by more iterations, and other settings are
-named:
+    """The folder `run` contains the weights, a log of every step, and curves for
+`tensorboard --logdir run/tensorboard`. If training stops, rerun the same command to resume. To train a finished run for
+longer, pass more iterations. If another setting has changed, the error names it:
 """,
     [
         "roialign train --data mine --out run --model faster-rcnn --iterations 100 --batch-size 1 --warmup 10 "
@@ -90,19 +94,20 @@ named:
         "roialign train --data mine --out run --model faster-rcnn --iterations 100 --batch-size 1 --warmup 10 "
         "--val-split train --seed 7 --pooler align",
     ],
-    "Average precision, and the detector at work on the photograph in its full size:\n",
+    "Measure average precision, and detect objects in the photograph at full size:\n",
     [
         "roialign evaluate --weights run --data mine --split train",
         "roialign detect examples/astronaut.png --weights run --out pictures",
         "ls pictures",
     ],
-    """`pictures/astronaut-detections.png` shows the boxes, their names and their scores. For real work take many
-photographs, a larger size, `--model mask-rcnn` where you have outlines, and a GPU: [detection.md](detection.md).
+    """`pictures/astronaut-detections.png` shows the boxes, their labels and their scores. For real work, use many
+photographs, a larger image size, a GPU, and `--model mask-rcnn` if your objects have outlines. See
+[Detectors](detection.md).
 
 ## Without photographs
 
-`roialign scenes` draws a data set of handwritten digits with boxes and masks. The defaults of `roialign train` are made
-for it: minutes on a CPU.
+`roialign scenes` draws a dataset of handwritten digits with boxes and masks. The defaults of `roialign train` are
+chosen for it, and training takes minutes on a CPU.
 """,
     ["roialign scenes scenes --train 4 --val 2 --image-size 96"],
 ]

@@ -17,7 +17,7 @@ from roialign.extract.drawing import (
     POOL,
     QUIET,
     TIMES,
-    Look,
+    ColourScale,
     Window,
     outline,
     save_figure,
@@ -99,13 +99,13 @@ def plot_slide(path: Path, slide: Slide) -> None:
     map_and_bins = f"{BINS} {TIMES} {BINS} bins on a map of stride {slide.stride}"
     subject = f"{map_and_bins}: RoIPool's answer holds still and then jumps, RoIAlign's glides"
     figure.text(LEFT / WIDTH, 1 - 0.9 / HEIGHT, subject, fontsize=12.5, color=QUIET, va="center")
-    look = Look(slide.photograph, is_rgb=True)
-    _way(_panel(figure, LEFT, HEIGHT - TOP - SIDE, SIDE, SIDE), slide, look)
+    colour_scale = ColourScale(slide.photograph, is_rgb=True)
+    _way(_panel(figure, LEFT, HEIGHT - TOP - SIDE, SIDE, SIDE), slide, colour_scale)
     curves_left = LEFT + SIDE + 1.1
     curves_width = WIDTH - curves_left - LEFT
     _brightness(_panel(figure, curves_left, HEIGHT - TOP - 1.9, curves_width, 1.9), slide)
     _changes(_panel(figure, curves_left, HEIGHT - TOP - SIDE - 0.2, curves_width, 1.2), slide)
-    _strips(figure, slide, look)
+    _strips(figure, slide, colour_scale)
     save_figure(figure, path)
 
 
@@ -118,9 +118,9 @@ def _window(corners: Array) -> Window:
     return Window(x1, y1, x2, y2)
 
 
-def _way(axes: Axes, slide: Slide, look: Look) -> None:
+def _way(axes: Axes, slide: Slide, colour_scale: ColourScale) -> None:
     height, width = slide.photograph.shape[1:]
-    show_map(axes, slide.photograph, look, Window(-0.5, -0.5, width - 0.5, height - 0.5))
+    show_map(axes, slide.photograph, colour_scale, Window(-0.5, -0.5, width - 0.5, height - 0.5))
     first, last = _window(slide.corners[0]), _window(slide.corners[-1])
     outline(axes, last, INK, 1.6, linestyle=(0, (4, 2)))
     outline(axes, first, INK, 2.4)
@@ -195,7 +195,7 @@ def _seen(slide: Slide) -> tuple[float, float]:
     return float(slide.shifts[first]), float(slide.shifts[first + FRAMES - 1])
 
 
-def _strips(figure: Figure, slide: Slide, look: Look) -> None:
+def _strips(figure: Figure, slide: Slide, colour_scale: ColourScale) -> None:
     names = ((INK, "The photograph"), (ALIGN, "RoIAlign"), (POOL, "RoIPool"))
     name_width, gap = 1.72, 0.12
     box = _window(slide.corners[0])
@@ -224,19 +224,21 @@ def _strips(figure: Figure, slide: Slide, look: Look) -> None:
         for frame in range(FRAMES):
             index = slide.jump - FRAMES // 2 + 1 + frame
             axes = _panel(figure, LEFT + name_width + frame * (width + gap), bottom, width, height)
-            _frame_of(axes, slide, look, index, line, colour)
+            _frame_of(axes, slide, colour_scale, index, line, colour)
             if line == 0:
                 axes.set_title(f"{slide.shifts[index]:.1f} px", fontsize=10, color=QUIET, pad=4)
 
 
-def _frame_of(axes: Axes, slide: Slide, look: Look, index: int, line: int, colour: str) -> None:
+def _frame_of(axes: Axes, slide: Slide, colour_scale: ColourScale, index: int, line: int, colour: str) -> None:
     window = _window(slide.corners[index])
     if line == 0:
-        show_map(axes, slide.photograph, look, window)
+        show_map(axes, slide.photograph, colour_scale, window)
     else:
         answer = (slide.align, slide.pool)[line - 1][index]
         axes.imshow(
-            look.colours(answer), extent=(window.left, window.right, window.bottom, window.top), interpolation="nearest"
+            colour_scale.colours(answer),
+            extent=(window.left, window.right, window.bottom, window.top),
+            interpolation="nearest",
         )
     set_window(axes, window)
     axes.set_aspect("auto")

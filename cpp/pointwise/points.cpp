@@ -20,6 +20,18 @@ Frame map_frame(const PointwiseSpec& spec, const double* box, const AxisMapping&
   return {map_boxes(box[1], box[3] + beyond, mapping), map_boxes(box[0], box[2] + beyond, mapping)};
 }
 
+Rule rule_of_strata(PointRule rule) {
+  switch (rule) {
+    case PointRule::random:
+      return Rule::random;
+    case PointRule::grid:
+    case PointRule::lattice:  // these two have functions of their own
+    case PointRule::pixels:
+      break;
+  }
+  return Rule::grid;
+}
+
 }  // namespace
 
 std::vector<RoiPlace> places_of(const PointwiseCall& call, std::span<const View> maps, int64_t bins_y, int64_t bins_x) {
@@ -92,7 +104,7 @@ void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift)
     lattice(size_[axis], cut, bins_[axis], index, add);
     count = seen;
   } else {
-    const Rule rule = spec.rule == PointRule::random ? Rule::random : Rule::grid;
+    const Rule rule = rule_of_strata(spec.rule);
     const int64_t ratio = spec.sampling_ratio[axis];
     sample_points({rule, size_[axis], cut, bins_[axis], ratio, {spec.seed, axis, row_}}, index, add);
     count = sample_count(bin_grid(cut.start, cut.length, bins_[axis], index).length, ratio);

@@ -13,6 +13,7 @@
 namespace roialign {
 
 enum class Rule { grid, random, exact, prroi, crop, nearest };
+constexpr int rule_count = static_cast<int>(Rule::nearest) + 1;
 
 /// One mapped axis of one RoI, and the sampling of its bins.
 struct AxisSampling {

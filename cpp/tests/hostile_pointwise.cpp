@@ -3,8 +3,8 @@
 #include <vector>
 
 #include "hostile.h"
-#include "look.h"
 #include "pointwise.h"
+#include "suspicions.h"
 
 namespace roialign {
 namespace {
@@ -33,7 +33,7 @@ struct Scene {
   Array::Layout layout() { return static_cast<Array::Layout>(pick(0, 2)); }
 
   void draw_spec() {
-    spec.mapping = static_cast<Mapping>(pick(0, 3));
+    spec.mapping = static_cast<Mapping>(pick(0, mapping_count - 1));
     const bool integer = spec.mapping == Mapping::rounded || spec.mapping == Mapping::inclusive;
     constexpr PointRule rules[] = {PointRule::grid, PointRule::random, PointRule::lattice};
     spec.rule = integer ? PointRule::pixels : rules[pick(0, spec.mapping == Mapping::rotated ? 1 : 2)];
@@ -41,7 +41,7 @@ struct Scene {
     if (spec.reduction == Reduction::max && spec.rule == PointRule::grid && pick(0, 1) == 0) {
       spec.reduction = Reduction::corner_max;
     }
-    if (spec.reduction == Reduction::mean) spec.channels = static_cast<Channels>(pick(0, 2));
+    if (spec.reduction == Reduction::mean) spec.channels = static_cast<Channels>(pick(0, channels_count - 1));
     if (spec.channels == Channels::orientation && spec.mapping != Mapping::rotated) spec.channels = Channels::same;
     spec.sampling_ratio = {pick(0, 3), pick(0, 5) == 0 ? 70 : pick(0, 3)};
     spec.offset = random() % 2 ? 0.5 : 0.0;
@@ -132,7 +132,7 @@ bool run_pointwise(uint64_t seed) {
                              Team{}};
     const auto& deciding = scene.random() % 2 ? scene.map_views : scene.other_views;
     forward(call, scene.map_views, deciding, out.view);
-    look_at(call, scene.map_views);
+    suspicions_of(call, scene.map_views);
     if (order == 0 || (scene.plain && scene.type < ScalarType::float16)) finite = finite && out.is_finite();
     adjoint_features(call, grad_output.view, deciding, scene.grad_views);
     if (order == 0 && scene.type < ScalarType::float16) {
@@ -142,7 +142,7 @@ bool run_pointwise(uint64_t seed) {
     }
     if (order == 0) adjoint_geometry(call, grad_output.view, scene.map_views, deciding, gradient);
   }
-  if (!finite) std::fprintf(stderr, "seed %llu: a pointwise answer is not finite\n", (unsigned long long)seed);
+  if (!finite) std::fprintf(stderr, "seed %llu: a pointwise output is not finite\n", (unsigned long long)seed);
   return finite;
 }
 

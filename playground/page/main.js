@@ -1,6 +1,6 @@
 // The page: reads the state from the address, computes, and shows everything again whenever the reader changes it.
 
-import { makeGridSelectable, showGrid } from "./answers.js";
+import { makeGridSelectable, showGrid } from "./outputs.js";
 import { makeBoxMovable, placeBox } from "./box.js";
 import { connectControls, showControls } from "./controls.js";
 import { compute, loadCore, operatorNamed } from "./core.js";
@@ -53,7 +53,7 @@ function showNow() {
   showControls(part("controls"), state, operator);
   placeBox(part("layer"), state.box);
   drawStage(part("picture"), { ...shown, ...choices(), picture: photograph.picture, colours: colours() });
-  showGrid(part("answer"), results.pooled, map, state);
+  showGrid(part("output"), results.pooled, map, state);
   showGrid(part("pool"), pooled, map, state);
   showTexts(shown, operator);
 }
@@ -116,7 +116,7 @@ async function start() {
   const getState = () => state;
   connectControls(part("controls"), { getState, change });
   makeBoxMovable(part("layer"), { getBox: () => state.box, setBox: (box) => change({ box }), tap });
-  for (const grid of ["answer", "pool"]) {
+  for (const grid of ["output", "pool"]) {
     makeGridSelectable(part(grid), { getState, select: (bin) => change({ bin }) });
   }
   for (const id of ["shows-map", "shows-points", "shows-gradient"]) part(id).addEventListener("change", show);

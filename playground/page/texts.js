@@ -1,12 +1,12 @@
 // What the page says in words about the results.
 
-import { meanDifference, tapsText, valuesText } from "./answers.js";
+import { meanDifference, tapsText, valuesText } from "./outputs.js";
 import { channelsAt, written } from "./maps.js";
 
 const EDGES = ["left, x1", "top, y1", "right, x2", "bottom, y2"];
 const TAPS =
   "The strips beside the picture are the taps. Wx, below it, has the weight of every map column in every column of " +
-  "bins. Wy, to its right, has the weight of every map row in every row of bins. The answer is Wy · F · Wxᵀ, where F " +
+  "bins. Wy, to its right, has the weight of every map row in every row of bins. The output is Wy · F · Wxᵀ, where F " +
   "is the map.";
 const NO_TAPS = "A maximum depends on the values of the map, so it has no taps Wx and Wy.";
 
@@ -17,7 +17,7 @@ export const part = (id) => document.getElementById(id);
 export function showTexts(shown, operator) {
   const { state, map, results } = shown;
   const isPool = operator.name === "pool";
-  part("answer-title").textContent = operator.title;
+  part("output-title").textContent = operator.title;
   part("pool-figure").hidden = isPool;
   part("about").textContent = operator.about;
   part("verdict").textContent = isPool

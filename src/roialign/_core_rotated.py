@@ -28,13 +28,13 @@ def rotated_iou(
     team: _core.Team | None = None,
 ) -> Array:
     """Intersection over union ``[L, M]``, or ``[L]`` if `paired`, computed in float64."""
-    answer = empty((len(boxes),) if paired else (len(boxes), len(others)), dtype)
+    overlaps = empty((len(boxes),) if paired else (len(boxes), len(others)), dtype)
     if dtype in DTYPES:
-        _core.rotated_iou(boxes, others, paired, answer, team)
+        _core.rotated_iou(boxes, others, paired, overlaps, team)
     else:
         for rows, part in rotated_iou_parts(boxes, others, paired, team):
-            answer[rows] = part
-    return answer
+            overlaps[rows] = part
+    return overlaps
 
 
 def rotated_iou_parts(

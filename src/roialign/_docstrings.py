@@ -74,8 +74,8 @@ def _expanded(
         )
     wanted = list(entry.names)
     if wanted[-1] == "...":
-        told = {name for other in own for name in other.names}
-        wanted[-1:] = [name for name in inspect.signature(function).parameters if name not in told]
+        described_here = {name for other in own for name in other.names}
+        wanted[-1:] = [name for name in inspect.signature(function).parameters if name not in described_here]
     texts: list[str] = []
     for name in wanted:
         found = [other.text for other in described[line["source"]] if name in other.names]

@@ -36,16 +36,15 @@ class Pairing(NamedTuple):
                 raise ValueError(f"{name}: expected shape [{count}, {NUMBERS}], got {tuple(given.shape)}")
         if self.paired and boxes.shape[0] != others.shape[0]:
             raise ValueError(
-                f"others: expected one box for each of the {boxes.shape[0]} boxes with paired=True, "
-                f"got {others.shape[0]}"
+                f"others: expected {boxes.shape[0]} boxes, as many as boxes, with paired=True, got {others.shape[0]}"
             )
 
     def check_grad_output(self, grad_output: Any, boxes: Any, others: Any) -> None:
-        shape = self.answer_shape(boxes, others)
+        shape = self.output_shape(boxes, others)
         if tuple(grad_output.shape) != shape:
             raise ValueError(f"grad_output: expected shape {shape}, got {tuple(grad_output.shape)}")
 
-    def answer_shape(self, boxes: Any, others: Any) -> tuple[int, ...]:
+    def output_shape(self, boxes: Any, others: Any) -> tuple[int, ...]:
         return (boxes.shape[0],) if self.paired else (boxes.shape[0], others.shape[0])
 
 
@@ -102,5 +101,5 @@ def _raise_for_box(boxes: FloatArray, row: int, name: str) -> None:
     numbers = boxes[row].tolist()
     if np.isfinite(numbers).all() and (np.abs(numbers) <= _validate.LARGEST_COORDINATE).all():
         raise ValueError(f"{name}[{row}]: expected a width and a height of at least 0, got {tuple(numbers[2:4])}")
-    note = f" (more than {_validate.LARGEST_COORDINATE:g} counts as infinite)" if np.isfinite(numbers).all() else ""
+    note = f" (values above {_validate.LARGEST_COORDINATE:g} count as infinite)" if np.isfinite(numbers).all() else ""
     raise ValueError(f"{name}[{row}]: expected finite numbers, got {tuple(numbers)}{note}")

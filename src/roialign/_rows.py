@@ -63,5 +63,5 @@ def _raise_for_row(rows: Array, row: int, images: int, name: str) -> None:
     if not (0 <= image < images and image == math.floor(image)):
         index = int(image) if math.isfinite(image) and image == math.floor(image) else image
         raise ValueError(f"{place}: expected an integer batch index 0 <= index < {images}, got {index}")
-    note = f" (more than {LARGEST_COORDINATE:g} counts as infinite)" if np.isfinite(coordinates).all() else ""
+    note = f" (values above {LARGEST_COORDINATE:g} count as infinite)" if np.isfinite(coordinates).all() else ""
     raise ValueError(f"{place}: expected finite coordinates, got {tuple(coordinates)}{note}")

@@ -76,7 +76,7 @@ def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING
     if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
         raise ValueError(
             f"sampling_ratio: expected at most {largest}, got {sampling_ratio}; "
-            "for the limit of infinitely many points use sampling='exact'"
+            "sampling='exact' is the limit of infinitely many points"
         )
     along_y, along_x = check_pair(sampling_ratio, "sampling_ratio", -1, largest)
     return max(along_y, 0), max(along_x, 0)
@@ -97,6 +97,15 @@ def check_number(value: object, name: str, *, positive: bool = False) -> float:
     return number
 
 
+def check_places(shape: Sequence[int], strides: Sequence[int], element: int, name: str) -> None:
+    """Check that no two elements of a buffer share memory: that each axis steps over all within it."""
+    reach = element
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(strides, shape, strict=True) if size > 1):
+        if stride < reach:
+            raise ValueError(f"{name}: expected elements that do not overlap, got strides {tuple(strides)}")
+        reach += stride * (size - 1)
+
+
 def check_scales(spatial_scales: object, count: int | None = None) -> list[float]:
     """Check that there is one positive scale per level."""
     if isinstance(spatial_scales, (str, bytes)) or not isinstance(spatial_scales, (Sequence, np.ndarray)):
@@ -105,7 +114,7 @@ def check_scales(spatial_scales: object, count: int | None = None) -> list[float
         check_number(scale, f"spatial_scales[{index}]", positive=True) for index, scale in enumerate(spatial_scales)
     ]
     if not scales or (count is not None and len(scales) != count):
-        raise ValueError(f"spatial_scales: expected one per level ({count or 'at least 1'}), got {len(scales)}")
+        raise ValueError(f"spatial_scales: expected one scale per level ({count or 'at least 1'}), got {len(scales)}")
     return scales
 
 

@@ -16,7 +16,7 @@ from ._spec import Spec
 from ._text import counted
 
 #: The bits by which the compiled core reports suspicious RoIs of a call.
-INVERTED, BESIDE = 1, 2
+INVERTED_BOXES, NO_BOX_ON_THE_MAP = 1, 2
 SILENCE = "silence this with warnings.filterwarnings('ignore', category=roialign.RoIWarning)"
 
 
@@ -40,28 +40,28 @@ class RoIWarning(UserWarning):
     """
 
 
-class Seen(NamedTuple):
+class RoIReport(NamedTuple):
     """What the core reported about the RoIs of a call."""
 
-    look: int
+    suspicions: int
     regions: Regions
     map_sizes: Sequence[tuple[int, int]]
     """The height and width of each level."""
 
 
 class _LastCall(threading.local):
-    seen: Seen | None = None
+    report: RoIReport | None = None
 
 
 #: A backend stores its report here, and an eager call reads it. The code in between returns results only.
 last_call = _LastCall()
 
 
-def warn_of_rois(seen: Seen, name: str) -> None:
+def warn_of_rois(report: RoIReport, name: str) -> None:
     """Warn about suspicious RoIs of a call."""
-    rows = seen.regions.rows
+    rows = report.regions.rows
     rows = rows[rows[:, 0] >= 0]
-    if seen.look & INVERTED:
+    if report.suspicions & INVERTED_BOXES:
         rotated = rows.shape[1] == 6
         wrong = (rows[:, 3:5] < 0).any(axis=1) if rotated else (rows[:, 3:5] < rows[:, 1:3]).any(axis=1)
         first = tuple(rows[np.argmax(wrong), 1:].tolist())
@@ -70,18 +70,18 @@ def warn_of_rois(seen: Seen, name: str) -> None:
         else:
             what = (
                 f"x2 < x1 or y2 < y1; the first is (x1, y1, x2, y2) = {first}. "
-                "Boxes of (x, y, width, height) have to be converted to corners"
+                "Convert (x, y, width, height) boxes to corners first"
             )
         warn(f"{name}: {counted(int(wrong.sum()), 'box', 'boxes')} of {len(rows)} with {what}")
-    if seen.look & BESIDE:
-        height, width = seen.map_sizes[int(seen.regions.levels[0])]
-        scales = [float(scale) for scale in seen.regions.scales]
+    if report.suspicions & NO_BOX_ON_THE_MAP:
+        height, width = report.map_sizes[int(report.regions.levels[0])]
+        scales = [float(scale) for scale in report.regions.scales]
         hint = ""
         if any(scale > 1 for scale in scales):
-            hint = f"; it looks like a stride: for a stride of {max(scales):g} it is 1 / {max(scales):g}"
+            hint = f"; this looks like a stride: for stride {max(scales):g}, give 1 / {max(scales):g}"
         warn(
-            f"{name}: no box touches its map of {height} x {width} pixels, so all of the answer is zero. "
-            f"spatial_scale is feature pixels per image pixel, here {', '.join(f'{scale:g}' for scale in scales)}{hint}"
+            f"{name}: no box touches its map of {height} x {width} pixels, so the whole output is zero. "
+            f"spatial_scale: expected feature pixels per image pixel, got {', '.join(f'{s:g}' for s in scales)}{hint}"
         )
 
 
@@ -89,14 +89,14 @@ def warn_of_arguments(spec: Spec, seed: object) -> None:
     """Warn about arguments of a forward call that are given but not used."""
     if spec.sampling_ratio != (0, 0) and not spec.reads_sampling_ratio:
         along_y, along_x = spec.sampling_ratio
-        warn_not_read("sampling_ratio", along_y if along_y == along_x else (along_y, along_x), "by sampling='exact'")
+        warn_ignored("sampling_ratio", along_y if along_y == along_x else (along_y, along_x), "with sampling='exact'")
     if seed is not None and spec.rule != "random":
-        warn_not_read("seed", seed, "unless sampling='random'")
+        warn_ignored("seed", seed, "unless sampling='random'")
 
 
-def warn_not_read(name: str, value: object, why: str) -> None:
+def warn_ignored(name: str, value: object, when: str) -> None:
     """Warn that an argument is given but not used."""
-    warn(f"{name}: {value!r} is not read {why}")
+    warn(f"{name}: {value!r} is ignored {when}")
 
 
 def warn(message: str) -> None:

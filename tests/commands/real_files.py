@@ -42,26 +42,26 @@ def _turned(orientation: int, size: tuple[int, int] = (WIDTH, HEIGHT), note: str
     return ImageFile(content, note=note, size=size)
 
 
-AMBIGUOUS = "the annotations are taken to be of the upright image"
+AMBIGUOUS = "the annotations are assumed to refer to the upright image"
 PNG, JPEG = encoded(COLOUR), encoded(COLOUR, "JPEG")
 IMAGES: dict[str, ImageFile] = {
-    "16-bit.png": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT)), values="an image of 16 bits"),
-    "16-bit.tif": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT), "TIFF"), values="an image of 16 bits"),
-    "float.tif": ImageFile(encoded(ramp(1, np.float32, WIDTH, HEIGHT), "TIFF"), values="an image of floats"),
+    "16-bit.png": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT)), values="a 16-bit image"),
+    "16-bit.tif": ImageFile(encoded(ramp(65535, np.uint16, WIDTH, HEIGHT), "TIFF"), values="a 16-bit image"),
+    "float.tif": ImageFile(encoded(ramp(1, np.float32, WIDTH, HEIGHT), "TIFF"), values="a float image"),
     "float-255.tif": ImageFile(
         encoded(ramp(255, np.float32, WIDTH, HEIGHT), "TIFF"),
-        for_detectors="expected pixels of floats from 0 to 1, found 0 to 255: scale them",
-        values="an image of floats",
+        for_detectors="expected float pixels from 0 to 1, found 0 to 255: scale them",
+        values="a float image",
     ),
     "nan.tif": ImageFile(
         encoded(ramp(np.nan, np.float32, WIDTH, HEIGHT), "TIFF"),
-        for_detectors="expected pixels of floats from 0 to 1, found nan to nan",
-        values="an image of floats",
+        for_detectors="expected float pixels from 0 to 1, found nan to nan",
+        values="a float image",
     ),
     "32-bit.tif": ImageFile(
         tiff(ramp(2**31 - 1, np.int32, WIDTH, HEIGHT), 2),
-        for_detectors="32-bit whole numbers have no usual range",
-        values="an image of 32 bits",
+        for_detectors="the range of 32-bit integer pixels is unknown",
+        values="a 32-bit image",
     ),
     "one-bit.png": ImageFile(encoded(Image.fromarray(GREY > 99))),
     "grey-alpha.png": ImageFile(encoded(Image.fromarray(GREY).convert("LA"))),
@@ -76,7 +76,7 @@ IMAGES: dict[str, ImageFile] = {
     "exif-8-stored.jpg": _turned(8, (HEIGHT, WIDTH), "EXIF orientation 8: width and height are those of the image as"),
     "exif-damaged.jpg": ImageFile(encoded(COLOUR, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff")),
     "empty.jpg": ImageFile(b"", f"{NO_IMAGE}an empty file"),
-    "text.jpg": ImageFile(b"no image", f"{NO_IMAGE}not an image, or of a kind that Pillow does not know"),
+    "text.jpg": ImageFile(b"no image", f"{NO_IMAGE}not an image, or a format that Pillow does not support"),
     "page.jpg": ImageFile(b"<!DOCTYPE html><html>", f"{NO_IMAGE}an HTML page, not the file itself"),
     "pointer.jpg": ImageFile(b"version https://git-lfs.github.com/spec/v1\n", f"{NO_IMAGE}a Git LFS pointer"),
     "phone.jpg": ImageFile(b"\0\0\0\x18ftypheic" + bytes(99), f"{NO_IMAGE}a HEIC photograph: save it as JPEG or PNG"),
@@ -116,10 +116,10 @@ COCO: dict[str, CocoFile] = {
     "ids of floats": CocoFile(everywhere("annotations", "category_id", float)),
     "huge ids": CocoFile(everywhere("annotations", "id", lambda n: 2**63 + n)),
     "no ids": CocoFile(_annotations(lambda rows: [{k: v for k, v in row.items() if k != "id"} for row in rows])),
-    "an id twice": CocoFile(changed("annotations", 1, id=1), row="annotations[1]: id: 1 is there twice"),
-    "a name twice": CocoFile(everywhere("categories", "name", lambda _: "cat"), note="name: 'cat' is there twice"),
+    "an id twice": CocoFile(changed("annotations", 1, id=1), row="annotations[1]: id: 1 occurs twice"),
+    "a name twice": CocoFile(everywhere("categories", "name", lambda _: "cat"), note="name: 'cat' occurs twice"),
     "an image twice": CocoFile(
-        changed("images", 1, file_name="1.png"), note="file_name: '1.png' is there twice, as 1 and 2",
+        changed("images", 1, file_name="1.png"), note="file_name: '1.png' occurs twice, with ids 1 and 2",
     ),
     "no height": CocoFile(
         changed("annotations", 0, bbox=[4, 6, 20, 0]), row="annotations[0]: bbox: expected [x, y, width, height]"
@@ -148,11 +148,11 @@ COCO: dict[str, CocoFile] = {
     "no letters": CocoFile(with_segmentation({"size": [48, 64], "counts": ""}), row=f"{COUNTS} 0"),
     "negative counts": CocoFile(
         with_segmentation({"size": [48, 64], "counts": [10, -20, 3072]}),
-        row="annotations[0]: segmentation: expected counts of 0 and more, got -20",
+        row="annotations[0]: segmentation: expected counts of at least 0, got -20",
     ),
     "garbage": CocoFile(
         with_segmentation({"size": [48, 64], "counts": "zzzz\u00e9~~"}),
-        row="annotations[0]: segmentation: counts: letter 4 is none of COCO's compressed counts",
+        row="annotations[0]: segmentation: counts: character 4 is not valid in COCO's compressed counts",
     ),
     "a mask of another image": CocoFile(
         with_segmentation({"size": [64, 48], "counts": [3072]}), row="annotations[0]: segmentation: expected size [48"
@@ -179,7 +179,7 @@ COCO: dict[str, CocoFile] = {
     ),
     "results": CocoFile(
         [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}],
-        refused="got list; it looks like a list of results", boxes="a list of results of COCO, which gives the numbers",
+        refused="got list; it looks like a list of results", boxes="a list of COCO results, which has the ids",
     ),
     "nothing": CocoFile("", refused="not JSON: it is an empty file", boxes="not JSON: it is an empty file"),
     "a page": CocoFile("<html>", refused="not JSON: it is an HTML page", boxes="not JSON: it is an HTML page"),

@@ -70,7 +70,7 @@ def test_columns_that_are_no_mapping_are_refused(columns: str, tmp_path: Path) -
     paths = (EXAMPLES / "astronaut.png", "--boxes", EXAMPLES / "astronaut_boxes.csv", "--out", tmp_path / "f.npz")
     result = run("extract", *paths, "--columns", columns)
     assert result.exit_code == 2
-    assert "Invalid value for --columns: expected ROLE=NAME, a role one of image, label, x1" in result.stderr
+    assert "Invalid value for --columns: expected ROLE=NAME with a role of image, label, x1" in result.stderr
 
 
 def test_boxes_of_images_that_were_not_given_are_one_line(photos: Path, tmp_path: Path) -> None:
@@ -78,12 +78,12 @@ def test_boxes_of_images_that_were_not_given_are_one_line(photos: Path, tmp_path
     (tmp_path / "boxes.csv").write_text("\n".join(lines))
     arguments = ("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     result = run(*arguments)
-    text = "30 boxes are of 30 images that are not among the inputs"
+    text = "30 boxes belong to 30 images that are not among the inputs"
     assert result.exit_code == 1
-    where, hint = f"{tmp_path / 'boxes.csv'}, row 0 (line 2)", "--ignore-missing passes over them"
+    where, hint = f"{tmp_path / 'boxes.csv'}, row 0 (line 2)", "--ignore-missing skips them"
     assert result.stderr.splitlines() == [f"error: {where}: {text}; the first is '0.png'; {hint}", "1 problem"]
     ignoring = run(*arguments, "--ignore-missing")
-    assert (ignoring.exit_code, ignoring.stderr) == (0, f"passed over: {text}\n")
+    assert (ignoring.exit_code, ignoring.stderr) == (0, f"skipped: {text}\n")
     with np.load(tmp_path / "f.npz") as written:
         assert written["rows"].tolist() == [30]
 
@@ -117,8 +117,8 @@ def test_options_that_are_not_read_are_said(photos: Path, tmp_path: Path) -> Non
     result = run(*arguments, "--sampling-ratio", 2)
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        "note: --sampling-ratio: 2 is not read by --sampling exact",
-        "note: --seed: 3 is read by --sampling random only",
+        "note: --sampling-ratio: 2 is ignored with --sampling exact",
+        "note: --seed: 3 is only used by --sampling random",
     ]
     assert run(*arguments, "--sampling-ratio", 2, "--sampling", "random").stderr == ""
 

@@ -105,11 +105,11 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     row, unknown, broken, missing, count = result.stderr.splitlines()
     assert row == f"error: {tmp_path / 'boxes.csv'}, row 1 (line 3): expected 6 fields, found 4"
     assert unknown == (
-        f"error: {tmp_path / 'boxes.csv'}, row 3 (line 5): 1 box is of 1 image that is not among the inputs; the first "
-        "is 'unknown.png'; --ignore-missing passes over them"
+        f"error: {tmp_path / 'boxes.csv'}, row 3 (line 5): 1 box belongs to 1 image that is not among the inputs; the "
+        "first is 'unknown.png'; --ignore-missing skips them"
     )
     assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
-    assert broken.endswith("; 1 box not done")
+    assert broken.endswith("; 1 box skipped")
     assert missing == f"error: {tmp_path / 'missing.png'}: cannot be read as an image: No such file or directory"
     assert count == "4 problems"
     with np.load(tmp_path / "f.npz") as written:
@@ -128,7 +128,7 @@ def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> No
     paths = (tmp_path / "a.npy", tmp_path / "b.npy", "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     result = run("extract", *paths, "--plot", tmp_path / "p.png")
     assert result.exit_code == 1
-    assert f"{tmp_path / 'f.npz'}: not written: no box could be done" in result.stderr
+    assert f"{tmp_path / 'f.npz'}: not written: no box could be pooled" in result.stderr
     assert f"{tmp_path / 'p.png'}: not drawn: no box was pooled" in result.stderr
     assert (tmp_path / "f.npz").read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["a.npy", "boxes.csv", "f.npz"]
@@ -163,7 +163,7 @@ def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: st
         (["--out", "."], ". is a folder"),
         (["--out", "features.csv"], "expected a name ending in .npz, found features.csv"),
         (["--out", "features"], "expected a name ending in .npz, found features"),
-        (["--plot", str(PHOTOGRAPH)], "is also read; it would be lost"),
+        (["--plot", str(PHOTOGRAPH)], "is also an input, and would be overwritten"),
     ],
 )
 def test_a_wrong_option_is_refused_before_any_work(

@@ -153,7 +153,7 @@ def test_without_torch_its_backbones_say_what_to_install(
     ("missing", "backbone", "text"),
     [
         ("torch", "hf:model", "Hugging Face needs torch, which is not installed: pip install 'torch>=2.6'"),
-        ("google", "pixels", "a package that is installed needs it"),
+        ("google", "pixels", "an installed package needs it"),
     ],
 )
 def test_a_missing_package_is_one_line(missing: str, backbone: str, text: str, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_without_torch_the_rest_can_be_imported() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for a PyTorch without CUDA")
 def test_info_says_why_triton_does_not_run_here() -> None:
     text = " ".join(CliRunner().invoke(app, ["info"], env={"COLUMNS": "160"}).stdout.split())
-    assert "backend triton not ready: it runs on CUDA tensors, and " in text
+    assert "backend triton not ready: it needs CUDA tensors, and " in text
     assert "not part of roialign" not in text
 
 

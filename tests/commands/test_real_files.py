@@ -126,7 +126,9 @@ def test_train_learns_from_what_it_can(tmp_path: Path, name: str) -> None:
 def _rows_said(case: CocoFile) -> list[str]:
     said = [message for message in (case.refused, case.row) if message is not None]
     return (
-        [*said, "rows of images or categories that cannot be used"] if (case.row or "").startswith("images[") else said
+        [*said, "rows refer to images or categories that cannot be used"]
+        if (case.row or "").startswith("images[")
+        else said
     )
 
 

@@ -58,12 +58,12 @@ def test_what_is_no_file_in_a_folder_is_named_once(photos: Path, weights: Path, 
     result = invoke("detect", photos, "--weights", weights, "--out", tmp_path / "out")
     assert told(result) == [
         f"{photos / 'empty.png'}: {NO_IMAGE}expected a file, found a folder",
-        f"{photos / 'link.jpg'}: {NO_IMAGE}a link to a file that is not there",
+        f"{photos / 'link.jpg'}: {NO_IMAGE}a link to a file that does not exist",
         f"{photos / 'pipe.png'}: {NO_IMAGE}expected a file, found a device or a pipe",
     ]
     assert _images(tmp_path / "out") == ["1.png", "good.png"]
     result = _extract(tmp_path, photos, "pipe.png,1,2,9,9\ngood.png,1,2,9,9\n")
-    pipe = f"{photos / 'pipe.png'}: {NO_IMAGE}expected a file, found a device or a pipe; 1 box not done"
+    pipe = f"{photos / 'pipe.png'}: {NO_IMAGE}expected a file, found a device or a pipe; 1 box skipped"
     assert told(result) == [pipe]
 
 
@@ -80,7 +80,7 @@ def test_a_file_of_a_list_is_named_with_list_and_line(photos: Path, tmp_path: Pa
     listed = tmp_path / "list.txt"
     listed.write_text(f"# photographs\n{photos / 'good.png'}\n\n{photos / 'none.png'}\n")
     result = _extract(tmp_path, listed, "none.png,1,2,9,9\ngood.png,1,2,9,9\n")
-    why = f"{NO_IMAGE}No such file or directory; 1 box not done"
+    why = f"{NO_IMAGE}No such file or directory; 1 box skipped"
     assert told(result) == [f"{listed}, line 4: {photos / 'none.png'}: {why}"]
 
 
@@ -108,7 +108,7 @@ def test_extract_pools_no_image_of_another_size(tmp_path: Path, stored: tuple[in
         f"{picture}: expected 64x48 pixels, as in {path}: annotations[0], got {stored[0]}x{stored[1]}"
     )
     assert ("EXIF" in line) == (stored == (48, 64))
-    assert line.endswith("; 2 boxes not done")
+    assert line.endswith("; 2 boxes skipped")
     scaled = ("--spatial-scale", 0.5)  # it is known to be another image
     assert (
         told(invoke("extract", picture, "--boxes", path, "--out", tmp_path / "f.npz", *scaled, "--ignore-missing"))
@@ -133,19 +133,19 @@ RANGES: dict[str, tuple[bytes, str | None]] = {
     "8.png": (PNG, None),
     "16.png": (
         encoded(ramp(65535, np.uint16)),
-        "an image of 16 bits: its values are taken as they are, 0 to 65535, not",
+        "a 16-bit image: its values are used as they are, 0 to 65535, not",
     ),
     "unit.tif": (
         encoded(ramp(1, np.float32), "TIFF"),
-        "an image of floats: its values are taken as they are, 0 to 1, not",
+        "a float image: its values are used as they are, 0 to 1, not",
     ),
     "32.tif": (
         tiff(ramp(70000, np.int32), 2),
-        "an image of 32 bits: its values are taken as they are, 0 to 70000, not",
+        "a 32-bit image: its values are used as they are, 0 to 70000, not",
     ),
     "nan.tif": (
         IMAGES["nan.tif"].content,
-        "an image of floats: its values are taken as they are, nothing finite, and NaN or",
+        "a float image: its values are used as they are, no finite values, and NaN or",
     ),
 }
 
@@ -167,7 +167,7 @@ def test_extract_says_that_a_map_has_holes(tmp_path: Path) -> None:
     np.save(tmp_path / "m.npy", values)
     result = _extract(tmp_path, tmp_path / "m.npy", "m.png,1,1,3,3\n")
     assert told(result, "note") == [
-        f"{tmp_path / 'm.npy'}: 1 of 20 values are NaN or infinity: so is what is pooled of them"
+        f"{tmp_path / 'm.npy'}: 1 of 20 values are NaN or infinity, and so are the features pooled from them"
     ]
 
 
@@ -185,7 +185,7 @@ def test_a_map_that_may_have_its_channels_last_is_noted(
 ) -> None:
     np.save(tmp_path / "m.npy", np.zeros(shape, dtype=np.float32))
     result = _extract(tmp_path, tmp_path / "m.npy", "m.png,1,1,3,3\n", "--layout", layout)
-    said = f"{tmp_path / 'm.npy'}: read as 48 channels of 64 x 3: if it is [H, W, C], --layout NHWC"
+    said = f"{tmp_path / 'm.npy'}: read as 48 channels of 64 x 3: if it is [H, W, C], give --layout NHWC"
     assert told(result, "note") == ([said] if noted else [])
 
 
@@ -213,7 +213,7 @@ def test_a_class_that_the_model_does_not_know_is_said(tmp_path: Path, weights: P
 
 def test_a_table_without_boxes_is_said(photos: Path, tmp_path: Path) -> None:
     result = _extract(tmp_path, photos / "good.png", "")
-    assert (result.exit_code, told(result, "note")) == (0, [f"{tmp_path / 'b.csv'}: there is no box in it"])
+    assert (result.exit_code, told(result, "note")) == (0, [f"{tmp_path / 'b.csv'}: it contains no box"])
 
 
 # Runs and options
@@ -309,7 +309,7 @@ def test_strict_extraction_writes_nothing_for_a_row_or_an_image(photos: Path, tm
         (photos / name).write_bytes(b"")
     rows = "good.png,1,2,9,9\nbad.png,1,2,9,9\nworse.png,1,2,9,9\n"
     result = _extract(tmp_path, photos, rows, "--strict")
-    assert told(result) == [f"{photos / 'bad.png'}: {NO_IMAGE}an empty file; 1 box not done"]
+    assert told(result) == [f"{photos / 'bad.png'}: {NO_IMAGE}an empty file; 1 box skipped"]
     assert not (tmp_path / "f.npz").exists()
     assert _extract(tmp_path, photos, "good.png,1,2,9,9\n", "--strict").exit_code == 0
     assert (tmp_path / "f.npz").exists()

@@ -95,7 +95,7 @@ def test_data_with_upright_boxes_only_are_said_to_be(tmp_path: Path) -> None:
     path.write_text(json.dumps(content))
     result = _trained(tmp_path, tmp_path / "run", "--rotated")
     assert result.exit_code == 0, result.output
-    assert "no outline: their upright boxes are taken as rotated boxes" in " ".join(result.stderr.split())
+    assert "no outline: their upright boxes are used as rotated boxes" in " ".join(result.stderr.split())
 
 
 def test_rotated_boxes_are_evaluated(data: Path, oriented: Path, upright: Path, tmp_path: Path) -> None:

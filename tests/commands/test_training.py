@@ -65,11 +65,13 @@ def test_the_command_says_what_it_does_and_continues(data: Path, tmp_path: Path)
 
     again = _train(data, tmp_path / "run", "--iterations", 3)
     assert again.exit_code == 0
-    assert again.stderr.splitlines()[1:] == ["all 3 steps are done already; a larger --iterations makes the run longer"]
+    assert again.stderr.splitlines()[1:] == [
+        "all 3 steps are done already; give a larger --iterations to extend the run"
+    ]
 
     longer = _train(data, tmp_path / "run", "--iterations", 4)
     assert longer.exit_code == 0, longer.output
-    assert longer.stderr.splitlines()[1] == "continues from step 3 of 4"
+    assert longer.stderr.splitlines()[1] == "resuming from step 3 of 4"
     assert [row["iteration"] for row in _log(tmp_path / "run")] == ["1", "2", "3", "4"]
 
 
@@ -80,9 +82,9 @@ def test_settings_that_differ_are_named_by_their_options(data: Path, tmp_path: P
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()[1:]
     assert line == (
-        f"error: {tmp_path / 'run'}: the run began with other settings: --learning-rate was 0.001, not 0.1; "
-        "--amp was off, not bfloat16; --pooler was exact, not align; --size was another. "
-        "To continue it, give what it began with; to begin another, give another --out"
+        f"error: {tmp_path / 'run'}: the run was started with other settings: --learning-rate was 0.001, not 0.1; "
+        "--amp was off, not bfloat16; --pooler was exact, not align; --size was different. "
+        "To resume it, give these settings; to start a new run, give another --out"
     )
 
 
@@ -129,7 +131,7 @@ def test_a_device_that_is_not_there_is_named(device: str, data: Path, tmp_path: 
     result = _train(data, tmp_path / "run", "--device", device)
     assert result.exit_code == 1
     (line,) = result.stderr.splitlines()
-    assert re.fullmatch(rf'error: device: \'{device}\' needs a CUDA device, and .*; use "cpu"', line), line
+    assert re.fullmatch(rf'error: device: \'{device}\' needs a CUDA device, but .*; use "cpu"', line), line
     assert not (tmp_path / "run").exists()
 
 
@@ -160,9 +162,11 @@ def test_ctrl_c_ends_after_a_step_that_is_kept(data: Path, tmp_path: Path) -> No
     step = torch.load(stopped / CHECKPOINT_FILE, weights_only=True)["iteration"]
     assert step in (2, 3)
     *_, asked, last = [line for line in rest.splitlines() if "step 3 " not in line]
-    assert asked == "stopping after this step; Ctrl-C again stops at once"
-    assert last == f"stopped after step {step}; {stopped} keeps it, and the same command continues from there"
-    for run, said in ((stopped, f"continues from step {step} of 6"), (whole, "")):
+    assert asked == "stopping after this step; press Ctrl-C again to stop at once"
+    assert (
+        last == f"stopped after step {step}; {stopped} has a checkpoint of this step; rerun the same command to resume"
+    )
+    for run, said in ((stopped, f"resuming from step {step} of 6"), (whole, "")):
         again = [*words, "--out", str(run)]
         done = subprocess.run(again, stderr=subprocess.PIPE, text=True, env=environment, check=True)
         assert said in done.stderr
@@ -205,10 +209,10 @@ def _reporter(every: int, times: list[float]) -> tuple[Reporter, Callable[[], li
 def test_what_a_run_that_stops_at_once_keeps() -> None:
     reporter, _ = _reporter(100, [0.0, 1.0])
     for event, expected in (
-        (Started(0, 9), "stopped before the first checkpoint; nothing is kept"),
-        (Stepped(1, {}), "stopped before the first checkpoint; nothing is kept"),
-        (Saved(1), "stopped after step 1; run keeps it, and the same command continues from there"),
-        (Stepped(2, {}), "stopped after step 2; run keeps step 1, and the same command continues from there"),
+        (Started(0, 9), "stopped before the first checkpoint; nothing is saved"),
+        (Stepped(1, {}), "stopped before the first checkpoint; nothing is saved"),
+        (Saved(1), "stopped after step 1; run has a checkpoint of this step; rerun the same command to resume"),
+        (Stepped(2, {}), "stopped after step 2; run has a checkpoint of step 1; rerun the same command to resume"),
     ):
         reporter(event)
         assert reporter.kept_text(Path("run")) == expected
@@ -225,7 +229,7 @@ def test_the_time_left_counts_all_that_a_run_does_and_the_steps_alone_are_timed(
     for step in range(7, 9):
         reporter(Stepped(step, {"boxes": 0.5}))
     assert lines() == [
-        "continues from step 4 of 12",
+        "resuming from step 4 of 12",
         "step 5 of 12: loss 0.500 (boxes 0.500), 1.00 s per step, 7 s left",
         "step 6 of 12: loss 0.500 (boxes 0.500), 2.00 s per step, 9 s left",
         "step 6 of 12: average precision on 1 image: box 25.0 (AP50 -)",

@@ -156,10 +156,10 @@ def test_torchvision_stride_from_both_axes(
 
 
 def test_torchvision_stride_that_no_shape_tells() -> None:
-    with pytest.raises(ValueError, match=r"x\['0'\]: no stride makes a map of 10 x 40 .* set `scales` of the module"):
+    with pytest.raises(ValueError, match=r"x\['0'\]: no stride reduces .* to a map of 10 x 40 .*; set .* `scales`"):
         infer_stride((10, 40), [(320, 640)], "0")
     pool = torchvision.MultiScaleRoIAlign(["0"], 1, 2)
-    with pytest.raises(ValueError, match=r"x: expected maps named \['0'\], got \['1'\]"):
+    with pytest.raises(ValueError, match=r"x: expected a map named in \['0'\], got the names \['1'\]"):
         pool({"1": torch.zeros(1, 1, 4, 4)}, [torch.zeros(1, 4)], [(8, 8)])
     pool.scales = [1 / 14]
     ramp = torch.arange(40.0).expand(1, 1, 10, 40)
@@ -292,11 +292,11 @@ def test_mmdet_arguments() -> None:
         mmcv.GenericRoIExtractor(roi_layer=LAYER, out_channels=3, featmap_strides=[4], pre_cfg={"type": "ConvModule"})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="aggregation: expected one of 'sum', 'concat', got 'mean'"):
         mmcv.GenericRoIExtractor("mean", roi_layer=LAYER, out_channels=3, featmap_strides=[4])
-    with pytest.raises(ValueError, match="out_channels: expected the 6 that are pooled, got 3"):
+    with pytest.raises(ValueError, match="out_channels: expected 6, the number of pooled channels, got 3"):
         mmcv.GenericRoIExtractor("concat", roi_layer=LAYER, out_channels=3, featmap_strides=[4, 8])(maps, ROIS)
-    with pytest.raises(ValueError, match="out_channels: expected the 3 that are pooled, got 4"):
+    with pytest.raises(ValueError, match="out_channels: expected 3, the number of pooled channels, got 4"):
         mmcv.SingleRoIExtractor(LAYER, 4, [4, 8])(maps, ROIS)
-    with pytest.raises(ValueError, match=r"feats: expected one map per stride \(1\) or fewer, got 2"):
+    with pytest.raises(ValueError, match=r"feats: expected at least 1 and at most 1 maps .*, got 2"):
         mmcv.SingleRoIExtractor(LAYER, 3, [4])(maps, ROIS)
     with pytest.raises(ValueError, match=r"rois: expected shape \[K, 5\]"):
         mmcv.SingleRoIExtractor(LAYER, 3, [4, 8])(maps, ROIS[:, 1:])
@@ -327,9 +327,9 @@ def test_onnx_arguments_by_operator_set() -> None:
     assert answers == {10: 5.0, 15: 5.0, 16: 2.5, 21: 2.5, 22: 2.5}
     unshifted = onnx.roi_align(ramp, box, image, coordinate_transformation_mode="output_half_pixel")
     assert float(unshifted[0, 0, 0, 0]) == 5.0
-    with pytest.raises(ValueError, match="the attribute came with operator set 16, got 'half_pixel' with opset=10"):
+    with pytest.raises(ValueError, match="which added the attribute, got 'half_pixel' with opset=10"):
         onnx.roi_align(ramp, box, image, coordinate_transformation_mode="half_pixel", opset=10)
-    with pytest.raises(ValueError, match="opset: RoiAlign came with operator set 10, got 9"):
+    with pytest.raises(ValueError, match="opset: expected at least 10, the first with RoiAlign, got 9"):
         onnx.roi_align(ramp, box, image, opset=9)
     with pytest.raises(ValueError, match="coordinate_transformation_mode: expected one of"):
         onnx.roi_align(ramp, box, image, coordinate_transformation_mode="asymmetric")
@@ -338,7 +338,7 @@ def test_onnx_arguments_by_operator_set() -> None:
     half = torch.from_numpy(ramp).bfloat16()
     arguments = (torch.from_numpy(box), torch.from_numpy(image))
     assert onnx.roi_align(half, *arguments, opset=22).dtype == torch.bfloat16
-    with pytest.raises(TypeError, match="X: expected dtype float16, float32, float64 in operator set 16, got bfloat16"):
+    with pytest.raises(TypeError, match="X: expected dtype float16, float32, float64 for operator set 16, got"):
         onnx.roi_align(half, *arguments, opset=16)
 
 

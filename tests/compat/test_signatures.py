@@ -93,7 +93,7 @@ def test_names_that_mmcv_has_given_up(kind: Any) -> None:
         f'"sample_num" is deprecated in `{name}`, please use "sampling_ratio" instead',
     ]
     assert (pool.output_size, pool.sampling_ratio) == ((2, 3), 2)
-    with pytest.raises(TypeError, match="out_size: expected only output_size, its new name, got both"):
+    with pytest.raises(TypeError, match="out_size: expected only output_size, the new name, got both"):
         kind(output_size=2, spatial_scale=0.5, out_size=2)
 
 

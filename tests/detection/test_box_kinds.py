@@ -121,7 +121,7 @@ def test_rotated_boxes_are_scaled_with_their_image_and_come_back() -> None:
 WRONG: dict[str, tuple[dict[str, Tensor], str]] = {
     "no rotated boxes": (
         {"boxes": torch.ones(1, 4)},
-        r"targets\[0\]: expected rotated_boxes \[L, 5\], got boxes, labels",
+        r"targets\[0\]: expected rotated_boxes \[L, 5\] and labels \[L\], got boxes, labels",
     ),
     "four numbers": (
         {"rotated_boxes": torch.ones(1, 4)},
@@ -130,6 +130,10 @@ WRONG: dict[str, tuple[dict[str, Tensor], str]] = {
     "no height": (
         {"rotated_boxes": torch.tensor([[1.0, 1, 5, 0, 0]])},
         r"rotated_boxes: row 0: expected finite \(centre x, centre y, width > 0, height > 0, angle\), got",
+    ),
+    "no side beside the centre": (
+        {"rotated_boxes": torch.tensor([[32.0, 32, 1e-12, 1e-12, 0.3]])},
+        "rotated_boxes: row 0: expected finite",
     ),
     "angle": ({"rotated_boxes": torch.tensor([[1.0, 1, 5, 4, math.nan]])}, "rotated_boxes: row 0: expected finite"),
 }

@@ -49,7 +49,7 @@ def _written(folder: Path, content: Any, *, image_size: tuple[int, int] = (20, 1
 
 
 def test_a_set_is_read_as_tensors(tmp_path: Path) -> None:
-    with pytest.warns(DataWarning, match="annotations: 3 of 5 objects have no outline: for masks their boxes stand"):
+    with pytest.warns(DataWarning, match="annotations: 3 of 5 objects have no outline: their boxes are used as masks"):
         dataset = CocoDataset(_written(tmp_path, GOOD), tmp_path)
     image, target = dataset[0]
     assert dataset.class_names == ["dog", "cat"]
@@ -93,7 +93,7 @@ def test_an_image_without_objects_has_empty_tensors(tmp_path: Path) -> None:
 
 WRONG_ROWS = {
     "no id": ("images", 0, "id", None, "id: expected a whole number, got None"),
-    "a second id": ("annotations", 1, "id", 1, "id: 1 is there twice"),
+    "a second id": ("annotations", 1, "id", 1, "id: 1 occurs twice"),
     "no name": ("categories", 0, "name", 3, "name: expected text, got 3"),
     "no file": ("images", 0, "file_name", "", "file_name: expected text, got ''"),
     "no width": ("images", 0, "width", 0, "width: expected a whole number of at least 1, got 0"),
@@ -177,7 +177,7 @@ def test_run_lengths_of_another_size_are_named(tmp_path: Path) -> None:
     content["annotations"][4]["segmentation"]["size"] = [20, 10]
     problems = Problems()
     dataset = CocoDataset(_written(tmp_path, content), tmp_path, problems)
-    message = r"annotations\[4\]: segmentation: expected size \[10, 20\], as of the image, got \[20, 10\]"
+    message = r"annotations\[4\]: segmentation: expected size \[10, 20\], the size of the image, got \[20, 10\]"
     assert re.search(message, str(next(iter(problems))))
     assert len(dataset[0][1]["boxes"]) == 2
 
@@ -231,10 +231,8 @@ def test_an_object_without_a_pixel_has_its_box_for_a_mask(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert [average_precision(dataset, rows, kind)["AP"] for kind in ("box", "mask")] == [1.0, 1.0]
     of_set, of_image = map(str, problems.remarks)
-    assert of_set.endswith("annotations: 2 of 5 objects have no outline: for masks their boxes stand for them")
-    assert (
-        of_image == f"{dataset.path(0)}: 2 objects have outlines without a pixel: for masks their boxes stand for them"
-    )
+    assert of_set.endswith("annotations: 2 of 5 objects have no outline: their boxes are used as masks")
+    assert of_image == f"{dataset.path(0)}: 2 objects have outlines without a pixel: their boxes are used as masks"
     assert not problems
 
 

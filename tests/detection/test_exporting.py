@@ -173,7 +173,7 @@ def test_the_command(tmp_path: Path) -> None:
     out = tmp_path / "model.pt2"
     result = CliRunner().invoke(app, ["export", "--weights", str(tmp_path), "--out", str(out)])
     assert result.exit_code == 0, result.output
-    assert "faster-rcnn, for images whose shorter side is 96 pixels" in " ".join(result.output.split())
+    assert "faster-rcnn, for images with a shorter side of 96 pixels" in " ".join(result.output.split())
     with torch.no_grad():
         answer = torch.export.load(out).module()(torch.rand(1, 3, 96, 130))
     assert isinstance(answer, Detections)

@@ -77,8 +77,11 @@ class Malicious:
 
 WRONG_FILES: dict[str, tuple[Any, str]] = {
     "empty": (b"", "cannot be read as a file of weights: an empty file"),
-    "text": (b"weights", "cannot be read as a file of weights: no file of torch: save "),
-    "code": ({"model": Malicious()}, "cannot be read as a file of weights: it holds (builtins.)?exec besides weights"),
+    "text": (b"weights", "cannot be read as a file of weights: a file that torch.save did not write: save "),
+    "code": (
+        {"model": Malicious()},
+        "cannot be read as a file of weights: it contains (builtins.)?exec besides",
+    ),
     "a number": (3, "expected weights by name, found 3: save "),
     "no weights": ({"model": {}}, "expected weights by name, but there are none"),
     "unknown": ({"a": torch.zeros(1)}, "neither settings nor roi_heads.box_predictor"),

@@ -177,6 +177,11 @@ WRONG: dict[str, tuple[str, str]] = {
     "no value": ("align:sampling_ratio", "got 'sampling_ratio'"),
     "decided": ("align:output_size=3", "got 'output_size=3'"),
     "rotated boxes": ("rotated", "pooler: rotated pools rotated boxes, which only a detector of rotated boxes has"),
+    "a word for a number": (
+        "align:sampling_ratio=x",
+        r"pooler: align:sampling_ratio=x: sampling_ratio: expected an int",
+    ),
+    "a number for a layer": ("deformable:deform_fc_channels=x", "pooler: deformable:deform_fc_channels=x: "),
     "a value": ("align:mode=mean", r"mode: expected .* got 'mean'"),
 }
 

@@ -139,7 +139,7 @@ RESULTS: dict[str, tuple[dict[str, Any] | None, str]] = {
     "no row": (None, "expected an object, got None"),
     "garbage": (
         {"segmentation": {"size": [48, 64], "counts": "zzzz\u00e9~~"}},
-        "letter 4 is none of COCO's compressed",
+        "character 4 is not valid in COCO's compressed",
     ),
     "counts of less": ({"segmentation": {"size": [48, 64], "counts": [10, 20]}}, "add up to 3072 pixels, got 30"),
     "a mask of another image": ({"segmentation": {**MASK, "size": [64, 48]}}, "expected size [48, 64]"),

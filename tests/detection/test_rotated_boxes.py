@@ -177,6 +177,35 @@ def test_wrong_arguments_are_named() -> None:
         to_convention(torch.zeros(3, 4))
     with pytest.raises(ValueError, match="convention: expected one of le90, oc, le135, got 'le180'"):
         to_convention(torch.zeros(3, 5), "le180")
+    for function in (
+        corners,
+        hulls,
+        to_detectron2,
+        lambda boxes: flipped(boxes, (9, 9)),
+        lambda boxes: scaled(boxes, 2, 2),
+    ):
+        with pytest.raises(ValueError, match=r"boxes: expected shape \[\.\.\., 5\], got \[3, 4\]"):
+            function(torch.zeros(3, 4))
+    for shape in ((4, 2), (1, 0, 2), (1, 4, 3)):
+        with pytest.raises(ValueError, match=r"polygons: expected shape \[L, P, 2\] with at least one point, got"):
+            from_polygons(torch.zeros(shape))
+    with pytest.raises(ValueError, match=r"polygons\[1\]: expected finite numbers"):
+        from_polygons(torch.tensor([[[0.0, 0], [1, 0], [1, 1]], [[0, 0], [1, math.nan], [1, 1]]]))
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_large_angles_are_in_the_range(convention: str) -> None:
+    boxes = torch.tensor([[5.0, 5, 4, 2, angle] for angle in (1e3, -1e6, 1e9, -3e38)])
+    found = to_convention(boxes, convention)
+    lowest = {"le90": -math.pi / 2, "le135": -math.pi / 4, "oc": 0.0}[convention]
+    period = math.pi / 2 if convention == "oc" else math.pi
+    assert ((found[:, 4] >= lowest - 1e-6) & (found[:, 4] <= lowest + period + 1e-6)).all()
+    assert torch.equal(to_convention(found, convention), found)
+
+
+def test_polygons_of_integers_have_boxes_of_fractions() -> None:
+    found = from_polygons(torch.tensor([[[0, 0], [8, 6], [5, 10], [-3, 4]]]))
+    torch.testing.assert_close(found, torch.tensor([[2.5, 5, 10, 5, math.atan2(3, 4)]], dtype=torch.float64))
 
 
 def test_no_boxes_give_no_boxes() -> None:

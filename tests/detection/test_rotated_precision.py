@@ -321,3 +321,35 @@ def test_rotated_boxes_are_drawn_along_their_sides(tmp_path: Path) -> None:
     middles = (polygon + np.roll(polygon, -1, axis=0)) / 2
     assert all(is_line(x, y) for x, y in middles)
     assert not any(is_line(x, y) for x, y in ((100, 100), (30, 100), (170, 100), (100, 150)))
+
+
+@pytest.mark.parametrize("real", [np.float64, np.float32])
+def test_detections_may_have_numbers_of_numpy(tmp_path: Path, real: Any) -> None:
+    dataset = dataset_of(tmp_path, OBJECTS)
+    expected = average_precision(dataset, FOUND, "rotated_box")["AP50"]
+    rows = [
+        {
+            "image_id": np.int64(row["image_id"]),
+            "category_id": np.int32(row["category_id"]),
+            "score": real(row["score"]),
+            "segmentation": [[real(value) for value in row["segmentation"][0]]],
+        }
+        for row in FOUND
+    ]
+    assert average_precision(dataset, rows, "rotated_box")["AP50"] == expected > 0
+    boxes = [
+        {
+            **row,
+            "bbox": [
+                real(value)
+                for value in to_detectron2(from_polygons(torch.tensor(row["segmentation"]).double().reshape(1, 4, 2)))[
+                    0
+                ].tolist()
+            ],
+        }
+        for row in rows
+    ]
+    for row in boxes:
+        del row["segmentation"]
+    assert average_precision(dataset, boxes, "rotated_box")["AP50"] == expected
+    assert not dataset.problems

@@ -157,7 +157,7 @@ def test_detections_are_written_and_drawn(scenes: Path, tmp_path: Path) -> None:
         model, settings, images, tmp_path / "out", problems, score_threshold=0.0, progress=lambda: done.append(None)
     )
     assert [str(problem) for problem in problems] == [
-        f"{images[1]}: cannot be read as an image: not an image, or of a kind that Pillow does not know"
+        f"{images[1]}: cannot be read as an image: not an image, or a format that Pillow does not support"
     ]
     assert len(done) == 3
     content = json.loads((tmp_path / "out" / "detections.json").read_text())
@@ -247,7 +247,10 @@ def test_the_command_evaluates(scenes: Path, tmp_path: Path) -> None:
     before = annotations.read_bytes()
     for name, wrong in (("--out", annotations), ("--metrics", tmp_path / "r.json")):
         result = _run("evaluate", *options, name, wrong)
-        assert (result.exit_code, f"{wrong.name} is also read; it would be lost" in result.stderr) == (2, True), name
+        assert (result.exit_code, f"{wrong.name} is also an input, and would be overwritten" in result.stderr) == (
+            2,
+            True,
+        ), name
     assert annotations.read_bytes() == before
 
 

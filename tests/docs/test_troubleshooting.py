@@ -144,31 +144,27 @@ WORKBOOK = b"PK\3\4" + bytes(26) + b"[Content_Types].xml" + b"\xff"
 CAUSES: dict[str, Cause] = {
     "cannot be read as an image: an empty file": image("empty.jpg"),
     "cannot be read as an image: damaged or cut short": image("half.png"),
-    "a TIFF image of a kind that Pillow does not know: save it as PNG": image(
-        tiff(np.zeros((9, 9), dtype=np.float16), 3)
-    ),
+    "a TIFF variant that Pillow does not support: save it as PNG": image(tiff(np.zeros((9, 9), dtype=np.float16), 3)),
     "cannot be read as an image: an HTML page, not the file itself": image("page.jpg"),
     "cannot be read as an image: a Git LFS pointer, not the file itself": image("pointer.jpg"),
     "cannot be read as an image: a HEIC photograph": image("phone.jpg"),
     "cannot be read as an image: a PostScript drawing": image("drawing.eps"),
-    "cannot be read as an image: not an image, or of a kind that Pillow does not know": image("text.jpg"),
+    "cannot be read as an image: not an image, or a format that Pillow does not support": image("text.jpg"),
     "cannot be read as an image: expected at most ... pixels, found more": image("bomb.png"),
     "cannot be read as an image: expected a file, found a folder": coco(changed("images", 0, file_name="../images")),
     "no file in this folder ends in ...": image(None),
     "cannot be read as an image: No such file or directory": image("missing"),
-    "expected pixels of floats from 0 to 1, found ...: scale them": image("float-255.tif"),
-    "32-bit whole numbers have no usual range, found ...": image(tiff(np.full((9, 9), 7, dtype=np.int32), 2)),
+    "expected float pixels from 0 to 1, found ...: scale them": image("float-255.tif"),
+    "the range of 32-bit integer pixels is unknown, found ...": image(tiff(np.full((9, 9), 7, dtype=np.int32), 2)),
     "expected 64x48 pixels, as in ..., got ...": coco(content_of(), encoded(np.zeros((9, 9, 3), dtype=np.uint8))),
-    "the sides are exchanged: was it turned, or its EXIF orientation lost": coco(
+    "width and height are swapped: was the image rotated, or its EXIF orientation removed": coco(
         content_of(), encoded(np.zeros((64, 48, 3), dtype=np.uint8))
     ),
-    "an image of 16 bits: its values are taken as they are, ...": extract(
-        {"1.png": IMAGES["16-bit.png"].content}, "1.png"
-    ),
+    "a 16-bit image: its values are used as they are, ...": extract({"1.png": IMAGES["16-bit.png"].content}, "1.png"),
     "values are NaN or infinity": extract({"1.npy": _saved_map(np.full((1, 9, 9), np.nan, dtype=np.float32))}, "1.npy"),
-    "cannot be read as an image: a link to a file that is not there": extract({"photos/1.png": None}, "photos"),
+    "cannot be read as an image: a link to a file that does not exist": extract({"photos/1.png": None}, "photos"),
     "list.txt, line ...: ...: cannot be read as an image: No such file": extract({"list.txt": b"1.png"}, "list.txt"),
-    "EXIF orientation ...: the annotations are taken to be of the upright image": coco(content_of(), OVER),
+    "EXIF orientation ...: the annotations are assumed to refer to the upright image": coco(content_of(), OVER),
     "EXIF orientation ...: width and height are those of the image as stored": coco(
         _sized(48, 64, [4, 6, 20, 16]), LYING
     ),
@@ -180,34 +176,32 @@ CAUSES: dict[str, Cause] = {
     "every box lies within one pixel: are its numbers relative to the size of the image?": coco(
         _boxed([0.1, 0.2, 0.5, 0.5])
     ),
-    "id: ... is there twice": coco(COCO["an id twice"].content),
+    "id: ... occurs twice": coco(COCO["an id twice"].content),
     "image_id: ... is not among the images": coco(changed("annotations", 0, image_id=9)),
     "category_id: ... is not among the categories": coco(changed("annotations", 0, category_id=9)),
-    "rows of images or categories that cannot be used are left out": coco(changed("images", 0, width=0)),
+    "rows refer to images or categories that cannot be used": coco(changed("images", 0, width=0)),
     "iscrowd: expected 0 or 1, got ...": coco(changed("annotations", 0, iscrowd="no")),
     "segmentation: expected polygons ...": coco(COCO["two points"].content),
     "segmentation: expected counts that add up to ... pixels, got ...": coco(COCO["counts of less"].content),
-    "segmentation: expected size ..., as of the image, got ...": coco(COCO["a mask of another image"].content),
-    "segmentation: counts: letter ... is none of COCO's compressed counts": coco(COCO["garbage"].content),
+    "segmentation: expected size ..., the size of the image, got ...": coco(COCO["a mask of another image"].content),
+    "segmentation: counts: character ... is not valid in COCO's compressed counts": coco(COCO["garbage"].content),
     "segmentation: polygon ...: expected finite numbers within 1000000 pixels": coco(
         with_segmentation([[0, 0, 2e9, 0, 2e9, 2e9]])
     ),
     "width, height: expected at most ... pixels": coco(COCO["a huge image"].content),
     "area: expected a number, got ...: it is computed": coco(COCO["area of text"].content),
-    "name: ... is there twice": coco(everywhere("categories", "name", lambda _: "cat")),
-    "file_name: ... is there twice": coco(COCO["an image twice"].content),
+    "name: ... occurs twice": coco(everywhere("categories", "name", lambda _: "cat")),
+    "file_name: ... occurs twice": coco(COCO["an image twice"].content),
     "categories: expected at least one, got none": coco(COCO["no category"].content),
     "expected at least one object in an image, got none": untrainable,
     "expected a list under 'annotations', got ...": coco(COCO["annotations of null"].content),
     "it looks like a list of results": coco(COCO["results"].content),
-    "annotations: ..., not objects: take the file of the instances of the same images": coco(
+    "annotations: ..., not objects: use the instances file of the same images": coco(
         {**content_of(), "annotations": [{"image_id": 1, "segments_info": []}]}
     ),
     "split ... may be any of ...: name one of them": ambiguous,
-    "objects have no outline: for masks their boxes stand for them": coco(with_segmentation([[4, 6, 24, 6, 24, 22]])),
-    "outlines without a pixel: for masks their boxes stand for them": coco(
-        content_of() | _outlined([[5, 5, 5, 5, 5, 5]])
-    ),
+    "objects have no outline: their boxes are used as masks": coco(with_segmentation([[4, 6, 24, 6, 24, 22]])),
+    "outlines without a pixel: their boxes are used as masks": coco(content_of() | _outlined([[5, 5, 5, 5, 5, 5]])),
     "no object in the ...: there is no average precision": coco({**content_of(), "annotations": []}),
     "the model does not know ...: average precision 0 for these": coco(changed("categories", 0, name="lion")),
     "not JSON: it is an HTML page": coco(COCO["a page"].content),
@@ -215,40 +209,40 @@ CAUSES: dict[str, Cause] = {
     "not UTF-8 text: it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
     "not UTF-8 text: byte ...: save it as UTF-8": coco('{"Bär": 1}'.encode("latin-1")),
     "expected a header with x1, y1, x2, y2, or ..., found ...": boxes("1.png,1,2,3,4\n"),
-    "it is divided by spaces": boxes("image x1 y1 x2 y2\n1.png 1 2 3 4\n", "b.txt"),
-    "it is a file of labels without a header, as of YOLO": boxes("0 0.5 0.5 0.2 0.2\n", "b.txt"),
+    "it is separated by spaces": boxes("image x1 y1 x2 y2\n1.png 1 2 3 4\n", "b.txt"),
+    "it is a label file without a header, as YOLO uses": boxes("0 0.5 0.5 0.2 0.2\n", "b.txt"),
     "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),
     "more rows cannot be used": boxes(HEAD + "1.png,1,2,3,four\n" * 1001),
     "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),
-    "column ... names images, as ..., but is not known as a column that does": boxes(
-        "foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"
-    ),
+    "column ... names images, such as ..., but is not read": boxes("foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"),
     "column ... is not read: does it name images?": boxes("scan,x1,y1,x2,y2\n3,1,2,3,4\n"),
-    "a list of results of COCO, which gives the numbers of images and not their names": boxes(
+    "a list of COCO results, which has the ids of images instead of their names": boxes(
         json.dumps(COCO["results"].content), "b.json"
     ),
     "a quote that is not closed": boxes(f'{HEAD}"1.png,1,2,3,4\n'),
-    "begins with #: passed over as a comment": boxes(f"{HEAD}1.png,1,2,3,4\n#1.png,1,2,3,4\n"),
+    "begins with #: skipped as a comment": boxes(f"{HEAD}1.png,1,2,3,4\n#1.png,1,2,3,4\n"),
     "it is JSON: give it a name that ends in .json": boxes("[[1, 2, 3, 4]]"),
     "it looks like JSON Lines": boxes("[1, 2, 3, 4]\n[1, 2, 3, 4]\n", "b.json"),
-    "it is a document of an office program, as of Excel": boxes(WORKBOOK, "b.xlsx"),
-    "it is an XML file of annotations, as of Pascal VOC": boxes("<annotation>", "b.xml"),
-    "there is no box in it": boxes(HEAD),
+    "it is an office document, such as an Excel file": boxes(WORKBOOK, "b.xlsx"),
+    "it is an XML annotation file, such as Pascal VOC": boxes("<annotation>", "b.xml"),
+    "it contains no box": boxes(HEAD),
     "expected at most 4 GiB, found ...": extract({"1.npy": _promise()}, "1.npy"),
-    "if it is [H, W, C], --layout NHWC": extract(
+    "if it is [H, W, C], give --layout NHWC": extract(
         {"1.npy": _saved_map(np.zeros((48, 64, 3), dtype=np.float32))}, "1.npy"
     ),
     "cannot be read as a file of weights: an HTML page": checkpoint("a page"),
     "cannot be read as a file of weights: a Git LFS pointer": checkpoint("a pointer"),
     "cut short or damaged: its table of contents is missing": checkpoint("cut short"),
-    "damaged: ... is not what was written": checkpoint("a changed byte"),
-    "a safetensors file: convert it by ...": checkpoint("safetensors"),
+    "damaged: the checksum of ... is wrong": checkpoint("a changed byte"),
+    "a safetensors file: convert it with ...": checkpoint("safetensors"),
     "a TorchScript program, not weights": checkpoint("TorchScript"),
-    "a whole model, ..., saved with its code and not as weights": checkpoint("a whole model"),
-    "it holds ... besides weights": checkpoint("a path besides"),
-    "pickled by protocol ..., which torch does not read without running code": checkpoint("another protocol"),
+    "a pickled model, ..., not weights": checkpoint("a whole model"),
+    "it contains ... besides weights": checkpoint("a path besides"),
+    "pickled with protocol ..., which cannot be read without running code from the file": checkpoint(
+        "another protocol"
+    ),
     "weights of a detector of this package, without its settings": checkpoint("our weights alone"),
-    "no file of torch": checkpoint("text"),
+    "a file that torch.save did not write": checkpoint("text"),
     "neither settings nor roi_heads.box_predictor.cls_score.weight": checkpoint("of nobody"),
     "the weights are not those of ...: ... weights missing": checkpoint("too few"),
     "holds model.pt but no checkpoint.pt to go on from": begun_anew,

@@ -146,7 +146,7 @@ def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) ->
     assert read_boxes(path, problems) == []
     of_image, of_box = found(problems)
     assert "images[0]: file_name: expected text, got nothing" in of_image
-    assert "annotations: 1 rows of images or categories that cannot be used are left out" in of_box
+    assert "annotations: 1 rows refer to images or categories that cannot be used" in of_box
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,13 @@ def test_a_box_finds_its_input_by_file_name(inputs: list[str], name: str, expect
 @pytest.mark.parametrize(
     ("inputs", "names", "messages"),
     [
-        (["x/1.png", "y/1.png"], ["1.png"], ["row 0: image '1.png' may be any of x/1.png, y/1.png; give more"]),
-        (["x/1.png", "y/1.png"], ["z/1.png"], ["row 0: image 'z/1.png' may be any of x/1.png, y/1.png; give more"]),
+        (["x/1.png", "y/1.png"], ["1.png"], ["row 0: image '1.png' matches each of x/1.png, y/1.png; give more"]),
+        (["x/1.png", "y/1.png"], ["z/1.png"], ["row 0: image 'z/1.png' matches each of x/1.png, y/1.png; give more"]),
         (["x/1.png", "y/1.png"], ["1.png"] * 3, ["y/1.png; give more of its path (2 more rows: 1, 2)"]),
-        (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, found 2; --columns"]),
-        (["a.png", "b.png"], [None] * 2, ["says which column names it (1 more row: 1)"]),
+        (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, found 2; give the"]),
+        (["a.png", "b.png"], [None] * 2, ["with --columns image=NAME (1 more row: 1)"]),
         # Two images of a box file never share an input.
-        (["1.npy"], ["1.png", "1.jpg"], ["row 0: image '1.png' may be 1.npy, and so may '1.jpg'", "row 1: image"]),
+        (["1.npy"], ["1.png", "1.jpg"], ["row 0: image '1.png' matches 1.npy, and so does '1.jpg'", "row 1: image"]),
     ],
 )
 def test_a_box_without_a_certain_input_is_reported(
@@ -230,12 +230,12 @@ def test_bare_boxes_belong_to_the_only_input() -> None:
 @pytest.mark.parametrize(
     ("inputs", "names", "missing", "text"),
     [
-        (["a.png"], ["c.png"], [0], "1 box is of 1 image that is not among the inputs"),
-        (["a.png"], ["c.png", "a.png", "c.png"], [0, 2], "2 boxes are of 1 image that is not among the inputs"),
-        (["a.png"], ["c.png", "d.png"], [0, 1], "2 boxes are of 2 images that are not among the inputs"),
-        (["a.png"], [""], [0], "1 box is of 1 image that is not among the inputs"),
+        (["a.png"], ["c.png"], [0], "1 box belongs to 1 image that is not among the inputs"),
+        (["a.png"], ["c.png", "a.png", "c.png"], [0, 2], "2 boxes belong to 1 image that is not among the inputs"),
+        (["a.png"], ["c.png", "d.png"], [0, 1], "2 boxes belong to 2 images that are not among the inputs"),
+        (["a.png"], [""], [0], "1 box belongs to 1 image that is not among the inputs"),
         # Two images of a box file never share an input.
-        (["x/1.png"], ["x/1.png", "y/1.png"], [1], "1 box is of 1 image that is not among the inputs"),
+        (["x/1.png"], ["x/1.png", "y/1.png"], [1], "1 box belongs to 1 image that is not among the inputs"),
     ],
 )
 def test_boxes_of_images_that_were_not_given_are_counted(

@@ -99,7 +99,7 @@ def save_pickled(path: Path) -> None:
         ("a.npy", lambda path: np.save(path, np.zeros((2, 3, 4, 5))), "or [1, C, H, W], found shape [2, 3, 4, 5]"),
         ("a.npy", lambda path: np.save(path, np.zeros((3, 0, 4))), "found shape [3, 0, 4]"),
         ("a.npy", lambda path: np.save(path, np.zeros((3, 4, 4), dtype=np.uint8)), "expected dtype float64, float32"),
-        ("a.npy", save_pickled, "it holds Python objects, which only running its code could read"),
+        ("a.npy", save_pickled, "it holds Python objects, and reading them would run code from the file"),
         ("a.npz", lambda path: np.savez(path, a=1.0, b=2.0), "expected one array, found a, b; name one of them"),
         ("a.npz", lambda path: np.savez(path), "expected one array, found none"),
     ],
@@ -265,7 +265,7 @@ def test_inputs_that_differ_from_the_first_are_reported(tmp_path: Path) -> None:
     assert [row.box.row for row in rows] == [0, 2, 4, 6]
     (problem,) = found(problems)
     assert problem == (
-        f"{second}: expected features [4, 7, 7] of float32 as of {first}, found [5, 7, 7] of float32; 3 boxes not done"
+        f"{second}: expected features [4, 7, 7] of float32, as for {first}, found [5, 7, 7] of float32; 3 boxes skipped"
     )
 
 

@@ -97,7 +97,7 @@ def test_a_bbox_without_a_format_is_asked_about(tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text('[{"image": "a.png", "bbox": [1, 2, 3, 4]}]')
     problems = Problems()
     assert read_boxes(tmp_path / "b.json", problems) == []
-    assert "row 0: bbox: say whether it is xyxy or xywh: --box-format" in found(problems)[0]
+    assert "row 0: bbox: give --box-format xyxy or --box-format xywh" in found(problems)[0]
 
 
 @pytest.mark.parametrize(

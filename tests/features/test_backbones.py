@@ -106,7 +106,7 @@ def test_a_network_of_one_size_gets_it(kind: str, batch: int, tmp_path: Path) ->
     for index in range(4):
         for together, alone in zip(every, all_maps(backbone, images[index : index + 1]), strict=True):
             np.testing.assert_allclose(together[index], alone[0], atol=1e-4)
-    with pytest.raises(ValueError, match="takes 64x96 only"):
+    with pytest.raises(ValueError, match="supports only 64x96"):
         make_backbone(f"{kind}:{path}", BackboneOptions(image_size=(32, 32)))
 
 
@@ -121,7 +121,9 @@ def test_tokens_are_a_map_where_their_prefix_is_said(kind: str, tmp_path: Path) 
     np.testing.assert_array_equal(features[1, 3], [[0, 1, 2], [3, 4, 5]], "row by row, and without the prefix")
     with pytest.raises(BackboneError, match="need --prefix-tokens and --patch-size"):
         make_backbone(f"{kind}:{path}")
-    with pytest.raises(BackboneError, match=r"tokens: expected 1 before those of 14 x 14 patches, 197 in all, got 198"):
+    with pytest.raises(
+        BackboneError, match=r"tokens: expected 1 prefix tokens and 14 x 14 patches, 197 in all, got 198"
+    ):
         make_backbone(f"{kind}:{path}", BackboneOptions(prefix_tokens=1, patch_size=16))
 
 
@@ -218,7 +220,7 @@ def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:
     path = save_program(tmp_path / "network.pt2", TwoLevels())
     path.write_bytes(with_a_changed_byte(path.read_bytes()))
     with pytest.raises(
-        BackboneError, match=r"cannot be read as a program of torch.export: damaged: \S+ is not what was"
+        BackboneError, match=r"cannot be read as a torch.export program: damaged: the checksum of \S+ is wrong"
     ):
         make_backbone(f"program:{path}")
 
@@ -231,7 +233,7 @@ def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:
         ("pixels:3", "expected one of"),
         ("onnx:missing.onnx", "onnx:missing.onnx: No such file"),
         ("onnx:{text}", "cannot be read as an ONNX model"),
-        ("program:{text}", "cannot be read as a program of torch.export: it is no archive"),
+        ("program:{text}", "cannot be read as a torch.export program: it is not an archive"),
         ("detector:{text}", "cannot be read as a file of weights"),
         ("hf:{text}", "hf:"),
     ],
@@ -244,7 +246,7 @@ def test_a_backbone_that_cannot_be_had_is_named(text: str, why: str, tmp_path: P
 
 
 def test_options_that_a_backbone_does_not_have_are_refused() -> None:
-    with pytest.raises(ValueError, match="precision: efficientnet-lite0 has 'float32' only, found 'float16'"):
+    with pytest.raises(ValueError, match="precision: efficientnet-lite0 supports only 'float32', found 'float16'"):
         make_backbone("efficientnet-lite0", BackboneOptions(precision="float16"))
     with pytest.raises(ValueError, match="image-size: expected multiples of 32, found 100x100"):
         make_backbone("efficientnet-lite0", BackboneOptions(image_size=(100, 100)))

@@ -65,11 +65,11 @@ def test_a_broken_image_is_named_once_and_counted_later(photos: Path, tmp_path: 
     first = invoke("extract", photos, broken, *options)
     assert first.exit_code == 1
     assert told(first) == [
-        f"{broken}: cannot be read as an image: not an image, or of a kind that Pillow does not know"
+        f"{broken}: cannot be read as an image: not an image, or a format that Pillow does not support"
     ]
     second = invoke("extract", photos, broken, *options)
     assert second.exit_code == 1
-    assert told(second) == [f"{tmp_path / 'out'}: 1 image failed in earlier runs; --retry does their shards again"]
+    assert told(second) == [f"{tmp_path / 'out'}: 1 image failed in earlier runs; --retry processes their shards again"]
     shutil.copy(sorted(photos.iterdir())[0], broken)
     assert invoke("extract", photos, broken, *options, "--retry").exit_code == 0
 
@@ -86,11 +86,11 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--backbone", "pixels", "--stride", 2), "Invalid value for --stride: it means nothing with --backbone"),
-        (("--pool", "max"), "Invalid value for --pool: it means nothing without --backbone"),
+        (("--backbone", "pixels", "--stride", 2), "Invalid value for --stride: it cannot be used with --backbone"),
+        (("--pool", "max"), "Invalid value for --pool: it cannot be used without --backbone"),
         (
             ("--backbone", "pixels", "--score-threshold", 0.2),
-            "Invalid value for --score-threshold: it means nothing without --boxes detections",
+            "Invalid value for --score-threshold: it cannot be used without --boxes detections",
         ),
         (("--backbone", "nothing"), "backbone: expected one of efficientnet-lite0"),
         (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),
@@ -99,8 +99,14 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
         (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, found '0'"),
         (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, found '3/2'"),
         (("--backbone", "pixels", "--normalise", "no"), "normalise: expected imagenet"),
-        (("--backbone", "efficientnet-lite0", "--levels", "by-size"), "by-size needs maps of one number of channels"),
-        (("--backbone", "efficientnet-lite0", "--weights", "none"), "weights: efficientnet-lite0 has None only"),
+        (
+            ("--backbone", "efficientnet-lite0", "--levels", "by-size"),
+            "by-size needs maps with the same number of channels",
+        ),
+        (
+            ("--backbone", "efficientnet-lite0", "--weights", "none"),
+            "weights: efficientnet-lite0 does not support this option",
+        ),
     ],
 )
 def test_options_that_cannot_be_meant(options: tuple[object, ...], why: str, photos: Path, tmp_path: Path) -> None:

@@ -164,7 +164,7 @@ def test_another_job_is_refused_and_says_what_differs(images: list[Path], tmp_pa
 
 def test_a_folder_of_features_without_a_manifest_is_left_alone(images: list[Path], tmp_path: Path) -> None:
     (tmp_path / "features-00000-of-00003.parquet").write_bytes(b"somebody's")
-    with pytest.raises(OtherJobError, match=r"without _manifest\.json"):
+    with pytest.raises(OtherJobError, match=r"but no _manifest\.json"):
         small_job(images, tmp_path)
     (tmp_path / "_manifest.json").write_text("{")
     with pytest.raises(OtherJobError, match=r"_manifest.json: not JSON"):

@@ -61,7 +61,7 @@ def test_a_worker_writes_what_one_machine_writes(images: list[Path], tmp_path: P
 
 
 def test_a_worker_that_sees_other_folders_says_so(images: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(WorkerError, match=r"cannot see .*nowhere: No such file.*share under one name"):
+    with pytest.raises(WorkerError, match=r"cannot see .*nowhere: No such file.*share under the same path"):
         ShardWorker(str(tmp_path / "nowhere"))
     worker, job, task = worker_of(images, tmp_path / "out")
     with pytest.raises(WorkerError, match="is not the folder that the main process writes to"):
@@ -77,7 +77,9 @@ def test_a_worker_with_other_software_is_refused(images: list[Path], tmp_path: P
     described: Described = job.work.backbone.described  # type: ignore[attr-defined]
     other = described._replace(software={**described.software, "machine": {"cpu": "avx9"}})
     task = replace(task, work=replace(task.work, backbone=RemoteBackbone(other)))
-    with pytest.raises(WorkerError, match=r'would not give the values of the others: machine\.cpu: "avx9" there'):
+    with pytest.raises(
+        WorkerError, match=r'would compute other values than the first worker: machine\.cpu: "avx9" there'
+    ):
         worker.join(SETTINGS, SMALL, task)
 
 
@@ -102,8 +104,8 @@ def test_a_worker_is_sent_the_boxes_of_its_images_only() -> None:
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (("--workers", 2), "Invalid value for --workers: it means nothing without --engine ray"),
-        (("--ray-address", "local"), "Invalid value for --ray-address: it means nothing without --engine ray"),
+        (("--workers", 2), "Invalid value for --workers: it cannot be used without --engine ray"),
+        (("--ray-address", "local"), "Invalid value for --ray-address: it cannot be used without --engine ray"),
         (("--engine", "ray", "--workers", 0), "--workers"),
     ],
 )
@@ -171,7 +173,7 @@ def test_a_worker_that_is_killed_and_ctrl_c_change_no_byte(photos: Path, tmp_pat
     wait_for_shards(process, out, 2)
     process.send_signal(signal.SIGINT)
     _, errors = ended(process, 130)
-    assert f"stopped; the same command goes on: {out}" in errors
+    assert f"stopped; rerun the same command to resume: {out}" in errors
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("features-*")}
     assert 2 <= len(written) < 12
 
@@ -182,7 +184,7 @@ def test_a_worker_that_is_killed_and_ctrl_c_change_no_byte(photos: Path, tmp_pat
     assert workers
     os.kill(workers[0], signal.SIGKILL)
     output, errors = ended(process, 0)
-    assert "done again, its worker was lost: " in errors
+    assert "processed again: its worker was lost: " in errors
     assert "wrote" in output
     assert contents(out) == contents(tmp_path / "whole")
     assert written.items() <= {path.name: path.stat().st_mtime_ns for path in out.glob("features-*")}.items()
@@ -232,15 +234,15 @@ def test_workers_have_gpus_and_a_ray_that_is_there_is_used() -> None:
     here = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # 127.0.0.1 only
     done = subprocess.run(script, env=here, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "device: pixels has 'cpu' only, found 'cuda'"
+    assert done.stdout.splitlines()[0] == "device: pixels supports only 'cpu', found 'cuda'"
     assert done.stdout.splitlines()[1] == "(1,) 5"
 
 
 @pytest.mark.slow
 def test_a_cluster_without_room_is_named(photos: Path, tmp_path: Path) -> None:
     for more, why in (
-        (("--device", "cuda"), "Ray has no machine for a worker of 1 CPU and a GPU: the cluster has"),
-        (("--threads", 1000), "Ray has no machine for a worker of 1000 CPUs: the cluster has"),
+        (("--device", "cuda"), "Ray has no machine for a worker with 1 CPU and a GPU: the cluster has"),
+        (("--threads", 1000), "Ray has no machine for a worker with 1000 CPUs: the cluster has"),
         (("--ray-address", "127.0.0.1:1"), "Ray at 127.0.0.1:1: cannot be reached: "),
     ):
         options = (*OPTIONS, "--engine", "ray", "--ray-address", "local", *more)

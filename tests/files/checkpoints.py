@@ -126,33 +126,33 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "nothing": (b"", "an empty file"),
         "a page": (b"<!DOCTYPE html><html>Sign in</html>", "an HTML page, not the file itself"),
         "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid 0\n", "a Git LFS pointer"),
-        "text": (b"weights", f"no file of torch: {SAVE}"),
+        "text": (b"weights", f"a file that torch.save did not write: {SAVE}"),
         "cut short": (good[: len(good) // 2], "cut short or damaged: its table of contents is missing"),
         "cut short, older": (older[: len(older) // 2], "damaged or cut short"),
         "the head of an older one": (older[:30], "damaged or cut short"),
-        "a changed byte": (with_a_changed_byte(good), r"damaged: \S+ is not what was written; copy"),
-        "safetensors": (_safetensors(), "a safetensors file: convert it by"),
-        "arrays of NumPy": (_archive(a_npy=b""), f"a zip archive with arrays of NumPy in it: {SAVE}"),
-        "a document": (_archive(word__document=b""), "a zip archive with no file of torch in it"),
+        "a changed byte": (with_a_changed_byte(good), r"damaged: the checksum of \S+ is wrong; copy"),
+        "safetensors": (_safetensors(), "a safetensors file: convert it with"),
+        "arrays of NumPy": (_archive(a_npy=b""), f"a zip archive of NumPy arrays: {SAVE}"),
+        "a document": (_archive(word__document=b""), "a zip archive that torch.save did not write"),
         "TorchScript": (_archive(m__constants_pkl=b"", m__data_pkl=b""), f"a TorchScript program, not weights: {SAVE}"),
-        "an HDF5 file": (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, as of Keras"),
+        "an HDF5 file": (b"\x89HDF\r\n\x1a\n" + bytes(99), "an HDF5 file, such as Keras writes"),
         "an image": (b"\x89PNG\r\n\x1a\n" + bytes(99), "a PNG image"),
-        "a pickle": (pickle.dumps([1, 2], protocol=2), "a pickle that torch.save has not written"),
-        "a pickle of arrays": (pickle.dumps({"a": np.zeros(3)}, protocol=2), "it holds numpy"),
-        "a pickle of a program": (pickle.dumps(os.system, protocol=2), r"it holds \w+\.system besides weights"),
+        "a pickle": (pickle.dumps([1, 2], protocol=2), "a pickle that torch.save did not write"),
+        "a pickle of arrays": (pickle.dumps({"a": np.zeros(3)}, protocol=2), "it contains numpy"),
+        "a pickle of a program": (pickle.dumps(os.system, protocol=2), r"it contains \w+\.system besides weights"),
         "a program of another protocol": (
-            saved({"a": os.system}, pickle_protocol=4), r"it holds \w+\.system besides weights, which only running code"
+            saved({"a": os.system}, pickle_protocol=4), r"it contains \w+\.system besides weights, which cannot"
         ),
-        "another protocol": (saved(own(weights()), pickle_protocol=4), "pickled by protocol 4, which torch does not"),
+        "another protocol": (saved(own(weights()), pickle_protocol=4), "pickled with protocol 4, which cannot be read"),
         "our model with its code": (
-            saved(SETTINGS.build()), r"a whole model, roialign\.detection\.\S+, saved .*\.detection\.save_model"
+            saved(SETTINGS.build()), r"a pickled model, roialign\.detection\.\S+, not weights: .*\.save_model"
         ),
         "our weights alone": (
             saved(weights()), r"weights of a detector of this package, without its settings: .*\.save_model\(path, "
         ),
-        "a whole model": (saved(nn.Linear(2, 2)), f"a whole model, torch.nn.modules.linear.Linear, saved .* {SAVE}"),
-        "a path besides": (saved(own(weights(), at=PurePosixPath("a"))), "it holds pathlib.PurePosixPath besides"),
-        "a number of NumPy": (saved(own(weights(), best=np.float64(3))), r"it holds numpy\.\S+ besides weights"),
+        "a whole model": (saved(nn.Linear(2, 2)), f"a pickled model, torch.nn.modules.linear.Linear, .* {SAVE}"),
+        "a path besides": (saved(own(weights(), at=PurePosixPath("a"))), "it contains pathlib.PurePosixPath besides"),
+        "a number of NumPy": (saved(own(weights(), best=np.float64(3))), r"it contains numpy\.\S+ besides weights"),
         "a list": (saved([1, 2]), "expected weights by name, found a list"),
         "numbers": (saved({"a": 1}), "expected weights by name, but 'a' is 1"),
         "names of numbers": (saved({1: torch.zeros(1)}), "expected weights by name, but 1 is a Tensor"),

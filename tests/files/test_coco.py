@@ -87,7 +87,7 @@ ROWS: dict[str, tuple[Content, str]] = {
     "a box of infinity": (changed("annotations", 1, bbox=[0, 0, float("inf"), 1]), "got [0, 0, inf, 1]"),
     "a box of a huge number": (changed("annotations", 1, bbox=[0, 0, 10**400, 1]), "annotations[1]: bbox: expected"),
     "truth in a box": (changed("annotations", 1, bbox=[0, 0, True, 1]), "got [0, 0, True, 1]"),
-    "an id twice": (changed("annotations", 1, id=1), "annotations[1]: id: 1 is there twice"),
+    "an id twice": (changed("annotations", 1, id=1), "annotations[1]: id: 1 occurs twice"),
     "an id of a list": (changed("annotations", 1, id=[1]), "annotations[1]: id: expected a whole number, got [1]"),
     "an id of NaN": (changed("annotations", 1, image_id=float("nan")), "image_id: expected a whole number, got nan"),
     "an id of null": (changed("annotations", 1, image_id=None), "image_id: expected a whole number, got None"),
@@ -102,7 +102,7 @@ ROWS: dict[str, tuple[Content, str]] = {
     ),
     "a mask of another image": (
         with_segmentation({"size": [64, 48], "counts": [3072]}),
-        "annotations[0]: segmentation: expected size [48, 64], as of the image, got [64, 48]",
+        "annotations[0]: segmentation: expected size [48, 64], the size of the image, got [64, 48]",
     ),
     "two points": (with_segmentation([[1, 2, 3, 4]]), "got 4 numbers as polygon 0"),
     "no row": (
@@ -136,7 +136,7 @@ IMAGES: dict[str, tuple[Content, str]] = {
     "a huge size": (changed("images", 0, width=10**9, height=10**9), "images[0]: width, height: expected at most"),
     "no name": (changed("images", 0, file_name=...), "images[0]: file_name: expected text, got nothing"),
     "a name of null": (changed("images", 0, file_name=None), "images[0]: file_name: expected text, got None"),
-    "an id twice": (changed("images", 1, id=1), "images[1]: id: 1 is there twice"),
+    "an id twice": (changed("images", 1, id=1), "images[1]: id: 1 occurs twice"),
 }
 
 
@@ -152,7 +152,7 @@ def test_a_wrong_image_is_named_and_its_objects_are_counted(tmp_path: Path, case
         ]
     else:
         assert others == [
-            f"{dataset.annotations}: annotations: 2 rows of images or categories that cannot be used are left out"
+            f"{dataset.annotations}: annotations: 2 rows refer to images or categories that cannot be used"
         ]
     assert len(dataset) == 1
 
@@ -166,8 +166,8 @@ def test_what_is_to_be_looked_at_is_said_and_is_no_problem(tmp_path: Path) -> No
     dataset, problems = _read(tmp_path, content)
     assert len(problems) == 0
     assert [str(remark).removeprefix(f"{dataset.annotations}: ") for remark in problems.remarks] == [
-        "categories: name: 'cat' is there twice, as 1 and 2",
-        "images: file_name: '1.png' is there twice, as 1 and 2",
+        "categories: name: 'cat' occurs twice, with ids 1 and 2",
+        "images: file_name: '1.png' occurs twice, with ids 1 and 2",
         "annotations[0]: area: expected a number, got 'large': it is computed",
         "annotations[1]: area: expected a number, got -4: it is computed",
     ]
@@ -179,7 +179,7 @@ FILES: dict[str, tuple[object, str]] = {
     "a pointer": ("version https://git-lfs.github.com/spec/v1\n", "not JSON: it is a Git LFS pointer"),
     "cut": ('{"images": [', "not JSON: line 1, column 13"),
     "brackets": ("[" * 200_000, "not usable JSON: brackets nested too deeply"),
-    "a number of 5000 digits": ("1" * 5000, "not usable JSON: a number of thousands of digits"),
+    "a number of 5000 digits": ("1" * 5000, "not usable JSON: a number with thousands of digits"),
     "a list": ([], "expected an object with categories, images, annotations, got list"),
     "results": ([{"image_id": 1}], "expected an object with categories, images, annotations, got list; it looks like"),
     "null": (None, "expected an object with categories, images, annotations, got NoneType"),
@@ -275,7 +275,7 @@ def test_a_size_that_no_image_has(tmp_path: Path, width: int) -> None:
 def test_annotations_of_another_kind_are_called_what_they_are(tmp_path: Path, name: str, kind: str) -> None:
     content = {"images": content_of()["images"], "annotations": [{"image_id": 1, name: []}]}
     path = write_set(tmp_path, content)
-    said = f"annotations: {kind}, not objects: take the file of the instances of the same images"
+    said = f"annotations: {kind}, not objects: use the instances file of the same images"
     with pytest.raises(DatasetError, match=f"^{re.escape(f'{path}: {said}')}$"):
         CocoDataset(path, tmp_path, Problems())
     with pytest.raises(FileError, match=f"^{re.escape(said)}$"):

@@ -51,6 +51,8 @@ def test_labels_are_read_as_rotated_boxes(folders: tuple[Path, Path]) -> None:
         (f"{BAR} ship", {"difficult": 0}),
         (f"{BAR} ship 2", {"difficult": 1}),
         (f"\t{BAR}  ship 0 \r", {"difficult": 0}),
+        (f"acquisition dates:2016-05-04\nGSD:0.3\n{BAR} ship 0", {"difficult": 0}),
+        (f"\ufeff{BAR} 12 0", {"category_id": 1}),
         ("0 0 10 10 10 0 0 10 bow-tie 0", {"rotated_box": pytest.approx([5, 5, 10, 10, 0])}),
         ("-5 -5 1e1 -5 1e1 5 -5 5 edge 0", {"bbox": pytest.approx([-5, -5, 15, 10])}),
     ],
@@ -70,6 +72,7 @@ WRONG = {
     "a far corner": ("1 2 3 4 5 6 7 1e9 ship 0", "y4: expected a number within 1000000 pixels, got '1e9'"),
     "a word for difficult": (f"{BAR} ship no", "difficult: expected 0 or 1, got 'no'"),
     "no area": ("1 1 2 2 3 3 4 4 ship 0", "corners: expected an outline with an area, got [[1.0, 1.0, 2.0"),
+    "YOLO's order": ("0 0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5", "class: expected a name, got '0.5': YOLO's lines"),
     "commas": (BAR.replace(" ", ",") + ",ship,0", "got 1 value: '20.8,15.6"),
 }
 
@@ -114,7 +117,23 @@ def test_files_that_cannot_be_read_are_named(folders: tuple[Path, Path]) -> None
     assert [row["id"] for row in records["images"]] == ["P0001"]
     first, second = map(str, problems)
     assert first.startswith(f"{labels / 'P0002.txt'}: not UTF-8 text")
-    assert second.startswith(f"{labels / 'P0003.txt'}: cannot be read as an image")
+    assert second.startswith(f"{labels / 'P0003.txt'}: its image P0003.png: cannot be read as an image")
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c", "\x1e"])
+def test_only_the_ends_of_lines_end_a_line(folders: tuple[Path, Path], mark: str) -> None:
+    (folders[0] / "P0001.txt").write_bytes(f"{BAR} ship 0{mark}\r{BAR}{mark}ship\r\n\n1 2".encode())
+    records, problems = _read(folders)
+    assert len(records["annotations"]) == 2
+    assert [str(problem.where) for problem in problems] == [f"{folders[0] / 'P0001.txt'}: line 4"]
+
+
+def test_corners_that_seem_to_be_relative_are_remarked_on(folders: tuple[Path, Path]) -> None:
+    (folders[0] / "P0001.txt").write_text("0.1 0.1 0.5 0.1 0.5 0.5 0.1 0.5 ship 0\n")
+    _, problems = _read(folders)
+    (remark,) = problems.remarks
+    assert remark.where == str(folders[0])
+    assert "corners: every box lies within one pixel" in remark.what
 
 
 def test_an_image_without_objects_is_an_image(folders: tuple[Path, Path]) -> None:

@@ -45,10 +45,10 @@ def test_a_ramp_is_a_ramp_at_any_depth(tmp_path: Path, case: str) -> None:
 @pytest.mark.parametrize(
     ("values", "sample_format", "message"),
     [
-        (ramp(2**31 - 1, np.int32), 2, "32-bit whole numbers have no usual range, found 0 to 2.14748e\\+09"),
-        (ramp(2**32 - 1, np.uint32), 1, "32-bit whole numbers have no usual range, found 0 to 4.29497e\\+09"),
-        (ramp(255, np.float32), 3, "expected pixels of floats from 0 to 1, found 0 to 255: scale them"),
-        (ramp(np.nan, np.float32), 3, "expected pixels of floats from 0 to 1, found nan to nan"),
+        (ramp(2**31 - 1, np.int32), 2, "the range of 32-bit integer pixels is unknown, found 0 to 2.14748e\\+09"),
+        (ramp(2**32 - 1, np.uint32), 1, "the range of 32-bit integer pixels is unknown, found 0 to 4.29497e\\+09"),
+        (ramp(255, np.float32), 3, "expected float pixels from 0 to 1, found 0 to 255: scale them"),
+        (ramp(np.nan, np.float32), 3, "expected float pixels from 0 to 1, found nan to nan"),
     ],
 )
 def test_values_without_a_usual_range_are_features_and_no_picture(
@@ -155,7 +155,7 @@ def test_the_size_in_the_annotations_decides(tmp_path: Path, kind: str, orientat
 
 def test_exchanged_sides_without_a_tag_are_said(tmp_path: Path) -> None:
     path = _written(tmp_path, encoded(UPRIGHT))
-    with pytest.raises(FileError, match=r"expected 4x6 pixels, got 6x4; the sides are exchanged: was it .* EXIF"):
+    with pytest.raises(FileError, match=r"expected 4x6 pixels, got 6x4; width and height are swapped: .* EXIF"):
         read_picture(path, Annotated((4, 6)))
 
 
@@ -167,7 +167,8 @@ def test_where_the_size_does_not_decide_it_is_said(tmp_path: Path, orientation: 
     np.testing.assert_array_equal(picture.pixels, square)
     assert picture.remark is not None
     assert (
-        f"EXIF orientation {orientation}: the annotations are taken to be of the upright image" in picture.remark.what
+        f"EXIF orientation {orientation}: the annotations are assumed to refer to the upright image"
+        in picture.remark.what
     )
 
 
@@ -179,7 +180,7 @@ def test_a_size_that_the_boxes_contradict_is_refused(tmp_path: Path) -> None:
             read_picture(path, Annotated(size, [box]))
     picture = read_picture(path, Annotated(None, [(0, 50, 30, 90)]))
     assert picture.pixels.shape == (100, 40, 3)
-    assert "EXIF orientation 6: the boxes fit in the image as stored" in str(picture.remark)
+    assert "EXIF orientation 6: the boxes fit the image as stored" in str(picture.remark)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +203,7 @@ def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, orient
 PNG = encoded(ramp(255, np.uint8))
 NO_IMAGES: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "an empty file"),
-    "text": (b"no image", "not an image, or of a kind that Pillow does not know"),
+    "text": (b"no image", "not an image, or a format that Pillow does not support"),
     "a page": (b"\n<!DOCTYPE HTML><html>Sign in</html>", "an HTML page, not the file itself: download it again"),
     "a pointer": (
         b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
@@ -214,7 +215,7 @@ NO_IMAGES: dict[str, tuple[bytes, str]] = {
     "a drawing": (b'<?xml version="1.0"?><svg xmlns="s"/>', "an SVG drawing: save it as PNG"),
     "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a PostScript drawing"),
     "a scan": (bytes(128) + b"DICM" + bytes(99), "a DICOM scan: save its frames"),
-    "zeros": (bytes(4096), "nothing but zero bytes"),
+    "zeros": (bytes(4096), "only zero bytes"),
     "half of a PNG": (PNG[: len(PNG) // 2], "damaged or cut short"),
     "the head of a PNG": (PNG[:20], "damaged or cut short"),
     "half of a JPEG": (encoded(ramp(255, np.uint8), "JPEG")[:400], "damaged or cut short"),
@@ -241,10 +242,10 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
         tmp_path / "folder.png": "expected a file, found a folder",
         tmp_path / "pipe.png": "expected a file, found a device or a pipe",
         Path("/dev/zero"): "expected a file, found a device or a pipe",
-        tmp_path / "link.png": "a link to a file that is not there",
+        tmp_path / "link.png": "a link to a file that does not exist",
         tmp_path / "none.png": "No such file or directory",
-        tmp_path / "a\0.png": "no file can have this name",
-        tmp_path / "\ud800.png": "no file can have this name",
+        tmp_path / "a\0.png": "not a valid file name",
+        tmp_path / "\ud800.png": "not a valid file name",
         tmp_path / ("long" * 200): "File name too long",
     }
     for path, message in cases.items():

@@ -52,7 +52,7 @@ def test_what_is_no_state_dict_is_said(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("weights")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps({"a": 1}))
     for name in ("list.pt", "text.pt", "pickle.pt"):
-        with pytest.raises(FileError, match="cannot be read as torch's weights"):
+        with pytest.raises(FileError, match="cannot be read as PyTorch weights"):
             read_saved_tensors(tmp_path / name)
 
 

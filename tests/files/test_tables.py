@@ -37,9 +37,9 @@ def _rows(boxes: list[Box]) -> list[tuple[int, str | None, tuple[float, ...], st
     ("line", "message"),
     [
         ('"a.png,1,2,3,4,cat', "a quote that is not closed"),
-        ('"a.png"x,1,2,3,4,cat', "letters behind the quote that ends a field"),
-        (f"a.png,1,2,3,4,{'x' * 200_000}", "expected fields of at most 131072 letters, found one of 200000"),
-        (f'a.png,1,2,3,4,"{"x" * 200_000}"', "expected fields of at most 131072 letters, found a longer one"),
+        ('"a.png"x,1,2,3,4,cat', "characters after a closing quote"),
+        (f"a.png,1,2,3,4,{'x' * 200_000}", "expected fields of at most 131072 characters, found one of 200000"),
+        (f'a.png,1,2,3,4,"{"x" * 200_000}"', "expected fields of at most 131072 characters, found a longer one"),
         ('"a.png,1,2,3,4,cat\n"b.png,1,2,3,4,cat', "a quote that is not closed"),
         ("a\0.png,1,2,3", "expected 6 fields, found 4"),
     ],
@@ -145,7 +145,7 @@ def test_a_row_behind_a_hash_is_passed_over_with_a_note(tmp_path: Path) -> None:
     boxes, problems = _read(tmp_path, HEADER + "a.png,1,2,3,4,cat\n#1.png,1,2,3,4,cat\nb.png,5,6,7,8,dog\n")
     assert len(boxes) == 2
     (remark,) = problems.remarks
-    assert str(remark) == f"{tmp_path / 'b.csv'}, line 3: begins with #: passed over as a comment"
+    assert str(remark) == f"{tmp_path / 'b.csv'}, line 3: begins with #: skipped as a comment"
 
 
 # What is no table
@@ -163,18 +163,18 @@ def test_a_row_behind_a_hash_is_passed_over_with_a_note(tmp_path: Path) -> None:
         (
             "b.json",
             b'{"a": 1}\n{"a": 2}\n',
-            "it looks like JSON Lines, a value on every line: make it one list, as `jq -s",
+            "it looks like JSON Lines, with one value per line: convert it to a list with `jq -s",
         ),
         ("b.csv", b'{"a": 1}\n{"a": 2}\n', "it is JSON: give it a name that ends in .json"),
         (
             "b.csv",
             b"<annotation><object/></annotation>",
-            "it is an XML file of annotations, as of Pascal VOC: convert it",
+            "it is an XML annotation file, such as Pascal VOC: convert it",
         ),
         (
             "b.xml",
             b"<?xml version='1.0'?>\n<annotations>",
-            "it is an XML file of annotations, as of Pascal VOC: convert",
+            "it is an XML annotation file, such as Pascal VOC: convert",
         ),
     ],
 )
@@ -217,7 +217,7 @@ def test_common_names_of_the_image_are_understood(
 def test_two_files_of_one_number_are_not_chosen_between(tmp_path: Path) -> None:
     boxes, problems = _read(tmp_path, "frame,x1,y1,x2,y2\n7,1,2,3,4\n")
     group_by_input(boxes, [Path("07.png"), Path("007.png")], problems)
-    assert "image '7' may be any of 07.png, 007.png" in str(next(iter(problems)))
+    assert "image '7' matches each of 07.png, 007.png" in str(next(iter(problems)))
 
 
 @pytest.mark.parametrize("column", ["motif", "label", "k\nl"])
@@ -227,7 +227,7 @@ def test_a_column_that_names_images_is_never_passed_over(tmp_path: Path, column:
         name, content = "b.json", json.dumps([{column: "x/a.JPG", "box": [1, 2, 3, 4]}])
     else:
         name, content = "b.csv", f'"{column}",x1,y1,x2,y2\nx/a.JPG,1,2,3,4\n'
-    with pytest.raises(FileError, match=r"names images, as 'x/a.JPG', but is not known .* --columns image="):
+    with pytest.raises(FileError, match=r"names images, such as 'x/a.JPG', but is not read: give --columns image="):
         _read(tmp_path, content, name)
     boxes, _ = _read(tmp_path, content, name, columns={"image": column})
     assert boxes[0].image == "x/a.JPG"
@@ -256,7 +256,7 @@ RESULT = {"image_id": 139, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
 
 
 def test_results_of_coco_need_the_file_that_they_are_of(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"a list of results of COCO, .* give the COCO file that they are results on"):
+    with pytest.raises(FileError, match=r"a list of COCO results, .* give the COCO file with the images"):
         _read(tmp_path, json.dumps([RESULT]), "b.json")
     boxes, problems = _read(tmp_path, json.dumps([RESULT]), "b.json", columns={"image": "image_id"}, box_format="xywh")
     assert not problems
@@ -302,5 +302,5 @@ def test_text_of_parquet_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
     pyarrow = pytest.importorskip("pyarrow")
     ends, letters = pyarrow.py_buffer(np.array([0, 2], dtype=np.int32)), pyarrow.py_buffer(b"\xff\xfe")
     names = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, ends, letters])
-    with pytest.raises(FileError, match=r"^cannot be read as Parquet: a text in it is not UTF-8$"):
+    with pytest.raises(FileError, match=r"^cannot be read as Parquet: its text is not UTF-8$"):
         _parquet(tmp_path, {"image": names, "x1": [1], "y1": [2], "x2": [3], "y2": [4]})

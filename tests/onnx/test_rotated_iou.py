@@ -48,4 +48,4 @@ def test_overlaps_of_any_number_of_boxes(dtype: torch.dtype) -> None:
 
 def test_suppression_says_what_to_do() -> None:
     arguments = torch.from_numpy(random_boxes(4, 0)), torch.rand(4)
-    assert "rotated_nms: ONNX has no operator for it; export the model" in failing(Suppression().eval(), arguments)
+    assert "rotated_nms: ONNX has no such operator; export the model" in failing(Suppression().eval(), arguments)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import roialign
+from roialign._spec import BORDER_OF_RULE
 from tests.tables.calls import features_of, rois_of
 
 GOOD = features_of()
@@ -39,20 +40,20 @@ TAPS: list[tuple[tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
     ((2.0, 0.0, 1.0, 1), {}, TypeError, "size: expected an int, got 2.0"),
     ((2, np.nan, 1.0, 1), {}, ValueError, "start: expected a finite number, got nan"),
     ((2, 0.0, np.inf, 1), {}, ValueError, "length: expected a finite number, got inf"),
-    ((2, 1e101, 1.0, 1), {}, ValueError, "start, length: expected magnitudes up to 1e100, got 1e+101 and 1.0"),
+    ((2, 1e101, 1.0, 1), {}, ValueError, "start, length: expected magnitudes of at most 1e100, got 1e+101 and 1.0"),
     ((2, 0.0, 1.0, 0), {}, ValueError, "bins: expected at least 1, got 0"),
     ((2, 0.0, 1.0, 1, -2), {}, ValueError, "sampling_ratio: expected at least -1, got -2"),
     (
         (2, 0.0, 1.0, 1, 0, "mean"),
         {},
         ValueError,
-        "rule: expected one of 'grid', 'random', 'exact', 'prroi', 'crop', 'nearest', got 'mean'",
+        f"rule: expected one of {', '.join(map(repr, BORDER_OF_RULE))}, got 'mean'",
     ),
     (
         (2, 0.0, 1.0, 1),
         {"derivative": (2, 1)},
         ValueError,
-        "derivative: expected orders in (start, length) that sum to at most 2",
+        "derivative: expected orders of (start, length) with a sum of at most 2",
     ),
     ((2, 0.0, 1.0, 1), {"derivative": (-1, 1)}, ValueError, "derivative: expected at least 0, got (-1, 1)"),
     ((2, 0.0, 1.0, 1), {"derivative": (3, 0)}, ValueError, "derivative: expected at most 2, got (3, 0)"),
@@ -70,7 +71,7 @@ LEVELS: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     ([BOXES, NAN_BOXES], [0.25], {}, ValueError, "rois[1][1]: expected finite coordinates, got (0.0, 2.0, nan, 4.0)"),
     (BOXES, 0.25, {}, TypeError, "spatial_scales: expected a sequence of numbers, got 0.25"),
     (BOXES, "1", {}, TypeError, "spatial_scales: expected a sequence of numbers, got '1'"),
-    (BOXES, [], {}, ValueError, "spatial_scales: expected one per level (at least 1), got 0"),
+    (BOXES, [], {}, ValueError, "spatial_scales: expected one scale per level (at least 1), got 0"),
     (BOXES, [0.25, -1], {}, ValueError, "spatial_scales[1]: expected a positive number, got -1"),
     (BOXES, [0.25, "x"], {}, TypeError, "spatial_scales[1]: expected a number, got 'x'"),
     (

@@ -28,7 +28,7 @@ def test_crop_and_resize_arguments(name: str) -> None:
             INDICES,
             {},
             TypeError,
-            "features: expected a numpy.ndarray, as the other arguments are, got torch.Tensor",
+            "features: expected a numpy.ndarray, like the other arguments, got torch.Tensor",
         ),
         (
             image,
@@ -36,7 +36,7 @@ def test_crop_and_resize_arguments(name: str) -> None:
             INDICES,
             {},
             TypeError,
-            "boxes: expected a numpy.ndarray, as the other arguments are, got torch.Tensor",
+            "boxes: expected a numpy.ndarray, like the other arguments, got torch.Tensor",
         ),
         (image, ROIS, INDICES, {}, ValueError, "boxes: expected shape [K, 4], got (3, 5)"),
         (image, boxes > 0, INDICES, {}, TypeError, "boxes: expected a real dtype (float or integer), got bool"),

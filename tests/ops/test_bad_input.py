@@ -22,7 +22,6 @@ ARRAY_OF_JAX = type("ArrayImpl", (), {"__module__": "jaxlib._jax"})
 
 GOOD, ROIS = features_of(), rois_of()
 BOXES, INDICES = ROIS[:, 1:], np.array([0, 1, 0])
-NUMPY_OR_TORCH = "and this version of roialign takes NumPy arrays and torch tensors only; convert with numpy.asarray"
 
 
 def edited(row: int, column: int, value: float) -> Any:
@@ -33,8 +32,8 @@ def edited(row: int, column: int, value: float) -> Any:
 
 #: features, rois, more arguments, error, text; the same for every operator on RoIs and its backward twin.
 SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
-    (Tensor(), ROIS, {}, TypeError, "expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
-    (ARRAY_OF_JAX(), ROIS, {}, TypeError, f"got jaxlib._jax.ArrayImpl, {NUMPY_OR_TORCH}"),
+    (Tensor(), ROIS, {}, TypeError, "expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
+    (ARRAY_OF_JAX(), ROIS, {}, TypeError, "expected a numpy.ndarray or a torch.Tensor, got jaxlib._jax.ArrayImpl"),
     ([[1.0]], ROIS, {}, TypeError, "expected a numpy.ndarray, got builtins.list"),
     (GOOD[0], ROIS, {}, ValueError, "expected 4 dimensions [N, C, H, W], got shape (3, 6, 8)"),
     (GOOD.astype(np.int64), ROIS, {}, TypeError, "expected dtype float64, float32, float16, bfloat16, got int64"),
@@ -42,7 +41,7 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (GOOD.astype(">f8"), ROIS, {}, TypeError, "bfloat16, got >f8"),
     (GOOD[:, :, :0], ROIS, {}, ValueError, "expected a map of at least 1 x 1 pixels, got shape (2, 3, 0, 8) (NCHW)"),
     (GOOD[..., :0], ROIS, {}, ValueError, "expected a map of at least 1 x 1 pixels, got shape (2, 3, 6, 0) (NCHW)"),
-    (GOOD, Tensor(), {}, TypeError, "rois: expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
+    (GOOD, Tensor(), {}, TypeError, "rois: expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
     (GOOD, None, {}, TypeError, "rois: expected a numpy.ndarray, got builtins.NoneType"),
     (GOOD, BOXES, {}, ValueError, "rois: expected shape [K, 5] with rows (image, x1, y1, x2, y2), got (3, 4)"),
     (GOOD, ROIS[0], {}, ValueError, "rois: expected shape [K, 5], got (5,)"),
@@ -59,7 +58,13 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (GOOD, [BOXES], {}, ValueError, "rois: expected one array of boxes per image (2), got 1"),
     (GOOD, [BOXES, BOXES.tolist()], {}, TypeError, "rois[1]: expected a numpy.ndarray, got builtins.list"),
     (GOOD, [BOXES, ROIS], {}, ValueError, "rois[1]: expected shape [K, 4], got (3, 5)"),
-    (GOOD, [BOXES, BOXES], {"batch_indices": INDICES}, ValueError, "batch_indices: expected None with a list of boxes"),
+    (
+        GOOD,
+        [BOXES, BOXES],
+        {"batch_indices": INDICES},
+        ValueError,
+        "batch_indices: expected None if boxes are given as a list",
+    ),
     (GOOD, ROIS, {"batch_indices": INDICES}, ValueError, "rois: expected shape [K, 4], got (3, 5)"),
     (
         GOOD,
@@ -109,7 +114,7 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
         ROIS,
         {"backend": "triton"},
         ValueError,
-        "backend: 'triton' runs on CUDA tensors, and features is a numpy.ndarray",
+        "backend: 'triton' needs CUDA tensors, got features as a numpy.ndarray",
     ),
     (GOOD, ROIS, {"spatial_scale": 0}, ValueError, "expected a positive number, got 0"),
     (GOOD, ROIS, {"spatial_scale": -0.25}, ValueError, "expected a positive number, got -0.25"),
@@ -126,7 +131,11 @@ SAMPLED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"sampling": "dense"}, ValueError, "sampling: expected one of 'grid', 'random', 'exact', got 'dense'"),
     ({"sampling_ratio": -2}, ValueError, "sampling_ratio: expected at least -1, got -2"),
     ({"sampling_ratio": (2, -3)}, ValueError, "sampling_ratio: expected at least -1, got (2, -3)"),
-    ({"sampling_ratio": 65537}, ValueError, "sampling_ratio: expected at most 65536, got 65537; for the limit"),
+    (
+        {"sampling_ratio": 65537},
+        ValueError,
+        "sampling_ratio: expected at most 65536, got 65537; sampling='exact' is the limit",
+    ),
     ({"sampling_ratio": (2, 65537)}, ValueError, "sampling_ratio: expected at most 65536, got (2, 65537)"),
     ({"sampling_ratio": 1.5}, TypeError, "sampling_ratio: expected an int or a pair of ints (y, x), got 1.5"),
     ({"sampling_ratio": True}, TypeError, "sampling_ratio: expected an int or a pair of ints (y, x), got True"),
@@ -161,7 +170,7 @@ def test_shared_arguments(
 @pytest.mark.parametrize(("more", "error", "text"), SAMPLED, ids=[row[-1] for row in SAMPLED])
 def test_sampling_arguments(name: str, more: dict[str, Any], error: type[Exception], text: str) -> None:
     if "max" in name:  # which looks at every point of a bin
-        text = text.replace("65536", "256").replace("; for the limit", "")
+        text = text.replace("65536", "256").replace("; sampling='exact' is the limit", "")
     with pytest.raises(error, match=re.escape(text)):
         EVERY[name](GOOD, ROIS, backend="reference", **more)
 
@@ -245,12 +254,21 @@ def test_out() -> None:
     rows: list[tuple[Any, type[Exception], str]] = [
         (np.empty((3, 3, 3, 2)), ValueError, "out: expected shape (3, 3, 2, 3), got (3, 3, 3, 2)"),
         (np.empty(shape, np.float32), TypeError, "out: expected dtype float64, got float32"),
-        (read_only, ValueError, "out: expected a writeable array, got a read-only one"),
-        (np.lib.stride_tricks.as_strided(np.empty(6), shape, (0, 0, 24, 8)), ValueError, "out: expected every element"),
-        (shared[10:64].reshape(shape), ValueError, "out: expected memory of its own, got memory that an input uses"),
-        (shared[GOOD.size + 4 :][:54].reshape(shape), ValueError, "out: expected memory of its own"),
+        (read_only, ValueError, "out: expected a writeable array, got a read-only array"),
+        (
+            np.lib.stride_tricks.as_strided(np.empty(6), shape, (0, 0, 24, 8)),
+            ValueError,
+            "out: expected elements that do not",
+        ),
+        (
+            np.lib.stride_tricks.as_strided(np.empty(99), shape, (8, 8, 8, 8)),
+            ValueError,
+            "out: expected elements that do not",
+        ),
+        (shared[10:64].reshape(shape), ValueError, "out: expected memory that no input uses, got"),
+        (shared[GOOD.size + 4 :][:54].reshape(shape), ValueError, "out: expected memory that no input uses"),
         ([0.0], TypeError, "out: expected a numpy.ndarray, got builtins.list"),
-        (Tensor(), TypeError, "out: expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
+        (Tensor(), TypeError, "out: expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
     ]
     for forward in FORWARD.values():
         for out, error, text in rows:
@@ -267,7 +285,7 @@ def test_multiscale_arguments() -> None:
     rows: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
         (GOOD, [1.0], {}, TypeError, "features: expected a list of arrays, one per level, got ndarray"),
         ([], [], {}, TypeError, "features: expected a list of arrays, one per level, got list"),
-        ([GOOD, half], [1.0], {}, ValueError, "spatial_scales: expected one per level (2), got 1"),
+        ([GOOD, half], [1.0], {}, ValueError, "spatial_scales: expected one scale per level (2), got 1"),
         ([GOOD, half], 1.0, {}, TypeError, "spatial_scales: expected a sequence of numbers, got 1.0"),
         (
             [GOOD, half[:1]],

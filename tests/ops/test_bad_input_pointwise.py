@@ -46,7 +46,7 @@ POINTWISE: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], type[
         (GOOD, TURNED, 2),
         {"sampling": "exact"},
         ValueError,
-        "sampling: expected 'grid' or 'random', got 'exact', which a rotated RoI does not have",
+        "sampling: expected 'grid' or 'random', got 'exact', which rotated boxes do not support",
     ),
     (roialign.roi_align_rotated, (GOOD, TURNED, 2, 1.0, 257), {}, ValueError, "sampling_ratio: expected at most 256"),
     (
@@ -75,7 +75,7 @@ POINTWISE: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], type[
         (np.ones((3, 1, 2, 3)), SIX, ROIS),
         {"backend": "triton"},
         ValueError,
-        "backend: 'triton' runs on CUDA tensors",
+        "backend: 'triton' needs CUDA tensors",
     ),
     (
         roialign.ps_roi_pool_backward,

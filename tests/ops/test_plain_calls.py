@@ -140,7 +140,7 @@ def test_what_takes_the_general_way(make: Callable[[Any], Any], taken: Taken) ->
     for suspicious in (inverted, beside):
         with pytest.warns(roialign.RoIWarning):
             roialign.roi_align(features, suspicious, 2)
-    with pytest.warns(roialign.RoIWarning, match="sampling_ratio: 2 is not read"):
+    with pytest.warns(roialign.RoIWarning, match="sampling_ratio: 2 is ignored"):
         roialign.roi_align(features, rows, 2, 1.0, 2, sampling="exact")
     assert roialign.roi_align(features, rows, 2, sampling="random", seed=1).shape == (4, 5, 2, 2)
     assert roialign.roi_align(features, rows[:0], 2).shape == (0, 5, 2, 2)

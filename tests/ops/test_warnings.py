@@ -63,7 +63,7 @@ def test_inverted_boxes(call: Callable[[], Any]) -> None:
 def test_the_stride_in_the_place_of_the_scale(call: Callable[[], Any]) -> None:
     (message,) = said(call)
     assert "rois: no box touches its map of 20 x 24 pixels" in message
-    assert "it looks like a stride: for a stride of 16 it is 1 / 16" in message
+    assert "this looks like a stride: for stride 16, give 1 / 16" in message
 
 
 @pytest.mark.parametrize("name", ["roi_align", "roi_pool", "prroi_pool", "ps_roi_align", "ps_roi_pool"])
@@ -89,7 +89,7 @@ GOOD_TENSOR = torch.from_numpy(GOOD)
 )
 def test_a_pyramid(call: Callable[[], Any]) -> None:
     (message,) = said(call)
-    assert "here 16, 8; it looks like a stride: for a stride of 16" in message
+    assert "got 16, 8; this looks like a stride: for stride 16" in message
 
 
 def test_rotated_boxes() -> None:
@@ -134,19 +134,19 @@ def test_crops_and_points_may_lie_outside() -> None:
 @both(lambda features, of: roialign.roi_align(features, of(GOOD), 7, SCALE, 2, sampling="exact"))
 def test_a_sampling_ratio_with_exact_sampling(call: Callable[[], Any]) -> None:
     (message,) = said(call)
-    assert message.startswith("sampling_ratio: 2 is not read by sampling='exact'")
+    assert message.startswith("sampling_ratio: 2 is ignored with sampling='exact'")
 
 
 @both(lambda features, of: roialign.roi_align(features, of(GOOD), 7, SCALE, seed=3))
 def test_a_seed_without_random_sampling(call: Callable[[], Any]) -> None:
     (message,) = said(call)
-    assert message.startswith("seed: 3 is not read unless sampling='random'")
+    assert message.startswith("seed: 3 is ignored unless sampling='random'")
 
 
 def test_the_assignment_with_given_levels() -> None:
     levels = np.zeros(2, dtype=np.int64)
     (message,) = said(lambda: roialign.multiscale_roi_align([MAP], GOOD, 7, [SCALE], levels=levels, canonical_size=112))
-    assert message.startswith("canonical_size, canonical_level: (112, 4) is not read where levels is given")
+    assert message.startswith("canonical_size, canonical_level: (112, 4) is ignored if levels is given")
 
 
 def test_backward_does_not_warn_again() -> None:
@@ -192,7 +192,7 @@ def test_threads_do_not_hear_each_other() -> None:
 
             for _ in range(200):
                 roialign.roi_align(features, good, 7, SCALE, backend="cpu")  # a plain call would not look
-                assert last_call.seen is None
+                assert last_call.report is None
         finally:
             stop.set()
             thread.join()

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.playground.browser import BUILT, Window, chromium, served
 from tests.tables.paths import DOCS
 
-#: A view in which the answers of RoIAlign and RoIPool are easy to tell apart.
+#: A view in which the outputs of RoIAlign and RoIPool are easy to tell apart.
 STATE = "map=photograph&operator=align&stride=16&bins=7x7&points=2&aligned=yes&box=163,52,297,200&bin=3,2"
 
 

@@ -1,4 +1,4 @@
-"""What the reference answers in a state of the page."""
+"""What the reference computes in a state of the page."""
 
 from __future__ import annotations
 

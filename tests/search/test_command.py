@@ -63,7 +63,7 @@ def test_a_region_finds_itself_and_then_others(photos: Path, features: Path, tmp
     assert [row["rank"] for row in written["regions"]] == [1, 2, 3] * 2
     assert (first["image"], first["row"], first["label"]) == (like.as_posix(), 0, "0,0")
     assert first["score"] == pytest.approx(1, abs=1e-5)
-    assert f"Regions like {box} of {like}" in done.stdout
+    assert f"Regions similar to {box} of {like}" in done.stdout
     assert "1.0000" in done.stdout
     with Image.open(sheet) as drawn:
         colours = {pixel for _, pixel in drawn.convert("RGB").getcolors(1 << 20)}
@@ -143,7 +143,7 @@ def test_a_query_is_encoded_as_the_folder_was(photos: Path, tmp_path: Path) -> N
     assert invoke("search", tmp_path / "out", "--like", image, "--backbone", f"onnx:{moved}").exit_code == 0
     other = save_network(tmp_path / "other.onnx", seed=1)
     wrong = invoke("search", tmp_path / "out", "--like", image, "--backbone", f"onnx:{other}")
-    assert f"was made with another backbone than onnx:{other}: file: " in wrong.stderr
+    assert f"was computed with another backbone than onnx:{other}: file: " in wrong.stderr
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_nothing_that_is_read_is_overwritten(photos: Path, features: Path) -> No
     for options in (("--out", like), ("--out", neighbour, "--box", cell(photos, "003.jpg")), ("--results", manifest)):
         done = invoke("search", features, "--like", like, *options)
         assert done.exit_code == 2
-        assert f"Invalid value for {options[0]}: {options[1]} is also read; it would be lost" in done.stderr
+        assert f"Invalid value for {options[0]}: {options[1]} is also an input, and would be overwritten" in done.stderr
     assert [path.read_bytes() for path in (like, neighbour, manifest)] == before
 
 
@@ -215,7 +215,7 @@ def test_folders_that_cannot_be_searched(photos: Path, features: Path, tmp_path:
 
     (tmp_path / "empty").mkdir()
     assert search(tmp_path / "nowhere") == [f"{tmp_path / 'nowhere'}: no such folder"]
-    assert "holds no features: there is no _manifest.json" in search(tmp_path / "empty")[0]
+    assert "contains no features: there is no _manifest.json" in search(tmp_path / "empty")[0]
     assert "expected a folder, found a file" in search(photos / "000.jpg")[0]
     copy = tmp_path / "copy"
     shutil.copytree(features, copy)
@@ -226,12 +226,12 @@ def test_folders_that_cannot_be_searched(photos: Path, features: Path, tmp_path:
     assert invoke("search", copy, "--like", photos / "000.jpg", "--unfinished").exit_code == 0
     shards[1].write_bytes(content[:1000])
     assert f"{shards[1]}: cannot be read: " in search(copy)[0]
-    assert "delete it, and the command that wrote it writes it again" in search(copy)[0]
+    assert "delete it, and rerun the command that wrote it" in search(copy)[0]
     for shard in shards:
         shard.unlink()
-    assert "no shard of its job is there yet" in search(copy, "--unfinished")[0]
+    assert "no shard of its job is written yet" in search(copy, "--unfinished")[0]
     assert search(features, "--column", "features") == [f"column: {features} has vector, got 'features'"]
-    assert "was made with another backbone than pixels" in search(features, "--backbone", "pixels")[0]
+    assert "was computed with another backbone than pixels" in search(features, "--backbone", "pixels")[0]
 
 
 def test_a_shard_of_another_job_is_named(photos: Path, features: Path, tmp_path: Path) -> None:

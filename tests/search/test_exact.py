@@ -184,8 +184,13 @@ def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
         (np.ones((1, 3)), 1, "cosine", "expected vectors of 4 numbers, got 3"),
         (np.ones(4), 1, "cosine", r"queries: expected \[Q, C\], got shape \[4\]"),
         (np.ones((0, 4)), 1, "cosine", r"queries: expected \[Q, C\], got shape \[0, 4\]"),
-        (np.array([[1.0, np.nan, 0, 0]]), 1, "cosine", "queries: expected finite numbers, row 0 has others"),
-        (np.zeros((1, 4)), 1, "cosine", "queries: row 0 is zero, so it has no cosine"),
+        (
+            np.array([[1.0, np.nan, 0, 0]]),
+            1,
+            "cosine",
+            "queries: expected finite numbers, but row 0 has NaN or infinity",
+        ),
+        (np.zeros((1, 4)), 1, "cosine", "queries: row 0 is zero, so its cosine is undefined"),
         (np.ones((1, 4)), 0, "cosine", "top: expected at least 1, got 0"),
         (np.ones((1, 4)), 1, "euclidean", "metric: expected one of cosine, inner-product, got 'euclidean'"),
     ],
@@ -206,7 +211,7 @@ def test_vectors_of_an_index_are_checked() -> None:
         RegionIndex(np.zeros(3))
     with pytest.raises(ValueError, match="positions: expected one for each of 2 vectors"):
         RegionIndex(np.zeros((2, 3)), np.arange(3))
-    with pytest.raises(ValueError, match="vectors: expected finite numbers, row 1 has others"):
+    with pytest.raises(ValueError, match="vectors: expected finite numbers, but row 1 has NaN or infinity"):
         RegionIndex(np.array([[1.0, 2.0], [np.nan, 1.0]]))
 
 
@@ -217,7 +222,7 @@ def test_vectors_of_an_index_are_checked() -> None:
         (None, 1, TypeError, "queries: expected real numbers, got object"),
         ([["1", "2", "3", "4"]], 1, TypeError, "queries: expected real numbers, got <U1"),
         ([[1, 2, 3, 4], [1]], 1, ValueError, r"queries: expected \[Q, C\], got rows of different lengths"),
-        (np.full((1, 4), 1e300), 1, ValueError, "queries: expected finite numbers, row 0 has others"),
+        (np.full((1, 4), 1e300), 1, ValueError, "queries: expected finite numbers, but row 0 has NaN or infinity"),
         (np.ones((1, 4)), 2.5, TypeError, r"top: expected an int, got 2\.5"),
         (np.ones((1, 4)), None, TypeError, "top: expected an int, got None"),
     ],
@@ -237,7 +242,7 @@ def test_other_arrays_of_another_type_are_named(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "out", np.eye(4), 1, "npz")
     with pytest.raises(TypeError, match="vectors: expected real numbers, got object"):
         RegionIndex(np.ones((2, 4), dtype=object))
-    with pytest.raises(ValueError, match="vectors: expected finite numbers, row 0 has others"):
+    with pytest.raises(ValueError, match="vectors: expected finite numbers, but row 0 has NaN or infinity"):
         RegionIndex(np.full((2, 4), 1e300))
     with pytest.raises(TypeError, match="positions: expected whole numbers, got float64"):
         RegionIndex(np.ones((2, 4)), np.array([0.5, 1.5]))

@@ -23,9 +23,9 @@ def edited(row: int, column: int, value: float) -> Any:
 
 #: features, rois, more arguments, error, text: of roi_align and of its twin.
 SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
-    (GOOD, ROIS.numpy(), {}, TypeError, "rois: expected a torch.Tensor, as features is, got numpy.ndarray"),
-    (GOOD.numpy(), ROIS, {}, TypeError, "rois: expected a numpy.ndarray, as the other arguments are, got torch.Tensor"),
-    (GOOD, [[1, 1, 2, 2], []], {}, TypeError, r"rois\[0\]: expected a torch.Tensor, as features is, got builtins.list"),
+    (GOOD, ROIS.numpy(), {}, TypeError, "rois: expected a torch.Tensor, like features, got numpy.ndarray"),
+    (GOOD.numpy(), ROIS, {}, TypeError, "rois: expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
+    (GOOD, [[1, 1, 2, 2], []], {}, TypeError, r"rois\[0\]: expected a torch.Tensor, like features, got builtins.list"),
     (GOOD[0], ROIS, {}, ValueError, r"features: expected 4 dimensions \[N, C, H, W\], got shape \(3, 7, 9\)"),
     (GOOD.long(), ROIS, {}, TypeError, "features: expected dtype float64, float32, float16, bfloat16, got torch.int64"),
     (GOOD.to_sparse(), ROIS, {}, TypeError, "features: expected a dense tensor, got layout torch.sparse_coo"),
@@ -65,7 +65,7 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
         ROIS,
         {"backend": "triton"},
         ValueError,
-        "backend: 'triton' runs on CUDA tensors, and features is a tensor on",
+        "backend: 'triton' needs CUDA tensors, got features on",
     ),
     (GOOD, ROIS, {"backend": "gpu"}, ValueError, "backend: expected one of 'cpu', 'reference', got 'gpu'"),
 ]
@@ -115,7 +115,7 @@ def test_gradients(gradient: Any, error: type[Exception], text: str) -> None:
         (torch.tensor([0.0, 1, 1]), TypeError, "levels: expected an integer dtype, got torch.float32"),
         (torch.tensor([0, 2, 1]), ValueError, r"levels\[1\]: expected 0 <= level < 2, got 2"),
         (torch.tensor([0, 1, -1]), ValueError, r"levels\[2\]: expected 0 <= level < 2, got -1"),
-        (np.array([0, 1, 1]), TypeError, "levels: expected a torch.Tensor, as features is, got numpy.ndarray"),
+        (np.array([0, 1, 1]), TypeError, "levels: expected a torch.Tensor, like features, got numpy.ndarray"),
     ],
 )
 def test_levels(levels: Any, error: type[Exception], text: str) -> None:
@@ -135,7 +135,7 @@ def test_a_pyramid_of_levels_that_differ() -> None:
         TypeError, match=r"features\[1\]: expected the dtype of features\[0\], torch.float64, got torch.float32"
     ):
         multiscale([first, second.float()], ROIS)
-    with pytest.raises(TypeError, match=r"features\[1\]: expected a torch.Tensor, as features is, got numpy"):
+    with pytest.raises(TypeError, match=r"features\[1\]: expected a torch.Tensor, like features, got numpy"):
         multiscale([first, second.numpy()], ROIS)
 
 

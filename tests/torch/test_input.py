@@ -240,10 +240,15 @@ def test_out_is_written_and_returned() -> None:
 @pytest.mark.parametrize(
     ("out", "error", "text"),
     [
-        (np.zeros((3, 3, 2, 3)), TypeError, "out: expected a torch.Tensor, as features is, got numpy.ndarray"),
+        (np.zeros((3, 3, 2, 3)), TypeError, "out: expected a torch.Tensor, like features, got numpy.ndarray"),
         (torch.zeros(3, 3, 3, 2), ValueError, r"out: expected shape \(3, 3, 2, 3\), got \(3, 3, 3, 2\)"),
         (torch.zeros(3, 3, 2, 3), TypeError, "out: expected dtype torch.float64, got torch.float32"),
-        (torch.zeros(()).double().expand(3, 3, 2, 3), ValueError, "out: expected every element to have a place"),
+        (torch.zeros(()).double().expand(3, 3, 2, 3), ValueError, "out: expected elements that do not"),
+        (
+            torch.zeros(99).double().as_strided((3, 3, 2, 3), (18, 5, 3, 1)),
+            ValueError,
+            "out: expected elements that do not overlap",
+        ),
     ],
 )
 def test_out_that_does_not_fit(out: Any, error: type[Exception], text: str) -> None:
@@ -254,11 +259,11 @@ def test_out_that_does_not_fit(out: Any, error: type[Exception], text: str) -> N
 def test_out_may_not_lie_over_an_input_or_where_a_gradient_is_needed() -> None:
     memory = values(2000)
     f = memory[:378].view(2, 3, 7, 9)
-    with pytest.raises(ValueError, match="out: expected memory of its own, got memory that an input uses"):
+    with pytest.raises(ValueError, match="out: expected memory that no input uses, got memory shared with an input"):
         pool(f, rois(), out=memory[370:424].view(3, 3, 2, 3))
     assert pool(f, rois(), out=memory[378:432].view(3, 3, 2, 3)).isfinite().all()
     out = torch.empty(3, 3, 2, 3, dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"out: expected None where a gradient is needed"):
+    with pytest.raises(ValueError, match=r"out: expected None if a gradient is needed"):
         pool(features().requires_grad_(), rois(), out=out)
     with torch.no_grad():
         assert pool(features().requires_grad_(), rois(), out=out) is out

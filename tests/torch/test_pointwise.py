@@ -135,7 +135,7 @@ def test_second_order_in_boxes_and_offsets_is_an_error(name: str, index: int) ->
         given = [*fixed[:index], mover, *fixed[index + 1 :]]
         return function(features.detach(), *given).square().sum()
 
-    message = "pointwise: derivatives in the boxes.* are available up to order 1"
+    message = "pointwise: derivatives with respect to boxes.* are implemented up to order 1"
     (slope,) = torch.autograd.grad(loss(movers[index]), movers[index], create_graph=True)
     with pytest.raises(NotImplementedError, match=message):
         slope.square().sum().backward()

@@ -247,8 +247,8 @@ def test_suppression_is_as_for_arrays(dtype: torch.dtype) -> None:
 
 GOOD = boxes_of(3, 0)
 ERRORS: dict[str, tuple[Callable[[], Any], str]] = {
-    "array": (lambda: roialign.rotated_iou(GOOD, GOOD.numpy()), r"others: expected a torch.Tensor, as boxes is, got"),  # type: ignore[type-var]
-    "first": (lambda: roialign.rotated_iou(GOOD.tolist(), GOOD), r"boxes: expected a torch.Tensor, as others is, got"),  # type: ignore[type-var]
+    "array": (lambda: roialign.rotated_iou(GOOD, GOOD.numpy()), r"others: expected a torch.Tensor, like boxes, got"),  # type: ignore[type-var]
+    "first": (lambda: roialign.rotated_iou(GOOD.tolist(), GOOD), r"boxes: expected a torch.Tensor, like others, got"),  # type: ignore[type-var]
     "device": (lambda: roialign.rotated_iou(GOOD, GOOD.to("meta")), r"others: expected the device of boxes, cpu, got"),
     "shape": (lambda: roialign.rotated_iou(GOOD, GOOD[:, :4]), r"others: expected shape \[M, 5\], got \(3, 4\)"),
     "bool": (lambda: roialign.rotated_iou(GOOD, GOOD > 0), r"others: expected a real dtype"),

@@ -77,5 +77,11 @@ def test_zeros_without_memory() -> None:
 def test_freed_memory_is_an_error() -> None:
     features = FEATURES.clone()
     features.untyped_storage().resize_(0)
-    with pytest.raises(ValueError, match=r"shape \(1, 4, 16, 16\) whose memory has been freed"):
+    with pytest.raises(ValueError, match=r"got a freed one of shape \(1, 4, 16, 16\)"):
         roialign.roi_align(features, ROIS, 3)
+    rois = ROIS.clone()
+    rois.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match=r"shape \(2, 5\) whose memory has been freed"):
+        roialign.roi_align(FEATURES, rois, 3)
+    with pytest.raises(ValueError, match=r"shape \(2, 5\) whose memory has been freed"):
+        roialign.rotated_iou(ROIS, rois)

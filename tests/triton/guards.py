@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -45,6 +46,10 @@ class Guards:
         """In the stead of torch.zeros."""
         return self.empty(*shape, **more).zero_()
 
+    def empty_strided(self, like: Tensor, shape: Any, strides: Any) -> Tensor:
+        """In the stead of Tensor.new_empty_strided, for memory without gaps."""
+        return self.empty(math.prod(shape), dtype=like.dtype, device=like.device).as_strided(shape, strides)
+
     def copy(self, tensor: Tensor, channels_last: bool = False) -> Tensor:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         fresh = self.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device, memory_format=layout)
@@ -52,7 +57,16 @@ class Guards:
 
     @contextmanager
     def around_what_is_allocated(self) -> Iterator[None]:
-        with patch.object(torch, "empty", self.empty), patch.object(torch, "zeros", self.zeros):
+        guards = self
+
+        def new_empty_strided(like: Tensor, shape: Any, strides: Any) -> Tensor:
+            return guards.empty_strided(like, shape, strides)
+
+        with (
+            patch.object(torch, "empty", self.empty),
+            patch.object(torch, "zeros", self.zeros),
+            patch.object(Tensor, "new_empty_strided", new_empty_strided),
+        ):
             yield
 
     def hold(self, tensor: Tensor) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 pytest.importorskip("triton")
 
 from roialign.torch.backends import is_interpreted
+from tests.house.test_operators import NAMES, names_of
 from tests.tables.answers import EVERY_NAME, SMALL_EVERY_CASE
 from tests.triton.branches import CHOSEN, check_small_case, choose, recording
 from tests.triton.interpreter import hold_whole_answers
@@ -36,6 +39,13 @@ ELSEWHERE = {
 
 def test_chosen_cases_are_cases_of_the_tables() -> None:
     assert set(CHOSEN) < {case.name for case in SMALL_EVERY_CASE}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_every_name_of_a_specification_has_a_chosen_case(kind: str) -> None:
+    chosen = set(names_of([EVERY_NAME[name] for name in CHOSEN]))
+    missing = [name for name in get_args(NAMES[kind][0]) if (kind, name) not in chosen]
+    assert not missing, f"{kind} {missing}: add the name of its case to CHOSEN in tests/triton/branches.py"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The command line: all commands of `roialign`."""
+"""The command line `roialign` with all its commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .help import add_command
 from .info import info_table
 
 app = typer.Typer(
-    help="Region-of-interest features of images and feature maps, and detectors that are built on them.",
+    help="Pool regions of interest of images and feature maps, and train and run object detectors.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: two columns, as wide as the terminal
     pretty_exceptions_enable=False,
@@ -38,7 +38,7 @@ def _root(
 
 
 def info_command() -> None:
-    """Show versions and which backends run here, for bug reports."""
+    """Show versions and available backends, for bug reports."""
     Console().print(info_table())
 
 

@@ -1,6 +1,6 @@
-"""The commands of `roialign` that need the extra `detection`; each loads what it needs when it is called.
+"""The commands that need the extra `detection`. Each imports its packages when it is called.
 
-They stand outside `roialign.detection`, so that the other commands start without torch.
+They are outside `roialign.detection`, so that the other commands start without importing PyTorch.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from .terminal import end, fails, print_line, reported_problems
 from .training import train_command
 
 EXAMPLES = """
-# 400 scenes to train on and 80 to test on
+# 400 scenes for training and 80 for validation
 roialign scenes scenes
 
-# Harder ones
+# Harder scenes
 roialign scenes small-scenes --small --rotated --dense
 
-# Long and thin objects in any direction, with rotated boxes in FOLDER/SPLIT/annotations_rotated.json
+# Elongated objects with rotated boxes, in FOLDER/SPLIT/annotations_rotated.json
 roialign scenes turned-scenes --rotated --elongated
 
-# Of drawings of your own, one folder for each class
+# Your own drawings, one folder per class
 roialign scenes drawn --objects drawings
 """
 
 
 def scenes_command(
-    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write into.", show_default=False)],
-    train: Annotated[int, typer.Option(min=1, metavar="N", help="Number of scenes to train on.")] = 400,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the dataset.", show_default=False)],
+    train: Annotated[int, typer.Option(min=1, metavar="N", help="Number of scenes for training.")] = 400,
     val: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Number of scenes to test on, with other digits or drawings.")
+        int, typer.Option(min=1, metavar="N", help="Number of scenes for validation, with other digits or drawings.")
     ] = 80,
     image_size: Annotated[int, typer.Option(min=32, metavar="N", help="Side of an image in pixels.")] = 160,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same files.")] = 0,
@@ -47,24 +47,24 @@ def scenes_command(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Draw these PNG files with transparency in place of digits. The folders in it are the classes; a file "
-            "in no folder is a class of its own.",
+            help="Folder of PNG files with transparency to draw instead of digits. Each subfolder is a class. A file "
+            "outside the subfolders is a class of its own.",
             show_default=False,
         ),
     ] = None,
     small: Annotated[bool, typer.Option("--small", help="Objects of 8 to 16 pixels.")] = False,
     rotated: Annotated[
-        bool, typer.Option("--rotated", help="Objects turned by up to 75 degrees, with a file of their rotated boxes.")
+        bool, typer.Option("--rotated", help="Objects rotated by up to 75 degrees, with a file of their rotated boxes.")
     ] = False,
     elongated: Annotated[
-        bool, typer.Option("--elongated", help="Long and thin objects, 3 to 7 times as long as they are wide.")
+        bool, typer.Option("--elongated", help="Elongated objects, 3 to 7 times as long as they are wide.")
     ] = False,
     dense: Annotated[bool, typer.Option("--dense", help="Many objects, some partly hidden.")] = False,
 ) -> None:
-    """Draw a data set of handwritten digits, to try training on.
+    """Generate a dataset of handwritten digits, to try out training.
 
-    Digits, or drawings of your own, on textured ground, with boxes and masks, in COCO format: FOLDER/train and
-    FOLDER/val.
+    Digits or your own drawings are drawn on textured backgrounds. The dataset has boxes and masks in COCO format, in
+    FOLDER/train and FOLDER/val.
     """
     from ..detection.scene_objects import Drawings
     from ..detection.scenes import DIGITS, SceneSettings, write_scenes
@@ -80,12 +80,12 @@ def scenes_command(
         write_scenes(out, {"train": train, "val": val}, settings, drawn)
     except (OSError, ValueError) as error:
         raise fails(errors, error) from error
-    print_line(Console(), f"wrote {out}: {counted(train, 'scene')} to train on, {val} to test on")
+    print_line(Console(), f"wrote {out}: {counted(train, 'scene')} for training, {val} for validation")
     end(errors, problems)
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Make the commands known to the command line."""
+    """Add the commands to the command line."""
     add_command(app, "scenes", scenes_command, EXAMPLES)
     add_command(app, "train", train_command, training.EXAMPLES)
     add_command(app, "evaluate", evaluate_command, EVALUATE_EXAMPLES)

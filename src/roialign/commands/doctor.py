@@ -1,4 +1,4 @@
-"""Whether this installation works, what is missing, and how to get it. Runs without any package besides NumPy."""
+"""Checks whether this installation works, and says what is missing. It needs no package besides NumPy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .. import __version__, build_info, roi_align
 from .._extras import PARTS, is_installed, missing_text
 from .readiness import why_not
 
-#: What a finding is: fine, not installed, slower than it could be, or broken.
+#: The kind of a finding: working, not installed, slower than possible, or broken.
 State = Literal["ok", "missing", "slow", "broken"]
 
 
@@ -25,15 +25,15 @@ class Finding(NamedTuple):
 
 
 def doctor_command() -> None:
-    """Check what runs here and what is missing.
+    """Check the installation, and say what is missing.
 
-    The exit code is 1 where something is broken. What is not installed is not broken.
+    The exit code is 1 if something is broken. Optional packages that are not installed do not count as broken.
     """
     sys.exit(examine())
 
 
 def examine() -> int:
-    """Print what is found; the exit code."""
+    """Print all findings, and return the exit code."""
     findings = list(_findings())
     states = [finding.state for finding in findings]
     sys.stdout.write(f"roialign {__version__}, Python {platform.python_version()}, NumPy {np.__version__}\n")
@@ -45,9 +45,9 @@ def examine() -> int:
 
 def _summary(states: list[State]) -> str:
     if "broken" in states:
-        return "Not everything works: see the lines that begin with broken."
+        return "Something is broken: see the lines that begin with broken."
     if "missing" in states:
-        return "What is installed works."
+        return "Everything that is installed works."
     return "Everything works."
 
 
@@ -57,11 +57,15 @@ def _findings() -> Iterator[Finding]:
     yield from _torch()
     for part in PARTS:
         missing = missing_text(part)
-        yield Finding("missing", missing) if missing else Finding("ok", f"all that {PARTS[part][0]} needs is installed")
+        yield (
+            Finding("missing", missing)
+            if missing
+            else Finding("ok", f"all packages that {PARTS[part][0]} needs are installed")
+        )
 
 
 def _core() -> Iterator[Finding]:
-    """The compiled core: whether it loads, computes, and uses what the CPU has."""
+    """Check that the compiled core loads, computes correctly, and uses the best instruction set."""
     folder = Path(__file__).parents[1]
     reason = why_not("cpu")
     if reason:
@@ -69,62 +73,62 @@ def _core() -> Iterator[Finding]:
         return
     try:
         info = build_info()
-    except ValueError as error:  # an instruction set that is not there is asked for
+    except ValueError as error:  # ROIALIGN_ISA names an unavailable instruction set
         yield Finding("broken", f"the compiled core: {error}")
         return
-    yield Finding("ok", f"the compiled core in {folder}, by {info['compiler']}")
+    yield Finding("ok", f"the compiled core in {folder}, built with {info['compiler']}")
     features = np.broadcast_to(np.arange(16.0), (1, 1, 16, 16))
     pooled = roi_align(features, np.array([[0, 2.0, 2.0, 10.0, 10.0]]), 1, sampling="exact").item()
     if pooled == 5.5:
-        yield Finding("ok", "one RoI of a ramp has the mean that it should have")
+        yield Finding("ok", "RoIAlign of a ramp has the correct mean")
     else:
-        yield Finding("broken", f"one RoI of a ramp has the mean {pooled}, expected 5.5")
+        yield Finding("broken", f"RoIAlign of a ramp has the mean {pooled}, expected 5.5")
     best = list(info["isa_supported"])[-1] if isinstance(info["isa_supported"], list) else ""
     if info["isa"] == best:
         yield Finding(
-            "ok", f"instruction set {info['isa']}, the best that the core and this CPU have; {info['threads']} threads"
+            "ok", f"instruction set {info['isa']}, the best for the core on this CPU; {info['threads']} threads"
         )
     else:
-        yield Finding("slow", f"instruction set {info['isa']}, while this CPU has {best}: unset ROIALIGN_ISA")
+        yield Finding("slow", f"instruction set {info['isa']}, but this CPU supports {best}: unset ROIALIGN_ISA")
 
 
 def _how_to_get_the_core(folder: Path) -> str:
     if (folder.parents[1] / "CMakeLists.txt").exists():
-        return "this is the source folder, which has none: run Python elsewhere, or without it in PYTHONPATH"
-    return f"install it anew: {Path(sys.executable).name} -m pip install --force-reinstall --no-deps roialign"
+        return "this is the source folder, which has no core: run Python elsewhere, or remove it from PYTHONPATH"
+    return f"reinstall it: {Path(sys.executable).name} -m pip install --force-reinstall --no-deps roialign"
 
 
 def _settings() -> Iterator[Finding]:
-    """What the environment and the system say that changes the speed."""
+    """Report the settings of the environment and of the operating system that affect the speed."""
     for name in ("OMP_NUM_THREADS", "ROIALIGN_KEPT_BYTES"):
         if name in os.environ:
             yield Finding("ok", f"{name}={os.environ[name]} is set")
     huge_pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if huge_pages.exists() and "[never]" in huge_pages.read_text(encoding="ascii"):
         yield Finding(
-            "slow", f"answers of 4 MiB and more lie in small pages: {huge_pages} says never, and madvise does"
+            "slow", f"outputs of 4 MiB and more use small pages: set {huge_pages} to madvise instead of never"
         )
 
 
 def _torch() -> Iterator[Finding]:
-    """PyTorch: whether it is new enough, whose threads it has, and whether Triton's kernels run."""
+    """Check the version of PyTorch and its threads, and whether the Triton kernels run."""
     if not is_installed("torch"):
         return
     try:
         import torch
 
         from ..torch.cpu.threads import openmp_address
-    except Exception as error:  # whatever a broken installation raises
+    except Exception as error:  # broken installations raise many kinds of errors
         yield Finding("broken", f"import of torch: {type(error).__name__}: {error}")
         return
     release = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
     if release < (2, 6):
         yield Finding("broken", f"torch {torch.__version__} is too old: pip install 'torch>=2.6'")
         return
-    threads = "its OpenMP threads" if openmp_address() else "a pool of its own beside torch's threads"
-    yield Finding("ok", f"torch {torch.__version__}; on the CPU, roialign runs on {threads}")
+    threads = "PyTorch's OpenMP threads" if openmp_address() else "its own thread pool"
+    yield Finding("ok", f"torch {torch.__version__}; on the CPU, roialign uses {threads}")
     reason = why_not("triton")
     if not reason:
-        yield Finding("ok", f"Triton's kernels run on {torch.cuda.get_device_name()}")
+        yield Finding("ok", f"the Triton kernels run on {torch.cuda.get_device_name()}")
     else:
         yield Finding("missing", f"the backend triton is {reason}")

@@ -1,4 +1,4 @@
-"""`roialign export`: a detector as one file that runs without this package's Python."""
+"""`roialign export`: writes a detector as one file that runs without the training code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .options import check_output
 from .terminal import fails, print_line
 
 EXPORT_EXAMPLES = """
-# Standard operators of ONNX, for onnxruntime or OpenVINO
+# An ONNX model with standard operators, for onnxruntime or OpenVINO
 roialign export --weights run --out model.onnx
 
-# A program of torch.export, for a Python process that imports roialign.detection
+# A torch.export program, for Python processes that import roialign.detection
 roialign export --weights run --out model.pt2
 """
 
@@ -39,11 +39,12 @@ def export_command(
     model: Model = None,
     pooler: PoolerName = None,
 ) -> None:
-    """Write a detector as one ONNX or torch file.
+    """Export a detector to an ONNX or torch.export file.
 
-    Its input is one image, float [1, 3, height, width] from 0 to 1, of any height and width above 64 pixels. Its
-    outputs are boxes, scores, labels, valid and, with masks, masks: a fixed number of rows, best first, of which those
-    that are valid count. The image is not resized within: give it the size that the detector was trained with.
+    The input is one float image [1, 3, height, width] with values from 0 to 1 and sides above 64 pixels. The outputs
+    are boxes, scores, labels, valid and, if the detector has masks, masks. They have a fixed number of rows in
+    descending order of score. Only the rows in which valid is true are detections. The model does not resize its input:
+    resize images to the size that the detector was trained with.
     """
     check_output(out, "--out", (ONNX_ENDING, PROGRAM_ENDING))
     errors = Console(stderr=True)
@@ -54,9 +55,9 @@ def export_command(
 
     try:
         detector, settings = load_model(weights, model=model, pooler=pooler)
-        with errors.status("Recording the detector"):
+        with errors.status("Exporting the detector"):
             (export_onnx if out.suffix == ONNX_ENDING else save_program)(detector, out)
     except (ValueError, RuntimeError, OSError) as error:
         raise fails(errors, error) from error
-    size = f"images whose shorter side is {settings.min_size} pixels, the longer at most {settings.max_size}"
+    size = f"images with a shorter side of {settings.min_size} pixels and a longer side of at most {settings.max_size}"
     print_line(Console(), f"wrote {out}: {settings.model}, for {size}")

@@ -1,4 +1,4 @@
-"""`roialign extract`: region features, of the maps of a backbone or of pixels."""
+"""`roialign extract`: region features of the maps of a backbone, of pixels, or of feature maps."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from .help import add_command
 from .pixels import Choice, pool_inputs
 
 EXAMPLES = """
-# Features of the boxes of a file, of all photographs of a folder, into a folder
+# Features of the boxes in a file, for all photographs in a folder
 roialign extract photos --boxes boxes.csv --backbone efficientnet-lite0 --out features
 
-# A vector for each of 3 x 4 parts of each image; of the maps of a model of your own
+# A vector for each cell of a 3 x 4 grid of each image, with your own model
 roialign extract photos --boxes grid:3x4 --backbone onnx:model.onnx --output-size vector
 
-# Vectors of what a detector of your own finds, of the maps that it found it on
+# A vector for each object that your own detector finds
 roialign extract photos --boxes detections --backbone detector:run --output-size vector
 
-# The same by all machines of a cluster of Ray, run on one of them
+# On all machines of a Ray cluster; run this on one of them
 roialign extract photos --boxes grid:3x4 --backbone timm:resnet50 --device cuda --engine ray --out features
 
-# Without a backbone: pixels, into one file; and a picture of how
+# Without a backbone: pool pixels into one file, and draw the steps
 roialign extract examples/astronaut.png --boxes examples/astronaut_boxes.csv \\
     --sampling grid --sampling-ratio 2 --stride 8 --plot face.png
 """
-#: Options that mean nothing with a backbone, and those that mean nothing without.
+#: The options that cannot be used with a backbone, and those that need one.
 OF_PIXELS = (
     *("spatial_scale", "stride", "sampling", "sampling_ratio", "aligned", "seed", "layout", "array_name", "backend"),
     *("plot", "plot_box"),
@@ -90,19 +90,18 @@ def extract_command(
     plot: options.Plot = None,
     plot_box: options.PlotBox = None,
 ) -> None:
-    """Pool boxes of images or of feature maps.
+    """Pool boxes of images or feature maps.
 
-    With --backbone the result is a folder of Parquet shards with a row per box: `image`, `row` (the box's place in its
-    file, from 0), `box`, `label`, `score` of detections, `image_width`, `image_height`, `features` and `vector` as
-    asked for, and `error`. A run that was killed goes on where it was, by the same command, and ends with the same
-    bytes. An image that cannot be read is a row with its error.
+    With --backbone, the result is a folder of Parquet shards with one row per box: `image`, `row` (the index of the box
+    in its file), `box`, `label`, `score` (for detections), `image_width`, `image_height`, `features` or `vector`, and
+    `error`. An image that cannot be read gives a row with its error. If a run is stopped or killed, rerun the same
+    command to resume. The files do not depend on interruptions.
 
-    Without it the result is one .npz file: `features`, `boxes`, `images`, `labels`, `rows` and `settings`. It is
-    replaced in one step, or not at all.
+    Without --backbone, the result is one .npz file with `features`, `boxes`, `images`, `labels`, `rows` and `settings`.
+    It is replaced only once it is complete.
 
-    What cannot be read is reported and the rest is done; the exit code is then 1. With --strict it ends the run:
-    without a backbone nothing is written, with one the shards before it are. Boxes that look wrong, inverted or
-    beside their input, are pooled as they are, with a note.
+    Inputs and rows that cannot be read are reported and skipped, and the exit code is 1. With --strict, they stop the
+    run. Suspicious boxes, such as inverted boxes or boxes outside their input, are pooled with a note.
     """
     refuse_options(context, backbone, boxes, engine)
     reading = options.make_reading(columns, box_format)
@@ -143,7 +142,7 @@ def extract_command(
 
 
 def refuse_options(context: typer.Context, backbone: str | None, boxes: Path, engine: str) -> None:
-    """An option that would not be read is an error."""
+    """Raise an error for options that would have no effect."""
     refused = dict.fromkeys(
         *((OF_BACKBONES, "without --backbone") if backbone is None else (OF_PIXELS, "with --backbone"))
     )
@@ -155,12 +154,12 @@ def refuse_options(context: typer.Context, backbone: str | None, boxes: Path, en
     for parameter in context.command.params:
         source = context.get_parameter_source(str(parameter.name))
         if parameter.name in refused and source is not None and source.name == "COMMANDLINE":
-            raise typer.BadParameter(f"it means nothing {refused[parameter.name]}", param_hint=parameter.opts[0])
+            raise typer.BadParameter(f"it cannot be used {refused[parameter.name]}", param_hint=parameter.opts[0])
     if backbone is None and boxes_without_file(str(boxes), 0.0) is not None:
         raise typer.BadParameter(f"{boxes} needs --backbone", param_hint="--boxes")
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Make the command known to the command line."""
+    """Add the command to the command line."""
     groups = {"Options with --backbone": OF_BACKBONES, "Options without --backbone": OF_PIXELS}
     add_command(app, "extract", extract_command, EXAMPLES, groups)

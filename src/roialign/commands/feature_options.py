@@ -1,4 +1,4 @@
-"""The options of `roialign extract --backbone`, and what they make."""
+"""The options of `roialign extract --backbone`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from ..features.job import JobSettings as JobSettings
 from ..features.pooling import ROI_POOL
 from .options import pair
 
-#: How a size of one bin is written.
+#: The name of an output size of one bin.
 VECTOR = "vector"
 
 BackboneName = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"Backbone whose maps are pooled, in place of pixels: "
-        f"{', '.join(written for written, _ in BACKBONES.values())}.",
+        help=f"Backbone that computes the feature maps: {', '.join(written for written, _ in BACKBONES.values())}.",
         show_default=False,
     ),
 ]
@@ -33,30 +32,30 @@ Levels = Annotated[
     str,
     typer.Option(
         metavar="LEVELS",
-        help="Maps to pool from: last; strides, as 16 or 8,16, their channels one after the other; all; or by-size, "
-        "one for each box. By default last, of a detector by-size.",
+        help="Levels to pool from: last, all, strides such as 16 or 8,16, or by-size, which assigns each box to one "
+        "level. Channels of several levels are concatenated. Default: last, or by-size for detectors.",
         show_default=False,
     ),
 ]
-Pool = Annotated[
-    str, typer.Option("--pool", metavar="RULE", help=f"Pooling of a box: {', '.join((*RULES, ROI_POOL))}.")
-]
+Pool = Annotated[str, typer.Option("--pool", metavar="RULE", help=f"Pooling rule: {', '.join((*RULES, ROI_POOL))}.")]
 ImageSize = Annotated[
     str | None,
     typer.Option(
         metavar="SIZE",
-        help="Pixels of an image's shorter side, or HEIGHTxWIDTH; by default that of the backbone.",
+        help="Shorter side of the resized images in pixels, or HEIGHTxWIDTH. Default: that of the backbone.",
         show_default=False,
     ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, metavar="N", help="Images of one size that the backbone gets together.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Largest number of images per batch. A batch has images of one size.")
+]
 Readers = Annotated[
     int | None,
     typer.Option(
         min=0,
         metavar="N",
-        help="Processes that read images ahead; by default one for every two cores, and none for a few images. 0 reads "
-        "in the main process.",
+        help="Number of processes that read images. 0 reads in the main process. Default: half the number of cores, or "
+        "0 for a few images.",
         show_default=False,
     ),
 ]
@@ -66,24 +65,25 @@ Threads = Annotated[
         min=1,
         max=1024,
         metavar="N",
-        help="Threads of the backbone; by default one for each core, or those that the job was begun with.",
+        help="Number of threads of the backbone. Default: the number with which the job was started, or else one per "
+        "core.",
         show_default=False,
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Device to run on: cpu, cuda, or cuda:1 for the second GPU.")]
 Precision = Annotated[
     Literal["float32", "float16", "bfloat16"],
-    typer.Option(help="Precision of a backbone of torch; below float32 it is mixed."),
+    typer.Option(help="Precision of PyTorch backbones. float16 and bfloat16 use automatic mixed precision."),
 ]
 ChannelsLast = Annotated[
-    bool, typer.Option("--channels-last", help="Keep channels last in memory; for a backbone of torch.")
+    bool, typer.Option("--channels-last", help="Use the channels-last memory format. For PyTorch backbones.")
 ]
 Normalise = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help=f"Normalisation of pixels from 0 to 255: {', '.join(NORMALISATIONS)}; or R,G,B/R,G,B, a mean and a "
-        "deviation. By default that of the backbone, and imagenet for files.",
+        help=f"Normalisation of pixels: {', '.join(NORMALISATIONS)}, or R,G,B/R,G,B, the mean and the standard "
+        "deviation of pixels from 0 to 255. Default: that of the backbone, or imagenet for files.",
         show_default=False,
     ),
 ]
@@ -92,46 +92,51 @@ PrefixTokens = Annotated[
     typer.Option(
         min=0,
         metavar="N",
-        help="Tokens of a transformer that come before those of its patches, such as class and register tokens.",
+        help="Number of tokens before the patch tokens of a transformer, such as class and register tokens.",
         show_default=False,
     ),
 ]
 PatchSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Side of a transformer's patch in pixels.", show_default=False),
+    typer.Option(min=1, metavar="N", help="Patch size of a transformer in pixels.", show_default=False),
 ]
 WeightsFile = Annotated[
     str | None,
     typer.Option(
         "--weights",
         metavar="FILE",
-        help="Weights for timm: or hf: in place of their own; none leaves them random.",
+        help="File of weights for timm: or hf: models instead of their own, or none for random weights.",
         show_default=False,
     ),
 ]
-Dtype = Annotated[Literal["float32", "float16"], typer.Option(help="Type of the features that are written.")]
+Dtype = Annotated[Literal["float32", "float16"], typer.Option(help="Data type of the written features.")]
 FileFormat = Annotated[Literal["parquet", "safetensors", "npz"], typer.Option("--format", help="Format of the shards.")]
 ScoreThreshold = Annotated[
     float,
-    typer.Option(min=0.0, max=1.0, metavar="SCORE", help="Lowest score of a detection, for --boxes detections."),
+    typer.Option(min=0.0, max=1.0, metavar="SCORE", help="Minimum score of a detection, for --boxes detections."),
 ]
 ShardImages = Annotated[
-    int, typer.Option(min=1, metavar="N", help="Most images in a shard; it has at most 64 MiB of features too.")
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Maximum number of images per shard. A shard also has at most about 64 MiB of features.",
+    ),
 ]
 Part = Annotated[
     str,
-    typer.Option(metavar="I/N", help="Do only every N-th shard, from the I-th: several machines share a job's folder."),
+    typer.Option(metavar="I/N", help="Process only every N-th shard, from the I-th, to share a job among machines."),
 ]
 EngineName = Annotated[
     Literal["local", "ray"],
-    typer.Option("--engine", help="Where the shards are done: in this process, or by the workers of a cluster of Ray."),
+    typer.Option("--engine", help="Process shards in this process (local), or with the workers of a Ray cluster."),
 ]
 RayAddress = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Cluster: HOST:PORT, auto, or local for a Ray on this machine alone. By default RAY_ADDRESS, then the "
-        "cluster of which this machine is a part, then local.",
+        help="Address of the Ray cluster: HOST:PORT, auto, or local to start Ray on this machine only. Default: "
+        "RAY_ADDRESS, or else the cluster of this machine, or else local.",
         show_default=False,
     ),
 ]
@@ -140,19 +145,18 @@ Workers = Annotated[
     typer.Option(
         min=1,
         metavar="N",
-        help="Workers at a time; by default as many as the cluster has room for, one for each GPU or for every "
-        "--threads CPUs.",
+        help="Number of workers. Default: as many as fit on the cluster, one per GPU or per --threads CPUs.",
         show_default=False,
     ),
 ]
 ShardRetries = Annotated[
-    int, typer.Option(min=0, metavar="N", help="Times that a shard is done again whose worker was lost.")
+    int, typer.Option(min=0, metavar="N", help="Number of times to retry a shard whose worker was lost.")
 ]
-Retry = Annotated[bool, typer.Option("--retry", help="Redo the shards in which an image failed.")]
+Retry = Annotated[bool, typer.Option("--retry", help="Redo shards in which an image failed.")]
 
 
 class Running(NamedTuple):
-    """How a job is run: none of it decides its result."""
+    """The options that do not affect the result of a job."""
 
     threads: int | None
     readers: int | None
@@ -168,7 +172,7 @@ class Running(NamedTuple):
 
 
 def sizes_of(text: str) -> tuple[tuple[int, int], ...]:
-    """``7``, ``7x5``, ``vector``, or several of them with commas between."""
+    """Parse ``7``, ``7x5``, ``vector``, or several of them separated by commas."""
     words = [word.strip() for word in text.split(",")]
     try:
         return tuple(
@@ -180,7 +184,7 @@ def sizes_of(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def image_size_of(text: str | None) -> int | tuple[int, int] | None:
-    """``320``, or ``224x320`` as (height, width)."""
+    """Parse ``320``, or ``224x320`` as (height, width)."""
     if text is None:
         return None
     if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", text):
@@ -190,7 +194,7 @@ def image_size_of(text: str | None) -> int | tuple[int, int] | None:
 
 
 def part_of(text: str) -> tuple[int, int]:
-    """``2/4`` as (2, 4)."""
+    """Parse ``2/4`` as (2, 4)."""
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
@@ -199,5 +203,5 @@ def part_of(text: str) -> tuple[int, int]:
 
 
 def cores() -> int:
-    """The processors that this process may run on."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""`roialign extract` with a backbone: a job in a folder, which goes on where it was."""
+"""`roialign extract` with a backbone: a resumable job that writes to a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._text import counted
 from ..extract.folders import expand
 from ..files.columns import Reading
 from ..files.images import IMAGE_ENDINGS
-from ..files.problems import Problems, Refused, Remark
+from ..files.problems import Problems, Remark, StoppedByProblem
 from .feature_options import Running, cores
 from .options import check_folder
 from .pixels import read_groups, report_missing
@@ -24,9 +24,9 @@ from .terminal import end, fails, print_line, progress_bar, reported_problems
 if TYPE_CHECKING:
     from ..features import BackboneOptions, BoxSource, Job, JobSettings, RayEngine, Report
 
-#: So many images are read without processes ahead.
+#: The largest number of images to read in the main process by default.
 FEW_IMAGES = 32
-#: Parts of a run, in the order in which their times are said.
+#: The parts of a run, in the order in which their times are printed.
 STAGES = ("waiting for images", "backbone", "pooling", "writing")
 
 
@@ -39,7 +39,7 @@ def extract_features(
     options: BackboneOptions,
     running: Running,
 ) -> None:
-    """Do what is missing of a job, and say what was done."""
+    """Process the missing shards of a job, and print a summary."""
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     check_folder(out, "--out")
@@ -47,20 +47,20 @@ def extract_features(
         images = expand(inputs, IMAGE_ENDINGS, [out], problems)
         source = _box_source(boxes, reading, images, running, problems, errors)
         if running.strict:
-            end(errors, problems)  # all rows are named, and of images the first
+            end(errors, problems)  # reports all rows; of the images, only the first is reported
         problems.strict = running.strict
         with _engine(running) as engine:
             job = _prepare(images, source, out, settings, options, running, engine)
             report = _run(job, running, problems, errors, engine)
         problems.strict = False
         report.doubts.remark_in(problems)
-        _say(job, report, problems)
+        _print_summary(job, report, problems)
     except typer.Exit:  # a RuntimeError to Python
         raise
-    except Refused:
+    except StoppedByProblem:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
-        print_line(errors, f"stopped; the same command goes on: {out}")
+        print_line(errors, f"stopped; rerun the same command to resume: {out}")
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
@@ -68,7 +68,7 @@ def extract_features(
 
 
 def _engine(running: Running) -> AbstractContextManager[RayEngine | None]:
-    """The cluster that the shards are done by; None where it is this process."""
+    """Return the Ray engine; None to process the shards in this process."""
     from ..features import RayEngine
 
     if running.engine != "ray":
@@ -112,12 +112,12 @@ def _box_source(
         raise typer.Exit(1)
     report_missing(groups, running.ignore_missing, problems, errors)
     if not any(groups.boxes.values()):
-        raise ValueError(f"{boxes}: no box of these images")
+        raise ValueError(f"{boxes}: contains no box of these images")
     return FileBoxes(groups.boxes)
 
 
 def boxes_without_file(text: str, score_threshold: float) -> BoxSource | None:
-    """Where ``--boxes`` is no file: a grid, or a detector's own."""
+    """Return the box source if ``--boxes`` is a grid or detections; None if it is a file."""
     from ..features import DetectedBoxes
     from ..features.boxes import DETECTIONS, grid_of
 
@@ -131,13 +131,13 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console, engine
     total = sum(len(shard.images) for shard in missing)
     if len(missing) < len(job.shards):
         done = f"{len(job.shards) - len(missing)} of {counted(len(job.shards), 'shard')}"
-        print_line(errors, f"going on: {done} done")
+        print_line(errors, f"resuming: {done} done")
     readers = running.readers
-    if readers is None:  # a process takes longer to start than a few images to read
+    if readers is None:  # starting a process takes longer than reading a few images
         readers = max(cores() // 2, 1) if total > FEW_IMAGES else 0
     with progress_bar(errors, total, "Extracting", unit="images") as advance:
 
-        class Told(Listener):
+        class Reporter(Listener):
             strict = running.strict
 
             def done(self, count: int) -> None:
@@ -147,19 +147,21 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console, engine
                 problems.add(image, why)
 
             def lost(self, file: str, why: str) -> None:
-                problems.remark(file, f"done again, {why}", "lost")
+                problems.remark(file, f"processed again: {why}", "lost")
 
             def remark(self, image: Path, remark: Remark) -> None:
                 problems.remark(image, remark.what, remark.kind)
 
-        return run(job, readers=readers, engine=engine, part=running.part, retry=running.retry, listener=Told())
+        return run(job, readers=readers, engine=engine, part=running.part, retry=running.retry, listener=Reporter())
 
 
-def _say(job: Job, report: Report, problems: Problems) -> None:
+def _print_summary(job: Job, report: Report, problems: Problems) -> None:
     console = Console()
     earlier = len(job.earlier_errors()) - len(report.errors)
     if earlier:
-        problems.add(job.out, f"{counted(earlier, 'image')} failed in earlier runs; --retry does their shards again")
+        problems.add(
+            job.out, f"{counted(earlier, 'image')} failed in earlier runs; --retry processes their shards again"
+        )
     shapes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in job.shapes.items())
     done = f"{counted(report.boxes, 'box', 'boxes')} of {counted(report.images - len(report.errors), 'image')}"
     if not report.images:

@@ -1,4 +1,4 @@
-"""How a command is made known: its help, of a docstring, and examples below it."""
+"""Adds commands to the command line, with help from their docstrings and examples below it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-#: Where options stand that belong to no group.
+#: The title of the options that belong to no group.
 OPTIONS = "Options"
 
 
@@ -19,18 +19,18 @@ def add_command(
     examples: str,
     groups: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
-    """Make a function the command of that name.
+    """Add a function as a command.
 
-    `examples` are lines as they are typed in a clone. `groups` are parameters of the function by the title under which
-    the help lists them; the others are listed before.
+    `examples` has the commands as typed in a clone of the repository. `groups` has, by title, the names of the
+    parameters that the help lists under this title. The other parameters are listed first.
 
-    The character \\b keeps the lines of a block as they are; without it help is filled to the terminal's width.
+    The character \\b keeps the line breaks of a block. Without it, the text is wrapped to the width of the terminal.
     """
     blocks = [f"\b\n{_indented(block)}" for block in examples.strip().split("\n\n")]
     titles = {parameter: title for title, members in (groups or {}).items() for parameter in members}
 
     class Command(TyperCommand):
-        """One whose help lists options in groups, and arguments without the types that a programmer gave them."""
+        """A command whose help lists options in groups, and arguments without their Python types."""
 
         def format_options(self, ctx: Any, formatter: Any) -> None:
             sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], OPTIONS: []}

@@ -1,4 +1,4 @@
-"""`roialign evaluate` and `roialign detect`; what they need is loaded when they are called."""
+"""`roialign evaluate` and `roialign detect`. They import their packages when they are called."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from .._text import counted, printable
 from ..extract.folders import expand_folders
 from ..files.images import IMAGE_ENDINGS
-from ..files.problems import Problems, Refused
+from ..files.problems import Problems, StoppedByProblem
 from .options import Strict, check_folder, check_outputs
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
@@ -28,7 +28,7 @@ Weights = Annotated[
     Path,
     typer.Option(
         metavar="PATH",
-        help="Trained detector: a file of weights, the folder of a training run, or torchvision's weights of "
+        help="Trained detector: a file of weights, the folder of a training run, or weights of torchvision's "
         "fasterrcnn_resnet50_fpn or maskrcnn_resnet50_fpn.",
         show_default=False,
     ),
@@ -37,8 +37,8 @@ Data = Annotated[
     Path,
     typer.Option(
         metavar="FOLDER",
-        help="COCO-format data set: SPLIT/annotations.json and SPLIT/images/, or annotations/instances_SPLIT*.json "
-        "and SPLIT*/. For rotated boxes also SPLIT/annotations_rotated.json, or DOTA's SPLIT/labelTxt/.",
+        help="Dataset in COCO format: SPLIT/annotations.json and SPLIT/images/, or annotations/instances_SPLIT*.json "
+        "and SPLIT*/. For rotated boxes, also SPLIT/annotations_rotated.json or DOTA's SPLIT/labelTxt/.",
         show_default=False,
     ),
 ]
@@ -46,41 +46,41 @@ Rotated = Annotated[
     bool,
     typer.Option(
         "--rotated",
-        help="Read rotated boxes from --data. It is implied by a detector of rotated boxes; others use the upright "
-        "hulls.",
+        help="Use rotated boxes from --data. Implied by detectors of rotated boxes. Other detectors use the upright "
+        "hulls of the boxes.",
     ),
 ]
 Model = Annotated[
     Literal["faster-rcnn", "mask-rcnn"] | None,
-    typer.Option(help="Architecture of torchvision's weights; by default what the file holds.", show_default=False),
+    typer.Option(help="Architecture of torchvision weights. Default: that of the file.", show_default=False),
 ]
 PoolerName = Annotated[
     str | None,
     typer.Option(
-        "--pooler", metavar="NAME", help="RoI pooling in place of what the detector learnt with.", show_default=False
+        "--pooler", metavar="NAME", help="RoI pooling operator. Default: that used in training.", show_default=False
     ),
 ]
 Classes = Annotated[
     str | None,
     typer.Option(
         metavar="NAMES",
-        help="Class names of weights that have none: cat,dog, or a file with a name per line, or COCO json.",
+        help="Class names, if the weights have none: cat,dog, a file with one name per line, or a COCO file.",
         show_default=False,
     ),
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Device to run on: cpu, cuda, or cuda:1 for the second GPU.")]
 
 EVALUATE_EXAMPLES = """
-# COCO's average precision on the split val
+# COCO average precision on the split val
 roialign evaluate --weights run --data scenes
 
-# Oriented R-CNN, by rotated boxes
+# Average precision of rotated boxes, for Oriented R-CNN
 roialign evaluate --weights oriented --data turned
 
-# And its detections in DOTA's format
+# Also write the detections in DOTA format
 roialign evaluate --weights oriented --data turned --dota-out task1
 
-# And every figure, by overlap and by class, and every detection
+# Also write all metrics by IoU and by class, and all detections
 roialign evaluate --weights run --data scenes --metrics metrics.json --out results.json
 """
 DETECT_EXAMPLES = """
@@ -88,7 +88,7 @@ DETECT_EXAMPLES = """
 roialign detect scenes/val/images/000001.png --weights run --out pictures
 roialign detect scenes/val/images --weights run --out pictures
 
-# With more of what the detector is less sure of
+# Include detections with lower scores
 roialign detect photos --weights run --out pictures --score-threshold 0.2
 """
 
@@ -103,18 +103,18 @@ def evaluate_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="FILE", help="Write all detections, as COCO results (.json).", show_default=False
+            "--out", "-o", metavar="FILE", help="Write all detections as COCO results (.json).", show_default=False
         ),
     ] = None,
     metrics: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write all figures, by overlap and by class (.json).", show_default=False),
+        typer.Option(metavar="FILE", help="Write all metrics, by IoU and by class (.json).", show_default=False),
     ] = None,
     dota_out: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Write all rotated boxes in DOTA's format, one file Task1_CLASS.txt per class.",
+            help="Write all rotated boxes in DOTA format, one file Task1_CLASS.txt per class.",
             show_default=False,
         ),
     ] = None,
@@ -127,10 +127,11 @@ def evaluate_command(
 ) -> None:
     """Measure the average precision of a detector.
 
-    The boxes of a detector of rotated boxes are compared with rotated boxes, in COCO's way and in DOTA's. With
-    --rotated, so are the boxes of any other detector, and of one with masks the smallest rectangles around them.
+    For a detector of rotated boxes, average precision of rotated boxes is computed by the definitions of COCO and of
+    DOTA. With --rotated, it is also computed for other detectors. If they have masks, the smallest rotated rectangles
+    around the masks are used.
 
-    What cannot be read is reported and the rest is done; the exit code is then 1. Files are replaced in one step.
+    Images and annotations that cannot be read are reported and skipped, and the exit code is 1.
     """
     from ..detection.average_precision import kinds_measured, precisions
     from ..detection.evaluation import match_categories, predict
@@ -162,7 +163,7 @@ def evaluate_command(
     try:
         with progress_bar(errors, len(dataset), "Detecting") as done:
             rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
-    except DatasetError as error:  # a strict set
+    except DatasetError as error:  # only with strict
         raise fails(errors, error) from error
     kinds = kinds_measured(masks=settings.has_masks, rotated=rotated)
     figures = precisions(dataset, rows, kinds, images) if images else {}
@@ -187,10 +188,10 @@ def detect_command(
         Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.", show_default=False)
     ],
     score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, metavar="SCORE", help="Lowest score of a detection that is kept.")
+        float, typer.Option(min=0, max=1, metavar="SCORE", help="Minimum score of a detection.")
     ] = 0.5,
     rotated: Annotated[
-        bool, typer.Option("--rotated", help="Refuse a detector that does not find rotated boxes.")
+        bool, typer.Option("--rotated", help="Stop with an error if the detector does not find rotated boxes.")
     ] = False,
     model: Model = None,
     pooler: PoolerName = None,
@@ -198,12 +199,13 @@ def detect_command(
     strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
-    """Detect objects in images, and draw what was found.
+    """Detect objects in images, and draw the detections.
 
-    The folder gets detections.json, in COCO's format with names and scores, and a picture NAME-detections.png of every
-    image with its boxes, masks and scores. Rotated boxes are drawn as they are, and have their corners in the file. An
-    image that cannot be read is reported and the others are done; the exit code is then 1. With --strict such an image
-    ends the run, and detections.json is not written.
+    Writes detections.json, in COCO format with class names and scores, and for every image a picture
+    NAME-detections.png with its boxes, masks and scores. For rotated boxes, detections.json also has their corners.
+
+    Images that cannot be read are reported and skipped, and the exit code is 1. With --strict, the first such image
+    stops the run, and detections.json is not written.
     """
     from ..detection.detecting import RESULTS_FILE, detect_images
     from ..detection.model_files import ModelFileError, load_model, read_classes
@@ -224,7 +226,7 @@ def detect_command(
             found = detect_images(
                 detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
             )
-    except Refused:
+    except StoppedByProblem:
         raise typer.Exit(1) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
@@ -249,7 +251,7 @@ def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
 
 def _found_table(found: Sequence[Found]) -> Table:
     table = Table(title="Detections", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("image", "objects", "surest", "picture"):
+    for name in ("image", "objects", "best", "picture"):
         table.add_column(name, justify="right" if name == "objects" else "left", overflow="fold")
     for one in found:
         names = (one.image.name, str(one.count), one.best, one.picture.name)

@@ -1,4 +1,4 @@
-"""What is installed and what runs here, as a table for bug reports."""
+"""The versions and backends of this installation as a table, for bug reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.table import Table
 from .. import __version__, build_info
 from .readiness import BACKEND_NAMES, why_not
 
-#: What roialign works with where it is installed; only NumPy is required.
+#: The optional packages. Only NumPy is required.
 PACKAGES = (
     "ml_dtypes",
     "torch",
@@ -33,7 +33,7 @@ PACKAGES = (
 
 
 def info_table() -> Table:
-    """Versions, instruction set, threads, and the backends with why one cannot be used."""
+    """Return a table of versions, the instruction set, threads, and backends, with the reason if one is unavailable."""
     table = Table(title=f"roialign {__version__}", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -45,7 +45,7 @@ def info_table() -> Table:
 def _build() -> Iterator[tuple[str, str]]:
     try:
         facts = build_info()
-    except ImportError:  # the row of the backend says why
+    except ImportError:  # the row of the backend has the reason
         facts = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
     for name, value in facts.items():
         if name != "version":

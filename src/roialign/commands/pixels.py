@@ -1,4 +1,4 @@
-"""`roialign extract` without a backbone: pixels and feature maps, into one file."""
+"""`roialign extract` without a backbone: pools pixels and feature maps into one file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
 from ..files.images import IMAGE_ENDINGS
-from ..files.problems import FileError, Problems, Refused
+from ..files.problems import FileError, Problems, StoppedByProblem
 from . import options
 from .tables import rows_table
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 
 class Choice(NamedTuple):
-    """What is done besides pooling."""
+    """The options that do not affect pooling."""
 
     plot: Path | None
     plot_box: int | None
@@ -36,7 +36,7 @@ class Choice(NamedTuple):
 def pool_inputs(
     inputs: list[Path], boxes: Path, reading: Reading, out: Path, settings: Settings, choice: Choice
 ) -> None:
-    """Pool pixels or feature maps into one .npz file, and perhaps draw how."""
+    """Pool pixels or feature maps into one .npz file, and with `--plot`, draw the steps."""
     plot, plot_box, ignore_missing, strict, _ = choice
     errors = Console(stderr=True)
     problems = reported_problems(errors)
@@ -52,21 +52,21 @@ def pool_inputs(
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
     if settings.sampling == "exact" and settings.sampling_ratio != (0, 0):
         ratio = "x".join(map(str, dict.fromkeys(settings.sampling_ratio)))
-        problems.remark("--sampling-ratio", f"{ratio} is not read by --sampling exact", "not read")
+        problems.remark("--sampling-ratio", f"{ratio} is ignored with --sampling exact", "not read")
     if settings.sampling != "random" and choice.seed is not None:
-        problems.remark("--seed", f"{choice.seed} is read by --sampling random only", "not read")
+        problems.remark("--seed", f"{choice.seed} is only used by --sampling random", "not read")
     groups = read_groups(boxes, reading, inputs, problems)
     if groups is None:
         raise typer.Exit(1)
     report_missing(groups, ignore_missing, problems, errors)
     if strict:
-        end(errors, problems)  # all rows are named, and of images the first
+        end(errors, problems)  # reports all rows; of the images, only the first is reported
     problems.strict = strict
-    # What a folder holds besides is not read; with no boxes at all the first input says the shape of an empty result.
+    # Files of a folder without boxes are not read. If there are no boxes, an input gives the shape of the empty result.
     used = {path: own for path, own in groups.boxes.items() if own or path in named} or groups.boxes
     try:
         rows = _extract(used, settings, out, problems, errors)
-    except Refused:
+    except StoppedByProblem:
         raise typer.Exit(1) from None
     problems.strict = False
     if plot is not None:
@@ -75,12 +75,12 @@ def pool_inputs(
 
 
 def read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
-    """The boxes of every input; None if the box file cannot be read at all."""
+    """Return the boxes of every input; None if the box file cannot be read at all."""
     try:
         before = len(problems)
         rows = read_boxes(boxes, problems, reading)
         if not rows and len(problems) == before:
-            problems.remark(boxes, "there is no box in it", "no box")
+            problems.remark(boxes, "it contains no box", "no box")
         return group_by_input(rows, inputs, problems)
     except FileError as error:
         problems.add(boxes, error)
@@ -88,11 +88,11 @@ def read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems:
 
 
 def report_missing(groups: Groups, ignore: bool, problems: Problems, errors: Console) -> None:
-    """Boxes of images that were not given: passed over, or a problem."""
+    """Report boxes of images that are not among the inputs, as skipped or as a problem."""
     if groups.missing and ignore:
-        print_line(errors, f"passed over: {missing_text(groups.missing)}")
+        print_line(errors, f"skipped: {missing_text(groups.missing)}")
     elif groups.missing:
-        more = f"the first is {groups.missing[0].image!r}; --ignore-missing passes over them"
+        more = f"the first is {groups.missing[0].image!r}; --ignore-missing skips them"
         problems.add(groups.missing[0].where, f"{missing_text(groups.missing)}; {more}")
 
 
@@ -108,7 +108,7 @@ def _extract(
         return []
     doubts.remark_in(problems)
     if not rows and problems:
-        problems.add(out, "not written: no box could be done")
+        problems.add(out, "not written: no box could be pooled")
         return []
     console = Console()
     console.print(rows_table(rows))
@@ -135,7 +135,7 @@ def _plot(
     boxes = groups[chosen[0].input]
     try:
         plot_roi_align(plot, chosen[0].input, boxes, boxes.index(chosen[0].box), settings)
-    except Exception as error:  # the features have been written
+    except Exception as error:  # the features are written already
         problems.add(plot, f"not drawn: {str(error) or type(error).__name__}")
         return
     print_line(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")

@@ -1,4 +1,4 @@
-"""Which backends run here, and why the others do not."""
+"""Checks which backends are available."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from importlib import import_module
 from .._extras import is_installed
 from ..numpy.backends import BACKENDS
 
-#: Every backend that the public functions name.
+#: The names of all backends.
 BACKEND_NAMES = ("cpu", "triton", "reference")
 
 
 def why_not(backend: str) -> str:
-    """Why a backend cannot be used here; nothing if it can."""
+    """Return why a backend is unavailable; an empty text if it is available."""
     if backend == "triton":
         reason = _why_no_triton()
         return f"not ready: {reason}" if reason else ""
@@ -24,11 +24,11 @@ def why_not(backend: str) -> str:
 
 
 def _why_no_triton() -> str:
-    """Why Triton's kernels do not run here; nothing if they do."""
+    """Return why the Triton kernels cannot run; an empty text if they can."""
     for package in ("torch", "triton"):
         if not is_installed(package):
-            return f"it runs on CUDA tensors, and {package} is not installed"
+            return f"it needs CUDA tensors, and {package} is not installed"
     from ..torch.devices import why_no_cuda
 
     reason = why_no_cuda()
-    return f"it runs on CUDA tensors, and {reason}" if reason else ""
+    return f"it needs CUDA tensors, and {reason}" if reason else ""

@@ -1,4 +1,4 @@
-"""`roialign search`: the regions of a folder of features that are most like a region of an image."""
+"""`roialign search`: finds the regions in a folder of features that are most similar to a region of an image."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from ..search.exact import Metric
 
 EXAMPLES = """
-# The ten regions that are most like a part of a photograph
+# The ten regions most similar to a region of a photograph
 roialign search features --like cat.jpg --box 180,40,330,190
 
-# Of two parts, the nearest 24 in other photographs, as a picture and as a table
+# For two regions, the nearest 24 in other photographs, as a picture and as a table
 roialign search features --like cat.jpg --box 180,40,330,190 --box 20,200,120,300 --top 24 --other-images \\
     --out like-this.png --results like-this.csv
 """
@@ -46,33 +46,31 @@ def search_command(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER", help="Features, as roialign extract --backbone writes them.", show_default=False
+            metavar="FOLDER", help="Folder of features, from roialign extract --backbone.", show_default=False
         ),
     ],
-    like: Annotated[
-        Path, typer.Option(metavar="IMAGE", help="Image with the regions to look for.", show_default=False)
-    ],
+    like: Annotated[Path, typer.Option(metavar="IMAGE", help="Image with the query regions.", show_default=False)],
     box: Annotated[
         list[str] | None,
         typer.Option(
             metavar="X1,Y1,X2,Y2",
-            help="Region of that image, in its pixels, upright; several are several searches. By default the whole "
-            "image.",
+            help="Query region in pixels of the upright image. Repeat the option for several searches. Default: the "
+            "whole image.",
             show_default=False,
         ),
     ] = None,
-    top: Annotated[int, typer.Option(min=1, metavar="N", help="Regions to find for each box.")] = 10,
-    metric: Annotated[Literal["cosine", "inner-product"], typer.Option(help="Likeness of two vectors.")] = "cosine",
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Number of regions to find for each box.")] = 10,
+    metric: Annotated[Literal["cosine", "inner-product"], typer.Option(help="Similarity of two vectors.")] = "cosine",
     column: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Column of features; of maps, the mean over their bins. By default vector, or the first.",
+            help="Feature column to compare. Maps are averaged over their bins. Default: vector, or else the first.",
             show_default=False,
         ),
     ] = None,
     other_images: Annotated[
-        bool, typer.Option("--other-images", help="Leave out the regions of the image that is searched for.")
+        bool, typer.Option("--other-images", help="Leave out the regions of the query image.")
     ] = False,
     out: Annotated[
         Path | None,
@@ -87,32 +85,31 @@ def search_command(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Folder from which the images' paths in the features go out, where they are relative; by default the "
-            "current one.",
+            help="Folder to which the relative image paths in the features refer. Default: the current folder.",
             show_default=False,
         ),
     ] = None,
     unfinished: Annotated[
-        bool, typer.Option("--unfinished", help="Search the shards that are there of a job that is not done.")
+        bool, typer.Option("--unfinished", help="Search the existing shards of an unfinished job.")
     ] = False,
     backbone: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Backbone under another name than when the features were made, for a file that has been moved.",
+            help="New name of the backbone, if its file has been moved.",
             show_default=False,
         ),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Device of the backbone; by default that of the job.", show_default=False),
+        typer.Option(metavar="NAME", help="Device of the backbone. Default: that of the job.", show_default=False),
     ] = None,
 ) -> None:
-    """Find the regions that are most like a region of an image.
+    """Find the regions most similar to a region of an image.
 
-    The features of the region are computed as those of the folder were, which its manifest says. The search is exact:
-    every region is compared, in one pass over the folder. Of equal scores, the region that stands first in the folder
-    comes first.
+    The features of the query region are computed in the same way as those of the folder, according to its manifest. The
+    search is exact: all regions are compared, in one pass over the folder. Regions with equal scores are listed in the
+    order of the folder.
     """
     outputs = [("--out", out, SHEETS), ("--results", results, TABLES)]
     check_outputs(outputs, [like, folder / MANIFEST])
@@ -121,8 +118,8 @@ def search_command(
     problems = reported_problems(errors)
     try:
         excluded = paths_of(like, images or Path()) if other_images else ()
-        looking = Looking(top, metric, column, excluded, unfinished, backbone, device)
-        found = _search(folder, like, boxes, looking)
+        options = SearchOptions(top, metric, column, excluded, unfinished, backbone, device)
+        found = _search(folder, like, boxes, options)
         for one in found:
             console.print(_table(like, one))
         drawn = [(images or Path()) / region.image for one in found for region in one.regions]
@@ -140,37 +137,37 @@ def search_command(
     end(errors, problems)
 
 
-class Looking(NamedTuple):
-    """How a folder is searched."""
+class SearchOptions(NamedTuple):
+    """The options of a search."""
 
     top: int
     metric: Metric
     column: str | None
     excluded: Sequence[Path]
-    """Paths of an image whose regions are left out."""
+    """The paths of an image whose regions are left out."""
     unfinished: bool
     backbone: str | None
     device: str | None
 
 
 class Found(NamedTuple):
-    """What was found for one box."""
+    """The regions found for one box."""
 
     box: Corners
-    """Of the whole image where none was given."""
+    """The query box, or the box of the whole image if none was given."""
     regions: list[Region]
     scores: list[float]
 
 
 def paths_of(image: Path, images: Path) -> list[Path]:
-    """The paths by which an image may stand in features: as it is given, absolute, and from some folder."""
+    """Return the paths by which features may name an image: as given, absolute, and relative to either folder."""
     absolute = image.resolve()
     folders = (Path.cwd(), images.resolve())
     return [image, absolute, *(Path(os.path.relpath(absolute, folder)) for folder in folders)]
 
 
 def box_of(text: str) -> Corners:
-    """``10,20,110,220`` as four numbers."""
+    """Parse ``10,20,110,220`` as four numbers."""
     try:
         x1, y1, x2, y2 = map(float, text.split(","))
     except ValueError:
@@ -178,17 +175,17 @@ def box_of(text: str) -> Corners:
     return x1, y1, x2, y2
 
 
-def _search(folder: Path, like: Path, boxes: Sequence[Corners], looking: Looking) -> list[Found]:
+def _search(folder: Path, like: Path, boxes: Sequence[Corners], options: SearchOptions) -> list[Found]:
     from ..search import Encoder, FeatureFolder, nearest
 
-    opened = FeatureFolder.open(folder, unfinished=looking.unfinished)
-    name = opened.column(looking.column)
-    encoder = Encoder(opened, backbone=looking.backbone, device=looking.device, threads=cores())
+    opened = FeatureFolder.open(folder, unfinished=options.unfinished)
+    name = opened.column(options.column)
+    encoder = Encoder(opened, backbone=options.backbone, device=options.device, threads=cores())
     boxes = boxes or [encoder.whole(like)]
     queries = encoder.encode(like, boxes, column=name)
-    excluded = opened.positions_of_image(*looking.excluded) if looking.excluded else None
+    excluded = opened.positions_of_image(*options.excluded) if options.excluded else None
     with Console(stderr=True).status("Searching"):
-        found = nearest(opened, queries, looking.top, metric=looking.metric, column=name, excluded=excluded)
+        found = nearest(opened, queries, options.top, metric=options.metric, column=name, excluded=excluded)
     return [
         Found(box, opened.regions(positions), scores.tolist())
         for box, positions, scores in zip(boxes, found.positions, found.scores, strict=True)
@@ -196,7 +193,7 @@ def _search(folder: Path, like: Path, boxes: Sequence[Corners], looking: Looking
 
 
 def _table(like: Path, found: Found) -> Table:
-    title = f"Regions like {_text_of(found.box)} of {printable(like)}"
+    title = f"Regions similar to {_text_of(found.box)} of {printable(like)}"
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("", "score", "image", "label", "x1", "y1", "x2", "y2"):
         table.add_column(name, justify="left" if name in ("image", "label") else "right", overflow="fold")
@@ -212,7 +209,7 @@ def _text_of(box: Corners) -> str:
 
 
 def _write_results(path: Path, like: Path, found: Sequence[Found]) -> None:
-    """The table as JSON, or as CSV, which `roialign extract --boxes` reads again."""
+    """Write the results as JSON, or as CSV, which `roialign extract --boxes` can read."""
     rows = [
         {
             "query": _text_of(one.box),
@@ -259,5 +256,5 @@ def _draw(path: Path, like: Path, found: Sequence[Found], images: Path, problems
 
 
 def add_commands(app: typer.Typer) -> None:
-    """Make the command known to the command line."""
+    """Add the command to the command line."""
     add_command(app, "search", search_command, EXAMPLES)

@@ -1,4 +1,4 @@
-"""The table of results for the terminal."""
+"""Formats results as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.text import Text
 from .._text import printable
 from ..extract.pipeline import PooledRow
 
-#: A longer table is cut; the result file holds every row.
+#: The largest number of rows to print. The result file has all rows.
 MOST_ROWS = 20
 
 
 def rows_table(rows: Sequence[PooledRow]) -> Table:
-    """One line per pooled box, the first of them."""
+    """Return a table with one line for each of the first pooled boxes."""
     table = Table(title="Pooled boxes", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for name in ("row", "image", "label"):
         table.add_column(name, justify="right" if name == "row" else "left", overflow="fold")

@@ -1,4 +1,4 @@
-"""What every command does at the terminal: a progress bar, lines of text, errors, and the end."""
+"""Output of all commands at the terminal: progress bars, lines of text, errors, and exit codes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rich.text import Text
 from .._text import counted, printable
 from ..files.problems import Problem, Problems
 
-#: Of a longer message, as torch may give, these are shown.
+#: The largest number of lines of an error message to print. PyTorch's messages can be long.
 MOST_LINES = 20
-#: Where there is no terminal, the progress of a long run is said so often.
+#: The time between lines of progress if the output is not a terminal.
 SECONDS_PER_LINE = 60.0
 
 
 class Advance(Protocol):
-    """Says that so many more are done."""
+    """Advances a progress bar by a number of items."""
 
     def __call__(self, count: int = 1) -> None: ...
 
@@ -33,7 +33,7 @@ def _ignore(count: int = 1) -> None:
 
 
 class _Speed(ProgressColumn):
-    """How many are done in a second."""
+    """Shows the number of items per second."""
 
     def __init__(self, unit: str) -> None:
         super().__init__()
@@ -45,19 +45,19 @@ class _Speed(ProgressColumn):
 
 
 class _Lines:
-    """What a bar shows, as a line every so often, for a run whose output goes to a file."""
+    """Prints progress as a line at regular intervals, for output that is not a terminal."""
 
     def __init__(self, console: Console, total: int, unit: str) -> None:
         self._console, self._total, self._unit = console, total, unit
         self._count, self._start = 0, time.monotonic()
-        self._said = self._start
+        self._printed = self._start
 
     def __call__(self, count: int = 1) -> None:
         self._count += count
         now = time.monotonic()
-        if now - self._said < SECONDS_PER_LINE:
+        if now - self._printed < SECONDS_PER_LINE:
             return
-        self._said = now
+        self._printed = now
         speed = self._count / (now - self._start)
         left = timedelta(seconds=round((self._total - self._count) / speed))
         done = f"{self._count} of {self._total} {self._unit}"
@@ -66,9 +66,9 @@ class _Lines:
 
 @contextmanager
 def progress_bar(console: Console, total: int, what: str, unit: str | None = None) -> Iterator[Advance]:
-    """A bar on a terminal, to be told of what is done, with their number in a second where they have a `unit`.
+    """Show a progress bar on a terminal. With a `unit`, it also shows the number of items per second.
 
-    Elsewhere it is a line every minute for those with a unit, whose runs are long; for others it is nothing.
+    If the output is not a terminal, a line is printed every minute if there is a `unit`, and otherwise nothing.
     """
     if not console.is_terminal:
         yield _ignore if unit is None else _Lines(console, total, unit)
@@ -81,14 +81,14 @@ def progress_bar(console: Console, total: int, what: str, unit: str | None = Non
 
 
 def print_line(console: Console, text: str) -> None:
-    """One line as it is, however long."""
+    """Print one line without wrapping or highlighting."""
     console.print(Text(printable(text)), soft_wrap=True, highlight=False)
 
 
 def print_error(console: Console, error: object) -> None:
-    """An error; each line of a longer one is an error of its own."""
+    """Print an error. Each line of a longer message is printed as an error."""
     if isinstance(error, OSError) and error.filename and error.strerror:
-        error = f"{error.filename}: {error.strerror}"  # without the number, which Python puts first
+        error = f"{error.filename}: {error.strerror}"  # without the error number
     lines = str(error).splitlines() or [type(error).__name__]
     for line in lines[:MOST_LINES]:
         console.print(Text.assemble(("error: ", "bold red"), printable(line)), soft_wrap=True, highlight=False)
@@ -97,7 +97,7 @@ def print_error(console: Console, error: object) -> None:
 
 
 def reported_problems(console: Console) -> Problems:
-    """Problems and remarks that are printed as they are met."""
+    """Return a collection of problems and remarks that prints each when it is added."""
 
     def remark(remark: Problem) -> None:
         console.print(Text.assemble(("note: ", "bold yellow"), printable(remark)), soft_wrap=True, highlight=False)
@@ -106,13 +106,13 @@ def reported_problems(console: Console) -> Problems:
 
 
 def fails(console: Console, error: object) -> typer.Exit:
-    """Print what ends a command; raise the answer."""
+    """Print the error that stops a command, and return the exception to raise."""
     print_error(console, error)
     return typer.Exit(1)
 
 
 def end(console: Console, problems: Problems) -> None:
-    """The exit code 1, and how many, where there were problems."""
+    """If there were problems, print their number and exit with code 1."""
     if problems:
         console.print(counted(len(problems), "problem"), style="bold red", highlight=False)
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`roialign train`; what it needs is loaded when it is called."""
+"""`roialign train`. It imports its packages when it is called."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from ..detection.training import TrainSettings, Validation
     from ..files.problems import Problems
 
-#: What shells say of a command that was interrupted.
+#: The exit code of a command that was interrupted.
 INTERRUPTED = 130
 
 EXAMPLES = """
-# Digits to learn from, and the default: a small Mask R-CNN, minutes on a CPU
+# Generate digits, and train the default, a small Mask R-CNN; minutes on a CPU
 roialign scenes scenes
 roialign train --data scenes --out run
 
-# The same command continues a run that was stopped; more steps extend a finished one
+# The same command resumes a stopped run; more iterations extend a finished run
 roialign train --data scenes --out run --iterations 3000
 
-# Rotated boxes, by Oriented R-CNN; DOTA's label files will do as well
+# Oriented R-CNN for rotated boxes; DOTA's label files can be used, too
 roialign scenes turned --rotated --elongated
 roialign train --data turned --out oriented --rotated
 
-# A full-size Cascade R-CNN on COCO and a GPU
+# A full-size Cascade R-CNN on COCO, on a GPU
 roialign train --data coco --out cascade --model cascade-rcnn --backbone resnet50-fpn \\
     --size full --iterations 90000 --batch-size 16 --workers 8 --amp bfloat16 --device cuda
 """
@@ -46,13 +46,17 @@ def train_command(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="FOLDER", help="Folder of the run; a run in it is continued.", show_default=False
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the run. A run in this folder is resumed.",
+            show_default=False,
         ),
     ],
     model: Annotated[
         Literal["faster-rcnn", "mask-rcnn", "cascade-rcnn", "cascade-mask-rcnn", "oriented-rcnn"] | None,
         typer.Option(
-            help="Detector architecture; oriented-rcnn finds rotated boxes.",
+            help="Detector architecture. oriented-rcnn finds rotated boxes.",
             show_default="mask-rcnn; oriented-rcnn with --rotated",
         ),
     ] = None,
@@ -61,9 +65,9 @@ def train_command(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="RoI pooling: exact, align, align-adaptive, align-unshifted, max, pool, deformable or "
-            "deformable-modulated, perhaps with arguments, as in align:sampling_ratio=4. For oriented-rcnn also "
-            "rotated and rotated-adaptive; the others pool upright hulls.",
+            help="RoI pooling operator: exact, align, align-adaptive, align-unshifted, max, pool, deformable or "
+            "deformable-modulated, optionally with arguments, such as align:sampling_ratio=4. For oriented-rcnn, also "
+            "rotated and rotated-adaptive; the other operators pool the upright hulls of its boxes.",
             show_default="exact; rotated for oriented-rcnn",
         ),
     ] = None,
@@ -76,65 +80,66 @@ def train_command(
     ] = "resnet18-fpn",
     size: Annotated[
         Literal["small", "full"],
-        typer.Option(help="Number of channels: small learns from scratch on a CPU, full is that of the papers."),
+        typer.Option(help="Number of channels: small for training from scratch on a CPU, full as in the papers."),
     ] = "small",
     split: Annotated[str, typer.Option(metavar="NAME", help="Split of --data to train on.")] = "train",
     iterations: Annotated[int, typer.Option(min=1, metavar="N", help="Number of optimiser steps.")] = 1500,
     batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Images per step, over all processes together.")
+        int, typer.Option(min=1, metavar="N", help="Number of images per step, over all processes.")
     ] = 8,
     learning_rate: Annotated[float, typer.Option(metavar="RATE", help="Peak learning rate.")] = 1e-3,
     optimiser: Annotated[Literal["adamw", "sgd"], typer.Option(help="Optimiser.")] = "adamw",
     schedule: Annotated[
         Literal["cosine", "step"],
         typer.Option(
-            help="Learning rate after the warm-up: down to 0 along a cosine, or to a tenth after 2/3 and again after "
+            help="Learning rate schedule after the warm-up: cosine decays to 0; step divides by 10 after 2/3 and after "
             "8/9 of the steps."
         ),
     ] = "cosine",
     warmup: Annotated[
         int, typer.Option(min=0, metavar="N", help="Steps over which the learning rate rises to its peak.")
     ] = 100,
-    clip: Annotated[float, typer.Option(metavar="NORM", help="Largest gradient norm; larger ones are scaled.")] = 1.0,
+    clip: Annotated[
+        float, typer.Option(metavar="NORM", help="Maximum gradient norm. Larger gradients are scaled down.")
+    ] = 1.0,
     precision: Annotated[
         Literal["off", "bfloat16", "float16"], typer.Option("--amp", help="Automatic mixed precision.")
     ] = "off",
-    flip: Annotated[
-        float, typer.Option(min=0, max=1, metavar="P", help="Probability that an image is mirrored.")
-    ] = 0.0,
+    flip: Annotated[float, typer.Option(min=0, max=1, metavar="P", help="Probability of a horizontal flip.")] = 0.0,
     seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same weights.")
+        int, typer.Option(min=0, metavar="N", help="Random seed. The same seed gives the same weights.")
     ] = 0,
     workers: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Processes that load images; 0 is the main one.")
+        int, typer.Option(min=0, metavar="N", help="Number of processes that load images. 0 loads in the main process.")
     ] = 0,
     save_every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between checkpoints.")] = 100,
     val_split: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Split of --data to measure average precision on; val if --data has one.",
+            help="Split of --data for measuring average precision. Default: val, if it exists.",
             show_default=False,
         ),
     ] = None,
     evaluate_every: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Steps between measurements of average precision; 0 for none.")
+        int, typer.Option(min=0, metavar="N", help="Steps between measurements of average precision. 0 disables them.")
     ] = 500,
     print_every: Annotated[int, typer.Option(min=1, metavar="N", help="Steps between lines of progress.")] = 50,
     strict: Strict = False,
     device: Device = "cpu",
 ) -> None:
-    """Train a detector on a data set in COCO's or DOTA's format.
+    """Train a detector on a dataset in COCO or DOTA format.
 
-    A run that was stopped, even killed, is continued by the same command from its last checkpoint, to the same weights.
-    Ctrl-C ends it after the current step and keeps that. A finished run is extended by a larger --iterations.
+    If a run is stopped or killed, rerun the same command to resume from its last checkpoint. The final weights do not
+    depend on interruptions. Ctrl-C stops a run after the current step and saves a checkpoint. A larger --iterations
+    extends a finished run.
 
-    The folder gets model.pt for `roialign evaluate` and `roialign detect`, log.csv with losses and average precision,
-    and the same as curves for TensorBoard. What cannot be read is reported and the rest is learnt from; the exit code
-    is then 1.
+    Writes model.pt for `roialign evaluate` and `roialign detect`, log.csv with losses and average precision, and the
+    same curves for TensorBoard. Images and annotations that cannot be read are reported and skipped, and the exit code
+    is 1.
 
-    Several processes share every batch: `torchrun --nproc-per-node 2 -m roialign train ...`. Their exit code is 0 also
-    where something could not be read: torchrun would take another one for a crash.
+    To train with several processes, which share every batch, use `torchrun --nproc-per-node 2 -m roialign train ...`.
+    Their exit code is 0 even if something could not be read, because torchrun treats other exit codes as a crash.
     """
     from ..detection.processes import launched_processes, process_rank
     from ..detection.rotated_data import open_split
@@ -144,7 +149,7 @@ def train_command(
 
     check_folder(out, "--out")
     errors = Console(stderr=True)
-    # Every process reads the set; one says what is wrong with it. Images are read by one process each.
+    # Every process reads the annotations, so only one reports problems in them. Each image is read by one process.
     screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
     problems = reported_problems(screen)
     try:
@@ -188,7 +193,7 @@ def train_command(
 def _train(
     dataset: CocoDataset, out: Path, settings: TrainSettings, screen: Console, print_every: int, more: dict[str, Any]
 ) -> str | None:
-    """Train, and say how it goes; what is kept of a run that was stopped, and None of one that reached its end."""
+    """Train with progress output. Return a message about what is saved if the run was stopped, otherwise None."""
     from ..detection.processes import process_count
     from ..detection.training import train
 
@@ -207,7 +212,7 @@ def _train(
 def _next_command(
     out: Path, data: Path, split: str | None, measured: CocoDataset | None, settings: TrainSettings
 ) -> str:
-    """What to do with a detector that has learnt."""
+    """Return the command to run after training."""
     if measured is None:
         return f"use it with `roialign detect IMAGE... --weights {out} --out pictures`"
     from ..detection.rotated_data import RotatedDataset
@@ -221,7 +226,7 @@ def _next_command(
 def _validation_set(
     data: Path, split: str | None, screen: Console, problems: Problems, *, strict: bool, rotated: bool
 ) -> CocoDataset | None:
-    """What to measure on, if anything; a split that nobody asked for need not be there."""
+    """Open the dataset for measuring average precision; None if the default split does not exist."""
     from ..detection.coco import find_split
     from ..detection.rotated_data import find_rotated_split, open_split
     from ..files.problems import DatasetError
@@ -238,7 +243,7 @@ def _validation_set(
 
 
 def _validation_of(dataset: CocoDataset | None, every: int, detector: DetectorSettings) -> Validation | None:
-    """That the set has something that the detector will know, before it learns it."""
+    """Check before training that the dataset and the detector have classes in common."""
     from ..detection.evaluation import match_categories
     from ..detection.training import Validation
 

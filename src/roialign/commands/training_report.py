@@ -1,4 +1,4 @@
-"""What `roialign train` says while it runs: lines of losses, the time left, what was measured, what was kept."""
+"""The output of `roialign train`: losses, remaining time, average precision, and saved checkpoints."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .terminal import Advance, print_line
 if TYPE_CHECKING:
     from ..detection.training import Event, OtherSettingsError
 
-#: Settings that the options of `roialign train` do not call by their own names; those of `--size` and of the set are
-#: several each.
+#: The settings whose option of `roialign train` has another name, the settings determined by `--size`, and the settings
+#: determined by the dataset.
 OPTION_NAMES = {"precision": "--amp"}
 OF_SIZE = ("width", "out_channels", "hidden", "mask_hidden", "proposals", "regions", "norm_groups")
 OF_SET = {
@@ -32,7 +32,7 @@ OF_SET = {
 
 
 class Reporter:
-    """Prints what a run says, a line of losses after every so many steps and after the first and the last."""
+    """Prints the events of a run. Losses are printed after every `every` steps, the first step and the last step."""
 
     def __init__(
         self, console: Console, advance: Advance, every: int, clock: Callable[[], float] = time.monotonic
@@ -42,9 +42,9 @@ class Reporter:
         self._begun = self._since = 0.0
         self._last = 0
         self.saved = 0
-        """The step that the last checkpoint holds; 0 where there is none."""
+        """The step of the last checkpoint; 0 if there is none."""
         self.reached = 0
-        """The last step that was done."""
+        """The last completed step."""
 
     def __call__(self, event: Event) -> None:
         from ..detection.training import Measured, Saved, Started, Stepped
@@ -55,17 +55,16 @@ class Reporter:
             self._step(event.iteration, event.losses)
         elif isinstance(event, Measured):
             self._say(f"step {event.iteration} of {self._steps}: {precision_line(event.figures)}")
-            self._since, self._last = self._clock(), event.iteration  # the steps alone are timed
+            self._since, self._last = self._clock(), event.iteration  # exclude the measurement from the step time
         elif isinstance(event, Saved):
             self.saved = event.iteration
 
     def kept_text(self, run: Path) -> str:
-        """What there is of a run that is left now."""
+        """Return a message about what is saved of a run that stops now."""
         if self.saved == 0:
-            return "stopped before the first checkpoint; nothing is kept"
-        kept = "it" if self.saved == self.reached else f"step {self.saved}"
-        then = "and the same command continues from there"
-        return f"stopped after step {self.reached}; {run} keeps {kept}, {then}"
+            return "stopped before the first checkpoint; nothing is saved"
+        saved = "this step" if self.saved == self.reached else f"step {self.saved}"
+        return f"stopped after step {self.reached}; {run} has a checkpoint of {saved}; rerun the same command to resume"
 
     def _start(self, iteration: int, iterations: int) -> None:
         self._steps, self.reached, self.saved = iterations, iteration, iteration
@@ -73,9 +72,9 @@ class Reporter:
         self._begun = self._since = self._clock()
         self._advance(iteration)
         if 0 < iteration < iterations:
-            self._say(f"continues from step {iteration} of {iterations}")
+            self._say(f"resuming from step {iteration} of {iterations}")
         elif iteration == iterations:
-            self._say(f"all {iterations} steps are done already; a larger --iterations makes the run longer")
+            self._say(f"all {iterations} steps are done already; give a larger --iterations to extend the run")
 
     def _step(self, iteration: int, losses: Mapping[str, float]) -> None:
         self._advance()
@@ -85,7 +84,7 @@ class Reporter:
         now = self._clock()
         parts = ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
         pace = (now - self._since) / max(iteration - self._last, 1)
-        # What is left includes the time of checkpoints and measurements so far.
+        # The estimate includes the time of checkpoints and measurements.
         left = (now - self._begun) / (iteration - self._first) * (self._steps - iteration)
         more = f", {duration(left)} left" if iteration < self._steps else ""
         total = sum(losses.values())
@@ -97,7 +96,7 @@ class Reporter:
 
 
 def precision_line(figures: Mapping[str, Any]) -> str:
-    """Average precision in a line."""
+    """Format average precision as a line."""
     kinds = ", ".join(
         f"{kind.replace('_', ' ')} {_percent(figures[kind]['AP'])} (AP50 {_percent(figures[kind]['AP50'])})"
         for kind in ("box", "mask", "rotated_box")
@@ -111,7 +110,7 @@ def _percent(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it.
+    """Format a duration.
 
     >>> duration(7.2), duration(452.0), duration(90061.0)
     ('7 s', '7 min 32 s', '25 h 1 min')
@@ -125,27 +124,28 @@ def duration(seconds: float) -> str:
 
 
 def differences_text(error: OtherSettingsError) -> str:
-    """What a run began with, in the words of the options, and the ways out."""
+    """Return a message with the differing options of a run and what to do about them."""
     texts: dict[str, None] = {}
     for name, (old, new) in error.differences.items():
         plain = name.rpartition(".")[2]
         if plain in OF_SIZE and name.startswith("detector."):
-            texts["--size was another"] = None
+            texts["--size was different"] = None
         elif plain in OF_SET:
-            texts[f"{OF_SET[plain]} were others" if plain == "classes" else f"{OF_SET[plain]} was another"] = None
+            texts[f"{OF_SET[plain]} {'were' if plain == 'classes' else 'was'} different"] = None
         else:
             texts[f"{OPTION_NAMES.get(plain, '--' + plain.replace('_', '-'))} was {old}, not {new}"] = None
     return (
-        f"{error.run}: the run began with other settings: {'; '.join(texts)}. To continue it, give what it began with; "
-        "to begin another, give another --out"
+        f"{error.run}: the run was started with other settings: {'; '.join(texts)}. To resume it, give these settings; "
+        "to start a new run, give another --out"
     )
 
 
 @contextmanager
 def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C was pressed: the first time it asks for an end, the second time it is a KeyboardInterrupt.
+    """Yield a function that returns whether Ctrl-C was pressed. A second Ctrl-C raises KeyboardInterrupt.
 
-    Several processes would stop at different steps and wait for each other, so for them it is one at once.
+    If not `alone`, the first Ctrl-C raises KeyboardInterrupt, because several processes would stop at different steps
+    and wait for each other.
     """
     pressed = False
 
@@ -155,7 +155,7 @@ def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Callable[
         if pressed:
             raise KeyboardInterrupt
         pressed = True
-        print_line(console, "stopping after this step; Ctrl-C again stops at once")
+        print_line(console, "stopping after this step; press Ctrl-C again to stop at once")
 
     if not alone or threading.current_thread() is not threading.main_thread():
         yield lambda: False

@@ -18,7 +18,7 @@ def deprecated_names(**names: str) -> Callable[[Callable[..., None]], Callable[.
                 if old not in named:
                     continue
                 if new in named:
-                    raise TypeError(f"{old}: expected only {new}, its new name, got both")
+                    raise TypeError(f"{old}: expected only {new}, the new name, got both")
                 message = f'"{old}" is deprecated in `{type(self).__name__}`, please use "{new}" instead'
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
                 named[new] = named.pop(old)

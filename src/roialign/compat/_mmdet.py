@@ -82,7 +82,9 @@ class _RoIExtractor(DescribedModule):
     def _check_arguments(self, feats: Sequence[Tensor], rois: Tensor) -> list[Tensor]:
         levels = listed(feats, self.num_inputs)
         if not 1 <= len(levels) <= self.num_inputs:
-            raise ValueError(f"feats: expected one map per stride ({self.num_inputs}) or fewer, got {len(levels)}")
+            raise ValueError(
+                f"feats: expected at least 1 and at most {self.num_inputs} maps (one per stride), got {len(levels)}"
+            )
         if not is_proxy(rois):
             check_rows(rois, self.numbers)
         return levels
@@ -92,7 +94,7 @@ class _RoIExtractor(DescribedModule):
 def with_channels(pooled: Tensor, out_channels: int) -> Tensor:
     """Return `pooled`, after checking that it has `out_channels` channels."""
     if pooled.shape[1] != out_channels:
-        raise ValueError(f"out_channels: expected the {pooled.shape[1]} that are pooled, got {out_channels}")
+        raise ValueError(f"out_channels: expected {pooled.shape[1]}, the number of pooled channels, got {out_channels}")
     return pooled
 
 

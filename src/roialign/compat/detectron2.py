@@ -94,7 +94,7 @@ def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
     if not isinstance(boxes, Tensor):
         kind = type(entry)
         raise TypeError(
-            f"{name}: expected a torch.Tensor, or an object that holds one as `tensor`, "
+            f"{name}: expected a torch.Tensor, or an object with one as its attribute `tensor`, "
             f"got {kind.__module__}.{kind.__qualname__}"
         )
     check_boxes(boxes, columns, name)

@@ -97,20 +97,20 @@ def roi_align(
     """
     versions = [known for known in DTYPES if known <= opset]
     if not versions:
-        raise ValueError(f"opset: RoiAlign came with operator set 10, got {opset}")
+        raise ValueError(f"opset: expected at least 10, the first with RoiAlign, got {opset}")
     version = versions[-1]
     if coordinate_transformation_mode is None:
         coordinate_transformation_mode = "half_pixel" if version >= 16 else "output_half_pixel"
     elif version < 16:
         raise ValueError(
-            "coordinate_transformation_mode: expected None, as the attribute came with operator set 16, "
+            "coordinate_transformation_mode: expected None before operator set 16, which added the attribute, "
             f"got {coordinate_transformation_mode!r} with opset={opset}"
         )
     _validate.check_choice(coordinate_transformation_mode, "coordinate_transformation_mode", tuple(SHIFTED))
     _validate.check_choice(mode, "mode", ("avg", "max"))
     dtype = str(getattr(X, "dtype", None)).removeprefix("torch.")
     if dtype not in DTYPES[version]:
-        raise TypeError(f"X: expected dtype {', '.join(DTYPES[version])} in operator set {opset}, got {dtype}")
+        raise TypeError(f"X: expected dtype {', '.join(DTYPES[version])} for operator set {opset}, got {dtype}")
     shifted = SHIFTED[coordinate_transformation_mode]
     if mode == "max":
         return _corner_max(

@@ -186,7 +186,7 @@ def pool_levels(
 def named_levels(x: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
     levels = {name: level for name, level in x.items() if name in names}
     if not levels:
-        raise ValueError(f"x: expected maps named {list(names)}, got {list(x)}")
+        raise ValueError(f"x: expected a map named in {list(names)}, got the names {list(x)}")
     return levels
 
 
@@ -215,8 +215,8 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
             return stride
     height, width = (image / size for image, size in zip(image_shape, map_shape, strict=True))
     raise ValueError(
-        f"x[{name!r}]: no stride makes a map of {map_shape[0]} x {map_shape[1]} of an image of {image_shape[0]} x "
-        f"{image_shape[1]} (ratios {height:.4g} and {width:.4g}); set `scales` of the module"
+        f"x[{name!r}]: no stride reduces an image of {image_shape[0]} x {image_shape[1]} to a map of {map_shape[0]} x "
+        f"{map_shape[1]} (the ratios are {height:.4g} and {width:.4g}); set the module's `scales`"
     )
 
 

@@ -183,7 +183,8 @@ class RotatedBoxes(BoxKind):
         return flipped(boxes, (0, width))
 
     def valid(self, boxes: Tensor) -> Tensor:
-        return (boxes[:, 2:4] > 0).all(dim=1) & boxes.isfinite().all(dim=1)
+        # Beside the coordinates of the centre, a side may be too short for a hull.
+        return (boxes[:, 2:4] > 0).all(dim=1) & boxes.isfinite().all(dim=1) & UPRIGHT.valid(hulls(boxes))
 
 
 UPRIGHT, ROTATED = UprightBoxes(), RotatedBoxes()

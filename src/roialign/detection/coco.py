@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._text import counted
-from ..files.coco import BOXES_STAND, SMALLEST_SIDE, name_in_address, read_records
+from ..files.coco import BOXES_USED, SMALLEST_SIDE, name_in_address, read_records
 from ..files.images import read_picture
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark
@@ -194,7 +194,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         target, empty = self._target(row)
         if empty:
             count = counted(empty, "object has an outline", "objects have outlines")
-            remarks.append(Remark(f"{count} without a pixel: {BOXES_STAND}", "empty outlines"))
+            remarks.append(Remark(f"{count} without a pixel: {BOXES_USED}", "empty outlines"))
         return image, target, remarks
 
     def report(self, index: int, remarks: Sequence[Remark]) -> None:

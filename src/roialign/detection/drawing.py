@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._text import printable
-from ..extract.drawing import Look, Window, label_boxes, outline, outline_polygon, save_figure, show_map
+from ..extract.drawing import ColourScale, Window, label_boxes, outline, outline_polygon, save_figure, show_map
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -59,7 +59,7 @@ def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
     shown = _tinted(255 * image, found)
-    show_map(axes, shown, Look(shown, is_rgb=True), Window(-0.5, -0.5, width - 0.5, height - 0.5))
+    show_map(axes, shown, ColourScale(shown, is_rgb=True), Window(-0.5, -0.5, width - 0.5, height - 0.5))
     labels = []
     for one in found:
         colour = colour_of(one.label)

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..extract.output import atomic_write
 from ..files.coco import category_of, good_rows, read_sections
 from ..files.problems import FileError, Problems
-from ..files.text import read_json, read_text, shown
+from ..files.text import lines_of, read_json, read_text, shown
 from ..files.weights import SAVE_OWN, read_checkpoint, state_dict_of
 from ..torch.devices import check_device
 from .checkpoints import rename_weights
@@ -166,7 +166,7 @@ def read_classes(text: str) -> list[str]:
 
 def _classes_of_file(path: Path) -> list[str]:
     if path.suffix.lower() != ".json":
-        return read_text(path).splitlines()
+        return lines_of(read_text(path))
     content = read_json(path)
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
         return content

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .backbone import PyramidBackbone, SingleBackbone
-from .box_kinds import ROTATED, UPRIGHT, BoxKind, Size
+from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
 from .heads import BoxHead, BoxStage, MaskBranch
 from .poolers import PoolerFactory, make_pooler
@@ -61,6 +61,7 @@ class TwoStageDetector(nn.Module):
         generators : list of torch.Generator, one per image, optional
             The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
+        images = list(images)  # a batch [N, 3, H, W] will do
         _check_images(images)
         batch, sizes = self.transform.batch(images)
         maps = self.backbone(batch)
@@ -68,7 +69,7 @@ class TwoStageDetector(nn.Module):
         batch_size = (batch.shape[-2], batch.shape[-1])
         if self.training:
             kind = self.roi_heads.kind
-            _check_targets(targets, len(images), kind, masks=self.roi_heads.mask_branch is not None)
+            _check_targets(targets, len(images), self.roi_heads)
             moved = [
                 self.transform.target(target, old, new)
                 for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
@@ -125,13 +126,15 @@ def _check_images(images: Sequence[Tensor]) -> None:
             )
 
 
-def _check_targets(targets: Sequence[Target] | None, count: int, kind: BoxKind, *, masks: bool) -> None:
+def _check_targets(targets: Sequence[Target] | None, count: int, heads: RoIHeads) -> None:
+    kind = heads.kind
     if targets is None or len(targets) != count:
         got = "none" if targets is None else len(targets)
         raise ValueError(f"targets: expected {count} in training mode, one per image, got {got}")
     for index, target in enumerate(targets):
-        if kind.key not in target:
-            raise ValueError(f"targets[{index}]: expected {kind.key} [L, {kind.numbers}], got {', '.join(target)}")
+        if kind.key not in target or "labels" not in target:
+            expected = f"{kind.key} [L, {kind.numbers}] and labels [L]"
+            raise ValueError(f"targets[{index}]: expected {expected}, got {', '.join(target)}")
         boxes = target[kind.key]
         if boxes.ndim != 2 or boxes.shape[1] != kind.numbers or len(target["labels"]) != len(boxes):
             raise ValueError(
@@ -143,8 +146,20 @@ def _check_targets(targets: Sequence[Target] | None, count: int, kind: BoxKind, 
             row = int(bad[0])
             got = boxes[row].tolist()
             raise ValueError(f"targets[{index}]: {kind.key}: row {row}: expected finite {kind.form}, got {got}")
-        if masks and ("masks" not in target or len(target["masks"]) != len(boxes)):
+        _check_labels(target["labels"], heads.num_classes, index)
+        if heads.mask_branch is not None and ("masks" not in target or len(target["masks"]) != len(boxes)):
             raise ValueError(f"targets[{index}]: expected {len(boxes)} masks [H, W], one per box")
+
+
+def _check_labels(labels: Tensor, num_classes: int, index: int) -> None:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"targets[{index}]: labels: expected integers, got {labels.dtype}")
+    bad = torch.where((labels < 1) | (labels >= num_classes))[0]
+    if len(bad):
+        row = int(bad[0])
+        raise ValueError(
+            f"targets[{index}]: labels: row {row}: expected 1 to {num_classes - 1}, got {int(labels[row])}"
+        )
 
 
 def faster_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:

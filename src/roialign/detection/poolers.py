@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from .._pooling_rules import RULES
@@ -103,15 +104,26 @@ def make_pooler(
     Raises
     ------
     ValueError
-        If the name or an argument is unknown, or if the pooler needs rotated boxes and `rotated` is False.
+        If the name or an argument is unknown, if the value of an argument is invalid, or if the pooler needs rotated
+        boxes and `rotated` is False.
     """
     scales = [1 / stride for stride in strides]
     if not isinstance(pooler, str):
         return pooler(output_size, scales)
     found = read_pooler(pooler, rotated=rotated)
     given = {"output_channels": channels} if found.learns else {}
-    module = found.module(output_size, spatial_scales=scales, **given, **found.arguments)
+    try:
+        module = found.module(output_size, spatial_scales=scales, **given, **found.arguments)
+        _pool_nothing(module, [torch.zeros(1, channels, 1, 1) for _ in scales], 5 if found.rotated else 4)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"pooler: {pooler}: {error}") from error
     return HullPooler(module) if rotated and not found.rotated else module
+
+
+def _pool_nothing(module: nn.Module, maps: list[Tensor], numbers: int) -> None:
+    """Pool no boxes, because most arguments are checked only when a pooler is called."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        module(maps, [torch.zeros(0, numbers)])
 
 
 def read_pooler(text: str, *, rotated: bool) -> Pooler:

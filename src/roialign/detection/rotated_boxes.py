@@ -66,11 +66,11 @@ def to_convention(boxes: Tensor, convention: str = "le90") -> Tensor:
     >>> [[round(value, 4) for value in to_convention(standing, name)[0].tolist()] for name in ("le90", "oc", "le135")]
     [[50.0, 50.0, 40.0, 10.0, -1.0708], [50.0, 50.0, 10.0, 40.0, 0.5], [50.0, 50.0, 40.0, 10.0, 2.0708]]
     """
-    if boxes.ndim == 0 or boxes.shape[-1] != 5:
-        raise ValueError(f"boxes: expected shape [..., 5], got {list(boxes.shape)}")
+    _check_boxes(boxes)
     if convention not in CONVENTIONS:
         raise ValueError(f"convention: expected one of {', '.join(CONVENTIONS)}, got {convention!r}")
     centre, (width, height, angle) = boxes[..., :2], boxes[..., 2:].unbind(-1)
+    angle = torch.fmod(angle, 2 * math.pi)  # of a large angle, rounding would leave more than a turn
     if convention == "oc":
         negative, turns = _wrapped(-angle, -math.pi / 2, math.pi / 2)
         angle, swapped = -negative, turns.remainder(2) == 1
@@ -79,6 +79,11 @@ def to_convention(boxes: Tensor, convention: str = "le90") -> Tensor:
         angle, _ = _wrapped(torch.where(swapped, angle + math.pi / 2, angle), LOWEST_ANGLE[convention], math.pi)
     sides = torch.where(swapped, height, width), torch.where(swapped, width, height)
     return torch.cat([centre, torch.stack([*sides, angle], dim=-1)], dim=-1)
+
+
+def _check_boxes(boxes: Tensor) -> None:
+    if boxes.ndim == 0 or boxes.shape[-1] != 5:
+        raise ValueError(f"boxes: expected shape [..., 5], got {list(boxes.shape)}")
 
 
 def _wrapped(angle: Tensor, lowest: float, period: float) -> tuple[Tensor, Tensor]:
@@ -98,6 +103,7 @@ def from_detectron2(boxes: Tensor) -> Tensor:
 
 def to_detectron2(boxes: Tensor) -> Tensor:
     """detectron2's form of rotated boxes ``[..., 5]``: the same sides, with degrees, counter-clockwise."""
+    _check_boxes(boxes)
     return torch.cat([boxes[..., :4], -torch.rad2deg(boxes[..., 4:])], dim=-1)
 
 
@@ -111,10 +117,23 @@ def from_upright(boxes: Tensor) -> Tensor:
 def from_polygons(polygons: Tensor) -> Tensor:
     """The rotated boxes ``[L, 5]`` of least area around polygons ``[L, P, 2]`` of P points (x, y).
 
-    See :func:`roialign.files.rectangles.minimal_rectangle`. They are computed in float64, on the CPU.
+    See :func:`roialign.files.rectangles.minimal_rectangle`. They are computed in float64, on the CPU, and have the
+    dtype of the polygons; float64 for integers.
+
+    Raises
+    ------
+    ValueError
+        If `polygons` has another shape, or a number that is not finite.
     """
-    rows = [minimal_rectangle(points) for points in polygons.detach().cpu().double().numpy()]
-    return torch.from_numpy(np.array(rows, dtype=np.float64).reshape(-1, 5)).to(polygons)
+    if polygons.ndim != 3 or polygons.shape[1] == 0 or polygons.shape[2] != 2:
+        raise ValueError(f"polygons: expected shape [L, P, 2] with at least one point, got {list(polygons.shape)}")
+    points = polygons.detach().cpu().double().numpy()
+    finite = np.isfinite(points).all(axis=(1, 2))
+    if not finite.all():
+        raise ValueError(f"polygons[{int(np.argmin(finite))}]: expected finite numbers")
+    rows = np.array([minimal_rectangle(polygon) for polygon in points], dtype=np.float64).reshape(-1, 5)
+    dtype = polygons.dtype if polygons.is_floating_point() else torch.float64
+    return torch.from_numpy(rows).to(polygons.device, dtype)
 
 
 def corners(boxes: Tensor) -> Tensor:
@@ -136,6 +155,7 @@ def hulls(boxes: Tensor) -> Tensor:
 
 def _half_sides(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """The vectors ``[..., 2]`` from the centre to the middle of the side at the end of the width, and of the height."""
+    _check_boxes(boxes)
     width, height, angle = boxes[..., 2:].unbind(-1)
     cosine, sine = angle.cos(), angle.sin()
     along = 0.5 * width[..., None] * torch.stack([cosine, sine], dim=-1)
@@ -161,6 +181,7 @@ def flipped(boxes: Tensor, size: tuple[float, float], *, vertically: bool = Fals
 
     The image is mirrored left to right, or top to bottom with ``vertically=True``.
     """
+    _check_boxes(boxes)
     x, y, width, height, angle = boxes.unbind(-1)
     x, y = (x, size[0] - y) if vertically else (size[1] - x, y)
     return to_convention(torch.stack([x, y, width, height, -angle], dim=-1))

@@ -124,4 +124,6 @@ def find_rotated_split(folder: Path, split: str) -> tuple[Path, Path]:
     try:
         return find_split(folder, split)
     except DatasetError as error:
+        if not folder.is_dir():
+            raise
         raise DatasetError(f"{error}; for rotated boxes also {split}/{ROTATED_FILE} or {split}/labelTxt/") from error

@@ -1,9 +1,9 @@
-"""Region features of images and feature maps, one row per box: what the command line runs.
+"""The implementation of `roialign extract` without a backbone: region features, one row per box.
 
-In the order of the work: :mod:`.folders` finds the files of folders, :mod:`.matching` the input that a box of
-:mod:`roialign.files.boxes` belongs to, :mod:`.inputs` reads images and feature maps, :mod:`.pipeline` pools them one at
-a time, :mod:`.doubts` looks for boxes that are likely a mistake, :mod:`.output` writes the result in one step.
+The steps are, in order: :mod:`.folders` finds the files in folders, :mod:`.matching` finds the input of each box of
+:mod:`roialign.files.boxes`, :mod:`.inputs` reads images and feature maps, :mod:`.pipeline` pools them one at a time,
+:mod:`.doubts` detects boxes that are probably a mistake, and :mod:`.output` writes the result atomically.
 
-The picture: :mod:`.steps` takes the steps of RoIAlign and RoIPool as the reference does, :mod:`.scene` says what is
-shown, :mod:`.panels` draws it with the means of :mod:`.drawing`, :mod:`.plot` puts it together.
+For `--plot`, :mod:`.steps` computes the steps of RoIAlign and RoIPool with the reference, :mod:`.scene` collects the
+content, :mod:`.panels` draws each panel with the helpers of :mod:`.drawing`, and :mod:`.plot` arranges the panels.
 """

@@ -1,4 +1,4 @@
-"""Boxes that have an answer and are likely a mistake: counted by kind, with the first of each."""
+"""Detects boxes that are valid but probably a mistake, and counts them by kind."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .._text import counted
 from ..files.boxes import Box
 from ..files.problems import Problems
 
-#: By kind: one box of it, several, and what may be meant. In the order in which they are said.
+#: For each kind, in the order of the report: the text for one box, for several boxes, and a hint.
 KINDS = {
     "inverted": (
         "box has x2 < x1 or y2 < y1",
@@ -31,13 +31,13 @@ KINDS = {
 
 @dataclass
 class Doubts:
-    """What looks wrong about the boxes of a run."""
+    """The number of suspicious boxes of a run by kind, with the first box of each kind."""
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, Box] = field(default_factory=dict)
 
     def look(self, boxes: Sequence[Box], width: float, height: float) -> None:
-        """Look at the boxes of one input, whose size is in pixels of the boxes."""
+        """Check the boxes of one input. Its size is in the pixels of the boxes."""
         for box in boxes:
             kind = kind_of(box, width, height)
             if kind is not None:
@@ -46,14 +46,14 @@ class Doubts:
                     self.first[kind] = box
 
     def add(self, other: Doubts) -> None:
-        """Add what another part of the run has found."""
+        """Add the boxes found by another part of the run."""
         for kind, count in other.counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + count
             if kind not in self.first or other.first[kind].row < self.first[kind].row:
                 self.first[kind] = other.first[kind]
 
     def remark_in(self, problems: Problems) -> None:
-        """One remark of each kind."""
+        """Add one remark for each kind."""
         for kind, (one, several, hint) in KINDS.items():
             if kind in self.counts:
                 box = self.first[kind]
@@ -63,7 +63,7 @@ class Doubts:
 
 
 def kind_of(box: Box, width: float, height: float) -> str | None:
-    """What looks wrong about a box on an input of this size; None if nothing does."""
+    """Return the kind of mistake that a box probably is on an input of this size; None if it looks valid."""
     x1, y1, x2, y2 = box.corners
     if x2 < x1 or y2 < y1:
         return "inverted"

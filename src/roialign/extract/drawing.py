@@ -1,4 +1,4 @@
-"""What the pictures share: colours, lines that show on any photograph, labels that do not cover each other."""
+"""Helpers for drawing: colours, lines that are visible on any photograph, and labels that do not overlap."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .output import atomic_write
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-# Okabe and Ito's colours, told apart by colour-blind readers, in daylight and in grey.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish, also in greyscale.
 ALIGN = "#0072B2"
 POOL = "#D55E00"
 POINT = "#F0E442"
@@ -33,12 +33,12 @@ OFF_MAP = "#e9ebee"
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
-#: What fits under a panel.
-CAPTION_LETTERS = 52
+#: The number of characters per line of a caption.
+CAPTION_WIDTH = 52
 
 
 class Window(NamedTuple):
-    """A part of a map, in feature coordinates."""
+    """A rectangle of a map in feature coordinates."""
 
     left: float
     top: float
@@ -50,27 +50,27 @@ class Window(NamedTuple):
         return max(self.right - self.left, self.bottom - self.top)
 
     def square(self, margin: float) -> Window:
-        """The square around it, with a margin."""
+        """Return the smallest square around the window, with a margin."""
         half = self.side / 2 + margin
         x, y = (self.left + self.right) / 2, (self.top + self.bottom) / 2
         return Window(x - half, y - half, x + half, y + half)
 
     def at_least(self, side: float) -> Window:
-        """Widened around its middle where it is too narrow to be seen."""
+        """Widen the window around its centre to sides of at least `side`."""
         x, y = (self.left + self.right) / 2, (self.top + self.bottom) / 2
         half_width = max(self.right - self.left, side) / 2
         half_height = max(self.bottom - self.top, side) / 2
         return Window(x - half_width, y - half_height, x + half_width, y + half_height)
 
     def over_map(self, size: tuple[int, int], kept: Window, margin: float) -> Window:
-        """Moved to show no more beside a map of `size` than what is `kept`, and a margin, needs."""
+        """Move the window to show as much of a map of `size` as possible, while `kept` and a margin stay visible."""
         x = _move_inside(self.left, self.right, size[1], kept.left - margin, kept.right + margin)
         y = _move_inside(self.top, self.bottom, size[0], kept.top - margin, kept.bottom + margin)
         return Window(self.left + x, self.top + y, self.right + x, self.bottom + y)
 
 
 def _move_inside(low: float, high: float, size: int, kept_low: float, kept_high: float) -> float:
-    """How far to move ``[low, high]`` towards a map axis of `size` pixels."""
+    """Return how far to move ``[low, high]`` towards a map axis of `size` pixels."""
     if low < -0.5 and high < size - 0.5:
         return max(min(min(-0.5, kept_low) - low, size - 0.5 - high), 0.0)
     if high > size - 0.5 and low > -0.5:
@@ -78,8 +78,8 @@ def _move_inside(low: float, high: float, size: int, kept_low: float, kept_high:
     return 0.0
 
 
-class Look:
-    """How features become colours: red, green and blue as they are, anything else its mean over the channels."""
+class ColourScale:
+    """Maps features to colours. RGB is shown as it is. Of other features, the mean over the channels is shown."""
 
     def __init__(self, features: Array, is_rgb: bool) -> None:
         self.is_rgb = is_rgb
@@ -90,7 +90,7 @@ class Look:
             self.low, self.high = 0.0, 255.0
 
     def colours(self, features: Array) -> Array:
-        """``[C, H, W]`` features as ``[H, W, 3]`` colours from 0 to 1."""
+        """Convert features ``[C, H, W]`` to colours ``[H, W, 3]`` from 0 to 1."""
         shown = np.clip((self._channels(features) - self.low) / max(self.high - self.low, 1e-12), 0.0, 1.0)
         if self.is_rgb:
             return np.asarray(np.nan_to_num(shown.transpose(1, 2, 0)))
@@ -99,24 +99,29 @@ class Look:
     def _channels(self, features: Array) -> Array:
         if self.is_rgb:
             return np.asarray(features, dtype=np.float64)
-        with np.errstate(all="ignore"):  # a map may hold infinities
+        with np.errstate(all="ignore"):  # a map may contain infinities
             return np.asarray(features.mean(axis=0, keepdims=True, dtype=np.float64))
 
 
 def halo(width: float = 2.0, colour: str = "white") -> list[AbstractPathEffect]:
-    """A rim around lines and letters, so that they show on any photograph."""
+    """Return path effects that draw an outline around lines and text, so that they are visible on any photograph."""
     return [Stroke(linewidth=width, foreground=colour), Normal()]
 
 
-def show_map(axes: Axes, features: Array, look: Look, window: Window, *, only: Window | None = None) -> None:
-    """The part of ``[C, H, W]`` features that `window` shows, grey where the map ends; of it `only` a part."""
+def show_map(
+    axes: Axes, features: Array, colour_scale: ColourScale, window: Window, *, only: Window | None = None
+) -> None:
+    """Show the part of features ``[C, H, W]`` inside `window`, and grey outside the map.
+
+    With `only`, the features are shown inside this window only.
+    """
     height, width = features.shape[1:]
     left, right = pixels_within(window.left, window.right, width)
     top, bottom = pixels_within(window.top, window.bottom, height)
     axes.set_facecolor(OFF_MAP)
     if right > left and bottom > top:
         step = max(math.ceil(max(right - left, bottom - top) / 2048), 1)
-        part = look.colours(features[:, top:bottom:step, left:right:step])
+        part = colour_scale.colours(features[:, top:bottom:step, left:right:step])
         extent = (left - 0.5, right - 0.5, bottom - 0.5, top - 0.5)
         image = axes.imshow(part, extent=extent, interpolation="nearest" if window.side < 200 else "antialiased")
         if only is not None:
@@ -137,14 +142,14 @@ def set_window(axes: Axes, window: Window) -> None:
 
 
 def pixels_within(low: float, high: float, size: int) -> tuple[int, int]:
-    """The pixels [first, last) of an axis that are seen between two coordinates."""
+    """Return the range [first, last) of the pixels of an axis that are visible between two coordinates."""
     first = math.floor(min(max(low + 0.5, 0.0), float(size)))
     last = math.ceil(min(max(high + 0.5, 0.0), float(size)))
     return first, last
 
 
 def show_cells(axes: Axes, size: tuple[int, int], window: Window, *, legible: float = 48) -> bool:
-    """The borders of the map's pixels and their centres, where they are far enough apart to be seen."""
+    """Draw the borders and the centres of the pixels if the window is small enough. Return whether it is."""
     if window.side > legible:
         return False
     (left, right), (top, bottom) = (
@@ -161,7 +166,7 @@ def show_cells(axes: Axes, size: tuple[int, int], window: Window, *, legible: fl
 
 
 def outline(axes: Axes, window: Window, colour: str, width: float = 2.2, rim: float = 1.6, **style: Any) -> None:
-    """A rectangle with a white rim."""
+    """Draw a rectangle with a white rim."""
     x, y = (window.left, window.right), (window.top, window.bottom)
     corners = np.array([(x[0], y[0]), (x[1], y[0]), (x[1], y[1]), (x[0], y[1])])
     outline_polygon(axes, corners, colour, width, rim, **style)
@@ -170,7 +175,7 @@ def outline(axes: Axes, window: Window, colour: str, width: float = 2.2, rim: fl
 def outline_polygon(
     axes: Axes, corners: Array, colour: str, width: float = 2.2, rim: float = 1.6, **style: Any
 ) -> None:
-    """A closed polygon with corners ``[P, 2]``, with a white rim."""
+    """Draw a closed polygon with corners ``[P, 2]`` and a white rim."""
     axes.add_patch(
         Polygon(
             corners,
@@ -185,28 +190,28 @@ def outline_polygon(
 
 
 def title(axes: Axes, text: str, caption: str) -> None:
-    """What a panel shows, above it, and what to see in it, below."""
+    """Write a title above a panel and a caption below it."""
     axes.set_title(text, loc="left", fontsize=12, fontweight="bold", color=INK, pad=7, parse_math=False)
     axes.text(
         0,
         -0.025,
-        textwrap.fill(caption, CAPTION_LETTERS),
+        textwrap.fill(caption, CAPTION_WIDTH),
         transform=axes.transAxes,
         va="top",
         ha="left",
         fontsize=9.8,
         color=QUIET,
         linespacing=1.4,
-        parse_math=False,  # a file or a label may hold dollar signs
+        parse_math=False,  # file names and labels may contain dollar signs
     )
 
 
 def label_boxes(
     axes: Axes, boxes: Sequence[tuple[Window, str, str]], polygons: Mapping[int, Array] | None = None
 ) -> None:
-    """Write a label into a corner of each (box, text, colour), where it covers the least of labels and lines.
+    """Write a label into a corner of each (box, text, colour), where it overlaps the fewest labels and lines.
 
-    `polygons` are the corners ``[P, 2]`` of boxes that are rotated, by their index.
+    `polygons` has the corners ``[P, 2]`` of rotated boxes by their index.
     """
     axes.apply_aspect()
     places = [Bbox(axes.transData.transform([(box.left, box.bottom), (box.right, box.top)])) for box, _, _ in boxes]
@@ -219,7 +224,7 @@ def label_boxes(
             inwards = (3 if 2 * x < box.left + box.right else -3, -3 if 2 * y < box.top + box.bottom else 3)
             label = _label(axes, text, colour, (x, y), inwards)
             place = label.get_window_extent().padded(5)
-            outside = not axes.viewLim.contains(x, y)  # there it is not drawn
+            outside = not axes.viewLim.contains(x, y)  # Matplotlib does not draw it there
             covered = 10 * sum(place.overlaps(other) for other in taken) + sum(
                 _crosses(place, other) for other in places
             )
@@ -249,13 +254,13 @@ def _label(axes: Axes, text: str, colour: str, corner: tuple[float, float], offs
 
 
 def _crosses(label: BboxBase, box: BboxBase) -> bool:
-    """Whether a label covers some of a box's outline."""
+    """Whether a label covers a part of the outline of a box."""
     inside = box.x0 < label.x0 and label.x1 < box.x1 and box.y0 < label.y0 and label.y1 < box.y1
     return bool(label.overlaps(box)) and not inside
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write the picture in one step, in the format of the file's ending."""
+    """Write the figure atomically, in the format given by the ending of the file."""
     FigureCanvasAgg(figure)
     with atomic_write(path) as file:
         figure.savefig(file, format=path.suffix[1:].lower(), dpi=figure.dpi, facecolor="white")

@@ -1,4 +1,4 @@
-"""Folders in place of files: what a command reads of one."""
+"""Finds the input files in folders and in lists of files."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from pathlib import Path
 
 from ..files.kinds import real_path
 from ..files.problems import FileError, Problems
-from ..files.text import read_text
+from ..files.text import lines_of, read_text
 
-#: Endings of feature maps.
+#: The endings of feature maps.
 MAP_ENDINGS = (".npy", ".npz")
-
-
-#: Of lists of files, a path on each line.
+#: The endings of lists of files, with one path per line.
 LIST_ENDINGS = (".txt", ".lst")
 
 
 class EmptyFolderError(ValueError):
-    """A folder that holds nothing to read; the message names it."""
+    """A folder contains no file to read. The message names it."""
 
 
 def expand(
     paths: Sequence[Path], endings: Sequence[str], written: Sequence[Path] = (), problems: Problems | None = None
 ) -> list[Path]:
-    """As :func:`expand_folders`; a ``.txt`` or ``.lst`` is a list of paths, one on each line, from the current folder.
+    """Replace lists of files and folders by their files; see :func:`expand_folders`.
 
-    `problems` are told by which line of which list a file is named.
+    A list is a ``.txt`` or ``.lst`` file with one path per line, relative to the current folder. `problems` will name
+    the list and the line of a file.
 
     Raises
     ------
     FileError
-        For a list that cannot be read, or has none; as :func:`expand_folders` does for a folder.
+        If a list cannot be read or is empty.
+    EmptyFolderError
+        If a folder contains no file to read.
     """
     named: list[Path] = []
     for path in paths:
@@ -40,7 +41,7 @@ def expand(
             named.append(path)
             continue
         try:
-            lines = enumerate((line.strip() for line in read_text(path).splitlines()), start=1)
+            lines = enumerate((line.strip() for line in lines_of(read_text(path))), start=1)
         except FileError as error:
             raise FileError(f"{path}: {error}") from error
         listed = {number: Path(line) for number, line in lines if line and not line.startswith("#")}
@@ -56,26 +57,26 @@ def expand(
 def expand_folders(
     paths: Sequence[Path], endings: Sequence[str], written: Sequence[Path] = (), problems: Problems | None = None
 ) -> list[Path]:
-    """The files, and for a folder those in it and in its folders that have one of the endings, sorted; each once.
+    """Replace folders by the files in them and in their subfolders that have one of the endings, sorted, each once.
 
-    Links to folders are followed. Hidden files are left out, and so is what is `written`, files or folders, and what is
-    in those. What has the ending and is no file, as a link to nothing, a pipe, or a folder without any such file, is
-    among them: whoever reads it says so. A folder in which there is none goes to `problems`, where they are given and
-    there are other files; a folder in it that cannot be opened, too.
+    Links to folders are followed. Hidden files are left out, and so are the files and folders in `written`. A path with
+    one of the endings that is not a file is included, and reading it will fail: a broken link, a pipe, or a folder
+    without files to read. A folder that cannot be opened is added to `problems`. So is a folder without files to read,
+    if there are other files.
 
     Raises
     ------
     EmptyFolderError
-        Naming the folder in which there is none.
+        If a folder contains no file to read and there are no other files, or `problems` is None.
     """
     files: dict[Path, None] = {}
     empty: dict[Path, str] = {}
-    apart = [real_path(path) for path in written]
+    excluded = [real_path(path) for path in written]
     for path in paths:
-        if not os.path.isdir(path):  # false for names that no file can have
+        if not os.path.isdir(path):  # False for invalid file names
             files[path] = None
             continue
-        found = sorted(_found(path, endings, apart, problems))
+        found = sorted(_files_in(path, endings, excluded, problems))
         if not found:
             empty[path] = f"no file in this folder ends in {', '.join(endings)}"
         files.update(dict.fromkeys(found))
@@ -86,29 +87,29 @@ def expand_folders(
     return list(files)
 
 
-def _found(folder: Path, endings: Sequence[str], apart: Sequence[Path], problems: Problems | None) -> list[Path]:
-    """What has one of the endings in a folder and in its folders."""
+def _files_in(folder: Path, endings: Sequence[str], excluded: Sequence[Path], problems: Problems | None) -> list[Path]:
+    """Return the paths in a folder and its subfolders that have one of the endings."""
     files: list[Path] = []
     named_like_files: list[Path] = []
     seen = {real_path(folder)}
 
-    def refused(error: OSError) -> None:
+    def report(error: OSError) -> None:
         if problems is not None:
             problems.add(error.filename, error.strerror or error)
 
-    for place, folders, names in os.walk(folder, onerror=refused, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=report, followlinks=True):
         inside = [Path(place, name) for name in folders if not name.startswith(".")]
-        inside = [path for path in inside if not _is_apart(path, apart)]
+        inside = [path for path in inside if not _is_excluded(path, excluded)]
         named_like_files += [path for path in inside if path.suffix.lower() in endings]
         new = {path.name: real_path(path) for path in inside}
-        folders[:] = sorted(name for name, real in new.items() if real not in seen)  # a link may lead back
+        folders[:] = sorted(name for name, real in new.items() if real not in seen)  # links may form a loop
         seen.update(new.values())
         wanted = [Path(place, name) for name in names if not name.startswith(".")]
-        files += [path for path in wanted if path.suffix.lower() in endings and not _is_apart(path, apart)]
+        files += [path for path in wanted if path.suffix.lower() in endings and not _is_excluded(path, excluded)]
     parents = {parent for path in files for parent in path.parents}
     return files + [path for path in named_like_files if path not in parents]
 
 
-def _is_apart(path: Path, apart: Sequence[Path]) -> bool:
-    real = real_path(path) if apart else path
-    return any(real == other or other in real.parents for other in apart)
+def _is_excluded(path: Path, excluded: Sequence[Path]) -> bool:
+    real = real_path(path) if excluded else path
+    return any(real == other or other in real.parents for other in excluded)

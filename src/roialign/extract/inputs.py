@@ -1,4 +1,4 @@
-"""Reads one input: an image, whose pixels are the feature map, or a feature map."""
+"""Reads an input: a feature map, or an image, whose pixels are used as a feature map."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["FeatureMap", "InputError", "average_pool", "read_image", "read_input
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-#: Sides of a map that may be an image's channels, and the least side of what may be an image.
+#: The possible numbers of channels of an image, and the smallest height of what may be an image.
 COLOURS, SMALLEST_IMAGE = (1, 3, 4), 16
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """One input as features."""
+    """The features of one input."""
 
     features: Array
-    """``[1, C, H, W]``, a view where the input lies otherwise."""
+    """``[1, C, H, W]``, a view if the file has another layout."""
     is_image: bool
     """Whether the channels are red, green and blue."""
     remarks: tuple[Remark, ...] = ()
-    """What is to be known about it."""
+    """Remarks for the user."""
 
 
 def read_input(
@@ -45,40 +45,43 @@ def read_input(
 ) -> FeatureMap:
     """Read an input, and average it over squares of `stride` x `stride` pixels.
 
-    ``.npy`` and ``.npz`` are feature maps ``[C, H, W]`` or ``[1, C, H, W]``, or as `layout` says; of an ``.npz`` with
-    several arrays, `array_name` is taken. Anything else is an image, turned upright unless `annotated` says that the
-    boxes are of the image as stored: see :func:`~roialign.files.images.read_picture`.
+    ``.npy`` and ``.npz`` files are feature maps ``[C, H, W]`` or ``[1, C, H, W]``, channels last if `layout` is
+    NHWC. From an ``.npz`` file with several arrays, `array_name` is read. Any other file is an image. It is turned
+    upright unless `annotated` shows that the boxes refer to the image as stored; see
+    :func:`~roialign.files.images.read_picture`.
 
     Raises
     ------
     InputError
-        Saying why it cannot be read.
+        If the input cannot be read.
     """
     if path.suffix.lower() in (".npy", ".npz"):
         features = read_feature_map(path, layout, array_name)
-        strange = features.size - int(np.isfinite(features).sum())
-        what = f"{strange} of {features.size} values are NaN or infinity: so is what is pooled of them"
+        not_finite = features.size - int(np.isfinite(features).sum())
+        what = f"{not_finite} of {features.size} values are NaN or infinity, and so are the features pooled from them"
         layout_remark = _layout_remark(features.shape) if layout == "NCHW" else None
-        remarks = [Remark(what, "range") if strange else None, layout_remark]
+        remarks = [Remark(what, "range") if not_finite else None, layout_remark]
         is_image = False
     else:
         picture = read_picture(path, annotated)
         features = picture.pixels.transpose(2, 0, 1)[None]
         remarks, is_image = [picture.remark, picture.range_remark()], True
-    told = tuple(remark for remark in remarks if remark is not None)
-    return FeatureMap(average_pool(features, stride), is_image, told)
+    given = tuple(remark for remark in remarks if remark is not None)
+    return FeatureMap(average_pool(features, stride), is_image, given)
 
 
 def _layout_remark(shape: tuple[int, ...]) -> Remark | None:
-    """That a map may have its channels last, as images in NumPy have."""
+    """Return a remark if a map probably has its channels last, as images usually have in NumPy."""
     _, channels, height, width = shape
     if width not in COLOURS or min(channels, height) < SMALLEST_IMAGE:
         return None
-    return Remark(f"read as {channels} channels of {height} x {width}: if it is [H, W, C], --layout NHWC", "layout")
+    return Remark(
+        f"read as {channels} channels of {height} x {width}: if it is [H, W, C], give --layout NHWC", "layout"
+    )
 
 
 def average_pool(features: Array, stride: int) -> Array:
-    """The mean over squares of `stride` x `stride` pixels; at the lower right border, over what there is of them.
+    """Average over squares of `stride` x `stride` pixels. At the right and lower borders, squares may be incomplete.
 
     >>> average_pool(np.arange(6.0).reshape(1, 1, 2, 3), 2)
     array([[[[2. , 3.5]]]])

@@ -1,4 +1,4 @@
-"""Finds the input that a box belongs to, by file name."""
+"""Finds the input of each box by its file name."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..files.problems import Problems
 
 
 class Match(NamedTuple):
-    """The inputs that a name may mean, and how surely."""
+    """The inputs that match a name, and the quality of the match."""
 
-    certainty: tuple[int, int]
-    """How the file name matches: with its ending (2), without it (1) or as a number (0); and how many folders and files
-    at the end of the path agree."""
+    quality: tuple[int, int]
+    """How the file name matches: with its ending (2), without its ending (1), or as a number (0). Then, the number of
+    equal parts at the end of the paths."""
     inputs: list[Path]
 
 
 class InputNames:
-    """The inputs of a run, found again by the names that box files give them.
+    """Finds inputs by the names in box files.
 
-    A name matches the input of the same file name; where several have it, the one whose folders agree the farthest:
-    ``a/1.png`` matches ``photos/a/1.png`` rather than ``photos/b/1.png``. Where none has it, a name matches without
-    its ending, so that the boxes of ``1.jpg`` find the feature map ``1.npy``; and a number matches the file that is
-    numbered so: ``139`` is ``000000000139.jpg``.
+    A name matches the input with the same file name. If there are several, it matches the one with the most equal
+    folders: ``a/1.png`` matches ``photos/a/1.png`` rather than ``photos/b/1.png``. If there are none, the name is
+    compared without its ending, so that ``1.jpg`` matches the feature map ``1.npy``. Otherwise, a number matches a file
+    name with leading zeros: ``139`` matches ``000000000139.jpg``.
     """
 
     def __init__(self, inputs: Sequence[Path]) -> None:
@@ -49,31 +49,31 @@ class InputNames:
             (0, self._by_number, file_name.lstrip("0") if _is_number(file_name) else "no number"),
         ):
             if table.get(key):
-                agreeing = [_agreeing_folders(parts, _parts(str(path.absolute()))) for path in table[key]]
-                most = max(agreeing)
-                inputs = [path for path, count in zip(table[key], agreeing, strict=True) if count == most]
+                counts = [_equal_parts(parts, _parts(str(path.absolute()))) for path in table[key]]
+                most = max(counts)
+                inputs = [path for path, count in zip(table[key], counts, strict=True) if count == most]
                 return Match((how, most), inputs)
         return Match((0, 0), [])
 
 
 class Groups(NamedTuple):
-    """The boxes of a file by the input that they belong to."""
+    """The boxes of a file grouped by input."""
 
     boxes: dict[Path, list[Box]]
-    """Of every input, in the order of the file."""
+    """The boxes of every input, in the order of the file."""
     missing: list[Box]
-    """Those of images that were not given, in the order of the file."""
+    """The boxes of images that are not among the inputs, in the order of the file."""
 
 
 def missing_text(missing: Sequence[Box]) -> str:
-    """How many boxes are of images that were not given, and which is the first."""
+    """Return the message about boxes of images that are not among the inputs."""
     images = len({box.image for box in missing})
-    boxes = counted(len(missing), "box is", "boxes are")
-    return f"{boxes} of {counted(images, 'image')} that {'is' if images == 1 else 'are'} not among the inputs"
+    boxes = counted(len(missing), "box belongs", "boxes belong")
+    return f"{boxes} to {counted(images, 'image')} that {'is' if images == 1 else 'are'} not among the inputs"
 
 
 def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Problems) -> Groups:
-    """The boxes of every input, and those of none; a box whose input is not certain goes to `problems`."""
+    """Group boxes by input. A box whose input is ambiguous is added to `problems`."""
     by_name: dict[str | None, list[Box]] = defaultdict(list)
     for box in boxes:
         by_name[box.image].append(box)
@@ -83,7 +83,7 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
         groups[inputs[0]] += nameless
     elif nameless:
         found = f"a box without an image needs exactly one input, found {len(inputs)}"
-        _report(nameless, f"{found}; --columns image=NAME says which column names it", problems)
+        _report(nameless, f"{found}; give the column that names the image with --columns image=NAME", problems)
 
     names = InputNames(inputs)
     missing: list[Box] = []
@@ -91,10 +91,10 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
     for name in [name for name in by_name if name is not None]:
         match = names.match(name)
         if len(match.inputs) == 1:
-            claims[match.inputs[0]].append((match.certainty, name))
+            claims[match.inputs[0]].append((match.quality, name))
         elif match.inputs:
             several = ", ".join(str(path) for path in match.inputs)
-            _report(by_name[name], f"image {name!r} may be any of {several}; give more of its path", problems)
+            _report(by_name[name], f"image {name!r} matches each of {several}; give more of its path", problems)
         else:
             missing += by_name[name]
     for path, claimants in claims.items():
@@ -111,28 +111,31 @@ def _owner(
     missing: list[Box],
     problems: Problems,
 ) -> str | None:
-    """Two images of a box file are never pooled from one input: the name that agrees the farthest has it."""
-    most = max(certainty for certainty, _ in claimants)
-    best = [name for certainty, name in claimants if certainty == most]
-    for certainty, name in claimants:
-        if certainty != most:
+    """Return the name that matches an input best, because each input is used for one image of the box file only.
+
+    Worse names are added to `missing`. If several names match equally well, they are added to `problems`.
+    """
+    most = max(quality for quality, _ in claimants)
+    best = [name for quality, name in claimants if quality == most]
+    for quality, name in claimants:
+        if quality != most:
             missing += by_name[name]
         elif len(best) > 1:
             others = ", ".join(repr(other) for other in best if other != name)
-            _report(by_name[name], f"image {name!r} may be {path}, and so may {others}; rename the input", problems)
+            _report(by_name[name], f"image {name!r} matches {path}, and so does {others}; rename the input", problems)
     return best[0] if len(best) == 1 else None
 
 
 def _report(rows: list[Box], what: str, problems: Problems) -> None:
-    """One problem for all rows of an image: the first by its place, the others by their numbers."""
+    """Add one problem for all rows of an image, at the first row, with the indices of the other rows."""
     others = [str(box.row) for box in rows[1:]]
     shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
     count = "" if not others else f" ({counted(len(others), 'more row')}: {shown})"
     problems.add(rows[0].where, what + count)
 
 
-def _agreeing_folders(name: tuple[str, ...], path: tuple[str, ...]) -> int:
-    """How many parts agree from the end; the file itself is known to."""
+def _equal_parts(name: tuple[str, ...], path: tuple[str, ...]) -> int:
+    """Return the number of equal parts at the end of two paths. The file names are known to match."""
     count = 1
     for of_name, of_path in zip(reversed(name[:-1]), reversed(path[:-1]), strict=False):
         if of_name != of_path:
@@ -146,5 +149,5 @@ def _is_number(name: str) -> bool:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """The folders and the file of a path, whichever system wrote it."""
+    """Split a path of any operating system into folders and file name."""
     return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))

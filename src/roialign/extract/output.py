@@ -1,4 +1,4 @@
-"""Writes results so that a file is either the old one or the whole new one, never a part."""
+"""Writes results atomically: a file has either its old content or the complete new content, never a part."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Features are copied into the result in pieces of about this many bytes.
+#: The approximate number of bytes of the pieces in which features are copied into the result.
 PIECE_BYTES = 1 << 24
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
-    """A file beside `path` that takes its place once it is whole and on the disk.
+    """Open a temporary file that replaces `path` once it is complete and on the disk.
 
-    Whatever goes wrong before that, `path` is as it was; an exception also removes the file beside it.
+    If an error occurs before that, `path` is unchanged and the temporary file is removed.
     """
-    target = Path(os.path.realpath(path))  # a link stays a link, to the new content
+    target = Path(os.path.realpath(path))  # a link stays a link to the new content
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         with _opened(temporary, path) as file:
@@ -35,7 +35,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         os.replace(temporary, target)
     finally:
-        temporary.unlink(missing_ok=True)  # there only if something went wrong
+        temporary.unlink(missing_ok=True)  # it only exists after an error
     _sync_folder(target.parent)
 
 
@@ -48,7 +48,7 @@ def _opened(temporary: Path, path: Path) -> IO[bytes]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put the new name on the disk too, where the system can."""
+    """Write the new file name to the disk, if the operating system supports it."""
     if os.name != "posix":
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -59,14 +59,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 class FeatureStore:
-    """Features as they come, one input at a time, kept on the disk in a file without a name until they are written."""
+    """Stores the features of one input after another in a temporary file without a name, until they are written."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - closed by close()
         self.count = 0
 
     def append(self, features: Array) -> None:
-        """Add the rows of an input."""
+        """Append the rows of an input."""
         self._file.write(np.ascontiguousarray(features).tobytes())
         self.count += len(features)
 
@@ -74,7 +74,7 @@ class FeatureStore:
         self._file.close()
 
     def pieces(self, row_bytes: int, order: Array) -> Iterator[bytes]:
-        """The rows in the given order, several at a time."""
+        """Yield the rows in the given order, several at a time."""
         self._file.flush()
         rows_per_piece = max(PIECE_BYTES // max(row_bytes, 1), 1)
         for first in range(0, len(order), rows_per_piece):
@@ -93,7 +93,7 @@ def write_npz(
     row_shape: Sequence[int],
     dtype: np.dtype[Any],
 ) -> None:
-    """Write `arrays`, and the rows of `store` in the given order as ``features``, as ``numpy.savez`` would."""
+    """Write `arrays`, and the rows of `store` in the given order as ``features``, in the format of ``numpy.savez``."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _add_arrays(archive, arrays)
         with archive.open("features.npy", "w", force_zip64=True) as member:
@@ -105,7 +105,7 @@ def write_npz(
 
 
 def write_arrays(file: IO[bytes], arrays: Mapping[str, Array]) -> None:
-    """Write `arrays` as ``numpy.savez`` would; the same arrays give the same bytes."""
+    """Write `arrays` in the format of ``numpy.savez``. Equal arrays give equal bytes."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         _add_arrays(archive, arrays)
 
@@ -117,10 +117,10 @@ def _add_arrays(archive: zipfile.ZipFile, arrays: Mapping[str, Array]) -> None:
 
 
 def text_array(texts: Sequence[str]) -> Array:
-    """Text as a NumPy array without pickles; an empty one too."""
+    """Convert texts to a NumPy array that is stored without pickle, also if it is empty."""
     return np.array(list(texts), dtype=np.str_) if texts else np.zeros(0, dtype="<U1")
 
 
 def json_array(settings: Mapping[str, object]) -> Array:
-    """Settings as a single text of JSON: ``json.loads(str(result["settings"]))`` gives them back."""
+    """Store settings as JSON text. Read them with ``json.loads(str(result["settings"]))``."""
     return np.array(json.dumps(settings))

@@ -1,4 +1,4 @@
-"""The panels of the picture that explains RoIAlign."""
+"""The panels of the figure that explains RoIAlign."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .drawing import (
     POINT,
     POOL,
     TIMES,
-    Look,
+    ColourScale,
     Window,
     halo,
     label_boxes,
@@ -29,40 +29,42 @@ from .scene import LONGEST_BIN, Scene
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: More points than this hide the map.
+#: The largest number of points to draw. More would hide the map.
 MOST_POINTS = 1200
-#: More labels than this hide the picture.
+#: The largest number of labels to draw. More would hide the picture.
 MOST_LABELS = 30
 
 
 def boxes_panel(axes: Axes, scene: Scene) -> None:
-    """The input with all its boxes, the chosen one in colour."""
+    """Draw the input with all its boxes, and the chosen box in colour."""
     rows, columns = scene.picture.shape[1:]
     whole = Window(-0.5, -0.5, columns - 0.5, rows - 0.5)
-    show_map(axes, scene.picture, scene.look, whole.square(0))
+    show_map(axes, scene.picture, scene.colour_scale, whole.square(0))
     labels = []
     for index, box in enumerate(scene.boxes):
         chosen = index == scene.chosen
         colour = ALIGN if chosen else INK
         outline(axes, scene.on_input(box), colour, 2.6 if chosen else 1.2, zorder=4 if chosen else 3)
         labels.append((scene.on_input(box), scene.short_name(box), colour))
-    labels.insert(0, labels.pop(scene.chosen))  # it finds its place first
+    labels.insert(0, labels.pop(scene.chosen))  # it is placed first
     label_boxes(axes, labels if len(labels) <= MOST_LABELS else labels[:1])
     title(
-        axes, "The boxes", f"{scene.input_name()}, {columns} {TIMES} {rows} pixels. Followed here: {scene.box_name()}."
+        axes,
+        "The boxes",
+        f"{scene.input_name()}, {columns} {TIMES} {rows} pixels. Shown step by step: {scene.box_name()}.",
     )
 
 
 def map_panel(axes: Axes, scene: Scene) -> None:
-    """The whole feature map with the mapped box."""
+    """Draw the whole feature map with the mapped box."""
     height, width = scene.size
     whole = Window(-0.5, -0.5, width - 0.5, height - 0.5)
-    show_map(axes, scene.features, scene.look, whole.square(0))
+    show_map(axes, scene.features, scene.colour_scale, whole.square(0))
     show_cells(axes, scene.size, whole, legible=80)
     outline(axes, scene.roi, ALIGN, 2.6)
     stride = scene.settings.stride
-    channels = "" if scene.look.is_rgb else f", {scene.features.shape[0]} channels (their mean is shown)"
-    pixels = "the pixels themselves" if scene.look.is_rgb else "as they were read"
+    channels = "" if scene.colour_scale.is_rgb else f", {scene.features.shape[0]} channels (their mean is shown)"
+    pixels = "the pixels themselves" if scene.colour_scale.is_rgb else "as they were read"
     made = f"each the mean of {stride} {TIMES} {stride} pixels" if stride > 1 else pixels
     box = scene.roi
     spans = f"The box spans {box.right - box.left:.2f} {TIMES} {box.bottom - box.top:.2f} cells."
@@ -70,17 +72,17 @@ def map_panel(axes: Axes, scene: Scene) -> None:
 
 
 def crop_panel(axes: Axes, scene: Scene) -> None:
-    """The input inside the box: what the answers should show."""
+    """Draw the input inside the box, for comparison with the outputs."""
     box = scene.on_input(scene.box)
-    show_map(axes, scene.picture, scene.look, box.square(0), only=box)
+    show_map(axes, scene.picture, scene.colour_scale, box.square(0), only=box)
     _without_frame(axes)
-    title(axes, "The box, cropped", "What an answer should look like, bin by bin.")
+    title(axes, "The box, cropped", "What the output should look like, bin by bin.")
 
 
 def bins_panel(axes: Axes, scene: Scene) -> None:
-    """RoIAlign's box, bins and sample points on the feature grid."""
+    """Draw RoIAlign's box, bins and sample points on the feature map."""
     x, y, roi = scene.steps.x, scene.steps.y, scene.roi
-    show_map(axes, scene.features, scene.look, scene.around_roi)
+    show_map(axes, scene.features, scene.colour_scale, scene.around_roi)
     show_cells(axes, scene.size, scene.around_roi)
     style: dict[str, Any] = {"colors": ALIGN, "linewidth": 1.1, "path_effects": halo(2.0)}
     axes.vlines(x.bin_edges, roi.top, roi.bottom, **style)
@@ -100,10 +102,10 @@ def bins_panel(axes: Axes, scene: Scene) -> None:
 
 
 def bin_panel(axes: Axes, scene: Scene) -> None:
-    """One bin close up: its sample points, and the four neighbours that one of them reads."""
+    """Draw one bin close up: its sample points, and the four neighbours of one of them."""
     row, column = scene.close_bin
     window = scene.close_up
-    show_map(axes, scene.features, scene.look, window)
+    show_map(axes, scene.features, scene.colour_scale, window)
     show_cells(axes, scene.size, window)
     outline(axes, scene.bin, ALIGN, 2.6)
     columns, rows = scene.steps.x.points[column], scene.steps.y.points[row]
@@ -116,23 +118,23 @@ def bin_panel(axes: Axes, scene: Scene) -> None:
     if scene.settings.sampling == "exact":
         pieces = f"{count} piece{'s' * (count != 1)}"
         how = f"Exact: the bin is cut at the pixel centres into {pieces}, weighted by area."
-        how += " One point reads the neighbours shown."
+        how += " The weights of one point are shown."
     else:
         points = f"{count} point{'s' * (count != 1)}"
-        how = f"The mean of {points}. Each reads its four neighbours; of one the weights are shown."
+        how = f"The mean of {points}. Each is interpolated from four pixels; the weights of one point are shown."
     part = "One bin" if scene.bin.side <= LONGEST_BIN else "A bin's corner"
     title(axes, f"{part} close up: row {row}, column {column}", how)
 
 
 def rounded_bins_panel(axes: Axes, scene: Scene) -> None:
-    """RoIPool's box and bins on the feature grid, over RoIAlign's box."""
+    """Draw RoIPool's box and bins on the feature map, over RoIAlign's box."""
     x, y = scene.steps.x, scene.steps.y
-    show_map(axes, scene.features, scene.look, scene.around_roi)
+    show_map(axes, scene.features, scene.colour_scale, scene.around_roi)
     show_cells(axes, scene.size, scene.around_roi)
     for top, bottom in y.rounded:
         for left, right in x.rounded:
             if right > left and bottom > top:
-                inset = 0.36  # drawn smaller, so that bins that share cells are seen to cross
+                inset = 0.36  # drawn smaller, so that overlapping bins can be distinguished
                 outline(axes, Window(left - inset, top - inset, right - 1 + inset, bottom - 1 + inset), POOL, 1.0, 0.6)
     outline(axes, scene.roi, ALIGN, 1.6, linestyle=(0, (4, 2)))
     outline(axes, scene.rounded_roi, POOL)
@@ -149,40 +151,47 @@ def rounded_bins_panel(axes: Axes, scene: Scene) -> None:
 
 
 def rounded_bin_panel(axes: Axes, scene: Scene) -> None:
-    """The same bin of RoIPool: whole cells, and the largest value of each channel."""
+    """Draw the same bin of RoIPool: whole cells, and the largest value of each channel."""
     row, column = scene.close_bin
     left, top, right, bottom = scene.rounded_bin
-    show_map(axes, scene.features, scene.look, scene.close_up)
+    show_map(axes, scene.features, scene.colour_scale, scene.close_up)
     show_cells(axes, scene.size, scene.close_up)
     outline(axes, scene.bin, ALIGN, 1.6, linestyle=(0, (4, 2)))
     outline(axes, Window(left - 0.5, top - 0.5, right - 0.5, bottom - 0.5), POOL, 2.6)
     cells = max(right - left, 0) * max(bottom - top, 0)
-    if cells and scene.look.is_rgb:
+    if cells and scene.colour_scale.is_rgb:
         _largest(axes, scene)
     set_window(axes, scene.close_up)
     part = "" if scene.bin.side <= LONGEST_BIN else "'s corner"
     largest = (
-        "largest red, green and blue, marked R, G and B," if scene.look.is_rgb else "largest value of each channel"
+        "largest red, green and blue, marked R, G and B,"
+        if scene.colour_scale.is_rgb
+        else "largest value of each channel"
     )
     caption = f"{cells} whole cell{'s' * (cells != 1)}. Only the {largest} counts; the dashed bin is RoIAlign's."
     title(axes, f"The same bin{part}: row {row}, column {column}", caption)
 
 
-def answer_panel(axes: Axes, scene: Scene, answer: Array, name: str, colour: str, caption: str) -> None:
-    """A pooled output, in the shape of the box."""
+def output_panel(axes: Axes, scene: Scene, output: Array, name: str, colour: str, caption: str) -> None:
+    """Draw a pooled output with the aspect ratio of the box."""
     box = scene.on_input(scene.box)
-    look = scene.look
-    if not look.is_rgb:  # the mean over many channels of their maxima is far above the means of the map
-        look, caption = Look(answer, is_rgb=False), f"{caption} The colours span its own values."
-    axes.imshow(look.colours(answer), extent=(box.left, box.right, box.bottom, box.top), interpolation="nearest")
+    colour_scale = scene.colour_scale
+    if not colour_scale.is_rgb:  # the mean of the maxima of many channels is far above the means of the map
+        colour_scale, caption = (
+            ColourScale(output, is_rgb=False),
+            f"{caption} The colours span the range of the output.",
+        )
+    axes.imshow(
+        colour_scale.colours(output), extent=(box.left, box.right, box.bottom, box.top), interpolation="nearest"
+    )
     set_window(axes, box.square(0))
     _without_frame(axes)
     outline(axes, box, colour, 1.8, rim=0)
     row, column = scene.close_bin
-    width, height = (box.right - box.left) / answer.shape[2], (box.bottom - box.top) / answer.shape[1]
+    width, height = (box.right - box.left) / output.shape[2], (box.bottom - box.top) / output.shape[1]
     left, top = box.left + column * width, box.top + row * height
     outline(axes, Window(left, top, left + width, top + height), INK, 1.6)
-    title(axes, f"{name}, {answer.shape[1]} {TIMES} {answer.shape[2]}", caption)
+    title(axes, f"{name}, {output.shape[1]} {TIMES} {output.shape[2]}", caption)
 
 
 def _without_frame(axes: Axes) -> None:
@@ -192,7 +201,7 @@ def _without_frame(axes: Axes) -> None:
 
 
 def _points(axes: Axes, columns: list[tuple[float, float]], rows: list[tuple[float, float]], area: float) -> None:
-    """The points of a bin; the area of a dot is the point's share of its bin."""
+    """Draw the points of a bin. The area of a dot is proportional to the weight of the point."""
     if not columns or not rows:
         return
     x, y = np.meshgrid([point for point, _ in columns], [point for point, _ in rows])
@@ -202,14 +211,14 @@ def _points(axes: Axes, columns: list[tuple[float, float]], rows: list[tuple[flo
 
 
 def _cuts(axes: Axes, near: Window) -> None:
-    """Where exact sampling cuts a bin: the map is smooth between pixel centres."""
+    """Draw where exact sampling cuts a bin: at the pixel centres, between which the map is smooth."""
     style: dict[str, Any] = {"colors": ALIGN, "linewidth": 1.0, "linestyles": (0, (3, 2)), "path_effects": halo(1.8)}
     axes.vlines(range(math.ceil(near.left), math.floor(near.right) + 1), near.top, near.bottom, **style)
     axes.hlines(range(math.ceil(near.top), math.floor(near.bottom) + 1), near.left, near.right, **style)
 
 
 def _neighbours(axes: Axes, scene: Scene, columns: list[tuple[float, float]], rows: list[tuple[float, float]]) -> None:
-    """Lines from one point to the pixel centres that it reads, with their weights."""
+    """Draw lines from one point to the pixels from which it is interpolated, with their weights."""
     window = scene.close_up
     middle_x, middle_y = (window.left + window.right) / 2, (window.top + window.bottom) / 2
     largest = max((y_share * x_share for _, y_share in rows for _, x_share in columns), default=0.0)
@@ -221,13 +230,13 @@ def _neighbours(axes: Axes, scene: Scene, columns: list[tuple[float, float]], ro
     ]
     if not heaviest:
         return
-    _, x, y = min(heaviest)  # in the middle, where its neighbours are seen
+    _, x, y = min(heaviest)  # near the centre, where its neighbours are visible
     for pixel_y, weight_y in bilinear(y, scene.size[0], "replicate"):
         for pixel_x, weight_x in bilinear(x, scene.size[1], "replicate"):
             axes.plot([x, pixel_x], [y, pixel_y], color=INK, linewidth=1.3, path_effects=halo(2.4), zorder=4)
             axes.plot(pixel_x, pixel_y, "o", color="white", markeredgecolor=INK, markersize=6, zorder=5)
             right, below = pixel_x > x, pixel_y > y
-            # Clear of the bin's other points: those of exact sampling lie between the pixel centres.
+            # Avoid the other points of the bin. With exact sampling, they lie between the pixel centres.
             aside = 0 if scene.settings.sampling == "exact" else 6 if right else -6
             axes.annotate(
                 f"{weight_y * weight_x:.2f}",
@@ -246,7 +255,7 @@ def _neighbours(axes: Axes, scene: Scene, columns: list[tuple[float, float]], ro
 
 
 def _largest(axes: Axes, scene: Scene) -> None:
-    """R, G and B in the cells whose red, green and blue is the largest."""
+    """Write R, G and B into the cells with the largest red, green and blue values."""
     left, top, right, bottom = scene.rounded_bin
     letters: dict[tuple[int, int], str] = {}
     for channel, letter in zip(scene.features[:, top:bottom, left:right], "RGB", strict=True):

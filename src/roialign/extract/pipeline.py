@@ -1,4 +1,4 @@
-"""Pools the boxes of every input, one input at a time, into one result."""
+"""Pools the boxes of all inputs, one input at a time, and writes them to one file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How the boxes are pooled: the arguments of :func:`roialign.roi_align`, and how an input becomes a map."""
+    """The arguments of :func:`roialign.roi_align`, and how an input is converted to a feature map."""
 
     output_size: tuple[int, int] = (7, 7)
     spatial_scale: float = 1.0
     """Pixels of the input per pixel of the boxes."""
     stride: int = 1
-    """Each input is averaged over squares of so many pixels first."""
+    """The side in pixels of the squares over which the input is averaged first."""
     sampling: Sampling = "exact"
     sampling_ratio: tuple[int, int] = (0, 0)
     aligned: bool = True
@@ -45,16 +45,16 @@ class Settings:
         return self.spatial_scale / self.stride
 
     def read(self, path: Path, boxes: Sequence[Box] = (), *, stride: int | None = None) -> FeatureMap:
-        """An input, as the boxes that lie in it mean it."""
+        """Read an input, turned as its boxes require; see :mod:`roialign.files.orientation`."""
         chosen = self.stride if stride is None else stride
-        # With a scale the input is another image than that of the boxes.
+        # With a scale, the boxes were not made on this image.
         annotated = annotated_by(boxes) if self.spatial_scale == 1 else None
         return read_input(path, layout=self.layout, array_name=self.array_name, stride=chosen, annotated=annotated)
 
 
 @dataclass(frozen=True, slots=True)
 class PooledRow:
-    """One row of the result, for the table."""
+    """One row of the result, for printing."""
 
     box: Box
     input: Path
@@ -62,11 +62,11 @@ class PooledRow:
 
 
 def pool(feature_map: FeatureMap, boxes: Sequence[Box], settings: Settings) -> Array:
-    """RoIAlign of the boxes of one input: ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
+    """Apply RoIAlign to the boxes of one input. Returns ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in layout NHWC."""
     corners = np.array([box.corners for box in boxes], dtype=np.float64).reshape(-1, 4)
     features = feature_map.features
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RoIWarning)  # :class:`Doubts` names file and row
+        warnings.simplefilter("ignore", RoIWarning)  # Doubts reports the file and the row
         return roi_align(
             features if settings.layout == "NCHW" else features.transpose(0, 2, 3, 1),
             [corners],
@@ -89,12 +89,14 @@ def extract(
     done: Callable[[], None] = lambda: None,
     doubts: Doubts | None = None,
 ) -> list[PooledRow]:
-    """Pool the boxes of every input and write the result to `out`; returns its rows, in the order of the box file.
+    """Pool the boxes of every input, and write the result to `out`. Returns its rows in the order of the box file.
 
-    The result holds, one row per box, ``features``, ``boxes`` ``[K, 4]`` (x1, y1, x2, y2), ``images`` (the path of the
-    input), ``labels`` and ``rows`` (the box's place in its file), and once ``settings`` as JSON. An input that cannot
-    be read, or has other channels than the first, goes to `problems` and the others are done. Nothing is written
-    where there were problems and no row is left. Boxes that look wrong are pooled as they are, and counted in `doubts`.
+    The result has one row per box in ``features``, ``boxes`` ``[K, 4]`` (x1, y1, x2, y2), ``images`` (the path of the
+    input), ``labels`` and ``rows`` (the index of the box in its file). ``settings`` has the settings as JSON.
+
+    An input that cannot be read, or whose number of channels or dtype differs from the first, is added to `problems`.
+    The other inputs are pooled. Nothing is written if there were problems and no row is left. Suspicious boxes are
+    pooled as they are and counted in `doubts`.
     """
     rows: list[PooledRow] = []
     first: tuple[Path, tuple[int, ...], np.dtype[Any]] | None = None
@@ -106,8 +108,8 @@ def extract(
                 pooled = pool(feature_map, boxes, settings)
                 first = first or (path, pooled.shape[1:], pooled.dtype)
                 _check_like_first(pooled, *first)
-            except Exception as error:  # whatever it is, the other inputs are not concerned
-                lost = f"; {counted(len(boxes), 'box', 'boxes')} not done" if boxes else ""
+            except Exception as error:  # an error in one input must not stop the others
+                lost = f"; {counted(len(boxes), 'box', 'boxes')} skipped" if boxes else ""
                 problems.add(path, f"{str(error) or type(error).__name__}{lost}")
             else:
                 for remark in feature_map.remarks:
@@ -128,9 +130,9 @@ def extract(
 
 
 def _check_like_first(pooled: Array, path: Path, row_shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """All rows of the result have one shape and dtype."""
+    """Check that all rows of the result have the same shape and dtype."""
     if pooled.shape[1:] != row_shape or pooled.dtype != dtype:
-        expected = f"expected features {list(row_shape)} of {dtype} as of {path}"
+        expected = f"expected features {list(row_shape)} of {dtype}, as for {path}"
         raise InputError(f"{expected}, found {list(pooled.shape[1:])} of {pooled.dtype}")
 
 

@@ -1,4 +1,4 @@
-"""The picture that explains RoIAlign: one box of one input, step by step, with RoIPool below it."""
+"""Draws the figure that explains RoIAlign: the steps for one box of one input, with RoIPool below."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from .drawing import ALIGN, INK, POOL, QUIET, save_figure
 from .pipeline import Settings
 from .scene import Scene, make_scene
 
-# Inches: a panel, the space between panels, from one row to the next, the margin, and the whole.
+# Sizes in inches: a panel, the gap between panels, the distance between rows, the margin, and the figure.
 SIDE, GAP, ROW, LEFT = 3.6, 0.45, 5.05, 0.45
 WIDTH = 2 * LEFT + 3 * SIDE + 2 * GAP
 HEIGHT = 3 * ROW + 0.85
 
 
 def plot_roi_align(path: Path, input_path: Path, boxes: list[Box], chosen: int, settings: Settings) -> None:
-    """Draw the input with its boxes, and ``boxes[chosen]`` step by step, into the file `path`."""
+    """Draw the input with its boxes, and the steps for ``boxes[chosen]``, into the file `path`."""
     scene = make_scene(input_path, boxes, chosen, settings)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # a label in a script that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # labels in scripts that the font does not have
         save_figure(draw(scene), path)
 
 
 def draw(scene: Scene) -> Figure:
-    """Three rows of three panels: the input, RoIAlign, RoIPool."""
+    """Draw three rows of three panels: the input, RoIAlign and RoIPool."""
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=110)
     figure.text(
         LEFT / WIDTH,
@@ -55,10 +55,14 @@ def draw(scene: Scene) -> Figure:
         va="center",
         ha="right",
     )
-    given = "a picture, the features computed from it, and a box" if scene.look.is_rgb else "a feature map and a box"
+    given = (
+        "a picture, the features computed from it, and a box"
+        if scene.colour_scale.is_rgb
+        else "a feature map and a box"
+    )
     headings = (
         (INK, "The input", given),
-        (ALIGN, "RoIAlign", "keeps every fraction of a coordinate, and interpolates"),
+        (ALIGN, "RoIAlign", "does not round coordinates, and interpolates"),
         (POOL, "RoIPool", "the older operator: rounds the box and its bins to whole cells"),
     )
     axes = []
@@ -71,23 +75,23 @@ def draw(scene: Scene) -> Figure:
 
 
 def _fill(axes: list[list[Axes]], scene: Scene) -> None:
-    """Every panel in its place."""
+    """Draw all panels."""
     panels.boxes_panel(axes[0][0], scene)
     panels.map_panel(axes[0][1], scene)
     panels.crop_panel(axes[0][2], scene)
     panels.bins_panel(axes[1][0], scene)
     panels.bin_panel(axes[1][1], scene)
     align, pool = scene.steps.aligned, scene.steps.rounded
-    panels.answer_panel(
-        axes[1][2], scene, align, "RoIAlign's answer", ALIGN, "Each bin answers for its own part of the box."
+    panels.output_panel(
+        axes[1][2], scene, align, "RoIAlign's output", ALIGN, "Each bin shows exactly its own part of the box."
     )
     panels.rounded_bins_panel(axes[2][0], scene)
     panels.rounded_bin_panel(axes[2][1], scene)
-    panels.answer_panel(
+    panels.output_panel(
         axes[2][2],
         scene,
         pool,
-        "RoIPool's answer",
+        "RoIPool's output",
         POOL,
         "The largest values: brighter than the picture, and shifted by the rounding.",
     )
@@ -98,7 +102,7 @@ def _square(figure: Figure, left: float, bottom: float) -> Axes:
 
 
 def _heading(figure: Figure, height: float, colour: str, name: str, what: str) -> None:
-    """The name of a row, and right after it what the row shows."""
+    """Write the name of a row, and a short description beside it."""
     heading = figure.text(
         LEFT / WIDTH, height / HEIGHT, name, fontsize=15.5, fontweight="bold", color=colour, va="baseline"
     )

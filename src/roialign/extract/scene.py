@@ -1,4 +1,4 @@
-"""What a picture of RoIAlign is about: an input, its feature map, its boxes, and the steps of one of them."""
+"""The content of a figure that explains RoIAlign: an input, its feature map, its boxes, and the steps for one box."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ import numpy as np
 
 from .._text import cut, printable
 from ..files.boxes import Box
-from .drawing import Look, Window, pixels_within
+from .drawing import ColourScale, Window, pixels_within
 from .inputs import FeatureMap, InputError, average_pool
 from .pipeline import Settings
 from .steps import RoiSteps, roi_steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: A bin longer than this is looked at in a corner, so that the pixels stay legible.
+#: Of a longer bin, only a corner is shown close up, so that the pixels stay legible.
 LONGEST_BIN = 8.0
-#: The side of the window on such a corner.
+#: The side of the window that shows such a corner.
 CORNER_SIDE = 9.0
-#: Pixels; a drawing of larger coordinates shows nothing.
+#: The largest coordinate to draw, in pixels.
 LARGEST_DRAWN = 1e7
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What all panels draw from."""
+    """The content that all panels draw."""
 
     name: str
     picture: Array
-    """The input as it was read, ``[C, H, W]``."""
+    """The input, ``[C, H, W]``."""
     features: Array
     """The feature map, ``[C, H, W]``."""
-    look: Look
+    colour_scale: ColourScale
     boxes: list[Box]
     chosen: int
     settings: Settings
     steps: RoiSteps
     close_bin: tuple[int, int]
-    """The bin to look at closely."""
+    """The row and column of the bin to show close up."""
 
     @property
     def box(self) -> Box:
@@ -59,7 +59,7 @@ class Scene:
 
     @property
     def rounded_roi(self) -> Window:
-        """RoIPool's pixels."""
+        """The outline of RoIPool's pixels."""
         (left, right), (top, bottom) = self.steps.x.rounded_ends, self.steps.y.rounded_ends
         return Window(left, top, right, bottom)
 
@@ -73,7 +73,7 @@ class Scene:
 
     @property
     def bin(self) -> Window:
-        """The bin to look at closely, in feature coordinates."""
+        """The bin shown close up, in feature coordinates."""
         return self.steps.bin_window(*self.close_bin)
 
     @property
@@ -84,50 +84,50 @@ class Scene:
 
     @property
     def close_up(self) -> Window:
-        """A window on that bin, or on its upper left corner if it is large."""
+        """The window around that bin, or around its upper left corner if it is large."""
         if self.bin.side > LONGEST_BIN:
             return corner_window(self.steps, *self.close_bin)
         left, top, right, bottom = (edge - 0.5 for edge in self.rounded_bin)
         both = Window(
             min(self.bin.left, left), min(self.bin.top, top), max(self.bin.right, right), max(self.bin.bottom, bottom)
         )
-        elsewhere = both.side > 2 * LONGEST_BIN  # RoIPool clips to the map, and the bin may lie far off it
+        elsewhere = both.side > 2 * LONGEST_BIN  # RoIPool clips to the map, and the bin may be far outside it
         return (self.bin if elsewhere else both).square(0.8)
 
     def on_input(self, box: Box) -> Window:
-        """A box in pixels of the input, whose centres lie on the integers too."""
+        """Convert a box to pixels of the input, with pixel centres at integers."""
         corners = (value * self.settings.spatial_scale - 0.5 for value in box.corners)
         x1, y1, x2, y2 = (min(max(value, -LARGEST_DRAWN), LARGEST_DRAWN) for value in corners)
         return Window(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)).at_least(0.1)
 
     def short_name(self, box: Box) -> str:
-        """How a label calls a box."""
+        """Return the name of a box for a label."""
         return cut(printable(box.label), 24) or f"row {box.row}"
 
     def box_name(self) -> str:
-        """How a text calls the chosen box."""
+        """Return the name of the chosen box for a text."""
         row = f"row {self.box.row}"
         return f'"{self.short_name(self.box)}", {row}' if self.box.label.strip() else row
 
     def input_name(self) -> str:
-        """How a text calls the input."""
+        """Return the name of the input for a text."""
         return cut(printable(self.name), 40)
 
 
 def corner_window(steps: RoiSteps, row: int, column: int) -> Window:
-    """A window of legible pixels on the upper left corner of a bin and its nearest sample point."""
+    """Return a window around the upper left corner of a bin and the sample point nearest to it."""
     corner = steps.bin_window(row, column)
     near_x = min((abs(x - corner.left) for x, _ in steps.x.points[column]), default=0.0)
     near_y = min((abs(y - corner.top) for y, _ in steps.y.points[row]), default=0.0)
     half = CORNER_SIDE / 2
-    # Between the two, or with the point just inside where it lies farther than the window is wide.
+    # Centre the window between the two. If they are too far apart, the point is just inside the window.
     x = corner.left + max(near_x / 2, near_x - half + 1.5)
     y = corner.top + max(near_y / 2, near_y - half + 1.5)
     return Window(x, y, x, y).square(half)
 
 
 def bin_to_show(steps: RoiSteps, features: Array) -> tuple[int, int]:
-    """The bin to look at closely: where the answers differ the most, or, of large ones, the corner of most contrast."""
+    """Choose the bin to show close up: that of the largest difference, or for large bins, of the most contrast."""
     rows, columns = len(steps.y.points), len(steps.x.points)
     if steps.bin_window(0, 0).side <= LONGEST_BIN:
         return steps.bin_of_largest_difference()
@@ -138,19 +138,19 @@ def bin_to_show(steps: RoiSteps, features: Array) -> tuple[int, int]:
             left, right = pixels_within(window.left, window.right, features.shape[2])
             top, bottom = pixels_within(window.top, window.bottom, features.shape[1])
             if right > left and bottom > top:
-                with np.errstate(all="ignore"):  # a map may hold infinities
+                with np.errstate(all="ignore"):  # a map may contain infinities
                     contrast[row, column] = features[:, top:bottom, left:right].std(dtype=np.float64)
     best_row, best_column = np.unravel_index(int(np.argmax(np.nan_to_num(contrast))), contrast.shape)
     return int(best_row), int(best_column)
 
 
 def make_scene(input_path: Path, boxes: list[Box], chosen: int, settings: Settings) -> Scene:
-    """Read the input again, and take the steps of ``boxes[chosen]``.
+    """Read the input again, and compute the steps for ``boxes[chosen]``.
 
     Raises
     ------
     InputError
-        For an input that cannot be read, or a box too large for a picture.
+        If the input cannot be read, or if the box is too large to draw.
     """
     farthest = max(abs(value) for value in boxes[chosen].corners) * max(settings.spatial_scale, settings.map_scale)
     if farthest > LARGEST_DRAWN:
@@ -162,7 +162,7 @@ def make_scene(input_path: Path, boxes: list[Box], chosen: int, settings: Settin
         name=input_path.name,
         picture=picture.features[0],
         features=feature_map.features[0],
-        look=Look(picture.features[0], picture.is_image),
+        colour_scale=ColourScale(picture.features[0], picture.is_image),
         boxes=boxes,
         chosen=chosen,
         settings=settings,

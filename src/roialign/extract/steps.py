@@ -1,4 +1,4 @@
-"""The steps of RoIAlign and RoIPool for one box, as the reference takes them, to be drawn."""
+"""Computes the steps of RoIAlign and RoIPool for one box with the reference, so that they can be drawn."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True, slots=True)
 class AxisSteps:
-    """One axis of one RoI, in feature coordinates: pixel centres lie on the integers."""
+    """One axis of one RoI in feature coordinates, with pixel centres at integers."""
 
     size: int
-    """Pixels of the map."""
+    """The number of pixels of the map."""
     start: float
     length: float
     bin_edges: list[float]
     points: list[list[tuple[float, float]]]
-    """Of every bin, the (coordinate, share of the bin) of its sample points."""
+    """For each bin, the (coordinate, weight) of its sample points."""
     rounded: list[tuple[int, int]]
-    """Of every bin, RoIPool's pixels [first, last)."""
+    """For each bin, RoIPool's pixels [first, last)."""
 
     @property
     def ends(self) -> tuple[float, float]:
-        """The mapped box, the smaller end first."""
+        """The ends of the mapped box, the smaller one first."""
         ends = (self.start, self.start + self.length)
         return min(ends), max(ends)
 
     @property
     def rounded_ends(self) -> tuple[float, float]:
-        """The outline of RoIPool's pixels; a pixel reaches half a pixel around its centre."""
+        """The ends of the outline of RoIPool's pixels, half a pixel outside the centres."""
         return min(first for first, _ in self.rounded) - 0.5, max(last for _, last in self.rounded) - 0.5
 
     @property
@@ -49,17 +49,17 @@ class AxisSteps:
 
 @dataclass(frozen=True, slots=True)
 class RoiSteps:
-    """Everything that a picture of one RoI shows."""
+    """The steps for one RoI."""
 
     y: AxisSteps
     x: AxisSteps
     aligned: Array
-    """RoIAlign's answer ``[C, PH, PW]``."""
+    """RoIAlign's output ``[C, PH, PW]``."""
     rounded: Array
-    """RoIPool's answer ``[C, PH, PW]``."""
+    """RoIPool's output ``[C, PH, PW]``."""
 
     def bin_window(self, row: int, column: int) -> Window:
-        """A bin of RoIAlign in feature coordinates."""
+        """Return a bin of RoIAlign in feature coordinates."""
         (left, right), (top, bottom) = (
             sorted(self.x.bin_edges[column : column + 2]),
             sorted(self.y.bin_edges[row : row + 2]),
@@ -67,20 +67,20 @@ class RoiSteps:
         return Window(left, top, right, bottom)
 
     def bin_of_largest_difference(self) -> tuple[int, int]:
-        """The bin whose two answers differ the most: the one to look at closely."""
-        with np.errstate(all="ignore"):  # a map may hold infinities
+        """Return the row and column of the bin in which the two outputs differ the most."""
+        with np.errstate(all="ignore"):  # a map may contain infinities
             difference = np.abs(self.aligned - self.rounded).mean(axis=0)
         row, column = np.unravel_index(int(np.argmax(np.nan_to_num(difference))), difference.shape)
         return int(row), int(column)
 
 
 def roi_steps(feature_map: FeatureMap, boxes: list[Box], index: int, settings: Settings) -> RoiSteps:
-    """The steps of ``boxes[index]`` among the boxes of one input."""
+    """Compute the steps for ``boxes[index]`` of one input."""
     features = feature_map.features
     x1, y1, x2, y2 = boxes[index].corners
     y = _axis_steps(y1, y2, 0, features.shape[2], index, settings)
     x = _axis_steps(x1, x2, 1, features.shape[3], index, settings)
-    pooled = pool(feature_map, boxes[: index + 1], settings)[index]  # a random point depends on its row
+    pooled = pool(feature_map, boxes[: index + 1], settings)[index]  # random points depend on the row
     aligned = pooled if settings.layout == "NCHW" else pooled.transpose(2, 0, 1)
     roi = np.array([[0.0, x1, y1, x2, y2]])
     return RoiSteps(y, x, aligned, roi_pool(features, roi, settings.output_size, settings.map_scale)[0])

@@ -1,10 +1,10 @@
-"""Region features of sets of images: maps of a backbone, pooled for every box, in files that a table reader takes.
+"""Region features of many images: the feature maps of a backbone, pooled for every box and written to tables.
 
-In the order of the work: :mod:`.backbones` makes a backbone by its name (what one is says :mod:`.backbone`),
-:mod:`.boxes` says where boxes come from, :mod:`.shards` cuts the images into shards, :mod:`.readers` are the processes
-that read ahead with :mod:`.images`, :mod:`.engine` forms batches, runs the backbone and pools with :mod:`.pooling`,
-:mod:`.writing` writes a shard. :mod:`.job` puts it together; :mod:`.manifest` sees that only the same job goes on in a
-folder.
+The steps are, in order: :mod:`.backbones` creates a backbone by name, with the interface of :mod:`.backbone`;
+:mod:`.boxes` provides the boxes; :mod:`.shards` divides the images into shards; :mod:`.readers` are processes that read
+images ahead with :mod:`.images`; :mod:`.engine` forms batches, runs the backbone and pools with :mod:`.pooling`;
+:mod:`.writing` writes a shard. :mod:`.job` combines these steps, and :mod:`.manifest` ensures that a folder only
+contains the results of one job.
 """
 
 from .backbone import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation

@@ -1,4 +1,4 @@
-"""What a backbone is: batches of images to maps, with the strides of the maps and what it wants images to be like."""
+"""The interface of a backbone, which computes feature maps of batches of images."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..files.problems import FileError
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: A map ``[N, C, H, W]`` of NumPy or torch, of any strides.
+#: A feature map ``[N, C, H, W]``, a NumPy array or a PyTorch tensor with any strides in memory.
 Map: TypeAlias = "Array | Tensor"
 Precision: TypeAlias = Literal["float32", "float16", "bfloat16"]
 
-#: How pixels from 0 to 255 are normalised, by name: what is subtracted, and then divided by.
+#: The mean and the standard deviation of each normalisation, for pixels from 0 to 255.
 NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "clip": ((122.7709383, 116.7460125, 104.09373615), (68.5005327, 66.6321579, 70.32316305)),
@@ -30,24 +30,24 @@ NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, 
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
-#: An image is at most so many times as long as it is wide; a longer one is made smaller on both sides.
+#: The largest ratio of the longer side to the requested shorter side. A longer image is scaled down further.
 LONGEST_SIDE = 4
 
 
 class BackboneError(FileError):
-    """A backbone cannot be had, or cannot be used on these images; the message says why."""
+    """A backbone cannot be created or cannot process these images. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """What is done to pixels from 0 to 255: ``(pixel - mean) / deviation``, of each channel."""
+    """The normalisation ``(pixel - mean) / deviation`` of each channel, for pixels from 0 to 255."""
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
 
     @classmethod
     def of(cls, text: str) -> Normalisation:
-        """By a name of `NORMALISATIONS`, or by six numbers ``R,G,B/R,G,B`` in units of pixels from 0 to 255."""
+        """Create a normalisation from a name in `NORMALISATIONS`, or from ``R,G,B/R,G,B``, a mean and a deviation."""
         if text in NORMALISATIONS:
             return cls(*NORMALISATIONS[text])
         mean, _, deviation = text.partition("/")
@@ -61,7 +61,7 @@ class Normalisation:
         return cls((r, g, b), (s, t, u))
 
     def __call__(self, images: Array) -> Array:
-        """uint8 ``[N, H, W, 3]`` to float32 ``[N, 3, H, W]``."""
+        """Normalise uint8 images ``[N, H, W, 3]``. Returns float32 ``[N, 3, H, W]``."""
         mean, deviation = (np.array(values, dtype=np.float32) for values in (self.mean, self.deviation))
         normalised: Array = np.ascontiguousarray(((images - mean) / deviation).transpose(0, 3, 1, 2))
         return normalised
@@ -69,17 +69,17 @@ class Normalisation:
 
 @dataclass(frozen=True, slots=True)
 class ImageSize:
-    """The size that an image is given before it goes through a backbone."""
+    """The size to which images are resized for a backbone."""
 
     shorter: int | None = None
-    """Pixels of the shorter side, the other in proportion; None leaves the image as it is."""
+    """The length of the shorter side in pixels. The aspect ratio is kept. If None, the image is not scaled."""
     multiple: int = 1
-    """Both sides are rounded to a multiple of this, so that every stride divides them and nothing is padded."""
+    """Both sides are rounded to a multiple of this, so that every stride divides them and no padding is needed."""
     fixed: tuple[int, int] | None = None
-    """Height and width of a backbone that takes one size only; images are stretched to it."""
+    """The height and width of a backbone with a fixed input size. Images are stretched to it."""
 
     def of(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that an image of this size is given.
+        """Return the height and width to which an image of this size is resized.
 
         >>> ImageSize(320, 32).of(427, 640)
         (320, 480)
@@ -96,17 +96,18 @@ class ImageSize:
 
 @dataclass(frozen=True, slots=True)
 class BackboneOptions:
-    """What a user may say about a backbone; None is what the backbone knows itself."""
+    """The options of a backbone. None selects the backbone's own value."""
 
     image_size: int | tuple[int, int] | None = None
-    """Pixels of the shorter side, or height and width."""
+    """The length of the shorter side, or the height and width, in pixels."""
     normalise: str | None = None
+    """A name in `NORMALISATIONS`, or ``R,G,B/R,G,B``, a mean and a deviation."""
     weights: str | None = None
-    """A file of weights in place of the model's own; "none" for random ones."""
+    """A file of weights to load instead of the model's own, or "none" for random weights."""
     prefix_tokens: int | None = None
-    """How many tokens come before those of the patches."""
+    """The number of tokens before those of the patches, such as class and register tokens."""
     patch_size: int | None = None
-    """Pixels of the side of a token's patch."""
+    """The side of a patch in pixels."""
     device: str = "cpu"
     precision: Precision = "float32"
     channels_last: bool = False
@@ -114,28 +115,28 @@ class BackboneOptions:
 
 
 class Detections(NamedTuple):
-    """What a detector finds in one image, the surest first."""
+    """The detections in one image, in descending order of score."""
 
     boxes: Array
-    """float64 ``[D, 4]``: x1, y1, x2, y2 in the pixels that the detector saw."""
+    """Float64 ``[D, 4]``: x1, y1, x2, y2 in pixels of the resized image."""
     scores: Array
-    """float32 ``[D]``, from 0 to 1."""
+    """Float32 ``[D]``, from 0 to 1."""
     names: list[str]
 
 
 class Backbone(ABC):
-    """Batches of images to maps.
+    """Computes feature maps of batches of images.
 
     Attributes
     ----------
     strides : tuple of int
-        Of every level: image pixels per pixel of its map. Levels are in order, the finest first.
+        The stride of each level, in image pixels per feature pixel, finest level first.
     channels : tuple of int
-        Of every level's map.
+        The number of channels of each level.
     image_size : ImageSize
-        What size an image is given before.
+        The size to which images are resized before.
     normalisation : Normalisation
-        What :meth:`maps` does to its pixels.
+        The normalisation that :meth:`maps` applies to the pixels.
     """
 
     strides: tuple[int, ...]
@@ -143,41 +144,46 @@ class Backbone(ABC):
     image_size: ImageSize
     normalisation: Normalisation
     default_levels: str = "last"
-    """Which levels are pooled from unless the user says so."""
+    """The default levels to pool from; see :func:`roialign.features.pooling.find_levels`."""
     most_detections: int = 0
-    """Of an image; 0 of a backbone that is not a detector's."""
+    """The largest number of detections in an image; 0 if the backbone does not belong to a detector."""
 
     @abstractmethod
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
-        """The maps ``[N, C, H / stride, W / stride]`` of some of the levels.
+        """Compute the feature maps of some levels.
 
         Parameters
         ----------
         images : uint8 ``[N, H, W, 3]``
-            RGB, of a size that :attr:`image_size` gives.
+            RGB images, resized according to :attr:`image_size`.
         levels : sequence of int
             Indices into :attr:`strides`.
+
+        Returns
+        -------
+        list of ``[N, C, H / stride, W / stride]``
+            One map per level.
         """
 
     def detect(
         self, images: Array, levels: Sequence[int], score_threshold: float
     ) -> tuple[list[Map], list[Detections]]:
-        """The maps as :meth:`maps` gives them, and what the detector finds in each image with at least this score."""
+        """Compute the maps like :meth:`maps`, and the detections of each image with at least this score."""
         del images, levels, score_threshold
-        raise NotImplementedError("this backbone is not a detector's")
+        raise NotImplementedError("this backbone does not belong to a detector")
 
     @abstractmethod
     def facts(self) -> dict[str, object]:
-        """What decides the values of the maps: for the fingerprint of a job, as JSON has it."""
+        """Return everything that determines the values of the maps, as JSON values, for the fingerprint of a job."""
 
 
 def chosen_size(options: BackboneOptions, default: int, multiple: int) -> ImageSize:
-    """What the user asks for, or the backbone's own size of the shorter side.
+    """Return the image size from the options, or else the default length of the shorter side.
 
     Raises
     ------
     ValueError
-        Where a height or width is given that is no multiple.
+        If a height or width is not a multiple of `multiple`.
     """
     size = options.image_size
     if isinstance(size, tuple):
@@ -188,17 +194,17 @@ def chosen_size(options: BackboneOptions, default: int, multiple: int) -> ImageS
 
 
 def chosen_normalisation(options: BackboneOptions, default: str) -> Normalisation:
-    """What the user asks for, or the backbone's own."""
+    """Return the normalisation from the options, or else the default."""
     return Normalisation.of(options.normalise or default)
 
 
 def probed(maps: Sequence[Map], size: tuple[int, int], name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Strides and channels by the maps of an image of this size, which must come the finest first.
+    """Return the strides and channels of the maps of an image of this size, which must be ordered finest first.
 
     Raises
     ------
     BackboneError
-        Where a map is none, or does not divide the image evenly.
+        If there are no maps, if they are not ordered, or if a map does not divide the image evenly.
     """
     strides = []
     for index, features in enumerate(maps):
@@ -211,12 +217,12 @@ def probed(maps: Sequence[Map], size: tuple[int, int], name: str) -> tuple[tuple
             )
         strides.append(stride)
     if not strides or sorted(set(strides)) != strides:
-        raise BackboneError(f"{name}: expected maps of growing strides, found {strides or 'none'}")
+        raise BackboneError(f"{name}: expected maps with increasing strides, found {strides or 'none'}")
     return tuple(strides), tuple(int(features.shape[1]) for features in maps)
 
 
 def file_hash(*paths: Path) -> str:
-    """SHA-256 of the contents of files, one after the other."""
+    """Return the SHA-256 of the concatenated contents of files."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -226,14 +232,15 @@ def file_hash(*paths: Path) -> str:
 
 
 def refuse(options: BackboneOptions, name: str, **allowed: Any) -> None:
-    """Refuse options that a backbone does not have.
+    """Check that options that a backbone does not support have their default.
 
     Raises
     ------
     ValueError
-        Naming the first that is not at its default.
+        If one does not. The message names the first.
     """
     for option, only in allowed.items():
         found = getattr(options, option)
         if found != only:
-            raise ValueError(f"{option.replace('_', '-')}: {name} has {only!r} only, found {found!r}")
+            supported = f"supports only {only!r}" if only else "does not support this option"
+            raise ValueError(f"{option.replace('_', '-')}: {name} {supported}, found {found!r}")

@@ -1,4 +1,4 @@
-"""Backbones by name: the one table of them."""
+"""Creates backbones by name."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _hf(rest: str, options: BackboneOptions) -> Backbone:
     return HfBackbone(rest, options)
 
 
-#: By what stands before the colon: how it is written, and what makes it.
+#: For each kind, the part before the colon: how its name is written, and the function that creates it.
 BACKBONES: dict[str, tuple[str, Callable[[str, BackboneOptions], Backbone]]] = {
     "efficientnet-lite0": ("efficientnet-lite0", _efficientnet_lite0),
     "onnx": ("onnx:FILE", _onnx),
@@ -71,23 +71,33 @@ BACKBONES: dict[str, tuple[str, Callable[[str, BackboneOptions], Backbone]]] = {
 
 
 def make_backbone(text: str, options: BackboneOptions | None = None) -> Backbone:
-    """A backbone by its name.
+    """Create a backbone by name.
 
     Parameters
     ----------
     text : str
-        ``efficientnet-lite0``; ``onnx:FILE``; ``program:FILE`` of `torch.export`; ``detector:WEIGHTS`` of
-        :mod:`roialign.detection`; ``timm:NAME``; ``hf:PATH``, a folder, a ``config.json`` or a name of the hub; or
-        ``pixels``.
+        - ``efficientnet-lite0``: trained on ImageNet;
+        - ``onnx:FILE``: an ONNX model;
+        - ``program:FILE``: a program saved by `torch.export.save`;
+        - ``detector:WEIGHTS``: the backbone of a detector of :mod:`roialign.detection`;
+        - ``timm:NAME``: a model of timm;
+        - ``hf:PATH``: a model of transformers, given by a folder, a ``config.json`` or a name on the Hugging Face Hub;
+        - ``pixels``: the RGB pixels themselves.
     options : BackboneOptions, optional
-        Device, precision, threads, and what the backbone does not know itself.
+        The image size, the normalisation, the device and other options.
+
+    Returns
+    -------
+    Backbone
 
     Raises
     ------
-    BackboneError, ValueError
-        Naming what is unknown, or wrong with a file.
+    BackboneError
+        If the name is unknown or a file cannot be used.
+    ValueError
+        If an option is invalid.
     ModuleNotFoundError
-        Where a package is missing, with the command that installs it.
+        If a package is missing. The message has the command that installs it.
 
     Examples
     --------

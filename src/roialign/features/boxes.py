@@ -1,4 +1,4 @@
-"""Where the boxes of an image come from: a file of them, a grid, or a detector."""
+"""The sources of the boxes of an image: a file, a grid, or a detector."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ from ..files.boxes import Box, annotated_by
 from ..files.orientation import Annotated
 from .backbone import Backbone, BackboneError, Detections
 
-#: What stands in place of a file for the boxes that a detector finds.
+#: The value of `--boxes` for the boxes that a detector finds.
 DETECTIONS = "detections"
-#: How a grid is written in place of a file.
+#: The value of `--boxes` for a grid.
 GRID = re.compile(r"grid:([1-9]\d*)x([1-9]\d*)")
 
 
 class BoxSource(ABC):
-    """The boxes of every image."""
+    """Provides the boxes of every image."""
 
     has_scores: bool = False
-    """Whether its boxes have a score, which is a column of the result then."""
+    """Whether the boxes have scores. If so, the result has a score column."""
 
     def of_backbone(self, backbone: Backbone) -> BoxSource:
-        """The same where this backbone makes the maps."""
+        """Return the source to use with this backbone."""
         del backbone
         return self
 
     def of_images(self, images: Sequence[Path]) -> BoxSource:
-        """What is needed for some of the images: this is what goes to another machine."""
+        """Return a source for some of the images only, to send it to another machine."""
         del images
         return self
 
     @abstractmethod
     def count(self, image: Path) -> int:
-        """How many boxes an image has, before it is read."""
+        """Return the number of boxes of an image, or an upper bound, without reading the image."""
 
     @abstractmethod
     def of(self, image: Path, height: int, width: int) -> Sequence[Box]:
-        """The boxes of an image of this size."""
+        """Return the boxes of an image of this size."""
 
     @abstractmethod
     def annotated(self, image: Path) -> Annotated | None:
-        """What the boxes say about the size and the orientation of their image."""
+        """Return what the annotations say about the size and the orientation of an image."""
 
     @abstractmethod
     def facts(self) -> dict[str, object]:
-        """What says which boxes these are, for the fingerprint."""
+        """Return values that identify the boxes, for the fingerprint of a job."""
 
 
 @dataclass(frozen=True)
 class FileBoxes(BoxSource):
-    """The boxes of a file, by the image that they belong to."""
+    """The boxes of a file, grouped by image."""
 
     groups: Mapping[Path, Sequence[Box]]
 
@@ -83,7 +83,7 @@ class FileBoxes(BoxSource):
 
 @dataclass(frozen=True)
 class GridBoxes(BoxSource):
-    """Every image cut into rows and columns of equal boxes, called by their row and column: ``0,0`` is the upper left.
+    """Divides every image into a grid of equal boxes, labelled by row and column. ``0,0`` is the upper left box.
 
     >>> [box.corners for box in GridBoxes(1, 2).of(Path("a.png"), 10, 20)]
     [(0.0, 0.0, 10.0, 10.0), (10.0, 0.0, 20.0, 10.0)]
@@ -116,19 +116,19 @@ class GridBoxes(BoxSource):
 
 @dataclass(frozen=True)
 class DetectedBoxes(BoxSource):
-    """What the detector whose backbone is run finds on the same maps; before it has run, no box is known."""
+    """The detections of the detector to which the backbone belongs, found on the same maps."""
 
     score_threshold: float = 0.5
-    """Detections of a lower score are left out."""
+    """Detections with a lower score are left out."""
     most: int = 0
-    """Of an image: the detector says it."""
+    """The largest number of detections in an image, given by the detector."""
 
     has_scores = True
 
     def of_backbone(self, backbone: Backbone) -> DetectedBoxes:
-        """Raises BackboneError where it is not a detector's."""
+        """Raises BackboneError if the backbone does not belong to a detector."""
         if not backbone.most_detections:
-            raise BackboneError("boxes: the detections of a detector need the backbone detector:WEIGHTS")
+            raise BackboneError("boxes: detections need the backbone detector:WEIGHTS")
         return replace(self, most=backbone.most_detections)
 
     def count(self, image: Path) -> int:
@@ -140,7 +140,7 @@ class DetectedBoxes(BoxSource):
         return ()
 
     def boxes(self, image: Path, found: Detections, scale: tuple[float, float]) -> Sequence[Box]:
-        """Detections as boxes of the image; `scale` is its pixels per pixel that the detector saw, along x and y."""
+        """Convert detections to boxes of the image. `scale` is image pixels per resized pixel, along x and y."""
         corners = (found.boxes * np.array(scale * 2)).tolist()
         return [
             Box(row, f"{image}: detection {row}", str(image), tuple(four), name, score=score)
@@ -156,6 +156,6 @@ class DetectedBoxes(BoxSource):
 
 
 def grid_of(text: str) -> GridBoxes | None:
-    """``grid:3x4`` as a grid of 3 rows and 4 columns; None for anything else."""
+    """Parse ``grid:3x4``, a grid of 3 rows and 4 columns. Return None for anything else."""
     found = GRID.fullmatch(text)
     return GridBoxes(int(found[1]), int(found[2])) if found else None

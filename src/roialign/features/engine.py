@@ -1,4 +1,4 @@
-"""Does shards: reads ahead, forms batches, runs the backbone, pools, writes. Every engine calls this function."""
+"""Processes shards: reads images, forms batches, runs the backbone, pools, and writes. All engines use it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .writing import Format, columns_of, write_shard
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done to every image."""
+    """How to process every image."""
 
     backbone: Backbone
     boxes: BoxSource
@@ -39,23 +39,23 @@ class Work:
 
 @dataclass
 class Report:
-    """What a run has done, and where its time went."""
+    """The counts, errors and times of a run."""
 
     images: int = 0
     boxes: int = 0
     errors: dict[str, str] = field(default_factory=dict)
-    """By image: why it failed."""
+    """The errors by image."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Waiting for readers, in the backbone, pooling, and writing."""
+    """The times of waiting for images, the backbone, pooling and writing, summed over all workers."""
     doubts: Doubts = field(default_factory=Doubts)
-    """Boxes that look wrong."""
+    """The suspicious boxes."""
     workers: int = 1
-    """How many have worked at the same time; `seconds` are the sum of theirs."""
+    """The largest number of workers at the same time."""
     elapsed: float = 0.0
-    """Seconds of the whole run, by the clock."""
+    """The elapsed time of the whole run in seconds."""
 
     def add(self, other: Report) -> None:
-        """Add what another worker has done."""
+        """Add the report of another worker."""
         self.images += other.images
         self.boxes += other.boxes
         self.errors.update(other.errors)
@@ -73,22 +73,22 @@ class Report:
 
 
 class Listener:
-    """Is told what happens; by default it does not care."""
+    """Receives progress and errors. The methods of this class do nothing."""
 
     strict: bool = False
     """Whether :meth:`failed` raises an exception."""
 
     def done(self, count: int) -> None:
-        """So many more images are through; a negative number where they have to be done again."""
+        """A number of images is done. It is negative if images have to be processed again."""
 
     def failed(self, image: Path, why: str) -> None:
-        """An image is going to be written as a row with this error. If this raises, its shard is not written."""
+        """An image failed and will be written as a row with this error. If this raises, its shard is not written."""
 
     def lost(self, file: str, why: str) -> None:
-        """The worker of a shard was lost or has failed, and the shard is done again."""
+        """The worker of a shard was lost or failed, and the shard is processed again."""
 
     def remark(self, image: Path, remark: Remark) -> None:
-        """Something about an image that its owner should know."""
+        """There is a remark about an image."""
 
 
 def run_shards(
@@ -101,14 +101,14 @@ def run_shards(
     listener: Listener,
     finished: Callable[[Shard], None] = lambda _: None,
 ) -> None:
-    """Do shards one after the other, and write their files into `out`.
+    """Process shards one after the other, and write their files into `out`.
 
-    `readers` is a number of processes, which end with the call, or processes that are running already.
+    `readers` is a number of processes, which are started and stopped by this call, or running readers.
 
     Raises
     ------
     BackboneError
-        Where the backbone fails on every image of a shard: nothing is written of it.
+        If the backbone fails on every image of a shard. This shard is not written.
     """
     wanted = (Wanted(image, work.boxes.annotated(image)) for shard in shards for image in shard.images)
     with ExitStack() as stack:
@@ -140,12 +140,12 @@ def run_shards(
 
 
 def pool_image(work: Work, image: Path, read: ReadImage) -> ImageRows:
-    """The features of the boxes of one image, and nothing written.
+    """Compute the features of the boxes of one image, without writing them.
 
     Raises
     ------
     BackboneError
-        Where the backbone fails.
+        If the backbone fails.
     """
     batches = _Batches(work, Report())
     batches.add(image, read)
@@ -155,16 +155,16 @@ def pool_image(work: Work, image: Path, read: ReadImage) -> ImageRows:
 
 @dataclass
 class _Waiting:
-    """An image that waits for others of its size."""
+    """An image that waits for others of its size to fill a batch."""
 
     rows: ImageRows
     pixels: Array
 
 
 class _Batches:
-    """The images of one shard, in batches of one size.
+    """Groups the images of one shard into batches of equal size.
 
-    Batches are cut by the order of the images and their sizes, so that they are the same in every run.
+    Batches depend only on the order and the sizes of the images, so that they are the same in every run.
     """
 
     def __init__(self, work: Work, report: Report) -> None:
@@ -188,7 +188,7 @@ class _Batches:
             self._run(self._waiting.pop(answer.pixels.shape))
 
     def finish(self) -> list[ImageRows]:
-        """Every image of the shard in its order."""
+        """Process the remaining images, and return the rows of all images in order."""
         for alike in self._waiting.values():
             self._run(alike)
         self._waiting = {}
@@ -200,7 +200,7 @@ class _Batches:
     def _run(self, batch: Sequence[_Waiting]) -> None:
         try:
             self._pool(batch)
-        except Exception as error:  # one image must not take the others with it
+        except Exception as error:  # an error in one image must not affect the others
             if len(batch) > 1:
                 for one in batch:
                     self._run([one])
@@ -210,7 +210,7 @@ class _Batches:
             batch[0].rows.boxes = ()
 
     def _maps(self, batch: Sequence[_Waiting]) -> list[Map]:
-        """The maps of a batch; of a detector, the boxes that it finds too."""
+        """Compute the maps of a batch, and if boxes are detections, the boxes."""
         work, images = self._work, np.stack([one.pixels for one in batch])
         if not isinstance(work.boxes, DetectedBoxes):
             return work.backbone.maps(images, work.pooling.levels)
@@ -226,7 +226,7 @@ class _Batches:
             maps = self._maps(batch)
             _wait_for(maps[0])
         with self._report.timed("pooling"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RoIWarning)  # told once, for all images
+            warnings.simplefilter("ignore", RoIWarning)  # Doubts reports them once for all images
             strides = [work.backbone.strides[level] for level in work.pooling.levels]
             pooled = work.pooling.pool(maps, strides, np.concatenate(list(map(_rois, range(len(batch)), batch))))
             first = 0
@@ -237,13 +237,13 @@ class _Batches:
 
 
 def _scale(one: _Waiting) -> tuple[float, float]:
-    """Pixels that the backbone sees per pixel of the image, along x and y."""
+    """Return the pixels of the resized image per pixel of the image, along x and y."""
     height, width = one.pixels.shape[:2]
     return width / one.rows.width, height / one.rows.height
 
 
 def _rois(index: int, one: _Waiting) -> Array:
-    """Boxes ``[K, 5]`` in the pixels of the image as the backbone sees it."""
+    """Return the boxes ``[K, 5]`` in pixels of the resized image."""
     corners = _corners(one.rows.boxes)
     return np.column_stack([np.full(len(corners), index, dtype=np.float64), corners * np.array(_scale(one) * 2)])
 
@@ -253,7 +253,7 @@ def _corners(boxes: Sequence[Box]) -> Array:
 
 
 def _wait_for(features: object) -> None:
-    """Until a GPU is done, so that its time is not taken for that of pooling."""
+    """Wait until the GPU is done, so that its time is not counted as pooling."""
     if getattr(features, "is_cuda", False):
         import torch
 

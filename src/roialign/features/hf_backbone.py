@@ -1,4 +1,4 @@
-"""Vision models of Hugging Face's transformers as backbones."""
+"""Vision models of Hugging Face transformers as backbones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .tokens import tokens_to_map
 from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
 
 PIXEL = 255.0
-#: How many tokens come before those of the patches, by the model's type; of others the user says it.
+#: The number of tokens before those of the patches, by model type. For other types, the user gives it.
 PREFIX_TOKENS: dict[str, int] = {
     "beit": 1,
     "clip_vision_model": 1,
@@ -27,20 +27,20 @@ PREFIX_TOKENS: dict[str, int] = {
     "vit": 1,
     "vit_msn": 1,
 }
-#: Types with register tokens besides one class token; the configuration says how many.
+#: Types with one class token and register tokens, whose number is in the configuration.
 WITH_REGISTERS = ("dinov2_with_registers", "dinov3_vit")
 
 
 class HfBackbone(TorchBackbone):
-    """The last hidden state of a model of transformers: a map, or tokens seen as one.
+    """The last hidden state of a model of transformers: a map, or tokens viewed as a map.
 
     Parameters
     ----------
     source : str
-        A folder that `save_pretrained` has written, the name of a model of the hub, or a ``config.json`` for a model of
-        random weights.
+        A folder written by `save_pretrained`, the name of a model on the Hugging Face Hub, or a ``config.json`` for a
+        model with random weights.
     options : BackboneOptions
-        `prefix_tokens` and `patch_size` where the model is a transformer of a type that is not known here.
+        `prefix_tokens` and `patch_size` are needed for vision transformers whose type is not in `PREFIX_TOKENS`.
     """
 
     def __init__(self, source: str, options: BackboneOptions) -> None:
@@ -58,16 +58,16 @@ class HfBackbone(TorchBackbone):
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         own = self._trained if isinstance(self._trained, int) else None
-        moved = own is not None and tuple(images.shape[2:]) != (own, own)
-        more = {"interpolate_pos_encoding": True} if moved and self._prefix is not None else {}
-        answer = self.module(pixel_values=images, **more).last_hidden_state
-        if answer.ndim == 4:
-            return [answer]
+        resized = own is not None and tuple(images.shape[2:]) != (own, own)
+        more = {"interpolate_pos_encoding": True} if resized and self._prefix is not None else {}
+        output = self.module(pixel_values=images, **more).last_hidden_state
+        if output.ndim == 4:
+            return [output]
         if self._prefix is None or self._patch is None:
             raise BackboneError(f"{self.name}: tokens [N, L, C] need --prefix-tokens and --patch-size")
         grid = (images.shape[2] // self._patch, images.shape[3] // self._patch)
         try:
-            return [tokens_to_map(answer, grid, self._prefix)]
+            return [tokens_to_map(output, grid, self._prefix)]
         except ValueError as error:
             raise BackboneError(f"{self.name}: {error}") from error
 
@@ -78,7 +78,7 @@ class HfBackbone(TorchBackbone):
 
 
 def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any]:
-    """The model in evaluation mode, and its configuration; of one with text beside images, the part for images."""
+    """Load the model in evaluation mode, and its configuration. Of a model of text and images, use the vision part."""
     import transformers
 
     torch.manual_seed(0)  # random weights are the same in every run
@@ -88,7 +88,7 @@ def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any]:
             model = transformers.AutoModel.from_config(config)
         else:
             model = transformers.AutoModel.from_pretrained(options.weights or source)
-    except Exception as error:  # of a folder, a name, or the network
+    except Exception as error:  # many kinds of errors, from the folder, the name or the network
         raise BackboneError(f"{name}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
     model = getattr(model, "vision_model", model)
     return model.eval(), getattr(model, "config", config)
@@ -103,7 +103,7 @@ def _prefix_tokens(config: Any, options: BackboneOptions) -> int | None:
 
 
 def _processing(source: str) -> Mapping[str, Any]:
-    """What the model's image processor is set to; empty where a folder has none."""
+    """Return the settings of the image processor of the model; empty if a folder has none."""
     import transformers
 
     folder = Path(source)
@@ -116,7 +116,7 @@ def _processing(source: str) -> Mapping[str, Any]:
 
 
 def _image_size(config: Any, processing: Mapping[str, Any], options: BackboneOptions, patch: int | None) -> ImageSize:
-    """Multiples of the patch; by default the shorter side that the model was trained with."""
+    """Return the image size, in multiples of the patch. The default is the size that the model was trained with."""
     size = processing.get("size")
     if isinstance(size, dict):
         size = size.get("shortest_edge") or size.get("height")

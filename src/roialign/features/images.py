@@ -1,4 +1,4 @@
-"""Reads an image and gives it the size that a backbone wants: what the processes do that read ahead."""
+"""Reads an image and resizes it for a backbone. The reader processes run this."""
 
 from __future__ import annotations
 
@@ -19,24 +19,25 @@ WHITE = 255.0
 
 @dataclass(frozen=True, slots=True)
 class ReadImage:
-    """One image, as a backbone takes it."""
+    """One image, resized for a backbone."""
 
     pixels: Array
-    """uint8 ``[H, W, 3]``, of the size that the backbone wants."""
+    """Uint8 ``[H, W, 3]``, resized."""
     height: int
-    """Of the image itself, in the pixels of its boxes."""
+    """The height before resizing, in the pixels of the boxes."""
     width: int
+    """The width before resizing."""
     remark: Remark | None = None
-    """What is to be known about its orientation."""
+    """A remark about its EXIF orientation."""
 
 
 def read_resized(path: Path, annotated: Annotated | None, size: ImageSize) -> ReadImage:
-    """An image with 8 bits a channel, made larger or smaller without gaps between the pixels that are looked at.
+    """Read an image with 8 bits per channel, and resize it with antialiasing.
 
     Raises
     ------
     FileError
-        Saying why it cannot be read.
+        If it cannot be read.
     """
     picture = read_picture(path, annotated)
     pixels = _eight_bits(picture)

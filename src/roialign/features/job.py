@@ -1,4 +1,4 @@
-"""A job: features of the boxes of a set of images, in a folder; started again, it goes on."""
+"""A job computes the features of the boxes of many images and writes them to a folder. It can be resumed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .writing import PACKAGES, Format, read_errors
 
 @dataclass(frozen=True)
 class JobSettings:
-    """Everything about a job besides its images, its boxes and its backbone's own options."""
+    """The settings of a job, besides its images, its boxes and the options of its backbone."""
 
     backbone: str = "efficientnet-lite0"
     sizes: tuple[tuple[int, int], ...] = ((7, 7),)
@@ -42,7 +42,7 @@ class JobSettings:
 
 @dataclass(frozen=True)
 class Job:
-    """A job that is ready to run: see :func:`prepare`."""
+    """A job that is ready to run; see :func:`prepare`."""
 
     work: Work
     shards: list[Shard]
@@ -51,11 +51,11 @@ class Job:
     fingerprint: dict[str, Any]
 
     def missing(self, *, retry: bool = False) -> list[Shard]:
-        """The shards that are not written; with `retry` those too in which an image failed."""
+        """Return the shards that are not written, and with `retry`, also those in which an image failed."""
         return [shard for shard in self.shards if not self._is_done(shard, retry)]
 
     def earlier_errors(self) -> dict[str, str]:
-        """Of the shards that are written: the images that failed, and why."""
+        """Return the images that failed in the written shards, with their errors."""
         written = [self.out / shard.file for shard in self.shards if (self.out / shard.file).exists()]
         return dict(pair for path in written for pair in read_errors(path, self.work.file_format))
 
@@ -65,15 +65,15 @@ class Job:
 
 
 class Engine(Protocol):
-    """Does the shards of a job: in this process, or elsewhere."""
+    """Processes the shards of a job, in this process or on other machines."""
 
     def run_shards(self, job: Job, shards: Sequence[Shard], report: Report, listener: Listener) -> None:
-        """Write all of these shards."""
+        """Process and write all of these shards."""
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Does shards in this process, one after the other."""
+    """Processes shards in this process, one after the other."""
 
     readers: int = 1
 
@@ -82,14 +82,14 @@ class LocalEngine:
 
 
 class Loaded(NamedTuple):
-    """A backbone, and what else decides the values where it runs."""
+    """A backbone, and the software on its machine that affects the values."""
 
     backbone: Backbone
     software: dict[str, Any]
 
 
 def load(settings: JobSettings, options: BackboneOptions) -> Loaded:
-    """The backbone of a job on this machine."""
+    """Load the backbone of a job on this machine."""
     packages = ["numpy", "pillow", *PACKAGES[settings.file_format]]
     software = {
         "roialign": __version__,
@@ -108,29 +108,36 @@ def prepare(
     *,
     load: Callable[[JobSettings, BackboneOptions], Loaded] = load,
 ) -> Job:
-    """Load the backbone, cut the shards, and make the folder this job's, or see that it is.
+    """Prepare a job: load the backbone, divide the images into shards, and write or check the manifest of the folder.
 
     Parameters
     ----------
     images : sequence of Path
-        In the order in which they are written.
+        The images in the order of the result.
     boxes : BoxSource
         The boxes of every image.
     out : Path
         The folder of the result.
     settings : JobSettings
-        What is computed, and how it is written.
+        The settings of the job.
     options : BackboneOptions
-        Those of the backbone.
+        The options of the backbone.
     load : function, optional
-        Gives the backbone; by default it is loaded here. :meth:`RayEngine.load` loads it on a worker.
+        Loads the backbone. By default, it is loaded in this process. :meth:`RayEngine.load` loads it on a worker.
+
+    Returns
+    -------
+    Job
+        To be run by :func:`run`.
 
     Raises
     ------
-    BackboneError, ValueError
-        For a backbone that cannot be had, levels that it does not have, or detections of one that is no detector's.
+    BackboneError
+        If the backbone cannot be created, or if detections are requested and it does not belong to a detector.
+    ValueError
+        If a setting or an option is invalid.
     OtherJobError
-        Where the folder belongs to another job.
+        If the folder belongs to another job.
     """
     require("features", *PACKAGES[settings.file_format])
     backbone, software = load(settings, options)
@@ -165,32 +172,34 @@ def run(
     listener: Listener | None = None,
     started: Callable[[Sequence[Shard]], None] = lambda _: None,
 ) -> Report:
-    """Do what is missing of a job.
+    """Process the missing shards of a job.
 
     Parameters
     ----------
+    job : Job
+        The job from :func:`prepare`.
     readers : int, default 1
-        Processes that read images ahead; 0 reads them in this one.
+        The number of processes that read images. 0 reads them in this process.
     engine : Engine, optional
-        Does the shards; by default they are done in this process, with these readers.
+        Processes the shards. By default, they are processed in this process, with `readers`.
     part : (number, count), default (1, 1)
-        Only every `count`-th shard, beginning with the `number`-th: several machines that see one folder share a job.
+        Process only every `count`-th shard, from the `number`-th, so that machines with a common folder share a job.
     retry : bool, default False
-        Do the shards again in which an image failed.
+        Whether to process shards again in which an image failed.
     listener : Listener, optional
-        Is told what happens.
+        Called with progress and errors.
     started : function, optional
-        Told which shards are to be done.
+        Called with the shards to process.
 
     Returns
     -------
     Report
-        Of this run: what earlier ones did is not counted.
+        The counts and times of this run. Earlier runs are not included.
 
     Raises
     ------
     OtherJobError
-        Where another run does the same part.
+        If another run is processing the same part.
     """
     number, count = part
     own = {shard.file for shard in job.shards[number - 1 :: count]}
@@ -208,7 +217,7 @@ def run(
 
 
 def threads_of(out: Path) -> int | None:
-    """How many threads the job of a folder was begun with; None where it is not begun."""
+    """Return the number of threads with which the job of a folder was started; None if it has not been started."""
     found = read_fingerprint(out)
     threads = None if found is None else found.get("settings", {}).get("threads")
     return threads if isinstance(threads, int) else None
@@ -223,7 +232,7 @@ def _fingerprint(
     options: BackboneOptions,
     software: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything that decides the bytes of the result, but for the contents of the images."""
+    """Return everything that determines the bytes of the result, except the contents of the images."""
     digest = hashlib.sha256("\n".join(image.as_posix() for image in images).encode(errors="surrogateescape"))
     return {
         "roialign": software["roialign"],

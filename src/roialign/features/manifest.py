@@ -1,4 +1,4 @@
-"""The manifest of a job: what decides its values, so that only the same job goes on in a folder."""
+"""The manifest of a job: everything that determines its values, so that only the same job is resumed in a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..files.problems import FileError
 from ..files.text import read_json, shown
 from .shards import Shard
 
-#: Readers of folders of Parquet pass over names that begin with an underscore.
+#: Readers of Parquet folders skip names that begin with an underscore.
 MANIFEST = "_manifest.json"
 LOCK = "_lock"
 VERSION = 1
@@ -27,23 +27,23 @@ UNFINISHED = re.compile(r"\.(.+)\.[^.]+\.part", re.DOTALL)
 
 
 class OtherJobError(FileError):
-    """The folder belongs to another job, or to another run of this one; the message says what differs."""
+    """The folder belongs to another job, or another run is writing to it. The message says what differs."""
 
 
 def read_fingerprint(folder: Path) -> dict[str, Any] | None:
-    """The fingerprint of the job that a folder belongs to; None where it belongs to none.
+    """Return the fingerprint of the job to which a folder belongs; None if it belongs to no job.
 
     Raises
     ------
     OtherJobError
-        Where there is a manifest, and it cannot be read, or is not as it was written.
+        If there is a manifest that cannot be read or has been changed.
     """
     content = read_manifest(folder)
     return None if content is None else content["fingerprint"]
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Everything that the manifest of a folder says, as :func:`read_fingerprint` gives a part of it."""
+    """Return the whole manifest of a folder, of which :func:`read_fingerprint` returns a part."""
     path = folder / MANIFEST
     if not path.exists():
         return None
@@ -62,7 +62,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _wrong_parts(content: Mapping[str, Any]) -> Iterator[str]:
-    """What of a manifest is not as :func:`join_folder` writes it, so that nobody else needs to look."""
+    """Check that a manifest has the structure that :func:`join_folder` writes, and yield what is wrong."""
     fingerprint, made = content["fingerprint"], content.get("backbone")
     for name in ("backbone", "pooling", "settings"):
         if not isinstance(fingerprint.get(name), dict):
@@ -96,29 +96,29 @@ def join_folder(
     shapes: Mapping[str, Sequence[int]],
     shards: Sequence[Shard],
 ) -> None:
-    """Make a folder this job's, or see that it is.
+    """Write the manifest of a job into a folder, or check that the folder belongs to this job.
 
-    `backbone` is the name and the options by which the backbone is made again, for whoever compares other regions.
+    `backbone` has the name and the options of the backbone. With them, `roialign search` creates it again.
 
     Raises
     ------
     OtherJobError
-        Where it is another job's; nothing is changed then.
+        If the folder belongs to another job. Nothing is changed in this case.
     """
-    own = json.loads(json.dumps(fingerprint))  # as a file has it: lists for tuples
+    own = json.loads(json.dumps(fingerprint))  # JSON has lists instead of tuples
     found = read_fingerprint(folder)
     if found is not None:
         differences = list(differences_of(found, own))
         if differences:
             raise OtherJobError(
-                f"{folder}: holds the features of another job: {'; '.join(differences)}; give the same options again, "
-                "or another folder"
+                f"{folder}: contains the features of another job: {'; '.join(differences)}; give the same options, or "
+                "another folder"
             )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    strangers = sorted(path.name for path in folder.glob("features-*"))
-    if strangers:
-        raise OtherJobError(f"{folder}: holds {strangers[0]} without {MANIFEST}: give another folder")
+    other_files = sorted(path.name for path in folder.glob("features-*"))
+    if other_files:
+        raise OtherJobError(f"{folder}: contains {other_files[0]} but no {MANIFEST}: give another folder")
     content = {
         "version": VERSION,
         "fingerprint": own,
@@ -133,7 +133,7 @@ def join_folder(
 
 
 def differences_of(found: object, own: object, name: str = "") -> Iterator[str]:
-    """What differs, each with its name."""
+    """Yield a text for each difference between two fingerprints."""
     if isinstance(found, dict) and isinstance(own, dict):
         for key in dict.fromkeys([*found, *own]):
             yield from differences_of(found.get(key), own.get(key), f"{name}.{key}" if name else key)
@@ -143,12 +143,12 @@ def differences_of(found: object, own: object, name: str = "") -> Iterator[str]:
 
 @contextmanager
 def locked(folder: Path, part: str) -> Iterator[None]:
-    """Nobody else does the same part of a job meanwhile; the lock of a process that was killed is free.
+    """Lock a part of a job, so that no other run processes it. The lock of a killed process is released.
 
     Raises
     ------
     OtherJobError
-        Where somebody does.
+        If another run has the lock.
     """
     path = folder / f"{LOCK}{part}"
     with path.open("a+b") as file:
@@ -174,7 +174,7 @@ else:
 
 
 def remove_unfinished(folder: Path, shards: Sequence[Shard]) -> None:
-    """Files that a killed run was writing: of these shards, and of the manifest."""
+    """Remove temporary files of these shards and of the manifest that a killed run left behind."""
     names = {MANIFEST, *(shard.file for shard in shards)}
     for name in os.listdir(folder):
         unfinished = UNFINISHED.fullmatch(name)

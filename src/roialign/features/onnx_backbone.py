@@ -1,4 +1,4 @@
-"""An ONNX file as a backbone, run by onnxruntime."""
+"""ONNX models as backbones, run by onnxruntime."""
 
 from __future__ import annotations
 
@@ -24,27 +24,32 @@ from .backbone import (
 )
 from .tokens import tokens_to_map
 
-#: Of a file whose size is free: the shorter side, and what both sides are multiples of.
+#: The default shorter side of images for models with a dynamic size, and the multiple of both sides.
 DEFAULT_SIZE, MULTIPLE = 224, 32
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class OnnxBackbone(Backbone):
-    """The outputs ``[N, C, H, W]`` of an ONNX model, or its tokens ``[N, L, C]`` where their prefix and patch are told.
+    """The outputs ``[N, C, H, W]`` of an ONNX model, or its tokens ``[N, L, C]`` viewed as maps.
 
-    The model has one input ``[N, 3, H, W]``, of floats. Where its sides are fixed, images are stretched to them; where
-    the batch is, it goes through in as many pieces. Outputs of another rank are left out.
+    The model must have one float input ``[N, 3, H, W]``. If its height and width are fixed, images are stretched to
+    them. If its batch size is fixed, batches are divided. Outputs of other ranks are ignored. Tokens are used if
+    `prefix_tokens` and `patch_size` are given.
 
     Parameters
     ----------
     model : bytes or Path
-        The model, or its file.
+        The model or the path of its file.
+    options : BackboneOptions
+        The options of the backbone.
     name : str
-        For messages.
+        The name of the backbone for messages.
     facts : dict, optional
-        What says for the fingerprint which model it is; by default the hash of its file.
-    multiple : int, default 32
-        Sides of images are multiples of this, where the model leaves them free.
+        Values that identify the model, for the fingerprint. By default, the hash of its file.
+    default_size : int, default 224
+        The shorter side of images, if the model has a dynamic size.
+    normalisation : str, default "imagenet"
+        The normalisation, unless `options` has another.
     """
 
     def __init__(
@@ -71,7 +76,7 @@ class OnnxBackbone(Backbone):
         self._batch = batch if isinstance(batch, int) else None
         if isinstance(height, int) and isinstance(width, int):
             if options.image_size not in (None, (height, width)):
-                raise ValueError(f"image-size: {name} takes {height}x{width} only, found {options.image_size}")
+                raise ValueError(f"image-size: {name} supports only {height}x{width}, found {options.image_size}")
             options = BackboneOptions(image_size=(height, width))
             self.image_size = chosen_size(options, 0, 1)
         else:
@@ -80,28 +85,28 @@ class OnnxBackbone(Backbone):
         self._outputs = self._find_maps()
 
     def _find_maps(self) -> list[str]:
-        """The names of the outputs that are maps, the finest first; their strides and channels."""
+        """Return the names of the outputs that are maps, finest first, and set the strides and channels."""
         height, width = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
         names = [output.name for output in self._session.get_outputs()]
         try:
-            answers = self._run(np.zeros((1, height, width, 3), np.uint8), names)
+            outputs = self._run(np.zeros((1, height, width, 3), np.uint8), names)
         except Exception as error:
             raise BackboneError(f"{self.name}: cannot be run on {height} x {width} pixels: {error}") from error
         tokens = self._options.prefix_tokens is not None
         ranks = (3, 4) if tokens else (4,)
-        found = [(name, answer) for name, answer in zip(names, answers, strict=True) if answer.ndim in ranks]
+        found = [(name, output) for name, output in zip(names, outputs, strict=True) if output.ndim in ranks]
         if not found:
-            shapes = ", ".join(f"{name} {list(answer.shape)}" for name, answer in zip(names, answers, strict=True))
+            shapes = ", ".join(f"{name} {list(output.shape)}" for name, output in zip(names, outputs, strict=True))
             more = "" if tokens else "; tokens [N, L, C] need --prefix-tokens and --patch-size"
             raise BackboneError(f"{self.name}: expected an output [N, C, H, W], found {shapes}{more}")
-        maps = [(name, self._as_map(answer, (height, width))) for name, answer in found]
+        maps = [(name, self._as_map(output, (height, width))) for name, output in found]
         maps.sort(key=lambda pair: -pair[1].shape[2])
         self.strides, self.channels = probed([features for _, features in maps], (height, width), self.name)
         return [name for name, _ in maps]
 
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
-        answers = self._run(images, [self._outputs[level] for level in levels])
-        return [self._as_map(answer, (images.shape[1], images.shape[2])) for answer in answers]
+        outputs = self._run(images, [self._outputs[level] for level in levels])
+        return [self._as_map(output, (images.shape[1], images.shape[2])) for output in outputs]
 
     def _run(self, images: Array, names: Sequence[str]) -> list[Array]:
         import onnxruntime
@@ -109,23 +114,23 @@ class OnnxBackbone(Backbone):
         run_options = onnxruntime.RunOptions()
         run_options.only_execute_path_to_fetches = True
         step = self._batch or len(images)
-        answers = []
+        outputs = []
         for first in range(0, len(images), step):
             piece = self.normalisation(images[first : first + step]).astype(self._dtype, copy=False)
-            missing = step - len(piece)  # of a fixed batch, the rest is filled
+            missing = step - len(piece)  # a fixed batch is filled up
             filled = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)]) if missing else piece
-            answer = self._session.run(names, {self._input: filled}, run_options)
-            answers.append([values[: len(piece)] for values in answer])
-        return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in zip(*answers, strict=True)]
+            output = self._session.run(names, {self._input: filled}, run_options)
+            outputs.append([values[: len(piece)] for values in output])
+        return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in zip(*outputs, strict=True)]
 
-    def _as_map(self, answer: Array, size: tuple[int, int]) -> Array:
-        if answer.ndim == 4:
-            return answer
+    def _as_map(self, output: Array, size: tuple[int, int]) -> Array:
+        if output.ndim == 4:
+            return output
         patch, prefix = self._options.patch_size, self._options.prefix_tokens
         if patch is None or prefix is None:
             raise BackboneError(f"{self.name}: tokens [N, L, C] need --prefix-tokens and --patch-size")
         try:
-            return tokens_to_map(answer, (size[0] // patch, size[1] // patch), prefix)
+            return tokens_to_map(output, (size[0] // patch, size[1] // patch), prefix)
         except ValueError as error:
             raise BackboneError(f"{self.name}: {error}") from error
 
@@ -147,8 +152,8 @@ def _session(model: bytes | Path, options: BackboneOptions, name: str) -> Any:
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.use_deterministic_compute = True
-    settings.log_severity_level = 3  # errors: they are raised
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # readers need the cores
+    settings.log_severity_level = 3  # errors only, because they are raised
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to the readers
     if isinstance(model, Path):
         check_readable(model)
     index = options.device.partition(":")[2] or "0"
@@ -156,13 +161,13 @@ def _session(model: bytes | Path, options: BackboneOptions, name: str) -> Any:
     try:
         source = str(model) if isinstance(model, Path) else model
         return onnxruntime.InferenceSession(source, settings, providers=chosen)
-    except Exception as error:  # onnxruntime raises kinds of its own
+    except Exception as error:  # onnxruntime raises its own kinds of errors
         raise BackboneError(f"{name}: cannot be read as an ONNX model: {str(error).partition(chr(10))[0]}") from error
 
 
 def _file_hash(model: bytes | Path) -> str:
     if isinstance(model, bytes):
-        raise TypeError("facts: expected with a model of bytes")
+        raise TypeError("facts: expected a dict, because the model is given as bytes")
     check_readable(model)
-    beside = [path for path in (Path(f"{model}.data"),) if path.exists()]  # where large weights are kept
+    beside = [path for path in (Path(f"{model}.data"),) if path.exists()]  # the external data of large models
     return file_hash(model, *beside)

@@ -1,4 +1,4 @@
-"""The pixels themselves as the map of an image."""
+"""The pixels of an image as a feature map."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .backbone import Backbone, BackboneOptions, Map, chosen_normalisation, chos
 
 
 class PixelBackbone(Backbone):
-    """Red, green and blue from 0 to 255 at stride 1, of images as large as they are unless a size is asked for."""
+    """RGB pixels from 0 to 255, with stride 1. Images are not resized unless a size is given."""
 
     def __init__(self, options: BackboneOptions) -> None:
         refuse(options, "pixels", device="cpu", precision="float32", channels_last=False, weights=None)

@@ -1,4 +1,4 @@
-"""From maps and boxes to features: which levels, which rule, which sizes."""
+"""Pools features from maps and boxes: the levels, the pooling rule and the output sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._pooling_rules import RULES
 from .._typing import Array
 from .backbone import Backbone, Map
 
-#: The name of the rule that is RoIPool: it has no argument, and is not among those of RoIAlign.
+#: The name of the rule for RoIPool, which is not one of RoIAlign's rules.
 ROI_POOL = "pool"
 #: The types of features that are written.
 DTYPES = ("float32", "float16")
@@ -21,32 +21,32 @@ DTYPES = ("float32", "float16")
 
 @dataclass(frozen=True, slots=True)
 class Pooling:
-    """What is made of every box: one column of features for each size."""
+    """How boxes are pooled. Each size gives one column of features."""
 
     sizes: tuple[tuple[int, int], ...] = ((7, 7),)
-    """Rows and columns of bins; (1, 1) is a vector."""
+    """The rows and columns of bins. (1, 1) gives a vector."""
     rule: str = "exact"
-    """A name of :data:`RULES`, or "pool"."""
+    """A name in :data:`RULES`, or "pool"."""
     levels: tuple[int, ...] = (0,)
-    """Indices of the levels, whose channels come one after the other."""
+    """The indices of the levels. Their channels are concatenated, unless `by_size`."""
     by_size: bool = False
-    """Each box is pooled from one of the levels, as :func:`roialign.fpn_levels` assigns it."""
+    """Whether each box is pooled from one level only, assigned by :func:`roialign.fpn_levels`."""
     dtype: str = "float32"
 
     def check(self) -> None:
-        """Raises ValueError for what does not exist or does not go together, or twice the same size."""
+        """Check the settings. Raises ValueError for unknown or contradictory values and for repeated sizes."""
         rules = (*RULES, ROI_POOL)
         if self.rule not in rules:
             raise ValueError(f"pool: expected one of {', '.join(rules)}, found {self.rule!r}")
         if self.by_size and self.rule == ROI_POOL:
-            raise ValueError("levels: by-size is RoIAlign's; with pool give a stride")
+            raise ValueError("levels: by-size needs a rule of RoIAlign; with pool, give a stride")
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
             raise ValueError(f"sizes: expected sizes, each once, found {list(self.sizes)}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, found {self.dtype!r}")
 
     def columns(self, backbone: Backbone) -> dict[str, tuple[int, ...]]:
-        """The columns of features, and the shape ``[C, PH, PW]``, or ``[C]`` of a vector, that a row of each has."""
+        """Return the names of the feature columns with the shape of a row: ``[C, PH, PW]``, or ``[C]`` for a vector."""
         counts = [backbone.channels[level] for level in self.levels]
         channels = counts[0] if self.by_size else sum(counts)
         maps = [size for size in self.sizes if size != (1, 1)]
@@ -60,25 +60,25 @@ class Pooling:
         return names
 
     def pool(self, maps: Sequence[Map], strides: Sequence[int], rois: Array) -> list[Array]:
-        """Features of boxes in the pixels of a batch of images.
+        """Pool the boxes of a batch of images.
 
         Parameters
         ----------
         maps : sequence of ``[N, C, H, W]``
-            Of the levels, in their order.
+            The maps of the levels, in order.
         strides : sequence of int
-            Of the same levels.
+            The strides of these levels.
         rois : float64 ``[K, 5]``
-            Rows (index in the batch, x1, y1, x2, y2).
+            Rows (index in the batch, x1, y1, x2, y2), in pixels of the resized images.
 
         Returns
         -------
-        list of ``[K, C, PH, PW]``, of a vector ``[K, C]``
-            For every size.
+        list of ``[K, C, PH, PW]``, or ``[K, C]`` for a vector
+            One array per size.
         """
         scales = [1 / stride for stride in strides]
         rows = rois if isinstance(maps[0], np.ndarray) else _tensor_beside(maps[0], rois)
-        answers = []
+        columns = []
         for size in self.sizes:
             if self.by_size:
                 pooled = [self._by_size(maps, rows, size, scales)]
@@ -86,8 +86,8 @@ class Pooling:
                 pooled = [self._one(of_level, rows, size, scale) for of_level, scale in zip(maps, scales, strict=True)]
             arrays = [_array(values, self.dtype) for values in pooled]
             joined = arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
-            answers.append(joined[:, :, 0, 0] if size == (1, 1) else joined)
-        return answers
+            columns.append(joined[:, :, 0, 0] if size == (1, 1) else joined)
+        return columns
 
     def _one(self, features: Any, rows: Any, size: tuple[int, int], scale: float) -> Any:
         if self.rule == ROI_POOL:
@@ -99,23 +99,30 @@ class Pooling:
 
 
 def find_levels(text: str, backbone: Backbone) -> tuple[tuple[int, ...], bool]:
-    """Which levels a user means, and whether each box is pooled from one of them by its size.
+    """Parse the value of `--levels`.
 
     Parameters
     ----------
     text : str
-        ``last``, ``all``, ``by-size``, strides such as ``16`` or ``8,16``, or ``default``, the backbone's own.
+        ``last``, ``all``, ``by-size``, strides such as ``16`` or ``8,16``, or ``default`` for the backbone's own.
+
+    Returns
+    -------
+    (tuple of int, bool)
+        The indices of the levels, and whether each box is pooled from one of them by its size.
 
     Raises
     ------
     ValueError
-        Where the backbone has no such stride, or levels of different channels are to be chosen by size.
+        If the backbone has no such stride, or with ``by-size``, if its levels differ in their number of channels.
     """
     text = backbone.default_levels if text == "default" else text
     every = tuple(range(len(backbone.strides)))
     if text == "by-size":
         if len(set(backbone.channels)) > 1:
-            raise ValueError(f"levels: by-size needs maps of one number of channels, found {list(backbone.channels)}")
+            raise ValueError(
+                f"levels: by-size needs maps with the same number of channels, found {list(backbone.channels)}"
+            )
         return every, True
     if text in ("last", "all"):
         return (every[-1:] if text == "last" else every), False
@@ -135,7 +142,7 @@ def _tensor_beside(features: Any, rois: Array) -> Any:
 
 
 def _array(values: Any, dtype: str) -> Array:
-    """Features as NumPy has them, of the type that is written."""
+    """Convert features to a NumPy array of the dtype to write."""
     if isinstance(values, np.ndarray):
         return values.astype(dtype, copy=False)
     array: Array = values.detach().float().cpu().numpy()  # NumPy has no bfloat16

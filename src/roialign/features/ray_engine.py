@@ -1,7 +1,7 @@
-"""The Ray engine: the shards of a job on the machines of a cluster, each done by a worker that holds the backbone.
+"""The Ray engine: processes the shards of a job on a cluster, with workers that each load the backbone.
 
-A worker that is lost takes nothing with it: its shard is done again by another. What is done is known by the files of
-the shards alone, as on one machine; Ray stores nothing.
+If a worker is lost, another worker processes its shard again. As on one machine, the files of the shards alone show
+which shards are done. Ray stores nothing.
 """
 
 from __future__ import annotations
@@ -29,43 +29,43 @@ from .manifest import MANIFEST, remove_unfinished
 from .ray_worker import Described, Done, ImageFailed, RemoteBackbone, ShardWorker, Task, WorkerError
 from .shards import Shard
 
-#: How often a worker says how far it is.
+#: The time between the progress reports of a worker.
 SECONDS_PER_PROGRESS = 1.0
-#: So long an address may take to answer.
+#: The timeout for connecting to the address of a cluster.
 SECONDS_TO_CONNECT = 10.0
-#: So long the cluster may take for its first worker, which may have to wait for a machine.
+#: The timeout for the start of the first worker, which may have to wait for a machine.
 SECONDS_TO_START = 600.0
-#: So many workers in a row may be lost before they are ready.
+#: The number of workers in a row that may be lost before they are ready.
 MOST_FAILED_STARTS = 3
-#: So many letters of Ray's own messages are shown.
-MOST_LETTERS = 400
-#: The address of a Ray of one's own on this machine.
+#: The largest number of characters of Ray's messages to show.
+MOST_CHARACTERS = 400
+#: The address that starts Ray on this machine only.
 LOCAL = "local"
 
 
 class RayEngine:
-    """A cluster of Ray, or a Ray on this machine, as a context manager.
+    """A context manager that connects to a Ray cluster, or starts Ray on this machine.
 
     Parameters
     ----------
     address : str, optional
-        Of the cluster: ``host:port``, ``auto``, or ``local`` for a Ray on this machine that ends with the engine. By
-        default what Ray finds: the variable RAY_ADDRESS, or the cluster of which this machine is a part; if there is
-        none it is ``local``.
+        The address of the cluster: ``host:port``, ``auto``, or ``local`` to start Ray on this machine until the engine
+        is closed. The default is the environment variable RAY_ADDRESS, or else the cluster of this machine, or else
+        ``local``.
     workers : int, optional
-        How many work at the same time; by default as many as the cluster has room for: one for each GPU, or for as
-        many CPUs as each has threads.
+        The number of workers. The default is as many as fit on the cluster: one per GPU, or on CPUs, each with the
+        number of threads of the backbone.
     readers : int, optional
-        Processes of each worker that read images ahead; by default one for every two of its threads.
+        The number of processes of each worker that read images. The default is half the number of threads.
     retries : int, default 3
-        How often a shard is done again after its worker was lost.
+        The number of times to retry a shard whose worker was lost.
 
     Raises
     ------
     WorkerError
-        Where there is no such cluster, or where none of its machines can work; if shards lose their workers too often.
+        If the cluster cannot be reached, if no machine can run a worker, or if workers are lost too often.
     ModuleNotFoundError
-        Where Ray is not installed.
+        If Ray is not installed.
 
     Examples
     --------
@@ -90,7 +90,7 @@ class RayEngine:
 
     def __enter__(self) -> RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        if self._address == LOCAL:  # for this machine alone: reached by no other
+        if self._address == LOCAL:  # not reachable from other machines
             os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
         logging.getLogger("ray").setLevel(logging.ERROR)
         import ray
@@ -101,7 +101,7 @@ class RayEngine:
         dashboard = {"include_dashboard": False} if self._address == LOCAL else {}
         try:
             ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **dashboard)
-        except Exception as error:  # Ray raises kinds of its own
+        except Exception as error:  # Ray raises its own kinds of errors
             where = self._address or "the default address"
             raise WorkerError(f"Ray at {where}: {_reason(error)}") from error
         self._ours = True
@@ -117,7 +117,7 @@ class RayEngine:
             ray.shutdown()
 
     def threads(self, device: str) -> int:
-        """How many threads each worker can have so that every machine has room for one, or for one for each GPU."""
+        """Return the number of threads per worker with which each machine can run a worker, or one per GPU."""
         shares = [
             machine.get("CPU", 1.0) / (machine.get("GPU", 0.0) if _is_gpu(device) else 1.0)
             for machine in self._machines(device)
@@ -125,13 +125,13 @@ class RayEngine:
         return max(math.floor(min(shares, default=1.0)), 1)
 
     def load(self, settings: JobSettings, options: BackboneOptions) -> Loaded:
-        """The backbone as a worker describes it; nothing of it is loaded in this process."""
+        """Load the backbone on a worker, and return its description. It is not loaded in this process."""
         import ray
 
         if ":" in options.device:
             raise ValueError(f"device: Ray chooses the GPU of each worker, expected cuda, found {options.device!r}")
         self._settings, self._options = settings, options
-        self.count()  # says at once where there is no room
+        self.count()  # raises at once if no worker fits
         self._first = self._hire()
         asked = self._first.describe.remote(settings, options)
         try:
@@ -145,7 +145,7 @@ class RayEngine:
         return Loaded(RemoteBackbone(described), described.software)
 
     def run_shards(self, job: Job, shards: Sequence[Shard], report: Report, listener: Listener) -> None:
-        """Write all of these shards; see :class:`roialign.features.job.Engine`."""
+        """Process and write all of these shards; see :class:`roialign.features.job.Engine`."""
         with _token(job.out) as token:
             readers = max(self._options.threads // 2, 1) if self._readers is None else self._readers
             task = Task(replace(job.work, boxes=job.work.boxes.of_images(())), job.out, token, readers, listener.strict)
@@ -154,15 +154,15 @@ class RayEngine:
                 crew.work()
             finally:
                 crew.dismiss()
-                remove_unfinished(job.out, shards)  # what lost workers have left
+                remove_unfinished(job.out, shards)  # left behind by lost workers
 
     def count(self) -> int:
-        """How many workers are to work at the same time.
+        """Return the number of workers.
 
         Raises
         ------
         WorkerError
-            Where it is not said, and the cluster has no room for any.
+            If it is not given and no worker fits on the cluster.
         """
         if self._workers is not None:
             return self._workers
@@ -172,28 +172,28 @@ class RayEngine:
             for machine in self._machines(self._options.device)
         )
         if not count:
-            raise WorkerError(f"{self._no_room()}; to wait for machines that are still to join, give --workers")
+            raise WorkerError(f"{self._no_room()}; to wait for more machines to join, give --workers")
         return count
 
     def hire(self) -> Any:
-        """A worker: the one that has described the backbone, or another."""
+        """Return the worker that has described the backbone, or a new worker."""
         first, self._first = self._first, None
         return first or self._hire()
 
     def join(self, actor: Any, task: Task) -> Any:
-        """Ask a worker to get ready."""
+        """Ask a worker to prepare for the job."""
         return actor.join.remote(self._settings, self._options, task)
 
     def _hire(self) -> Any:
         import ray
 
         resources = {"num_cpus": self._options.threads, "num_gpus": int(_is_gpu(self._options.device))}
-        # Two calls at a time: the shard, and how far it is.
+        # Two concurrent calls: one for the shard and one for its progress.
         actor = ray.remote(ShardWorker).options(max_concurrency=2, max_restarts=0, **resources)
         return actor.remote(os.getcwd())
 
     def _machines(self, device: str) -> list[dict[str, float]]:
-        """The resources of the machines that are there and can have workers."""
+        """Return the resources of the connected machines that can run workers."""
         import ray
 
         alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -205,7 +205,7 @@ class RayEngine:
         found = ray.cluster_resources()
         gpu = " and a GPU" if _is_gpu(self._options.device) else ""
         return (
-            f"Ray has no machine for a worker of {counted(self._options.threads, 'CPU')}{gpu}: the cluster has "
+            f"Ray has no machine for a worker with {counted(self._options.threads, 'CPU')}{gpu}: the cluster has "
             f"{found.get('CPU', 0.0):g} CPUs and {found.get('GPU', 0.0):g} GPUs in all"
         )
 
@@ -213,24 +213,24 @@ class RayEngine:
         return f"no worker has started in {SECONDS_TO_START:g} s. {self._no_room()}; others may be using them"
 
     def check_start(self, waited: float) -> None:
-        """Raises WorkerError where no worker has started after so many seconds."""
+        """Raise WorkerError if no worker has started within `SECONDS_TO_START`."""
         if waited > SECONDS_TO_START:
             raise WorkerError(self._no_start())
 
 
 @dataclass(eq=False)
-class _Hand:
-    """A worker, and what it was asked."""
+class _Worker:
+    """A worker and its current call."""
 
     actor: Any
-    asked: Any
-    """The answer to come: to get ready, or of a shard; None while there is nothing to do."""
+    call: Any
+    """The pending result of joining or of a shard; None if the worker is idle."""
     ready: bool = False
     shard: Shard | None = None
-    told: int = 0
-    """How many images of the shard it has said are done."""
+    reported: int = 0
+    """The number of images of the shard that the worker has reported as done."""
     progress: Any = None
-    """The answer to come to how far it is."""
+    """The pending result of the call for its progress."""
 
 
 class _Crew:
@@ -244,91 +244,91 @@ class _Crew:
         self._waiting = deque(shards)
         self._losses: Counter[str] = Counter()
         self._failed_starts = 0
-        self._hands: list[_Hand] = []
+        self._members: list[_Worker] = []
         self._most = engine.count()
         self._since = time.monotonic()
 
     def work(self) -> None:
-        """Until every shard is done."""
+        """Process all shards."""
         import ray
 
         while self._waiting or self._busy():
-            while len(self._hands) < min(self._most, len(self._waiting) + self._busy()):
+            while len(self._members) < min(self._most, len(self._waiting) + self._busy()):
                 actor = self._engine.hire()
-                self._hands.append(_Hand(actor, self._engine.join(actor, self._task)))
-            by_answer = {hand.asked: hand for hand in self._hands if hand.asked is not None}
-            answers, _ = ray.wait(list(by_answer), num_returns=1, timeout=SECONDS_PER_PROGRESS)
-            for answer in answers:
-                self._settle(by_answer[answer])
-            self._hear()
-            if any(hand.ready for hand in self._hands):
+                self._members.append(_Worker(actor, self._engine.join(actor, self._task)))
+            by_call = {worker.call: worker for worker in self._members if worker.call is not None}
+            finished, _ = ray.wait(list(by_call), num_returns=1, timeout=SECONDS_PER_PROGRESS)
+            for call in finished:
+                self._settle(by_call[call])
+            self._update_progress()
+            if any(worker.ready for worker in self._members):
                 self._since = time.monotonic()
             self._engine.check_start(time.monotonic() - self._since)
 
     def dismiss(self) -> None:
-        """End all workers, whatever they do."""
-        for hand in self._hands:
-            self._end(hand)
+        """Stop all workers, also if they are busy."""
+        for worker in self._members:
+            self._end(worker)
 
     def _busy(self) -> int:
-        return sum(hand.shard is not None for hand in self._hands)
+        return sum(worker.shard is not None for worker in self._members)
 
-    def _settle(self, hand: _Hand) -> None:
-        """Take an answer, and give the worker its next shard."""
+    def _settle(self, worker: _Worker) -> None:
+        """Handle the result of a call, and give the worker its next shard."""
         import ray
 
         try:
-            answer = ray.get(hand.asked)
+            result = ray.get(worker.call)
         except ray.exceptions.RayTaskError as error:
-            self._refused(hand, error.cause)
+            self._failed(worker, error.cause)
             return
         except ray.exceptions.RayError as error:
-            self._lost(hand, f"its worker was lost: {_reason(error)}")
+            self._lost(worker, f"its worker was lost: {_reason(error)}")
             return
-        if hand.shard is not None:
-            self._finished(hand, hand.shard, answer)
-        elif not hand.ready:
-            hand.ready = True
+        if worker.shard is not None:
+            self._finished(worker, worker.shard, result)
+        elif not worker.ready:
+            worker.ready = True
             self._failed_starts = 0
-            self._report.workers = max(self._report.workers, sum(one.ready for one in self._hands))
-        hand.asked = hand.shard = None
+            self._report.workers = max(self._report.workers, sum(one.ready for one in self._members))
+        worker.call = worker.shard = None
         if self._waiting:
-            self._give(hand, self._waiting.popleft())
+            self._give(worker, self._waiting.popleft())
 
-    def _give(self, hand: _Hand, shard: Shard) -> None:
+    def _give(self, worker: _Worker, shard: Shard) -> None:
         folders = {image.parent: image for image in reversed(shard.images)}
         seen = [image for image in folders.values() if image.exists()]
         boxes = self._job.work.boxes.of_images(shard.images)
-        hand.shard, hand.told = shard, 0
-        hand.asked = hand.actor.run_shard.remote(shard, boxes, seen)
+        worker.shard, worker.reported = shard, 0
+        worker.call = worker.actor.run_shard.remote(shard, boxes, seen)
 
-    def _finished(self, hand: _Hand, shard: Shard, done: Done) -> None:
+    def _finished(self, worker: _Worker, shard: Shard, done: Done) -> None:
         self._report.add(done.report)
         for name, why in done.report.errors.items():
             self._listener.failed(Path(name), why)
         for image, remark in done.remarks:
             self._listener.remark(image, remark)
-        self._listener.done(len(shard.images) - hand.told)
+        self._listener.done(len(shard.images) - worker.reported)
 
-    def _refused(self, hand: _Hand, error: Exception) -> None:
-        """A worker that is there has raised an error."""
+    def _failed(self, worker: _Worker, error: Exception) -> None:
+        """Handle an error raised by a worker."""
         if isinstance(error, ImageFailed):
             self._listener.failed(*error.args)
         if isinstance(error, WorkerError | ImageFailed):
             raise error
-        self._lost(hand, f"its worker failed: {_reason(error)}", error)
+        self._lost(worker, f"its worker failed: {_reason(error)}", error)
 
-    def _lost(self, hand: _Hand, why: str, error: Exception | None = None) -> None:
-        """Do without a worker: another does its shard."""
-        self._end(hand)
-        self._hands.remove(hand)
-        shard = hand.shard
+    def _lost(self, worker: _Worker, why: str, error: Exception | None = None) -> None:
+        """Remove a worker, and return its shard to the queue."""
+        self._end(worker)
+        self._members.remove(worker)
+        shard = worker.shard
         if shard is None:
-            self._failed_starts += not hand.ready
+            self._failed_starts += not worker.ready
             if self._failed_starts >= MOST_FAILED_STARTS:
                 raise WorkerError(f"{self._failed_starts} workers in a row did not start: {why}")
             return
-        self._listener.done(-hand.told)
+        self._listener.done(-worker.reported)
         self._losses[shard.file] += 1
         if self._losses[shard.file] > self._engine.retries:
             if error is not None:
@@ -341,33 +341,33 @@ class _Crew:
         self._listener.lost(shard.file, why)
         self._waiting.appendleft(shard)
 
-    def _hear(self) -> None:
-        """How far the workers are."""
+    def _update_progress(self) -> None:
+        """Report the progress of all workers."""
         import ray
 
-        for hand in self._hands:
-            if hand.shard is None:
+        for worker in self._members:
+            if worker.shard is None:
                 continue
-            if hand.progress is None:
-                hand.progress = hand.actor.progress.remote(SECONDS_PER_PROGRESS)
-            elif ray.wait([hand.progress], timeout=0)[0]:
-                with suppress(ray.exceptions.RayError):  # that it is lost says its shard
-                    file, count = ray.get(hand.progress)
-                    if file == hand.shard.file:
-                        self._listener.done(count - hand.told)
-                        hand.told = count
-                hand.progress = None
+            if worker.progress is None:
+                worker.progress = worker.actor.progress.remote(SECONDS_PER_PROGRESS)
+            elif ray.wait([worker.progress], timeout=0)[0]:
+                with suppress(ray.exceptions.RayError):  # the call for its shard reports a lost worker
+                    file, count = ray.get(worker.progress)
+                    if file == worker.shard.file:
+                        self._listener.done(count - worker.reported)
+                        worker.reported = count
+                worker.progress = None
 
     @staticmethod
-    def _end(hand: _Hand) -> None:
+    def _end(worker: _Worker) -> None:
         import ray
 
-        ray.kill(hand.actor)
+        ray.kill(worker.actor)
 
 
 @contextmanager
 def _token(folder: Path) -> Iterator[str]:
-    """A file in the folder while the run lasts, by which a worker sees that it is the same folder."""
+    """Create a file in the folder during the run, by which workers check that they see the same folder."""
     path = folder / f".{MANIFEST}.{secrets.token_hex(4)}.part"  # if this process is killed, the next run removes it
     path.touch()
     try:
@@ -377,7 +377,7 @@ def _token(folder: Path) -> Iterator[str]:
 
 
 def _check_reachable(address: str | None) -> None:
-    """Raises WorkerError where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    """Raise WorkerError if nothing listens at HOST:PORT. Ray itself would retry for minutes."""
     found = re.fullmatch(r"([^/:]+):(\d{1,5})", address or "")
     if found:
         try:
@@ -391,7 +391,7 @@ def _is_gpu(device: str) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    """What Ray says, without identifiers and without its guesses at the causes."""
+    """Return Ray's message without identifiers and possible causes."""
     lines = [line.strip() for line in str(error).partition(" Some common causes")[0].splitlines() if line.strip()]
-    said = [line for line in lines if not line.startswith(("class_name:", "actor_id:", "namespace:"))]
-    return cut(" ".join(said), MOST_LETTERS) or type(error).__name__
+    kept = [line for line in lines if not line.startswith(("class_name:", "actor_id:", "namespace:"))]
+    return cut(" ".join(kept), MOST_CHARACTERS) or type(error).__name__

@@ -1,4 +1,4 @@
-"""Does shards for the Ray engine: what every worker of a cluster runs. Nothing here imports Ray."""
+"""Processes shards for the Ray engine. The workers of a cluster run this. Nothing here imports Ray."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .shards import Shard
 
 
 class WorkerError(FileError):
-    """A worker cannot take part in a job, or too many of them were lost; the message says where and why."""
+    """A worker cannot take part in a job, or too many workers were lost. The message says where and why."""
 
 
 class ImageFailed(Exception):  # noqa: N818 - not an error of the program
-    """An image failed in a run that may not leave any out; the arguments are the image and the reason."""
+    """An image failed in a strict run. The arguments are the image and the reason."""
 
 
 class Described(NamedTuple):
-    """Everything about a backbone but its maps, as one worker tells it to the others and to the main process."""
+    """The description of a backbone, which the first worker sends to the main process and to the other workers."""
 
     strides: tuple[int, ...]
     channels: tuple[int, ...]
@@ -44,7 +44,7 @@ class Described(NamedTuple):
 
     @classmethod
     def of(cls, loaded: Loaded) -> Described:
-        """The description of a backbone that is loaded."""
+        """Describe a loaded backbone."""
         one = loaded.backbone
         return cls(
             one.strides,
@@ -58,7 +58,7 @@ class Described(NamedTuple):
         )
 
     def differences(self, other: Described) -> list[str]:
-        """What decides the values and is not the same in the other, "there" being this one."""
+        """Return the differences that affect the values. "there" refers to this description, "here" to the other."""
         there, here = (
             json.loads(json.dumps({"backbone": one.facts, "channels": one.channels, **one.software}))
             for one in (self, other)
@@ -67,7 +67,7 @@ class Described(NamedTuple):
 
 
 class RemoteBackbone(Backbone):
-    """A backbone that is loaded on the workers only: it can be described, and gives no maps here."""
+    """A backbone that is loaded on the workers only. It cannot compute maps in this process."""
 
     def __init__(self, described: Described) -> None:
         self.strides, self.channels = described.strides, described.channels
@@ -85,31 +85,31 @@ class RemoteBackbone(Backbone):
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker has to know about a job, besides its shards."""
+    """What a worker needs to know about a job, besides its shards."""
 
     work: Work
-    """With a :class:`RemoteBackbone`, and without boxes of a file, which come with each shard."""
+    """The work with a :class:`RemoteBackbone`, and without the boxes of a file, which are sent with each shard."""
     out: Path
     token: str
-    """The name of a file in `out` that the main process has just written."""
+    """The name of a file in `out` that the main process has written."""
     readers: int
     strict: bool
 
 
 @dataclass
 class Done:
-    """What became of a shard."""
+    """The report and the remarks of a shard."""
 
     report: Report
     remarks: list[tuple[Path, Remark]]
 
 
 @dataclass
-class _Heard(Listener):
-    """Counts what is done, for whoever asks in the meantime."""
+class _Progress(Listener):
+    """Counts the images that are done, for :meth:`ShardWorker.progress`."""
 
     file: str
-    """The shard in work."""
+    """The file of the current shard."""
     strict: bool
     count: int = 0
     remarks: list[tuple[Path, Remark]] = field(default_factory=list)
@@ -126,12 +126,12 @@ class _Heard(Listener):
 
 
 class ShardWorker:
-    """Holds a backbone, and does one shard at a time. While it works, :meth:`progress` may be called.
+    """Loads a backbone, and processes one shard at a time. Meanwhile, :meth:`progress` may be called.
 
     Parameters
     ----------
     folder : str
-        The folder in which the main process runs: relative paths mean the same on every machine.
+        The working directory of the main process, so that relative paths mean the same on every machine.
     """
 
     def __init__(self, folder: str) -> None:
@@ -143,24 +143,24 @@ class ShardWorker:
         self._loaded: Loaded | None = None
         self._task: Task | None = None
         self._readers: Readers | None = None
-        self._heard = _Heard("", strict=False)
+        self._progress = _Progress("", strict=False)
 
     def _here(self) -> str:
         return f"worker on {self.host}"
 
     def describe(self, settings: JobSettings, options: BackboneOptions) -> Described:
-        """Load the backbone, and say what it is."""
+        """Load the backbone, and describe it."""
         if self._loaded is None:
             self._loaded = load(settings, options)
         return Described.of(self._loaded)
 
     def join(self, settings: JobSettings, options: BackboneOptions, task: Task) -> str:
-        """Load the backbone if it is not loaded yet, and see that this machine fits the job; return its name.
+        """Load the backbone if necessary, check that this machine is suitable for the job, and return its name.
 
         Raises
         ------
         WorkerError
-            Where the folder of the result is not the same here, or the values would not be the same.
+            If this machine does not see the same result folder, or would compute other values.
         """
         assert isinstance(task.work.backbone, RemoteBackbone)
         if not (task.out / task.token).exists():
@@ -172,7 +172,7 @@ class ShardWorker:
         differences = task.work.backbone.described.differences(own)
         if differences:
             different = "; ".join(differences)
-            raise WorkerError(f"{self._here()}: would not give the values of the others: {different}")
+            raise WorkerError(f"{self._here()}: would compute other values than the first worker: {different}")
         self._task = replace(task, work=replace(task.work, backbone=self._backbone()))
         return self.host
 
@@ -181,50 +181,52 @@ class ShardWorker:
         return self._loaded.backbone
 
     def run_shard(self, shard: Shard, boxes: BoxSource, seen: Sequence[Path]) -> Done:
-        """Do a shard and write its file.
+        """Process a shard, and write its file.
 
         Parameters
         ----------
+        shard : Shard
+            The shard.
         boxes : BoxSource
-            Those of the images of the shard.
+            The boxes of the images of the shard.
         seen : sequence of Path
-            Images that the main process sees.
+            Images that exist for the main process.
 
         Raises
         ------
         WorkerError
-            Where one of `seen` is not here: else all images of this machine would become rows with an error.
+            If one of `seen` does not exist here. Otherwise, all images would become rows with an error.
         ImageFailed
-            For the first image that fails, where none may; nothing is written.
+            In a strict run, for the first image that fails. The shard is not written.
         """
         task = self._task
         assert task is not None
         for image in seen:
             if not image.exists():
                 raise WorkerError(f"{self._here()}: cannot see {image}, which the main process sees; {SHARE}")
-        self._heard = heard = _Heard(shard.file, task.strict)
+        self._progress = progress = _Progress(shard.file, task.strict)
         report = Report()
         if self._readers is None:
             self._readers = Readers(task.readers, self._backbone().image_size)
         try:
             work = replace(task.work, boxes=boxes)
-            run_shards(work, [shard], task.out, readers=self._readers, report=report, listener=heard)
+            run_shards(work, [shard], task.out, readers=self._readers, report=report, listener=progress)
         except BaseException:
-            self.close()  # their answers to what was asked would be taken for answers to the next shard
+            self.close()  # otherwise, pending results would be mistaken for results of the next shard
             raise
-        return Done(report, heard.remarks)
+        return Done(report, progress.remarks)
 
     def progress(self, seconds: float) -> tuple[str, int]:
-        """After so many seconds: the shard in work, and how many of its images are done."""
+        """Wait, then return the file of the current shard and the number of its images that are done."""
         time.sleep(seconds)
-        return self._heard.file, self._heard.count
+        return self._progress.file, self._progress.count
 
     def close(self) -> None:
-        """End the processes that read ahead."""
+        """Stop the reader processes."""
         if self._readers is not None:
             self._readers.__exit__(None, None, None)
             self._readers = None
 
 
-#: What to do where machines do not see the same files.
-SHARE = "images and result must be in folders that all machines share under one name"
+#: The hint if machines do not see the same files.
+SHARE = "images and results must be in folders that all machines share under the same path"

@@ -15,10 +15,10 @@ from ..files.problems import FileError
 from .backbone import ImageSize
 from .images import ReadImage, read_resized
 
-#: The largest number of images that each process is ahead.
+#: The number of images that each process reads ahead.
 AHEAD = 4
 SECONDS_TO_END = 5.0
-DIED = "cannot be read as an image: the process that read it died: damaged, or too large for the memory"
+DIED = "cannot be read as an image: the process that read it died; the image is damaged or too large for the memory"
 
 
 class Wanted(NamedTuple):
@@ -26,7 +26,7 @@ class Wanted(NamedTuple):
 
     path: Path
     annotated: Annotated | None
-    """What its boxes say about its size and orientation."""
+    """The size and the boxes according to its annotations."""
 
 
 class Readers:
@@ -52,7 +52,7 @@ class Readers:
         return [reader.process.pid for reader in self._readers if reader.process is not None and reader.process.pid]
 
     def read(self, wanted: Iterable[Wanted]) -> Iterator[ReadImage | str]:
-        """Every image in its order, or why it cannot be read."""
+        """Yield each image in order, or the reason why it cannot be read."""
         if not self._readers:
             yield from (_read(one, self._size) for one in wanted)
             return
@@ -66,14 +66,14 @@ class Readers:
                 turn += 1
             if not ahead:
                 return
-            yield ahead.popleft().answer()
+            yield ahead.popleft().result()
 
 
 class _Reader:
-    """A process that reads images, with a connection of its own.
+    """A process that reads images, with its own connection.
 
-    A pool of processes would share a pipe for their answers. If one is killed while it writes, the pool waits for the
-    rest of the answer for ever; the end of a connection that nobody else holds is seen.
+    The processes of a pool would share one pipe for their results. If one of them is killed while it writes, the pool
+    waits forever for the rest of the result. With separate connections, the end of a process is detected.
     """
 
     def __init__(self, size: ImageSize) -> None:
@@ -83,47 +83,49 @@ class _Reader:
         self.process: multiprocessing.process.BaseProcess | None = None
 
     def ask(self, one: Wanted) -> None:
-        """Have an image read after those that were asked for before."""
+        """Request an image. Images are read in the order of the requests."""
         self._asked.append(one)
         self._send(one)
 
-    def answer(self) -> ReadImage | str:
-        """The image that was asked for first."""
+    def result(self) -> ReadImage | str:
+        """Return the result of the oldest request."""
         one = self._asked.popleft()
-        answer = self._receive()
-        if answer is None:  # the process died, of this image or for another reason: the image is read alone
+        result = self._receive()
+        if result is None:  # the process died, perhaps because of this image, so it is read again alone
             self._send(one)
-            answer = self._receive()
-            if answer is None:
-                answer = DIED
+            result = self._receive()
+            if result is None:
+                result = DIED
             for waiting in self._asked:
                 self._send(waiting)
-        return answer
+        return result
 
     def end(self) -> None:
-        """End the process, and forget what it was asked."""
+        """End the process, and drop the open requests."""
         self._asked.clear()
         self._stop()
 
     def _send(self, one: Wanted) -> None:
         if self._connection is None:
-            context = multiprocessing.get_context("spawn")  # a fork would copy locks of threads that it does not have
+            context = multiprocessing.get_context(
+                "spawn"
+            )  # a fork would copy locks held by threads that it does not copy
             self._connection, theirs = context.Pipe()
             self.process = context.Process(target=_serve, args=(theirs, self._size), daemon=True)
             self.process.start()
             theirs.close()  # so that the connection ends with the process
-        with suppress(OSError):  # a process that has died is noticed when its answer is received
+        with suppress(OSError):  # a dead process is detected when its result is received
             self._connection.send(one)
 
     def _receive(self) -> ReadImage | str | None:
-        """The next answer, or None if the process has died."""
+        """Return the next result, or None if the process has died."""
         assert self._connection is not None
         try:
-            answer: ReadImage | str = self._connection.recv()
+            result: ReadImage | str = self._connection.recv()
         except (EOFError, OSError):
             self._stop()
             return None
-        return answer
+        return result
 
     def _stop(self) -> None:
         if self._connection is not None and self.process is not None:
@@ -135,7 +137,7 @@ class _Reader:
 
 
 def _serve(connection: Connection, size: ImageSize) -> None:
-    """Run by every process: answer until the other end is closed, be it that the main process was killed."""
+    """Read images until the other end of the connection is closed, also if the main process was killed."""
     import os
     import queue
     import signal
@@ -144,7 +146,7 @@ def _serve(connection: Connection, size: ImageSize) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
     asked: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
 
-    def listen() -> None:  # in a thread, so that the main process never waits to ask while this one waits to answer
+    def listen() -> None:  # in a thread, so that the two processes never block each other while both send
         try:
             while True:
                 asked.put(connection.recv())
@@ -164,5 +166,5 @@ def _read(one: Wanted, size: ImageSize) -> ReadImage | str:
         return str(error)
     except MemoryError:
         return "cannot be read as an image: not enough memory"
-    except Exception as error:  # whatever it is, the other images are not concerned
+    except Exception as error:  # an error in one image must not stop the others
         return f"cannot be read as an image: {error or type(error).__name__}"

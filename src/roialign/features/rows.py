@@ -1,4 +1,4 @@
-"""The rows of one shard, as they are written."""
+"""The rows of a shard."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..files.boxes import Box
 
 @dataclass
 class ImageRows:
-    """What became of one image: features of its boxes, or an error."""
+    """The result for one image: the features of its boxes, or an error."""
 
     image: Path
     height: int = 0
     width: int = 0
     boxes: Sequence[Box] = ()
     features: list[Array] = field(default_factory=list)
-    """By column: ``[K, ...]``, a row for each box."""
+    """For each column, ``[K, ...]`` with one row per box."""
     error: str | None = None

@@ -1,4 +1,4 @@
-"""How a set of images is cut into shards: by the images and their boxes alone, whoever does the work."""
+"""Divides images into shards. The division depends only on the images and their boxes, not on the machines."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-#: Features of a shard have about so many bytes, and it has at most so many images.
+#: The approximate size of the features of a shard in bytes, and its largest number of images.
 SHARD_BYTES, SHARD_IMAGES = 64 << 20, 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Images that follow each other, and the file of their features."""
+    """Consecutive images, and the file of their features."""
 
     file: str
     images: tuple[Path, ...]
@@ -27,16 +27,24 @@ def cut_shards(
     shard_bytes: int = SHARD_BYTES,
     shard_images: int = SHARD_IMAGES,
 ) -> list[Shard]:
-    """The shards of a job: images are added to one until another would make it too large.
+    """Divide images into shards. Images are added to a shard until the next one would make it too large.
 
     Parameters
     ----------
     images : sequence of Path
-        In the order in which they are written; those without boxes are left out.
+        The images in the order of the result. Images without boxes are left out.
     count : function
-        How many boxes an image has.
+        Returns the number of boxes of an image.
     row_bytes : int
-        Of the features of a box.
+        The size of the features of a box in bytes.
+    ending : str
+        The ending of the files.
+    shard_bytes, shard_images : int
+        The approximate size of the features of a shard in bytes, and its largest number of images.
+
+    Returns
+    -------
+    list of Shard
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""timm's models as backbones: all levels of their maps."""
+"""Models of timm as backbones, with the maps of all levels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PIXEL = 255.0
 
 
 class TimmBackbone(TorchBackbone):
-    """A model of timm with ``features_only``; its size, mean and deviation are those that timm has for its weights.
+    """A model of timm, created with ``features_only``. The image size and normalisation are timm's for its weights.
 
     Parameters
     ----------
     model : str
-        As `timm.list_models()` has it, with or without the name of its weights.
+        A name of `timm.list_models()`, with or without the tag of the weights.
     options : BackboneOptions
-        `weights` is a file of them; by default timm loads its own, and "none" leaves them random.
+        `weights` is a file of weights, or "none" for random weights. By default, timm loads its own.
     """
 
     def __init__(self, model: str, options: BackboneOptions) -> None:
@@ -40,7 +40,7 @@ class TimmBackbone(TorchBackbone):
         try:
             try:
                 module = timm.create_model(model, **arguments, **fixed)
-            except TypeError:  # a convolutional network takes any size, and is not told
+            except TypeError:  # convolutional networks have no img_size
                 module = timm.create_model(model, **arguments)
         except Exception as error:
             raise BackboneError(f"{name}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
@@ -61,7 +61,7 @@ class TimmBackbone(TorchBackbone):
             features if features.shape[1] == channels else features.permute(0, 3, 1, 2)  # some are [N, H, W, C]
             for features, channels in zip(self.module(images), self._channels, strict=True)
         ]
-        # Of several levels of one stride, as all of a transformer's are, the last is taken.
+        # Use the last of several levels with the same stride. In a transformer, all levels have the same stride.
         return list({features.shape[2:]: features for features in maps}.values())
 
 

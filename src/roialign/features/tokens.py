@@ -1,4 +1,4 @@
-"""The tokens of a vision transformer as a map."""
+"""Views the tokens of a vision transformer as a map."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from .._typing import AnyArray
 
 
 def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -> AnyArray:
-    """The tokens of the patches of an image as a map, without a copy.
+    """View the tokens of the patches of images as a map, without a copy.
 
     Concretely, ``out[n, c, i, j]`` is ``tokens[n, prefix_tokens + i * grid[1] + j, c]``.
 
     Parameters
     ----------
     tokens : ``[N, L, C]``
-        An array or a tensor.
+        A NumPy array or a PyTorch tensor.
     grid : (rows, columns)
-        Of patches.
+        The numbers of rows and columns of patches.
     prefix_tokens : int
-        How many tokens come before those of the patches, as class and register tokens do.
+        The number of tokens before those of the patches, such as class and register tokens.
 
     Returns
     -------
     ``[N, C, rows, columns]``
-        A view, whose channels lie last in memory.
+        A view, with channels last in memory.
 
     Raises
     ------
     ValueError
-        Where prefix and grid are not the number of tokens.
+        If the number of tokens is not ``prefix_tokens + rows * columns``.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -
     count, (rows, columns) = tokens.shape[1], grid
     if prefix_tokens < 0 or count != prefix_tokens + rows * columns:
         raise ValueError(
-            f"tokens: expected {prefix_tokens} before those of {rows} x {columns} patches, "
+            f"tokens: expected {prefix_tokens} prefix tokens and {rows} x {columns} patches, "
             f"{prefix_tokens + rows * columns} in all, got {count}"
         )
     patches = tokens[:, prefix_tokens:].reshape(tokens.shape[0], rows, columns, tokens.shape[2])

@@ -1,4 +1,4 @@
-"""Networks of torch as backbones: on any device, in any precision."""
+"""PyTorch networks as backbones, on any device and in any precision."""
 
 from __future__ import annotations
 
@@ -39,18 +39,20 @@ DEFAULT_SIZE, MULTIPLE = 224, 32
 
 
 class TorchBackbone(Backbone):
-    """What every network of torch has in common; a subclass says what its maps are.
+    """Base class of PyTorch backbones. Subclasses override :meth:`network`.
 
     Parameters
     ----------
     module : torch.nn.Module
-        In evaluation mode.
+        The network, in evaluation mode.
     options : BackboneOptions
-        Precisions below float32 are torch's autocast.
+        The options. A precision below float32 uses `torch.autocast`.
     image_size, normalisation
         As in :class:`Backbone`.
+    name : str
+        The name of the backbone for messages.
     facts : dict
-        What says which network it is, for the fingerprint.
+        Values that identify the network, for the fingerprint.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class TorchBackbone(Backbone):
         self.strides, self.channels = self._probe()
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
-        """The maps ``[N, C, H, W]`` of normalised images ``[N, 3, H, W]``, the finest first."""
+        """Compute the maps ``[N, C, H, W]`` of normalised images ``[N, 3, H, W]``, finest first."""
         maps: Sequence[Tensor] = self.module(images)
         return maps
 
@@ -87,7 +89,7 @@ class TorchBackbone(Backbone):
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Without gradients, in the precision that was asked for."""
+        """Disable gradients and set the precision."""
         dtype = DTYPES[self._options.precision]
         reduced = dtype != torch.float32
         kind = self._device.type
@@ -95,7 +97,7 @@ class TorchBackbone(Backbone):
             yield
 
     def _batch(self, images: Array) -> Tensor:
-        """uint8 ``[N, H, W, 3]`` as normalised images ``[N, 3, H, W]`` on the device."""
+        """Move uint8 images ``[N, H, W, 3]`` to the device, and normalise them. Returns ``[N, 3, H, W]``."""
         whole = torch.from_numpy(np.require(images, requirements=("C", "W")))
         pixels = whole.to(self._device).permute(0, 3, 1, 2).float()
         mean, deviation = (
@@ -122,9 +124,10 @@ class TorchBackbone(Backbone):
 
 
 class ProgramBackbone(TorchBackbone):
-    """A program that `torch.export.save` has written: its outputs ``[N, C, H, W]``, or its tokens ``[N, L, C]``.
+    """The outputs ``[N, C, H, W]`` or tokens ``[N, L, C]`` of a program saved by `torch.export.save`.
 
-    A program of fixed sides gets images of that size; the batch must be free, or one: then images go through alone.
+    If the program has a fixed height and width, images are resized to them. Its batch size must be dynamic, or 1, in
+    which case images are processed one at a time.
     """
 
     def __init__(self, path: Path, options: BackboneOptions) -> None:
@@ -135,7 +138,7 @@ class ProgramBackbone(TorchBackbone):
         self._one_by_one = shape[0] == 1
         if isinstance(shape[2], int) and isinstance(shape[3], int):
             if options.image_size not in (None, (shape[2], shape[3])):
-                raise ValueError(f"image-size: {name} takes {shape[2]}x{shape[3]} only, found {options.image_size}")
+                raise ValueError(f"image-size: {name} supports only {shape[2]}x{shape[3]}, found {options.image_size}")
             size = ImageSize(fixed=(shape[2], shape[3]))
         else:
             size = chosen_size(options, DEFAULT_SIZE, MULTIPLE)
@@ -150,15 +153,15 @@ class ProgramBackbone(TorchBackbone):
         return [torch.cat(level) for level in zip(*every, strict=True)]
 
     def _maps_of(self, images: Tensor) -> list[Tensor]:
-        answers = list(_tensors(self.module(images)))
+        outputs = list(_tensors(self.module(images)))
         size = (images.shape[2], images.shape[3])
-        return maps_of_answers(answers, size, self._options, self.name)
+        return maps_of_outputs(outputs, size, self._options, self.name)
 
 
 class DetectorBackbone(TorchBackbone):
-    """The backbone of a detector of :mod:`roialign.detection`, with its pyramid: the maps that its boxes pool from.
+    """The backbone of a detector of :mod:`roialign.detection`, with its feature pyramid.
 
-    Its detections are found on the same maps: :meth:`detect`.
+    The maps are those from which the detector pools its boxes. :meth:`detect` also returns its detections.
     """
 
     default_levels = "by-size"
@@ -191,29 +194,29 @@ class DetectorBackbone(TorchBackbone):
             maps = self._detector.backbone(batch)
             size = (batch.shape[2], batch.shape[3])
             found = self._detector.detect(maps, size, [size] * len(batch), masks=False)
-        return [maps[level] for level in levels], [self._sure(of_image, score_threshold) for of_image in found]
+        return [maps[level] for level in levels], [self._kept(of_image, score_threshold) for of_image in found]
 
-    def _sure(self, found: dict[str, Tensor], score_threshold: float) -> Detections:
-        sure = found["scores"] >= score_threshold
-        boxes, scores, labels = (found[name][sure].cpu() for name in ("boxes", "scores", "labels"))
+    def _kept(self, found: dict[str, Tensor], score_threshold: float) -> Detections:
+        kept = found["scores"] >= score_threshold
+        boxes, scores, labels = (found[name][kept].cpu() for name in ("boxes", "scores", "labels"))
         names = [self._classes[label - 1] for label in labels.tolist()]
         return Detections(boxes.double().numpy(), scores.float().numpy(), names)
 
 
-def maps_of_answers(
-    answers: Iterable[Tensor], size: tuple[int, int], options: BackboneOptions, name: str
+def maps_of_outputs(
+    outputs: Iterable[Tensor], size: tuple[int, int], options: BackboneOptions, name: str
 ) -> list[Tensor]:
-    """Those of a network's tensors that are maps, the finest first; tokens are one where their prefix is told."""
+    """Return the outputs of a network that are maps, finest first. With `prefix_tokens`, tokens are viewed as maps."""
     prefix, patch = options.prefix_tokens, options.patch_size
     maps = []
     shapes = []
-    for answer in answers:
-        shapes.append(list(answer.shape))
-        if answer.ndim == 4:
-            maps.append(answer)
-        elif answer.ndim == 3 and prefix is not None and patch is not None:
+    for output in outputs:
+        shapes.append(list(output.shape))
+        if output.ndim == 4:
+            maps.append(output)
+        elif output.ndim == 3 and prefix is not None and patch is not None:
             try:
-                maps.append(tokens_to_map(answer, (size[0] // patch, size[1] // patch), prefix))
+                maps.append(tokens_to_map(output, (size[0] // patch, size[1] // patch), prefix))
             except ValueError as error:
                 raise BackboneError(f"{name}: {error}") from error
     if not maps:
@@ -223,7 +226,7 @@ def maps_of_answers(
 
 
 def state_hash(module: nn.Module) -> str:
-    """SHA-256 of the weights by name, whatever file they came from."""
+    """Return the SHA-256 of the names and values of the weights. It does not depend on their file."""
     digest = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         digest.update(name.encode())
@@ -232,22 +235,22 @@ def state_hash(module: nn.Module) -> str:
 
 
 def _load_program(path: Path, name: str) -> Any:
-    """What `torch.export.save` has written, which is an archive; torch prints a page about anything else."""
+    """Load a program saved by `torch.export.save`. For files that are not archives, PyTorch prints a long message."""
     check_readable(path)
-    why = "it is no archive"
+    why = "it is not an archive"
     if zipfile.is_zipfile(path):
         try:
             check_archive(path)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's, about itself
+                warnings.simplefilter("ignore")  # PyTorch warns about its own code
                 return torch.export.load(path)
-        except Exception as error:  # the bytes of a file lead torch's reader anywhere
+        except Exception as error:  # damaged files raise many kinds of errors in PyTorch
             why = str(error).partition("\n")[0] or type(error).__name__
-    raise BackboneError(f"{name}: cannot be read as a program of torch.export: {why}")
+    raise BackboneError(f"{name}: cannot be read as a torch.export program: {why}")
 
 
 def _input_shape(program: Any, name: str) -> list[int | None]:
-    """Of the program's only input; None for a size that is free."""
+    """Return the shape of the only input of a program, with None for dynamic sizes."""
     wanted = program.graph_signature.user_inputs
     shapes = [
         node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted
@@ -257,7 +260,7 @@ def _input_shape(program: Any, name: str) -> list[int | None]:
     return [side if isinstance(side, int) else None for side in shapes[0]]
 
 
-def _tensors(answer: object) -> Iterable[Tensor]:
-    """The tensors of an answer of any structure."""
-    leaves, _ = torch.utils._pytree.tree_flatten(answer)
+def _tensors(output: object) -> Iterable[Tensor]:
+    """Return the tensors in an output of any structure."""
+    leaves, _ = torch.utils._pytree.tree_flatten(output)
     return (leaf for leaf in leaves if isinstance(leaf, Tensor))

@@ -1,4 +1,4 @@
-"""Writes a shard, as Parquet, safetensors or NumPy's archive: a row for every box, and for every image that failed."""
+"""Writes a shard as Parquet, safetensors or ``.npz``, with a row per box and a row per image that failed."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from ..files.problems import FileError
 from .rows import ImageRows
 
 Format: TypeAlias = Literal["parquet", "safetensors", "npz"]
-#: What each format needs besides NumPy.
+#: The packages that each format needs besides NumPy.
 PACKAGES: dict[str, tuple[str, ...]] = {"parquet": ("pyarrow",), "safetensors": ("safetensors",), "npz": ()}
-#: A row group of a Parquet file has about so many bytes.
+#: The approximate size of a row group of a Parquet file in bytes.
 GROUP_BYTES = 16 << 20
-#: What stands in a column of features, and in a box, of a row that has none.
+#: The value of features and boxes in rows that have none.
 MISSING = 0.0
-#: The name of what we say about a file in its metadata.
+#: The key of this package's entry in the metadata of a file.
 METADATA = "roialign"
-#: The row number of a row that belongs to no box.
+#: The row index in rows that have no box.
 NO_ROW = -1
 
 
 class Columns(NamedTuple):
-    """The table of a shard, column by column; a row of an image that failed has no box, and its error."""
+    """The columns of the table of a shard. For an image that failed, it has one row with an error and no box."""
 
     image: list[str]
     row: Array
-    """int64 ``[K]``: the box's place in its file, from 0."""
+    """Int64 ``[K]``: the index of the box in its file."""
     box: Array
-    """float64 ``[K, 4]``: x1, y1, x2, y2 in the pixels of the image."""
+    """Float64 ``[K, 4]``: x1, y1, x2, y2 in pixels of the image."""
     label: list[str]
     score: Array | None
-    """float32 ``[K]``, of detections; None where boxes have no score."""
+    """Float32 ``[K]``: the scores of detections; None if boxes have no scores."""
     image_size: Array
-    """int32 ``[K, 2]``: width and height."""
+    """Int32 ``[K, 2]``: width and height."""
     features: dict[str, Array]
-    """By name: ``[K, ...]``."""
+    """The columns of features by name, ``[K, ...]``."""
     error: list[str | None]
 
     @property
     def failed(self) -> Array:
-        """bool ``[K]``: the rows with an error."""
+        """Bool ``[K]``: whether a row has an error."""
         return np.array([error is not None for error in self.error], dtype=bool)
 
 
 def columns_of(
     rows: Sequence[ImageRows], shapes: Mapping[str, tuple[int, ...]], dtype: str, *, scored: bool = False
 ) -> Columns:
-    """The table of a shard; a row takes a box, with its score if `scored`, or an image that failed."""
+    """Make the table of a shard, with a row per box and a row per image that failed. If `scored`, boxes have scores."""
     entries = list(_entries(rows))
     count = len(entries)
     boxes = [(NO_ROW, (MISSING,) * 4, "") if box is None else (box.row, box.corners, box.label) for _, box in entries]
@@ -85,7 +85,7 @@ def _entries(rows: Sequence[ImageRows]) -> Iterator[tuple[ImageRows, Any]]:
 
 
 def write_parquet(file: IO[bytes], columns: Columns) -> None:
-    """The table as Parquet: features are fixed-size lists, row by row, whose shape stands in the metadata."""
+    """Write the table as Parquet. Features are fixed-size lists in row-major order; the metadata has their shapes."""
     require("features", "pyarrow")
     import pyarrow
     from pyarrow import parquet
@@ -110,7 +110,7 @@ def write_parquet(file: IO[bytes], columns: Columns) -> None:
         table,
         file,
         row_group_size=max(GROUP_BYTES // max(row_bytes, 1), 1),
-        compression="NONE",  # what features are like, compression takes longer than the disk
+        compression="NONE",  # for features, compression takes longer than writing
         use_dictionary=["image", "label", "error"],
         write_statistics=["image", "row", "label"],
     )
@@ -125,10 +125,11 @@ def _lists(values: Array, absent: Any) -> Any:
 
 
 def write_safetensors(file: IO[bytes], columns: Columns) -> None:
-    """The table as tensors of one length, row by row as in :func:`write_npz`.
+    """Write the table as safetensors, with the same rows as :func:`write_npz`.
 
-    Texts are no tensors: `images` and `labels` are whole numbers there, places in the lists of the metadata, whose
-    "errors" says by image why it failed. All of it is one JSON text, since safetensors gives several no fixed order.
+    Safetensors has no text. `images` and `labels` are indices into lists in the metadata, and "errors" in the metadata
+    has the error of each image that failed. The metadata is a single JSON text, because safetensors does not keep the
+    order of several entries.
     """
     require("features", "safetensors")
     from safetensors.numpy import save
@@ -154,7 +155,7 @@ def _places(texts: Sequence[str], every: Sequence[str]) -> Array:
 
 
 def write_npz(file: IO[bytes], columns: Columns) -> None:
-    """The table as arrays of one length; in the rows of images that failed, numbers are 0 and `rows` is -1."""
+    """Write the table as arrays of equal length. In the rows of images that failed, `rows` is -1 and numbers are 0."""
     arrays = {
         "images": text_array(columns.image),
         "rows": columns.row,
@@ -168,7 +169,7 @@ def write_npz(file: IO[bytes], columns: Columns) -> None:
     write_arrays(file, arrays)
 
 
-#: By format, which is the ending of a shard's file too.
+#: The writers by format, which is also the ending of the file.
 WRITERS: dict[str, Callable[[IO[bytes], Columns], None]] = {
     "parquet": write_parquet,
     "safetensors": write_safetensors,
@@ -177,30 +178,28 @@ WRITERS: dict[str, Callable[[IO[bytes], Columns], None]] = {
 
 
 def write_shard(path: Path, columns: Columns, file_format: Format) -> None:
-    """Write a shard under another name, put it on the disk, and give it its name."""
+    """Write a shard atomically."""
     with atomic_write(path) as file:
         WRITERS[file_format](file, columns)
 
 
 @contextmanager
 def reading_shard(path: Path) -> Iterator[None]:
-    """Whatever goes wrong with the file of a shard is a FileError that names it and says what to do."""
+    """Convert any error while a shard is read into a FileError that names the file and says what to do."""
     try:
         yield
-    except Exception as error:  # the bytes of a file lead its reader anywhere
+    except Exception as error:  # damaged files raise many kinds of errors
         why = str(error).partition("\n")[0] or type(error).__name__
-        raise FileError(
-            f"{path}: cannot be read: {why}; delete it, and the command that wrote it writes it again"
-        ) from error
+        raise FileError(f"{path}: cannot be read: {why}; delete it, and rerun the command that wrote it") from error
 
 
 def read_errors(path: Path, file_format: Format) -> list[tuple[str, str]]:
-    """The images of a shard that failed, and why.
+    """Return the images of a shard that failed, with their errors.
 
     Raises
     ------
     FileError
-        Where the file is damaged.
+        If the file is damaged.
     """
     with reading_shard(path):
         return [(image, error) for image, error in READERS[file_format](path) if error]
@@ -208,7 +207,7 @@ def read_errors(path: Path, file_format: Format) -> list[tuple[str, str]]:
 
 @contextmanager
 def arrays_of(path: Path) -> Iterator[Any]:
-    """The arrays of a shard of NumPy's; NumPy itself would leave the file open where it is damaged."""
+    """Open the arrays of an ``.npz`` shard. NumPy itself does not close a damaged file."""
     with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
         yield shard
 
@@ -233,7 +232,7 @@ def _safetensors_errors(path: Path) -> Iterable[tuple[str, str]]:
     return errors.items()
 
 
-#: By format: the images of a shard, and why each failed if it did.
+#: The functions by format that read the images of a shard and their errors.
 READERS: dict[str, Callable[[Path], Iterable[tuple[str, str | None]]]] = {
     "parquet": _parquet_errors,
     "safetensors": _safetensors_errors,

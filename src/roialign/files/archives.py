@@ -1,4 +1,4 @@
-"""Zip archives, as NumPy and torch write them: whether they hold what was written, and how large it will be."""
+"""Checks of zip archives, as NumPy and PyTorch write them: their checksums and their unpacked size."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 
 from .problems import FileError
 
-#: So many bytes what is compressed in an archive may be: a small file can promise any number.
+#: The largest unpacked size in bytes of the compressed members. A small file can claim any size.
 LARGEST_UNPACKED = 1 << 32
-#: Bytes that are read at a time.
+#: The number of bytes to read at a time.
 PIECE_BYTES = 1 << 20
 
 
 def check_archive(path: Path) -> None:
-    """That every member is, by its checksum, what was written; torch itself does not look.
+    """Check the size and the checksum of every member. PyTorch itself does not compare checksums.
 
-    A file that was written without checksums, as `torch.serialization.set_crc32_options` can, is taken as it is.
+    A file written without checksums, which `torch.serialization.set_crc32_options` allows, is not compared.
 
     Raises
     ------
     FileError
-        Naming the member that is damaged; or where what is compressed is larger than `LARGEST_UNPACKED`.
+        If a member is damaged, or if the compressed members are larger than `LARGEST_UNPACKED`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -37,22 +37,22 @@ def check_archive(path: Path) -> None:
 
 
 def check_unpacked(size: int) -> None:
-    """That so many bytes may be made of a file.
+    """Check that the unpacked size in bytes is at most `LARGEST_UNPACKED`.
 
     Raises
     ------
     FileError
-        Where they are too many.
+        If it is larger.
     """
     if size > LARGEST_UNPACKED:
         raise FileError(f"expected at most {LARGEST_UNPACKED >> 30} GiB unpacked, found {size / (1 << 30):.3g} GiB")
 
 
 def _read_through(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
-    """Read a member to its end, where the checksum is compared."""
+    """Read a member to its end, which is where `zipfile` compares the checksum."""
     try:
         with archive.open(member) as file:
             while file.read(PIECE_BYTES):
                 pass
     except zipfile.BadZipFile as error:
-        raise FileError(f"damaged: {member.filename} is not what was written; copy or download it again") from error
+        raise FileError(f"damaged: the checksum of {member.filename} is wrong; copy or download it again") from error

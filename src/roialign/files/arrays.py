@@ -1,4 +1,4 @@
-"""Reads feature maps: arrays of NumPy's files, of either layout and rank."""
+"""Reads feature maps from NumPy files, in either layout, with or without a batch axis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .kinds import HEAD_BYTES, check_readable, what_is
 from .problems import FileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
-#: By version of the format; the third differs from the second in the letters that names may have.
+#: The header readers by format version. Versions 2 and 3 differ only in the characters allowed in field names.
 HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -23,12 +23,12 @@ HEADERS: dict[tuple[int, int], Any] = {
 
 
 def read_feature_map(path: Path, layout: str, array_name: str | None) -> Array:
-    """A feature map of a ``.npy`` or ``.npz`` file, seen as ``[1, C, H, W]``.
+    """Read a feature map from a ``.npy`` or ``.npz`` file, as a view ``[1, C, H, W]``.
 
     Raises
     ------
     FileError
-        Saying why it cannot be read.
+        If it cannot be read.
     """
     array = _read_array(path, array_name)
     found = list(array.shape)
@@ -47,7 +47,7 @@ def read_feature_map(path: Path, layout: str, array_name: str | None) -> Array:
 def _read_array(path: Path, name: str | None) -> Array:
     check_readable(path)
     try:
-        with path.open("rb") as file:  # NumPy leaves a file that it opened open where it is no archive
+        with path.open("rb") as file:  # NumPy does not close a file that it opened if it is not an archive
             if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
                 file.seek(0)
                 _check_header(file)
@@ -60,33 +60,33 @@ def _read_array(path: Path, name: str | None) -> Array:
         raise FileError(f"not enough memory{f': {error}' if str(error) else ''}") from error
     except OSError as error:
         raise FileError(error.strerror or f"damaged or cut short: {error}") from error
-    except Exception as error:  # the bytes of a file lead NumPy's and the archive's readers anywhere
-        raise FileError(f"cannot be read as NumPy's array: {_why(path, error)}") from error
+    except Exception as error:  # damaged files raise many kinds of errors in NumPy and zipfile
+        raise FileError(f"cannot be read as a NumPy array: {_reason(path, error)}") from error
 
 
-def _why(path: Path, error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
         known = what_is(head)
         pickled = head.startswith(b"\x80") or "Object arrays" in str(error)
     if pickled:
-        return "it holds Python objects, which only running its code could read; save an array of floats"
+        return "it holds Python objects, and reading them would run code from the file; save an array of floats"
     if known not in (None, "a NumPy array", "a zip archive"):
         return f"it is {known}"
     return "damaged, cut short, or not saved by NumPy"
 
 
 def _check_header(file: IO[bytes]) -> None:
-    """That the array which a header promises is not larger than any feature map: its memory is taken before it is read.
+    """Check the size that a header gives. NumPy allocates the memory before it reads the values.
 
     Raises
     ------
     FileError
-        Where it is.
+        If the array is larger than `LARGEST_UNPACKED`.
     """
     version = np.lib.format.read_magic(file)
     if version not in HEADERS:
-        return  # read_array says what is wrong with it
+        return  # read_array raises the error
     shape, _, dtype = HEADERS[version](file)
     size = math.prod(map(int, shape)) * dtype.itemsize
     if size > LARGEST_UNPACKED:
@@ -94,14 +94,14 @@ def _check_header(file: IO[bytes]) -> None:
 
 
 def _array_of_archive(archive: np.lib.npyio.NpzFile, name: str | None) -> Array:
-    """The array of that name, or the only one."""
+    """Return the array called `name`, or the only array."""
     names = list(archive)
     chosen = names[0] if name is None and len(names) == 1 else name
     if chosen in names:
         _check_member(archive, str(chosen))
         array = archive[str(chosen)]
-        if not isinstance(array, np.ndarray):  # NumPy gives what is no array as it is
-            raise FileError(f"expected an array, found {chosen!r}, which is none")
+        if not isinstance(array, np.ndarray):  # NumPy returns other members as bytes
+            raise FileError(f"expected an array, found {chosen!r}, which is not an array")
         return array
     expected = "one array" if name is None else f"an array {name!r}"
     more = "; name one of them" if name is None and names else ""
@@ -109,7 +109,7 @@ def _array_of_archive(archive: np.lib.npyio.NpzFile, name: str | None) -> Array:
 
 
 def _check_member(archive: np.lib.npyio.NpzFile, name: str) -> None:
-    """That what a member promises, of its size and in its header, can be an array."""
+    """Check the sizes that the archive and the header of the array give."""
     members = archive.zip
     assert members is not None  # it is open
     member = f"{name}.npy" if f"{name}.npy" in members.namelist() else name

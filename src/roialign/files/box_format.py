@@ -1,4 +1,4 @@
-"""Whether the boxes of a COCO file are (x, y, width, height) in pixels: some exports write others."""
+"""Remarks on COCO files whose boxes are probably not (x, y, width, height) in pixels, as some programs export them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from .._validate import LARGEST_COORDINATE
 from .orientation import TOLERANCE, Size
 from .problems import Problems
 
-#: A box as the file has it, and width and height of its image.
+#: A box as in the file, and the width and height of its image.
 SizedBox = tuple[Sequence[float], Size]
 
 
 def remark_corners(path: Path, boxes: Sequence[SizedBox], problems: Problems) -> None:
-    """A remark where the boxes of the file, all together, seem to be corners."""
+    """Add a remark if the boxes of the file seem to be (x1, y1, x2, y2)."""
     limits = [(box, _limits(size)) for box, size in boxes]
     beyond = sum(x + width > right or y + height > lower for (x, y, width, height), (right, lower) in limits)
     if beyond and all(x1 < x2 <= right and y1 < y2 <= lower for (x1, y1, x2, y2), (right, lower) in limits):
@@ -23,16 +23,16 @@ def remark_corners(path: Path, boxes: Sequence[SizedBox], problems: Problems) ->
         problems.remark(f"{path}: annotations", what, "box format")
 
 
-def remark_relative(path: Path, boxes: Sequence[SizedBox], problems: Problems) -> None:
-    """A remark where they seem to be parts of the image."""
+def remark_relative(where: object, boxes: Sequence[SizedBox], problems: Problems, name: str = "bbox") -> None:
+    """Add a remark if the boxes seem to be relative to the size of the image. `name` is the name of their field."""
     if boxes and all(
         min(x, y) >= 0 and x + width <= 1 and y + height <= 1 and min(size) > 2 for (x, y, width, height), size in boxes
     ):
-        what = "bbox: every box lies within one pixel: are its numbers relative to the size of the image?"
-        problems.remark(f"{path}: annotations", what, "box format")
+        what = f"{name}: every box lies within one pixel: are its numbers relative to the size of the image?"
+        problems.remark(where, what, "box format")
 
 
 def _limits(size: Size) -> tuple[float, float]:
-    """How far a box may reach."""
+    """Return the largest x and y that a box may have."""
     width, height = (min(side, LARGEST_COORDINATE) for side in size)  # an int may be larger than any float
     return width + TOLERANCE, height + TOLERANCE

@@ -1,4 +1,4 @@
-"""Reads box files: tables, COCO json, or a plain JSON list."""
+"""Reads box files: tables, COCO files, JSON lists and JSON Lines."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .columns import (
     check_unread,
     corners_of,
     find_columns,
-    plain,
+    normalised,
 )
 from .kinds import HEAD_BYTES, what_is
 from .orientation import Annotated, Size
@@ -41,12 +41,12 @@ from .problems import DatasetError, FileError, Problems, RowProblems
 from .tables import NUMBER, Numbers, TextTable
 from .text import quoted, read_json, read_json_lines, read_text, shown
 
-#: Of files that are tables; anything else is JSON.
+#: The endings of text tables. A file with an unknown ending is read as JSON.
 TABLE_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
-#: Of JSON with a value on every line.
+#: The endings of JSON Lines, with one value per line.
 LINES_ENDINGS = (".jsonl", ".ndjson")
-AS_IT_IS = Reading()
+DEFAULT_READING = Reading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,43 +54,48 @@ class Box:
     """One row of a box file."""
 
     row: int
-    """Its place in the file, from 0: in the list, among the annotations, or among the lines below the header."""
+    """Its index in the list, in the annotations, or in the rows below the header."""
     where: str
     """File and row, for messages."""
     image: str | None
-    """The name of its image as the file has it; None in a file that leaves it to the only input."""
+    """The name of its image as in the file; None if the file does not name images."""
     corners: Corners
     """(x1, y1, x2, y2) in image pixels."""
     label: str
     image_size: Size | None = None
-    """Width and height of its image, where the file has them."""
+    """The width and height of its image, if the file has them."""
     score: float | None = None
-    """Of a detection."""
+    """The score of a detection."""
 
 
 def annotated_by(boxes: Sequence[Box]) -> Annotated | None:
-    """What the boxes of an image say about it."""
+    """Return the size of an image and its boxes, as their file gives them."""
     if not boxes:
         return None
     sized = next((box for box in boxes if box.image_size is not None), boxes[0])
     return Annotated(sized.image_size, [box.corners for box in boxes], sized.where)
 
 
-def read_boxes(path: Path, problems: Problems, reading: Reading = AS_IT_IS) -> list[Box]:
-    """The boxes of a file in their order; malformed rows go to `problems`.
+def read_boxes(path: Path, problems: Problems, reading: Reading = DEFAULT_READING) -> list[Box]:
+    """Read the boxes of a file, in the order of the file. Malformed rows are added to `problems`.
 
-    A name that ends in ``.csv``, ``.tsv`` or ``.txt`` is a table with a header, its fields divided by commas,
-    semicolons, tabs or bars: see :mod:`.tables`. One that ends in ``.parquet`` is a table too, whose boxes may stand in
-    one column of lists, ``box``; its rows that have an ``error``, as results do, are left out. Columns may come in any
-    order and under the usual names: see :mod:`.columns`. Anything else is JSON: an object with ``images`` and
-    ``annotations`` is COCO, whose ``bbox`` is (x, y, width, height); a list holds ``{"image": name, "box": [x1, y1, x2,
-    y2], "label": text}`` objects, bare ``[x1, y1, x2, y2]``, or objects with the columns of a table. One that ends in
-    ``.jsonl`` has what such a list holds, one on every line.
+    The ending of the name selects the format:
+
+    - ``.csv``, ``.tsv`` or ``.txt`` is a table with a header, whose fields are separated by commas, semicolons, tabs
+      or bars; see :mod:`.tables`.
+    - ``.parquet`` or ``.pq`` is a table too. Its boxes may be in one column of lists, ``box``. Rows with an ``error``,
+      as in the results of `roialign extract`, are left out.
+    - ``.jsonl`` or ``.ndjson`` has one item of a JSON list per line.
+    - Anything else is JSON. An object with ``images`` and ``annotations`` is a COCO file, whose ``bbox`` is
+      (x, y, width, height). A list has items ``{"image": name, "box": [x1, y1, x2, y2], "label": text}``,
+      ``[x1, y1, x2, y2]``, or objects with the columns of a table.
+
+    The columns of a table may be in any order and have any of the usual names; see :mod:`.columns`.
 
     Raises
     ------
     FileError
-        For a file that cannot be read, or is none of these as a whole.
+        If the file cannot be read or has none of these formats.
     """
     if path.suffix.lower() in TABLE_ENDINGS:
         return list(_table_rows(path, read_text(path), problems, reading))
@@ -120,7 +125,7 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> 
     row = -1
     for found in table.rows():
         if found.is_comment:
-            problems.remark(f"{path}, line {found.line}", "begins with #: passed over as a comment", "comments")
+            problems.remark(f"{path}, line {found.line}", "begins with #: skipped as a comment", "comments")
             continue
         row += 1
         where = f"{path}, row {row} (line {found.line})"
@@ -130,7 +135,7 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> 
             if len(found.fields) != len(table.header):
                 raise FileError(f"expected {len(table.header)} fields, found {len(found.fields)}")
             values = dict(zip(table.header, found.fields, strict=True))
-            _look_at_unread(path, values, columns, problems)
+            _check_unread_columns(path, values, columns, problems)
             numbers = [as_number.number(name, values[name]) for name in columns.box]
             yield _box(row, where, values, columns, numbers)
         except UnreadImageError:
@@ -141,7 +146,7 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> 
 
 
 def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
-    """The columns of a table; if it has none, what else the file may be."""
+    """Find the columns of a table. If there are none, the error says what else the file may be."""
     try:
         columns = find_columns(table.header, reading)
     except FileError as error:
@@ -150,7 +155,7 @@ def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
             with suppress(FileError):
                 return find_columns(table.header, reading)
         known = "JSON: give it a name that ends in .json" if text.lstrip()[:1] in ("{", "[") else None
-        known = known or what_is(text[:HEAD_BYTES].encode()) or _divided_by_spaces(table.header)
+        known = known or what_is(text[:HEAD_BYTES].encode()) or _separated_by_spaces(table.header)
         raise FileError(f"{error}; it is {known}" if known else str(error)) from error
     read = [name for name in (columns.image, columns.label, *columns.box) if name is not None]
     twice = [name for name in read if table.header.count(name) > 1]
@@ -159,16 +164,16 @@ def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
     return columns
 
 
-def _divided_by_spaces(header: Sequence[str]) -> str | None:
-    """What a first line is that nothing else divides."""
+def _separated_by_spaces(header: Sequence[str]) -> str | None:
+    """Describe a first line that only spaces separate into fields; None if there is no such line."""
     fields = header[0].split() if len(header) == 1 else []
     if len(fields) >= 5 and all(NUMBER.fullmatch(field) for field in fields):
-        return "a file of labels without a header, as of YOLO: write a table, with the names of the images and pixels"
-    return "divided by spaces: divide it by commas, semicolons or tabs" if len(fields) >= 4 else None
+        return "a label file without a header, as YOLO uses: write a table with image names and boxes in pixels"
+    return "separated by spaces: separate the fields by commas, semicolons or tabs" if len(fields) >= 4 else None
 
 
-def _look_at_unread(path: Path, values: Mapping[str, Any], columns: Columns, problems: Problems) -> None:
-    """A box without an image is of the only input: what may name another image is never passed over in silence."""
+def _check_unread_columns(path: Path, values: Mapping[str, Any], columns: Columns, problems: Problems) -> None:
+    """Add a remark if an unread column may name images: without a name, a box is assigned to the only input."""
     if columns.image is not None:
         return
     for name in check_unread(values, [*columns.box, *(columns.size or ())]):
@@ -177,7 +182,7 @@ def _look_at_unread(path: Path, values: Mapping[str, Any], columns: Columns, pro
 
 
 def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
-    """A box of a row with named columns."""
+    """Make the box of a row with named columns."""
     corners = corners_of(_numbers(numbers, f"expected [{', '.join(columns.box)}]"), columns.box_format)
     image = None if columns.image is None else _name(values[columns.image])
     label = None if columns.label is None else values.get(columns.label)
@@ -185,7 +190,7 @@ def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numb
 
 
 def _size(values: Mapping[str, Any], columns: Columns) -> Size | None:
-    """Width and height of the image, where both are whole numbers."""
+    """Return the width and height of the image, if both are whole numbers."""
     if columns.size is None:
         return None
     try:
@@ -197,12 +202,12 @@ def _size(values: Mapping[str, Any], columns: Columns) -> Size | None:
 
 
 class Entry(NamedTuple):
-    """One value of a list of boxes."""
+    """One item of a list of boxes."""
 
     row: int
     where: str
     value: Any
-    """Or the :class:`FileError` that says why there is none."""
+    """The item, or the :class:`FileError` raised when its line was read."""
 
 
 def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading: Reading) -> Iterator[Box]:
@@ -216,7 +221,7 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
                 yield Box(row, where, None, corners_of(_numbers(entry, _expected(reading)), box_format), "")
                 continue
             columns = _listed_columns(entry, reading)
-            _look_at_unread(path, entry, columns, problems)
+            _check_unread_columns(path, entry, columns, problems)
             whole_box = columns.box[0] == columns.box[1]
             numbers = entry[columns.box[0]] if whole_box else [entry[name] for name in columns.box]
             if whole_box:
@@ -230,7 +235,7 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
 
 
 def _listed_columns(entry: Any, reading: Reading) -> Columns:
-    """Which values of a row of a list are read; of a box in one value, its name four times."""
+    """Return the columns of an item of a list. If the box is a single value, its name is repeated four times."""
     whole_box = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
     if isinstance(entry, dict) and whole_box not in entry:
         try:
@@ -244,19 +249,19 @@ def _listed_columns(entry: Any, reading: Reading) -> Columns:
     named = find_columns([*entry, *ROLES["xyxy"]], reading)
     if whole_box == "bbox" and _is_result(entry, named, reading):
         raise UnreadImageError(
-            "a list of results of COCO, which gives the numbers of images and not their names: give the COCO file that "
-            "they are results on, with images and annotations; or, where the numbers are the names of the files, "
+            "a list of COCO results, which has the ids of images instead of their names: give the COCO file with the "
+            "images and annotations instead; or, if the ids are the names of the files, "
             f"--columns image={named.image} --box-format xywh"
         )
-    if whole_box == "bbox" and reading.box_format is None:  # COCO's are corner and size, others have two corners
-        raise FileError(f"bbox: say whether it is xyxy or xywh: --box-format, found {shown(entry)}")
+    if whole_box == "bbox" and reading.box_format is None:  # xywh in COCO, xyxy elsewhere
+        raise FileError(f"bbox: give --box-format xyxy or --box-format xywh, found {shown(entry)}")
     return replace(named, box=(whole_box,) * 4, box_format=reading.box_format or "xyxy")
 
 
 def _is_result(entry: Mapping[str, Any], named: Columns, reading: Reading) -> bool:
-    """Whether it is a row of COCO's results, whose image is a number of another file."""
-    told = "image" in (reading.columns or {})
-    if told or named.image is None or plain(named.image) != "imageid":
+    """Whether this is an item of a list of COCO results, whose image is an id in another file."""
+    is_given = "image" in (reading.columns or {})
+    if is_given or named.image is None or normalised(named.image) != "imageid":
         return False
     return isinstance(entry[named.image], (int, float))
 
@@ -266,7 +271,7 @@ def _expected(reading: Reading) -> str:
 
 
 def _coco_rows(path: Path, content: Row, problems: Problems, reading: Reading) -> Iterator[Box]:
-    """Boxes need less than detectors do: any box, of an image of any size and of any category."""
+    """Read the boxes of a COCO file. Unlike for detectors, boxes, image sizes and categories may be anything."""
     images = good_rows(path, "images", section_of(content, "images"), problems, _coco_image)
     rows = section_of({"categories": [], **content}, "categories")
     categories = good_rows(path, "categories", rows, problems, category_of)
@@ -302,7 +307,7 @@ def _coco_image(row: Row, index: int) -> dict[str, Any]:
 
 
 def _numbers(values: object, expected: str) -> Corners:
-    """Four finite numbers; text and booleans are not numbers."""
+    """Return four finite numbers. Text and booleans are not accepted as numbers."""
     if not isinstance(values, list) or len(values) != 4:
         raise FileError(f"{expected}, found {shown(values)}")
     for value in values:
@@ -314,7 +319,7 @@ def _numbers(values: object, expected: str) -> Corners:
 
 
 def _name(value: object) -> str:
-    """The name of an image; a number is one where the files are numbered."""
+    """Return the name of an image. A number is converted to text."""
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1:
         return str(int(value))
     if not isinstance(value, str) or not value:

@@ -1,12 +1,15 @@
-"""The rows of a COCO annotation file, each checked by itself: what is wrong is named, and the other rows are kept."""
+"""Reads COCO annotation files. Each row is checked separately: unusable rows are reported, and the others are kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
+
+import numpy as np
 
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
@@ -17,32 +20,32 @@ from .run_lengths import check_segmentation
 from .text import quoted, read_json
 
 Row = Mapping[str, Any]
-#: The number or the text that names a row.
+#: The id of a row.
 Identity = int | str
 
-#: The parts of the file that are read, in the order in which they refer to each other.
+#: The sections to read. Each refers to sections before it only.
 SECTIONS = ("categories", "images", "annotations")
-#: As pycocotools does it, which makes outlines of the boxes of results.
-BOXES_STAND = "for masks their boxes stand for them"
-UPRIGHT_BOXES_STAND = "their upright boxes are taken as rotated boxes"
-#: A box whose sides are a smaller part of its image's longer side has none in float32, or loses them when the image is
-#: scaled or mirrored.
+#: pycocotools does the same for the boxes of results.
+BOXES_USED = "their boxes are used as masks"
+UPRIGHT_BOXES_USED = "their upright boxes are used as rotated boxes"
+#: The smallest side of a box, as a fraction of the longer side of the image. A smaller side rounds to zero in float32,
+#: or does so once the image is scaled or flipped.
 SMALLEST_SIDE = 1e-6
 
 
 def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> dict[str, list[dict[str, Any]]]:
-    """The good rows of every section, each in the order of the file; the bad ones are added to `problems`.
+    """Return the valid rows of every section in the order of the file. Invalid rows are added to `problems`.
 
-    With `rotated`, every annotation gets a `rotated_box`, and its `bbox` is the upright hull: see
+    With `rotated`, every annotation gets a `rotated_box`, and its `bbox` is the upright hull; see
     :func:`rotated_box_of`.
 
-    What has one meaning only is given in its usual form: a number written as text or as a float, an `iscrowd` of null,
-    an empty `segmentation`, an `area` that is no number.
+    Unambiguous variants are converted to the usual form: a number written as text or as a float, an `iscrowd` of null,
+    an empty `segmentation`, and an `area` that is not a number.
 
     Raises
     ------
     DatasetError
-        Where nothing can be read: no file, no JSON, or a section is missing.
+        If the file cannot be read, is not JSON, or lacks a section.
     """
     sections = read_sections(path)
     categories = good_rows(path, "categories", sections["categories"], problems, category_of)
@@ -61,22 +64,22 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
     boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
     if not rotated:  # hulls may reach beyond the image
         remark_corners(path, boxes, problems)
-    remark_relative(path, boxes, problems)
+    remark_relative(f"{path}: annotations", boxes, problems)
     bare = sum(row["segmentation"] is None for row in annotations.rows)
-    if 0 < bare < len(annotations.rows) or (bare and rotated):  # a set of boxes alone is for detectors of boxes
+    if 0 < bare < len(annotations.rows) or (bare and rotated):  # without any outline, only boxes are used
         have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
-        stand = UPRIGHT_BOXES_STAND if rotated else BOXES_STAND
-        problems.remark(f"{path}: annotations", f"{have}: {stand}", "no outline")
+        used = UPRIGHT_BOXES_USED if rotated else BOXES_USED
+        problems.remark(f"{path}: annotations", f"{have}: {used}", "no outline")
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
 
 
 def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, list[Any]]:
-    """The sections of a file, unchecked.
+    """Return the sections of a file without checking their rows.
 
     Raises
     ------
     DatasetError
-        Where the file cannot be read, or one that is needed is missing.
+        If the file cannot be read or a section in `needed` is missing.
     """
     try:
         content = read_json(path)
@@ -94,46 +97,46 @@ def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, lis
 
 
 def check_objects(content: Row) -> None:
-    """That its annotations are not of another kind that COCO has.
+    """Check that the annotations are objects, not panoptic segments or captions.
 
     Raises
     ------
     FileError
-        Saying which.
+        If they are of another kind.
     """
     rows = content.get("annotations")
     if not (isinstance(rows, list) and rows and isinstance(rows[0], dict)) or "bbox" in rows[0]:
         return
     for name, kind in (("segments_info", "panoptic segments"), ("caption", "captions")):
         if name in rows[0]:
-            raise FileError(f"annotations: {kind}, not objects: take the file of the instances of the same images")
+            raise FileError(f"annotations: {kind}, not objects: use the instances file of the same images")
 
 
 def section_of(content: Row, name: str) -> list[Any]:
-    """One section of the file.
+    """Return one section of the file.
 
     Raises
     ------
     FileError
-        Where it is missing, or no list.
+        If it is missing or not a list.
     """
     section = content.get(name)
     if not isinstance(section, list):
-        raise FileError(f"expected a list under {name!r}, got {kind_of(content, name)}")
+        raise FileError(f"expected a list under {name!r}, got {value_text(content, name)}")
     return section
 
 
-def kind_of(row: Row, name: str) -> str:
-    """A value of a row as a message shows it."""
+def value_text(row: Row, name: str) -> str:
+    """Format a value of a row for a message."""
     return quoted(row[name]) if name in row else "nothing"
 
 
 def good_rows(
     path: Path, section: str, rows: Iterable[Any], problems: Problems, check: Callable[[Row, int], dict[str, Any]]
 ) -> Table:
-    """The rows as `check` gives them, with no `id` twice; those that it refuses go to `problems`.
+    """Return the rows as `check` returns them, with unique `id`; rows that raise are added to `problems`.
 
-    Rows that refer to a refused one are counted: it has been named.
+    Rows that refer to an invalid row are only counted, because that row has been reported.
     """
     table = Table()
     wrong = RowProblems(problems, f"{path}: {section}")
@@ -151,37 +154,37 @@ def good_rows(
                 table.refuse(row)
     wrong.end()
     if orphans:
-        problems.add(f"{path}: {section}", f"{orphans} rows of images or categories that cannot be used are left out")
+        problems.add(f"{path}: {section}", f"{orphans} rows refer to images or categories that cannot be used")
     return table
 
 
 def place_of(path: Path, section: str, index: int) -> str:
-    """How messages name a row."""
+    """Format the position of a row for a message."""
     return f"{path}: {section}[{index}]"
 
 
 def identity(row: Row, name: str) -> Identity:
-    """What a row is called by others: a whole number, or text.
+    """Return the id of a row: a whole number or text.
 
     Raises
     ------
     DatasetError
-        Where it is neither.
+        If it is neither.
     """
     value = row.get(name)
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, str)) or value == "":
-        raise DatasetError(f"{name}: expected a whole number, got {kind_of(row, name)}")
-    return value
+    if isinstance(value, bool) or not isinstance(value, (Integral, str)) or value == "":
+        raise DatasetError(f"{name}: expected a whole number, got {value_text(row, name)}")
+    return value if isinstance(value, str) else int(value)
 
 
 class OrphanError(DatasetError):
-    """A row refers to one that has been refused."""
+    """A row refers to a row that cannot be used."""
 
 
 class Table:
-    """Rows by their id; a number and its text mean the same row where only one of the two is an id."""
+    """Rows by their id. The number 7 and the text "7" refer to the same row, unless both are ids."""
 
     def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -191,16 +194,16 @@ class Table:
             self.add(row)
 
     def add(self, row: dict[str, Any]) -> None:
-        """One row more.
+        """Add a row.
 
         Raises
         ------
         DatasetError
-            Where its id is there already.
+            If another row has the same id.
         """
         number = row.get("id")
         if number is not None and self._by_id.setdefault(number, row) is not row:
-            raise DatasetError(f"id: {quoted(number)} is there twice")
+            raise DatasetError(f"id: {quoted(number)} occurs twice")
         self.rows.append(row)
 
     def refuse(self, row: Row) -> None:
@@ -209,12 +212,12 @@ class Table:
             self._refused.add(identity(row, "id"))
 
     def find(self, row: Row, name: str, of: str) -> dict[str, Any]:
-        """The row that ``row[name]`` names.
+        """Return the row whose id is ``row[name]``.
 
         Raises
         ------
         DatasetError
-            Where there is none.
+            If there is none.
         """
         wanted = identity(row, name)
         spellings = (wanted, as_number(wanted), str(wanted))
@@ -227,33 +230,33 @@ class Table:
 
 
 def as_number(value: Identity) -> Identity:
-    """A number that is written as text, as a number."""
+    """Convert text that is a whole number to a number."""
     plain = isinstance(value, str) and len(value) <= 100 and value.isascii() and value.removeprefix("-").isdigit()
     return int(value) if plain else value
 
 
 def whole(row: Row, name: str, at_least: int) -> int:
-    """A whole number of a row.
+    """Return ``row[name]`` as a whole number of at least `at_least`.
 
     Raises
     ------
     DatasetError
-        Where it is none.
+        If it is not one.
     """
     value = row.get(name)
     number = int(value) if isinstance(value, float) and value.is_integer() else value
     if isinstance(number, bool) or not isinstance(number, int) or number < at_least:
-        raise DatasetError(f"{name}: expected a whole number of at least {at_least}, got {kind_of(row, name)}")
+        raise DatasetError(f"{name}: expected a whole number of at least {at_least}, got {value_text(row, name)}")
     return number
 
 
 def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
-    """The `bbox` of a row: x, y, width, height; its sides longer than `least`, where they must be `positive`.
+    """Return the `bbox` of a row: x, y, width, height. If `positive`, both sides must be longer than `least`.
 
     Raises
     ------
     DatasetError
-        Where it is none.
+        If it is not such a box.
     """
     box = row.get("bbox")
     expected = f"bbox: expected [x, y, width, height], finite{', with positive sides' if positive else ''}"
@@ -261,26 +264,26 @@ def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
         hint = (
             ": five numbers are a rotated box, read with --rotated" if isinstance(box, list) and len(box) == 5 else ""
         )
-        raise DatasetError(f"{expected}, got {kind_of(row, 'bbox')}{hint}")
+        raise DatasetError(f"{expected}, got {value_text(row, 'bbox')}{hint}")
     if positive and min(box[2], box[3]) <= least:
         raise DatasetError(f"{expected}, got {quoted(box)}")
     return [float(value) for value in box]
 
 
 def is_number(value: object) -> bool:
-    """Whether it is a finite number; text and truth values are none."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) <= LARGEST_COORDINATE  # type: ignore[arg-type]
+    """Whether a value is a finite number of Python or NumPy. Text and booleans are not numbers."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    return isinstance(plain, (int, float)) and not isinstance(plain, bool) and abs(plain) <= LARGEST_COORDINATE
 
 
 def category_of(row: Row, index: int) -> dict[str, Any]:
-    """A row of the categories: what is checked is its number and its name."""
+    """Check the id and the name of a category."""
     del index
     number = as_number(identity(row, "id"))
     if not isinstance(number, int):
         raise DatasetError(f"id: expected a whole number, got {quoted(number)}")
     if not isinstance(row.get("name"), str):
-        raise DatasetError(f"name: expected text, got {kind_of(row, 'name')}")
+        raise DatasetError(f"name: expected text, got {value_text(row, 'name')}")
     return {**row, "id": number}
 
 
@@ -295,36 +298,36 @@ def _image(row: Row, index: int) -> dict[str, Any]:
 
 
 def file_name(row: Row) -> str:
-    """The name of an image's file; LVIS has it in an address only.
+    """Return the file name of an image. LVIS gives it as part of a URL only.
 
     Raises
     ------
     DatasetError
-        Where it is none.
+        If there is none.
     """
     name = row.get("file_name")
     address = row.get("coco_url")
     if name is None and isinstance(address, str):
         name = name_in_address(address)
     if not isinstance(name, str) or not name:
-        raise DatasetError(f"file_name: expected text, got {kind_of(row, 'file_name')}")
+        raise DatasetError(f"file_name: expected text, got {value_text(row, 'file_name')}")
     return name
 
 
 def name_in_address(address: str) -> str:
-    """The name of the file in ``https://host/folder/name?query``."""
+    """Return the file name in ``https://host/folder/name?query``."""
     return unquote(address.partition("?")[0].rpartition("/")[2])
 
 
 def _annotation(row: Row, images: Table, categories: Table, rotated: bool) -> tuple[dict[str, Any], str | None]:
-    """The row in its usual form, and what is to be known about its area."""
+    """Return the row in its usual form, and a remark about its area."""
     good = dict(row)
-    if row.get("id") is not None:  # nothing refers to an object: it needs no number
+    if row.get("id") is not None:  # optional, because nothing refers to an annotation
         good["id"] = identity(row, "id")
     image, category = images.find(row, "image_id", "images"), categories.find(row, "category_id", "categories")
     crowd = row.get("iscrowd") or 0
     if crowd not in (0, 1):
-        raise DatasetError(f"iscrowd: expected 0 or 1, got {kind_of(row, 'iscrowd')}")
+        raise DatasetError(f"iscrowd: expected 0 or 1, got {value_text(row, 'iscrowd')}")
     outline = row.get("segmentation")
     if outline in (None, {}, []) or (isinstance(outline, list) and all(part == [] for part in outline)):
         outline = None
@@ -335,7 +338,7 @@ def _annotation(row: Row, images: Table, categories: Table, rotated: bool) -> tu
     if rotated:
         difficult = row.get("difficult") or 0
         if difficult not in (0, 1):
-            raise DatasetError(f"difficult: expected 0 or 1, got {kind_of(row, 'difficult')}")
+            raise DatasetError(f"difficult: expected 0 or 1, got {value_text(row, 'difficult')}")
         good |= {"difficult": int(difficult), **rotated_box_of(good, size, least=SMALLEST_SIDE * max(size))}
     elif outline is not None:
         check_segmentation(outline, *size)
@@ -346,14 +349,14 @@ def _annotation(row: Row, images: Table, categories: Table, rotated: bool) -> tu
 
 
 def rotated_box_of(row: Row, size: tuple[int, int], *, least: float | None) -> dict[str, Any]:
-    """What a row says about its rotated box: in five numbers, by its outline, or else as an upright box.
+    """Return the rotated box of a row: from five numbers, from its outline, or from its upright box.
 
-    Its sides are longer than `least`; they may be 0 if that is None.
+    Its sides must be longer than `least`. They may be 0 if `least` is None.
 
     Raises
     ------
     FileError
-        Where there is none.
+        If there is no such box.
     """
     box, outline = row.get("bbox"), row.get("segmentation")
     if isinstance(box, list) and len(box) == 5:
@@ -367,10 +370,10 @@ def rotated_box_of(row: Row, size: tuple[int, int], *, least: float | None) -> d
 
 
 def _remark_same(path: Path, section: str, name: str, table: Table, problems: Problems) -> None:
-    """What rows of one name have in common is for their owner to look at."""
+    """Add a remark for every two rows with the same name."""
     first: dict[str, dict[str, Any]] = {}
     for row in table.rows:
         other = first.setdefault(row[name], row)
         if other is not row:
-            what = f"{name}: {quoted(row[name])} is there twice, as {quoted(other['id'])} and {quoted(row['id'])}"
+            what = f"{name}: {quoted(row[name])} occurs twice, with ids {quoted(other['id'])} and {quoted(row['id'])}"
             problems.remark(f"{path}: {section}", what, f"the same {name} twice")

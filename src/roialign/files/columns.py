@@ -1,4 +1,4 @@
-"""What the columns of a box table mean: the names that people give them."""
+"""Recognises the columns of a box table by the names that programs usually give them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .._text import one_line
 from .problems import FileError
 from .text import quoted
 
-#: How the four numbers of a box are to be read: corners; a corner and a size; a centre and a size.
+#: The meaning of the four numbers of a box: two corners; a corner and a size; a centre and a size.
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
-#: The four columns of each, by the names that `--columns` gives them.
+#: The four columns of each format, by the names used in `--columns`.
 ROLES = {"xyxy": ("x1", "y1", "x2", "y2"), "xywh": ("x", "y", "width", "height"), "cxcywh": ("cx", "cy", "w", "h")}
-#: Names of the same four, as other programs write them; the first that are all there are taken. Names that only a box
-#: has come before those that the image may have too, as `width` and `height`, or a point, as `x` and `y`.
+#: The names of the four columns in other programs. The first four that are all present are used. Names that are only
+#: used for boxes come before those that may belong to the image (`width`, `height`) or to a point (`x`, `y`).
 KNOWN = (
     ("xyxy", ("x1", "y1", "x2", "y2")),
     ("xyxy", ("x0", "y0", "x1", "y1")),
@@ -42,16 +42,16 @@ KNOWN = (
     ("xywh", ("x", "y", "w", "h")),
     ("xywh", ("x", "y", "width", "height")),
 )
-#: Names of the column that names the image: files first, and then what may be the name of one without its ending.
+#: Names of the image column. File names come first, then ids, which may be file names without the ending.
 IMAGE_NAMES = (
     *("image", "filename", "file", "path", "filepath", "imagepath", "imagename", "imagefile", "imagefilename"),
     *("imagefilepath", "imageuri", "imageurl", "img", "imgpath", "imgname", "imgfile", "imgfilename", "fname", "uri"),
     *("url", "photo", "photoname", "picture", "picturename", "frame", "framename", "frameid", "framenumber"),
     *("imageid", "imgid", "photoid", "pictureid"),
 )
-#: Width and height of the image, beside a box.
+#: Names of the columns with the width and height of the image.
 SIZE_NAMES = (("imagewidth", "imageheight"), ("imgwidth", "imgheight"))
-#: A column whose name has one of these words may name the image, unless it has one of the others too.
+#: A column may name images if its name contains one of `IMAGE_WORDS` and none of `OTHER_WORDS`.
 IMAGE_WORDS = {
     *("image", "images", "img", "file", "filename", "path", "photo", "photograph", "picture", "pic", "frame", "scan"),
     *("slide", "page", "uri", "url", "foto", "bild"),
@@ -60,7 +60,7 @@ OTHER_WORDS = {
     *("width", "height", "w", "h", "size", "area", "count", "number", "format", "mode", "type", "depth", "channels"),
     *("score", "rate", "scale", "hash", "date", "time", "label", "class", "category"),
 }
-#: How the name of an image, or of its feature map, ends.
+#: Matches the file name of an image or a feature map.
 IMAGE_VALUE = re.compile(
     r".*[^\s./\\]\.(avif|bmp|gif|jfif|jp2|jpe|jpe?g|p[bgnp]m|png|tiff?|webp|heic|dcm|np[yz])", re.IGNORECASE | re.DOTALL
 )
@@ -71,45 +71,45 @@ Corners = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a table are read, by the names that the table has, and as what."""
+    """The columns to read, by their names in the table."""
 
     image: str | None
     label: str | None
     box: tuple[str, str, str, str]
     box_format: str
     size: tuple[str, str] | None = None
-    """Width and height of the image."""
+    """The columns with the width and height of the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a user says about a box file besides what it says itself."""
+    """How the user wants a box file to be read."""
 
     columns: Mapping[str, str] | None = None
-    """By role, of `ROLES` or image or label: the name of its column."""
+    """The column names by role: a role in `ROLES`, image or label."""
     box_format: str | None = None
-    """One of `BOX_FORMATS`; None goes by the names of the columns, and takes numbers without names for corners."""
+    """One of `BOX_FORMATS`. If None, the column names decide, and numbers without names are corners."""
 
 
-def plain(name: str) -> str:
-    """A name without what varies from one program to another: ``X_Min``, ``x min`` and ``xmin`` are one."""
+def normalised(name: str) -> str:
+    """Remove differences in spelling from a column name: ``X_Min``, ``x min`` and ``xmin`` become equal."""
     return re.sub(r"[\s_.-]+", "", name.lower())
 
 
 def find_columns(names: Sequence[str], reading: Reading) -> Columns:
-    """The columns of a table with these names.
+    """Find the columns of the image, the label and the box among `names`.
 
     Raises
     ------
     FileError
-        Where a box cannot be found among them, or a column that was asked for is not there.
+        If there are no columns of a box, or if a column that the user gave does not exist.
     """
-    by_name = {plain(name): name for name in reversed(names)}
+    by_name = {normalised(name): name for name in reversed(names)}
     given = {}
     for role, column in (reading.columns or {}).items():
-        if column not in names and plain(column) not in by_name:
+        if column not in names and normalised(column) not in by_name:
             raise FileError(f"{role}: no column {column!r} among {', '.join(names) or 'none'}")
-        given[role] = column if column in names else by_name[plain(column)]
+        given[role] = column if column in names else by_name[normalised(column)]
     box, box_format = _box_columns(by_name, given, names)
     return Columns(
         image=given.get("image") or _first(IMAGE_NAMES, by_name),
@@ -121,30 +121,30 @@ def find_columns(names: Sequence[str], reading: Reading) -> Columns:
 
 
 class UnreadImageError(FileError):
-    """A table names its images in a column that nobody reads."""
+    """A table names its images in a column that is not recognised."""
 
 
 def check_unread(values: Mapping[str, object], box: Sequence[str]) -> list[str]:
-    """Of a row that is taken to be of the only input: the columns whose names say that they may name an image.
+    """Return the unread columns of a row whose names suggest that they name images.
 
     Raises
     ------
     UnreadImageError
-        Where the value of one does name an image.
+        If a value in an unread column is the file name of an image.
     """
     others = {name: value for name, value in values.items() if name not in box}
     for name, value in others.items():
         if isinstance(value, str) and IMAGE_VALUE.fullmatch(value):
             raise UnreadImageError(
-                f"column {quoted(name)} names images, as {quoted(value)}, but is not known as a column that does: "
-                f"--columns {one_line(f'image={name}')} says so"
+                f"column {quoted(name)} names images, such as {quoted(value)}, but is not read: "
+                f"give --columns {one_line(f'image={name}')}"
             )
     return [name for name in others if _may_name_images(name)]
 
 
 @lru_cache(maxsize=1000)
 def _may_name_images(column: str) -> bool:
-    """Whether the words of a name, as of ``scan_no`` or ``pageNumber``, are those of a column of images."""
+    """Whether the words of a column name, such as ``scan_no`` or ``pageId``, suggest that it names images."""
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())
     return not IMAGE_WORDS.isdisjoint(words) and OTHER_WORDS.isdisjoint(words)
 
@@ -163,7 +163,7 @@ def _box_columns(
             return _four(by_name[name] for name in known), box_format
     raise FileError(
         "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height, found "
-        f"{', '.join(names) or 'nothing'}; --columns names others"
+        f"{', '.join(names) or 'nothing'}; give other names with --columns"
     )
 
 
@@ -177,7 +177,7 @@ def _first(known: Sequence[str], by_name: Mapping[str, str]) -> str | None:
 
 
 def corners_of(numbers: Corners, box_format: str) -> Corners:
-    """The corners (x1, y1, x2, y2) of a box in one of `BOX_FORMATS`.
+    """Convert a box in one of `BOX_FORMATS` to corners (x1, y1, x2, y2).
 
     >>> corners_of((10.0, 20.0, 4.0, 6.0), "xywh")
     (10.0, 20.0, 14.0, 26.0)

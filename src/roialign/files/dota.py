@@ -1,7 +1,8 @@
 """The label files of DOTA: one text file per image, one object per line.
 
 A line has the four corners of an object, its class, and whether it is difficult: ``x1 y1 x2 y2 x3 y3 x4 y4 class
-difficult``. The last word may be missing. Lines that begin with ``imagesource:`` or ``gsd:`` are headers.
+difficult``. The last word may be missing. Lines that begin with ``imagesource:``, ``gsd:`` or ``acquisition dates:``
+are headers.
 
 Xia et al., "DOTA: A Large-scale Dataset for Object Detection in Aerial Images", CVPR 2018,
 https://arxiv.org/abs/1711.10398
@@ -15,17 +16,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._text import counted
+from .box_format import remark_relative
 from .coco import SMALLEST_SIDE
 from .images import IMAGE_ENDINGS, upright_size
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rotated import rotated_shape
 from .run_lengths import LARGEST_POINT
-from .text import quoted, read_text
+from .text import lines_of, quoted, read_text
 
-#: What the header lines begin with.
-HEADERS = ("imagesource:", "gsd:")
+#: The beginnings of header lines.
+HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
 EXPECTED = "x1 y1 x2 y2 x3 y3 x4 y4 class difficult"
-#: The values of a line with and without the last word.
+NOT_YOLO = "YOLO's lines, class x1 y1 x2 y2 x3 y3 x4 y4 relative to the size of the image, cannot be read"
+#: The numbers of values of a line without and with the last word.
 VALUES = (9, 10)
 
 
@@ -43,10 +46,10 @@ class Label(NamedTuple):
 def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[str, list[dict[str, Any]]]:
     """Read a folder of label files, as :func:`roialign.files.coco.read_records` reads a file in COCO format.
 
-    Concretely, an image is called by the name of its file without the ending, which is also the name of its label file.
-    The classes are those that the labels have, in alphabetical order, numbered from 1. Every annotation has a
+    The id of an image is the name of its file without the ending, which is also the name of its label file. The
+    classes are those that occur in the labels, in alphabetical order, numbered from 1. Every annotation has a
     `rotated_box`, its upright hull `bbox`, and `difficult`. Lines that cannot be used are added to `problems`. An image
-    without a label file is left out, with a remark; a label file without an image is a problem.
+    without a label file is left out, with a remark. A label file without an image is a problem.
 
     Raises
     ------
@@ -70,6 +73,8 @@ def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[st
     if pictures:
         left = counted(len(pictures), "image has no label file", "images have no label file")
         problems.remark(images, f"{left} in {labels}: left out, as {quoted(min(pictures))}", "no label file")
+    sizes = {row["id"]: (row["width"], row["height"]) for row in rows}
+    remark_relative(labels, [(shape["bbox"], sizes[image]) for image, _, shape in found], problems, "corners")
     names = sorted({label.name for _, label, _ in found})
     numbers = {name: number for number, name in enumerate(names, start=1)}
     annotations = [
@@ -94,7 +99,7 @@ def _label_files(labels: Path) -> list[Path]:
 
 
 def _images_by_name(images: Path) -> dict[str, list[Path]]:
-    """The images of a folder by their names without the ending."""
+    """Return the images of a folder by their names without the ending."""
     found: dict[str, list[Path]] = defaultdict(list)
     try:
         for path in sorted(images.iterdir()):
@@ -106,19 +111,22 @@ def _images_by_name(images: Path) -> dict[str, list[Path]]:
 
 
 def _image_of(labels: Path, pictures: list[Path], images: Path) -> dict[str, Any]:
-    """The row of the image of a label file."""
+    """Return the row of the image of a label file."""
     if len(pictures) != 1:
         got = "found none" if not pictures else f"found {', '.join(path.name for path in pictures)}"
         raise FileError(f"expected one image named {quoted(labels.stem)} in {images}, {got}")
-    width, height = upright_size(pictures[0])
+    try:
+        width, height = upright_size(pictures[0])
+    except FileError as error:
+        raise FileError(f"its image {pictures[0].name}: {error}") from error
     return {"id": labels.stem, "file_name": pictures[0].name, "width": width, "height": height}
 
 
 def _labels(path: Path, text: str, size: tuple[int, int], problems: Problems) -> list[tuple[Label, dict[str, Any]]]:
-    """The lines of a label file that can be used, each with its rotated box."""
+    """Return the usable lines of a label file, each with its rotated box."""
     wrong = RowProblems(problems, path)
     found = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines_of(text), start=1):
         if not line.strip() or line.strip().lower().startswith(HEADERS):
             continue
         try:
@@ -134,12 +142,12 @@ def _labels(path: Path, text: str, size: tuple[int, int], problems: Problems) ->
 
 
 def read_label(line: str) -> Label:
-    """One line of a label file.
+    """Parse one line of a label file.
 
     Raises
     ------
     FileError
-        Saying what is wrong with it.
+        If the line is invalid.
     """
     values = line.split()
     if len(values) not in VALUES:
@@ -148,7 +156,17 @@ def read_label(line: str) -> Label:
     difficult = values[9] if len(values) == max(VALUES) else "0"
     if not (difficult.isascii() and difficult.isdigit() and len(difficult) <= 3):
         raise FileError(f"difficult: expected 0 or 1, got {quoted(difficult)}")
+    if _is_fraction(values[8]):
+        raise FileError(f"class: expected a name, got {quoted(values[8])}: {NOT_YOLO}")
     return Label(numbers, values[8], int(int(difficult) > 0))
+
+
+def _is_fraction(text: str) -> bool:
+    """Whether it is a number that is not whole, and so no class."""
+    try:
+        return not float(text).is_integer()
+    except ValueError:
+        return False
 
 
 def _number(text: str, name: str) -> float:

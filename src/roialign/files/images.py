@@ -1,4 +1,4 @@
-"""Reads images: one reader for all commands, whatever their depth, colours and orientation."""
+"""Reads images of any bit depth, colour mode and orientation. All commands use this reader."""
 
 from __future__ import annotations
 
@@ -19,91 +19,91 @@ from .problems import FileError, Remark
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # else what Pillow logs of a damaged file is printed
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise, Pillow prints messages
 
-#: Endings of the images that are read of a folder; a file that is named itself may have any.
+#: The endings of the images to read from a folder. A file given by name may have any ending.
 IMAGE_ENDINGS = (
     *(".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
     *(".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
 )
-#: Pillow's modes whose values do not fit in eight bits: its own conversion to RGB would clip them.
+#: Pillow's modes with more than 8 bits per value. Pillow's conversion to RGB would clip these values.
 DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
-#: What Pillow hands to another program or only names: their bytes are not read.
+#: The formats that Pillow only identifies or decodes with another program. They are not read.
 FOREIGN_FORMATS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
-#: The formats in which Pillow's 32-bit whole numbers hold 16 bits.
+#: The formats whose 16-bit values Pillow stores as 32-bit integers.
 SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
-#: TIFF's tag that says whether numbers have a sign, and what it says for those without.
+#: TIFF's SampleFormat tag, and its value for unsigned integers.
 SAMPLE_FORMAT_TAG, UNSIGNED = 339, 1
-#: Floats may leave the range from 0 to 1 by so much, as resampling leaves them.
+#: Float pixels may be this far outside the range from 0 to 1, because resampling can overshoot.
 OVERSHOOT = 1 / 255
 LARGEST_8_BIT, LARGEST_16_BIT = 255.0, 65535.0
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image as it was read."""
+    """An image and the range of its values."""
 
     pixels: Array
-    """``[H, W, 3]`` float32, in the range of the file."""
+    """Float32 ``[H, W, 3]``, in the range of the file."""
     white: float | None
-    """The largest value that the file could hold: 255, 65535, 1 for floats; None where there is none, of 32 bits."""
+    """The largest value of the format: 255, 65535, or 1 for floats. None for 32-bit integers, which have no maximum."""
     remark: Remark | None = None
-    """What is to be known about its orientation."""
+    """A remark about its EXIF orientation."""
 
     def range_remark(self) -> Remark | None:
-        """That the values are not those of eight bits, for whoever takes them as they are; None where they are."""
+        """Return a remark with the range of the values if the image does not have 8 bits, otherwise None."""
         if self.white == LARGEST_8_BIT:
             return None
         finite = self.pixels[np.isfinite(self.pixels)]
-        found = f"{finite.min():g} to {finite.max():g}" if finite.size else "nothing finite"
-        holes = "" if finite.size == self.pixels.size else ", and NaN or infinity"
-        kind = {LARGEST_16_BIT: "16 bits", 1.0: "floats"}.get(self.white or 0.0, "32 bits")
-        return Remark(f"an image of {kind}: its values are taken as they are, {found}{holes}, not 0 to 255", "range")
+        found = f"{finite.min():g} to {finite.max():g}" if finite.size else "no finite values"
+        not_finite = "" if finite.size == self.pixels.size else ", and NaN or infinity"
+        kind = {LARGEST_16_BIT: "16-bit", 1.0: "float"}.get(self.white or 0.0, "32-bit")
+        return Remark(f"a {kind} image: its values are used as they are, {found}{not_finite}, not 0 to 255", "range")
 
     def unit_range(self) -> Array:
-        """The pixels from 0 to 1, as detectors take them.
+        """Return the pixels scaled to the range from 0 to 1, as detectors expect them.
 
         Raises
         ------
         FileError
-            Where the values have no usual range.
+            If the range of the values is unknown, or if float pixels are outside 0 to 1.
         """
         lowest, highest = float(self.pixels.min()), float(self.pixels.max())
         found = f"found {lowest:g} to {highest:g}"
         if self.white is None:
-            raise FileError(f"32-bit whole numbers have no usual range, {found}: save it with 8 or 16 bits")
+            raise FileError(f"the range of 32-bit integer pixels is unknown, {found}: save the image with 8 or 16 bits")
         if self.white == 1.0:
             if not (lowest >= -OVERSHOOT and highest <= 1 + OVERSHOOT):  # false for NaN
-                raise FileError(f"expected pixels of floats from 0 to 1, {found}: scale them")
+                raise FileError(f"expected float pixels from 0 to 1, {found}: scale them")
             return self.pixels.clip(0, 1)
         scaled: Array = self.pixels / np.float32(self.white)
         return scaled
 
 
 def read_image(path: Path) -> Array:
-    """An image as float32 pixels ``[H, W, 3]``, from 0 to 255: the pixels of :func:`read_picture`, upright."""
+    """Read an image as float32 pixels ``[H, W, 3]``, turned upright: the pixels of :func:`read_picture`."""
     return read_picture(path).pixels
 
 
 def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
-    """An image with three channels, and how its values are to be taken.
+    """Read an image with three channels, and the range of its values.
 
-    It is turned upright as its EXIF orientation says, unless `annotated` tells that its annotations are of the image as
-    stored: see :mod:`.orientation`. A palette or another colour space becomes RGB from 0 to 255. Grey is repeated for
-    the three channels, with all its values where they are 16 or 32 bits or floats. Colours of 16 bits are read as 8.
-    Transparent pixels are shown over black. Of several frames or pages the first is taken.
+    The image is turned upright according to its EXIF orientation, unless `annotated` shows that the annotations were
+    made on the image as stored; see :mod:`.orientation`. Palettes and other colour spaces are converted to RGB from 0
+    to 255. A grey channel is repeated three times and keeps its values, also those of 16 bits, 32 bits and floats.
+    Colours of 16 bits are read as 8 bits. Transparent pixels are blended with black. Only the first frame or page is
+    read.
 
     Raises
     ------
     FileError
-        Saying what the file is, where it is no image, and what is wrong with it, where it is one; and where its size is
-        not the one that it was annotated with.
+        If the file is not an image or is damaged, or if its size differs from the annotated size.
     """
     with explained(path), path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, about what it can read; a larger image is an error
+        warnings.simplefilter("ignore")  # Pillow warns about large images before it refuses larger ones
         with Image.open(file, formats=_formats()) as opened:
-            # Pillow turns TIFF images itself when it loads them. To look for EXIF in a PNG it loads the pixels, and
-            # reports damage only once: so other images are loaded first.
+            # Pillow turns TIFF images itself when it loads them. To look for EXIF in a PNG, Pillow loads the pixels,
+            # and it reports damage only once. Therefore, all images except TIFF are loaded first.
             is_tiff = opened.format == "TIFF"
             if not is_tiff:
                 opened.load()
@@ -124,17 +124,17 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
 
 
 def upright_size(path: Path) -> tuple[int, int]:
-    """Width and height of what :func:`read_picture` gives, from the head of the file where that tells them.
+    """Return the width and height of the image from :func:`read_picture`, reading only the header if possible.
 
     Raises
     ------
     FileError
-        For what is no image.
+        If the file is not an image.
     """
     with explained(path), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(file, formats=_formats()) as opened:
-            # To look for EXIF in a PNG, Pillow loads the pixels, unless it stands before them.
+            # To look for EXIF in a PNG, Pillow loads the pixels, unless the EXIF chunk comes before them.
             if "exif" not in opened.info and (opened.format == "PNG" or _orientation(opened) == 1):
                 width, height = opened.size
                 return width, height
@@ -143,7 +143,7 @@ def upright_size(path: Path) -> tuple[int, int]:
 
 
 def most_pixels() -> int:
-    """So many pixels an image may have: what Pillow takes for an attack is not read."""
+    """Return the largest number of pixels that Pillow reads. It treats larger images as decompression bombs."""
     return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else 2**31
 
 
@@ -153,16 +153,16 @@ def _formats() -> list[str]:
 
 
 def _orientation(opened: Image.Image) -> int:
-    """The number from 1 to 8; 1 where it is missing, or cannot be read."""
+    """Return the EXIF orientation from 1 to 8; 1 if it is missing or unreadable."""
     try:
         number = opened.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # EXIF that is damaged raises what its bytes lead to; the image is as good as without
+    except Exception:  # damaged EXIF raises many kinds of errors, and the image is readable without it
         return 1
     return number if isinstance(number, int) and 1 <= number <= 8 else 1
 
 
 def _values(image: Image.Image) -> tuple[Array, float | None]:
-    """Grey ``[H, W]`` or colours ``[H, W, 3]`` as stored, and the largest value that they could have."""
+    """Return grey ``[H, W]`` or RGB ``[H, W, 3]`` pixels as stored, and the largest value of their format."""
     if image.mode in DEEP_MODES:
         values = np.asarray(image)
         if image.mode == "F":
@@ -171,7 +171,7 @@ def _values(image: Image.Image) -> tuple[Array, float | None]:
             hidden = image.info.get("transparency")  # the grey value that is transparent
             return np.where(values == hidden, 0, values) if isinstance(hidden, int) else values, LARGEST_16_BIT
         formats = getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT_TAG, (UNSIGNED,))
-        # Pillow gives numbers without a sign as if they had one.
+        # Pillow returns unsigned values as signed ones.
         unsigned = image.format == "TIFF" and formats[0] == UNSIGNED
         return values.view(np.uint32) if unsigned else values, None
     if image.has_transparency_data or "A" in image.getbands():
@@ -182,7 +182,7 @@ def _values(image: Image.Image) -> tuple[Array, float | None]:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Whatever Pillow raises on the bytes of a file, in words of our own."""
+    """Convert any error that Pillow raises while it reads `path` into a FileError with a clear message."""
     try:
         check_readable(path)
         yield
@@ -193,20 +193,20 @@ def explained(path: Path) -> Iterator[None]:
             f"cannot be read as an image: expected at most {most_pixels()} pixels, found more: save it smaller"
         ) from error
     except UnidentifiedImageError as error:
-        known = _kind(path) or "not an image, or of a kind that Pillow does not know"
+        known = _kind(path) or "not an image, or a format that Pillow does not support"
         raise FileError(f"cannot be read as an image: {known}") from error
     except MemoryError as error:
         raise FileError("cannot be read as an image: not enough memory") from error
     except OSError as error:
         why = error.strerror or f"damaged or cut short: {error}"
         raise FileError(f"cannot be read as an image: {why}") from error
-    except Exception as error:  # the bytes of a file lead Pillow's readers anywhere
+    except Exception as error:  # damaged files raise many kinds of errors in Pillow
         raise FileError("cannot be read as an image: damaged or cut short") from error
 
 
 def _kind(path: Path) -> str | None:
     with path.open("rb") as file:
         known = what_is(file.read(HEAD_BYTES))
-    if known == "a TIFF image":  # of which there are more kinds than any program reads
-        return "damaged, or a TIFF image of a kind that Pillow does not know: save it as PNG"
+    if known == "a TIFF image":  # TIFF has more variants than Pillow reads
+        return "damaged, or a TIFF variant that Pillow does not support: save it as PNG"
     return f"damaged or cut short: {known}" if known is not None and known.endswith(" image") else known

@@ -1,4 +1,4 @@
-"""What went wrong with a file or a row, collected so that the others are still done."""
+"""Collects errors in files and rows, so that the remaining files and rows are still processed."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ from typing import NamedTuple
 
 from .._text import one_line
 
-#: So many remarks of one kind are told; the others are counted.
+#: The number of remarks of one kind to report. Further ones are only counted.
 MOST_REMARKS = 10
-#: So many rows of a file are named; the others are counted.
+#: The number of rows of one file to report. Further ones are only counted.
 MOST_NAMED = 1000
 
 
 class FileError(ValueError):
-    """A file, or a part of it, cannot be used; the message says why."""
+    """A file or a part of it cannot be used. The message says why."""
 
 
 class DatasetError(FileError):
-    """A data set, or a part of it, cannot be used; the message names the file and the row."""
+    """A dataset or a part of it cannot be used. The message names the file and the row."""
 
 
-class Refused(Exception):  # noqa: N818 - nothing has failed: a user has asked for it
-    """What is wrong has been told, and nothing may be left out."""
+class StoppedByProblem(Exception):  # noqa: N818 - the problem has been reported already
+    """The run stops at the first problem, because the user asked for it."""
 
 
 class DataWarning(UserWarning):
-    """Something in the data was left out, or was read in one of two ways that it can be meant."""
+    """Something in the data was left out, or was ambiguous."""
 
 
 class Remark(NamedTuple):
-    """Something to look at about a file that was read."""
+    """A note about a file that was read, which the user should check."""
 
     what: str
     kind: str
-    """What remarks of one kind have in common."""
+    """The kind of the remark. The number of reported remarks of each kind is limited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that could not be done."""
+    """A file or row that could not be used, or a remark about one."""
 
     where: str
-    """The file, and the row where there is one."""
+    """The file and, if known, the row."""
     what: str
     kind: str = ""
-    """What remarks of one kind have in common."""
+    """The kind of a remark."""
 
     def __str__(self) -> str:
         return one_line(f"{self.where}: {self.what}")
@@ -55,49 +55,49 @@ class Problem:
 
 @dataclass
 class Problems:
-    """The problems of a run, in the order in which they were met.
+    """The problems and remarks of a run, in the order in which they occurred.
 
-    A problem is something that was left out. A remark is something that was done, but that its owner should look at;
-    it is told and not counted.
+    A problem is something that was left out. A remark is about something that was used but that the user should check.
+    Remarks do not count as problems.
     """
 
     listener: Callable[[Problem], None] | None = None
-    """Told of every problem at once."""
+    """Called with each problem."""
     remark_listener: Callable[[Problem], None] | None = None
-    """Told of the first remarks of every kind at once."""
+    """Called with the first remarks of each kind."""
     found: list[Problem] = field(default_factory=list)
     remarks: list[Problem] = field(default_factory=list)
     strict: bool = False
-    """Whether the first problem ends the run: :class:`Refused`."""
+    """Whether the first problem raises :class:`StoppedByProblem`."""
     places: dict[str, str] = field(default_factory=dict)
-    """How files are named that a list has named: with the list and the line."""
+    """The names to report for files that came from a list: the list, the line and the file."""
     _kinds: Counter[str] = field(default_factory=Counter)
-    _told: set[Problem] = field(default_factory=set)
+    _known: set[Problem] = field(default_factory=set)
 
     def add(self, where: object, what: object) -> None:
-        """Something that was left out; the same thing again, of a file that is read twice, is not added again.
+        """Add a problem, unless it is known already because the file was read twice.
 
         Raises
         ------
-        Refused
-            Where nothing may be left out.
+        StoppedByProblem
+            If `strict`.
         """
         problem = Problem(self.places.get(str(where), str(where)), str(what))
-        if problem in self._told:
+        if problem in self._known:
             return
-        self._told.add(problem)
+        self._known.add(problem)
         self.found.append(problem)
         if self.listener is not None:
             self.listener(problem)
         if self.strict:
-            raise Refused(problem)
+            raise StoppedByProblem(problem)
 
     def remark(self, where: object, what: object, kind: str) -> None:
-        """Something to look at; remarks of one kind are alike."""
+        """Add a remark, unless it is known already."""
         remark = Problem(self.places.get(str(where), str(where)), str(what), kind)
-        if remark in self._told:
+        if remark in self._known:
             return
-        self._told.add(remark)
+        self._known.add(remark)
         self.remarks.append(remark)
         self._kinds[kind] += 1
         if self.remark_listener is None or self._kinds[kind] > MOST_REMARKS:
@@ -107,14 +107,14 @@ class Problems:
             self.remark_listener(Problem(remark.where, f"more remarks of this kind ({kind}) are not shown"))
 
     def include(self, others: Problems) -> None:
-        """Add what others have collected."""
+        """Add the problems and remarks of another collection."""
         for problem in others.found:
             self.add(problem.where, problem.what)
         for remark in others.remarks:
             self.remark(remark.where, remark.what, remark.kind)
 
     def __getstate__(self) -> dict[str, object]:
-        """For another process, which has nobody to tell."""
+        """Return the state without the listeners, which stay in this process."""
         return {**self.__dict__, "listener": None, "remark_listener": None}
 
     def __iter__(self) -> Iterator[Problem]:
@@ -125,19 +125,19 @@ class Problems:
 
 
 class RowProblems:
-    """The problems of the rows of one file, or of a part of it: a mistake that is in every row is not told forever."""
+    """The problems of the rows of one file or section, of which only the first `MOST_NAMED` are reported."""
 
     def __init__(self, problems: Problems, place: object) -> None:
         self._problems, self._place = problems, place
         self._count = 0
 
     def add(self, where: object, what: object) -> None:
-        """A row that was left out."""
+        """Add a row that was left out."""
         self._count += 1
         if self._count <= MOST_NAMED:
             self._problems.add(where, what)
 
     def end(self) -> None:
-        """How many were not named."""
+        """Report the number of further rows."""
         if self._count > MOST_NAMED:
             self._problems.add(self._place, f"{self._count - MOST_NAMED} more rows cannot be used")

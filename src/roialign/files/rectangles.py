@@ -15,7 +15,7 @@ EDGES_AT_ONCE = 64
 
 
 def minimal_rectangle(points: Array) -> RotatedBox:
-    """The rectangle of least area that contains points ``[P, 2]``, as (centre x, centre y, width, height, angle).
+    """Find the rectangle of least area around points ``[P, 2]``, as (centre x, centre y, width, height, angle).
 
     The angle is in radians, from the x axis to the side `width`, positive clockwise on the screen, where y points down.
     It is in [-pi/2, pi/2), and the width is at least the height: mmrotate's `le90`. Points on one line give a height
@@ -54,7 +54,7 @@ def minimal_rectangle(points: Array) -> RotatedBox:
 def long_edge(
     x: float, y: float, width: float, height: float, angle: float
 ) -> tuple[float, float, float, float, float]:
-    """The same rectangle with the longer side as its width, and its angle in [-pi/2, pi/2)."""
+    """Rewrite a rectangle with the longer side as its width, and its angle in [-pi/2, pi/2)."""
     if width < height:
         width, height, angle = height, width, angle + math.pi / 2
     while angle >= math.pi / 2:
@@ -65,7 +65,7 @@ def long_edge(
 
 
 def corners(box: RotatedBox) -> list[tuple[float, float]]:
-    """The corners (x, y), clockwise on the screen, from the one that is at the top left if the angle is 0."""
+    """Return the corners (x, y), clockwise on the screen. For an angle of 0, the first is at the top left."""
     x, y, width, height, angle = box
     u, v = 0.5 * width * math.cos(angle), 0.5 * width * math.sin(angle)
     s, t = -0.5 * height * math.sin(angle), 0.5 * height * math.cos(angle)
@@ -73,9 +73,9 @@ def corners(box: RotatedBox) -> list[tuple[float, float]]:
 
 
 def convex_hull(points: Array) -> Array:
-    """The vertices ``[V, 2]`` of the convex hull of points ``[P, 2]``, in order, without points on its edges.
+    """Return the vertices ``[V, 2]`` of the convex hull of points ``[P, 2]``, in order, without points on its edges.
 
-    Andrew's monotone chain [1]_.
+    This is Andrew's monotone chain algorithm [1]_.
 
     References
     ----------
@@ -89,7 +89,7 @@ def convex_hull(points: Array) -> Array:
 
 
 def _chain(ordered: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """One half of the hull: the chain that only turns one way."""
+    """Return one half of the hull: the chain that only turns in one direction."""
     chain: list[tuple[float, float]] = []
     for x, y in ordered:
         while len(chain) > 1:

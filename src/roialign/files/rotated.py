@@ -15,14 +15,14 @@ from .rectangles import Array, RotatedBox, corners, long_edge, minimal_rectangle
 from .run_lengths import mask_of, run_lengths_of
 from .text import quoted
 
-#: How detectron2 writes a rotated box.
+#: The error for a rotated box that is not in detectron2's form.
 FIVE_NUMBERS = "bbox: expected [centre x, centre y, width, height, degrees], finite, with positive sides"
 
 
 def rotated_shape(
     outline: Any, size: tuple[int, int], least: float | None, name: str = "segmentation"
 ) -> dict[str, Any]:
-    """`rotated_box` and its upright hull `bbox`, for an outline of an object: the smallest rectangle around it.
+    """Return the smallest rectangle around the outline of an object as `rotated_box`, and its upright hull as `bbox`.
 
     Parameters
     ----------
@@ -31,14 +31,14 @@ def rotated_shape(
     size : (int, int)
         The height and width of the image.
     least : float or None
-        Both sides of the rectangle must be longer. If None, they may be 0.
+        Both sides of the rectangle must be longer than this. If None, they may be 0.
     name : str
-        What the outline is called in a message.
+        The name of the outline in messages.
 
     Raises
     ------
     DatasetError
-        If they are not.
+        If the height of the rectangle is at most `least`.
     """
     if isinstance(outline, list):
         points = np.concatenate([np.array(polygon, dtype=np.float64).reshape(-1, 2) for polygon in outline])
@@ -51,21 +51,21 @@ def rotated_shape(
 
 
 def _corners_of_pixels(mask: Array) -> Array:
-    """The corners ``[P, 2]`` of the first and the last pixel of every row of a mask ``[H, W]``."""
+    """Return the corners ``[P, 2]`` of the first and the last pixel of every row of a mask ``[H, W]``."""
     rows = np.flatnonzero(mask.any(axis=1))
     left, right = mask[rows].argmax(axis=1), mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
     return np.concatenate([np.stack([x, y], axis=1) for x in (left, right) for y in (rows, rows + 1)])
 
 
 def from_degrees(box: list[Any], are_numbers: bool, least: float | None) -> dict[str, Any]:
-    """`rotated_box`, its upright hull `bbox` and its outline, for detectron2's five numbers.
+    """Convert detectron2's five numbers to `rotated_box`, its upright hull `bbox`, and its outline.
 
-    Their angle is in degrees, counter-clockwise.
+    The fifth number is the angle in degrees, positive counter-clockwise.
 
     Raises
     ------
     DatasetError
-        If they are none.
+        If they are not finite numbers, or if a side is negative or at most `least`.
     """
     if not are_numbers or min(box[2:4]) < 0 or (least is not None and min(box[2:4]) <= least):
         raise DatasetError(f"{FIVE_NUMBERS}, got {quoted(box)}")
@@ -75,13 +75,13 @@ def from_degrees(box: list[Any], are_numbers: bool, least: float | None) -> dict
 
 
 def from_upright(box: list[float]) -> dict[str, Any]:
-    """`rotated_box` of an upright box (x, y, width, height), which is `bbox`."""
+    """Convert an upright box (x, y, width, height) to `rotated_box`, with itself as `bbox`."""
     x, y, width, height = box
     return {"rotated_box": list(long_edge(x + width / 2, y + height / 2, width, height, 0.0)), "bbox": box}
 
 
 def with_hull(box: RotatedBox) -> dict[str, Any]:
-    """A rotated box, and its upright hull as COCO's `bbox`."""
+    """Return a rotated box as `rotated_box`, and its upright hull as COCO's `bbox`."""
     x, y, width, height, angle = box
     cosine, sine = abs(math.cos(angle)), abs(math.sin(angle))
     across, down = width * cosine + height * sine, width * sine + height * cosine

@@ -1,7 +1,7 @@
-"""Masks of COCO files, checked before pycocotools' C code sees them: it trusts every length that it is given.
+"""Masks of COCO files, validated before they are passed to pycocotools.
 
-pycocotools draws polygons, and compares masks; what reaches it from here has counts that add up to the image, and
-outlines whose length is bounded.
+The C code of pycocotools does not check its input. It draws polygons and compares masks. Here, counts are checked to
+add up to the number of pixels of the image, and the length of outlines is limited.
 """
 
 from __future__ import annotations
@@ -18,37 +18,39 @@ from .problems import FileError
 from .text import quoted
 
 Array = np.ndarray[Any, np.dtype[Any]]
-#: ``{"size": [height, width], "counts": bytes}``, as pycocotools takes it.
+#: ``{"size": [height, width], "counts": bytes}``, as pycocotools expects it.
 RunLengths: TypeAlias = dict[str, Any]
 
-#: A point of an outline may lie so many pixels from the image's corner.
+#: The largest coordinate of a point of an outline, in pixels.
 LARGEST_POINT = 1e6
-#: So many pixels an outline may be long: drawing it takes time and memory in proportion.
+#: The largest length of an outline in pixels. The time and memory to draw it are proportional to its length.
 LONGEST_OUTLINE = 2e6
-#: Letters of a compressed count, and the bits of one.
+#: The first character of compressed counts, and the number of different characters.
 FIRST_LETTER, LETTERS = 48, 64
+#: The bits of a character: whether more characters follow, the sign, and the number of value bits.
 MORE, SIGN, VALUE_BITS = 0x20, 0x10, 5
-#: Letters that one count may have: enough for the largest image.
+#: The largest number of characters of one count, enough for the largest image.
 LONGEST_COUNT = 7
 POLYGONS = "segmentation: expected polygons [[x1, y1, x2, y2, x3, y3, ...], ...]"
 RUN_LENGTHS = "run lengths with size and counts"
+NOT_A_COUNT = "is not valid in COCO's compressed counts"
 
 
 def run_lengths_of(segmentation: Any, height: int, width: int) -> RunLengths:
-    """A COCO segmentation of an image as run lengths.
+    """Convert a COCO segmentation to run lengths.
 
     Parameters
     ----------
     segmentation : list of polygons, or dict
-        Polygons are flat lists x1, y1, x2, y2, ... of three points or more; run lengths have ``size`` and ``counts``,
-        a list or compressed text.
+        Polygons are flat lists x1, y1, x2, y2, ... of three points or more. Run lengths have ``size`` and ``counts``,
+        which is a list or compressed text.
     height, width : int
-        Those of the image.
+        The size of the image.
 
     Raises
     ------
     FileError
-        Saying what is wrong with it.
+        If the segmentation is invalid.
     """
     coco_masks = _coco_masks()
     check_segmentation(segmentation, height, width)
@@ -62,12 +64,12 @@ def run_lengths_of(segmentation: Any, height: int, width: int) -> RunLengths:
 
 
 def check_segmentation(segmentation: object, height: int, width: int) -> None:
-    """That :func:`run_lengths_of` can take it.
+    """Check that :func:`run_lengths_of` accepts a segmentation.
 
     Raises
     ------
     FileError
-        Saying what is wrong with it.
+        If the segmentation is invalid.
     """
     if isinstance(segmentation, Mapping):
         checked_counts(segmentation, height, width)
@@ -80,7 +82,7 @@ def check_segmentation(segmentation: object, height: int, width: int) -> None:
 
 
 def _coco_masks() -> Any:
-    """pycocotools' own, loaded when it is needed: the models do without it."""
+    """Import `pycocotools.mask` when it is needed, because the models do not need it."""
     require("detection", "pycocotools")
     from pycocotools import mask
 
@@ -88,43 +90,43 @@ def _coco_masks() -> Any:
 
 
 def box_outline(box: Sequence[float]) -> list[list[float]]:
-    """A box (x, y, width, height) as COCO's polygons."""
+    """Convert a box (x, y, width, height) to COCO polygons."""
     x, y, width, height = box
     return [[x, y, x + width, y, x + width, y + height, x, y + height]]
 
 
 def mask_of(run_lengths: RunLengths) -> Array:
-    """``[H, W]`` uint8 of 0 and 1."""
+    """Decode run lengths to a uint8 mask ``[H, W]`` of 0 and 1."""
     coco_masks = _coco_masks()
     return np.asarray(coco_masks.decode(run_lengths), dtype=np.uint8)
 
 
 def area_of(run_lengths: RunLengths) -> float:
-    """How many pixels a mask has."""
+    """Return the number of pixels of a mask."""
     coco_masks = _coco_masks()
     return float(coco_masks.area(run_lengths))
 
 
 def encoded(mask: Array) -> RunLengths:
-    """The run lengths of a mask ``[H, W]``, their counts as text."""
+    """Encode a mask ``[H, W]`` as run lengths with compressed counts as text."""
     coco_masks = _coco_masks()
     lengths = coco_masks.encode(np.asfortranarray(mask, dtype=np.uint8))
     return {"size": list(lengths["size"]), "counts": lengths["counts"].decode()}
 
 
 def checked_counts(run_lengths: Mapping[str, Any], height: int, width: int) -> list[int]:
-    """The counts of run lengths as numbers, whichever form they have.
+    """Return the counts of run lengths as numbers, decompressed if necessary.
 
     Raises
     ------
     FileError
-        Where they are not those of a mask of `height` x `width` pixels.
+        If they are not the counts of a mask of `height` x `width` pixels.
     """
     size, counts = run_lengths.get("size"), run_lengths.get("counts")
     if not isinstance(size, (list, tuple)) or len(size) != 2 or counts is None:
         raise FileError(f"segmentation: expected {RUN_LENGTHS}, got {quoted(dict(run_lengths))}")
     if list(size) != [height, width]:
-        raise FileError(f"segmentation: expected size {[height, width]}, as of the image, got {quoted(size)}")
+        raise FileError(f"segmentation: expected size {[height, width]}, the size of the image, got {quoted(size)}")
     if isinstance(counts, (str, bytes)):
         numbers = _decompressed(counts)
     elif isinstance(counts, list):
@@ -140,24 +142,24 @@ def checked_counts(run_lengths: Mapping[str, Any], height: int, width: int) -> l
 def _count(value: object) -> int:
     whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
     if isinstance(value, bool) or not whole or value < 0:  # type: ignore[operator]
-        raise FileError(f"segmentation: expected counts of 0 and more, got {quoted(value)}")
+        raise FileError(f"segmentation: expected counts of at least 0, got {quoted(value)}")
     return int(value)  # type: ignore[call-overload,no-any-return]
 
 
 def _decompressed(text: str | bytes) -> list[int]:
-    """The numbers of COCO's compressed counts.
+    """Decompress COCO's compressed counts.
 
-    A letter has five bits of a number and one that says that more follow; the fourth and every later number is written
-    as what it is more than the number two before it.
+    Each character has five bits of a number and one bit that tells whether more characters follow. From the fourth
+    number on, the difference to the number two places before is stored.
     """
     try:
         letters = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, dtype=np.uint8)
     except UnicodeEncodeError as error:
-        raise FileError(f"segmentation: counts: letter {error.start} is none of COCO's compressed counts") from None
+        raise FileError(f"segmentation: counts: character {error.start} {NOT_A_COUNT}") from None
     values = letters.astype(np.int64) - FIRST_LETTER
     wrong = np.flatnonzero((values < 0) | (values >= LETTERS))
     if wrong.size:
-        raise FileError(f"segmentation: counts: letter {wrong[0]} is none of COCO's compressed counts")
+        raise FileError(f"segmentation: counts: character {wrong[0]} {NOT_A_COUNT}")
     if not values.size:
         return []
     ends = np.flatnonzero((values & MORE) == 0)
@@ -166,7 +168,7 @@ def _decompressed(text: str | bytes) -> list[int]:
     starts = np.concatenate([[0], ends[:-1] + 1])
     lengths = ends - starts + 1
     if lengths.max() > LONGEST_COUNT:
-        raise FileError("segmentation: counts: a number of too many letters")
+        raise FileError("segmentation: counts: a number with too many characters")
     places = np.arange(len(values)) - np.repeat(starts, lengths)
     numbers = np.add.reduceat((values & (MORE - 1)) << (VALUE_BITS * places), starts)
     negative = (values[ends] & SIGN) != 0
@@ -175,25 +177,26 @@ def _decompressed(text: str | bytes) -> list[int]:
 
 
 def _summed(numbers: Array) -> list[int]:
-    """From the fourth on, each number is added to the one two before it."""
-    summed = numbers.astype(object)  # whole numbers of any size: nothing overflows
+    """Undo the differences: from the fourth number on, add the number two places before."""
+    summed = numbers.astype(object)  # Python integers do not overflow
     for first in (1, 2):
         summed[first::2] = np.cumsum(summed[first::2])
     if any(number < 0 for number in summed):
-        raise FileError(f"segmentation: expected counts of 0 and more, got {quoted(min(summed))}")
+        raise FileError(f"segmentation: expected counts of at least 0, got {quoted(min(summed))}")
     return [int(number) for number in summed]
 
 
 def _check_polygon(polygon: object, number: int) -> float:
-    """That it is one; no less than its length in pixels, which is cheap, and nearly always enough."""
+    """Check a polygon, and return an upper bound of its length in pixels, which is cheap to compute."""
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         got = f"{len(polygon)} numbers" if isinstance(polygon, list) else quoted(polygon)
         raise FileError(f"{POLYGONS}, got {got} as polygon {number}")
-    if not set(map(type, polygon)) <= {int, float} or not all(-LARGEST_POINT <= v <= LARGEST_POINT for v in polygon):
-        wrong = next(v for v in polygon if type(v) not in (int, float) or not abs(v) <= LARGEST_POINT)
+    values = [v.item() if isinstance(v, np.generic) else v for v in polygon]
+    if not set(map(type, values)) <= {int, float} or not all(-LARGEST_POINT <= v <= LARGEST_POINT for v in values):
+        wrong = next(v for v in values if type(v) not in (int, float) or not abs(v) <= LARGEST_POINT)
         finite = f"expected finite numbers within {LARGEST_POINT:.0f} pixels"
         raise FileError(f"segmentation: polygon {number}: {finite}, got {quoted(wrong)}")
-    return 3 * float(max(map(abs, polygon))) * len(polygon)
+    return 3 * float(max(map(abs, values))) * len(values)
 
 
 def _length(polygon: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""Reads the tensors of `torch.save` as NumPy arrays, without torch and without running the file's code."""
+"""Reads files of `torch.save` as NumPy arrays, without PyTorch and without running code from the file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .problems import FileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: NumPy's types of torch's storages; bfloat16 is none.
+#: The NumPy data types of PyTorch's storages. NumPy has no bfloat16.
 STORAGES: dict[str, np.dtype[Any]] = {
     "DoubleStorage": np.dtype("<f8"),
     "FloatStorage": np.dtype("<f4"),
@@ -30,12 +30,12 @@ STORAGES: dict[str, np.dtype[Any]] = {
     "ByteStorage": np.dtype("u1"),
     "BoolStorage": np.dtype("?"),
 }
-#: The number that files begin with which torch wrote before its archives.
+#: The number at the start of files that PyTorch wrote before it used zip archives.
 MAGIC = 0x1950A86A20F9469CFC6C
 
 
 class _Storage(NamedTuple):
-    """The numbers that tensors are views of; they come after the pickle that names them."""
+    """A storage, of which tensors are views. Its values follow the pickle that refers to it."""
 
     key: str
     dtype: np.dtype[Any]
@@ -48,7 +48,7 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
     def view(self, numbers: Array) -> Array:
-        """The tensor, a copy: views are checked to lie within the numbers."""
+        """Return a copy of the tensor, after checking that it lies within the storage."""
         last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.strides, strict=True))
         within = min((self.offset, *self.shape, *self.strides)) >= 0 and last < len(numbers)
         if 0 not in self.shape and not within:
@@ -59,7 +59,7 @@ class _Tensor(NamedTuple):
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes tensors, storages and ordered dictionaries, and refuses everything else."""
+    """Creates tensors, storages and ordered dictionaries only. Anything else is an error."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -78,14 +78,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_saved_tensors(path: Path) -> dict[str, Array]:
-    """The tensors of a state dict by name, in the order of the file.
+    """Read the tensors of a state dict by name, in the order of the file.
 
-    Reads both formats of `torch.save`, the archive and the one before it.
+    Both formats of `torch.save` are supported: zip archives and the older format.
 
     Raises
     ------
     FileError
-        Where the file is no such state dict.
+        If the file is not a state dict of tensors.
     """
     check_readable(path)
     try:
@@ -98,10 +98,10 @@ def read_saved_tensors(path: Path) -> dict[str, Array]:
             tensors = {str(name): value for name, value in content.items() if isinstance(value, _Tensor)}
             return {name: tensor.view(numbers_of(tensor.storage)) for name, tensor in tensors.items()}
     except FileError as error:
-        raise FileError(f"cannot be read as torch's weights: {error}") from error
-    except Exception as error:  # the bytes of a file lead unpickling anywhere
+        raise FileError(f"cannot be read as PyTorch weights: {error}") from error
+    except Exception as error:  # damaged files raise many kinds of errors when unpickled
         why = str(error) or type(error).__name__
-        raise FileError(f"cannot be read as torch's weights: damaged, or another kind of file: {why}") from error
+        raise FileError(f"cannot be read as PyTorch weights: damaged, or another kind of file: {why}") from error
 
 
 def _read_archive(file: IO[bytes]) -> tuple[Any, Callable[[_Storage], Array]]:
@@ -115,8 +115,8 @@ def _read_archive(file: IO[bytes]) -> tuple[Any, Callable[[_Storage], Array]]:
 def _read_stream(file: IO[bytes]) -> tuple[Any, Callable[[_Storage], Array]]:
     file.seek(0)
     if _Unpickler(file).load() != MAGIC:
-        raise FileError("it does not begin as they do")
-    for _ in range(2):  # the version of the protocol, and facts of the machine
+        raise FileError("the file was not written by torch.save")
+    for _ in range(2):  # the protocol version and system information
         _Unpickler(file).load()
     unpickler = _Unpickler(file)
     content = unpickler.load()

@@ -1,4 +1,4 @@
-"""Reads tables of text, as spreadsheets and scripts write them: what divides their fields, and their rows by line."""
+"""Reads text tables as spreadsheets and scripts write them, with automatic detection of the delimiter."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass
 from .problems import FileError
 from .text import shown
 
-#: What may divide fields: what the header has most of, the first of them where it has as many of several. Semicolons
-#: are Excel's, where the comma is decimal.
+#: The possible delimiters. The one that occurs most often in the header is used; of equally frequent ones, the first.
+#: Excel uses semicolons in countries with a decimal comma.
 DELIMITERS = ",;\t|"
-#: Excel's line before the header, which says what divides fields.
+#: The line that Excel may write before the header to give the delimiter.
 EXCEL = re.compile(r'"?sep=(.)"?[,;\s]*', re.IGNORECASE | re.DOTALL)
 COMMENT = "#"
-#: What looks like a number.
+#: Matches text that looks like a number.
 NUMBER = re.compile(r"\s*[+-]?\d[\d.,eE+-]*\s*")
-#: A field in quotes may go on for so many lines; where it seems to go on for longer, its quote is one too many.
+#: The largest number of lines of a quoted field. If a field seems longer, its quote is treated as a mistake.
 MOST_LINES = 100
-#: So many letters a field may have, as in Python's own reader.
-MOST_LETTERS = 131_072
+#: The largest number of characters of a field, as in Python's `csv`.
+MOST_CHARACTERS = 131_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +31,22 @@ class TableRow:
     """One row below the header."""
 
     line: int
-    """Where it begins, from 1."""
+    """The number of its first line, from 1."""
     fields: list[str]
-    """Without white space at their ends."""
+    """Without leading and trailing white space."""
     wrong: str | None = None
-    """Why it cannot be read."""
+    """Why the row cannot be read."""
     is_comment: bool = False
     """Whether it would be a row if it did not begin with ``#``."""
 
 
 class TextTable:
-    """A table with a header, after Excel's ``sep=;`` where that is there, and after comments, which begin with ``#``.
+    """A table with a header. Excel's line ``sep=;`` and comments, which begin with ``#``, may precede the header.
 
     Raises
     ------
     FileError
-        Where the header cannot be read.
+        If the header cannot be read.
     """
 
     def __init__(self, text: str) -> None:
@@ -60,19 +60,19 @@ class TextTable:
         self.header: list[str] = []
         self.header, self._below = self._header(start)
         self.commented_header: list[str] | None = None
-        """The last comment above the rows, where it has as many fields: some scripts write the header so."""
+        """The last comment above the rows, if it has the same number of fields. Some scripts comment out the header."""
         above = [number for number in range(first, start) if self._lines[number].strip()]
         if above and self._lines[above[-1]].count(self.delimiter) == header.count(self.delimiter):
             self.commented_header = self._lines[above[-1]].lstrip(f"{COMMENT} ").split(self.delimiter)
             self._first_row = start
 
     def use_comment(self) -> None:
-        """Take the comment above the first line for the header."""
+        """Use the comment above the first line as the header."""
         assert self.commented_header is not None
         self.header, self._below = [name.strip() for name in self.commented_header], self._first_row
 
     def rows(self) -> Iterator[TableRow]:
-        """The rows in their order; empty lines and comments are passed over."""
+        """Yield the rows in order, skipping empty lines and comments."""
         number = self._below
         while number < len(self._lines):
             line, at = self._lines[number].strip(), number
@@ -98,7 +98,7 @@ class TextTable:
         return bool(line) and not line.startswith(COMMENT)
 
     def _fields(self, number: int) -> tuple[int, list[str], str | None]:
-        """The line after the row that begins here, its fields, and what is wrong with it."""
+        """Return the index of the line after the row, the fields of the row, and why it cannot be read."""
         line = self._lines[number]
         if '"' not in line:
             fields = line.split(self.delimiter)
@@ -109,56 +109,58 @@ class TextTable:
                 return number + 1, [], str(error)
             number = end - 1
         longest = max(map(len, fields))
-        if longest > MOST_LETTERS:
-            return number + 1, [], f"expected fields of at most {MOST_LETTERS} letters, found one of {longest}"
+        if longest > MOST_CHARACTERS:
+            return number + 1, [], f"expected fields of at most {MOST_CHARACTERS} characters, found one of {longest}"
         return number + 1, [field.strip() for field in fields], None
 
     def _quoted_fields(self, number: int) -> tuple[int, list[str]]:
-        """The line after the row, and its fields, of which one in quotes may go on in the lines below."""
+        """Return the index of the line after the row, and its fields. Quoted fields may span several lines."""
         first, last = (bisect.bisect_left(self._quoted, line) for line in (number, number + MOST_LINES))
         for end in self._quoted[first:last]:
             if any(self._is_row(line) for line in self._lines[number + 1 : end + 1]):
-                break  # a quote too many, and not a field that goes on for several rows
+                break  # a stray quote, because a quoted field does not contain rows
             try:
                 return end + 1, self._parsed("\n".join(self._lines[number : end + 1]))
             except csv.Error as error:
                 if "field limit" in str(error):
-                    raise csv.Error(f"expected fields of at most {MOST_LETTERS} letters, found a longer one") from None
+                    raise csv.Error(
+                        f"expected fields of at most {MOST_CHARACTERS} characters, found a longer one"
+                    ) from None
                 if "unexpected end of data" not in str(error):
-                    raise csv.Error("letters behind the quote that ends a field") from None
+                    raise csv.Error("characters after a closing quote") from None
         raise csv.Error("a quote that is not closed")
 
     def _parsed(self, text: str) -> list[str]:
         return next(csv.reader([text], delimiter=self.delimiter, strict=True, skipinitialspace=True))
 
     def _is_row(self, line: str) -> bool:
-        """Whether a line is a row by itself: of as many fields as the header, most of them numbers."""
+        """Whether a line is a complete row: it has as many fields as the header, and at least four numbers."""
         fields = line.split(self.delimiter)
         numbers = sum(bool(NUMBER.fullmatch(field)) for field in fields)
         return len(fields) == len(self.header) and numbers >= 4
 
 
 class Numbers:
-    """Reads the numbers of a table.
+    """Parses the numbers of a table.
 
-    Between semicolons the comma may be decimal, as Excel writes it in many countries. A table has one decimal sign: a
-    comma between thousands is not taken for one where others have a point.
+    If the delimiter is a semicolon, the decimal separator may be a comma, as Excel writes it in many countries. The
+    first separator that occurs is used for the whole table, so that a comma between thousands is not misread.
     """
 
     def __init__(self, delimiter: str) -> None:
         self._decimal = None if delimiter == ";" else "."
 
     def number(self, name: str, text: str) -> float:
-        """The number of a field of the column `name`.
+        """Parse a field of the column `name`.
 
         Raises
         ------
         FileError
-            Where it is none.
+            If it is not a number.
         """
         if self._decimal is None:
             self._decimal = next((sign for sign in ".," if sign in text), None)
-        if "_" not in text and not (self._decimal == "," and "." in text):  # Python reads over the first
+        if "_" not in text and not (self._decimal == "," and "." in text):  # float() ignores underscores
             with suppress(ValueError):
                 return float(text.replace(",", ".") if self._decimal == "," else text)
         raise FileError(f"{name}: expected a number, found {shown(text)}")

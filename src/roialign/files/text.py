@@ -1,4 +1,4 @@
-"""Reads text and JSON, whatever wrote them."""
+"""Reads text, JSON and JSON Lines, with error messages that say what is wrong with the file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 from .kinds import UTF_16, UTF_32, check_readable, what_is
 from .problems import FileError
 
-#: So many letters of a value stand in a message.
-MOST_LETTERS = 80
-JSON_LINES = "a value on every line: make it one list, as `jq -s . lines.jsonl > list.json` does"
+#: The largest number of characters of a value in a message.
+MOST_CHARACTERS = 80
+JSON_LINES = "with one value per line: convert it to a list with `jq -s . lines.jsonl > list.json`"
 
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, with or without a byte-order mark.
+    """Read a UTF-8 file, with or without a byte-order mark.
 
     Raises
     ------
     FileError
-        For what is no such file, saying what it is.
+        If the file is not UTF-8 text.
     """
     check_readable(path)
     try:
@@ -30,7 +30,7 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise FileError(error.strerror or str(error)) from error
     known = what_is(content)
-    if known in (UTF_16, UTF_32):  # which may be UTF-8 too, of letters and zero bytes
+    if known in (UTF_16, UTF_32):  # which can be valid UTF-8 with zero bytes
         raise FileError(f"not UTF-8 text: it is {known}")
     try:
         return content.decode("utf-8-sig")
@@ -39,13 +39,25 @@ def read_text(path: Path) -> str:
         raise FileError(f"not UTF-8 text: byte {error.start}{what}") from error
 
 
+def lines_of(text: str) -> list[str]:
+    r"""The lines of a text, without their ends: ``\n``, ``\r\n`` or ``\r``.
+
+    `str.splitlines` also splits at marks that may stand within a name, such as U+2028.
+
+    >>> lines_of("one\r\ntwo")
+    ['one', 'two']
+    """
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Read a JSON file.
 
     Raises
     ------
     FileError
-        For what is no JSON, with line and column.
+        If the file is not JSON, with the line and column.
     """
     text = read_text(path)
     try:
@@ -60,14 +72,14 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """The values of a file that has one on every line, with the number of the line from 1; empty lines are passed over.
+    """Yield the line number, from 1, and the value of each line of a JSON Lines file, skipping empty lines.
 
-    In the place of a line that is no JSON stands the :class:`FileError` that says why.
+    For a line that is not JSON, the value is a :class:`FileError`.
 
     Raises
     ------
     FileError
-        Where none of it can be read.
+        If the file cannot be read as text.
     """
     text = read_text(path)
     known = what_is(text[:600].encode(errors="replace"))
@@ -91,12 +103,12 @@ def _parsed(text: str) -> Any:
         raise
     except RecursionError as error:
         raise FileError("not usable JSON: brackets nested too deeply") from error
-    except ValueError as error:  # Python's bound on the digits of a number
-        raise FileError("not usable JSON: a number of thousands of digits") from error
+    except ValueError as error:  # Python limits the number of digits of an integer
+        raise FileError("not usable JSON: a number with thousands of digits") from error
 
 
 def _is_json_lines(text: str) -> bool:
-    """Whether the first two lines are a value each."""
+    """Whether the first two lines are one JSON value each."""
     first, _, rest = text.partition("\n")
     try:
         return all(isinstance(json.loads(line), (dict, list)) for line in (first, rest.partition("\n")[0]))
@@ -115,7 +127,7 @@ _short = _Short()
 
 
 def shown(value: object) -> str:
-    """A value of a JSON file as a message shows it, cut short.
+    """Format a JSON value for a message, shortened if it is long.
 
     >>> shown("two")
     '"two"'
@@ -126,10 +138,10 @@ def shown(value: object) -> str:
         text = json.dumps(value, ensure_ascii=False, default=repr) if simple or small else _short.repr(value)
     except (RecursionError, ValueError):
         text = _short.repr(value)
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."
 
 
 def quoted(value: object) -> str:
-    """A value as Python writes it, cut short."""
+    """Return the `repr` of a value, shortened if it is long."""
     text = _short.repr(value)
-    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."
+    return text if len(text) <= MOST_CHARACTERS else f"{text[: MOST_CHARACTERS - 3]}..."

@@ -1,4 +1,4 @@
-"""Reads checkpoints without running what they say: what is in them, and in our own words what they are else."""
+"""Reads checkpoints without running code from them, with error messages that say what a file contains instead."""
 
 from __future__ import annotations
 
@@ -20,32 +20,34 @@ from .kinds import HEAD_BYTES, check_readable, what_is
 from .problems import FileError
 from .text import quoted
 
-#: Under what names checkpoints keep their weights.
+#: The keys under which checkpoints store their weights.
 CONTAINERS = ("model", "state_dict", "model_state_dict", "model_state", "weights", "net", "model_ema", "ema")
-#: What wrappers put before the names of weights: of processes, compilation, averages, Lightning and others.
+#: Prefixes that wrappers add to the names of weights: data parallelism, compilation, averaging, Lightning and others.
 WRAPPERS = ("module", "_orig_mod")
 PREFIXES = ("model.", "net.", "network.", "detector.")
-#: What an average of weights counts.
+#: The counter that `torch.optim.swa_utils.AveragedModel` stores beside the weights.
 AVERAGED = "n_averaged"
-#: How the names begin of what tensors are made of.
+#: Prefixes of the names that a pickle of tensors uses.
 KNOWN_GLOBALS = ("torch.", "collections.", "argparse.Namespace")
-SAVE_OWN = "save it by roialign.detection.save_model(path, model, settings)"
+SAVE_OWN = "save it with roialign.detection.save_model(path, model, settings)"
+NEEDS_CODE = "which cannot be read without running code from the file"
 SAVE = "torch.save(model.state_dict(), 'weights.pt')"
-#: How the files begin that torch.save wrote before its archives, and any pickle.
+#: The first bytes of files that torch.save wrote before it used zip archives, and of any pickle.
 OLDER_FILE, ANY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
-#: Of a pickle that is no zip archive, so much is looked through.
+#: The number of bytes of a pickle to search.
 PICKLE_BYTES = 1 << 22
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What `torch.save` has written, read without running code of the file.
+    """Read a file of `torch.save` without running code from it.
 
-    The options that training scripts save beside the weights, an ``argparse.Namespace``, hold values only and are read.
+    Training scripts often save their options with the weights as an ``argparse.Namespace``. It holds values only, and
+    it is read too.
 
     Raises
     ------
     FileError
-        Saying what the file is, and what to do about it.
+        If the file cannot be read. The message says what it is and what to do.
     """
     check_readable(path)
     try:
@@ -56,21 +58,21 @@ def read_checkpoint(path: Path) -> Any:
     _check_kind(path, head)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")  # about how the file was made
+            warnings.simplefilter("ignore")  # about how the file was written
             return torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError as error:
         raise FileError("not enough memory to read it") from error
-    except Exception as error:  # the bytes of a file lead torch's readers anywhere
-        raise FileError(_why(path, head, error)) from error
+    except Exception as error:  # damaged files raise many kinds of errors in PyTorch
+        raise FileError(_reason(path, head, error)) from error
 
 
 def state_dict_of(content: Any) -> dict[str, Tensor]:
-    """The weights of a checkpoint by name, out of what it keeps them in and without what wrappers call them.
+    """Return the weights of a checkpoint by name, without containers and prefixes of wrappers.
 
     Raises
     ------
     FileError
-        Where there are none.
+        If the checkpoint contains anything but weights, or no weights.
     """
     for _ in range(4):
         if not isinstance(content, Mapping) or (content and all(isinstance(v, Tensor) for v in content.values())):
@@ -89,7 +91,7 @@ def state_dict_of(content: Any) -> dict[str, Tensor]:
 
 
 def unwrapped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names that they have in the model itself.
+    """Remove the prefixes that wrappers add to the names of weights.
 
     >>> list(unwrapped({"module.fc.weight": torch.zeros(1), "n_averaged": torch.tensor(3)}))
     ['fc.weight']
@@ -114,50 +116,50 @@ def _check_kind(path: Path, head: bytes) -> None:
         if any(name.endswith("constants.pkl") for name in names):
             raise FileError(f"a TorchScript program, not weights: save {SAVE}")
         if not any(name.endswith("data.pkl") for name in names):
-            kind = "arrays of NumPy" if names and all(name.endswith(".npy") for name in names) else "no file of torch"
-            raise FileError(f"a zip archive with {kind} in it: save {SAVE}")
+            of_numpy = names and all(name.endswith(".npy") for name in names)
+            kind = "a zip archive of NumPy arrays" if of_numpy else "a zip archive that torch.save did not write"
+            raise FileError(f"{kind}: save {SAVE}")
         check_archive(path)
     elif known == "a safetensors file":
         convert = "torch.save(safetensors.torch.load_file('weights.safetensors'), 'weights.pt')"
-        raise FileError(f"a safetensors file: convert it by {convert}")
+        raise FileError(f"a safetensors file: convert it with {convert}")
     elif known is not None:
         raise FileError(known)
 
 
-def _why(path: Path, head: bytes, error: Exception) -> str:
-    """What stands in the way, from the pickle rather than from what torch says of it."""
-    name = _foreign(path, str(error))
+def _reason(path: Path, head: bytes, error: Exception) -> str:
+    """Return why a file cannot be read, according to its pickle rather than to PyTorch's message."""
+    name = _foreign_name(path, str(error))
     if name is None:
         protocol = re.search(rb"\A\x80([\x03-\x05])", _pickle(path))
         if protocol is not None and "operand" in str(error):
-            return f"pickled by protocol {protocol[1][0]}, which torch does not read without running code: save {SAVE}"
+            return f"pickled with protocol {protocol[1][0]}, {NEEDS_CODE}: save {SAVE}"
         if _members(path) is not None or OLDER_FILE.startswith(head[: len(OLDER_FILE)]):
             return "damaged or cut short: copy or download it again"
-        kind = "a pickle that torch.save has not written" if head.startswith(ANY_PICKLE) else "no file of torch"
-        return f"{kind}: save {SAVE}"
+        kind = "a pickle" if head.startswith(ANY_PICKLE) else "a file"
+        return f"{kind} that torch.save did not write: save {SAVE}"
     if name.startswith("roialign."):
-        return f"a whole model, {name}, saved with its code and not as weights: where it was made, {SAVE_OWN}"
+        return f"a pickled model, {name}, not weights: where it was created, {SAVE_OWN}"
     if b"torch.nn.modules" in _pickle(path):
-        return f"a whole model, {name}, saved with its code and not as weights: where it was made, save {SAVE}"
-    besides = "which only running code of the file could read"
-    return f"it holds {name} besides weights, {besides}: where it was made, save the weights alone, {SAVE}"
+        return f"a pickled model, {name}, not weights: where it was created, save {SAVE}"
+    return f"it contains {name} besides weights, {NEEDS_CODE}: where it was created, save only the weights, {SAVE}"
 
 
-def _foreign(path: Path, said: str) -> str | None:
-    """What the pickle names that is no part of weights, as torch says or as is seen; None where there is nothing."""
-    named = re.search(r"GLOBAL ([\w.]+) (?:was not an allowed|whose module)", said)
+def _foreign_name(path: Path, message: str) -> str | None:
+    """Return the first name in the pickle that weights do not need, from PyTorch's message or from the pickle."""
+    named = re.search(r"GLOBAL ([\w.]+) (?:was not an allowed|whose module)", message)
     if named is not None:
         return named[1]
-    if not re.search("operand|Can only|function", said):
+    if not re.search("operand|Can only|function", message):
         return None
-    with suppress(Exception):  # bytes that are damaged lead pickletools anywhere
+    with suppress(Exception):  # damaged bytes raise many kinds of errors in pickletools
         return next((name for name in _globals(_pickle(path)) if not name.startswith(KNOWN_GLOBALS)), None)
     return None
 
 
 def _globals(pickled: bytes) -> Iterator[str]:
-    """The names that a pickle looks up, in their order, without looking them up."""
-    memo: list[str | None] = []  # of everything that it may refer to again, what is text
+    """Yield the names that a pickle would import, in order, without importing them."""
+    memo: list[str | None] = []  # the memoised values that are text
     top: str | None = None
     words = ["", ""]
     for code, argument, _ in pickletools.genops(pickled):
@@ -177,16 +179,16 @@ def _globals(pickled: bytes) -> Iterator[str]:
 
 
 def _members(path: Path) -> list[str] | None:
-    """The names in an archive; None where it is none, or is damaged."""
+    """Return the names of the members of an archive; None if the file is not an archive or is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
-    except Exception:  # of bytes that are damaged, anything
+    except Exception:  # damaged files raise many kinds of errors
         return None
 
 
 def _pickle(path: Path) -> bytes:
-    """The beginning of the pickle that says what is in the file; nothing where it cannot be read."""
+    """Return the beginning of the pickle in the file; empty if it cannot be read."""
     names = _members(path)
     try:
         if names is None:
@@ -194,7 +196,7 @@ def _pickle(path: Path) -> bytes:
                 return file.read(PICKLE_BYTES)
         with zipfile.ZipFile(path) as archive, archive.open(next(n for n in names if n.endswith("data.pkl"))) as file:
             return file.read(PICKLE_BYTES)
-    except Exception:  # of bytes that are damaged, anything
+    except Exception:  # damaged files raise many kinds of errors
         return b""
 
 

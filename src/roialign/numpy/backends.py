@@ -21,7 +21,7 @@ BACKENDS = {
 def backend_for(family: str, name: str | None) -> ModuleType:
     """Return the module of a backend by its name. None means the compiled core."""
     if name == "triton":
-        raise ValueError("backend: 'triton' runs on CUDA tensors, and features is a numpy.ndarray; use 'cpu'")
+        raise ValueError("backend: 'triton' needs CUDA tensors, got features as a numpy.ndarray; use 'cpu'")
     backends = BACKENDS[family]
     if name is not None:
         _validate.check_choice(name, "backend", tuple(backends))

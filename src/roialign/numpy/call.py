@@ -14,7 +14,7 @@ from .._options import Options
 from .._regions import Geometry, Regions
 from .._rows import check_offset_rows
 from .._typing import Array
-from .._warnings import Seen, warn_of_rois
+from .._warnings import RoIReport, warn_of_rois
 from . import checks
 from .backends import backend_for
 from .rois import gradient_dtype, rows_of
@@ -55,14 +55,14 @@ class Call:
         regions = self._regions_with_bins(output_size)
         shape = self._own_layout((len(regions.rows), self._out_channels(output_size), *output_size))
         if out is None:
-            answer = empty(shape, self.dtype)
+            output = empty(shape, self.dtype)
         else:
-            answer = checks.check_out(out, shape, self.dtype, [*self.features, regions.rows])
-        look = self.backend.forward(self.spec, self.features, regions, checks.nchw(answer, self.layout))
-        if look and self.options.rois_name == "rois":
+            output = checks.check_out(out, shape, self.dtype, [*self.features, regions.rows])
+        suspicions = self.backend.forward(self.spec, self.features, regions, checks.nchw(output, self.layout))
+        if suspicions and self.options.rois_name == "rois":
             sizes = [(level.shape[2], level.shape[3]) for level in self.features]
-            warn_of_rois(Seen(look, regions, sizes), "rois")
-        return answer
+            warn_of_rois(RoIReport(suspicions, regions, sizes), "rois")
+        return output
 
     def backward(
         self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")
@@ -77,13 +77,13 @@ class Call:
             grad_output, self.features[0], len(self.rois.rows), self.layout, self._out_channels
         )
         regions = self._regions_with_bins((gradient.shape[2], gradient.shape[3]))
-        answers: dict[str, Any] = dict.fromkeys(names)
+        results: dict[str, Any] = dict.fromkeys(names)
         if names[0] in wanted:
-            answers[names[0]] = self._backward_features(gradient, regions)
+            results[names[0]] = self._backward_features(gradient, regions)
         if set(wanted) - {names[0]}:
             found = self.backend.adjoint_geometry(self.spec, gradient, self.features, regions)
-            answers.update(self._of_geometry(found, names[1]))
-        return tuple(answers[name] if name in wanted else None for name in names)
+            results.update(self._of_geometry(found, names[1]))
+        return tuple(results[name] if name in wanted else None for name in names)
 
     def _backward_features(self, gradient: Array, regions: Regions) -> list[Array]:
         gradients = [empty(self._own_layout(level.shape), self.dtype) for level in self.features]
@@ -93,14 +93,14 @@ class Call:
 
     def _of_geometry(self, gradient: Geometry, name: str) -> dict[str, Any]:
         """The gradients by name, each in the dtype of its argument."""
-        answers = {name: self.rois.restore(gradient.boxes)}
+        results = {name: self.rois.restore(gradient.boxes)}
         for part, given, of in (
             (gradient.offset, self.options.offset, "offset"),
             (gradient.mask, self.options.mask, "mask"),
         ):
             if part is not None and isinstance(given, np.ndarray):
-                answers[of] = part.astype(gradient_dtype(given.dtype), copy=False)
-        return answers
+                results[of] = part.astype(gradient_dtype(given.dtype), copy=False)
+        return results
 
     def _regions_with_bins(self, bins: tuple[int, int]) -> Regions:
         """Check offsets and masks. They have one value per bin, so the number of bins must be known."""

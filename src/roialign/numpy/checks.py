@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._typing import Array
+from .._validate import check_places
 
 SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
@@ -21,11 +22,10 @@ def check_array(value: object, name: str) -> Array:
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     framework = kind.__module__.partition(".")[0]
     if framework == "torch":
-        raise TypeError(f"{name}: expected a numpy.ndarray, as the other arguments are, got {full_name}")
+        raise TypeError(f"{name}: expected a numpy.ndarray, like the other arguments, got {full_name}")
     if framework in ("jax", "jaxlib"):
         raise TypeError(
-            f"{name}: got {full_name}, and this version of roialign takes NumPy arrays and torch tensors only; "
-            "convert with numpy.asarray"
+            f"{name}: expected a numpy.ndarray or a torch.Tensor, got {full_name}; convert it with numpy.asarray"
         )
     raise TypeError(f"{name}: expected a numpy.ndarray, got {full_name}")
 
@@ -36,10 +36,10 @@ def check_features(features: object, layout: str, name: str = "features") -> Arr
     if array.ndim != 4:
         raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {array.shape}")
     check_float_dtype(array, name)
-    seen = nchw(array, layout)
-    if seen.shape[2] == 0 or seen.shape[3] == 0:
+    view = nchw(array, layout)
+    if view.shape[2] == 0 or view.shape[3] == 0:
         raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {array.shape} ({layout})")
-    return seen
+    return view
 
 
 def float_image(image: Array) -> Array:
@@ -113,15 +113,15 @@ def check_grad_output(
     axes = "[K, C, PH, PW]" if layout == "NCHW" else "[K, PH, PW, C]"
     if gradient.ndim != 4:
         raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {gradient.shape}")
-    seen = nchw(gradient, layout)
-    bins = (seen.shape[2], seen.shape[3])
+    view = nchw(gradient, layout)
+    bins = (view.shape[2], view.shape[3])
     channels = channels_of(bins)
-    if seen.shape[:2] != (count, channels) or 0 in bins:
+    if view.shape[:2] != (count, channels) or 0 in bins:
         expected = [count, channels, "PH", "PW"] if layout == "NCHW" else [count, "PH", "PW", channels]
         raise ValueError(f"grad_output: expected shape {expected}, got {gradient.shape}")
     if gradient.dtype != features.dtype:
         raise TypeError(f"grad_output: expected the dtype of features, {features.dtype}, got {gradient.dtype}")
-    return seen
+    return view
 
 
 def check_out(
@@ -134,11 +134,10 @@ def check_out(
     if array.dtype != dtype:
         raise TypeError(f"{name}: expected dtype {dtype}, got {array.dtype}")
     if not array.flags.writeable:
-        raise ValueError(f"{name}: expected a writeable array, got a read-only one")
-    if any(size > 1 and stride == 0 for size, stride in zip(array.shape, array.strides, strict=True)):
-        raise ValueError(f"{name}: expected every element to have a place of its own, got strides {array.strides}")
+        raise ValueError(f"{name}: expected a writeable array, got a read-only array")
+    check_places(array.shape, array.strides, array.itemsize, name)
     if any(np.may_share_memory(array, given) for given in inputs):
-        raise ValueError(f"{name}: expected memory of its own, got memory that an input uses")
+        raise ValueError(f"{name}: expected memory that no input uses, got memory shared with an input")
     return array
 
 

@@ -16,8 +16,8 @@ def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Array:
     first, second = _checked_arrays(boxes, others, pairing)
     dtype = np.promote_types(gradient_dtype(first.dtype), gradient_dtype(second.dtype))
     core = backend_for("rotated", pairing.backend)
-    answer: Array = core.rotated_iou(*_tables(first, second, pairing), pairing.paired, dtype)
-    return answer
+    overlaps: Array = core.rotated_iou(*_tables(first, second, pairing), pairing.paired, dtype)
+    return overlaps
 
 
 def rotated_iou_backward(grad_output: object, boxes: object, others: object, pairing: Pairing) -> tuple[Array, Array]:

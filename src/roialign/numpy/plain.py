@@ -19,8 +19,8 @@ def forward(
     out: object = None,
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
-    answer: Array | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
-    return answer
+    output: Array | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
+    return output
 
 
 @cache

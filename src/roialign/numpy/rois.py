@@ -92,7 +92,7 @@ def _rows_of_list(
     rois: Sequence[object], images: int, batch_indices: object, name: str, numbers: int
 ) -> tuple[Array, Callable[[Array], Any]]:
     if batch_indices is not None:
-        raise ValueError("batch_indices: expected None with a list of boxes, whose places are the images")
+        raise ValueError("batch_indices: expected None if boxes are given as a list, one item per image")
     if rois and len(rois) != images:
         raise ValueError(f"{name}: expected one array of boxes per image ({images}), got {len(rois)}")
     per_image = [check_array(boxes, f"{name}[{index}]") for index, boxes in enumerate(rois)]

@@ -53,8 +53,8 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
     array([1.5, 1.5, 0. , 0. ])
     """
     call, lead, shape = _call(features, x, y, backend)
-    answer: AnyArray = _to_last(call.forward((1, 1)), lead, shape)
-    return answer
+    output: AnyArray = _to_last(call.forward((1, 1)), lead, shape)
+    return output
 
 
 @recordable

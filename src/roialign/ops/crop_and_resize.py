@@ -78,8 +78,8 @@ def crop_and_resize(
            [3. , 2.5, 2. ]])
     """
     call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
-    answer: AnyArray = call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
+    return output
 
 
 @recordable

@@ -101,8 +101,8 @@ def deform_roi_pool(
         backend,
         drawn=True,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable

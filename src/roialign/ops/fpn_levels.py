@@ -62,5 +62,5 @@ def fpn_levels(
     """
     scales = _validate.check_scales(spatial_scales)
     first = rois[0] if isinstance(rois, (list, tuple)) and rois else rois
-    answer: AnyArray = framework_of(first).levels.fpn_levels(rois, scales, Assignment(canonical_size, canonical_level))
-    return answer
+    levels: AnyArray = framework_of(first).levels.fpn_levels(rois, scales, Assignment(canonical_size, canonical_level))
+    return levels

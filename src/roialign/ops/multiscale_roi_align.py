@@ -12,7 +12,7 @@ from .._levels import Assignment
 from .._recording import recordable
 from .._spec import Spec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
-from .._warnings import warn_not_read
+from .._warnings import warn_ignored
 from .fpn_levels import fpn_levels
 from .roi_align import roi_align, roi_align_backward, roi_align_spec
 
@@ -95,8 +95,8 @@ def multiscale_roi_align(
         backend,
         seed,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable
@@ -201,7 +201,7 @@ def pyramid_call(
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
     if levels is not None and drawn and (canonical_size, canonical_level) != (224, 4):
-        warn_not_read("canonical_size, canonical_level", (canonical_size, canonical_level), "where levels is given")
+        warn_ignored("canonical_size, canonical_level", (canonical_size, canonical_level), "if levels is given")
     return operator_call(
         spec,
         features,

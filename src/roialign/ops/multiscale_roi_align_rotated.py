@@ -86,8 +86,8 @@ def multiscale_roi_align_rotated(
         backend,
         seed,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable

@@ -68,7 +68,7 @@ def prroi_pool(
     Jiang, Luo, Mao, Xiao, Jiang, "Acquisition of Localization Confidence for Accurate Object Detection", ECCV 2018,
     https://arxiv.org/abs/1807.11590
     """
-    answer: AnyArray = operator_forward(
+    output: AnyArray = operator_forward(
         PRROI_POOL,
         features,
         _validate.check_number(spatial_scale, "spatial_scale", positive=True),
@@ -80,7 +80,7 @@ def prroi_pool(
         invalid,
         backend,
     )
-    return answer
+    return output
 
 
 @recordable

@@ -68,8 +68,8 @@ def ps_roi_align(
     Li, Peng, Yu, Zhang, Deng, Sun, "Light-Head R-CNN", 2017, https://arxiv.org/abs/1711.07264
     """
     call = _call(features, rois, spatial_scale, sampling_ratio, batch_indices, layout, invalid, backend)
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable

@@ -66,8 +66,8 @@ def ps_roi_pool(
     https://arxiv.org/abs/1605.06409
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable
@@ -116,8 +116,8 @@ def ps_roi_pool_backward(
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
     grad_features, _ = call.backward(grad_output, ("features",))
-    answer: AnyArray = grad_features[0]
-    return answer
+    grad: AnyArray = grad_features[0]
+    return grad
 
 
 def _call(

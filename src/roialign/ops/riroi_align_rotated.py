@@ -89,8 +89,8 @@ def riroi_align_rotated(
         invalid,
         backend,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable

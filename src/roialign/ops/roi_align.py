@@ -114,7 +114,7 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
-    answer: AnyArray = operator_forward(
+    output: AnyArray = operator_forward(
         roi_align_spec(sampling_ratio, aligned, mode, sampling),
         features,
         _validate.check_number(spatial_scale, "spatial_scale", positive=True),
@@ -127,7 +127,7 @@ def roi_align(
         backend,
         seed,
     )
-    return answer
+    return output
 
 
 @recordable

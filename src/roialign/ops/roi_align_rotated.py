@@ -105,8 +105,8 @@ def roi_align_rotated(
         backend=backend,
         seed=seed,
     )
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable
@@ -187,7 +187,7 @@ def roi_align_rotated_spec(
     """The specification of RoIAlign for rotated boxes, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     if sampling == "exact":
-        raise ValueError("sampling: expected 'grid' or 'random', got 'exact', which a rotated RoI does not have")
+        raise ValueError("sampling: expected 'grid' or 'random', got 'exact', which rotated boxes do not support")
     _validate.check_choice(sampling, "sampling", ("grid", "random"))
     return PointwiseSpec(
         mapping="rotated",

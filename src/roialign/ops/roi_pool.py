@@ -65,8 +65,8 @@ def roi_pool(
     Girshick, "Fast R-CNN", ICCV 2015, https://arxiv.org/abs/1504.08083
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    answer: AnyArray = call.forward(_validate.check_output_size(output_size), out)
-    return answer
+    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    return output
 
 
 @recordable
@@ -114,8 +114,8 @@ def roi_pool_backward(
     """
     call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
     grad_features, _ = call.backward(grad_output, ("features",))
-    answer: AnyArray = grad_features[0]
-    return answer
+    grad: AnyArray = grad_features[0]
+    return grad
 
 
 def _call(

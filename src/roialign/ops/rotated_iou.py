@@ -82,8 +82,8 @@ def rotated_iou(
     Object Detection", 3DV 2019, https://arxiv.org/abs/1908.03851 (the derivative)
     """
     pairing = checked_pairing(paired, clockwise, invalid, backend)
-    answer: AnyArray = framework_of(boxes, others).overlaps.rotated_iou(boxes, others, pairing)
-    return answer
+    overlaps: AnyArray = framework_of(boxes, others).overlaps.rotated_iou(boxes, others, pairing)
+    return overlaps
 
 
 @recordable

@@ -71,5 +71,5 @@ def rotated_nms(
     https://arxiv.org/abs/1703.01086 (as `nms_rotated` in detectron2 and mmcv)
     """
     limit, pairing = check_threshold(threshold), checked_pairing(clockwise=clockwise, backend=backend)
-    answer: AnyArray = framework_of(boxes, scores).overlaps.rotated_nms(boxes, scores, limit, groups, pairing)
-    return answer
+    kept: AnyArray = framework_of(boxes, scores).overlaps.rotated_nms(boxes, scores, limit, groups, pairing)
+    return kept

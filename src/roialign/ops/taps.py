@@ -70,10 +70,10 @@ def taps(
     ratio = max(_validate.check_int(sampling_ratio, "sampling_ratio", -1, _validate.LARGEST_SAMPLING_RATIO), 0)
     order = _validate.check_pair(derivative, "derivative", 0, 2)
     if sum(order) > 2:
-        raise ValueError(f"derivative: expected orders in (start, length) that sum to at most 2, got {derivative!r}")
+        raise ValueError(f"derivative: expected orders of (start, length) with a sum of at most 2, got {derivative!r}")
     begin, extent = _validate.check_number(start, "start"), _validate.check_number(length, "length")
     if max(abs(begin), abs(extent)) > _validate.LARGEST_COORDINATE:
-        raise ValueError(f"start, length: expected magnitudes up to 1e100, got {begin} and {extent}")
+        raise ValueError(f"start, length: expected magnitudes of at most 1e100, got {begin} and {extent}")
     key = _validate.check_seed(seed, drawn=False)
     matrix: Array = (
         framework_of()

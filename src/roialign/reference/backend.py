@@ -44,11 +44,11 @@ def adjoint_features(
     if isinstance(spec, SeparableSpec):
         shapes = [level.shape for level in grad_features]
         moved = [tangent.boxes for tangent in tangents]
-        answers = separable.adjoint_features(spec, gradient, shapes, *_boxes(regions), moved)
+        results = separable.adjoint_features(spec, gradient, shapes, *_boxes(regions), moved)
     else:
-        answers = pointwise.adjoint_features(spec, gradient, _wide(deciding), *_points(regions), _only(tangents))
-    for given, answer in zip(grad_features, answers, strict=True):
-        given[...] = answer
+        results = pointwise.adjoint_features(spec, gradient, _wide(deciding), *_points(regions), _only(tangents))
+    for given, result in zip(grad_features, results, strict=True):
+        given[...] = result
 
 
 def adjoint_geometry(

@@ -73,6 +73,8 @@ def map_frame(spec: PointwiseSpec, box: Sequence[float], scale: float) -> Frame:
     if spec.mapping == "rounded":
         rounded = [map_boxes_rounded(*ends, scale, spec.extra_pixels) for ends in ((y1, y2), (x1, x2))]
         return Frame(rounded[0], rounded[1])
+    if spec.mapping not in ("box", "inclusive"):
+        raise NotImplementedError(f"map_frame: the mapping {spec.mapping!r} has no frame")
     beyond = 1.0 if spec.mapping == "inclusive" else 0.0
     ends = ((y1, y2 + beyond), (x1, x2 + beyond))
     axes = [map_boxes(*pair, scale, spec.offset, spec.minimum_length) for pair in ends]
@@ -96,7 +98,7 @@ def bin_points(
     spec: PointwiseSpec, frame: Frame, size: Pair, bins: Pair, index: Pair, row: int
 ) -> tuple[list[Point], bool]:
     """The points of bin `index` that may touch a map of `size`, and whether the bin has other points."""
-    if spec.rule in ("pixels", "lattice"):
+    if spec.rule not in ("grid", "random"):
         axes = [list(_whole_axis(spec, frame, size, bins, index, axis)) for axis in (0, 1)]
         return [Point(y, x, y.x, x.x) for y, x in product(*axes)], False
     counts = [
@@ -114,6 +116,8 @@ def _whole_axis(
     if spec.rule == "lattice":
         yield from lattice(size[axis], start, length, bins[axis], index[axis])
         return
+    if spec.rule != "pixels":
+        raise NotImplementedError(f"bin_points: the rule {spec.rule!r} has no points")
     first, last = integer_bin(start, length, bins[axis], index[axis], size[axis] - spec.unused_border)
     for pixel in range(first, last):
         yield SamplePoint(float(pixel), pixel, 0.0, 1.0 / (last - first), moves=False)

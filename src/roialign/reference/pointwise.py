@@ -170,6 +170,8 @@ class _Bin:
         """The share of every point in every channel: its share of the mean, or 1 for the maximum and 0 otherwise."""
         if self.spec.reduction == "mean":
             return [np.full(len(channels), point.share) for point in self.points]
+        if self.spec.reduction not in ("max", "corner_max"):
+            raise NotImplementedError(f"pointwise: the reduction {self.spec.reduction!r} has no shares")
         samples = [sample(channels, point.taps(self.size)) for point in self.points]
         _, winner = aggregate_max(samples, self.has_zero)
         return [(winner == number).astype(np.float64) for number in range(len(self.points))]

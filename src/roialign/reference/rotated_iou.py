@@ -32,12 +32,12 @@ class Edge(NamedTuple):
 
 def rotated_iou(boxes: FloatArray, others: FloatArray, paired: bool = False, dtype: np.dtype[Any] = FLOAT64) -> Array:
     """Intersection over union ``[L, M]``, or ``[L]`` if `paired`. It is 0 if both boxes are empty."""
-    answer = np.zeros(len(boxes) if paired else (len(boxes), len(others)))
+    overlaps = np.zeros(len(boxes) if paired else (len(boxes), len(others)))
     for row, column in _close_pairs(boxes, others, paired):
         box, other = boxes[row], others[column]
         area = _area(_intersection(box, other))
-        answer[row if paired else (row, column)] = _ratio(area, box, other)
-    return answer.astype(dtype)
+        overlaps[row if paired else (row, column)] = _ratio(area, box, other)
+    return overlaps.astype(dtype)
 
 
 def rotated_iou_backward(
@@ -87,7 +87,20 @@ def _half_hulls(boxes: FloatArray) -> FloatArray:
 
 def _axes(angle: float) -> FloatArray:
     """The directions of the width and the height, as rows."""
-    cosine, sine = (0.0 if abs(part) < NEGLIGIBLE else part for part in (math.cos(angle), math.sin(angle)))
+    return _without_negligible(math.cos(angle), math.sin(angle))
+
+
+def _turned(box: FloatArray, other: FloatArray) -> FloatArray:
+    """The directions of the second box in the frame of the first. The difference of large angles would be rounded."""
+    (cosine, sine), (other_cosine, other_sine) = _axes(box[4])[0], _axes(other[4])[0]
+    return _without_negligible(cosine * other_cosine + sine * other_sine, cosine * other_sine - sine * other_cosine)
+
+
+def _without_negligible(cosine: float, sine: float) -> FloatArray:
+    if abs(sine) < NEGLIGIBLE:
+        cosine, sine = math.copysign(1.0, cosine), 0.0
+    elif abs(cosine) < NEGLIGIBLE:
+        cosine, sine = 0.0, math.copysign(1.0, sine)
     return np.array([[cosine, sine], [-sine, cosine]])
 
 
@@ -101,7 +114,7 @@ def _intersection(box: FloatArray, other: FloatArray) -> list[Edge]:
     """Clip the second box by each side of the first (Sutherland and Hodgman). No edges if nothing is left."""
     half_width, half_height = other[2] / 2, other[3] / 2
     ends = [(-half_width, -half_height), (half_width, -half_height), (half_width, half_height)]
-    corners = np.array([*ends, (-half_width, half_height)]) @ _axes(other[4] - box[4]) + _offset(box, other)
+    corners = np.array([*ends, (-half_width, half_height)]) @ _turned(box, other) + _offset(box, other)
     polygon = [Edge(corner, ((1, side),)) for side, corner in enumerate(corners)]
     for side, (axis, sign) in enumerate(SIDES):
         polygon = _clip(polygon, axis, sign, box[2 + axis] / 2, (0, side))

@@ -52,14 +52,22 @@ def sample_points(
       The interpolated map is linear on a piece, so this gives the mean over infinitely many points;
     * ``crop`` and ``nearest``: one point per bin, with the first and the last at the ends of the RoI.
     """
-    if rule in ("crop", "nearest"):
-        position = bin_index / (bins - 1) if bins > 1 else 0.5
-        x = start + bin_index * (length / (bins - 1)) if bins > 1 else start + 0.5 * length
-        yield SamplePoint(x, math.floor(x), position, 1.0)
-    elif rule in ("grid", "random"):
+    if rule in ("grid", "random"):
         yield from _strata(size, start, length, bins, bin_index, sampling_ratio, rule, seed, axis, row)
-    else:
+    elif rule in ("exact", "prroi"):
         yield from _pieces(size, start, length, bins, bin_index, rule)
+    else:
+        x, position = _single_point(start, length, bins, bin_index, rule)
+        yield SamplePoint(x, math.floor(x), position, 1.0)
+
+
+def _single_point(start: float, length: float, bins: int, bin_index: int, rule: Rule) -> tuple[float, float]:
+    """The coordinate and the position in the RoI of the point of a bin, for rules with one point per bin."""
+    if rule in ("crop", "nearest"):
+        if bins > 1:
+            return start + bin_index * (length / (bins - 1)), bin_index / (bins - 1)
+        return start + 0.5 * length, 0.5
+    raise NotImplementedError(f"sample_points: the rule {rule!r} has no points")
 
 
 def sample_count(bin_length: float, sampling_ratio: int) -> float:

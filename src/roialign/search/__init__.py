@@ -1,8 +1,8 @@
-"""Search in region features: which regions of a set of images are most like some region of another image.
+"""Search in region features: finds the regions of many images that are most similar to a region of another image.
 
-:mod:`.folders` reads what :mod:`roialign.features` has written, :mod:`.exact` finds the nearest vectors, exactly,
-:mod:`.queries` computes the features of other regions as those of the folder were computed, and :mod:`.sheets` draws
-what was found.
+:mod:`.folders` reads the results of :mod:`roialign.features`, :mod:`.exact` finds the nearest vectors exactly,
+:mod:`.queries` computes the features of query regions in the same way as those of a folder, and :mod:`.sheets` draws
+the regions found.
 """
 
 from .exact import RegionIndex, nearest

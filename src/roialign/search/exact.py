@@ -1,8 +1,8 @@
-"""Finds the nearest vectors, exactly: by a fast product in float32, and then again in float64 what may be among them.
+"""Finds the nearest vectors exactly: candidates by a fast product in float32, and then their scores in float64.
 
-The answer is defined in float64: a score is the sum of the products of two rows, computed alone, and of equal scores
-the one that stands first in the folder comes first. So it depends on no block size, number of threads or instruction
-set, and equal vectors have equal scores.
+The result is defined in float64. Each score is the sum of the products of two rows, computed independently of other
+rows. Equal scores are ordered by their position in the folder. Therefore, the result does not depend on the block size,
+the number of threads or the instruction set, and equal vectors have equal scores.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from .folders import Block, FeatureFolder
 Metric: TypeAlias = Literal["cosine", "inner-product"]
 METRICS: tuple[Metric, ...] = ("cosine", "inner-product")
 
-#: Half the distance from 1 to the next number of float32.
+#: The unit roundoff of float32: half the distance from 1 to the next number.
 ROUNDING = 2.0**-24
-#: So many rows are scored in float64 at a time.
+#: The number of rows to score in float64 at a time.
 ROWS_AT_ONCE = 1 << 14
-#: A first part of the rotated vectors is long enough with this share of their squared length.
+#: The share of the squared length that the first part of the rotated vectors must contain.
 SHARE_OF_LENGTH = 0.93
-#: Where more than this share of the axes is needed for that, no part is used.
+#: The largest share of the axes that the first part may have. If more are needed, no part is used.
 MOST_AXES = 0.4
-#: The rotation is found by so many rows.
+#: The approximate number of rows from which the rotation is computed.
 SAMPLED_ROWS = 1 << 15
 
 
 class Nearest(NamedTuple):
-    """The nearest regions of each query, the nearest first."""
+    """The nearest regions of each query, nearest first."""
 
     positions: Array
-    """int64 ``[Q, K]``."""
+    """Int64 ``[Q, K]``: positions in the folder or the index."""
     scores: Array
-    """float64 ``[Q, K]``: cosines, or inner products."""
+    """Float64 ``[Q, K]``: cosines or inner products."""
 
 
 def nearest(
@@ -50,38 +50,39 @@ def nearest(
     excluded: Array | None = None,
     advance: Callable[[int], object] = lambda _: None,
 ) -> Nearest:
-    """The nearest regions of a folder, which is read once from its beginning to its end.
+    """Find the nearest regions of a folder in a single pass over it.
 
-    It takes little memory, however large the folder is. For many searches, :class:`RegionIndex` keeps it in memory.
+    The memory needed does not depend on the size of the folder. For many searches, use :class:`RegionIndex`, which
+    keeps the folder in memory.
 
     Parameters
     ----------
     folder : FeatureFolder
-        Where to look.
+        The folder to search.
     queries : ``[Q, C]``
-        As :class:`Encoder` gives them.
+        The query vectors, from :class:`Encoder`.
     top : int, default 10
-        How many of each query; fewer where the folder has fewer.
+        The number of regions to find for each query. If the folder has fewer, all are returned.
     metric : {"cosine", "inner-product"}
-        The cosine of the angle between two vectors, 0 where one of them is zero; or their inner product.
+        The cosine of the angle between two vectors, which is 0 if one of them is zero, or their inner product.
     column : str, optional
-        The column of features; by default `vector`, or the first.
+        The feature column. The default is `vector`, or else the first column.
     excluded : int64 ``[E]``, optional
-        Positions of regions that are not to be found.
+        The positions of regions to leave out.
     advance : function, optional
-        Told of how many more regions have been compared.
+        Called with the number of regions compared since the last call.
 
     Returns
     -------
     Nearest
-        Positions in the folder, and scores. Of equal scores, the region that stands first in the folder comes first.
+        Positions and scores. Equal scores are ordered by their position.
 
     Raises
     ------
     TypeError
-        For queries that are no real numbers, or a `top` or `excluded` that are no whole numbers.
+        If the queries are not real numbers, or `top` or `excluded` are not integers.
     ValueError
-        For queries of another length than the vectors of the folder, or that are not finite.
+        If the queries are not finite, or if their length differs from that of the vectors of the folder.
     FileError
         If a shard cannot be read, or a feature in it is not finite.
     """
@@ -101,31 +102,32 @@ def nearest(
             rows = np.flatnonzero(scores >= least - own)
             one.add(block.positions[rows], exact_scores(block.vectors[rows], query, metric))
         advance(len(block.positions))
-    return _answer(best)
+    return _stacked(best)
 
 
 class RegionIndex:
-    """Vectors in memory, for many searches: exact, and faster than a product with all of them.
+    """An index of vectors in memory for many exact searches, faster than a product with all vectors.
 
-    Vectors are rotated so that a first part of them holds most of their length. The product with that part, and the
-    lengths of the rest, bound every score from above (Cauchy and Schwarz). Only vectors whose bound reaches the best
-    ones found are looked at in full. Where no such part exists, as for random vectors, all of them are.
+    The vectors are rotated so that their first components contain most of their length. By the Cauchy-Schwarz
+    inequality, the product of the first components and the lengths of the remaining parts give an upper bound of every
+    score. Full scores are computed only for vectors whose bound reaches the best scores found. If a few components do
+    not contain most of the length, as for random vectors, all scores are computed.
 
     Parameters
     ----------
     vectors : float32 ``[N, C]``
-        In the order in which equal scores are given; not copied if they are float32 in row order.
+        The vectors. They are not copied if they are float32 and C-contiguous.
     positions : int64 ``[N]``, optional
-        What is given back for each; by default 0, 1, 2, ...
+        The positions to return, which also order equal scores. The default is 0, 1, 2, ...
     metric : {"cosine", "inner-product"}
         As in :func:`nearest`.
 
     Raises
     ------
     TypeError
-        For vectors that are no real numbers.
+        If the vectors are not real numbers.
     ValueError
-        For vectors that are no matrix, or not finite in float32.
+        If the vectors are not a matrix, or not finite in float32.
 
     Examples
     --------
@@ -146,29 +148,29 @@ class RegionIndex:
         self._axes = _axes(self.vectors)
         self._part = self.vectors @ self._axes
         squares = self._squares
-        if metric == "cosine":  # as if all had the length 1
+        if metric == "cosine":  # normalise to length 1
             self._part *= _inverse(squares)[:, None]
             squares = np.sign(squares)
         self._rest = _rest(squares, self._part, self.vectors.shape[1])
-        # For the rounding of a product with a vector of length 1.
+        # A bound of the rounding error of a product with a vector of length 1.
         self._slack = (2 * _margin(self.vectors.shape[1]) * np.sqrt(squares)).astype(np.float32)
 
     @classmethod
     def of_folder(cls, folder: FeatureFolder, *, column: str | None = None, metric: Metric = "cosine") -> RegionIndex:
-        """All regions of a folder, by their positions in it."""
+        """Create an index of all regions of a folder, with their positions in the folder."""
         positions, vectors = zip(*folder.blocks(column), strict=True)
         return cls(np.concatenate(vectors), np.concatenate(positions), metric=metric)
 
     @property
     def axes(self) -> int:
-        """How many numbers the first part of a vector has; 0 where none is used."""
+        """The number of components of the first part; 0 if it is not used."""
         return int(self._axes.shape[1])
 
     def search(self, queries: Array, top: int = 10) -> Nearest:
-        """The nearest vectors of each query ``[Q, C]``; see :func:`nearest`."""
+        """Find the nearest vectors of each query ``[Q, C]``; see :func:`nearest`."""
         queries = _checked(queries, self.metric, top)
         _check_length(queries, self.vectors)
-        return _answer([self._search(query, top) for query in queries])
+        return _stacked([self._search(query, top) for query in queries])
 
     def _search(self, query: Array, top: int) -> _Best:
         best = _Best(top)
@@ -184,7 +186,7 @@ class RegionIndex:
         return best
 
     def candidates(self, query: Array, top: int) -> Array:
-        """The rows whose score for a query ``[C]`` may be among the best, by its bound from above."""
+        """Return the rows whose upper bound of the score for a query ``[C]`` reaches the best scores."""
         length = float(np.linalg.norm(query.astype(np.float64))) or 1.0
         unit = (query / length).astype(np.float32)
         part = unit @ self._axes
@@ -193,7 +195,7 @@ class RegionIndex:
         likely = np.flatnonzero(products >= lower_bound(products, top))
         scores = exact_scores(self.vectors[likely], query, self.metric)
         least = np.partition(scores, -top)[-top] if len(scores) > top else scores.min()
-        # What the rest adds to a product is at most this.
+        # The upper bound of what the remaining components add to a product.
         bound = self._rest * rest
         bound += self._slack
         bound += products
@@ -202,7 +204,7 @@ class RegionIndex:
 
 
 class _Best:
-    """The best of what has been seen for one query."""
+    """The best regions found so far for one query."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -211,7 +213,7 @@ class _Best:
 
     @property
     def least(self) -> float:
-        """What a score must reach to be among them."""
+        """The score that a region must reach to be added."""
         return float(self.scores[-1]) if len(self.scores) == self._count else -np.inf
 
     def add(self, positions: Array, scores: Array) -> None:
@@ -220,12 +222,12 @@ class _Best:
         self.positions, self.scores = positions[order], scores[order]
 
 
-def _answer(best: list[_Best]) -> Nearest:
+def _stacked(best: list[_Best]) -> Nearest:
     return Nearest(np.stack([one.positions for one in best]), np.stack([one.scores for one in best]))
 
 
 def exact_scores(vectors: Array, query: Array, metric: Metric) -> Array:
-    """float64 ``[K]``: every row is scored alone, so that equal rows have equal scores wherever they stand."""
+    """Compute the scores, float64 ``[K]``, of each row independently, so that equal rows have equal scores."""
     wide = query.astype(np.float64)
     found = [np.zeros(0, dtype=np.float64)]
     for first in range(0, len(vectors), ROWS_AT_ONCE):
@@ -239,7 +241,7 @@ def exact_scores(vectors: Array, query: Array, metric: Metric) -> Array:
 
 
 def lower_bound(scores: Array, top: int) -> float:
-    """A number that at least `top` of the scores reach, and not many more; minus infinity where there are fewer."""
+    """Return a number that at least `top` scores reach, and not many more; minus infinity if there are fewer."""
     if len(scores) < top:
         return -np.inf
     groups = max(8 * top, 1024)
@@ -249,10 +251,10 @@ def lower_bound(scores: Array, top: int) -> float:
 
 
 def _approximate(vectors: Array, squares: Array, queries: Array, metric: Metric) -> tuple[Array, Array]:
-    """Scores ``[N, Q]`` by a product in float32, and how far each query's may be from the exact ones, ``[Q]``."""
+    """Compute scores ``[N, Q]`` in float32, and a bound of their error for each query, ``[Q]``."""
     lengths = np.sqrt((queries.astype(np.float64) ** 2).sum(axis=1))
     lengths[lengths == 0] = 1
-    # Of queries of length 1, so that no product is too large or too small for float32.
+    # Queries are scaled to length 1, so that no product overflows or underflows in float32.
     scores = vectors @ (queries / lengths[:, None]).astype(np.float32).T
     margin = _margin(vectors.shape[1])
     if metric == "inner-product":
@@ -262,7 +264,7 @@ def _approximate(vectors: Array, squares: Array, queries: Array, metric: Metric)
 
 
 def _near_best(vectors: Array, squares: Array, query: Array, top: int, metric: Metric) -> Array:
-    """The rows that may be among the best, by their scores in float32."""
+    """Return the rows that may be among the best, according to their scores in float32."""
     approximate, slack = _approximate(vectors, squares, query[None], metric)
     scores = approximate[:, 0]
     rows: Array = np.flatnonzero(scores >= lower_bound(scores, top) - 2 * slack[0])
@@ -270,18 +272,21 @@ def _near_best(vectors: Array, squares: Array, query: Array, top: int, metric: M
 
 
 def _inverse(squares: Array) -> Array:
-    """float32 ``[N]``: 1 over the lengths, and 0 for vectors that are zero."""
+    """Return the reciprocals of the lengths, float32 ``[N]``, and 0 for zero vectors."""
     inverse: Array = np.divide(1.0, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0).astype(np.float32)
     return inverse
 
 
 def _margin(length: int) -> float:
-    """How far a product of float32 vectors of length 1 may be from the exact one, in any order of its sum."""
+    """Return a bound of the error of a product of float32 vectors of length 1, for any order of summation."""
     return 2 * (length + 16) * ROUNDING
 
 
 def _axes(vectors: Array) -> Array:
-    """float32 ``[C, D]``: orthogonal axes that hold most of the length of the vectors; D is 0 where too many would."""
+    """Return orthogonal axes, float32 ``[C, D]``, that contain most of the length of the vectors.
+
+    D is 0 if more than `MOST_AXES` of the axes would be needed.
+    """
     count = vectors.shape[1]
     sample = vectors[:: max(len(vectors) // SAMPLED_ROWS, 1)].astype(np.float64)
     lengths = np.linalg.norm(sample, axis=1, keepdims=True)
@@ -294,14 +299,14 @@ def _axes(vectors: Array) -> Array:
 
 
 def _rest(squares: Array, part: Array, length: int) -> Array:
-    """float32 ``[N]``: the lengths of what is outside the first part, never less than they are."""
+    """Return upper bounds of the lengths of the remaining parts, float32 ``[N]``."""
     held = np.einsum("nd,nd->n", part, part, dtype=np.float64)
     rest: Array = np.sqrt(np.maximum(squares - held, 0.0) + 2 * _margin(length) * squares).astype(np.float32)
     return rest
 
 
 def _squares(block: Block) -> Array:
-    """float64 ``[N]``: squared lengths.
+    """Return the squared lengths, float64 ``[N]``.
 
     Raises
     ------
@@ -311,12 +316,12 @@ def _squares(block: Block) -> Array:
     squares: Array = np.einsum("nc,nc->n", block.vectors, block.vectors, dtype=np.float64)
     wrong = np.flatnonzero(~np.isfinite(squares))
     if len(wrong):
-        raise ValueError(f"vectors: expected finite numbers, row {wrong[0]} has others")
+        raise ValueError(f"vectors: expected finite numbers, but row {wrong[0]} has NaN or infinity")
     return squares
 
 
 def _places(values: object, name: str) -> Array:
-    """Positions as int64."""
+    """Convert positions to int64."""
     array = np.asarray(values)
     if array.dtype.kind not in "ui" and array.size:
         raise TypeError(f"{name}: expected whole numbers, got {array.dtype}")
@@ -338,21 +343,21 @@ def _checked(queries: Array, metric: Metric, top: int) -> Array:
     lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
     for row, length in enumerate(lengths):
         if not np.isfinite(length):
-            raise ValueError(f"queries: expected finite numbers, row {row} has others")
+            raise ValueError(f"queries: expected finite numbers, but row {row} has NaN or infinity")
         if not length and metric == "cosine":
-            raise ValueError(f"queries: row {row} is zero, so it has no cosine; --metric inner-product takes it")
+            raise ValueError(f"queries: row {row} is zero, so its cosine is undefined; use the metric inner-product")
     return queries
 
 
 def _matrix(values: object, name: str, shape: str) -> Array:
-    """Numbers as a float32 matrix in row order; one that float32 cannot hold becomes infinite.
+    """Convert numbers to a C-contiguous float32 matrix. Numbers too large for float32 become infinite.
 
     Raises
     ------
     TypeError
-        For what is no array of real numbers.
+        If the values are not real numbers.
     ValueError
-        For another number of axes.
+        If the array does not have two axes.
     """
     try:
         array = np.asarray(values)

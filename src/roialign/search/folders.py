@@ -1,4 +1,4 @@
-"""Reads the result of a job: vectors block by block, and whose they are."""
+"""Reads the result of a job: feature vectors in blocks, and the regions to which they belong."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from ..features.writing import reading_shard
 from ..files.problems import FileError
 from . import shards
 
-#: A position is the number of the shard times this, plus the row in it.
+#: A position is the index of the shard times this, plus the row in the shard.
 ROWS_PER_SHARD = 1 << 32
 
 
 class Block(NamedTuple):
-    """Some regions of a folder, in order."""
+    """Consecutive regions of a folder."""
 
     positions: Array
-    """int64 ``[K]``: where they stand in the folder; see :meth:`FeatureFolder.regions`."""
+    """Int64 ``[K]``: the positions in the folder; see :meth:`FeatureFolder.regions`."""
     vectors: Array
-    """float32 ``[K, C]``."""
+    """Float32 ``[K, C]``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A region of an image, as a row of a result says it."""
+    """A region of an image: a row of a result."""
 
     image: str
-    """The path as it was given when the features were made."""
+    """The path as given when the features were computed."""
     row: int
-    """The box's place in its file, from 0."""
+    """The index of the box in its file."""
     box: tuple[float, float, float, float]
     """x1, y1, x2, y2 in pixels of the image."""
     label: str
     image_size: tuple[int, int]
     """Width and height in pixels."""
     score: float | None = None
-    """Of a detection."""
+    """The score of a detection."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +53,27 @@ class FeatureFolder:
     path: Path
     manifest: dict[str, Any]
     files: tuple[str, ...]
-    """The shards that are there, in order."""
+    """The existing shards, in order."""
 
     @classmethod
     def open(cls, path: str | Path, *, unfinished: bool = False) -> FeatureFolder:
-        """The result of `roialign extract --backbone`, or of :func:`roialign.features.run`.
+        """Open the result of `roialign extract --backbone` or of :func:`roialign.features.run`.
 
         Parameters
         ----------
         path : str or Path
             The folder.
         unfinished : bool, default False
-            Take what is there of a job that is not done.
+            Whether to accept a job of which shards are missing.
+
+        Returns
+        -------
+        FeatureFolder
 
         Raises
         ------
         FileError
-            If the folder holds no features, or not all shards of its job.
+            If the folder contains no features, or not all shards of its job.
 
         Examples
         --------
@@ -87,26 +91,27 @@ class FeatureFolder:
         except OtherJobError as error:
             raise FileError(str(error)) from error
         if manifest is None:
-            raise FileError(f"{path}: holds no features: there is no {MANIFEST}, as roialign extract --backbone writes")
+            expected = "expected a folder written by roialign extract --backbone"
+            raise FileError(f"{path}: contains no features: there is no {MANIFEST}; {expected}")
         names = [str(shard["file"]) for shard in manifest["shards"]]
         there = [name for name in names if (path / name).is_file()]
         if len(there) < len(names) and not unfinished:
             missing = next(name for name in names if name not in there)
             raise FileError(
                 f"{path}: {len(names) - len(there)} of {counted(len(names), 'shard')} missing, the first is {missing}; "
-                "the command that began the job goes on with it, and --unfinished takes what is there"
+                "rerun the command that started the job to finish it, or give --unfinished"
             )
         if not there:
-            raise FileError(f"{path}: no shard of its job is there yet")
+            raise FileError(f"{path}: no shard of its job is written yet")
         return cls(path, manifest, tuple(there))
 
     @property
     def columns(self) -> dict[str, tuple[int, ...]]:
-        """The columns of features by name, and the shape of a row of each."""
+        """The shape of a row of each feature column, by name."""
         return {name: tuple(shape) for name, shape in self.manifest["columns"].items()}
 
     def column(self, name: str | None = None) -> str:
-        """A column of features by its name; by default `vector`, or the first.
+        """Return the name of a feature column. The default is `vector`, or else the first column.
 
         Raises
         ------
@@ -121,14 +126,14 @@ class FeatureFolder:
         return name
 
     def blocks(self, column: str | None = None) -> Iterator[Block]:
-        """The vectors of all regions, some at a time; of maps ``[C, PH, PW]``, the mean over their bins.
+        """Yield the vectors of all regions in blocks. For maps ``[C, PH, PW]``, a vector is the mean over the bins.
 
         Rows of images that failed are left out.
 
         Raises
         ------
         FileError
-            If a shard cannot be read, or is not of this job, or if a feature is not finite.
+            If a shard cannot be read or has another shape, or if a feature is not finite.
         """
         name = self.column(column)
         shape = self.columns[name]
@@ -149,7 +154,7 @@ class FeatureFolder:
                 yield Block(number * ROWS_PER_SHARD + rows, vectors)
 
     def _check_place(self, file: str) -> None:
-        """A shard that begins with another image than its job gave it was renamed, or copied from another job."""
+        """Check that a shard begins with the image that the manifest says, and so was not renamed or copied here."""
         if "detections" in self.manifest.get("fingerprint", {}).get("boxes", {}):
             return  # an image in which nothing is found has no row
         (expected,) = [shard.get("first") for shard in self.manifest["shards"] if shard["file"] == file]
@@ -163,17 +168,17 @@ class FeatureFolder:
             wrong = rows[~np.isfinite(vectors).all(axis=1)]
             if len(wrong):
                 raise FileError(
-                    f"{self.path / file}: row {wrong[0]} has features that are not finite, as half precision gives "
-                    "where a number is too large; extract them in float32"
+                    f"{self.path / file}: row {wrong[0]} has features that are not finite, probably because they are "
+                    "too large for float16; extract them in float32"
                 )
 
     def regions(self, positions: Sequence[int]) -> list[Region]:
-        """The regions at some positions of the folder, in the order of the positions.
+        """Return the regions at some positions of the folder, in the order of the positions.
 
         Raises
         ------
         ValueError
-            For a position at which there is none.
+            If there is no region at a position.
         """
         found: dict[int, Region] = {}
         by_shard: dict[int, list[int]] = {}
@@ -196,7 +201,7 @@ class FeatureFolder:
         return [found[int(position)] for position in positions]
 
     def positions_of_image(self, *images: str | Path) -> Array:
-        """The positions of the regions of an image, by any of the paths by which it may have been given."""
+        """Return the positions of the regions of an image, given all paths by which it may be named."""
         names = [encodable(Path(image).as_posix()) for image in images]
         found = [np.zeros(0, dtype=np.int64)]
         for number, file in enumerate(self.files):
@@ -206,7 +211,7 @@ class FeatureFolder:
 
 
 def as_vectors(values: Array) -> Array:
-    """Features ``[K, C]`` or ``[K, C, PH, PW]`` as float32 vectors ``[K, C]``: of maps, the mean over their bins."""
+    """Convert features ``[K, C]`` or ``[K, C, PH, PW]`` to float32 vectors ``[K, C]``, with the mean over the bins."""
     values = values.astype(np.float32, copy=False)
     vectors: Array = values if values.ndim == 2 else values.mean(axis=(2, 3), dtype=np.float32)
     return vectors

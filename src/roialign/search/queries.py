@@ -1,4 +1,4 @@
-"""Features of other regions, computed as those of a folder were."""
+"""Computes the features of query regions in the same way as those of a folder."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from ..files.problems import FileError
 from ..files.text import quoted, shown
 from .folders import FeatureFolder, as_vectors
 
-#: Facts about a backbone that differ from machine to machine, and change values by rounding only.
+#: Facts about a backbone that may differ between machines, and that affect values by rounding only.
 OF_MACHINES = ("torch", "torch_cpu", "gpu", "onnxruntime", "timm", "transformers", "device")
 
 Corners = tuple[float, float, float, float]
 
 
 class Encoder:
-    """The backbone and the pooling of a folder, for the regions of any image.
+    """Computes features of regions of any image, with the backbone and the pooling of a folder.
 
     Parameters
     ----------
     folder : FeatureFolder
-        Its manifest says how its features were made.
+        The folder, whose manifest has the backbone and the settings.
     backbone : str, optional
-        The backbone under another name, for a file that has been moved.
+        The new name of the backbone, if its file has been moved.
     device : str, optional
-        Where it runs; by default where it ran.
+        The device of the backbone. The default is that of the job.
     threads : int, optional
-        Of the backbone; by default as many as it had.
+        The number of threads of the backbone. The default is that of the job.
 
     Raises
     ------
     BackboneError
-        If the backbone cannot be had.
+        If the backbone cannot be created.
     FileError
-        If it is another one, of other weights or another image size; or for a folder without the name of its backbone.
+        If the backbone differs from that of the folder, or if the manifest does not name a backbone.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Encoder:
         made = folder.manifest.get("backbone") or {}
         name = backbone or made.get("name")
         if name is None:
-            raise FileError(f"{folder.path}: its manifest does not say which backbone it was: give --backbone")
+            raise FileError(f"{folder.path}: its manifest does not name the backbone: give --backbone")
         options = _options(made.get("options") or {})
         options = replace(options, device=device or options.device, threads=threads or options.threads)
         self.backbone = make_backbone(name, options)
@@ -71,35 +71,35 @@ class Encoder:
         self.pooling = _pooling_of(folder, self.backbone)
 
     def whole(self, image: str | Path) -> Corners:
-        """The box that is the whole image."""
+        """Return the box of the whole image."""
         read = self._read(Path(image))
         return 0.0, 0.0, float(read.width), float(read.height)
 
     def encode(self, image: str | Path, boxes: Sequence[Corners], *, column: str | None = None) -> Array:
-        """The features of some boxes of an image.
+        """Compute the features of boxes of an image.
 
         Parameters
         ----------
         image : str or Path
             Turned upright, as images of a folder are.
         boxes : sequence of (x1, y1, x2, y2)
-            In pixels of the image.
+            The boxes in pixels of the upright image.
         column : str, optional
-            The column of features; by default `vector`, or the first.
+            The feature column. The default is `vector`, or else the first column.
 
         Returns
         -------
         float32 ``[B, C]``
-            Of maps, the mean over their bins.
+            One vector per box. For maps, it is the mean over the bins.
 
         Raises
         ------
         FileError
-            If the image cannot be read, or the backbone fails on it.
+            If the image cannot be read, or if the backbone fails on it.
         TypeError
-            For boxes that are no numbers.
+            If a box does not consist of numbers.
         ValueError
-            For a box that is not four numbers, is inverted or empty, or not inside the image.
+            If a box does not have four numbers, or is inverted, empty, or not inside the image.
         """
         image, name = Path(image), self.folder.column(column)
         read = self._read(image)
@@ -119,17 +119,19 @@ class Encoder:
 
     def _check_same(self, name: str, found: Mapping[str, Any]) -> None:
         sizes = {"image_size": asdict(self.backbone.image_size), "normalisation": asdict(self.backbone.normalisation)}
-        own = json.loads(json.dumps({**self.backbone.facts(), **sizes}))  # as a file has it: lists for tuples
+        own = json.loads(json.dumps({**self.backbone.facts(), **sizes}))  # JSON has lists instead of tuples
         compared = [key for key in own if key not in OF_MACHINES]
         differences = list(
             differences_of({key: found.get(key) for key in compared}, {key: own[key] for key in compared})
         )
         if differences:
-            raise FileError(f"{self.folder.path}: was made with another backbone than {name}: {'; '.join(differences)}")
+            raise FileError(
+                f"{self.folder.path}: was computed with another backbone than {name}: {'; '.join(differences)}"
+            )
 
 
 def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
-    """The pooling that a folder's manifest says, which must give the columns that it says."""
+    """Make the pooling that the manifest of a folder describes, and check that it gives the columns of the folder."""
     said = folder.manifest["fingerprint"]["pooling"]
     try:
         sizes = tuple(tuple(size) for size in said["sizes"])
@@ -147,7 +149,7 @@ def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
 
 
 def _checked(corners: Corners, image: Path, width: int, height: int) -> Corners:
-    """A box that lies in the image; beyond its border by a pixel or two of rounding, it is cut."""
+    """Check that a box lies in the image. If it extends beyond it by at most `TOLERANCE`, it is clipped."""
     try:
         x1, y1, x2, y2 = map(float, corners)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Reads the file of one shard, in each of its formats: the features of its rows, and what stands beside them."""
+"""Reads the features and the other columns of a shard, in all formats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..features.writing import GROUP_BYTES, METADATA, NO_ROW, arrays_of
 
 
 class Format(NamedTuple):
-    """How a format is read."""
+    """The functions that read a format."""
 
     blocks: Callable[[Path, str], Iterator[tuple[Array, Array]]]
     texts: Callable[[Path, Sequence[int]], list[dict[str, Any]]]
@@ -25,22 +25,22 @@ class Format(NamedTuple):
 
 
 def blocks(path: Path, column: str) -> Iterator[tuple[Array, Array]]:
-    """The rows without an error, int64 ``[K]``, and their features ``[K, N]``, some at a time."""
+    """Yield the rows without an error, int64 ``[K]``, and their features ``[K, N]``, in blocks."""
     return FORMATS[path.suffix].blocks(path, column)
 
 
 def texts(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
-    """Image, row, box, label, size of the image, and score where there is one, of some rows."""
+    """Return the image, row, box, label, image size and score, if any, of some rows."""
     return FORMATS[path.suffix].texts(path, rows)
 
 
 def rows_of_image(path: Path, names: Sequence[str]) -> Array:
-    """The rows of an image that has one of these names, int64 ``[K]``."""
+    """Return the rows of an image that has one of these names, int64 ``[K]``."""
     return FORMATS[path.suffix].rows_of_image(path, names)
 
 
 def first_image(path: Path) -> str:
-    """The image of the first row; every shard of boxes that are known beforehand has one."""
+    """Return the image of the first row. Shards of detections may have no row."""
     return FORMATS[path.suffix].first_image(path)
 
 
@@ -188,7 +188,7 @@ def _of_arrays(
     ]
 
 
-#: By the ending of a shard's file.
+#: The formats by the ending of the file.
 FORMATS: dict[str, Format] = {
     ".parquet": Format(_parquet_blocks, _parquet_texts, _parquet_rows_of_image, _parquet_first_image),
     ".safetensors": Format(

@@ -1,4 +1,4 @@
-"""Draws a contact sheet: each query, and the regions that were found for it, cut out of their images."""
+"""Draws a contact sheet with each query and the regions found for it, cropped from their images."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..files.orientation import Annotated
 from ..files.problems import FileError
 from .queries import Corners
 
-#: Pixels of the side of a cut-out, of a line of text, and between tiles.
+#: The side of a crop, the height of a line of text, and the gap between tiles, in pixels.
 SIDE, LINE_HEIGHT, GAP = 176, 15, 10
 FONT_SIZE = 12
-#: Tiles in a line of the sheet, and letters in a line of text.
-COLUMNS, LETTERS = 6, 27
-#: So much of the box's longer side is shown around it.
+#: The number of tiles per row, and of characters per line of text.
+COLUMNS, CHARACTERS = 6, 27
+#: The margin around a box, as a fraction of its longer side.
 CONTEXT = 0.35
-#: Okabe and Ito's vermilion for queries, and their blue for what was found.
+#: Vermilion for queries and blue for regions found, from the palette of Okabe and Ito.
 QUERY_COLOUR, FOUND_COLOUR = "#D55E00", "#0072B2"
 GROUND, INK, EMPTY = "#FFFFFF", "#222222", "#DDDDDD"
-#: Pixels of a side that a format can have; a larger sheet is no use in any.
+#: The largest height in pixels by format. PNG allows more, but such a picture is of no use.
 LARGEST = {"PNG": 65_000, "JPEG": 65_000, "WEBP": 16_383}
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
@@ -41,32 +41,32 @@ class Tile:
     box: Corners
     """x1, y1, x2, y2 in pixels of the image."""
     lines: tuple[str, ...]
-    """Text below it, of which each is cut to one line."""
+    """The lines of text below it, shortened if they are too long."""
     image_size: tuple[int, int] | None = None
-    """Width and height that the image must have, upright or as stored."""
+    """The width and height that the image must have, upright or as stored."""
 
 
 def draw_sheet(path: str | Path, queries: Sequence[Tile], found: Sequence[Sequence[Tile]]) -> dict[Path, str]:
-    """Draw each query with what was found for it, and save the picture in the format of its name.
+    """Draw each query with the regions found for it, and save the picture.
 
     Parameters
     ----------
     path : str or Path
-        Ending in .png, .jpg or .webp.
+        The file to write, ending in .png, .jpg or .webp.
     queries : sequence of Tile
-        Drawn at the beginning of a line of their own.
+        The queries. Each starts a new row.
     found : sequence of sequences of Tile
-        For each query, the nearest region first.
+        For each query, the regions found, nearest first.
 
     Returns
     -------
     dict
-        By image that cannot be read: why. Its tiles are empty.
+        The errors of images that cannot be read. Their tiles are empty.
 
     Raises
     ------
     ValueError
-        For a name with another ending, a box that is not finite, or more tiles than a picture of the format can hold.
+        If the name has another ending, a box is not finite, or the picture would be too large for its format.
     """
     path = Path(path)
     image_format = FORMATS.get(path.suffix.lower())
@@ -129,12 +129,12 @@ def _draw_tile(sheet: Image.Image, tile: Tile, colour: str, corner: tuple[int, i
         if inside[0] <= inside[2] and inside[1] <= inside[3]:
             draw.rectangle(inside, outline=colour, width=3)
     for number, text in enumerate(tile.lines):
-        short = textwrap.shorten(printable(text), LETTERS, placeholder="...") or printable(text)[:LETTERS]
+        short = textwrap.shorten(printable(text), CHARACTERS, placeholder="...") or printable(text)[:CHARACTERS]
         draw.text((left, top + SIDE + 2 + number * LINE_HEIGHT), short, fill=INK, font=font)
 
 
 def _window(box: Corners, width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of an image around a box that is shown: at least a pixel, whatever the box."""
+    """Return the part of an image to show around a box, which is at least one pixel."""
     x1, y1, x2, y2 = box
     more = CONTEXT * max(x2 - x1, y2 - y1)
     left = int(min(max(x1 - more, 0), width - 1))

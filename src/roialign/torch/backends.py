@@ -45,10 +45,10 @@ def check_backend(features: Tensor, name: str | None) -> None:
             _validate.check_choice(name, "backend", sorted({one for backends in devices.values() for one in backends}))
         return
     if device not in devices:
-        raise ValueError(f"features: expected a tensor on the CPU or on a CUDA device, got one on {features.device}")
+        raise ValueError(f"features: expected a tensor on the CPU or a CUDA device, got a tensor on {features.device}")
     if name == "triton" and device == INTERPRETED and not is_interpreted():
         raise ValueError(
-            f"backend: 'triton' runs on CUDA tensors, and features is a tensor on {device}; use 'cpu' (or, to try the "
+            f"backend: 'triton' needs CUDA tensors, got features on {device}; use 'cpu' (or, to try the "
             "kernels without a GPU, set TRITON_INTERPRET=1 before the first import of triton)"
         )
     if name is not None and not (name == "triton" and device == INTERPRETED):

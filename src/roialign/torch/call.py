@@ -65,11 +65,11 @@ class Call:
         """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
         if is_traced(self.rois) or is_transformed():
             return self._forward(output_size, out)
-        last_call.seen = None
-        answer, name = self._forward(output_size, out), self.described[-1].removesuffix(OF_LIST)
-        if last_call.seen is not None and name == "rois":
-            warn_of_rois(last_call.seen, name)
-        return answer
+        last_call.report = None
+        output, name = self._forward(output_size, out), self.described[-1].removesuffix(OF_LIST)
+        if last_call.report is not None and name == "rois":
+            warn_of_rois(last_call.report, name)
+        return output
 
     def _forward(self, output_size: tuple[int, int], out: object) -> Tensor:
         setting, inputs = self._with_bins(output_size)
@@ -77,8 +77,8 @@ class Call:
         setting = setting._replace(output_size=output_size)
         if out is not None:
             return self._forward_into(out, channels, setting, inputs)
-        (answer,) = self.pairing.forward(setting, inputs)
-        return checks.own_layout(answer, self.layout)
+        (output,) = self.pairing.forward(setting, inputs)
+        return checks.own_layout(output, self.layout)
 
     def backward(
         self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")
@@ -95,15 +95,15 @@ class Call:
         bins = (gradient.shape[2], gradient.shape[3])
         setting, inputs = self._with_bins(bins)
         phi = inputs._replace(grad_output=gradient)
-        answers: dict[str, Any] = dict.fromkeys(names)
+        results: dict[str, Any] = dict.fromkeys(names)
         if names[0] in wanted:
             sizes = tuple([size for level in self.features for size in level.shape])
             gradients = self.pairing.adjoint_features(setting._replace(map_sizes=sizes), phi._replace(features=()))
-            answers[names[0]] = [checks.own_layout(level, self.layout) for level in gradients]
+            results[names[0]] = [checks.own_layout(level, self.layout) for level in gradients]
         if set(wanted) - {names[0]}:
             (rows,) = self.pairing.adjoint_boxes(setting, phi)
-            answers.update(self._of_rows(rows, names[1], bins))
-        return tuple([answers[name] if name in wanted else None for name in names])
+            results.update(self._of_rows(rows, names[1], bins))
+        return tuple([results[name] if name in wanted else None for name in names])
 
     def _forward_into(self, out: object, channels: int, setting: Setting, inputs: Inputs) -> Tensor:
         bins_y, bins_x = setting.output_size
@@ -111,8 +111,8 @@ class Call:
         shape = (count, channels, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, channels)
         tensor = checks.check_out(out, shape, given)
         if is_traced(tensor) or tensor.is_meta:
-            (answer,) = self.pairing.forward(setting, inputs)
-            tensor.copy_(checks.own_layout(answer, self.layout))
+            (output,) = self.pairing.forward(setting, inputs)
+            tensor.copy_(checks.own_layout(output, self.layout))
             return tensor
         checks.check_memory_apart(tensor, given)
         self.pairing.forward.fill(setting, inputs.in_memory(), (checks.nchw(tensor, self.layout),))
@@ -135,13 +135,13 @@ class Call:
         """Split the gradient of the rows into gradients in the form of each argument."""
         place = self.rois.shape[1]
         boxes = rows if rows.shape[1] == place else rows[:, :place]
-        answers = {name: self.restore(boxes.to(checks.gradient_dtype(self.rois)))}
+        results = {name: self.restore(boxes.to(checks.gradient_dtype(self.rois)))}
         for given, of, numbers in ((self.offset, "offset", 2), (self.mask, "mask", 1)):
             if isinstance(given, Tensor):
                 end = place + numbers * math.prod(bins)
                 part = rows[:, place:end].reshape(given.shape)
-                answers[of], place = part.to(checks.gradient_dtype(given)), end
-        return answers
+                results[of], place = part.to(checks.gradient_dtype(given)), end
+        return results
 
     def _out_channels(self, bins: tuple[int, int]) -> int:
         return self.spec.out_channels(self.features[0].shape[1], bins)  # type: ignore[no-any-return]

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._validate import check_places
+
 FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -16,7 +18,7 @@ def check_array(value: object, name: str, first: str = "features") -> Tensor:
     """Return the value if it is a strided tensor, else raise an error. `first` names the argument that is one."""
     if not isinstance(value, Tensor):
         kind = type(value)
-        raise TypeError(f"{name}: expected a torch.Tensor, as {first} is, got {kind.__module__}.{kind.__qualname__}")
+        raise TypeError(f"{name}: expected a torch.Tensor, like {first}, got {kind.__module__}.{kind.__qualname__}")
     if value.layout != torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     return value
@@ -34,12 +36,12 @@ def check_features(features: object, layout: str, name: str) -> Tensor:
     if len(shape) != 4:
         raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {tuple(shape)}")
     if tensor.dtype not in FLOAT_DTYPES:
-        how = f"; give {name}.dequantize()" if tensor.is_quantized else ""
+        how = f"; use {name}.dequantize()" if tensor.is_quantized else ""
         raise TypeError(f"{name}: expected dtype {_names(FLOAT_DTYPES)}, got {tensor.dtype}{how}")
-    seen = nchw(tensor, layout)
-    if seen.shape[2] == 0 or seen.shape[3] == 0:
+    view = nchw(tensor, layout)
+    if view.shape[2] == 0 or view.shape[3] == 0:
         raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {tuple(shape)} ({layout})")
-    return seen
+    return view
 
 
 def float_image(image: Tensor) -> Tensor:
@@ -71,7 +73,7 @@ def check_boxes(boxes: Tensor, columns: int, name: str, count: str = "K") -> Non
 
 def check_real(tensor: Tensor, name: str) -> None:
     if tensor.dtype not in FLOAT_DTYPES and tensor.dtype not in INTEGER_DTYPES:
-        how = f"; give {name}.dequantize()" if tensor.is_quantized else ""
+        how = f"; use {name}.dequantize()" if tensor.is_quantized else ""
         raise TypeError(f"{name}: expected a real dtype (float or integer), got {tensor.dtype}{how}")
 
 
@@ -105,8 +107,8 @@ def check_grad_output(
     shape = tuple(gradient.shape)
     if len(shape) != 4:
         raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {shape}")
-    seen = nchw(gradient, layout)
-    k, c, bins_y, bins_x = seen.shape
+    view = nchw(gradient, layout)
+    k, c, bins_y, bins_x = view.shape
     channels = channels_of((bins_y, bins_x))
     if k != count or c != channels or bins_y == 0 or bins_x == 0:
         expected = [count, channels, "PH", "PW"]
@@ -114,7 +116,7 @@ def check_grad_output(
         raise ValueError(f"grad_output: expected shape {expected}, got {shape}")
     if gradient.dtype != features.dtype:
         raise TypeError(f"grad_output: expected the dtype of features, {features.dtype}, got {gradient.dtype}")
-    return seen
+    return view
 
 
 def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> Tensor:
@@ -126,11 +128,11 @@ def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> 
         raise ValueError(f"out: expected shape {shape}, got {tuple(tensor.shape)}")
     if tensor.dtype != like.dtype:
         raise TypeError(f"out: expected dtype {like.dtype}, got {tensor.dtype}")
-    if any(size > 1 and stride == 0 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)):
-        raise ValueError(f"out: expected every element to have a place of its own, got strides {tensor.stride()}")
+    check_places(tensor.shape, tensor.stride(), 1, "out")
     if torch.is_grad_enabled() and (tensor.requires_grad or any(given.requires_grad for given in inputs)):
         raise ValueError(
-            "out: expected None where a gradient is needed, since the answer is written over; got a tensor"
+            "out: expected None if a gradient is needed, because writing into a tensor cannot be differentiated; "
+            "got a tensor"
         )
     return tensor
 
@@ -141,7 +143,7 @@ def check_memory_apart(out: Tensor, inputs: Sequence[Tensor]) -> None:
     for given in inputs:
         first, last = _extent(given)
         if begin < last and first < end:
-            raise ValueError("out: expected memory of its own, got memory that an input uses")
+            raise ValueError("out: expected memory that no input uses, got memory shared with an input")
 
 
 def nchw(tensor: Tensor, layout: str) -> Tensor:

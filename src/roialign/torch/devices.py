@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-from .._text import counted
-
 
 def check_device(device: str | torch.device) -> torch.device:
     """Return the device if this PyTorch can use it.
@@ -20,14 +18,16 @@ def check_device(device: str | torch.device) -> torch.device:
     except (RuntimeError, TypeError):
         raise ValueError(f'device: expected "cpu", "cuda" or "cuda:1", got {device!r}') from None
     if wanted.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: the operators run on the CPU and on CUDA devices, got {str(wanted)!r}")
+        raise ValueError(f"device: expected the CPU or a CUDA device, got {str(wanted)!r}")
     if wanted.type == "cuda":
         missing = why_no_cuda()
         if missing:
-            raise ValueError(f'device: {str(wanted)!r} needs a CUDA device, and {missing}; use "cpu"')
+            raise ValueError(f'device: {str(wanted)!r} needs a CUDA device, but {missing}; use "cpu"')
         found = torch.cuda.device_count()
         if wanted.index is not None and wanted.index >= found:
-            raise ValueError(f"device: {str(wanted)!r} is not there: {counted(found, 'CUDA device')}, counted from 0")
+            raise ValueError(
+                f"device: expected an index below {found}, the number of CUDA devices, got {str(wanted)!r}"
+            )
     return wanted
 
 

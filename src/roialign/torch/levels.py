@@ -32,8 +32,8 @@ def fpn_levels(rois: Any, scales: Sequence[float], assignment: Assignment) -> Te
         checks.check_real(table, "rois")
     if torch.onnx.is_in_onnx_export():
         return assigned_levels(table.detach()[:, -4:], scales, assignment)
-    answer: Tensor = _operator(table.detach()[:, -4:], list(scales), *map(float, assignment))
-    return answer
+    levels: Tensor = _operator(table.detach()[:, -4:], list(scales), *map(float, assignment))
+    return levels
 
 
 @torch.library.custom_op("roialign::fpn_levels", mutates_args=())

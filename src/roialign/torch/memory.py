@@ -24,11 +24,11 @@ def memory_of(tensor: Tensor) -> Memory:
         address = tensor.data_ptr()
     except RuntimeError:
         raise NotImplementedError(
-            "roialign: got a tensor without memory, as autograd's is_grads_batched and vectorize make them; "
-            "torch.func.vmap, jacrev and jacfwd do the same and are known here"
+            "roialign: expected a tensor with memory, got one that autograd batches (is_grads_batched or vectorize); "
+            "use torch.func.vmap, jacrev or jacfwd instead, which are supported"
         ) from None
     if address == 0 and tensor.numel() > 0:
-        raise ValueError(f"roialign: got a tensor of shape {tuple(tensor.shape)} whose memory has been freed")
+        raise ValueError(f"roialign: expected a tensor with memory, got a freed one of shape {tuple(tensor.shape)}")
     return address, tuple(tensor.shape), tuple([stride * item for stride in tensor.stride()])
 
 

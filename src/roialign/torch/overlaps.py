@@ -28,8 +28,8 @@ def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Tensor:
         dtype = torch.promote_types(checks.gradient_dtype(first), checks.gradient_dtype(second))
         return rotated_tables.plain_rotated_iou(first, second, pairing, dense=True).to(dtype)
     if not _needs_formula():
-        answer: Tensor = _iou(first, second, *_flat(pairing))
-        return answer
+        overlaps: Tensor = _iou(first, second, *_flat(pairing))
+        return overlaps
     checked = _iou(first.detach(), second.detach(), *_flat(pairing))  # raises errors about values
     return rotated_tables.plain_rotated_iou(first, second, pairing, dense=is_transformed()).to(checked.dtype)
 
@@ -78,7 +78,7 @@ def _checked_tensors(boxes: object, others: object, pairing: Pairing) -> tuple[T
     checks.check_real(second, "others")
     checks.check_device(second, first.device, "others", "boxes")
     if pairing.backend is not None and first.is_cuda:
-        raise ValueError(f"backend: {pairing.backend!r} takes tensors on the CPU, and boxes is on {first.device}")
+        raise ValueError(f"backend: {pairing.backend!r} needs tensors on the CPU, got boxes on {first.device}")
     return first, second
 
 
@@ -97,8 +97,8 @@ def _pairing(paired: bool, clockwise: bool, invalid: str, backend: str) -> Pairi
 @torch.library.custom_op("roialign::rotated_iou", mutates_args=())
 def _iou(boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str, backend: str) -> Tensor:
     pairing = _pairing(paired, clockwise, invalid, backend)
-    answer: Tensor = _backend(boxes, pairing).rotated_iou(*_in_memory(boxes, others), pairing)
-    return answer
+    overlaps: Tensor = _backend(boxes, pairing).rotated_iou(*_in_memory(boxes, others), pairing)
+    return overlaps
 
 
 @torch.library.custom_op("roialign::rotated_iou_backward", mutates_args=())
@@ -126,7 +126,7 @@ def _nms(
 @_iou.register_fake
 def _iou_outline(boxes: Tensor, others: Tensor, *setting: Any) -> Tensor:
     check_not_for_onnx("roialign::rotated_iou")
-    shape = _pairing(*setting).answer_shape(boxes, others)
+    shape = _pairing(*setting).output_shape(boxes, others)
     dtype = torch.promote_types(checks.gradient_dtype(boxes), checks.gradient_dtype(others))
     return boxes.new_empty(shape, dtype=dtype)
 
@@ -142,7 +142,8 @@ def _nms_outline(boxes: Tensor, *others: Any) -> Tensor:
     del others
     if torch.onnx.is_in_onnx_export():
         raise NotImplementedError(
-            "rotated_nms: ONNX has no operator for it; export the model up to the boxes and scores, and suppress later"
+            "rotated_nms: ONNX has no such operator; export the model up to the boxes and scores, and call rotated_nms "
+            "on its outputs"
         )
     return boxes.new_empty(torch.library.get_ctx().new_dynamic_size(), dtype=torch.int64)
 
@@ -186,16 +187,16 @@ _iou_backward.register_autograd(_second_gradient, setup_context=_keeping(3))
 
 def _batched(operator: Any) -> Callable[..., Any]:
     def batch(info: Any, dims: Any, *arguments: Any) -> Any:
-        def answer(index: int) -> Any:
+        def result_of(index: int) -> Any:
             own = [
                 value if dim is None else value.select(dim, index) for value, dim in zip(arguments, dims, strict=True)
             ]
             return in_member(index, partial(operator, *own))
 
-        answers = [answer(index) for index in range(info.batch_size)]
-        if isinstance(answers[0], Tensor):
-            return torch.stack(answers), 0
-        return tuple([torch.stack(parts) for parts in zip(*answers, strict=True)]), (0,) * len(answers[0])
+        results = [result_of(index) for index in range(info.batch_size)]
+        if isinstance(results[0], Tensor):
+            return torch.stack(results), 0
+        return tuple([torch.stack(parts) for parts in zip(*results, strict=True)]), (0,) * len(results[0])
 
     return batch
 

@@ -25,8 +25,8 @@ def forward(
         return None
     if is_traced(features) or is_transformed() or moves_forward() or not features.is_cpu:
         return None
-    answer: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
-    return answer
+    output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
+    return output
 
 
 @cache

@@ -63,7 +63,7 @@ def _rows_of_list(
     rois: Sequence[object], features: Tensor, batch_indices: object, name: str, numbers: int
 ) -> tuple[Tensor, Restore]:
     if batch_indices is not None:
-        raise ValueError("batch_indices: expected None with a list of boxes, whose places are the images")
+        raise ValueError("batch_indices: expected None if boxes are given as a list, one item per image")
     if rois and len(rois) != features.shape[0]:
         raise ValueError(f"{name}: expected one tensor of boxes per image ({features.shape[0]}), got {len(rois)}")
     per_image = [checks.check_array(boxes, f"{name}[{index}]") for index, boxes in enumerate(rois)]

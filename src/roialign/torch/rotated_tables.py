@@ -86,11 +86,11 @@ def _given(gradient: Tensor, boxes: Tensor, pairing: Pairing) -> Tensor:
 
 
 def _overlaps(boxes: Tensor, others: Tensor, paired: bool, dtype: torch.dtype) -> Tensor:
-    answer = boxes.new_zeros(len(boxes) if paired else (len(boxes), len(others)), dtype=dtype)
+    matrix = boxes.new_zeros(len(boxes) if paired else (len(boxes), len(others)), dtype=dtype)
     for rows, columns in _near_pairs(boxes, others, paired):
         overlaps = overlap_of_pairs(boxes[rows], others[columns])
-        answer.index_put_((rows,) if paired else (rows, columns), overlaps.to(dtype))
-    return answer
+        matrix.index_put_((rows,) if paired else (rows, columns), overlaps.to(dtype))
+    return matrix
 
 
 def _gradients(grad_output: Tensor, boxes: Tensor, others: Tensor, paired: bool) -> tuple[Tensor, Tensor]:

@@ -59,6 +59,7 @@ def map_frame(box, scale, offset, minimum_length, extra_pixels, MAPPING: tl.cons
             start_y, length_y = map_boxes_rounded(box[1], box[3], scale, extra_pixels)
             start_x, length_x = map_boxes_rounded(box[0], box[2], scale, extra_pixels)
         else:
+            tl.static_assert(MAPPING == "box" or MAPPING == "inclusive", "map_frame: a mapping has no frame")
             beyond = 1.0 if MAPPING == "inclusive" else 0.0
             start_y, length_y = map_boxes(box[1], box[3] + beyond, scale, offset, minimum_length)
             start_x, length_x = map_boxes(box[0], box[2] + beyond, scale, offset, minimum_length)

@@ -106,7 +106,9 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments:
     if 0 in grid:
         return
     if max(grid[1:], default=1) > MOST_PROGRAMS:
-        raise NotImplementedError(f"{kernel.fn.__name__}: too many channels or bins for one launch: a grid of {grid}")
+        raise NotImplementedError(
+            f"{kernel.fn.__name__}: expected channels and bins that fit one kernel launch, got a grid of {grid}"
+        )
     with on_device(device, isinstance(kernel, InterpretedFunction)):
         kernel[grid](*arguments, **constants)
 

@@ -21,7 +21,7 @@ def map_of_row(features, places, row, strides, LEVELS: tl.constexpr, VECTOR: tl.
 
 
 @triton.jit
-def in_answer(row, number, channel, strides, PW: tl.constexpr, CHANNELS_LAST: tl.constexpr, VECTOR: tl.constexpr):
+def in_output(row, number, channel, strides, PW: tl.constexpr, CHANNELS_LAST: tl.constexpr, VECTOR: tl.constexpr):
     """The offsets of bins and channels of a RoI in the result, or in its gradient."""
     n, c, y, x = strides_of(strides, VECTOR)
     at = row * n + (number // PW) * y + (number % PW) * x

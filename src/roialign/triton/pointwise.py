@@ -16,7 +16,7 @@ from .frames import TURN
 from .order import row_at
 from .point_values import (
     channels_read,
-    in_answer,
+    in_output,
     in_winners,
     map_of_row,
     masks_of,
@@ -130,7 +130,7 @@ def mean_kernel(
                     along_row += (still * turning).to(dtype) * change
         total += along_row
 
-    place = in_answer(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
+    place = in_output(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
     tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)
 
 
@@ -229,6 +229,7 @@ def maximum_kernel(
                     best, winner = aggregate_max(best, winner, part, code + side, there)
                     has_zero = has_zero | (point.is_inside & ~there)
                 else:
+                    tl.static_assert(REDUCTION == "max", "maximum_kernel: a reduction has no kernel")
                     sample += part
             if REDUCTION == "max":
                 best, winner = aggregate_max(best, winner, sample, code, point.is_inside)
@@ -241,7 +242,7 @@ def maximum_kernel(
     else:
         if HAS_MASK:
             best = best * of_bin(roi, MASK, number, is_bin).to(dtype)
-        place = in_answer(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
+        place = in_output(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
         tl.store(out + place, best.to(out.dtype.element_ty), mask=mask)
 
 
@@ -323,5 +324,5 @@ def winners_kernel(
         value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(dtype)
         total += tl.where(takes, weight.to(dtype) * value, 0.0)
 
-    place = in_answer(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
+    place = in_output(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
     tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)

@@ -10,7 +10,7 @@ from .blocks import channels_of, channels_side, places_side, zeros
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
 from .order import row_at
-from .point_values import channels_read, in_answer, in_winners, map_of_row, most_of, point_of_winner, read
+from .point_values import channels_read, in_output, in_winners, map_of_row, most_of, point_of_winner, read
 from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
 from .taps import PLACE
 
@@ -140,7 +140,7 @@ def mean_sums_kernel(
                 by_x += in_x
                 by_x_y += in_x * along_y
                 by_x_x += in_x * along_x
-        place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
+        place = in_output(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
         gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(dtype)
         of_mask += sum_channels(by_mask * gradient, CHANNELS_LAST)
         of_y += sum_channels(by_y * gradient, CHANNELS_LAST)
@@ -232,7 +232,7 @@ def winners_sums_kernel(
             by_mask += tl.where(takes & (weight != 0.0), weight * value, 0.0)
             by_y += tl.where(takes, slope_y * value, 0.0)
             by_x += tl.where(takes, slope_x * value, 0.0)
-        place = in_answer(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
+        place = in_output(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
         gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(tl.float64)
         by_y, by_x = by_y * gradient, by_x * gradient
         of_mask += sum_channels(by_mask * gradient, CHANNELS_LAST)
@@ -269,7 +269,7 @@ def geometry_kernel(
     row = tl.program_id(0).to(tl.int64)
     roi = roi_of(row, rois, frames, (1, 1, 0, 0, 0, gamma_bits, 0), COLUMNS)
     exists = tl.load(places + row * PLACE + 1) >= 0
-    answer = grad_rois + row * COLUMNS
+    target = grad_rois + row * COLUMNS
     dtype = grad_rois.dtype.element_ty
     zero = 0.0 * tl.load(roi.frame)
     total_y, total_y_y, total_y_x = zero, zero, zero
@@ -294,12 +294,12 @@ def geometry_kernel(
         if HAS_MASK:
             COLUMN: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
             mask = of_bin(roi, COLUMN, number, is_bin)
-            tl.store(answer + COLUMN + number, tl.where(exists, by_mask, 0.0).to(dtype), mask=is_bin)
+            tl.store(target + COLUMN + number, tl.where(exists, by_mask, 0.0).to(dtype), mask=is_bin)
         by_y, by_x = mask * by_y, mask * by_x
         if HAS_OFFSET:
             # The movement of a bin's points per unit of its offset.
             of_x, of_y = shift_axis(none, length_x, roi.gamma, by_x), shift_axis(none, length_y, roi.gamma, by_y)
-            column = answer + 1 + GEOMETRY + number
+            column = target + 1 + GEOMETRY + number
             tl.store(column, tl.where(exists, of_x, 0.0).to(dtype), mask=is_bin)
             tl.store(column + NUMBERS, tl.where(exists, of_y, 0.0).to(dtype), mask=is_bin)
         total_y += tl.sum(by_y, 0)
@@ -315,4 +315,4 @@ def geometry_kernel(
         gradient += total_x * tl.load(at + 3) + total_x_y * tl.load(at + 4) + total_x_x * tl.load(at + 5)
         if column == 4:
             gradient += total_turn * tl.load(roi.frame + TURN + 3)
-        tl.store(answer + 1 + column, tl.where(exists, gradient, 0.0).to(dtype))
+        tl.store(target + 1 + column, tl.where(exists, gradient, 0.0).to(dtype))

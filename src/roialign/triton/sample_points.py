@@ -48,8 +48,10 @@ def touching(low, high, bin_start, bin_length, count):
 
 
 @triton.jit
-def crop_point(start, length, bins, bin_index):
-    """The point of a bin of crop_and_resize. The first and the last point are at the ends of the RoI."""
+def single_point(start, length, bins, bin_index, RULE: tl.constexpr):
+    """The point of a bin as ``(x, position in the RoI)``, for rules with one point per bin."""
+    tl.static_assert(RULE == "crop" or RULE == "nearest", "single_point: a rule has no points")
+    # The first and the last point are at the ends of the RoI.
     steps = tl.maximum(bins - 1.0, 1.0)
     x = tl.where(bins > 1.0, start + bin_index * (length / steps), start + 0.5 * length)
     return x, tl.where(bins > 1.0, bin_index / steps, 0.5 + 0.0 * bin_index)
@@ -73,14 +75,11 @@ def piece(start, length, low, high, bin_length, cell):
 @triton.jit
 def points_between(start, length, bins, bin_index, sampling_ratio, RULE: tl.constexpr):
     """The smallest and the largest coordinate that a point of a bin may have, and whether the bin has points."""
-    if RULE == "crop" or RULE == "nearest":
-        first, _ = crop_point(start, length, bins, bin_index)
-        last, exists = first, first == first
-    elif RULE == "exact" or RULE == "prroi":
+    if RULE == "exact" or RULE == "prroi":
         first, last = bin_ends(length, bins, bin_index)
         exists = (first == first) & ((RULE == "exact") | (length > 0.0))
         first, last = start + first, start + last
-    else:
+    elif RULE == "grid" or RULE == "random":
         bin_start, bin_length = bin_grid(start, length, bins, bin_index)
         count = sample_count(bin_length, sampling_ratio)
         exists = count > 0.0
@@ -90,6 +89,9 @@ def points_between(start, length, bins, bin_index, sampling_ratio, RULE: tl.cons
             last, _ = stratum(bin_start, bin_length, bins, bin_index, divisor, divisor - 1.0, 0.5)
         else:
             first, last = bin_start, bin_start + bin_length
+    else:
+        first, _ = single_point(start, length, bins, bin_index, RULE)
+        last, exists = first, first == first
     return tl.minimum(first, last), tl.maximum(first, last), exists
 
 
@@ -117,6 +119,7 @@ def numbers_of(low, high, start, length, bins, bin_index, ratio, size, RULE: tl.
         first, end = first - 1.0, end + 2.0
         count = end - first
     else:
+        tl.static_assert(RULE == "grid" or RULE == "random", "numbers_of: a rule has no points")
         bin_start, bin_length = bin_grid(start, length, bins, bin_index)
         count = sample_count(bin_length, ratio)
         first, end = touching(low, high, bin_start, bin_length, count)

@@ -17,7 +17,7 @@ from .bin_grid import bin_ends, bin_grid
 from .map_boxes import level_scale, map_boxes, map_boxes_tangent
 from .numbers import clamp, float64_of, plain_of_level
 from .rois import place_of
-from .sample_points import crop_point, piece, points_between, sample_count, stratum, touching, uniform
+from .sample_points import piece, points_between, sample_count, single_point, stratum, touching, uniform
 
 #: The slots between a bin and the next one along the axis, in addition to the pixels between them.
 SLACK = tl.constexpr(4)
@@ -65,9 +65,9 @@ def strata_weights(
 
 
 @triton.jit
-def crop_weights(start, length, bins, bin_index, pixel, size, BORDER: tl.constexpr):
-    """The same for the point of a bin of crop_and_resize."""
-    x, position = crop_point(start, length, bins, bin_index)
+def single_point_weights(start, length, bins, bin_index, pixel, size, RULE: tl.constexpr, BORDER: tl.constexpr):
+    """The same for a rule with one point per bin."""
+    x, position = single_point(start, length, bins, bin_index, RULE)
     value, slope = bilinear(x, tl.floor(x), pixel, size, BORDER)
     return aggregate_mean(0.0 * value, 0.0 * value, 0.0 * value, 1.0, position, value, slope)
 
@@ -243,14 +243,16 @@ def taps_kernel(
     for chunk in range(0, most, PIXELS):
         step = chunk + tl.arange(0, PIXELS)[None, :]
         pixel = first + step.to(tl.float64)
-        if RULE == "crop" or RULE == "nearest":
-            weight, by_start, by_length = crop_weights(start, length, bins, bin_index, pixel, size, BORDER)
-        elif RULE == "exact" or RULE == "prroi":
+        if RULE == "exact" or RULE == "prroi":
             weight, by_start, by_length = exact_weights(start, length, bins, bin_index, pixel, size, BORDER)
-        else:
+        elif RULE == "grid" or RULE == "random":
             seed = (tl.cast(seed_high, tl.int64) << 32) | (tl.cast(seed_low, tl.int64) & 0xFFFFFFFF)
             weight, by_start, by_length = strata_weights(
                 start, length, bins, bin_index, pixel, ratio, size, seed, axis, row + first_row, RULE, BORDER
+            )
+        else:
+            weight, by_start, by_length = single_point_weights(
+                start, length, bins, bin_index, pixel, size, RULE, BORDER
             )
         start_start, start_length, length_length = 0.0 * weight, 0.0 * weight, 0.0 * weight
         if (RULE == "exact" or RULE == "prroi") and (TANGENTS > 0 or KEEPS):
@@ -327,9 +329,9 @@ def boxes_kernel(
             scale = level_scale(scale_bits, level, LEVELS)
         lower, upper = (y1, y2) if axis == 0 else (x1, x2)
         start, length = map_boxes_tangent(lower, upper, 1.0, 0.0, scale, offset, minimum_length)
-        answer = grad_rois + known * COLUMNS + 2 - axis
+        target = grad_rois + known * COLUMNS + 2 - axis
         gradient = tl.where(image >= 0, start * by_start + length * by_length, 0.0)
-        tl.store(answer, gradient.to(grad_rois.dtype.element_ty), mask=is_row)
+        tl.store(target, gradient.to(grad_rois.dtype.element_ty), mask=is_row)
         start, length = map_boxes_tangent(lower, upper, 0.0, 1.0, scale, offset, minimum_length)
         gradient = tl.where(image >= 0, start * by_start + length * by_length, 0.0)
-        tl.store(answer + 2, gradient.to(grad_rois.dtype.element_ty), mask=is_row)
+        tl.store(target + 2, gradient.to(grad_rois.dtype.element_ty), mask=is_row)

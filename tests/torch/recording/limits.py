@@ -68,7 +68,7 @@ LIMITS = [
         ("ONNX", "ONNX, dynamo=False"),
         (RANDOM,),
         ValueError,
-        "sampling: expected 'grid' or 'exact' in an ONNX export, which draws no points, got 'random'",
+        "sampling: expected 'grid' or 'exact' in an ONNX export, got 'random'",
         '`ValueError`: an exported graph draws no random points. Use `"grid"` or `"exact"` for inference.',
     ),
     Limit(

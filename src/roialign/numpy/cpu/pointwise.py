@@ -31,7 +31,7 @@ def forward(
     """
     maps = [elementwise(level) for level in features]
     target = elementwise(out)
-    look = _core.pointwise_forward(
+    suspicions = _core.pointwise_forward(
         core_pointwise(spec),
         scalar_type(out.dtype),
         maps,
@@ -45,7 +45,7 @@ def forward(
     )
     if target is not out:
         out[...] = target
-    return look
+    return suspicions
 
 
 def adjoint_features(
@@ -86,7 +86,7 @@ def adjoint_geometry(
 ) -> Geometry:
     """The gradient of <grad_output, forward> in all numbers that describe the RoIs. Tangents are not supported."""
     if tangents:
-        raise NotImplementedError("pointwise: derivatives in the boxes are available up to order 1")
+        raise NotImplementedError("pointwise: derivatives with respect to boxes are implemented up to order 1")
     gradient = elementwise(grad_output)
     maps = [elementwise(level) for level in features]
     geometry = contiguous(regions.geometry)

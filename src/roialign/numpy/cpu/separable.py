@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ... import _core
-from ..._core_specs import RULES, core_separable
+from ..._core_specs import core_name, core_separable
 from ..._regions import Geometry, Regions
 from ..._spec import Rule, SeparableSpec
 from ..._typing import Array
@@ -30,7 +30,7 @@ def forward(
     """
     del deciding  # only a maximum uses it
     target = elementwise(out)
-    look = _core.forward(
+    suspicions = _core.forward(
         core_separable(spec),
         scalar_type(out.dtype),
         [elementwise(level) for level in features],
@@ -42,7 +42,7 @@ def forward(
     )
     if target is not out:
         out[...] = target
-    return look
+    return suspicions
 
 
 def adjoint_features(
@@ -113,7 +113,7 @@ def taps(
 ) -> Array:
     """The dense ``[bins, size]`` matrix of one axis: see `reference.taps`."""
     matrix = np.empty((bins, size))
-    _core.taps(RULES[rule], start, length, sampling_ratio, seed, axis, row, *derivative, matrix)
+    _core.taps(core_name(_core.Rule, rule), start, length, sampling_ratio, seed, axis, row, *derivative, matrix)
     return matrix
 
 

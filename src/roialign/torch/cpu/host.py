@@ -13,7 +13,8 @@ from ..._levels import levels_of
 from ..._regions import Geometry, Regions
 from ..._rows import check_offset_rows, check_rows
 from ..._typing import Array
-from ..._warnings import Seen, last_call
+from ..._warnings import RoIReport, last_call
+from ..memory import memory_of
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 
@@ -30,10 +31,12 @@ def regions_of(operator: Operator[Any], inputs: Inputs, images: int) -> Regions:
     return Regions(operator.scales, rows, levels_of(rows, operator.scales, levels, operator.assignment), offset, mask)
 
 
-def notice(look: int, regions: Regions, inputs: Inputs) -> None:
+def keep_report(suspicions: int, regions: Regions, inputs: Inputs) -> None:
     """Store the core's report about the RoIs, for the call that may warn about them."""
-    if look:
-        last_call.seen = Seen(look, regions, [(level.shape[2], level.shape[3]) for level in inputs.features])
+    if suspicions:
+        last_call.report = RoIReport(
+            suspicions, regions, [(level.shape[2], level.shape[3]) for level in inputs.features]
+        )
 
 
 def spec_of(operator: Operator[Any], inputs: Inputs) -> Any:
@@ -66,6 +69,7 @@ def put_together(gradient: Geometry, grad_rois: Tensor) -> None:
 def array_of(tensor: Tensor) -> Array:
     """Return the values as an array, without a copy if NumPy supports the dtype."""
     values: Any = tensor.detach()
+    memory_of(values)  # raises an error if there is none, where NumPy would make some up
     return (values.double() if values.dtype == torch.bfloat16 else values).numpy()  # type: ignore[no-any-return]
 
 

@@ -37,22 +37,22 @@ def forward(
     needs_gradient = torch.is_grad_enabled() and (features.requires_grad or rois.requires_grad)
     if needs_gradient and rois.requires_grad:
         return None
-    seen = checks.nchw(features, layout)
-    is_last = is_channels_last(seen)
-    shape = rois.shape[0], seen.shape[1], *output_size
+    view = checks.nchw(features, layout)
+    is_last = is_channels_last(view)
+    shape = rois.shape[0], view.shape[1], *output_size
     if buffer is None:
-        out = empty_on_cpu(shape, is_last, seen)
+        out = empty_on_cpu(shape, is_last, view)
     elif type(buffer) is Tensor and buffer.shape == shape and layout == "NCHW" and _is_plain(buffer):
         out = checks.check_out(buffer, shape, (features, rois))
         checks.check_memory_apart(out, (features, rois))
     else:
         return None
-    maps, boxes, target = _memory_of(seen), _memory_of(rois), _memory_of(out)
+    maps, boxes, target = _memory_of(view), _memory_of(rois), _memory_of(out)
     if not _core.plain_forward(core_separable(spec), maps, boxes, scale, False, target, team(out)):
         return None
     if needs_gradient:
-        setting = spec, scale, tuple(seen.shape), is_last
-        out = _apply(setting, [out], seen, rois)  # type: ignore[no-untyped-call]
+        setting = spec, scale, tuple(view.shape), is_last
+        out = _apply(setting, [out], view, rois)  # type: ignore[no-untyped-call]
     return checks.own_layout(out, layout)
 
 
@@ -94,11 +94,11 @@ def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> T
     if is_traced(grad_output) or is_transformed() or moves_forward() or not _is_plain(grad_output):
         return None
     spec, scale, map_sizes, channels_last = setting
-    answer = empty_on_cpu(map_sizes, channels_last, grad_output)
-    gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(answer)
-    threads = team(grad_output, answer)
+    output = empty_on_cpu(map_sizes, channels_last, grad_output)
+    gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(output)
+    threads = team(grad_output, output)
     done = _core.plain_adjoint_features(core_separable(spec), gradient, boxes, scale, target, threads)
-    return answer if done else None
+    return output if done else None
 
 
 def _is_plain(tensor: Tensor) -> bool:

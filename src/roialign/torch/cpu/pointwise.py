@@ -13,7 +13,7 @@ from ..._regions import Geometry
 from ..memory import memory_of
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from .host import notice, put_together, regions_of, spec_of, tangents_of
+from .host import keep_report, put_together, regions_of, spec_of, tangents_of
 from .threads import team
 from .types import SCALAR_TYPES
 
@@ -21,7 +21,7 @@ from .types import SCALAR_TYPES
 def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     regions = regions_of(operator, inputs, inputs.features[0].shape[0])
-    look = _core.pointwise_forward(
+    suspicions = _core.pointwise_forward(
         core_pointwise(spec_of(operator, inputs)),
         SCALAR_TYPES[out.dtype],
         [memory_of(level) for level in inputs.features],
@@ -34,7 +34,7 @@ def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
         [memory_of(level) for level in inputs.deciding],
         team(out),
     )
-    notice(look, regions, inputs)
+    keep_report(suspicions, regions, inputs)
 
 
 def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:

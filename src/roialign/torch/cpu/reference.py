@@ -19,23 +19,23 @@ from .host import put_together, regions_of, spec_of, tangents_of
 def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     regions = regions_of(operator, inputs, inputs.features[0].shape[0])
-    answer = np.empty(out.shape)
+    result = np.empty(out.shape)
     features, deciding = _float64(inputs.features), _float64(inputs.deciding)
     spec, tangents = spec_of(operator, inputs), tangents_of(operator, inputs)
-    backend.forward(spec, features, regions, answer, tangents, deciding)
-    out.copy_(torch.from_numpy(answer))
+    backend.forward(spec, features, regions, result, tangents, deciding)
+    out.copy_(torch.from_numpy(result))
 
 
 def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into the maps."""
     regions = regions_of(operator, inputs, grad_features[0].shape[0])
-    answers = [np.zeros(level.shape) for level in grad_features]
-    deciding = _float64(inputs.deciding) or answers
+    results = [np.zeros(level.shape) for level in grad_features]
+    deciding = _float64(inputs.deciding) or results
     (gradient,) = _float64([inputs.grad_output])
     spec, tangents = spec_of(operator, inputs), tangents_of(operator, inputs)
-    backend.adjoint_features(spec, gradient, deciding, regions, answers, tangents)
-    for level, answer in zip(grad_features, answers, strict=True):
-        level.copy_(torch.from_numpy(answer))
+    backend.adjoint_features(spec, gradient, deciding, regions, results, tangents)
+    for level, result in zip(grad_features, results, strict=True):
+        level.copy_(torch.from_numpy(result))
 
 
 def adjoint_boxes(operator: Operator[Any], inputs: Inputs, grad_rois: Tensor) -> None:

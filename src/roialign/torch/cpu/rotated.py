@@ -27,15 +27,15 @@ def rotated_iou(boxes: Tensor, others: Tensor, pairing: Pairing) -> Tensor:
     tables = _tables(boxes, others, pairing)
     if pairing.backend == "reference":
         return torch.from_numpy(reference.rotated_iou(*tables, pairing.paired)).to(dtype)
-    shape = pairing.answer_shape(boxes, others)
+    shape = pairing.output_shape(boxes, others)
     threads = team_for(math.prod(shape))
     if dtype in DTYPES:
         numpy_dtype: Any = np.dtype(DTYPES[dtype])
         return torch.from_numpy(_core_rotated.rotated_iou(*tables, pairing.paired, numpy_dtype, threads))
-    answer = torch.empty(shape, dtype=dtype)
+    overlaps = torch.empty(shape, dtype=dtype)
     for rows, part in _core_rotated.rotated_iou_parts(*tables, pairing.paired, threads):
-        answer[rows] = torch.from_numpy(part)
-    return answer
+        overlaps[rows] = torch.from_numpy(part)
+    return overlaps
 
 
 def rotated_iou_backward(grad_output: Tensor, boxes: Tensor, others: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor]:

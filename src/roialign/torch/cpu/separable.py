@@ -15,7 +15,7 @@ from ..._typing import Array
 from ..memory import memory_of
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from .host import notice, regions_of, spec_of, tangents_of
+from .host import keep_report, regions_of, spec_of, tangents_of
 from .threads import team
 from .types import SCALAR_TYPES
 
@@ -23,7 +23,7 @@ from .types import SCALAR_TYPES
 def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     regions = regions_of(operator, inputs, inputs.features[0].shape[0])
-    look = _core.forward(
+    suspicions = _core.forward(
         core_separable(spec_of(operator, inputs)),
         SCALAR_TYPES[out.dtype],
         [memory_of(level) for level in inputs.features],
@@ -34,7 +34,7 @@ def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
         memory_of(out),
         team(out),
     )
-    notice(look, regions, inputs)
+    keep_report(suspicions, regions, inputs)
 
 
 def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:

@@ -73,6 +73,8 @@ def _map_axis(spec: PointwiseSpec, lower: Tensor, upper: Tensor, scale: Tensor) 
     if spec.mapping == "rounded":
         start, end = (_round_away(bound * scale) for bound in (lower, upper))
         return start, (end - start + spec.extra_pixels).clamp(min=1.0)
+    if spec.mapping not in ("box", "inclusive"):
+        raise NotImplementedError(f"ONNX export: the mapping {spec.mapping!r} has no frame")
     beyond = 1.0 if spec.mapping == "inclusive" else 0.0
     start = lower * scale - spec.offset
     return start, _at_least(((upper + beyond) * scale - spec.offset) - start, spec.minimum_length)
@@ -104,6 +106,8 @@ def axis_points(
         return _pixels(spec, start, index, bin_length, size)
     if spec.rule == "lattice":
         return _lattice(torch.minimum(low, low + bin_length), torch.maximum(low, low + bin_length), size)
+    if spec.rule != "grid":
+        raise NotImplementedError(f"ONNX export: the rule {spec.rule!r} has no points")
     ratio = spec.sampling_ratio[axis]
     count = torch.full_like(bin_length, ratio) if ratio > 0 else bin_length.ceil().clamp(min=0.0)
     divisor = count.clamp(min=1.0)

@@ -126,6 +126,8 @@ def _reduce(
     if spec.reduction == "mean":
         share = torch.where(total > 0, 1.0 / total.clamp(min=1.0), 0.0)[..., None].to(pixels.dtype)
         return torch.stack(values).sum(0).flatten(2, 3).sum(2) * share
+    if spec.reduction not in ("max", "corner_max"):
+        raise NotImplementedError(f"ONNX export: the reduction {spec.reduction!r} is not supported")
     samples = torch.stack(values).amax(0) if spec.reduction == "corner_max" else torch.stack(values).sum(0)
     # A point outside the map is zero. A surplus point is lower than every value.
     best = torch.where(exists[..., None], samples, -math.inf).flatten(2, 3).amax(2)

@@ -42,6 +42,6 @@ def scan_rois(each: Callable[..., Tensor], *tables: Tensor) -> Tensor:
     run.__code__ = run.__code__.replace()
     # The columns of a table are indexed by number, so their count must not be symbolic.
     with torch._dynamo.config.patch(assume_static_by_default=True, automatic_dynamic_shapes=False):
-        _, answers = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
-    pooled: Tensor = answers[:-1]
+        _, results = _maybe_compile_and_run_fn(run, nothing, *tables)  # type: ignore[no-untyped-call]
+    pooled: Tensor = results[:-1]
     return pooled

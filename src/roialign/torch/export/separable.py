@@ -54,7 +54,7 @@ def forward(call: Operator[SeparableSpec], inputs: Inputs, output_size: tuple[in
 def prepare(call: Any, inputs: Inputs, numbers: int) -> Prepared:
     """Prepare a call. The first `numbers` values of each row, after the image, must be finite."""
     if call.spec.rule == "random":
-        raise ValueError("sampling: expected 'grid' or 'exact' in an ONNX export, which draws no points, got 'random'")
+        raise ValueError("sampling: expected 'grid' or 'exact' in an ONNX export, got 'random'")
     dtype = inputs.features[0].dtype
     # Convert half types to float32, to accumulate in float32 and because CPU runtimes have no RoiAlign for them.
     maps = [level.detach().to(torch.promote_types(dtype, torch.float32)) for level in inputs.features]

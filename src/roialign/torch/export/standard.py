@@ -36,8 +36,8 @@ def check_may_scan() -> None:
     """Raise an error for TorchScript's exporter, which cannot export a `Scan`."""
     if is_jit_traced():
         raise NotImplementedError(
-            "torch.onnx.export: with dynamo=False only operators that are ONNX's RoiAlign or MaxRoiPool can be "
-            "exported, which this one is not; give dynamo=True"
+            "torch.onnx.export: with dynamo=False, this operator cannot be exported, because it is not equal to "
+            "ONNX's RoiAlign or MaxRoiPool; use dynamo=True"
         )
 
 
@@ -45,8 +45,8 @@ def _write(
     name: str, inputs: tuple[Tensor, ...], attributes: dict[str, Any], shape: Any, version: int | None
 ) -> Tensor:
     if is_jit_traced():
-        answer: Tensor = _Written.apply(name, attributes, tuple(map(int, shape)), *inputs)  # type: ignore[no-untyped-call]
-        return answer
+        output: Tensor = _Written.apply(name, attributes, tuple(map(int, shape)), *inputs)  # type: ignore[no-untyped-call]
+        return output
     return torch.onnx.ops.symbolic(name, inputs, attributes, dtype=inputs[0].dtype, shape=shape, version=version)
 
 
@@ -66,6 +66,6 @@ class _Written(torch.autograd.Function):
             mode = given.pop("coordinate_transformation_mode")
             if mode != EARLIER_MODE:
                 raise ValueError(
-                    f"opset_version: expected {ROI_ALIGN_VERSION} or more for an aligned RoiAlign, got {g.opset}"
+                    f"opset_version: expected at least {ROI_ALIGN_VERSION} with aligned=True, got {g.opset}"
                 )
         return g.op(name, *inputs, **{f"{key}_{SUFFIXES[type(value)]}": value for key, value in given.items()})

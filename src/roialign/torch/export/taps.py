@@ -76,10 +76,9 @@ def bin_grid(axis: Axis, length: Tensor) -> tuple[Tensor, Tensor]:
 def sample_points(axis: Axis, place: Place) -> tuple[Tensor, Tensor, Tensor]:
     """Step 3: the points that may touch the map, with their bins, coordinates and shares of the bins."""
     start, length, _ = place
-    if axis.spec.rule in ("crop", "nearest"):
+    if axis.spec.rule != "grid":
         bins = torch.arange(axis.bins, dtype=torch.float64)
-        points = start + (bins * (length / (axis.bins - 1)) if axis.bins > 1 else 0.5 * length[None])
-        return bins, points, torch.ones_like(start)
+        return bins, _single_point(axis, place, bins), torch.ones_like(start)
     _, bin_length = bin_grid(axis, length)
     if axis.sampling_ratio > 0:
         count = torch.full_like(start, axis.sampling_ratio)
@@ -92,6 +91,13 @@ def sample_points(axis: Axis, place: Place) -> tuple[Tensor, Tensor, Tensor]:
     points = (start + bins * bin_length) + (index - bins * divisor + 0.5) * bin_length / divisor
     # A RoI without points still has one index, which belongs to no bin.
     return torch.where(index < axis.bins * count, bins, -1.0), points, 1.0 / divisor
+
+
+def _single_point(axis: Axis, place: Place, bins: Tensor) -> Tensor:
+    """The coordinate of the point of every bin, for rules with one point per bin."""
+    if axis.spec.rule in ("crop", "nearest"):
+        return place.start + (bins * (place.length / (axis.bins - 1)) if axis.bins > 1 else 0.5 * place.length[None])
+    raise NotImplementedError(f"ONNX export: the rule {axis.spec.rule!r} has no points")
 
 
 def _touching(axis: Axis, place: Place, bin_length: Tensor, count: Tensor) -> Tensor:

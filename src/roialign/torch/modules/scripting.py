@@ -10,7 +10,6 @@ class NotScriptable(nn.Module):
 
     def __prepare_scriptable__(self) -> nn.Module:
         raise NotImplementedError(
-            f"torch.jit.script: {type(self).__qualname__} has no TorchScript. Use torch.jit.trace, torch.export or "
-            "torch.compile, which record it; or keep torchvision's own module in the model, script that, and let "
-            "roialign.compat.torchvision.install() compute it"
+            f"torch.jit.script: {type(self).__qualname__} is not supported; use torch.jit.trace, torch.export or "
+            "torch.compile instead, or script torchvision's own module and call roialign.compat.torchvision.install()"
         )

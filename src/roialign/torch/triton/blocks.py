@@ -17,7 +17,7 @@ class Block:
     """The work of one program: some bins of a RoI, and some channels."""
 
     maps: Sequence[Tensor]
-    answer: Tensor
+    output: Tensor
     size: Contraction
     is_last: bool
     """Whether channels are contiguous in memory."""
@@ -28,44 +28,44 @@ class Block:
         cls,
         sizes: Mapping[bool, Mapping[int, Contraction]],
         maps: Sequence[Tensor],
-        answer: Tensor,
+        output: Tensor,
         is_last: bool,
     ) -> Block:
         """Choose a block. `sizes` is a table of :mod:`roialign.triton.launch`."""
-        size = sizes[is_last][answer.element_size()]
-        return cls(maps, answer, size, is_last, min(size.bins, power_of_two(answer.shape[2] * answer.shape[3])))
+        size = sizes[is_last][output.element_size()]
+        return cls(maps, output, size, is_last, min(size.bins, power_of_two(output.shape[2] * output.shape[3])))
 
     @property
     def per_row(self) -> tuple[int, int]:
         """The number of blocks of bins and of channels per RoI."""
-        _, channels, bins_y, bins_x = self.answer.shape
+        _, channels, bins_y, bins_x = self.output.shape
         return blocks_of(bins_y * bins_x, self.bins), blocks_of(channels, self.size.channels)
 
     @property
     def grid(self) -> tuple[int, int]:
         """The grid: blocks of bins of all RoIs first, so that neighbours share memory, then blocks of channels."""
         of_bins, of_channels = self.per_row
-        return len(self.answer) * of_bins, of_channels
+        return len(self.output) * of_bins, of_channels
 
     @property
     def strides(self) -> tuple[Any, Any]:
-        return plain_strides(self.maps), strides_of_one(self.answer)
+        return plain_strides(self.maps), strides_of_one(self.output)
 
     def constants(self, vector: str) -> dict[str, Any]:
         """The constants of a kernel. `vector` is the name of the vector size of the result or its gradient."""
         return {
             "CHANNELS_LAST": self.is_last,
             "VECTOR": vector_of(self.maps) if self.is_last else 1,
-            vector: vector_of([self.answer]) if self.is_last else 1,
+            vector: vector_of([self.output]) if self.is_last else 1,
             "BINS": self.bins,
             "CHANNELS": self.size.channels,
             "num_warps": self.size.warps,
         }
 
 
-def sums_dtype(answer: Tensor) -> torch.dtype:
+def sums_dtype(output: Tensor) -> torch.dtype:
     """The dtype in which a result, or its gradient, is summed and weights are stored."""
-    return torch.float64 if answer.dtype == torch.float64 else torch.float32
+    return torch.float64 if output.dtype == torch.float64 else torch.float32
 
 
 def strides_of_one(tensor: Tensor) -> tuple[int, ...]:

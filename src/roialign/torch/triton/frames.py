@@ -76,9 +76,9 @@ class Frames:
         }
 
     @staticmethod
-    def bytes_per_row(answer: Tensor) -> int:
+    def bytes_per_row(output: Tensor) -> int:
         """The memory per RoI in bytes."""
-        return 8 * int(FRAME.value) + 4 * int(PLACE.value) + 16 * math.prod(answer.shape[2:])
+        return 8 * int(FRAME.value) + 4 * int(PLACE.value) + 16 * math.prod(output.shape[2:])
 
     @classmethod
     def of(
@@ -87,12 +87,12 @@ class Frames:
         rows: Rows,
         inputs: Inputs,
         maps: Sequence[Tensor],
-        answer: Tensor,
+        output: Tensor,
         keeps: bool = False,
     ) -> Frames:
-        """Step 1. `answer` has the bins. With `keeps`, derivatives in every number of the boxes are stored too."""
+        """Step 1. `output` has the bins. With `keeps`, derivatives in every number of the boxes are stored too."""
         spec, device = call.spec, maps[0].device
-        bins = (answer.shape[2], answer.shape[3])
+        bins = (output.shape[2], output.shape[3])
         count = len(rows.rois)
         tangent = inputs.tangents[0].detach().double().contiguous() if inputs.tangents else rows.rois
         frames = cls(
@@ -141,7 +141,7 @@ class Frames:
 def checked_rows(call: Operator[PointwiseSpec], inputs: Inputs, maps: Sequence[Tensor]) -> Rows:
     """The RoIs of a call. Their bin offsets are checked if an invalid one is an error."""
     if call.spec.channels == "orientation" and call.spec.reduction != "mean":
-        raise NotImplementedError("pointwise: a maximum whose channels turn has no kernel for CUDA tensors")
+        raise NotImplementedError("pointwise: mode='max' with rotated channels is not implemented for CUDA tensors")
     rows = rows_of(call, inputs, maps[0].shape[0], call.spec.geometry)
     if call.has_offset and (call.invalid == "raise" or (call.invalid is None and not rows.rois.is_cuda)):
         first = 1 + call.spec.geometry

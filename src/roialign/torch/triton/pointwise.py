@@ -222,33 +222,33 @@ def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs
     )
 
 
-def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], answer: Tensor) -> Block:
+def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], output: Tensor) -> Block:
     """Choose a block. If channels are not read in vectors, neighbouring threads share channels and not bins, because
     the
     geometry of bins needs more registers than their sums."""
-    last = call.spec.channels == "same" and table.is_channels_last([*maps, answer]) and vector_of(maps) > 1
-    return Block.of(sizes, maps, answer, last)
+    last = call.spec.channels == "same" and table.is_channels_last([*maps, output]) and vector_of(maps) > 1
+    return Block.of(sizes, maps, output, last)
 
 
-def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners: Tensor | None) -> None:
-    """Write the maxima into `answer`, or the points that have the maxima into `winners`."""
-    block = block_of(frames.call, table.POINTS_FORWARD, maps, answer)
+def find_maxima(frames: Frames, maps: Sequence[Tensor], output: Tensor, winners: Tensor | None) -> None:
+    """Write the maxima into `output`, or the points that have the maxima into `winners`."""
+    block = block_of(frames.call, table.POINTS_FORWARD, maps, output)
     launch(
         maximum_kernel,
         block.grid,
-        answer.device,
+        output.device,
         tuple(maps),
         frames.rows.rois,
         *frames.written,
         *frames.order,
-        answer,
+        output,
         frames.places if winners is None else winners,
         *frames.sampling,
         *block.strides,
-        answer.shape[1],
+        output.shape[1],
         **frames.constants,
         **block.constants("OUT_VECTOR"),
-        WIDE=answer.dtype == torch.float64,
+        WIDE=output.dtype == torch.float64,
         REDUCTION=frames.call.spec.reduction,
         HAS_MASK=frames.call.has_mask,
         TELLS=winners is not None,
@@ -257,12 +257,12 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], answer: Tensor, winners:
     )
 
 
-def winners_of(frames: Frames, deciding: Sequence[Tensor], answer: Tensor) -> Tensor:
-    """The points that have the maxima of these maps, ``[K, bins, C]``. `answer` gives the shape; it is not written."""
-    count, channels, bins_y, bins_x = answer.shape
+def winners_of(frames: Frames, deciding: Sequence[Tensor], output: Tensor) -> Tensor:
+    """The points that have the maxima of these maps, ``[K, bins, C]``. `output` gives the shape; it is not written."""
+    count, channels, bins_y, bins_x = output.shape
     dtype = winners_dtype(frames.call, frames.maps)
-    winners = torch.empty((count, bins_y * bins_x, channels), dtype=dtype, device=answer.device)
-    find_maxima(frames, deciding, answer, winners)
+    winners = torch.empty((count, bins_y * bins_x, channels), dtype=dtype, device=output.device)
+    find_maxima(frames, deciding, output, winners)
     return winners
 
 

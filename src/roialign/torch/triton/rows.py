@@ -52,9 +52,9 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
     levels = None if inputs.levels is None else inputs.levels.detach().contiguous()
     scales = call.scales
     if call.invalid == "raise" or (call.invalid is None and not rois.is_cuda):
-        seen: Any = rois[:, : numbers + 1].cpu()
-        seen = (seen.double() if seen.dtype == torch.bfloat16 else seen).numpy()
-        check_rows(seen.astype(np.float64), images, "raise", call.argument)
+        host: Any = rois[:, : numbers + 1].cpu()
+        host = (host.double() if host.dtype == torch.bfloat16 else host).numpy()
+        check_rows(host.astype(np.float64), images, "raise", call.argument)
         if levels is not None:
             check_level_range(levels.cpu().numpy(), len(scales))
     size, level = call.assignment or (1.0, 0.0)

@@ -179,19 +179,19 @@ class Tables:
         return sum(tensor.nbytes for tensor in self.written)
 
     @staticmethod
-    def reach(maps: Sequence[Tensor], answer: Tensor) -> tuple[int, int]:
+    def reach(maps: Sequence[Tensor], output: Tensor) -> tuple[int, int]:
         """The maximum number of weights of a RoI along y and along x."""
         reach_y, reach_x = (
-            max(level.shape[axis] for level in maps) + SLACK.value * answer.shape[axis] for axis in (2, 3)
+            max(level.shape[axis] for level in maps) + SLACK.value * output.shape[axis] for axis in (2, 3)
         )
         return reach_y, reach_x
 
     @staticmethod
-    def bytes_per_row(inputs: Inputs, maps: Sequence[Tensor], answer: Tensor, keeps: bool = False) -> int:
+    def bytes_per_row(inputs: Inputs, maps: Sequence[Tensor], output: Tensor, keeps: bool = False) -> int:
         """The memory per RoI in bytes."""
         kinds = (3 if keeps else 1) << len(inputs.tangents)
-        weights: int = kinds * sum(Tables.reach(maps, answer)) * sums_dtype(answer).itemsize
-        spans: int = 12 * (answer.shape[2] + answer.shape[3])
+        weights: int = kinds * sum(Tables.reach(maps, output)) * sums_dtype(output).itemsize
+        spans: int = 12 * (output.shape[2] + output.shape[3])
         return weights + spans + 4 * int(PLACE.value)
 
     @classmethod
@@ -201,15 +201,15 @@ class Tables:
         rows: Rows,
         inputs: Inputs,
         maps: Sequence[Tensor],
-        answer: Tensor,
+        output: Tensor,
         keeps: bool = False,
     ) -> Tables:
-        """Steps 1 to 4. `answer` has the bins and the dtype. With `keeps`, derivatives in the boxes are stored too."""
-        spec, device = call.spec, answer.device
-        count, bins_y, bins_x = len(rows.rois), answer.shape[2], answer.shape[3]
-        reach_y, reach_x = cls.reach(maps, answer)
+        """Steps 1 to 4. `output` has the bins and the dtype. With `keeps`, derivatives in the boxes are stored too."""
+        spec, device = call.spec, output.device
+        count, bins_y, bins_x = len(rows.rois), output.shape[2], output.shape[3]
+        reach_y, reach_x = cls.reach(maps, output)
         kinds = (3 if keeps else 1) << len(inputs.tangents)
-        weights = torch.empty((kinds, count, reach_y + reach_x), dtype=sums_dtype(answer), device=device)
+        weights = torch.empty((kinds, count, reach_y + reach_x), dtype=sums_dtype(output), device=device)
         spans = torch.empty((count, bins_y + bins_x, 3), dtype=torch.int32, device=device)
         places = torch.empty((count, PLACE.value), dtype=torch.int32, device=device)
         bins = {"PH": bins_y, "PW": bins_x}

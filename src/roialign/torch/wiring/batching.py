@@ -111,12 +111,12 @@ def _one_by_one(primitive: Batchable, setting: Setting, inputs: Inputs, dims: In
     values, layout = inputs.flat()
     places = dims.flat()[0]
 
-    def answer(index: int) -> Outputs:
+    def result_of(index: int) -> Outputs:
         own = [value if dim is None else value.select(dim, index) for value, dim in zip(values, places, strict=True)]
         return in_member(index, partial(primitive, setting, Inputs.of(own, layout)))
 
-    answers = [answer(index) for index in range(size)]
-    outputs = tuple([torch.stack(parts) for parts in zip(*answers, strict=True)])
+    results = [result_of(index) for index in range(size)]
+    outputs = tuple([torch.stack(parts) for parts in zip(*results, strict=True)])
     return outputs, (0,) * len(outputs)
 
 

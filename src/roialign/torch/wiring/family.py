@@ -98,7 +98,8 @@ class Family(ABC, Generic[AnySpec]):
     def __init__(self) -> None:
         types = {**{field.name: field.type for field in fields(Operator)}, **self.spec.__annotations__}
         self._of_spec = set(self.spec._fields)
-        assert self._of_spec <= set(self.values)
+        missing = sorted(self._of_spec - set(self.values))
+        assert not missing, f"{type(self).__name__}: add {missing} at the end of `values`, for saved programs"
         self._kinds = {name: _KINDS.get(name) or _Kind(_plain(types[name])) for name in self.values}
         self.schema = ", ".join(f"{kind.schema} {name}" for name, kind in self._kinds.items())
 
@@ -130,8 +131,8 @@ class Family(ABC, Generic[AnySpec]):
 
     def standard(self, operator: Operator[AnySpec], inputs: Inputs, output_size: tuple[int, ...]) -> Tensor:
         """Compute `forward` with standard ONNX operators."""
-        answer: Tensor = export_of(self.name).forward(operator, inputs, output_size)
-        return answer
+        output: Tensor = export_of(self.name).forward(operator, inputs, output_size)
+        return output
 
     def counts_rows(self, operator: Operator[AnySpec]) -> bool:
         """Whether the result of a RoI depends on its row number."""

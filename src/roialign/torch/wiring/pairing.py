@@ -73,8 +73,8 @@ class Gradient(Primitive):
     def flatten_setting(self, setting: Setting) -> list[Any]:
         if any(isinstance(size, Tensor) for size in setting.map_sizes):
             raise NotImplementedError(
-                "torch.jit.trace cannot record a gradient of features, whose size it would take for a constant; use "
-                "torch.export, or let autograd go through the function that was traced"
+                "torch.jit.trace cannot record the gradient of features, because it would make their size a constant; "
+                "use torch.export, or trace only the forward pass and differentiate the traced function"
             )
         return [
             list(setting.output_size) or None,
@@ -91,7 +91,7 @@ class Gradient(Primitive):
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
         if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
             raise NotImplementedError(
-                f"{self.family.name}: derivatives in the boxes are available up to order {self.family.order}"
+                f"{self.family.name}: derivatives with respect to boxes are implemented up to order {self.family.order}"
             )
         outputs = self.outline(setting, inputs)
         if not outputs[0].is_meta:  # meta tensors have only an outline
@@ -127,8 +127,10 @@ class Gradient(Primitive):
         features: tuple[Any, ...] = (None,) * len(inputs.features)
         grad_output, rois = None, None
         if any(needed.features):
-            answers = functions.adjoint_features(setting, phi._replace(features=()))
-            features = tuple([answer if need else None for answer, need in zip(answers, needed.features, strict=True)])
+            results = functions.adjoint_features(setting, phi._replace(features=()))
+            features = tuple(
+                [gradient if need else None for gradient, need in zip(results, needed.features, strict=True)]
+            )
         if needed.grad_output:
             (grad_output,) = functions.forward(self._linear(setting), phi._replace(grad_output=None))
         if needed.rois:
@@ -159,8 +161,8 @@ class Gradient(Primitive):
             if step is not None:
                 others = without_tangent(inputs, index).tangents
                 terms.append(inputs._replace(tangents=(*others, step)))
-        answers = [self(linear, term) for term in terms]
-        return tuple([sum(parts[1:], parts[0]) for parts in zip(*answers, strict=True)])
+        results = [self(linear, term) for term in terms]
+        return tuple([sum(parts[1:], parts[0]) for parts in zip(*results, strict=True)])
 
     def _linear(self, setting: Setting) -> Setting:
         return setting._replace(operator=self.family.linear_part(setting.operator))

@@ -100,7 +100,7 @@ def of_first_order(operator: Operator[PointwiseSpec], inputs: Inputs, most: int)
     still = [not bool(tangent[:, 1:begin].any()) for tangent in inputs.tangents]
     if not any(still):
         what = "boxes, angles and bin offsets" if operator.has_offset else "boxes"
-        raise NotImplementedError(f"pointwise: derivatives in the {what} are available up to order 1")
+        raise NotImplementedError(f"pointwise: derivatives with respect to {what} are implemented up to order 1")
     if not operator.has_mask:
         return None
     along = inputs.tangents[still.index(True)]

@@ -122,7 +122,7 @@ class Primitive(ABC):
 
     def standard(self, setting: Any, inputs: Inputs) -> Outputs:
         """Compute the result with standard ONNX operators."""
-        raise NotImplementedError(f"roialign::{self.name} has no form in standard ONNX operators")
+        raise NotImplementedError(f"roialign::{self.name} cannot be exported to ONNX")
 
     def wire(self) -> None:
         """Register the primitive with torch."""
@@ -141,8 +141,8 @@ class Primitive(ABC):
             return self.standard(setting, inputs)
         fields = [getattr(inputs, field) for field in self.arguments]
         arguments = [(field or None) if isinstance(field, tuple) else field for field in fields]
-        answer = self.operator(*arguments, *self.flatten_setting(setting))
-        return (answer,) if self.returns == "Tensor" else tuple(answer)
+        result = self.operator(*arguments, *self.flatten_setting(setting))
+        return (result,) if self.returns == "Tensor" else tuple(result)
 
     def in_eager_mode(self, setting: Any, inputs: Inputs) -> Outputs:
         """Compute with the autograd.Function if something is differentiated or transformed, else directly."""
@@ -170,7 +170,7 @@ def check_not_for_onnx(name: str) -> None:
     export uses, prevents this, and a program that was captured earlier already contains the custom ops.
     """
     if torch.onnx.is_in_onnx_export():
-        raise RuntimeError(f"{name} is not an ONNX operator: give torch.onnx.export the module, not a captured program")
+        raise RuntimeError(f"{name} is not an ONNX operator; pass the module to torch.onnx.export, not a program")
 
 
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:

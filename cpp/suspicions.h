@@ -10,11 +10,11 @@
 
 namespace roialign {
 
-/// The bits of the result of `look_at`.
-enum Look : int64_t { has_inverted = 1, is_beside_the_maps = 2 };
+/// The bits of the result of `suspicions_of`.
+enum Suspicion : int64_t { inverted_boxes = 1, no_box_on_the_map = 2 };
 
 /// Whether a box is inverted, and whether no box touches its map.
-int64_t look_at(const SeparableCall& call, std::span<const View> maps);
-int64_t look_at(const PointwiseCall& call, std::span<const View> maps);
+int64_t suspicions_of(const SeparableCall& call, std::span<const View> maps);
+int64_t suspicions_of(const PointwiseCall& call, std::span<const View> maps);
 
 }  // namespace roialign

@@ -1,4 +1,4 @@
-// The answers: a grid of bins for the operator and one for RoIPool, and what they say in words.
+// The outputs: a grid of bins for the operator and one for RoIPool, and what they say in words.
 
 import { channelsAt, colourOf, written } from "./maps.js";
 

@@ -1,4 +1,4 @@
-#include "look.h"
+#include "suspicions.h"
 
 #include <cmath>
 
@@ -22,7 +22,7 @@ Interval scaled(double lower, double upper, double scale, double offset) {
 
 }  // namespace
 
-int64_t look_at(const SeparableCall& call, std::span<const View> maps) {
+int64_t suspicions_of(const SeparableCall& call, std::span<const View> maps) {
   bool inverted = false, some = false, touching = false;
   for (int64_t row = 0; row < call.rois; ++row) {
     const double* const box = call.roi_rows + 5 * row;
@@ -38,10 +38,10 @@ int64_t look_at(const SeparableCall& call, std::span<const View> maps) {
     };
     touching = meets(0) && meets(1);
   }
-  return (inverted ? int64_t{has_inverted} : 0) | (some && !touching ? int64_t{is_beside_the_maps} : 0);
+  return (inverted ? int64_t{inverted_boxes} : 0) | (some && !touching ? int64_t{no_box_on_the_map} : 0);
 }
 
-int64_t look_at(const PointwiseCall& call, std::span<const View> maps) {
+int64_t suspicions_of(const PointwiseCall& call, std::span<const View> maps) {
   const bool rotated = call.spec.mapping == Mapping::rotated;
   bool inverted = false, some = false;
   bool touching = call.geometry.offset != nullptr;  // offsets may move bins anywhere
@@ -59,7 +59,7 @@ int64_t look_at(const PointwiseCall& call, std::span<const View> maps) {
     };
     touching = meets(0) && meets(1);
   }
-  return (inverted ? int64_t{has_inverted} : 0) | (some && !touching ? int64_t{is_beside_the_maps} : 0);
+  return (inverted ? int64_t{inverted_boxes} : 0) | (some && !touching ? int64_t{no_box_on_the_map} : 0);
 }
 
 }  // namespace roialign
