@@ -243,6 +243,15 @@ def test_the_command_evaluates(scenes: Path, tmp_path: Path) -> None:
         assert result.exit_code == 1
         assert result.stderr.startswith("error: "), name
         assert result.exception is None or isinstance(result.exception, SystemExit)
+    annotations = scenes / "val/annotations.json"
+    before = annotations.read_bytes()
+    for name, wrong in (("--out", annotations), ("--metrics", tmp_path / "r.json")):
+        result = _run("evaluate", *options, name, wrong)
+        assert (result.exit_code, f"{wrong.name} is also an input, and would be overwritten" in result.stderr) == (
+            2,
+            True,
+        ), name
+    assert annotations.read_bytes() == before
 
 
 def test_the_command_detects_what_it_can(scenes: Path, tmp_path: Path) -> None:

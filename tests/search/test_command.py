@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,8 @@ from PIL import Image
 
 from roialign.files.boxes import read_boxes
 from roialign.files.problems import Problems
-from roialign.search import Encoder, FeatureFolder
+from roialign.search import Encoder, FeatureFolder, draw_sheet
+from roialign.search.sheets import Tile
 from tests.commands.invoked import invoke, told
 from tests.features.photographs import write_photographs
 from tests.search.networks import save_network
@@ -159,6 +162,51 @@ def test_boxes_that_are_none_of_the_image(box: str, code: int, why: str, photos:
     assert why in done.stderr
 
 
+def test_boxes_and_paths_from_python(photos: Path, features: Path) -> None:
+    encoder = Encoder(FeatureFolder.open(str(features)))
+    image = photos / "000.jpg"
+    whole = encoder.whole(str(image))
+    np.testing.assert_array_equal(encoder.encode(str(image), [whole]), encoder.encode(image, np.array([whole])))
+    for boxes, error in (([(0, 0, 1)], ValueError), ([0, 0, 9, 9], TypeError), ([(None, 0, 9, 9)], TypeError)):
+        with pytest.raises(error, match="boxes: expected x1, y1, x2, y2 of each, got "):
+            encoder.encode(image, boxes)  # type: ignore[arg-type]
+
+
+def test_sheets_that_cannot_be_drawn(photos: Path, tmp_path: Path) -> None:
+    query = Tile(photos / "000.jpg", (0, 0, 9, 9), ("a", "b"))
+    with pytest.raises(ValueError, match=r"path: expected a name ending in \.png, .*, got .*sheet\.gif"):
+        draw_sheet(tmp_path / "sheet.gif", [query], [[]])
+    with pytest.raises(ValueError, match="box: expected finite numbers, got "):
+        draw_sheet(tmp_path / "sheet.png", [replace(query, box=(0, 0, float("nan"), 1))], [[]])
+    for ending in ("webp", "jpg", "png"):
+        with pytest.raises(ValueError, match=r"501 lines of 6 regions are too many for one picture: at most \d+"):
+            draw_sheet(str(tmp_path / f"sheet.{ending}"), [query], [[query] * 3005])
+    with pytest.raises(OSError, match=re.escape(f"'{tmp_path / 'none/sheet.png'}'")):
+        draw_sheet(tmp_path / "none/sheet.png", [query], [[]])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_which_every_image_failed(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_text("no image")
+    options = ("--boxes", "grid:1x1", "--backbone", "pixels", "--readers", 0, "--output-size", "vector")
+    assert invoke("extract", tmp_path / "broken.jpg", *options, "--out", tmp_path / "out").exit_code == 1
+    done = invoke("search", tmp_path / "out", "--like", photos / "000.jpg")
+    assert done.exit_code == 1
+    assert told(done) == [f"{tmp_path / 'out'}: has no region to compare: its images failed, or are left out"]
+
+
+def test_nothing_that_is_read_is_overwritten(photos: Path, features: Path) -> None:
+    """Neither the image of the query, nor the manifest, nor a photograph that is to be drawn."""
+    manifest = features / "_manifest.json"
+    like, neighbour = photos / "003.jpg", photos / "009.jpg"
+    before = [path.read_bytes() for path in (like, neighbour, manifest)]
+    for options in (("--out", like), ("--out", neighbour, "--box", cell(photos, "003.jpg")), ("--results", manifest)):
+        done = invoke("search", features, "--like", like, *options)
+        assert done.exit_code == 2
+        assert f"Invalid value for {options[0]}: {options[1]} is also an input, and would be overwritten" in done.stderr
+    assert [path.read_bytes() for path in (like, neighbour, manifest)] == before
+
+
 def test_folders_that_cannot_be_searched(photos: Path, features: Path, tmp_path: Path) -> None:
     def search(folder: Path, *options: object) -> list[str]:
         done = invoke("search", folder, "--like", photos / "000.jpg", *options)
@@ -196,6 +244,65 @@ def test_a_shard_of_another_job_is_named(photos: Path, features: Path, tmp_path:
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
     assert error.startswith(f"{shard}: cannot be read: ")
     assert "column vector: expected [112] numbers per row, got 40" in error
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_shards_that_have_changed_places_are_named(photos: Path, tmp_path: Path, file_format: str) -> None:
+    """Of one dimension, so that only their images tell them apart."""
+    out = tmp_path / "out"
+    options = ("--backbone", "pixels", "--readers", 0, "--shard-images", 6, "--output-size", "vector")
+    assert (
+        invoke("extract", photos, "--boxes", "grid:1x1", *options, "--format", file_format, "--out", out).exit_code == 0
+    )
+    first, second = sorted(out.glob("features-*"))
+    first.rename(out / "other")
+    second.rename(first)
+    (out / "other").rename(second)
+    (error,) = told(invoke("search", out, "--like", photos / "000.jpg"))
+    expected = f"it begins with {photos / '006.jpg'}, and the shard of this job with {photos / '000.jpg'}"
+    assert error.startswith(f"{first}: cannot be read: {expected}; ")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        (("columns",), None, "columns: expected the shape of every column, [C] or [C, PH, PW], found null"),
+        (("columns",), {}, "columns: expected the shape of every column"),
+        (("columns", "vector"), "ab", "columns: expected the shape of every column"),
+        (("columns", "vector"), [-112], "columns: expected the shape of every column"),
+        (
+            ("columns", "vector"),
+            [40],
+            'its pooling gives columns {"vector": [112]}, and its columns are {"vector": [40]}',
+        ),
+        (("shards",), {}, "shards: expected a list, found {}"),
+        (("shards", 1), 7, "shards: expected the name of a shard in entry 1, found 7"),
+        (("shards", 1, "file"), "../features-0-of-1.npz", "shards: expected the name of a shard in entry 1"),
+        (("shards", 1, "file"), "features-00000-of-00003.parquet", "shards: expected each file once"),
+        (("backbone",), 3, "backbone: expected an object with name and options, found 3"),
+        (("backbone", "name"), 3, "backbone: expected an object with name and options"),
+        (("fingerprint", "backbone"), None, "fingerprint.backbone: expected an object, found null"),
+        (("fingerprint", "settings"), [], "fingerprint.settings: expected an object, found []"),
+        (("fingerprint", "pooling"), "x", 'fingerprint.pooling: expected an object, found "x"'),
+        (("fingerprint", "pooling", "levels"), [9], "fingerprint.pooling: cannot be used"),
+        (("fingerprint", "pooling", "dtype"), "foo", "fingerprint.pooling: cannot be used"),
+        (("fingerprint", "pooling", "more"), 1, "fingerprint.pooling: cannot be used"),
+    ],
+)
+def test_a_manifest_that_was_edited_is_named(
+    place: tuple[str | int, ...], value: object, why: str, photos: Path, features: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(features, copy)
+    manifest = copy / "_manifest.json"
+    content = json.loads(manifest.read_text())
+    part = content
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    manifest.write_text(json.dumps(content))
+    (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
+    assert error.startswith(f"{manifest}: {why}")
 
 
 def test_a_damaged_shard_is_named_by_extract_too(photos: Path, tmp_path: Path) -> None:

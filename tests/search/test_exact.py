@@ -141,6 +141,35 @@ def test_a_folder_is_searched_shard_by_shard(
     assert (others.positions >= ROWS_PER_SHARD).all()
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("scale", [1e-30, 1e-18, 1e18, 1e30])
+def test_queries_and_vectors_of_any_scale(scale: float, metric: Metric, tmp_path: Path) -> None:
+    """Whose products float32 cannot hold, beside others that it can."""
+    vectors = clusters(np.random.default_rng(0), 200, 24)
+    vectors[::3] *= np.float32(scale)
+    query = vectors[3] if vectors[3].any() else vectors[0]
+    folder = write_folder(tmp_path / "out", vectors, 1, "npz")
+    rows, scores = brute_force(vectors, query, 90, metric)
+    for found in (
+        nearest(folder, query[None], 90, metric=metric),
+        RegionIndex(vectors, metric=metric).search(query[None], 90),
+    ):
+        np.testing.assert_array_equal(found.positions[0], rows)
+        np.testing.assert_allclose(found.scores[0], scores, rtol=1e-12)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_positions_at_which_there_is_no_region(file_format: Format, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "out", np.ones((4, 3)), 2, file_format)
+    for position in (-1, 2 * ROWS_PER_SHARD):
+        with pytest.raises(ValueError, match=f"^positions: .* has no region at {position}"):
+            folder.regions([position])
+    with pytest.raises(
+        ValueError, match=rf"^positions: .*features-00001-of-00002\.{file_format} has fewer than 10 rows"
+    ):
+        folder.regions([ROWS_PER_SHARD + 9])
+
+
 def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:
     vectors = np.ones((10, 4), dtype=np.float32)
     vectors[7, 2] = np.inf
@@ -184,3 +213,38 @@ def test_vectors_of_an_index_are_checked() -> None:
         RegionIndex(np.zeros((2, 3)), np.arange(3))
     with pytest.raises(ValueError, match="vectors: expected finite numbers, got NaN or infinity in row 1"):
         RegionIndex(np.array([[1.0, 2.0], [np.nan, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("queries", "top", "error", "why"),
+    [
+        (np.ones((1, 4), dtype=complex), 1, TypeError, "queries: expected real numbers, got complex128"),
+        (None, 1, TypeError, "queries: expected real numbers, got object"),
+        ([["1", "2", "3", "4"]], 1, TypeError, "queries: expected real numbers, got <U1"),
+        ([[1, 2, 3, 4], [1]], 1, ValueError, r"queries: expected \[Q, C\], got rows of different lengths"),
+        (np.full((1, 4), 1e300), 1, ValueError, "queries: expected finite numbers, got NaN or infinity in row 0"),
+        (np.ones((1, 4)), 2.5, TypeError, r"top: expected an int, got 2\.5"),
+        (np.ones((1, 4)), None, TypeError, "top: expected an int, got None"),
+    ],
+)
+def test_queries_of_another_type_are_named(
+    queries: object, top: int, error: type[Exception], why: str, tmp_path: Path
+) -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    folder = write_folder(tmp_path / "out", vectors, 1, "npz")
+    with pytest.raises(error, match=why):
+        nearest(folder, queries, top)  # type: ignore[arg-type]
+    with pytest.raises(error, match=why):
+        RegionIndex(vectors).search(queries, top)  # type: ignore[arg-type]
+
+
+def test_other_arrays_of_another_type_are_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "out", np.eye(4), 1, "npz")
+    with pytest.raises(TypeError, match="vectors: expected real numbers, got object"):
+        RegionIndex(np.ones((2, 4), dtype=object))
+    with pytest.raises(ValueError, match="vectors: expected finite numbers, got NaN or infinity in row 0"):
+        RegionIndex(np.full((2, 4), 1e300))
+    with pytest.raises(TypeError, match="positions: expected whole numbers, got float64"):
+        RegionIndex(np.ones((2, 4)), np.array([0.5, 1.5]))
+    with pytest.raises(TypeError, match="excluded: expected whole numbers, got <U1"):
+        nearest(folder, np.ones((1, 4)), excluded=np.array(["a"]))

@@ -17,7 +17,7 @@ from .._text import counted, printable
 from ..extract.folders import expand_folders
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, StoppedByProblem
-from .options import Strict, check_folder, check_output
+from .options import Strict, check_folder, check_outputs
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def evaluate_command(
     from ..files.problems import DatasetError
     from ..torch.devices import check_device
 
-    for option, path in (("--out", out), ("--metrics", metrics)):
-        check_output(path, option, (".json",))
+    outputs = [("--out", out, (".json",)), ("--metrics", metrics, (".json",))]
+    check_outputs(outputs, [])
     if dota_out is not None:
         check_folder(dota_out, "--dota-out")
     errors = Console(stderr=True)
@@ -154,6 +154,7 @@ def evaluate_command(
             raise ValueError(f"--dota-out: expected a detector of rotated boxes, got {settings.model}")
         rotated = rotated or settings.has_rotated_boxes
         dataset = open_split(data, split, problems, strict=strict, rotated=rotated)
+        check_outputs(outputs, [dataset.annotations])
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
         categories = match_categories(settings.classes, dataset, settings.category_ids)

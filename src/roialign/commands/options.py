@@ -184,10 +184,14 @@ def make_settings(
         raise typer.BadParameter(str(error)) from error
 
 
-def check_outputs(out: Path, plot: Path | None, read: Sequence[Path]) -> None:
+#: A file to write: the option that names it, its path or None, and the endings of its formats.
+Output = tuple[str, Path | None, Sequence[str]]
+
+
+def check_outputs(outputs: Sequence[Output], read: Sequence[Path]) -> None:
     """Check before any work that the outputs can be written, have a known format, and do not overwrite inputs."""
     sources = {real_path(path) for path in read}
-    for option, path, endings in (("--out", out, (".npz",)), ("--plot", plot, (".png", ".pdf", ".svg"))):
+    for option, path, endings in outputs:
         if path is None:
             continue
         check_output(path, option, endings)

@@ -46,7 +46,8 @@ def pool_inputs(
         inputs = expand(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), written, problems)
     except ValueError as error:
         raise fails(errors, error) from error
-    options.check_outputs(out, plot, [*inputs, boxes])
+    outputs: list[options.Output] = [("--out", out, (".npz",)), ("--plot", plot, (".png", ".pdf", ".svg"))]
+    options.check_outputs(outputs, [*inputs, boxes])
     if plot is not None:
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
     if settings.sampling == "exact" and settings.sampling_ratio != (0, 0):

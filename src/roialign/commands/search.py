@@ -18,10 +18,11 @@ from rich.text import Text
 
 from .._text import printable
 from ..extract.output import atomic_write
+from ..features.manifest import MANIFEST
 from ..files.problems import Problems
 from .feature_options import cores
 from .help import add_command
-from .options import check_output
+from .options import check_outputs
 from .terminal import end, fails, print_line, reported_problems
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def search_command(
     search is exact: all regions are compared, in one pass over the folder. Regions with equal scores are listed in the
     order of the folder.
     """
-    check_output(out, "--out", SHEETS)
-    check_output(results, "--results", TABLES)
+    outputs = [("--out", out, SHEETS), ("--results", results, TABLES)]
+    check_outputs(outputs, [like, folder / MANIFEST])
     boxes = [box_of(text) for text in box or ()]
     errors, console = Console(stderr=True), Console()
     problems = reported_problems(errors)
@@ -121,6 +122,10 @@ def search_command(
         found = _search(folder, like, boxes, options)
         for one in found:
             console.print(_table(like, one))
+        drawn = [(images or Path()) / region.image for one in found for region in one.regions]
+        check_outputs(outputs, drawn)
+        if not drawn:
+            problems.add(folder, "has no region to compare: its images failed, or are left out")
         if results is not None:
             _write_results(results, like, found)
             print_line(console, f"wrote {results}")

@@ -29,7 +29,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     target = Path(os.path.realpath(path))  # a link stays a link to the new content
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
-        with open(temporary, "xb") as file:
+        with _opened(temporary, path) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -37,6 +37,14 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     finally:
         temporary.unlink(missing_ok=True)  # it only exists after an error
     _sync_folder(target.parent)
+
+
+def _opened(temporary: Path, path: Path) -> IO[bytes]:
+    """A new file; where it cannot be made, the error names the file that it is for."""
+    try:
+        return open(temporary, "xb")
+    except OSError as error:
+        raise type(error)(error.errno, error.strerror, str(path)) from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,6 +20,8 @@ from .shards import Shard
 MANIFEST = "_manifest.json"
 LOCK = "_lock"
 VERSION = 1
+#: The name of a shard's file; see :func:`roialign.features.shards.cut_shards`.
+SHARD_FILE = re.compile(r"features-\d+-of-\d+\.(parquet|safetensors|npz)")
 #: The name of a file that is being written; see :func:`roialign.extract.output.atomic_write`.
 UNFINISHED = re.compile(r"\.(.+)\.[^.]+\.part", re.DOTALL)
 
@@ -34,7 +36,7 @@ def read_fingerprint(folder: Path) -> dict[str, Any] | None:
     Raises
     ------
     OtherJobError
-        If there is a manifest that cannot be read.
+        If there is a manifest that cannot be read or has been changed.
     """
     content = read_manifest(folder)
     return None if content is None else content["fingerprint"]
@@ -52,8 +54,39 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     known = isinstance(content, dict) and content.get("version") == VERSION
     if not known or not isinstance(content.get("fingerprint"), dict):
         raise OtherJobError(f"{path}: expected a manifest of version {VERSION}, found {shown(content)}")
+    wrong = next(_wrong_parts(content), None)
+    if wrong is not None:
+        raise OtherJobError(f"{path}: {wrong}; it is not as roialign has written it")
     found: dict[str, Any] = content
     return found
+
+
+def _wrong_parts(content: Mapping[str, Any]) -> Iterator[str]:
+    """Check that a manifest has the structure that :func:`join_folder` writes, and yield what is wrong."""
+    fingerprint, made = content["fingerprint"], content.get("backbone")
+    for name in ("backbone", "pooling", "settings"):
+        if not isinstance(fingerprint.get(name), dict):
+            yield f"fingerprint.{name}: expected an object, found {shown(fingerprint.get(name))}"
+    if made is not None and not (
+        isinstance(made, dict) and isinstance(made.get("name"), str) and isinstance(made.get("options"), dict)
+    ):
+        yield f"backbone: expected an object with name and options, found {shown(made)}"
+    columns, shards = content.get("columns"), content.get("shards")
+    if not isinstance(columns, dict) or not columns or not all(map(_is_shape, columns.values())):
+        yield f"columns: expected the shape of every column, [C] or [C, PH, PW], found {shown(columns)}"
+    if not isinstance(shards, list):
+        yield f"shards: expected a list, found {shown(shards)}"
+        return
+    files = [shard.get("file") if isinstance(shard, dict) else None for shard in shards]
+    for number, (file, shard) in enumerate(zip(files, shards, strict=True)):
+        if not isinstance(file, str) or not SHARD_FILE.fullmatch(file):
+            yield f"shards: expected the name of a shard in entry {number}, found {shown(shard)}"
+    if len(set(map(str, files))) < len(files):
+        yield "shards: expected each file once"
+
+
+def _is_shape(shape: object) -> bool:
+    return isinstance(shape, list) and len(shape) in (1, 3) and all(type(side) is int and side > 0 for side in shape)
 
 
 def join_folder(

@@ -15,6 +15,8 @@ from .backbone import Backbone, Map
 
 #: The name of the rule for RoIPool, which is not one of RoIAlign's rules.
 ROI_POOL = "pool"
+#: The types of features that are written.
+DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Pooling:
             raise ValueError("levels: by-size needs a rule of RoIAlign; with pool, give a stride")
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
             raise ValueError(f"sizes: expected sizes, each once, found {list(self.sizes)}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, found {self.dtype!r}")
 
     def columns(self, backbone: Backbone) -> dict[str, tuple[int, ...]]:
         """Return the names of the feature columns with the shape of a row: ``[C, PH, PW]``, or ``[C]`` for a vector."""

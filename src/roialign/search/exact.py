@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
+from .. import _validate
 from .._typing import Array
 from .folders import Block, FeatureFolder
 
@@ -78,12 +79,16 @@ def nearest(
 
     Raises
     ------
+    TypeError
+        If the queries are not real numbers, or `top` or `excluded` are not integers.
     ValueError
         If the queries are not finite, or if their length differs from that of the vectors of the folder.
     FileError
         If a shard cannot be read, or a feature in it is not finite.
     """
     queries = _checked(queries, metric, top)
+    if excluded is not None:
+        excluded = _places(excluded, "excluded")
     best = [_Best(top) for _ in queries]
     for block in folder.blocks(column):
         if excluded is not None:
@@ -119,8 +124,10 @@ class RegionIndex:
 
     Raises
     ------
+    TypeError
+        If the vectors are not real numbers.
     ValueError
-        If the vectors are not a finite matrix.
+        If the vectors are not a matrix, or not finite in float32.
 
     Examples
     --------
@@ -132,10 +139,8 @@ class RegionIndex:
     """
 
     def __init__(self, vectors: Array, positions: Array | None = None, *, metric: Metric = "cosine") -> None:
-        self.vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        if self.vectors.ndim != 2:
-            raise ValueError(f"vectors: expected [N, C], got shape {list(self.vectors.shape)}")
-        self.positions = np.arange(len(vectors)) if positions is None else np.asarray(positions, dtype=np.int64)
+        self.vectors = vectors = _matrix(vectors, "vectors", "[N, C]")
+        self.positions = np.arange(len(vectors)) if positions is None else _places(positions, "positions")
         if self.positions.shape != (len(vectors),):
             raise ValueError(f"positions: expected one for each of {len(vectors)} vectors, got {self.positions.shape}")
         self.metric: Metric = _checked_metric(metric)
@@ -247,13 +252,15 @@ def lower_bound(scores: Array, top: int) -> float:
 
 def _approximate(vectors: Array, squares: Array, queries: Array, metric: Metric) -> tuple[Array, Array]:
     """Compute scores ``[N, Q]`` in float32, and a bound of their error for each query, ``[Q]``."""
-    scores = vectors @ queries.T
     lengths = np.sqrt((queries.astype(np.float64) ** 2).sum(axis=1))
+    lengths[lengths == 0] = 1
+    # Queries are scaled to length 1, so that no product overflows or underflows in float32.
+    scores = vectors @ (queries / lengths[:, None]).astype(np.float32).T
     margin = _margin(vectors.shape[1])
     if metric == "inner-product":
-        return scores, margin * lengths * np.sqrt(squares.max(initial=0.0))
+        return scores * lengths, margin * lengths * np.sqrt(squares.max(initial=0.0))
     scores *= _inverse(squares)[:, None]
-    return scores / lengths.astype(np.float32), np.full(len(queries), margin)
+    return scores, np.full(len(queries), margin)
 
 
 def _near_best(vectors: Array, squares: Array, query: Array, top: int, metric: Metric) -> Array:
@@ -313,6 +320,14 @@ def _squares(block: Block) -> Array:
     return squares
 
 
+def _places(values: object, name: str) -> Array:
+    """Convert positions to int64."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "ui" and array.size:
+        raise TypeError(f"{name}: expected whole numbers, got {array.dtype}")
+    return array.astype(np.int64)
+
+
 def _checked_metric(metric: Metric) -> Metric:
     if metric not in METRICS:
         raise ValueError(f"metric: expected one of {', '.join(METRICS)}, got {metric!r}")
@@ -321,11 +336,10 @@ def _checked_metric(metric: Metric) -> Metric:
 
 def _checked(queries: Array, metric: Metric, top: int) -> Array:
     _checked_metric(metric)
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
-    if queries.ndim != 2 or not len(queries):
+    queries = _matrix(queries, "queries", "[Q, C]")
+    if not len(queries):
         raise ValueError(f"queries: expected [Q, C], got shape {list(queries.shape)}")
-    if top < 1:
-        raise ValueError(f"top: expected at least 1, got {top}")
+    _validate.check_int(top, "top", 1)
     lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
     for row, length in enumerate(lengths):
         if not np.isfinite(length):
@@ -333,6 +347,28 @@ def _checked(queries: Array, metric: Metric, top: int) -> Array:
         if not length and metric == "cosine":
             raise ValueError(f"queries: row {row} is zero, so its cosine is undefined; use the metric inner-product")
     return queries
+
+
+def _matrix(values: object, name: str, shape: str) -> Array:
+    """Convert numbers to a C-contiguous float32 matrix. Numbers too large for float32 become infinite.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    ValueError
+        If the array does not have two axes.
+    """
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected {shape}, got rows of different lengths") from error
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name}: expected real numbers, got {array.dtype}")
+    if array.ndim != 2:
+        raise ValueError(f"{name}: expected {shape}, got shape {list(array.shape)}")
+    with np.errstate(over="ignore"):
+        return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _check_length(queries: Array, vectors: Array) -> None:

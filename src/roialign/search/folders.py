@@ -56,12 +56,12 @@ class FeatureFolder:
     """The existing shards, in order."""
 
     @classmethod
-    def open(cls, path: Path, *, unfinished: bool = False) -> FeatureFolder:
+    def open(cls, path: str | Path, *, unfinished: bool = False) -> FeatureFolder:
         """Open the result of `roialign extract --backbone` or of :func:`roialign.features.run`.
 
         Parameters
         ----------
-        path : Path
+        path : str or Path
             The folder.
         unfinished : bool, default False
             Whether to accept a job of which shards are missing.
@@ -83,6 +83,7 @@ class FeatureFolder:
         Traceback (most recent call last):
         roialign.files.problems.FileError: nowhere: no such folder
         """
+        path = Path(path)
         if not path.is_dir():
             raise FileError(f"{path}: {'expected a folder, found a file' if path.exists() else 'no such folder'}")
         try:
@@ -137,6 +138,7 @@ class FeatureFolder:
         name = self.column(column)
         shape = self.columns[name]
         for number, file in enumerate(self.files):
+            self._check_place(file)
             stream = shards.blocks(self.path / file, name)
             while True:
                 with reading_shard(self.path / file):
@@ -151,6 +153,16 @@ class FeatureFolder:
                 self._check_finite(file, rows, vectors)
                 yield Block(number * ROWS_PER_SHARD + rows, vectors)
 
+    def _check_place(self, file: str) -> None:
+        """Check that a shard begins with the image that the manifest says, and so was not renamed or copied here."""
+        if "detections" in self.manifest.get("fingerprint", {}).get("boxes", {}):
+            return  # an image in which nothing is found has no row
+        (expected,) = [shard.get("first") for shard in self.manifest["shards"] if shard["file"] == file]
+        with reading_shard(self.path / file):
+            found = shards.first_image(self.path / file)
+            if expected is not None and found != encodable(expected):
+                raise ValueError(f"it begins with {found}, and the shard of this job with {encodable(expected)}")
+
     def _check_finite(self, file: str, rows: Array, vectors: Array) -> None:
         if not np.isfinite(vectors.sum()):
             wrong = rows[~np.isfinite(vectors).all(axis=1)]
@@ -161,21 +173,36 @@ class FeatureFolder:
                 )
 
     def regions(self, positions: Sequence[int]) -> list[Region]:
-        """Return the regions at some positions of the folder, in the order of the positions."""
+        """Return the regions at some positions of the folder, in the order of the positions.
+
+        Raises
+        ------
+        ValueError
+            If there is no region at a position.
+        """
         found: dict[int, Region] = {}
         by_shard: dict[int, list[int]] = {}
         for position in dict.fromkeys(map(int, positions)):
             number, row = divmod(position, ROWS_PER_SHARD)
+            if not 0 <= number < len(self.files):
+                raise ValueError(f"positions: {self.path} has no region at {position}")
             by_shard.setdefault(number, []).append(row)
         for number, rows in by_shard.items():
-            with reading_shard(self.path / self.files[number]):
-                for row, one in zip(rows, shards.texts(self.path / self.files[number], rows), strict=True):
-                    found[number * ROWS_PER_SHARD + row] = Region(**one)
+            path = self.path / self.files[number]
+            with reading_shard(path):
+                try:
+                    entries = shards.texts(path, rows)
+                except IndexError:
+                    entries = []
+            if not entries:
+                raise ValueError(f"positions: {path} has fewer than {max(rows) + 1} rows")
+            for row, one in zip(rows, entries, strict=True):
+                found[number * ROWS_PER_SHARD + row] = Region(**one)
         return [found[int(position)] for position in positions]
 
-    def positions_of_image(self, *images: Path) -> Array:
+    def positions_of_image(self, *images: str | Path) -> Array:
         """Return the positions of the regions of an image, given all paths by which it may be named."""
-        names = [encodable(image.as_posix()) for image in images]
+        names = [encodable(Path(image).as_posix()) for image in images]
         found = [np.zeros(0, dtype=np.int64)]
         for number, file in enumerate(self.files):
             with reading_shard(self.path / file):

@@ -11,13 +11,15 @@ from typing import Any
 
 from .._typing import Array
 from ..features import BackboneOptions, FileBoxes, make_backbone
+from ..features.backbone import Backbone
 from ..features.engine import Work, pool_image
 from ..features.images import ReadImage, read_resized
-from ..features.manifest import differences_of
+from ..features.manifest import MANIFEST, differences_of
 from ..features.pooling import Pooling
 from ..files.boxes import Box
 from ..files.orientation import TOLERANCE
 from ..files.problems import FileError
+from ..files.text import quoted, shown
 from .folders import FeatureFolder, as_vectors
 
 #: Facts about a backbone that may differ between machines, and that affect values by rounding only.
@@ -66,22 +68,20 @@ class Encoder:
         options = replace(options, device=device or options.device, threads=threads or options.threads)
         self.backbone = make_backbone(name, options)
         self._check_same(name, fingerprint["backbone"])
-        pooling = fingerprint["pooling"]
-        sizes = tuple(tuple(size) for size in pooling["sizes"])
-        self.pooling = Pooling(**{**pooling, "sizes": sizes, "levels": tuple(pooling["levels"])})
+        self.pooling = _pooling_of(folder, self.backbone)
 
-    def whole(self, image: Path) -> Corners:
+    def whole(self, image: str | Path) -> Corners:
         """Return the box of the whole image."""
-        read = self._read(image)
+        read = self._read(Path(image))
         return 0.0, 0.0, float(read.width), float(read.height)
 
-    def encode(self, image: Path, boxes: Sequence[Corners], *, column: str | None = None) -> Array:
+    def encode(self, image: str | Path, boxes: Sequence[Corners], *, column: str | None = None) -> Array:
         """Compute the features of boxes of an image.
 
         Parameters
         ----------
-        image : Path
-            The image. It is turned upright, like the images of a folder.
+        image : str or Path
+            Turned upright, as images of a folder are.
         boxes : sequence of (x1, y1, x2, y2)
             The boxes in pixels of the upright image.
         column : str, optional
@@ -96,10 +96,12 @@ class Encoder:
         ------
         FileError
             If the image cannot be read, or if the backbone fails on it.
+        TypeError
+            If a box does not consist of numbers.
         ValueError
-            If a box is inverted, empty, or not inside the image.
+            If a box does not have four numbers, or is inverted, empty, or not inside the image.
         """
-        name = self.folder.column(column)
+        image, name = Path(image), self.folder.column(column)
         read = self._read(image)
         regions = [
             Box(row, f"box {row}", str(image), _checked(corners, image, read.width, read.height), "")
@@ -128,9 +130,33 @@ class Encoder:
             )
 
 
+def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
+    """Make the pooling that the manifest of a folder describes, and check that it gives the columns of the folder."""
+    said = folder.manifest["fingerprint"]["pooling"]
+    try:
+        sizes = tuple(tuple(size) for size in said["sizes"])
+        pooling = Pooling(**{**said, "sizes": sizes, "levels": tuple(said["levels"])})
+        pooling.check()
+        columns = pooling.columns(backbone)
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise FileError(f"{folder.path / MANIFEST}: fingerprint.pooling: cannot be used: {shown(said)}") from error
+    if columns != folder.columns:
+        raise FileError(
+            f"{folder.path / MANIFEST}: its pooling gives columns {shown(columns)}, and its columns are "
+            f"{shown(folder.columns)}"
+        )
+    return pooling
+
+
 def _checked(corners: Corners, image: Path, width: int, height: int) -> Corners:
     """Check that a box lies in the image. If it extends beyond it by at most `TOLERANCE`, it is clipped."""
-    x1, y1, x2, y2 = corners
+    try:
+        x1, y1, x2, y2 = map(float, corners)
+    except TypeError as error:
+        raise TypeError(f"boxes: expected x1, y1, x2, y2 of each, got {quoted(corners)}") from error
+    except ValueError as error:
+        raise ValueError(f"boxes: expected x1, y1, x2, y2 of each, got {quoted(corners)}") from error
+    corners = x1, y1, x2, y2
     text = ",".join(f"{corner:g}" for corner in corners)
     if not all(map(math.isfinite, corners)) or x1 >= x2 or y1 >= y2:
         raise ValueError(f"box {text}: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2")

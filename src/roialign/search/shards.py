@@ -21,6 +21,7 @@ class Format(NamedTuple):
     blocks: Callable[[Path, str], Iterator[tuple[Array, Array]]]
     texts: Callable[[Path, Sequence[int]], list[dict[str, Any]]]
     rows_of_image: Callable[[Path, Sequence[str]], Array]
+    first_image: Callable[[Path], str]
 
 
 def blocks(path: Path, column: str) -> Iterator[tuple[Array, Array]]:
@@ -36,6 +37,11 @@ def texts(path: Path, rows: Sequence[int]) -> list[dict[str, Any]]:
 def rows_of_image(path: Path, names: Sequence[str]) -> Array:
     """Return the rows of an image that has one of these names, int64 ``[K]``."""
     return FORMATS[path.suffix].rows_of_image(path, names)
+
+
+def first_image(path: Path) -> str:
+    """Return the image of the first row. Shards of detections may have no row."""
+    return FORMATS[path.suffix].first_image(path)
 
 
 def _parquet_blocks(path: Path, column: str) -> Iterator[tuple[Array, Array]]:
@@ -86,6 +92,13 @@ def _parquet_rows_of_image(path: Path, names: Sequence[str]) -> Array:
     return rows
 
 
+def _parquet_first_image(path: Path) -> str:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path, memory_map=True) as file:
+        return str(next(file.iter_batches(batch_size=1, columns=["image"]))["image"][0])
+
+
 @contextmanager
 def _tensors(path: Path) -> Iterator[tuple[Callable[[str], Any], Mapping[str, Any]]]:
     require("features", "safetensors")
@@ -124,6 +137,11 @@ def _safetensors_rows_of_image(path: Path, names: Sequence[str]) -> Array:
         return rows
 
 
+def _safetensors_first_image(path: Path) -> str:
+    with _tensors(path) as (tensor, said):
+        return str(said["images"][int(tensor("images")[:1][0])])
+
+
 def _npz_blocks(path: Path, column: str) -> Iterator[tuple[Array, Array]]:
     with arrays_of(path) as shard:
         good, values = shard["rows"] != NO_ROW, shard[column]
@@ -143,6 +161,11 @@ def _npz_rows_of_image(path: Path, names: Sequence[str]) -> Array:
     with arrays_of(path) as shard:
         rows: Array = np.flatnonzero(np.isin(shard["images"], list(names)))
     return rows
+
+
+def _npz_first_image(path: Path) -> str:
+    with arrays_of(path) as shard:
+        return str(shard["images"][0])
 
 
 def _of_arrays(
@@ -167,7 +190,9 @@ def _of_arrays(
 
 #: The formats by the ending of the file.
 FORMATS: dict[str, Format] = {
-    ".parquet": Format(_parquet_blocks, _parquet_texts, _parquet_rows_of_image),
-    ".safetensors": Format(_safetensors_blocks, _safetensors_texts, _safetensors_rows_of_image),
-    ".npz": Format(_npz_blocks, _npz_texts, _npz_rows_of_image),
+    ".parquet": Format(_parquet_blocks, _parquet_texts, _parquet_rows_of_image, _parquet_first_image),
+    ".safetensors": Format(
+        _safetensors_blocks, _safetensors_texts, _safetensors_rows_of_image, _safetensors_first_image
+    ),
+    ".npz": Format(_npz_blocks, _npz_texts, _npz_rows_of_image, _npz_first_image),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ CONTEXT = 0.35
 #: Vermilion for queries and blue for regions found, from the palette of Okabe and Ito.
 QUERY_COLOUR, FOUND_COLOUR = "#D55E00", "#0072B2"
 GROUND, INK, EMPTY = "#FFFFFF", "#222222", "#DDDDDD"
+#: The largest height in pixels by format. PNG allows more, but such a picture is of no use.
+LARGEST = {"PNG": 65_000, "JPEG": 65_000, "WEBP": 16_383}
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 
 
@@ -43,12 +46,12 @@ class Tile:
     """The width and height that the image must have, upright or as stored."""
 
 
-def draw_sheet(path: Path, queries: Sequence[Tile], found: Sequence[Sequence[Tile]]) -> dict[Path, str]:
+def draw_sheet(path: str | Path, queries: Sequence[Tile], found: Sequence[Sequence[Tile]]) -> dict[Path, str]:
     """Draw each query with the regions found for it, and save the picture.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         The file to write, ending in .png, .jpg or .webp.
     queries : sequence of Tile
         The queries. Each starts a new row.
@@ -59,14 +62,29 @@ def draw_sheet(path: Path, queries: Sequence[Tile], found: Sequence[Sequence[Til
     -------
     dict
         The errors of images that cannot be read. Their tiles are empty.
+
+    Raises
+    ------
+    ValueError
+        If the name has another ending, a box is not finite, or the picture would be too large for its format.
     """
+    path = Path(path)
+    image_format = FORMATS.get(path.suffix.lower())
+    if image_format is None:
+        raise ValueError(f"path: expected a name ending in {', '.join(FORMATS)}, got {path}")
     rows: list[list[tuple[Tile, str]]] = []
     for query, regions in zip(queries, found, strict=True):
+        for tile in (query, *regions):
+            if not all(map(math.isfinite, tile.box)):
+                raise ValueError(f"box: expected finite numbers, got {tile.box} of {tile.image}")
         tiles = [(query, QUERY_COLOUR), *((region, FOUND_COLOUR) for region in regions)]
         rows += [tiles[first : first + COLUMNS] for first in range(0, len(tiles), COLUMNS)]
     columns = max(map(len, rows), default=1)
     most_lines = max((len(tile.lines) for row in rows for tile, _ in row), default=0)
     width, height = SIDE + GAP, SIDE + GAP + most_lines * LINE_HEIGHT
+    if len(rows) * height + GAP > LARGEST[image_format]:
+        most = (LARGEST[image_format] - GAP) // height
+        raise ValueError(f"{path}: {len(rows)} lines of {COLUMNS} regions are too many for one picture: at most {most}")
     sheet = Image.new("RGB", (columns * width + GAP, len(rows) * height + GAP), GROUND)
     places = [
         (tile, colour, (GAP + column * width, GAP + line * height))
@@ -85,7 +103,7 @@ def draw_sheet(path: Path, queries: Sequence[Tile], found: Sequence[Sequence[Til
         for tile, colour, corner in own:
             _draw_tile(sheet, tile, colour, corner, pixels)
     with atomic_write(path) as file:
-        sheet.save(file, format=FORMATS[path.suffix.lower()])
+        sheet.save(file, format=image_format)
     return problems
 
 

@@ -60,7 +60,7 @@ LIMITS = [
         ("ONNX, dynamo=False",),
         tuple(cell for cell in NAMES if cell not in IN_ONNX and cell != RANDOM),
         NotImplementedError,
-        "only operators that are ONNX's RoiAlign or MaxRoiPool can be exported",
+        "this operator cannot be exported, because it is not equal to ONNX's RoiAlign or MaxRoiPool",
         "`NotImplementedError`: this exporter has no loop over RoIs, so it writes only what ONNX's RoiAlign or "
         "MaxRoiPool computes. Give `dynamo=True`.",
     ),
