@@ -11,6 +11,9 @@ from roialign.detection.rotated_data import RotatedDataset, open_split
 #: The poolers that draw their points, so that a run's random numbers count.
 RANDOM = "align:sampling=random,sampling_ratio=2"
 ROTATED_RANDOM = "rotated:sampling=random,sampling_ratio=2"
+#: Runs a script as two processes, and the script that trains.
+LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+SCRIPT = ("-m", "tests.detection.training_run")
 
 
 def write_training_scenes(folder: Path) -> None:

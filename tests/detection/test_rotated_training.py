@@ -31,15 +31,14 @@ from roialign.detection.settings import model_for
 from roialign.detection.training import Event, Measured
 from roialign.detection.training.data import Stream, mirrored
 from tests.detection.small_training import (
+    LAUNCHER,
     ROTATED_RANDOM,
+    SCRIPT,
     small_settings,
     training_set,
     write_rotated_training_scenes,
 )
 from tests.tables.paths import ROOT
-
-LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-SCRIPT = ("-m", "tests.detection.training_run")
 
 
 @pytest.fixture(scope="module")

@@ -36,12 +36,8 @@ from roialign.detection.training.checkpoint import CHECKPOINT_FILE
 from roialign.detection.training.data import Stream, mirrored
 from roialign.detection.training.optimisation import learning_rate, make_optimiser, set_learning_rate
 from roialign.files.problems import Problems
-from tests.detection.small_training import RANDOM, small_settings, training_set, write_training_scenes
+from tests.detection.small_training import LAUNCHER, RANDOM, SCRIPT, small_settings, training_set, write_training_scenes
 from tests.tables.paths import ROOT
-
-#: Runs a script as two processes.
-LAUNCHER = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-SCRIPT = ("-m", "tests.detection.training_run")
 
 
 @pytest.fixture(scope="module")

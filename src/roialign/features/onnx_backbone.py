@@ -90,7 +90,7 @@ class OnnxBackbone(Backbone):
         names = [output.name for output in self._session.get_outputs()]
         try:
             outputs = self._run(np.zeros((1, height, width, 3), np.uint8), names)
-        except Exception as error:
+        except Exception as error:  # onnxruntime raises its own kinds of errors
             raise BackboneError(f"{self.name}: cannot be run on {height} x {width} pixels: {error}") from error
         tokens = self._options.prefix_tokens is not None
         ranks = (3, 4) if tokens else (4,)

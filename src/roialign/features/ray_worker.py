@@ -167,7 +167,7 @@ class ShardWorker:
             raise WorkerError(f"{self._here()}: {task.out} is not the folder that the main process writes to; {SHARE}")
         try:
             own = self.describe(settings, options)
-        except Exception as error:
+        except Exception as error:  # loading a backbone raises many kinds of errors
             raise WorkerError(f"{self._here()}: {error or type(error).__name__}") from error
         differences = task.work.backbone.described.differences(own)
         if differences:

@@ -42,7 +42,7 @@ class TimmBackbone(TorchBackbone):
                 module = timm.create_model(model, **arguments, **fixed)
             except TypeError:  # convolutional networks have no img_size
                 module = timm.create_model(model, **arguments)
-        except Exception as error:
+        except Exception as error:  # timm raises many kinds of errors
             raise BackboneError(f"{name}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
         config = timm.data.resolve_data_config({}, model=module)
         self._channels = module.feature_info.channels()

@@ -112,7 +112,7 @@ class TorchBackbone(Backbone):
             maps = self._run(np.zeros((1, *size, 3), np.uint8))
         except BackboneError:
             raise
-        except Exception as error:
+        except Exception as error:  # a model raises many kinds of errors
             why = str(error).partition("\n")[0] or type(error).__name__
             raise BackboneError(f"{self.name}: cannot be run on {size[0]} x {size[1]} pixels: {why}") from error
         return probed(maps, size, self.name)

@@ -1,12 +1,16 @@
-"""The shortest way for calls that need no conversion, which imports the compiled core on first use."""
+"""The shortest way for calls that need no conversion, since checks in Python take longer than pooling a few RoIs."""
 
 from __future__ import annotations
 
 from functools import cache
-from types import ModuleType
+from typing import Any
 
-from .._spec import Spec
+import numpy as np
+
+from .._memory import empty
+from .._spec import SeparableSpec, Spec
 from .._typing import Array
+from .checks import check_out, is_supported
 
 
 def forward(
@@ -19,12 +23,22 @@ def forward(
     out: object = None,
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
-    output: Array | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
-    return output
+    if type(features) is not np.ndarray or type(rois) is not np.ndarray or type(spec) is not SeparableSpec:
+        return None
+    shape = features.shape
+    if len(shape) != 4 or rois.ndim != 2 or not is_supported(features.dtype):
+        return None
+    bins_y, bins_x = output_size
+    shape = (len(rois), shape[1], bins_y, bins_x) if layout == "NCHW" else (len(rois), bins_y, bins_x, shape[3])
+    target = empty(shape, features.dtype) if out is None else check_out(out, shape, features.dtype, [features, rois])
+    core, core_specs = _core_modules()
+    done = core.plain_forward(core_specs.core_separable(spec), features, rois, scale, layout == "NHWC", target)
+    return target if done else None
 
 
 @cache
-def _of_cpu() -> ModuleType:
-    from .cpu import plain
+def _core_modules() -> tuple[Any, Any]:
+    """The compiled core and its specifications, which are imported on first use."""
+    from .. import _core, _core_specs
 
-    return plain
+    return _core, _core_specs
