@@ -135,9 +135,10 @@ $(VENV)/.made:
 	$(PIP) install -q --upgrade pip
 	touch $@
 
-$(VENV)-peers/.made:
+$(VENV)-peers/.made: $(VENV)/.compiled
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 numpy pytest onnx
+	$(VENV)-peers/bin/python -m pip --disable-pip-version-check install -q torch==2.14.1 torchvision==0.29.1 timm==1.0.31 \
+	  pytest onnx "$$(echo $(WHEEL)/*.whl)[detection,demo]"
 	touch $@
 
 # Compiled once for all extras, and outside pip's isolation: so the next time only what has changed is compiled.

@@ -26,13 +26,17 @@ def recordable(function: F) -> F:
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        fx: Any = sys.modules.get("torch.fx._symbolic_trace")
-        if fx is not None:
-            if fx._is_fx_tracing_flag and (proxies := [*_proxies((args, kwargs))]):
-                return type(proxies[0]).__torch_function__(call, (), args, kwargs)
-            if sys.modules["torch"]._C._get_tracing_state() is not None:
+        proxies: Any = getattr(sys.modules.get("torch.fx"), "Proxy", None)
+        if proxies is not None:
+            proxy = _first_proxy(args, proxies)
+            if proxy is None and kwargs:
+                proxy = _first_proxy(kwargs.values(), proxies)
+            if proxy is not None:
+                return type(proxy).__torch_function__(call, (), args, kwargs)
+            torch: Any = sys.modules["torch"]
+            if torch._C._get_tracing_state() is not None:
                 with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", sys.modules["torch"].jit.TracerWarning)
+                    warnings.simplefilter("ignore", torch.jit.TracerWarning)
                     return function(*args, **kwargs)
         return function(*args, **kwargs)
 
@@ -50,11 +54,16 @@ def listed(values: Any, count: int) -> list[Any]:
     return [values[index] for index in range(count)] if is_proxy(values) else list(values)
 
 
-def _proxies(value: object) -> Iterable[Any]:
-    if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _proxies(one)
-    elif isinstance(value, dict):
-        yield from _proxies(list(value.values()))
-    elif is_proxy(value):
-        yield value
+def _first_proxy(values: Iterable[Any], proxies: type) -> Any:
+    """Return the first proxy among values and what they contain, or None."""
+    kinds = proxies, list, tuple, dict
+    for value in values:
+        if isinstance(value, kinds):
+            found = value if isinstance(value, proxies) else _first_proxy(_items(value), proxies)
+            if found is not None:
+                return found
+    return None
+
+
+def _items(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value

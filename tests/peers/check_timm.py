@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import doctest
+from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
+from PIL import Image
+from pyarrow import parquet
+from sklearn.datasets import load_sample_image
 
 from roialign.detection import DetectorSettings, TimmBackbone, timm_backbone
 from roialign.features import BackboneOptions, make_backbone
+from roialign.features.efficientnet_lite import weights_path
+from roialign.files.saved_tensors import read_saved_tensors
+from tests.commands.invoked import invoke
 
 HEIGHT, WIDTH = 64, 96
 #: Of convolutions, and of windows of attention, whose maps come as [N, H, W, C].
@@ -57,6 +65,48 @@ def test_features_of_image_sets(name: str, strides: tuple[int, ...], size: tuple
         (2, channels, size[0] // stride, size[1] // stride)
         for stride, channels in zip(strides, backbone.channels, strict=True)
     ]
+
+
+@pytest.fixture(scope="module")
+def imagenet_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of EfficientNet-Lite0 under timm's names. Both list the same layers in the same order."""
+    target = timm.create_model("tf_efficientnet_lite0").state_dict()
+    source = read_saved_tensors(weights_path())
+    assert [value.shape for value in source.values()] == [tuple(value.shape) for value in target.values()]
+    renamed = {name: torch.from_numpy(np.array(value)) for name, value in zip(target, source.values(), strict=True)}
+    path = tmp_path_factory.mktemp("weights") / "efficientnet_lite0.pth"
+    torch.save(renamed, path)
+    return path
+
+
+def test_trained_weights_give_the_maps_of_the_onnx_model(imagenet_weights: Path) -> None:
+    photographs = np.stack([load_sample_image(name)[:320, :320] for name in ("china.jpg", "flower.jpg")])
+    options = BackboneOptions(weights=str(imagenet_weights), image_size=320, normalise="lite", threads=1)
+    ours = make_backbone("efficientnet-lite0", BackboneOptions(image_size=320, threads=1))
+    theirs = make_backbone("timm:tf_efficientnet_lite0", options)
+    for stride in (4, 8, 16):
+        (expected,) = ours.maps(photographs, [ours.strides.index(stride)])
+        (found,) = theirs.maps(photographs, [theirs.strides.index(stride)])
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
+        assert np.abs(expected).max() > 10
+
+
+def test_region_features_of_photographs(imagenet_weights: Path, tmp_path: Path) -> None:
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    for name in ("china.jpg", "flower.jpg"):
+        Image.fromarray(load_sample_image(name)).save(photographs / name)
+    shared = (photographs, "--boxes", "grid:2x2", "--levels", 16, "--output-size", "7,vector", "--readers", 0)
+    of_timm = ("--backbone", "timm:tf_efficientnet_lite0", "--weights", imagenet_weights, "--normalise", "lite")
+    tables = {}
+    for folder, options in (("timm", of_timm), ("onnx", ("--backbone", "efficientnet-lite0"))):
+        done = invoke("extract", *shared, *options, "--image-size", 320, "--out", tmp_path / folder)
+        assert done.exit_code == 0, done.output
+        tables[folder] = parquet.read_table(tmp_path / folder)
+    for name in ("features", "vector"):
+        found, expected = (np.stack(tables[folder][name].to_pylist()) for folder in ("timm", "onnx"))
+        assert len(expected) == 8
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3)
 
 
 def test_a_detector_learns_and_detects() -> None:
