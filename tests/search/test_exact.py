@@ -95,13 +95,14 @@ def write_folder(path: Path, vectors: np.ndarray, shards: int, file_format: Form
     files = [f"features-{number:05}-of-{shards:05}.{file_format}" for number in range(shards)]
     for number, (file, part) in enumerate(zip(files, np.array_split(vectors, shards), strict=True)):
         count = len(part) + 1
+        corners = np.arange(4.0 * count).reshape(count, 4)
         columns = Columns(
             image=[f"{number}.jpg"] * count,
             row=np.array([*range(len(part)), -1]),
-            box=np.arange(4.0 * count).reshape(count, 4),
-            label=[f"label {row}" for row in range(count)],
+            box=np.concatenate([corners[:-1], np.zeros((1, 4))]),
+            label=[*(f"label {row}" for row in range(len(part))), ""],
             score=None,
-            image_size=np.full((count, 2), 100, dtype=np.int32),
+            image_size=np.array([(100, 100)] * len(part) + [(0, 0)], dtype=np.int32),
             features={"vector": np.concatenate([part, np.zeros_like(part[:1])])},
             error=[None] * len(part) + ["damaged"],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +69,7 @@ class ParquetShard(ShardFile):
         opened = parquet.ParquetFile(path, memory_map=True, page_checksum_verification=True)
         self._file = closing.enter_context(opened)
         schema = self._file.schema_arrow
-        self.metadata = json.loads(schema.metadata[METADATA.encode()])
+        self.metadata = _entry(schema.metadata, METADATA.encode())
         names = dict.fromkeys(
             "image_size" if name in ("image_width", "image_height") else name for name in schema.names
         )
@@ -105,6 +105,12 @@ class ParquetShard(ShardFile):
             yield Rows(len(batch), _of_lists(column if here.all() else column.filter(pyarrow.array(here))))
 
 
+def _entry(metadata: Mapping[Any, Any] | None, key: str | bytes) -> Any:
+    if not metadata or key not in metadata:
+        raise ValueError(f"expected an entry {METADATA} in its metadata, found none")
+    return json.loads(metadata[key])
+
+
 def _of_lists(column: Any) -> Array:
     """Return the values of the lists that are not null, ``[K, N]``."""
     values: Array = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
@@ -119,7 +125,7 @@ class SafetensorsShard(ShardFile):
         from safetensors import safe_open
 
         self._file = closing.enter_context(safe_open(path, "np"))
-        self.metadata = json.loads(self._file.metadata()[METADATA])
+        self.metadata = _entry(self._file.metadata(), METADATA)
         self.columns = [*(COLUMNS.get(name, name) for name in self._file.keys()), "error"]  # noqa: SIM118
 
     def texts(self, name: str) -> Texts:

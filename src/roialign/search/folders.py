@@ -131,12 +131,12 @@ class FeatureFolder:
     def blocks(self, column: str | None = None) -> Iterator[Block]:
         """Yield the vectors of all regions in blocks. For maps ``[C, PH, PW]``, a vector is the mean over the bins.
 
-        Rows of images that failed are left out.
+        Rows of images that failed are left out. The checksum of a shard is compared after its last block.
 
         Raises
         ------
         FileError
-            If a shard cannot be read or has another shape, or if a feature is not finite.
+            If a shard is damaged, belongs to another job, or has another shape, or if a feature is not finite.
         """
         name = self.column(column)
         shape = self.columns[name]
@@ -144,13 +144,17 @@ class FeatureFolder:
             with self._opened(file) as shard:
                 if not shard.has_record:
                     self._check_first(file, shard)
+                wrong = None
                 for rows, values in shard.blocks(name):
                     numbers = values.shape[1]
                     if numbers != np.prod(shape):
                         raise ValueError(f"column {name}: expected {list(shape)} numbers per row, got {numbers}")
                     vectors = as_vectors(values.reshape(len(values), *shape))
-                    self._check_finite(file, rows, vectors)
-                    yield Block(number * ROWS_PER_SHARD + rows, vectors)
+                    wrong = wrong or self._not_finite(file, rows, vectors)
+                    if wrong is None:
+                        yield Block(number * ROWS_PER_SHARD + rows, vectors)
+                if wrong is not None:  # and the shard is not damaged
+                    raise wrong
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -171,14 +175,15 @@ class FeatureFolder:
         if expected is not None and found != encodable(expected):
             raise ValueError(f"it begins with {found}, and the shard of this job with {encodable(expected)}")
 
-    def _check_finite(self, file: str, rows: Array, vectors: Array) -> None:
-        if not np.isfinite(vectors.sum()):
-            wrong = rows[~np.isfinite(vectors).all(axis=1)]
-            if len(wrong):
-                raise FileError(
-                    f"{self.path / file}: row {wrong[0]} has features that are not finite, probably because they are "
-                    "too large for float16; extract them in float32"
-                )
+    def _not_finite(self, file: str, rows: Array, vectors: Array) -> FileError | None:
+        """Return an error if a vector is not finite."""
+        wrong = [] if np.isfinite(vectors.sum()) else rows[~np.isfinite(vectors).all(axis=1)]
+        if not len(wrong):
+            return None
+        return FileError(
+            f"{self.path / file}: row {wrong[0]} has features that are not finite, probably because they are too large "
+            "for float16; extract them in float32"
+        )
 
     def regions(self, positions: Sequence[int]) -> list[Region]:
         """Return the regions at some positions of the folder, in the order of the positions.
@@ -187,6 +192,8 @@ class FeatureFolder:
         ------
         ValueError
             If there is no region at a position.
+        FileError
+            If a shard is damaged, or belongs to another job.
         """
         found: dict[int, Region] = {}
         by_shard: dict[int, list[int]] = {}
