@@ -177,7 +177,9 @@ class FeatureFolder:
 
     def _not_finite(self, file: str, rows: Array, vectors: Array) -> FileError | None:
         """Return an error if a vector is not finite."""
-        wrong = [] if np.isfinite(vectors.sum()) else rows[~np.isfinite(vectors).all(axis=1)]
+        if np.isfinite(vectors.sum()):
+            return None
+        wrong = rows[~np.isfinite(vectors).all(axis=1)]
         if not len(wrong):
             return None
         return FileError(
