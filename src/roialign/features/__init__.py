@@ -4,8 +4,8 @@ The steps are, in order: :mod:`.backbones` creates a backbone by name, with the 
 :mod:`.boxes` provides the boxes; :mod:`.shards` divides the images into shards; :mod:`.readers` are processes that read
 images ahead with :mod:`.images`; :mod:`.engine` forms batches, runs the backbone and pools with :mod:`.pooling`;
 :mod:`.writing` writes a shard, with a record of :mod:`.records`. :mod:`.job` combines these steps, and
-:mod:`.manifest` ensures that a folder only contains the results of one job. :mod:`.reading` reads the columns of a shard,
-which :mod:`.shard_files` opens in each format, and compares them with its record.
+:mod:`.manifest` ensures that a folder only contains the results of one job. :mod:`.shard_files` opens a shard in any
+format, and :mod:`.reading` compares the columns that are read with its record.
 """
 
 from .backbone import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation
