@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -68,11 +69,6 @@ def flip(chance: random.Random, content: bytearray) -> None:
     content[chance.randrange(len(content))] ^= chance.randrange(1, 256)
 
 
-def flip_end(chance: random.Random, content: bytearray) -> None:
-    """Change one bit where Parquet has its footer, which has no checksum of its own."""
-    content[chance.randrange(len(content) * 3 // 4, len(content))] ^= 1 << chance.randrange(8)
-
-
 def clear(chance: random.Random, content: bytearray) -> None:
     """Set some bytes to zero, as a disk may."""
     first = chance.randrange(len(content))
@@ -85,7 +81,7 @@ def shorten(chance: random.Random, content: bytearray) -> None:
     del content[first : first + chance.choice([1, 8, len(content)])]
 
 
-@pytest.mark.parametrize("damage", [flip, flip_end, clear, shorten])
+@pytest.mark.parametrize("damage", [flip, clear, shorten])
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_damaged_shard_is_an_error_or_the_same_table(
     file_format: Format, damage: Callable[[random.Random, bytearray], None], images: list[Path], tmp_path: Path
@@ -103,7 +99,7 @@ def test_a_damaged_shard_is_an_error_or_the_same_table(
             assert table_of(path, origin) == expected, f"damage {number}"
         except FileError as error:
             errors.append(str(error))
-    assert len(errors) > TRIES // 3
+    assert len(errors) > TRIES // 2
     assert all(error.startswith(f"{path}: ") for error in errors)
     assert all("; delete it, and rerun the command that " in error for error in errors)
 
@@ -122,11 +118,50 @@ def test_a_changed_feature_is_an_error_in_every_search(file_format: Format, imag
             list(FeatureFolder.open(tmp_path / "out").blocks("vector"))
 
 
+def stored_columns(path: Path) -> list[str]:
+    """The names of the columns as the format has them."""
+    if path.suffix == ".npz":
+        with np.load(path) as shard:
+            return [name for name in shard.files if name != "roialign"]
+    return list(load_file(path)) if path.suffix == ".safetensors" else parquet.read_schema(path).names
+
+
+def reverse(path: Path, column: str) -> None:
+    """Reverse the rows of a column of a shard, and leave everything else as it is."""
+    if path.suffix == ".npz":
+        with np.load(path) as shard:
+            arrays = dict(shard)
+        np.savez(path, **{**arrays, column: arrays[column][::-1]})
+    elif path.suffix == ".safetensors":
+        with safe_open(path, "np") as shard:
+            metadata = shard.metadata()
+        tensors = load_file(path)
+        save_file({**tensors, column: np.ascontiguousarray(tensors[column][::-1])}, path, metadata)
+    else:
+        table = parquet.read_table(path, partitioning=None)
+        place = table.column_names.index(column)
+        changed = table.set_column(place, column, table[column].take(list(range(len(table)))[::-1]))
+        parquet.write_table(changed.replace_schema_metadata(table.schema.metadata), path)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_every_column_is_compared_with_its_checksum(file_format: Format, images: list[Path], tmp_path: Path) -> None:
+    """Also where the checksums of the format are right, because the file was written like this."""
+    job = pixel_job(images, tmp_path / "out", file_format)
+    path, origin = tmp_path / "out" / job.shards[2].file, Origin(job.fingerprint, 2)
+    whole = path.read_bytes()
+    for name in stored_columns(path):
+        reverse(path, name)
+        with pytest.raises(FileError, match=f"^{path}: cannot be read: "):
+            table_of(path, origin)
+        path.write_bytes(whole)
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [
         (lambda vector: np.concatenate([vector[:-1], vector[:1]]), "expected zeros in the rows of images that failed"),
-        (lambda vector: vector[:-1], "column vector: expected 5 rows, found 4"),
+        (lambda vector: vector[:-1], "expected 5 rows of features, found 4"),
     ],
 )
 def test_rows_without_a_record_are_checked(
