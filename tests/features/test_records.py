@@ -157,6 +157,14 @@ def test_every_column_is_compared_with_its_checksum(file_format: Format, images:
         path.write_bytes(whole)
 
 
+def test_a_table_that_was_compressed_and_has_another_column_is_read(images: list[Path], tmp_path: Path) -> None:
+    job = pixel_job(images, tmp_path / "out", "parquet")
+    path, origin = tmp_path / "out" / job.shards[2].file, Origin(job.fingerprint, 2)
+    expected, table = table_of(path, origin), parquet.read_table(path, partitioning=None)
+    parquet.write_table(table.append_column("cluster", [list(range(len(table)))]), path, compression="zstd")
+    assert table_of(path, origin) == expected
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -60,7 +60,7 @@ def _checksums(file: ShardFile, *, required: bool) -> Mapping[str, str] | None:
     if len(there) < len(KEYS):
         raise ValueError(f"expected {', '.join(KEYS)} in its metadata, found {', '.join(there) or 'none of them'}")
     checksums: Mapping[str, str] = file.metadata[CHECKSUMS]
-    if sorted(checksums) != sorted(file.columns):
+    if not set(checksums) <= set(file.columns):  # a user may have added others
         raise ValueError(f"expected the columns {', '.join(checksums)}, found {', '.join(file.columns)}")
     return checksums
 
@@ -78,8 +78,8 @@ class ShardReader:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the columns."""
-        return self._file.columns
+        """The names of the columns; if there is a record, of those in it."""
+        return self._file.columns if self._checksums is None else list(self._checksums)
 
     def texts(self, name: str) -> Texts:
         """Return the column image, label or error. Rows without an error have an empty one."""

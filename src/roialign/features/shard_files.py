@@ -174,7 +174,7 @@ def _rows_of(values: Array, good: Array) -> Rows:
     """Return the rows without an error, and check that the others hold nothing."""
     if len(values) != len(good):
         raise ValueError(f"expected {len(good)} rows of features, found {len(values)}")
-    flat = values.reshape(len(values), -1)
+    flat = values.reshape(len(values), int(np.prod(values.shape[1:])))
     if flat[~good].any():
         raise ValueError("expected zeros in the rows of images that failed, found other numbers")
     return Rows(len(values), features_of(flat, good))
