@@ -102,8 +102,8 @@ STEPS = (
     Step(
         "calls",
         "second",
-        "streams, autocast, torch.compile, memory",
-        tests("test_calls.py", "test_values.py", "test_memory.py"),
+        "streams, autocast, torch.compile",
+        tests("test_calls.py", "test_values.py"),
         150,
         90,
         8,
