@@ -229,8 +229,9 @@ def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ("resnet", "expected one of efficientnet-lite0, onnx:FILE"),
-        ("onnx:", "expected one of"),
-        ("pixels:3", "expected one of"),
+        ("onnx:", "backbone: expected onnx:FILE, got 'onnx:'"),
+        ("detector", "backbone: expected detector:WEIGHTS, got 'detector'"),
+        ("pixels:3", "backbone: expected pixels, got 'pixels:3'"),
         ("onnx:missing.onnx", "onnx:missing.onnx: No such file"),
         ("onnx:{text}", "cannot be read as an ONNX model"),
         ("program:{text}", "cannot be read as a torch.export program: it is not an archive"),
