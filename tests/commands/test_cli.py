@@ -150,7 +150,7 @@ def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--output-size", "7x"], "expected a number or ROWSxCOLUMNS, found '7x'"),
+        (["--output-size", "7x"], "expected a number or ROWSxCOLUMNS, got '7x'"),
         (["--output-size", "0"], "--output-size: expected at least 1, got (0, 0)"),
         (["--sampling-ratio", "-2"], "sampling_ratio: expected at least -1"),
         (["--spatial-scale", "0"], "--spatial-scale: expected a positive number, got 0.0"),
@@ -158,11 +158,11 @@ def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: st
         (["--stride", "0"], "--stride"),
         (["--sampling", "random", "--seed", "-1"], "seed: expected 0 <= seed < 2**64, got -1"),
         (["--sampling", "dense"], "--sampling"),
-        (["--plot", "p.bmp"], "expected a name ending in .png, .pdf or .svg, found p.bmp"),
+        (["--plot", "p.bmp"], "expected a name ending in .png, .pdf or .svg, got p.bmp"),
         (["--out", "nowhere/f.npz"], "nowhere is not a folder"),
         (["--out", "."], ". is a folder"),
-        (["--out", "features.csv"], "expected a name ending in .npz, found features.csv"),
-        (["--out", "features"], "expected a name ending in .npz, found features"),
+        (["--out", "features.csv"], "expected a name ending in .npz, got features.csv"),
+        (["--out", "features"], "expected a name ending in .npz, got features"),
         (["--plot", str(PHOTOGRAPH)], "is also an input, and would be overwritten"),
     ],
 )

@@ -265,7 +265,7 @@ def test_inputs_that_differ_from_the_first_are_reported(tmp_path: Path) -> None:
     assert [row.box.row for row in rows] == [0, 2, 4, 6]
     (problem,) = found(problems)
     assert problem == (
-        f"{second}: expected features [4, 7, 7] of float32, as for {first}, found [5, 7, 7] of float32; 3 boxes skipped"
+        f"{second}: expected features [4, 7, 7] of float32, as for {first}, got [5, 7, 7] of float32; 3 boxes skipped"
     )
 
 

@@ -56,7 +56,7 @@ def test_a_list_of_images_is_read(photos: Path, tmp_path: Path) -> None:
 def test_a_list_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n# nothing\n")
     done = invoke("extract", tmp_path / "list.txt", "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
-    assert told(done) == [f"{tmp_path / 'list.txt'}: expected a path on each line, found none"]
+    assert told(done) == [f"{tmp_path / 'list.txt'}: expected a path on each line, got none"]
 
 
 def test_a_broken_image_is_named_once_and_counted_later(photos: Path, tmp_path: Path) -> None:
@@ -137,16 +137,16 @@ def test_a_grid_has_rows_and_columns() -> None:
         (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),
         (("--backbone", "pixels", "--levels", "3"), "levels: expected last, all, by-size, or strides"),
         (("--backbone", "pixels", "--output-size", "7,7"), "sizes: expected sizes, each once"),
-        (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, found '0'"),
-        (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, found '3/2'"),
+        (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, got '0'"),
+        (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, got '3/2'"),
         (("--backbone", "pixels", "--normalise", "no"), "normalise: expected imagenet"),
         (
             ("--backbone", "efficientnet-lite0", "--levels", "by-size"),
-            "by-size needs maps with the same number of channels",
+            "levels: expected maps with the same number of channels for by-size, got",
         ),
         (
             ("--backbone", "efficientnet-lite0", "--weights", "none"),
-            "weights: efficientnet-lite0 does not support this option",
+            "weights: expected no value for 'efficientnet-lite0', got 'none'",
         ),
     ],
 )

@@ -171,7 +171,7 @@ def box_of(text: str) -> Corners:
     try:
         x1, y1, x2, y2 = map(float, text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"expected X1,Y1,X2,Y2, found {text!r}", param_hint="--box") from None
+        raise typer.BadParameter(f"expected X1,Y1,X2,Y2, got {text!r}", param_hint="--box") from None
     return x1, y1, x2, y2
 
 

@@ -46,7 +46,7 @@ def expand(
             raise FileError(f"{path}: {error}") from error
         listed = {number: Path(line) for number, line in lines if line and not line.startswith("#")}
         if not listed:
-            raise FileError(f"{path}: expected a path on each line, found none")
+            raise FileError(f"{path}: expected a path on each line, got none")
         named += listed.values()
         if problems is not None:
             for number, one in listed.items():

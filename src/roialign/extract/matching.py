@@ -82,7 +82,7 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
     if nameless and len(inputs) == 1:
         groups[inputs[0]] += nameless
     elif nameless:
-        found = f"a box without an image needs exactly one input, found {len(inputs)}"
+        found = f"a box without an image needs exactly one input, got {len(inputs)}"
         _report(nameless, f"{found}; give the column that names the image with --columns image=NAME", problems)
 
     names = InputNames(inputs)

@@ -133,7 +133,7 @@ class DetectedBoxes(BoxSource):
     def of_backbone(self, backbone: Backbone) -> DetectedBoxes:
         """Raises BackboneError if the backbone does not belong to a detector."""
         if not backbone.most_detections:
-            raise BackboneError("boxes: detections need the backbone detector:WEIGHTS")
+            raise BackboneError.of("detector:WEIGHTS, to use its detections as boxes", "a backbone without a detector")
         return replace(self, most=backbone.most_detections)
 
     def count(self, image: Path) -> int:
