@@ -13,6 +13,7 @@ from pathlib import Path
 
 from arguments import at_least_one, box_corners, check, check_output, ends_with_code, photographs_in, print_problems
 
+from roialign.extract.folders import path_of
 from roialign.features import BackboneOptions, BoxSource, DetectedBoxes, JobSettings, prepare, run
 from roialign.features.boxes import DETECTIONS, grid_of
 from roialign.search import Encoder, FeatureFolder, RegionIndex, draw_sheet
@@ -53,7 +54,7 @@ def search(folder: FeatureFolder, like: Path, box: tuple[float, ...] | None, top
     for region, score in zip(folder.regions(positions[0]), scores[0], strict=True):
         print(f"{score:.3f}  {region.image}  {region.label}  {', '.join(f'{side:g}' for side in region.box)}")
         lines = (f"{score:.3f} {region.label}", Path(region.image).name)
-        tiles.append(Tile(Path(region.image), region.box, lines, region.image_size))
+        tiles.append(Tile(path_of(region.image), region.box, lines, region.image_size))
     print_problems(draw_sheet(sheet, [Tile(like, corners, ("query", like.name))], [tiles]))
     print(f"drew {sheet}")
 
