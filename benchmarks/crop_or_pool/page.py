@@ -44,11 +44,11 @@ Brackets are 95 % intervals from a bootstrap with {draws} samples of the scenes,
 the variation between scenes with the same pieces, not between objects.
 """
 
-COLUMNS = """*nearest* is how often the nearest box shows the same object. *recall* is the share of the R boxes that show
-the object that are among the R nearest boxes. *small* objects are shorter than 64 pixels. *cosine* is the cosine
-similarity to the vector of the crop of 224 pixels at the same level. *rank correlation* is Spearman's, between the
-similarities of a box to all boxes of other scenes and the same similarities computed from crops of 224 pixels.
-Similarities are cosines.
+COLUMNS = """*nearest* is how often the nearest box shows the same object. If R boxes show the object, *recall* is the
+share of them among the R nearest boxes. *small* objects are shorter than 64 pixels. *cosine* is the cosine similarity
+to the vector of the crop of 224 pixels at the same level. *rank correlation* is Spearman's, between the similarities of
+a box to all boxes of other scenes and the same similarities computed from crops of 224 pixels. Similarities are
+cosines.
 """
 
 

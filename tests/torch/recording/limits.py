@@ -61,8 +61,8 @@ LIMITS = [
         tuple(cell for cell in NAMES if cell not in IN_ONNX and cell != RANDOM),
         NotImplementedError,
         "this operator cannot be exported, because it is not equal to ONNX's RoiAlign or MaxRoiPool",
-        "`NotImplementedError`: this exporter cannot write a loop over RoIs, so it only supports what ONNX's RoiAlign or "
-        "MaxRoiPool computes. Use `dynamo=True`.",
+        "`NotImplementedError`: this exporter cannot write a loop over RoIs, so it only supports what ONNX's "
+        "RoiAlign or MaxRoiPool computes. Use `dynamo=True`.",
     ),
     Limit(
         ("ONNX", "ONNX, dynamo=False"),
@@ -84,8 +84,8 @@ LIMITS = [
         BY_LEVEL,
         RuntimeError,
         "nonzero",
-        "`RuntimeError` of torch, for the same reason. Use `RoIAlign` as the layer, or call the model for each member of the "
-        "batch.",
+        "`RuntimeError` of torch, for the same reason. Use `RoIAlign` as the layer, or call the model for "
+        "each member of the batch.",
     ),
     Limit(
         ("CUDA graphs",),

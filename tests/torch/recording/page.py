@@ -20,7 +20,7 @@ not supported, they check that the error is the one below. `python -m tests.torc
 #: What each column tests.
 COLUMNS = {
     "eager": "the model in eager mode, with maps and rows in other strides; all other columns are compared with it",
-    "torch.compile": "`torch.compile(model, fullgraph=True, dynamic=True)` with the backend `aot_eager`: no graph breaks",
+    "torch.compile": "`torch.compile(model, fullgraph=True, dynamic=True)` with `aot_eager`: no graph breaks",
     "inductor": "the same with torch's default backend",
     "torch.export": "`torch.export.export(model, ..., dynamic_shapes=...)` with any height, width and number of RoIs",
     "AOTInductor": "the exported program, compiled to a package by `torch._inductor.aoti_compile_and_package`",
@@ -28,7 +28,7 @@ COLUMNS = {
     "fake tensors": "`FakeTensorMode`: shape, strides and dtype of the result, and the backward pass",
     "meta tensors": "tensors on the device `meta`: shape, strides and dtype of the result",
     "torch.fx": "`torch.fx.symbolic_trace(model)`: one node per call of an operator",
-    "torch.jit.trace": "`torch.jit.trace(model, ...)`, saved and loaded: the forward pass, and the gradient with respect to the features",
+    "torch.jit.trace": "`torch.jit.trace(model, ...)`, saved and loaded: forward, and the gradient to the features",
     "ONNX": "`torch.onnx.export(model, ..., dynamo=True)`, run by onnxruntime; standard operators only",
     "ONNX, dynamo=False": "the older exporter, which uses `torch.jit.trace`, run by onnxruntime",
     "torch.vmap": "a batch of maps and rows",
