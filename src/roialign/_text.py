@@ -22,7 +22,7 @@ def one_line(text: object) -> str:
     >>> one_line("a\\nb.png")
     'a\\\\nb.png'
     """
-    return LINE_BREAKS.sub(lambda found: chr(int(found[1], 16)).encode("unicode_escape").decode(), str(text))
+    return LINE_BREAKS.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def cut(text: str, length: int) -> str:
