@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,6 +24,12 @@ class FrozenBatchNorm2d(nn.BatchNorm2d):
 
     def train(self, mode: bool = True) -> FrozenBatchNorm2d:  # noqa: ARG002 - the interface of modules
         return super().train(False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # Not by functional.batch_norm, which refuses an eps of 0 in torch 2.11. torchvision's oldest weights have it.
+        statistics = self.running_mean, self.running_var
+        enabled = torch.backends.cudnn.enabled
+        return torch.batch_norm(features, self.weight, self.bias, *statistics, False, 0.0, self.eps, enabled)
 
 
 class Block(nn.Module):
