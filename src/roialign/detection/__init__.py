@@ -7,6 +7,8 @@ from .evaluation import evaluate_model
 from .exporting import Detections, ExportableDetector, export_onnx, export_program
 from .model_files import ModelFileError, load_model, save_model
 from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn, oriented_rcnn
+from .patch_detection import detect_in_patches
+from .patches import PatchSettings
 from .poolers import POOLERS, HullPooler, make_pooler
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 from .roi_heads import RoISettings
@@ -32,6 +34,7 @@ __all__ = [
     "MultiScaleModulatedDeformRoIPool",
     "MultiScaleRoIPool",
     "OtherSettingsError",
+    "PatchSettings",
     "ProposalSettings",
     "PyramidBackbone",
     "RoISettings",
@@ -45,6 +48,7 @@ __all__ = [
     "Validation",
     "build_detector",
     "cascade_rcnn",
+    "detect_in_patches",
     "draw_scene",
     "evaluate_model",
     "export_onnx",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..ops.rotated_iou import rotated_iou
 from .boxes import BoxCoder, box_iou, clip_boxes, large_enough
-from .rotated_boxes import flipped, hulls, scaled
+from .rotated_boxes import flipped, from_upright, hulls, scaled
 from .rotated_coders import MidpointOffsetCoder, RotatedBoxCoder
 
 #: The size (height, width) of an image.
@@ -83,6 +83,14 @@ class BoxKind(ABC):
         """Scale boxes from an image of `size` to the same image of `new_size`."""
 
     @abstractmethod
+    def move(self, boxes: Tensor, x: float, y: float) -> Tensor:
+        """Move boxes by so many pixels."""
+
+    @abstractmethod
+    def as_rotated(self, boxes: Tensor) -> Tensor:
+        """The boxes as rotated boxes ``[..., 5]``."""
+
+    @abstractmethod
     def mirror(self, boxes: Tensor, width: int) -> Tensor:
         """Mirror boxes left to right, on an image of this width."""
 
@@ -125,6 +133,12 @@ class UprightBoxes(BoxKind):
     def resize(self, boxes: Tensor, size: Size, new_size: Size) -> Tensor:
         y, x = new_size[0] / size[0], new_size[1] / size[1]
         return boxes * boxes.new_tensor([x, y, x, y])
+
+    def move(self, boxes: Tensor, x: float, y: float) -> Tensor:
+        return boxes + boxes.new_tensor([x, y, x, y])
+
+    def as_rotated(self, boxes: Tensor) -> Tensor:
+        return from_upright(boxes)
 
     def mirror(self, boxes: Tensor, width: int) -> Tensor:
         left, top, right, bottom = boxes.unbind(1)
@@ -178,6 +192,12 @@ class RotatedBoxes(BoxKind):
 
     def resize(self, boxes: Tensor, size: Size, new_size: Size) -> Tensor:
         return scaled(boxes, new_size[1] / size[1], new_size[0] / size[0])
+
+    def move(self, boxes: Tensor, x: float, y: float) -> Tensor:
+        return boxes + boxes.new_tensor([x, y, 0, 0, 0])
+
+    def as_rotated(self, boxes: Tensor) -> Tensor:
+        return boxes
 
     def mirror(self, boxes: Tensor, width: int) -> Tensor:
         return flipped(boxes, (0, width))
