@@ -97,8 +97,8 @@ WRONG = {
         ("--patch-size", 64, "--patch-overlap", 64),
         "expected less than 64, the --patch-size, got 64",
     ),
-    "no size": (("--patch-size", 0), "0 is not in the range x>=1"),
-    "a negative overlap": (("--patch-size", 64, "--patch-overlap", -1), "-1 is not in the range x>=0"),
+    "no size": (("--patch-size", 0), "Invalid value for '--patch-size'"),
+    "a negative overlap": (("--patch-size", 64, "--patch-overlap", -1), "Invalid value for '--patch-overlap'"),
 }
 
 

@@ -291,14 +291,19 @@ def patch_settings(size: int | None, overlap: int | None) -> PatchSettings | Non
     """The patches that the options ask for, or None for whole images."""
     from ..detection.patches import PatchSettings
 
+    check_patches(size, overlap)
+    return None if size is None else PatchSettings(size, overlap)
+
+
+def check_patches(size: int | None, overlap: int | None) -> None:
+    """Check the options for patches before anything is read."""
     if size is None:
         if overlap is not None:
             raise typer.BadParameter("expected --patch-size as well", param_hint="--patch-overlap")
-        return None
+        return
     if overlap is not None and overlap >= size:
         message = f"expected less than {size}, the --patch-size, got {overlap}"
         raise typer.BadParameter(message, param_hint="--patch-overlap")
-    return PatchSettings(size, overlap)
 
 
 def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:

@@ -91,8 +91,8 @@ class BoxKind(ABC):
         """The boxes as rotated boxes ``[..., 5]``."""
 
     @abstractmethod
-    def mirror(self, boxes: Tensor, width: int) -> Tensor:
-        """Mirror boxes left to right, on an image of this width."""
+    def mirror(self, boxes: Tensor, size: Size, *, vertically: bool = False) -> Tensor:
+        """Mirror boxes left to right on an image of `size` (height, width), or top to bottom with `vertically`."""
 
     @abstractmethod
     def valid(self, boxes: Tensor) -> Tensor:
@@ -140,9 +140,11 @@ class UprightBoxes(BoxKind):
     def as_rotated(self, boxes: Tensor) -> Tensor:
         return from_upright(boxes)
 
-    def mirror(self, boxes: Tensor, width: int) -> Tensor:
+    def mirror(self, boxes: Tensor, size: Size, *, vertically: bool = False) -> Tensor:
         left, top, right, bottom = boxes.unbind(1)
-        return torch.stack([width - right, top, width - left, bottom], dim=1)
+        if vertically:
+            return torch.stack([left, size[0] - bottom, right, size[0] - top], dim=1)
+        return torch.stack([size[1] - right, top, size[1] - left, bottom], dim=1)
 
     def valid(self, boxes: Tensor) -> Tensor:
         return (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
@@ -199,8 +201,8 @@ class RotatedBoxes(BoxKind):
     def as_rotated(self, boxes: Tensor) -> Tensor:
         return boxes
 
-    def mirror(self, boxes: Tensor, width: int) -> Tensor:
-        return flipped(boxes, (0, width))
+    def mirror(self, boxes: Tensor, size: Size, *, vertically: bool = False) -> Tensor:
+        return flipped(boxes, size, vertically=vertically)
 
     def valid(self, boxes: Tensor) -> Tensor:
         # If the centre is far away, a short side is lost in the rounding of the hull.

@@ -184,6 +184,10 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """The indices of all images, in a random order for one epoch of training."""
+        return torch.randperm(len(self), generator=generator)
+
     def path(self, index: int) -> Path:
         """The path of the image.
 
