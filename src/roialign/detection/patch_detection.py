@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from ..files.run_lengths import RunLengths, encoded, mask_of, placed
 from ..ops.rotated_iou import rotated_iou
 from .box_kinds import BoxKind
 from .boxes import batched_nms
+from .coco import open_image
 from .heads import MASK_THRESHOLD
 from .models import TwoStageDetector
 from .patches import Patch, PatchSettings, read_patch
@@ -61,7 +63,7 @@ class _Collected:
 
 def detect_in_patches(
     model: TwoStageDetector,
-    picture: OpenPicture,
+    image: str | Path | OpenPicture,
     settings: PatchSettings,
     progress: Callable[[], None] | None = None,
 ) -> tuple[dict[str, Tensor], list[PatchMask]]:
@@ -76,8 +78,8 @@ def detect_in_patches(
     ----------
     model : TwoStageDetector
         The detector, in evaluation mode. Patches are resized as images are.
-    picture : OpenPicture
-        The image.
+    image : path or OpenPicture
+        The image. It may have up to 2^30 pixels.
     settings : PatchSettings
         The patches.
     progress : function, optional
@@ -90,7 +92,28 @@ def detect_in_patches(
     masks : list of PatchMask
         The masks of the detections; empty if the model has none. The mask of a detection ends at the border of the
         patch that it was found in.
+
+    Raises
+    ------
+    DatasetError
+        If the image cannot be read. The message names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from PIL import Image
+    >>> from roialign.detection import PatchSettings, PyramidBackbone, detect_in_patches, oriented_rcnn
+    >>> path = Path(tempfile.mkdtemp()) / "image.png"
+    >>> Image.new("RGB", (200, 90)).save(path)
+    >>> model = oriented_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=32)
+    >>> with torch.no_grad():
+    ...     found, masks = detect_in_patches(model.eval(), path, PatchSettings(64, 16))
+    >>> sorted(found)
+    ['boxes', 'labels', 'rotated_boxes', 'scores']
     """
+    picture = image if isinstance(image, OpenPicture) else open_image(Path(image), large=True)
     device = next(model.parameters()).device
     collected = _Collected()
     for patch in settings.patches(picture.width, picture.height):
