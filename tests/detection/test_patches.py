@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import doctest
 import math
 import tracemalloc
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from roialign import rotated_iou
-from roialign.detection import PatchSettings, TwoStageDetector
+from roialign.detection import PatchSettings, TwoStageDetector, patch_data, patch_detection, patches
 from roialign.detection.box_kinds import ROTATED, UPRIGHT
 from roialign.detection.coco import open_image, read_image
 from roialign.detection.patch_detection import detect_in_patches, shares_inside
@@ -242,3 +244,9 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+@pytest.mark.parametrize("module", [patches, patch_data, patch_detection])
+def test_the_examples_run(module: ModuleType) -> None:
+    result = doctest.testmod(module)
+    assert (result.attempted > 0, result.failed) == (True, 0)
