@@ -160,9 +160,13 @@ void number_columns(Taps& taps) {
 }  // namespace
 
 void build_taps(const AxisSampling& axis, int order, Taps& taps) {
+  constexpr int64_t usual_entries_per_bin = 4;  // reserved, because growing step by step takes longer than the rest
+  const auto usual_entries = static_cast<size_t>(usual_entries_per_bin * axis.bins);
   taps.pixel.clear();
+  taps.pixel.reserve(usual_entries);
   taps.value.resize(std::max<size_t>(taps.value.size(), derivative_count[order]));
   for (auto& values : taps.value) values.clear();
+  for (int kind = 0; kind < derivative_count[order]; ++kind) taps.value[kind].reserve(usual_entries);
   taps.row_begin.assign(axis.bins + 1, 0);
   taps.row_place.resize(axis.bins);
   std::iota(taps.row_place.begin(), taps.row_place.end(), int64_t{0});

@@ -56,14 +56,11 @@ def listed(values: Any, count: int) -> list[Any]:
 
 def _first_proxy(values: Iterable[Any], proxies: type) -> Any:
     """Return the first proxy among values and what they contain, or None."""
-    kinds = proxies, list, tuple, dict
     for value in values:
-        if isinstance(value, kinds):
-            found = value if isinstance(value, proxies) else _first_proxy(_items(value), proxies)
+        if isinstance(value, proxies):
+            return value
+        if isinstance(value, (list, tuple, dict)):
+            found = _first_proxy(value.values() if isinstance(value, dict) else value, proxies)
             if found is not None:
                 return found
     return None
-
-
-def _items(value: Any) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value

@@ -304,6 +304,11 @@ def test_names_of_steps(capsys: pytest.CaptureFixture[str]) -> None:
         assert message in capsys.readouterr().err
 
 
+def test_every_test_for_a_gpu_is_in_a_step() -> None:
+    of_steps = {word for step in steps.STEPS for word in step.work if word.startswith("tests/gpu/")}
+    assert of_steps == {f"tests/gpu/{path.name}" for path in (ROOT / "tests" / "gpu").glob("test_*.py")}
+
+
 def test_the_first_command_fits_into_its_time() -> None:
     """However long the steps before it take, each has time left; speed comes before what is only more of the same."""
     first = [step for step in steps.STEPS if step.group == "first"]

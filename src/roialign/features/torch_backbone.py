@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export.passes import move_to_device_pass
 
 from .._typing import Array
 from ..files.archives import check_archive
@@ -69,7 +70,9 @@ class TorchBackbone(Backbone):
         self.image_size, self.normalisation = image_size, normalisation
         self._device = check_device(options.device)
         torch.set_num_threads(options.threads)
+        # The same features on every device: convolutions of the same order, in the precision that was asked for.
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        torch.backends.cudnn.allow_tf32 = False
         self._memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
         self.module = module.to(self._device, memory_format=self._memory_format)  # type: ignore[call-overload]
         self.strides, self.channels = self._probe()
@@ -134,6 +137,9 @@ class ProgramBackbone(TorchBackbone):
         name = f"program:{path}"
         refuse(options, name, weights=None)
         program = _load_program(path, name)
+        device = check_device(options.device)
+        if device.type != "cpu":  # its own constants, too, are on the device where it was exported
+            program = move_to_device_pass(program, device)
         shape = _input_shape(program, name)
         self._one_by_one = shape[0] == 1
         if isinstance(shape[2], int) and isinstance(shape[3], int):

@@ -8,7 +8,7 @@ from types import ModuleType
 from torch import Tensor
 
 from .._spec import SeparableSpec, Spec
-from .wiring.tracing import is_traced, is_transformed, moves_forward
+from .wiring.tracing import is_plain_call
 
 
 def forward(
@@ -23,7 +23,7 @@ def forward(
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
     if not isinstance(features, Tensor) or type(rois) is not Tensor or type(spec) is not SeparableSpec:
         return None
-    if is_traced(features) or is_transformed() or moves_forward() or not features.is_cpu:
+    if not is_plain_call(features) or not features.is_cpu:
         return None
     output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
     return output

@@ -14,6 +14,7 @@ pytestmark = [
     # Of torch and of what it calls, none of which is about what is recorded.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch._dynamo"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.jit"),
+    pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.onnx"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxscript"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:copyreg"),

@@ -15,8 +15,8 @@ from ..memory import empty_on_cpu, is_channels_last, memory_of
 from ..wiring.family import Operator, Setting
 from ..wiring.primitive import Inputs
 from ..wiring.separable import SEPARABLE
-from ..wiring.tracing import is_traced, is_transformed, moves_forward
-from .threads import team
+from ..wiring.tracing import is_plain_call
+from .threads import team_for
 from .types import SCALAR_TYPES
 
 PlainMemory = tuple[int, tuple[int, ...], tuple[int, ...], _core.ScalarType]
@@ -48,7 +48,7 @@ def forward(
     else:
         return None
     maps, boxes, target = _memory_of(view), _memory_of(rois), _memory_of(out)
-    if not _core.plain_forward(core_separable(spec), maps, boxes, scale, False, target, team(out)):
+    if not _core.plain_forward(core_separable(spec), maps, boxes, scale, False, target, team_for(out.numel())):
         return None
     if needs_gradient:
         setting = spec, scale, tuple(view.shape), is_last
@@ -91,12 +91,12 @@ _apply = super(torch.autograd.Function, SeparableForward).apply
 
 
 def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> Tensor | None:
-    if is_traced(grad_output) or is_transformed() or moves_forward() or not _is_plain(grad_output):
+    if not is_plain_call(grad_output) or not _is_plain(grad_output):
         return None
     spec, scale, map_sizes, channels_last = setting
     output = empty_on_cpu(map_sizes, channels_last, grad_output)
     gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(output)
-    threads = team(grad_output, output)
+    threads = team_for(grad_output.numel() + output.numel())
     done = _core.plain_adjoint_features(core_separable(spec), gradient, boxes, scale, target, threads)
     return output if done else None
 

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._C import _are_functorch_transforms_active, _get_tracing_state, _len_torch_dispatch_stack
 from torch.autograd import forward_ad
+
+_TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def is_traced(tensor: Tensor) -> bool:
@@ -14,14 +17,14 @@ def is_traced(tensor: Tensor) -> bool:
     return (
         torch.compiler.is_compiling()
         or is_jit_traced()
-        or type(tensor) not in (Tensor, torch.nn.Parameter)
-        or torch._C._len_torch_dispatch_stack() > 0
+        or type(tensor) not in _TENSORS
+        or _len_torch_dispatch_stack() > 0
     )
 
 
 def is_jit_traced() -> bool:
     """Whether torch.jit.trace is recording, by itself or for the ONNX exporter that is based on it."""
-    return torch._C._get_tracing_state() is not None
+    return _get_tracing_state() is not None
 
 
 def is_recorded(tensors: Sequence[Tensor | None]) -> bool:
@@ -36,12 +39,17 @@ def is_in_memory(tensor: Tensor | None) -> bool:
 
 def is_transformed() -> bool:
     """Whether a transform of torch.func is active."""
-    return torch._C._are_functorch_transforms_active()
+    return _are_functorch_transforms_active()
 
 
 def moves_forward() -> bool:
     """Whether tensors may have forward-mode tangents."""
     return forward_ad._current_level >= 0
+
+
+def is_plain_call(tensor: Tensor) -> bool:
+    """Whether a call is neither traced nor transformed, and has no tangents."""
+    return not (is_traced(tensor) or is_transformed() or moves_forward())
 
 
 def without_dead_wrappers(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
