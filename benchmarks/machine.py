@@ -29,6 +29,12 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def machine_in_short() -> str:
+    """Return the number of cores and the CPU model, as the pages quote them."""
+    machine = describe_machine()
+    return f"{machine['cores']} cores ({machine['cpu']})"
+
+
 def cpu_model() -> str:
     """Return the CPU's name, or its family and model if the name says little, as in virtual machines."""
     fields = _cpu_fields()

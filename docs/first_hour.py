@@ -42,10 +42,10 @@ The clone contains a photograph and a table of seven boxes. This command pools t
     """Feature maps of a backbone, in `.npy` or `.npz` files, are pooled in the same way. Set `--spatial-scale` to
 1 / stride.
 
-## Boxes as you have them
+## Your own boxes
 
-Your tables may have other column names. The usual ones are recognised. Instead of images, you can give a folder. If a
-table has boxes of images that were not given, that is an error, unless you pass `--ignore-missing`:
+The usual column names are recognised. Instead of images, you can give a folder. If a table has boxes of images that
+were not given, an error is reported, unless you pass `--ignore-missing`:
 """,
     [
         "printf 'filename,class,xmin,ymin,xmax,ymax\\nastronaut.png,face,176.5,62,275.5,191.5\\n' > faces.csv",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from arguments import check_output, ends_with_code
 from regions import GRID, draw_regions, name_regions, write_photographs
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -26,7 +27,8 @@ STRIDE = 8
 def main(output: Path) -> int:
     """Run the command line as a user would, read the results, and draw the pictures."""
     os.chdir(ROOT)
-    output.mkdir(exist_ok=True)
+    check_output(output, "output")
+    output.mkdir(parents=True, exist_ok=True)
     return name_and_draw(output) or pool_and_draw(output)
 
 
@@ -90,4 +92,5 @@ def show_result(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output")))
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "demo-output")
+    sys.exit(ends_with_code(lambda: main(folder)))

@@ -10,14 +10,16 @@ import json
 import sys
 from pathlib import Path
 
+from arguments import at_least_one, check, check_output, ends_with_code, photographs_in
 from PIL import Image, ImageOps
+from rich.console import Console
 
 from roialign._text import counted
-from roialign.extract.folders import expand_folders
+from roialign.commands.terminal import reported_problems
 from roialign.extract.matching import group_by_input
 from roialign.files.boxes import Box, read_boxes
-from roialign.files.images import IMAGE_ENDINGS
-from roialign.files.problems import Problems
+from roialign.files.images import explained
+from roialign.files.problems import FileError, Problems
 
 
 def main() -> int:
@@ -28,39 +30,53 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="Folder of the dataset.")
     parser.add_argument(
-        "--longest-side", type=int, default=1024, help="Longest side in pixels. Larger photographs are resized."
+        "--longest-side",
+        type=at_least_one,
+        default=1024,
+        help="Longest side in pixels. Larger photographs are resized.",
     )
-    parser.add_argument("--val-every", type=int, default=5, help="Put every n-th photograph into the val split.")
+    parser.add_argument(
+        "--val-every", type=at_least_one, default=5, help="Put every n-th photograph into the val split."
+    )
     options = parser.parse_args()
-    problems = Problems(lambda problem: print(f"error: {problem}", file=sys.stderr))
-    groups = group_by_input(
-        read_boxes(options.boxes, problems), expand_folders(options.photographs, IMAGE_ENDINGS), problems
-    )
+    photographs = photographs_in(options.photographs)
+    check(options.boxes, "--boxes", "a table of boxes")
+    check_output(options.out, "--out")
+    problems = reported_problems(Console(stderr=True))
+    try:
+        rows = read_boxes(options.boxes, problems)
+    except FileError as error:
+        raise FileError(f"{options.boxes}: {error}") from error
+    groups = group_by_input(rows, photographs, problems)
     labelled = {path: boxes for path, boxes in groups.boxes.items() if boxes}
     names = sorted({box.label or "object" for boxes in labelled.values() for box in boxes})
     splits: dict[str, list[tuple[Path, list[Box]]]] = {"train": [], "val": []}
     for number, item in enumerate(labelled.items(), start=1):
         splits["val" if number % options.val_every == 0 else "train"].append(item)
+    if not labelled:
+        raise ValueError(f"--boxes: expected boxes of at least one of the photographs, got {options.boxes} with none")
     for split, items in splits.items():
         if items:
-            write_split(options.out / split, items, names, options.longest_side)
-            photographs = counted(len(items), "photograph")
-            boxes = counted(sum(len(boxes) for _, boxes in items), "box", "boxes")
-            print(
-                f"wrote {options.out / split}: {photographs} with {boxes} of {counted(len(names), 'class', 'classes')}"
-            )
+            write_split(options.out / split, items, names, options.longest_side, problems)
     return 1 if problems else 0
 
 
-def write_split(folder: Path, items: list[tuple[Path, list[Box]]], names: list[str], longest_side: int) -> None:
+def write_split(
+    folder: Path, items: list[tuple[Path, list[Box]]], names: list[str], longest_side: int, problems: Problems
+) -> None:
     """Write one split: upright copies of the photographs, resized if needed, and their boxes at the same scale."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
     for number, (path, boxes) in enumerate(items, start=1):
-        with Image.open(path) as opened:
-            photograph = ImageOps.exif_transpose(opened).convert("RGB")
+        try:
+            with explained(path), Image.open(path) as opened:
+                photograph = ImageOps.exif_transpose(opened).convert("RGB")
+        except FileError as error:
+            problems.add(path, error)
+            continue
         scale = min(1.0, longest_side / max(photograph.size))
-        photograph = photograph.resize((round(photograph.width * scale), round(photograph.height * scale)))
+        width, height = (max(round(side * scale), 1) for side in photograph.size)
+        photograph = photograph.resize((width, height))
         name = f"{number:06d}-{path.stem}.png"
         photograph.save(folder / "images" / name)
         images.append({"id": number, "file_name": name, "width": photograph.width, "height": photograph.height})
@@ -72,7 +88,9 @@ def write_split(folder: Path, items: list[tuple[Path, list[Box]]], names: list[s
     categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
     content = {"categories": categories, "images": images, "annotations": annotations}
     (folder / "annotations.json").write_text(json.dumps(content))
+    counts = counted(len(images), "photograph"), counted(len(annotations), "box", "boxes")
+    print(f"wrote {folder}: {counts[0]} with {counts[1]} of {counted(len(names), 'class', 'classes')}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ends_with_code(main))

@@ -2,7 +2,7 @@
 
 It needs Emscripten (em++) and nothing else. The page also works from a local file, where a browser loads neither
 modules nor other files. Therefore the modules are joined into one script, which contains the compiled core and the
-photograph.
+photograph. Only theme.js is a script of its own, because it must run before the page is drawn.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PAGE, FRONT, CORE = HERE / "page", HERE / "core", ROOT / "cpp"
+
+#: The files of the page that are copied as they are.
+COPIED = ("index.html", "playground.css", "theme.js")
 
 #: The limits of the page in bytes: all its files together, as they are and compressed by gzip.
 LARGEST, LARGEST_COMPRESSED = 400_000, 150_000
@@ -116,7 +119,9 @@ def bundle(modules: dict[str, str], entry: str) -> str:
 
 def source_modules() -> dict[str, str]:
     """The modules of the page by file name, without embedded.js."""
-    return {file.name: file.read_text(encoding="utf-8") for file in sorted(PAGE.glob("*.js"))}
+    return {
+        file.name: file.read_text(encoding="utf-8") for file in sorted(PAGE.glob("*.js")) if file.name not in COPIED
+    }
 
 
 def sizes(folder: Path) -> tuple[int, int]:
@@ -132,7 +137,7 @@ def build(target: Path, work: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     (target / "playground.js").write_text(script, encoding="utf-8")
-    for name in ("index.html", "playground.css"):
+    for name in COPIED:
         shutil.copyfile(PAGE / name, target / name)
     size, compressed = sizes(target)
     if size > LARGEST or compressed > LARGEST_COMPRESSED:

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from roialign.extract.output import atomic_write
 
-from ..machine import describe_machine
+from ..machine import machine_in_short
+from ..options import DOCS, check_write_docs
 from ..process import ROOT
 from ..terminal import make_console, make_progress
 from .page import write_page
@@ -22,7 +23,6 @@ from .run import Plan, measure
 from .scores import DRAWS
 
 RESULTS = ROOT / "benchmarks" / "results" / "crop-or-pool"
-DOCS = ROOT / "docs"
 SMALL = Plan(scenes=((5, 6), (20, 4), (100, 2)))
 
 application = typer.Typer(add_completion=False)
@@ -36,8 +36,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
 ) -> None:
     """Compare features of crops with features that are pooled from one pass over the image."""
-    if small and write_docs:
-        raise typer.BadParameter("the page quotes the whole run, not --small", param_hint="--write-docs")
+    check_write_docs(small, write_docs)
     console = make_console()
     report = json.loads(from_json.read_text()) if from_json else run(console, SMALL if small else Plan())
     folder = DOCS if write_docs else out or RESULTS
@@ -54,9 +53,8 @@ def run(console: Console, plan: Plan) -> dict[str, Any]:
     with make_progress(console) as progress:
         task = progress.add_task("images", total=sum(count for _, count in plan.scenes))
         found = measure(plan, lambda: progress.advance(task))
-    machine = describe_machine()
     return {
-        "machine": f"{machine['cores']} cores ({machine['cpu']})",
+        "machine": machine_in_short(),
         "minutes": round((time.perf_counter() - start) / 60, 1),
         "draws": DRAWS,
         **found,

@@ -15,42 +15,45 @@ HEAD = """# Crop or pool?
 
 <!-- Written by `python -m benchmarks.crop_or_pool --write-docs` from docs/crop-or-pool.json. -->
 
-There are two ways from a box to a feature vector. **Crop**: cut the box out, resize it, and run the backbone on it.
-**Pool**: run the backbone once on the whole image, and pool its map in every box with RoIAlign, as `roialign extract`
-does. Cropping takes a pass for every box; pooling takes one pass for the image. This page measures what pooling saves,
-and what it costs: how far its vectors are from those of crops, and how well they find the same object again.
+There are two ways to compute a feature vector of a box. **Crop**: cut the box out, resize it, and run the backbone on
+it. **Pool**: run the backbone once on the whole image, and pool its feature map in every box with RoIAlign, as
+`roialign extract` does. Cropping needs one pass per box; pooling needs one pass per image. This page measures how much
+time pooling saves, how similar its vectors are to those of crops, and how well both find the same object in other
+images.
 """
 
 HOW = """## How it was measured
 
 `python -m benchmarks.crop_or_pool` took {minutes:.0f} minutes on {where}, which also ran other programs. Times are
-those of the processor, for one thread, with the image in memory; both ways take turns on every image.
+processor times of one thread, with the image in memory. On every image, both ways are timed in turn.
 
-The scenes are **synthetic**: {pieces} pieces of six photographs, 100 x 100 pixels with round corners, are pasted on
-textured ground of 640 x 640 pixels, each 40 to 120 pixels long, turned by up to 15 degrees, and brighter or darker from
-scene to scene. So it is known which boxes show the same object. Of 100 boxes, 20 are objects, and the others lie
-anywhere, as proposals do. A search looks for an object among the boxes of all other scenes; those around nothing are
-there to be wrong about, also where they overlap an object. Photographs differ from such scenes: their objects belong to
-their surroundings, and are seen from more sides.
+The scenes are **synthetic**. {pieces} pieces of six photographs, 100 x 100 pixels with round corners, are pasted on a
+textured background of 640 x 640 pixels. In every scene, a piece is resized to 40 to 120 pixels, rotated by up to 15
+degrees, and made brighter or darker. It is therefore known which boxes show the same object. Of 100 boxes, 20 contain
+an object, and the others are at random places, like proposals. A search looks for an object among the boxes of all
+other scenes. A box without an object is never a correct result, even if it overlaps an object. Photographs are
+different from such scenes: their objects belong to their surroundings and are seen from more sides.
 
-The backbone is EfficientNet-Lite0 with weights of ImageNet. Two of its levels are compared: its head (1280 channels,
-stride 32), which the classifier uses, and stride 16 (112 channels). Of a crop, the vector is the mean of the map; of a
-box, it is RoIAlign with one bin and exact sampling. Crops are squares of 224 pixels, the size that the network was
-trained with, or of 112; the image is seen as it is, 640 pixels, or enlarged to 1280.
+The backbone is EfficientNet-Lite0 with ImageNet weights. Two of its levels are compared: its head (1280 channels,
+stride 32), which the classifier uses, and stride 16 (112 channels). The vector of a crop is the mean of its feature
+map. The vector of a pooled box is computed by RoIAlign with one bin and exact sampling. Crops are resized to 224 x 224
+pixels, the size that the network was trained with, or to 112 x 112. For pooling, the image has its own size, 640
+pixels, or is enlarged to 1280.
 
-Brackets are 95 % intervals: scenes are drawn anew {draws} times, all boxes of one together. They say what other scenes
-of the same pieces would give, not what other objects would.
+Brackets are 95 % intervals from a bootstrap with {draws} samples of the scenes, each with all its boxes. They describe
+the variation between scenes with the same pieces, not between objects.
 """
 
-COLUMNS = """*nearest*: how often the nearest box shows the same object. *recall*: of the R boxes that show it, the
-share among the nearest R; *small* objects are shorter than 64 pixels. *cosine* and *rank correlation* (Spearman's, of
-the likenesses of a box to all boxes of other scenes) are those with crops of 224 pixels at the same level. Likenesses
-are cosines.
+COLUMNS = """*nearest* is how often the nearest box shows the same object. If R boxes show the object, *recall* is the
+share of them among the R nearest boxes. *small* objects are shorter than 64 pixels. *cosine* is the cosine similarity
+to the vector of the crop of 224 pixels at the same level. *rank correlation* is Spearman's, between the similarities of
+a box to all boxes of other scenes and the same similarities computed from crops of 224 pixels. Similarities are
+cosines.
 """
 
 
 def write_page(report: dict[str, Any]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     cells = report["cells"]
     counts = list(dict.fromkeys(cell["boxes"] for cell in cells))
     parts = [HEAD, _short(cells, counts), _time(cells, counts), "## Retrieval and agreement\n", COLUMNS]
@@ -60,7 +63,7 @@ def write_page(report: dict[str, Any]) -> str:
 
 
 def _filled(paragraph: str) -> str:
-    """A paragraph, or a point of a list, in lines of the usual length."""
+    """Wrap a paragraph or a list item."""
     indent = "  " if paragraph.startswith("- ") else ""
     return textwrap.fill(paragraph.strip(), 120, subsequent_indent=indent, break_on_hyphens=False)
 
@@ -70,14 +73,14 @@ def _of(cells: Sequence[dict[str, Any]], boxes: int, way: str, level: str) -> di
 
 
 def _short(cells: Sequence[dict[str, Any]], counts: Sequence[int]) -> str:
-    """The answer, from the figures."""
+    """Return the summary."""
     most = counts[-1]
     lines = []
     for level in NAMES[::-1]:
         crop, pool = _of(cells, most, "crop 224", level), _of(cells, most, "pool 640", level)
         lines.append(
             f"- At {_level(level)}, pooling finds {_text(pool['recall'])} of the boxes of an object, and crops of 224 "
-            f"pixels find {_text(crop['recall'])}, with {most} boxes an image."
+            f"pixels find {_text(crop['recall'])}, with {most} boxes per image."
         )
     passes = {way: _of(cells, most, way, NAMES[0])["milliseconds"][0] for way in ("crop 224", "crop 112", "pool 640")}
     even = {way: passes["pool 640"] / (passes[way] / most) for way in ("crop 224", "crop 112")}
@@ -89,13 +92,13 @@ def _short(cells: Sequence[dict[str, Any]], counts: Sequence[int]) -> str:
     head, finer = (Interval(*_of(cells, most, "pool 640", level)["recall"]) for level in NAMES[::-1])
     if finer.low > head.high:
         lines.append(
-            "- Pool from stride 16 rather than from the head: the head mixes what is around a box into its features, "
-            "and a small box covers a pixel or two of its map."
+            "- Pool from stride 16 rather than from the head. The head mixes the surroundings of a box into its "
+            "features, and a small box covers only one or two pixels of its map."
         )
     large, small = (Interval(*_of(cells, most, way, NAMES[1])["recall"]) for way in ("crop 224", "crop 112"))
     if small.high >= large.low:
         lines.append(
-            f"- Crops of 112 pixels find {_text(small)} at the head: of objects this small, larger crops are no gain."
+            f"- Crops of 112 pixels find {_text(small)} at the head: for objects this small, larger crops do not help."
         )
     return "## In short\n\n" + "\n".join(map(_filled, lines)) + "\n"
 
@@ -112,7 +115,7 @@ def _time(cells: Sequence[dict[str, Any]], counts: Sequence[int]) -> str:
         own = [_of(cells, boxes, way, NAMES[0]) for boxes in counts]
         lines.append([way, *(f"{cell['milliseconds'][0]:.0f} ({_number(cell['factor'][0])} x)" for cell in own)])
     return (
-        "## Time\n\nMilliseconds per image; in brackets, how many times as fast as crops of 224 pixels.\n\n"
+        "## Time\n\nMilliseconds per image. Brackets show how many times as fast as crops of 224 pixels.\n\n"
         + table(titles, lines)
         + "\n"
     )
@@ -125,7 +128,7 @@ def _quality(cells: Sequence[dict[str, Any]], boxes: int, level: str) -> str:
     lines = [[cell["way"], *(_text(cell[name]) for name in names)] for cell in own]
     queries = own[0]["queries"]
     return (
-        f"**{_level(level)[0].upper()}{_level(level)[1:]}, {boxes} boxes an image**, {queries} searches:\n\n"
+        f"**{_level(level)[0].upper()}{_level(level)[1:]}, {boxes} boxes per image**, {queries} searches:\n\n"
         + table(titles, lines)
         + "\n"
     )

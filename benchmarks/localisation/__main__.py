@@ -13,19 +13,18 @@ from rich.table import Table
 from roialign.detection.training.optimisation import OFFSET_RATE
 
 from .. import equivariance
-from ..machine import describe_machine
+from ..options import DOCS, Out, Processes, check_write_docs
 from ..process import ROOT
 from ..terminal import make_console, make_progress
 from .pictures import BASE, draw_curves, draw_sampling, draw_sliding
 from .plan import FULL, POOLERS, SMALL, Plan
 from .report import compact, write_report
-from .run import OtherPlanError, minutes_of, run
+from .running import head_of_report, run_with_progress
 from .side_by_side import draw_differences
 from .statistics import chosen, difference_of, mean_of, metric, paired
 from .whole_page import PAGE, REPORT, whole_page
 
 RESULTS = ROOT / "benchmarks" / "results" / "localisation"
-DOCS = ROOT / "docs"
 
 application = typer.Typer(add_completion=False)
 
@@ -35,15 +34,12 @@ def main(
     small: Annotated[
         bool, typer.Option("--small", help="One dataset, one stride, short training. Takes a few minutes.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for all results. Rerun with the same folder to resume.")
-    ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Number of processes. Each uses one thread.")] = 2,
+    out: Out = None,
+    processes: Processes = 2,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/localisation.md and its files.")] = False,
 ) -> None:
     """Train detectors that differ only in their pooler, slide boxes over photographs, and compare the results."""
-    if small and write_docs:
-        raise typer.BadParameter("the page quotes the whole run, not --small", param_hint="--write-docs")
+    check_write_docs(small, write_docs)
     console = make_console()
     plan = SMALL if small else FULL
     folder = out or RESULTS / ("small" if small else "full")
@@ -56,21 +52,12 @@ def main(
 
 
 def _measure(console: Console, plan: Plan, folder: Path, processes: int) -> dict[str, Any]:
-    total = len(list(plan.cells())) * len(plan.poolers)
     with make_progress(console) as progress:
-        task = progress.add_task("poolers trained and evaluated", total=total)
-        try:
-            results = run(folder, plan, processes, lambda done: progress.update(task, completed=done))
-        except OtherPlanError as reason:
-            raise typer.BadParameter(str(reason), param_hint="--out") from None
+        results = run_with_progress(folder, plan, processes, progress, "poolers trained and evaluated")
         sliding = progress.add_task("boxes that slide", total=len(list(equivariance.cases())))
         measured = equivariance.measure(lambda: progress.advance(sliding))
-    machine = describe_machine()
-    where = f"{machine['cores']} cores ({machine['cpu']})"
     return {
-        "machine": where,
-        "minutes": round(minutes_of(folder), 1),
-        "plan": plan.to_dict(),
+        **head_of_report(folder, plan),
         "offset_rate": OFFSET_RATE,
         "results": [compact(result) for result in results],
         "equivariance": equivariance.compact(measured),

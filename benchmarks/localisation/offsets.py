@@ -22,7 +22,8 @@ from roialign.detection.roi_heads import RoIHeads
 from roialign.detection.training.optimisation import OFFSET_RATE
 from roialign.torch import DeformRoIPoolPack
 
-from ..machine import describe_machine
+from ..machine import machine_in_short
+from ..options import DOCS, Out, Processes
 from ..process import ROOT
 from ..terminal import make_console, make_progress
 from .first_stage import dataset_of
@@ -31,7 +32,6 @@ from .plan import FULL, POOLERS, Cell, Plan
 from .run import first_stage_of, write_json
 from .statistics import difference_of
 
-DOCS = ROOT / "docs"
 RESULTS = ROOT / "benchmarks" / "results" / "offsets"
 STRIDE = 16
 #: Number of bins along each axis of the mask head's pooler.
@@ -195,13 +195,14 @@ Setting the offsets of the trained mask head to zero does not help, because the 
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="Folder for all results. Rerun with the same folder to resume.")] = RESULTS,
+    out: Out = None,
     seeds: Annotated[int, typer.Option(min=2, help="Number of backbones. Every variant is trained on each.")] = 3,
-    processes: Annotated[int, typer.Option(min=1, help="Number of processes. Each uses one thread.")] = 2,
+    processes: Processes = 2,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write docs/deformable.md and its figures.")] = False,
 ) -> None:
     """Train the heads of Mask R-CNN with different learning rates for the offsets."""
     plan, console = FULL, make_console()
+    out = out or RESULTS
     out.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("spawn")
     with make_progress(console) as progress, ProcessPoolExecutor(processes, context) as pool:
@@ -210,8 +211,7 @@ def main(
             future.result()
             progress.advance(task)
     results = [json.loads(result_path(out, seed, name).read_text()) for seed in range(seeds) for name in VARIANTS]
-    machine = describe_machine()
-    report = {"machine": f"{machine['cores']} cores ({machine['cpu']})", "seeds": seeds, "results": results}
+    report = {"machine": machine_in_short(), "seeds": seeds, "results": results}
     pages = DOCS if write_docs else out
     write_json(pages / "deformable.json", report)
     (pages / "deformable.md").write_text(write_page(report), encoding="utf-8")

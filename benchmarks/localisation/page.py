@@ -16,7 +16,7 @@ KINDS = ("box", "mask")
 FLOOR, NOTHING = 5.0, 0.1
 #: The description of each dataset.
 SET_NOTES = {
-    "plain": "digits on textured ground",
+    "plain": "digits on a textured background",
     "small": "smaller digits",
     "rotated": "digits turned by up to 75 degrees",
     "dense": "digits that may overlap each other",
@@ -30,7 +30,7 @@ PUBLISHED = (
 
 #: For a run whose report was written before offsets had a learning rate of their own.
 FULL_OFFSET_RATE = """\
-In this run the offsets of the deformable pooler were learned at the full learning rate, which costs it the masks at
+In this run, the offsets of the deformable pooler were learned at the full learning rate, so it lost most masks at
 stride 16. At a tenth of that rate, which is now the default, its masks are as good as those of RoIAlign:
 [deformable.md](deformable.md)."""
 
@@ -46,14 +46,14 @@ def write_page(report: dict[str, Any], more: Sequence[str] = ()) -> str:
         "## What each pooler gains over RoIPool",
         gain_tables(results),
         *([FULL_OFFSET_RATE] if report.get("offset_rate", 1.0) == 1.0 else []),
-        "## Over the overlap",
+        "## By overlap",
         over_the_overlap(),
-        "## By size, and every figure",
+        "## By object size, and all figures",
         by_size(results),
         every_figure(results),
-        "## Beside the paper",
+        "## Comparison with the paper",
         published(results),
-        "## Side by side",
+        "## Examples",
         SIDE_BY_SIDE,
         *more,
         sliding(report["equivariance"]),
@@ -202,7 +202,7 @@ def gain_tables(results: Sequence[Result]) -> str:
 
 
 def over_the_overlap() -> str:
-    return f"""![Average precision over the overlap, and the gain over RoIPool](localisation_overlap.png)
+    return f"""![Average precision by overlap, and the gain over RoIPool](localisation_overlap.png)
 
 The band is the 95 % interval over datasets and seeds for {ALIGNED}."""
 
@@ -269,7 +269,7 @@ def sliding(measured: Sequence[dict[str, Any]]) -> str:
     for each in measured:
         values = " | ".join(f"{error:.4f}" for error in each["sampling"].values())
         samples.append(f"| {each['stride']} | {each['output_size']} | {values} |")
-    return f"""## Boxes that slide: no training in it
+    return f"""## Sliding boxes, without training
 
 `python -m benchmarks.equivariance` takes less than a minute. It uses two photographs from scikit-learn and the
 astronaut from scikit-image. Each pixel of the feature map of stride s is the mean of s x s pixels of the photograph.
@@ -280,7 +280,7 @@ then stays in place, and the moved photograph's map is pooled with exact samplin
 the difference, in standard deviations of the map. Means are compared with the exact mean, and maxima with the exact
 maximum. The remaining error of `exact` is the information that a map of that stride has lost.
 
-![Error over how far the boxes have slid](localisation_sliding.png)
+![Error of each operator by how far the boxes have moved](localisation_sliding.png)
 
 The largest error over all steps:
 
@@ -294,7 +294,7 @@ in standard deviations of the map:
 {chr(10).join(samples)}"""
 
 
-REPEAT = """## Repeat it
+REPEAT = """## Reproduce
 
 ```sh
 make experiment                                          # small: one dataset, one stride, a few minutes

@@ -128,7 +128,7 @@ async function start() {
     show();
   });
   new ResizeObserver(show).observe(part("picture"));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  new MutationObserver(show).observe(document.documentElement, { attributeFilter: ["data-theme"] });
   showNow();
   document.body.dataset.ready = "yes";
 }

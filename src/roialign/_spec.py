@@ -28,6 +28,9 @@ BORDER_OF_RULE: dict[str, Border] = {
 class SeparableSpec(NamedTuple):
     """A separable operator: out = Wy . F . Wx^T, with one pair of tap matrices per RoI.
 
+    What follows from the fields is given by methods, because older versions of `torch.compile` cannot read properties of
+    a named tuple.
+
     Both axes share all settings except the sampling ratio. On each level, an axis of `size` pixels is mapped by
     ``start = lower * scale - offset`` and ``length = max(upper * scale - offset - start, minimum_length)``.
     """
@@ -46,21 +49,17 @@ class SeparableSpec(NamedTuple):
     seed: int = 0
     """The key of the generator behind the rule "random"."""
 
-    @property
     def family(self) -> str:
         return "separable"
 
-    @property
     def geometry(self) -> int:
         """The number of values that describe a RoI."""
         return 4
 
-    @property
     def decides(self) -> bool:
         """Whether a maximum decides which points count."""
         return False
 
-    @property
     def reads_sampling_ratio(self) -> bool:
         return self.rule in ("grid", "random")
 
@@ -117,21 +116,17 @@ class PointwiseSpec(NamedTuple):
     unused_border: int = 0
     """For the rule ``pixels``: the number of rows and columns at the end of the map that no bin includes."""
 
-    @property
     def family(self) -> str:
         return "pointwise"
 
-    @property
     def geometry(self) -> int:
         """The number of values that describe a RoI."""
         return 5 if self.mapping == "rotated" else 4
 
-    @property
     def decides(self) -> bool:
         """Whether a maximum decides which points count."""
         return self.reduction != "mean"
 
-    @property
     def reads_sampling_ratio(self) -> bool:
         return self.rule in ("grid", "random")
 

@@ -7,6 +7,9 @@ import re
 #: The characters that some reader of text treats as line breaks.
 LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
+#: How `encodable` writes a byte of a file name that is not UTF-8.
+ESCAPED_BYTES = re.compile(r"\\u(dc[89a-f][0-9a-f])")
+
 
 def printable(text: object) -> str:
     """Replace control characters and characters that cannot be encoded, which file names may contain."""
@@ -39,3 +42,12 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 def encodable(text: str) -> str:
     """Escape what UTF-8 cannot encode, such as parts of file names in other encodings."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def decoded(text: str) -> str:
+    r"""Undo :func:`encodable` for parts of file names in other encodings.
+
+    >>> decoded(encodable("caf\udce9.png")) == "caf\udce9.png"
+    True
+    """
+    return ESCAPED_BYTES.sub(lambda found: chr(int(found[1], 16)), text)

@@ -87,7 +87,7 @@ def warn_of_rois(report: RoIReport, name: str) -> None:
 
 def warn_of_arguments(spec: Spec, seed: object) -> None:
     """Warn about arguments of a forward call that are given but not used."""
-    if spec.sampling_ratio != (0, 0) and not spec.reads_sampling_ratio:
+    if spec.sampling_ratio != (0, 0) and not spec.reads_sampling_ratio():
         along_y, along_x = spec.sampling_ratio
         warn_ignored("sampling_ratio", along_y if along_y == along_x else (along_y, along_x), "with sampling='exact'")
     if seed is not None and spec.rule != "random":

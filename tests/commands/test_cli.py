@@ -128,8 +128,8 @@ def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> No
     paths = (tmp_path / "a.npy", tmp_path / "b.npy", "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     result = run("extract", *paths, "--plot", tmp_path / "p.png")
     assert result.exit_code == 1
-    assert f"{tmp_path / 'f.npz'}: not written: no box could be pooled" in result.stderr
-    assert f"{tmp_path / 'p.png'}: not drawn: no box was pooled" in result.stderr
+    assert f"{tmp_path / 'f.npz'}: not written, because no box could be pooled" in result.stderr
+    assert f"{tmp_path / 'p.png'}: not drawn, because no box was pooled" in result.stderr
     assert (tmp_path / "f.npz").read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["a.npy", "boxes.csv", "f.npz"]
 
@@ -150,7 +150,7 @@ def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--output-size", "7x"], "expected a number or ROWSxCOLUMNS, found '7x'"),
+        (["--output-size", "7x"], "expected a number or ROWSxCOLUMNS, got '7x'"),
         (["--output-size", "0"], "--output-size: expected at least 1, got (0, 0)"),
         (["--sampling-ratio", "-2"], "sampling_ratio: expected at least -1"),
         (["--spatial-scale", "0"], "--spatial-scale: expected a positive number, got 0.0"),
@@ -158,11 +158,11 @@ def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: st
         (["--stride", "0"], "--stride"),
         (["--sampling", "random", "--seed", "-1"], "seed: expected 0 <= seed < 2**64, got -1"),
         (["--sampling", "dense"], "--sampling"),
-        (["--plot", "p.bmp"], "expected a name ending in .png, .pdf or .svg, found p.bmp"),
+        (["--plot", "p.bmp"], "expected a name ending in .png, .pdf or .svg, got p.bmp"),
         (["--out", "nowhere/f.npz"], "nowhere is not a folder"),
         (["--out", "."], ". is a folder"),
-        (["--out", "features.csv"], "expected a name ending in .npz, found features.csv"),
-        (["--out", "features"], "expected a name ending in .npz, found features"),
+        (["--out", "features.csv"], "expected a name ending in .npz, got features.csv"),
+        (["--out", "features"], "expected a name ending in .npz, got features"),
         (["--plot", str(PHOTOGRAPH)], "is also an input, and would be overwritten"),
     ],
 )
@@ -185,7 +185,7 @@ def test_a_chosen_box_is_drawn(tmp_path: Path) -> None:
         assert picture.format == "PNG"
     missing = run("extract", *paths, "--plot-box", 7)
     assert missing.exit_code == 1
-    assert f"{tmp_path / 'p.png'}: not drawn: row 7 was not pooled" in missing.stderr
+    assert f"{tmp_path / 'p.png'}: not drawn, because row 7 was not pooled" in missing.stderr
 
 
 def test_names_are_shown_as_they_are(tmp_path: Path, maps: dict[str, np.ndarray]) -> None:
@@ -276,7 +276,7 @@ def test_a_disk_that_is_full_leaves_the_old_result(tmp_path: Path) -> None:
     arguments = ("extract", PHOTOGRAPH, "--boxes", BOXES, "--out", tmp_path / "f.npz", "--output-size", 14)
     done = command(*arguments, preexec_fn=limit_files)
     assert done.returncode == 1
-    assert f"error: {tmp_path / 'f.npz'}: not written: File too large" in done.stderr
+    assert f"error: {tmp_path / 'f.npz'}: cannot be written: File too large" in done.stderr
     assert (tmp_path / "f.npz").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f.npz"]
 

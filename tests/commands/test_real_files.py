@@ -259,7 +259,7 @@ def test_a_result_that_cannot_be_written_is_named(tmp_path: Path, weights: Path)
     _, good = _image_set(tmp_path, "a.png", IMAGES["rgba.png"])
     (tmp_path / "out/detections.json").mkdir(parents=True)
     result = invoke("detect", good, "--weights", weights, "--out", tmp_path / "out")
-    _check(result, [f"{tmp_path / 'out/detections.json'}: not written: Is a directory"])
+    _check(result, [f"{tmp_path / 'out/detections.json'}: cannot be written: Is a directory"])
 
 
 def _everything(folder: Path) -> tuple[Content, list[Path], list[str]]:

@@ -201,7 +201,7 @@ def test_a_box_finds_its_input_by_file_name(inputs: list[str], name: str, expect
         (["x/1.png", "y/1.png"], ["1.png"], ["row 0: image '1.png' matches each of x/1.png, y/1.png; give more"]),
         (["x/1.png", "y/1.png"], ["z/1.png"], ["row 0: image 'z/1.png' matches each of x/1.png, y/1.png; give more"]),
         (["x/1.png", "y/1.png"], ["1.png"] * 3, ["y/1.png; give more of its path (2 more rows: 1, 2)"]),
-        (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, found 2; give the"]),
+        (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, got 2; give the"]),
         (["a.png", "b.png"], [None] * 2, ["with --columns image=NAME (1 more row: 1)"]),
         # Two images of a box file never share an input.
         (["1.npy"], ["1.png", "1.jpg"], ["row 0: image '1.png' matches 1.npy, and so does '1.jpg'", "row 1: image"]),

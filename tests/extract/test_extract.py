@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -132,10 +133,11 @@ def test_average_pool_takes_the_mean_of_what_there_is() -> None:
 # The result
 
 
-def write_half(path: Path, error: type[BaseException]) -> None:
+def write_half(path: Path, error: BaseException | type[BaseException] | None) -> None:
     with atomic_write(path) as file:
         file.write(b"half")
-        raise error
+        if error is not None:
+            raise error
 
 
 def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -150,6 +152,26 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> No
         file.write(b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["result"]
+
+
+def test_an_error_of_writing_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"old")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for path, error in (
+        (tmp_path / "file", full),
+        (tmp_path / "folder", None),
+        (tmp_path / "missing" / "file", None),
+        (tmp_path / "file" / "file", None),
+    ):
+        with pytest.raises(OSError, match=r"\[Errno \d+\] ") as raised:
+            write_half(path, error)
+        assert raised.value.filename == str(path)
+    elsewhere = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "input")
+    with pytest.raises(FileNotFoundError) as missing:
+        write_half(tmp_path / "file", elsewhere)
+    assert missing.value is elsewhere, "an error that names a file is left as it is"
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
 
 
 def test_a_killed_process_leaves_the_old_file(tmp_path: Path) -> None:
@@ -265,7 +287,7 @@ def test_inputs_that_differ_from_the_first_are_reported(tmp_path: Path) -> None:
     assert [row.box.row for row in rows] == [0, 2, 4, 6]
     (problem,) = found(problems)
     assert problem == (
-        f"{second}: expected features [4, 7, 7] of float32, as for {first}, found [5, 7, 7] of float32; 3 boxes skipped"
+        f"{second}: expected features [4, 7, 7] of float32, as for {first}, got [5, 7, 7] of float32; 3 boxes skipped"
     )
 
 

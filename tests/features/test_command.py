@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from roialign.commands.terminal import SECONDS_PER_LINE
+from roialign.features import GridBoxes
 from tests.commands.invoked import invoke, told
 from tests.features.jobs import contents
 from tests.features.photographs import write_boxes, write_photographs
@@ -55,7 +56,7 @@ def test_a_list_of_images_is_read(photos: Path, tmp_path: Path) -> None:
 def test_a_list_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n# nothing\n")
     done = invoke("extract", tmp_path / "list.txt", "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")
-    assert told(done) == [f"{tmp_path / 'list.txt'}: expected a path on each line, found none"]
+    assert told(done) == [f"{tmp_path / 'list.txt'}: expected a path on each line, got none"]
 
 
 def test_a_broken_image_is_named_once_and_counted_later(photos: Path, tmp_path: Path) -> None:
@@ -83,6 +84,46 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
     assert "1 box has x2 < x1 or y2 < y1" in note
 
 
+@pytest.mark.parametrize("backbone", [(), ("--backbone", "pixels")])
+@pytest.mark.parametrize(
+    ("boxes", "expected"),
+    [
+        ("grid", "grid:ROWSxCOLUMNS, such as grid:3x4"),
+        ("grid:3", "grid:ROWSxCOLUMNS, such as grid:3x4"),
+        ("grid:0x3", "grid:ROWSxCOLUMNS, such as grid:3x4"),
+        ("grid:3.5x4", "grid:ROWSxCOLUMNS, such as grid:3x4"),
+        ("Grid3x4", "grid:ROWSxCOLUMNS, such as grid:3x4"),
+        ("grid:1001x1000", "grid:ROWSxCOLUMNS, such as grid:3x4, with at most 1000000 boxes"),
+        ("detector", "detections, with --backbone detector:WEIGHTS"),
+        ("detector:run.pt", "detections, with --backbone detector:WEIGHTS"),
+        ("sheet:3x4", "an existing file, or with --backbone, grid:ROWSxCOLUMNS or detections"),
+        ("cells", "an existing file, or with --backbone, grid:ROWSxCOLUMNS or detections"),
+    ],
+)
+def test_a_misspelt_source_of_boxes_is_not_taken_for_a_file(
+    boxes: str, expected: str, backbone: tuple[str, ...], photos: Path, tmp_path: Path
+) -> None:
+    done = invoke("extract", photos, "--boxes", boxes, *backbone, "--out", tmp_path / "out.npz")
+    assert done.exit_code == 2
+    assert f"Invalid value for --boxes: expected {expected}" in done.stderr.replace("\n", " ")
+    assert f"got {boxes!r}" in done.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["grid", "detector", "cells", "grid.csv"])
+def test_a_file_may_have_any_name(name: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = invoke("extract", photos, "--boxes", "grid.csv", *PIXELS, "--out", "out")
+    assert (done.exit_code, told(done)) == (1, ["grid.csv: No such file or directory"])
+    Path(name).write_text("[[1, 2, 3, 4]]" if "." not in name else "x1,y1,x2,y2\n1,2,3,4\n")
+    done = invoke("extract", sorted(photos.iterdir())[0], "--boxes", name, *PIXELS, "--out", "out")
+    assert done.exit_code == 0, done.stderr
+
+
+def test_a_grid_has_rows_and_columns() -> None:
+    with pytest.raises(ValueError, match="rows: expected at least 1, got 0"):
+        GridBoxes(0, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
@@ -96,16 +137,16 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
         (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),
         (("--backbone", "pixels", "--levels", "3"), "levels: expected last, all, by-size, or strides"),
         (("--backbone", "pixels", "--output-size", "7,7"), "sizes: expected sizes, each once"),
-        (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, found '0'"),
-        (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, found '3/2'"),
+        (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, got '0'"),
+        (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, got '3/2'"),
         (("--backbone", "pixels", "--normalise", "no"), "normalise: expected imagenet"),
         (
             ("--backbone", "efficientnet-lite0", "--levels", "by-size"),
-            "by-size needs maps with the same number of channels",
+            "levels: expected maps with the same number of channels for by-size, got",
         ),
         (
             ("--backbone", "efficientnet-lite0", "--weights", "none"),
-            "weights: efficientnet-lite0 does not support this option",
+            "weights: expected no value for 'efficientnet-lite0', got 'none'",
         ),
     ],
 )

@@ -118,7 +118,7 @@ def test_another_threshold_is_another_job(images: list[Path], detector: Path, tm
 
 
 def test_other_backbones_find_nothing(images: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(BackboneError, match="need the backbone detector:WEIGHTS"):
+    with pytest.raises(BackboneError, match="backbone: expected detector:WEIGHTS, to use its detections as boxes, got"):
         prepare(images, DetectedBoxes(), tmp_path / "out", JobSettings("pixels"), BackboneOptions())
     assert not (tmp_path / "out").exists()
 

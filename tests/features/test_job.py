@@ -242,7 +242,9 @@ def test_a_backbone_that_fails_on_every_image_ends_the_job(images: list[Path], t
         raise RuntimeError("out of memory")
 
     job.work.backbone.maps = fail  # type: ignore[method-assign,assignment]
-    with pytest.raises(BackboneError, match="the backbone fails on every image: out of memory"):
+    with pytest.raises(
+        BackboneError, match="backbone: expected features of these images, got an error for every image: out of memory"
+    ):
         run(job, readers=0)
     assert set(contents(tmp_path / "out")) == {"_manifest.json", "_lock"}
 

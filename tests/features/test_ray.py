@@ -56,7 +56,9 @@ def test_a_worker_writes_what_one_machine_writes(images: list[Path], tmp_path: P
         assert worker.progress(0.0) == (shard.file, 4)
     (tmp_path / "out" / "token").unlink()
     assert contents(tmp_path / "out") == contents(tmp_path / "alone")
-    with pytest.raises(BackboneError, match="loaded on the workers"):
+    with pytest.raises(
+        BackboneError, match="expected one that is loaded in this process, got one that is loaded on the workers"
+    ):
         job.work.backbone.maps([], [])  # type: ignore[arg-type]
 
 
@@ -234,7 +236,7 @@ def test_workers_have_gpus_and_a_ray_that_is_there_is_used() -> None:
     here = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # 127.0.0.1 only
     done = subprocess.run(script, env=here, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "device: pixels supports only 'cpu', found 'cuda'"
+    assert done.stdout.splitlines()[0] == "device: expected 'cpu' for 'pixels', got 'cuda'"
     assert done.stdout.splitlines()[1] == "(1,) 5"
 
 

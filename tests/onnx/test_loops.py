@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnxruntime
 import openvino
 import pytest
 from onnx import parser
+from torch import Tensor
 
 from roialign.torch.export import scans_to_loops
 from tests.onnx import test_export, test_export_points
@@ -105,31 +107,34 @@ def test_a_scan_that_runs_otherwise_is_left_as_it_is(attributes: str) -> None:
     assert model.SerializeToString(deterministic=True) == before
 
 
-@pytest.mark.slow
-@test_export.every_part
-def test_operators_of_one_axis_at_a_time(part: str) -> None:
-    model = onnx.ModelProto()
-    model.CopyFrom(test_export.one_level(part).proto)
-    for count in (6, 0, 25):
-        check(model, test_export.one_level(part), *maps_of(2, 3, (13, 9)), rows_of(count, 2, 182, 126))
+def separable_arguments(count: int) -> list[Tensor]:
+    return [*maps_of(2, 3, (13, 9)), rows_of(count, 2, 182, 126)]
+
+
+def pointwise_arguments(count: int) -> list[Tensor]:
+    return list(test_export_points.arguments_of(2, 13, 9, count))
 
 
 @pytest.mark.slow
-@test_export_points.every_part
-def test_operators_that_look_at_points(part: str) -> None:
-    model = onnx.ModelProto()
-    model.CopyFrom(test_export_points.exported(part).proto)
-    for count in (6, 0, 25):
-        check(model, test_export_points.exported(part), *test_export_points.arguments_of(2, 13, 9, count))
-
-
-def check(model: onnx.ModelProto, exported: test_export.Exported, *arguments: Any) -> None:
-    """In both runtimes as in torch."""
+@pytest.mark.parametrize(
+    ("export", "part", "arguments_of"),
+    [
+        *((test_export.one_level, part, separable_arguments) for part in test_export.PARTS),
+        *((test_export_points.exported, part, pointwise_arguments) for part in test_export_points.PARTS),
+    ],
+)
+def test_operators_as_in_torch(
+    export: Callable[[str], test_export.Exported], part: str, arguments_of: Callable[[int], list[Tensor]]
+) -> None:
+    exported, model = export(part), onnx.ModelProto()
+    model.CopyFrom(exported.proto)
     scans_to_loops(model)
     assert "Scan" not in kinds(model.graph)
     onnx.checker.check_model(model, full_check=True)
-    feeds = [tensor.numpy() for tensor in arguments]
-    expected = exported.model(*arguments)
-    for run in (in_onnxruntime, in_openvino):
-        for index, (got, wanted) in enumerate(zip(run(model, feeds), expected, strict=True)):
-            np.testing.assert_allclose(got, wanted.numpy(), rtol=0, atol=1e-5, err_msg=f"{run.__name__} {index}")
+    for count in (6, 0, 25):
+        arguments = arguments_of(count)
+        feeds = [tensor.numpy() for tensor in arguments]
+        expected = exported.model(*arguments)
+        for run in (in_onnxruntime, in_openvino):
+            for index, (got, wanted) in enumerate(zip(run(model, feeds), expected, strict=True)):
+                np.testing.assert_allclose(got, wanted.numpy(), rtol=0, atol=1e-5, err_msg=f"{run.__name__} {index}")

@@ -109,6 +109,14 @@ def test_equal_boxes_have_exactly_one() -> None:
         np.testing.assert_allclose(roialign.rotated_iou(boxes[200:], same[200:], paired=True), 1, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("backend_name", ["cpu", "reference"])
+def test_equal_boxes_have_exactly_one_unless_areas_underflow(backend_name: str) -> None:
+    boxes = random_boxes(300, 10, 1e-150, 1e100)
+    assert (roialign.rotated_iou(boxes, boxes, paired=True, backend=backend_name) == 1).all()  # type: ignore[call-overload]
+    boxes[:, 2:4] = 1e-200
+    assert (roialign.rotated_iou(boxes, boxes, paired=True, backend=backend_name) == 0).all()  # type: ignore[call-overload]
+
+
 def test_boxes_that_touch_have_exactly_zero() -> None:
     box = np.array([[1.0, 1.0, 2.0, 4.0, 0.0]])
     beside = np.array([[2.5, 1.0, 4.0, 1.0, math.pi / 2], [1.0, 4.0, 2.0, 2.0, math.pi], [2.5, 3.5, 1.0, 1.0, 0.0]])

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from sklearn.datasets import load_sample_image
 
 from roialign.detection import DetectorSettings, TimmBackbone, timm_backbone
-from roialign.features import BackboneOptions, make_backbone
+from roialign.features import BackboneError, BackboneOptions, make_backbone
 from roialign.features.efficientnet_lite import weights_path
 from roialign.files.saved_tensors import read_saved_tensors
 from tests.commands.invoked import invoke
@@ -137,6 +137,11 @@ def test_a_detector_learns_and_detects() -> None:
 def test_an_unknown_model_is_named() -> None:
     with pytest.raises(ValueError, match="backbone: expected a model of timm, got 'resnet10'"):
         TimmBackbone("resnet10")
+    with pytest.raises(BackboneError, match="backbone: expected a model of timm, got 'timm:resnet10'"):
+        make_backbone("timm:resnet10")
+    options = BackboneOptions(weights="missing.pth")
+    with pytest.raises(BackboneError, match="backbone: expected a model that timm can create, got 'timm:resnet10t': "):
+        make_backbone("timm:resnet10t", options)
 
 
 def test_the_example_of_the_docstring_runs() -> None:

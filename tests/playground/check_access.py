@@ -79,19 +79,67 @@ def test_a_finger_drags_the_box_and_scrolls_beside_it(phone: Window) -> None:
     assert phone.page.evaluate("scrollY") > 20
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_legible_in_both_colour_schemes(browser: Browser, address: str, scheme: Any) -> None:
+def kept(address: str, theme: str | None) -> Any:
+    """What the browser keeps for the site of the page, of which the switch of the site saves the theme."""
+    kept = [] if theme is None else [{"name": "theme", "value": theme}]
+    return {"cookies": [], "origins": [{"origin": address.rsplit("/", 1)[0], "localStorage": kept}]}
+
+
+@pytest.mark.parametrize(
+    ("system", "theme", "scheme"),
+    [
+        ("light", None, "light"),
+        ("dark", None, "dark"),
+        ("light", "auto", "light"),
+        ("dark", "auto", "dark"),
+        ("light", "dark", "dark"),
+        ("dark", "light", "light"),
+        ("dark", "sepia", "dark"),
+    ],
+)
+def test_text_is_legible_in_both_colour_schemes(
+    browser: Browser, address: str, system: Any, theme: str | None, scheme: str
+) -> None:
     for options in (DESKTOP, PHONE):
-        context = browser.new_context(color_scheme=scheme, **options)
+        context = browser.new_context(color_scheme=system, storage_state=kept(address, theme), **options)
         window = Window(context.new_page(), address)
         window.open(START + "&bin=1,1")
         contrasts = window.page.evaluate(CONTRASTS)
         assert len(contrasts) > 30
         assert [(round(ratio, 1), text) for ratio, text in contrasts if ratio < 4.5] == []
         picture = window.page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--background')")
-        assert (picture == "#ffffff") == (scheme == "light")
+        assert picture == {"light": "#ffffff", "dark": "#131820"}[scheme]
+        assert window.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == scheme
         context.close()
         window.assert_quiet()
+
+
+def test_the_page_follows_a_switch_to_another_theme(browser: Browser, address: str) -> None:
+    """On the site in another tab, and of the system. The canvas is drawn again, in the colours of the theme."""
+    context = browser.new_context(color_scheme="light", storage_state=kept(address, "auto"), **DESKTOP)
+    window, other = Window(context.new_page(), address), context.new_page()
+    window.open(START)
+    other.goto(address)
+
+    def drawn() -> tuple[Any, Any]:
+        window.shown()
+        theme = window.page.evaluate("document.documentElement.dataset.theme")
+        return theme, window.page.evaluate("document.querySelector('#picture').toDataURL()")
+
+    light = drawn()
+    other.evaluate("localStorage.setItem('theme', 'dark')")
+    window.page.wait_for_selector("[data-theme=dark]")
+    dark = drawn()
+    assert (light[0], dark[0]) == ("light", "dark")
+    assert light[1] != dark[1], "the taps have another colour"
+    other.evaluate("localStorage.setItem('theme', 'auto')")
+    window.page.wait_for_selector("[data-theme=light]")
+    assert drawn() == light
+    window.page.emulate_media(color_scheme="dark")
+    window.page.wait_for_selector("[data-theme=dark]")
+    assert drawn() == dark
+    context.close()
+    window.assert_quiet()
 
 
 def test_everything_that_can_be_used_has_a_name(window: Window) -> None:

@@ -149,7 +149,7 @@ def test_a_query_is_encoded_as_the_folder_was(photos: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("box", "code", "why"),
     [
-        ("1,2,3", 2, "expected X1,Y1,X2,Y2, found '1,2,3'"),
+        ("1,2,3", 2, "expected X1,Y1,X2,Y2, got '1,2,3'"),
         ("1,2,3,4000", 1, "box 1,2,3,4000: expected a box inside "),
         ("-9,2,30,40", 1, "box -9,2,30,40: expected a box inside "),
         ("30,30,20,40", 1, "box 30,30,20,40: expected x1,y1,x2,y2 with x1 < x2 and y1 < y2"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,78 @@ def test_mistakes_in_the_example_are_named(tmp_path: Path) -> None:
     code, _, errors = run_example(*search, "--box", "1,1,9000,9000")
     assert code == 1
     assert errors.startswith("error: box 1,1,9000,9000: expected a box inside ")
+
+
+PHOTO, BOXES = EXAMPLES / "astronaut.png", EXAMPLES / "astronaut_boxes.csv"
+SEARCH, DATASET = ("region_search.py", PHOTO, "--like"), ("make_dataset.py", PHOTO, "--boxes")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ((*SEARCH, PHOTO, "--box", "a,b"), 2, "argument --box: expected X1,Y1,X2,Y2, got 'a,b'"),
+        ((*SEARCH, PHOTO, "--box", "1,2,3"), 2, "argument --box: expected X1,Y1,X2,Y2, got '1,2,3'"),
+        ((*SEARCH, PHOTO, "--boxes", "foo"), 2, "argument --boxes: expected ROWSxCOLUMNS or detections, got 'foo'"),
+        ((*SEARCH, PHOTO, "--top", "0"), 2, "argument --top: expected a whole number from 1, got '0'"),
+        ((*SEARCH, "none.png"), 1, "--like: expected an image, got none.png: No such file or directory"),
+        ((*SEARCH, PHOTO, "--out", PHOTO), 1, f"--out: expected a folder, got {PHOTO}, which is a file"),
+        (
+            ("region_search.py", "none", "--like", PHOTO),
+            1,
+            "photographs: expected an image or a folder, got none: No such file or directory",
+        ),
+        (
+            ("linear_probe.py", "none"),
+            1,
+            "features: expected a folder written by roialign extract --backbone, got none",
+        ),
+        (("linear_probe.py", EXAMPLES), 1, f"{EXAMPLES}: contains no features: there is no _manifest.json"),
+        (
+            ("make_dataset.py", "none", "--boxes", BOXES, "--out", "out"),
+            1,
+            "photographs: expected an image or a folder, got none: No such file or directory",
+        ),
+        ((*DATASET, "none.csv", "--out", "out"), 1, "--boxes: expected a table of boxes, got none.csv: No such file"),
+        ((*DATASET, PHOTO, "--out", "out"), 1, f"{PHOTO}: not UTF-8 text"),
+        ((*DATASET, "other.csv", "--out", "out"), 1, "--boxes: expected boxes of at least one of the photographs"),
+        ((*DATASET, BOXES, "--out", PHOTO), 1, f"--out: expected a folder, got {PHOTO}, which is a file"),
+        ((*DATASET, BOXES, "--out", "out", "--val-every", "0"), 2, "--val-every: expected a whole number from 1, got"),
+        ((*DATASET, BOXES, "--out", "out", "--longest-side", "x"), 2, "expected a whole number from 1, got 'x'"),
+        (("demo.py", PHOTO), 1, f"output: expected a folder, got {PHOTO}, which is a file"),
+    ],
+)
+def test_a_wrong_argument_gives_one_line(
+    words: tuple[object, ...],
+    code: int,
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.csv").write_text("image,x1,y1,x2,y2\nother.png,1,2,3,4\n")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    script = str(EXAMPLES / str(words[0]))
+    monkeypatch.setattr(sys, "argv", [script, *map(str, words[1:])])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(script, run_name="__main__")
+    printed = capsys.readouterr()
+    assert (stopped.value.code, printed.out) == (code, "")
+    *usage, last = printed.err.splitlines()
+    assert message in last
+    assert all(line.startswith(("usage: ", " ")) for line in usage)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv"], "nothing is written"
+
+
+def test_a_damaged_photograph_does_not_stop_a_dataset(tmp_path: Path) -> None:
+    photographs = write_photographs(tmp_path / "photos", 3, shorter=64)
+    photographs[1].write_bytes(photographs[1].read_bytes()[:500])
+    table = tmp_path / "boxes.csv"
+    table.write_text("image,x1,y1,x2,y2\n" + "".join(f"{path.name},1,2,30,40\n" for path in photographs))
+    make = (EXAMPLES / "make_dataset.py", tmp_path / "photos", "--boxes", table, "--out", tmp_path / "out")
+    code, output, errors = run_example(*make)
+    assert (code, output) == (1, f"wrote {tmp_path / 'out' / 'train'}: 2 photographs with 2 boxes of 1 class\n")
+    assert errors.startswith(f"error: {photographs[1]}: cannot be read as an image: ")
 
 
 @pytest.mark.slow

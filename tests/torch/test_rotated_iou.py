@@ -102,6 +102,15 @@ def test_the_formula_for_cuda_devices(name: str, paired: bool) -> None:
         torch.testing.assert_close(grad, wanted, rtol=1e-9, atol=1e-9 * wanted.abs().max().item())
 
 
+def test_equal_boxes_have_exactly_one_unless_areas_underflow() -> None:
+    boxes, ones = torch.from_numpy(random_boxes(300, 10, 1e-150, 1e100)), torch.ones(300, dtype=torch.float64)
+    assert torch.equal(roialign.rotated_iou(boxes, boxes, paired=True), ones)
+    formula = rotated_tables.rotated_iou(boxes, boxes, Pairing(True))
+    torch.testing.assert_close(formula, ones, rtol=0, atol=1e-14)  # the docstring says "up to rounding"
+    boxes[:, 2:4] = 1e-200
+    assert not rotated_tables.rotated_iou(boxes, boxes, Pairing(True)).any()
+
+
 def test_the_formula_works_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, others, weights = boxes_of(30, 0), boxes_of(7, 1), torch.rand(30, 7, dtype=torch.float64)
     expected = rotated_tables.rotated_iou(boxes, others, Pairing())

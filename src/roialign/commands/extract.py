@@ -155,7 +155,8 @@ def refuse_options(context: typer.Context, backbone: str | None, boxes: Path, en
         source = context.get_parameter_source(str(parameter.name))
         if parameter.name in refused and source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(f"it cannot be used {refused[parameter.name]}", param_hint=parameter.opts[0])
-    if backbone is None and boxes_without_file(str(boxes), 0.0) is not None:
+    without_file = boxes_without_file(str(boxes), 0.0) is not None
+    if backbone is None and without_file:
         raise typer.BadParameter(f"{boxes} needs --backbone", param_hint="--boxes")
 
 

@@ -188,7 +188,7 @@ def image_size_of(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
     if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4})?", text):
-        raise typer.BadParameter(f"expected pixels, or HEIGHTxWIDTH, found {text!r}", param_hint="--image-size")
+        raise typer.BadParameter(f"expected pixels, or HEIGHTxWIDTH, got {text!r}", param_hint="--image-size")
     height, _, width = text.partition("x")
     return (int(height), int(width)) if width else int(height)
 
@@ -198,7 +198,7 @@ def part_of(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
     number, count = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= count:
-        raise typer.BadParameter(f"expected I/N with I from 1 to N, found {text!r}", param_hint="--part")
+        raise typer.BadParameter(f"expected I/N with I from 1 to N, got {text!r}", param_hint="--part")
     return number, count
 
 

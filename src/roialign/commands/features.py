@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -117,11 +119,34 @@ def _box_source(
 
 
 def boxes_without_file(text: str, score_threshold: float) -> BoxSource | None:
-    """Return the box source if ``--boxes`` is a grid or detections; None if it is a file."""
+    """Return the box source if ``--boxes`` is a grid or detections; None if it is a file.
+
+    Raises
+    ------
+    typer.BadParameter
+        If there is no such file, and the text is more like a misspelt grid or detections than like a file.
+    """
     from ..features import DetectedBoxes
     from ..features.boxes import DETECTIONS, grid_of
 
-    return DetectedBoxes(score_threshold) if text == DETECTIONS else grid_of(text)
+    source = DetectedBoxes(score_threshold) if text == DETECTIONS else grid_of(text)
+    if source is None and not os.path.lexists(text) and (expected := _meant(text)):
+        raise typer.BadParameter(f"expected {expected}, got {text!r}", param_hint="--boxes")
+    return source
+
+
+def _meant(text: str) -> str | None:
+    """Return what a value of ``--boxes`` that is not a file was probably meant to be; None if a file was meant."""
+    from ..features.boxes import DETECTIONS, GRID_FORM, MOST_CELLS
+
+    named = re.match(r"[A-Za-z]{2,}:", text)  # a drive has one letter
+    if Path(text).suffix and not named:
+        return None
+    if text.lower().startswith("grid"):
+        return f"{GRID_FORM}, such as grid:3x4, with at most {MOST_CELLS} boxes"
+    if text.lower().startswith("detect"):
+        return f"{DETECTIONS}, with --backbone detector:WEIGHTS"
+    return f"an existing file, or with --backbone, {GRID_FORM} or {DETECTIONS}"
 
 
 def _run(job: Job, running: Running, problems: Problems, errors: Console, engine: RayEngine | None) -> Report:

@@ -331,24 +331,25 @@ def _write_dota(
     folder: Path, dataset: CocoDataset, rows: Sequence[dict[str, Any]], problems: Problems, console: Console
 ) -> None:
     from ..detection.dota_results import write_dota_results
+    from ..extract.output import not_written
 
     classes = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
     names = {row["id"]: row["file_name"] for row in dataset.rows}
     try:
         written = write_dota_results(folder, rows, classes, names, problems)
     except OSError as error:
-        problems.add(folder, f"not written: {error.strerror or error}")
+        problems.add(error.filename or folder, not_written(error))
         return
     print_line(console, f"wrote {folder}: {counted(len(written), 'file')}")
 
 
 def _write_json(path: Path, content: object, problems: Problems, console: Console) -> None:
-    from ..extract.output import atomic_write
+    from ..extract.output import atomic_write, not_written
 
     try:
         with atomic_write(path) as file:
             file.write(json.dumps(content).encode())
     except OSError as error:
-        problems.add(path, f"not written: {error.strerror or error}")
+        problems.add(path, not_written(error))
         return
     print_line(console, f"wrote {path}")

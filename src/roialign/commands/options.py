@@ -133,7 +133,7 @@ PlotBox = Annotated[
 def pair(text: str, option: str) -> tuple[int, int]:
     """Parse ``7`` or ``7x5`` as (rows, columns)."""
     if not re.fullmatch(r"-?\d+(x-?\d+)?", text):
-        raise typer.BadParameter(f"expected a number or ROWSxCOLUMNS, found {text!r}", param_hint=option)
+        raise typer.BadParameter(f"expected a number or ROWSxCOLUMNS, got {text!r}", param_hint=option)
     first, _, second = text.partition("x")
     return int(first), int(second or first)
 
@@ -145,7 +145,7 @@ def make_reading(columns: str | None, box_format: str | None) -> Reading:
     for part in columns.split(",") if columns else ():
         role, equals, name = (word.strip() for word in part.partition("="))
         if role not in roles or not equals or not name:
-            expected = f"expected ROLE=NAME with a role of {', '.join(roles)}, found {part!r}"
+            expected = f"expected ROLE=NAME with a role of {', '.join(roles)}, got {part!r}"
             raise typer.BadParameter(expected, param_hint="--columns")
         named[role] = name
     return Reading(named, box_format)
@@ -215,6 +215,6 @@ def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None
         raise typer.BadParameter(f"{path} is a folder", param_hint=option)
     if path.suffix.lower() not in endings:
         names = " or ".join([", ".join(endings[:-1]), endings[-1]] if endings[1:] else endings)
-        raise typer.BadParameter(f"expected a name ending in {names}, found {path}", param_hint=option)
+        raise typer.BadParameter(f"expected a name ending in {names}, got {path}", param_hint=option)
     if not os.path.isdir(path.parent):
         raise typer.BadParameter(f"{path.parent} is not a folder", param_hint=option)

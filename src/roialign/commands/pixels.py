@@ -13,6 +13,7 @@ from .._text import counted
 from ..extract.doubts import Doubts
 from ..extract.folders import MAP_ENDINGS, expand
 from ..extract.matching import Groups, group_by_input, missing_text
+from ..extract.output import not_written
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
@@ -104,11 +105,11 @@ def _extract(
         with progress_bar(errors, len(groups), "Pooling") as done:
             rows = extract(groups, settings, out, problems, done, doubts)
     except OSError as error:
-        problems.add(out, f"not written: {error.strerror or error}")
+        problems.add(out, not_written(error))
         return []
     doubts.remark_in(problems)
     if not rows and problems:
-        problems.add(out, "not written: no box could be pooled")
+        problems.add(out, "not written, because no box could be pooled")
         return []
     console = Console()
     console.print(rows_table(rows))
@@ -130,12 +131,15 @@ def _plot(
     chosen = [row for row in rows if plot_box is None or row.box.row == plot_box]
     if not chosen:
         which = "no box was" if plot_box is None else f"row {plot_box} was not"
-        problems.add(plot, f"not drawn: {which} pooled")
+        problems.add(plot, f"not drawn, because {which} pooled")
         return
     boxes = groups[chosen[0].input]
     try:
         plot_roi_align(plot, chosen[0].input, boxes, boxes.index(chosen[0].box), settings)
-    except Exception as error:  # the features are written already
-        problems.add(plot, f"not drawn: {str(error) or type(error).__name__}")
+    except OSError as error:  # the features are written already
+        problems.add(plot, not_written(error))
+        return
+    except Exception as error:  # Matplotlib raises many kinds of errors
+        problems.add(plot, f"cannot be drawn: {str(error) or type(error).__name__}")
         return
     print_line(Console(), f"drew {plot}: row {chosen[0].box.row} of {chosen[0].input.name}")

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .._text import printable
+from .._text import encodable, printable
+from ..extract.folders import path_of
 from ..extract.output import atomic_write
 from ..features.manifest import MANIFEST
 from ..files.problems import Problems
@@ -122,7 +123,7 @@ def search_command(
         found = _search(folder, like, boxes, options)
         for one in found:
             console.print(_table(like, one))
-        drawn = [(images or Path()) / region.image for one in found for region in one.regions]
+        drawn = [path_of(region.image, images or Path()) for one in found for region in one.regions]
         check_outputs(outputs, drawn)
         if not drawn:
             problems.add(folder, "has no region to compare: its images failed, or are left out")
@@ -171,7 +172,7 @@ def box_of(text: str) -> Corners:
     try:
         x1, y1, x2, y2 = map(float, text.split(","))
     except ValueError:
-        raise typer.BadParameter(f"expected X1,Y1,X2,Y2, found {text!r}", param_hint="--box") from None
+        raise typer.BadParameter(f"expected X1,Y1,X2,Y2, got {text!r}", param_hint="--box") from None
     return x1, y1, x2, y2
 
 
@@ -225,7 +226,7 @@ def _write_results(path: Path, like: Path, found: Sequence[Found]) -> None:
     ]
     with atomic_write(path) as file:
         if path.suffix.lower() == ".json":
-            file.write(json.dumps({"image": str(like), "regions": rows}, indent=1).encode())
+            file.write(json.dumps({"image": encodable(str(like)), "regions": rows}, indent=1).encode())
             return
         text = io.StringIO()
         names = ["query", "rank", "score", "image", "row", "label", "x1", "y1", "x2", "y2"]
@@ -242,7 +243,7 @@ def _draw(path: Path, like: Path, found: Sequence[Found], images: Path, problems
     tiles = [
         [
             Tile(
-                images / region.image,
+                path_of(region.image, images),
                 region.box,
                 (f"{score:.3f} {region.label}", Path(region.image).name),
                 region.image_size,

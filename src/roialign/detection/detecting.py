@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..extract.output import atomic_write
+from ..extract.output import atomic_write, not_written
 from ..files.images import upright_size
 from ..files.kinds import real_path
 from ..files.problems import DatasetError, FileError, Problems
@@ -91,7 +91,7 @@ def detect_images(
                 problems.add(path, str(error).removeprefix(f"{path}: "))
                 continue
             except OSError as error:
-                problems.add(picture, f"not written: {error.strerror or error}")
+                problems.add(picture, not_written(error))
                 continue
             except Exception as error:  # any error: the other images are still processed
                 problems.add(path, detection_failed(error))
@@ -110,7 +110,7 @@ def detect_images(
         with atomic_write(out / RESULTS_FILE) as file:
             file.write(json.dumps(content).encode())
     except OSError as error:
-        raise FileError(f"{out / RESULTS_FILE}: not written: {error.strerror or error}") from error
+        raise FileError(f"{out / RESULTS_FILE}: {not_written(error)}") from error
     return done
 
 

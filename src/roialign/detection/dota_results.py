@@ -64,7 +64,7 @@ def write_dota_results(
     for number, stem in _file_names(classes).items():
         written.append(folder / f"Task1_{stem}.txt")
         with atomic_write(written[-1]) as file:
-            file.write("".join(lines[number]).encode())
+            file.write("".join(lines[number]).encode("utf-8", "surrogateescape"))  # names as the files have them
     return written
 
 

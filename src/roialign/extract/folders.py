@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._text import decoded, encodable
 from ..files.kinds import real_path
 from ..files.problems import FileError, Problems
 from ..files.text import lines_of, read_text
@@ -40,18 +41,33 @@ def expand(
         if path.suffix.lower() not in LIST_ENDINGS or path.is_dir():
             named.append(path)
             continue
-        try:
-            lines = enumerate((line.strip() for line in lines_of(read_text(path))), start=1)
-        except FileError as error:
-            raise FileError(f"{path}: {error}") from error
+        lines = enumerate((line.strip() for line in _lines_of_list(path)), start=1)
         listed = {number: Path(line) for number, line in lines if line and not line.startswith("#")}
         if not listed:
-            raise FileError(f"{path}: expected a path on each line, found none")
+            raise FileError(f"{path}: expected a path on each line, got none")
         named += listed.values()
         if problems is not None:
             for number, one in listed.items():
                 problems.places.setdefault(str(one), f"{path}, line {number}: {one}")
     return expand_folders(named, endings, written, problems)
+
+
+def _lines_of_list(path: Path) -> list[str]:
+    """Return the lines of a list. It need not be UTF-8 text if it names files whose names are not UTF-8 either."""
+    try:
+        return lines_of(read_text(path))
+    except FileError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError):
+            lines = lines_of(path.read_bytes().decode("utf-8", errors="surrogateescape"))
+            if any(os.path.lexists(line.strip()) for line in lines if line != encodable(line)):
+                return lines
+        raise FileError(f"{path}: {error}") from error
+
+
+def path_of(name: str, folder: Path = Path()) -> Path:
+    """Return the path of an image from its name in a result, which escapes what is not UTF-8."""
+    path = folder / name
+    return path if os.path.lexists(path) else folder / decoded(name)
 
 
 def expand_folders(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .._text import counted
+from .._text import counted, decoded
 from ..files.boxes import Box
 from ..files.problems import Problems
 
@@ -82,7 +82,7 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
     if nameless and len(inputs) == 1:
         groups[inputs[0]] += nameless
     elif nameless:
-        found = f"a box without an image needs exactly one input, found {len(inputs)}"
+        found = f"a box without an image needs exactly one input, got {len(inputs)}"
         _report(nameless, f"{found}; give the column that names the image with --columns image=NAME", problems)
 
     names = InputNames(inputs)
@@ -149,5 +149,5 @@ def _is_number(name: str) -> bool:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    """Split a path of any operating system into folders and file name."""
-    return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+    """Split a path of any operating system into folders and file name. It may be escaped, as in results."""
+    return tuple(part for part in decoded(name).replace("\\", "/").split("/") if part not in ("", "."))

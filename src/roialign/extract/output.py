@@ -24,27 +24,36 @@ PIECE_BYTES = 1 << 24
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` once it is complete and on the disk.
 
-    If an error occurs before that, `path` is unchanged and the temporary file is removed.
+    If an error occurs before that, `path` is unchanged and the temporary file is removed. An `OSError` names `path`.
     """
     target = Path(os.path.realpath(path))  # a link stays a link to the new content
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with _opened(temporary, path) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)  # it only exists after an error
-    _sync_folder(target.parent)
+    with naming(path, temporary):
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)  # it only exists after an error
+        _sync_folder(target.parent)
 
 
-def _opened(temporary: Path, path: Path) -> IO[bytes]:
-    """A new file; where it cannot be made, the error names the file that it is for."""
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Name `path` in an error of writing that names no file, such as that of a full disk, or the temporary file."""
     try:
-        return open(temporary, "xb")
+        yield
     except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
+
+
+def not_written(error: OSError) -> str:
+    """Return the message that a file cannot be written, and why."""
+    return f"cannot be written: {error.strerror or error}"
 
 
 def _sync_folder(folder: Path) -> None:

@@ -133,7 +133,7 @@ def _check_like_first(pooled: Array, path: Path, row_shape: tuple[int, ...], dty
     """Check that all rows of the result have the same shape and dtype."""
     if pooled.shape[1:] != row_shape or pooled.dtype != dtype:
         expected = f"expected features {list(row_shape)} of {dtype}, as for {path}"
-        raise InputError(f"{expected}, found {list(pooled.shape[1:])} of {pooled.dtype}")
+        raise InputError(f"{expected}, got {list(pooled.shape[1:])} of {pooled.dtype}")
 
 
 def _write(

@@ -37,6 +37,13 @@ LONGEST_SIDE = 4
 class BackboneError(FileError):
     """A backbone cannot be created or cannot process these images. The message says why."""
 
+    @classmethod
+    def of(cls, expected: str, got: object, why: object = None) -> BackboneError:
+        """Create an error with the usual message. Of a reason with several lines, the first line is used."""
+        if isinstance(why, BaseException):
+            why = str(why).partition("\n")[0] or type(why).__name__
+        return cls(f"backbone: expected {expected}, got {got}" + (f": {why}" if why else ""))
+
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
@@ -57,7 +64,7 @@ class Normalisation:
                 raise ValueError
         except ValueError:
             names = ", ".join(NORMALISATIONS)
-            raise ValueError(f"normalise: expected {names}, or R,G,B/R,G,B of 0 to 255, found {text!r}") from None
+            raise ValueError(f"normalise: expected {names}, or R,G,B/R,G,B of 0 to 255, got {text!r}") from None
         return cls((r, g, b), (s, t, u))
 
     def __call__(self, images: Array) -> Array:
@@ -188,7 +195,7 @@ def chosen_size(options: BackboneOptions, default: int, multiple: int) -> ImageS
     size = options.image_size
     if isinstance(size, tuple):
         if any(side % multiple for side in size):
-            raise ValueError(f"image-size: expected multiples of {multiple}, found {size[0]}x{size[1]}")
+            raise ValueError(f"image-size: expected multiples of {multiple}, got {size[0]}x{size[1]}")
         return ImageSize(fixed=size)
     return ImageSize(default if size is None else size, multiple)
 
@@ -211,13 +218,13 @@ def probed(maps: Sequence[Map], size: tuple[int, int], name: str) -> tuple[tuple
         height, width = features.shape[2:]
         stride = round(size[0] / height)
         if (height * stride, width * stride) != size:
-            raise BackboneError(
-                f"{name}: output {index} of {height} x {width} does not divide an image of {size[0]} x {size[1]} "
-                "evenly; give another --image-size"
+            raise BackboneError.of(
+                f"maps that divide an image of {size[0]} x {size[1]} pixels evenly",
+                f"{height} x {width} in output {index} of {name!r}; give another --image-size",
             )
         strides.append(stride)
     if not strides or sorted(set(strides)) != strides:
-        raise BackboneError(f"{name}: expected maps with increasing strides, found {strides or 'none'}")
+        raise BackboneError.of("maps with increasing strides", f"{strides or 'none'} from {name!r}")
     return tuple(strides), tuple(int(features.shape[1]) for features in maps)
 
 
@@ -242,5 +249,5 @@ def refuse(options: BackboneOptions, name: str, **allowed: Any) -> None:
     for option, only in allowed.items():
         found = getattr(options, option)
         if found != only:
-            supported = f"supports only {only!r}" if only else "does not support this option"
-            raise ValueError(f"{option.replace('_', '-')}: {name} {supported}, found {found!r}")
+            expected = "no value" if only is None else repr(only)
+            raise ValueError(f"{option.replace('_', '-')}: expected {expected} for {name!r}, got {found!r}")

@@ -108,10 +108,11 @@ def make_backbone(text: str, options: BackboneOptions | None = None) -> Backbone
     kind, colon, rest = text.partition(":")
     if kind not in BACKBONES or (":" in BACKBONES[kind][0]) != bool(colon and rest):
         names = ", ".join(written for written, _ in BACKBONES.values())
-        raise BackboneError(f"backbone: expected one of {names}, found {text!r}")
+        expected = BACKBONES[kind][0] if kind in BACKBONES else f"one of {names}"
+        raise BackboneError.of(expected, repr(text))
     try:
         return BACKBONES[kind][1](rest, options or BackboneOptions())
     except BackboneError:
         raise
     except FileError as error:
-        raise BackboneError(f"{text}: {str(error).removeprefix(f'{rest}: ')}") from error
+        raise BackboneError.of(BACKBONES[kind][0], repr(text), str(error).removeprefix(f"{rest}: ")) from error

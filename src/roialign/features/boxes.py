@@ -17,8 +17,8 @@ from .backbone import Backbone, BackboneError, Detections
 
 #: The value of `--boxes` for the boxes that a detector finds.
 DETECTIONS = "detections"
-#: The value of `--boxes` for a grid.
-GRID = re.compile(r"grid:([1-9]\d*)x([1-9]\d*)")
+#: The value of `--boxes` for a grid, how to write it, and the largest number of boxes.
+GRID, GRID_FORM, MOST_CELLS = re.compile(r"grid:([1-9]\d{0,6})x([1-9]\d{0,6})"), "grid:ROWSxCOLUMNS", 1_000_000
 
 
 class BoxSource(ABC):
@@ -92,6 +92,11 @@ class GridBoxes(BoxSource):
     rows: int
     columns: int
 
+    def __post_init__(self) -> None:
+        for name, number in (("rows", self.rows), ("columns", self.columns)):
+            if number < 1:
+                raise ValueError(f"{name}: expected at least 1, got {number}")
+
     def count(self, image: Path) -> int:
         del image
         return self.rows * self.columns
@@ -128,7 +133,7 @@ class DetectedBoxes(BoxSource):
     def of_backbone(self, backbone: Backbone) -> DetectedBoxes:
         """Raises BackboneError if the backbone does not belong to a detector."""
         if not backbone.most_detections:
-            raise BackboneError("boxes: detections need the backbone detector:WEIGHTS")
+            raise BackboneError.of("detector:WEIGHTS, to use its detections as boxes", "a backbone without a detector")
         return replace(self, most=backbone.most_detections)
 
     def count(self, image: Path) -> int:
@@ -156,6 +161,7 @@ class DetectedBoxes(BoxSource):
 
 
 def grid_of(text: str) -> GridBoxes | None:
-    """Parse ``grid:3x4``, a grid of 3 rows and 4 columns. Return None for anything else."""
+    """Parse ``grid:3x4``, a grid of 3 rows and 4 columns. Return None for anything else, or for too many boxes."""
     found = GRID.fullmatch(text)
-    return GridBoxes(int(found[1]), int(found[2])) if found else None
+    rows, columns = (int(found[1]), int(found[2])) if found else (0, 0)
+    return GridBoxes(rows, columns) if 0 < rows * columns <= MOST_CELLS else None

@@ -193,8 +193,8 @@ class _Batches:
             self._run(alike)
         self._waiting = {}
         if self._failure is not None and not any(rows.features for rows in self._rows):
-            why = str(self._failure) or type(self._failure).__name__
-            raise BackboneError(f"the backbone fails on every image: {why}") from self._failure
+            got = "an error for every image"
+            raise BackboneError.of("features of these images", got, self._failure) from self._failure
         return self._rows
 
     def _run(self, batch: Sequence[_Waiting]) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
-from .tokens import tokens_to_map
+from .tokens import tokens_of_backbone
 from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
 
 PIXEL = 255.0
@@ -63,13 +63,7 @@ class HfBackbone(TorchBackbone):
         output = self.module(pixel_values=images, **more).last_hidden_state
         if output.ndim == 4:
             return [output]
-        if self._prefix is None or self._patch is None:
-            raise BackboneError(f"{self.name}: tokens [N, L, C] need --prefix-tokens and --patch-size")
-        grid = (images.shape[2] // self._patch, images.shape[3] // self._patch)
-        try:
-            return [tokens_to_map(output, grid, self._prefix)]
-        except ValueError as error:
-            raise BackboneError(f"{self.name}: {error}") from error
+        return [tokens_of_backbone(output, (images.shape[2], images.shape[3]), self._prefix, self._patch, self.name)]
 
     def facts(self) -> dict[str, object]:
         import transformers
@@ -89,7 +83,7 @@ def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any]:
         else:
             model = transformers.AutoModel.from_pretrained(options.weights or source)
     except Exception as error:  # many kinds of errors, from the folder, the name or the network
-        raise BackboneError(f"{name}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
+        raise BackboneError.of("a model of transformers", repr(name), error) from error
     model = getattr(model, "vision_model", model)
     return model.eval(), getattr(model, "config", config)
 

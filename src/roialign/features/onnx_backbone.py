@@ -22,7 +22,7 @@ from .backbone import (
     probed,
     refuse,
 )
-from .tokens import tokens_to_map
+from .tokens import tokens_of_backbone
 
 #: The default shorter side of images for models with a dynamic size, and the multiple of both sides.
 DEFAULT_SIZE, MULTIPLE = 224, 32
@@ -69,14 +69,16 @@ class OnnxBackbone(Backbone):
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
             found = ", ".join(f"{one.name} {one.shape} of {one.type}" for one in inputs)
-            raise BackboneError(f"{name}: expected one input [N, 3, H, W] of floats, found {found or 'none'}")
+            raise BackboneError.of(
+                "a model with one input [N, 3, H, W] of floats", f"{found or 'no input'} of {name!r}"
+            )
         self._input = inputs[0].name
         self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
         batch, _, height, width = inputs[0].shape
         self._batch = batch if isinstance(batch, int) else None
         if isinstance(height, int) and isinstance(width, int):
             if options.image_size not in (None, (height, width)):
-                raise ValueError(f"image-size: {name} supports only {height}x{width}, found {options.image_size}")
+                raise ValueError(f"image-size: expected {height}x{width} for {name!r}, got {options.image_size}")
             options = BackboneOptions(image_size=(height, width))
             self.image_size = chosen_size(options, 0, 1)
         else:
@@ -91,14 +93,14 @@ class OnnxBackbone(Backbone):
         try:
             outputs = self._run(np.zeros((1, height, width, 3), np.uint8), names)
         except Exception as error:  # onnxruntime raises its own kinds of errors
-            raise BackboneError(f"{self.name}: cannot be run on {height} x {width} pixels: {error}") from error
+            raise BackboneError.of(f"a model for {height} x {width} pixels", repr(self.name), error) from error
         tokens = self._options.prefix_tokens is not None
         ranks = (3, 4) if tokens else (4,)
         found = [(name, output) for name, output in zip(names, outputs, strict=True) if output.ndim in ranks]
         if not found:
             shapes = ", ".join(f"{name} {list(output.shape)}" for name, output in zip(names, outputs, strict=True))
             more = "" if tokens else "; tokens [N, L, C] need --prefix-tokens and --patch-size"
-            raise BackboneError(f"{self.name}: expected an output [N, C, H, W], found {shapes}{more}")
+            raise BackboneError.of("a model with an output [N, C, H, W]", f"{shapes} from {self.name!r}{more}")
         maps = [(name, self._as_map(output, (height, width))) for name, output in found]
         maps.sort(key=lambda pair: -pair[1].shape[2])
         self.strides, self.channels = probed([features for _, features in maps], (height, width), self.name)
@@ -126,13 +128,7 @@ class OnnxBackbone(Backbone):
     def _as_map(self, output: Array, size: tuple[int, int]) -> Array:
         if output.ndim == 4:
             return output
-        patch, prefix = self._options.patch_size, self._options.prefix_tokens
-        if patch is None or prefix is None:
-            raise BackboneError(f"{self.name}: tokens [N, L, C] need --prefix-tokens and --patch-size")
-        try:
-            return tokens_to_map(output, (size[0] // patch, size[1] // patch), prefix)
-        except ValueError as error:
-            raise BackboneError(f"{self.name}: {error}") from error
+        return tokens_of_backbone(output, size, self._options.prefix_tokens, self._options.patch_size, self.name)
 
     def facts(self) -> dict[str, object]:
         import onnxruntime
@@ -147,7 +143,10 @@ def _session(model: bytes | Path, options: BackboneOptions, name: str) -> Any:
     kind = options.device.partition(":")[0]
     provider = PROVIDERS.get(kind)
     if provider not in onnxruntime.get_available_providers():
-        raise BackboneError(f"device: this onnxruntime cannot run on {options.device!r}; install onnxruntime-gpu")
+        usable = ", ".join(one for one, needed in PROVIDERS.items() if needed in onnxruntime.get_available_providers())
+        raise BackboneError(
+            f"device: expected {usable} for this onnxruntime, got {options.device!r}; for cuda, install onnxruntime-gpu"
+        )
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
@@ -162,7 +161,7 @@ def _session(model: bytes | Path, options: BackboneOptions, name: str) -> Any:
         source = str(model) if isinstance(model, Path) else model
         return onnxruntime.InferenceSession(source, settings, providers=chosen)
     except Exception as error:  # onnxruntime raises its own kinds of errors
-        raise BackboneError(f"{name}: cannot be read as an ONNX model: {str(error).partition(chr(10))[0]}") from error
+        raise BackboneError.of("an ONNX model", repr(name), error) from error
 
 
 def _file_hash(model: bytes | Path) -> str:

@@ -37,13 +37,13 @@ class Pooling:
         """Check the settings. Raises ValueError for unknown or contradictory values and for repeated sizes."""
         rules = (*RULES, ROI_POOL)
         if self.rule not in rules:
-            raise ValueError(f"pool: expected one of {', '.join(rules)}, found {self.rule!r}")
+            raise ValueError(f"pool: expected one of {', '.join(rules)}, got {self.rule!r}")
         if self.by_size and self.rule == ROI_POOL:
-            raise ValueError("levels: by-size needs a rule of RoIAlign; with pool, give a stride")
+            raise ValueError("levels: expected a stride for the rule pool, got by-size")
         if not self.sizes or len(set(self.sizes)) < len(self.sizes):
-            raise ValueError(f"sizes: expected sizes, each once, found {list(self.sizes)}")
+            raise ValueError(f"sizes: expected sizes, each once, got {list(self.sizes)}")
         if self.dtype not in DTYPES:
-            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, found {self.dtype!r}")
+            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
 
     def columns(self, backbone: Backbone) -> dict[str, tuple[int, ...]]:
         """Return the names of the feature columns with the shape of a row: ``[C, PH, PW]``, or ``[C]`` for a vector."""
@@ -121,7 +121,7 @@ def find_levels(text: str, backbone: Backbone) -> tuple[tuple[int, ...], bool]:
     if text == "by-size":
         if len(set(backbone.channels)) > 1:
             raise ValueError(
-                f"levels: by-size needs maps with the same number of channels, found {list(backbone.channels)}"
+                f"levels: expected maps with the same number of channels for by-size, got {list(backbone.channels)}"
             )
         return every, True
     if text in ("last", "all"):
@@ -131,7 +131,7 @@ def find_levels(text: str, backbone: Backbone) -> tuple[tuple[int, ...], bool]:
     unknown = [word for word in words if word not in strides]
     if unknown or len(set(words)) < len(words):
         expected = f"last, all, by-size, or strides, each once, of {', '.join(strides)}"
-        raise ValueError(f"levels: expected {expected}, found {text!r}")
+        raise ValueError(f"levels: expected {expected}, got {text!r}")
     return tuple(strides.index(word) for word in words), False
 
 

@@ -129,7 +129,9 @@ class RayEngine:
         import ray
 
         if ":" in options.device:
-            raise ValueError(f"device: Ray chooses the GPU of each worker, expected cuda, found {options.device!r}")
+            raise ValueError(
+                f"device: expected cuda, because Ray chooses the GPU of each worker, got {options.device!r}"
+            )
         self._settings, self._options = settings, options
         self.count()  # raises at once if no worker fits
         self._first = self._hire()

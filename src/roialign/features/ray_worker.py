@@ -77,7 +77,7 @@ class RemoteBackbone(Backbone):
 
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
         del images, levels
-        raise BackboneError("the backbone is loaded on the workers, not in this process")
+        raise BackboneError.of("one that is loaded in this process", "one that is loaded on the workers")
 
     def facts(self) -> dict[str, object]:
         return self.described.facts

@@ -30,7 +30,7 @@ class TimmBackbone(TorchBackbone):
 
         name = f"timm:{model}"
         if not timm.is_model(model.partition(".")[0]):
-            raise BackboneError(f"{name}: timm has no model {model!r}")
+            raise BackboneError.of("a model of timm", repr(name))
         overlay: dict[str, Any] = {}
         if options.weights not in (None, "none"):
             overlay = {"pretrained_cfg_overlay": {"file": options.weights}}
@@ -43,7 +43,7 @@ class TimmBackbone(TorchBackbone):
             except TypeError:  # convolutional networks have no img_size
                 module = timm.create_model(model, **arguments)
         except Exception as error:  # timm raises many kinds of errors
-            raise BackboneError(f"{name}: {str(error).partition(chr(10))[0] or type(error).__name__}") from error
+            raise BackboneError.of("a model that timm can create", repr(name), error) from error
         config = timm.data.resolve_data_config({}, model=module)
         self._channels = module.feature_info.channels()
         size = chosen_size(options, config["input_size"][1] or DEFAULT_SIZE, MULTIPLE)

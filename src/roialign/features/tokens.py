@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .._typing import AnyArray
+from .backbone import BackboneError
 
 
 def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -> AnyArray:
@@ -45,3 +46,22 @@ def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -
         )
     patches = tokens[:, prefix_tokens:].reshape(tokens.shape[0], rows, columns, tokens.shape[2])
     return patches.swapaxes(2, 3).swapaxes(1, 2)  # type: ignore[no-any-return]
+
+
+def tokens_of_backbone(
+    tokens: AnyArray, size: tuple[int, int], prefix_tokens: int | None, patch_size: int | None, name: str
+) -> AnyArray:
+    """View the tokens that a backbone returns for images of this height and width as a map.
+
+    Raises
+    ------
+    BackboneError
+        If `prefix_tokens` or `patch_size` is None, or does not fit the number of tokens.
+    """
+    if prefix_tokens is None or patch_size is None:
+        got = f"{prefix_tokens} and {patch_size} for {name!r}"
+        raise BackboneError.of("--prefix-tokens and --patch-size for tokens [N, L, C]", got)
+    try:
+        return tokens_to_map(tokens, (size[0] // patch_size, size[1] // patch_size), prefix_tokens)
+    except ValueError as error:
+        raise BackboneError(f"backbone: {error} from {name!r}") from error

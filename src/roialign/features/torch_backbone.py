@@ -33,7 +33,7 @@ from .backbone import (
     probed,
     refuse,
 )
-from .tokens import tokens_to_map
+from .tokens import tokens_of_backbone
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEFAULT_SIZE, MULTIPLE = 224, 32
@@ -116,8 +116,7 @@ class TorchBackbone(Backbone):
         except BackboneError:
             raise
         except Exception as error:  # a model raises many kinds of errors
-            why = str(error).partition("\n")[0] or type(error).__name__
-            raise BackboneError(f"{self.name}: cannot be run on {size[0]} x {size[1]} pixels: {why}") from error
+            raise BackboneError.of(f"a model for {size[0]} x {size[1]} pixels", repr(self.name), error) from error
         return probed(maps, size, self.name)
 
     def facts(self) -> dict[str, object]:
@@ -144,7 +143,7 @@ class ProgramBackbone(TorchBackbone):
         self._one_by_one = shape[0] == 1
         if isinstance(shape[2], int) and isinstance(shape[3], int):
             if options.image_size not in (None, (shape[2], shape[3])):
-                raise ValueError(f"image-size: {name} supports only {shape[2]}x{shape[3]}, found {options.image_size}")
+                raise ValueError(f"image-size: expected {shape[2]}x{shape[3]} for {name!r}, got {options.image_size}")
             size = ImageSize(fixed=(shape[2], shape[3]))
         else:
             size = chosen_size(options, DEFAULT_SIZE, MULTIPLE)
@@ -221,13 +220,10 @@ def maps_of_outputs(
         if output.ndim == 4:
             maps.append(output)
         elif output.ndim == 3 and prefix is not None and patch is not None:
-            try:
-                maps.append(tokens_to_map(output, (size[0] // patch, size[1] // patch), prefix))
-            except ValueError as error:
-                raise BackboneError(f"{name}: {error}") from error
+            maps.append(tokens_of_backbone(output, size, prefix, patch, name))
     if not maps:
         more = "; tokens [N, L, C] need --prefix-tokens and --patch-size" if prefix is None or patch is None else ""
-        raise BackboneError(f"{name}: expected an output [N, C, H, W], found {shapes}{more}")
+        raise BackboneError.of("a model with an output [N, C, H, W]", f"{shapes} from {name!r}{more}")
     return sorted(maps, key=lambda features: -features.shape[2])
 
 
@@ -243,7 +239,7 @@ def state_hash(module: nn.Module) -> str:
 def _load_program(path: Path, name: str) -> Any:
     """Load a program saved by `torch.export.save`. For files that are not archives, PyTorch prints a long message."""
     check_readable(path)
-    why = "it is not an archive"
+    why: object = "it is not an archive"
     if zipfile.is_zipfile(path):
         try:
             check_archive(path)
@@ -251,8 +247,8 @@ def _load_program(path: Path, name: str) -> Any:
                 warnings.simplefilter("ignore")  # PyTorch warns about its own code
                 return torch.export.load(path)
         except Exception as error:  # damaged files raise many kinds of errors in PyTorch
-            why = str(error).partition("\n")[0] or type(error).__name__
-    raise BackboneError(f"{name}: cannot be read as a torch.export program: {why}")
+            why = error
+    raise BackboneError.of("a program saved by torch.export.save", repr(name), why)
 
 
 def _input_shape(program: Any, name: str) -> list[int | None]:
@@ -262,7 +258,8 @@ def _input_shape(program: Any, name: str) -> list[int | None]:
         node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted
     ]
     if len(shapes) != 1 or len(shapes[0]) != 4:
-        raise BackboneError(f"{name}: expected one input [N, 3, H, W], found {[list(shape) for shape in shapes]}")
+        found = [list(shape) for shape in shapes]
+        raise BackboneError.of("a program with one input [N, 3, H, W]", f"{found or 'none'} in {name!r}")
     return [side if isinstance(side, int) else None for side in shapes[0]]
 
 

@@ -34,14 +34,14 @@ class Call:
         if spec.rule == "random":
             spec = spec._replace(seed=_validate.check_seed(options.seed, drawn=options.drawn))
         self.spec, self.options, self.layout = spec, options, options.layout
-        self.backend = backend_for(spec.family, options.backend)
+        self.backend = backend_for(spec.family(), options.backend)
         names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
         self.features = [
             checks.check_features(level, options.layout, name) for level, name in zip(features, names, strict=True)
         ]
         checks.check_levels_alike(self.features)
         images, structure = self.features[0].shape[0], (options.batch_indices, options.invalid, options.rois_name)
-        self.rois = rows_of(rois, images, *structure, spec.geometry)
+        self.rois = rows_of(rois, images, *structure, spec.geometry())
         rows, levels = self.rois.rows, options.levels
         given = None if levels is None else checks.check_indices(levels, len(rows), "levels", "rois")
         self.regions = Regions(scales, rows, levels_of(rows, scales, given, options.assignment))

@@ -26,8 +26,11 @@ def rotated_iou(
 
     Concretely, ``out[i, j]`` is the area of the intersection of ``boxes[i]`` and ``others[j]``, divided by the area of
     their union. It is 0 if the union is empty. The area is exact up to rounding in float64: the intersection of two
-    boxes is a polygon with at most eight corners. Equal boxes have exactly
-    1.
+    boxes is a polygon with at most eight corners.
+
+    The result for equal boxes is exactly 1 on the CPU, and 1 up to rounding where torch's operators compute it: on a
+    CUDA device, under transforms of `torch.func`, and in an ONNX model. Both hold for sides of at least 1e-150. With
+    shorter sides, areas underflow, and the result can be less, down to 0.
 
     The result is differentiable with respect to both arguments. It has kinks where sides of two boxes lie on one line;
     there, each derivative is the mean of the derivatives from both directions, so it is 0 for equal boxes. The

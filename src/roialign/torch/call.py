@@ -39,11 +39,11 @@ class Call:
         rois: object,
         options: Options,
     ) -> None:
-        self.pairing, self.layout = PAIRINGS[spec.family], options.layout
+        self.pairing, self.layout = PAIRINGS[spec.family()], options.layout
         self.features = _check_all_features(features, options.layout)
         first = self.features[0]
         check_backend(first, options.backend)
-        self.rois, self.restore = rows_of(rois, first, options.batch_indices, options.rois_name, spec.geometry)
+        self.rois, self.restore = rows_of(rois, first, options.batch_indices, options.rois_name, spec.geometry())
         levels = options.levels
         if levels is not None:
             levels = checks.check_indices(levels, self.rois.shape[0], "levels", "rois")
@@ -56,7 +56,7 @@ class Call:
             else:
                 spec = spec._replace(seed=_validate.check_seed(seed, drawn=options.drawn))
         self.spec, self.offset, self.mask = spec, options.offset, options.mask
-        deciding = tuple([level.detach() for level in self.features]) if spec.decides else ()
+        deciding = tuple([level.detach() for level in self.features]) if spec.decides() else ()
         self.inputs = Inputs(self.features, None, self.rois, levels, key, (), deciding)
         name = options.rois_name + OF_LIST if isinstance(rois, (list, tuple)) else options.rois_name
         self.described = (tuple(scales), options.assignment, options.invalid, options.backend, name)

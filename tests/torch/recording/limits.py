@@ -61,37 +61,38 @@ LIMITS = [
         tuple(cell for cell in NAMES if cell not in IN_ONNX and cell != RANDOM),
         NotImplementedError,
         "this operator cannot be exported, because it is not equal to ONNX's RoiAlign or MaxRoiPool",
-        "`NotImplementedError`: this exporter has no loop over RoIs, so it writes only what ONNX's RoiAlign or "
-        "MaxRoiPool computes. Give `dynamo=True`.",
+        "`NotImplementedError`: this exporter cannot write a loop over RoIs, so it only supports what ONNX's "
+        "RoiAlign or MaxRoiPool computes. Use `dynamo=True`.",
     ),
     Limit(
         ("ONNX", "ONNX, dynamo=False"),
         (RANDOM,),
         ValueError,
         "sampling: expected 'grid' or 'exact' in an ONNX export, got 'random'",
-        '`ValueError`: an exported graph draws no random points. Use `"grid"` or `"exact"` for inference.',
+        '`ValueError`: an exported graph cannot draw random points. Use `"grid"` or `"exact"` for inference.',
     ),
     Limit(
         ("meta tensors",),
         BY_LEVEL,
         NotImplementedError,
         "nonzero",
-        "`NotImplementedError` of torch: an extractor calls layers other than `RoIAlign` level by level, and how many "
-        "RoIs a level has depends on values. Use fake tensors.",
+        "`NotImplementedError` of torch: an extractor calls layers other than `RoIAlign` level by level, and the "
+        "number of RoIs of a level depends on values. Use fake tensors.",
     ),
     Limit(
         ("torch.vmap",),
         BY_LEVEL,
         RuntimeError,
         "nonzero",
-        "`RuntimeError` of torch, for the same reason. Use a layer of `RoIAlign`, or call the members one by one.",
+        "`RuntimeError` of torch, for the same reason. Use `RoIAlign` as the layer, or call the model for "
+        "each member of the batch.",
     ),
     Limit(
         ("CUDA graphs",),
         BY_LEVEL,
         DynamicOutputShapeException,
         "nonzero",
-        "An error of torch while the graph is recorded, for the same reason. Use a layer of `RoIAlign`.",
+        "An error of torch while the graph is recorded, for the same reason. Use `RoIAlign` as the layer.",
     ),
 ]
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..._extras import require
-from ...extract.output import atomic_write
+from ...extract.output import atomic_write, naming
 from .settings import RunError
 
 #: File names in the folder of a run.
@@ -38,12 +38,13 @@ class Log:
     def add(self, iteration: int, numbers: Mapping[str, float], measured: Mapping[str, float]) -> None:
         """Add the values of one iteration, counted from 1, and what was measured after it. The names never change."""
         table = csv.writer(self._file, lineterminator="\n")
-        if not self._names:
-            self._names = ["iteration", *numbers, *(name for name in self._measured if name not in numbers)]
-            table.writerow(self._names)
         known = {**numbers, **measured}
-        table.writerow([iteration, *(repr(known[name]) if name in known else "" for name in self._names[1:])])
-        self._file.flush()
+        with naming(self._path):
+            if not self._names:
+                self._names = ["iteration", *numbers, *(name for name in self._measured if name not in numbers)]
+                table.writerow(self._names)
+            table.writerow([iteration, *(repr(known[name]) if name in known else "" for name in self._names[1:])])
+            self._file.flush()
         for kind, values in (("training", numbers), ("validation", measured)):
             for name, number in values.items():
                 self._curves.add_scalar(f"{kind}/{name}", number, iteration)

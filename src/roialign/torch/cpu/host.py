@@ -21,7 +21,7 @@ from ..wiring.primitive import Inputs
 
 def regions_of(operator: Operator[Any], inputs: Inputs, images: int) -> Regions:
     """Return the validated RoIs of a call."""
-    given, numbers = array_of(inputs.rois), operator.spec.geometry
+    given, numbers = array_of(inputs.rois), operator.spec.geometry()
     rows = np.ascontiguousarray(given[:, : numbers + 1], dtype=np.float64)
     rows = check_rows(rows, images, operator.invalid, operator.argument)
     offset, mask = _per_bin(operator, given)
@@ -48,7 +48,7 @@ def spec_of(operator: Operator[Any], inputs: Inputs) -> Any:
 def tangents_of(operator: Operator[Any], inputs: Inputs) -> list[Geometry]:
     """Return the tangents of the RoIs."""
     given = [array_of(tangent) for tangent in inputs.tangents]
-    numbers = operator.spec.geometry
+    numbers = operator.spec.geometry()
     return [
         Geometry(np.ascontiguousarray(rows[:, 1 : numbers + 1], dtype=np.float64), *_per_bin(operator, rows))
         for rows in given
@@ -75,7 +75,7 @@ def array_of(tensor: Tensor) -> Array:
 
 def _per_bin(operator: Operator[Any], rows: Array) -> tuple[Array | None, Array | None]:
     """Return the bin offsets and masks, which follow the box in a row, as float64."""
-    bins, place = math.prod(operator.bins), operator.spec.geometry + 1
+    bins, place = math.prod(operator.bins), operator.spec.geometry() + 1
     offset = mask = None
     if operator.has_offset:
         part = np.ascontiguousarray(rows[:, place : place + 2 * bins], dtype=np.float64)

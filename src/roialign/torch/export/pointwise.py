@@ -28,7 +28,7 @@ LONGEST = 1 << 16
 def forward(call: Operator[PointwiseSpec], inputs: Inputs, output_size: Pair) -> Tensor:
     """``[K, C, PH, PW]``."""
     spec = call.spec
-    numbers = spec.geometry + (2 * math.prod(output_size) if call.has_offset else 0)
+    numbers = spec.geometry() + (2 * math.prod(output_size) if call.has_offset else 0)
     ready = prepare(call, inputs, numbers)
     if len(ready.maps) == 1 and is_max_roi_pool(spec, call.scales[0], output_size, ready.maps[0].dtype):
         rows = ready.rows.clamp(-LARGEST_FLOAT32, LARGEST_FLOAT32).to(ready.maps[0].dtype)
@@ -66,14 +66,14 @@ def _reduce_each(
     rows = one_more(rows)
     of_rois = torch.zeros_like(rows[:, 0], dtype=torch.int64) if levels is None else one_more(levels)
     scale, height, width, base = (column[of_rois] for column in level_table(call, maps))
-    frames = map_frames(spec, rows[:, 1 : spec.geometry + 1], scale)
+    frames = map_frames(spec, rows[:, 1 : spec.geometry() + 1], scale)
     places = torch.stack([*frames, height, width, base + rows[:, 0] * height * width], 1)
     pixels = torch.cat([_pixel_rows(level, bins if spec.channels == "position" else 1) for level in maps])
 
     def each(place: Tensor, row: Tensor) -> Tensor:
         frame, (tall, wide, first) = Frame(*place[:8].unbind()), place[8:].unbind()
         shift_y = shift_x = torch.zeros(output_size, dtype=torch.float64)
-        end = 1 + spec.geometry
+        end = 1 + spec.geometry()
         if call.has_offset:
             shift_x, shift_y = (spec.gamma * row[end : end + 2 * bins].reshape(2, *output_size)).unbind()
             end += 2 * bins

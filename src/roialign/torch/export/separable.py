@@ -66,7 +66,7 @@ def prepare(call: Any, inputs: Inputs, numbers: int) -> Prepared:
         valid = valid & (levels >= 0) & (levels < len(maps))
         levels = levels.to(torch.int64).clamp(0, len(maps) - 1)
     elif call.assignment is not None:
-        levels = assigned_levels(rows[:, 1 : call.spec.geometry + 1], call.scales, call.assignment)
+        levels = assigned_levels(rows[:, 1 : call.spec.geometry() + 1], call.scales, call.assignment)
     return Prepared(maps, rows, valid, levels)
 
 

@@ -70,7 +70,7 @@ class Frames:
             "JOINT": spec.mapping == "rotated" or (spec.rule == "random" and spec.jitters_points),
             "CHANNELS_OF": spec.channels,
             "HAS_OFFSET": self.call.has_offset,
-            "GEOMETRY": spec.geometry,
+            "GEOMETRY": spec.geometry(),
             "COLUMNS": self.rows.rois.shape[1],
             "LEVELS": len(self.maps),
         }
@@ -142,9 +142,9 @@ def checked_rows(call: Operator[PointwiseSpec], inputs: Inputs, maps: Sequence[T
     """The RoIs of a call. Their bin offsets are checked if an invalid one is an error."""
     if call.spec.channels == "orientation" and call.spec.reduction != "mean":
         raise NotImplementedError("pointwise: mode='max' with rotated channels is not implemented for CUDA tensors")
-    rows = rows_of(call, inputs, maps[0].shape[0], call.spec.geometry)
+    rows = rows_of(call, inputs, maps[0].shape[0], call.spec.geometry())
     if call.has_offset and (call.invalid == "raise" or (call.invalid is None and not rows.rois.is_cuda)):
-        first = 1 + call.spec.geometry
+        first = 1 + call.spec.geometry()
         offset = rows.rois[:, first : first + 2 * math.prod(call.bins)].double().cpu().numpy()
         check_offset(offset.reshape(-1, 2, *call.bins), "raise")
     return rows

@@ -214,7 +214,7 @@ def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs
         PW=frames.bins[1],
         HAS_OFFSET=call.has_offset,
         HAS_MASK=call.has_mask,
-        GEOMETRY=call.spec.geometry,
+        GEOMETRY=call.spec.geometry(),
         COLUMNS=rows.rois.shape[1],
         BINS=frames.bins_at_once,
         num_warps=table.ROI_WARPS,

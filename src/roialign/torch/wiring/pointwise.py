@@ -84,7 +84,7 @@ class PointwiseFamily(Family[PointwiseSpec]):
 
 def mask_column(operator: Operator[PointwiseSpec]) -> int:
     """The column of a row at which the masks begin."""
-    return 1 + operator.spec.geometry + (2 * math.prod(operator.bins) if operator.has_offset else 0)
+    return 1 + operator.spec.geometry() + (2 * math.prod(operator.bins) if operator.has_offset else 0)
 
 
 def of_first_order(operator: Operator[PointwiseSpec], inputs: Inputs, most: int) -> Inputs | None:
