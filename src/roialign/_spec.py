@@ -28,8 +28,7 @@ BORDER_OF_RULE: dict[str, Border] = {
 class SeparableSpec(NamedTuple):
     """A separable operator: out = Wy . F . Wx^T, with one pair of tap matrices per RoI.
 
-    What follows from the fields is given by methods, because older versions of `torch.compile` cannot read properties of
-    a named tuple.
+    Methods give what follows from the fields, because `torch.compile` of torch 2.9 reads no properties of named tuples.
 
     Both axes share all settings except the sampling ratio. On each level, an axis of `size` pixels is mapped by
     ``start = lower * scale - offset`` and ``length = max(upper * scale - offset - start, minimum_length)``.
