@@ -207,7 +207,7 @@ def _draw(path: Path, one: _Detected, settings: DetectorSettings) -> None:
     names = [_name(settings, label) for label in found["labels"].tolist()]
     values = zip(boxes, names, found["scores"].tolist(), found["labels"].tolist(), masks, polygons, strict=True)
     drawn = [
-        Drawn(tuple(box), name, score, label, mask, origin, polygon)
+        Drawn(tuple(box), name, score, label, mask, polygon, origin)
         for box, name, score, label, (mask, origin), polygon in values
     ]
     side = max(SIDE, max(one.image.shape) / DOTS) if one.in_patches else SIDE

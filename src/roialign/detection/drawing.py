@@ -38,10 +38,10 @@ class Drawn:
     """Determines the colour."""
     mask: Array | None = None
     """``[H, W]`` bool: the whole image, or a part of it."""
-    origin: tuple[int, int] = (0, 0)
-    """The column and the row of the first pixel of `mask`."""
     corners: Array | None = None
     """``[4, 2]``: the corners of the rotated box, which is drawn in place of `box`."""
+    origin: tuple[int, int] = (0, 0)
+    """The column and the row of the first pixel of `mask`."""
 
 
 def colour_of(label: int) -> str:
