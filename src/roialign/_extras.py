@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 
 _COMMANDS = {"typer": "typer>=0.19", "rich": "rich>=13", "PIL": "pillow>=10.1", "matplotlib": "matplotlib>=3.9"}
-_TORCH = {"torch": "torch>=2.6"}
+_TORCH = {"torch": "torch>=2.11"}
 _FEATURES = {"pyarrow": "pyarrow>=15", "onnxruntime": "onnxruntime>=1.20", "safetensors": "safetensors>=0.4"}
 _DEMO = {
     "onnx": "onnx>=1.16",

@@ -128,7 +128,7 @@ def test_the_packages_of_the_parts_are_those_of_the_project() -> None:
 def test_without_torch_its_modules_say_what_to_install(module: str, named: str) -> None:
     script = f"import sys; sys.modules['torch'] = None; import {module}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    text = f"{named} needs torch, which is not installed: pip install 'torch>=2.6'"
+    text = f"{named} needs torch, which is not installed: pip install 'torch>=2.11'"
     assert done.stderr.splitlines()[-1] == f"ModuleNotFoundError: {text}"
 
 
@@ -145,14 +145,14 @@ def test_without_torch_its_backbones_say_what_to_install(
     backbone: str, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ModuleNotFoundError, match=f"^{named} needs torch.*: pip install 'torch>=2.6'"):
+    with pytest.raises(ModuleNotFoundError, match=f"^{named} needs torch.*: pip install 'torch>=2.11'"):
         make_backbone(backbone)
 
 
 @pytest.mark.parametrize(
     ("missing", "backbone", "text"),
     [
-        ("torch", "hf:model", "Hugging Face needs torch, which is not installed: pip install 'torch>=2.6'"),
+        ("torch", "hf:model", "Hugging Face needs torch, which is not installed: pip install 'torch>=2.11'"),
         ("google", "pixels", "an installed package needs it"),
     ],
 )

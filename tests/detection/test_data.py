@@ -316,7 +316,7 @@ def test_the_command_draws_scenes_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("missing", "requirement"),
-    [("torch", "torch>=2.6"), ("pycocotools", "pycocotools>=2.0.8"), ("sklearn", "scikit-learn>=1.4")],
+    [("torch", "torch>=2.11"), ("pycocotools", "pycocotools>=2.0.8"), ("sklearn", "scikit-learn>=1.4")],
 )
 def test_a_missing_extra_is_one_clear_line(tmp_path: Path, missing: str, requirement: str) -> None:
     done = _roialign("scenes", str(tmp_path / "s"), missing=missing)

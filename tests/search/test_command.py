@@ -19,6 +19,7 @@ from roialign.files.problems import Problems
 from roialign.search import Encoder, FeatureFolder, draw_sheet
 from roialign.search.sheets import Tile
 from tests.commands.invoked import invoke, told
+from tests.features.jobs import forget_records
 from tests.features.photographs import write_photographs
 from tests.search.networks import save_network
 
@@ -242,6 +243,10 @@ def test_a_shard_of_another_job_is_named(photos: Path, features: Path, tmp_path:
     shard = sorted(copy.glob("features-*"))[2]
     shutil.copy(sorted(other.glob("features-*"))[2], shard)
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
+    assert error.startswith(f"{shard}: belongs to another job: ")
+    assert "pooling.levels: expected [2], found [1]" in error
+    forget_records(copy)
+    (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
     assert error.startswith(f"{shard}: cannot be read: ")
     assert "column vector: expected [112] numbers per row, got 40" in error
 
@@ -258,6 +263,9 @@ def test_shards_that_have_changed_places_are_named(photos: Path, tmp_path: Path,
     first.rename(out / "other")
     second.rename(first)
     (out / "other").rename(second)
+    (error,) = told(invoke("search", out, "--like", photos / "000.jpg"))
+    assert error.startswith(f"{first}: is another shard of this job: expected shard 0, found shard 1; ")
+    forget_records(out)
     (error,) = told(invoke("search", out, "--like", photos / "000.jpg"))
     expected = f"it begins with {photos / '006.jpg'}, and the shard of this job with {photos / '000.jpg'}"
     assert error.startswith(f"{first}: cannot be read: {expected}; ")

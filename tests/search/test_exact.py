@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from roialign.features.manifest import VERSION
+from roialign.features.records import Origin
 from roialign.features.writing import Columns, Format, write_shard
 from roialign.search import FeatureFolder, RegionIndex, nearest
 from roialign.search.exact import METRICS, Metric
@@ -93,18 +95,20 @@ def write_folder(path: Path, vectors: np.ndarray, shards: int, file_format: Form
     files = [f"features-{number:05}-of-{shards:05}.{file_format}" for number in range(shards)]
     for number, (file, part) in enumerate(zip(files, np.array_split(vectors, shards), strict=True)):
         count = len(part) + 1
+        corners = np.arange(4.0 * count).reshape(count, 4)
         columns = Columns(
             image=[f"{number}.jpg"] * count,
             row=np.array([*range(len(part)), -1]),
-            box=np.arange(4.0 * count).reshape(count, 4),
-            label=[f"label {row}" for row in range(count)],
+            box=np.concatenate([corners[:-1], np.zeros((1, 4))]),
+            label=[*(f"label {row}" for row in range(len(part))), ""],
             score=None,
-            image_size=np.full((count, 2), 100, dtype=np.int32),
+            image_size=np.array([(100, 100)] * len(part) + [(0, 0)], dtype=np.int32),
             features={"vector": np.concatenate([part, np.zeros_like(part[:1])])},
             error=[None] * len(part) + ["damaged"],
         )
-        write_shard(path / file, columns, file_format)
-    manifest = {"columns": {"vector": [vectors.shape[1]]}, "shards": [{"file": file} for file in files]}
+        write_shard(path / file, columns, file_format, Origin({}, number))
+    manifest = {"version": VERSION, "fingerprint": {}, "columns": {"vector": [vectors.shape[1]]}}
+    manifest["shards"] = [{"file": file} for file in files]
     return FeatureFolder(path, manifest, tuple(files))
 
 
@@ -113,7 +117,7 @@ def write_folder(path: Path, vectors: np.ndarray, shards: int, file_format: Form
 def test_a_folder_is_searched_shard_by_shard(
     file_format: Format, metric: Metric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("roialign.search.shards.GROUP_BYTES", 1 << 12)  # several blocks in a shard
+    monkeypatch.setattr("roialign.features.shard_files.GROUP_BYTES", 1 << 12)  # several blocks in a shard
     vectors = clusters(np.random.default_rng(0), 500, 24)
     folder = write_folder(tmp_path / "out", vectors, 3, file_format)
     queries = vectors[(vectors != 0).any(axis=1)][:4]

@@ -122,8 +122,8 @@ def _torch() -> Iterator[Finding]:
         yield Finding("broken", f"import of torch: {type(error).__name__}: {error}")
         return
     release = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if release < (2, 6):
-        yield Finding("broken", f"torch {torch.__version__} is too old: pip install 'torch>=2.6'")
+    if release < (2, 11):
+        yield Finding("broken", f"torch {torch.__version__} is too old: pip install 'torch>=2.11'")
         return
     threads = "PyTorch's OpenMP threads" if openmp_address() else "its own thread pool"
     yield Finding("ok", f"torch {torch.__version__}; on the CPU, roialign uses {threads}")

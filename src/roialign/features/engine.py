@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from .boxes import BoxSource, DetectedBoxes
 from .images import ReadImage
 from .pooling import Pooling
 from .readers import Readers, Wanted
+from .records import Origin
 from .rows import ImageRows
 from .shards import Shard
 from .writing import Format, columns_of, write_shard
@@ -35,6 +37,8 @@ class Work:
     pooling: Pooling
     batch_size: int
     file_format: Format
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    """The fingerprint of the job, for the record of every shard."""
 
 
 @dataclass
@@ -132,7 +136,8 @@ def run_shards(
             with report.timed("writing"):
                 shapes = work.pooling.columns(work.backbone)
                 columns = columns_of(rows, shapes, work.pooling.dtype, scored=work.boxes.has_scores)
-                write_shard(out / shard.file, columns, work.file_format)
+                origin = Origin(work.fingerprint, shard.number)
+                write_shard(out / shard.file, columns, work.file_format, origin)
             for one in rows:
                 report.images += 1
                 report.boxes += len(one.boxes)

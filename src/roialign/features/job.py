@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +21,12 @@ from .backbone import Backbone, BackboneOptions
 from .backbones import make_backbone
 from .boxes import BoxSource
 from .engine import Listener, Report, Work, run_shards
-from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
+from .manifest import VERSION, join_folder, locked, read_fingerprint, remove_unfinished
 from .pooling import Pooling, find_levels
+from .reading import ShardReader, open_shard
+from .records import Origin
 from .shards import SHARD_BYTES, SHARD_IMAGES, Shard, cut_shards
-from .writing import PACKAGES, Format, read_errors
+from .writing import PACKAGES, Format
 
 
 @dataclass(frozen=True)
@@ -49,19 +53,37 @@ class Job:
     out: Path
     shapes: Mapping[str, tuple[int, ...]]
     fingerprint: dict[str, Any]
+    has_records: bool = True
+    """Whether every shard has a record. In folders begun by earlier versions, some have none."""
 
     def missing(self, *, retry: bool = False) -> list[Shard]:
-        """Return the shards that are not written, and with `retry`, also those in which an image failed."""
+        """Return the shards that are not written, and with `retry`, also those in which an image failed.
+
+        Raises
+        ------
+        FileError
+            If a shard is damaged, or if it is the shard of another job, or another shard.
+        """
         return [shard for shard in self.shards if not self._is_done(shard, retry)]
 
     def earlier_errors(self) -> dict[str, str]:
         """Return the images that failed in the written shards, with their errors."""
-        written = [self.out / shard.file for shard in self.shards if (self.out / shard.file).exists()]
-        return dict(pair for path in written for pair in read_errors(path, self.work.file_format))
+        found: dict[str, str] = {}
+        for shard in self.shards:
+            if (self.out / shard.file).exists():
+                with self._opened(shard) as reader:
+                    found.update(reader.errors())
+        return found
 
     def _is_done(self, shard: Shard, retry: bool) -> bool:
-        path = self.out / shard.file
-        return path.exists() and not (retry and read_errors(path, self.work.file_format))
+        if not (self.out / shard.file).exists():
+            return False
+        with self._opened(shard) as reader:
+            return not (retry and reader.errors())
+
+    def _opened(self, shard: Shard) -> AbstractContextManager[ShardReader]:
+        origin = Origin(self.fingerprint, shard.number)
+        return open_shard(self.out / shard.file, origin, required=self.has_records)
 
 
 class Engine(Protocol):
@@ -157,9 +179,9 @@ def prepare(
     )
     fingerprint = _fingerprint(images, boxes, backbone, pooling, settings, options, software)
     made_with = {"name": settings.backbone, "options": asdict(options)}
-    join_folder(out, fingerprint, made_with, shapes, shards)
-    work = Work(backbone, boxes, pooling, settings.batch_size, settings.file_format)
-    return Job(work, shards, out, shapes, fingerprint)
+    manifest = join_folder(out, fingerprint, made_with, shapes, shards)
+    work = Work(backbone, boxes, pooling, settings.batch_size, settings.file_format, fingerprint)
+    return Job(work, shards, out, shapes, fingerprint, manifest["version"] == VERSION)
 
 
 def run(
@@ -232,9 +254,9 @@ def _fingerprint(
     options: BackboneOptions,
     software: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return everything that determines the bytes of the result, except the contents of the images."""
+    """Return everything that determines the bytes of the result, except the contents of the images, as JSON has it."""
     digest = hashlib.sha256("\n".join(image.as_posix() for image in images).encode(errors="surrogateescape"))
-    return {
+    fingerprint = {
         "roialign": software["roialign"],
         "backbone": {
             "kind": settings.backbone.partition(":")[0],
@@ -259,3 +281,5 @@ def _fingerprint(
         "machine": software["machine"],
         "packages": software["packages"],
     }
+    found: dict[str, Any] = json.loads(json.dumps(fingerprint))  # JSON has lists instead of tuples
+    return found

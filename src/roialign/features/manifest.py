@@ -19,7 +19,8 @@ from .shards import Shard
 #: Readers of Parquet folders skip names that begin with an underscore.
 MANIFEST = "_manifest.json"
 LOCK = "_lock"
-VERSION = 1
+#: In folders of version 1, shards may have no record; see :mod:`.records`.
+VERSION, VERSIONS = 2, (1, 2)
 #: The name of a shard's file; see :func:`roialign.features.shards.cut_shards`.
 SHARD_FILE = re.compile(r"features-\d+-of-\d+\.(parquet|safetensors|npz)")
 #: The name of a file that is being written; see :func:`roialign.extract.output.atomic_write`.
@@ -51,9 +52,10 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         content = read_json(path)
     except FileError as error:
         raise OtherJobError(f"{path}: {error}") from error
-    known = isinstance(content, dict) and content.get("version") == VERSION
+    known = isinstance(content, dict) and content.get("version") in VERSIONS
     if not known or not isinstance(content.get("fingerprint"), dict):
-        raise OtherJobError(f"{path}: expected a manifest of version {VERSION}, found {shown(content)}")
+        expected = " or ".join(map(str, VERSIONS))
+        raise OtherJobError(f"{path}: expected a manifest of version {expected}, found {shown(content)}")
     wrong = next(_wrong_parts(content), None)
     if wrong is not None:
         raise OtherJobError(f"{path}: {wrong}; it is not as roialign has written it")
@@ -95,8 +97,8 @@ def join_folder(
     backbone: Mapping[str, Any],
     shapes: Mapping[str, Sequence[int]],
     shards: Sequence[Shard],
-) -> None:
-    """Write the manifest of a job into a folder, or check that the folder belongs to this job.
+) -> dict[str, Any]:
+    """Write the manifest of a job into a folder, or check that the folder belongs to this job. Return the manifest.
 
     `backbone` has the name and the options of the backbone. With them, `roialign search` creates it again.
 
@@ -105,23 +107,22 @@ def join_folder(
     OtherJobError
         If the folder belongs to another job. Nothing is changed in this case.
     """
-    own = json.loads(json.dumps(fingerprint))  # JSON has lists instead of tuples
-    found = read_fingerprint(folder)
+    found = read_manifest(folder)
     if found is not None:
-        differences = list(differences_of(found, own))
+        differences = list(differences_of(found["fingerprint"], fingerprint))
         if differences:
             raise OtherJobError(
                 f"{folder}: contains the features of another job: {'; '.join(differences)}; give the same options, or "
                 "another folder"
             )
-        return
+        return found
     folder.mkdir(parents=True, exist_ok=True)
     other_files = sorted(path.name for path in folder.glob("features-*"))
     if other_files:
         raise OtherJobError(f"{folder}: contains {other_files[0]} but no {MANIFEST}: give another folder")
     content = {
         "version": VERSION,
-        "fingerprint": own,
+        "fingerprint": fingerprint,
         "backbone": backbone,
         "columns": {name: list(shape) for name, shape in shapes.items()},
         "shards": [
@@ -130,15 +131,18 @@ def join_folder(
     }
     with atomic_write(folder / MANIFEST) as file:
         file.write(json.dumps(content, indent=1).encode())
+    return content
 
 
-def differences_of(found: object, own: object, name: str = "") -> Iterator[str]:
+def differences_of(
+    found: object, own: object, name: str = "", *, text: str = "{name}: {found} there, {own} here"
+) -> Iterator[str]:
     """Yield a text for each difference between two fingerprints."""
     if isinstance(found, dict) and isinstance(own, dict):
         for key in dict.fromkeys([*found, *own]):
-            yield from differences_of(found.get(key), own.get(key), f"{name}.{key}" if name else key)
+            yield from differences_of(found.get(key), own.get(key), f"{name}.{key}" if name else key, text=text)
     elif found != own:
-        yield f"{name}: {shown(found)} there, {shown(own)} here"
+        yield text.format(name=name, found=shown(found), own=shown(own))
 
 
 @contextmanager

@@ -16,6 +16,8 @@ class Shard:
 
     file: str
     images: tuple[Path, ...]
+    number: int
+    """The place of the shard in its job, from 0."""
 
 
 def cut_shards(
@@ -55,7 +57,7 @@ def cut_shards(
     groups = list(_groups(images, count, max(shard_bytes // max(row_bytes, 1), 1), shard_images))
     width = max(len(str(len(groups))), 5)
     return [
-        Shard(f"features-{number:0{width}}-of-{len(groups):0{width}}.{ending}", tuple(group))
+        Shard(f"features-{number:0{width}}-of-{len(groups):0{width}}.{ending}", tuple(group), number)
         for number, group in enumerate(groups)
     ]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, TypeAlias
 
@@ -13,8 +12,8 @@ import numpy as np
 from .._extras import require
 from .._text import encodable
 from .._typing import Array
-from ..extract.output import atomic_write, text_array, write_arrays
-from ..files.problems import FileError
+from ..extract.output import atomic_write, json_array, text_array, write_arrays
+from .records import CHECKSUMS, FINGERPRINT, NUMBER, Origin, Texts, checksum_of
 from .rows import ImageRows
 
 Format: TypeAlias = Literal["parquet", "safetensors", "npz"]
@@ -65,15 +64,21 @@ def columns_of(
         pieces = [np.zeros((1, *shape), dtype) if one.error is not None else one.features[index] for one in rows]
         features[name] = np.concatenate([np.zeros((0, *shape), dtype), *pieces])
     return Columns(
-        image=[encodable(one.image.as_posix()) for one, _ in entries],
+        image=[_text(one.image.as_posix()) for one, _ in entries],
         row=np.array([row for row, _, _ in boxes], dtype=np.int64),
         box=np.array([corners for _, corners, _ in boxes], dtype=np.float64).reshape(count, 4),
-        label=[encodable(label) for _, _, label in boxes],
+        label=[_text(label) for _, _, label in boxes],
         score=np.array([MISSING if box is None else box.score for _, box in entries], np.float32) if scored else None,
-        image_size=np.array([(one.width, one.height) for one, _ in entries], dtype=np.int32).reshape(count, 2),
+        image_size=np.array(
+            [(MISSING, MISSING) if box is None else (one.width, one.height) for one, box in entries], dtype=np.int32
+        ).reshape(count, 2),
         features=features,
-        error=[None if one.error is None else encodable(one.error) for one, _ in entries],
+        error=[None if one.error is None else _text(one.error) for one, _ in entries],
     )
+
+
+def _text(text: str) -> str:
+    return encodable(text).rstrip("\0")  # which NumPy's arrays of text do not keep
 
 
 def _entries(rows: Sequence[ImageRows]) -> Iterator[tuple[ImageRows, Any]]:
@@ -84,7 +89,27 @@ def _entries(rows: Sequence[ImageRows]) -> Iterator[tuple[ImageRows, Any]]:
             yield from ((one, box) for box in one.boxes)
 
 
-def write_parquet(file: IO[bytes], columns: Columns) -> None:
+def record_of(columns: Columns, origin: Origin) -> dict[str, Any]:
+    """Make the record of a shard. The checksums of features leave out the rows of images that failed."""
+    texts = {"image": columns.image, "label": columns.label, "error": [error or "" for error in columns.error]}
+    numbers = {
+        "row": columns.row,
+        "box": columns.box,
+        **({} if columns.score is None else {"score": columns.score}),
+        "image_size": columns.image_size,
+        **{name: features_of(values, ~columns.failed) for name, values in columns.features.items()},
+    }
+    checksums = {name: checksum_of(Texts.of(column)) for name, column in texts.items()}
+    checksums |= {name: checksum_of(column) for name, column in numbers.items()}
+    return {FINGERPRINT: origin.fingerprint, NUMBER: origin.number, CHECKSUMS: checksums}
+
+
+def features_of(values: Array, good: Array) -> Array:
+    """Return the features of the rows without an error, without a copy if there are no others."""
+    return values if good.all() else values[good]
+
+
+def write_parquet(file: IO[bytes], columns: Columns, record: Mapping[str, Any]) -> None:
     """Write the table as Parquet. Features are fixed-size lists in row-major order; the metadata has their shapes."""
     require("features", "pyarrow")
     import pyarrow
@@ -104,7 +129,7 @@ def write_parquet(file: IO[bytes], columns: Columns) -> None:
         "error": pyarrow.array(columns.error, pyarrow.string()),
     }
     shapes = {name: list(values.shape[1:]) for name, values in columns.features.items()}
-    table = pyarrow.table(fields).replace_schema_metadata({METADATA: json.dumps({"shapes": shapes})})
+    table = pyarrow.table(fields).replace_schema_metadata({METADATA: json.dumps({"shapes": shapes, **record})})
     row_bytes = sum(values.itemsize * int(np.prod(values.shape[1:])) for values in columns.features.values())
     parquet.write_table(
         table,
@@ -113,6 +138,7 @@ def write_parquet(file: IO[bytes], columns: Columns) -> None:
         compression="NONE",  # for features, compression takes longer than writing
         use_dictionary=["image", "label", "error"],
         write_statistics=["image", "row", "label"],
+        write_page_checksum=True,  # which other readers can check too
     )
 
 
@@ -124,7 +150,7 @@ def _lists(values: Array, absent: Any) -> Any:
     return pyarrow.FixedSizeListArray.from_arrays(flat, size, mask=absent)
 
 
-def write_safetensors(file: IO[bytes], columns: Columns) -> None:
+def write_safetensors(file: IO[bytes], columns: Columns, record: Mapping[str, Any]) -> None:
     """Write the table as safetensors, with the same rows as :func:`write_npz`.
 
     Safetensors has no text. `images` and `labels` are indices into lists in the metadata, and "errors" in the metadata
@@ -134,29 +160,28 @@ def write_safetensors(file: IO[bytes], columns: Columns) -> None:
     require("features", "safetensors")
     from safetensors.numpy import save
 
-    images, labels = (list(dict.fromkeys(texts)) for texts in (columns.image, columns.label))
+    images, labels = Texts.of(columns.image), Texts.of(columns.label)
     tensors = {
-        "images": _places(columns.image, images),
+        "images": images.places,
         "rows": columns.row,
         "boxes": columns.box,
-        "labels": _places(columns.label, labels),
+        "labels": labels.places,
         **({} if columns.score is None else {"scores": columns.score}),
         "image_sizes": columns.image_size,
         **{name: np.ascontiguousarray(values) for name, values in columns.features.items()},
     }
     errors = {image: error for image, error in zip(columns.image, columns.error, strict=True) if error is not None}
-    texts = {"images": images, "labels": labels, "errors": errors}
-    file.write(save(tensors, {METADATA: json.dumps(texts)}))
+    texts = {"images": images.distinct, "labels": labels.distinct, "errors": errors}
+    file.write(save(tensors, {METADATA: json.dumps({**texts, **record})}))
 
 
-def _places(texts: Sequence[str], every: Sequence[str]) -> Array:
-    place = {text: index for index, text in enumerate(every)}
-    return np.array([place[text] for text in texts], dtype=np.int64)
+def write_npz(file: IO[bytes], columns: Columns, record: Mapping[str, Any]) -> None:
+    """Write the table as arrays of equal length, and the record as JSON.
 
-
-def write_npz(file: IO[bytes], columns: Columns) -> None:
-    """Write the table as arrays of equal length. In the rows of images that failed, `rows` is -1 and numbers are 0."""
+    In the rows of images that failed, `rows` is -1 and numbers are 0.
+    """
     arrays = {
+        METADATA: json_array(record),
         "images": text_array(columns.image),
         "rows": columns.row,
         "boxes": columns.box,
@@ -170,71 +195,15 @@ def write_npz(file: IO[bytes], columns: Columns) -> None:
 
 
 #: The writers by format, which is also the ending of the file.
-WRITERS: dict[str, Callable[[IO[bytes], Columns], None]] = {
+WRITERS: dict[str, Callable[[IO[bytes], Columns, Mapping[str, Any]], None]] = {
     "parquet": write_parquet,
     "safetensors": write_safetensors,
     "npz": write_npz,
 }
 
 
-def write_shard(path: Path, columns: Columns, file_format: Format) -> None:
-    """Write a shard atomically."""
+def write_shard(path: Path, columns: Columns, file_format: Format, origin: Origin) -> None:
+    """Write a shard atomically, with the record of its origin and its columns."""
+    record = record_of(columns, origin)
     with atomic_write(path) as file:
-        WRITERS[file_format](file, columns)
-
-
-@contextmanager
-def reading_shard(path: Path) -> Iterator[None]:
-    """Convert any error while a shard is read into a FileError that names the file and says what to do."""
-    try:
-        yield
-    except Exception as error:  # damaged files raise many kinds of errors
-        why = str(error).partition("\n")[0] or type(error).__name__
-        raise FileError(f"{path}: cannot be read: {why}; delete it, and rerun the command that wrote it") from error
-
-
-def read_errors(path: Path, file_format: Format) -> list[tuple[str, str]]:
-    """Return the images of a shard that failed, with their errors.
-
-    Raises
-    ------
-    FileError
-        If the file is damaged.
-    """
-    with reading_shard(path):
-        return [(image, error) for image, error in READERS[file_format](path) if error]
-
-
-@contextmanager
-def arrays_of(path: Path) -> Iterator[Any]:
-    """Open the arrays of an ``.npz`` shard. NumPy itself does not close a damaged file."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as shard:
-        yield shard
-
-
-def _npz_errors(path: Path) -> Iterable[tuple[str, str]]:
-    with arrays_of(path) as shard:
-        return zip(shard["images"].tolist(), shard["errors"].tolist(), strict=True)
-
-
-def _parquet_errors(path: Path) -> Iterable[tuple[str, str | None]]:
-    from pyarrow import parquet
-
-    table = parquet.read_table(path, columns=["image", "error"], partitioning=None)
-    return zip(table["image"].to_pylist(), table["error"].to_pylist(), strict=True)
-
-
-def _safetensors_errors(path: Path) -> Iterable[tuple[str, str]]:
-    from safetensors import safe_open
-
-    with safe_open(path, "np") as shard:
-        errors: dict[str, str] = json.loads(shard.metadata()[METADATA])["errors"]
-    return errors.items()
-
-
-#: The functions by format that read the images of a shard and their errors.
-READERS: dict[str, Callable[[Path], Iterable[tuple[str, str | None]]]] = {
-    "parquet": _parquet_errors,
-    "safetensors": _safetensors_errors,
-    "npz": _npz_errors,
-}
+        WRITERS[file_format](file, columns, record)

@@ -32,7 +32,7 @@ def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[
     from pyarrow import parquet, types
 
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, page_checksum_verification=True)
         schema = file.schema_arrow
         nested = {field.name for field in schema if types.is_nested(field.type) or types.is_binary(field.type)}
         files = [name for name in nested if normalised(name) in IMAGE_NAMES and _has_path(schema.field(name).type)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +13,11 @@ import numpy as np
 
 from .._text import counted, encodable
 from .._typing import Array
-from ..features.manifest import MANIFEST, OtherJobError, read_manifest
-from ..features.writing import reading_shard
+from ..features.manifest import MANIFEST, VERSION, OtherJobError, read_manifest
+from ..features.reading import ShardReader, open_shard
+from ..features.records import Origin
+from ..features.writing import NO_ROW
 from ..files.problems import FileError
-from . import shards
 
 #: A position is the index of the shard times this, plus the row in the shard.
 ROWS_PER_SHARD = 1 << 32
@@ -128,49 +131,61 @@ class FeatureFolder:
     def blocks(self, column: str | None = None) -> Iterator[Block]:
         """Yield the vectors of all regions in blocks. For maps ``[C, PH, PW]``, a vector is the mean over the bins.
 
-        Rows of images that failed are left out.
+        Rows of images that failed are left out. The checksum of a shard is compared after its last block.
 
         Raises
         ------
         FileError
-            If a shard cannot be read or has another shape, or if a feature is not finite.
+            If a shard is damaged, belongs to another job, or has another shape, or if a feature is not finite.
         """
         name = self.column(column)
         shape = self.columns[name]
         for number, file in enumerate(self.files):
-            self._check_place(file)
-            stream = shards.blocks(self.path / file, name)
-            while True:
-                with reading_shard(self.path / file):
-                    rows, values = next(stream, (None, None))
-                    if rows is None or values is None:
-                        break
-                    numbers = int(np.prod(values.shape[1:]))
+            with self._opened(file) as shard:
+                if not shard.has_record:
+                    self._check_first(file, shard)
+                wrong = None
+                for rows, values in shard.blocks(name):
+                    numbers = values.shape[1]
                     if numbers != np.prod(shape):
                         raise ValueError(f"column {name}: expected {list(shape)} numbers per row, got {numbers}")
-                    values = values.reshape(len(values), *shape)
-                vectors = as_vectors(values)
-                self._check_finite(file, rows, vectors)
-                yield Block(number * ROWS_PER_SHARD + rows, vectors)
+                    vectors = as_vectors(values.reshape(len(values), *shape))
+                    wrong = wrong or self._not_finite(file, rows, vectors)
+                    if wrong is None:
+                        yield Block(number * ROWS_PER_SHARD + rows, vectors)
+                if wrong is not None:  # and the shard is not damaged
+                    raise wrong
 
-    def _check_place(self, file: str) -> None:
-        """Check that a shard begins with the image that the manifest says, and so was not renamed or copied here."""
-        if "detections" in self.manifest.get("fingerprint", {}).get("boxes", {}):
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The number of each shard of the job."""
+        return {shard["file"]: number for number, shard in enumerate(self.manifest["shards"])}
+
+    def _opened(self, file: str) -> AbstractContextManager[ShardReader]:
+        """Open a shard, and check that it is that of the job."""
+        origin = Origin(self.manifest["fingerprint"], self._numbers[file])
+        return open_shard(self.path / file, origin, required=self.manifest["version"] == VERSION)
+
+    def _check_first(self, file: str, shard: ShardReader) -> None:
+        """Check that a shard without a record begins with the image that the manifest says."""
+        if "detections" in self.manifest["fingerprint"].get("boxes", {}):
             return  # an image in which nothing is found has no row
-        (expected,) = [shard.get("first") for shard in self.manifest["shards"] if shard["file"] == file]
-        with reading_shard(self.path / file):
-            found = shards.first_image(self.path / file)
-            if expected is not None and found != encodable(expected):
-                raise ValueError(f"it begins with {found}, and the shard of this job with {encodable(expected)}")
+        expected = self.manifest["shards"][self._numbers[file]].get("first")
+        (found,) = shard.texts("image").at([0])
+        if expected is not None and found != encodable(expected):
+            raise ValueError(f"it begins with {found}, and the shard of this job with {encodable(expected)}")
 
-    def _check_finite(self, file: str, rows: Array, vectors: Array) -> None:
-        if not np.isfinite(vectors.sum()):
-            wrong = rows[~np.isfinite(vectors).all(axis=1)]
-            if len(wrong):
-                raise FileError(
-                    f"{self.path / file}: row {wrong[0]} has features that are not finite, probably because they are "
-                    "too large for float16; extract them in float32"
-                )
+    def _not_finite(self, file: str, rows: Array, vectors: Array) -> FileError | None:
+        """Return an error if a vector is not finite."""
+        if np.isfinite(vectors.sum()):
+            return None
+        wrong = rows[~np.isfinite(vectors).all(axis=1)]
+        if not len(wrong):
+            return None
+        return FileError(
+            f"{self.path / file}: row {wrong[0]} has features that are not finite, probably because they are too large "
+            "for float16; extract them in float32"
+        )
 
     def regions(self, positions: Sequence[int]) -> list[Region]:
         """Return the regions at some positions of the folder, in the order of the positions.
@@ -179,6 +194,8 @@ class FeatureFolder:
         ------
         ValueError
             If there is no region at a position.
+        FileError
+            If a shard is damaged, or belongs to another job.
         """
         found: dict[int, Region] = {}
         by_shard: dict[int, list[int]] = {}
@@ -188,16 +205,17 @@ class FeatureFolder:
                 raise ValueError(f"positions: {self.path} has no region at {position}")
             by_shard.setdefault(number, []).append(row)
         for number, rows in by_shard.items():
-            path = self.path / self.files[number]
-            with reading_shard(path):
-                try:
-                    entries = shards.texts(path, rows)
-                except IndexError:
-                    entries = []
-            if not entries:
-                raise ValueError(f"positions: {path} has fewer than {max(rows) + 1} rows")
-            for row, one in zip(rows, entries, strict=True):
-                found[number * ROWS_PER_SHARD + row] = Region(**one)
+            with self._opened(self.files[number]) as shard:
+                count = len(shard.good)
+                regions = _regions_of(shard, rows) if max(rows) < count else []
+            if not regions:
+                raise ValueError(f"positions: {self.path / self.files[number]} has fewer than {max(rows) + 1} rows")
+            for row, region in zip(rows, regions, strict=True):
+                if region.row == NO_ROW:
+                    raise ValueError(
+                        f"positions: row {row} of {self.path / self.files[number]} has no box, but an error"
+                    )
+                found[number * ROWS_PER_SHARD + row] = region
         return [found[int(position)] for position in positions]
 
     def positions_of_image(self, *images: str | Path) -> Array:
@@ -205,9 +223,20 @@ class FeatureFolder:
         names = [encodable(Path(image).as_posix()) for image in images]
         found = [np.zeros(0, dtype=np.int64)]
         for number, file in enumerate(self.files):
-            with reading_shard(self.path / file):
-                found.append(number * ROWS_PER_SHARD + shards.rows_of_image(self.path / file, names))
+            with self._opened(file) as shard:
+                column = shard.texts("image")
+                places = [place for place, image in enumerate(column.distinct) if image in names]
+                found.append(number * ROWS_PER_SHARD + np.flatnonzero(np.isin(column.places, places)))
         return np.concatenate(found)
+
+
+def _regions_of(shard: ShardReader, rows: Sequence[int]) -> list[Region]:
+    """Return the regions in some rows of a shard."""
+    images, labels = (shard.texts(name).at(rows) for name in ("image", "label"))
+    numbers, boxes, sizes = (shard.numbers(name)[rows].tolist() for name in ("row", "box", "image_size"))
+    scores = shard.numbers("score")[rows].tolist() if "score" in shard.columns else [None] * len(rows)
+    every = zip(images, numbers, map(tuple, boxes), labels, map(tuple, sizes), scores, strict=True)
+    return [Region(*one) for one in every]
 
 
 def as_vectors(values: Array) -> Array:
