@@ -128,6 +128,7 @@ WRONG = {
         "expected less than 64, the --patch-size, got 64",
     ),
     "no size": (("--patch-size", 0), "Invalid value for '--patch-size'"),
+    "no patch that fits into memory": (("--patch-size", 1_000_000), "Invalid value for '--patch-size'"),
     "a negative overlap": (("--patch-size", 64, "--patch-overlap", -1), "Invalid value for '--patch-overlap'"),
 }
 

@@ -71,6 +71,7 @@ def test_the_default_overlap_is_that_of_the_tools_but_at_most_a_fifth() -> None:
     ("arguments", "message"),
     [
         ((0,), "patch_size: expected at least 1, got 0"),
+        ((10**6,), "patch_size: expected at most 32768, got 1000000"),
         ((100, 100), "patch_overlap: expected less than 100, the size of a patch, got 100"),
         ((100, -1), "patch_overlap: expected at least 0, got -1"),
     ],

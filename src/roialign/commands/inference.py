@@ -55,6 +55,7 @@ PatchSize = Annotated[
     int | None,
     typer.Option(
         min=1,
+        max=2**15,
         metavar="N",
         help="Cut images into overlapping patches of N x N pixels, such as 1024 for aerial images. Default: whole "
         "images.",

@@ -15,6 +15,8 @@ from .transform import MEAN
 
 #: The default side of a patch and the default overlap, those of DOTA's and mmrotate's tools.
 USUAL_SIZE, USUAL_OVERLAP = 1024, 200
+#: The largest side of a patch. A larger one does not fit into memory.
+LARGEST_SIZE = 2**15
 #: The default overlap is at most this share of a patch.
 USUAL_SHARE = 5
 #: The number of rows that are read at once to reduce an image.
@@ -48,7 +50,7 @@ class PatchSettings:
     Parameters
     ----------
     size : int, default 1024
-        The side of a patch in pixels.
+        The side of a patch in pixels, at most 32768.
     overlap : int, default 200, but at most a fifth of `size`
         The pixels that two neighbours share, less than `size`. mmrotate calls it `gap`.
 
@@ -74,6 +76,8 @@ class PatchSettings:
 
     def __post_init__(self) -> None:
         _check_whole("patch_size", self.size, 1)
+        if self.size > LARGEST_SIZE:
+            raise ValueError(f"patch_size: expected at most {LARGEST_SIZE}, got {self.size}")
         if self.overlap is None:
             object.__setattr__(self, "overlap", min(USUAL_OVERLAP, self.size // USUAL_SHARE))
         _check_whole("patch_overlap", self.overlap, 0)
