@@ -26,7 +26,7 @@ from roialign.detection import (
     new_detector,
     train,
 )
-from roialign.detection.rotated_boxes import corners
+from roialign.detection.rotated_boxes import corners, hulls
 from roialign.detection.settings import model_for
 from roialign.detection.training import Event, Measured
 from roialign.detection.training.data import Stream, mirrored
@@ -140,14 +140,17 @@ def test_average_precision_of_rotated_boxes_is_measured_and_logged(data: Path, t
     assert [row["rotated_box_AP50"] for row in _log(tmp_path)] == ["", repr(measured.figures["rotated_box"]["AP50"])]
 
 
-def test_a_mirrored_image_keeps_its_rotated_boxes(data: Path) -> None:
+@pytest.mark.parametrize("vertically", [False, True])
+def test_a_mirrored_image_keeps_its_rotated_boxes(data: Path, vertically: bool) -> None:
     image, target = training_set(data, rotated=True)[0]
-    other, moved = mirrored(image, target)
-    assert torch.equal(other, image.flip(-1))
-    points = corners(target["rotated_boxes"]) * torch.tensor([-1.0, 1]) + torch.tensor([float(image.shape[-1]), 0])
+    other, moved = mirrored(image, target, vertically=vertically)
+    assert torch.equal(other, image.flip(-2 if vertically else -1))
+    points, axis = corners(target["rotated_boxes"]), int(vertically)
+    points[..., axis] = image.shape[-1 - axis] - points[..., axis]
     distances = (corners(moved["rotated_boxes"])[:, :, None] - points[:, None]).norm(dim=-1)
     assert distances.amin(dim=2).max() < 1e-3
     assert torch.equal(moved["labels"], target["labels"])
+    assert torch.allclose(moved["boxes"], hulls(moved["rotated_boxes"]).clamp(0, 96), atol=1e-3)
 
 
 def test_an_upright_detector_learns_the_hulls(data: Path, tmp_path: Path) -> None:

@@ -165,6 +165,34 @@ def test_a_mirrored_image_keeps_its_objects(data: Path) -> None:
     back, same = mirrored(other, moved)
     assert torch.equal(back, image)
     assert torch.equal(same["boxes"], target["boxes"])
+    other, moved = mirrored(image, target, vertically=True)
+    assert torch.equal(other, image.flip(-2))
+    for box, mask in zip(moved["boxes"], moved["masks"], strict=True):
+        rows = torch.where(mask.any(dim=1))[0]
+        assert box[1] - 1 <= rows.min() <= rows.max() <= box[3] + 1
+
+
+def test_an_image_is_mirrored_one_way_or_not_at_all(data: Path) -> None:
+    dataset = training_set(data)
+    wanted = small_settings(dataset, flip=0.2, vertical_flip=0.3, diagonal_flip=0.4)
+    stream, counts = Stream(dataset, wanted), dict.fromkeys([(), (-1,), (-2,), (-1, -2)], 0)
+    images = {dataset.rows[index]["id"]: dataset[index][0] for index in range(len(dataset))}
+    ways = []
+    for place in range(200):
+        image, target = _drawn(stream, place)
+        (way,) = [way for way in counts if torch.equal(image, images[target["image_id"]].flip(way))]
+        counts[way] += 1
+        ways.append(way)
+    shares = [count / 200 for count in counts.values()]
+    assert shares == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.08)
+    before = Stream(dataset, small_settings(dataset, flip=0.2))
+    for place in range(20):
+        image, target = _drawn(before, place)
+        assert torch.equal(image, images[target["image_id"]].flip(-1)) == (ways[place] == (-1,)), (
+            "as without the others"
+        )
+    with pytest.raises(ValueError, match="flip, vertical_flip, diagonal_flip: expected probabilities of at most 1 tog"):
+        small_settings(dataset, flip=0.5, vertical_flip=0.5, diagonal_flip=0.1)
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "sgd"])
@@ -373,7 +401,16 @@ def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("iterations", 0), ("learning_rate", 0.0), ("flip", 2.0), ("optimiser", "adam"), ("precision", "half")],
+    [
+        ("iterations", 0),
+        ("learning_rate", 0.0),
+        ("flip", 2.0),
+        ("optimiser", "adam"),
+        ("precision", "half"),
+        ("vertical_flip", -0.1),
+        ("patch_size", 0),
+        ("patch_overlap", 20),
+    ],
 )
 def test_a_setting_that_makes_no_sense_is_named(name: str, value: Any, data: Path) -> None:
     with pytest.raises(ValueError, match=rf"^{name}: expected"):

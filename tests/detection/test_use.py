@@ -24,6 +24,7 @@ from roialign.detection import (
     DetectorSettings,
     TimmBackbone,
     TwoStageDetector,
+    detecting,
     evaluate_model,
     load_model,
     save_model,
@@ -33,7 +34,9 @@ from roialign.detection.detecting import detect_images, picture_names
 from roialign.detection.drawing import Drawn, colour_of, draw_detections
 from roialign.detection.evaluation import coco_rows, match_categories, predict
 from roialign.detection.model_files import MODEL_FILE
+from roialign.detection.patch_detection import PatchMask
 from roialign.files.problems import Problems
+from roialign.files.run_lengths import encoded
 from tests.detection.detectors import SETTINGS, validation_set, write_small_scenes
 
 
@@ -218,6 +221,31 @@ def test_masks_boxes_and_names_are_where_they_belong(tmp_path: Path) -> None:
     assert np.allclose(at(40, 20), colour, atol=4), "the edge of the box"
     assert np.allclose(at(50, 35), 128, atol=3), "outside"
     assert len({colour_of(label) for label in range(1, 91)}) == 90
+
+
+def test_a_part_of_a_mask_is_drawn_like_the_whole(tmp_path: Path) -> None:
+    mask = np.zeros((40, 60), dtype=bool)
+    mask[12:30, 11:20] = np.random.default_rng(0).random((18, 9)) < 0.7
+    image = np.full((3, 40, 60), 0.5)
+    draw_detections(tmp_path / "a.png", image, [Drawn((10, 10, 40, 30), "a", 0.5, 2, mask)])
+    part = Drawn((10, 10, 40, 30), "a", 0.5, 2, mask[12:30, 11:20], origin=(11, 12))
+    draw_detections(tmp_path / "b.png", image, [part])
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_masks_in_patches_are_reduced_with_their_image() -> None:
+    random = np.random.default_rng(0)
+    whole = np.zeros((80, 90), dtype=bool)
+    whole[21:60, 33:71] = random.random((39, 38)) < 0.5
+    patch = PatchMask(encoded(whole[15:75, 30:90]), 30, 15)
+    for block in ((1, 1), (3, 4), (7, 2)):
+        image = torch.zeros(3, 80 // block[0], 90 // block[1])
+        found = {"scores": torch.ones(1)}
+        ((mask, (x, y)),) = detecting._drawn_masks(detecting._Detected(90, 80, image, block, found, [patch], True))
+        drawn = np.zeros(image.shape[1:], dtype=bool)
+        drawn[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+        expected = whole[:: block[0], :: block[1]][: drawn.shape[0], : drawn.shape[1]]
+        np.testing.assert_array_equal(drawn, expected)
 
 
 def _run(*arguments: object) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 
 import roialign
 from roialign.commands.detection import add_commands
-from roialign.detection import POOLERS, SceneSettings, write_scenes
+from roialign.detection import POOLERS, DetectorSettings, SceneSettings, save_model, write_scenes
 from tests.tables.paths import DOCS
 
 
@@ -43,7 +44,8 @@ def test_the_code_of_the_operators_page_runs() -> None:
 
 
 def test_the_code_of_the_page_on_rotated_boxes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    boxes, detector, data = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
+    boxes, detector, data, patches = blocks
     space: dict[str, Any] = {}
     exec(boxes, space)
     box = [[50.0, 50.0, 40.0, 10.0, -0.5]]
@@ -61,10 +63,17 @@ def test_the_code_of_the_page_on_rotated_boxes_runs(tmp_path: Path, monkeypatch:
     Path("dota/train/images").mkdir(parents=True)
     Path("dota/train/labelTxt").mkdir()
     Path("dota/train/labelTxt/P0000.txt").write_text(*labels)
+    Path("aerial").mkdir()
     Image.new("RGB", (3000, 2600)).save("dota/train/images/P0000.jpg")
     exec(data, space)
     assert space["dataset"].class_names == ["plane"]
     assert space["target"]["rotated_boxes"].shape == (1, 5)
+    wanted = DetectorSettings("oriented-rcnn", "resnet18-fpn", classes=("plane",), width=8, out_channels=16, hidden=32)
+    save_model(Path("aerial/model.pt"), replace(wanted, min_size=64).build(), replace(wanted, min_size=64))
+    Image.new("RGB", (1500, 300)).save("harbour.tif")
+    exec(patches, space)
+    assert space["image"].shape == (3, 1024, 1024)
+    assert space["found"]["rotated_boxes"].shape[1] == 5
 
 
 def test_the_table_names_every_operator() -> None:

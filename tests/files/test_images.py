@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 from roialign.detection.coco import read_image as read_tensor
-from roialign.files.images import read_image, read_picture
-from roialign.files.orientation import Annotated, turn, turn_back
+from roialign.files import images
+from roialign.files.images import open_picture, read_image, read_picture, upright_size
+from roialign.files.orientation import Annotated, reverse, turn
 from roialign.files.problems import FileError
 from tests.files.images import TURNS, animation, as_stored, encoded, png_of_size, ramp, tiff
 
@@ -131,7 +132,7 @@ def test_images_are_turned_upright(tmp_path: Path, kind: str, orientation: int) 
 def test_turning_is_pillows(orientation: int) -> None:
     image = Image.fromarray(UPRIGHT)
     np.testing.assert_array_equal(turn(UPRIGHT, orientation), np.asarray(image.transpose(TURNS[orientation])))
-    np.testing.assert_array_equal(turn_back(turn(UPRIGHT, orientation), orientation), UPRIGHT)
+    np.testing.assert_array_equal(turn(turn(UPRIGHT, orientation), reverse(orientation)), UPRIGHT)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -264,3 +265,46 @@ def test_a_file_whose_pixels_are_damaged_is_no_image(tmp_path: Path, kind: str) 
         del content[len(content) // 2 :]
     with pytest.raises(FileError, match="cannot be read as an image: damaged or cut short"):
         read_picture(_written(tmp_path, bytes(content)))
+
+
+FORMS = {
+    **{f"{kind}, turned {way}": (kind, "RGB", way) for kind in ("PNG", "TIFF") for way in range(1, 9)},
+    **{f"{kind}, {mode}": (kind, mode, 1) for kind in ("PNG", "TIFF") for mode in ("L", "I;16", "RGBA", "P", "LA")},
+    **{f"{kind}, RGB": (kind, "RGB", 1) for kind in ("JPEG", "BMP", "WEBP", "GIF", "JPEG2000", "PPM")},
+    "TIFF, F": ("TIFF", "F", 1),
+    "TIFF, I": ("TIFF", "I", 1),
+    "PNG, a transparent grey value": ("PNG", "transparent", 1),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_part_of_an_image_is_cut_from_the_whole(tmp_path: Path, form: str) -> None:
+    kind, mode, orientation = FORMS[form]
+    values = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    if mode in ("RGB", "RGBA", "P", "L", "LA"):
+        image = Image.fromarray(as_stored(values, orientation)).convert(mode)
+    else:
+        dtypes = {"I;16": np.uint16, "F": np.float32, "I": np.int32, "transparent": np.uint16}
+        image = Image.fromarray(values[..., 0].astype(dtypes[mode]))
+    more = {"transparency": int(values[2, 3, 0])} if mode == "transparent" else {}
+    path = _written(tmp_path, encoded(image, kind, orientation=orientation if orientation > 1 else None, **more))
+    picture, whole = open_picture(path), read_picture(path)
+    assert (picture.width, picture.height) == (9, 7)
+    for x, y, width, height in ((0, 0, 9, 7), (0, 0, 2, 3), (5, 3, 4, 4), (8, 6, 1, 1), (2, 1, 3, 5)):
+        part = picture.read((x, y, width, height))
+        np.testing.assert_array_equal(part.pixels, whole.pixels[y : y + height, x : x + width])
+        assert (part.white, part.pixels.flags.c_contiguous) == (whole.white, True)
+
+
+def test_an_image_that_is_read_in_parts_may_be_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _written(tmp_path, encoded(UPRIGHT))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    with pytest.raises(FileError, match="expected at most 10 pixels, found more"):
+        open_picture(path)
+    picture = open_picture(path, large=True)
+    assert upright_size(path, large=True) == (picture.width, picture.height) == (6, 4)
+    assert Image.MAX_IMAGE_PIXELS == 5, "the limit is back"
+    np.testing.assert_array_equal(picture.read((1, 1, 3, 2)).pixels, UPRIGHT[1:3, 1:4])
+    monkeypatch.setattr(images, "LARGEST_PICTURE", 20)
+    with pytest.raises(FileError, match="expected at most 20 pixels, found more: save it smaller"):
+        open_picture(path, large=True)

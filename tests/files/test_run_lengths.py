@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_masks
 
-from roialign.files.run_lengths import area_of, checked_counts, encoded, mask_of, run_lengths_of
+from roialign.files.run_lengths import (
+    area_of,
+    checked_counts,
+    cropped,
+    encoded,
+    mask_of,
+    placed,
+    run_lengths_of,
+)
 
 HEIGHT, WIDTH = 48, 64
 
@@ -97,3 +106,32 @@ def test_what_is_wrong_is_named_before_pycocotools_sees_it(case: str, monkeypatc
     with pytest.raises(ValueError, match=f"^segmentation: .*{message}|^segmentation: {message}") as raised:
         run_lengths_of(segmentation, HEIGHT, WIDTH)
     assert len(str(raised.value)) < 300
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(-9, 12), st.integers(-9, 12), st.integers(0, 2**32 - 1))
+def test_a_part_of_a_mask_is_cut_out_and_put_back(height: int, width: int, x: int, y: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = (random.random((height, width)) < random.choice([0.0, 0.1, 0.5, 1.0])).astype(np.uint8)
+    compressed = encoded(mask)
+    padded = np.pad(mask, 30)
+    for form in (compressed, {**compressed, "counts": checked_counts(compressed, height, width)}):
+        part = cropped(form, x, y, 7, 5)
+        np.testing.assert_array_equal(part, padded[30 + y : 35 + y, 30 + x : 37 + x])
+    expected = np.zeros_like(padded)
+    expected[30 + y : 35 + y, 30 + x : 37 + x] = part
+    expected = expected[30:-30, 30:-30]
+    assert placed(part, x, y, height, width) == encoded(expected)
+
+
+def test_a_part_of_a_large_mask_needs_little_memory() -> None:
+    side = 20_000
+    whole = placed(np.ones((300, 200), dtype=bool), 18_000, 19_900, side, side)
+    assert area_of(whole) == 200 * 100
+    tracemalloc.start()
+    part = cropped(whole, 17_990, 19_890, 1024, 1024)
+    placed(part, 17_990, 19_890, side, side)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert part.sum() == 200 * 100
+    assert peak < side * side, "less than one byte per pixel of the image"

@@ -12,7 +12,9 @@ import pytest
 from PIL import Image
 
 from roialign.detection import SceneSettings
-from roialign.detection.scenes import write_scenes
+from roialign.detection.scene_objects import Drawings
+from roialign.detection.scenes import draw_scene, write_scenes
+from roialign.files.problems import Problems
 from tests.commands.invoked import invoke
 from tests.features.photographs import write_photographs
 from tests.tables.paths import EXAMPLES
@@ -90,6 +92,7 @@ SEARCH, DATASET = ("region_search.py", PHOTO, "--like"), ("make_dataset.py", PHO
         ((*DATASET, BOXES, "--out", PHOTO), 1, f"--out: expected a folder, got {PHOTO}, which is a file"),
         ((*DATASET, BOXES, "--out", "out", "--val-every", "0"), 2, "--val-every: expected a whole number from 1, got"),
         ((*DATASET, BOXES, "--out", "out", "--longest-side", "x"), 2, "expected a whole number from 1, got 'x'"),
+        (("aerial_drawings.py", PHOTO), 1, f"out: expected a folder, got {PHOTO}, which is a file"),
         (("demo.py", PHOTO), 1, f"output: expected a folder, got {PHOTO}, which is a file"),
     ],
 )
@@ -114,6 +117,16 @@ def test_a_wrong_argument_gives_one_line(
     assert message in last
     assert all(line.startswith(("usage: ", " ")) for line in usage)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv"], "nothing is written"
+
+
+def test_the_aerial_drawings_are_objects_of_scenes(tmp_path: Path) -> None:
+    written = f"wrote {tmp_path / 'drawings'}: 6 ships and 6 planes\n"
+    assert run_example(EXAMPLES / "aerial_drawings.py", tmp_path / "drawings") == (0, written, "")
+    problems = Problems()
+    drawings = Drawings(tmp_path / "drawings", problems)
+    assert (drawings.names, len(problems)) == (("plane", "ship"), 0)
+    scene = draw_scene(SceneSettings(image_size=128).with_cases(rotated=True, dense=True), "train", 0, drawings)
+    assert len(scene.rotated_boxes) == len(scene.labels) > 2
 
 
 def test_a_damaged_photograph_does_not_stop_a_dataset(tmp_path: Path) -> None:

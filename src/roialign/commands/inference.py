@@ -23,6 +23,7 @@ from .terminal import end, fails, print_line, progress_bar, reported_problems
 if TYPE_CHECKING:
     from ..detection.coco import CocoDataset
     from ..detection.detecting import Found
+    from ..detection.patches import PatchSettings
 
 Weights = Annotated[
     Path,
@@ -48,6 +49,26 @@ Rotated = Annotated[
         "--rotated",
         help="Use rotated boxes from --data. Implied by detectors of rotated boxes. Other detectors use the upright "
         "hulls of the boxes.",
+    ),
+]
+PatchSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=2**15,
+        metavar="N",
+        help="Cut images into overlapping patches of N x N pixels, such as 1024 for aerial images. Default: whole "
+        "images.",
+        show_default=False,
+    ),
+]
+PatchOverlap = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Pixels that neighbouring patches share: as many as the largest objects have.",
+        show_default="200, or a fifth of --patch-size if that is less",
     ),
 ]
 Model = Annotated[
@@ -80,6 +101,9 @@ roialign evaluate --weights oriented --data turned
 # Also write the detections in DOTA format
 roialign evaluate --weights oriented --data turned --dota-out task1
 
+# Large images, in patches of 1024 x 1024 pixels, as trained with
+roialign evaluate --weights aerial --data dota --patch-size 1024 --dota-out task1
+
 # Also write all metrics by IoU and by class, and all detections
 roialign evaluate --weights run --data scenes --metrics metrics.json --out results.json
 """
@@ -90,6 +114,9 @@ roialign detect scenes/val/images --weights run --out pictures
 
 # Include detections with lower scores
 roialign detect photos --weights run --out pictures --score-threshold 0.2
+
+# A large image, in patches that share 200 pixels
+roialign detect harbour.tif --weights aerial --out pictures --patch-size 1024 --patch-overlap 200
 """
 
 #: The columns of the table of average precision.
@@ -119,6 +146,8 @@ def evaluate_command(
         ),
     ] = None,
     rotated: Rotated = False,
+    patch_size: PatchSize = None,
+    patch_overlap: PatchOverlap = None,
     model: Model = None,
     pooler: PoolerName = None,
     classes: Classes = None,
@@ -131,10 +160,13 @@ def evaluate_command(
     DOTA. With --rotated, it is also computed for other detectors. If they have masks, the smallest rotated rectangles
     around the masks are used.
 
+    With --patch-size, the detector runs on overlapping patches of every image, and their detections are merged by
+    non-maximum suppression over the whole image. Give the size that was used in training.
+
     Images and annotations that cannot be read are reported and skipped, and the exit code is 1.
     """
     from ..detection.average_precision import kinds_measured, precisions
-    from ..detection.evaluation import match_categories, predict
+    from ..detection.evaluation import match_categories, patch_count, predict
     from ..detection.model_files import load_model, read_classes
     from ..detection.rotated_data import open_split
     from ..files.problems import DatasetError
@@ -146,6 +178,7 @@ def evaluate_command(
         check_folder(dota_out, "--dota-out")
     errors = Console(stderr=True)
     problems = reported_problems(errors)
+    patches = patch_settings(patch_size, patch_overlap)
     try:
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
@@ -161,8 +194,11 @@ def evaluate_command(
     except (ValueError, RuntimeError) as error:
         raise fails(errors, error) from error
     try:
-        with progress_bar(errors, len(dataset), "Detecting") as done:
-            rows, images = predict(detector, dataset, progress=done, category_ids=categories, problems=problems)
+        count = len(dataset) if patches is None else patch_count(dataset, patches)
+        with progress_bar(errors, count, "Detecting") as done:
+            rows, images = predict(
+                detector, dataset, progress=done, category_ids=categories, problems=problems, patches=patches
+            )
     except DatasetError as error:  # only with strict
         raise fails(errors, error) from error
     kinds = kinds_measured(masks=settings.has_masks, rotated=rotated)
@@ -193,6 +229,8 @@ def detect_command(
     rotated: Annotated[
         bool, typer.Option("--rotated", help="Stop with an error if the detector does not find rotated boxes.")
     ] = False,
+    patch_size: PatchSize = None,
+    patch_overlap: PatchOverlap = None,
     model: Model = None,
     pooler: PoolerName = None,
     classes: Classes = None,
@@ -204,10 +242,13 @@ def detect_command(
     Writes detections.json, in COCO format with class names and scores, and for every image a picture
     NAME-detections.png with its boxes, masks and scores. For rotated boxes, detections.json also has their corners.
 
+    With --patch-size, the detector runs on overlapping patches of every image, and their detections are merged by
+    non-maximum suppression over the whole image. Give the size that was used in training.
+
     Images that cannot be read are reported and skipped, and the exit code is 1. With --strict, the first such image
     stops the run, and detections.json is not written.
     """
-    from ..detection.detecting import RESULTS_FILE, detect_images
+    from ..detection.detecting import RESULTS_FILE, detect_images, patch_count_of
     from ..detection.model_files import ModelFileError, load_model, read_classes
     from ..torch.devices import check_device
 
@@ -215,6 +256,7 @@ def detect_command(
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     problems.strict = strict
+    patches = patch_settings(patch_size, patch_overlap)
     try:
         images = expand_folders(images, IMAGE_ENDINGS, [out], problems)
         names = None if classes is None else read_classes(classes)
@@ -222,9 +264,17 @@ def detect_command(
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
         if rotated and not settings.has_rotated_boxes:
             raise ModelFileError(f"{weights}: expected a detector of rotated boxes, got {settings.model}")
-        with progress_bar(errors, len(images), "Detecting") as done:
+        count = len(images) if patches is None else sum(patch_count_of(image, patches) for image in images)
+        with progress_bar(errors, count, "Detecting") as done:
             found = detect_images(
-                detector, settings, images, out, problems, score_threshold=score_threshold, progress=done
+                detector,
+                settings,
+                images,
+                out,
+                problems,
+                score_threshold=score_threshold,
+                progress=done,
+                patches=patches,
             )
     except StoppedByProblem:
         raise typer.Exit(1) from None
@@ -236,6 +286,25 @@ def detect_command(
     objects = counted(sum(one.count for one in found), "object")
     print_line(console, f"wrote {out / RESULTS_FILE}: {objects} in {counted(len(found), 'image')}")
     end(errors, problems)
+
+
+def patch_settings(size: int | None, overlap: int | None) -> PatchSettings | None:
+    """The patches that the options ask for, or None for whole images."""
+    from ..detection.patches import PatchSettings
+
+    check_patches(size, overlap)
+    return None if size is None else PatchSettings(size, overlap)
+
+
+def check_patches(size: int | None, overlap: int | None) -> None:
+    """Check the options for patches before anything is read."""
+    if size is None:
+        if overlap is not None:
+            raise typer.BadParameter("expected --patch-size as well", param_hint="--patch-overlap")
+        return
+    if overlap is not None and overlap >= size:
+        message = f"expected less than {size}, the --patch-size, got {overlap}"
+        raise typer.BadParameter(message, param_hint="--patch-overlap")
 
 
 def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from .inference import Data, Device, Rotated
+from .inference import Data, Device, PatchOverlap, PatchSize, Rotated, check_patches
 from .options import Strict, check_folder
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 from .training_report import Reporter, differences_text, stopped_by_interrupt
@@ -34,6 +34,10 @@ roialign train --data scenes --out run --iterations 3000
 # Oriented R-CNN for rotated boxes; DOTA's label files can be used, too
 roialign scenes turned --rotated --elongated
 roialign train --data turned --out oriented --rotated
+
+# Aerial images, in patches of 1024 x 1024 pixels, mirrored in every way
+roialign train --data dota --out aerial --rotated --patch-size 1024 \\
+    --flip 0.25 --vertical-flip 0.25 --diagonal-flip 0.25
 
 # A full-size Cascade R-CNN on COCO, on a GPU
 roialign train --data coco --out cascade --model cascade-rcnn --backbone resnet50-fpn \\
@@ -106,6 +110,14 @@ def train_command(
         Literal["off", "bfloat16", "float16"], typer.Option("--amp", help="Automatic mixed precision.")
     ] = "off",
     flip: Annotated[float, typer.Option(min=0, max=1, metavar="P", help="Probability of a horizontal flip.")] = 0.0,
+    vertical_flip: Annotated[
+        float, typer.Option(min=0, max=1, metavar="P", help="Probability of a vertical flip.")
+    ] = 0.0,
+    diagonal_flip: Annotated[
+        float, typer.Option(min=0, max=1, metavar="P", help="Probability of both flips at once, a turn by 180 degrees.")
+    ] = 0.0,
+    patch_size: PatchSize = None,
+    patch_overlap: PatchOverlap = None,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Random seed. The same seed gives the same weights.")
     ] = 0,
@@ -138,6 +150,9 @@ def train_command(
     same curves for TensorBoard. Images and annotations that cannot be read are reported and skipped, and the exit code
     is 1.
 
+    With --patch-size, the detector is trained on overlapping patches of the images. An object belongs to a patch if at
+    least 70% of its area lies in it. Patches without an object are left out.
+
     To train with several processes, which share every batch, use `torchrun --nproc-per-node 2 -m roialign train ...`.
     Their exit code is 0 even if something could not be read, because torchrun treats other exit codes as a crash.
     """
@@ -148,6 +163,7 @@ def train_command(
     from ..torch.devices import check_device
 
     check_folder(out, "--out")
+    check_patches(patch_size, patch_overlap)
     errors = Console(stderr=True)
     # Every process reads the annotations, so only one reports problems in them. Each image is read by one process.
     screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
@@ -160,7 +176,14 @@ def train_command(
         measured = _validation_set(data, val_split, screen, problems, **reading) if evaluate_every else None
         problems.listener = reported_problems(errors).listener
         settings = TrainSettings(
-            new_detector(dataset, size=size, model=architecture, pooler=pooler or "", backbone=backbone),
+            new_detector(
+                dataset,
+                size=size,
+                model=architecture,
+                pooler=pooler or "",
+                backbone=backbone,
+                patch_size=patch_size,
+            ),
             iterations=iterations,
             batch_size=batch_size,
             learning_rate=learning_rate,
@@ -171,6 +194,10 @@ def train_command(
             precision=precision,
             flip=flip,
             seed=seed,
+            vertical_flip=vertical_flip,
+            diagonal_flip=diagonal_flip,
+            patch_size=patch_size,
+            patch_overlap=patch_overlap,
         )
         with launched_processes(wanted_device) as own_device:
             leads = process_rank() == 0
@@ -213,14 +240,17 @@ def _next_command(
     out: Path, data: Path, split: str | None, measured: CocoDataset | None, settings: TrainSettings
 ) -> str:
     """Return the command to run after training."""
+    cut = ""
+    if settings.patches is not None:
+        cut = f" --patch-size {settings.patches.size} --patch-overlap {settings.patches.overlap}"
     if measured is None:
-        return f"use it with `roialign detect IMAGE... --weights {out} --out pictures`"
+        return f"use it with `roialign detect IMAGE... --weights {out} --out pictures{cut}`"
     from ..detection.rotated_data import RotatedDataset
 
     chosen = "" if split is None else f" --split {split}"
     if isinstance(measured, RotatedDataset) and not settings.detector.has_rotated_boxes:
         chosen += " --rotated"
-    return f"evaluate it with `roialign evaluate --weights {out} --data {data}{chosen}`"
+    return f"evaluate it with `roialign evaluate --weights {out} --data {data}{chosen}{cut}`"
 
 
 def _validation_set(

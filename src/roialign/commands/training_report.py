@@ -126,8 +126,11 @@ def duration(seconds: float) -> str:
 def differences_text(error: OtherSettingsError) -> str:
     """Return a message with the differing options of a run and what to do about them."""
     texts: dict[str, None] = {}
+    cut_otherwise = "patch_size" in error.differences
     for name, (old, new) in error.differences.items():
         plain = name.rpartition(".")[2]
+        if cut_otherwise and plain in ("min_size", "max_size", "patch_overlap"):  # these follow from --patch-size
+            continue
         if plain in OF_SIZE and name.startswith("detector."):
             texts["--size was different"] = None
         elif plain in OF_SET:

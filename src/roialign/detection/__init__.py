@@ -7,6 +7,9 @@ from .evaluation import evaluate_model
 from .exporting import Detections, ExportableDetector, export_onnx, export_program
 from .model_files import ModelFileError, load_model, save_model
 from .models import TwoStageDetector, build_detector, cascade_rcnn, faster_rcnn, mask_rcnn, oriented_rcnn
+from .patch_data import PatchDataset, cut_into_patches
+from .patch_detection import detect_in_patches
+from .patches import PatchSettings
 from .poolers import POOLERS, HullPooler, make_pooler
 from .pyramid_pooling import MultiScaleDeformRoIPool, MultiScaleModulatedDeformRoIPool, MultiScaleRoIPool
 from .roi_heads import RoISettings
@@ -32,6 +35,8 @@ __all__ = [
     "MultiScaleModulatedDeformRoIPool",
     "MultiScaleRoIPool",
     "OtherSettingsError",
+    "PatchDataset",
+    "PatchSettings",
     "ProposalSettings",
     "PyramidBackbone",
     "RoISettings",
@@ -45,6 +50,8 @@ __all__ = [
     "Validation",
     "build_detector",
     "cascade_rcnn",
+    "cut_into_patches",
+    "detect_in_patches",
     "draw_scene",
     "evaluate_model",
     "export_onnx",

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..ops.rotated_iou import rotated_iou
 from .boxes import BoxCoder, box_iou, clip_boxes, large_enough
-from .rotated_boxes import flipped, hulls, scaled
+from .rotated_boxes import flipped, from_upright, hulls, scaled
 from .rotated_coders import MidpointOffsetCoder, RotatedBoxCoder
 
 #: The size (height, width) of an image.
@@ -83,8 +83,16 @@ class BoxKind(ABC):
         """Scale boxes from an image of `size` to the same image of `new_size`."""
 
     @abstractmethod
-    def mirror(self, boxes: Tensor, width: int) -> Tensor:
-        """Mirror boxes left to right, on an image of this width."""
+    def move(self, boxes: Tensor, x: float, y: float) -> Tensor:
+        """Move boxes by so many pixels."""
+
+    @abstractmethod
+    def as_rotated(self, boxes: Tensor) -> Tensor:
+        """The boxes as rotated boxes ``[..., 5]``."""
+
+    @abstractmethod
+    def mirror(self, boxes: Tensor, size: Size, *, vertically: bool = False) -> Tensor:
+        """Mirror boxes left to right on an image of `size` (height, width), or top to bottom with `vertically`."""
 
     @abstractmethod
     def valid(self, boxes: Tensor) -> Tensor:
@@ -126,9 +134,17 @@ class UprightBoxes(BoxKind):
         y, x = new_size[0] / size[0], new_size[1] / size[1]
         return boxes * boxes.new_tensor([x, y, x, y])
 
-    def mirror(self, boxes: Tensor, width: int) -> Tensor:
+    def move(self, boxes: Tensor, x: float, y: float) -> Tensor:
+        return boxes + boxes.new_tensor([x, y, x, y])
+
+    def as_rotated(self, boxes: Tensor) -> Tensor:
+        return from_upright(boxes)
+
+    def mirror(self, boxes: Tensor, size: Size, *, vertically: bool = False) -> Tensor:
         left, top, right, bottom = boxes.unbind(1)
-        return torch.stack([width - right, top, width - left, bottom], dim=1)
+        if vertically:
+            return torch.stack([left, size[0] - bottom, right, size[0] - top], dim=1)
+        return torch.stack([size[1] - right, top, size[1] - left, bottom], dim=1)
 
     def valid(self, boxes: Tensor) -> Tensor:
         return (boxes[:, 2:] > boxes[:, :2]).all(dim=1) & boxes.isfinite().all(dim=1)
@@ -179,8 +195,14 @@ class RotatedBoxes(BoxKind):
     def resize(self, boxes: Tensor, size: Size, new_size: Size) -> Tensor:
         return scaled(boxes, new_size[1] / size[1], new_size[0] / size[0])
 
-    def mirror(self, boxes: Tensor, width: int) -> Tensor:
-        return flipped(boxes, (0, width))
+    def move(self, boxes: Tensor, x: float, y: float) -> Tensor:
+        return boxes + boxes.new_tensor([x, y, 0, 0, 0])
+
+    def as_rotated(self, boxes: Tensor) -> Tensor:
+        return boxes
+
+    def mirror(self, boxes: Tensor, size: Size, *, vertically: bool = False) -> Tensor:
+        return flipped(boxes, size, vertically=vertically)
 
     def valid(self, boxes: Tensor) -> Tensor:
         # If the centre is far away, a short side is lost in the rounding of the hull.

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from .._text import counted
 from ..files.coco import BOXES_USED, SMALLEST_SIDE, name_in_address, read_records
-from ..files.images import read_picture
+from ..files.images import OpenPicture, open_picture
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark
 from ..files.run_lengths import area_of, box_outline, mask_of, run_lengths_of
@@ -36,17 +36,36 @@ def read_image(path: Path) -> Tensor:
     DatasetError
         If the file is missing or is not an image, or if its values have no known range. The message names the file.
     """
-    return _read(path, None)[0]
+    return read_part(open_image(path))
 
 
-def _read(path: Path, annotated: Annotated | None) -> tuple[Tensor, list[Remark]]:
-    """The pixels, and remarks about them."""
+def open_image(path: Path, annotated: Annotated | None = None, *, large: bool = False) -> OpenPicture:
+    """Decode an image, to read it or parts of it by :func:`read_part`. `large` is that of :func:`open_picture`.
+
+    Raises
+    ------
+    DatasetError
+        If the file is missing or is not an image. The message names the file.
+    """
     try:
-        picture = read_picture(path, annotated)
-        pixels = picture.unit_range()
+        return open_picture(path, annotated, large=large)
     except FileError as error:
         raise DatasetError(f"{path}: {error}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), [] if picture.remark is None else [picture.remark]
+
+
+def read_part(picture: OpenPicture, part: tuple[int, int, int, int] | None = None) -> Tensor:
+    """Read a part (x, y, width, height) of an image, by default the whole, as ``[3, H, W]`` float32 from 0 to 1.
+
+    Raises
+    ------
+    DatasetError
+        If its values have no known range. The message names the file.
+    """
+    try:
+        pixels = picture.read(part).unit_range()
+    except FileError as error:
+        raise DatasetError(f"{picture.path}: {error}") from error
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def find_split(folder: Path, split: str) -> tuple[Path, Path]:
@@ -165,6 +184,10 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def shuffled(self, generator: torch.Generator) -> Tensor:
+        """The indices of all images, in a random order for one epoch of training."""
+        return torch.randperm(len(self), generator=generator)
+
     def path(self, index: int) -> Path:
         """The path of the image.
 
@@ -190,14 +213,30 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         DatasetError
             If the image cannot be read. The message names it.
         """
-        row, path = self.rows[index], self.path(index)
-        corners = [corners_of(found) for found in self._objects[row["id"]]]
-        image, remarks = _read(path, Annotated((row["width"], row["height"]), corners, str(self.annotations)))
-        target, empty = self._target(row)
+        image, remarks = self._pixels(index)
+        target, empty = self._target(self.rows[index])
         if empty:
             count = counted(empty, "object has an outline", "objects have outlines")
             remarks.append(Remark(f"{count} without a pixel: {BOXES_USED}", "empty outlines"))
         return image, target, remarks
+
+    def _pixels(self, index: int) -> tuple[Tensor, list[Remark]]:
+        """The image, and remarks about it."""
+        picture = self.open_picture(index)
+        return read_part(picture), [] if picture.remark is None else [picture.remark]
+
+    def open_picture(self, index: int, *, large: bool = False) -> OpenPicture:
+        """Decode the image, to read parts of it. `large` is that of :func:`roialign.files.images.open_picture`.
+
+        Raises
+        ------
+        DatasetError
+            If the image cannot be read. The message names it.
+        """
+        row = self.rows[index]
+        corners = [corners_of(found) for found in self._objects[row["id"]]]
+        annotated = Annotated((row["width"], row["height"]), corners, str(self.annotations))
+        return open_image(self.path(index), annotated, large=large)
 
     def report(self, index: int, remarks: Sequence[Remark]) -> None:
         """Report remarks about an image."""

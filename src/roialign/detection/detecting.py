@@ -11,18 +11,24 @@ from typing import Any
 import torch
 
 from ..extract.output import atomic_write, not_written
+from ..files.images import upright_size
 from ..files.kinds import real_path
 from ..files.problems import DatasetError, FileError, Problems
-from ..files.run_lengths import area_of
+from ..files.run_lengths import RunLengths, area_of
 from .average_precision import Row
-from .coco import read_image
-from .evaluation import MASK_THRESHOLD, coco_rows, detection_failed, evaluating
+from .coco import open_image, read_part
+from .evaluation import Advance, coco_rows, detection_failed, evaluating
+from .heads import MASK_THRESHOLD
 from .models import TwoStageDetector
+from .patch_detection import PatchMask, detect_in_patches
+from .patches import PatchSettings, read_reduced
 from .rotated_boxes import corners
 from .settings import DetectorSettings
 
 #: The name of the file with all detections.
 RESULTS_FILE = "detections.json"
+#: The longer side of the picture of an image that is cut into patches, in pixels.
+LONGEST_PICTURE = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ def detect_images(
     *,
     score_threshold: float = 0.5,
     progress: Callable[[], None] | None = None,
+    patches: PatchSettings | None = None,
 ) -> list[Found]:
     """Detect objects in images, and write ``out/detections.json`` and one picture per image.
 
@@ -63,23 +70,23 @@ def detect_images(
     score_threshold : float, default 0.5
         Detections with a lower score are left out.
     progress : function, optional
-        Called without arguments after every image.
+        Called without arguments after every image, or after every patch: see :func:`patch_count_of`.
+    patches : PatchSettings, optional
+        How to cut large images into patches: see :func:`detect_in_patches`. The pictures have at most 4000 pixels per
+        side. By default, the model runs on whole images.
     """
     out.mkdir(parents=True, exist_ok=True)
-    device = next(model.parameters()).device
     pictures = picture_names(images, out)
     rows: list[Row] = []
     annotations: list[Row] = []
     done: list[Found] = []
     with evaluating(model):
         for path, picture in zip(images, pictures, strict=True):
+            advance = Advance(progress)
             try:
-                image = read_image(path)
-                detections = model([image.to(device)])[0]
-                sure = detections["scores"] >= score_threshold
-                detections = {name: values[sure].cpu() for name, values in detections.items()}
-                found = coco_rows(detections, len(rows) + 1, settings.category_ids)
-                _draw(picture, image, detections, settings)
+                one = _detect(model, path, patches, score_threshold, advance)
+                found = coco_rows(one.detections, len(rows) + 1, settings.category_ids, one.outlines())
+                _draw(picture, one, settings)
             except DatasetError as error:
                 problems.add(path, str(error).removeprefix(f"{path}: "))
                 continue
@@ -91,11 +98,11 @@ def detect_images(
                 continue
             finally:
                 if progress is not None:
-                    progress()
-            height, width = image.shape[-2:]
-            rows.append({"id": len(rows) + 1, "file_name": str(path), "width": width, "height": height})
+                    advance.to(1 if patches is None else patch_count_of(path, patches))
+            rows.append({"id": len(rows) + 1, "file_name": str(path), "width": one.width, "height": one.height})
             annotations += _annotations(found, len(annotations), settings)
-            best = f"{_name(settings, detections['labels'][0])} {float(detections['scores'][0]):.2f}" if found else ""
+            first = one.detections
+            best = f"{_name(settings, first['labels'][0])} {float(first['scores'][0]):.2f}" if found else ""
             done.append(Found(path, picture, len(found), best))
     categories = [{"id": n, "name": name} for n, name in zip(settings.category_ids, settings.classes, strict=True)]
     content = {"categories": categories, "images": rows, "annotations": annotations}
@@ -105,6 +112,55 @@ def detect_images(
     except OSError as error:
         raise FileError(f"{out / RESULTS_FILE}: {not_written(error)}") from error
     return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Detected:
+    """The detections on an image, and what is needed to draw them."""
+
+    width: int
+    height: int
+    image: torch.Tensor
+    """The image, or a reduced one, ``[3, H, W]``."""
+    block: tuple[int, int]
+    """The height and width of the pixels of `image`, in pixels of the image."""
+    detections: dict[str, torch.Tensor]
+    masks: list[PatchMask]
+    """The masks of detections in patches."""
+    in_patches: bool
+
+    def outlines(self) -> list[RunLengths]:
+        return [mask.in_image(self.height, self.width) for mask in self.masks]
+
+
+def _detect(
+    model: TwoStageDetector,
+    path: Path,
+    patches: PatchSettings | None,
+    score_threshold: float,
+    progress: Callable[[], None],
+) -> _Detected:
+    """Detect objects in an image, whole or in patches."""
+    picture = open_image(path, large=patches is not None)
+    masks: list[PatchMask] = []
+    if patches is None:
+        image, block = read_part(picture), (1, 1)
+        detections = model([image.to(next(model.parameters()).device)])[0]
+    else:
+        detections, masks = detect_in_patches(model, picture, patches, progress)
+        image, block = read_reduced(picture, LONGEST_PICTURE)
+    sure = detections["scores"] >= score_threshold
+    masks = [mask for mask, is_sure in zip(masks, sure.tolist(), strict=False) if is_sure]
+    detections = {name: values[sure].cpu() for name, values in detections.items()}
+    return _Detected(picture.width, picture.height, image, block, detections, masks, patches is not None)
+
+
+def patch_count_of(path: Path, patches: PatchSettings) -> int:
+    """The number of patches of an image, or 1 if its size cannot be read."""
+    try:
+        return patches.count(*upright_size(path, large=True))
+    except FileError:
+        return 1
 
 
 def picture_names(images: Sequence[Path], out: Path) -> list[Path]:
@@ -138,15 +194,37 @@ def _annotations(found: Sequence[Row], count: int, settings: DetectorSettings) -
     return annotations
 
 
-def _draw(path: Path, image: torch.Tensor, found: dict[str, torch.Tensor], settings: DetectorSettings) -> None:
-    from .drawing import Drawn, draw_detections  # Matplotlib takes a second to load
+def _draw(path: Path, one: _Detected, settings: DetectorSettings) -> None:
+    from .drawing import DOTS, SIDE, Drawn, draw_detections  # Matplotlib takes a second to load
 
+    found, (down, across) = one.detections, one.block
     count = len(found["scores"])
-    masks = found["masks"][:, 0].gt(MASK_THRESHOLD).numpy() if "masks" in found else [None] * count
-    polygons = corners(found["rotated_boxes"]).numpy() if "rotated_boxes" in found else [None] * count
-    boxes, labels, scores = (found[name].tolist() for name in ("boxes", "labels", "scores"))
+    boxes = (found["boxes"] / torch.tensor([across, down, across, down])).tolist()
+    polygons: list[Any] = [None] * count
+    if "rotated_boxes" in found:
+        polygons = list((corners(found["rotated_boxes"]) / torch.tensor([across, down])).numpy())
+    masks = _drawn_masks(one)
+    names = [_name(settings, label) for label in found["labels"].tolist()]
+    values = zip(boxes, names, found["scores"].tolist(), found["labels"].tolist(), masks, polygons, strict=True)
     drawn = [
-        Drawn(tuple(box), _name(settings, label), score, label, mask, polygon)
-        for box, label, score, mask, polygon in zip(boxes, labels, scores, masks, polygons, strict=True)
+        Drawn(tuple(box), name, score, label, mask, polygon, origin)
+        for box, name, score, label, (mask, origin), polygon in values
     ]
-    draw_detections(path, image.numpy(), drawn)
+    side = max(SIDE, max(one.image.shape) / DOTS) if one.in_patches else SIDE
+    draw_detections(path, one.image.numpy(), drawn, side)
+
+
+def _drawn_masks(one: _Detected) -> list[tuple[Any, tuple[int, int]]]:
+    """The mask of each detection in the picture, or None, and the column and row of its first pixel."""
+    found, (down, across) = one.detections, one.block
+    if "masks" in found:
+        return [(mask, (0, 0)) for mask in found["masks"][:, 0].gt(MASK_THRESHOLD).numpy()]
+    if not one.masks:
+        return [(None, (0, 0))] * len(found["scores"])
+    height, width = one.image.shape[1:]
+    drawn = []
+    for mask in one.masks:
+        pixels, x, y = mask.pixels()
+        x, y, pixels = -(-x // across), -(-y // down), pixels[-y % down :: down, -x % across :: across]
+        drawn.append((pixels[: max(height - y, 0), : max(width - x, 0)], (x, y)))
+    return drawn

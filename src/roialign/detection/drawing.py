@@ -37,9 +37,11 @@ class Drawn:
     label: int
     """Determines the colour."""
     mask: Array | None = None
-    """``[H, W]`` bool."""
+    """``[H, W]`` bool: the whole image, or a part of it."""
     corners: Array | None = None
     """``[4, 2]``: the corners of the rotated box, which is drawn in place of `box`."""
+    origin: tuple[int, int] = (0, 0)
+    """The column and the row of the first pixel of `mask`."""
 
 
 def colour_of(label: int) -> str:
@@ -51,10 +53,13 @@ def colour_of(label: int) -> str:
     return "#" + "".join(f"{round(255 * part):02x}" for part in mixed)
 
 
-def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
-    """Draw detections on an image ``[3, H, W]`` from 0 to 1, and save it in the format of the file extension."""
+def draw_detections(path: Path, image: Array, found: Sequence[Drawn], side: float = SIDE) -> None:
+    """Draw detections on an image ``[3, H, W]`` from 0 to 1, and save it in the format of the file extension.
+
+    `side` is the longer side of the picture in inches.
+    """
     height, width = image.shape[1:]
-    scale = SIDE / max(height, width)
+    scale = side / max(height, width)
     figure = Figure(figsize=(max(width * scale, 1.0), max(height * scale, 1.0)), dpi=DOTS)
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
     axes.set_axis_off()
@@ -64,7 +69,7 @@ def draw_detections(path: Path, image: Array, found: Sequence[Drawn]) -> None:
     for one in found:
         colour = colour_of(one.label)
         if one.mask is not None:
-            _outline_mask(axes, one.mask, colour)
+            _outline_mask(axes, one.mask, one.origin, colour)
         left, top, right, bottom = one.box
         box = Window(left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)  # pixel centres have integer coordinates
         if one.corners is None:
@@ -84,16 +89,18 @@ def _tinted(image: Array, found: Sequence[Drawn]) -> Array:
     for one in reversed(found):
         if one.mask is not None:
             colour = [int(colour_of(one.label)[at : at + 2], 16) for at in (1, 3, 5)]
-            tinted[:, one.mask] = (1 - OPACITY) * tinted[:, one.mask] + OPACITY * np.array(colour)[:, None]
+            (x, y), (height, width) = one.origin, one.mask.shape
+            part = tinted[:, y : y + height, x : x + width]
+            part[:, one.mask] = (1 - OPACITY) * part[:, one.mask] + OPACITY * np.array(colour)[:, None]
     return tinted
 
 
-def _outline_mask(axes: Axes, mask: Array, colour: str) -> None:
+def _outline_mask(axes: Axes, mask: Array, origin: tuple[int, int], colour: str) -> None:
     """Draw the border of a mask, closed at the edge of the image."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return
     top, left = rows[0], columns[0]
     part = np.pad(mask[top : rows[-1] + 1, left : columns[-1] + 1].astype(np.float64), 1)
-    y, x = np.arange(part.shape[0]) + top - 1, np.arange(part.shape[1]) + left - 1
+    y, x = np.arange(part.shape[0]) + top - 1 + origin[1], np.arange(part.shape[1]) + left - 1 + origin[0]
     axes.contour(x, y, part, levels=[0.5], colors=[colour], linewidths=1.4, zorder=3)

@@ -12,17 +12,17 @@ from torch import Tensor
 from .._text import one_line
 from ..files.coco import Identity
 from ..files.problems import DatasetError, Problems
-from ..files.run_lengths import encoded
+from ..files.run_lengths import RunLengths, encoded
 from ..files.text import quoted
 from ..torch.devices import check_device
 from . import box_kinds
 from .average_precision import Row, kinds_measured, precisions
 from .coco import CocoDataset
+from .heads import MASK_THRESHOLD
 from .models import TwoStageDetector
+from .patch_detection import detect_in_patches
+from .patches import PatchSettings
 from .rotated_boxes import corners
-
-#: Pixels with at least this probability belong to an object.
-MASK_THRESHOLD = 0.5
 
 
 def evaluate_model(
@@ -33,6 +33,7 @@ def evaluate_model(
     progress: Callable[[], None] | None = None,
     category_ids: Sequence[int | None] | None = None,
     problems: Problems | None = None,
+    patches: PatchSettings | None = None,
 ) -> dict[str, Any]:
     """Compute COCO's average precision of a model on a dataset.
 
@@ -48,12 +49,15 @@ def evaluate_model(
     device : str or torch.device, default that of the model
         The device to run on. The model is moved there.
     progress : function, optional
-        Called without arguments after every image.
+        Called without arguments after every image, or after every patch.
     category_ids : sequence, default ``dataset.category_ids``
         The category of the dataset for each label 1, 2, ... of the model, or None for a label without one. See
         :func:`match_categories`.
     problems : Problems, default those of the dataset
         Collects the images that cannot be read or on which detection fails. The other images are evaluated.
+    patches : PatchSettings, optional
+        How to cut large images into patches, on which the model runs. The detections of all patches of an image are
+        merged. By default, the model runs on whole images.
 
     Returns
     -------
@@ -70,7 +74,13 @@ def evaluate_model(
         If the model and the dataset have different numbers of classes and `category_ids` is not given.
     """
     rows, images = predict(
-        model, dataset, device=device, progress=progress, category_ids=category_ids, problems=problems
+        model,
+        dataset,
+        device=device,
+        progress=progress,
+        category_ids=category_ids,
+        problems=problems,
+        patches=patches,
     )
     if not images:
         raise DatasetError(f"{dataset.annotations}: no image could be evaluated")
@@ -93,10 +103,12 @@ def predict(
     category_ids: Sequence[int | None] | None = None,
     problems: Problems | None = None,
     indices: Sequence[int] | None = None,
+    patches: PatchSettings | None = None,
 ) -> tuple[list[Row], list[Identity]]:
     """Return the detections in COCO's results format, and the ids of the images that were processed.
 
-    `indices` selects images by their position in the dataset. By default, all are used.
+    The arguments are those of :func:`evaluate_model`. `indices` selects images by their position in the dataset. By
+    default, all are used.
     """
     meaning = dataset.category_ids if category_ids is None else category_ids
     classes = model.roi_heads.num_classes - 1
@@ -110,9 +122,13 @@ def predict(
     images: list[Identity] = []
     with evaluating(model):
         for index in range(len(dataset)) if indices is None else indices:
+            image_id, advance = dataset.rows[index]["id"], Advance(progress)
             try:
-                image, target = dataset[index]
-                of_image = coco_rows(model([image.to(device)])[0], target["image_id"], meaning)
+                if patches is None:
+                    image, _ = dataset[index]
+                    of_image = coco_rows(model([image.to(device)])[0], image_id, meaning)
+                else:
+                    of_image = _rows_of_patches(model, dataset, index, patches, advance, meaning)
             except DatasetError as error:
                 if dataset.strict:
                     raise DatasetError(one_line(error)) from error
@@ -122,11 +138,50 @@ def predict(
                     raise DatasetError(one_line(f"{dataset.path(index)}: {detection_failed(error)}")) from error
                 reported.add(dataset.path(index), detection_failed(error))
             else:
-                images.append(target["image_id"])
+                images.append(image_id)
                 rows += of_image
-            if progress is not None:
-                progress()
+            advance.to(1 if patches is None else patch_count(dataset, patches, [index]))
     return rows, images
+
+
+def patch_count(dataset: CocoDataset, patches: PatchSettings, indices: Sequence[int] | None = None) -> int:
+    """The number of patches of the images of a dataset, by the sizes in its annotations."""
+    rows = dataset.rows if indices is None else [dataset.rows[index] for index in indices]
+    return sum(patches.count(row["width"], row["height"]) for row in rows)
+
+
+class Advance:
+    """Calls a progress function for every patch of an image, also for those that are left after an error."""
+
+    def __init__(self, progress: Callable[[], None] | None) -> None:
+        self._progress = progress
+        self._count = 0
+
+    def __call__(self) -> None:
+        self._count += 1
+        if self._progress is not None:
+            self._progress()
+
+    def to(self, count: int) -> None:
+        """Advance to this number of patches."""
+        while self._count < count:
+            self()
+
+
+def _rows_of_patches(
+    model: TwoStageDetector,
+    dataset: CocoDataset,
+    index: int,
+    patches: PatchSettings,
+    progress: Callable[[], None],
+    category_ids: Sequence[int | None],
+) -> list[Row]:
+    """The detections on an image of a dataset that is cut into patches."""
+    picture = dataset.open_picture(index, large=True)
+    dataset.report(index, [] if picture.remark is None else [picture.remark])
+    found, masks = detect_in_patches(model, picture, patches, progress)
+    outlines = [mask.in_image(picture.height, picture.width) for mask in masks]
+    return coco_rows(found, dataset.rows[index]["id"], category_ids, outlines)
 
 
 def _remark_unknown(dataset: CocoDataset, known: Sequence[int | None], problems: Problems) -> None:
@@ -158,10 +213,16 @@ def evaluating(model: torch.nn.Module) -> Iterator[None]:
         model.train(training)
 
 
-def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Sequence[int | None]) -> list[Row]:
+def coco_rows(
+    found: Mapping[str, Tensor],
+    image_id: Identity,
+    category_ids: Sequence[int | None],
+    outlines: Sequence[RunLengths] = (),
+) -> list[Row]:
     """The detections of one image in COCO's results format. Labels without a category are left out.
 
-    For rotated boxes, `segmentation` is the polygon of the box, `area` its area, and `bbox` its upright hull.
+    For rotated boxes, `segmentation` is the polygon of the box, `area` its area, and `bbox` its upright hull. The masks
+    are those of `found`, or `outlines`.
     """
     boxes = found["boxes"].cpu().double()
     boxes[:, 2:] -= boxes[:, :2]
@@ -177,6 +238,8 @@ def coco_rows(found: Mapping[str, Tensor], image_id: Identity, category_ids: Seq
             row |= {"segmentation": [corners(rotated).flatten().tolist()], "area": float(rotated[2] * rotated[3])}
         if "masks" in found:
             row["segmentation"] = encoded((found["masks"][index, 0] > MASK_THRESHOLD).cpu().numpy())
+        if outlines:
+            row["segmentation"] = outlines[index]
         rows.append(row)
     return rows
 

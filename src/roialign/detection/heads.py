@@ -7,6 +7,9 @@ from torch.nn import functional
 
 from .box_kinds import UPRIGHT, BoxKind
 
+#: Pixels with at least this probability belong to an object.
+MASK_THRESHOLD = 0.5
+
 
 class BoxHead(nn.Module):
     """Two fully connected layers."""

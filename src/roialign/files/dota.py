@@ -116,7 +116,7 @@ def _image_of(labels: Path, pictures: list[Path], images: Path) -> dict[str, Any
         got = "found none" if not pictures else f"found {', '.join(path.name for path in pictures)}"
         raise FileError(f"expected one image named {quoted(labels.stem)} in {images}, {got}")
     try:
-        width, height = upright_size(pictures[0])
+        width, height = upright_size(pictures[0], large=True)
     except FileError as error:
         raise FileError(f"its image {pictures[0].name}: {error}") from error
     return {"id": labels.stem, "file_name": pictures[0].name, "width": width, "height": height}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,16 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from .kinds import HEAD_BYTES, check_readable, what_is
-from .orientation import ORIENTATION_TAG, Annotated, Reading, how_to_read, turn, turn_back, turned_size
+from .orientation import (
+    ORIENTATION_TAG,
+    Annotated,
+    Reading,
+    how_to_read,
+    reverse,
+    turn,
+    turned_size,
+    turned_window,
+)
 from .problems import FileError, Remark
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -37,6 +47,9 @@ SAMPLE_FORMAT_TAG, UNSIGNED = 339, 1
 #: Float pixels may be this far outside the range from 0 to 1, because resampling can overshoot.
 OVERSHOOT = 1 / 255
 LARGEST_8_BIT, LARGEST_16_BIT = 255.0, 65535.0
+#: The most pixels of an image that is read in parts: 32768 x 32768.
+LARGEST_PICTURE = 2**30
+_limit_lock = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +93,45 @@ class Picture:
         return scaled
 
 
+class OpenPicture:
+    """A decoded image. Its pixels are converted to floats only for the part that is read, so that it can be large.
+
+    Concretely, ``picture.read((x, y, width, height)).pixels`` is
+    ``picture.read().pixels[y : y + height, x : x + width]``. The image takes one to four bytes per pixel.
+    """
+
+    def __init__(self, path: Path, decoded: Image.Image, orientation: int, remark: Remark | None) -> None:
+        self.path, self.remark = path, remark
+        self._decoded, self._orientation = decoded, orientation
+        self.width, self.height = turned_size(decoded.size, orientation)
+
+    def read(self, part: tuple[int, int, int, int] | None = None) -> Picture:
+        """Read a part (x, y, width, height) of the image, by default the whole image.
+
+        Raises
+        ------
+        FileError
+            If the pixels cannot be converted.
+        """
+        # Pillow checks the size of a part as if it had yet to be decoded.
+        with _size_limit(large=True), explained(self.path), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = self._decoded
+            if part is not None and part != (0, 0, self.width, self.height):
+                image = image.crop(self._stored(*part))
+            pixels, white = _values(image, self._decoded)
+            pixels = turn(pixels, self._orientation)
+            if pixels.ndim == 2:
+                pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+            return Picture(np.ascontiguousarray(pixels, dtype=np.float32), white, self.remark)
+
+    def _stored(self, x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
+        """The corners, in the image as stored, of a part of the upright image."""
+        size = (self.width, self.height)
+        left, top, right, bottom = turned_window((x, y, x + width, y + height), size, reverse(self._orientation))
+        return left, top, right, bottom
+
+
 def read_image(path: Path) -> Array:
     """Read an image as float32 pixels ``[H, W, 3]``, turned upright: the pixels of :func:`read_picture`."""
     return read_picture(path).pixels
@@ -99,7 +151,20 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
     FileError
         If the file is not an image or is damaged, or if its size differs from the annotated size.
     """
-    with explained(path), path.open("rb") as file, warnings.catch_warnings():
+    return open_picture(path, annotated).read()
+
+
+def open_picture(path: Path, annotated: Annotated | None = None, *, large: bool = False) -> OpenPicture:
+    """Decode an image, whose parts are then read as :func:`read_picture` reads the whole.
+
+    With `large`, it may have up to `LARGEST_PICTURE` pixels. Otherwise, Pillow's limit applies.
+
+    Raises
+    ------
+    FileError
+        As :func:`read_picture` does.
+    """
+    with _size_limit(large=large), explained(path), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns about large images before it refuses larger ones
         with Image.open(file, formats=_formats()) as opened:
             # Pillow turns TIFF images itself when it loads them. To look for EXIF in a PNG, Pillow loads the pixels,
@@ -111,40 +176,55 @@ def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
             opened.load()
             turned_already = is_tiff and _orientation(opened) != named
             stored = turned_size(opened.size, named) if turned_already else opened.size
-            pixels, white = _values(opened)
     reading = how_to_read(named, stored, annotated) if annotated is not None else Reading(True)
+    orientation = 1
     if reading.upright and not turned_already:
-        pixels = turn(pixels, named)
+        orientation = named
     elif turned_already and not reading.upright:
-        pixels = turn_back(pixels, named)
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+        orientation = reverse(named)
     remark = None if reading.remark is None else Remark(reading.remark, "EXIF orientation")
-    return Picture(np.ascontiguousarray(pixels, dtype=np.float32), white, remark)
+    return OpenPicture(path, opened, orientation, remark)
 
 
-def upright_size(path: Path) -> tuple[int, int]:
+def upright_size(path: Path, *, large: bool = False) -> tuple[int, int]:
     """Return the width and height of the image from :func:`read_picture`, reading only the header if possible.
+
+    `large` is that of :func:`open_picture`.
 
     Raises
     ------
     FileError
         If the file is not an image.
     """
-    with explained(path), path.open("rb") as file, warnings.catch_warnings():
+    with _size_limit(large=large), explained(path), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(file, formats=_formats()) as opened:
             # To look for EXIF in a PNG, Pillow loads the pixels, unless the EXIF chunk comes before them.
             if "exif" not in opened.info and (opened.format == "PNG" or _orientation(opened) == 1):
                 width, height = opened.size
                 return width, height
-    height, width = read_picture(path).pixels.shape[:2]
-    return width, height
+    picture = open_picture(path, large=large)
+    return picture.width, picture.height
 
 
 def most_pixels() -> int:
     """Return the largest number of pixels that Pillow reads. It treats larger images as decompression bombs."""
     return 2 * Image.MAX_IMAGE_PIXELS if Image.MAX_IMAGE_PIXELS else 2**31
+
+
+@contextmanager
+def _size_limit(*, large: bool) -> Iterator[None]:
+    """Context manager: with `large`, Pillow reads images of up to `LARGEST_PICTURE` pixels."""
+    if not large:
+        yield
+        return
+    with _limit_lock:  # Pillow's limit is global
+        before = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None if before is None else max(before, LARGEST_PICTURE // 2)  # twice this is an error
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
 def _formats() -> list[str]:
@@ -161,18 +241,21 @@ def _orientation(opened: Image.Image) -> int:
     return number if isinstance(number, int) and 1 <= number <= 8 else 1
 
 
-def _values(image: Image.Image) -> tuple[Array, float | None]:
-    """Return grey ``[H, W]`` or RGB ``[H, W, 3]`` pixels as stored, and the largest value of their format."""
+def _values(image: Image.Image, whole: Image.Image) -> tuple[Array, float | None]:
+    """Return grey ``[H, W]`` or RGB ``[H, W, 3]`` pixels as stored, and the largest value of their format.
+
+    `image` is `whole` or a part of it. Pillow forgets the format of a part.
+    """
     if image.mode in DEEP_MODES:
         values = np.asarray(image)
         if image.mode == "F":
             return values, 1.0
-        if image.mode != "I" or image.format in SIXTEEN_BIT_FORMATS:
+        if image.mode != "I" or whole.format in SIXTEEN_BIT_FORMATS:
             hidden = image.info.get("transparency")  # the grey value that is transparent
             return np.where(values == hidden, 0, values) if isinstance(hidden, int) else values, LARGEST_16_BIT
-        formats = getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT_TAG, (UNSIGNED,))
+        formats = getattr(whole, "tag_v2", {}).get(SAMPLE_FORMAT_TAG, (UNSIGNED,))
         # Pillow returns unsigned values as signed ones.
-        unsigned = image.format == "TIFF" and formats[0] == UNSIGNED
+        unsigned = whole.format == "TIFF" and formats[0] == UNSIGNED
         return values.view(np.uint32) if unsigned else values, None
     if image.has_transparency_data or "A" in image.getbands():
         rgba = image.convert("RGBA")

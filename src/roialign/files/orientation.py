@@ -114,9 +114,22 @@ def turn(pixels: Array, orientation: int) -> Array:
     return pixels
 
 
-def turn_back(pixels: Array, orientation: int) -> Array:
-    """Undo :func:`turn`."""
-    return turn(pixels, {6: 8, 8: 6}.get(orientation, orientation))
+def reverse(orientation: int) -> int:
+    """Return the orientation that undoes :func:`turn`."""
+    return {6: 8, 8: 6}.get(orientation, orientation)
+
+
+def turned_window(window: tuple[int, int, int, int], size: Size, orientation: int) -> tuple[int, int, int, int]:
+    """Return the corners (x1, y1, x2, y2) of a window of an image of `size` after :func:`turn`."""
+    x1, y1, x2, y2 = window
+    width, height = turned_size(size, orientation)
+    if orientation in (5, 6, 7, 8):
+        x1, y1, x2, y2 = y1, x1, y2, x2
+    if orientation in (3, 4, 7, 8):
+        y1, y2 = height - y2, height - y1
+    if orientation in (2, 3, 6, 7):
+        x1, x2 = width - x2, width - x1
+    return x1, y1, x2, y2
 
 
 def _sides(size: Size) -> str:

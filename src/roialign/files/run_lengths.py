@@ -107,6 +107,47 @@ def area_of(run_lengths: RunLengths) -> float:
     return float(coco_masks.area(run_lengths))
 
 
+def cropped(run_lengths: RunLengths, x: int, y: int, width: int, height: int) -> Array:
+    """Decode a part of a mask to a uint8 mask ``[height, width]``. Pixels outside the image are 0.
+
+    The memory is that of the columns of the part, not of the whole image.
+    """
+    rows, columns = run_lengths["size"]
+    part = np.zeros((height, width), dtype=np.uint8)
+    left, right, top, bottom = max(x, 0), min(x + width, columns), max(y, 0), min(y + height, rows)
+    if left >= right or top >= bottom:
+        return part
+    counts = run_lengths["counts"]
+    ends = np.cumsum(counts if isinstance(counts, list) else _decompressed(counts), dtype=np.int64)
+    if len(ends) % 2:
+        ends = ends[:-1]  # the last run is background
+    borders = ends.clip(left * rows, right * rows) - left * rows
+    steps = np.zeros((right - left) * rows + 1, dtype=np.int8)  # sums may overflow on the way, and are right in the end
+    np.add.at(steps, borders[0::2], 1)
+    np.add.at(steps, borders[1::2], -1)
+    strip = np.cumsum(steps[:-1], dtype=np.int8).reshape(right - left, rows)
+    part[top - y : bottom - y, left - x : right - x] = strip[:, top:bottom].T
+    return part
+
+
+def placed(mask: Array, x: int, y: int, height: int, width: int) -> RunLengths:
+    """Encode an image of `height` x `width` pixels with a mask ``[h, w]`` at column `x` and row `y`, as `encoded` does.
+
+    What lies outside the image is cut off. The memory is that of the columns of the mask, not of the whole image.
+    """
+    mask = np.asarray(mask, dtype=bool)[max(-y, 0) : max(height - y, 0), max(-x, 0) : max(width - x, 0)]
+    x, y = max(x, 0), max(y, 0)
+    columns = np.flatnonzero(mask.any(axis=0)) if mask.size else np.zeros(0, dtype=np.int64)
+    first, last = (int(columns[0]), int(columns[-1]) + 1) if len(columns) else (0, 0)
+    strip = np.zeros((last - first, height), dtype=bool)
+    strip[:, y : y + len(mask)] = mask[:, first:last].T
+    changes = np.flatnonzero(np.diff(strip.ravel(), prepend=False, append=False)) + (x + first) * height
+    counts = np.diff(changes, prepend=0, append=height * width)
+    counts = (counts if counts[-1] else counts[:-1]).tolist()  # no empty run at the end
+    lengths = _coco_masks().frPyObjects({"size": [height, width], "counts": counts}, height, width)
+    return {"size": list(lengths["size"]), "counts": lengths["counts"].decode()}
+
+
 def encoded(mask: Array) -> RunLengths:
     """Encode a mask ``[H, W]`` as run lengths with compressed counts as text."""
     coco_masks = _coco_masks()

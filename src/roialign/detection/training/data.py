@@ -14,6 +14,7 @@ from ..._text import one_line
 from ...files.problems import Remark
 from ..box_kinds import KINDS
 from ..coco import CocoDataset, DatasetError
+from ..patch_data import cut_into_patches
 from ..processes import process_count, process_rank
 from ..rotated_data import RotatedDataset
 from ..settings import DetectorSettings
@@ -38,6 +39,8 @@ class Drawn(NamedTuple):
 class Stream(Dataset[Drawn]):
     """An endless stream of training images, mirrored at random. ``stream[p]`` is the p-th image of a run.
 
+    If the settings ask for patches, it is a stream of patches.
+
     Concretely, each block of ``len(dataset)`` positions is one epoch, with its own permutation of the dataset. An image
     that cannot be read is replaced by the next readable one of the epoch. Problems are returned with the item instead
     of being reported, because a worker process cannot report them.
@@ -49,6 +52,10 @@ class Stream(Dataset[Drawn]):
         if not any(dataset.objects(row) for row in dataset.rows):
             raise DatasetError(f"{dataset.annotations}: expected at least one object in an image, got none")
         _check_fit(dataset, settings.detector)
+        if settings.patches is not None:
+            dataset = cut_into_patches(dataset, settings.patches)
+            if len(dataset) == 0:
+                raise DatasetError(f"{dataset.annotations}: expected an object that lies in a patch, got none")
         self.dataset, self.settings = dataset, settings
         self._epoch, self._order = -1, torch.zeros(0, dtype=torch.int64)
 
@@ -56,7 +63,7 @@ class Stream(Dataset[Drawn]):
         epoch, first = divmod(place, len(self.dataset))
         if epoch != self._epoch:
             generator = generator_of(self.settings.seed, ORDER, epoch)
-            self._epoch, self._order = epoch, torch.randperm(len(self.dataset), generator=generator)
+            self._epoch, self._order = epoch, self.dataset.shuffled(generator)
         unreadable: dict[int, str] = {}
         for step in range(len(self.dataset)):
             index = int(self._order[(first + step) % len(self.dataset)])
@@ -65,10 +72,21 @@ class Stream(Dataset[Drawn]):
             except DatasetError as error:
                 unreadable[index] = str(error).removeprefix(f"{self.dataset.path(index)}: ")
                 continue
-            draw = torch.rand((), generator=generator_of(self.settings.seed, MIRROR, place))
-            example = mirrored(image, target) if draw < self.settings.flip else (image, target)
-            return Drawn(example, index, remarks, unreadable)
+            return Drawn(self._mirrored(image, target, place), index, remarks, unreadable)
         return Drawn(None, 0, [], unreadable)
+
+    def _mirrored(self, image: Tensor, target: dict[str, Any], place: int) -> Example:
+        """Mirror an image horizontally, vertically, diagonally or not at all, as one random number decides."""
+        settings = self.settings
+        draw = float(torch.rand((), generator=generator_of(settings.seed, MIRROR, place)))
+        horizontally = draw < settings.flip
+        vertically = not horizontally and draw < settings.flip + settings.vertical_flip
+        diagonally = not (horizontally or vertically) and draw < settings.flips
+        if horizontally or diagonally:
+            image, target = mirrored(image, target)
+        if vertically or diagonally:
+            image, target = mirrored(image, target, vertically=True)
+        return image, target
 
     def reported(self, drawn: Drawn) -> Example:
         """Return the example, after reporting the problems and remarks about it.
@@ -84,7 +102,8 @@ class Stream(Dataset[Drawn]):
                 raise DatasetError(one_line(f"{dataset.path(index)}: {why}"))
             dataset.problems.add(dataset.path(index), why)
         if drawn.example is None:
-            raise DatasetError(f"{dataset.annotations}: none of the {len(dataset)} images can be read")
+            images = {dataset.path(index) for index in range(len(dataset))}
+            raise DatasetError(f"{dataset.annotations}: none of the {len(images)} images can be read")
         dataset.report(drawn.row, drawn.remarks)
         return drawn.example
 
@@ -110,13 +129,15 @@ def _check_fit(dataset: CocoDataset, detector: DetectorSettings) -> None:
         )
 
 
-def mirrored(image: Tensor, target: dict[str, Any]) -> Example:
-    """Mirror an image and its objects left to right."""
-    width = image.shape[-1]
-    moved = {kind.key: kind.mirror(target[kind.key], width) for kind in KINDS if kind.key in target}
+def mirrored(image: Tensor, target: dict[str, Any], *, vertically: bool = False) -> Example:
+    """Mirror an image and its objects left to right, or top to bottom with `vertically`."""
+    size, axis = (image.shape[-2], image.shape[-1]), -2 if vertically else -1
+    moved = {
+        kind.key: kind.mirror(target[kind.key], size, vertically=vertically) for kind in KINDS if kind.key in target
+    }
     if "masks" in target:
-        moved["masks"] = target["masks"].flip(-1)
-    return image.flip(-1), {**target, **moved}
+        moved["masks"] = target["masks"].flip(axis)
+    return image.flip(axis), {**target, **moved}
 
 
 def places_of(iteration: int, batch_size: int) -> list[int]:

@@ -60,7 +60,7 @@ def train(
     Parameters
     ----------
     dataset : CocoDataset
-        The training images.
+        The training images. With ``settings.patch_size``, their patches are trained on: see :func:`cut_into_patches`.
     run : path
         The folder of the run, created if it does not exist. It holds ``settings.json``, ``checkpoint.pt``, ``log.csv``,
         ``tensorboard/`` and, next to the checkpoint, ``model.pt`` for :func:`load_model`. Files are replaced

@@ -12,6 +12,7 @@ from typing import Any
 from ...extract.output import atomic_write
 from ...files.text import read_json, shown
 from ..coco import CocoDataset
+from ..patches import PatchSettings
 from ..settings import DetectorSettings
 
 #: The name of the settings file in the folder of a run.
@@ -83,8 +84,16 @@ class TrainSettings:
     """The maximum norm of the gradient. A larger gradient is scaled down to it."""
     precision: str = "off"
     flip: float = 0.0
-    """The probability that an image is mirrored."""
+    """The probability that an image is mirrored left to right."""
     seed: int = 0
+    vertical_flip: float = 0.0
+    """The probability that it is mirrored top to bottom."""
+    diagonal_flip: float = 0.0
+    """The probability that it is mirrored both ways, which turns it by 180 degrees. mmrotate has 0.25 for all three."""
+    patch_size: int | None = None
+    """The side of the patches that images are cut into, or None for whole images: see :class:`PatchSettings`."""
+    patch_overlap: int | None = None
+    """The pixels that two neighbouring patches share. By default that of :class:`PatchSettings`."""
 
     def __post_init__(self) -> None:
         for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
@@ -96,8 +105,28 @@ class TrainSettings:
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip: expected a probability from 0 to 1, got {self.flip}")
+        for name in ("flip", "vertical_flip", "diagonal_flip"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected a probability from 0 to 1, got {getattr(self, name)}")
+        if self.flips > 1 + 1e-9:
+            raise ValueError(
+                "flip, vertical_flip, diagonal_flip: expected probabilities of at most 1 together, since an image is "
+                f"mirrored one way or not at all, got {self.flips:g}"
+            )
+        if self.patch_size is None and self.patch_overlap is not None:
+            raise ValueError(f"patch_overlap: expected None without a patch_size, got {self.patch_overlap}")
+        if self.patches is not None:
+            object.__setattr__(self, "patch_overlap", self.patches.overlap)
+
+    @property
+    def flips(self) -> float:
+        """The probability that an image is mirrored in any way."""
+        return self.flip + self.vertical_flip + self.diagonal_flip
+
+    @property
+    def patches(self) -> PatchSettings | None:
+        """The patches that images are cut into, or None for whole images."""
+        return None if self.patch_size is None else PatchSettings(self.patch_size, self.patch_overlap)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -122,14 +151,23 @@ class TrainSettings:
 
 
 def new_detector(
-    dataset: CocoDataset, *, size: str = "small", min_size: int | None = None, max_size: int | None = None, **more: Any
+    dataset: CocoDataset,
+    *,
+    size: str = "small",
+    min_size: int | None = None,
+    max_size: int | None = None,
+    patch_size: int | None = None,
+    **more: Any,
 ) -> DetectorSettings:
     """Make the settings of a detector that is trained from scratch on the classes of a dataset.
 
-    By default, images are resized to the median shorter side of the dataset, but to at most 800 pixels.
+    By default, images are resized to the median shorter side of the dataset, but to at most 800 pixels. Patches of
+    `patch_size` pixels are not resized.
     """
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
+    if min_size is None:
+        min_size = patch_size
     if min_size is None:
         sides = [min(row["width"], row["height"]) for row in dataset.rows]
         min_size = min(round(median(sides)), USUAL_SIZE) if sides else USUAL_SIZE

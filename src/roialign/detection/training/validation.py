@@ -26,7 +26,8 @@ class Validation:
     """A dataset for validation during training, and how often to use it.
 
     Concretely, the average precision is measured every `every` iterations and after the last one. The measurement does
-    not affect the training. An image that cannot be read is reported once as a problem of the dataset.
+    not affect the training. A model that is trained on patches is measured on whole images, which are cut into the same
+    patches. An image that cannot be read is reported once as a problem of the dataset.
     """
 
     dataset: CocoDataset
@@ -56,6 +57,7 @@ class Validation:
             category_ids=match_categories(settings.detector.classes, self.dataset, settings.detector.category_ids),
             problems=problems,
             indices=range(process_rank(), len(self.dataset), process_count()),
+            patches=settings.patches,
         )
         self.dataset.problems.include(problems)
         shares = gathered((rows, images))
