@@ -209,8 +209,9 @@ def title(axes: Axes, text: str, caption: str) -> None:
 def label_boxes(
     axes: Axes, boxes: Sequence[tuple[Window, str, str]], polygons: Mapping[int, Array] | None = None
 ) -> None:
-    """Write a label into a corner of each (box, text, colour), where it overlaps the fewest labels and lines.
+    """Write a label at a corner of each (box, text, colour), where it hides the least.
 
+    Concretely, a label lies in a large box, above or below a small one, and away from other labels and lines.
     `polygons` has the corners ``[P, 2]`` of rotated boxes by their index.
     """
     axes.apply_aspect()
@@ -221,19 +222,42 @@ def label_boxes(
         upright = product((box.left, box.right), (box.top, box.bottom))
         points = (polygons or {}).get(index, np.array(list(upright))).tolist()
         for corner, (x, y) in enumerate(points):
-            inwards = (3 if 2 * x < box.left + box.right else -3, -3 if 2 * y < box.top + box.bottom else 3)
-            label = _label(axes, text, colour, (x, y), inwards)
-            place = label.get_window_extent().padded(5)
-            outside = not axes.viewLim.contains(x, y)  # Matplotlib does not draw it there
-            covered = 10 * sum(place.overlaps(other) for other in taken) + sum(
-                _crosses(place, other) for other in places
-            )
-            candidates.append((outside, covered, corner, label, place))
-        best = min(candidates, key=lambda candidate: candidate[:3])
-        taken.append(best[4])
+            right = 3 if 2 * x < box.left + box.right else -3
+            down = -3 if 2 * y < box.top + box.bottom else 3
+            for up in (down, -down):
+                label = _label(axes, text, colour, (x, y), (right, up))
+                place = label.get_window_extent()
+                # Matplotlib does not draw a label whose corner is outside.
+                outside = not (axes.viewLim.contains(x, y) and _contains(axes.bbox, place.padded(3)))
+                candidates.append((outside, _hidden(place, taken, places), corner, up != down, label, place))
+        best = min(candidates, key=lambda candidate: candidate[:4])
+        taken.append(best[5].padded(5))
         for candidate in candidates:
             if candidate is not best:
-                candidate[3].remove()
+                candidate[4].remove()
+
+
+def _hidden(label: BboxBase, labels: Sequence[BboxBase], boxes: Sequence[BboxBase]) -> float:
+    """How much a label hides: 10 for a label, 1 for a line, up to 10 for a box of which it covers over a tenth."""
+    shares = [_overlap(label, box) / max(_area(box), 1.0) for box in boxes]
+    return (
+        10 * sum(label.padded(5).overlaps(other) for other in labels)
+        + sum(_crosses(label.padded(3), box) for box in boxes)
+        + 10 * sum(share for share in shares if share > 0.1)
+    )
+
+
+def _overlap(one: BboxBase, other: BboxBase) -> float:
+    common = BboxBase.intersection(one, other)
+    return 0.0 if common is None else _area(common)
+
+
+def _area(box: BboxBase) -> float:
+    return float(box.width * box.height)
+
+
+def _contains(whole: BboxBase, part: BboxBase) -> bool:
+    return bool(whole.x0 <= part.x0 and part.x1 <= whole.x1 and whole.y0 <= part.y0 and part.y1 <= whole.y1)
 
 
 def _label(axes: Axes, text: str, colour: str, corner: tuple[float, float], offset: tuple[int, int]) -> Annotation:
