@@ -6,7 +6,7 @@ import doctest
 import math
 import tracemalloc
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from roialign import rotated_iou
 from roialign.detection import PatchSettings, TwoStageDetector, patch_data, patch_detection, patches
 from roialign.detection.box_kinds import ROTATED, UPRIGHT
 from roialign.detection.coco import open_image, read_image
-from roialign.detection.patch_detection import detect_in_patches, shares_inside
+from roialign.detection.patch_detection import detect_in_patches, parts_of_objects, shares_inside
 from roialign.detection.patches import Patch, read_patch, read_reduced
 from roialign.detection.rotated_boxes import hulls
 from roialign.detection.transform import MEAN
@@ -222,6 +222,23 @@ def test_classes_do_not_suppress_each_other(tmp_path: Path) -> None:
     detector.forward = other  # type: ignore[method-assign]
     found, _ = _detected(tmp_path / "a.png", detector, PatchSettings(100, 50))
     assert sorted(found["labels"].tolist()) == [1, 2]
+
+
+def test_parts_by_hand() -> None:
+    """A cut detection is left out for a larger or whole one of its class in another patch, and for nothing else."""
+    patches, size = [Patch(0, 0, 100), Patch(80, 0, 100)], SimpleNamespace(width=180, height=100)
+    whole, cut, small = (84.0, 10.0, 130.0, 30.0), (84.0, 10.0, 100.0, 30.0), (90.0, 12.0, 99.0, 20.0)
+
+    def parts(*found: tuple[tuple[float, ...], int, int]) -> list[bool]:
+        boxes, labels, places = (list(column) for column in zip(*found, strict=True))
+        rows = torch.tensor(boxes), torch.tensor(labels), torch.tensor(places)
+        return parts_of_objects(UPRIGHT, *rows, patches, PatchSettings(100, 20), size).tolist()  # type: ignore[arg-type]
+
+    assert parts((cut, 1, 0), (whole, 1, 1)) == [True, False]
+    assert parts((cut, 1, 0), (whole, 2, 1)) == [False, False], "another class"
+    assert parts((cut, 1, 0), (whole, 1, 0)) == [False, False], "the same patch"
+    assert parts((cut, 1, 0), (small, 1, 1)) == [False, False], "less than half of it"
+    assert parts(((84.0, 10.0, 95.0, 30.0), 1, 0), (whole, 1, 1)) == [False, False], "not cut"
 
 
 def test_shares_by_hand() -> None:
