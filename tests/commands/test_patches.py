@@ -110,6 +110,7 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     assert _run(*evaluate.split()[1:]).exit_code == 0
     assert "all 2 steps are done already" in _run(*train, "--patch-size", 64).stderr
     for other, text in (
+        ((), "other settings: --patch-size was 64, and is not given now. To"),
         (("--patch-size", 48), "other settings: --patch-size was 64, not 48. To"),
         (("--patch-size", 64, "--patch-overlap", 20), "other settings: --patch-overlap was 12, not 20. To"),
         (("--patch-size", 64, "--diagonal-flip", 0.5), "other settings: --diagonal-flip was 0.0, not 0.5. To"),

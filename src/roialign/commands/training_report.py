@@ -136,7 +136,13 @@ def differences_text(error: OtherSettingsError) -> str:
         elif plain in OF_SET:
             texts[f"{OF_SET[plain]} {'were' if plain == 'classes' else 'was'} different"] = None
         else:
-            texts[f"{OPTION_NAMES.get(plain, '--' + plain.replace('_', '-'))} was {old}, not {new}"] = None
+            before, now = ("not given" if value is None else value for value in (old, new))
+            option = OPTION_NAMES.get(plain, "--" + plain.replace("_", "-"))
+            texts[
+                f"{option} was {before}, and is {now} now"
+                if None in (old, new)
+                else f"{option} was {before}, not {now}"
+            ] = None
     return (
         f"{error.run}: the run was started with other settings: {'; '.join(texts)}. To resume it, give these settings; "
         "to start a new run, give another --out"
