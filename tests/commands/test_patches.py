@@ -107,7 +107,9 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     assert wanted is not None
     assert (wanted.patches, wanted.detector.min_size) == (PatchSettings(64, 12), 64)
     assert (wanted.flip, wanted.vertical_flip, wanted.diagonal_flip) == (0.25, 0.25, 0)
-    assert _run(*evaluate.split()[1:]).exit_code == 0
+    result = _run(*evaluate.split()[1:])
+    assert (result.exit_code, result.stderr) == (0, "")
+    _check_notes(tmp_path, run)
     assert "all 2 steps are done already" in _run(*train, "--patch-size", 64).stderr
     for other, text in (
         ((), "other settings: --patch-size was 64, and is not given now. To"),
@@ -120,6 +122,24 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     result = _run(*train, "--patch-size", 64, "--diagonal-flip", 0.9)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: flip, vertical_flip, diagonal_flip: expected probabilities of at most 1")
+
+
+def _check_notes(data: Path, run: Path) -> None:
+    """Patches of another size than in training are named, whether the run or its file is given."""
+    detect = ("detect", data / "train/images/000001.png", "--out", data / "o")
+    evaluate = ("evaluate", "--data", data, "--split", "train")
+    lone = data / "lone.pt"
+    lone.write_bytes((run / MODEL_FILE).read_bytes())
+    for command, weights, options, note in (
+        (detect, run, (), "is not given: images are not cut"),
+        (detect, run / MODEL_FILE, ("--patch-size", 48), "is 48"),
+        (evaluate, run, ("--patch-size", 48), "is 48"),
+        (detect, run, ("--patch-size", 64), None),
+        (detect, lone, ("--patch-size", 48), None),
+    ):
+        result = _run(*command, "--weights", weights, *options)
+        wanted = "" if note is None else f"note: {weights}: trained on patches of 64 pixels, and --patch-size {note}\n"
+        assert (result.exit_code, result.stderr) == (0, wanted)
 
 
 WRONG = {

@@ -17,7 +17,7 @@ from .._text import counted, printable
 from ..files.problems import Problems, StoppedByProblem
 from .detect_inputs import images_to_detect
 from .options import Strict, check_folder, check_outputs
-from .patch_options import PatchOverlap, PatchSize, patch_settings
+from .patch_options import PatchOverlap, PatchSize, patch_settings, remark_other_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
@@ -162,6 +162,7 @@ def evaluate_command(
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        remark_other_patches(weights, patch_size, problems)
         if dota_out is not None and not settings.has_rotated_boxes:
             raise ValueError(f"--dota-out: expected a detector of rotated boxes, got {settings.model}")
         rotated = rotated or settings.has_rotated_boxes
@@ -242,6 +243,7 @@ def detect_command(
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        remark_other_patches(weights, patch_size, problems)
         if rotated and not settings.has_rotated_boxes:
             raise ModelFileError(f"{weights}: expected a detector of rotated boxes, got {settings.model}")
         count = len(images) if patches is None else sum(patch_count_of(image, patches) for image in images)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ..files.problems import Problems
 
 if TYPE_CHECKING:
     from ..detection.patches import PatchSettings
@@ -48,3 +51,24 @@ def check_patches(size: int | None, overlap: int | None) -> None:
     if overlap is not None and overlap >= size:
         message = f"expected less than {size}, the --patch-size, got {overlap}"
         raise typer.BadParameter(message, param_hint="--patch-overlap")
+
+
+def remark_other_patches(weights: Path, size: int | None, problems: Problems) -> None:
+    """Add a remark if a detector was trained on patches of another size.
+
+    The size is that in the folder of its run. Nothing is known of weights that lie elsewhere.
+    """
+    from ..detection.model_files import MODEL_FILE
+    from ..detection.training.settings import RunError, read_settings
+
+    if not weights.is_dir() and weights.name != MODEL_FILE:
+        return
+    try:
+        settings = read_settings(weights if weights.is_dir() else weights.parent)
+    except (RunError, OSError):  # the detector itself can be used
+        return
+    trained = None if settings is None else settings.patch_size
+    if trained is None or trained == size:
+        return
+    given = "is not given: images are not cut" if size is None else f"is {size}"
+    problems.remark(weights, f"trained on patches of {trained} pixels, and --patch-size {given}", "patch size")

@@ -138,11 +138,8 @@ def differences_text(error: OtherSettingsError) -> str:
         else:
             before, now = ("not given" if value is None else value for value in (old, new))
             option = OPTION_NAMES.get(plain, "--" + plain.replace("_", "-"))
-            texts[
-                f"{option} was {before}, and is {now} now"
-                if None in (old, new)
-                else f"{option} was {before}, not {now}"
-            ] = None
+            after = f"not {now}" if None not in (old, new) else f"and is {now} now"
+            texts[f"{option} was {before}, {after}"] = None
     return (
         f"{error.run}: the run was started with other settings: {'; '.join(texts)}. To resume it, give these settings; "
         "to start a new run, give another --out"
