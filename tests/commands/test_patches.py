@@ -124,6 +124,51 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     assert result.stderr.startswith("error: flip, vertical_flip, diagonal_flip: expected probabilities of at most 1")
 
 
+@pytest.mark.parametrize("command", ["evaluate", "detect", "train"])
+def test_more_patches_than_can_be_meant_are_named(
+    command: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roialign.detection.patches.MOST_PATCHES", 81**2)  # one image has as many
+    weights = ("--weights", _weights(tmp_path, "faster-rcnn"))
+    words = {
+        "evaluate": ("--data", data, *weights),
+        "detect": (data / "val/images", "--out", tmp_path / "o", *weights),
+        "train": ("--data", data, "--split", "val", "--out", tmp_path / "o", "--evaluate-every", 0),
+    }
+    result = _run(command, *words[command], "--patch-size", 16, "--patch-overlap", 15)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"error: patch_size, patch_overlap: expected at most {81**2} patches in all, got {2 * 81**2}: patches of 16 "
+        "pixels that share 15; use larger patches or less overlap\n",
+    )
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_patch_of_padding_is_named(data: Path, tmp_path: Path) -> None:
+    weights, image = _weights(tmp_path, "faster-rcnn"), data / "val/images/000001.png"
+    result = _run("detect", image, "--out", tmp_path / "o", "--weights", weights, "--patch-size", 2**15)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        f"error: {image}: expected a patch_size of at most 8192 for an image of 96 x 96 pixels"
+    )
+
+
+def test_without_a_terminal_patches_are_counted_now_and_then(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roialign.commands.terminal.SECONDS_PER_LINE", 0.0)
+    weights = ("--weights", _weights(tmp_path, "faster-rcnn"))
+    detect = ("detect", data / "val/images", "--out", tmp_path / "o", *weights)
+    for words, count, unit in (
+        ((*detect, *PATCHES), 8, "patches"),
+        (detect, 2, "images"),
+        (("evaluate", "--data", data, *weights, *PATCHES), 8, "patches"),
+    ):
+        lines = _run(*words).stderr.splitlines()
+        assert len(lines) == count
+        assert lines[-1].startswith(f"{count} of {count} {unit}, ")
+
+
 def _check_notes(data: Path, run: Path) -> None:
     """Patches of another size than in training are named, whether the run or its file is given."""
     detect = ("detect", data / "train/images/000001.png", "--out", data / "o")

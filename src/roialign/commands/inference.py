@@ -171,11 +171,11 @@ def evaluate_command(
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
         categories = match_categories(settings.classes, dataset, settings.category_ids)
+        count = len(dataset) if patches is None else patch_count(dataset, patches)
     except (ValueError, RuntimeError) as error:
         raise fails(errors, error) from error
     try:
-        count = len(dataset) if patches is None else patch_count(dataset, patches)
-        with progress_bar(errors, count, "Detecting") as done:
+        with progress_bar(errors, count, "Detecting", unit="images" if patches is None else "patches") as done:
             rows, images = predict(
                 detector, dataset, progress=done, category_ids=categories, problems=problems, patches=patches
             )
@@ -246,8 +246,8 @@ def detect_command(
         remark_other_patches(weights, patch_size, problems)
         if rotated and not settings.has_rotated_boxes:
             raise ModelFileError(f"{weights}: expected a detector of rotated boxes, got {settings.model}")
-        count = len(images) if patches is None else sum(patch_count_of(image, patches) for image in images)
-        with progress_bar(errors, count, "Detecting") as done:
+        count = len(images) if patches is None else patch_count_of(images, patches)
+        with progress_bar(errors, count, "Detecting", unit="images" if patches is None else "patches") as done:
             found = detect_images(
                 detector,
                 settings,

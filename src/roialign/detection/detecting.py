@@ -102,7 +102,7 @@ def detect_images(
                 continue
             finally:
                 if progress is not None:
-                    advance.to(1 if patches is None else patch_count_of(path, patches))
+                    advance.to(1 if patches is None else patches.count(*_size_of(path)))
             rows.append({"id": len(rows) + 1, "file_name": str(path), "width": one.width, "height": one.height})
             annotations += _annotations(found, len(annotations), settings)
             first = one.detections
@@ -159,12 +159,22 @@ def _detect(
     return _Detected(picture.width, picture.height, image, block, detections, masks, patches is not None)
 
 
-def patch_count_of(path: Path, patches: PatchSettings) -> int:
-    """The number of patches of an image, or 1 if its size cannot be read."""
+def patch_count_of(images: Sequence[Path], patches: PatchSettings) -> int:
+    """The number of patches of images. An image whose size cannot be read counts as one.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 10 million.
+    """
+    return patches.total(_size_of(path) for path in images)
+
+
+def _size_of(path: Path) -> tuple[int, int]:
     try:
-        return patches.count(*upright_size(path, large=True))
+        return upright_size(path, large=True)
     except FileError:
-        return 1
+        return 1, 1
 
 
 def picture_names(images: Sequence[Path], out: Path) -> list[Path]:
