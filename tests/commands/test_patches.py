@@ -107,9 +107,12 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     assert wanted is not None
     assert (wanted.patches, wanted.detector.min_size) == (PatchSettings(64, 12), 64)
     assert (wanted.flip, wanted.vertical_flip, wanted.diagonal_flip) == (0.25, 0.25, 0)
-    assert _run(*evaluate.split()[1:]).exit_code == 0
+    result = _run(*evaluate.split()[1:])
+    assert (result.exit_code, result.stderr) == (0, "")
+    _check_notes(tmp_path, run)
     assert "all 2 steps are done already" in _run(*train, "--patch-size", 64).stderr
     for other, text in (
+        ((), "other settings: --patch-size was 64, and is not given now. To"),
         (("--patch-size", 48), "other settings: --patch-size was 64, not 48. To"),
         (("--patch-size", 64, "--patch-overlap", 20), "other settings: --patch-overlap was 12, not 20. To"),
         (("--patch-size", 64, "--diagonal-flip", 0.5), "other settings: --diagonal-flip was 0.0, not 0.5. To"),
@@ -119,6 +122,69 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     result = _run(*train, "--patch-size", 64, "--diagonal-flip", 0.9)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: flip, vertical_flip, diagonal_flip: expected probabilities of at most 1")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "detect", "train"])
+def test_more_patches_than_can_be_meant_are_named(
+    command: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roialign.detection.patches.MOST_PATCHES", 81**2)  # one image has as many
+    weights = ("--weights", _weights(tmp_path, "faster-rcnn"))
+    words = {
+        "evaluate": ("--data", data, *weights),
+        "detect": (data / "val/images", "--out", tmp_path / "o", *weights),
+        "train": ("--data", data, "--split", "val", "--out", tmp_path / "o", "--evaluate-every", 0),
+    }
+    result = _run(command, *words[command], "--patch-size", 16, "--patch-overlap", 15)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"error: patch_size, patch_overlap: expected at most {81**2} patches in all, got {2 * 81**2}: patches of 16 "
+        "pixels that share 15; use larger patches or less overlap\n",
+    )
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_patch_of_padding_is_named(data: Path, tmp_path: Path) -> None:
+    weights, image = _weights(tmp_path, "faster-rcnn"), data / "val/images/000001.png"
+    result = _run("detect", image, "--out", tmp_path / "o", "--weights", weights, "--patch-size", 2**15)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        f"error: {image}: expected a patch_size of at most 8192 for an image of 96 x 96 pixels"
+    )
+
+
+def test_without_a_terminal_patches_are_counted_now_and_then(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roialign.commands.terminal.SECONDS_PER_LINE", 0.0)
+    weights = ("--weights", _weights(tmp_path, "faster-rcnn"))
+    detect = ("detect", data / "val/images", "--out", tmp_path / "o", *weights)
+    for words, count, unit in (
+        ((*detect, *PATCHES), 8, "patches"),
+        (detect, 2, "images"),
+        (("evaluate", "--data", data, *weights, *PATCHES), 8, "patches"),
+    ):
+        lines = _run(*words).stderr.splitlines()
+        assert len(lines) == count
+        assert lines[-1].startswith(f"{count} of {count} {unit}, ")
+
+
+def _check_notes(data: Path, run: Path) -> None:
+    """Patches of another size than in training are named, whether the run or its file is given."""
+    detect = ("detect", data / "train/images/000001.png", "--out", data / "o")
+    evaluate = ("evaluate", "--data", data, "--split", "train")
+    lone = data / "lone.pt"
+    lone.write_bytes((run / MODEL_FILE).read_bytes())
+    for command, weights, options, note in (
+        (detect, run, (), "is not given: images are not cut"),
+        (detect, run / MODEL_FILE, ("--patch-size", 48), "is 48"),
+        (evaluate, run, ("--patch-size", 48), "is 48"),
+        (detect, run, ("--patch-size", 64), None),
+        (detect, lone, ("--patch-size", 48), None),
+    ):
+        result = _run(*command, "--weights", weights, *options)
+        wanted = "" if note is None else f"note: {weights}: trained on patches of 64 pixels, and --patch-size {note}\n"
+        assert (result.exit_code, result.stderr) == (0, wanted)
 
 
 WRONG = {

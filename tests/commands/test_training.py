@@ -23,7 +23,7 @@ from roialign.commands.app import app
 from roialign.commands.terminal import progress_bar
 from roialign.commands.training_report import Reporter, stopped_by_interrupt
 from roialign.detection import load_model
-from roialign.detection.training import Measured, Saved, Started, Stepped
+from roialign.detection.training import Cut, Measured, Saved, Started, Stepped
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
 from tests.detection.small_training import training_set, write_training_scenes
 
@@ -216,6 +216,13 @@ def test_what_a_run_that_stops_at_once_keeps() -> None:
     ):
         reporter(event)
         assert reporter.kept_text(Path("run")) == expected
+
+
+def test_cutting_into_patches_is_told_every_few_seconds() -> None:
+    reporter, lines = _reporter(2, [10.0, 14.0, 15.0, 19.0, 20.5])
+    for done in range(1, 6):
+        reporter(Cut(done, 5))
+    assert lines() == ["cut 3 of 5 patches", "cut 5 of 5 patches"]
 
 
 def test_the_time_left_counts_all_that_a_run_does_and_the_steps_alone_are_timed() -> None:

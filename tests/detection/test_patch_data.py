@@ -29,7 +29,7 @@ from roialign.detection import (
 from roialign.detection import patch_data as patch_module
 from roialign.detection.average_precision import average_precision
 from roialign.detection.rotated_boxes import hulls
-from roialign.detection.training import Event, Measured
+from roialign.detection.training import Cut, Event, Measured
 from roialign.detection.training.data import Stream
 from roialign.files.problems import Problems
 from tests.detection.small_training import small_settings, training_set, write_rotated_training_scenes
@@ -236,11 +236,14 @@ def test_a_run_on_patches_is_resumed_with_the_same_bits(rotated: bool, tmp_path:
     dataset = training_set(tmp_path, rotated=rotated)
     pooler = "rotated" if rotated else "align"
     wanted = small_settings(dataset, pooler, iterations=4, patch_size=64, vertical_flip=0.25, diagonal_flip=0.25)
-    assert (wanted.patch_overlap, wanted.patches) == (12, PatchSettings(64, 12))
+    assert wanted.patches == PatchSettings(64, 12)
     events: list[Event] = []
     validation = Validation(dataset, 4)
     train(dataset, tmp_path / "whole", wanted, validation=validation, report=events.append)
     assert [type(event) for event in events].count(Measured) == 1
+    count = len(dataset) * wanted.patches.count(96, 96)
+    assert [event for event in events if isinstance(event, Cut)] == [Cut(done, count) for done in range(1, count + 1)]
+    assert isinstance(events[count - 1], Cut), "before anything else"
     steps = iter([False, True])
     train(dataset, tmp_path / "stopped", wanted, validation=validation, stop=lambda: next(steps))
     train(dataset, tmp_path / "stopped", wanted, validation=validation, workers=1)

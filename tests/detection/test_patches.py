@@ -25,6 +25,7 @@ from roialign.detection.patch_detection import detect_in_patches, parts_of_objec
 from roialign.detection.patches import Patch, read_patch, read_reduced
 from roialign.detection.rotated_boxes import hulls
 from roialign.detection.transform import MEAN
+from roialign.files.problems import DatasetError
 from roialign.files.run_lengths import mask_of
 from tests.detection.colour_detector import colour_detector, painted
 
@@ -49,6 +50,28 @@ def test_patches_are_where_the_tools_for_dota_put_them(case: str) -> None:
     patches = PatchSettings(size, overlap)
     assert list(patches.patches(width, height)) == [Patch(x, y, size) for y in rows for x in columns]
     assert patches.count(width, height) == len(rows) * len(columns)
+
+
+def test_more_patches_than_can_be_meant_are_refused() -> None:
+    assert PatchSettings(64, 63).total([(192, 192)] * 12) == 12 * 129**2
+    assert PatchSettings(1, 0).total([(1000, 10_000)]) == 10**7
+    with pytest.raises(
+        ValueError, match=r"^patch_size, patch_overlap: expected at most 10000000 patches .* 10000001: "
+    ):
+        PatchSettings(1, 0).total([(1000, 10_000), (1, 1)])
+
+
+def test_a_patch_that_is_nothing_but_padding_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (320, 200)).save(tmp_path / "a.png")
+    picture = open_image(tmp_path / "a.png")
+    assert read_patch(picture, Patch(0, 0, 1024)).shape == (3, 1024, 1024)
+    with pytest.raises(
+        DatasetError, match=r"a\.png: expected a patch_size of at most 8192 for .* 320 x 200 .*, got 8193"
+    ):
+        read_patch(picture, Patch(0, 0, 8193))
+    Image.new("L", (5000, 1)).save(tmp_path / "b.png")
+    with pytest.raises(DatasetError, match="at most 10000 for an image of 5000 x 1 pixels, got 10001"):
+        read_patch(open_image(tmp_path / "b.png"), Patch(0, 0, 10_001))
 
 
 @given(st.integers(1, 60), st.integers(0, 59), st.integers(1, 300), st.data())

@@ -53,6 +53,16 @@ def test_a_list_of_images_is_read(photos: Path, tmp_path: Path) -> None:
     assert table["label"].tolist()[:6] == ["0,0", "0,1", "0,2", "1,0", "1,1", "1,2"]
 
 
+def test_images_in_the_folder_of_the_features_are_read(photos: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    names = sorted(path.as_posix() for path in folder.iterdir())
+    for _ in range(2):
+        done = invoke("extract", folder, "--boxes", "grid:1x1", *PIXELS, "--out", folder)
+        assert done.exit_code == 0, done.stderr
+    shards = [pandas.read_parquet(path) for path in folder.glob("*.parquet")]
+    assert sorted(pandas.concat(shards)["image"]) == names
+
+
 def test_a_list_without_images_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n# nothing\n")
     done = invoke("extract", tmp_path / "list.txt", "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out")

@@ -46,7 +46,7 @@ def extract_features(
     problems = reported_problems(errors)
     check_folder(out, "--out")
     try:
-        images = expand(inputs, IMAGE_ENDINGS, [out], problems)
+        images = expand(inputs, IMAGE_ENDINGS, problems=problems)  # no image is written to `out`
         source = _box_source(boxes, reading, images, running, problems, errors)
         if running.strict:
             end(errors, problems)  # reports all rows; of the images, only the first is reported

@@ -14,16 +14,15 @@ from rich.table import Table
 from rich.text import Text
 
 from .._text import counted, printable
-from ..extract.folders import expand_folders
-from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, StoppedByProblem
+from .detect_inputs import images_to_detect
 from .options import Strict, check_folder, check_outputs
+from .patch_options import PatchOverlap, PatchSize, patch_settings, remark_other_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
     from ..detection.coco import CocoDataset
     from ..detection.detecting import Found
-    from ..detection.patches import PatchSettings
 
 Weights = Annotated[
     Path,
@@ -49,26 +48,6 @@ Rotated = Annotated[
         "--rotated",
         help="Use rotated boxes from --data. Implied by detectors of rotated boxes. Other detectors use the upright "
         "hulls of the boxes.",
-    ),
-]
-PatchSize = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        max=2**15,
-        metavar="N",
-        help="Cut images into overlapping patches of N x N pixels, such as 1024 for aerial images. Default: whole "
-        "images.",
-        show_default=False,
-    ),
-]
-PatchOverlap = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        metavar="N",
-        help="Pixels that neighbouring patches share: as many as the largest objects have.",
-        show_default="200, or a fifth of --patch-size if that is less",
     ),
 ]
 Model = Annotated[
@@ -183,6 +162,7 @@ def evaluate_command(
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        remark_other_patches(weights, patch_size, problems)
         if dota_out is not None and not settings.has_rotated_boxes:
             raise ValueError(f"--dota-out: expected a detector of rotated boxes, got {settings.model}")
         rotated = rotated or settings.has_rotated_boxes
@@ -191,11 +171,11 @@ def evaluate_command(
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: no image to evaluate on")
         categories = match_categories(settings.classes, dataset, settings.category_ids)
+        count = len(dataset) if patches is None else patch_count(dataset, patches)
     except (ValueError, RuntimeError) as error:
         raise fails(errors, error) from error
     try:
-        count = len(dataset) if patches is None else patch_count(dataset, patches)
-        with progress_bar(errors, count, "Detecting") as done:
+        with progress_bar(errors, count, "Detecting", unit="images" if patches is None else "patches") as done:
             rows, images = predict(
                 detector, dataset, progress=done, category_ids=categories, problems=problems, patches=patches
             )
@@ -241,6 +221,7 @@ def detect_command(
 
     Writes detections.json, in COCO format with class names and scores, and for every image a picture
     NAME-detections.png with its boxes, masks and scores. For rotated boxes, detections.json also has their corners.
+    In a folder of images that is also --out, the pictures of earlier results are left out.
 
     With --patch-size, the detector runs on overlapping patches of every image, and their detections are merged by
     non-maximum suppression over the whole image. Give the size that was used in training.
@@ -258,14 +239,15 @@ def detect_command(
     problems.strict = strict
     patches = patch_settings(patch_size, patch_overlap)
     try:
-        images = expand_folders(images, IMAGE_ENDINGS, [out], problems)
+        images = images_to_detect(images, out, problems)
         names = None if classes is None else read_classes(classes)
         own = check_device(device)
         detector, settings = load_model(weights, model=model, pooler=pooler, classes=names, device=own)
+        remark_other_patches(weights, patch_size, problems)
         if rotated and not settings.has_rotated_boxes:
             raise ModelFileError(f"{weights}: expected a detector of rotated boxes, got {settings.model}")
-        count = len(images) if patches is None else sum(patch_count_of(image, patches) for image in images)
-        with progress_bar(errors, count, "Detecting") as done:
+        count = len(images) if patches is None else patch_count_of(images, patches)
+        with progress_bar(errors, count, "Detecting", unit="images" if patches is None else "patches") as done:
             found = detect_images(
                 detector,
                 settings,
@@ -286,25 +268,6 @@ def detect_command(
     objects = counted(sum(one.count for one in found), "object")
     print_line(console, f"wrote {out / RESULTS_FILE}: {objects} in {counted(len(found), 'image')}")
     end(errors, problems)
-
-
-def patch_settings(size: int | None, overlap: int | None) -> PatchSettings | None:
-    """The patches that the options ask for, or None for whole images."""
-    from ..detection.patches import PatchSettings
-
-    check_patches(size, overlap)
-    return None if size is None else PatchSettings(size, overlap)
-
-
-def check_patches(size: int | None, overlap: int | None) -> None:
-    """Check the options for patches before anything is read."""
-    if size is None:
-        if overlap is not None:
-            raise typer.BadParameter("expected --patch-size as well", param_hint="--patch-overlap")
-        return
-    if overlap is not None and overlap >= size:
-        message = f"expected less than {size}, the --patch-size, got {overlap}"
-        raise typer.BadParameter(message, param_hint="--patch-overlap")
 
 
 def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:

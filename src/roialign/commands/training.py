@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.console import Console
 
-from .inference import Data, Device, PatchOverlap, PatchSize, Rotated, check_patches
+from .inference import Data, Device, Rotated
 from .options import Strict, check_folder
+from .patch_options import PatchOverlap, PatchSize, check_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 from .training_report import Reporter, differences_text, stopped_by_interrupt
 

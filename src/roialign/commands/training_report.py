@@ -31,6 +31,10 @@ OF_SET = {
 }
 
 
+#: The time between lines while images are cut into patches, in seconds.
+SECONDS_PER_CUT = 5.0
+
+
 class Reporter:
     """Prints the events of a run. Losses are printed after every `every` steps, the first step and the last step."""
 
@@ -40,6 +44,7 @@ class Reporter:
         self._console, self._advance, self._every, self._clock = console, advance, every, clock
         self._steps = self._first = 0
         self._begun = self._since = 0.0
+        self._cut_since: float | None = None
         self._last = 0
         self.saved = 0
         """The step of the last checkpoint; 0 if there is none."""
@@ -47,9 +52,11 @@ class Reporter:
         """The last completed step."""
 
     def __call__(self, event: Event) -> None:
-        from ..detection.training import Measured, Saved, Started, Stepped
+        from ..detection.training import Cut, Measured, Saved, Started, Stepped
 
-        if isinstance(event, Started):
+        if isinstance(event, Cut):
+            self._cut(event.done, event.patches)
+        elif isinstance(event, Started):
             self._start(event.iteration, event.iterations)
         elif isinstance(event, Stepped):
             self._step(event.iteration, event.losses)
@@ -65,6 +72,14 @@ class Reporter:
             return "stopped before the first checkpoint; nothing is saved"
         saved = "this step" if self.saved == self.reached else f"step {self.saved}"
         return f"stopped after step {self.reached}; {run} has a checkpoint of {saved}; rerun the same command to resume"
+
+    def _cut(self, done: int, patches: int) -> None:
+        now = self._clock()
+        if self._cut_since is None:
+            self._cut_since = now
+        if now - self._cut_since >= SECONDS_PER_CUT:
+            self._say(f"cut {done} of {patches} patches")
+            self._cut_since = now
 
     def _start(self, iteration: int, iterations: int) -> None:
         self._steps, self.reached, self.saved = iterations, iteration, iteration
@@ -136,7 +151,10 @@ def differences_text(error: OtherSettingsError) -> str:
         elif plain in OF_SET:
             texts[f"{OF_SET[plain]} {'were' if plain == 'classes' else 'was'} different"] = None
         else:
-            texts[f"{OPTION_NAMES.get(plain, '--' + plain.replace('_', '-'))} was {old}, not {new}"] = None
+            before, now = ("not given" if value is None else value for value in (old, new))
+            option = OPTION_NAMES.get(plain, "--" + plain.replace("_", "-"))
+            after = f"not {now}" if None not in (old, new) else f"and is {now} now"
+            texts[f"{option} was {before}, {after}"] = None
     return (
         f"{error.run}: the run was started with other settings: {'; '.join(texts)}. To resume it, give these settings; "
         "to start a new run, give another --out"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..files.images import upright_size
 from ..files.kinds import real_path
 from ..files.problems import DatasetError, FileError, Problems
 from ..files.run_lengths import RunLengths, area_of
+from ..files.text import read_json
 from .average_precision import Row
 from .coco import open_image, read_part
 from .evaluation import Advance, coco_rows, detection_failed, evaluating
@@ -27,6 +29,8 @@ from .settings import DetectorSettings
 
 #: The name of the file with all detections.
 RESULTS_FILE = "detections.json"
+#: The names of the pictures that :func:`picture_names` makes.
+PICTURE_NAME = re.compile(r".*-detections(-[0-9]+)?\.png", re.DOTALL)
 #: The longer side of the picture of an image that is cut into patches, in pixels.
 LONGEST_PICTURE = 4000
 
@@ -98,7 +102,7 @@ def detect_images(
                 continue
             finally:
                 if progress is not None:
-                    advance.to(1 if patches is None else patch_count_of(path, patches))
+                    advance.to(1 if patches is None else patches.count(*_size_of(path)))
             rows.append({"id": len(rows) + 1, "file_name": str(path), "width": one.width, "height": one.height})
             annotations += _annotations(found, len(annotations), settings)
             first = one.detections
@@ -155,12 +159,22 @@ def _detect(
     return _Detected(picture.width, picture.height, image, block, detections, masks, patches is not None)
 
 
-def patch_count_of(path: Path, patches: PatchSettings) -> int:
-    """The number of patches of an image, or 1 if its size cannot be read."""
+def patch_count_of(images: Sequence[Path], patches: PatchSettings) -> int:
+    """The number of patches of images. An image whose size cannot be read counts as one.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 10 million.
+    """
+    return patches.total(_size_of(path) for path in images)
+
+
+def _size_of(path: Path) -> tuple[int, int]:
     try:
-        return patches.count(*upright_size(path, large=True))
+        return upright_size(path, large=True)
     except FileError:
-        return 1
+        return 1, 1
 
 
 def picture_names(images: Sequence[Path], out: Path) -> list[Path]:
@@ -175,6 +189,30 @@ def picture_names(images: Sequence[Path], out: Path) -> list[Path]:
         taken.add(real_path(path))
         names.append(path)
     return names
+
+
+def earlier_results(images: Sequence[Path], out: Path) -> list[Path]:
+    """The images that are pictures of an earlier run in the same output folder.
+
+    These are the files in `out` that have the name of a picture, if `out` has a ``detections.json``. A file that
+    ``detections.json`` names as an image was detected on, so it is not a picture.
+    """
+    if not (out / RESULTS_FILE).is_file():
+        return []
+    folder, detected = real_path(out), _detected_names(out / RESULTS_FILE)
+    return [
+        path
+        for path in images
+        if PICTURE_NAME.fullmatch(path.name) and path.name not in detected and real_path(path.parent) == folder
+    ]
+
+
+def _detected_names(results: Path) -> set[str]:
+    """The names of the images in a results file. There is none if the file is not what a run writes."""
+    try:
+        return {Path(row["file_name"]).name for row in read_json(results)["images"]}
+    except (ValueError, OSError, LookupError, TypeError):
+        return set()
 
 
 def _name(settings: DetectorSettings, label: torch.Tensor | int) -> str:

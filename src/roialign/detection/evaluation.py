@@ -145,9 +145,15 @@ def predict(
 
 
 def patch_count(dataset: CocoDataset, patches: PatchSettings, indices: Sequence[int] | None = None) -> int:
-    """The number of patches of the images of a dataset, by the sizes in its annotations."""
+    """The number of patches of the images of a dataset, by the sizes in its annotations.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 10 million.
+    """
     rows = dataset.rows if indices is None else [dataset.rows[index] for index in indices]
-    return sum(patches.count(row["width"], row["height"]) for row in rows)
+    return patches.total((row["width"], row["height"]) for row in rows)
 
 
 class Advance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,15 @@ class PatchDataset(CocoDataset):
     Use :func:`cut_into_patches`, which also makes the right class for rotated boxes.
     """
 
-    def __init__(self, dataset: CocoDataset, settings: PatchSettings, *, keep_empty: bool = False) -> None:
+    def __init__(
+        self,
+        dataset: CocoDataset,
+        settings: PatchSettings,
+        *,
+        keep_empty: bool = False,
+        progress: Callable[[], None] | None = None,
+    ) -> None:
+        settings.total((row["width"], row["height"]) for row in dataset.rows)  # cutting too many would take hours
         self.annotations, self.images, self.strict = dataset.annotations, dataset.images, dataset.strict
         self.problems, self.records = dataset.problems, dataset.records
         self.category_ids, self.class_names, self._labels = dataset.category_ids, dataset.class_names, dataset._labels
@@ -51,10 +60,10 @@ class PatchDataset(CocoDataset):
         self._places: list[tuple[int, Patch]] = []
         """The index of the image, and the patch."""
         for index in range(len(dataset.rows)):
-            self._cut(index, keep_empty=keep_empty)
+            self._cut(index, keep_empty=keep_empty, progress=progress)
         self._pictures = _Pictures(dataset)
 
-    def _cut(self, index: int, *, keep_empty: bool) -> None:
+    def _cut(self, index: int, *, keep_empty: bool, progress: Callable[[], None] | None) -> None:
         """Add the patches of an image."""
         row = self.dataset.rows[index]
         objects = self.dataset.objects(row)
@@ -80,6 +89,8 @@ class PatchDataset(CocoDataset):
                 )
                 self._objects[name] = found
                 self._places.append((index, patch))
+            if progress is not None:
+                progress()
 
     def _areas(self, objects: list[Row]) -> Tensor:
         """The boxes ``[L, 5]`` whose share in a patch counts."""
@@ -146,7 +157,13 @@ class RotatedPatchDataset(PatchDataset, RotatedDataset):
         return {**moved, "rotated_box": [x - patch.x, y - patch.y, *others]}
 
 
-def cut_into_patches(dataset: CocoDataset, settings: PatchSettings, *, keep_empty: bool = False) -> PatchDataset:
+def cut_into_patches(
+    dataset: CocoDataset,
+    settings: PatchSettings,
+    *,
+    keep_empty: bool = False,
+    progress: Callable[[], None] | None = None,
+) -> PatchDataset:
     """Return the patches of the images of a dataset, as a dataset.
 
     Parameters
@@ -157,11 +174,18 @@ def cut_into_patches(dataset: CocoDataset, settings: PatchSettings, *, keep_empt
         The size of the patches, and how much they overlap.
     keep_empty : bool, default False
         Whether to keep patches without an object. Training leaves them out.
+    progress : function, optional
+        Called without arguments after every patch, kept or not.
 
     Returns
     -------
     PatchDataset
         It is a :class:`RotatedDataset` if `dataset` is one.
+
+    Raises
+    ------
+    ValueError
+        If there are more than 10 million patches.
 
     Examples
     --------
@@ -176,7 +200,7 @@ def cut_into_patches(dataset: CocoDataset, settings: PatchSettings, *, keep_empt
     (4, torch.Size([3, 100, 100]))
     """
     kind = RotatedPatchDataset if isinstance(dataset, RotatedDataset) else PatchDataset
-    return kind(dataset, settings, keep_empty=keep_empty)
+    return kind(dataset, settings, keep_empty=keep_empty, progress=progress)
 
 
 def _permuted(places: list[int], generator: torch.Generator) -> Tensor:

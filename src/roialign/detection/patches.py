@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..files.images import OpenPicture
+from ..files.problems import DatasetError
 from .coco import read_part
 from .transform import MEAN
 
@@ -17,6 +18,10 @@ from .transform import MEAN
 USUAL_SIZE, USUAL_OVERLAP = 1024, 200
 #: The largest side of a patch. A larger one does not fit into memory.
 LARGEST_SIZE = 2**15
+#: The largest side of a patch that is more than twice as large as its image. It is padding for the most part.
+LARGEST_PADDED = 2**13
+#: The most patches of a dataset.
+MOST_PATCHES = 10**7
 #: The default overlap is at most this share of a patch.
 USUAL_SHARE = 5
 #: The number of rows that are read at once to reduce an image.
@@ -99,6 +104,22 @@ class PatchSettings:
         """The number of patches of an image."""
         return len(self._starts(width)) * len(self._starts(height))
 
+    def total(self, sizes: Iterable[tuple[int, int]]) -> int:
+        """The number of patches of all images of a dataset, from their widths and heights.
+
+        Raises
+        ------
+        ValueError
+            If there are more than 10 million.
+        """
+        total = sum(self.count(width, height) for width, height in sizes)
+        if total > MOST_PATCHES:
+            raise ValueError(
+                f"patch_size, patch_overlap: expected at most {MOST_PATCHES} patches in all, got {total}: patches of "
+                f"{self.size} pixels that share {self.shared}; use larger patches or less overlap"
+            )
+        return total
+
     def _starts(self, length: int) -> list[int]:
         """The first pixels of the patches along one side of an image."""
         last = max(length - self.size, 0)
@@ -120,8 +141,15 @@ def read_patch(picture: OpenPicture, patch: Patch) -> Tensor:
     Raises
     ------
     DatasetError
-        As :func:`roialign.detection.coco.read_part` does.
+        As :func:`roialign.detection.coco.read_part` does. If a patch of more than 8192 pixels per side is also more
+        than twice as large as the image.
     """
+    most = max(LARGEST_PADDED, 2 * max(picture.width, picture.height))
+    if patch.size > most:
+        raise DatasetError(
+            f"{picture.path}: expected a patch_size of at most {most} for an image of {picture.width} x "
+            f"{picture.height} pixels, got {patch.size}, which would be padding for the most part"
+        )
     width, height = min(patch.size, picture.width - patch.x), min(patch.size, picture.height - patch.y)
     pixels = read_part(picture, (patch.x, patch.y, width, height))
     if (width, height) == (patch.size, patch.size):

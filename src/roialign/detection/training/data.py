@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -14,10 +15,13 @@ from ..._text import one_line
 from ...files.problems import Remark
 from ..box_kinds import KINDS
 from ..coco import CocoDataset, DatasetError
-from ..patch_data import cut_into_patches
+from ..evaluation import patch_count
+from ..patch_data import PatchDataset, cut_into_patches
+from ..patches import PatchSettings
 from ..processes import process_count, process_rank
 from ..rotated_data import RotatedDataset
 from ..settings import DetectorSettings
+from .events import Cut, Report
 from .randomness import MIRROR, ORDER, generator_of
 from .settings import TrainSettings
 
@@ -46,14 +50,14 @@ class Stream(Dataset[Drawn]):
     of being reported, because a worker process cannot report them.
     """
 
-    def __init__(self, dataset: CocoDataset, settings: TrainSettings) -> None:
+    def __init__(self, dataset: CocoDataset, settings: TrainSettings, report: Report | None = None) -> None:
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: expected at least one image, got none")
         if not any(dataset.objects(row) for row in dataset.rows):
             raise DatasetError(f"{dataset.annotations}: expected at least one object in an image, got none")
         _check_fit(dataset, settings.detector)
         if settings.patches is not None:
-            dataset = cut_into_patches(dataset, settings.patches)
+            dataset = _cut(dataset, settings.patches, report)
             if len(dataset) == 0:
                 raise DatasetError(f"{dataset.annotations}: expected an object that lies in a patch, got none")
         self.dataset, self.settings = dataset, settings
@@ -106,6 +110,14 @@ class Stream(Dataset[Drawn]):
             raise DatasetError(f"{dataset.annotations}: none of the {len(images)} images can be read")
         dataset.report(drawn.row, drawn.remarks)
         return drawn.example
+
+
+def _cut(dataset: CocoDataset, patches: PatchSettings, report: Report | None) -> PatchDataset:
+    """Cut the images of a dataset into patches, and report each."""
+    if report is None:
+        return cut_into_patches(dataset, patches)
+    total, done = patch_count(dataset, patches), itertools.count(1)
+    return cut_into_patches(dataset, patches, progress=lambda: report(Cut(next(done), total)))
 
 
 def _check_fit(dataset: CocoDataset, detector: DetectorSettings) -> None:

@@ -8,6 +8,16 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """The images are being cut into patches, before the run starts."""
+
+    done: int
+    """The number of patches that are cut."""
+    patches: int
+    """The number of all patches, before those without an object are left out."""
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """The run starts or resumes."""
 
@@ -43,6 +53,6 @@ class Saved:
     iteration: int
 
 
-Event = Started | Stepped | Measured | Saved
+Event = Cut | Started | Stepped | Measured | Saved
 #: A function that is called with each event as it happens.
 Report = Callable[[Event], None]

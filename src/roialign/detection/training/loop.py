@@ -76,8 +76,8 @@ def train(
     validation : Validation, optional
         A dataset on which the average precision is measured during training. The values go to the log and to `report`.
     report : function, optional
-        Called with every event: :class:`Started`, :class:`Stepped` after every iteration, :class:`Measured` and
-        :class:`Saved`.
+        Called with every event: :class:`Cut` for every patch before the run starts, :class:`Started`, :class:`Stepped`
+        after every iteration, :class:`Measured` and :class:`Saved`.
     stop : function, optional
         Called after every iteration. If it returns True, the run is saved and training stops. All processes must return
         the same value.
@@ -119,7 +119,7 @@ def train(
         raise ValueError(f"save_every: expected at least 1, got {save_every}")
     places_of(0, settings.batch_size)
     _check_files(run)
-    stream = Stream(dataset, settings)
+    stream = Stream(dataset, settings, report)
     tell = _ignore if report is None else report
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         state = _State(settings, device, run)
