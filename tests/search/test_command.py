@@ -286,9 +286,21 @@ def test_shards_that_have_changed_places_are_named(photos: Path, tmp_path: Path,
         (("shards",), {}, "shards: expected a list, found {}"),
         (("shards", 1), 7, "shards: expected the name of a shard in entry 1, found 7"),
         (("shards", 1, "file"), "../features-0-of-1.npz", "shards: expected the name of a shard in entry 1"),
-        (("shards", 1, "file"), "features-00000-of-00003.parquet", "shards: expected each file once"),
+        (
+            ("shards", 1, "file"),
+            "features-00000-of-00003.parquet",
+            "shards: expected shard 1 in entry 1, found features-0",
+        ),
+        (("shards", 1, "images"), "5", 'shards: expected the number of images in entry 1, found "5"'),
+        (("shards", 1, "images"), 4, "shards: expected 13 images in all entries, as the fingerprint says, found 12"),
+        (("shards", 1, "first"), None, "shards: expected the first image in entry 1, found null"),
+        (("shards",), [], "shards: expected 13 images in all entries, as the fingerprint says, found 0"),
         (("backbone",), 3, "backbone: expected an object with name and options, found 3"),
-        (("backbone", "name"), 3, "backbone: expected an object with name and options"),
+        (("backbone", "name"), 3, "backbone.name: expected a text, found 3"),
+        (("backbone", "options"), [], "backbone.options: expected an object, found []"),
+        (("fingerprint", "images"), None, "fingerprint.images: expected an object, found null"),
+        (("fingerprint", "images", "count"), -1, "fingerprint.images.count: expected a whole number from 0, found -1"),
+        (("version",), 3, "version: expected 1 or 2, found 3"),
         (("fingerprint", "backbone"), None, "fingerprint.backbone: expected an object, found null"),
         (("fingerprint", "settings"), [], "fingerprint.settings: expected an object, found []"),
         (("fingerprint", "pooling"), "x", 'fingerprint.pooling: expected an object, found "x"'),
@@ -311,6 +323,73 @@ def test_a_manifest_that_was_edited_is_named(
     manifest.write_text(json.dumps(content))
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
     assert error.startswith(f"{manifest}: {why}")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("boxes", ["grid:2x2", "boxes.csv"])
+def test_a_manifest_that_has_lost_a_shard_is_named(boxes: str, version: int, photos: Path, tmp_path: Path) -> None:
+    """By search, and by extract, which must not say that nothing is left to do. Some photographs have no box."""
+    table, out = tmp_path / "boxes.csv", tmp_path / "out"
+    table.write_text("image,x1,y1,x2,y2\n" + "".join(f"{number:03}.jpg,0,0,20,20\n" for number in range(1, 12)))
+    options = ("--boxes", boxes.replace("boxes.csv", str(table)), "--ignore-missing", "--backbone", "pixels")
+    options += ("--readers", 0, *SEVERAL, "--output-size", "vector", "--out", out)
+    searched = ("search", out, "--like", photos / "000.jpg")
+    assert invoke("extract", photos, *options).exit_code == 0
+    if version == 1:
+        forget_records(out)
+    assert invoke(*searched).exit_code == 0
+    manifest = out / "_manifest.json"
+    whole = json.loads(manifest.read_text())
+    count = len(whole["shards"])
+    manifest.write_text(json.dumps({**whole, "shards": whole["shards"][:-1]}))
+    for done in (invoke(*searched), invoke("extract", photos, *options)):
+        (error,) = told(done)
+        assert error.startswith(f"{manifest}: shards: expected {count} entries, as features-0")
+        assert f" says, found {count - 1}; " in error
+        assert "restore this file, or extract the features again into another folder" in error
+    manifest.write_text(json.dumps(whole))
+    assert "nothing left to do" in invoke("extract", photos, *options).stdout
+
+
+def test_entries_of_a_manifest_must_be_those_of_the_job(photos: Path, tmp_path: Path) -> None:
+    """Extract knows the images of each shard, and not only their number."""
+    out = tmp_path / "out"
+    options = ("--boxes", "grid:1x1", "--backbone", "pixels", "--readers", 0, *SEVERAL, "--output-size", "vector")
+    assert invoke("extract", photos, *options, "--out", out).exit_code == 0
+    manifest = out / "_manifest.json"
+    whole = manifest.read_text()
+    for old, new, part in (
+        ('"images": 2', '"images": 3', "images"),
+        ("005.jpg", "006.jpg", "first"),
+        ("[\n   3", "[\n   4", "vector"),
+    ):
+        changed = whole.replace('"images": 5', '"images": 4', 1) if part == "images" else whole
+        assert old in whole
+        manifest.write_text(changed.replace(old, new))
+        (error,) = told(invoke("extract", photos, *options, "--out", out))
+        assert error.startswith(f"{manifest}: {'columns' if part == 'vector' else 'shards'}: expected {{")
+        assert "found {" in error
+
+
+def test_a_manifest_without_its_parts_is_named(photos: Path, tmp_path: Path) -> None:
+    manifest = tmp_path / "_manifest.json"
+    for content, why in (
+        (
+            '{"version": 2}',
+            "expected the keys version, fingerprint, columns, shards, found no fingerprint, columns, shards",
+        ),
+        (
+            "{}",
+            "expected the keys version, fingerprint, columns, shards, found no version, fingerprint, columns, shards",
+        ),
+        ("[2]", "expected an object, found [2]"),
+        ("{", "not JSON: line 1, column 2"),
+        ("", "not JSON: it is an empty file"),
+    ):
+        manifest.write_text(content)
+        (error,) = told(invoke("search", tmp_path, "--like", photos / "000.jpg"))
+        assert error.startswith(f"{manifest}: {why}")
+        assert error.endswith("restore this file, or extract the features again into another folder")
 
 
 def test_a_damaged_shard_is_named_by_extract_too(photos: Path, tmp_path: Path) -> None:

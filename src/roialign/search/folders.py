@@ -13,7 +13,8 @@ import numpy as np
 
 from .._text import counted, encodable
 from .._typing import Array
-from ..features.manifest import MANIFEST, VERSION, OtherJobError, read_manifest
+from ..features.manifest import MANIFEST, OtherJobError, read_manifest
+from ..features.manifest_checks import VERSION
 from ..features.reading import ShardReader, open_shard
 from ..features.records import Origin
 from ..features.writing import NO_ROW
