@@ -6,7 +6,7 @@ import csv
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import pandas
 import pytest
 from PIL import Image
 
+from roialign.features import BackboneOptions
 from roialign.files.boxes import read_boxes
 from roialign.files.problems import Problems
 from roialign.search import Encoder, FeatureFolder, draw_sheet
@@ -323,6 +324,52 @@ def test_a_manifest_that_was_edited_is_named(
     manifest.write_text(json.dumps(content))
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
     assert error.startswith(f"{manifest}: {why}")
+
+
+#: For each option of a backbone, values of the wrong type, and then values that no backbone takes.
+WRONG_OPTIONS: dict[str, tuple[list[object], list[object]]] = {
+    "image_size": ([-1, 0, "96", True, 96.5, [96], [96, -1], {}], [[97, 33]]),
+    "normalise": ([3, -1, [], {}], ["x", "1,2/3"]),
+    "weights": ([3, False, []], ["x.pt", "none"]),
+    "prefix_tokens": ([-1, "1", 0.5], []),
+    "patch_size": ([0, "14", []], []),
+    "device": ([None, 0, []], ["x", "cuda:x", "\0"]),
+    "precision": ([None, "x", 16, []], ["float16"]),
+    "channels_last": ([None, 0, "false"], [True]),
+    "threads": ([None, 0, -1, "1", True, 1.5], []),
+}
+
+
+def test_every_option_of_a_backbone_is_checked(features: Path, photos: Path, tmp_path: Path) -> None:
+    assert set(WRONG_OPTIONS) == {one.name for one in fields(BackboneOptions)}
+    copy = tmp_path / "copy"
+    shutil.copytree(features, copy)
+    manifest = copy / "_manifest.json"
+    whole = json.loads(manifest.read_text())
+    made = whole["backbone"]
+
+    def error_of(backbone: dict[str, object]) -> str:
+        manifest.write_text(json.dumps({**whole, "backbone": backbone}))
+        (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
+        return error
+
+    for name, (of_wrong_type, unusable) in WRONG_OPTIONS.items():
+        for value in of_wrong_type:
+            error = error_of({**made, "options": {**made["options"], name: value}})
+            assert error.startswith(f"{manifest}: backbone.options.{name}: expected ")
+            assert f", found {json.dumps(value)}; " in error
+        for value in unusable:
+            error = error_of({**made, "options": {**made["options"], name: value}})
+            assert error.startswith(f"{manifest}: backbone: {name.replace('_', '-')}: expected ")
+    for wrong in ("x", "", "onnx:none.onnx", "onnx:\0", "pixels:x", "timm:", "detector:none.pt", "program:none.pt2"):
+        assert error_of({**made, "name": wrong}).startswith(f"{manifest}: backbone: expected ")
+    assert "was computed with a different backbone than efficientnet-lite0: normalisation" in error_of(
+        {**made, "options": {**made["options"], "normalise": "clip"}}
+    )
+    manifest.write_text(json.dumps(whole))
+    for option, value in (("--device", "x"), ("--backbone", "onnx:none.onnx")):
+        (error,) = told(invoke("search", copy, "--like", photos / "000.jpg", option, value))
+        assert error.startswith(f"{option.removeprefix('--')}: expected "), "not the manifest's fault"
 
 
 @pytest.mark.parametrize("version", [1, 2])
