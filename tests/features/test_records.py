@@ -248,7 +248,12 @@ def test_a_shard_of_another_job_is_named(
     before = contents(own)
     shard = own / job_of(images, other, 1).shards[1].file
     shutil.copy(other / shard.name, shard)
-    expected = f"^{shard}: belongs to another job: .*{difference}.*; delete it, and rerun the command that started this"
+    advice = (
+        r"if the shards are right, put back their _manifest\.json; if not, delete this shard, and rerun the command"
+    )
+    expected = (
+        rf"^{shard}: belongs to another job than _manifest\.json: .*{difference}.*; {advice} that started this job$"
+    )
     with pytest.raises(FileError, match=expected):
         list(FeatureFolder.open(own).blocks())
     with pytest.raises(FileError, match=expected):
@@ -294,7 +299,7 @@ def test_a_folder_of_an_earlier_version_is_read_and_resumed(
     with open_shard(out / job.shards[0].file) as old, open_shard(last, required=True) as new:
         assert (old.has_record, new.has_record) == (False, True)
     shutil.copy(out / job.shards[0].file, out / job.shards[1].file)
-    with pytest.raises(FileError, match=r"it begins with .*, and the shard of this job with "):
+    with pytest.raises(FileError, match=r"another job than _manifest\.json: first image: expected .*, found "):
         list(FeatureFolder.open(out).blocks())
 
 

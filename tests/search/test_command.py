@@ -224,7 +224,10 @@ def test_folders_that_cannot_be_searched(photos: Path, features: Path, tmp_path:
     shards = sorted(copy.glob("features-*"))
     content = shards[1].read_bytes()
     shards[1].unlink()
-    assert f"1 of 3 shards missing, the first is {shards[1].name}" in search(copy)[0]
+    missing = (
+        f"{copy}: 1 of 3 shards missing, the first is {shards[1].name}; rerun the command that started the job to "
+    )
+    assert search(copy) == [f"{missing}finish it, or give --unfinished"]
     assert invoke("search", copy, "--like", photos / "000.jpg", "--unfinished").exit_code == 0
     shards[1].write_bytes(content[:1000])
     assert f"{shards[1]}: cannot be read: " in search(copy)[0]
@@ -244,12 +247,39 @@ def test_a_shard_of_another_job_is_named(photos: Path, features: Path, tmp_path:
     shard = sorted(copy.glob("features-*"))[2]
     shutil.copy(sorted(other.glob("features-*"))[2], shard)
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
-    assert error.startswith(f"{shard}: belongs to another job: ")
+    assert error.startswith(f"{shard}: belongs to another job than _manifest.json: ")
     assert "pooling.levels: expected [2], found [1]" in error
     forget_records(copy)
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
-    assert error.startswith(f"{shard}: cannot be read: ")
-    assert "column vector: expected [112] numbers per row, got 40" in error
+    why = (
+        f"{shard}: belongs to another job than _manifest.json: column vector: expected [112] numbers per row, found 40"
+    )
+    assert error.startswith(f"{why}; if the shards are right, put back their _manifest.json; ")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_good_shards_are_not_blamed_for_the_manifest_of_another_job(
+    version: int, photos: Path, features: Path, tmp_path: Path
+) -> None:
+    """One must not delete them before the manifest is known to be right."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    shutil.copytree(features, own)
+    options = ("--boxes", "grid:2x2", *OPTIONS, *SEVERAL, "--pool", "max", "--output-size", "vector", "--out", other)
+    assert invoke("extract", *sorted(photos.iterdir())[::-1], features.parent / "broken.jpg", *options).exit_code == 1
+    for folder in (own, other) if version == 1 else ():
+        forget_records(folder)
+    shutil.copy(other / "_manifest.json", own)
+    (error,) = told(invoke("search", own, "--like", photos / "000.jpg"))
+    shard = own / "features-00000-of-00003.parquet"
+    assert error.startswith(f"{shard}: belongs to another job than _manifest.json: ")
+    images = f"first image: expected {photos / '011.jpg'}, found {photos / '000.jpg'}"
+    assert (images if version == 1 else 'pooling.rule: expected "max", found "exact"') in error
+    assert error.endswith(
+        "; if the shards are right, put back their _manifest.json; if not, delete this shard, and rerun the command "
+        "that started this job"
+    )
+    shutil.copy(features / "_manifest.json", own)
+    assert version == 1 or invoke("search", own, "--like", photos / "000.jpg").exit_code == 0
 
 
 @pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
@@ -268,8 +298,8 @@ def test_shards_that_have_changed_places_are_named(photos: Path, tmp_path: Path,
     assert error.startswith(f"{first}: is another shard of this job: expected shard 0, found shard 1; ")
     forget_records(out)
     (error,) = told(invoke("search", out, "--like", photos / "000.jpg"))
-    expected = f"it begins with {photos / '006.jpg'}, and the shard of this job with {photos / '000.jpg'}"
-    assert error.startswith(f"{first}: cannot be read: {expected}; ")
+    expected = f"first image: expected {photos / '000.jpg'}, found {photos / '006.jpg'}"
+    assert error.startswith(f"{first}: belongs to another job than _manifest.json: {expected}; ")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,14 @@ def test_a_region_is_searched_and_its_features_tell_the_photographs_apart(tmp_pa
     accuracy, chance = (float(number) for number in re.findall(r"(\d+\.\d)%", output))
     assert accuracy > 2 * chance
 
+    shard = next((out / "features").glob("features-*"))
+    shard.unlink()
+    code, output, errors = run_example(*probe)
+    assert (code, output) == (1, "")
+    missing = f"error: {out / 'features'}: 1 of 1 shard missing, the first is {shard.name}"
+    rest = "rerun the command that started the job to finish it"
+    assert errors == f"{missing}; {rest}\n", "no option that the example does not have"
+
 
 def test_mistakes_in_the_example_are_named(tmp_path: Path) -> None:
     (image,) = write_photographs(tmp_path / "photos", 1)
