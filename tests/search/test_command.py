@@ -354,6 +354,7 @@ def test_a_manifest_that_was_edited_is_named(
     manifest.write_text(json.dumps(content))
     (error,) = told(invoke("search", copy, "--like", photos / "000.jpg"))
     assert error.startswith(f"{manifest}: {why}")
+    assert error.endswith("restore this file, or extract the features again into another folder")
 
 
 #: For each option of a backbone, values of the wrong type, and then values that no backbone takes.

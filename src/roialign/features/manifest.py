@@ -54,7 +54,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise OtherJobError(f"{path}: {error}; {RESTORE}") from error
     wrong = next(wrong_parts(content), None)
     if wrong is not None:
-        raise OtherJobError(f"{path}: {wrong}; it is not as roialign has written it: {RESTORE}")
+        raise OtherJobError(f"{path}: {wrong}; it is not as this version of roialign writes it: {RESTORE}")
     found: dict[str, Any] = content
     return found
 
@@ -97,7 +97,9 @@ def join_folder(
     folder.mkdir(parents=True, exist_ok=True)
     other_files = sorted(path.name for path in folder.glob("features-*"))
     if other_files:
-        raise OtherJobError(f"{folder}: contains {other_files[0]} but no {MANIFEST}: give another folder")
+        raise OtherJobError(
+            f"{folder}: contains {other_files[0]} but no {MANIFEST}: restore it, or give another folder"
+        )
     with atomic_write(folder / MANIFEST) as file:
         file.write(json.dumps(content, indent=1).encode())
     return content

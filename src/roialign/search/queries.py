@@ -14,7 +14,7 @@ from ..features import BackboneOptions, FileBoxes, make_backbone
 from ..features.backbone import Backbone, BackboneError
 from ..features.engine import Work, pool_image
 from ..features.images import ReadImage, read_resized
-from ..features.manifest import MANIFEST, differences_of
+from ..features.manifest import MANIFEST, RESTORE, differences_of
 from ..features.pooling import Pooling
 from ..files.boxes import Box
 from ..files.orientation import TOLERANCE
@@ -147,11 +147,13 @@ def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
         pooling.check()
         columns = pooling.columns(backbone)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise FileError(f"{folder.path / MANIFEST}: fingerprint.pooling: cannot be used: {shown(said)}") from error
+        raise FileError(
+            f"{folder.path / MANIFEST}: fingerprint.pooling: cannot be used: {shown(said)}; {RESTORE}"
+        ) from error
     if columns != folder.columns:
         raise FileError(
             f"{folder.path / MANIFEST}: its pooling gives columns {shown(columns)}, and its columns are "
-            f"{shown(folder.columns)}"
+            f"{shown(folder.columns)}; {RESTORE}"
         )
     return pooling
 
