@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from arguments import check_output, ends_with_code
+from arguments import check_output, check_replaceable, ends_with_code
 from PIL import Image, ImageDraw
 from rich.console import Console
 
@@ -31,13 +31,16 @@ def main() -> int:
     options = parser.parse_args()
     check_output(options.out, "out")
     random = np.random.default_rng(0)
-    for name, draw in (("ship", ship), ("plane", plane)):
+    files = [f"{number}.png" for number in range(COUNT)]
+    for name in CLASSES:
+        check_replaceable(options.out / name, "out", "a new folder, or one of these drawings", files)
+    for name, draw in CLASSES.items():
         folder = options.out / name
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(COUNT):
+        for number, file in enumerate(files):
             drawing = draw(random, bright=number % 2 == 1)
             reduced = drawing.resize((2 * drawing.width // SCALE, 2 * drawing.height // SCALE))
-            reduced.save(folder / f"{number}.png")
+            reduced.save(folder / file)
     print_line(Console(), f"wrote {options.out}: {COUNT} ships and {COUNT} planes")
     return 0
 
@@ -79,6 +82,8 @@ def colour(random: np.random.Generator, low: int, high: int) -> Colour:
     red, green, blue = (int(value) for value in random.integers(low, high, 3))
     return red, green, blue, 255
 
+
+CLASSES = {"ship": ship, "plane": plane}
 
 if __name__ == "__main__":
     sys.exit(ends_with_code(main))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +13,7 @@ from rich.console import Console
 from roialign.commands.terminal import print_error
 from roialign.extract.folders import expand_folders
 from roialign.files.images import IMAGE_ENDINGS
-from roialign.files.kinds import check_readable
+from roialign.files.kinds import check_readable, real_path
 from roialign.files.problems import FileError
 
 
@@ -38,7 +39,7 @@ def at_least_one(text: str) -> int:
     return int(text)
 
 
-def box_corners(text: str) -> tuple[float, ...]:
+def box_corners(text: str) -> tuple[float, float, float, float]:
     """Parse ``10,20,110,220`` as the corners of a box."""
     try:
         x1, y1, x2, y2 = map(float, text.split(","))
@@ -77,3 +78,28 @@ def check_output(folder: Path, argument: str) -> None:
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():
             raise FileError(f"{argument}: expected a folder, got {place}, which is a file")
+
+
+def check_apart(folder: Path, argument: str, paths: Sequence[Path], photographs: Sequence[Path]) -> None:
+    """Check that an output folder is not among the photographs: the next run would read what this one writes.
+
+    `paths` are the images and the folders of images that were given, and `photographs` are the images in them.
+    """
+    place = real_path(folder)
+    around = [path for path in paths if path.is_dir() and real_path(path) in (place, *place.parents)]
+    around += [path.parent for path in photographs if real_path(path.parent) == place]
+    if around:
+        raise FileError(f"{argument}: expected a folder outside {around[0]}, which has photographs, got {folder}")
+
+
+def check_replaceable(folder: Path, argument: str, expected: str, written: Collection[str]) -> None:
+    """Check that a folder contains only files that the example writes, or nothing. Hidden files are left out.
+
+    `written` are the paths of these files, relative to the folder.
+    """
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            if not name.startswith(".") and path.relative_to(folder).as_posix() not in written:
+                raise FileError(f"{argument}: expected {expected}, got {folder}, which contains {path}")

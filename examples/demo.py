@@ -9,25 +9,33 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from arguments import check_output, ends_with_code
-from regions import GRID, draw_regions, name_regions, write_photographs
+from arguments import check_output, check_replaceable, ends_with_code
+from regions import GRID, PHOTOGRAPHS, draw_regions, name_regions, write_photographs
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from slide import largest_change, plot_slide, slide_box
 
 from roialign.commands.app import app
+from roialign.features.manifest import LOCK, MANIFEST
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPH = Path("examples/astronaut.png")
 BOXES, REGIONS = Path("examples/astronaut_boxes.csv"), Path("examples/regions.csv")
 STRIDE = 8
+#: What the demo writes into its folder. The photographs are first, so a folder without them is not of a demo.
+PICTURES = [f"photographs/{name}.jpg" for name in PHOTOGRAPHS]
+RESULT = (LOCK, MANIFEST, "features-00000-of-00001.parquet")
+FEATURES = [f"{folder}/{file}" for folder in ("features", "grid") for file in RESULT]
+FILES = [*PICTURES, *FEATURES, "features.npz", "regions.png", "roi_align.png", "sliding_box.png"]
 
 
 def main(output: Path) -> int:
     """Run the command line as a user would, read the results, and draw the pictures."""
     os.chdir(ROOT)
     check_output(output, "output")
+    files = FILES if (output / PICTURES[0]).exists() else []
+    check_replaceable(output, "output", "a new folder, or that of an earlier demo", files)
     output.mkdir(parents=True, exist_ok=True)
     return name_and_draw(output) or pool_and_draw(output)
 

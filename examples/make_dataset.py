@@ -10,7 +10,15 @@ import json
 import sys
 from pathlib import Path
 
-from arguments import at_least_one, check, check_output, ends_with_code, photographs_in
+from arguments import (
+    at_least_one,
+    check,
+    check_apart,
+    check_output,
+    check_replaceable,
+    ends_with_code,
+    photographs_in,
+)
 from PIL import Image, ImageOps
 from rich.console import Console
 
@@ -20,6 +28,9 @@ from roialign.extract.matching import group_by_input
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.images import explained
 from roialign.files.problems import FileError, Problems
+from roialign.files.text import read_json
+
+ANNOTATIONS = "annotations.json"
 
 
 def main() -> int:
@@ -42,6 +53,7 @@ def main() -> int:
     photographs = photographs_in(options.photographs)
     check(options.boxes, "--boxes", "a table of boxes")
     check_output(options.out, "--out")
+    check_apart(options.out, "--out", options.photographs, photographs)
     problems = reported_problems(Console(stderr=True))
     try:
         rows = read_boxes(options.boxes, problems)
@@ -56,9 +68,32 @@ def main() -> int:
     if not labelled:
         raise ValueError(f"--boxes: expected boxes of at least one of the photographs, got {options.boxes} with none")
     for split, items in splits.items():
+        check_split(options.out / split, items)
+    for split, items in splits.items():
         if items:
             write_split(options.out / split, items, names, options.longest_side, problems)
     return 1 if problems else 0
+
+
+def copy_name(number: int, photograph: Path) -> str:
+    """Return the file name of the copy of a photograph, which is the n-th of its split."""
+    return f"{number:06d}-{photograph.stem}.png"
+
+
+def check_split(folder: Path, items: list[tuple[Path, list[Box]]]) -> None:
+    """Check that a split is new, or has only copies of the same photographs, which :func:`write_split` replaces."""
+    expected = "no dataset there, or one with the same split"
+    copies = {copy_name(number, path) for number, (path, _) in enumerate(items, start=1)}
+    files = {ANNOTATIONS, *(f"images/{name}" for name in copies)} if items else set()
+    check_replaceable(folder, "--out", expected, files)
+    annotations = folder / ANNOTATIONS
+    if annotations.exists():
+        try:
+            other = {str(image["file_name"]) for image in read_json(annotations)["images"]} - copies
+        except (FileError, LookupError, TypeError) as error:
+            raise FileError(f"--out: expected {expected}, got {folder}, and {annotations} is no COCO file") from error
+        if other:
+            raise FileError(f"--out: expected {expected}, got {folder}, and {annotations} has {min(other)}")
 
 
 def write_split(
@@ -77,7 +112,7 @@ def write_split(
         scale = min(1.0, longest_side / max(photograph.size))
         width, height = (max(round(side * scale), 1) for side in photograph.size)
         photograph = photograph.resize((width, height))
-        name = f"{number:06d}-{path.stem}.png"
+        name = copy_name(number, path)
         photograph.save(folder / "images" / name)
         images.append({"id": number, "file_name": name, "width": photograph.width, "height": photograph.height})
         for box in boxes:
@@ -87,7 +122,7 @@ def write_split(
             annotations.append({"id": len(annotations) + 1, **row, "iscrowd": 0})
     categories = [{"id": number, "name": name} for number, name in enumerate(names, start=1)]
     content = {"categories": categories, "images": images, "annotations": annotations}
-    (folder / "annotations.json").write_text(json.dumps(content))
+    (folder / ANNOTATIONS).write_text(json.dumps(content))
     counts = counted(len(images), "photograph"), counted(len(annotations), "box", "boxes")
     print(f"wrote {folder}: {counts[0]} with {counts[1]} of {counted(len(names), 'class', 'classes')}")
 

@@ -11,12 +11,26 @@ import sys
 import time
 from pathlib import Path
 
-from arguments import at_least_one, box_corners, check, check_output, ends_with_code, photographs_in, print_problems
+from arguments import (
+    at_least_one,
+    box_corners,
+    check,
+    check_apart,
+    check_output,
+    ends_with_code,
+    photographs_in,
+    print_problems,
+)
 
 from roialign.extract.folders import path_of
 from roialign.features import BackboneOptions, BoxSource, DetectedBoxes, JobSettings, prepare, run
+from roialign.features.backbone import ImageSize
 from roialign.features.boxes import DETECTIONS, grid_of
+from roialign.features.images import read_resized
+from roialign.features.shards import Shard
+from roialign.files.problems import FileError
 from roialign.search import Encoder, FeatureFolder, RegionIndex, draw_sheet
+from roialign.search.queries import Corners, checked_box
 from roialign.search.sheets import Tile
 
 
@@ -32,20 +46,33 @@ def extract(images: list[Path], boxes: BoxSource, backbone: str, out: Path) -> b
     """Extract a vector for every region, and return whether every image was read. What is there already is kept."""
     levels = "16" if backbone == "efficientnet-lite0" else "default"
     settings = JobSettings(backbone=backbone, sizes=((1, 1),), levels=levels)
-    report = run(prepare(images, boxes, out, settings, BackboneOptions(threads=2)), readers=0)
-    print(f"extracted {report.boxes} regions of {report.images} photographs into {out}")
-    print_problems(report.errors)
-    return not report.errors
+    job = prepare(images, boxes, out, settings, BackboneOptions(threads=2))
+    missing: list[Shard] = []
+    report = run(job, readers=0, started=missing.extend)
+    if missing:
+        print(f"extracted {report.boxes} regions of {report.images} photographs into {out}")
+    else:
+        print(f"nothing left to extract: {out} has the regions of all photographs")
+    errors = job.earlier_errors()  # those of this run are among them
+    print_problems(errors)
+    return not errors
 
 
-def search(folder: FeatureFolder, like: Path, box: tuple[float, ...] | None, top: int, sheet: Path) -> None:
+def query_box(like: Path, box: Corners | None) -> Corners:
+    """Return the region to look for: the box, or the whole image. Checks that the image can be read and has the box."""
+    try:
+        read = read_resized(like, None, ImageSize())
+    except FileError as error:
+        raise FileError(f"--like: expected an image, got {like}: {error}") from error
+    return checked_box(box or (0, 0, read.width, read.height), like, read.width, read.height)
+
+
+def search(folder: FeatureFolder, like: Path, box: Corners, top: int, sheet: Path) -> None:
     """Load all vectors, find the nearest ones, print them and draw a contact sheet."""
     index = RegionIndex.of_folder(folder)
     if not len(index.vectors):
         raise ValueError("photographs: expected at least one region to search, got none")
-    encoder = Encoder(folder)
-    corners = box or encoder.whole(like)
-    query = encoder.encode(like, [corners])
+    query = Encoder(folder).encode(like, [box])
     start = time.perf_counter()
     positions, scores = index.search(query, top)
     milliseconds = 1000 * (time.perf_counter() - start)
@@ -55,7 +82,7 @@ def search(folder: FeatureFolder, like: Path, box: tuple[float, ...] | None, top
         print(f"{score:.3f}  {region.image}  {region.label}  {', '.join(f'{side:g}' for side in region.box)}")
         lines = (f"{score:.3f} {region.label}", Path(region.image).name)
         tiles.append(Tile(path_of(region.image), region.box, lines, region.image_size))
-    print_problems(draw_sheet(sheet, [Tile(like, corners, ("query", like.name))], [tiles]))
+    print_problems(draw_sheet(sheet, [Tile(like, box, ("query", like.name))], [tiles]))
     print(f"drew {sheet}")
 
 
@@ -76,9 +103,11 @@ def main() -> int:
     photographs = photographs_in(options.photographs)
     check(options.like, "--like", "an image")
     check_output(options.out, "--out")
+    check_apart(options.out, "--out", options.photographs, [*photographs, options.like])
+    box = query_box(options.like, options.box)
     features = options.out / "features"
     complete = extract(photographs, options.boxes, options.backbone, features)
-    search(FeatureFolder.open(features), options.like, options.box, options.top, options.out / "sheet.png")
+    search(FeatureFolder.open(features), options.like, box, options.top, options.out / "sheet.png")
     return 0 if complete else 1
 
 

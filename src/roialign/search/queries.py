@@ -111,7 +111,7 @@ class Encoder:
         image, name = Path(image), self.folder.column(column)
         read = self._read(image)
         regions = [
-            Box(row, f"box {row}", str(image), _checked(corners, image, read.width, read.height), "")
+            Box(row, f"box {row}", str(image), checked_box(corners, image, read.width, read.height), "")
             for row, corners in enumerate(boxes)
         ]
         work = Work(self.backbone, FileBoxes({image: regions}), self.pooling, 1, "npz")
@@ -158,8 +158,30 @@ def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
     return pooling
 
 
-def _checked(corners: Corners, image: Path, width: int, height: int) -> Corners:
-    """Check that a box lies in the image. If it extends beyond it by at most `TOLERANCE`, it is clipped."""
+def checked_box(corners: Corners, image: Path, width: int, height: int) -> Corners:
+    """Check that a box lies in the image. If it extends beyond it by at most `TOLERANCE`, it is clipped.
+
+    Parameters
+    ----------
+    corners : (x1, y1, x2, y2)
+        The box in pixels of the upright image.
+    image : Path
+        The image, for the message of an error.
+    width, height : int
+        The size of the upright image in pixels.
+
+    Returns
+    -------
+    (x1, y1, x2, y2)
+        The box, inside the image.
+
+    Raises
+    ------
+    TypeError
+        If the box does not consist of numbers.
+    ValueError
+        If the box does not have four numbers, or is inverted, empty, or not inside the image.
+    """
     try:
         x1, y1, x2, y2 = map(float, corners)
     except TypeError as error:
