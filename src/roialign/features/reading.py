@@ -40,7 +40,7 @@ def open_shard(path: Path, origin: Origin | None = None, *, required: bool = Fal
     try:
         with ExitStack() as closing:
             file = FILES[path.suffix](path, closing)
-            checksums = _checksums(file, required=required)
+            checksums = _checksums(path, file, required=required)
             if checksums is not None and origin is not None:
                 _check_origin(path, file.metadata, origin)
             yield ShardReader(file, checksums)
@@ -75,13 +75,15 @@ def _check_origin(path: Path, record: Mapping[str, Any], origin: Origin) -> None
         )
 
 
-def _checksums(file: ShardFile, *, required: bool) -> Mapping[str, str] | None:
+def _checksums(path: Path, file: ShardFile, *, required: bool) -> Mapping[str, str] | None:
     """Return the checksums of the columns; None if the shard has no record."""
     there = [key for key in KEYS if key in file.metadata]
     if not there and not required:
         return None
+    if not there:
+        raise of_other_job(path, f"expected {', '.join(KEYS)} in its metadata, found none of them")
     if len(there) < len(KEYS):
-        raise ValueError(f"expected {', '.join(KEYS)} in its metadata, found {', '.join(there) or 'none of them'}")
+        raise ValueError(f"expected {', '.join(KEYS)} in its metadata, found {', '.join(there)}")
     checksums: Mapping[str, str] = file.metadata[CHECKSUMS]
     if not set(checksums) <= set(file.columns):  # a user may have added others
         raise ValueError(f"expected the columns {', '.join(checksums)}, found {', '.join(file.columns)}")
