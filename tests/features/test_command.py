@@ -119,6 +119,27 @@ def test_a_misspelt_source_of_boxes_is_not_taken_for_a_file(
     assert f"got {boxes!r}" in done.stderr.replace("\n", " ")
 
 
+@pytest.mark.parametrize("backbone", [(), ("--backbone", "pixels")])
+def test_empty_paths_are_not_taken_for_the_current_folder(
+    backbone: tuple[str, ...], photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a variable of the shell gives that has no value."""
+    monkeypatch.chdir(tmp_path)
+    given = {"INPUT": photos, "--boxes": photos / "boxes.csv", "--out": "out"}
+    an_input = ("INPUT", "a path")
+    boxes = ("--boxes", "an existing file, or with --backbone, grid:ROWSxCOLUMNS or detections")
+    for name, expected in (an_input, boxes, ("--out", "a path")):
+        words = {**given, name: ""}
+        done = invoke("extract", words["INPUT"], "--boxes", words["--boxes"], "--out", words["--out"], *backbone)
+        assert done.exit_code == 2
+        assert f"Invalid value for {name}: expected {expected}, got an empty text" in done.stderr
+    assert not list(tmp_path.iterdir())
+    for words in (("", "--like", "a.jpg"), ("out", "--like", ""), ("out", "--like", "a.jpg", "--results", "")):
+        done = invoke("search", *words)
+        assert done.exit_code == 2
+        assert "expected a path, got an empty text" in done.stderr
+
+
 @pytest.mark.parametrize("name", ["grid", "detector", "cells", "grid.csv"])
 def test_a_file_may_have_any_name(name: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

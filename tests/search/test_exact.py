@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roialign.features.manifest import VERSION
+from roialign.features.manifest_checks import VERSION
 from roialign.features.records import Origin
 from roialign.features.writing import Columns, Format, write_shard
 from roialign.search import FeatureFolder, RegionIndex, nearest

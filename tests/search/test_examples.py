@@ -64,6 +64,14 @@ def test_a_region_is_searched_and_its_features_tell_the_photographs_apart(tmp_pa
     accuracy, chance = (float(number) for number in re.findall(r"(\d+\.\d)%", output))
     assert accuracy > 2 * chance
 
+    shard = next((out / "features").glob("features-*"))
+    shard.unlink()
+    code, output, errors = run_example(*probe)
+    assert (code, output) == (1, "")
+    missing = f"error: {out / 'features'}: 1 of 1 shard missing, the first is {shard.name}"
+    rest = "rerun the command that started the job to finish it"
+    assert errors == f"{missing}; {rest}\n", "no option that the example does not have"
+
 
 def test_a_second_run_of_a_search_says_that_nothing_was_left_and_what_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -19,7 +19,7 @@ from ..files.columns import Reading
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, Remark, StoppedByProblem
 from .feature_options import Running, cores
-from .options import check_folder
+from .options import EXPECTED_BOXES, check_folder
 from .pixels import read_groups, report_missing
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
@@ -146,7 +146,7 @@ def _meant(text: str) -> str | None:
         return f"{GRID_FORM}, such as grid:3x4, with at most {MOST_CELLS} boxes"
     if text.lower().startswith("detect"):
         return f"{DETECTIONS}, with --backbone detector:WEIGHTS"
-    return f"an existing file, or with --backbone, {GRID_FORM} or {DETECTIONS}"
+    return EXPECTED_BOXES
 
 
 def _run(job: Job, running: Running, problems: Problems, errors: Console, engine: RayEngine | None) -> Report:

@@ -1,13 +1,18 @@
-"""Adds commands to the command line, with help from their docstrings and examples below it."""
+"""Adds commands to the command line, with help from their docstrings, examples below it, and a check of empty paths."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
+from .options import EXPECTED_BOXES
+
+#: What the paths of some options are; see also :func:`roialign.commands.features.boxes_without_file`.
+EXPECTED = {"--boxes": EXPECTED_BOXES}
 #: The title of the options that belong to no group.
 OPTIONS = "Options"
 
@@ -27,10 +32,21 @@ def add_command(
     The character \\b keeps the line breaks of a block. Without it, the text is wrapped to the width of the terminal.
     """
     blocks = [f"\b\n{_indented(block)}" for block in examples.strip().split("\n\n")]
+    paths = {parameter for parameter, kind in get_type_hints(function).items() if Path in _kinds(kind)}
     titles = {parameter: title for title, members in (groups or {}).items() for parameter in members}
 
     class Command(TyperCommand):
         """A command whose help lists options in groups, and arguments without their Python types."""
+
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            given = list(args)
+            rest = super().parse_args(ctx, args)
+            if not ctx.resilient_parsing:
+                values, _, _ = self.make_parser(ctx).parse_args(args=given)
+                for parameter in self.get_params(ctx):
+                    if parameter.name in paths:
+                        _refuse_empty(parameter, values.get(parameter.name))
+            return rest
 
         def format_options(self, ctx: Any, formatter: Any) -> None:
             sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], OPTIONS: []}
@@ -48,6 +64,19 @@ def add_command(
                         formatter.write_dl(records)
 
     app.command(name, cls=Command, epilog="\n\n".join(["Examples:", *blocks]))(function)
+
+
+def _kinds(kind: Any) -> set[Any]:
+    """Return a type and the types in it: Path is one of those of ``list[Path] | None``."""
+    return {kind}.union(*map(_kinds, get_args(kind)))
+
+
+def _refuse_empty(parameter: Any, value: object) -> None:
+    """Raise an error if a path is empty, because Python takes it for the current folder."""
+    if "" in (value if isinstance(value, (list, tuple)) else [value]):
+        name = parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
+        expected = EXPECTED.get(name, "a path")
+        raise typer.BadParameter(f"expected {expected}, got an empty text", param_hint=name)
 
 
 def _indented(block: str) -> str:

@@ -12,9 +12,13 @@ import typer
 
 from .. import _typing, _validate
 from ..extract.pipeline import Settings
+from ..features.boxes import DETECTIONS, GRID_FORM
 from ..files.columns import ROLES, Reading
 from ..files.kinds import real_path
 from .readiness import why_not
+
+#: What the value of `--boxes` of `roialign extract` is.
+EXPECTED_BOXES = f"an existing file, or with --backbone, {GRID_FORM} or {DETECTIONS}"
 
 Inputs = Annotated[
     list[Path],

@@ -178,8 +178,12 @@ def box_of(text: str) -> Corners:
 
 def _search(folder: Path, like: Path, boxes: Sequence[Corners], options: SearchOptions) -> list[Found]:
     from ..search import Encoder, FeatureFolder, nearest
+    from ..search.folders import UnfinishedError
 
-    opened = FeatureFolder.open(folder, unfinished=options.unfinished)
+    try:
+        opened = FeatureFolder.open(folder, unfinished=options.unfinished)
+    except UnfinishedError as error:
+        raise UnfinishedError(f"{error}, or give --unfinished") from error
     name = opened.column(options.column)
     encoder = Encoder(opened, backbone=options.backbone, device=options.device, threads=cores())
     boxes = boxes or [encoder.whole(like)]

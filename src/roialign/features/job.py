@@ -21,7 +21,8 @@ from .backbone import Backbone, BackboneOptions
 from .backbones import make_backbone
 from .boxes import BoxSource
 from .engine import Listener, Report, Work, run_shards
-from .manifest import VERSION, join_folder, locked, read_fingerprint, remove_unfinished
+from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
+from .manifest_checks import VERSION
 from .pooling import Pooling, find_levels
 from .reading import ShardReader, open_shard
 from .records import Origin

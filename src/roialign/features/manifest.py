@@ -8,21 +8,21 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from ..extract.output import atomic_write
 from ..files.problems import FileError
 from ..files.text import read_json, shown
+from .manifest_checks import VERSION, wrong_parts
 from .shards import Shard
 
 #: Readers of Parquet folders skip names that begin with an underscore.
 MANIFEST = "_manifest.json"
 LOCK = "_lock"
-#: In folders of version 1, shards may have no record; see :mod:`.records`.
-VERSION, VERSIONS = 2, (1, 2)
-#: The name of a shard's file; see :func:`roialign.features.shards.cut_shards`.
-SHARD_FILE = re.compile(r"features-\d+-of-\d+\.(parquet|safetensors|npz)")
+#: What to do about a manifest that cannot be used.
+RESTORE = "restore this file, or extract the features again into another folder"
 #: The name of a file that is being written; see :func:`roialign.extract.output.atomic_write`.
 UNFINISHED = re.compile(r"\.(.+)\.[^.]+\.part", re.DOTALL)
 
@@ -51,44 +51,12 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
     except FileError as error:
-        raise OtherJobError(f"{path}: {error}") from error
-    known = isinstance(content, dict) and content.get("version") in VERSIONS
-    if not known or not isinstance(content.get("fingerprint"), dict):
-        expected = " or ".join(map(str, VERSIONS))
-        raise OtherJobError(f"{path}: expected a manifest of version {expected}, found {shown(content)}")
-    wrong = next(_wrong_parts(content), None)
+        raise OtherJobError(f"{path}: {error}; {RESTORE}") from error
+    wrong = next(wrong_parts(content), None)
     if wrong is not None:
-        raise OtherJobError(f"{path}: {wrong}; it is not as roialign has written it")
+        raise OtherJobError(f"{path}: {wrong}; it is not as this version of roialign writes it: {RESTORE}")
     found: dict[str, Any] = content
     return found
-
-
-def _wrong_parts(content: Mapping[str, Any]) -> Iterator[str]:
-    """Check that a manifest has the structure that :func:`join_folder` writes, and yield what is wrong."""
-    fingerprint, made = content["fingerprint"], content.get("backbone")
-    for name in ("backbone", "pooling", "settings"):
-        if not isinstance(fingerprint.get(name), dict):
-            yield f"fingerprint.{name}: expected an object, found {shown(fingerprint.get(name))}"
-    if made is not None and not (
-        isinstance(made, dict) and isinstance(made.get("name"), str) and isinstance(made.get("options"), dict)
-    ):
-        yield f"backbone: expected an object with name and options, found {shown(made)}"
-    columns, shards = content.get("columns"), content.get("shards")
-    if not isinstance(columns, dict) or not columns or not all(map(_is_shape, columns.values())):
-        yield f"columns: expected the shape of every column, [C] or [C, PH, PW], found {shown(columns)}"
-    if not isinstance(shards, list):
-        yield f"shards: expected a list, found {shown(shards)}"
-        return
-    files = [shard.get("file") if isinstance(shard, dict) else None for shard in shards]
-    for number, (file, shard) in enumerate(zip(files, shards, strict=True)):
-        if not isinstance(file, str) or not SHARD_FILE.fullmatch(file):
-            yield f"shards: expected the name of a shard in entry {number}, found {shown(shard)}"
-    if len(set(map(str, files))) < len(files):
-        yield "shards: expected each file once"
-
-
-def _is_shape(shape: object) -> bool:
-    return isinstance(shape, list) and len(shape) in (1, 3) and all(type(side) is int and side > 0 for side in shape)
 
 
 def join_folder(
@@ -108,18 +76,6 @@ def join_folder(
         If the folder belongs to another job. Nothing is changed in this case.
     """
     found = read_manifest(folder)
-    if found is not None:
-        differences = list(differences_of(found["fingerprint"], fingerprint))
-        if differences:
-            raise OtherJobError(
-                f"{folder}: contains the features of another job: {'; '.join(differences)}; give the same options, or "
-                "another folder"
-            )
-        return found
-    folder.mkdir(parents=True, exist_ok=True)
-    other_files = sorted(path.name for path in folder.glob("features-*"))
-    if other_files:
-        raise OtherJobError(f"{folder}: contains {other_files[0]} but no {MANIFEST}: give another folder")
     content = {
         "version": VERSION,
         "fingerprint": fingerprint,
@@ -129,9 +85,39 @@ def join_folder(
             {"file": shard.file, "images": len(shard.images), "first": shard.images[0].as_posix()} for shard in shards
         ],
     }
+    if found is not None:
+        differences = list(differences_of(found["fingerprint"], fingerprint))
+        if differences:
+            raise OtherJobError(
+                f"{folder}: contains the features of another job: {'; '.join(differences)}; give the same options, or "
+                "another folder"
+            )
+        _check_division(folder / MANIFEST, found, content)
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    other_files = sorted(path.name for path in folder.glob("features-*"))
+    if other_files:
+        raise OtherJobError(
+            f"{folder}: contains {other_files[0]} but no {MANIFEST}: restore it, or give another folder"
+        )
     with atomic_write(folder / MANIFEST) as file:
         file.write(json.dumps(content, indent=1).encode())
     return content
+
+
+def _check_division(path: Path, found: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Check that the manifest of this job has its columns and shards, which follow from the fingerprint.
+
+    Raises
+    ------
+    OtherJobError
+        If it has others. The message names the first.
+    """
+    columns = [[{name: shape} for name, shape in content["columns"].items()] for content in (found, own)]
+    for part, (theirs, ours) in {"columns": columns, "shards": (found["shards"], own["shards"])}.items():
+        for entry, expected in zip_longest(theirs, ours):
+            if entry != expected:
+                raise OtherJobError(f"{path}: {part}: expected {shown(expected)}, found {shown(entry)}; {RESTORE}")
 
 
 def differences_of(

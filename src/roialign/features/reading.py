@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .._typing import Array
 from ..files.problems import FileError
-from .records import CHECKSUMS, KEYS, Checksum, Origin, Texts, check_origin, checksum_of
+from .manifest import MANIFEST
+from .records import CHECKSUMS, KEYS, NUMBER, Checksum, Origin, Texts, checksum_of, differences_from
 from .shard_files import FILES, ShardFile
 from .writing import NO_ROW
 
@@ -38,11 +40,9 @@ def open_shard(path: Path, origin: Origin | None = None, *, required: bool = Fal
     try:
         with ExitStack() as closing:
             file = FILES[path.suffix](path, closing)
-            checksums = _checksums(file, required=required)
+            checksums = _checksums(path, file, required=required)
             if checksums is not None and origin is not None:
-                wrong = check_origin(file.metadata, origin)
-                if wrong is not None:
-                    raise FileError(f"{path}: {wrong}; delete it, and rerun the command that started this job")
+                _check_origin(path, file.metadata, origin)
             yield ShardReader(file, checksums)
     except (FileError, ModuleNotFoundError):
         raise
@@ -52,13 +52,38 @@ def open_shard(path: Path, origin: Origin | None = None, *, required: bool = Fal
         raise FileError(f"{path}: cannot be read: {why}; delete it, and rerun the command that wrote it") from error
 
 
-def _checksums(file: ShardFile, *, required: bool) -> Mapping[str, str] | None:
+def of_other_job(path: Path, differences: str) -> FileError:
+    """Return the error of a shard that belongs to another job than the manifest beside it says.
+
+    Either may be the one that is out of place, so that nothing is to be deleted before the manifest is right.
+    """
+    return FileError(
+        f"{path}: belongs to another job than {MANIFEST}: {differences}; if the shards are right, put back their "
+        f"{MANIFEST}; if not, delete this shard, and rerun the command that started this job"
+    )
+
+
+def _check_origin(path: Path, record: Mapping[str, Any], origin: Origin) -> None:
+    """Check that a shard has the record of this job and of this number."""
+    differences = differences_from(record, origin)
+    if differences:
+        raise of_other_job(path, differences)
+    if record[NUMBER] != origin.number:
+        raise FileError(
+            f"{path}: is another shard of this job: expected shard {origin.number}, found shard {record[NUMBER]}; "
+            "delete it, and rerun the command that started this job"
+        )
+
+
+def _checksums(path: Path, file: ShardFile, *, required: bool) -> Mapping[str, str] | None:
     """Return the checksums of the columns; None if the shard has no record."""
     there = [key for key in KEYS if key in file.metadata]
     if not there and not required:
         return None
+    if not there:
+        raise of_other_job(path, f"expected {', '.join(KEYS)} in its metadata, found none of them")
     if len(there) < len(KEYS):
-        raise ValueError(f"expected {', '.join(KEYS)} in its metadata, found {', '.join(there) or 'none of them'}")
+        raise ValueError(f"expected {', '.join(KEYS)} in its metadata, found {', '.join(there)}")
     checksums: Mapping[str, str] = file.metadata[CHECKSUMS]
     if not set(checksums) <= set(file.columns):  # a user may have added others
         raise ValueError(f"expected the columns {', '.join(checksums)}, found {', '.join(file.columns)}")

@@ -81,14 +81,7 @@ def checksum_of(column: Texts | Array) -> str:
     return str(checksum)
 
 
-def check_origin(record: Mapping[str, Any], origin: Origin) -> str | None:
-    """Say what is wrong if a record is that of another job or shard. Return None if it is right."""
-    found = Origin(record[FINGERPRINT], record[NUMBER])
-    differences = list(
-        differences_of(found.fingerprint, origin.fingerprint, text="{name}: expected {own}, found {found}")
-    )
-    if differences:
-        return f"belongs to another job: {'; '.join(differences)}"
-    if found.number != origin.number:
-        return f"is another shard of this job: expected shard {origin.number}, found shard {found.number}"
-    return None
+def differences_from(record: Mapping[str, Any], origin: Origin) -> str:
+    """Say how the job of a record differs from that of an origin. Return an empty text if it does not."""
+    text = "{name}: expected {own}, found {found}"
+    return "; ".join(differences_of(record[FINGERPRINT], origin.fingerprint, text=text))

@@ -13,14 +13,19 @@ import numpy as np
 
 from .._text import counted, encodable
 from .._typing import Array
-from ..features.manifest import MANIFEST, VERSION, OtherJobError, read_manifest
-from ..features.reading import ShardReader, open_shard
+from ..features.manifest import MANIFEST, OtherJobError, read_manifest
+from ..features.manifest_checks import VERSION
+from ..features.reading import ShardReader, of_other_job, open_shard
 from ..features.records import Origin
 from ..features.writing import NO_ROW
 from ..files.problems import FileError
 
 #: A position is the index of the shard times this, plus the row in the shard.
 ROWS_PER_SHARD = 1 << 32
+
+
+class UnfinishedError(FileError):
+    """Shards of a job are missing. The message says which is the first."""
 
 
 class Block(NamedTuple):
@@ -76,7 +81,9 @@ class FeatureFolder:
         Raises
         ------
         FileError
-            If the folder contains no features, or not all shards of its job.
+            If the folder contains no features.
+        UnfinishedError
+            If shards of the job are missing, and not `unfinished`. It is a FileError.
 
         Examples
         --------
@@ -100,9 +107,9 @@ class FeatureFolder:
         there = [name for name in names if (path / name).is_file()]
         if len(there) < len(names) and not unfinished:
             missing = next(name for name in names if name not in there)
-            raise FileError(
+            raise UnfinishedError(
                 f"{path}: {len(names) - len(there)} of {counted(len(names), 'shard')} missing, the first is {missing}; "
-                "rerun the command that started the job to finish it, or give --unfinished"
+                "rerun the command that started the job to finish it"
             )
         if not there:
             raise FileError(f"{path}: no shard has been written yet")
@@ -148,7 +155,8 @@ class FeatureFolder:
                 for rows, values in shard.blocks(name):
                     numbers = values.shape[1]
                     if numbers != np.prod(shape):
-                        raise ValueError(f"column {name}: expected {list(shape)} numbers per row, got {numbers}")
+                        difference = f"column {name}: expected {list(shape)} numbers per row, found {numbers}"
+                        raise of_other_job(self.path / file, difference)
                     vectors = as_vectors(values.reshape(len(values), *shape))
                     wrong = wrong or self._not_finite(file, rows, vectors)
                     if wrong is None:
@@ -173,7 +181,8 @@ class FeatureFolder:
         expected = self.manifest["shards"][self._numbers[file]].get("first")
         (found,) = shard.texts("image").at([0])
         if expected is not None and found != encodable(expected):
-            raise ValueError(f"it begins with {found}, and the shard of this job with {encodable(expected)}")
+            difference = f"first image: expected {encodable(expected)}, found {found}"
+            raise of_other_job(self.path / file, difference)
 
     def _not_finite(self, file: str, rows: Array, vectors: Array) -> FileError | None:
         """Return an error if a vector is not finite."""

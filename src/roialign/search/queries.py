@@ -11,10 +11,10 @@ from typing import Any
 
 from .._typing import Array
 from ..features import BackboneOptions, FileBoxes, make_backbone
-from ..features.backbone import Backbone
+from ..features.backbone import Backbone, BackboneError
 from ..features.engine import Work, pool_image
 from ..features.images import ReadImage, read_resized
-from ..features.manifest import MANIFEST, differences_of
+from ..features.manifest import MANIFEST, RESTORE, differences_of
 from ..features.pooling import Pooling
 from ..files.boxes import Box
 from ..files.orientation import TOLERANCE
@@ -45,7 +45,8 @@ class Encoder:
     Raises
     ------
     BackboneError
-        If the backbone cannot be created.
+        If the backbone cannot be created. If its name or an option is that of the manifest, the message names the
+        manifest.
     FileError
         If the backbone differs from that of the folder, or if the manifest does not name a backbone.
     """
@@ -58,15 +59,21 @@ class Encoder:
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self._manifest = folder, folder.path / MANIFEST
         fingerprint = folder.manifest["fingerprint"]
         made = folder.manifest.get("backbone") or {}
         name = backbone or made.get("name")
         if name is None:
-            raise FileError(f"{folder.path}: its manifest does not name the backbone; give it with --backbone")
+            raise FileError(f"{self._manifest}: does not name the backbone; give it with --backbone")
         options = _options(made.get("options") or {})
         options = replace(options, device=device or options.device, threads=threads or options.threads)
-        self.backbone = make_backbone(name, options)
+        try:
+            self.backbone = make_backbone(name, options)
+        except ValueError as error:
+            argument = str(error).partition(":")[0]
+            if {"backbone": backbone, "device": device}.get(argument) is not None:
+                raise  # the manifest does not have what is wrong
+            raise BackboneError(f"{self._manifest}: backbone: {str(error).removeprefix('backbone: ')}") from error
         self._check_same(name, fingerprint["backbone"])
         self.pooling = _pooling_of(folder, self.backbone)
 
@@ -126,7 +133,8 @@ class Encoder:
         )
         if differences:
             raise FileError(
-                f"{self.folder.path}: was computed with a different backbone than {name}: {'; '.join(differences)}"
+                f"{self._manifest}: its folder was computed with a different backbone than {name}: "
+                f"{'; '.join(differences)}"
             )
 
 
@@ -139,11 +147,13 @@ def _pooling_of(folder: FeatureFolder, backbone: Backbone) -> Pooling:
         pooling.check()
         columns = pooling.columns(backbone)
     except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise FileError(f"{folder.path / MANIFEST}: fingerprint.pooling: cannot be used: {shown(said)}") from error
+        raise FileError(
+            f"{folder.path / MANIFEST}: fingerprint.pooling: cannot be used: {shown(said)}; {RESTORE}"
+        ) from error
     if columns != folder.columns:
         raise FileError(
             f"{folder.path / MANIFEST}: its pooling gives columns {shown(columns)}, and its columns are "
-            f"{shown(folder.columns)}"
+            f"{shown(folder.columns)}; {RESTORE}"
         )
     return pooling
 
