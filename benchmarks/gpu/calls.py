@@ -62,7 +62,7 @@ class Inputs:
         return self.maps[0][0].dtype
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=16)
 def data_of(workload: Workload) -> Data:
     return make_data(workload, gradient=True)
 
@@ -181,7 +181,7 @@ def einsum_calls(inputs: Inputs, points: int, backward: bool) -> Peer:
     return Peer(forward, lambda answer: [answer[own] for own in rows])
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def dense_taps(workload: Workload, points: int) -> list[Any]:
     """Return ``[K, PH, H]`` and ``[K, PW, W]`` of the level, from the reference, which needs no compiled core."""
     (level,) = workload.levels
