@@ -18,7 +18,7 @@ import roialign
 from .calls import DTYPES, WrongAnswerError, compare
 from .device import BACKEND, DEVICE, IS_REHEARSAL
 from .results import Row
-from .timing import Call, Rates, attempt, extra_memory, poisoned, sets_of, times_of
+from .timing import Call, Rates, attempt, extra_memory, peer_times_of, poisoned, sets_of, times_of
 
 SCALE, BINS = 1 / 16, 7
 #: Height and width of the map, and number of boxes.
@@ -162,7 +162,7 @@ def measure_cell(operator: Operator, layout: str, name: str, backward: bool, rat
         return times_of(call, len(sets)), extra_memory(call, moved)
 
     def its() -> Any:
-        return times_of(call_of(operator, "torchvision", sets, boxes, turned, backward), len(sets))
+        return peer_times_of(call_of(operator, "torchvision", sets, boxes, turned, backward), len(sets))
 
     found, failed = (None, []) if wrong else attempt(own)
     times, extra = found or ((None, None), None)

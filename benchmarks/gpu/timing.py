@@ -18,6 +18,8 @@ from .device import DEVICE, IS_REHEARSAL
 REPEATS, FEWEST_REPEATS, SECONDS = (1, 1, 0.0) if IS_REHEARSAL else (30, 5, 1.0)
 #: Warm up with at least this many calls and this much time, because an idle device needs time to raise its clock.
 WARM_UPS, WARM_UP_SECONDS = (1, 0.0) if IS_REHEARSAL else (5, 0.05)
+#: Number of float32 values of a copy that is larger than the L2 cache.
+COPIED = (1 << 20,) if IS_REHEARSAL else (1 << 28, 1 << 29)
 #: A call with the input set of this number.
 Call = Callable[[int], Any]
 T = TypeVar("T")
@@ -31,7 +33,7 @@ class Times(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Bytes read and written per microsecond, by a copy of a gigabyte and by repeated copies within the L2 cache."""
+    """Bytes read and written per microsecond, by copies of gigabytes and by repeated copies within the L2 cache."""
 
     memory: float
     cache: float
@@ -39,6 +41,12 @@ class Rates(NamedTuple):
 
 def times_of(call: Call, sets: int) -> Times:
     return Times(device_microseconds(call, sets), host_microseconds(call, sets))
+
+
+def peer_times_of(call: Call, sets: int) -> Times:
+    """The same for a peer, which is timed directly if it cannot be captured."""
+    times, _ = attempt(lambda: times_of(call, sets))
+    return times or Times(device_microseconds(call, sets, captured=False), host_microseconds(call, sets))
 
 
 def device_microseconds(call: Call, sets: int, captured: bool = True) -> float:
@@ -103,9 +111,10 @@ def host_microseconds(call: Call, sets: int) -> float:
 def measure_rates() -> Rates:
     """Return the best rate over sizes and operations, because a floor that is too high would make our ratios look
     better."""
-    cache = cache_bytes()
-    within = [pass_rate(kind, cache // share // 4, 64) for kind in ("copy", "negate") for share in (16, 8, 4)]
-    return Rates(pass_rate("copy", 1 << 28, 1), max(within))
+    cache, kinds = cache_bytes(), ("copy", "negate")
+    across = [pass_rate(kind, count, 1) for kind in kinds for count in COPIED]
+    within = [pass_rate(kind, cache // share // 4, 64) for kind in kinds for share in (16, 8, 4)]
+    return Rates(max(across), max(within))
 
 
 def pass_rate(kind: str, count: int, repeats: int) -> float:
