@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .tools import beside_nvcc
+from .tools import program
 
 GROUPS = ("first", "second", "third")
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -41,7 +40,7 @@ class Step:
         work = [sys.executable, "-m", "benchmarks.gpu.work", *self.work]
         if self.checker is None:
             return work
-        path = shutil.which(self.checker) or beside_nvcc(self.checker)
+        path = program(self.checker)
         if path is None:
             raise FileNotFoundError(f"{self.checker} is not here")
         return [path, "--error-exitcode", "9", "--target-processes", "application-only", "--log-file", str(log), *work]

@@ -83,9 +83,9 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def first_line(program: str) -> str | None:
+def first_line(name: str) -> str | None:
     """Return the line with the version number from a program's output, or None if the program is missing."""
-    path = shutil.which(program) or beside_nvcc(program)
+    path = program(name)
     if path is None:
         return None
     try:
@@ -97,10 +97,11 @@ def first_line(program: str) -> str | None:
     return (numbered or lines or ["there"])[0]
 
 
-def beside_nvcc(program: str) -> str | None:
-    """Find a tool in CUDA's own folder, which may not be on the PATH."""
-    for folder in (Path(path).parent for path in [shutil.which("nvcc")] if path):
-        if (folder / program).exists():
-            return str(folder / program)
-    usual = Path("/usr/local/cuda/bin") / program
-    return str(usual) if usual.exists() else None
+def program(name: str) -> str | None:
+    """Find a program on the PATH or in CUDA's own folder, which may not be on the PATH."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    compiler = shutil.which("nvcc")
+    folders = [*([Path(compiler).parent] if compiler else []), Path("/usr/local/cuda/bin")]
+    return next((str(folder / name) for folder in folders if (folder / name).exists()), None)
