@@ -160,3 +160,19 @@ def test_ends_of_the_map_and_halves_of_pixels() -> None:
     rois = torch.tensor([[0.0, 0.5, 1.5, 2.5, 2.5], [0, -0.5, -1.5, 0.5, 1.49]])
     seen = roialign.roi_pool(features, rois, 2, backend="triton")
     assert torch.equal(seen, roialign.roi_pool(features, rois, 2))
+
+
+def test_a_box_that_has_almost_turned_to_the_next_orientation() -> None:
+    """The small weight of the orientation that it leaves keeps its digits."""
+    features = torch.zeros(1, 4, 6, 6)
+    features[:, 0] = 0.7
+    angle = (1 - 1.2345e-4) * torch.pi / 2
+    rois = torch.tensor([[0.0, 3, 3, 3, 2, angle]], dtype=torch.float64)
+    for rois_of_turn in (rois, rois * torch.tensor([1.0, 1, 1, 1, 1, -1])):
+        leaf = features.clone().requires_grad_()
+        seen = roialign.riroi_align_rotated(leaf, rois_of_turn, 1, num_orientations=4, backend="triton")
+        right = roialign.riroi_align_rotated(
+            features.double(), rois_of_turn, 1, num_orientations=4, backend="reference"
+        )
+        assert (right.abs() > 0).sum() == 2
+        torch.testing.assert_close(seen.detach().double(), right, rtol=1e-6, atol=0)

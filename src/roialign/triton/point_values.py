@@ -54,8 +54,10 @@ def read(pointer, first, second, takes, between, dtype: tl.constexpr, CHANNELS_O
     value = tl.load(pointer + first, mask=takes, other=0.0).to(dtype)
     change = value
     if CHANNELS_OF == "orientation":
-        change = tl.load(pointer + second, mask=takes, other=0.0).to(dtype) - value
-        value += between.to(dtype) * change
+        beyond = tl.load(pointer + second, mask=takes, other=0.0).to(dtype)
+        change = beyond - value
+        # Near the next orientation, value + between * change would lose the digits of a small weight.
+        value = (1.0 - between).to(dtype) * value + between.to(dtype) * beyond
     return value, change
 
 
