@@ -138,7 +138,7 @@ def test_kernels_are_compiled_and_counted() -> None:
     assert run.returncode == 0, run.stderr[-3000:]
     forward, backward, present, other = [json.loads(line) for line in run.stdout.splitlines()]
     assert [name for name, *_ in forward] == ["taps", "order", "forward"]
-    names = ["taps", "tiles", "count", "shares", "adjoint_features", "sum_shares"]
+    names = ["taps", "tiles", "shares", "adjoint_features", "sum_shares"]
     assert [name for name, *_ in backward] == names
     assert all(instructions > 0 and at_once > 0 for _, instructions, at_once in forward + backward)
     assert forward[-1][1] == max(instructions for _, instructions, _ in forward)
