@@ -95,8 +95,10 @@ def test_meetings_of_tiles_and_rois() -> None:
             ]
             counts[y, x] += min(near) > 0
             bins += near[0] * near[1]
-    assert (found.tiles, found.pairs, found.longest, found.bins) == (143, counts.sum(), counts.max(), bins)
-    assert found.crowded == counts[counts > 32].sum()
+    assert (found.tiles, found.pairs, found.longest(0), found.bins) == (143, counts.sum(), counts.max(), bins)
+    crowded = [counts[counts > length] for length in range(8, 100)]
+    fits = [length for length, own in enumerate(crowded, 8) if len(own) + own.sum() / length <= 9]
+    assert found.longest(9) == min(fits)
     assert found.pairs <= found.rows <= found.bins
     rois = data_of(SMALL).rois
     assert trips.touched_bytes(SMALL, 2, 4) <= trips.bytes_of_maps(SMALL, 4)

@@ -72,7 +72,8 @@ def bits_of_share(share, touched, first, words, seen):
     """The bits of the share in some words of its tile, from the word `first` on, and the number of RoIs up to their
     end. `seen` is the number of RoIs before them. It is not counted if the tile is not shared."""
     number = first + tl.arange(0, WORDS)
-    bits = tl.load(touched + share.tile * words + number, mask=number < share.words, other=0).to(tl.uint32, bitcast=True)
+    bits = tl.load(touched + share.tile * words + number, mask=number < share.words, other=0)
+    bits = bits.to(tl.uint32, bitcast=True)
     if share.has_slot:
         count = bits_set(bits)
         start = share.number * share.length - (seen + tl.cumsum(count, 0) - count)
@@ -98,9 +99,10 @@ def next_roi(bits, number):
 def program_of(channels, CHANNELS: tl.constexpr):
     """The index of a program within its block of channels, the number of programs in the block, and the block.
     Neighbouring programs have the same RoIs."""
-    blocks = tl.cdiv(channels, CHANNELS)
-    number = tl.program_id(0)
-    return number // blocks, tl.num_programs(0) // blocks, number % blocks
+    blocks = (tl.cast(channels, tl.uint32) + (CHANNELS - 1)) // CHANNELS
+    number = tl.program_id(0).to(tl.uint32)  # unsigned, because a signed division has more instructions
+    program, programs = number // blocks, tl.num_programs(0).to(tl.uint32) // blocks
+    return program.to(tl.int32), programs.to(tl.int32), (number - program * blocks).to(tl.int32)
 
 
 @triton.jit
@@ -256,14 +258,14 @@ def sum_shares_kernel(
     slot, _, block = program_of(channels, CHANNELS)
     row = shares + SHARE * (1 + slot)
     own, number, count = tl.load(row), tl.load(row + 1), tl.load(row + 2)
-    is_first = (own != NONE) & (number == 0)  # the other numbers of a slot that is not used are undefined
-    tile = tl.where(is_first, own, 0)
+    if (own == NONE) | (number != 0):
+        return
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, partial.dtype.element_ty, CHANNELS_LAST)
-    for share in tl.range(0, tl.where(is_first, count, 0), loop_unroll_factor=2):
+    for share in tl.range(0, count, loop_unroll_factor=2):
         total += tl.load(partial + places_in_slot(total, slot + share, block, channels, CHANNELS))
     channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
     if PARTS > 1:
         channel = channel * PARTS + tl.program_id(1)
-    place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    place = tile_of(own, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     maps = Maps(grad_features, heights, widths, strides)
-    write_tile(total, maps, place, channel, is_channel & is_first, CHANNELS_LAST, VECTOR, LEVELS)
+    write_tile(total, maps, place, channel, is_channel, CHANNELS_LAST, VECTOR, LEVELS)

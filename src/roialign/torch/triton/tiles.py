@@ -76,7 +76,8 @@ class Tiles:
         dtype = sums_dtype(gradient)
         block = tiling.rows * tiling.columns * tiling.channels
         blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
-        left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept - touched.nbytes - counts.nbytes
+        kept += touched.nbytes + counts.nbytes
+        left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept
         if len(places) > tiles:  # some tiles are crowded, whatever the positions of the RoIs
             left = max(left, table.LEAST_SHARED)
         may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
