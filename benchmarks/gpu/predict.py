@@ -146,13 +146,11 @@ def of_features(one: Launch, workload: Workload, element: int, cell: Cell, launc
     instructions, cycles = turns_of(one, own, one.programs)
     _, of_pair = turns_of(one, [0, 1, met.chunks / max(met.pairs, 1), met.rows / max(met.pairs, 1)], 0)
     slots = sum(other.programs for other in launches if other.kernel == "sum_shares") // blocks
-    share = met.longest if slots == 0 else min(met.longest, max(32, math.ceil(met.crowded / slots)) + 31)
     _, alone = turns_of(one, [trips.word_turns(workload), 0, 0, 0], 1)
     answer, maps = workload.output_elements * element, trips.bytes_of_maps(workload, element)
     cache = met.bins * workload.channels * element + met.pairs * blocks * PER_PAIR + maps
-    return Kernel(
-        "adjoint_features", answer + maps, cache, instructions, cycles, alone + share * of_pair, one.programs_at_once
-    )
+    longest = alone + met.longest(slots) * of_pair
+    return Kernel("adjoint_features", answer + maps, cache, instructions, cycles, longest, one.programs_at_once)
 
 
 def of_small(one: Launch, workload: Workload) -> Kernel:

@@ -74,15 +74,21 @@ class Meetings:
     tiles: int
     pairs: int
     """Pairs of a tile and a RoI that meet."""
-    longest: int
-    """The largest number of RoIs of one tile."""
-    crowded: int
-    """RoIs of tiles with more RoIs than the smallest share."""
+    counts: Array
+    """The number of RoIs of each tile."""
     rows: int
     """Rows of bins that meet the tile, over all pairs and chunks of bins along x."""
     chunks: int
     bins: int
     """Bins that meet the tile."""
+
+    def longest(self, slots: int) -> int:
+        """Return the largest number of RoIs of one program, if tiles are shared among this many slots."""
+        most = int(self.counts.max())
+        for length in range(int(FEWEST.value), most if slots else 0):
+            if (self.counts + length)[self.counts > length].sum() <= length * slots:
+                return length
+        return most
 
 
 def meetings(workload: Workload, ratio: int, tile: launch.Tiling) -> Meetings:
@@ -108,8 +114,7 @@ def meetings(workload: Workload, ratio: int, tile: launch.Tiling) -> Meetings:
         rows += int(near_y.sum() * of_x.sum())
         bins += int(near_y.sum() * near_x.sum())
     all_counts = np.concatenate([count.ravel() for count in counts.values()])
-    crowded = int(all_counts[all_counts > int(FEWEST.value)].sum())
-    return Meetings(all_counts.size, pairs, int(all_counts.max()), crowded, rows, chunks, bins)
+    return Meetings(all_counts.size, pairs, all_counts, rows, chunks, bins)
 
 
 def met(first: Array, end: Array, side: int, count: int) -> Array:

@@ -30,7 +30,7 @@ from tests.gpu.scenes import in_layout, on_gpu_or_rehearsed
 LAYOUTS = {"float32": False, "float16": True, "bfloat16": True, "float64": False}
 #: Relative to the largest number of an answer.
 NEAR = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1.6e-2, "float64": 1e-10}
-TILES = ("tiles", "count", "shares", "sum_shares")
+TILES = ("tiles", "shares", "sum_shares")
 SEPARABLE = {"taps", "order", "forward", "adjoint_features", "adjoint_boxes", "boxes", *TILES}
 MEAN = {"frames", "order", "mean", "adjoint_points", "mean_sums", "geometry", *TILES}
 MAXIMUM = {"frames", "order", "maximum", "adjoint_points", "winners_sums", "geometry", *TILES}

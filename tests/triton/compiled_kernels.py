@@ -103,28 +103,23 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
         ),
         compiled(
             shares.sum_shares_kernel,
-            {name: kind for name, kind in of_tiles.items() if name not in ("touched", "words", "slots")}
+            {name: kind for name, kind in of_tiles.items() if name not in ("touched", "counts", "words", "slots")}
             | {**sizes, "grad_features": maps, "channels": "i32"},
             {"CHANNELS_LAST": channels_last, "LEVELS": levels, "VECTOR": vector, "PARTS": 1, **of_tile},
             num_warps=tile.warps,
         ),
         compiled(
-            shares.count_kernel,
-            {"touched": "*i32", "counts": "*i32", "tiles": "i32", "words": "i32"},
-            {"TILES": launch.COUNT_TILES},
-            num_warps=launch.COUNT_WARPS,
-        ),
-        compiled(
             shares.shares_kernel,
             {"counts": "*i32", "shares": "*i32", "tiles": "i32", "slots": "i32"},
-            {"TILES": launch.SHARES_TILES},
+            {"TILES": launch.SHARES_TILES, "AT_ONCE": launch.SHARES_AT_ONCE},
             num_warps=launch.SHARES_WARPS,
         ),
         compiled(
             tiles.tiles_kernel,
-            {"places": "*i32", "touched": "*i32", **sizes, "first_tiles": integers}
-            | dict.fromkeys(("count", "tiles", "words"), "i32"),
-            {"TILE_Y": tile.rows, "TILE_X": tile.columns, "LEVELS": levels, "TILES": launch.MASK_TILES},
+            {"places": "*i32", "touched": "*i32", "counts": "*i32", **sizes, "first_tiles": integers}
+            | {"first_strips": integers, "count": "i32", "words": "i32"},
+            {"TILE_Y": tile.rows, "TILE_X": tile.columns, "LEVELS": levels}
+            | {"TILES": launch.MASK_TILES, "WORDS": launch.MASK_WORDS},
             num_warps=launch.MASK_WARPS,
         ),
         compiled(

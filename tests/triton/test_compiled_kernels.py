@@ -16,7 +16,7 @@ from tests.tables.paths import ROOT
 pytest.importorskip("triton")
 pytestmark = pytest.mark.slow  # where Triton has nothing in its cache, every test compiles for seconds
 
-OF_TILES = ("tiles", "count", "shares", "sum_shares")
+OF_TILES = ("tiles", "shares", "sum_shares")
 
 
 #: What one process of a script compiles: to load torch and Triton takes as long as a part of it.

@@ -11,6 +11,7 @@ pytest.importorskip("triton")
 
 import numpy as np
 import torch
+import triton
 import triton.language as tl
 from torch import Tensor
 
@@ -27,13 +28,14 @@ pytestmark = [
 FEWEST = shares.FEWEST.value
 
 
-def shared_out(counts: Any, slots: int, tiles_at_once: int = 8) -> tuple[int, list[int], list[int]]:
-    """What the kernel writes: RoIs of a share, and every slot's tile and that tile's first slot."""
-    numbers, answer = torch.tensor(counts, dtype=torch.int32), torch.full((1 + 2 * slots,), 77, dtype=torch.int32)
-    constants = {"TILES": tiles_at_once, "num_warps": 1}
-    launch.launch(shares.shares_kernel, (1,), numbers.device, numbers, answer, len(counts), slots, **constants)
-    length, *rest = answer.tolist()
-    return length, rest[::2], rest[1::2]
+def shared_out(counts: Any, slots: int, at_once: int = 16) -> tuple[int, list[list[int]]]:
+    """What the kernel writes: the RoIs of a tile that is not shared, and the row of every slot."""
+    numbers, answer = torch.tensor(counts, dtype=torch.int32), torch.full((1 + slots, 4), 77, dtype=torch.int32)
+    constants = {"TILES": 8, "AT_ONCE": at_once, "num_warps": 1}
+    programs = launch.blocks_of(len(counts), 8)
+    launch.launch(shares.shares_kernel, (programs,), numbers.device, numbers, answer, len(counts), slots, **constants)
+    (length, *_), *rows = answer.tolist()
+    return length, rows
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 7, 20, 64])
@@ -41,34 +43,58 @@ def shared_out(counts: Any, slots: int, tiles_at_once: int = 8) -> tuple[int, li
 def test_every_share_of_a_crowded_tile_has_a_slot(slots: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     counts = (rng.integers(0, 40, 30) * rng.choice([1, 1, 1, 30], 30)).tolist()
-    length, tiles, first = shared_out(counts, slots)
+    length, rows = shared_out(counts, slots)
     assert length >= FEWEST
     taken = 0
     for tile, count in enumerate(counts):
         if count > length:
-            own = -(-count // length)
-            assert tiles[taken : taken + own] == [tile] * own
-            assert first[taken : taken + own] == [taken] * own
+            _, _, own, of_each = rows[taken]
+            assert rows[taken : taken + own] == [[tile, number, own, of_each] for number in range(own)]
+            assert of_each <= length
+            assert own * of_each >= count
             taken += own
     assert taken <= slots
-    assert tiles[taken:] == [shares.NONE.value] * (slots - taken)
+    assert [tile for tile, *_ in rows[taken:]] == [shares.NONE.value] * (slots - taken)
+    assert shared_out(counts, slots, 64) == (length, rows)
 
 
 def test_shares_are_as_short_as_slots_allow() -> None:
-    assert shared_out([1000, 0, 3, 1000], 66)[0] == FEWEST
-    assert shared_out([1000, 0, 3, 1000], 42)[0] == 50  # as two tiles may leave two shares short
-    assert shared_out([FEWEST, FEWEST], 9)[1] == [-1] * 9
+    assert shared_out([1000, 0, 3, 1000], 253)[0] == FEWEST
+    assert 50 <= shared_out([1000, 0, 3, 1000], 42)[0] <= 53  # as two tiles may leave two shares short
+    assert {tile for tile, *_ in shared_out([FEWEST, FEWEST], 9)[1]} == {-1}
 
 
-def test_bits_are_counted_and_found() -> None:
+def test_shares_divide_the_bits_of_a_tile() -> None:
     """Against Python's own integers, with the highest bit, which is the sign, among them."""
     rng = np.random.default_rng(0)
-    words = rng.integers(0, 1 << 32, (5, 3)) & rng.integers(0, 1 << 32, (5, 3))
-    words[0], words[1, 0] = 0, (1 << 32) - 1
-    counts = torch.empty(5, dtype=torch.int32)
+    words = rng.integers(0, 1 << 32, 40) * (rng.random(40) < 0.1)
+    words[:3], words[-1] = (0, (1 << 32) - 1, 1 << 31), 5
+    rois = [32 * k + bit for k, word in enumerate(words) for bit in range(32) if int(word) >> bit & 1]
     bits = torch.from_numpy(words.astype(np.uint32).view(np.int32))
-    launch.launch(shares.count_kernel, (2,), bits.device, bits, counts, 5, 3, TILES=4, num_warps=1)
-    assert counts.tolist() == [sum(int(word).bit_count() for word in row) for row in words]
+    for length in (7, 32, 100):
+        found: list[int] = []
+        for number in range(launch.blocks_of(len(rois), length)):
+            answer = torch.full((length + 1,), -1, dtype=torch.int32)
+            launch.launch(rois_kernel, (1,), bits.device, bits, answer, number, length, 40, num_warps=1)
+            own = answer.tolist()
+            found += own[: own.index(-1)]
+            assert len(found) == min((number + 1) * length, len(rois))
+        assert found == rois
+
+
+@triton.jit
+def rois_kernel(touched, answer, number, length, words):
+    """Write the RoIs of a share of the only tile."""
+    tile = tl.cast(0, tl.int64)
+    share = shares.Share(tile, number, length, words, tile, tile, words > 0)
+    seen = 0
+    for first in range(0, words, shares.WORDS):
+        bits, seen = shares.bits_of_share(share, touched, first, words, seen)
+        roi = shares.next_roi(bits, -1)
+        while roi < 32 * shares.WORDS:
+            tl.store(answer, 32 * first + roi)
+            answer += 1
+            roi = shares.next_roi(bits, roi)
 
 
 BACKWARD: dict[str, tuple[Any, tuple[int, int]]] = {
@@ -107,8 +133,9 @@ def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.Monk
     right = features_of(backward(gradient, features, rois))
     seen = features_of(backward(gradient, features, rois, backend="triton"))
     torch.testing.assert_close(seen, right, rtol=1e-11, atol=1e-11)
-    assert made[0].shares[1:9].tolist() == [0, 0, 0, 0, 0, 0, -1, made[0].shares[8]]
-    assert made[0].shares[0] == shares.FEWEST.value
+    assert made[0].counts.tolist() == [70]
+    assert made[0].shares[0, 0] == FEWEST
+    assert made[0].shares[1:11, :2].tolist() == [[0, number] for number in range(9)] + [[-1, made[0].shares[10, 1]]]
 
 
 def test_maps_of_no_images() -> None:

@@ -77,22 +77,21 @@ POINTS_AT_ONCE = 4
 ROI_BINS, ROI_WARPS = 256, 1
 #: For the table kernel: the number of pixels per bin that are processed at once, with one warp per axis of a RoI.
 TABLE_PIXELS, TABLE_WARPS = 4, 1
-#: The number of tiles that are compared with 32 RoIs at once.
-MASK_TILES, MASK_WARPS = 16, 4
+#: The number of tiles of a strip, which are compared with so many words of 32 RoIs at once.
+MASK_TILES, MASK_WORDS, MASK_WARPS = 16, 8, 4
 #: The extra memory of a call, as a fraction of its inputs and result. If the tables of all RoIs would take more, RoIs
 #: are pooled in parts, whose sizes are multiples of this number: large enough for a launch, and keeping addresses
 #: aligned. A call never has more parts than this limit, even if it needs more memory.
 EXTRA, FEWEST_ROWS, MOST_PARTS = 0.049, 32, 4
 #: Crowded tiles are handled if there are more RoIs than this. The sums of their shares may take this many bytes, even
-#: beyond `EXTRA`, if there are more RoIs than tiles. Then the tiles per program and the warps, for counting and for
-#: sharing.
+#: beyond `EXTRA`, if there are more RoIs than tiles. Then, for sharing: the tiles per program, the counts that it holds
+#: to find the length of shares, which is one search if these are all, and the warps.
 SHARED_FROM, LEAST_SHARED = 64, 1 << 20
-COUNT_TILES, COUNT_WARPS = 32, 4
-SHARES_TILES, SHARES_WARPS = 2048, 8
+SHARES_TILES, SHARES_AT_ONCE, SHARES_WARPS = 256, 8192, 8
 #: RoIs are sorted by place if their number is within these limits, since every one is compared with every other. Then
 #: the rows per program, the rows they are compared with at once, and the warps.
 ORDERED = (32, 4096)
-ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 16, 128, 4
+ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 8, 1024, 8
 #: The rows per program of small kernels.
 ROWS, ROW_WARPS = 64, 2
 

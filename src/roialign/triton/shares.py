@@ -19,10 +19,13 @@ from .tiles import Maps, tile_of, write_tile
 
 #: The number of words of bits that are processed at once, with 32 RoIs each.
 WORDS = tl.constexpr(32)
-#: A tile with at most this many RoIs is not crowded. A share starts at a word, so it may have up to 31 more.
-FEWEST = tl.constexpr(32)
+#: A tile with at most this many RoIs is not crowded, and a share may have this many.
+FEWEST = tl.constexpr(8)
 #: The tile of a program that has no work.
 NONE = tl.constexpr(-1)
+#: The columns of the table of shares. Its first row has the most RoIs of a tile that is not shared. Then every slot has
+#: a row: the tile or NONE, the index of the share within it, the number of its shares, and the RoIs of each.
+SHARE = tl.constexpr(4)
 
 
 class Share(NamedTuple):
@@ -30,7 +33,7 @@ class Share(NamedTuple):
 
     tile: tl.tensor
     number: tl.tensor
-    """The tile of the share, or NONE if there is no work."""
+    """The index of the share within its tile, or NONE if there is no work."""
     length: tl.tensor
     """The number of RoIs of a share."""
     words: tl.tensor
@@ -39,55 +42,67 @@ class Share(NamedTuple):
     """The index of its slot, if it is below the number of slots."""
     block: tl.tensor
     """The block of channels."""
-
-
-@triton.jit
-def bits_of(words, mask):
-    """Load words of bits as non-negative integers."""
-    return tl.load(words, mask=mask, other=0).to(tl.int64) & 0xFFFFFFFF
+    has_slot: tl.tensor
 
 
 @triton.jit
 def bits_set(bits):
-    """The number of bits set in the lower 32 bits of int64, by sums over pairs, groups of four, of eight, and all."""
+    """The number of bits set in uint32, by sums over pairs, groups of four, of eight, and all."""
     bits = bits - ((bits >> 1) & 0x55555555)
     bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
     bits = (bits + (bits >> 4)) & 0x0F0F0F0F
-    return ((bits * 0x01010101) >> 24) & 0xFF
+    return ((bits * 0x01010101) >> 24).to(tl.int32)
+
+
+@triton.jit
+def without_first(bits, number):
+    """Words without their lowest `number` set bits."""
+    # The number of lower bits, of which `number` are set, from its highest digit on.
+    lower = 0 * number
+    for digit in tl.static_range(4, -1, -1):
+        more = lower + (1 << digit)
+        within = bits_set(bits & ((tl.full((), 1, tl.uint32) << more.to(tl.uint32)) - 1))
+        lower = tl.where(within <= number, more, lower)
+    lower = lower.to(tl.uint32)
+    return tl.where(bits_set(bits) > number, bits >> lower << lower, 0)
 
 
 @triton.jit
 def bits_of_share(share, touched, first, words, seen):
     """The bits of the share in some words of its tile, from the word `first` on, and the number of RoIs up to their
-    end. `seen` is the number of RoIs before them.
-
-    A word belongs to the share that its first RoI belongs to.
-    """
+    end. `seen` is the number of RoIs before them. It is not counted if the tile is not shared."""
     number = first + tl.arange(0, WORDS)
-    bits = bits_of(touched + share.tile * words + number, number < words)
-    count = bits_set(bits).to(tl.int32)  # because a 64-bit division is a function call
-    before = seen + tl.cumsum(count, 0) - count
-    return tl.where(before // share.length == share.number, bits, 0), seen + tl.sum(count, 0)
+    bits = tl.load(touched + share.tile * words + number, mask=number < share.words, other=0)
+    bits = bits.to(tl.uint32, bitcast=True)
+    if share.has_slot:
+        count = bits_set(bits)
+        start = share.number * share.length - (seen + tl.cumsum(count, 0) - count)
+        # What is left after this share is a part of what is left after the shares before it.
+        bits = without_first(bits, tl.maximum(start, 0))
+        bits ^= without_first(bits, tl.maximum(tl.minimum(start, 0) + share.length, 0))
+        seen += tl.sum(count, 0)
+    return bits, seen
 
 
 @triton.jit
 def next_roi(bits, number):
     """The index of the next set bit above `number`, or 32 * WORDS if there is none."""
     base = 32 * tl.arange(0, WORDS)
-    done = tl.minimum(tl.maximum(number + 1 - base, 0), 32).to(tl.int64)
-    left = (bits >> done) << done
-    # A power of two is exact in float32, and its exponent is the index.
-    exponent = ((left & -left).to(tl.float32).to(tl.int32, bitcast=True) >> 23) - 127
-    return tl.min(tl.where(left != 0, base + exponent, 32 * WORDS), 0)
+    done = tl.maximum(number + 1 - base, 0)
+    shift = tl.minimum(done, 31).to(tl.uint32)
+    left = tl.where(done < 32, bits >> shift << shift, 0)
+    lowest = bits_set(left ^ (left - 1)) - 1  # the zeros below the lowest set bit, without it
+    return tl.min(tl.where(left != 0, base + lowest, 32 * WORDS), 0)
 
 
 @triton.jit
 def program_of(channels, CHANNELS: tl.constexpr):
     """The index of a program within its block of channels, the number of programs in the block, and the block.
     Neighbouring programs have the same RoIs."""
-    blocks = tl.cdiv(channels, CHANNELS)
-    number = tl.program_id(0)
-    return number // blocks, tl.num_programs(0) // blocks, number % blocks
+    blocks = (tl.cast(channels, tl.uint32) + (CHANNELS - 1)) // CHANNELS
+    number = tl.program_id(0).to(tl.uint32)  # unsigned, because a signed division has more instructions
+    program, programs = number // blocks, tl.num_programs(0).to(tl.uint32) // blocks
+    return program.to(tl.int32), programs.to(tl.int32), (number - program * blocks).to(tl.int32)
 
 
 @triton.jit
@@ -99,14 +114,15 @@ def share_of(counts, shares, words, slots, channels, CHANNELS: tl.constexpr):
     """
     program, programs, block = program_of(channels, CHANNELS)
     has_slot = program < slots
-    own = tl.load(shares + 1 + 2 * program, mask=has_slot, other=0).to(tl.int64)
-    first = tl.load(shares + 2 + 2 * program, mask=has_slot, other=0)
-    length = tl.load(shares, mask=slots > 0, other=0x7FFFFFFF)
-    tile = tl.where(has_slot, tl.maximum(own, 0), (programs - 1 - program).to(tl.int64))
-    is_crowded = tl.load(counts + tile, mask=slots > 0, other=0) > length
-    has_work = tl.where(has_slot, own >= 0, ~is_crowded)
-    number = tl.where(has_work, tl.where(has_slot, program - first, 0), NONE)
-    return Share(tile, number, length, tl.where(number == NONE, 0, words), program, block)
+    row = shares + SHARE * (1 + program)
+    own, number = tl.load(row, mask=has_slot, other=NONE), tl.load(row + 1, mask=has_slot, other=0)
+    length = tl.load(row + 3, mask=has_slot, other=0)
+    most = tl.load(shares, mask=slots > 0, other=0x7FFFFFFF)
+    tile = tl.where(has_slot, tl.maximum(own, 0), programs - 1 - program).to(tl.int64)
+    count = tl.load(counts + tile)
+    has_work = tl.where(has_slot, own != NONE, count <= most)
+    number = tl.where(has_work, number, NONE)
+    return Share(tile, number, length, tl.where(has_work & (count > 0), words, 0), program, block, has_slot)
 
 
 @triton.jit
@@ -146,59 +162,81 @@ def write_share(
         write_tile(total, maps, place, channel, is_channel & has_work, CHANNELS_LAST, VECTOR, LEVELS)
 
 
-@triton.jit(do_not_specialize=["tiles", "words"])
-def count_kernel(touched, counts, tiles, words, TILES: tl.constexpr):
-    """Write the number of RoIs that touch each tile."""
-    tile = tl.program_id(0).to(tl.int64) * TILES + tl.arange(0, TILES)
-    count = tl.zeros((TILES,), tl.int64)
-    for first in range(0, words, WORDS):
-        number = first + tl.arange(0, WORDS)
-        mask = (tile < tiles)[:, None] & (number < words)[None, :]
-        count += tl.sum(bits_set(bits_of(touched + tile[:, None] * words + number[None, :], mask)), 1)
-    tl.store(counts + tile, count.to(tl.int32), mask=tile < tiles)
+@triton.jit
+def counts_of(counts, tile, tiles):
+    """The number of RoIs of tiles, in float32: it is only compared and summed to find a length."""
+    return tl.load(counts + tile, mask=tile < tiles, other=0).to(tl.float32)
 
 
 @triton.jit
-def length_of_shares(counts, tiles, slots, TILES: tl.constexpr):
-    """The minimum number of RoIs per share, such that there are enough slots for all shares of all crowded tiles."""
-    rois, crowded = tl.cast(0, tl.int64), tl.cast(0, tl.int64)
-    for first in range(0, tiles, TILES):
-        tile = first + tl.arange(0, TILES)
-        count = tl.load(counts + tile, mask=tile < tiles, other=0).to(tl.int64)
-        rois += tl.sum(tl.where(count > FEWEST, count, 0), 0)
-        crowded += tl.sum((count > FEWEST).to(tl.int64), 0)
-    # A tile with c > length RoIs has fewer than c / length + 1 shares, and therefore fewer than 2 c / length.
-    length = tl.cdiv(2 * rois, slots)
-    left = slots - crowded
-    length = tl.where(left > 0, tl.minimum(length, tl.cdiv(rois, tl.maximum(left, 1))), length)
-    return tl.maximum(length, FEWEST)
+def slots_needed(count, length):
+    """The number of slots times `length` that :func:`shares_kernel` needs, if tiles with more RoIs are shared."""
+    return tl.sum(tl.where(count > length, count + length, 0.0), 0)
+
+
+@triton.jit
+def length_of_shares(counts, tiles, slots, AT_ONCE: tl.constexpr):
+    """The minimum number of RoIs per share, to a sixteenth, such that there are enough slots for all crowded tiles."""
+    tile = tl.arange(0, AT_ONCE)
+    count = counts_of(counts, tile, tiles)  # usually all
+    most = tl.max(count, 0)
+    for first in range(AT_ONCE, tiles, AT_ONCE):
+        most = tl.maximum(most, tl.max(counts_of(counts, first + tile, tiles), 0))
+    low, high = FEWEST - 1, tl.maximum(most.to(tl.int32), FEWEST)
+    while high - low > 1 + low // 16:
+        length = (low + high) // 2
+        needed = slots_needed(count, length.to(tl.float32))
+        for first in range(AT_ONCE, tiles, AT_ONCE):
+            needed += slots_needed(counts_of(counts, first + tile, tiles), length.to(tl.float32))
+        fits = 1.0001 * needed <= length.to(tl.float32) * slots  # whatever the sum was rounded to
+        low, high = tl.where(fits, low, length), tl.where(fits, length, high)
+    return high
+
+
+@triton.jit
+def crowded(counts, tile, tiles, length):
+    """Which tiles have more than `length` RoIs, as 0 or 1, and the number of these RoIs."""
+    count = tl.load(counts + tile, mask=tile < tiles, other=0)
+    return (count > length).to(tl.int32), tl.where(count > length, count, 0)
 
 
 @triton.jit(do_not_specialize=["tiles", "slots"])
-def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr):
-    """Write `shares`, int32: the RoIs per share; then the tile of every slot, or NONE, and its first slot."""
-    length = length_of_shares(counts, tiles, slots, TILES)
-    tl.store(shares, length.to(tl.int32))
-    taken = tl.cast(0, tl.int64)
-    for first in range(0, tiles, TILES):
-        tile = first + tl.arange(0, TILES)
-        count = tl.load(counts + tile, mask=tile < tiles, other=0).to(tl.int64)
-        own = tl.where(count > length, tl.cdiv(count, length), 0)
-        first_slot = taken + tl.cumsum(own, 0) - own
-        for share in range(tl.max(own, 0)):
-            slot = shares + 1 + 2 * (first_slot + share)
-            tl.store(slot, tile.to(tl.int32), mask=share < own)
-            tl.store(slot + 1, first_slot.to(tl.int32), mask=share < own)
-        taken += tl.sum(own, 0)
-    for first in range(taken, slots, TILES):
-        slot = first + tl.arange(0, TILES)
-        tl.store(shares + 1 + 2 * slot, NONE, mask=slot < slots)
+def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr, AT_ONCE: tl.constexpr):
+    """Write `shares`, int32 ``[1 + slots, SHARE]``, for `TILES` tiles.
+
+    The first slot of a crowded tile is the number of crowded tiles before it, plus that of their RoIs divided by the
+    length of shares, rounded down. Every tile therefore has a slot for each of its shares, the slots in use have no
+    gaps, and tiles do not depend on how the RoIs of others are divided.
+    """
+    length = length_of_shares(counts, tiles, slots, AT_ONCE)
+    start = tl.program_id(0) * TILES
+    before, rois_before = tl.cast(0, tl.int64), tl.cast(0, tl.int64)
+    for first in range(0, start, AT_ONCE):
+        is_crowded, count = crowded(counts, first + tl.arange(0, AT_ONCE), start, length)
+        before += tl.sum(is_crowded, 0)
+        rois_before += tl.sum(count.to(tl.int64), 0)
+    tile = start + tl.arange(0, TILES)
+    is_crowded, count = crowded(counts, tile, tiles, length)
+    slot = before + tl.cumsum(is_crowded, 0) - is_crowded + (rois_before + tl.cumsum(count, 0) - count) // length
+    end = before + tl.cumsum(is_crowded, 0) + (rois_before + tl.cumsum(count, 0)) // length
+    own = tl.where(is_crowded != 0, end - slot, 0).to(tl.int32)
+    of_each = tl.cdiv(count, tl.maximum(own, 1))
+    for number in range(tl.max(own, 0)):
+        row, has_share = shares + SHARE * (1 + slot + number), number < own
+        tl.store(row, tile, mask=has_share)
+        tl.store(row + 1, number, mask=has_share)
+        tl.store(row + 2, own, mask=has_share)
+        tl.store(row + 3, of_each, mask=has_share)
+    if tl.program_id(0) == tl.num_programs(0) - 1:
+        tl.store(shares, length)
+        for unused in range(tl.max(end, 0), slots, TILES):
+            slot = unused + tl.arange(0, TILES)
+            tl.store(shares + SHARE * (1 + slot), NONE, mask=slot < slots)
 
 
 @triton.jit(do_not_specialize=["channels"])
 def sum_shares_kernel(
     partial,
-    counts,
     shares,
     grad_features,
     heights,
@@ -218,16 +256,16 @@ def sum_shares_kernel(
 
     If `PARTS` is more than 1, the channels are divided into that many blocks."""
     slot, _, block = program_of(channels, CHANNELS)
-    own = tl.load(shares + 1 + 2 * slot).to(tl.int64)
-    is_first = (own >= 0) & (tl.load(shares + 2 + 2 * slot) == slot)
-    tile = tl.where(is_first, own, 0)
-    count = tl.cdiv(tl.load(counts + tile).to(tl.int64), tl.load(shares).to(tl.int64))
+    row = shares + SHARE * (1 + slot)
+    own, number, count = tl.load(row), tl.load(row + 1), tl.load(row + 2)
+    if (own == NONE) | (number != 0):
+        return
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, partial.dtype.element_ty, CHANNELS_LAST)
-    for share in range(tl.where(is_first, count, 0)):
+    for share in tl.range(0, count, loop_unroll_factor=2):
         total += tl.load(partial + places_in_slot(total, slot + share, block, channels, CHANNELS))
     channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
     if PARTS > 1:
         channel = channel * PARTS + tl.program_id(1)
-    place = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    place = tile_of(own, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     maps = Maps(grad_features, heights, widths, strides)
-    write_tile(total, maps, place, channel, is_channel & is_first, CHANNELS_LAST, VECTOR, LEVELS)
+    write_tile(total, maps, place, channel, is_channel, CHANNELS_LAST, VECTOR, LEVELS)

@@ -29,14 +29,18 @@ def tile_of(tile, heights, widths, first_tiles, TILE_Y: tl.constexpr, TILE_X: tl
     level = 0 * tile
     for index in tl.static_range(1, LEVELS):
         level += (tile >= (tl.cast(first_tiles[index], tl.int64) >> 2).to(tl.int32)).to(tl.int32)
-    height = plain_of_level(heights, level, LEVELS).to(tl.int32)
-    width = plain_of_level(widths, level, LEVELS).to(tl.int32)
-    columns = (width + TILE_X - 1) // TILE_X
-    per_image = (height + TILE_Y - 1) // TILE_Y * columns
     own = tile - (of_level(first_tiles, level, LEVELS) >> 2).to(tl.int32)
-    within = own % per_image
-    y, x = within // columns * TILE_Y, within % columns * TILE_X
-    return level.to(tl.int64), (own // per_image).to(tl.int64), y.to(tl.int64), x.to(tl.int64)
+    rows, columns = tiles_along(heights, level, TILE_Y, LEVELS), tiles_along(widths, level, TILE_X, LEVELS)
+    row = own.to(tl.uint32) // columns  # unsigned, because a signed division has more instructions
+    image = row // rows
+    y, x = (row - image * rows) * TILE_Y, (own.to(tl.uint32) - row * columns) * TILE_X
+    return level.to(tl.int64), image.to(tl.int64), y.to(tl.int64), x.to(tl.int64)
+
+
+@triton.jit
+def tiles_along(sizes, level, TILE: tl.constexpr, LEVELS: tl.constexpr):
+    """The number of tiles along an axis of the map of a level, as uint32."""
+    return (plain_of_level(sizes, level, LEVELS).to(tl.uint32) + (TILE - 1)) // TILE
 
 
 @triton.jit
@@ -66,39 +70,55 @@ def write_tile(
     tl.store(of_image + at, total.to(maps.pointers[0].dtype.element_ty), mask=mask)
 
 
-@triton.jit(do_not_specialize=["count", "tiles", "words"])
+@triton.jit(do_not_specialize=["count", "words"])
 def tiles_kernel(
     places,
     touched,
+    counts,
     heights,
     widths,
     first_tiles,
+    first_strips,
     count,
-    tiles,
     words,
     TILE_Y: tl.constexpr,
     TILE_X: tl.constexpr,
     LEVELS: tl.constexpr,
     TILES: tl.constexpr,
+    WORDS: tl.constexpr,
 ):
-    """Write `touched`, int32 ``[tiles, words]``: bit k % 32 of word k // 32 tells that RoI k has pixels in the tile."""
-    # Use one dimension of the grid, because the others are limited to 65535 programs.
-    program = tl.program_id(0).to(tl.int64)
-    word = program % words
-    tile = program // words * TILES + tl.arange(0, TILES)
-    level, image, y, x = tile_of(tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
+    """Write `touched`, int32 ``[tiles, words]``: bit k % 32 of word k // 32 tells that RoI k has pixels in the tile.
+    Write the number of RoIs that touch each tile to `counts`.
+
+    A program handles a strip of `TILES` tiles in a row, which is a tile of a wider tiling, for all RoIs.
+    """
+    strip = tile_of(tl.program_id(0), heights, widths, first_strips, TILE_Y, TILE_X * TILES, LEVELS)
+    level, image, y, x = strip
+    rows = tiles_along(heights, level, TILE_Y, LEVELS).to(tl.int64)
+    columns = tiles_along(widths, level, TILE_X, LEVELS).to(tl.int64)
+    column, number = x // TILE_X, tl.arange(0, TILES)
+    exists = number < columns - column
+    tile = (of_level(first_tiles, level, LEVELS) >> 2) + (image * rows + y // TILE_Y) * columns + column + number
     # Places fit into 32 bits, which takes half as many instructions to compare pairs.
     level, image, y, x = level.to(tl.int32), image.to(tl.int32), y.to(tl.int32), x.to(tl.int32)
-    bit = tl.arange(0, 32)
-    row = word * 32 + bit
-    place = places + row * PLACE
-    is_row = row < count
-    same = level[:, None] == tl.load(place, mask=is_row, other=-1)[None, :]
-    same = same & (image[:, None] == tl.load(place + 1, mask=is_row, other=-1)[None, :])
-    first_y, end_y = tl.load(place + 2, mask=is_row, other=0), tl.load(place + 3, mask=is_row, other=0)
-    first_x, end_x = tl.load(place + 4, mask=is_row, other=0), tl.load(place + 5, mask=is_row, other=0)
-    meets = same & (first_y[None, :] < y[:, None] + TILE_Y) & (end_y[None, :] > y[:, None])
-    meets = meets & (first_x[None, :] < x[:, None] + TILE_X) & (end_x[None, :] > x[:, None])
-    # Each bit occurs once, so the sum is their union, including the sign bit.
-    union = tl.sum(tl.where(meets, (tl.full((), 1, tl.int32) << bit)[None, :], 0), 1)
-    tl.store(touched + tile * words + word, union, mask=tile < tiles)
+    left = (x + number * TILE_X)[:, None, None]
+    bit = tl.arange(0, 32)[None, :]
+    one = (tl.full((), 1, tl.int32) << bit)[None, :, :]
+    total = tl.zeros((TILES, WORDS, 32), tl.int32)
+    for first in range(0, words, WORDS):
+        word = first + tl.arange(0, WORDS)
+        row = word[:, None] * 32 + bit
+        is_row, place = row < count, places + row.to(tl.int64) * PLACE
+        meets = is_row & (tl.load(place, mask=is_row, other=-1) == level)
+        meets = meets & (tl.load(place + 1, mask=is_row, other=-1) == image)
+        meets = meets & (tl.load(place + 2, mask=is_row, other=0) < y + TILE_Y)
+        meets = meets & (tl.load(place + 3, mask=is_row, other=0) > y)
+        first_x, end_x = tl.load(place + 4, mask=is_row, other=0), tl.load(place + 5, mask=is_row, other=0)
+        end_x = tl.where(meets, end_x, -1)
+        touches = (first_x[None, :, :] < left + TILE_X) & (end_x[None, :, :] > left)
+        total += touches.to(tl.int32)
+        # Each bit occurs once, so the sum is their union, including the sign bit.
+        union = tl.sum(tl.where(touches, one, 0), 2)
+        at = touched + tile[:, None] * words + word[None, :]
+        tl.store(at, union, mask=exists[:, None] & (word < words)[None, :])
+    tl.store(counts + tile, tl.sum(tl.sum(total, 2), 1), mask=exists)

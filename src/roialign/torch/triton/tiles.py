@@ -12,7 +12,7 @@ from torch import Tensor
 from ...triton import launch as table
 from ...triton.launch import launch, map_sizes, plain_strides
 from ...triton.numbers import plain
-from ...triton.shares import count_kernel, shares_kernel, sum_shares_kernel
+from ...triton.shares import SHARE, shares_kernel, sum_shares_kernel
 from ...triton.tiles import tiles_kernel
 from .blocks import sums_dtype
 
@@ -28,7 +28,7 @@ class Tiles:
     touched: Tensor
     """A bit for each RoI that touches a tile, ``[tiles, ceil(K / 32)]``."""
     counts: Tensor
-    """The number of RoIs that touch each tile. It is not written if there are no slots."""
+    """The number of RoIs that touch each tile."""
     shares: Tensor
     """The result of `roialign.triton.shares.shares_kernel`. Empty if there are no slots."""
     partial: Tensor
@@ -48,48 +48,54 @@ class Tiles:
         parts: int = 1,
     ) -> Tiles:
         """Find the RoIs of each tile without synchronising. `kept` bytes of the extra memory are already in use."""
-        first_tiles = [0]
-        for level in maps:
-            images, _, height, width = level.shape
-            own = images * table.blocks_of(height, tiling.rows) * table.blocks_of(width, tiling.columns)
-            first_tiles.append(first_tiles[-1] + own)
-        tiles, words = first_tiles.pop(), table.blocks_of(len(places), 32)
+        *first_tiles, tiles = first_tiles_of(maps, tiling.rows, tiling.columns)
+        *first_strips, strips = first_tiles_of(maps, tiling.rows, tiling.columns * table.MASK_TILES)
+        words = table.blocks_of(len(places), 32)
         numbers: dict[str, Any] = {"dtype": torch.int32, "device": places.device}
-        touched = torch.empty((tiles, words), **numbers)
+        touched, counts = torch.empty((tiles, words), **numbers), torch.empty(tiles, **numbers)
         first = plain(first_tiles)
         launch(
             tiles_kernel,
-            (table.blocks_of(tiles, table.MASK_TILES) * words,),
+            (strips,),
             places.device,
             places,
             touched,
+            counts,
             *map_sizes(maps),
             first,
+            plain(first_strips),
             len(places),
-            tiles,
             words,
             TILE_Y=tiling.rows,
             TILE_X=tiling.columns,
             LEVELS=len(maps),
             TILES=table.MASK_TILES,
+            WORDS=table.MASK_WORDS,
             num_warps=table.MASK_WARPS,
         )
         dtype = sums_dtype(gradient)
         block = tiling.rows * tiling.columns * tiling.channels
         blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
-        left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept - touched.nbytes - 4 * tiles
+        kept += touched.nbytes + counts.nbytes
+        left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept
         if len(places) > tiles:  # some tiles are crowded, whatever the positions of the RoIs
             left = max(left, table.LEAST_SHARED)
         may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
-        slots = max(left, 0) // (block * blocks * dtype.itemsize + 8) if may_be_crowded else 0
-        counts = torch.empty(tiles if slots else 0, **numbers)
-        shares = torch.empty(1 + 2 * slots if slots else 0, **numbers)
+        slots = max(left, 0) // (block * blocks * dtype.itemsize + 4 * SHARE.value) if may_be_crowded else 0
+        shares = torch.empty((1 + slots if slots else 0, SHARE.value), **numbers)
         if slots:
-            grid = (table.blocks_of(tiles, table.COUNT_TILES),)
-            constants: dict[str, int] = {"TILES": table.COUNT_TILES, "num_warps": table.COUNT_WARPS}
-            launch(count_kernel, grid, places.device, touched, counts, tiles, words, **constants)
-            constants = {"TILES": table.SHARES_TILES, "num_warps": table.SHARES_WARPS}
-            launch(shares_kernel, (1,), places.device, counts, shares, tiles, slots, **constants)
+            launch(
+                shares_kernel,
+                (table.blocks_of(tiles, table.SHARES_TILES),),
+                places.device,
+                counts,
+                shares,
+                tiles,
+                slots,
+                TILES=table.SHARES_TILES,
+                AT_ONCE=table.SHARES_AT_ONCE,
+                num_warps=table.SHARES_WARPS,
+            )
         partial = torch.empty((slots, blocks, block), dtype=dtype, device=places.device)
         return cls(maps, tiling, first, touched, counts, shares, partial, gradient.shape[1], parts)
 
@@ -138,7 +144,6 @@ class Tiles:
             (self.blocks * self.slots, self.parts),
             self.touched.device,
             self.partial,
-            self.counts,
             self.shares,
             *self.target,
             self.channels,
@@ -147,3 +152,12 @@ class Tiles:
             LEVELS=len(self.maps),
             PARTS=self.parts,
         )
+
+
+def first_tiles_of(maps: tuple[Tensor, ...], rows: int, columns: int) -> list[int]:
+    """The number of tiles of this size on all levels before each level, and on all levels."""
+    first = [0]
+    for level in maps:
+        images, _, height, width = level.shape
+        first.append(first[-1] + images * table.blocks_of(height, rows) * table.blocks_of(width, columns))
+    return first
