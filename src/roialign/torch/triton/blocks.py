@@ -22,6 +22,9 @@ class Block:
     is_last: bool
     """Whether channels are contiguous in memory."""
     bins: int
+    channels: int
+    row: int
+    """The largest number of bins in a row of a program, which has `bins` rows. If it is 0, it has `bins` bins."""
 
     @classmethod
     def of(
@@ -30,16 +33,25 @@ class Block:
         maps: Sequence[Tensor],
         output: Tensor,
         is_last: bool,
+        row: int = 0,
     ) -> Block:
         """Choose a block. `sizes` is a table of :mod:`roialign.triton.launch`."""
         size = sizes[is_last][output.element_size()]
-        return cls(maps, output, size, is_last, min(size.bins, power_of_two(output.shape[2] * output.shape[3])))
+        _, channels, bins_y, bins_x = output.shape
+        bins = min(size.bins, power_of_two(bins_y if row else bins_y * bins_x))
+        if row:  # no more channels than there are
+            return cls(maps, output, size, is_last, bins, min(size.channels, power_of_two(channels + 1) // 2), row)
+        return cls(maps, output, size, is_last, bins, size.channels, row)
 
     @property
     def per_row(self) -> tuple[int, int]:
         """The number of blocks of bins and of channels per RoI."""
         _, channels, bins_y, bins_x = self.output.shape
-        return blocks_of(bins_y * bins_x, self.bins), blocks_of(channels, self.size.channels)
+        if self.row:
+            of_bins = blocks_of(bins_y, self.bins) * blocks_of(bins_x, self.row)
+        else:
+            of_bins = blocks_of(bins_y * bins_x, self.bins)
+        return of_bins, blocks_of(channels, self.channels)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -58,7 +70,7 @@ class Block:
             "VECTOR": vector_of(self.maps) if self.is_last else 1,
             vector: vector_of([self.output]) if self.is_last else 1,
             "BINS": self.bins,
-            "CHANNELS": self.size.channels,
+            "CHANNELS": self.channels,
             "num_warps": self.size.warps,
         }
 

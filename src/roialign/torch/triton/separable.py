@@ -15,7 +15,7 @@ from ...triton import launch as table
 from ...triton.launch import launch, power_of_two, vector_of
 from ...triton.numbers import bits_of
 from ...triton.order import order_kernel
-from ...triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
+from ...triton.separable import LANES, adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
 from ...triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
@@ -38,7 +38,8 @@ def forward(call: Operator[SeparableSpec], inputs: Inputs, out: Tensor) -> None:
 def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out: Tensor) -> None:
     """The same for some of the RoIs."""
     tables = Tables.of(call, rows, inputs, inputs.features, out)
-    block = Block.of(table.FORWARD, inputs.features, out, table.is_channels_last([*inputs.features, out]))
+    last = table.is_channels_last([*inputs.features, out])
+    block = Block.of(table.FORWARD, inputs.features, out, last, row=0 if last else LANES.value)
     launch(
         forward_kernel,
         block.grid,
