@@ -51,11 +51,11 @@ def sum_rows(pixels, along_channels, stride_y, wy, rows, dtype: tl.constexpr):
     """
     total = tl.zeros((LANES, along_channels.shape[0]), dtype)
     for step in range(0, rows, 2):  # two rows, so that both are read at the same time
-        weight, value = tl.load(wy + step), tl.load(pixels[:, None] + along_channels[None, :])
+        weight, value = tl.load(wy + step), tl.load(tl.max_contiguous(pixels[:, None] + along_channels[None, :], (LANES, 1)))
         pixels += stride_y
         is_row = step + 1 < rows
         next_weight = tl.load(wy + step + 1, mask=is_row, other=0.0)
-        next_value = tl.load(pixels[:, None] + along_channels[None, :], mask=is_row)
+        next_value = tl.load(tl.max_contiguous(pixels[:, None] + along_channels[None, :], (LANES, 1)), mask=is_row)
         pixels += stride_y
         if weight != 0.0:
             total += weight * value.to(dtype)
@@ -172,7 +172,7 @@ def forward_kernel(
                 is_reached = (end_y > first_y) & (end_x > first_x)
                 total = tl.where((~is_reached & (image >= 0))[:, None], fill, total)
             places_x = out + bin_y * out_y + bin_x * out_x
-            tl.store(places_x[:, None] + along_out[None, :], total.to(out.dtype.element_ty), mask=(bin_x < PW)[:, None])
+            tl.store(tl.max_contiguous(places_x[:, None] + along_out[None, :], (LANES, 1)), total.to(out.dtype.element_ty), mask=(bin_x < PW)[:, None])
 
 
 @triton.jit
