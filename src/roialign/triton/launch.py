@@ -52,11 +52,12 @@ def table_of(name: str, kind: Callable[..., T]) -> dict[bool, dict[int, T]]:
 
 
 SIZES = json.loads(files(__package__).joinpath("sizes.json").read_text())["sizes"]
-#: A thread loads 16 bytes of a channels-last map at once. A block has 8 to 16 such loads per thread in flight, which
-#: hides the memory latency. Planar maps are read along the bins, which lie within a few sectors of a row, for 16
-#: channels at a time.
+#: For rows of bins. A program of one warp has a row of up to this many bins and these channels, or of half as many bins
+#: and twice the channels: 32 sums in each thread. Each loads 16 bytes of a channels-last map at once, eight times before
+#: it waits. A program of planar maps has more rows, because it prepares for longer.
 FORWARD = table_of("FORWARD", Contraction)
-#: Half the block size, because there are four sums instead of one.
+MOST_COLUMNS = 16
+#: For bins of any rows. There are four sums instead of one.
 BOXES = table_of("BOXES", Contraction)
 #: Tiles are small, so that small maps give enough programs. Planar tiles are at least a sector (32 bytes) wide. Each
 #: warp looks up RoIs and bins itself, so several warps per program would only add barriers. A program has one warp,

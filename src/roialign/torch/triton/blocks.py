@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...triton.launch import Contraction, blocks_of, plain_strides, power_of_two, vector_of
+from ...triton.launch import MOST_COLUMNS, Contraction, blocks_of, plain_strides, power_of_two, vector_of
+from ...triton.separable import LANES
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,6 @@ class Block:
     is_last: bool
     """Whether channels are contiguous in memory."""
     bins: int
-    channels: int
-    row: int
-    """The largest number of bins in a row of a program, which has `bins` rows. If it is 0, it has `bins` bins."""
 
     @classmethod
     def of(
@@ -33,25 +31,16 @@ class Block:
         maps: Sequence[Tensor],
         output: Tensor,
         is_last: bool,
-        row: int = 0,
     ) -> Block:
         """Choose a block. `sizes` is a table of :mod:`roialign.triton.launch`."""
         size = sizes[is_last][output.element_size()]
-        _, channels, bins_y, bins_x = output.shape
-        bins = min(size.bins, power_of_two(bins_y if row else bins_y * bins_x))
-        if row:  # no more channels than there are
-            return cls(maps, output, size, is_last, bins, min(size.channels, power_of_two(channels + 1) // 2), row)
-        return cls(maps, output, size, is_last, bins, size.channels, row)
+        return cls(maps, output, size, is_last, min(size.bins, power_of_two(output.shape[2] * output.shape[3])))
 
     @property
     def per_row(self) -> tuple[int, int]:
         """The number of blocks of bins and of channels per RoI."""
         _, channels, bins_y, bins_x = self.output.shape
-        if self.row:
-            of_bins = blocks_of(bins_y, self.bins) * blocks_of(bins_x, self.row)
-        else:
-            of_bins = blocks_of(bins_y * bins_x, self.bins)
-        return of_bins, blocks_of(channels, self.channels)
+        return blocks_of(bins_y * bins_x, self.bins), blocks_of(channels, self.size.channels)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -70,9 +59,38 @@ class Block:
             "VECTOR": vector_of(self.maps) if self.is_last else 1,
             vector: vector_of([self.output]) if self.is_last else 1,
             "BINS": self.bins,
-            "CHANNELS": self.channels,
+            "CHANNELS": self.size.channels,
             "num_warps": self.size.warps,
         }
+
+
+@dataclass(frozen=True)
+class RowsOfBins(Block):
+    """The work of one program: some rows of bins, and some channels, no more than there are."""
+
+    @property
+    def columns(self) -> int:
+        """The number of bins in a row. For planar maps, every thread has one."""
+        most = power_of_two(self.output.shape[3])
+        return min(most, MOST_COLUMNS) if self.is_last else LANES.value
+
+    @property
+    def channels(self) -> int:
+        narrow = MOST_COLUMNS // self.columns if self.is_last else 1
+        return min(self.size.channels * narrow, power_of_two(self.output.shape[1] + 1) // 2)
+
+    @property
+    def rows(self) -> int:
+        return min(self.size.bins, power_of_two(self.output.shape[2]))
+
+    @property
+    def per_row(self) -> tuple[int, int]:
+        _, channels, bins_y, bins_x = self.output.shape
+        return blocks_of(bins_y, self.rows) * blocks_of(bins_x, self.columns), blocks_of(channels, self.channels)
+
+    def constants(self, vector: str) -> dict[str, Any]:
+        sizes = {"ROWS": self.rows, "COLUMNS": self.columns, "CHANNELS": self.channels}
+        return {name: value for name, value in super().constants(vector).items() if name != "BINS"} | sizes
 
 
 def sums_dtype(output: Tensor) -> torch.dtype:
