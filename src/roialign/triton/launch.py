@@ -52,9 +52,9 @@ def table_of(name: str, kind: Callable[..., T]) -> dict[bool, dict[int, T]]:
 
 
 SIZES = json.loads(files(__package__).joinpath("sizes.json").read_text())["sizes"]
-#: For rows of bins. A program of one warp has a row of up to this many bins and these channels, or of half as many bins
-#: and twice the channels: 32 sums in each thread. Each loads 16 bytes of a channels-last map at once, eight times before
-#: it waits. A program of planar maps has more rows, because it prepares for longer.
+#: `bins` are rows of bins here. For channels-last maps, a row has up to `MOST_COLUMNS` bins, and a program of fewer has
+#: more channels: a thread has 32 sums. It loads 16 bytes at once, eight times before it waits. For planar maps, a row
+#: has up to 32 bins. A program has more rows there, because it takes longer to begin.
 FORWARD = table_of("FORWARD", Contraction)
 MOST_COLUMNS = 16
 #: For bins of any rows. There are four sums instead of one.

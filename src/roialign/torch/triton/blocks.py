@@ -77,7 +77,7 @@ class RowsOfBins(Block):
     @property
     def channels(self) -> int:
         narrow = MOST_COLUMNS // self.columns if self.is_last else 1
-        return min(self.size.channels * narrow, power_of_two(self.output.shape[1] + 1) // 2)
+        return min(self.size.channels * narrow, max(power_of_two(self.output.shape[1] + 1) // 2, 1))
 
     @property
     def rows(self) -> int:
