@@ -79,14 +79,18 @@ def entries(tables: Sequence[str] = tuple(KERNELS)) -> list[Entry]:
 
 
 def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
-    """Return the candidates, the current one first. A thread has 8 to 64 values of a block, or 4 to 32 if several sums
-    or the coordinates of a point also need registers."""
+    """Return the candidates, the current one first. A thread has 8 to 32 values of a tile, or 4 to 32 of a block, for
+    which several sums or the coordinates of a point also need registers."""
     yield entry.present
     if "FEATURES" in entry.table:
         shapes = [(4, 4), (4, 8), (8, 4)] if entry.channels_last else [(4, 8), (2, 16), (8, 8)]
         channels = (16, 32, 64) if entry.channels_last else (4, 8, 16)
         found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
         fewest, most = 8, 32
+    elif entry.table == "FORWARD":  # rows of bins
+        rows, channels = ((1, 2, 4), (32, 64)) if entry.channels_last else ((4, 8, 16), (8, 16, 32))
+        found = product(rows, channels, (1,))
+        fewest, most = 1, 16
     else:
         is_points = entry.table.startswith("POINTS")
         if entry.channels_last:
@@ -94,7 +98,7 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
         else:
             bins, channels = ((32, 64), (8,)) if is_points else ((16, 32, 64), (8, 16, 32))
         found = product(bins, channels, (1, 2, 4))
-        fewest, most = (4, 32) if is_points or entry.table == "BOXES" else (8, 64)
+        fewest, most = 4, 32
     for numbers in found:
         block, warps = numbers[:-1], numbers[-1]
         size = 1
@@ -196,6 +200,8 @@ def used(entry: Entry, numbers: tuple[int, ...]) -> float:
         rows, columns, channels, _ = numbers
         return float(rows * columns * channels)
     bins, channels, _ = numbers
+    if entry.table == "FORWARD":  # of two rows of pixels, in a row of seven bins
+        return 2 * 7 * channels * (2 if entry.channels_last else 1)
     return 49 / -(-49 // min(bins, 64)) * channels
 
 

@@ -130,8 +130,11 @@ def turns_of(one: Launch, turns: Sequence[float], programs: int) -> tuple[float,
 
 def of_forward(one: Launch, workload: Workload, element: int, cell: Cell, part: float) -> Kernel:
     axes = trips.axes_of(workload, POINTS)
-    blocks = one.programs / workload.rois
-    instructions, cycles = turns_of(one, [turns * blocks for turns in axes.turns()], one.programs)
+    last = cell.layout == "NHWC"
+    rows = launch.FORWARD[last][element].bins
+    blocks = one.programs / workload.rois / launch.blocks_of(workload.output_size[0], rows)
+    depth = max(body.depth for body in one.code.bodies)  # a program with one row of bins has no loop over them
+    instructions, cycles = turns_of(one, [turns * blocks for turns in axes.turns(last)][-depth:], one.programs)
     answer = workload.output_elements * element
     memory = trips.touched_bytes(workload, POINTS, element) + answer
     cache = axes.pixels(element, cell.layout == "NHWC", workload.channels) + answer

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from roialign.triton import launch
+from roialign.triton.separable import LANES
 from roialign.triton.shares import FEWEST, WORDS
 
 from ..workloads import Array, Workload
@@ -38,10 +39,16 @@ class Axes:
     y: tuple[Array, Array]
     x: tuple[Array, Array]
 
-    def turns(self) -> tuple[int, int]:
-        """Return the iterations of the outer and inner loop of a program with all bins of a RoI, over all RoIs."""
-        rows, columns = ((end - first).max(1) for first, end in (self.y, self.x))
-        return int(rows.sum()), int((rows * columns).sum())
+    def turns(self, channels_last: bool) -> tuple[int, int, int]:
+        """Return the iterations of the loops of the forward pass over all RoIs, for one block of channels: over rows of
+        bins, their columns of pixels (or blocks of columns, for planar maps), and two rows of pixels."""
+        first, end = self.x
+        if channels_last:
+            columns = (end - first).max(1)
+        else:
+            columns = -(-(end.max(1) - first.min(1)).clip(0) // (int(LANES.value) - 1))
+        rows = -(-(self.y[1] - self.y[0]) // 2)
+        return rows.size, int(columns.sum() * rows.shape[1]), int((columns * rows.sum(1)).sum())
 
     def pixels(self, element: int, channels_last: bool, channels: int) -> int:
         """Return the bytes that the RoIs read in whole sectors, counted for each RoI separately."""

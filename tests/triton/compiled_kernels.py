@@ -50,6 +50,7 @@ def facts_of(ptx: str) -> dict[str, int]:
         "atomics": r"\b(atom|red)\.",
         "16-byte loads": r"ld\.global[\w.]*\.v4\.b32",
         "16-byte stores": r"st\.global[\w.]*\.v4\.b32",
+        "shared memory": r"\b(ld|st)\.shared",
         "float32 divisions": r"div\.\w+\.f32",
     }
     return {name: len(re.findall(pattern, ptx)) for name, pattern in patterns.items()}
@@ -76,6 +77,8 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
     family = {"PH": 7, "PW": 7, "KINDS": 1, "CHANNELS_LAST": channels_last, "LEVELS": levels, "VECTOR": vector}
     features = {"features": maps, "strides": (integers,) * 4}
     block, boxes = launch.FORWARD[channels_last][size], launch.BOXES[channels_last][size]
+    columns = 8 if channels_last else 32
+    of_rows = {"ROWS": block.bins, "COLUMNS": columns, "CHANNELS": block.channels * (2 if channels_last else 1)}
     tile = launch.FEATURES[channels_last][size]
     sizes = {"heights": integers, "widths": integers}
     of_tiles = {**dict.fromkeys(("touched", "counts", "shares"), "*i32"), "partial": "*fp32", "first_tiles": integers}
@@ -86,7 +89,7 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
             separable.forward_kernel,
             {**features, **tables, **places, **numbers, "out": "*" + element, "out_strides": ("i32",) * 4}
             | {"fill_bits": "i64"},
-            {**family, "OUT_VECTOR": vector, "HAS_FILL": False} | {"BINS": block.bins, "CHANNELS": block.channels},
+            {**family, "OUT_VECTOR": vector, "HAS_FILL": False} | of_rows,
             num_warps=block.warps,
         ),
         compiled(

@@ -66,13 +66,16 @@ def test_channels_last_maps_are_read_16_bytes_at_a_time(element: str) -> None:
         check(kernel)
     assert kernels["forward_kernel"]["ptx"]["16-byte loads"] > 0
     assert kernels["forward_kernel"]["ptx"]["16-byte stores"] > 0
+    assert kernels["forward_kernel"]["ptx"]["shared memory"] == 0
     assert kernels["adjoint_boxes_kernel"]["ptx"]["16-byte loads"] > 0
     assert kernels["adjoint_features_kernel"]["ptx"]["16-byte stores"] > 0
 
 
 def test_planar_maps() -> None:
-    for kernel in compiled("fp32 planes"):
+    kernels = {kernel["kernel"]: kernel for kernel in compiled("fp32 planes")}
+    for kernel in kernels.values():
         check(kernel)
+    assert kernels["forward_kernel"]["ptx"]["shared memory"] == 0, "threads exchange columns by other means"
 
 
 @pytest.mark.parametrize(("part", "count"), [("tables", 3), ("forward", 10), ("adjoints", 10)])

@@ -52,11 +52,12 @@ def table_of(name: str, kind: Callable[..., T]) -> dict[bool, dict[int, T]]:
 
 
 SIZES = json.loads(files(__package__).joinpath("sizes.json").read_text())["sizes"]
-#: A thread loads 16 bytes of a channels-last map at once. A block has 8 to 16 such loads per thread in flight, which
-#: hides the memory latency. Planar maps are read along the bins, which lie within a few sectors of a row, for 16
-#: channels at a time.
+#: `bins` are rows of bins here. For channels-last maps, a row has up to `MOST_COLUMNS` bins, and a program of fewer has
+#: more channels: a thread has 32 sums. It loads 16 bytes at once, eight times before it waits. For planar maps, a row
+#: has up to 32 bins. A program has more rows there, because it takes longer to begin.
 FORWARD = table_of("FORWARD", Contraction)
-#: Half the block size, because there are four sums instead of one.
+MOST_COLUMNS = 16
+#: For bins of any rows. There are four sums instead of one.
 BOXES = table_of("BOXES", Contraction)
 #: Tiles are small, so that small maps give enough programs. Planar tiles are at least a sector (32 bytes) wide. Each
 #: warp looks up RoIs and bins itself, so several warps per program would only add barriers. A program has one warp,

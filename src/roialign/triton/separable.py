@@ -21,6 +21,9 @@ from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
 from .taps import PLACE
 from .tiles import Maps, tile_of
 
+#: The pixels of a row of a planar map that a warp reads at once, and the bins of a row that it computes.
+LANES = tl.constexpr(32)
+
 
 @triton.jit
 def span_of_bin(spans, row, bin_number, is_bin, ALL_BINS: tl.constexpr):
@@ -31,12 +34,43 @@ def span_of_bin(spans, row, bin_number, is_bin, ALL_BINS: tl.constexpr):
 
 
 @triton.jit
-def forward_weight(wy, wx, mask_y, mask_x, kind_size, KINDS: tl.constexpr):
-    """The weight of a pixel. By the product rule, it sums over all ways to distribute the tangents between the axes."""
-    total = tl.load(wy, mask=mask_y, other=0.0) * tl.load(wx + (KINDS - 1) * kind_size, mask=mask_x, other=0.0)
-    for kind in tl.static_range(1, KINDS):
-        along_y = tl.load(wy + kind * kind_size, mask=mask_y, other=0.0)
-        total += along_y * tl.load(wx + (KINDS - 1 - kind) * kind_size, mask=mask_x, other=0.0)
+def pointers_of(places, along_channels, CHANNELS_LAST: tl.constexpr):
+    """Pointers ``[places, channels]``."""
+    pointers = places[:, None] + along_channels[None, :]
+    # Let neighbouring threads have neighbouring places. Nothing else follows from this, because no alignment is known.
+    return pointers if CHANNELS_LAST else tl.max_contiguous(pointers, (LANES, 1))
+
+
+@triton.jit
+def sum_rows(pixels, along_channels, stride_y, wy, rows, dtype: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """The sum of some pixels of a row, ``[pixels, channels]``, and of those in the rows below, with weights.
+
+    A row of weight 0 is ignored, even if it is NaN.
+    """
+    total = tl.zeros((pixels.shape[0], along_channels.shape[0]), dtype)
+    for step in range(0, rows, 2):  # two rows, so that both are read at the same time
+        weight, value = tl.load(wy + step), tl.load(pointers_of(pixels, along_channels, CHANNELS_LAST))
+        pixels += stride_y
+        is_row = step + 1 < rows
+        next_weight = tl.load(wy + step + 1, mask=is_row, other=0.0)
+        next_value = tl.load(pointers_of(pixels, along_channels, CHANNELS_LAST), mask=is_row)
+        pixels += stride_y
+        total = tl.where(weight != 0.0, total + weight * value.to(dtype), total)
+        total = tl.where(next_weight != 0.0, total + next_weight * next_value.to(dtype), total)
+    return total
+
+
+@triton.jit
+def add_columns(total, columns, wx, first, end, steps):
+    """Add to ``[bins, channels]`` the weighted sum of the columns ``[first, end)`` of each bin.
+
+    A column of weight 0 is replaced by the last one, which is set to zero: it is ignored, even if it is NaN.
+    """
+    columns = tl.where((tl.arange(0, LANES) < LANES - 1)[:, None], columns, 0.0)
+    for step in range(steps):
+        weight = tl.load(wx + step, mask=first + step < end, other=0.0)
+        column = tl.where(weight != 0.0, first + step, LANES - 1)
+        total += weight[:, None] * tl.gather(columns, tl.broadcast_to(column[:, None], columns.shape), 0)
     return total
 
 
@@ -63,53 +97,66 @@ def forward_kernel(
     VECTOR: tl.constexpr,
     OUT_VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
-    BINS: tl.constexpr,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Write a block of bins and channels of one RoI."""
-    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
-    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
-    number = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
-    is_bin = number < PH * PW
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
-    first_y, end_y, slot_y = span_of_bin(spans, row, number // PW, is_bin, PH + PW)
-    first_x, end_x, slot_x = span_of_bin(spans, row, PH + number % PW, is_bin, PH + PW)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
-    along_channels = channels_side(channel * stride_c, CHANNELS_LAST)
-    takes_channel = channels_side(is_channel, CHANNELS_LAST)
+    """Write some rows of bins and channels of one RoI: sums along y, then along x.
 
+    For channels-last maps, a step sums one column of pixels of each bin. For planar maps, a warp sums adjacent columns,
+    and then each of its threads takes those of its bin from the other threads.
+    """
+    OF_ROW: tl.constexpr = (PW + COLUMNS - 1) // COLUMNS
+    BLOCKS: tl.constexpr = (PH + ROWS - 1) // ROWS * OF_ROW
+    row, block = row_at(order, has_order, tl.program_id(0) // BLOCKS), tl.program_id(0) % BLOCKS
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
+    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
+    # The last block of channels overlaps the one before.
+    first_channel = tl.minimum(tl.program_id(1) * CHANNELS, channels - CHANNELS).to(tl.int64)
+    first_channel = tl.multiple_of(first_channel, VECTOR)
+    channel = tl.arange(0, CHANNELS)
+    along_channels, along_out = (channel, channel) if CHANNELS_LAST else (channel * stride_c, channel * out_c)
+    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n + first_channel * stride_c
+    out += row * out_n + first_channel * out_c
     table = weights + row * row_size
     kind_size = tl.cast(kind_size, tl.int64)  # a multiple of it may exceed 2^31
     dtype = weights.dtype.element_ty
-    total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    rows, columns = tl.max(end_y - first_y, 0), tl.max(end_x - first_x, 0)
-    for step_y in range(rows):
-        is_row = first_y + step_y < end_y
-        from_row = (first_y + step_y).to(tl.int64) * stride_y
-        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # sum rows separately, because long sums lose precision
-        for step_x in range(columns):
-            is_column = first_x + step_x < end_x
-            weight = forward_weight(
-                table + slot_y + step_y, table + slot_x + step_x, is_row, is_column, kind_size, KINDS
-            )
-            pixel = from_row + (first_x + step_x).to(tl.int64) * stride_x
-            # A pixel of weight 0 is ignored, even if it is NaN.
-            takes = places_side(weight != 0.0, CHANNELS_LAST) & takes_channel
-            value = tl.load(map_of + (places_side(pixel, CHANNELS_LAST) + along_channels), mask=takes, other=0.0)
-            along_row += places_side(weight, CHANNELS_LAST) * value.to(dtype)
-        total += along_row
-    if HAS_FILL:
-        is_reached = (end_y > first_y) & (end_x > first_x)
-        unreached = places_side(~is_reached & (image >= 0), CHANNELS_LAST) & (total == total)
-        total = tl.where(unreached, float64_of(fill_bits).to(dtype), total)
 
-    out_n, out_c, out_y, out_x = strides_of(out_strides, OUT_VECTOR)
-    at = row * out_n + (number // PW) * out_y + (number % PW) * out_x
-    place = places_side(at, CHANNELS_LAST) + channels_side(channel * out_c, CHANNELS_LAST)
-    mask = places_side(is_bin, CHANNELS_LAST) & takes_channel
-    tl.store(out + place, total.to(out.dtype.element_ty), mask=mask)
+    bin_x = block % OF_ROW * COLUMNS + tl.arange(0, COLUMNS)
+    first_x, end_x, slot_x = span_of_bin(spans, row, PH + bin_x, bin_x < PW, PH + PW)
+    low, high = tl.min(tl.where(end_x > first_x, first_x, 0x7FFFFFFF), 0), tl.max(end_x, 0)
+    steps = tl.max(end_x - first_x, 0)
+    first_bin = block // OF_ROW * ROWS
+    for bin_y in range(first_bin, tl.minimum(first_bin + ROWS, PH)):
+        first_y, end_y, slot_y = span_of_bin(spans, row, bin_y, True, PH + PW)
+        own = map_of + first_y * stride_y
+        total = tl.zeros((COLUMNS, CHANNELS), dtype)
+        for kind in tl.static_range(KINDS):
+            wy, wx = table + slot_y + kind * kind_size, table + slot_x + (KINDS - 1 - kind) * kind_size
+            if CHANNELS_LAST:
+                for step in range(steps):
+                    weight = tl.load(wx + step, mask=first_x + step < end_x, other=0.0)
+                    pixel = tl.minimum(first_x + step, tl.maximum(end_x - 1, 0))
+                    sums = sum_rows(
+                        own + pixel * stride_x, along_channels, stride_y, wy, end_y - first_y, dtype, CHANNELS_LAST
+                    )
+                    # A column of weight 0 is ignored, even if it is NaN.
+                    total = tl.where((weight != 0.0)[:, None], total + weight[:, None] * sums, total)
+            else:
+                for chunk in range(low, high, LANES - 1):
+                    pixel = tl.minimum(chunk + tl.arange(0, LANES), high - 1)  # the remaining threads repeat the last
+                    columns = sum_rows(
+                        own + pixel * stride_x, along_channels, stride_y, wy, end_y - first_y, dtype, CHANNELS_LAST
+                    )
+                    first, end = tl.maximum(first_x - chunk, 0), tl.minimum(end_x - chunk, LANES - 1)
+                    at = wx + (chunk + first - first_x)
+                    total = add_columns(total, columns, at, first, end, tl.minimum(steps, LANES - 1))
+        if HAS_FILL:
+            is_reached = (end_y > first_y) & (end_x > first_x)
+            total = tl.where((~is_reached & (image >= 0))[:, None], float64_of(fill_bits).to(dtype), total)
+        target = pointers_of(out + bin_y * out_y + bin_x * out_x, along_out, CHANNELS_LAST)
+        tl.store(target, total.to(out.dtype.element_ty), mask=(bin_x < PW)[:, None])
 
 
 @triton.jit

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...triton.launch import Contraction, blocks_of, plain_strides, power_of_two, vector_of
+from ...triton.launch import MOST_COLUMNS, Contraction, blocks_of, plain_strides, power_of_two, vector_of
+from ...triton.separable import LANES
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,35 @@ class Block:
             "CHANNELS": self.size.channels,
             "num_warps": self.size.warps,
         }
+
+
+@dataclass(frozen=True)
+class RowsOfBins(Block):
+    """The work of one program: some rows of bins, and some channels, no more than there are."""
+
+    @property
+    def columns(self) -> int:
+        """The number of bins in a row. For planar maps, every thread has one."""
+        most = power_of_two(self.output.shape[3])
+        return min(most, MOST_COLUMNS) if self.is_last else LANES.value
+
+    @property
+    def channels(self) -> int:
+        narrow = MOST_COLUMNS // self.columns if self.is_last else 1
+        return min(self.size.channels * narrow, max(power_of_two(self.output.shape[1] + 1) // 2, 1))
+
+    @property
+    def rows(self) -> int:
+        return min(self.size.bins, power_of_two(self.output.shape[2]))
+
+    @property
+    def per_row(self) -> tuple[int, int]:
+        _, channels, bins_y, bins_x = self.output.shape
+        return blocks_of(bins_y, self.rows) * blocks_of(bins_x, self.columns), blocks_of(channels, self.channels)
+
+    def constants(self, vector: str) -> dict[str, Any]:
+        sizes = {"ROWS": self.rows, "COLUMNS": self.columns, "CHANNELS": self.channels}
+        return {name: value for name, value in super().constants(vector).items() if name != "BINS"} | sizes
 
 
 def sums_dtype(output: Tensor) -> torch.dtype:

@@ -19,7 +19,7 @@ from ...triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, f
 from ...triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
-from .blocks import Block, strides_of_one, sums_dtype
+from .blocks import Block, RowsOfBins, strides_of_one, sums_dtype
 from .rows import Rows, of_rows, parts_of, rows_of
 from .tiles import Tiles
 
@@ -38,7 +38,7 @@ def forward(call: Operator[SeparableSpec], inputs: Inputs, out: Tensor) -> None:
 def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out: Tensor) -> None:
     """The same for some of the RoIs."""
     tables = Tables.of(call, rows, inputs, inputs.features, out)
-    block = Block.of(table.FORWARD, inputs.features, out, table.is_channels_last([*inputs.features, out]))
+    block = RowsOfBins.of(table.FORWARD, inputs.features, out, table.is_channels_last([*inputs.features, out]))
     launch(
         forward_kernel,
         block.grid,
