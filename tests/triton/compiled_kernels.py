@@ -101,8 +101,10 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
         compiled(
             separable.adjoint_features_kernel,
             {**tables, **numbers, **gradient, **sizes, **of_tiles, "grad_features": maps},
-            {**family, "GRAD_VECTOR": vector, "BINS_Y": 8, "BINS_X": 8, "BINS": launch.BINS_AT_ONCE} | {**of_tile},
+            {**family, "GRAD_VECTOR": vector, "BINS": launch.BINS_AT_ONCE, **of_tile}
+            | dict.fromkeys(("BINS_Y", "BINS_X"), launch.LANES),
             num_warps=tile.warps,
+            maxnreg=launch.FEATURES_REGISTERS,
         ),
         compiled(
             shares.sum_shares_kernel,

@@ -59,11 +59,17 @@ FORWARD = table_of("FORWARD", Contraction)
 MOST_COLUMNS = 16
 #: For bins of any rows. There are four sums instead of one.
 BOXES = table_of("BOXES", Contraction)
-#: Tiles are small, so that small maps give enough programs. Planar tiles are at least a sector (32 bytes) wide. Each
-#: warp looks up RoIs and bins itself, so several warps per program would only add barriers. A program has one warp,
-#: which reads the gradients of two rows of bins at once. This hides the memory latency as well as more warps would.
+#: Tiles are small, so that small maps give enough programs. Each warp looks up RoIs and bins itself, so several warps
+#: per program would only add barriers. Neighbouring threads have other channels and each holds all pixels of the tile,
+#: so that threads never exchange values. Hence a planar tile is 8 pixels (32 bytes) wide and has as many channels as a
+#: warp has threads.
 FEATURES = table_of("FEATURES", Tiling)
-BINS_AT_ONCE = 8
+#: The bins of a row that are loaded at once, while the previous row is added.
+BINS_AT_ONCE = 4
+#: The maximum number of registers per thread, so that a multiprocessor holds 12 warps.
+FEATURES_REGISTERS = 168
+#: The threads of a warp. A minimum or maximum over as many values is one instruction.
+LANES = 32
 #: The same for the pointwise family. A point needs four loads and its own float64 values, so blocks are smaller.
 POINTS_FORWARD = table_of("POINTS_FORWARD", Contraction)
 #: For maximal points, which differ between channels, and for sums, of which there are seven.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
@@ -159,13 +161,21 @@ def forward_kernel(
         tl.store(target, total.to(out.dtype.element_ty), mask=(bin_x < PW)[:, None])
 
 
-@triton.jit
-def bins_meeting(spans, row, low, high, first_bin, COUNT: tl.constexpr, ALL_BINS: tl.constexpr, BINS: tl.constexpr):
-    """The range (first, last + 1) of the bins along an axis that have pixels in ``[low, high)``."""
-    number = tl.arange(0, BINS)
-    first, end, _ = span_of_bin(spans, row, first_bin + number, number < COUNT, ALL_BINS)
-    meets = (end > first) & (first < high) & (end > low)
-    return tl.min(tl.where(meets, number, BINS), 0), tl.max(tl.where(meets, number + 1, 0), 0)
+class Rois(NamedTuple):
+    """The tables of all RoIs, and the gradients of their bins."""
+
+    weights: tl.tensor
+    spans: tl.tensor
+    gradients: tl.tensor
+    """Pointers to the channels of a program, as a block with three axes."""
+    takes: tl.tensor
+    """Which of these channels exist."""
+    row_size: tl.tensor
+    kind_size: tl.tensor
+    stride_n: tl.tensor
+    """Of the gradients, like the strides below."""
+    stride_y: tl.tensor
+    stride_x: tl.tensor
 
 
 @triton.jit(do_not_specialize=["row_size", "kind_size", "channels", "words", "slots"])
@@ -206,44 +216,51 @@ def adjoint_features_kernel(
     Alternatively, write a slot of `partial`: the sum over a share of these RoIs."""
     share = share_of(counts, shares, words, slots, channels, CHANNELS)
     place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
-    _, _, tile_y, tile_x = place
-    y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
     channel, is_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
+    gradients = grad_output + solid(channel * grad_c, 2, CHANNELS_LAST)
+    takes = solid(is_channel, 2, CHANNELS_LAST)
     kind_size = tl.cast(kind_size, tl.int64)  # a multiple of it may exceed 2^31
-    dtype = weights.dtype.element_ty
-    total = solid_zeros(CHANNELS, TILE_Y, TILE_X, dtype, CHANNELS_LAST)
-    seen = 0
-    for first in range(0, share.words, WORDS):
-        bits, seen = bits_of_share(share, touched, first, words, seen)
-        number = next_roi(bits, -1)
-        while number < 32 * WORDS:
-            row = tl.cast(first, tl.int64) * 32 + number
-            table, gradient = weights + row * row_size, grad_output + row * grad_n
-            low_y, high_y = bins_meeting(spans, row, tile_y, tile_y + TILE_Y, 0, PH, PH + PW, BINS_Y)
-            low_x, high_x = bins_meeting(spans, row, tile_x, tile_x + TILE_X, PH, PW, PH + PW, BINS_X)
-            for chunk in range(low_x, high_x, BINS):
-                bin_x = chunk + tl.arange(0, BINS)
-                is_bin = bin_x < high_x
-                first_x, end_x, slot_x = span_of_bin(spans, row, PH + bin_x, is_bin, PH + PW)
-                pixel = places_side(x, CHANNELS_LAST) - channels_side(first_x, CHANNELS_LAST)
-                is_column = (pixel >= 0) & (pixel < channels_side(end_x - first_x, CHANNELS_LAST))
-                at = table + channels_side(slot_x, CHANNELS_LAST) + pixel
-                of_bins = gradient + places_side(bin_x * grad_x, CHANNELS_LAST)
-                of_bins = of_bins + channels_side(channel * grad_c, CHANNELS_LAST)
-                takes = places_side(is_bin, CHANNELS_LAST) & channels_side(is_channel, CHANNELS_LAST)
-                for kind in tl.static_range(KINDS):
-                    wx = tl.load(at + (KINDS - 1 - kind) * kind_size, mask=is_column, other=0.0)
-                    # Load a row of bins while the previous one is added.
-                    own = table + kind * kind_size
-                    wy, value = row_of_bins(own, spans, of_bins, takes, row, low_y, high_y, y, grad_y, PH + PW)
-                    for bin_y in range(low_y, high_y):
-                        next_wy, following = row_of_bins(
-                            own, spans, of_bins, takes, row, bin_y + 1, high_y, y, grad_y, PH + PW
-                        )
-                        total += solid(wy, along_x(wx, value.to(dtype), CHANNELS_LAST), CHANNELS_LAST)
-                        wy, value = next_wy, following
-            number = next_roi(bits, number)
+    rois = Rois(weights, spans, gradients, takes, row_size, kind_size, grad_n, grad_y, grad_x)
+    total, seen = sum_of_share(
+        rois,
+        share,
+        touched,
+        words,
+        place,
+        PH,
+        PW,
+        KINDS,
+        CHANNELS_LAST,
+        BINS_Y,
+        BINS_X,
+        BINS,
+        TILE_Y,
+        TILE_X,
+        CHANNELS,
+        False,
+    )
+    if seen > 0:
+        if tl.sum(tl.sum(tl.sum(total - total, 2), 1), 0) != 0.0:
+            # Something is not finite. One bin at a time, because this is rare and should take few registers.
+            total, seen = sum_of_share(
+                rois,
+                share,
+                touched,
+                words,
+                place,
+                PH,
+                PW,
+                KINDS,
+                CHANNELS_LAST,
+                BINS_Y,
+                BINS_X,
+                1,
+                TILE_Y,
+                TILE_X,
+                CHANNELS,
+                True,
+            )
     maps = Maps(grad_features, heights, widths, strides)
     write_share(
         total,
@@ -263,36 +280,138 @@ def adjoint_features_kernel(
 
 
 @triton.jit
-def row_of_bins(table, spans, gradient, takes, row, bin_y, end, y, stride, ALL_BINS: tl.constexpr):
-    """The weights of pixel rows `y` in a row of bins, and the gradients of the bins. Zeros from the row `end` on."""
-    exists = bin_y < end
-    first_y, end_y, slot_y = span_of_bin(spans, row, bin_y, exists, ALL_BINS)
-    weights = tl.load(table + slot_y + (y - first_y), mask=(y >= first_y) & (y < end_y), other=0.0)
-    return weights, tl.load(gradient + bin_y * stride, mask=takes & exists, other=0.0)
-
-
-@triton.jit
-def along_x(weights, values, CHANNELS_LAST: tl.constexpr):
-    """The contribution of adjacent bins to the pixels of a row: the product of ``[x, bins]`` and ``[bins, channels]``
-    or, for planar maps, of ``[channels, bins]`` and ``[bins, x]``.
+def sum_of_share(
+    rois,
+    share,
+    touched,
+    words,
+    place,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    KINDS: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    BINS_Y: tl.constexpr,
+    BINS_X: tl.constexpr,
+    BINS: tl.constexpr,
+    TILE_Y: tl.constexpr,
+    TILE_X: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    CAREFUL: tl.constexpr,
+):
+    """The sum over the RoIs of a share, as a block with three axes, and the number of RoIs of its tile.
 
     A bin of weight 0 is ignored, whatever its gradient, so a gradient that is not finite affects its own pixels only.
+    This is so if `CAREFUL`, or if all gradients are finite. Otherwise, the sum is not finite.
     """
-    if CHANNELS_LAST:
-        products = tl.where((weights != 0.0)[:, :, None], weights[:, :, None] * values[None, :, :], 0.0)
-    else:
-        products = tl.where((weights != 0.0)[None, :, :], values[:, :, None] * weights[None, :, :], 0.0)
-    return tl.sum(products, 1)
+    total = solid_zeros(CHANNELS, TILE_Y, TILE_X, rois.weights.dtype.element_ty, CHANNELS_LAST)
+    _, _, tile_y, tile_x = place
+    tile_y, tile_x = tile_y.to(tl.int32), tile_x.to(tl.int32)
+    seen = 0
+    for first in range(0, share.words, WORDS):
+        bits, seen = bits_of_share(share, touched, first, words, seen)
+        number = next_roi(bits, -1)
+        all_y, all_x = spans_of_roi(rois.spans, first, number, PH, PW, BINS_Y, BINS_X)
+        while number < 32 * WORDS:
+            row = tl.cast(first, tl.int64) * 32 + number
+            low_y, high_y = bins_meeting(all_y, tile_y, tile_y + TILE_Y, BINS_Y)
+            low_x, high_x = bins_meeting(all_x, tile_x, tile_x + TILE_X, BINS_X)
+            # Load the spans of the next RoI while this one is added.
+            number = next_roi(bits, number)
+            all_y, all_x = spans_of_roi(rois.spans, first, number, PH, PW, BINS_Y, BINS_X)
+            table, spans = rois.weights + row * rois.row_size, rois.spans + row * (3 * (PH + PW))
+            of_row = rois.gradients + (row * rois.stride_n + low_y * rois.stride_y)
+            for chunk in range(low_x, high_x, BINS):
+                of_bins = bins_from(of_row + chunk * rois.stride_x, rois.stride_x, BINS)
+                for kind in tl.static_range(KINDS):
+                    along_y, along_x = table + kind * rois.kind_size, table + (KINDS - 1 - kind) * rois.kind_size
+                    wx = ()
+                    for step in tl.static_range(BINS):
+                        exists, number_x = chunk + step < high_x, PH + chunk + step
+                        wx = wx + (weights_of_bin(along_x, spans, number_x, exists, tile_x, 1, TILE_X, CHANNELS_LAST),)
+                    # Load a row of bins while the previous one is added.
+                    wy = weights_of_bin(along_y, spans, low_y, True, tile_y, 0, TILE_Y, CHANNELS_LAST)
+                    values = loaded(of_bins, 0, rois.takes, high_x - chunk, BINS)
+                    for bin_y in range(low_y + 1, high_y + 1):
+                        is_bin = bin_y < high_y
+                        left = tl.where(is_bin, high_x - chunk, 0)
+                        next_wy = weights_of_bin(along_y, spans, bin_y, is_bin, tile_y, 0, TILE_Y, CHANNELS_LAST)
+                        following = loaded(of_bins, (bin_y - low_y) * rois.stride_y, rois.takes, left, BINS)
+                        sums = 0.0
+                        for step in tl.static_range(BINS):
+                            sums += product(wx[step], values[step].to(total.dtype), CAREFUL)
+                        total += product(wy, sums, CAREFUL)
+                        wy, values = next_wy, following
+    return total, seen
 
 
 @triton.jit
-def solid(weights, rows, CHANNELS_LAST: tl.constexpr):
-    """The product of the weights along y and the result of :func:`along_x`, as a block with three axes."""
-    if CHANNELS_LAST:
-        block = tl.where((weights != 0.0)[:, None, None], weights[:, None, None] * rows[None, :, :], 0.0)
+def spans_of_roi(
+    spans, first_word, number, PH: tl.constexpr, PW: tl.constexpr, BINS_Y: tl.constexpr, BINS_X: tl.constexpr
+):
+    """The pixels ``[first, end)`` of all bins of a RoI along y, and along x; none if there is no RoI."""
+    exists = number < 32 * WORDS
+    row = tl.cast(first_word, tl.int64) * 32 + number
+    bin_y, bin_x = tl.arange(0, BINS_Y), tl.arange(0, BINS_X)
+    first_y, end_y, _ = span_of_bin(spans, row, bin_y, exists & (bin_y < PH), PH + PW)
+    first_x, end_x, _ = span_of_bin(spans, row, PH + bin_x, exists & (bin_x < PW), PH + PW)
+    return (first_y, end_y), (first_x, end_x)
+
+
+@triton.jit
+def bins_meeting(spans, low, high, BINS: tl.constexpr):
+    """The range (first, last + 1) of the bins along an axis that have pixels in ``[low, high)``."""
+    first, end = spans
+    number = tl.arange(0, BINS)
+    meets = (end > first) & (first < high) & (end > low)
+    return tl.min(tl.where(meets, number, BINS), 0), tl.max(tl.where(meets, number + 1, 0), 0)
+
+
+@triton.jit
+def solid(values, AXIS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """Expand a vector along an axis, 0 for y, 1 for x or 2 for channels, to a block like those of `solid_zeros`."""
+    OWN: tl.constexpr = AXIS if CHANNELS_LAST else (AXIS + 1) % 3
+    if OWN == 0:
+        block = values[:, None, None]
+    elif OWN == 1:
+        block = values[None, :, None]
     else:
-        block = tl.where((weights != 0.0)[None, :, None], weights[None, :, None] * rows[:, None, :], 0.0)
+        block = values[None, None, :]
     return block
+
+
+@triton.jit
+def weights_of_bin(
+    table, spans, number, exists, tile, AXIS: tl.constexpr, TILE: tl.constexpr, CHANNELS_LAST: tl.constexpr
+):
+    """The weights in a bin of the pixels of a tile along an axis, as a block with three axes."""
+    first, end, slot = span_of_bin(spans, 0, number, exists, 0)
+    pixel = solid(tl.arange(0, TILE), AXIS, CHANNELS_LAST)
+    is_own = (pixel >= first - tile) & (pixel < end - tile)
+    return tl.load(table + (slot + tile - first) + pixel, mask=is_own, other=0.0)
+
+
+@triton.jit
+def bins_from(pointers, stride, BINS: tl.constexpr):
+    """Pointers to adjacent bins."""
+    found = ()
+    for step in tl.static_range(BINS):
+        found = found + (pointers + step * stride,)
+    return found
+
+
+@triton.jit
+def loaded(pointers, offset, mask, count, BINS: tl.constexpr):
+    """The values of the first `count` of several bins, and zeros for the others."""
+    found = ()
+    for step in tl.static_range(BINS):
+        found = found + (tl.load(pointers[step] + offset, mask=mask & (step < count), other=0.0),)
+    return found
+
+
+@triton.jit
+def product(weights, values, CAREFUL: tl.constexpr):
+    """The product of weights and values. If `CAREFUL`, a weight of 0 gives 0, whatever the value."""
+    return tl.where(weights != 0.0, weights * values, 0.0) if CAREFUL else weights * values
 
 
 @triton.jit

@@ -65,6 +65,7 @@ def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_feature
     tables = Tables.of(call, rows_of(call, inputs, maps[0].shape[0]), inputs, maps, gradient)
     last = table.is_channels_last([*maps, gradient])
     tiling = table.FEATURES[last][gradient.element_size()]
+    tiling = tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
     vector, grad_vector = (vector_of(maps), vector_of([gradient])) if last else (1, 1)
     tiles = Tiles.of(tables.places, maps, gradient, tiling, tables.nbytes)
     launch(
@@ -85,10 +86,11 @@ def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_feature
         VECTOR=vector,
         GRAD_VECTOR=grad_vector,
         LEVELS=len(maps),
-        BINS_Y=power_of_two(gradient.shape[2]),
-        BINS_X=power_of_two(gradient.shape[3]),
+        BINS_Y=max(table.LANES, power_of_two(gradient.shape[2])),
+        BINS_X=max(table.LANES, power_of_two(gradient.shape[3])),
         BINS=min(table.BINS_AT_ONCE, power_of_two(gradient.shape[3])),
         **tiles.constants,
+        maxnreg=table.FEATURES_REGISTERS,
     )
     tiles.sum_shares(CHANNELS_LAST=last, VECTOR=vector)
 
