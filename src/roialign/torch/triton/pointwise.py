@@ -135,12 +135,22 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         VECTOR=vector,
         GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
         BINS=frames.bins_at_once,
+        AT_ONCE=bins_at_once(call.spec),
         **tiles.constants,
         POINTS=table.POINTS_AT_ONCE,
         WIDE=gradient.dtype == torch.float64,
         enable_fp_fusion=False,
     )
-    tiles.sum_shares(CHANNELS_LAST=False, VECTOR=vector)
+    tiles.sum_shares(CHANNELS_LAST=True, VECTOR=vector)
+
+
+def bins_at_once(spec: PointwiseSpec) -> int:
+    """The number of bins whose weights a program of the gradient of the features computes together.
+
+    If a bin has its own channels, it is alone. The geometry of a winner is that of a channel.
+    """
+    is_alone = spec.channels == "position" or (spec.reduction != "mean" and spec.rule != "pixels")
+    return 1 if is_alone else table.POINTS_BINS
 
 
 def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tensor) -> None:
