@@ -48,16 +48,15 @@ def entry(values, index):
 
 @triton.jit
 def points_in_line(values, BINS: tl.constexpr, POINTS: tl.constexpr):
-    """The values of two rows of points of every bin as one row."""
-    return tl.reshape(tl.broadcast_to(values, (BINS, 2, POINTS)), (BINS, 2 * POINTS))
+    """The values of two rows of points of every bin as a vector: one point per thread."""
+    return tl.reshape(tl.broadcast_to(values, (BINS, 2, POINTS)), (BINS * 2 * POINTS,))
 
 
 @triton.jit
 def at_point(values, index, BINS: tl.constexpr, dtype: tl.constexpr):
-    """The values of one point of every bin, expanded along y and x. The compiler does not repeat a sum in every thread
-    that needs it, as it does with everything else."""
-    is_point = tl.arange(0, values.shape[1])[None, :] == index
-    return tl.sum(tl.where(is_point, values.to(dtype), 0.0), 1)[:, None, None]
+    """The values of one point of every bin, ``[bins, 1, 1]``."""
+    first = tl.arange(0, BINS) * (values.shape[0] // BINS)
+    return tl.gather(values.to(dtype), first + index, 0)[:, None, None]
 
 
 @triton.jit
@@ -345,10 +344,9 @@ def adjoint_points_kernel(
                 first, second = turned(roi, channel, tl.cast(orientations, tl.int32), True)
             of_row, between = grad_output + row * grad_n, tl.load(roi.frame + TURN + 1)
             offsets = (first * grad_c, second * grad_c, grad_y, grad_x)
-            for chunk in range(0, NUMBERS, BINS):
+            first_bin = part if CHANNELS_OF == "position" else 0
+            for chunk in range(first_bin, first_bin + 1 if CHANNELS_OF == "position" else NUMBERS, BINS):
                 number, meets = meeting(spans, row, chunk, tile_y, tile_x, NUMBERS, BINS, TILE_Y, TILE_X)
-                if CHANNELS_OF == "position":
-                    meets = meets & (number == part)
                 after = tl.cast(-1, tl.int32)
                 for _group in range(0, tl.sum(meets.to(tl.int32), 0), AT_ONCE):
                     chosen, after = next_bins(number, meets, after, NUMBERS, AT_ONCE)
