@@ -120,7 +120,10 @@ def merged_weights(
                 # Relative to the tile, float32 is enough.
                 from_y = points_in_line(on_map(point.y, bins.height) - tl.min(y, 0), BINS, POINTS)
                 from_x = points_in_line(on_map(point.x, bins.width) - tl.min(x, 0), BINS, POINTS)
-                steps_y, steps_x = (y - tl.min(y, 0)).to(dtype)[None, :, None], (x - tl.min(x, 0)).to(dtype)[None, None, :]
+                steps_y, steps_x = (
+                    (y - tl.min(y, 0)).to(dtype)[None, :, None],
+                    (x - tl.min(x, 0)).to(dtype)[None, None, :],
+                )
                 for index in tl.static_range(2 * POINTS):
                     wy = hat(at_point(from_y, index, BINS, dtype) - steps_y)
                     wx = hat(at_point(from_x, index, BINS, dtype) - steps_x)
@@ -399,7 +402,9 @@ def adjoint_points_kernel(
                                 total += still[:, :, None] * change
                         else:
                             of_bin_winners = winners + (row * NUMBERS + bin_number) * tl.cast(channels, tl.int64)
-                            winner = tl.load(of_bin_winners + channel, mask=is_channel & (bin_number < NUMBERS), other=-1)
+                            winner = tl.load(
+                                of_bin_winners + channel, mask=is_channel & (bin_number < NUMBERS), other=-1
+                            )
                             if RULE == "pixels":
                                 own_y, own_x = entry(pixels[0], index), entry(pixels[2], index)
                                 gradient = gradient * entry(factor, index).to(dtype)
@@ -434,10 +439,19 @@ def adjoint_points_kernel(
                                 )
                                 total += tl.where(weight != 0.0, weight * gradient, 0.0)
                     if REDUCTION == "mean":
-                        if largest(has_others.to(tl.int32)) > 0:
+                        others = largest(has_others.to(tl.int32))
+                        if others > 0:
                             for again in range(AT_ONCE):
                                 other, _change = gradient_of(
-                                    of_row, entry(chosen, again), offsets, is_channel, between, dtype, PH, PW, CHANNELS_OF
+                                    of_row,
+                                    entry(chosen, again),
+                                    offsets,
+                                    is_channel,
+                                    between,
+                                    dtype,
+                                    PH,
+                                    PW,
+                                    CHANNELS_OF,
                                 )
                                 total = add_others(total, entry(weights, again), other)
             bit = next_roi(bits, bit)
