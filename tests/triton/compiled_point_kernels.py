@@ -89,7 +89,11 @@ class Call:
         arguments |= {"grad_features": arguments.pop("features"), "heights": MAPS, "widths": MAPS}
         arguments |= {"first_tiles": MAPS, "words": "i32", "orientations": "i32"}
         del arguments["places"]
-        constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned, "BINS": 64}
+        constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned}
+        is_alone = spec["CHANNELS_OF"] == "position"
+        constants["BINS"] = 1 if is_alone else 64
+        is_alone = is_alone or (reduction != "mean" and spec["RULE"] != "pixels")
+        constants["AT_ONCE"] = 1 if is_alone else launch.POINTS_BINS
         constants |= {
             "REDUCTION": reduction,
             "HAS_MASK": spec["HAS_OFFSET"],

@@ -15,12 +15,18 @@ def aggregate_mean(weight, by_start, by_length, share, position, value, slope):
 
 
 @triton.jit
+def is_larger(sample, best):
+    """Whether a value is larger than the maximum so far. NaN is the largest, and the first of equal values stays."""
+    return ~(sample <= best) & (best == best)
+
+
+@triton.jit
 def aggregate_max(best, winner, sample, number, takes_part):
     """Add a point to the maximum of every bin, and update the winner: the first of equal points, with NaN the largest.
 
     `winner` is -1 if there is none yet. All arguments are blocks of bins and channels.
     """
-    larger = takes_part & ((winner < 0) | (~(sample <= best) & (best == best)))
+    larger = takes_part & ((winner < 0) | is_larger(sample, best))
     return tl.where(larger, sample, best), tl.where(larger, number, winner)
 
 

@@ -49,3 +49,15 @@ def bilinear(x, cell, pixel, size, BORDER: tl.constexpr):
     inside = is_on_map(x, size, BORDER)
     # Both are float64, whatever the types of the constants above.
     return tl.where(inside, weight, 0.0 * pixel), tl.where(inside, slope, 0.0 * pixel)
+
+
+@triton.jit
+def on_map(x, size):
+    """The coordinates of the map's own values at points on the map: beyond the edge, it keeps its edge value."""
+    return clamp(x, 0.0, size - 1.0)
+
+
+@triton.jit
+def hat(distance):
+    """The weight of a pixel at a distance from a point of :func:`on_map`, as in :func:`bilinear`."""
+    return tl.maximum(1.0 - tl.abs(distance), 0.0)

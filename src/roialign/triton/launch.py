@@ -76,10 +76,10 @@ POINTS_FORWARD = table_of("POINTS_FORWARD", Contraction)
 POINTS_SUMS = table_of("POINTS_SUMS", Contraction)
 #: The number of programs for sums. With many RoIs, one program handles several blocks of channels with one set of sums.
 SUMS_PROGRAMS = 512
-#: For a gradient of features; and the number of points of a mean that are processed at once. Again one warp: the
-#: weights of the pixels of a tile are sums over points, for which several warps would have to wait for each other.
+#: For a gradient of features; and the numbers of bins, and of points in a row, that are processed at once. Again one
+#: warp: it has the points of two rows of eight bins, one for each thread.
 POINTS_FEATURES = table_of("POINTS_FEATURES", Tiling)
-POINTS_AT_ONCE = 4
+POINTS_BINS, POINTS_AT_ONCE = 8, 2
 #: The maximum number of bins of a RoI that are processed at once, and the warps of a program that computes a RoI.
 ROI_BINS, ROI_WARPS = 256, 1
 #: For the table kernel: the number of pixels per bin that are processed at once, with one warp per axis of a RoI.

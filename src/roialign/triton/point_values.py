@@ -96,7 +96,7 @@ def weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANG
 @triton.jit
 def masks_of(roi, tangent, number, is_bin, COLUMN: tl.constexpr, HAS_MASK: tl.constexpr, TANGENT: tl.constexpr):
     """The masks of bins, and their tangents."""
-    mask, moved = 1.0 + 0.0 * number.to(tl.float64), 0.0 * number.to(tl.float64)
+    mask, moved = tl.full(number.shape, 1.0, tl.float64), tl.zeros(number.shape, tl.float64)
     if HAS_MASK:
         mask = of_bin(roi, COLUMN, number, is_bin)
         if TANGENT:

@@ -236,12 +236,14 @@ def along_axes(frame, part):
 @triton.jit
 def bounded(low, high, divisor, factor, centre, edge_low, edge_high, row_low, row_high):
     """The range of the RoI's own x axis in which points of the given rows lie between two edges of the map."""
-    safe = tl.where(divisor == 0.0, 1.0, divisor)
-    one, two = (edge_low - centre - row_low * factor) / safe, (edge_high - centre - row_low * factor) / safe
-    three, four = (edge_low - centre - row_high * factor) / safe, (edge_high - centre - row_high * factor) / safe
+    # One division instead of four. If its result might be infinite, the range is not bounded.
+    is_flat = tl.abs(divisor) < 1e-100
+    slope = 1.0 / tl.where(is_flat, 1.0, divisor)
+    one, two = (edge_low - centre - row_low * factor) * slope, (edge_high - centre - row_low * factor) * slope
+    three, four = (edge_low - centre - row_high * factor) * slope, (edge_high - centre - row_high * factor) * slope
     least = tl.minimum(tl.minimum(one, two), tl.minimum(three, four))
     most = tl.maximum(tl.maximum(one, two), tl.maximum(three, four))
-    return tl.where(divisor == 0.0, low, tl.maximum(low, least)), tl.where(divisor == 0.0, high, tl.minimum(high, most))
+    return tl.where(is_flat, low, tl.maximum(low, least)), tl.where(is_flat, high, tl.minimum(high, most))
 
 
 @triton.jit

@@ -10,7 +10,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .aggregate import aggregate_max, aggregate_zero
+from .aggregate import aggregate_max, aggregate_zero, is_larger
 from .blocks import channel_block, channels_side, places_side, zeros
 from .frames import TURN
 from .order import row_at
@@ -38,6 +38,80 @@ from .points import (
     velocity_along,
     whole_map,
 )
+
+#: The pixels of a row that are read at once.
+PIXELS = tl.constexpr(2)
+
+
+@triton.jit
+def pixels_of(bins, map_of, first, stride_y, stride_x):
+    """For bins of whole pixels: the numbers of rows and columns, and the address of the first pixel."""
+    rows, columns = (bins.end_y - bins.first_y).to(tl.int32), (bins.end_x - bins.first_x).to(tl.int32)
+    corner = bins.first_y.to(tl.int64) * stride_y + bins.first_x.to(tl.int64) * stride_x
+    return rows, columns, map_of + (corner + first)
+
+
+@triton.jit
+def mean_pixels(
+    bins,
+    factor,
+    map_of,
+    first,
+    takes_channel,
+    stride_y,
+    stride_x,
+    dtype: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """The means of bins of whole pixels times a factor."""
+    rows, columns, corner = pixels_of(bins, map_of, first, stride_y, stride_x)
+    rows = tl.where(factor == 0.0, 0, rows)  # pixels of weight 0 are ignored, even if they are NaN
+    total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    for step_y in range(most_of(rows)):
+        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # as in mean_kernel
+        for step_x in range(0, most_of(columns), PIXELS):
+            for side in tl.static_range(PIXELS):
+                step = tl.cast(step_y, tl.int64) * stride_y + tl.cast(step_x + side, tl.int64) * stride_x
+                is_pixel = (step_y < rows) & (step_x + side < columns)
+                along_row += tl.load(corner + step, mask=is_pixel & takes_channel, other=0.0).to(dtype)
+        total += along_row
+    share = factor / tl.maximum(rows, 1).to(tl.float64) / tl.maximum(columns, 1).to(tl.float64)
+    return total * share.to(dtype)
+
+
+@triton.jit
+def largest_pixels(
+    bins,
+    map_of,
+    first,
+    takes_channel,
+    stride_y,
+    stride_x,
+    dtype: tl.constexpr,
+    SHIFT: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """The maxima of bins of whole pixels, and the winners. An empty bin is 0 and has no winner."""
+    number_type: tl.constexpr = tl.int32 if SHIFT == 16 else tl.int64
+    rows, columns, corner = pixels_of(bins, map_of, first, stride_y, stride_x)
+    exists = (rows > 0) & (columns > 0)
+    best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST) - float("inf")
+    winner = zeros(BINS, CHANNELS, number_type, CHANNELS_LAST) + tl.where(exists, 0, -1)
+    for step_y in range(most_of(rows)):
+        for step_x in range(0, most_of(columns), PIXELS):
+            for side in tl.static_range(PIXELS):
+                step = tl.cast(step_y, tl.int64) * stride_y + tl.cast(step_x + side, tl.int64) * stride_x
+                is_pixel = (step_y < rows) & (step_x + side < columns)
+                # Nothing is less than the value of a missing pixel.
+                value = tl.load(corner + step, mask=is_pixel & takes_channel, other=float("-inf")).to(dtype)
+                code = (tl.cast(step_y, number_type) << SHIFT) | (tl.cast(step_x + side, number_type) << 2)
+                larger = is_larger(value, best)
+                best, winner = tl.where(larger, value, best), tl.where(larger, code, winner)
+    return tl.where(exists, best, 0.0), winner
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "has_order", "channels", "orientations"])
@@ -82,7 +156,6 @@ def mean_kernel(
     """Write a block of bins and channels of one RoI's means, or their derivatives along the tangent."""
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
     row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
@@ -104,34 +177,107 @@ def mean_kernel(
     if TANGENT:
         turning = turning * tl.load(roi.frame + TURN + 2)
 
-    total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    for step_y in range(most_of(bins.end_y - bins.first_y)):
-        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
-        along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)  # sum rows separately, because long sums lose precision
-        for step_x in range(most_of(line.end_x - line.first_x)):
-            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
-            speed_y, speed_x = speed_of(point, velocity)
-            share = tl.where(point.is_inside, point.share, 0.0)
-            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
-            for side in tl.static_range(SIDES * SIDES):
-                pixel_y, wy, slope_y = tap(taps_y, side // 2)
-                pixel_x, wx, slope_x = tap(taps_x, side % 2)
-                weight = weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT)
-                weight = tl.where(share == 0.0, 0.0, share * weight)
-                still = share * mask * (wy * wx)
-                takes = weight != 0.0
-                if TANGENT and CHANNELS_OF == "orientation":
-                    takes = takes | (still != 0.0)
-                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-                # A pixel of weight 0 is ignored, even if it is NaN.
-                value, change = read(map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF)
-                along_row += weight.to(dtype) * value
-                if TANGENT and CHANNELS_OF == "orientation":
-                    along_row += (still * turning).to(dtype) * change
-        total += along_row
+    if RULE == "pixels":
+        factor = mask_moved if TANGENT else mask  # the pixels do not move
+        total = mean_pixels(
+            bins, factor, map_of, first, takes_channel, stride_y, stride_x, dtype, CHANNELS_LAST, BINS, CHANNELS
+        )
+    else:
+        total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+        for step_y in range(most_of(bins.end_y - bins.first_y)):
+            line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+            along_row = zeros(
+                BINS, CHANNELS, dtype, CHANNELS_LAST
+            )  # sum rows separately, because long sums lose precision
+            for step_x in range(most_of(line.end_x - line.first_x)):
+                point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+                speed_y, speed_x = speed_of(point, velocity)
+                share = tl.where(point.is_inside, point.share, 0.0)
+                taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+                for side in tl.static_range(4):
+                    pixel_y, wy, slope_y = tap(taps_y, side // 2)
+                    pixel_x, wx, slope_x = tap(taps_x, side % 2)
+                    weight = weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT)
+                    weight = tl.where(share == 0.0, 0.0, share * weight)
+                    still = share * mask * (wy * wx)
+                    takes = weight != 0.0
+                    if TANGENT and CHANNELS_OF == "orientation":
+                        takes = takes | (still != 0.0)
+                    pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+                    # A pixel of weight 0 is ignored, even if it is NaN.
+                    value, change = read(
+                        map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF
+                    )
+                    along_row += weight.to(dtype) * value
+                    if TANGENT and CHANNELS_OF == "orientation":
+                        along_row += (still * turning).to(dtype) * change
+            total += along_row
 
     place = in_output(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
     tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)
+
+
+@triton.jit
+def largest_points(
+    roi,
+    bins,
+    map_of,
+    first,
+    takes_channel,
+    stride_y,
+    stride_x,
+    dtype: tl.constexpr,
+    PH: tl.constexpr,
+    PW: tl.constexpr,
+    RULE: tl.constexpr,
+    JOINT: tl.constexpr,
+    REDUCTION: tl.constexpr,
+    SHIFT: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    BINS: tl.constexpr,
+    CHANNELS: tl.constexpr,
+):
+    """The maxima of bins, and the winners."""
+    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
+    best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+    number_type: tl.constexpr = tl.int32 if SHIFT == 16 else tl.int64
+    winner = zeros(BINS, CHANNELS, number_type, CHANNELS_LAST) - 1
+    # Points that are not visited lie outside the map. Each is a zero.
+    has_zero = bins.end_y - bins.first_y < bins.count_y
+    if not JOINT:
+        has_zero = has_zero | (bins.end_x - bins.first_x < bins.count_x)
+    for step_y in range(most_of(bins.end_y - bins.first_y)):
+        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+        if JOINT:
+            has_zero = has_zero | (line.end_x - line.first_x < bins.count_x)
+        for step_x in range(most_of(line.end_x - line.first_x)):
+            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+            has_zero = has_zero | (point.exists & ~point.is_inside)
+            code = (tl.cast(step_y, number_type) << SHIFT) | (tl.cast(step_x, number_type) << 2)
+            sample = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
+            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+            for side in tl.static_range(SIDES * SIDES):
+                pixel_y, wy, _slope_y = tap(taps_y, side // 2)
+                pixel_x, wx, _slope_x = tap(taps_x, side % 2)
+                weight = (wy * wx).to(dtype)
+                takes = point.is_inside & (weight != 0.0)
+                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+                value = tl.load(map_of + (pixel + first), mask=takes & takes_channel, other=0.0).to(dtype)
+                part = tl.where(takes, weight * value, 0.0)
+                if REDUCTION == "corner_max":
+                    there = point.is_inside
+                    if side // 2 == 1:
+                        there = there & taps_y.has_next
+                    if side % 2 == 1:
+                        there = there & taps_x.has_next
+                    best, winner = aggregate_max(best, winner, part, code + side, there)
+                    has_zero = has_zero | (point.is_inside & ~there)
+                else:
+                    tl.static_assert(REDUCTION == "max", "maximum_kernel: a reduction has no kernel")
+                    sample += part
+            if REDUCTION == "max":
+                best, winner = aggregate_max(best, winner, sample, code, point.is_inside)
+    return aggregate_zero(best, winner, has_zero)
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "has_order", "channels"])
@@ -180,7 +326,6 @@ def maximum_kernel(
     """
     BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
     row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
@@ -196,44 +341,30 @@ def maximum_kernel(
     bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
     first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
 
-    best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    winner = zeros(BINS, CHANNELS, tl.int64, CHANNELS_LAST) - 1
-    # Points that are not visited lie outside the map. Each is a zero.
-    has_zero = bins.end_y - bins.first_y < bins.count_y
-    if not JOINT:
-        has_zero = has_zero | (bins.end_x - bins.first_x < bins.count_x)
-    for step_y in range(most_of(bins.end_y - bins.first_y)):
-        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
-        if JOINT:
-            has_zero = has_zero | (line.end_x - line.first_x < bins.count_x)
-        for step_x in range(most_of(line.end_x - line.first_x)):
-            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
-            has_zero = has_zero | (point.exists & ~point.is_inside)
-            code = (tl.cast(step_y, tl.int64) << SHIFT) | (tl.cast(step_x, tl.int64) << 2)
-            sample = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
-            for side in tl.static_range(SIDES * SIDES):
-                pixel_y, wy, _slope_y = tap(taps_y, side // 2)
-                pixel_x, wx, _slope_x = tap(taps_x, side % 2)
-                weight = (wy * wx).to(dtype)
-                takes = point.is_inside & (weight != 0.0)
-                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-                value = tl.load(map_of + (pixel + first), mask=takes & takes_channel, other=0.0).to(dtype)
-                part = tl.where(takes, weight * value, 0.0)
-                if REDUCTION == "corner_max":
-                    there = point.is_inside
-                    if side // 2 == 1:
-                        there = there & taps_y.has_next
-                    if side % 2 == 1:
-                        there = there & taps_x.has_next
-                    best, winner = aggregate_max(best, winner, part, code + side, there)
-                    has_zero = has_zero | (point.is_inside & ~there)
-                else:
-                    tl.static_assert(REDUCTION == "max", "maximum_kernel: a reduction has no kernel")
-                    sample += part
-            if REDUCTION == "max":
-                best, winner = aggregate_max(best, winner, sample, code, point.is_inside)
-    best, winner = aggregate_zero(best, winner, has_zero)
+    if RULE == "pixels" and REDUCTION == "max":
+        best, winner = largest_pixels(
+            bins, map_of, first, takes_channel, stride_y, stride_x, dtype, SHIFT, CHANNELS_LAST, BINS, CHANNELS
+        )
+    else:
+        best, winner = largest_points(
+            roi,
+            bins,
+            map_of,
+            first,
+            takes_channel,
+            stride_y,
+            stride_x,
+            dtype,
+            PH,
+            PW,
+            RULE,
+            JOINT,
+            REDUCTION,
+            SHIFT,
+            CHANNELS_LAST,
+            BINS,
+            CHANNELS,
+        )
 
     mask = (number < PH * PW) & takes_channel
     if TELLS:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..._spec import PointwiseSpec
 from ...triton import launch as table
-from ...triton.launch import launch, vector_of
+from ...triton.launch import launch, power_of_two, vector_of
 from ...triton.numbers import bits_of
 from ...triton.pointwise import maximum_kernel, mean_kernel, winners_kernel
 from ...triton.pointwise_features import adjoint_points_kernel
@@ -105,6 +105,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         winners = winners_of(frames, inputs.deciding, gradient)
     last = table.is_channels_last([*maps, gradient])
     tiling = table.POINTS_FEATURES[last][gradient.element_size()]
+    tiling = tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
     aligned = last and call.spec.channels == "same"
     vector = vector_of(maps) if aligned else 1
     parts = math.prod(frames.bins) if call.spec.channels == "position" else 1
@@ -134,13 +135,23 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         SHIFT=frames.shift,
         VECTOR=vector,
         GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
-        BINS=frames.bins_at_once,
+        BINS=1 if parts > 1 else frames.bins_at_once,
+        AT_ONCE=bins_at_once(call.spec),
         **tiles.constants,
         POINTS=table.POINTS_AT_ONCE,
         WIDE=gradient.dtype == torch.float64,
         enable_fp_fusion=False,
     )
-    tiles.sum_shares(CHANNELS_LAST=False, VECTOR=vector)
+    tiles.sum_shares(CHANNELS_LAST=True, VECTOR=vector)
+
+
+def bins_at_once(spec: PointwiseSpec) -> int:
+    """The number of bins whose weights a program of the gradient of the features computes together.
+
+    If a bin has its own channels, it is alone. The geometry of a winner is that of a channel.
+    """
+    is_alone = spec.channels == "position" or (spec.reduction != "mean" and spec.rule != "pixels")
+    return 1 if is_alone else table.POINTS_BINS
 
 
 def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tensor) -> None:
