@@ -102,3 +102,20 @@ def test_other_sizes_compile_nothing_anew() -> None:
     assert sizes == {**{f"{name}_kernel": 1 for name in names}, **both}
     assert kinds["forward_kernel"] == kinds["adjoint_features_kernel"] == kinds["adjoint_boxes_kernel"] == 2
     assert kinds["order_kernel"] == kinds["boxes_kernel"] == 1
+
+
+def test_repeated_calls_are_replayed() -> None:
+    """The script compares the launches of replays with recorded ones. Here: which launches go through Triton."""
+    (through,) = compiled("calls", script="replayed_calls")
+    for name in ("separable", "pointwise", "several parts"):
+        first, recorded, *replays = through[name]
+        assert first == recorded
+        assert min(first) > 0
+        assert not any(map(any, replays)), name
+    first, recorded, replay, aligned = through["other alignment"]
+    assert first == recorded == through["separable"][0]
+    assert not any(replay)
+    assert not any(aligned), "a replay of another call"
+    for name in ("other number", "other dtype", "profiler", "tangents that are converted"):
+        assert all(map(all, through[name])), name
+    assert not any(through["no profiler"][0])

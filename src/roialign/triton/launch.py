@@ -7,8 +7,9 @@ variant instead of twenty, and every process sums in the same order.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
 
@@ -97,6 +98,15 @@ ORDER_ROWS, ORDER_OTHERS, ORDER_WARPS = 16, 128, 4
 ROWS, ROW_WARPS = 64, 2
 
 
+class Recorder(threading.local):
+    """Who records the launches of this thread."""
+
+    note: Callable[..., None] | None = None
+    """Takes a kernel, what it was compiled to, the grid, the arguments and the constants."""
+
+
+RECORDER = Recorder()
+
 #: The maximum size of the second and third dimensions of a CUDA grid.
 MOST_PROGRAMS = 65535
 
@@ -110,7 +120,12 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments:
             f"{kernel.fn.__name__}: expected channels and bins that fit one kernel launch, got a grid of {grid}"
         )
     with on_device(device, isinstance(kernel, InterpretedFunction)):
-        kernel[grid](*arguments, **constants)
+        compiled = kernel[grid](*arguments, **constants)
+    if RECORDER.note is not None:
+        RECORDER.note(kernel, compiled, grid, arguments, constants)
+
+
+NO_CONTEXT = nullcontext()
 
 
 def on_device(device: torch.device, interpreted: bool) -> AbstractContextManager[Any]:
@@ -118,7 +133,7 @@ def on_device(device: torch.device, interpreted: bool) -> AbstractContextManager
     if interpreted:
         return np.errstate(all="ignore")
     if device.index is None or device.index == torch.cuda.current_device():
-        return ExitStack()
+        return NO_CONTEXT
     return torch.cuda.device(device)
 
 
