@@ -1,6 +1,6 @@
 """Calls of the backends with a driver that launches nothing, for a GPU that is not there: prints how many launches of
-each call went through Triton, after it has compared those of replays with those that were recorded. In a process of its
-own, as compiled_kernels.
+each call were none of a replay, and how many of them went through Triton. Compares the launches of replays with those
+that were recorded. In a process of its own, as compiled_kernels.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from triton.runtime.jit import JITFunction
 from benchmarks.gpu.compiler import SHARED, Hopper
 from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
-from roialign.torch.triton import pointwise, replay, separable
+from roialign.torch.triton import frames, pointwise, separable, tiles
 from roialign.torch.wiring.family import Operator
 from roialign.torch.wiring.primitive import Inputs
+from roialign.triton import launch
+
+#: RoIs and the offset of tensors in elements: calls that are compared with launches through Triton.
+WATCHED = ((70, 0), (71, 0), (86, 0), (70, 1))
 
 
 class Memory(NamedTuple):
@@ -124,52 +128,59 @@ def pointwise_calls(tensors: list[Tensor]) -> list[partial[None]]:
 
 
 def main() -> None:
-    watched, run, counts = Watched(), JITFunction.run, [0]
+    watched, run, counts = Watched(), JITFunction.run, {"ordinary": 0, "through Triton": 0}
     recorded: dict[Any, tuple[list[Launched], list[Tensor]]] = {}
 
-    def counted(self: Any, *arguments: Any, **options: Any) -> Any:
-        counts[0] += 1
+    def through_triton(self: Any, *arguments: Any, **options: Any) -> Any:
+        counts["through Triton"] += 1
         return run(self, *arguments, **options)
 
-    def through_triton(
+    def counted_launch(*arguments: Any, **constants: Any) -> None:
+        counts["ordinary"] += 1
+        launch.launch(*arguments, **constants)
+
+    def counts_of(
         calls_of: Callable[[list[Tensor]], list[partial[None]]],
         count: int,
         dtype: torch.dtype = torch.float32,
         offset: int = 0,
-    ) -> list[int]:
-        """The launches of some calls through Triton. Replays are compared with the last calls that were none."""
-        tensors, through = tensors_of(count, dtype, offset), []
+    ) -> list[list[int]]:
+        """For some calls, the launches that were none of a replay, and those of them that went through Triton. All
+        launches are compared with those of the last call of the same kind that was no replay."""
+        tensors, found = tensors_of(count, dtype, offset), []
         for call in calls_of(tensors):
-            watched.launches, counts[0] = [], 0
+            watched.launches = []
+            counts.update(dict.fromkeys(counts, 0))
             call()
             key = (call.func, count, dtype, offset)
-            if counts[0] and not replay.is_watched():
-                recorded[key] = (watched.launches, tensors)
-            elif not counts[0]:
+            if not counts["ordinary"]:
                 launches, others = recorded[key]
                 compare(launches, watched.launches, list(zip(others, tensors, strict=True)))
-            through.append(counts[0])
-        return through
+            else:
+                pairs_of(tuple(recorded.get(key, (watched.launches,))[0]), tuple(watched.launches))
+                recorded[key] = (watched.launches, tensors)
+            found.append(list(counts.values()))
+        return found
 
     driver.set_active(watched)
+    separable.launch = pointwise.launch = frames.launch = tiles.launch = counted_launch  # type: ignore[attr-defined]
     with (
         patch.object(torch.Tensor, "is_cuda", property(lambda _: True)),
         patch.object(compiler, "max_shared_mem", lambda _: SHARED),
-        patch.object(JITFunction, "run", counted),
+        patch.object(JITFunction, "run", through_triton),
     ):
-        answers: dict[str, list[list[int]]] = {}
+        answers: dict[str, list[list[list[int]]]] = {}
         for name, call in (("separable", separable_calls), ("pointwise", pointwise_calls)):
-            answers[name] = [through_triton(call, 70) for _ in range(4)]
-        answers["other number"] = [through_triton(separable_calls, 71)]
-        answers["other dtype"] = [through_triton(separable_calls, 70, torch.float64)]
-        answers["other alignment"] = [through_triton(separable_calls, 70, offset=offset) for offset in (1, 1, 1, 0)]
-        answers["several parts"] = [through_triton(separable_calls, 3000) for _ in range(3)]
+            answers[name] = [counts_of(call, 70) for _ in range(4)]
+        answers["other numbers"] = [counts_of(separable_calls, count) for count in (71, 86)]
+        answers["other dtype"] = [counts_of(separable_calls, 70, torch.float64)]
+        answers["other alignment"] = [counts_of(separable_calls, 70, offset=1) for _ in range(3)]
+        answers["several parts"] = [counts_of(separable_calls, 3000) for _ in range(3)]
         with patch.object(knobs.runtime, "launch_enter_hook", lambda _: None):
-            answers["profiler"] = [through_triton(separable_calls, 70)]
-        answers["no profiler"] = [through_triton(separable_calls, 70)]
+            answers["profiler"] = [counts_of(separable_calls, count, offset=offset) for count, offset in WATCHED]
         moved = torch.ones(70, 5)
-        answers["tangents that are converted"] = [
-            through_triton(lambda tensors: separable_calls(tensors, (moved,)), 70) for _ in range(3)
+        answers["converted tangents"] = [
+            counts_of(lambda tensors: separable_calls(tensors, (moved,)), 70, offset=2) for _ in range(3)
         ]
     print(json.dumps(["calls", answers]))  # noqa: T201
 

@@ -13,25 +13,18 @@ from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import torch
-import triton
 from torch import Tensor
+from torch._C import _len_torch_dispatch_stack, _pop_torch_dispatch_stack, _push_on_torch_dispatch_stack
 from torch.utils._python_dispatch import TorchDispatchMode
-from triton import knobs
-from triton.compiler import CompiledKernel
-from triton.runtime import driver
 
 from ...triton import launch as table
-from ...triton.launch import blocks_of, on_device
+from ...triton.launch import Compiled, blocks_of, current_stream, is_watched, on_device, sides_of
 from ..wiring.primitive import Inputs
 
 #: A function of an operator, its inputs and memory for its results.
 Function = Callable[[Any, Inputs, Any], None]
 #: The number of calls that are remembered, the latest ones. 0 turns replaying off.
 KEPT = 1024
-#: The versions of Triton whose compiled kernels are launched directly. Its kernels for AMD also depend on the sizes of
-#: storages.
-VERSIONS = ("3.5", "3.6", "3.7")
-IS_KNOWN = triton.__version__.startswith(tuple([f"{version}." for version in VERSIONS])) and torch.version.hip is None
 #: The alignment of scratch tensors.
 ALIGNMENT = 256
 #: Allocations. Views are allowed too. Every other operation of torch prevents replaying, since it would be missing.
@@ -55,8 +48,8 @@ class Pointer(NamedTuple):
 class Launch(NamedTuple):
     """One launch of a recorded call."""
 
-    run: Callable[..., None]
-    """Takes a stream and then the arguments of the kernel."""
+    kernel: Compiled
+    grid: tuple[int, int, int]
     arguments: list[Any]
     pointers: list[tuple[int, Pointer]]
     """Pointers, by the index of their argument."""
@@ -80,17 +73,17 @@ class Tape(NamedTuple):
 
     def replay(self, addresses: Sequence[int], device: torch.device) -> None:
         """Launch the kernels on the current stream of the device."""
-        with on_device(device, False):
+        with on_device(device):
             scratch = torch.empty(self.scratch, dtype=torch.uint8, device=device)
             bases = [*addresses, scratch.data_ptr()]
-            stream = driver.active.get_current_stream(device.index)
-            for run, given, pointers, lists in self.launches:
+            stream = current_stream(device)
+            for kernel, grid, given, pointers, lists in self.launches:
                 arguments = given.copy()  # other threads may replay the same call
                 for place, (tensor, offset) in pointers:
                     arguments[place] = bases[tensor] + offset
                 for place, several in lists:
                     arguments[place] = tuple([bases[tensor] + offset for tensor, offset in several])
-                run(stream, arguments)
+                kernel.launch(grid, stream, arguments)
 
 
 class Recording(TorchDispatchMode):
@@ -111,40 +104,35 @@ class Recording(TorchDispatchMode):
             self.is_complete = False
         return result
 
+    # The methods of the base class also set variables of the process, which other threads would see, and import the
+    # compiler of torch.
     def __enter__(self) -> Recording:
         table.RECORDER.note = self.note
-        super().__enter__()  # type: ignore[no-untyped-call]
+        _push_on_torch_dispatch_stack(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        _pop_torch_dispatch_stack(None)
         table.RECORDER.note = None
 
-    def note(
-        self, kernel: Any, compiled: Any, grid: tuple[int, ...], given: Sequence[Any], constants: dict[str, Any]
-    ) -> None:
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def note(self, kernel: Compiled | None, grid: tuple[int, ...], given: tuple[Any, ...]) -> None:
         """Record a launch. No tensor is kept, because later allocations may use the memory of freed ones."""
-        if not isinstance(compiled, CompiledKernel) or kernel.pre_run_hooks:
+        if kernel is None:
             self.is_complete = False
             return
-        own = constants.keys() & kernel.signature.parameters.keys()
-        bound = kernel.signature.bind(*given, **{name: constants[name] for name in own})  # the others are options
-        bound.apply_defaults()
-        arguments, pointers, lists = list(bound.arguments.values()), [], []
-        for place, argument in enumerate(arguments):
+        arguments, pointers, lists = list(given), [], []
+        for place, argument in enumerate(given):
             if isinstance(argument, Tensor):
                 pointers.append((place, Pointer(-1, argument.data_ptr())))
                 arguments[place] = None
             elif isinstance(argument, tuple) and any(isinstance(item, Tensor) for item in argument):
                 lists.append((place, [Pointer(-1, item.data_ptr()) for item in argument]))
                 arguments[place] = None
-        run, function, metadata = compiled.run, compiled.function, compiled.packed_metadata
-        x, y, z = (*grid, 1, 1)[:3]
-
-        def launch(stream: int, arguments: list[Any]) -> None:
-            run(x, y, z, stream, function, metadata, None, None, None, *arguments)
-
-        self.launches.append(Launch(launch, arguments, pointers, lists))
+        self.launches.append(Launch(kernel, sides_of(grid), arguments, pointers, lists))
 
     def tape(self, tensors: Sequence[Tensor]) -> Tape | None:
         """The tape of a call with these tensors, or None if it cannot be replayed."""
@@ -175,7 +163,7 @@ def replayed(function: Function) -> Function:
         outputs = (results,) if isinstance(results, Tensor) else results
         device = outputs[0].device
         features, gradient, rois, levels, seed, tangents, deciding = inputs
-        if not (KEPT and IS_KNOWN and outputs[0].is_cuda) or seed is not None or is_watched():
+        if not (KEPT and outputs[0].is_cuda) or seed is not None or _len_torch_dispatch_stack() or is_watched():
             return function(operator, inputs, results)
         tensors = [*features, *tangents, *deciding, rois, *outputs]
         tensors += [tensor for tensor in (gradient, levels) if tensor is not None]
@@ -209,12 +197,6 @@ def forget() -> None:
     """Forget all recorded calls, after a change of block sizes."""
     for seen in TAPES:
         seen.clear()
-
-
-def is_watched() -> bool:
-    """Whether a profiler of Triton or a mode of torch wants to see the launches and operations of calls."""
-    hooks = (knobs.runtime.launch_enter_hook, knobs.runtime.launch_exit_hook)
-    return torch._C._len_torch_dispatch_stack() > 0 or any(getattr(hook, "calls", hook) for hook in hooks)
 
 
 def located(places: Iterable[tuple[int, int, Pointer]], pointer: Pointer) -> Pointer:
