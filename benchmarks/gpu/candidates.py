@@ -23,6 +23,7 @@ from unittest.mock import patch
 import torch
 
 import roialign
+from roialign.torch.triton import replay
 from roialign.triton import launch
 
 from ..markdown import insert, table
@@ -114,7 +115,9 @@ def in_table(entry: Entry, numbers: tuple[int, ...]) -> Iterator[None]:
     sizes = getattr(launch, entry.table)[entry.channels_last]
     kind = launch.Tiling if "FEATURES" in entry.table else launch.Contraction
     with patch.dict(sizes, {entry.element: kind(*numbers)}):
+        replay.forget()
         yield
+    replay.forget()
 
 
 def call_of(entry: Entry, workload: str, device: str) -> Callable[[], Any]:

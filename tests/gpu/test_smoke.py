@@ -22,7 +22,7 @@ from roialign import triton as kernels
 from roialign._frameworks import operator_call
 from roialign.ops.roi_align import roi_align_spec
 from roialign.torch.backends import is_interpreted
-from roialign.torch.triton import frames, pointwise, separable, tiles
+from roialign.torch.triton import frames, pointwise, replay, separable, tiles
 from roialign.triton import launch
 from tests.gpu.scenes import in_layout, on_gpu_or_rehearsed
 
@@ -121,6 +121,7 @@ def with_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "SHARED_FROM", 1)
     monkeypatch.setattr(launch, "EXTRA", 0.7)
     monkeypatch.setattr(launch, "ORDERED", (1, 4096))
+    monkeypatch.setattr(replay, "KEPT", 0)
 
 
 def check(name: str, dtype: str, backend: str | None, device: str) -> None:

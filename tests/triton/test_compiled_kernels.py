@@ -105,3 +105,20 @@ def test_other_sizes_compile_nothing_anew() -> None:
     assert sizes == {**{f"{name}_kernel": 1 for name in names}, **both}
     assert kinds["forward_kernel"] == kinds["adjoint_features_kernel"] == kinds["adjoint_boxes_kernel"] == 2
     assert kinds["order_kernel"] == kinds["boxes_kernel"] == 1
+
+
+def test_repeated_calls_are_replayed_and_compiled_kernels_launched_directly() -> None:
+    """The script compares what is launched. Here: how many launches were none of a replay, and through Triton."""
+    (counts,) = compiled("calls", script="replayed_calls")
+    for name in ("separable", "pointwise", "other alignment", "several parts"):
+        first, second, *replays = counts[name]
+        for (launches, through), again in zip(first, second, strict=True):
+            assert through <= launches
+            assert again == [launches, 0], name
+        assert not any(launches for call in replays for launches, _ in call), name
+    for calls in counts["other numbers"]:
+        assert all(launches > 0 and through == 0 for launches, through in calls)
+    for name in ("other dtype", "other alignment"):
+        assert all(through > 0 for _, through in counts[name][0]), name
+    assert all(launches == through > 0 for calls in counts["profiler"] for launches, through in calls)
+    assert all(launches > 0 for calls in counts["converted tangents"] for launches, _ in calls), "not to be replayed"

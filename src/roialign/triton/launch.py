@@ -7,14 +7,19 @@ variant instead of twenty, and every process sums in the same order.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+import triton
 from torch import Tensor
+from triton import knobs
+from triton.compiler import CompiledKernel
+from triton.runtime import driver
 from triton.runtime.interpreter import InterpretedFunction
 
 from .numbers import plain
@@ -105,6 +110,36 @@ ROWS, ROW_WARPS = 64, 2
 
 #: The maximum size of the second and third dimensions of a CUDA grid.
 MOST_PROGRAMS = 65535
+#: The versions of Triton whose compiled kernels are launched directly. Kernels for AMD depend on more than our kinds.
+VERSIONS = ("3.5.", "3.6.", "3.7.")
+IS_KNOWN = triton.__version__.startswith(VERSIONS) and torch.version.hip is None
+
+
+class Compiled(NamedTuple):
+    """A compiled kernel, which is launched without the checks of Triton that take longer than the launch."""
+
+    run: Callable[..., None]
+    function: Any
+    metadata: Any
+    constants: tuple[Any, ...]
+    """The values of the parameters after the arguments."""
+
+    def launch(self, grid: tuple[int, int, int], stream: int, arguments: Sequence[Any]) -> None:
+        """Launch it. A pointer is a tensor or an address."""
+        self.run(*grid, stream, self.function, self.metadata, None, None, None, *arguments, *self.constants)
+
+
+class Recorder(threading.local):
+    """Who records the launches of this thread."""
+
+    note: Callable[[Compiled | None, tuple[int, ...], tuple[Any, ...]], None] | None = None
+    """Takes a kernel, or None if it must not be launched directly, the grid and the arguments."""
+
+
+RECORDER = Recorder()
+#: By kernel, device, kinds of arguments and constants.
+COMPILED: dict[Any, Compiled] = {}
+NO_CONTEXT = nullcontext()
 
 
 def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments: Any, **constants: Any) -> None:
@@ -115,16 +150,69 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments:
         raise NotImplementedError(
             f"{kernel.fn.__name__}: expected channels and bins that fit one kernel launch, got a grid of {grid}"
         )
-    with on_device(device, isinstance(kernel, InterpretedFunction)):
-        kernel[grid](*arguments, **constants)
+    if isinstance(kernel, InterpretedFunction):
+        with np.errstate(all="ignore"):
+            kernel[grid](*arguments, **constants)
+        return
+    with on_device(device):
+        if not IS_KNOWN or kernel.pre_run_hooks or is_watched():
+            compiled = None
+            kernel[grid](*arguments, **constants)
+        else:
+            key = (kernel.fn, device.index, tuple(map(kind_of, arguments)), tuple(constants.items()))
+            compiled = COMPILED.get(key)
+            if compiled is not None:
+                compiled.launch(sides_of(grid), current_stream(device), arguments)
+            else:
+                binary = kernel[grid](*arguments, **constants)
+                if isinstance(binary, CompiledKernel):
+                    COMPILED[key] = compiled = compiled_of(binary, kernel, arguments, constants)
+    if RECORDER.note is not None:
+        RECORDER.note(compiled, grid, arguments)
 
 
-def on_device(device: torch.device, interpreted: bool) -> AbstractContextManager[Any]:
+def compiled_of(binary: CompiledKernel, kernel: Any, arguments: tuple[Any, ...], constants: dict[str, Any]) -> Compiled:
+    """The kernel of an ordinary launch with these arguments."""
+    parameters = kernel.signature.parameters
+    bound = kernel.signature.bind(*arguments, **{name: constants[name] for name in constants if name in parameters})
+    bound.apply_defaults()
+    values = tuple(bound.arguments.values())[len(arguments) :]
+    return Compiled(binary.run, binary.function, binary.packed_metadata, values)
+
+
+def kind_of(argument: Any) -> Any:
+    """What Triton compiles a kernel for, or something finer: the type of an argument, and what divides it."""
+    if type(argument) is int:
+        return argument % 16 == 0, argument == 1, -(1 << 31) <= argument < 1 << 31, argument < 1 << 63
+    if type(argument) is tuple:
+        return tuple(map(kind_of, argument))
+    if isinstance(argument, Tensor):
+        return argument.dtype, argument.data_ptr() % 16 == 0
+    return type(argument), argument
+
+
+def sides_of(grid: tuple[int, ...]) -> tuple[int, int, int]:
+    """The three sides of a grid."""
+    x, y, z = (*grid, 1, 1)[:3]
+    return x, y, z
+
+
+def current_stream(device: torch.device) -> int:
+    """The current stream of a device, which must be the current one."""
+    return driver.active.get_current_stream(device.index)  # type: ignore[no-any-return]
+
+
+def is_watched() -> bool:
+    """Whether a profiler of Triton wants to see launches, or kernels are debugged."""
+    runtime = knobs.runtime
+    enter, leave = runtime.launch_enter_hook, runtime.launch_exit_hook
+    return bool(getattr(enter, "calls", enter) or getattr(leave, "calls", leave) or runtime.debug)
+
+
+def on_device(device: torch.device) -> AbstractContextManager[Any]:
     """Make the device of the tensors current, because Triton always uses the current device."""
-    if interpreted:
-        return np.errstate(all="ignore")
     if device.index is None or device.index == torch.cuda.current_device():
-        return ExitStack()
+        return NO_CONTEXT
     return torch.cuda.device(device)
 
 

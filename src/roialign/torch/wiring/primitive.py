@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .tracing import is_in_memory, is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
 
-Layout = tuple[int, ...]
+Layout = tuple[int, int, int]
 Outputs = tuple[Tensor, ...]
 
 
@@ -40,17 +40,10 @@ class Inputs(NamedTuple):
     """The maps that determine the maxima, like `features`. Empty for operators that are linear without them."""
 
     def flat(self) -> tuple[list[Any], Layout]:
-        """Return a flat list, and its layout: the number of values of each field, -1 for a single value."""
-        values: list[Any] = []
-        layout: list[int] = []
-        for field in self:
-            if isinstance(field, tuple):
-                values += field
-                layout.append(len(field))
-            else:
-                values.append(field)
-                layout.append(-1)
-        return values, tuple(layout)
+        """Return a flat list, and its layout: the numbers of features, tangents and deciding maps."""
+        features, grad_output, rois, levels, drawn_seed, tangents, deciding = self
+        values = [*features, grad_output, rois, levels, drawn_seed, *tangents, *deciding]
+        return values, (len(features), len(tangents), len(deciding))
 
     def in_memory(self) -> Inputs:
         """The tensors with all values in memory, with lazy negation and lazy zeros resolved."""
@@ -61,11 +54,11 @@ class Inputs(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[Any], layout: Layout) -> Inputs:
-        fields, place = [], 0
-        for count in layout:
-            fields.append(values[place] if count < 0 else tuple(values[place : place + count]))
-            place += abs(count)
-        return cls(*fields)
+        features, count, _ = layout
+        grad_output, rois, levels, drawn_seed = values[features : features + 4]
+        first, end = features + 4, features + 4 + count
+        maps, tangents, deciding = tuple(values[:features]), tuple(values[first:end]), tuple(values[end:])
+        return cls(maps, grad_output, rois, levels, drawn_seed, tangents, deciding)
 
 
 class Primitive(ABC):
