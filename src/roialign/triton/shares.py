@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from .blocks import channels_of, solid_zeros
+from .numbers import bits_set
 from .tiles import Maps, tile_of, write_tile
 
 #: The number of words of bits that are processed at once, with 32 RoIs each.
@@ -46,15 +47,6 @@ class Share(NamedTuple):
 
 
 @triton.jit
-def bits_set(bits):
-    """The number of bits set in uint32, by sums over pairs, groups of four, of eight, and all."""
-    bits = bits - ((bits >> 1) & 0x55555555)
-    bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
-    bits = (bits + (bits >> 4)) & 0x0F0F0F0F
-    return ((bits * 0x01010101) >> 24).to(tl.int32)
-
-
-@triton.jit
 def without_first(bits, number):
     """Words without their lowest `number` set bits."""
     # The number of lower bits, of which `number` are set, from its highest digit on.
@@ -70,18 +62,17 @@ def without_first(bits, number):
 @triton.jit
 def bits_of_share(share, touched, first, words, seen):
     """The bits of the share in some words of its tile, from the word `first` on, and the number of RoIs up to their
-    end. `seen` is the number of RoIs before them. It is not counted if the tile is not shared."""
+    end. `seen` is the number of RoIs before them."""
     number = first + tl.arange(0, WORDS)
     bits = tl.load(touched + share.tile * words + number, mask=number < share.words, other=0)
     bits = bits.to(tl.uint32, bitcast=True)
+    count = bits_set(bits)
     if share.has_slot:
-        count = bits_set(bits)
         start = share.number * share.length - (seen + tl.cumsum(count, 0) - count)
         # What is left after this share is a part of what is left after the shares before it.
         bits = without_first(bits, tl.maximum(start, 0))
         bits ^= without_first(bits, tl.maximum(tl.minimum(start, 0) + share.length, 0))
-        seen += tl.sum(count, 0)
-    return bits, seen
+    return bits, seen + tl.sum(count, 0)
 
 
 @triton.jit
