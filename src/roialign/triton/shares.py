@@ -167,7 +167,8 @@ def slots_needed(count, length):
 
 @triton.jit
 def length_of_shares(counts, tiles, slots, AT_ONCE: tl.constexpr):
-    """The minimum number of RoIs per share, to a sixteenth, such that there are enough slots for all crowded tiles."""
+    """The smallest number of RoIs, to a sixteenth, such that there are enough slots if all tiles with more RoIs are
+    shared and no share has more RoIs."""
     tile = tl.arange(0, AT_ONCE)
     count = counts_of(counts, tile, tiles)  # usually all
     most = tl.max(count, 0)
@@ -197,7 +198,7 @@ def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr, AT_ONCE: tl
 
     The first slot of a crowded tile is the number of crowded tiles before it, plus that of their RoIs divided by the
     length of shares, rounded down. Every tile therefore has a slot for each of its shares, the slots in use have no
-    gaps, and tiles do not depend on how the RoIs of others are divided.
+    gaps, and nothing has to be added up over shares.
     """
     length = length_of_shares(counts, tiles, slots, AT_ONCE)
     start = tl.program_id(0) * TILES
@@ -208,8 +209,8 @@ def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr, AT_ONCE: tl
         rois_before += tl.sum(count.to(tl.int64), 0)
     tile = start + tl.arange(0, TILES)
     is_crowded, count = crowded(counts, tile, tiles, length)
-    slot = before + tl.cumsum(is_crowded, 0) - is_crowded + (rois_before + tl.cumsum(count, 0) - count) // length
-    end = before + tl.cumsum(is_crowded, 0) + (rois_before + tl.cumsum(count, 0)) // length
+    up_to, rois_up_to = before + tl.cumsum(is_crowded, 0), rois_before + tl.cumsum(count, 0)
+    slot, end = up_to - is_crowded + (rois_up_to - count) // length, up_to + rois_up_to // length
     own = tl.where(is_crowded != 0, end - slot, 0).to(tl.int32)
     of_each = tl.cdiv(count, tl.maximum(own, 1))
     for number in range(tl.max(own, 0)):

@@ -92,8 +92,7 @@ def tiles_kernel(
 
     A program handles a strip of `TILES` tiles in a row, which is a tile of a wider tiling, for all RoIs.
     """
-    strip = tile_of(tl.program_id(0), heights, widths, first_strips, TILE_Y, TILE_X * TILES, LEVELS)
-    level, image, y, x = strip
+    level, image, y, x = tile_of(tl.program_id(0), heights, widths, first_strips, TILE_Y, TILE_X * TILES, LEVELS)
     rows = tiles_along(heights, level, TILE_Y, LEVELS).to(tl.int64)
     columns = tiles_along(widths, level, TILE_X, LEVELS).to(tl.int64)
     column, number = x // TILE_X, tl.arange(0, TILES)
