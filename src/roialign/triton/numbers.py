@@ -53,3 +53,12 @@ def pointer_of_level(pointers, level, LEVELS: tl.constexpr):
 def clamp(value, low, high):
     """Clamp `value` to [low, high]. A NaN gives one of the ends."""
     return tl.minimum(tl.maximum(value, low), high)
+
+
+@triton.jit
+def bits_set(bits):
+    """The number of bits set in uint32, by sums over pairs, groups of four, of eight, and all."""
+    bits = bits - ((bits >> 1) & 0x55555555)
+    bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
+    bits = (bits + (bits >> 4)) & 0x0F0F0F0F
+    return ((bits * 0x01010101) >> 24).to(tl.int32)

@@ -16,7 +16,7 @@ def keys_of(places, row, count):
     """The sort key of RoIs: level, image, band of the middle row, first column, and the row itself, as one number.
     Rows from `count` on come last."""
     is_row, place = row < count, places + row.to(tl.int64) * PLACE
-    level = tl.load(place, mask=is_row, other=31)
+    level = tl.load(place, mask=is_row, other=0)
     image = tl.load(place + 1, mask=is_row, other=0) + 1
     middle = tl.load(place + 2, mask=is_row, other=0) + tl.load(place + 3, mask=is_row, other=0)
     column = tl.load(place + 4, mask=is_row, other=0)
@@ -24,7 +24,7 @@ def keys_of(places, row, count):
     key = (tl.minimum(level, 31) << 16) + tl.minimum(image, (1 << 16) - 1)
     key = (key.to(tl.int64) << 14) + tl.minimum(middle // (2 * BAND), (1 << 14) - 1)
     key = (key << 16) + tl.minimum(column, (1 << 16) - 1)
-    return (key << 12) + row
+    return tl.where(is_row, (key << 12) + row, 0x7FFFFFFFFFFFFFFF)
 
 
 @triton.jit(do_not_specialize=["count"])

@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 
 from .blocks import channels_of, solid_zeros
+from .numbers import bits_set
 from .tiles import Maps, tile_of, write_tile
 
 #: The number of words of bits that are processed at once, with 32 RoIs each.
@@ -46,15 +47,6 @@ class Share(NamedTuple):
 
 
 @triton.jit
-def bits_set(bits):
-    """The number of bits set in uint32, by sums over pairs, groups of four, of eight, and all."""
-    bits = bits - ((bits >> 1) & 0x55555555)
-    bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
-    bits = (bits + (bits >> 4)) & 0x0F0F0F0F
-    return ((bits * 0x01010101) >> 24).to(tl.int32)
-
-
-@triton.jit
 def without_first(bits, number):
     """Words without their lowest `number` set bits."""
     # The number of lower bits, of which `number` are set, from its highest digit on.
@@ -70,18 +62,17 @@ def without_first(bits, number):
 @triton.jit
 def bits_of_share(share, touched, first, words, seen):
     """The bits of the share in some words of its tile, from the word `first` on, and the number of RoIs up to their
-    end. `seen` is the number of RoIs before them. It is not counted if the tile is not shared."""
+    end. `seen` is the number of RoIs before them."""
     number = first + tl.arange(0, WORDS)
     bits = tl.load(touched + share.tile * words + number, mask=number < share.words, other=0)
     bits = bits.to(tl.uint32, bitcast=True)
+    count = bits_set(bits)
     if share.has_slot:
-        count = bits_set(bits)
         start = share.number * share.length - (seen + tl.cumsum(count, 0) - count)
         # What is left after this share is a part of what is left after the shares before it.
         bits = without_first(bits, tl.maximum(start, 0))
         bits ^= without_first(bits, tl.maximum(tl.minimum(start, 0) + share.length, 0))
-        seen += tl.sum(count, 0)
-    return bits, seen
+    return bits, seen + tl.sum(count, 0)
 
 
 @triton.jit
@@ -176,7 +167,8 @@ def slots_needed(count, length):
 
 @triton.jit
 def length_of_shares(counts, tiles, slots, AT_ONCE: tl.constexpr):
-    """The minimum number of RoIs per share, to a sixteenth, such that there are enough slots for all crowded tiles."""
+    """The smallest number of RoIs, to a sixteenth, such that there are enough slots if all tiles with more RoIs are
+    shared and no share has more RoIs."""
     tile = tl.arange(0, AT_ONCE)
     count = counts_of(counts, tile, tiles)  # usually all
     most = tl.max(count, 0)
@@ -206,7 +198,7 @@ def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr, AT_ONCE: tl
 
     The first slot of a crowded tile is the number of crowded tiles before it, plus that of their RoIs divided by the
     length of shares, rounded down. Every tile therefore has a slot for each of its shares, the slots in use have no
-    gaps, and tiles do not depend on how the RoIs of others are divided.
+    gaps, and nothing has to be added up over shares.
     """
     length = length_of_shares(counts, tiles, slots, AT_ONCE)
     start = tl.program_id(0) * TILES
@@ -217,8 +209,8 @@ def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr, AT_ONCE: tl
         rois_before += tl.sum(count.to(tl.int64), 0)
     tile = start + tl.arange(0, TILES)
     is_crowded, count = crowded(counts, tile, tiles, length)
-    slot = before + tl.cumsum(is_crowded, 0) - is_crowded + (rois_before + tl.cumsum(count, 0) - count) // length
-    end = before + tl.cumsum(is_crowded, 0) + (rois_before + tl.cumsum(count, 0)) // length
+    up_to, rois_up_to = before + tl.cumsum(is_crowded, 0), rois_before + tl.cumsum(count, 0)
+    slot, end = up_to - is_crowded + (rois_up_to - count) // length, up_to + rois_up_to // length
     own = tl.where(is_crowded != 0, end - slot, 0).to(tl.int32)
     of_each = tl.cdiv(count, tl.maximum(own, 1))
     for number in range(tl.max(own, 0)):

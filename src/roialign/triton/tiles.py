@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from .blocks import map_strides_of
-from .numbers import of_level, plain_of_level, pointer_of_level
+from .numbers import bits_set, of_level, plain_of_level, pointer_of_level
 from .taps import PLACE
 
 
@@ -92,8 +92,7 @@ def tiles_kernel(
 
     A program handles a strip of `TILES` tiles in a row, which is a tile of a wider tiling, for all RoIs.
     """
-    strip = tile_of(tl.program_id(0), heights, widths, first_strips, TILE_Y, TILE_X * TILES, LEVELS)
-    level, image, y, x = strip
+    level, image, y, x = tile_of(tl.program_id(0), heights, widths, first_strips, TILE_Y, TILE_X * TILES, LEVELS)
     rows = tiles_along(heights, level, TILE_Y, LEVELS).to(tl.int64)
     columns = tiles_along(widths, level, TILE_X, LEVELS).to(tl.int64)
     column, number = x // TILE_X, tl.arange(0, TILES)
@@ -101,10 +100,9 @@ def tiles_kernel(
     tile = (of_level(first_tiles, level, LEVELS) >> 2) + (image * rows + y // TILE_Y) * columns + column + number
     # Places fit into 32 bits, which takes half as many instructions to compare pairs.
     level, image, y, x = level.to(tl.int32), image.to(tl.int32), y.to(tl.int32), x.to(tl.int32)
-    left = (x + number * TILE_X)[:, None, None]
     bit = tl.arange(0, 32)[None, :]
     one = (tl.full((), 1, tl.int32) << bit)[None, :, :]
-    total = tl.zeros((TILES, WORDS, 32), tl.int32)
+    total = tl.zeros((TILES, WORDS), tl.int32)
     for first in range(0, words, WORDS):
         word = first + tl.arange(0, WORDS)
         row = word[:, None] * 32 + bit
@@ -114,11 +112,13 @@ def tiles_kernel(
         meets = meets & (tl.load(place + 2, mask=is_row, other=0) < y + TILE_Y)
         meets = meets & (tl.load(place + 3, mask=is_row, other=0) > y)
         first_x, end_x = tl.load(place + 4, mask=is_row, other=0), tl.load(place + 5, mask=is_row, other=0)
-        end_x = tl.where(meets, end_x, -1)
-        touches = (first_x[None, :, :] < left + TILE_X) & (end_x[None, :, :] > left)
-        total += touches.to(tl.int32)
+        # A tile touches a RoI if it starts in [first_x - TILE_X + 1, end_x). Unsigned, this is one comparison.
+        reach = tl.where(meets & (end_x > first_x), end_x - first_x + (TILE_X - 1), 0).to(tl.uint32)
+        start = ((x + (TILE_X - 1)) - first_x)[None, :, :] + (number * TILE_X)[:, None, None]
+        touches = start.to(tl.uint32) < reach[None, :, :]
         # Each bit occurs once, so the sum is their union, including the sign bit.
         union = tl.sum(tl.where(touches, one, 0), 2)
         at = touched + tile[:, None] * words + word[None, :]
         tl.store(at, union, mask=exists[:, None] & (word < words)[None, :])
-    tl.store(counts + tile, tl.sum(tl.sum(total, 2), 1), mask=exists)
+        total += bits_set(union.to(tl.uint32, bitcast=True))
+    tl.store(counts + tile, tl.sum(total, 1), mask=exists)
