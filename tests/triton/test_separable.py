@@ -103,6 +103,19 @@ def test_strides_and_sparse_channels() -> None:
         assert torch.equal(wide, dense)
 
 
+@pytest.mark.parametrize("bins", [(2, 1), (1, 34)], ids=str)
+def test_rows_longer_than_a_warp(bins: tuple[int, int]) -> None:
+    """More pixels, then more bins in a row than a warp has threads. A pixel that is not finite affects its own bins."""
+    features = torch.randn(1, 3, 5, 70, generator=torch.Generator().manual_seed(0))
+    features[0, 1, 2, 30:32] = torch.tensor([float("nan"), float("inf")])
+    rois = torch.tensor([[0, 0.0, 0, 70, 5], [0, 1.5, 0.5, 36, 4]])
+    for layout in (torch.contiguous_format, torch.channels_last):
+        maps = features.contiguous(memory_format=layout)
+        seen = roialign.roi_align(maps, rois, bins, sampling_ratio=2, backend="triton")
+        right = roialign.roi_align(maps, rois, bins, sampling_ratio=2)
+        torch.testing.assert_close(seen, right, rtol=1e-6, atol=1e-5, equal_nan=True)
+
+
 BAD_ROWS = [
     [-1.0, 0, 0, 4, 4],
     [2.0, 0, 0, 4, 4],
