@@ -40,7 +40,7 @@ DTYPES = {2: torch.float16, 4: torch.float32}
 #: the best one's.
 MOST, NEAR = 5, 1.5
 #: Smallest number of warps per multiprocessor (64 at most). A larger stack per thread means spilled registers.
-FEWEST_WARPS, MOST_STACK = 8, 48
+FEWEST_WARPS, MOST_STACK = 8, 64
 
 
 class Entry(NamedTuple):
@@ -83,10 +83,16 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
     """Return the candidates, the current one first. A thread has 8 to 32 values of a tile, or 4 to 32 of a block, for
     which several sums or the coordinates of a point also need registers."""
     yield entry.present
-    if "FEATURES" in entry.table:
+    if entry.table == "FEATURES":
+        # A thread has all pixels of a tile, or for planar maps with fewer channels than threads, some of each row.
+        shapes = [(4, 4), (4, 8), (8, 4), (8, 8)] if entry.channels_last else [(4, 8), (8, 8), (4, 16), (4, 32)]
+        channels = (32, 64, 128) if entry.channels_last else (8, 16, 32)
+        found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
+        fewest, most = 16, 64
+    elif entry.table == "POINTS_FEATURES":
         shapes = [(4, 4), (4, 8), (8, 4)] if entry.channels_last else [(4, 8), (2, 16), (8, 8)]
         channels = (16, 32, 64) if entry.channels_last else (4, 8, 16)
-        found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
+        found = ((*shape, count, 1) for shape, count in product(shapes, channels))
         fewest, most = 8, 32
     elif entry.table == "FORWARD":  # rows of bins
         rows, channels = ((1, 2, 4), (32, 64)) if entry.channels_last else ((4, 8, 16), (8, 16, 32))

@@ -240,27 +240,28 @@ def adjoint_features_kernel(
         CHANNELS,
         False,
     )
+    left = tl.cast(0, total.dtype)
     if seen > 0:
-        if tl.sum(tl.sum(tl.sum(total - total, 2), 1), 0) != 0.0:
-            # Something is not finite. One bin at a time, because this is rare and should take few registers.
-            total, seen = sum_of_share(
-                rois,
-                share,
-                touched,
-                words,
-                place,
-                PH,
-                PW,
-                KINDS,
-                CHANNELS_LAST,
-                BINS_Y,
-                BINS_X,
-                1,
-                TILE_Y,
-                TILE_X,
-                CHANNELS,
-                True,
-            )
+        left = tl.sum(tl.sum(tl.sum(total - total, 2), 1), 0)
+    if left != 0.0:  # Something is not finite. One bin at a time, because this is rare and should take few registers.
+        total, seen = sum_of_share(
+            rois,
+            share,
+            touched,
+            words,
+            place,
+            PH,
+            PW,
+            KINDS,
+            CHANNELS_LAST,
+            BINS_Y,
+            BINS_X,
+            1,
+            TILE_Y,
+            TILE_X,
+            CHANNELS,
+            True,
+        )
     maps = Maps(grad_features, heights, widths, strides)
     write_share(
         total,
@@ -327,7 +328,8 @@ def sum_of_share(
                     wx = ()
                     for step in tl.static_range(BINS):
                         exists, number_x = chunk + step < high_x, PH + chunk + step
-                        wx = wx + (weights_of_bin(along_x, spans, number_x, exists, tile_x, 1, TILE_X, CHANNELS_LAST),)
+                        own = weights_of_bin(along_x, spans, number_x, exists, tile_x, 1, TILE_X, CHANNELS_LAST)
+                        wx += (own,)
                     # Load a row of bins while the previous one is added.
                     wy = weights_of_bin(along_y, spans, low_y, True, tile_y, 0, TILE_Y, CHANNELS_LAST)
                     values = loaded(of_bins, 0, rois.takes, high_x - chunk, BINS)
@@ -395,7 +397,7 @@ def bins_from(pointers, stride, BINS: tl.constexpr):
     """Pointers to adjacent bins."""
     found = ()
     for step in tl.static_range(BINS):
-        found = found + (pointers + step * stride,)
+        found += (pointers + step * stride,)
     return found
 
 
@@ -404,7 +406,7 @@ def loaded(pointers, offset, mask, count, BINS: tl.constexpr):
     """The values of the first `count` of several bins, and zeros for the others."""
     found = ()
     for step in tl.static_range(BINS):
-        found = found + (tl.load(pointers[step] + offset, mask=mask & (step < count), other=0.0),)
+        found += (tl.load(pointers[step] + offset, mask=mask & (step < count), other=0.0),)
     return found
 
 
