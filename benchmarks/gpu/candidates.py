@@ -90,9 +90,7 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
         found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
         fewest, most = 16, 64
     elif entry.table == "POINTS_FEATURES":
-        shapes = [(4, 4), (4, 8), (8, 4)] if entry.channels_last else [(4, 8), (2, 16), (8, 8)]
-        channels = (16, 32, 64) if entry.channels_last else (4, 8, 16)
-        found = ((*shape, count, 1) for shape, count in product(shapes, channels))
+        found = ((*shape, count, 1) for shape, count in product([(4, 4), (2, 4), (4, 8)], (32, 64, 128)))
         fewest, most = 8, 32
     elif entry.table == "FORWARD":  # rows of bins
         rows, channels = ((1, 2, 4), (32, 64)) if entry.channels_last else ((4, 8, 16), (8, 16, 32))
@@ -129,7 +127,7 @@ def in_table(entry: Entry, numbers: tuple[int, ...]) -> Iterator[None]:
 def call_of(entry: Entry, workload: str, device: str) -> Callable[[], Any]:
     """Return a call whose speed depends on the entry."""
     if entry.table.startswith("POINTS"):
-        return points_call(entry, device)
+        return points_call(entry, workload, device)
     inputs = inputs_of(workload, entry.element, entry.channels_last, device)
     more: dict[str, Any] = {"spatial_scales": inputs.scales, "sampling_ratio": 2, "levels": inputs.levels}
     more |= {"invalid": "zero", "backend": "triton"}
@@ -146,19 +144,24 @@ def inputs_of(workload: str, element: int, channels_last: bool, device: str) -> 
     return Inputs(workload_of(workload), DTYPES[element], channels_last, sets=1, device=device)
 
 
-def points_call(entry: Entry, device: str) -> Callable[[], Any]:
-    """Return a call with rotated boxes."""
+def points_call(entry: Entry, workload: str, device: str) -> Callable[[], Any]:
+    """Return a call with rotated boxes, or with integer bins if the workload is "roi_pool"."""
     from .points import BINS, OPERATORS, SCALE, scene
 
-    operator = next(operator for operator in OPERATORS if operator.name == "roi_align_rotated")
-    features, _, turned = scene(operator, device, DTYPES[entry.element], entry.layout)
+    name = "roi_pool" if workload == "roi_pool" else "roi_align_rotated"
+    operator = next(operator for operator in OPERATORS if operator.name == name)
+    features, boxes, turned = scene(operator, device, DTYPES[entry.element], entry.layout)
     more: dict[str, Any] = {"backend": "triton"}
     if entry.table == "POINTS_FORWARD":
+        if workload == "roi_pool":
+            return lambda: roialign.roi_pool(features, boxes, BINS, SCALE, **more)
         return lambda: roialign.roi_align_rotated(features, turned, BINS, SCALE, 2, **more)
     shape = (len(turned), features.shape[1], BINS, BINS)
     layout = torch.channels_last if entry.channels_last else torch.contiguous_format
     gradient = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(features)
     gradient = gradient.contiguous(memory_format=layout)
+    if workload == "roi_pool":
+        return lambda: roialign.roi_pool_backward(gradient, features, boxes, SCALE, **more)
     need = ("rois",) if entry.table == "POINTS_SUMS" else ("features",)
     return lambda: roialign.roi_align_rotated_backward(gradient, features, turned, SCALE, 2, need=need, **more)
 

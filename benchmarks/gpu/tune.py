@@ -39,7 +39,9 @@ Job = Callable[[], dict[str, Any]]
 
 
 def workloads_of(entry: Entry) -> tuple[str, ...]:
-    return ("rotated",) if entry.table.startswith("POINTS") else WORKLOADS
+    if entry.table.startswith("POINTS"):
+        return ("rotated",) if entry.table == "POINTS_SUMS" else ("rotated", "roi_pool")
+    return WORKLOADS
 
 
 def jobs(kind: str) -> dict[str, Job]:

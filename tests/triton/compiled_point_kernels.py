@@ -52,7 +52,8 @@ class Call:
         constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "CHANNELS_LAST": last, "VECTOR": aligned}
         constants |= {vector: aligned, "BINS": block.bins, "CHANNELS": block.channels}
         constants |= {name: value for name, value in (("WIDE", False), ("SHIFT", 16)) if name in kernel.arg_names}
-        options = {**OPTIONS, "num_warps": block.warps}
+        of_winners = kernel in (pointwise.winners_kernel, pointwise_geometry.winners_sums_kernel)
+        options = {**OPTIONS, "num_warps": block.warps * (launch.WINNERS_WARPS if of_winners else 1)}
         return compiled(kernel, {**self.arguments, **arguments}, {**constants, **more}, **options)
 
     def mean(self, spec: Any, tangent: bool = False) -> dict[str, Any]:

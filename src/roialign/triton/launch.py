@@ -77,8 +77,10 @@ FEATURES_REGISTERS = 168
 LANES = 32
 #: The same for the pointwise family. A point needs four loads and its own float64 values, so blocks are smaller.
 POINTS_FORWARD = table_of("POINTS_FORWARD", Contraction)
-#: For maximal points, which differ between channels, and for sums, of which there are seven.
+#: For maximal points, which differ between channels, and for sums, of which there are seven. Then the factor of the
+#: warps for maximal points.
 POINTS_SUMS = table_of("POINTS_SUMS", Contraction)
+WINNERS_WARPS = 2
 #: The number of programs for sums. With many RoIs, one program handles several blocks of channels with one set of sums.
 SUMS_PROGRAMS = 512
 #: For a gradient of features; and the numbers of bins, and of points in a row, that are processed at once. Again one

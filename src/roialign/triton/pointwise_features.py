@@ -316,6 +316,7 @@ def adjoint_points_kernel(
     """
     NUMBERS: tl.constexpr = PH * PW
     MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
+    LOADS: tl.constexpr = 1 if AT_ONCE == 1 else 4
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     share, part = share_of(counts, shares, words, slots, channels, CHANNELS), tl.program_id(1)
     place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
@@ -388,56 +389,59 @@ def adjoint_points_kernel(
                             )
                         weights = weights.to(dtype)
                     has_others = channel < 0
-                    for index in tl.static_range(AT_ONCE):
-                        bin_number = entry(chosen, index)
-                        gradient, change = gradient_of(
-                            of_row, bin_number, offsets, is_channel, between, dtype, PH, PW, CHANNELS_OF
-                        )
-                        if REDUCTION == "mean":
-                            total = add_finite(total, entry(weights, index), gradient)
-                            has_others = has_others | ~is_finite(gradient)
-                            if TANGENT and CHANNELS_OF == "orientation":
-                                turning = tl.load(roi.frame + TURN + 2) * tl.load(roi.frame + TURN + 3)
-                                still = (entry(stills, index) * turning).to(dtype)
-                                total += still[:, :, None] * change
-                        else:
-                            of_bin_winners = winners + (row * NUMBERS + bin_number) * tl.cast(channels, tl.int64)
-                            winner = tl.load(
-                                of_bin_winners + channel, mask=is_channel & (bin_number < NUMBERS), other=-1
+                    # A few at once, so that several loads are in flight.
+                    for first_index in range(0, tl.sum(is_bin.to(tl.int32), 0), LOADS):
+                        for side in tl.static_range(LOADS):
+                            index = first_index + side
+                            bin_number = entry(chosen, index)
+                            gradient, change = gradient_of(
+                                of_row, bin_number, offsets, is_channel, between, dtype, PH, PW, CHANNELS_OF
                             )
-                            if RULE == "pixels":
-                                own_y, own_x = entry(pixels[0], index), entry(pixels[2], index)
-                                gradient = gradient * entry(factor, index).to(dtype)
-                                is_own = is_winner(own_y, own_x, winner, y, x, SHIFT)
-                                total += tl.where(is_own, gradient, 0.0)
+                            if REDUCTION == "mean":
+                                total = add_finite(total, entry(weights, index), gradient)
+                                has_others = has_others | ~is_finite(gradient)
+                                if TANGENT and CHANNELS_OF == "orientation":
+                                    turning = tl.load(roi.frame + TURN + 2) * tl.load(roi.frame + TURN + 3)
+                                    still = (entry(stills, index) * turning).to(dtype)
+                                    total += still[:, :, None] * change
                             else:
-                                own = bin_number + 0 * channel.to(tl.int32)
-                                own_bins = bins_of(
-                                    roi, whole_map(roi), own, own >= 0, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET
+                                of_bin_winners = winners + (row * NUMBERS + bin_number) * tl.cast(channels, tl.int64)
+                                winner = tl.load(
+                                    of_bin_winners + channel, mask=is_channel & (bin_number < NUMBERS), other=-1
                                 )
-                                velocity = velocity_along(
-                                    roi, own_bins, moved, own, own >= 0, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT
-                                )
-                                mask, mask_moved = masks_of(roi, moved, own, own >= 0, MASK, HAS_MASK, TANGENT)
-                                weight = winners_weights(
-                                    roi,
-                                    own_bins,
-                                    velocity,
-                                    mask,
-                                    mask_moved,
-                                    winner.to(tl.int64),
-                                    y,
-                                    x,
-                                    dtype,
-                                    PH,
-                                    PW,
-                                    RULE,
-                                    JOINT,
-                                    REDUCTION,
-                                    TANGENT,
-                                    SHIFT,
-                                )
-                                total += tl.where(weight != 0.0, weight * gradient, 0.0)
+                                if RULE == "pixels":
+                                    own_y, own_x = entry(pixels[0], index), entry(pixels[2], index)
+                                    gradient = gradient * entry(factor, index).to(dtype)
+                                    is_own = is_winner(own_y, own_x, winner, y, x, SHIFT)
+                                    total += tl.where(is_own, gradient, 0.0)
+                                else:
+                                    own = bin_number + 0 * channel.to(tl.int32)
+                                    own_bins = bins_of(
+                                        roi, whole_map(roi), own, own >= 0, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET
+                                    )
+                                    velocity = velocity_along(
+                                        roi, own_bins, moved, own, own >= 0, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT
+                                    )
+                                    mask, mask_moved = masks_of(roi, moved, own, own >= 0, MASK, HAS_MASK, TANGENT)
+                                    weight = winners_weights(
+                                        roi,
+                                        own_bins,
+                                        velocity,
+                                        mask,
+                                        mask_moved,
+                                        winner.to(tl.int64),
+                                        y,
+                                        x,
+                                        dtype,
+                                        PH,
+                                        PW,
+                                        RULE,
+                                        JOINT,
+                                        REDUCTION,
+                                        TANGENT,
+                                        SHIFT,
+                                    )
+                                    total += tl.where(weight != 0.0, weight * gradient, 0.0)
                     if REDUCTION == "mean":
                         others = largest(has_others.to(tl.int32))
                         if others > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out:
         find_maxima(frames, inputs.features, out, None)
     else:
         winners = winners_of(frames, inputs.deciding or inputs.features, out)
-        block = block_of(call, table.POINTS_SUMS, inputs.features, out)
+        block = sums_block(call, inputs.features, out)
         launch(
             winners_kernel,
             block.grid,
@@ -163,7 +164,7 @@ def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tens
     gradient, features = inputs.grad_output, inputs.features
     rows, of_bin = checked_rows(call, inputs, features), gradient.shape[1] * winners_dtype(call, features).itemsize
     of_bin = 0 if call.spec.reduction == "mean" else of_bin
-    of_bin += 8 * SUMS.value * sums_grid(block_of(call, table.POINTS_SUMS, features, gradient))[1]
+    of_bin += 8 * SUMS.value * sums_grid(sums_block(call, features, gradient))[1]
     per_row = Frames.bytes_per_row(gradient) + of_bin * math.prod(gradient.shape[2:])
     for part in parts_of(len(gradient), per_row, (*features, gradient)):
         adjoint_boxes_part(call, rows.part(part), of_rows(inputs, part), grad_rois[part])
@@ -179,7 +180,7 @@ def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs
     """The same for some of the RoIs."""
     gradient, features = inputs.grad_output, inputs.features
     frames = Frames.of(call, rows, inputs, features, gradient, keeps=True)
-    block = block_of(call, table.POINTS_SUMS, features, gradient)
+    block = sums_block(call, features, gradient)
     grid = sums_grid(block)
     blocks = grid[1]
     shape = (len(grad_rois), blocks, SUMS.value, math.prod(frames.bins))
@@ -243,6 +244,14 @@ def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], 
     geometry of bins needs more registers than their sums."""
     last = call.spec.channels == "same" and table.is_channels_last([*maps, output]) and vector_of(maps) > 1
     return Block.of(sizes, maps, output, last)
+
+
+def sums_block(call: Operator[PointwiseSpec], maps: Sequence[Tensor], output: Tensor) -> Block:
+    """Choose a block for sums. Winners differ between channels, so their geometry needs more threads."""
+    block = block_of(call, table.POINTS_SUMS, maps, output)
+    if call.spec.reduction == "mean":
+        return block
+    return replace(block, size=block.size._replace(warps=table.WINNERS_WARPS * block.size.warps))
 
 
 def find_maxima(frames: Frames, maps: Sequence[Tensor], output: Tensor, winners: Tensor | None) -> None:
