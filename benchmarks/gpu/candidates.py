@@ -82,6 +82,7 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
     """Return the candidates, the current one first. A thread has 8 to 64 values of a block, or 4 to 32 if several sums
     or the coordinates of a point also need registers."""
     yield entry.present
+    channels: tuple[int, ...]
     if "FEATURES" in entry.table:
         if entry.table.startswith("POINTS"):
             shapes, channels = [(4, 4), (2, 4), (4, 8)], (32, 64, 128)
@@ -89,7 +90,7 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
             shapes = [(4, 4), (4, 8), (8, 4)] if entry.channels_last else [(4, 8), (2, 16), (8, 8)]
             channels = (16, 32, 64) if entry.channels_last else (4, 8, 16)
         found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
-        fewest, most = 8, 32
+        fewest, most = 8, 64 if entry.table.startswith("POINTS") else 32
     else:
         is_points = entry.table.startswith("POINTS")
         if entry.channels_last:
