@@ -13,7 +13,7 @@ import argparse
 import math
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -142,7 +142,14 @@ def of_forward(one: Launch, workload: Workload, element: int, cell: Cell, part: 
     return Kernel("forward", part * memory, part * cache, instructions, cycles, longest, one.programs_at_once)
 
 
+def without_second_pass(one: Launch) -> Launch:
+    """Leave out the second nest of loops, which only runs for gradients that are not finite."""
+    nests = [index for index, body in enumerate(one.code.bodies) if body.depth == 1]
+    return replace(one, code=replace(one.code, bodies=one.code.bodies[: nests[1]]))
+
+
 def of_features(one: Launch, workload: Workload, element: int, cell: Cell, launches: Sequence[Launch]) -> Kernel:
+    one = without_second_pass(one)
     tile = launch.FEATURES[cell.layout == "NHWC"][element]
     met, blocks = trips.meetings(workload, POINTS, tile), launch.blocks_of(workload.channels, tile.channels)
     own = [one.programs * trips.word_turns(workload), met.pairs * blocks, met.chunks * blocks, met.rows * blocks]

@@ -329,7 +329,7 @@ def sum_of_share(
                     for step in tl.static_range(BINS):
                         exists, number_x = chunk + step < high_x, PH + chunk + step
                         own = weights_of_bin(along_x, spans, number_x, exists, tile_x, 1, TILE_X, CHANNELS_LAST)
-                        wx += (own,)
+                        wx += (own,)  # type: ignore[assignment]
                     # Load a row of bins while the previous one is added.
                     wy = weights_of_bin(along_y, spans, low_y, True, tile_y, 0, TILE_Y, CHANNELS_LAST)
                     values = loaded(of_bins, 0, rois.takes, high_x - chunk, BINS)
@@ -397,7 +397,7 @@ def bins_from(pointers, stride, BINS: tl.constexpr):
     """Pointers to adjacent bins."""
     found = ()
     for step in tl.static_range(BINS):
-        found += (pointers + step * stride,)
+        found += (pointers + step * stride,)  # type: ignore[assignment]
     return found
 
 
@@ -406,7 +406,7 @@ def loaded(pointers, offset, mask, count, BINS: tl.constexpr):
     """The values of the first `count` of several bins, and zeros for the others."""
     found = ()
     for step in tl.static_range(BINS):
-        found += (tl.load(pointers[step] + offset, mask=mask & (step < count), other=0.0),)
+        found += (tl.load(pointers[step] + offset, mask=mask & (step < count), other=0.0),)  # type: ignore[assignment]
     return found
 
 
