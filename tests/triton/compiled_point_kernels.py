@@ -101,6 +101,7 @@ class Call:
             "TANGENT": tangent,
             "WIDE": False,
             "SHIFT": 16,
+            "PLANAR": not self.last,
         }
         constants |= {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels}
         constants |= {"POINTS": launch.POINTS_AT_ONCE}

@@ -298,6 +298,7 @@ def adjoint_points_kernel(
     COLUMNS: tl.constexpr,
     TANGENT: tl.constexpr,
     SHIFT: tl.constexpr,
+    PLANAR: tl.constexpr,
     VECTOR: tl.constexpr,
     GRAD_VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
@@ -462,5 +463,18 @@ def adjoint_points_kernel(
     maps = Maps(grad_features, heights, widths, strides)
     target = channels_own * NUMBERS + part if CHANNELS_OF == "position" else channels_own
     write_share(
-        total, share, partial, maps, place, target, is_own_channel, slots, channels, True, VECTOR, LEVELS, CHANNELS
+        total,
+        share,
+        partial,
+        maps,
+        place,
+        target,
+        is_own_channel,
+        slots,
+        channels,
+        True,
+        PLANAR,
+        VECTOR,
+        LEVELS,
+        CHANNELS,
     )

@@ -274,6 +274,7 @@ def adjoint_features_kernel(
         slots,
         channels,
         CHANNELS_LAST,
+        not CHANNELS_LAST,
         VECTOR,
         LEVELS,
         CHANNELS,

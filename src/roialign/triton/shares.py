@@ -139,6 +139,7 @@ def write_share(
     slots,
     channels,
     CHANNELS_LAST: tl.constexpr,
+    PLANAR: tl.constexpr,
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -150,7 +151,7 @@ def write_share(
         if has_work:
             tl.store(partial + at, total)
     else:
-        write_tile(total, maps, place, channel, is_channel & has_work, CHANNELS_LAST, VECTOR, LEVELS)
+        write_tile(total, maps, place, channel, is_channel & has_work, CHANNELS_LAST, PLANAR, VECTOR, LEVELS)
 
 
 @triton.jit
@@ -237,6 +238,7 @@ def sum_shares_kernel(
     strides,
     channels,
     CHANNELS_LAST: tl.constexpr,
+    PLANAR: tl.constexpr,
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
     TILE_Y: tl.constexpr,
@@ -260,4 +262,4 @@ def sum_shares_kernel(
         channel = channel * PARTS + tl.program_id(1)
     place = tile_of(own, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     maps = Maps(grad_features, heights, widths, strides)
-    write_tile(total, maps, place, channel, is_channel, CHANNELS_LAST, VECTOR, LEVELS)
+    write_tile(total, maps, place, channel, is_channel, CHANNELS_LAST, PLANAR, VECTOR, LEVELS)

@@ -51,10 +51,12 @@ def write_tile(
     channel,
     is_channel,
     CHANNELS_LAST: tl.constexpr,
+    PLANAR: tl.constexpr,
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
 ):
-    """Write some channels of a tile, a block like that of :func:`solid_zeros`, to its place on the maps."""
+    """Write some channels of a tile, a block like that of :func:`solid_zeros`, to its place on the maps. `PLANAR` tells
+    that the pixels of a row of the maps are adjacent in memory."""
     FIRST: tl.constexpr = 0 if CHANNELS_LAST else 1
     level, image, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, total.shape[FIRST]), tile_x + tl.arange(0, total.shape[FIRST + 1])
@@ -67,7 +69,12 @@ def write_tile(
     else:
         at = (y * stride_y)[None, :, None] + (x * stride_x)[None, None, :] + (channel * stride_c)[:, None, None]
         mask = is_row[None, :, None] & is_column[None, None, :] & is_channel[:, None, None]
-    tl.store(of_image + at, total.to(maps.pointers[0].dtype.element_ty), mask=mask)
+    pointers = of_image + at
+    if PLANAR:
+        # Let neighbouring threads write neighbouring pixels. Nothing else follows from this, because no alignment is
+        # known.
+        pointers = tl.max_contiguous(pointers, (1, total.shape[1], 1) if CHANNELS_LAST else (1, 1, total.shape[2]))
+    tl.store(pointers, total.to(maps.pointers[0].dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=["count", "words"])

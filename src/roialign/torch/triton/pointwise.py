@@ -137,6 +137,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         HAS_MASK=call.has_mask,
         TANGENT=bool(inputs.tangents),
         SHIFT=frames.shift,
+        PLANAR=not last,
         VECTOR=vector,
         GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
         BINS=1 if parts > 1 else frames.bins_at_once,
@@ -146,7 +147,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         WIDE=gradient.dtype == torch.float64,
         enable_fp_fusion=False,
     )
-    tiles.sum_shares(CHANNELS_LAST=True, VECTOR=vector)
+    tiles.sum_shares(CHANNELS_LAST=True, PLANAR=not last, VECTOR=vector)
 
 
 def bins_at_once(spec: PointwiseSpec) -> int:

@@ -95,7 +95,7 @@ def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_feature
         **tiles.constants,
         maxnreg=table.FEATURES_REGISTERS,
     )
-    tiles.sum_shares(CHANNELS_LAST=last, VECTOR=vector)
+    tiles.sum_shares(CHANNELS_LAST=last, PLANAR=not last, VECTOR=vector)
 
 
 @replayed
