@@ -85,13 +85,14 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
     yield entry.present
     if entry.table == "FEATURES":
         # A thread has all pixels of a tile, or for planar maps with fewer channels than threads, some of each row.
-        shapes = [(4, 4), (4, 8), (8, 4), (8, 8)] if entry.channels_last else [(4, 8), (8, 8), (4, 16), (4, 32)]
+        wide = [(4, 8), (8, 8), (2, 16), (4, 16), (8, 16), (4, 32)]
+        shapes = [(4, 4), (4, 8), (8, 4), (8, 8)] if entry.channels_last else wide
         channels = (32, 64, 128) if entry.channels_last else (8, 16, 32)
         found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
         fewest, most = 16, 64
     elif entry.table == "POINTS_FEATURES":
         found = ((*shape, count, 1) for shape, count in product([(4, 4), (2, 4), (4, 8)], (32, 64, 128)))
-        fewest, most = 8, 32
+        fewest, most = 8, 64
     elif entry.table == "FORWARD":  # rows of bins
         rows, channels = ((1, 2, 4), (32, 64)) if entry.channels_last else ((4, 8, 16), (8, 16, 32))
         found = product(rows, channels, (1,))

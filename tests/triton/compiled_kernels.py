@@ -110,7 +110,13 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
             shares.sum_shares_kernel,
             {name: kind for name, kind in of_tiles.items() if name not in ("touched", "counts", "words", "slots")}
             | {**sizes, "grad_features": maps, "channels": "i32"},
-            {"CHANNELS_LAST": channels_last, "PLANAR": not channels_last, "LEVELS": levels, "VECTOR": vector, "PARTS": 1}
+            {
+                "CHANNELS_LAST": channels_last,
+                "PLANAR": not channels_last,
+                "LEVELS": levels,
+                "VECTOR": vector,
+                "PARTS": 1,
+            }
             | of_tile,
             num_warps=tile.warps,
         ),
