@@ -40,7 +40,14 @@ def compiled(kernel: Any, arguments: dict[str, Any], constants: dict[str, Any], 
     # Products of numbers that may each fit 32 bits, and together not.
     narrow = re.findall(r"muli %(?:kind_size|row_size)\b.*: i32", binary.asm["ttir"])
     name, facts = kernel.fn.__name__, facts_of(binary.asm["ptx"]) | {"narrow products": len(narrow)}
-    return {"kernel": name, "ptx": facts, "resources": resources(binary)}
+    return {"kernel": name, "ptx": facts, "resources": resources(binary), "last store": last_store(binary.asm["ttgir"])}
+
+
+def last_store(code: str) -> list[int]:
+    """The threads of a warp along each axis of the block that the last store writes."""
+    *_, layout = re.findall(r"tt\.store .*(#blocked\d*)>", code) or [""]
+    threads = re.search(rf"^{layout} = .*threadsPerWarp = \[([\d, ]+)\]", code, re.MULTILINE)
+    return [int(count) for count in threads[1].split(",")] if threads else []
 
 
 def facts_of(ptx: str) -> dict[str, int]:

@@ -76,6 +76,11 @@ def test_planar_maps() -> None:
     for kernel in kernels.values():
         check(kernel)
     assert kernels["forward_kernel"]["ptx"]["shared memory"] == 0, "threads exchange columns by other means"
+    for name in ("adjoint_features_kernel", "sum_shares_kernel"):
+        channels, rows, columns = kernels[name]["last store"]
+        assert columns >= 8 > channels, "neighbouring threads write neighbouring pixels of a row"
+    places, channels = kernels["forward_kernel"]["last store"]
+    assert places == 32, "neighbouring threads write neighbouring bins"
 
 
 @pytest.mark.parametrize(("part", "count"), [("tables", 3), ("forward", 10), ("adjoints", 10)])
