@@ -58,6 +58,9 @@ def on_map(x, size):
 
 
 @triton.jit
-def hat(distance):
-    """The weight of a pixel at a distance from a point of :func:`on_map`, as in :func:`bilinear`."""
-    return tl.maximum(1.0 - tl.abs(distance), 0.0)
+def weight_beside(pixel, nearest, rest):
+    """The weight of `pixel` in a point of :func:`on_map`, as in :func:`bilinear`. The point is given by its nearest
+    pixel and the rest of its coordinate, at most half a pixel: float32 would lose digits of a small 1 - |distance|."""
+    step = pixel - nearest
+    weight = tl.where(tl.abs(step) == 1.0, tl.maximum(step * rest, 0.0), 0.0)
+    return tl.where(step == 0.0, 1.0 - tl.abs(rest), weight)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bilinear import bilinear, hat, on_map
+from .bilinear import bilinear, on_map, weight_beside
 from .blocks import channels_of, solid_zeros, strides_of
 from .frames import TURN
 from .point_values import masks_of, point_of_winner, read, turned, weight_of
@@ -50,6 +50,13 @@ def entry(values, index):
 def points_in_line(values, BINS: tl.constexpr, POINTS: tl.constexpr):
     """The values of two rows of points of every bin as a vector: one point per thread."""
     return tl.reshape(tl.broadcast_to(values, (BINS, 2, POINTS)), (BINS * 2 * POINTS,))
+
+
+@triton.jit
+def from_nearest(coordinate, BINS: tl.constexpr, POINTS: tl.constexpr):
+    """The nearest pixels of coordinates, and the rest, as in :func:`points_in_line`."""
+    nearest = tl.floor(coordinate + 0.5)
+    return points_in_line(nearest, BINS, POINTS), points_in_line(coordinate - nearest, BINS, POINTS)
 
 
 @triton.jit
@@ -117,16 +124,18 @@ def merged_weights(
                     moving += weight.to(dtype)
                     still += (at_point(masked, index, BINS, tl.float64) * (wy * wx)).to(dtype)
             else:
-                # Relative to the tile, float32 is enough.
-                from_y = points_in_line(on_map(point.y, bins.height) - tl.min(y, 0), BINS, POINTS)
-                from_x = points_in_line(on_map(point.x, bins.width) - tl.min(x, 0), BINS, POINTS)
-                steps_y, steps_x = (
-                    (y - tl.min(y, 0)).to(dtype)[None, :, None],
-                    (x - tl.min(x, 0)).to(dtype)[None, None, :],
-                )
-                for index in tl.static_range(2 * POINTS):
-                    wy = hat(at_point(from_y, index, BINS, dtype) - steps_y)
-                    wx = hat(at_point(from_x, index, BINS, dtype) - steps_x)
+                # Relative to the tile and to the nearest pixel, float32 is enough.
+                near_y, rest_y = from_nearest(on_map(point.y, bins.height) - tl.min(y, 0), BINS, POINTS)
+                near_x, rest_x = from_nearest(on_map(point.x, bins.width) - tl.min(x, 0), BINS, POINTS)
+                pixel_y = (y - tl.min(y, 0)).to(dtype)[None, :, None]
+                pixel_x = (x - tl.min(x, 0)).to(dtype)[None, None, :]
+                for index in range(2 * POINTS):  # not unrolled, because all points at once take too many registers
+                    wy = weight_beside(
+                        pixel_y, at_point(near_y, index, BINS, dtype), at_point(rest_y, index, BINS, dtype)
+                    )
+                    wx = weight_beside(
+                        pixel_x, at_point(near_x, index, BINS, dtype), at_point(rest_x, index, BINS, dtype)
+                    )
                     moving += at_point(masked, index, BINS, dtype) * wy * wx
     return moving, still
 
