@@ -181,7 +181,7 @@ def test_a_box_that_has_almost_turned_to_the_next_orientation() -> None:
 def test_pixels_that_a_point_hardly_reaches() -> None:
     """Their small weights keep their digits in the gradient of the features."""
     features = torch.zeros(1, 2, 7, 9)
-    rois = torch.tensor([[0.0, 3 + 1e-4, 2 - 1e-4, 2, 2, 0], [0.0, 5 - 1e-4, 4 + 1e-5, 2, 2, 0]], dtype=torch.float64)
+    rois = torch.tensor([[0.0, 3.5001, 2.4999, 2, 2, 0], [0.0, 5.4999, 4.50001, 2, 2, 0]], dtype=torch.float64)
     gradient = torch.tensor([0.3, 0.7]).reshape(2, 1, 1, 1).expand(2, 2, 1, 1).contiguous()
     (seen, _), (right, _) = (
         roialign.roi_align_rotated_backward(gradient.to(dtype), features.to(dtype), rois, 1.0, 1, backend=backend)

@@ -78,7 +78,7 @@ class Tiles:
         blocks = table.blocks_of(gradient.shape[1], tiling.channels) * parts
         kept += touched.nbytes + counts.nbytes
         left = int(table.EXTRA * sum(tensor.nbytes for tensor in (*maps, gradient))) - kept
-        if len(places) > tiles:  # some tiles are crowded, whatever the positions of the RoIs
+        if len(places) > table.CROWDED * tiles:  # some tiles are crowded, whatever the positions of the RoIs
             left = max(left, table.LEAST_SHARED)
         may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
         slots = max(left, 0) // (block * blocks * dtype.itemsize + 4 * SHARE.value) if may_be_crowded else 0
