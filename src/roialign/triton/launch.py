@@ -98,7 +98,7 @@ MASK_TILES, MASK_WORDS, MASK_WARPS = 16, 8, 4
 #: aligned. A call never has more parts than this limit, even if it needs more memory.
 EXTRA, FEWEST_ROWS, MOST_PARTS = 0.049, 32, 4
 #: Crowded tiles are handled if there are more RoIs than this. The sums of their shares may take this many bytes, even
-#: beyond `EXTRA`, if there are more than a number of RoIs per tile. Then, for sharing: the tiles per program, the counts
+#: beyond `EXTRA`, if there are more than this many RoIs per tile. Then, for sharing: the tiles per program, the counts
 #: that it holds to find the length of shares, which is one search if these are all, and the warps.
 SHARED_FROM, LEAST_SHARED, CROWDED = 64, 1 << 22, 3
 SHARES_TILES, SHARES_AT_ONCE, SHARES_WARPS = 256, 8192, 8
