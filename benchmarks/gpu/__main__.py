@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-COMMANDS = ("run", "tune", "measure", "predict", "candidates", "compiling", "profile")
+COMMANDS = ("run", "tune", "measure", "predict", "candidates", "compiling", "profile", "prepare")
 
 
 def main() -> int:

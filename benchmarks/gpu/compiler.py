@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -79,11 +79,9 @@ class Launch:
 def compiled_only() -> Iterator[list[Launch]]:
     """Inside the context, calls compile their kernels and launch nothing. Tensors may be on the CPU and hold any
     values."""
-    modules, found = (separable, pointwise, frames, tiles), list[Launch]()
+    found = list[Launch]()
 
-    def compile_only(kernel: Any, grid: tuple[int, ...], _: Any, *arguments: Any, **constants: Any) -> None:
-        if 0 in grid:
-            return
+    def compile_only(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
         begin = processor_seconds()
         binary = kernel.warmup(*arguments, grid=grid, **constants)
         seconds = processor_seconds() - begin
@@ -91,13 +89,26 @@ def compiled_only() -> Iterator[list[Launch]]:
         name, metadata = kernel.fn.__name__.removesuffix("_kernel"), binary.metadata
         found.append(Launch(name, grid, metadata.num_warps, registers, stack, metadata.shared, seconds, code))
 
+    with launching(compile_only):
+        yield found
+
+
+@contextmanager
+def launching(launch: Callable[..., None]) -> Iterator[None]:
+    """Inside the context, `launch` takes the launches of calls on CPU tensors: the kernel, the grid, the arguments and
+    the constants. Triton compiles for a Hopper GPU."""
+
+    def with_programs(kernel: Any, grid: tuple[int, ...], _: Any, *arguments: Any, **constants: Any) -> None:
+        if 0 not in grid:
+            launch(kernel, grid, *arguments, **constants)
+
     driver.set_active(Hopper())
     with ExitStack() as stack:
-        for module in modules:
-            stack.enter_context(patch.object(module, "launch", compile_only))
+        for module in (separable, pointwise, frames, tiles):
+            stack.enter_context(patch.object(module, "launch", with_programs))
         # Otherwise, CPU tensors would run in the interpreter.
         stack.enter_context(patch.object(backends, "is_interpreted", lambda: True))
-        yield found
+        yield
 
 
 def processor_seconds() -> float:

@@ -1,4 +1,4 @@
-"""The device to measure: a CUDA device, or the CPU with Triton's interpreter in a rehearsal."""
+"""The device to measure: a CUDA device, or the CPU in a rehearsal or where kernels are only compiled."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 from dataclasses import replace
 
 from ..workloads import WORKLOADS, Workload
+from .variables import COMPILE_ONLY, REHEARSE
 
-#: Environment variable of a rehearsal. Set it, and TRITON_INTERPRET, before importing anything of the project.
-VARIABLE = "ROIALIGN_REHEARSE"
-IS_REHEARSAL = os.environ.get(VARIABLE) == "1"
-DEVICE = "cpu" if IS_REHEARSAL else "cuda"
-BACKEND = "triton" if IS_REHEARSAL else None
+IS_REHEARSAL = os.environ.get(REHEARSE) == "1"
+IS_ON_CPU = IS_REHEARSAL or os.environ.get(COMPILE_ONLY) == "1"
+DEVICE = "cpu" if IS_ON_CPU else "cuda"
+BACKEND = "triton" if IS_ON_CPU else None
 
 
 def workload_of(name: str) -> Workload:

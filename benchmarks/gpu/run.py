@@ -16,11 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .device import VARIABLE
 from .record import OUTCOMES, Record, Results
 from .steps import GROUPS, STEPS, TOOLS, Step, chosen
 from .summary import summary
 from .team import Team
+from .variables import REHEARSE
 
 #: A rehearsal's steps may take this many times as long.
 LONGER = 20
@@ -91,7 +91,7 @@ class Run:
     def __init__(self, options: argparse.Namespace, log: Log, record: Record) -> None:
         self.options, self.log, self.record = options, log, record
         self.until = log.begin + 60 * options.minutes
-        self.environment = {VARIABLE: "1", "TRITON_INTERPRET": "1"} if options.rehearse else {}
+        self.environment = {REHEARSE: "1", "TRITON_INTERPRET": "1"} if options.rehearse else {}
         record.date = datetime.now(timezone.utc).date().isoformat()
         forget(record, options.again, options.failed)
 
