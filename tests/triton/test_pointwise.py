@@ -89,6 +89,21 @@ def test_what_is_not_finite() -> None:
     assert roialign.roi_align(features, beside, 1, 1.0, 1, mode="max", backend="triton").item() == 10
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_gradients_that_are_not_finite(value: float) -> None:
+    """The gradient of a mean reaches its own pixels alone, and the others keep their sums."""
+    features = torch.zeros(1, 3, 8, 8)
+    rois = torch.tensor([[0.0, 2.5, 2.5, 3, 3, 0.3], [0, 4, 4, 6, 6, 0.1]], dtype=torch.float64)
+    gradient = torch.linspace(0.5, 1, 2 * 3 * 4).reshape(2, 3, 2, 2)
+    gradient[0, 1, 0, 1] = value
+    seen, right = (
+        roialign.roi_align_rotated_backward(gradient, features, rois, 1.0, 2, need=("features",), backend=backend)[0]
+        for backend in ("triton", "cpu")
+    )
+    assert 0 < (~right.isfinite()).sum() < 16
+    torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-5, equal_nan=True)
+
+
 def test_ties_and_bins_without_points() -> None:
     """Of equal points the first wins; a bin of none is zero, and so is its gradient."""
     features = torch.ones(1, 1, 4, 4)
@@ -125,7 +140,8 @@ def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their steps take 64 bits."""
 
     monkeypatch.setattr("roialign.torch.triton.frames.MOST_STEPS", 1)
-    check_all(EVERY_NAME["small: max of corners"], "float64", False, "triton")
+    for name in ("small: max of corners", "small: RoIPool, inclusive"):
+        check_all(EVERY_NAME[name], "float64", False, "triton")
 
 
 def test_a_turned_box_far_larger_than_the_map() -> None:

@@ -238,7 +238,6 @@ def largest_points(
     CHANNELS: tl.constexpr,
 ):
     """The maxima of bins, and the winners."""
-    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
     best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     number_type: tl.constexpr = tl.int32 if SHIFT == 16 else tl.int64
     winner = zeros(BINS, CHANNELS, number_type, CHANNELS_LAST) - 1
@@ -256,7 +255,7 @@ def largest_points(
             code = (tl.cast(step_y, number_type) << SHIFT) | (tl.cast(step_x, number_type) << 2)
             sample = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
             taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
-            for side in tl.static_range(SIDES * SIDES):
+            for side in tl.static_range(4):
                 pixel_y, wy, _slope_y = tap(taps_y, side // 2)
                 pixel_x, wx, _slope_x = tap(taps_x, side % 2)
                 weight = (wy * wx).to(dtype)
