@@ -15,16 +15,25 @@ from .tiles import Maps, tile_of
 
 
 @triton.jit
+def spans_of_bins(spans, row, number, is_bin, NUMBERS: tl.constexpr):
+    """The pixels ``[first, end)`` of y, then of x, that bins may touch. Bins of whole pixels have just these."""
+    span = spans + (row * NUMBERS + number) * 4
+    return (
+        tl.load(span, mask=is_bin, other=0),
+        tl.load(span + 1, mask=is_bin, other=0),
+        tl.load(span + 2, mask=is_bin, other=0),
+        tl.load(span + 3, mask=is_bin, other=0),
+    )
+
+
+@triton.jit
 def meeting(
     spans, row, chunk, y, x, NUMBERS: tl.constexpr, BINS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr
 ):
     """The indices of some bins of a RoI, and which of them may touch a tile."""
     number = chunk + tl.arange(0, BINS)
-    is_bin = number < NUMBERS
-    span = spans + (row * NUMBERS + number) * 4
-    meets = (tl.load(span, mask=is_bin, other=0) < y + TILE_Y) & (tl.load(span + 1, mask=is_bin, other=0) > y)
-    meets = meets & (tl.load(span + 2, mask=is_bin, other=0) < x + TILE_X)
-    return number, meets & (tl.load(span + 3, mask=is_bin, other=0) > x)
+    first_y, end_y, first_x, end_x = spans_of_bins(spans, row, number, number < NUMBERS, NUMBERS)
+    return number, (first_y < y + TILE_Y) & (end_y > y) & (first_x < x + TILE_X) & (end_x > x)
 
 
 @triton.jit
@@ -150,18 +159,6 @@ def largest(count):
 def axis_weights(coordinate, pixel, size):
     """The weights of pixels along one axis at points, and their derivatives."""
     return bilinear(coordinate, tl.floor(coordinate), pixel, size, "replicate")
-
-
-@triton.jit
-def pixels_of(spans, row, own, is_bin, NUMBERS: tl.constexpr):
-    """The pixels ``[first, end)`` of y and x of bins of whole pixels."""
-    span = spans + (row * NUMBERS + own) * 4
-    return (
-        tl.load(span, mask=is_bin, other=0),
-        tl.load(span + 1, mask=is_bin, other=0),
-        tl.load(span + 2, mask=is_bin, other=0),
-        tl.load(span + 3, mask=is_bin, other=0),
-    )
 
 
 @triton.jit
@@ -366,7 +363,7 @@ def adjoint_points_kernel(
                     chosen, after = next_bins(number, meets, after, NUMBERS, AT_ONCE)
                     is_bin = chosen < NUMBERS
                     if RULE == "pixels":
-                        pixels = pixels_of(spans, row, chosen, is_bin, NUMBERS)
+                        pixels = spans_of_bins(spans, row, chosen, is_bin, NUMBERS)
                         mask, mask_moved = masks_of(roi, moved, chosen, is_bin, MASK, HAS_MASK, TANGENT)
                         factor = mask_moved if TANGENT else mask  # the pixels do not move
                     if REDUCTION == "mean":
