@@ -46,26 +46,17 @@ def smoke(name: str, dtype: str) -> None:
 
     from tests.gpu import test_smoke as tests
 
-    with pytest.MonkeyPatch.context() as monkeypatch, suppress(AssertionError):  # nothing is right here
+    with pytest.MonkeyPatch.context() as monkeypatch:
         tests.with_every_kernel(monkeypatch)
         tests.check(name, dtype, "triton", "cpu")
 
 
 def of_answers() -> Iterator[tuple[str, Job]]:
     from .cells import first_cells, other_cells
+    from .jobs import answer
 
     for cell in [*first_cells(), *other_cells()]:
         yield cell.name, partial(answer, cell)
-
-
-def answer(cell: Any) -> None:
-    from .calls import DTYPES, Inputs, ours
-    from .device import workload_of
-
-    inputs = Inputs(workload_of(cell.workload), DTYPES[cell.dtype], cell.layout == "NHWC", sets=1)
-    ours(inputs, cell.points, cell.backward)(0)
-    inputs.maps, inputs.gradients = [[level.double() for level in inputs.maps[0]]], [inputs.gradients[0].double()]
-    ours(inputs, cell.points, cell.backward)(0)
 
 
 def of_cases() -> Iterator[tuple[str, Job]]:
@@ -81,18 +72,11 @@ def of_cases() -> Iterator[tuple[str, Job]]:
 
 def of_operators() -> Iterator[tuple[str, Job]]:
     from . import points
-
-    for operator, layout, dtype, backward in points.cells():
-        yield f"{operator.name} {layout} {dtype}", partial(pointwise, operator, layout, dtype, backward)
-
-
-def pointwise(operator: Any, layout: str, dtype: str, backward: bool) -> None:
-    from . import points
     from .calls import DTYPES
 
-    features, boxes, turned = points.scene(operator, "cpu", DTYPES[dtype], layout)
-    for own in (features, features.double()):
-        points.call_of(operator, "ours", [own], boxes, turned, backward)(0)
+    for operator, layout, dtype, backward in points.cells():
+        name = f"{operator.name} {layout} {dtype}"
+        yield name, partial(points.check, operator, DTYPES[dtype], layout, backward)
 
 
 def of_candidates() -> Iterator[tuple[str, Job]]:
@@ -127,6 +111,7 @@ def prepare(steps: Sequence[str], part: int, parts: int, most: int | None) -> in
 
     from tests.gpu import test_cases
 
+    from .calls import WrongAnswerError
     from .compiler import launching
 
     count = 0
@@ -139,6 +124,7 @@ def prepare(steps: Sequence[str], part: int, parts: int, most: int | None) -> in
     with (
         launching(compile_only),
         patch.object(test_cases, "expected", lambda _: Passes()),
+        patch.object(torch.testing, "assert_close", lambda *_, **__: None),
         # On a GPU, rows of boxes are not checked on the host.
         patch.object(torch.Tensor, "is_cuda", property(lambda _: True)),
         patch.object(torch.cuda, "current_device", lambda: 0),
@@ -148,7 +134,8 @@ def prepare(steps: Sequence[str], part: int, parts: int, most: int | None) -> in
             jobs = list(STEPS[step]())[:most]
             for name, job in jobs[part - 1 :: parts]:
                 try:
-                    job()
+                    with suppress(WrongAnswerError):  # after everything is compiled
+                        job()
                 except Exception as reason:  # the others can be compiled
                     print(f"{step}: {name}: {type(reason).__name__}: {reason}", flush=True)
             print(f"{step}: {len(jobs)} jobs, {time.monotonic() - begin:.0f} s", flush=True)
