@@ -56,7 +56,8 @@ def checked_pairing(
         _validate.check_choice(invalid, "invalid", ("raise", "zero"))
     if backend is not None:
         _validate.check_choice(backend, "backend", BACKENDS)
-    return Pairing(bool(paired), bool(clockwise), invalid, backend)
+    flags = _validate.check_bool(paired, "paired"), _validate.check_bool(clockwise, "clockwise")
+    return Pairing(*flags, invalid, backend)
 
 
 def checked_boxes(boxes: Array, name: str, pairing: Pairing) -> FloatArray:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from .. import _validate
+from ..torch.modules.held import bound_arguments
 from ._module import DescribedModule
 
 #: The arguments of a function that are given at every call.
@@ -35,9 +36,7 @@ class HeldFunction(DescribedModule):
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__()
-        bound = self.__signature__.bind(*values, **named)
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
+        for name, value in bound_arguments(self, self.__signature__, values, named).items():
             is_pair = name == "output_size" and self.holds_pair
             setattr(self, name, _validate.check_output_size(value) if is_pair else value)
 

@@ -169,4 +169,5 @@ def _call(
         invalid=invalid,
         backend=backend,
         rois_name="boxes",
+        indices_name="box_indices",
     )

@@ -197,8 +197,10 @@ def pyramid_call(
 
     `per_bin` holds arguments with one value per bin, such as offsets.
     """
-    if not isinstance(features, (list, tuple)) or not features:
+    if not isinstance(features, (list, tuple)):
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
+    if not features:
+        raise ValueError("features: expected a list of arrays, one per level, got an empty one")
     scales = _validate.check_scales(spatial_scales, len(features))
     if levels is not None and drawn and (canonical_size, canonical_level) != (224, 4):
         warn_ignored("canonical_size, canonical_level", (canonical_size, canonical_level), "if levels is given")

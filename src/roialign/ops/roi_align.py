@@ -212,16 +212,18 @@ def roi_align_backward(
     return (None if grad_features is None else grad_features[0]), grad_rois
 
 
-def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling: object) -> Spec:
+def roi_align_spec(sampling_ratio: object, aligned: object, mode: object, sampling: object) -> Spec:
     """The specification of RoIAlign, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
-    offset, minimum_length = (0.5, -math.inf) if aligned else (0.0, 1.0)
+    offset, minimum_length = (0.5, -math.inf) if _validate.check_bool(aligned, "aligned") else (0.0, 1.0)
     if mode == "max":
         return PointwiseSpec(
             rule="lattice" if sampling == "exact" else sampling,  # type: ignore[arg-type]
             reduction="max",
-            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+            sampling_ratio=_validate.check_sampling_ratio(
+                sampling_ratio, _validate.LARGEST_POINTWISE_RATIO, " with mode='max'"
+            ),
             offset=offset,
             minimum_length=minimum_length,
         )

@@ -182,20 +182,21 @@ def roi_align_rotated_backward(
 
 
 def roi_align_rotated_spec(
-    sampling_ratio: object, aligned: bool, clockwise: bool, mode: object, sampling: object
+    sampling_ratio: object, aligned: object, clockwise: object, mode: object, sampling: object
 ) -> PointwiseSpec:
     """The specification of RoIAlign for rotated boxes, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     if sampling == "exact":
         raise ValueError("sampling: expected 'grid' or 'random', got 'exact', which rotated boxes do not support")
     _validate.check_choice(sampling, "sampling", ("grid", "random"))
+    shifted = _validate.check_bool(aligned, "aligned")
     return PointwiseSpec(
         mapping="rotated",
         rule=sampling,  # type: ignore[arg-type]
         reduction="max" if mode == "max" else "mean",
         sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
-        offset=0.5 if aligned else 0.0,
-        minimum_length=-math.inf if aligned else 1.0,
+        offset=0.5 if shifted else 0.0,
+        minimum_length=-math.inf if shifted else 1.0,
         jitters_points=True,
-        clockwise=bool(clockwise),
+        clockwise=_validate.check_bool(clockwise, "clockwise"),
     )

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._rows import ROW_OF
+from .._rows import ROW_OF, check_coordinates
 from . import checks
+from .cpu.host import array_of
+from .wiring.tracing import is_traced, is_transformed
 
 Restore = Callable[[Tensor], Any]
 
@@ -45,9 +47,11 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
     """Convert points to boxes of zero size on image 0. Also returns the broadcast shape of the coordinates."""
     points = []
     for value, name in ((x, "x"), (y, "y")):
-        point = value if isinstance(value, Tensor) else _point_of_numbers(value, features)
+        point = checks.check_array(value, name) if isinstance(value, Tensor) else _point_of_numbers(value, features)
         checks.check_real(point, name)
         checks.check_device(point, features.device, name)
+        if point.is_cpu and not (is_traced(point) or is_transformed()):
+            check_coordinates(array_of(point), name)
         points.append(point.double())
     try:
         x_of_all, y_of_all = torch.broadcast_tensors(*points)  # type: ignore[no-untyped-call]

@@ -15,6 +15,7 @@ from ...ops.ps_roi_pool import ps_roi_pool
 from ...ops.riroi_align_rotated import riroi_align_rotated
 from ...ops.roi_align_rotated import roi_align_rotated
 from ...ops.roi_pool import roi_pool
+from .held import bound_arguments
 from .separable import Configured
 
 if TYPE_CHECKING:  # torch depends on it
@@ -46,9 +47,7 @@ class Pooling(Configured):
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__()
-        bound = self.__signature__.bind(*values, **named)
-        bound.apply_defaults()
-        self.configure(bound.arguments)
+        self.configure(bound_arguments(self, self.__signature__, values, named))
 
     @property
     def arguments(self) -> dict[str, Any]:
