@@ -12,6 +12,8 @@ from ._validate import LARGEST_COORDINATE
 
 #: The suffix of an argument's name if it is a list of arrays, one per image, so that rows are counted over all images.
 OF_LIST = "[]"
+#: The end of an error, for functions that have this argument.
+OR_WITH_INDICES = ", or together with batch_indices"
 #: Between the names of two arguments, if the images of the RoIs come from the second one.
 IMAGES_FROM = " with images from "
 #: The columns of a row of RoIs, by the number of values that describe a box.
@@ -35,6 +37,14 @@ def check_rows(rows: Array, images: int, invalid: str | None, name: str, indices
         row = int(np.argmin(valid))
         _raise_for_row(rows, row, images, name, rows[row, 0] if indices is None else indices[row])
     return np.where(valid[:, None], rows, np.array([-1.0, *[0.0] * (rows.shape[1] - 1)]))
+
+
+def no_images(name: str, numbers: int, shape: tuple[int, ...]) -> ValueError:
+    """The error about boxes that do not say which images they are on."""
+    return ValueError(
+        f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {shape}; "
+        f"give boxes of shape [K, {numbers}] as a list with one item per image{OR_WITH_INDICES}"
+    )
 
 
 def check_offset(offset: Array, invalid: str | None) -> Array:

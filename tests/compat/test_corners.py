@@ -94,9 +94,8 @@ def test_images_out_of_range(pool: Pool, image: int) -> None:
     """2: torchvision, detectron2 and mmcv read foreign memory."""
     rois = INSIDE.clone()
     rois[1, 0] = image
-    with pytest.raises(
-        ValueError, match=rf"(rois|batch_indices)\[1\]: expected an integer batch index 0 <= index < 2, got {image}"
-    ):
+    text = rf"(rois|batch_indices)\[1\]: expected an integer batch index 0 <= index < 2, got {image}"
+    with pytest.raises(ValueError, match=text):
         pool(features_of(), rois)
 
 

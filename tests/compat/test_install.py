@@ -57,6 +57,22 @@ def run(script: str) -> str:
     return run_python(STAND_IN + dedent(script))
 
 
+def test_errors_name_the_arguments_of_torchvision() -> None:
+    run("""
+    install()
+    for x, b, text in (
+        (features[0], rois, "input: expected 4 dimensions"),
+        (features, rois + 5, "boxes[0]: expected an integer batch index"),
+    ):
+        try:
+            answer(x, b)
+        except ValueError as error:
+            assert str(error).startswith(text), error
+        else:
+            raise AssertionError("no error")
+    """)
+
+
 def test_install_and_uninstall() -> None:
     run("""
     assert not is_ours()

@@ -123,13 +123,13 @@ def test_booleans(kind: Any, name: str, call: str, value: Any) -> None:
 def test_booleans_of_overlaps(name: str) -> None:
     boxes = TURNED[:, 1:]
     text = f"{name}: expected True or False, got 1"
-    _error(lambda: roialign.rotated_iou(boxes, boxes, **{name: 1}), TypeError, text)  # type: ignore[call-overload]
+    _error(lambda: roialign.rotated_iou(boxes, boxes, **{name: 1}), TypeError, text)
     _error(
-        lambda: roialign.rotated_iou_backward(np.ones((1, 1)), boxes, boxes, **{name: 1}),  # type: ignore[call-overload]
+        lambda: roialign.rotated_iou_backward(np.ones((1, 1)), boxes, boxes, **{name: 1}),
         TypeError,
         text,
     )
-    _error(lambda: roialign.rotated_nms(boxes, np.ones(1), 0.5, clockwise=1), TypeError, "clockwise: expected")  # type: ignore[type-var]
+    _error(lambda: roialign.rotated_nms(boxes, np.ones(1), 0.5, clockwise=1), TypeError, "clockwise: expected")
 
 
 @pytest.mark.parametrize("need", [None, 1])

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from .. import _validate
 from ..torch.modules.held import bound_arguments
+from ._calls import asserting
 from ._module import DescribedModule
+from ._names import renaming
 
 #: The arguments of a function that are given at every call.
 PER_CALL = ("input", "features", "rois", "boxes")
@@ -40,6 +42,8 @@ class HeldFunction(DescribedModule):
             is_pair = name == "output_size" and self.holds_pair
             setattr(self, name, _validate.check_output_size(value) if is_pair else value)
 
+    @asserting
+    @renaming(boxes="rois")
     def forward(self, input: Tensor, rois: Any) -> Tensor:
         held = {name: getattr(self, name) for name in self.shown}
         return type(self).function(input, rois, **held)

@@ -10,7 +10,8 @@ from torch import Tensor
 from .. import _validate
 from ..ops.roi_align import roi_align
 from ..torch.modules.scripting import NotScriptable
-from ._calls import asserting
+from ._calls import asserting, not_negative
+from ._names import renaming
 
 
 def whole(number: Any) -> Any:
@@ -42,8 +43,8 @@ class RoIAlignModule(DescribedModule):
         self.aligned = aligned
 
     @asserting
+    @renaming(features="input")
     def forward(self, input: Tensor, rois: Tensor | Sequence[Tensor]) -> Tensor:
         size = _validate.check_output_size(self.output_size)
-        return roi_align(
-            input, rois, size, self.spatial_scale, max(whole(self.sampling_ratio), 0), aligned=self.aligned
-        )
+        points = not_negative(whole(self.sampling_ratio))
+        return roi_align(input, rois, size, self.spatial_scale, points, aligned=self.aligned)

@@ -19,7 +19,7 @@ from .._recording import is_proxy
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ..torch.wiring.tracing import is_jit_traced
-from ._calls import peer
+from ._calls import not_negative, peer
 from ._module import DescribedModule, RoIAlignModule
 from ._torchvision_install import install, installed, uninstall
 from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
@@ -43,7 +43,7 @@ __all__ = [
 PADDING = 32
 
 
-@peer
+@peer(features="input", rois="boxes")
 def roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -95,7 +95,7 @@ def roi_align(
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
     size = _validate.check_output_size(output_size)
-    return _roi_align(input, boxes, size, spatial_scale, max(sampling_ratio, 0), aligned=aligned)
+    return _roi_align(input, boxes, size, spatial_scale, not_negative(sampling_ratio), aligned=aligned)
 
 
 class RoIAlign(RoIAlignModule):
@@ -159,7 +159,7 @@ class MultiScaleRoIAlign(DescribedModule):
         )
 
 
-@peer
+@peer(features="x", rois="boxes", spatial_scales="scales", canonical_size="canonical_scale")
 def pool_levels(
     x: Mapping[str, Tensor],
     boxes: Sequence[Tensor],
@@ -176,7 +176,7 @@ def pool_levels(
         list(boxes),
         output_size,
         scales,
-        max(sampling_ratio, 0),
+        not_negative(sampling_ratio),
         canonical_size=canonical_scale,
         canonical_level=canonical_level,
         aligned=False,
@@ -190,7 +190,7 @@ def named_levels(x: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Ten
     return levels
 
 
-@peer
+@peer()
 def infer_scales(
     x: Mapping[str, Tensor], image_shapes: Sequence[tuple[int, int]], featmap_names: Sequence[str]
 ) -> list[float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._rows import IMAGES_FROM, OF_LIST, ROW_OF, check_coordinates, check_rows
+from .._rows import IMAGES_FROM, OF_LIST, check_coordinates, check_rows, no_images
 from .._typing import Array
 from .checks import check_array, check_boxes, check_indices, is_real
 
@@ -72,10 +72,7 @@ def _rows_of_array(
     dtype = gradient_dtype(boxes.dtype)
     if batch_indices is None:
         if boxes.ndim == 2 and boxes.shape[1] == numbers:
-            raise ValueError(
-                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {boxes.shape}; "
-                f"give boxes of shape [K, {numbers}] together with batch_indices"
-            )
+            raise no_images(name, numbers, boxes.shape)
         check_boxes(boxes, numbers + 1, name)
         rows = np.ascontiguousarray(boxes, dtype=np.float64)
         return rows, lambda gradient: np.column_stack([np.zeros(len(gradient)), gradient]).astype(dtype)

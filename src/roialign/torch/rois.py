@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._rows import ROW_OF, check_coordinates
+from .._rows import check_coordinates, no_images
 from . import checks
 from .cpu.host import array_of
 from .wiring.tracing import is_traced, is_transformed
@@ -30,10 +30,7 @@ def rows_of(
     checks.check_device(boxes, features.device, name)
     if batch_indices is None:
         if len(boxes.shape) == 2 and boxes.shape[1] == numbers:
-            raise ValueError(
-                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {tuple(boxes.shape)}; "
-                f"give boxes of shape [K, {numbers}] together with batch_indices"
-            )
+            raise no_images(name, numbers, tuple(boxes.shape))
         checks.check_boxes(boxes, numbers + 1, name)
         return boxes, _same
     checks.check_boxes(boxes, numbers, name)
