@@ -143,6 +143,7 @@ class RoIAlign(DescribedModule):
         self.pool_mode = pool_mode
         self.aligned = aligned
         self.use_torchvision = use_torchvision
+        self.check_arguments()
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         options = (self.spatial_scale, self.sampling_ratio, self.pool_mode, self.aligned)
@@ -158,6 +159,7 @@ class PrRoIPool(DescribedModule):
         super().__init__()
         self.output_size = _validate.check_output_size(output_size)
         self.spatial_scale = float(spatial_scale)
+        self.check_arguments()
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return prroi_pool(features, rois, self.output_size, self.spatial_scale)
@@ -177,6 +179,7 @@ class SimpleRoIAlign(DescribedModule):
         self.output_size = _validate.check_output_size(output_size)
         self.spatial_scale = float(spatial_scale)
         self.aligned = aligned
+        self.check_arguments()
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return _one_point(features, rois, self.output_size, self.spatial_scale, self.aligned)
@@ -186,6 +189,8 @@ class SimpleRoIAlign(DescribedModule):
 def _one_point(features: Tensor, rois: Tensor, output_size: tuple[int, int], scale: float, aligned: bool) -> Tensor:
     """Compute :class:`SimpleRoIAlign`."""
     check_rows(rois)
+    _validate.check_bool(aligned, "aligned")
+    _validate.check_number(scale, "spatial_scale", positive=True)
     height, width = features.shape[2:]
     rows = rois.double()
     # RoIAlign keeps the edge value for one pixel beyond the map. A border of zeros around the map makes it

@@ -126,6 +126,7 @@ class RoIAlignRotated(HeldFunction):
     """`mmcv.ops.RoIAlignRotated`: :func:`roi_align_rotated` as a module."""
 
     function = staticmethod(roi_align_rotated)
+    columns = 6
     required = ("spatial_scale",)
     holds_pair = True
     __init__ = asserting(deprecated_names(out_size="output_size", sample_num="sampling_ratio")(HeldFunction.__init__))
@@ -135,6 +136,7 @@ class RiRoIAlignRotated(HeldFunction):
     """`mmcv.ops.RiRoIAlignRotated`: :func:`riroi_align_rotated` as a module."""
 
     function = staticmethod(riroi_align_rotated)
+    columns = 6
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return super().forward(features, rois)

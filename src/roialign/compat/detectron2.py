@@ -26,7 +26,7 @@ from ..torch.checks import check_boxes
 from ..torch.levels import box_side, levels_reached
 from ._calls import asserting, not_negative, peer
 from ._detectron2_rotated import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
-from ._module import DescribedModule, RoIAlignModule, whole
+from ._module import DescribedModule, RoIAlignModule, empty_map, whole
 from ._names import renaming
 
 __all__ = [
@@ -70,12 +70,14 @@ class ROIAlignRotated(DescribedModule):
     """
 
     shown = ("output_size", "spatial_scale", "sampling_ratio")
+    columns = 6
 
     def __init__(self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int) -> None:
         super().__init__()
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
+        self.check_arguments()
 
     @asserting
     @renaming(features="input")
@@ -135,6 +137,8 @@ class ROIPooler(DescribedModule):
         self.pooler_type = pooler_type
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
+        columns = 5 if pooler_type == "ROIAlignRotated" else 4
+        self.check_arguments([empty_map()] * len(self.scales), [torch.zeros((0, columns), device="cpu")])
 
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
         """Pool boxes from the levels `x`, to a tensor ``[K, C, PH, PW]`` in the order of the boxes.

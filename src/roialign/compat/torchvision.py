@@ -12,6 +12,7 @@ from ..torch import _installed  # noqa: F401 - first, so that it says what is mi
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import _validate
@@ -20,7 +21,7 @@ from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ..torch.wiring.tracing import is_jit_traced
 from ._calls import not_negative, peer
-from ._module import DescribedModule, RoIAlignModule
+from ._module import DescribedModule, RoIAlignModule, empty_map
 from ._torchvision_install import install, installed, uninstall
 from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
 
@@ -133,6 +134,16 @@ class MultiScaleRoIAlign(DescribedModule):
         self.scales: list[float] | None = None
         self.canonical_scale = int(canonical_scale)
         self.canonical_level = int(canonical_level)
+        pool_levels(
+            {name: empty_map() for name in self.featmap_names},
+            [torch.zeros((0, 4), device="cpu")],
+            self.featmap_names,
+            self.output_size,
+            [0.5**level for level in range(len(set(self.featmap_names)))],
+            sampling_ratio,
+            self.canonical_scale,
+            self.canonical_level,
+        )  # only checks the arguments
 
     def forward(
         self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]

@@ -36,6 +36,9 @@ class DeformRoIPool(Pooling):
 
     function = staticmethod(deform_roi_pool)
 
+    def _call_without_rois(self, features: Any, given: dict[str, Any]) -> None:
+        super()._call_without_rois(features, {"offset": None, **given})
+
     if TYPE_CHECKING:
 
         def __init__(
@@ -117,8 +120,9 @@ class DeformRoIPoolPack(DeformRoIPool):
         options: dict[str, Any] = {**named}
         super().__init__(*values, **options)
         self.bins = _validate.check_output_size(self.output_size)
-        output_channels = self.output_channels
-        bins, hidden = math.prod(self.bins), self.deform_fc_channels
+        output_channels = _validate.check_int(self.output_channels, "output_channels", 1)
+        hidden = _validate.check_int(self.deform_fc_channels, "deform_fc_channels", 1)
+        bins = math.prod(self.bins)
         self.offset_fc = nn.Sequential(
             nn.Linear(bins * output_channels, hidden),
             nn.ReLU(inplace=True),

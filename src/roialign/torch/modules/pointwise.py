@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
@@ -28,7 +28,6 @@ PER_CALL = ("features", "rois", "offset", "mask", "levels", "batch_indices", "ou
 class Pooling(Configured):
     """A module that holds the arguments of a function that do not change from call to call."""
 
-    function: ClassVar[Callable[..., Any]]
     #: Parameters that the module has in addition to those of its function. They come after the first one.
     own: ClassVar[tuple[inspect.Parameter, ...]] = ()
     #: Parameters of the function that the module does not have.
@@ -85,6 +84,7 @@ class RoIAlignRotated(Pooling):
     """
 
     function = staticmethod(roi_align_rotated)
+    columns = 6
 
     if TYPE_CHECKING:
 
@@ -120,6 +120,7 @@ class MultiScaleRoIAlignRotated(Pooling):
     """
 
     function = staticmethod(multiscale_roi_align_rotated)
+    columns = 6
 
     if TYPE_CHECKING:
 
@@ -154,6 +155,7 @@ class RiRoIAlignRotated(Pooling):
     """
 
     function = staticmethod(riroi_align_rotated)
+    columns = 6
 
     if TYPE_CHECKING:
 
