@@ -11,7 +11,7 @@ from .._frameworks import operator_call
 from .._levels import Assignment
 from .._recording import recordable
 from .._spec import Spec
-from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Numbers, Pair, Sampling, Seed
 from .._warnings import warn_ignored
 from .fpn_levels import fpn_levels
 from .roi_align import roi_align, roi_align_backward, roi_align_spec
@@ -22,9 +22,9 @@ from .roi_align import roi_align, roi_align_backward, roi_align_spec
 def multiscale_roi_align(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scales: Sequence[float],
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scales: Numbers,
+    sampling_ratio: Pair = 0,
     *,
     levels: AnyArray | None = None,
     canonical_size: float = 224,
@@ -105,8 +105,8 @@ def multiscale_roi_align_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scales: Sequence[float],
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scales: Numbers,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     levels: AnyArray | None = None,

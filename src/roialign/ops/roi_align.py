@@ -11,16 +11,16 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec, SeparableSpec, Spec
-from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Number, Pair, Sampling, Seed
 
 
 @recordable
 def roi_align(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     aligned: bool = True,
     mode: Mode = "avg",
@@ -136,8 +136,8 @@ def roi_align_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     aligned: bool = True,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import _validate
-from ..._typing import Everywhere, PackNames, Pair, Sampling, Seed
+from ..._typing import Everywhere, Number, PackNames, Pair, Sampling, Seed
 from ...ops.deform_roi_pool import deform_roi_pool
 from .pointwise import Pooling
 
@@ -44,7 +44,7 @@ class DeformRoIPool(Pooling):
         def __init__(
             self,
             output_size: Pair,
-            spatial_scale: float = 1.0,
+            spatial_scale: Number = 1.0,
             sampling_ratio: Pair = 0,
             gamma: float = 0.1,
             *,
@@ -112,7 +112,7 @@ class DeformRoIPoolPack(DeformRoIPool):
         inspect.Parameter("deform_fc_channels", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=1024),
     )
 
-    output_size: int | tuple[int, int]
+    output_size: Pair
     output_channels: int
     deform_fc_channels: int
 

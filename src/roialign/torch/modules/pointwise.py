@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from ..._typing import Everywhere, Mode, Pair, Sampling, Seed
+from ..._typing import Everywhere, Mode, Number, Numbers, Pair, Sampling, Seed
 from ...ops.multiscale_roi_align_rotated import multiscale_roi_align_rotated
 from ...ops.ps_roi_align import ps_roi_align
 from ...ops.ps_roi_pool import ps_roi_pool
@@ -91,7 +91,7 @@ class RoIAlignRotated(Pooling):
         def __init__(
             self,
             output_size: Pair,
-            spatial_scale: float = 1.0,
+            spatial_scale: Number = 1.0,
             sampling_ratio: Pair = 0,
             *,
             aligned: bool = True,
@@ -127,7 +127,7 @@ class MultiScaleRoIAlignRotated(Pooling):
         def __init__(
             self,
             output_size: Pair,
-            spatial_scales: Sequence[float],
+            spatial_scales: Numbers,
             sampling_ratio: Pair = 0,
             *,
             canonical_size: float = 224,
@@ -162,7 +162,7 @@ class RiRoIAlignRotated(Pooling):
         def __init__(
             self,
             output_size: Pair,
-            spatial_scale: float = 1.0,
+            spatial_scale: Number = 1.0,
             sampling_ratio: Pair = 0,
             *,
             num_orientations: int = 8,
@@ -190,7 +190,7 @@ class PSRoIAlign(Pooling):
     if TYPE_CHECKING:
 
         def __init__(
-            self, output_size: Pair, spatial_scale: float = 1.0, sampling_ratio: Pair = 0, **more: Unpack[Everywhere]
+            self, output_size: Pair, spatial_scale: Number = 1.0, sampling_ratio: Pair = 0, **more: Unpack[Everywhere]
         ) -> None: ...
 
 
@@ -211,7 +211,7 @@ class PSRoIPool(Pooling):
 
     if TYPE_CHECKING:
 
-        def __init__(self, output_size: Pair, spatial_scale: float = 1.0, **more: Unpack[Everywhere]) -> None: ...
+        def __init__(self, output_size: Pair, spatial_scale: Number = 1.0, **more: Unpack[Everywhere]) -> None: ...
 
 
 class RoIPool(Pooling):
@@ -232,4 +232,4 @@ class RoIPool(Pooling):
 
     if TYPE_CHECKING:
 
-        def __init__(self, output_size: Pair, spatial_scale: float = 1.0, **more: Unpack[Everywhere]) -> None: ...
+        def __init__(self, output_size: Pair, spatial_scale: Number = 1.0, **more: Unpack[Everywhere]) -> None: ...

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ... import _validate
 from ..._levels import Assignment, check_assignment
-from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Sampling, Seed
+from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Number, Numbers, Pair, Sampling, Seed
 from ..._warnings import RoIWarning
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
@@ -98,9 +98,9 @@ class RoIAlign(Configured):
 
     def __init__(
         self,
-        output_size: int | tuple[int, int],
-        spatial_scale: float = 1.0,
-        sampling_ratio: int | tuple[int, int] = 0,
+        output_size: Pair,
+        spatial_scale: Number = 1.0,
+        sampling_ratio: Pair = 0,
         *,
         aligned: bool = True,
         mode: Mode = "avg",
@@ -152,9 +152,9 @@ class MultiScaleRoIAlign(Configured):
 
     def __init__(
         self,
-        output_size: int | tuple[int, int],
-        spatial_scales: Sequence[float],
-        sampling_ratio: int | tuple[int, int] = 0,
+        output_size: Pair,
+        spatial_scales: Numbers,
+        sampling_ratio: Pair = 0,
         *,
         canonical_size: float = 224,
         canonical_level: int = 4,
@@ -216,8 +216,8 @@ class PrRoIPool(Configured):
 
     def __init__(
         self,
-        output_size: int | tuple[int, int],
-        spatial_scale: float = 1.0,
+        output_size: Pair,
+        spatial_scale: Number = 1.0,
         *,
         layout: Layout = "NCHW",
         invalid: Invalid | None = None,
@@ -262,7 +262,7 @@ class CropAndResize(Configured):
 
     def __init__(
         self,
-        crop_size: int | tuple[int, int],
+        crop_size: Pair,
         method: Interpolation = "bilinear",
         extrapolation_value: float = 0.0,
         *,
