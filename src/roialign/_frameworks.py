@@ -96,4 +96,4 @@ def _checked_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], 
     options.check()
     if options.drawn:
         warn_of_arguments(spec, options.seed)
-    return framework_of(*features).call.Call(spec, features, scales, rois, options)
+    return framework_of(*features).plain.prepare(spec, features, scales, rois, options)

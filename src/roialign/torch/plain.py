@@ -8,7 +8,10 @@ from types import ModuleType
 from torch import Tensor
 
 from .._spec import SeparableSpec, Spec
+from .repeats import prepare
 from .wiring.tracing import is_plain_call
+
+__all__ = ["forward", "prepare"]
 
 
 def forward(
@@ -23,7 +26,7 @@ def forward(
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
     if not isinstance(features, Tensor) or type(rois) is not Tensor or type(spec) is not SeparableSpec:
         return None
-    if not is_plain_call(features) or not features.is_cpu:
+    if not features.is_cpu or not is_plain_call(features):
         return None
     output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
     return output

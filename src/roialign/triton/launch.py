@@ -117,6 +117,10 @@ VERSIONS = ("3.5.", "3.6.", "3.7.")
 IS_KNOWN = triton.__version__.startswith(VERSIONS) and torch.version.hip is None
 
 
+#: The place of the stream among the arguments of a launcher.
+STREAM = 3
+
+
 class Compiled(NamedTuple):
     """A compiled kernel, which is launched without the checks of Triton that take longer than the launch."""
 
@@ -128,7 +132,11 @@ class Compiled(NamedTuple):
 
     def launch(self, grid: tuple[int, int, int], stream: int, arguments: Sequence[Any]) -> None:
         """Launch it. A pointer is a tensor or an address."""
-        self.run(*grid, stream, self.function, self.metadata, None, None, None, *arguments, *self.constants)
+        self.run(*self.arguments(grid, stream, arguments))
+
+    def arguments(self, grid: tuple[int, int, int], stream: int | None, given: Sequence[Any]) -> list[Any]:
+        """All arguments of the launcher."""
+        return [*grid, stream, self.function, self.metadata, None, None, None, *given, *self.constants]
 
 
 class Recorder(threading.local):

@@ -21,12 +21,12 @@ from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from .blocks import Block, strides_of_one
 from .frames import Frames, checked_rows, winners_dtype
-from .replay import replayed
+from .replay import Replayed
 from .rows import Rows, of_rows, parts_of
 from .tiles import Tiles
 
 
-@replayed
+@Replayed
 def forward(call: Operator[PointwiseSpec], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     rows, maps = checked_rows(call, inputs, inputs.features), inputs.features
@@ -99,7 +99,7 @@ def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out:
         )
 
 
-@replayed
+@Replayed
 def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into every element of the maps."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
@@ -159,7 +159,7 @@ def bins_at_once(spec: PointwiseSpec) -> int:
     return 1 if is_alone else table.POINTS_BINS
 
 
-@replayed
+@Replayed
 def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, f(X; b)> in the geometry into all columns except the first."""
     gradient, features = inputs.grad_output, inputs.features

@@ -52,6 +52,15 @@ def is_plain_call(tensor: Tensor) -> bool:
     return not (is_traced(tensor) or is_transformed() or moves_forward())
 
 
+def is_plain(tensor: object) -> bool:
+    """Whether a value is a dense tensor of torch itself whose values are in its memory, and that no transform wraps."""
+    return (
+        type(tensor) is Tensor
+        and tensor.layout == torch.strided
+        and not (tensor.is_neg() or tensor._is_zerotensor() or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+    )
+
+
 def without_dead_wrappers(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Unwrap tensors that torch.func has left wrapped, as in the function that torch.func.vjp returns."""
     unwrap = torch._C._functorch.unwrap_if_dead

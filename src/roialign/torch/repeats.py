@@ -1,0 +1,181 @@
+"""Calls on CUDA tensors that come again, without checks.
+
+The checks of a call read the shapes, strides, dtypes and devices of tensors, but no values. If a call with the same
+ones and the same options has passed them, and its launches are recorded, a call only allocates its result and launches
+the kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import _validate
+from .._options import Options
+from . import checks
+from .backends import backend_for
+from .call import Call
+from .wiring.computed import differentiable
+from .wiring.family import Operator, Setting
+from .wiring.primitive import Inputs
+from .wiring.tracing import is_plain, is_plain_call, is_recorded
+
+#: The number of kinds of calls that are remembered, and of functions of each, the latest ones.
+KEPT = 1024
+
+
+class Repeat(NamedTuple):
+    """A function of a backend, for tensors of a kind, whose launches are recorded."""
+
+    tape: Any
+    results: list[tuple[torch.Size, tuple[int, ...]]]
+    """The shape and strides of each result."""
+
+    def run(self, like: Tensor, before: Sequence[Tensor], after: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
+        """Compute results like a tensor from those that come before and after them on the tape."""
+        results = tuple([like.new_empty_strided(shape, strides) for shape, strides in self.results])
+        self.tape.replay([tensor.data_ptr() for tensor in (*before, *results, *after)], like.device)
+        return results
+
+
+class Kind:
+    """The calls with the same options, and with tensors of the same shapes, strides, dtypes and device."""
+
+    def __init__(self, call: Call) -> None:
+        self.pairing, self.spec, self.described, self.layout = call.pairing, call.spec, call.described, call.layout
+        self.map_sizes = tuple([size for level in call.features for size in level.shape])
+        setting, _ = call.with_bins((1, 1))
+        self.channels_last = setting.channels_last
+        self.seen: dict[Any, Repeat | None] = {}
+        """By what else a function depends on. None if it was called once, or cannot be repeated."""
+
+    def find(self, key: Any) -> Repeat | None:
+        repeat = self.seen.get(key)
+        return repeat if repeat is not None and repeat.tape.is_usable() else None
+
+    def remember(self, key: Any, name: str, operator: Any, inputs: Inputs, results: Sequence[Tensor]) -> None:
+        """Remember a function of the backend that has been called, unless it is the first time."""
+        if key not in self.seen:
+            remember(self.seen, key, None)
+            return
+        backend = backend_for(self.pairing.family.name, results[0], operator.backend)
+        tape = getattr(backend, name).tape_of(operator, inputs, results)
+        if tape is not None:
+            self.seen[key] = Repeat(tape, [(result.shape, result.stride()) for result in results])
+
+    def adjoint_features(self, gradient: Tensor, rois: Tensor, *deciding: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of the features, which is differentiable."""
+        tensors = (gradient, rois, *deciding)
+        key = None if is_recorded(tensors) or not is_plain_call(gradient) else traits_of(tensors)
+        repeat = None if key is None else self.find(key)
+        if repeat is not None:
+            return repeat.run(gradient, (*deciding, rois), (gradient,))
+        bins = (gradient.shape[2], gradient.shape[3])
+        setting = Setting(Operator(self.spec, *self.described, bins), (), self.map_sizes, self.channels_last)
+        inputs = Inputs((), gradient, rois, None, None, (), deciding)
+        results = self.pairing.adjoint_features(setting, inputs)
+        if key is not None:
+            self.remember(key, "adjoint_features", setting.operator, inputs, results)
+        return results
+
+
+#: By the options of a call and the traits of its tensors.
+KINDS: dict[Any, Kind] = {}
+
+
+class KnownCall:
+    """A call of a kind that has passed its checks, with the same methods as :class:`Call`."""
+
+    def __init__(self, kind: Kind, arguments: tuple[Any, ...]) -> None:
+        self.kind, self.arguments = kind, arguments
+        _, features, _, self.rois, _ = arguments
+        self.maps = [checks.nchw(level, kind.layout) for level in features]
+
+    @cached_property
+    def call(self) -> Call:
+        return Call(*self.arguments)
+
+    def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
+        """As :meth:`Call.forward`."""
+        kind, maps, rois = self.kind, self.maps, self.rois
+        needs_gradient = is_recorded(maps)
+        if out is not None or (rois.requires_grad and torch.is_grad_enabled()):
+            return self.call.forward(output_size, out)
+        repeat = kind.find(output_size)
+        if repeat is None:
+            output = self.call.forward(output_size)
+            setting, inputs = self.call.with_bins(output_size)
+            kind.remember(output_size, "forward", setting.operator, inputs, (checks.nchw(output, kind.layout),))
+            return output
+        decides = kind.spec.decides()
+        (output,) = repeat.run(maps[0], (*maps, *maps, rois) if decides else (*maps, rois))
+        if needs_gradient:
+            kept = (rois, *[level.detach() for level in maps]) if decides else (rois,)
+            output = differentiable(output, kind.adjoint_features, kept, maps)
+        return checks.own_layout(output, kind.layout)
+
+    def backward(
+        self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")
+    ) -> tuple[Any, ...]:
+        """As :meth:`Call.backward`."""
+        kind, maps = self.kind, self.maps
+        if tuple(_validate.check_need(need, names)) != (names[0],):
+            return self.call.backward(grad_output, need, names)
+        gradient = checks.check_grad_output(
+            grad_output, maps[0], self.rois.shape[0], kind.layout, partial(kind.spec.out_channels, maps[0].shape[1])
+        )
+        deciding = [level.detach() for level in maps] if kind.spec.decides() else ()
+        found = kind.adjoint_features(gradient, self.rois, *deciding)
+        return [checks.own_layout(level, kind.layout) for level in found], *[None] * (len(names) - 1)
+
+
+def prepare(
+    spec: Any, features: Sequence[Any], scales: Sequence[float], rois: object, options: Options
+) -> Call | KnownCall:
+    """Check the arguments of a call, unless the same ones have passed the checks."""
+    arguments = (spec, features, scales, rois, options)
+    key = key_of(*arguments)
+    if key is None:
+        return Call(*arguments)
+    kind = KINDS.get(key)
+    if kind is not None:
+        return KnownCall(kind, arguments)
+    call = Call(*arguments)
+    if any(level.data_ptr() != given.data_ptr() for level, given in zip(call.features, features, strict=True)):
+        return call  # converted by autocast
+    remember(KINDS, key, Kind(call))
+    return call
+
+
+def remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(memory) >= KEPT:
+        memory.clear()
+    memory[key] = value
+
+
+def key_of(spec: Any, features: Sequence[Any], scales: Sequence[float], rois: Any, options: Options) -> Any:
+    """Everything that the checks of a call read, or None if a call is not plain or has other tensors."""
+    if not is_plain_call(rois) or spec.rule == "random":
+        return None
+    batch_indices, layout, invalid, backend, seed, _, levels, assignment, offset, mask, deciding, name = options
+    if not (batch_indices is seed is levels is offset is mask is deciding is None):
+        return None
+    traits = traits_of((*features, rois))
+    return None if traits is None else (spec, tuple(scales), layout, invalid, backend, assignment, name, traits)
+
+
+def traits_of(tensors: Sequence[Any]) -> Any:
+    """What the launches of a call depend on, or None if a tensor is not a plain CUDA tensor."""
+    if not all(is_plain(tensor) and tensor.is_cuda for tensor in tensors):
+        return None
+    addresses = [tensor.data_ptr() for tensor in tensors]
+    return tuple(
+        [
+            (tensor.shape, tensor.stride(), tensor.dtype, tensor.device, address & 15, addresses.index(address))
+            for tensor, address in zip(tensors, addresses, strict=True)
+        ]
+    )
