@@ -50,22 +50,19 @@ class Kind:
         self.map_sizes = tuple([size for level in call.features for size in level.shape])
         setting, _ = call.with_bins((1, 1))
         self.channels_last = setting.channels_last
-        self.seen: dict[Any, Repeat | None] = {}
-        """By what else a function depends on. None if it was called once, or cannot be repeated."""
+        self.repeats: dict[Any, Repeat] = {}
+        """By what else a function depends on: the size of the result, or the tensors of a gradient."""
 
     def find(self, key: Any) -> Repeat | None:
-        repeat = self.seen.get(key)
+        repeat = self.repeats.get(key)
         return repeat if repeat is not None and repeat.tape.is_usable() else None
 
     def remember(self, key: Any, name: str, operator: Any, inputs: Inputs, results: Sequence[Tensor]) -> None:
-        """Remember a function of the backend that has been called, unless it is the first time."""
-        if key not in self.seen:
-            remember(self.seen, key, None)
-            return
+        """Remember a function of the backend that has been called, if its launches are recorded."""
         backend = backend_for(self.pairing.family.name, results[0], operator.backend)
         tape = getattr(backend, name).tape_of(operator, inputs, results)
         if tape is not None:
-            self.seen[key] = Repeat(tape, [(result.shape, result.stride()) for result in results])
+            remember(self.repeats, key, Repeat(tape, [(result.shape, result.stride()) for result in results]))
 
     def adjoint_features(self, gradient: Tensor, rois: Tensor, *deciding: Tensor) -> tuple[Tensor, ...]:
         """The gradient of the features, which is differentiable."""
