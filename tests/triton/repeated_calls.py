@@ -36,6 +36,9 @@ CALLS: dict[str, Callable[..., Tensor]] = {
     "pyramid": lambda f, g, rois, **more: roialign.multiscale_roi_align(
         [f, g], rois, 7, [1 / 2, 1 / 4], 2, backend="triton", **more
     ),
+    "two maps": lambda f, g, rois: roialign.multiscale_roi_align(
+        [f, f if g is None else f.clone()], rois, 7, [1 / 2, 1 / 4], 2, backend="triton"
+    ),
     "maxima": lambda f, _, rois, **more: roialign.roi_pool(f, rois, 7, **ONES | more),
 }
 
@@ -131,7 +134,7 @@ def others() -> dict[str, tuple[str, Callable[[Tensor, Tensor, Tensor], Sequence
         "tangents": ("one level", same, {}, forward_ad.dual_level()),
         "a profiler": ("one level", same, {}, patch.object(knobs.runtime, "launch_enter_hook", lambda _: None)),
         "no replays": ("one level", same, {}, patch.object(replay, "KEPT", 0)),
-        "one map twice": ("pyramid", lambda f, _, r: (f, f, r), {}, nothing),
+        "one map twice": ("two maps", lambda f, _, r: (f, None, r), {}, nothing),
         "another assignment": ("pyramid", same, {"canonical_size": 112}, nothing),
         "levels": ("pyramid", same, {"levels": torch.zeros(70, dtype=torch.int64)}, nothing),
         "the same maxima": ("maxima", same, {}, nothing),

@@ -28,6 +28,8 @@ from roialign.torch.wiring.family import Operator
 from roialign.torch.wiring.primitive import Inputs
 from roialign.triton import launch
 
+#: A stream.
+STREAM = 7
 #: RoIs and the offset of tensors in elements: calls that are compared with launches through Triton.
 WATCHED = ((70, 0), (71, 0), (86, 0), (70, 1))
 
@@ -54,9 +56,14 @@ class Watched(Hopper):
     def __init__(self) -> None:
         self.launches: list[Launched] = []
 
+    def get_current_stream(self, device: int | None = None) -> int:
+        del device
+        return STREAM
+
     def launcher_cls(self, *_: Any) -> Callable[..., None]:
         def note(x: int, y: int, z: int, stream: int, function: str, metadata: Any, *rest: Any) -> None:
-            del stream, metadata
+            assert stream == STREAM
+            del metadata
             self.launches.append(Launched(function, (x, y, z), tuple(map(memory_of, rest[3:]))))
 
         return note

@@ -134,7 +134,7 @@ def test_calls_that_come_again_are_not_checked_again() -> None:
     (counts,) = compiled("calls", script="repeated_calls")
     checked, short, neither = [1, 0], [0, 1], [0, 0]
     steps = [[checked, neither], [checked, neither], [short, neither], [short, short], [short, short]]
-    for name in ("one level", "channels last", "pyramid", "maxima", "forgotten"):
+    for name in ("one level", "channels last", "pyramid", "two maps", "maxima", "forgotten"):
         assert counts[name] == steps, name
     assert counts["backward"] == [short] * 5 + [checked, neither]
     same = {name for name, found in counts["other"].items() if found == short}

@@ -167,12 +167,12 @@ def key_of(spec: Any, features: Sequence[Any], scales: Sequence[float], rois: An
 
 def traits_of(tensors: Sequence[Any]) -> Any:
     """What the launches of a call depend on, or None if a tensor is not a plain CUDA tensor."""
-    if not all(is_plain(tensor) and tensor.is_cuda for tensor in tensors):
-        return None
-    addresses = [tensor.data_ptr() for tensor in tensors]
-    return tuple(
-        [
-            (tensor.shape, tensor.stride(), tensor.dtype, tensor.device, address & 15, addresses.index(address))
-            for tensor, address in zip(tensors, addresses, strict=True)
-        ]
-    )
+    traits, addresses = [], []
+    for tensor in tensors:
+        if not (is_plain(tensor) and tensor.is_cuda):
+            return None
+        address = tensor.data_ptr()
+        traits.append((tensor.shape, tensor.stride(), tensor.dtype, tensor.device, address & 15))
+        addresses.append(address)
+    shared = None if len(set(addresses)) == len(addresses) else tuple([addresses.index(one) for one in addresses])
+    return shared, *traits

@@ -125,8 +125,10 @@ class Compiled(NamedTuple):
     """A compiled kernel, which is launched without the checks of Triton that take longer than the launch."""
 
     run: Callable[..., None]
+    """Its launcher."""
     function: Any
-    metadata: Any
+    options: tuple[Any, ...]
+    """The first arguments of the launcher after the function."""
     constants: tuple[Any, ...]
     """The values of the parameters after the arguments."""
 
@@ -136,7 +138,7 @@ class Compiled(NamedTuple):
 
     def arguments(self, grid: tuple[int, int, int], stream: int | None, given: Sequence[Any]) -> list[Any]:
         """All arguments of the launcher."""
-        return [*grid, stream, self.function, self.metadata, None, None, None, *given, *self.constants]
+        return [*grid, stream, self.function, *self.options, None, None, None, *given, *self.constants]
 
 
 class Recorder(threading.local):
@@ -187,7 +189,20 @@ def compiled_of(binary: CompiledKernel, kernel: Any, arguments: tuple[Any, ...],
     bound = kernel.signature.bind(*arguments, **{name: constants[name] for name in constants if name in parameters})
     bound.apply_defaults()
     values = tuple(bound.arguments.values())[len(arguments) :]
-    return Compiled(binary.run, binary.function, binary.packed_metadata, values)
+    run, options = launcher_of(binary.run, binary.packed_metadata)
+    return Compiled(run, binary.function, options, values)
+
+
+def launcher_of(run: Any, metadata: Any) -> tuple[Callable[..., None], tuple[Any, ...]]:
+    """The launcher of a kernel, and its arguments between the function and the hooks.
+
+    In Triton 3.6 it wraps a compiled function, and takes as long. A kernel that needs no memory beside its arguments
+    can do without the wrapper.
+    """
+    needs_memory = getattr(run, "global_scratch_size", 1) or getattr(run, "profile_scratch_size", 1)
+    if not triton.__version__.startswith("3.6.") or needs_memory:
+        return run, (metadata,)
+    return run.launch, (run.launch_cooperative_grid, run.launch_pdl, None, None, metadata)
 
 
 def kind_of(argument: Any) -> Any:

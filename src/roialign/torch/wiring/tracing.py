@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch._C import _are_functorch_transforms_active, _get_tracing_state, _len_torch_dispatch_stack
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
 _TENSORS = (Tensor, torch.nn.Parameter)
@@ -56,8 +57,8 @@ def is_plain(tensor: object) -> bool:
     """Whether a value is a dense tensor of torch itself whose values are in its memory, and that no transform wraps."""
     return (
         type(tensor) is Tensor
-        and tensor.layout == torch.strided
-        and not (tensor.is_neg() or tensor._is_zerotensor() or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+        and tensor.layout is torch.strided
+        and not (tensor.is_neg() or tensor._is_zerotensor() or is_functorch_wrapped_tensor(tensor))
     )
 
 
