@@ -72,6 +72,18 @@ def tensors() -> list[Tensor]:
     return [torch.randn(1, 16, 24, 32), torch.randn(1, 16, 12, 16), torch.rand(70, 5)]
 
 
+def wrapped(tensor: Tensor) -> Tensor:
+    """A wrapper of a tensor that a transform of torch.func has left."""
+    kept: list[Tensor] = []
+
+    def total(inside: Tensor) -> Tensor:
+        kept.append(inside)
+        return inside.sum()
+
+    torch.func.grad(total)(tensor)
+    return kept[0]
+
+
 def step(call: Callable[..., Tensor], counts: Counts) -> tuple[list[list[int]], list[list[Launched]], list[Tensor]]:
     """A forward and a backward pass: counts and launches of each, and all tensors."""
     first, second, rois = tensors()
@@ -129,6 +141,7 @@ def others() -> dict[str, tuple[str, Callable[[Tensor, Tensor, Tensor], Sequence
         "boxes that need a gradient": ("one level", lambda f, g, r: (f, g, r.requires_grad_()), {}, nothing),
         "a lazy sign": ("one level", lambda f, g, r: (torch._neg_view(f), g, r), {}, nothing),
         "lazy zeros": ("one level", lambda f, g, r: (torch._efficientzerotensor(f.shape), g, r), {}, nothing),
+        "a dead wrapper": ("one level", lambda f, g, r: (wrapped(f), g, r), {}, nothing),
         "a subclass": ("one level", lambda f, g, r: (f.as_subclass(Same), g, r), {}, nothing),
         "a mode": ("one level", same, {}, Nothing()),
         "tangents": ("one level", same, {}, forward_ad.dual_level()),

@@ -22,7 +22,7 @@ from .call import Call
 from .wiring.computed import differentiable
 from .wiring.family import Operator, Setting
 from .wiring.primitive import Inputs
-from .wiring.tracing import is_plain, is_plain_call, is_recorded
+from .wiring.tracing import is_plain_call, is_recorded
 
 #: The number of kinds of calls that are remembered, and of functions of each, the latest ones.
 KEPT = 1024
@@ -62,7 +62,7 @@ class Kind:
         backend = backend_for(self.pairing.family.name, results[0], operator.backend)
         tape = getattr(backend, name).tape_of(operator, inputs, results)
         if tape is not None:
-            remember(self.repeats, key, Repeat(tape, [(result.shape, result.stride()) for result in results]))
+            store(self.repeats, key, Repeat(tape, [(result.shape, result.stride()) for result in results]))
 
     def adjoint_features(self, gradient: Tensor, rois: Tensor, *deciding: Tensor) -> tuple[Tensor, ...]:
         """The gradient of the features, which is differentiable."""
@@ -144,11 +144,12 @@ def prepare(
     call = Call(*arguments)
     if any(level.data_ptr() != given.data_ptr() for level, given in zip(call.features, features, strict=True)):
         return call  # converted by autocast
-    remember(KINDS, key, Kind(call))
+    store(KINDS, key, Kind(call))
     return call
 
 
-def remember(memory: dict[Any, Any], key: Any, value: Any) -> None:
+def store(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    """Remember a value, and forget all others if there are too many."""
     if len(memory) >= KEPT:
         memory.clear()
     memory[key] = value
@@ -166,12 +167,17 @@ def key_of(spec: Any, features: Sequence[Any], scales: Sequence[float], rois: An
 
 
 def traits_of(tensors: Sequence[Any]) -> Any:
-    """What the launches of a call depend on, or None if a tensor is not a plain CUDA tensor."""
+    """What the launches of a call depend on, or None if a tensor is not a plain CUDA tensor with memory of its own."""
     traits, addresses = [], []
     for tensor in tensors:
-        if not (is_plain(tensor) and tensor.is_cuda):
+        if type(tensor) is not Tensor or not tensor.is_cuda or tensor.layout is not torch.strided or tensor.is_neg():
             return None
-        address = tensor.data_ptr()
+        try:
+            address = tensor.data_ptr()
+        except RuntimeError:  # a wrapper that a transform of torch.func has left
+            return None
+        if not address:  # lazy zeros, or no elements
+            return None
         traits.append((tensor.shape, tensor.stride(), tensor.dtype, tensor.device, address & 15))
         addresses.append(address)
     shared = None if len(set(addresses)) == len(addresses) else tuple([addresses.index(one) for one in addresses])

@@ -16,7 +16,7 @@ from ..wiring.computed import differentiable
 from ..wiring.family import Operator, Setting
 from ..wiring.primitive import Inputs
 from ..wiring.separable import SEPARABLE
-from ..wiring.tracing import is_plain, is_plain_call
+from ..wiring.tracing import is_plain_call
 from .threads import team_for
 from .types import SCALAR_TYPES
 
@@ -74,7 +74,12 @@ def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> t
 
 
 def _is_plain(tensor: Tensor) -> bool:
-    return tensor.is_cpu and tensor.dtype in SCALAR_TYPES and is_plain(tensor)
+    return (
+        tensor.is_cpu
+        and tensor.layout == torch.strided
+        and tensor.dtype in SCALAR_TYPES
+        and not (tensor.is_neg() or tensor._is_zerotensor() or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+    )
 
 
 def _memory_of(tensor: Tensor) -> PlainMemory:

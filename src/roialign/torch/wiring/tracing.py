@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch._C import _are_functorch_transforms_active, _get_tracing_state, _len_torch_dispatch_stack
-from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.autograd import forward_ad
 
 _TENSORS = (Tensor, torch.nn.Parameter)
@@ -51,15 +50,6 @@ def moves_forward() -> bool:
 def is_plain_call(tensor: Tensor) -> bool:
     """Whether a call is neither traced nor transformed, and has no tangents."""
     return not (is_traced(tensor) or is_transformed() or moves_forward())
-
-
-def is_plain(tensor: object) -> bool:
-    """Whether a value is a dense tensor of torch itself whose values are in its memory, and that no transform wraps."""
-    return (
-        type(tensor) is Tensor
-        and tensor.layout is torch.strided
-        and not (tensor.is_neg() or tensor._is_zerotensor() or is_functorch_wrapped_tensor(tensor))
-    )
 
 
 def without_dead_wrappers(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
