@@ -28,6 +28,7 @@ from tests.triton.replayed_calls import Launched, Watched, compare
 
 AGAIN = 5
 ONES: dict[str, Any] = {"backend": "triton", "spatial_scale": 0.5}
+LEVELS = torch.arange(70) % 2
 CALLS: dict[str, Callable[..., Tensor]] = {
     "one level": lambda f, _, rois, **more: roialign.roi_align(f, rois, 7, sampling_ratio=2, **ONES | more),
     "channels last": lambda f, _, rois: roialign.roi_align(
@@ -35,6 +36,9 @@ CALLS: dict[str, Callable[..., Tensor]] = {
     ),
     "pyramid": lambda f, g, rois, **more: roialign.multiscale_roi_align(
         [f, g], rois, 7, [1 / 2, 1 / 4], 2, backend="triton", **more
+    ),
+    "levels": lambda f, g, rois, levels=LEVELS: roialign.multiscale_roi_align(
+        [f, g], rois, 7, [1 / 2, 1 / 4], 2, levels=levels, backend="triton"
     ),
     "two maps": lambda f, g, rois: roialign.multiscale_roi_align(
         [f, f if g is None else f.clone()], rois, 7, [1 / 2, 1 / 4], 2, backend="triton"
@@ -149,7 +153,9 @@ def others() -> dict[str, tuple[str, Callable[[Tensor, Tensor, Tensor], Sequence
         "no replays": ("one level", same, {}, patch.object(replay, "KEPT", 0)),
         "one map twice": ("two maps", lambda f, _, r: (f, None, r), {}, nothing),
         "another assignment": ("pyramid", same, {"canonical_size": 112}, nothing),
-        "levels": ("pyramid", same, {"levels": torch.zeros(70, dtype=torch.int64)}, nothing),
+        "other levels": ("levels", same, {"levels": LEVELS.clone()}, nothing),
+        "levels of another dtype": ("levels", same, {"levels": LEVELS.int()}, nothing),
+        "strided levels": ("levels", same, {"levels": torch.stack([LEVELS, LEVELS], 1)[:, 0]}, nothing),
         "the same maxima": ("maxima", same, {}, nothing),
     }
 
@@ -162,6 +168,10 @@ def other(counts: Counts) -> dict[str, list[int]]:
         with context:
             CALLS[name](*given, **options)
         found[case], launches = counts.take()
+        if case == "other levels":
+            addresses = [value for launched in launches for value in launched.arguments]
+            assert options["levels"].data_ptr() in addresses
+            assert LEVELS.data_ptr() not in addresses
         assert launches or case in ("a subclass", "a mode"), case
     first, second, rois = tensors()
     torch.func.vmap(lambda level: CALLS["one level"](level, second, rois))(torch.stack([first, first]))

@@ -134,11 +134,11 @@ def test_calls_that_come_again_are_not_checked_again() -> None:
     (counts,) = compiled("calls", script="repeated_calls")
     checked, short, neither = [1, 0], [0, 1], [0, 0]
     steps = [[checked, neither], [checked, neither], [short, neither], [short, short], [short, short]]
-    for name in ("one level", "channels last", "pyramid", "two maps", "maxima", "forgotten"):
+    for name in ("one level", "channels last", "pyramid", "levels", "two maps", "maxima", "forgotten"):
         assert counts[name] == steps, name
     assert counts["backward"] == [short] * 5 + [checked, neither]
     same = {name for name, found in counts["other"].items() if found == short}
-    assert same == {"the same", "the same maxima"}
+    assert same == {"the same", "the same maxima", "other levels"}
     assert all(found == checked for name, found in counts["other"].items() if name not in same)
     assert counts["kept"] == {"autocast": [checked] * 5, "hooks": neither}
     assert counts["errors"] == ["ValueError", "ValueError", "TypeError", "ValueError"]

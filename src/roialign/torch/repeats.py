@@ -47,6 +47,7 @@ class Kind:
 
     def __init__(self, call: Call) -> None:
         self.pairing, self.spec, self.described, self.layout = call.pairing, call.spec, call.described, call.layout
+        self.has_levels = call.inputs.levels is not None
         self.map_sizes = tuple([size for level in call.features for size in level.shape])
         setting, _ = call.with_bins((1, 1))
         self.channels_last = setting.channels_last
@@ -64,16 +65,17 @@ class Kind:
         if tape is not None:
             store(self.repeats, key, Repeat(tape, [(result.shape, result.stride()) for result in results]))
 
-    def adjoint_features(self, gradient: Tensor, rois: Tensor, *deciding: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of the features, which is differentiable."""
-        tensors = (gradient, rois, *deciding)
+    def adjoint_features(self, gradient: Tensor, rois: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
+        """The gradient of the features, which is differentiable. `more` are the levels, if given, and deciding maps."""
+        tensors = (gradient, rois, *more)
+        levels, deciding = (more[:1], more[1:]) if self.has_levels else ((), more)
         key = None if is_recorded(tensors) or not is_plain_call(gradient) else traits_of(tensors)
         repeat = None if key is None else self.find(key)
         if repeat is not None:
-            return repeat.run(gradient, (*deciding, rois), (gradient,))
+            return repeat.run(gradient, (*deciding, rois), (gradient, *levels))
         bins = (gradient.shape[2], gradient.shape[3])
         setting = Setting(Operator(self.spec, *self.described, bins), (), self.map_sizes, self.channels_last)
-        inputs = Inputs((), gradient, rois, None, None, (), deciding)
+        inputs = Inputs((), gradient, rois, levels[0] if levels else None, None, (), deciding)
         results = self.pairing.adjoint_features(setting, inputs)
         if key is not None:
             self.remember(key, "adjoint_features", setting.operator, inputs, results)
@@ -89,7 +91,8 @@ class KnownCall:
 
     def __init__(self, kind: Kind, arguments: tuple[Any, ...]) -> None:
         self.kind, self.arguments = kind, arguments
-        _, features, _, self.rois, _ = arguments
+        _, features, _, self.rois, options = arguments
+        self.levels = (options.levels,) if kind.has_levels else ()
         self.maps = [checks.nchw(level, kind.layout) for level in features]
 
     @cached_property
@@ -108,11 +111,10 @@ class KnownCall:
             setting, inputs = self.call.with_bins(output_size)
             kind.remember(output_size, "forward", setting.operator, inputs, (checks.nchw(output, kind.layout),))
             return output
-        decides = kind.spec.decides()
-        (output,) = repeat.run(maps[0], (*maps, *maps, rois) if decides else (*maps, rois))
+        before = (*maps, *maps, rois) if kind.spec.decides() else (*maps, rois)
+        (output,) = repeat.run(maps[0], before, self.levels)
         if needs_gradient:
-            kept = (rois, *[level.detach() for level in maps]) if decides else (rois,)
-            output = differentiable(output, kind.adjoint_features, kept, maps)
+            output = differentiable(output, kind.adjoint_features, self._kept(), maps)
         return checks.own_layout(output, kind.layout)
 
     def backward(
@@ -125,9 +127,13 @@ class KnownCall:
         gradient = checks.check_grad_output(
             grad_output, maps[0], self.rois.shape[0], kind.layout, partial(kind.spec.out_channels, maps[0].shape[1])
         )
-        deciding = [level.detach() for level in maps] if kind.spec.decides() else ()
-        found = kind.adjoint_features(gradient, self.rois, *deciding)
+        found = kind.adjoint_features(gradient, *self._kept())
         return [checks.own_layout(level, kind.layout) for level in found], *[None] * (len(names) - 1)
+
+    def _kept(self) -> tuple[Tensor, ...]:
+        """The tensors that the gradient of the features reads."""
+        deciding = [level.detach() for level in self.maps] if self.kind.spec.decides() else ()
+        return self.rois, *self.levels, *deciding
 
 
 def prepare(
@@ -160,9 +166,9 @@ def key_of(spec: Any, features: Sequence[Any], scales: Sequence[float], rois: An
     if not is_plain_call(rois) or spec.rule == "random":
         return None
     batch_indices, layout, invalid, backend, seed, _, levels, assignment, offset, mask, deciding, name = options
-    if not (batch_indices is seed is levels is offset is mask is deciding is None):
+    if not (batch_indices is seed is offset is mask is deciding is None):
         return None
-    traits = traits_of((*features, rois))
+    traits = traits_of((*features, rois) if levels is None else (*features, rois, levels))
     return None if traits is None else (spec, tuple(scales), layout, invalid, backend, assignment, name, traits)
 
 
