@@ -11,6 +11,9 @@ from .numbers import pointer_of_level
 from .points import of_bin, point_of, row_of
 from .taps import PLACE
 
+#: For bins of whole pixels: the pixels of a row that are read at once.
+PIXELS = tl.constexpr(2)
+
 
 @triton.jit
 def map_of_row(features, places, row, strides, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
@@ -127,3 +130,11 @@ def point_of_winner(
     step_x = (known - (step_y << SHIFT)) >> 2
     line = row_of(roi, bins, step_y.to(tl.float64), PH, RULE, JOINT)
     return point_of(roi, bins, line, step_x.to(tl.float64), PH, PW, RULE, JOINT), known & 3
+
+
+@triton.jit
+def pixels_of(bins, map_of, first, stride_y, stride_x):
+    """For bins of whole pixels: the numbers of rows and columns, and the address of the first pixel."""
+    rows, columns = (bins.end_y - bins.first_y).to(tl.int32), (bins.end_x - bins.first_x).to(tl.int32)
+    corner = bins.first_y.to(tl.int64) * stride_y + bins.first_x.to(tl.int64) * stride_x
+    return rows, columns, map_of + (corner + first)

@@ -162,16 +162,16 @@ def replayed(function: Function) -> Function:
     def call(operator: Any, inputs: Inputs, results: Any) -> None:
         outputs = (results,) if isinstance(results, Tensor) else results
         device = outputs[0].device
-        features, gradient, rois, levels, seed, tangents, deciding = inputs
+        features, gradient, rois, levels, seed, tangents, deciding, winners = inputs
         if not (KEPT and outputs[0].is_cuda) or seed is not None or _len_torch_dispatch_stack() or is_watched():
             return function(operator, inputs, results)
         tensors = [*features, *tangents, *deciding, rois, *outputs]
-        tensors += [tensor for tensor in (gradient, levels) if tensor is not None]
+        tensors += [tensor for tensor in (gradient, levels, winners) if tensor is not None]
         addresses = [tensor.data_ptr() for tensor in tensors]
         key = (
             operator,
             device,
-            (len(features), len(tangents), gradient is None, levels is None),
+            (len(features), len(tangents), gradient is None, levels is None, winners is None),
             tuple([(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]),
             tuple([(address & 15, addresses.index(address)) for address in addresses]),
         )

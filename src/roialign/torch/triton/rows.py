@@ -89,6 +89,7 @@ def of_rows(inputs: Inputs, rows: slice) -> Inputs:
     return inputs._replace(
         grad_output=None if inputs.grad_output is None else inputs.grad_output[rows],
         tangents=tuple(tangent[rows] for tangent in inputs.tangents),
+        winners=None if inputs.winners is None else inputs.winners[rows],
     )
 
 
