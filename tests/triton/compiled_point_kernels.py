@@ -93,7 +93,9 @@ class Call:
         return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", REDUCTION="max")
 
     def to_features(self, spec: Any, reduction: str, tangent: bool = False) -> dict[str, Any]:
-        tile = launch.POINTS_FEATURES[self.last][self.size]
+        sizes = launch.POINTS_FEATURES if reduction == "mean" else launch.WINNERS_FEATURES
+        sizes = launch.POSITION_FEATURES if spec["CHANNELS_OF"] == "position" else sizes
+        tile = sizes[self.last][self.size]
         aligned = self.vector if spec["CHANNELS_OF"] == "same" else 1
         arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i32"}
         arguments |= dict.fromkeys(("touched", "counts", "shares"), "*i32") | {"partial": "*fp32", "slots": "i32"}
@@ -101,10 +103,8 @@ class Call:
         arguments |= {"first_tiles": MAPS, "words": "i32", "orientations": "i32"}
         del arguments["places"]
         constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned}
-        is_alone = spec["CHANNELS_OF"] == "position"
-        constants["BINS"] = 1 if is_alone else 64
-        is_alone = is_alone or (reduction != "mean" and spec["RULE"] != "pixels")
-        constants["AT_ONCE"] = 1 if is_alone else launch.POINTS_BINS
+        of_winners = launch.WINNERS_BINS if spec["RULE"] == "pixels" else 1
+        constants |= {"BINS": 64, "AT_ONCE": launch.POINTS_BINS if reduction == "mean" else of_winners}
         constants |= {
             "REDUCTION": reduction,
             "HAS_MASK": spec["HAS_OFFSET"],

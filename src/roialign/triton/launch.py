@@ -86,7 +86,13 @@ SUMS_PROGRAMS = 512
 #: For a gradient of features; and the numbers of bins, and of points in a row, that are processed at once. Again one
 #: warp: it has the points of two rows of eight bins, one for each thread.
 POINTS_FEATURES = table_of("POINTS_FEATURES", Tiling)
+#: For maximal points, whose number is compared with that of every pixel of the tile; and if every bin has its own
+#: channels, which are few.
+WINNERS_FEATURES = table_of("WINNERS_FEATURES", Tiling)
+POSITION_FEATURES = table_of("POSITION_FEATURES", Tiling)
 POINTS_BINS, POINTS_AT_ONCE = 8, 2
+#: The bins whose winners are read at once.
+WINNERS_BINS = 4
 #: The maximum number of bins of a RoI that are processed at once, and the warps of a program that computes a RoI.
 ROI_BINS, ROI_WARPS = 256, 1
 #: For the table kernel: the number of pixels per bin that are processed at once, with one warp per axis of a RoI.

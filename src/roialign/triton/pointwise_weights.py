@@ -5,9 +5,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bilinear import bilinear, on_map, weight_beside
+from .bilinear import bilinear, is_on_map, on_map, weight_beside
 from .point_values import point_of_winner, weight_of
 from .points import point_of, row_of, speed_of, taps_of
+from .sample_points import numbered_point
 
 
 @triton.jit
@@ -114,6 +115,89 @@ def merged_weights(
 
 
 @triton.jit
+def axis_sums(
+    roi,
+    ends,
+    frame,
+    of_bin,
+    bins,
+    bin_index,
+    pixel,
+    size,
+    dtype: tl.constexpr,
+    RULE: tl.constexpr,
+    AXIS: tl.constexpr,
+):
+    """The weights of pixels along one axis, summed over the points of bins whose axes are those of the map.
+
+    `ends` are the first and the end of the points and their count; `frame` and `of_bin` a start and a length each.
+    """
+    first, end, count = ends
+    axis = (0 * roi.number).to(tl.int32) + AXIS
+    origin = tl.min(tl.min(tl.min(pixel, 2), 1), 0)
+    total = (0.0 * (pixel + first)).to(dtype)
+    for step in range(largest(end - first)):
+        coordinate, _, share, _, exists = numbered_point(
+            tl.cast(step, tl.float64),
+            first,
+            end,
+            count,
+            frame[0],
+            frame[1],
+            of_bin[0],
+            of_bin[1],
+            bins,
+            bin_index,
+            roi.seed,
+            axis,
+            roi.number,
+            RULE,
+        )
+        exists = exists & is_on_map(coordinate, size, "replicate")
+        # Relative to the tile and to the nearest pixel, float32 is enough.
+        within = on_map(coordinate, size) - origin
+        nearest = tl.floor(within + 0.5)
+        weight = weight_beside((pixel - origin).to(dtype), nearest.to(dtype), (within - nearest).to(dtype))
+        total += tl.where(exists, share, 0.0).to(dtype) * weight
+    return total
+
+
+@triton.jit
+def upright_weights(roi, bins, mask, y, x, dtype: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, RULE: tl.constexpr):
+    """The same as the weights of :func:`merged_weights` without a tangent, if the axes of the RoIs are those of the
+    map: the product of those of both axes."""
+    frame = bins.frame
+    wy = axis_sums(
+        roi,
+        (bins.first_y, bins.end_y, bins.count_y),
+        (frame.start_y, frame.length_y),
+        (bins.start_y, bins.length_y),
+        PH * 1.0,
+        bins.index_y,
+        y.to(tl.float64)[None, :, None],
+        bins.height,
+        dtype,
+        RULE,
+        0,
+    )
+    wx = axis_sums(
+        roi,
+        (bins.first_x, bins.end_x, bins.count_x),
+        (frame.start_x, frame.length_x),
+        (bins.start_x, bins.length_x),
+        PW * 1.0,
+        bins.index_x,
+        x.to(tl.float64)[None, None, :],
+        bins.width,
+        dtype,
+        RULE,
+        1,
+    )
+    wy = tl.where(wy == 0.0, 0.0, mask.to(dtype) * wy)
+    return tl.where(wx == 0.0, 0.0, wy * wx)
+
+
+@triton.jit
 def largest(count):
     """The maximum of a block of counts with three axes."""
     return tl.max(tl.max(tl.max(count, 2), 1), 0).to(tl.int32)
@@ -126,13 +210,13 @@ def axis_weights(coordinate, pixel, size):
 
 
 @triton.jit
-def shared_weights(pixels, mask, y, x):
+def shared_weights(pixels, mask, y, x, dtype: tl.constexpr):
     """The weights ``[bins, y, x]`` of the pixels of a tile in the means of bins of whole pixels, which are equal."""
     first_y, end_y, first_x, end_x = pixels
     y, x = y.to(tl.int32)[None, :], x.to(tl.int32)[None, :]
     is_row, is_column = (y >= first_y[:, None]) & (y < end_y[:, None]), (x >= first_x[:, None]) & (x < end_x[:, None])
     count_y, count_x = tl.maximum(end_y - first_y, 1).to(tl.float64), tl.maximum(end_x - first_x, 1).to(tl.float64)
-    share = 1.0 / count_y * (1.0 / count_x) * mask
+    share = (mask / (count_y * count_x)).to(dtype)
     return tl.where(is_row[:, :, None] & is_column[:, None, :], share[:, None, None], 0.0)
 
 
@@ -181,8 +265,11 @@ def winners_weights(
 
 @triton.jit
 def is_winner(first_y, first_x, winner, y, x, SHIFT: tl.constexpr):
-    """Whether pixels ``[y, x, C]`` of a tile are the winners of a bin of whole pixels."""
-    step_y = winner >> SHIFT
-    own_y, own_x = first_y + step_y, first_x + ((winner - (step_y << SHIFT)) >> 2)
-    own_y = tl.where(winner >= 0, own_y, -1)
-    return (own_y == y.to(winner.dtype)[:, None, None]) & (own_x == x.to(winner.dtype)[None, :, None])
+    """Whether pixels ``[y, x, C]`` of a tile are the winners of a bin of whole pixels.
+
+    The number that a pixel would have is compared. That of a pixel before the bin is no winner's, because steps are
+    far fewer than their bits can count.
+    """
+    step_y = y[:, None, None].to(winner.dtype) - first_y
+    step_x = x[None, :, None].to(winner.dtype) - first_x
+    return winner == (step_y << SHIFT) + (step_x << 2)

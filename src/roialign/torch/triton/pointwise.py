@@ -124,8 +124,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
     if call.spec.reduction != "mean":
         winners = winners_of(frames, inputs, gradient)
     last = table.is_channels_last([*maps, gradient])
-    tiling = table.POINTS_FEATURES[last][gradient.element_size()]
-    tiling = tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
+    tiling = tiling_of(call.spec, last, gradient)
     aligned = last and call.spec.channels == "same"
     vector = vector_of(maps) if aligned else 1
     parts = math.prod(frames.bins) if call.spec.channels == "position" else 1
@@ -156,7 +155,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         PLANAR=not last,
         VECTOR=vector,
         GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
-        BINS=1 if parts > 1 else frames.bins_at_once,
+        BINS=frames.bins_at_once,
         AT_ONCE=bins_at_once(call.spec),
         **tiles.constants,
         POINTS=table.POINTS_AT_ONCE,
@@ -166,13 +165,22 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
     tiles.sum_shares(CHANNELS_LAST=True, PLANAR=not last, VECTOR=vector)
 
 
-def bins_at_once(spec: PointwiseSpec) -> int:
-    """The number of bins whose weights a program of the gradient of the features computes together.
+def tiling_of(spec: PointwiseSpec, last: bool, gradient: Tensor) -> table.Tiling:
+    """The tile of a program, with no more channels than there are."""
+    of_positions = spec.channels == "position"
+    sizes = table.POSITION_FEATURES if of_positions else table.POINTS_FEATURES
+    if spec.reduction != "mean" and not of_positions:
+        sizes = table.WINNERS_FEATURES
+    tiling = sizes[last][gradient.element_size()]
+    return tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
 
-    If a bin has its own channels, it is alone. The geometry of a winner is that of a channel.
-    """
-    is_alone = spec.channels == "position" or (spec.reduction != "mean" and spec.rule != "pixels")
-    return 1 if is_alone else table.POINTS_BINS
+
+def bins_at_once(spec: PointwiseSpec) -> int:
+    """The number of bins whose weights a program of the gradient of the features computes together, or whose winners
+    it reads together. If a winner has coordinates, these are those of a channel, so it is alone."""
+    if spec.reduction == "mean":
+        return table.POINTS_BINS
+    return table.WINNERS_BINS if spec.rule == "pixels" else 1
 
 
 @replayed
