@@ -145,12 +145,6 @@ def add_means(
     Of the bins `chosen`, the first ones exist. They belong to one row of RoIs, or each to its own.
     """
     LOADS: tl.constexpr = 4
-    turn = frames + row * FRAME + TURN
-    first, second, between = channel, channel, 0.0
-    if CHANNELS_OF == "orientation":
-        roi = roi_of(row, rois, frames, sampling, COLUMNS)
-        first, second = turned(roi, channel, tl.cast(orientations, tl.int32), True)
-        between = tl.load(turn + 1)
     weights, stills = weights_of_bins(
         row,
         chosen,
@@ -175,8 +169,19 @@ def add_means(
         AT_ONCE,
         POINTS,
     )
+    turn = frames + row * FRAME + TURN
+    first, second, between = channel, channel, 0.0
+    if CHANNELS_OF == "orientation":
+        roi = roi_of(row, rois, frames, sampling, COLUMNS)
+        first, second = turned(roi, channel, tl.cast(orientations, tl.int32), True)
+        between = tl.load(turn + 1)
     grad_n, grad_c, grad_y, grad_x = steps
-    at = row * grad_n + ((chosen // PW) * grad_y + (chosen % PW) * grad_x)
+    at = (chosen // PW) * grad_y + (chosen % PW) * grad_x
+    of_row = grad_output
+    if len(row.shape) > 0:
+        at += row * grad_n
+    else:
+        of_row += row * grad_n
     first, second = first * grad_c, second * grad_c
     count = tl.sum(is_bin.to(tl.int32), 0)
     has_others = channel < 0
@@ -185,7 +190,7 @@ def add_means(
         for side in tl.static_range(LOADS):
             index = first_index + side
             gradient, change = read(
-                grad_output + entry(at, index), first, second, is_channel & (index < count), between, dtype, CHANNELS_OF
+                of_row + entry(at, index), first, second, is_channel & (index < count), between, dtype, CHANNELS_OF
             )
             total = add_finite(total, entry(weights, index), gradient)
             has_others = has_others | ~is_finite(gradient)
@@ -194,10 +199,8 @@ def add_means(
                 still = (entry(stills, index) * turning).to(dtype)
                 total += still[:, :, None] * change
     if largest(has_others.to(tl.int32)) > 0:
-        for index in range(count):
-            other, _change = read(
-                grad_output + entry(at, index), first, second, is_channel, between, dtype, CHANNELS_OF
-            )
+        for index in range(AT_ONCE):
+            other, _change = read(of_row + entry(at, index), first, second, is_channel, between, dtype, CHANNELS_OF)
             total = add_others(total, entry(weights, index), other)
     return total
 
