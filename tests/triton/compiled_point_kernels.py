@@ -66,11 +66,12 @@ class Call:
 
     def mean(self, spec: Any, tangent: bool = False) -> dict[str, Any]:
         arguments = {**self.answer, "tangent": "*fp64", "order": "*i32", "has_order": "i32", "orientations": "i32"}
+        arguments["spans"] = "*i32"
         more = {"HAS_MASK": spec["HAS_OFFSET"], "TANGENT": tangent}
         return self.of_block(pointwise_means.mean_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
 
     def maximum(self, spec: Any, writes: bool = True, tells: bool = False, reduction: str = "max") -> dict[str, Any]:
-        arguments = {**self.answer, "order": "*i32", "has_order": "i32", "winners": "*i32"}
+        arguments = {**self.answer, "order": "*i32", "has_order": "i32", "winners": "*i32", "spans": "*i32"}
         more = {"HAS_MASK": False, "WRITES": writes, "TELLS": tells, "REDUCTION": reduction}
         return self.of_block(
             pointwise_maxima.maximum_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import channels_side, map_strides_of, strides_of
+from .blocks import channels_side, map_strides_of, places_side, strides_of
 from .frames import TURN
 from .numbers import pointer_of_level
 from .points import of_bin, point_of, row_of
@@ -133,8 +133,24 @@ def point_of_winner(
 
 
 @triton.jit
-def pixels_of(bins, map_of, first, stride_y, stride_x):
-    """For bins of whole pixels: the numbers of rows and columns, and the address of the first pixel."""
-    rows, columns = (bins.end_y - bins.first_y).to(tl.int32), (bins.end_x - bins.first_x).to(tl.int32)
-    corner = bins.first_y.to(tl.int64) * stride_y + bins.first_x.to(tl.int64) * stride_x
+def spans_of_bins(spans, row, number, is_bin, NUMBERS: tl.constexpr):
+    """The pixels ``[first, end)`` of y, then of x, that bins may touch. Bins of whole pixels have just these."""
+    span = spans + (row * NUMBERS + number) * 4
+    return (
+        tl.load(span, mask=is_bin, other=0),
+        tl.load(span + 1, mask=is_bin, other=0),
+        tl.load(span + 2, mask=is_bin, other=0),
+        tl.load(span + 3, mask=is_bin, other=0),
+    )
+
+
+@triton.jit
+def pixels_of(
+    spans, row, numbers, map_of, first, stride_y, stride_x, NUMBERS: tl.constexpr, CHANNELS_LAST: tl.constexpr
+):
+    """For bins of whole pixels, given by a vector of their indices: blocks with the numbers of rows and columns, and
+    the address of the first pixel."""
+    first_y, end_y, first_x, end_x = spans_of_bins(spans, row, numbers, numbers < NUMBERS, NUMBERS)
+    rows, columns = places_side(end_y - first_y, CHANNELS_LAST), places_side(end_x - first_x, CHANNELS_LAST)
+    corner = places_side(first_y.to(tl.int64) * stride_y + first_x.to(tl.int64) * stride_x, CHANNELS_LAST)
     return rows, columns, map_of + (corner + first)

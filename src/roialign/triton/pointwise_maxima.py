@@ -39,9 +39,7 @@ from .points import (
 
 @triton.jit
 def largest_pixels(
-    bins,
-    map_of,
-    first,
+    pixels,
     takes_channel,
     stride_y,
     stride_x,
@@ -51,9 +49,9 @@ def largest_pixels(
     BINS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """The maxima of bins of whole pixels, and the winners. An empty bin is 0 and has no winner."""
+    """The maxima of the pixels given by :func:`pixels_of`, and the winners. An empty bin is 0 and has no winner."""
     number_type: tl.constexpr = tl.int32 if SHIFT == 16 else tl.int64
-    rows, columns, corner = pixels_of(bins, map_of, first, stride_y, stride_x)
+    rows, columns, corner = pixels
     exists = (rows > 0) & (columns > 0)
     best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST) - float("inf")
     winner = zeros(BINS, CHANNELS, number_type, CHANNELS_LAST) + tl.where(exists, 0, -1)
@@ -138,6 +136,7 @@ def maximum_kernel(
     rois,
     frames,
     places,
+    spans,
     order,
     has_order,
     out,
@@ -196,8 +195,9 @@ def maximum_kernel(
     first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
 
     if RULE == "pixels" and REDUCTION == "max":
+        pixels = pixels_of(spans, row, numbers, map_of, first, stride_y, stride_x, PH * PW, CHANNELS_LAST)
         best, winner = largest_pixels(
-            bins, map_of, first, takes_channel, stride_y, stride_x, dtype, SHIFT, CHANNELS_LAST, BINS, CHANNELS
+            pixels, takes_channel, stride_y, stride_x, dtype, SHIFT, CHANNELS_LAST, BINS, CHANNELS
         )
     else:
         best, winner = largest_points(

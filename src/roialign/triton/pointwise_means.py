@@ -18,10 +18,8 @@ from .points import SAMPLING, bins_of, point_of, roi_of, row_of, speed_of, tap, 
 
 @triton.jit
 def mean_pixels(
-    bins,
+    pixels,
     factor,
-    map_of,
-    first,
     takes_channel,
     stride_y,
     stride_x,
@@ -30,8 +28,8 @@ def mean_pixels(
     BINS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """The means of bins of whole pixels times a factor."""
-    rows, columns, corner = pixels_of(bins, map_of, first, stride_y, stride_x)
+    """The means of the pixels given by :func:`pixels_of`, times a factor."""
+    rows, columns, corner = pixels
     rows = tl.where(factor == 0.0, 0, rows)  # pixels of weight 0 are ignored, even if they are NaN
     total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     for step_y in range(most_of(rows)):
@@ -53,6 +51,7 @@ def mean_kernel(
     tangent,
     frames,
     places,
+    spans,
     order,
     has_order,
     out,
@@ -111,9 +110,8 @@ def mean_kernel(
 
     if RULE == "pixels":
         factor = mask_moved if TANGENT else mask  # the pixels do not move
-        total = mean_pixels(
-            bins, factor, map_of, first, takes_channel, stride_y, stride_x, dtype, CHANNELS_LAST, BINS, CHANNELS
-        )
+        pixels = pixels_of(spans, row, numbers, map_of, first, stride_y, stride_x, PH * PW, CHANNELS_LAST)
+        total = mean_pixels(pixels, factor, takes_channel, stride_y, stride_x, dtype, CHANNELS_LAST, BINS, CHANNELS)
     else:
         total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
         for step_y in range(most_of(bins.end_y - bins.first_y)):

@@ -6,9 +6,8 @@ import triton
 import triton.language as tl
 
 from .frames import FRAME, TURN
-from .point_values import masks_of, read, turned
+from .point_values import masks_of, read, spans_of_bins, turned
 from .points import Part, bins_of, roi_of, velocity_along, whole_map
-from .pointwise_tiles import spans_of_bins
 from .pointwise_weights import (
     entry,
     is_winner,

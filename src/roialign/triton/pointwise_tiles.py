@@ -5,22 +5,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .point_values import spans_of_bins
 from .shares import WORDS, rois_from
 
 #: The RoIs that are compared with a tile at once if every bin has its own channels.
 ROIS = tl.constexpr(32)
-
-
-@triton.jit
-def spans_of_bins(spans, row, number, is_bin, NUMBERS: tl.constexpr):
-    """The pixels ``[first, end)`` of y, then of x, that bins may touch. Bins of whole pixels have just these."""
-    span = spans + (row * NUMBERS + number) * 4
-    return (
-        tl.load(span, mask=is_bin, other=0),
-        tl.load(span + 1, mask=is_bin, other=0),
-        tl.load(span + 2, mask=is_bin, other=0),
-        tl.load(span + 3, mask=is_bin, other=0),
-    )
 
 
 @triton.jit
