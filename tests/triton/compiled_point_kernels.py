@@ -94,8 +94,8 @@ class Call:
         return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", REDUCTION="max")
 
     def to_features(self, spec: Any, reduction: str, tangent: bool = False) -> dict[str, Any]:
-        sizes = launch.POINTS_FEATURES if reduction == "mean" else launch.WINNERS_FEATURES
-        sizes = launch.POSITION_FEATURES if spec["CHANNELS_OF"] == "position" else sizes
+        sizes = launch.POINTS_FEATURES if reduction == "mean" else launch.POINTS_FEATURES_MAX
+        sizes = launch.POINTS_FEATURES_POSITION if spec["CHANNELS_OF"] == "position" else sizes
         tile = sizes[self.last][self.size]
         aligned = self.vector if spec["CHANNELS_OF"] == "same" else 1
         arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i32"}

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -219,6 +220,23 @@ def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roialign.torch.triton.frames.MOST_STEPS", 1)
     for name in ("small: max of corners", "small: RoIPool, inclusive"):
         check_all(EVERY_NAME[name], "float64", False, "triton")
+
+
+@pytest.mark.parametrize("name", [pytest.param("ps_roi_align", marks=pytest.mark.slow), "ps_roi_pool"])
+def test_many_rois_of_a_position_sensitive_tile(name: str) -> None:
+    """More than are compared with a bin at once, some on another image, of which a bin touches some."""
+    generator = torch.Generator().manual_seed(0)
+    corner = 2 * torch.rand(60, 2, generator=generator)
+    image = (torch.arange(60) % 5 == 3)[:, None]
+    rois = torch.cat([image, corner, corner + 1 + 3 * torch.rand(60, 2, generator=generator)], 1).double()
+    features = torch.randn(2, 4, 6, 6, generator=generator, dtype=torch.float64)
+    gradient = torch.randn(60, 2, 1, 2, generator=generator, dtype=torch.float64)
+    backward: Any = roialign.ps_roi_pool_backward
+    if name == "ps_roi_align":
+        backward = partial(roialign.ps_roi_align_backward, sampling_ratio=1, need=("features",))
+    seen, right = (backward(gradient, features, rois, backend=backend) for backend in ("triton", "cpu"))
+    seen, right = (found[0] if isinstance(found, tuple) else found for found in (seen, right))
+    torch.testing.assert_close(seen, right, rtol=1e-11, atol=1e-11)
 
 
 def test_a_turned_box_far_larger_than_the_map() -> None:

@@ -88,8 +88,8 @@ SUMS_PROGRAMS = 512
 POINTS_FEATURES = table_of("POINTS_FEATURES", Tiling)
 #: For maximal points, whose number is compared with that of every pixel of the tile; and if every bin has its own
 #: channels, which are few.
-WINNERS_FEATURES = table_of("WINNERS_FEATURES", Tiling)
-POSITION_FEATURES = table_of("POSITION_FEATURES", Tiling)
+POINTS_FEATURES_MAX = table_of("POINTS_FEATURES_MAX", Tiling)
+POINTS_FEATURES_POSITION = table_of("POINTS_FEATURES_POSITION", Tiling)
 POINTS_BINS, POINTS_AT_ONCE = 8, 2
 #: The bins whose winners are read at once.
 WINNERS_BINS = 4

@@ -169,9 +169,9 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
 def tiling_of(spec: PointwiseSpec, last: bool, gradient: Tensor) -> table.Tiling:
     """The tile of a program, with no more channels than there are."""
     of_positions = spec.channels == "position"
-    sizes = table.POSITION_FEATURES if of_positions else table.POINTS_FEATURES
+    sizes = table.POINTS_FEATURES_POSITION if of_positions else table.POINTS_FEATURES
     if spec.reduction != "mean" and not of_positions:
-        sizes = table.WINNERS_FEATURES
+        sizes = table.POINTS_FEATURES_MAX
     tiling = sizes[last][gradient.element_size()]
     return tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
 
