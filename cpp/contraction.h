@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <span>
 
 #include "aligned_vector.h"
+#include "arena.h"
 #include "kernels.h"
 #include "taps.h"
 
@@ -34,57 +35,49 @@ Lattice dense_lattice(int64_t columns, int64_t channels) {
   return {columns * pixel, pixel, true, true};
 }
 
-/// One axis of a pass: an AxisPlan and its storage.
+/// The plan of one axis that applies the taps with their values of the given kind. A compact target numbers its rows as
+/// the taps do. The pixels of the source are stored modulo `ring`.
 template <class A>
-struct AxisPass {
-  std::vector<int32_t> begin;
-  std::vector<int64_t> source_offset, target_offset;
-  std::vector<A> weight;
-
-  AxisPlan<A> plan() const {
-    return {static_cast<int64_t>(target_offset.size()), begin.data(), source_offset.data(), weight.data(),
-            target_offset.data()};
+AxisPlan<A> plan_taps(Arena& arena, const Taps& taps, int kind, int64_t source_step, bool compact_source,
+                      int64_t target_step, bool compact_target, int64_t ring = INT64_MAX) {
+  const int64_t entries = taps.entries(), rows = taps.rows();
+  const std::span<int64_t> source_offset = arena.take<int64_t>(entries), target_offset = arena.take<int64_t>(rows);
+  const std::span<A> weight = arena.take<A>(entries);
+  for (int64_t t = 0; t < entries; ++t) {
+    const int64_t pixel = compact_source ? taps.column[t] : taps.pixel[t];
+    source_offset[t] = (pixel < ring ? pixel : pixel % ring) * source_step;
+    weight[t] = static_cast<A>(taps.value[kind][t]);
   }
+  for (int64_t i = 0; i < rows; ++i) target_offset[i] = (compact_target ? i : taps.row_place[i]) * target_step;
+  return {rows, arena.copy(taps.row_begin).data(), source_offset.data(), weight.data(), target_offset.data()};
+}
 
-  /// Applies the taps with their values of the given kind. A compact target numbers its rows as the taps do. The pixels
-  /// of the source are stored modulo `ring`.
-  void set_taps(const Taps& taps, int kind, int64_t source_step, bool compact_source, int64_t target_step,
-                bool compact_target, int64_t ring = INT64_MAX) {
-    const int64_t entries = taps.entries(), rows = taps.rows();
-    begin.assign(taps.row_begin.begin(), taps.row_begin.end());
-    source_offset.resize(entries);
-    weight.resize(entries);
-    target_offset.resize(rows);
-    for (int64_t t = 0; t < entries; ++t) {
-      source_offset[t] = (compact_source ? taps.column[t] : taps.pixel[t] % ring) * source_step;
-      weight[t] = static_cast<A>(taps.value[kind][t]);
-    }
-    for (int64_t i = 0; i < rows; ++i) target_offset[i] = (compact_target ? i : taps.row_place[i]) * target_step;
+/// The plan of one axis that copies `rows` rows from place source[i] to place target[i]. If either is empty, the place
+/// is i.
+template <class A>
+AxisPlan<A> plan_copies(Arena& arena, int64_t rows, std::span<const int64_t> source, int64_t source_step,
+                        std::span<const int64_t> target, int64_t target_step) {
+  const std::span<int32_t> begin = arena.take<int32_t>(rows + 1);
+  const std::span<int64_t> source_offset = arena.take<int64_t>(rows), target_offset = arena.take<int64_t>(rows);
+  const std::span<A> weight = arena.take<A>(rows);
+  for (int64_t i = 0; i < rows; ++i) {
+    begin[i] = static_cast<int32_t>(i);
+    source_offset[i] = (source.empty() ? i : source[i]) * source_step;
+    target_offset[i] = (target.empty() ? i : target[i]) * target_step;
+    weight[i] = A(1);
   }
-
-  /// Copies `rows` rows from place source[i] to place target[i]. If either is null, the place is i.
-  void set_identity(int64_t rows, const int64_t* source, int64_t source_step, const int64_t* target,
-                    int64_t target_step) {
-    begin.resize(rows + 1);
-    source_offset.resize(rows);
-    target_offset.resize(rows);
-    weight.assign(rows, A(1));
-    for (int64_t i = 0; i < rows; ++i) {
-      begin[i] = static_cast<int32_t>(i);
-      source_offset[i] = (source == nullptr ? i : source[i]) * source_step;
-      target_offset[i] = (target == nullptr ? i : target[i]) * target_step;
-    }
-    begin[rows] = static_cast<int32_t>(rows);
-  }
-};
+  begin[rows] = static_cast<int32_t>(rows);
+  return {rows, begin.data(), source_offset.data(), weight.data(), target_offset.data()};
+}
 
 /// The contraction of a RoI, prepared once and executed for each block of channels.
 template <class A>
 class Contraction {
  public:
   /// target = the sum over the subsets s of `tangents` of Wy[s] . source . Wx[rest]^T, for up to `channels` channels.
-  /// If the result is added to the target, because of tangents or in `execute`, the target must be an accumulator.
-  void prepare(const Taps& y, const Taps& x, int tangents, const Lattice& source, const Lattice& target,
+  /// If the result is added to the target, because of tangents or in `execute`, the target must be an accumulator. The
+  /// plans are in the arena.
+  void prepare(Arena& arena, const Taps& y, const Taps& x, int tangents, const Lattice& source, const Lattice& target,
                int64_t channels) {
     const int subsets = 1 << tangents;
     const auto columns = static_cast<int64_t>(x.position.size());
@@ -92,23 +85,25 @@ class Contraction {
     source_ = source;
     target_ = target;
     intermediate_size_ = two_passes_ ? columns * channels : 0;
-    count_ = subsets;
-    if (static_cast<int>(steps_.size()) < subsets) steps_.resize(subsets);
+    const std::span<Step> steps = arena.take<Step>(subsets);
+    steps_ = steps;
     const Lattice between = dense_lattice<A>(columns, channels);
     for (int subset = 0; subset < subsets; ++subset) {
       const int rest = subsets - 1 - subset;
-      Step& step = steps_[subset];
+      Step& step = steps[subset];
+      step = Step{};
       if (!two_passes_) {
-        step.y.set_taps(y, subset, source.row_step, source.is_compact, target.row_step, false, source.ring_rows);
-        step.x.set_taps(x, rest, source.column_step, source.is_compact, target.column_step, false);
+        step.y = plan_taps<A>(arena, y, subset, source.row_step, source.is_compact, target.row_step, false,
+                              source.ring_rows);
+        step.x = plan_taps<A>(arena, x, rest, source.column_step, source.is_compact, target.column_step, false);
         continue;
       }
       // For each row of the target: first along y, for every column, then along x.
-      step.y.set_taps(y, subset, source.row_step, source.is_compact, 0, true, source.ring_rows);
-      step.through_x.set_identity(columns, source.is_compact ? nullptr : x.position.data(), source.column_step, nullptr,
-                                  between.column_step);
-      step.through_y.set_identity(y.rows(), nullptr, 0, y.row_place.data(), target.row_step);
-      step.x.set_taps(x, rest, between.column_step, true, target.column_step, false);
+      const auto from_columns = source.is_compact ? std::span<const int64_t>{} : x.position;
+      step.y = plan_taps<A>(arena, y, subset, source.row_step, source.is_compact, 0, true, source.ring_rows);
+      step.through_x = plan_copies<A>(arena, columns, from_columns, source.column_step, {}, between.column_step);
+      step.through_y = plan_copies<A>(arena, y.rows(), {}, 0, y.row_place, target.row_step);
+      step.x = plan_taps<A>(arena, x, rest, between.column_step, true, target.column_step, false);
     }
   }
 
@@ -117,26 +112,24 @@ class Contraction {
                AlignedVector<A>& scratch) const {
     if (scratch.size() < intermediate_size_) scratch.resize(intermediate_size_);
     auto* const between = reinterpret_cast<std::byte*>(scratch.data());
-    for (int index = 0; index < count_; ++index) {
-      const Step& step = steps_[index];
-      const Write last = index > 0 ? Write::add : write;
+    for (const Step& step : steps_) {
+      const Write last = &step == steps_.data() ? write : Write::add;
       const auto into_target = kernels.contract[source_.is_accumulator || two_passes_][target_.is_accumulator];
       if (!two_passes_) {
-        into_target(step.y.plan(), step.x.plan(), source, target, channels, last);
+        into_target(step.y, step.x, source, target, channels, last);
         continue;
       }
       const auto into_between = kernels.contract[source_.is_accumulator][true];
-      const AxisPlan<A> y = step.y.plan(), through_y = step.through_y.plan();
-      for (int64_t row = 0; row < y.rows; ++row) {
-        into_between(y.row(row), step.through_x.plan(), source, between, channels, Write::replace);
-        into_target(through_y.row(row), step.x.plan(), between, target, channels, last);
+      for (int64_t row = 0; row < step.y.rows; ++row) {
+        into_between(step.y.row(row), step.through_x, source, between, channels, Write::replace);
+        into_target(step.through_y.row(row), step.x, between, target, channels, last);
       }
     }
   }
 
  private:
   struct Step {
-    AxisPass<A> y, x, through_y, through_x;
+    AxisPlan<A> y, x, through_y, through_x;  // the last two only with two passes
   };
 
   /// The cost in multiply-adds per channel. Directly, every tap of a bin is one. Two passes also store and read the
@@ -156,8 +149,7 @@ class Contraction {
 
   static constexpr int64_t most_taps = 64;  // of a bin, in one pass
 
-  std::vector<Step> steps_;
-  int count_ = 0;
+  std::span<const Step> steps_;
   bool two_passes_ = false;
   Lattice source_{}, target_{};
   size_t intermediate_size_ = 0;

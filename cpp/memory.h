@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 #include <vector>
 
@@ -91,7 +92,7 @@ struct Tiles {
 
   /// A block of one image of a view: the given rows and columns, or all.
   Block block(const View& view, int64_t n, int64_t channel, int64_t channels,
-              const std::vector<int64_t>* rows = nullptr, const std::vector<int64_t>* columns = nullptr) {
+              const std::span<const int64_t>* rows = nullptr, const std::span<const int64_t>* columns = nullptr) {
     const auto height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
     const auto width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
     // Consecutive rows are treated as one long row.
@@ -109,7 +110,7 @@ struct Tiles {
 
   /// The same block of pixels as a dense tile.
   Operand gather(const View& view, int64_t n, int64_t channel, int64_t channels, AlignedVector<A>& memory,
-                 const std::vector<int64_t>* rows = nullptr, const std::vector<int64_t>* columns = nullptr) {
+                 const std::span<const int64_t>* rows = nullptr, const std::span<const int64_t>* columns = nullptr) {
     const int64_t height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
     const int64_t width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
     const Operand operand = tile(memory, height, width, channels);
@@ -164,7 +165,7 @@ struct Tiles {
   }
 
   static void fill_offsets(std::vector<int64_t>& offsets, int64_t count, int64_t step,
-                           const std::vector<int64_t>* places) {
+                           const std::span<const int64_t>* places) {
     offsets.resize(count);
     for (int64_t i = 0; i < count; ++i) offsets[i] = (places == nullptr ? i : (*places)[i]) * step;
   }

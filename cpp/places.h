@@ -21,7 +21,7 @@ struct PixelRange {
     return {std::min(first, other.first), std::max(last, other.last)};
   }
   /// Positions ascend.
-  void include(const std::vector<int64_t>& positions) {
+  void include(std::span<const int64_t> positions) {
     if (!positions.empty()) *this = joined({positions.front(), positions.back()});
   }
 };

@@ -26,21 +26,25 @@ Border border_of(Rule rule) {
   return Border::replicate;  // unreachable: every rule has a case
 }
 
-/// Collects the entries of one axis, one bin after another.
-class Builder {
+}  // namespace
+
+/// Collects the entries of one axis, one bin after another. What only derivatives need is not computed for order 0.
+template <int order>
+class TapBuilder::Bins {
  public:
-  Builder(const AxisSampling& axis, int order, Taps& taps)
-      : axis_(axis), border_(border_of(axis.rule)), order_(order), taps_(taps) {}
+  Bins(const AxisSampling& axis, TapBuilder& builder) : axis_(axis), border_(border_of(axis.rule)), builder_(builder) {}
 
   void add_bin(int64_t bin) {
-    first_entry_ = taps_.entries();
+    first_entry_ = entries();
     sample_points(axis_, bin, [this](const SamplePoint& point) { add_point(point); });
     const bool integrates = axis_.rule == Rule::exact || axis_.rule == Rule::prroi;
-    if (integrates && order_ > 0) add_singular_part(bin);
+    if (integrates && order > 0) add_singular_part(bin);
   }
 
  private:
-  using Values = std::array<double, 6>;
+  using Values = std::array<double, most_tap_values>;
+
+  int64_t entries() const { return static_cast<int64_t>(builder_.pixel_.size()); }
 
   void add_point(const SamplePoint& point) {
     const Neighbours pixels = bilinear(point.x, point.cell, axis_.size, border_);
@@ -62,7 +66,7 @@ class Builder {
     const CellRange cells = cells_between(axis_.size, start + ends.low, start + ends.high);
     for (int64_t integer = cells.first; integer <= cells.end; ++integer) {
       const bool jumps = border_ == Border::replicate && (integer == -1 || integer == axis_.size);
-      if (order_ < 2 && !jumps) continue;
+      if (order < 2 && !jumps) continue;
       const double distance = static_cast<double>(integer) - start;
       if (!(distance > ends.low && distance <= ends.high)) continue;
       const double density = 1.0 / std::abs(bin_length);
@@ -72,7 +76,7 @@ class Builder {
         add(integer == -1 ? 0 : axis_.size - 1,
             {0.0, jump, jump * position, 0.0, -jump / length, -2.0 * jump * position / length});
       }
-      if (order_ == 2) {
+      if (order == 2) {
         add_kink(integer, integer, density, position);
         add_kink(integer, integer - 1, -density, position);
       }
@@ -95,13 +99,13 @@ class Builder {
   void add(int64_t pixel, const Values& values) {
     if (pixel < 0 || pixel >= axis_.size) return;  // the zero padding
     const int64_t entry = entry_of(pixel);
-    for (int kind = 0; kind < derivative_count[order_]; ++kind) taps_.value[kind][entry] += values[kind];
+    for (int kind = 0; kind < derivative_count[order]; ++kind) builder_.value_[kind][entry] += values[kind];
   }
 
   /// The entry of a pixel in this bin. Points are ascending, so it is nearly always one of the last two.
   int64_t entry_of(int64_t pixel) {
-    auto& pixels = taps_.pixel;
-    int64_t entry = taps_.entries();
+    auto& pixels = builder_.pixel_;
+    int64_t entry = entries();
     for (int step = 0; step < 3 && entry > first_entry_; ++step) {
       if (pixels[entry - 1] == pixel) return entry - 1;
       if (pixels[entry - 1] < pixel) break;
@@ -113,77 +117,84 @@ class Builder {
       if (*place == pixel) return entry;
     }
     pixels.insert(pixels.begin() + entry, pixel);
-    for (int kind = 0; kind < derivative_count[order_]; ++kind) {
-      taps_.value[kind].insert(taps_.value[kind].begin() + entry, 0.0);
+    for (int kind = 0; kind < derivative_count[order]; ++kind) {
+      auto& values = builder_.value_[kind];
+      values.insert(values.begin() + entry, 0.0);
     }
     return entry;
   }
 
   const AxisSampling& axis_;
   Border border_;
-  int order_;
-  Taps& taps_;
+  TapBuilder& builder_;
   int64_t first_entry_ = 0;
 };
 
 /// Lists the pixels that any bin touches, and the index of each entry's pixel in that list.
-void number_columns(Taps& taps) {
-  taps.position.clear();
-  taps.column.resize(taps.pixel.size());
-  if (taps.pixel.empty()) return;
-  const auto [lowest, highest] = std::minmax_element(taps.pixel.begin(), taps.pixel.end());
+void TapBuilder::number_columns() {
+  position_.clear();
+  column_.resize(pixel_.size());
+  if (pixel_.empty()) return;
+  const auto [lowest, highest] = std::minmax_element(pixel_.begin(), pixel_.end());
   const int64_t first = *lowest, span = *highest - first + 1;
-  if (span <= 4 * taps.entries()) {
+  if (span <= 4 * static_cast<int64_t>(pixel_.size())) {
     // If pixels are dense, mark them in a table over the span, then count the marks. The table is converted in place.
-    taps.position.assign(span, 0);
-    for (const int64_t pixel : taps.pixel) taps.position[pixel - first] = 1;
+    position_.assign(span, 0);
+    for (const int64_t pixel : pixel_) position_[pixel - first] = 1;
     int64_t count = 0;
-    for (int64_t& mark : taps.position) mark = mark != 0 ? count++ : -1;
-    for (size_t entry = 0; entry < taps.pixel.size(); ++entry) {
-      taps.column[entry] = static_cast<int32_t>(taps.position[taps.pixel[entry] - first]);
+    for (int64_t& mark : position_) mark = mark != 0 ? count++ : -1;
+    for (size_t entry = 0; entry < pixel_.size(); ++entry) {
+      column_[entry] = static_cast<int32_t>(position_[pixel_[entry] - first]);
     }
     for (int64_t offset = 0; offset < span; ++offset) {
-      if (taps.position[offset] >= 0) taps.position[taps.position[offset]] = first + offset;
+      if (position_[offset] >= 0) position_[position_[offset]] = first + offset;
     }
-    taps.position.resize(count);
+    position_.resize(count);
     return;
   }
-  taps.position = taps.pixel;
-  std::sort(taps.position.begin(), taps.position.end());
-  taps.position.erase(std::unique(taps.position.begin(), taps.position.end()), taps.position.end());
-  for (size_t entry = 0; entry < taps.pixel.size(); ++entry) {
-    const auto place = std::lower_bound(taps.position.begin(), taps.position.end(), taps.pixel[entry]);
-    taps.column[entry] = static_cast<int32_t>(place - taps.position.begin());
+  position_ = pixel_;
+  std::sort(position_.begin(), position_.end());
+  position_.erase(std::unique(position_.begin(), position_.end()), position_.end());
+  for (size_t entry = 0; entry < pixel_.size(); ++entry) {
+    const auto place = std::lower_bound(position_.begin(), position_.end(), pixel_[entry]);
+    column_[entry] = static_cast<int32_t>(place - position_.begin());
   }
 }
 
-}  // namespace
-
-void build_taps(const AxisSampling& axis, int order, Taps& taps) {
+Taps TapBuilder::build(const AxisSampling& axis, int order, Arena& arena) {
   constexpr int64_t usual_entries_per_bin = 4;  // reserved, because growing step by step takes longer than the rest
-  const auto usual_entries = static_cast<size_t>(usual_entries_per_bin * axis.bins);
-  taps.pixel.clear();
-  taps.pixel.reserve(usual_entries);
-  taps.value.resize(std::max<size_t>(taps.value.size(), derivative_count[order]));
-  for (auto& values : taps.value) values.clear();
-  for (int kind = 0; kind < derivative_count[order]; ++kind) taps.value[kind].reserve(usual_entries);
-  taps.row_begin.assign(axis.bins + 1, 0);
-  taps.row_place.resize(axis.bins);
-  std::iota(taps.row_place.begin(), taps.row_place.end(), int64_t{0});
-  Builder builder(axis, order, taps);
-  for (int64_t bin = 0; bin < axis.bins; ++bin) {
-    builder.add_bin(bin);
-    taps.row_begin[bin + 1] = static_cast<int32_t>(taps.entries());
-  }
-  number_columns(taps);
+  const int kinds = derivative_count[order];
+  const auto begin = [&](auto& entries) {
+    entries.clear();
+    entries.reserve(usual_entries_per_bin * axis.bins);
+  };
+  begin(pixel_);
+  for (int kind = 0; kind < kinds; ++kind) begin(value_[kind]);
+  row_begin_.assign(axis.bins + 1, 0);
+  const auto add_bins = [&](auto&& bins) {
+    for (int64_t bin = 0; bin < axis.bins; ++bin) {
+      bins.add_bin(bin);
+      row_begin_[bin + 1] = static_cast<int32_t>(pixel_.size());
+    }
+  };
+  if (order == 0) add_bins(Bins<0>(axis, *this));
+  if (order == 1) add_bins(Bins<1>(axis, *this));
+  if (order == 2) add_bins(Bins<2>(axis, *this));
+  number_columns();
+  const std::span<int64_t> row_place = arena.take<int64_t>(axis.bins);
+  std::iota(row_place.begin(), row_place.end(), int64_t{0});
+  Taps taps{arena.copy<int32_t>(row_begin_), row_place, arena.copy<int64_t>(pixel_), arena.copy<int32_t>(column_),
+            arena.copy<int64_t>(position_),  {}};
+  for (int kind = 0; kind < kinds; ++kind) taps.value[kind] = arena.copy<double>(value_[kind]);
+  return taps;
 }
 
-void apply_tangents(std::span<const AxisTangent> tangents, Taps& taps) {
+void apply_tangents(std::span<const AxisTangent> tangents, const Taps& taps) {
   const size_t entries = taps.pixel.size();
   if (tangents.empty()) return;
   const AxisTangent u = tangents[0];
   if (tangents.size() == 1) {
-    auto& along = taps.value[start_];
+    const std::span<double> along = taps.value[start_];
     for (size_t t = 0; t < entries; ++t) along[t] = u.start * along[t] + u.length * taps.value[length_][t];
     return;
   }
@@ -198,7 +209,7 @@ void apply_tangents(std::span<const AxisTangent> tangents, Taps& taps) {
   }
 }
 
-void apply_tangents_and_keep_derivatives(std::span<const AxisTangent> tangents, Taps& taps) {
+void apply_tangents_and_keep_derivatives(std::span<const AxisTangent> tangents, const Taps& taps) {
   if (tangents.empty()) return;
   const AxisTangent v = tangents[0];
   for (size_t t = 0; t < taps.pixel.size(); ++t) {
@@ -210,17 +221,18 @@ void apply_tangents_and_keep_derivatives(std::span<const AxisTangent> tangents, 
   }
 }
 
-void transpose_taps(const Taps& taps, int64_t first, int64_t end, int kinds, Taps& transposed) {
+Taps transpose_taps(const Taps& taps, int64_t first, int64_t end, int kinds, Arena& arena) {
   const auto low = std::lower_bound(taps.position.begin(), taps.position.end(), first);
   const auto high = std::lower_bound(low, taps.position.end(), end);
   const auto first_column = static_cast<int32_t>(low - taps.position.begin());
   const auto rows = static_cast<int32_t>(high - low);
-  transposed.row_place.resize(rows);
-  for (int32_t row = 0; row < rows; ++row) transposed.row_place[row] = low[row] - first;
+  const std::span<int64_t> row_place = arena.take<int64_t>(rows), position = arena.take<int64_t>(taps.rows());
+  for (int32_t row = 0; row < rows; ++row) row_place[row] = low[row] - first;
+  std::iota(position.begin(), position.end(), int64_t{0});
 
   // Count the entries of every row, then place them. Bins are ascending within a row because they are in the taps.
-  auto& begin = transposed.row_begin;
-  begin.assign(rows + 1, 0);
+  const std::span<int32_t> begin = arena.take<int32_t>(rows + 1);
+  std::fill(begin.begin(), begin.end(), 0);
   const auto in_range = [&](int64_t t) {
     return static_cast<uint32_t>(taps.column[t] - first_column) < static_cast<uint32_t>(rows);
   };
@@ -228,32 +240,31 @@ void transpose_taps(const Taps& taps, int64_t first, int64_t end, int kinds, Tap
     if (in_range(t)) ++begin[taps.column[t] - first_column + 1];
   }
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
-  const auto entries = static_cast<size_t>(begin[rows]);
-  transposed.pixel.resize(entries);
-  transposed.column.resize(entries);
-  transposed.value.resize(std::max<size_t>(transposed.value.size(), kinds));
-  for (int kind = 0; kind < kinds; ++kind) transposed.value[kind].resize(entries);
+  const int64_t entries = begin[rows];
+  const std::span<int64_t> pixel = arena.take<int64_t>(entries);
+  const std::span<int32_t> column = arena.take<int32_t>(entries);
+  Taps transposed{begin, row_place, pixel, column, position, {}};
+  for (int kind = 0; kind < kinds; ++kind) transposed.value[kind] = arena.take<double>(entries);
   for (int64_t bin = 0; bin < taps.rows(); ++bin) {
     for (int32_t t = taps.row_begin[bin]; t < taps.row_begin[bin + 1]; ++t) {
       if (!in_range(t)) continue;
       const int32_t entry = begin[taps.column[t] - first_column]++;
-      transposed.pixel[entry] = bin;
-      transposed.column[entry] = static_cast<int32_t>(bin);
+      pixel[entry] = bin;
+      column[entry] = static_cast<int32_t>(bin);
       for (int kind = 0; kind < kinds; ++kind) transposed.value[kind][entry] = taps.value[kind][t];
     }
   }
   // Placing has moved the start of every row to its end, which is the start of the next row.
   std::copy_backward(begin.begin(), begin.end() - 1, begin.end());
   begin[0] = 0;
-  transposed.position.resize(taps.rows());
-  std::iota(transposed.position.begin(), transposed.position.end(), int64_t{0});
+  return transposed;
 }
 
 void dense_taps(const AxisSampling& axis, int order_start, int order_length, double* matrix) {
   // The kinds of values by (order in start, order in length), as in TapDerivative.
   constexpr int kind[3][3] = {{value_, length_, length_length_}, {start_, start_length_, -1}, {start_start_, -1, -1}};
-  Taps taps;
-  build_taps(axis, order_start + order_length, taps);
+  Arena arena;
+  const Taps taps = TapBuilder().build(axis, order_start + order_length, arena);
   std::fill_n(matrix, axis.bins * axis.size, 0.0);
   for (int64_t bin = 0; bin < axis.bins; ++bin) {
     for (int32_t t = taps.row_begin[bin]; t < taps.row_begin[bin + 1]; ++t) {

@@ -184,7 +184,7 @@ class PointwiseAdjointGeometry {
         const Sums& part = sums_[(row * blocks_.count + block) * sums_kept_ + bin];
         for (int kind = 0; kind < tap_kinds; ++kind) sums[kind] += part[kind];
       }
-      const double mask = exists && sums_kept_ > 1 ? roi.mask(bin) : 1.0;
+      const double mask = exists && call_.geometry.mask != nullptr ? roi.mask(bin) : 1.0;
       for (int kind = 0; kind < tap_kinds; ++kind) total[kind] += mask * sums[kind];
       if (gradient.mask != nullptr) gradient.mask[row * bins_ + bin] = sums[weight_];
       for (int i = 0; gradient.offset != nullptr && i < 2; ++i) {

@@ -156,16 +156,17 @@ template <class Visit>
 bool RoiPoints::visit_strata(int64_t bin, Visit&& visit) const {
   const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
   Bin grid[2];
-  double count[2], shift[2];
+  double count[2], share[2], shift[2];
   for (int axis = 0; axis < 2; ++axis) {
     shift[axis] = this->shift(call_.geometry.offset, bin, axis);
     const MappedAxis cut = shift_axis(along(axis), shift[axis]);
     grid[axis] = bin_grid(cut.start, cut.length, bins_[axis], index[axis]);
     count[axis] = sample_count(grid[axis].length, call_.spec.sampling_ratio[axis]);
+    share[axis] = aggregate_mean(count[axis]);
   }
   const bool random = call_.spec.rule == PointRule::random;
   const auto point = [&](int axis, int64_t sample, double within) {
-    SamplePoint own = stratum(grid[axis], bins_[axis], index[axis], count[axis], sample, within);
+    SamplePoint own = stratum(grid[axis], bins_[axis], index[axis], count[axis], share[axis], sample, within);
     own.position += shift[axis];
     return own;
   };

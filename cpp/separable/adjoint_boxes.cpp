@@ -36,14 +36,17 @@ class AdjointBoxes {
 
   void sum_dots(Workspace<A>& work, const RoiGroup& group, int64_t block) {
     const View& map = maps_[group.level];
-    work.grow(group.rows.size());
-    for (size_t index = 0; index < group.rows.size(); ++index) {
-      for (int axis = 0; axis < 2; ++axis) {
-        const RoiAxis roi(call_, map, group.rows[index], axis, grad_output_.size[2 + axis]);
-        Taps& taps = axis == 0 ? work.taps[index].y : work.taps[index].x;
-        build_taps(roi.sampling(), static_cast<int>(call_.tangents.size()) + 1, taps);
+    work.taps_memory.clear();
+    work.taps.clear();
+    for (const int64_t row : group.rows) {
+      const auto along = [&](int axis) {
+        const RoiAxis roi(call_, map, row, axis, grad_output_.size[2 + axis]);
+        const int order = static_cast<int>(call_.tangents.size()) + 1;
+        const Taps taps = work.builder.build(roi.sampling(), order, work.taps_memory);
         apply_tangents_and_keep_derivatives(roi.tangents(), taps);
-      }
+        return taps;
+      };
+      work.taps.push_back({along(0), along(1)});
     }
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
     Panel<A> panel(work, work.taps, map, in_place_, group);
@@ -53,22 +56,24 @@ class AdjointBoxes {
       const std::byte* const source = panel.pixels_of(index);
       const Operand gradient = in_place_ ? work.in_place(grad_output_, row, channel)
                                          : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      sum_dots(work.kernels, work.taps[index], panel.lattice(channels), source, gradient, channels,
+      sum_dots(work, work.taps[index], panel.lattice(channels), source, gradient, channels,
                sums_[row * blocks_.count + block]);
     }
   }
 
-  void sum_dots(const Kernels<A>& kernels, const RoiTaps& taps, const Lattice& from, const std::byte* source,
+  void sum_dots(Workspace<A>& work, const RoiTaps& taps, const Lattice& from, const std::byte* source,
                 const Operand& gradient, int64_t channels, Sums& sums) const {
     const Lattice& to = gradient.lattice;
-    AxisPass<A> y, x;
-    y.set_taps(taps.y, 0, from.row_step, from.is_compact, to.row_step, false, from.ring_rows);
-    x.set_taps(taps.x, 0, from.column_step, from.is_compact, to.column_step, false);
+    Arena& arena = work.plans_memory;
+    arena.clear();
+    const bool compact = from.is_compact;
+    const auto y = plan_taps<A>(arena, taps.y, 0, from.row_step, compact, to.row_step, false, from.ring_rows);
+    const auto x = plan_taps<A>(arena, taps.x, 0, from.column_step, compact, to.column_step, false);
     const double* weights[2][most_pairs];
     int result[most_pairs];
     const int pairs = pair_weights(taps.y, taps.x, weights, result);
-    const DotPlan<A> plan{y.plan(), x.plan(), pairs, weights[0], weights[1], result};
-    kernels.dots[!in_place_](plan, source, gradient.base, channels, sums.data());
+    const DotPlan<A> plan{y, x, pairs, weights[0], weights[1], result};
+    work.kernels.dots[!in_place_](plan, source, gradient.base, channels, sums.data());
   }
 
   /// The products of weights along y and x that give the derivative in every coordinate, by the product rule.

@@ -23,11 +23,12 @@ class AdjointFeatures {
     if (blocks_.count == 0) return;
     taps_.resize(call_.rois);
     constexpr int64_t rows_per_item = 16;
-    parallel_for(call_.team, (call_.rois + rows_per_item - 1) / rows_per_item, [&](int64_t item, int) {
+    parallel_for(call_.team, (call_.rois + rows_per_item - 1) / rows_per_item, [&](int64_t item, int worker) {
       const int64_t end = std::min(call_.rois, (item + 1) * rows_per_item);
       for (int64_t row = item * rows_per_item; row < end; ++row) {
         if (image_of(call_, row) < 0) continue;
-        taps_[row].build(call_, grads_[call_.levels[row]], row, grad_output_.size[2], grad_output_.size[3]);
+        taps_[row] = taps_of(call_, grads_[call_.levels[row]], row, grad_output_.size[2], grad_output_.size[3],
+                             workspaces_[worker].builder, workspaces_[worker].taps_memory);
       }
     });
     tiles_ = cut_hot_tiles(cut_into_tiles(grads_, side_, places()));
@@ -79,16 +80,17 @@ class AdjointFeatures {
     const Operand target = work.tile(work.target_tile, height, width, channels);
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     const bool in_place = has_adjacent_channels(grad_output_, call_.scalar_type);
-    work.grow(1);
-    RoiTaps& transposed = work.taps[0];
+    Contraction<A> contraction;
     for (const int64_t row : tile.rows) {
-      transpose_taps(taps_[row].y, tile.first_y, tile.end_y, 1 << tangents, transposed.y);
-      transpose_taps(taps_[row].x, tile.first_x, tile.end_x, 1 << tangents, transposed.x);
-      if (transposed.y.entries() == 0 || transposed.x.entries() == 0) continue;
+      Arena& arena = work.plans_memory;
+      arena.clear();
+      const Taps y = transpose_taps(taps_[row].y, tile.first_y, tile.end_y, 1 << tangents, arena);
+      const Taps x = transpose_taps(taps_[row].x, tile.first_x, tile.end_x, 1 << tangents, arena);
+      if (y.entries() == 0 || x.entries() == 0) continue;
       const Operand source = in_place ? work.in_place(grad_output_, row, channel)
                                       : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      work.contractions[0].prepare(transposed.y, transposed.x, tangents, source.lattice, target.lattice, channels);
-      work.contractions[0].execute(work.kernels, source.base, target.base, channels, Write::add, work.intermediate);
+      contraction.prepare(arena, y, x, tangents, source.lattice, target.lattice, channels);
+      contraction.execute(work.kernels, source.base, target.base, channels, Write::add, work.intermediate);
     }
     const View& map = grads_[tile.level];
     work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel, channels);

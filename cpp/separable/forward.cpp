@@ -46,6 +46,7 @@ class Forward {
   /// The taps and contractions of the RoIs of a group, made by the first thread that needs them.
   struct Preparation {
     std::once_flag has_taps, has_contractions;
+    Arena taps_memory, plans_memory;
     std::vector<RoiTaps> taps;
     std::vector<Contraction<A>> contractions;
   };
@@ -66,7 +67,9 @@ class Forward {
     }
     auto& taps = shared == nullptr ? work.taps : shared->taps;
     auto& contractions = shared == nullptr ? work.contractions : shared->contractions;
-    const auto build = [&] { build_all(group, taps); };
+    const auto build = [&] {
+      build_all(group, work.builder, shared == nullptr ? work.taps_memory : shared->taps_memory, taps);
+    };
     shared == nullptr ? build() : std::call_once(shared->has_taps, build);
     Panel<A> panel(work, taps, maps_[group.level], maps_in_place_, group);
     const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
@@ -74,7 +77,10 @@ class Forward {
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
       if (channels != prepared_channels) {
-        const auto prepare = [&] { prepare_all(group, taps, panel.lattice(channels), channels, contractions); };
+        const auto prepare = [&] {
+          prepare_all(taps, panel.lattice(channels), channels,
+                      shared == nullptr ? work.plans_memory : shared->plans_memory, contractions);
+        };
         shared == nullptr ? prepare() : std::call_once(shared->has_contractions, prepare);
         prepared_channels = channels;
       }
@@ -85,21 +91,23 @@ class Forward {
     }
   }
 
-  void build_all(const RoiGroup& group, std::vector<RoiTaps>& taps) const {
-    if (taps.size() < group.rows.size()) taps.resize(group.rows.size());
-    for (size_t index = 0; index < group.rows.size(); ++index) {
-      taps[index].build(call_, maps_[group.level], group.rows[index], out_.size[2], out_.size[3]);
+  void build_all(const RoiGroup& group, TapBuilder& builder, Arena& arena, std::vector<RoiTaps>& taps) const {
+    arena.clear();
+    taps.clear();
+    for (const int64_t row : group.rows) {
+      taps.push_back(taps_of(call_, maps_[group.level], row, out_.size[2], out_.size[3], builder, arena));
     }
   }
 
-  void prepare_all(const RoiGroup& group, std::span<const RoiTaps> taps, const Lattice& source, int64_t channels,
+  void prepare_all(std::span<const RoiTaps> taps, const Lattice& source, int64_t channels, Arena& arena,
                    std::vector<Contraction<A>>& contractions) const {
-    if (contractions.size() < group.rows.size()) contractions.resize(group.rows.size());
+    arena.clear();
+    contractions.resize(taps.size());
     const Lattice target =
         out_in_place_ ? Workspace<A>::in_place(out_, 0, 0).lattice : dense_lattice<A>(out_.size[3], channels);
-    for (size_t index = 0; index < group.rows.size(); ++index) {
-      contractions[index].prepare(taps[index].y, taps[index].x, static_cast<int>(call_.tangents.size()), source, target,
-                                  channels);
+    const int tangents = static_cast<int>(call_.tangents.size());
+    for (size_t index = 0; index < taps.size(); ++index) {
+      contractions[index].prepare(arena, taps[index].y, taps[index].x, tangents, source, target, channels);
     }
   }
 

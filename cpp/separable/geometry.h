@@ -65,16 +65,19 @@ class RoiAxis {
 
 struct RoiTaps {
   Taps y, x;
-
-  void build(const SeparableCall& call, const View& map, int64_t row, int64_t bins_y, int64_t bins_x) {
-    for (int axis = 0; axis < 2; ++axis) {
-      const RoiAxis roi(call, map, row, axis, axis == 0 ? bins_y : bins_x);
-      Taps& taps = axis == 0 ? y : x;
-      build_taps(roi.sampling(), static_cast<int>(call.tangents.size()), taps);
-      if (!call.tangents.empty()) apply_tangents(roi.tangents(), taps);
-    }
-  }
 };
+
+/// The taps of one RoI, with their directional derivatives if the call has tangents.
+inline RoiTaps taps_of(const SeparableCall& call, const View& map, int64_t row, int64_t bins_y, int64_t bins_x,
+                       TapBuilder& builder, Arena& arena) {
+  const auto along = [&](int axis, int64_t bins) {
+    const RoiAxis roi(call, map, row, axis, bins);
+    const Taps taps = builder.build(roi.sampling(), static_cast<int>(call.tangents.size()), arena);
+    if (!call.tangents.empty()) apply_tangents(roi.tangents(), taps);
+    return taps;
+  };
+  return {along(0, bins_y), along(1, bins_x)};
+}
 
 inline int64_t image_of(const SeparableCall& call, int64_t row) { return static_cast<int64_t>(call.roi_rows[5 * row]); }
 

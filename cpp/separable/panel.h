@@ -30,14 +30,16 @@ class Panel {
     std::iota(order_.begin(), order_.end(), size_t{0});
     if (is_in_place || is_alone_) return;
     PixelRange x = PixelRange::none(), y = PixelRange::none();
+    rows_.reserve(group.rows.size());
     for (size_t index = 0; index < group.rows.size(); ++index) {
-      if (taps[index].y.position.empty()) continue;
-      const PixelRange rows = rows_of(index);
+      PixelRange& rows = rows_.emplace_back(PixelRange::none());
+      rows.include(taps[index].y.position);
+      if (rows.length() == 0) continue;
       ring_rows_ = std::max(ring_rows_, rows.length() + rows_at_once);
       y = y.joined(rows);
       x.include(taps[index].x.position);
     }
-    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return first_row(a) < first_row(b); });
+    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return rows_[a].first < rows_[b].first; });
     if (x.length() == 0 || y.length() == 0) x = y = {0, 0};          // no RoI touches the map
     if (4 * x.length() > 3 * map.size[3]) x = {0, map.size[3] - 1};  // whole rows are one long run in memory
     ring_rows_ = std::min(ring_rows_, y.length());
@@ -69,27 +71,18 @@ class Panel {
   /// The memory that has the pixels of a RoI now.
   const std::byte* pixels_of(size_t index) {
     if (is_in_place_) return address(map_, group_.image, channel_);
-    const RoiTaps& taps = taps_[index];
     if (is_alone_) {
+      const RoiTaps& taps = taps_[index];
       return work_
           .gather(map_, group_.image, channel_, channels_, work_.source_tile, &taps.y.position, &taps.x.position)
           .base;
     }
-    if (!taps.y.position.empty()) sweep_to(rows_of(index));
+    if (rows_[index].length() > 0) sweep_to(rows_[index]);
     const auto* const base = reinterpret_cast<const std::byte*>(work_.source_tile.data());
     return base - x_.first * channels_ * int64_t{sizeof(A)};
   }
 
  private:
-  int64_t first_row(size_t index) const {
-    const auto& position = taps_[index].y.position;
-    return position.empty() ? 0 : position.front();
-  }
-  PixelRange rows_of(size_t index) const {
-    const auto& position = taps_[index].y.position;
-    return {position.front(), position.back()};
-  }
-
   /// Transposes the missing rows, and some more if they replace rows that are no longer needed.
   void sweep_to(const PixelRange& rows) {
     if (rows.last < end_row_) return;
@@ -116,6 +109,7 @@ class Panel {
   const RoiGroup& group_;
   bool is_alone_;
   std::vector<size_t> order_;
+  std::vector<PixelRange> rows_;  // of each RoI, beside each other, because every block of channels reads them
   PixelRange x_{0, 0};
   int64_t ring_rows_ = 1, last_row_ = 0, end_row_ = 0, channel_ = 0, channels_ = 0;
 };

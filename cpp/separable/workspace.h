@@ -13,13 +13,10 @@ template <class A>
 struct Workspace : Tiles<A> {
   using Tiles<A>::Tiles;
 
-  void grow(size_t rois) {
-    if (taps.size() < rois) taps.resize(rois);
-    if (contractions.size() < rois) contractions.resize(rois);
-  }
-
+  TapBuilder builder;
+  Arena taps_memory, plans_memory;
+  std::vector<RoiTaps> taps;  // of the RoIs of a group
   std::vector<Contraction<A>> contractions;
-  std::vector<RoiTaps> taps;
   AlignedVector<A> intermediate;
 };
 

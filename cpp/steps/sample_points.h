@@ -61,21 +61,22 @@ inline CellRange cells_between(int64_t size, double low, double high) {
 
 /// The points that may lie on [low, high], with a margin of 4 points on each side for rounding.
 inline CellRange samples_touching(double low, double high, const Bin& bin, double count) {
+  if (count <= small_count) return {0, static_cast<int64_t>(count)};
   const double samples_per_pixel = count / bin.length;
-  if (count <= small_count || !std::isfinite(samples_per_pixel)) return {0, static_cast<int64_t>(count)};
+  if (!std::isfinite(samples_per_pixel)) return {0, static_cast<int64_t>(count)};
   const double one = (low - bin.start) * samples_per_pixel;
   const double other = (high - bin.start) * samples_per_pixel;
   return {static_cast<int64_t>(std::clamp(std::floor(std::min(one, other)) - 4.0, 0.0, count)),
           static_cast<int64_t>(std::clamp(std::ceil(std::max(one, other)) + 4.0, 0.0, count))};
 }
 
-/// One of `count` points of a bin. `within` is its position in its stratum, from 0 to 1.
-inline SamplePoint stratum(const Bin& bin, int64_t bins, int64_t bin_index, double count, int64_t sample,
+/// One of `count` points of a bin, with its share. `within` is its position in its stratum, from 0 to 1.
+inline SamplePoint stratum(const Bin& bin, int64_t bins, int64_t bin_index, double count, double share, int64_t sample,
                            double within) {
   const double place = static_cast<double>(sample) + within;
   const double x = bin.start + place * bin.length / count;
   const double position = (static_cast<double>(bin_index) + place / count) / static_cast<double>(bins);
-  return {x, cell_of(x), position, aggregate_mean(count)};
+  return {x, cell_of(x), position, share};
 }
 
 /// Calls visit(SamplePoint) for the candidates for the maximum of an interpolated map over a bin: the integers inside
@@ -124,10 +125,11 @@ void sample_points(const AxisSampling& axis, int64_t bin_index, Visit&& visit) {
       const double count = sample_count(bin.length, axis.sampling_ratio);
       const CellRange samples = samples_touching(-1.0, static_cast<double>(axis.size), bin, count);
       const bool inverted = bin.length < 0.0;
+      const double share = aggregate_mean(count);
       for (int64_t step = samples.first; step < samples.end; ++step) {
         const int64_t sample = inverted ? samples.first + samples.end - 1 - step : step;
         const double within = axis.rule == Rule::grid ? 0.5 : axis.generator.uniform(sample, bin_index);
-        visit(stratum(bin, axis.bins, bin_index, count, sample, within));
+        visit(stratum(bin, axis.bins, bin_index, count, share, sample, within));
       }
       return;
     }

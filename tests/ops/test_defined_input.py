@@ -123,6 +123,19 @@ def test_no_rois_give_gradients_of_zeros(backward: Call, backend_name: str) -> N
     assert not grad_rois.any()
 
 
+@pytest.mark.parametrize("lead", [(0,), (2, 0), (3,)])
+@pytest.mark.parametrize("points", [2, 0])
+def test_the_gradient_of_no_maps_and_of_no_points(lead: tuple[int, ...], points: int, backend_name: str) -> None:
+    maps, x = np.ones((*lead, 5, 6)), np.ones(points)
+    grad_features, (grad_x, grad_y) = roialign.bilinear_interpolate_backward(
+        np.ones((*lead, points)), maps, x, x, backend=backend_name
+    )
+    assert grad_features.shape == maps.shape
+    assert grad_features.sum() == points * (maps.size // 30)
+    assert grad_x.shape == grad_y.shape == (points,)
+    assert not grad_x.any()
+
+
 def test_no_points_no_crops_no_levels(backend_name: str) -> None:
     assert roialign.bilinear_interpolate(GOOD, np.zeros((0, 4)), 1.0, backend=backend_name).shape == (2, 3, 0, 4)
     image, none = GOOD.transpose(0, 2, 3, 1), np.zeros(0, dtype=int)

@@ -111,6 +111,7 @@ FEW_BINS: Any = {"kinds": ("border", "large"), "output_size": (1, 2), "channels"
 
 
 MOVES: Any = {"has_offset": True, "has_mask": True}
+ONE_BIN: Any = {"output_size": (1, 1), "kinds": SOME}
 
 
 def _grid_of_operators() -> list[PointCase]:
@@ -162,6 +163,14 @@ def _shapes() -> list[PointCase]:
         PointCase(
             "rotated, one bin", "taps of many pixels", rotated(), maps=((37, 45),), output_size=(1, 1), kinds=SOME
         ),
+        PointCase("max, one bin", "the same of maxima", two, output_size=(1, 1), kinds=SOME),
+        PointCase("rotation-invariant, one bin", "a bin of channels that turn", RIROI, channels=8, **ONE_BIN),
+        PointCase("deformable, one bin", "a bin that moves", DEFORM, has_offset=True, **ONE_BIN),
+        PointCase("deformable, modulated, one bin", "and has a weight", DEFORM_2, **MOVES, **ONE_BIN),
+        PointCase("deformable, weighted, one bin", "a weight and no offset", DEFORM_2, has_mask=True, **ONE_BIN),
+        PointCase("deformable, weighted", "the same for many bins", DEFORM_2, has_mask=True, kinds=SOME),
+        PointCase("position-sensitive, one bin", "a bin with all channels", PS_ALIGN, channels=2, **ONE_BIN),
+        PointCase("RoIPool, one bin", "the maximum of a box", ROI_POOL, **ONE_BIN),
         PointCase(
             "max, more bins than pixels",
             "dozens of bins read a pixel",

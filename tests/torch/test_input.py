@@ -221,6 +221,15 @@ def test_no_channels() -> None:
     assert torch.autograd.grad(pool(f, rois()).sum(), f)[0].shape == f.shape
 
 
+def test_coordinates_given_as_numbers_are_float64() -> None:
+    ramp = torch.arange(81, dtype=torch.float64).view(9, 9)
+    for x in (2.1, [2.1], [[2.1, 0.1]]):
+        answer = roialign.bilinear_interpolate(ramp, x, 2.1)
+        np.testing.assert_array_equal(answer.numpy(), roialign.bilinear_interpolate(ramp.numpy(), x, 2.1))
+    far = torch.arange(2**24 + 5, dtype=torch.float64).view(1, -1)
+    assert roialign.bilinear_interpolate(far, 2.0**24 + 1, 0) == 2**24 + 1
+
+
 # Buffers
 
 
@@ -267,6 +276,27 @@ def test_out_may_not_lie_over_an_input_or_where_a_gradient_is_needed() -> None:
         pool(features().requires_grad_(), rois(), out=out)
     with torch.no_grad():
         assert pool(features().requires_grad_(), rois(), out=out) is out
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])  # the compiled check of a plain call, and the general one
+def test_a_written_out_cannot_be_used_by_an_earlier_backward(mode: str) -> None:
+    weight, out = torch.ones(3, 3, 2, 3, dtype=torch.float64, requires_grad=True), values(3, 3, 2, 3)
+    product = (weight * out).sum()
+    pool(features(), rois(), mode=mode, out=out)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        product.backward()
+
+
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_out_of_unusual_tensors(mode: str) -> None:
+    negated = torch.zeros(3, 3, 2, 3, dtype=torch.complex128).conj().imag
+    assert negated.is_neg()
+    assert torch.equal(pool(features(), rois(), mode=mode, out=negated), pool(features(), rois(), mode=mode))
+    with torch.inference_mode():
+        inferred = torch.zeros(3, 3, 2, 3, dtype=torch.float64)
+        assert pool(features(), rois(), mode=mode, out=inferred) is inferred
+    with pytest.raises(ValueError, match="out: expected a tensor made outside of inference mode, got one made in it"):
+        pool(features(), rois(), mode=mode, out=inferred)
 
 
 # Seeds

@@ -110,12 +110,13 @@ class Call:
         count, given = self.rois.shape[0], (*self.features, self.rois)
         shape = (count, channels, bins_y, bins_x) if self.layout == "NCHW" else (count, bins_y, bins_x, channels)
         tensor = checks.check_out(out, shape, given)
-        if is_traced(tensor) or tensor.is_meta:
+        if is_traced(tensor) or tensor.is_meta or tensor.is_neg():
             (output,) = self.pairing.forward(setting, inputs)
             tensor.copy_(checks.own_layout(output, self.layout))
             return tensor
         checks.check_memory_apart(tensor, given)
         self.pairing.forward.fill(setting, inputs.in_memory(), (checks.nchw(tensor, self.layout),))
+        torch.autograd.graph.increment_version(tensor)
         return tensor
 
     def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:

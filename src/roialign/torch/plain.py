@@ -6,6 +6,7 @@ from functools import cache
 from types import ModuleType
 
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 from .._spec import SeparableSpec, Spec
 from .wiring.tracing import is_plain_call
@@ -25,7 +26,11 @@ def forward(
         return None
     if not is_plain_call(features) or not features.is_cpu:
         return None
+    if out is not None and (type(out) is not Tensor or out.is_neg() or out.is_inference()):
+        return None
     output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
+    if out is not None and output is not None:
+        increment_version(output)
     return output
 
 

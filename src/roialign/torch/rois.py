@@ -45,7 +45,7 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
     """Convert points to boxes of zero size on image 0. Also returns the broadcast shape of the coordinates."""
     points = []
     for value, name in ((x, "x"), (y, "y")):
-        point = value if isinstance(value, Tensor) else torch.as_tensor(value, device=features.device)
+        point = value if isinstance(value, Tensor) else _point_of_numbers(value, features)
         checks.check_real(point, name)
         checks.check_device(point, features.device, name)
         points.append(point.double())
@@ -57,6 +57,12 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
     flat_x, flat_y = x_of_all.reshape(-1), y_of_all.reshape(-1)
     rows = torch.stack([torch.zeros_like(flat_x), flat_x, flat_y, flat_x, flat_y], dim=1)
     return rows, x_of_all.shape
+
+
+def _point_of_numbers(value: object, features: Tensor) -> Tensor:
+    """Convert numbers. torch's default dtype would round them."""
+    point = torch.as_tensor(value, device=features.device)
+    return torch.as_tensor(value, dtype=torch.float64, device=features.device) if point.is_floating_point() else point
 
 
 def _rows_of_list(
