@@ -247,9 +247,8 @@ def add_winners(
     gradient = tl.load(grad_output + at + channel * grad_c, mask=is_channel & is_bin, other=0.0).to(dtype)
     roi, moved = roi_of(row, rois, frames, sampling, COLUMNS), tangent + row * COLUMNS
     if RULE == "pixels":
-        if HAS_MASK or TANGENT:
-            mask, mask_moved = masks_of(roi, moved, number, is_bin, MASK, HAS_MASK, TANGENT)
-            gradient *= (mask_moved if TANGENT else mask).to(dtype)  # the pixels do not move
+        mask, mask_moved = masks_of(roi, moved, number, is_bin, MASK, HAS_MASK, TANGENT)
+        gradient *= (mask_moved if TANGENT else mask).to(dtype)  # the pixels do not move
         span = spans + (row * NUMBERS + number) * 4
         first_y, first_x = tl.load(span, mask=is_bin, other=0), tl.load(span + 2, mask=is_bin, other=0)
         total = tl.where(is_winner(first_y, first_x, winner, y, x, SHIFT), total + gradient, total)
