@@ -156,7 +156,8 @@ def others() -> dict[str, tuple[str, Callable[[Tensor, Tensor, Tensor], Sequence
         "other levels": ("levels", same, {"levels": LEVELS.clone()}, nothing),
         "levels of another dtype": ("levels", same, {"levels": LEVELS.int()}, nothing),
         "strided levels": ("levels", same, {"levels": torch.stack([LEVELS, LEVELS], 1)[:, 0]}, nothing),
-        "the same maxima": ("maxima", same, {}, nothing),
+        "the same maxima": ("maxima", lambda f, g, r: (f.requires_grad_(), g, r), {}, nothing),
+        "maxima without winners": ("maxima", same, {}, nothing),
     }
 
 

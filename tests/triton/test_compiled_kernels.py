@@ -97,8 +97,9 @@ def test_points(part: str, count: int) -> None:
 
 def test_other_numbers_of_points_compile_nothing_anew() -> None:
     (kinds,) = compiled("points", script="launched_kernels")
-    both = {f"{name}_kernel": 2 for name in ("frames", "adjoint_points", "maximum")}  # means and maxima, or two uses
-    names = ("mean", "mean_sums", "winners_sums", "geometry", "order", *OF_TILES)
+    twice = ("frames", "adjoint_points", "maximum", "tiles", "sum_shares")  # means and maxima, or two uses
+    both = {f"{name}_kernel": 2 for name in twice}
+    names = ("mean", "mean_sums", "winners_sums", "geometry", "order", "shares")
     assert kinds == {**{f"{name}_kernel": 1 for name in names}, **both}
 
 

@@ -32,12 +32,12 @@ class Repeat(NamedTuple):
     """A function of a backend, for tensors of a kind, whose launches are recorded."""
 
     tape: Any
-    results: list[tuple[torch.Size, tuple[int, ...]]]
-    """The shape and strides of each result."""
+    results: list[tuple[torch.Size, tuple[int, ...], torch.dtype]]
+    """The shape, strides and dtype of each result."""
 
     def run(self, like: Tensor, before: Sequence[Tensor], after: Sequence[Tensor] = ()) -> tuple[Tensor, ...]:
-        """Compute results like a tensor from those that come before and after them on the tape."""
-        results = tuple([like.new_empty_strided(shape, strides) for shape, strides in self.results])
+        """Compute results on the device of a tensor from those that come before and after them on the tape."""
+        results = tuple([like.new_empty_strided(shape, strides, dtype=dtype) for shape, strides, dtype in self.results])
         self.tape.replay([tensor.data_ptr() for tensor in (*before, *results, *after)], like.device)
         return results
 
@@ -49,7 +49,10 @@ class Kind:
         self.pairing, self.spec, self.described, self.layout = call.pairing, call.spec, call.described, call.layout
         self.has_levels = call.inputs.levels is not None
         self.map_sizes = tuple([size for level in call.features for size in level.shape])
+        self.deciding = len(call.inputs.deciding)
         setting, _ = call.with_bins((1, 1))
+        self.backend = backend_for(self.pairing.family.name, call.features[0], setting.operator.backend)
+        self.keeps_winners = call.spec.decides() and hasattr(self.backend, "new_winners")
         self.channels_last = setting.channels_last
         self.repeats: dict[Any, Repeat] = {}
         """By what else a function depends on: the size of the result, or the tensors of a gradient."""
@@ -60,22 +63,34 @@ class Kind:
 
     def remember(self, key: Any, name: str, operator: Any, inputs: Inputs, results: Sequence[Tensor]) -> None:
         """Remember a function of the backend that has been called, if its launches are recorded."""
-        backend = backend_for(self.pairing.family.name, results[0], operator.backend)
-        tape = getattr(backend, name).tape_of(operator, inputs, results)
+        tape = getattr(self.backend, name).tape_of(operator, inputs, results)
         if tape is not None:
-            store(self.repeats, key, Repeat(tape, [(result.shape, result.stride()) for result in results]))
+            kinds = [(result.shape, result.stride(), result.dtype) for result in results]
+            store(self.repeats, key, Repeat(tape, kinds))
+
+    def remember_forward(self, key: Any, call: Call, output: Tensor, with_winners: bool) -> None:
+        """Remember the forward pass that has computed this output."""
+        setting, inputs = call.with_bins((output.shape[2], output.shape[3]))
+        if with_winners:
+            winners = self.backend.new_winners(setting.operator, inputs.features, output)
+            self.remember(key, "forward_with_winners", setting.operator, inputs, (output, winners))
+        else:
+            self.remember(key, "forward", setting.operator, inputs, (output,))
 
     def adjoint_features(self, gradient: Tensor, rois: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
-        """The gradient of the features, which is differentiable. `more` are the levels, if given, and deciding maps."""
+        """The gradient of the features, which is differentiable. `more` are the levels, the deciding maps, and the
+        winners, each if there are any."""
         tensors = (gradient, rois, *more)
-        levels, deciding = (more[:1], more[1:]) if self.has_levels else ((), more)
+        levels, more = (more[:1], more[1:]) if self.has_levels else ((), more)
+        deciding, winners = more[: self.deciding], more[self.deciding :]
         key = None if is_recorded(tensors) or not is_plain_call(gradient) else traits_of(tensors)
         repeat = None if key is None else self.find(key)
         if repeat is not None:
-            return repeat.run(gradient, (*deciding, rois), (gradient, *levels))
+            return repeat.run(gradient, (*deciding, rois), (gradient, *levels, *winners))
         bins = (gradient.shape[2], gradient.shape[3])
         setting = Setting(Operator(self.spec, *self.described, bins), (), self.map_sizes, self.channels_last)
-        inputs = Inputs((), gradient, rois, levels[0] if levels else None, None, (), deciding)
+        level_of, winner_of = (several[0] if several else None for several in (levels, winners))
+        inputs = Inputs((), gradient, rois, level_of, None, (), deciding, winner_of)
         results = self.pairing.adjoint_features(setting, inputs)
         if key is not None:
             self.remember(key, "adjoint_features", setting.operator, inputs, results)
@@ -105,16 +120,17 @@ class KnownCall:
         needs_gradient = is_recorded(maps)
         if out is not None or (rois.requires_grad and torch.is_grad_enabled()):
             return self.call.forward(output_size, out)
-        repeat = kind.find(output_size)
+        with_winners = needs_gradient and kind.keeps_winners
+        key = output_size, with_winners
+        repeat = kind.find(key)
         if repeat is None:
             output = self.call.forward(output_size)
-            setting, inputs = self.call.with_bins(output_size)
-            kind.remember(output_size, "forward", setting.operator, inputs, (checks.nchw(output, kind.layout),))
+            kind.remember_forward(key, self.call, checks.nchw(output, kind.layout), with_winners)
             return output
-        before = (*maps, *maps, rois) if kind.spec.decides() else (*maps, rois)
-        (output,) = repeat.run(maps[0], before, self.levels)
+        before = (*maps, *maps, rois) if kind.deciding else (*maps, rois)
+        output, *winners = repeat.run(maps[0], before, self.levels)
         if needs_gradient:
-            output = differentiable(output, kind.adjoint_features, self._kept(), maps)
+            output = differentiable(output, kind.adjoint_features, (*self._kept(), *winners), maps)
         return checks.own_layout(output, kind.layout)
 
     def backward(

@@ -205,10 +205,10 @@ def is_seen() -> bool:
 
 def tensors_of(inputs: Inputs, results: Any) -> list[Tensor]:
     """The tensors of a call, in the order of the addresses that a tape takes."""
-    features, gradient, rois, levels, _, tangents, deciding = inputs
+    features, gradient, rois, levels, _, tangents, deciding, winners = inputs
     outputs = (results,) if isinstance(results, Tensor) else results
     tensors = [*features, *tangents, *deciding, rois, *outputs]
-    return tensors + [tensor for tensor in (gradient, levels) if tensor is not None]
+    return tensors + [tensor for tensor in (gradient, levels, winners) if tensor is not None]
 
 
 def key_of(operator: Any, inputs: Inputs, tensors: Sequence[Tensor], addresses: Sequence[int]) -> Any:
@@ -216,7 +216,8 @@ def key_of(operator: Any, inputs: Inputs, tensors: Sequence[Tensor], addresses: 
     return (
         operator,
         tensors[0].device,
-        (len(inputs.features), len(inputs.tangents), inputs.grad_output is None, inputs.levels is None),
+        (len(inputs.features), len(inputs.tangents)),
+        (inputs.grad_output is None, inputs.levels is None, inputs.winners is None),
         tuple([(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]),
         tuple([(address & 15, addresses.index(address)) for address in addresses]),
     )
