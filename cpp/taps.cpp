@@ -162,9 +162,14 @@ void TapBuilder::number_columns() {
 }
 
 Taps TapBuilder::build(const AxisSampling& axis, int order, Arena& arena) {
+  constexpr int64_t usual_entries_per_bin = 4;  // reserved, because growing step by step takes longer than the rest
   const int kinds = derivative_count[order];
-  pixel_.clear();
-  for (int kind = 0; kind < kinds; ++kind) value_[kind].clear();
+  const auto begin = [&](auto& entries) {
+    entries.clear();
+    entries.reserve(usual_entries_per_bin * axis.bins);
+  };
+  begin(pixel_);
+  for (int kind = 0; kind < kinds; ++kind) begin(value_[kind]);
   row_begin_.assign(axis.bins + 1, 0);
   const auto add_bins = [&](auto&& bins) {
     for (int64_t bin = 0; bin < axis.bins; ++bin) {
