@@ -34,6 +34,11 @@ def check_array(value: object, name: str, first: str = "features") -> Tensor:
     return value
 
 
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape and strides."""
+    return tensor.layout == torch.strided and not tensor.is_nested
+
+
 def check_device(tensor: Tensor, device: torch.device, name: str, first: str = "features") -> None:
     if tensor.device != device:
         raise ValueError(f"{name}: expected the device of {first}, {device}, got {tensor.device}")
