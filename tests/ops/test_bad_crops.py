@@ -49,7 +49,7 @@ def test_crop_and_resize_arguments(name: str) -> None:
             INDICES + 1,
             {},
             ValueError,
-            "box_indices[1]: expected an integer batch index 0 <= index < 2, got 2",
+            "box_indices[1]: expected an integer batch index 0 <= index < 2",
         ),
         (image, wrong, INDICES, {}, ValueError, "boxes[1]: expected finite coordinates, got ("),
         (

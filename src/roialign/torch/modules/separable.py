@@ -49,7 +49,8 @@ class Configured(NotScriptable):
         features: Any = np.zeros((1, 1, 1, 0) if given.get("layout") == "NHWC" else (1, 0, 1, 1))
         if "spatial_scales" in given:
             scales = _validate.check_scales(given["spatial_scales"])
-            check_assignment(scales[:1], Assignment(given["canonical_size"], given["canonical_level"]))
+            rule = given.get("canonical_size", 224), given.get("canonical_level", 4)
+            check_assignment(scales[:1], Assignment(*rule))
             # Scales in any order are allowed for calls with levels.
             features, given["levels"] = [features] * len(scales), np.zeros(0, dtype=np.int64)
         with warnings.catch_warnings():  # a call warns
