@@ -152,7 +152,9 @@ def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> 
             "out: expected None if a gradient is needed, because writing into a tensor cannot be differentiated; "
             "got a tensor"
         )
-    if any(torch._C._functorch.is_functorch_wrapped_tensor(one) for one in (tensor, *inputs)):
+    if not torch.compiler.is_compiling() and any(
+        map(torch._C._functorch.is_functorch_wrapped_tensor, (tensor, *inputs))
+    ):
         raise ValueError("out: expected None within torch.vmap and the transforms of torch.func, got a tensor")
     return tensor
 
