@@ -58,8 +58,12 @@ def _written(folder: Path, rows: list[dict[str, Any]], size: tuple[int, int] = (
 def test_an_object_belongs_to_a_patch_from_70_percent_on(tmp_path: Path) -> None:
     """The patches are x = 0 to 100 and x = 60 to 160."""
     rows = [{"bbox": [x, 10, width, 10]} for x, width in ((90, 10), (93, 10), (80, 20), (94, 10), (50, 10), (150, 10))]
-    dataset = CocoDataset(_written(tmp_path, rows), tmp_path)
+    rows.append({"bbox": [10, 40, 145, 10]})  # longer than a patch
+    problems = Problems()
+    dataset = CocoDataset(_written(tmp_path, rows), tmp_path, problems)
     patches = cut_into_patches(dataset, CUT)
+    told = [remark.what for remark in problems.remarks]
+    assert told == ["1 object lies in no patch of 100 pixels by 70%: not trained on"]
     assert [row["id"] for row in patches.rows] == ["1__100__0___0", "1__100__60___0"]
     assert [(row["width"], row["height"]) for row in patches.rows] == [(100, 100)] * 2
     assert patches[0][1]["boxes"].tolist() == [

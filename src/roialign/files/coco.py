@@ -25,8 +25,8 @@ Identity = int | str
 
 #: The sections to read. Each refers to sections before it only.
 SECTIONS = ("categories", "images", "annotations")
-#: pycocotools does the same for the boxes of results.
 BOXES_USED = "their boxes are used as masks"
+EMPTY_OUTLINES = f"in training {BOXES_USED}, and in evaluation no mask can match them"
 UPRIGHT_BOXES_USED = "their upright boxes are used as rotated boxes"
 #: The smallest side of a box, as a fraction of the longer side of the image. A smaller side rounds to zero in float32,
 #: or does so once the image is scaled or flipped.
@@ -40,7 +40,7 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
     :func:`rotated_box_of`.
 
     Unambiguous variants are converted to the usual form: a number written as text or as a float, an `iscrowd` of null,
-    an empty `segmentation`, and an `area` that is not a number.
+    an empty `segmentation`, and an `area` that is not a number. `row` is the position of an annotation in its section.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
         good, remark = _annotation(row, images, categories, rotated)
         if remark is not None:
             problems.remark(place_of(path, "annotations", index), remark, "area")
-        return good
+        return {**good, "row": index}
 
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
     sizes = {row["id"]: (row["width"], row["height"]) for row in images.rows}

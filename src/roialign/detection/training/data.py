@@ -55,6 +55,7 @@ class Stream(Dataset[Drawn]):
             raise DatasetError(f"{dataset.annotations}: expected at least one image, got none")
         if not any(dataset.objects(row) for row in dataset.rows):
             raise DatasetError(f"{dataset.annotations}: expected at least one object in an image, got none")
+        dataset.report_outside(quiet=process_rank() != 0)
         _check_fit(dataset, settings.detector)
         if settings.patches is not None:
             dataset = _cut(dataset, settings.patches, report)
