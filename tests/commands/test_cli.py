@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -324,3 +325,26 @@ def test_the_library_does_not_load_the_command_line(modules: str, loaded: list[s
     script = f"import json, sys, {modules}; print(json.dumps([name for name in {names} if name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == loaded
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
+@pytest.mark.parametrize("arguments", [("info",), ("--version",), ("extract", PHOTOGRAPH, "--boxes", BOXES)])
+def test_output_that_cannot_be_written_is_one_error(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        program = [sys.executable, "-m", "roialign", *map(str, arguments)]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}])
+def test_what_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: dict[str, str]) -> None:
+    name = "caf\u00e9 \u65e5\u672c.png"
+    shutil.copy(PHOTOGRAPH, tmp_path / name)
+    (tmp_path / "boxes.json").write_text("[[1, 2, 30, 40]]")
+    program = [sys.executable, "-m", "roialign", "extract", name, "missing \u65e5.png", "--boxes", "boxes.json"]
+    environment = {**os.environ, **encoding}
+    done = subprocess.run(program, capture_output=True, check=False, cwd=tmp_path, env=environment)
+    said = done.stdout + done.stderr
+    assert b"Traceback" not in said
+    assert b"missing \\u65e5.png" in said
