@@ -100,7 +100,8 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
         "unknown.png,1,2,5,6,dog\n"
         "b.npy,0,0,3,3,cow\n"
     )
-    inputs = [tmp_path / name for name in ("a.npy", "broken.png", "b.npy", "missing.png")]
+    (tmp_path / "inputs.txt").write_text(f"{tmp_path / 'missing.png'}\n")
+    inputs = [tmp_path / name for name in ("a.npy", "broken.png", "b.npy", "inputs.txt")]
     result = run("extract", *inputs, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     assert result.exit_code == 1
     row, unknown, broken, missing, count = result.stderr.splitlines()
@@ -111,7 +112,8 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     )
     assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
     assert broken.endswith("; 1 box skipped")
-    assert missing == f"error: {tmp_path / 'missing.png'}: cannot be read as an image: No such file or directory"
+    listed = f"{tmp_path / 'inputs.txt'}, line 1: {tmp_path / 'missing.png'}"
+    assert missing == f"error: {listed}: cannot be read as an image: No such file or directory"
     assert count == "4 problems"
     with np.load(tmp_path / "f.npz") as written:
         assert written["rows"].tolist() == [0, 4]
@@ -348,3 +350,21 @@ def test_what_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: di
     said = done.stdout + done.stderr
     assert b"Traceback" not in said
     assert b"missing \\u65e5.png" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--backbone", "pixels")])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("photo.png", "No such file or directory"),
+        ("-", "expected a path; images cannot be read from standard input"),
+        ("photos/*.png", "no file matches this pattern"),
+    ],
+)
+def test_a_mistyped_input_stops_the_run_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], name: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("extract", PHOTOGRAPH, name, "--boxes", BOXES, *options)
+    assert (result.exit_code, result.stderr) == (1, f"error: {name}: {why}\n")
+    assert os.listdir(tmp_path) == []

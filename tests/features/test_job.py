@@ -160,6 +160,8 @@ def test_another_job_is_refused_and_says_what_differs(images: list[Path], tmp_pa
             small_job(images, out, **settings)
     with pytest.raises(OtherJobError, match=r"images\.count: 12 there, 11 here"):
         small_job(images[1:], out)
+    with pytest.raises(OtherJobError, match=r"another job: the list of images differs; give the same options"):
+        small_job(images[::-1], out)
     settings = JobSettings(sizes=((1, 1),), levels="16", shard_images=4, batch_size=3)
     with pytest.raises(OtherJobError, match=r"boxes\.grid: \[2, 2\] there, \[2, 3\] here"):
         prepare(images, GridBoxes(2, 3), out, settings, SMALL)
