@@ -400,6 +400,20 @@ def test_an_object_outside_its_image_is_named_once_and_not_trained_on(data: Path
         Stream(CocoDataset(annotations, images, strict=True), small_settings(dataset))
 
 
+def test_other_annotations_of_a_resumed_run_are_a_note(data: Path, tmp_path: Path) -> None:
+    annotations, images = find_split(data, "train")
+    other = tmp_path / "other.json"
+    content = json.loads(annotations.read_text())
+    other.write_text(json.dumps({**content, "annotations": content["annotations"][:-1]}))
+    told = []
+    for iterations, path in ((1, annotations), (2, annotations), (3, other), (4, other)):
+        dataset = CocoDataset(path, images, Problems())
+        train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1, iterations=iterations))
+        told.append([str(remark) for remark in dataset.problems.remarks])
+    said = "not the annotations that this run has been trained on: those were"
+    assert told == [[], [], [f"{other}: {said} {annotations}; training continues with the new ones"], []]
+
+
 def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_path: Path) -> None:
     shutil.copytree(data, tmp_path / "scenes")
     dataset = CocoDataset(*find_split(tmp_path / "scenes", "train"), Problems())

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -161,28 +162,45 @@ def differences_text(error: OtherSettingsError) -> str:
     )
 
 
-@contextmanager
-def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C was pressed. A second Ctrl-C raises KeyboardInterrupt.
+@dataclass
+class Interruption:
+    """Whether a command is to stop, and the signal that asked for it."""
 
-    If not `alone`, the first Ctrl-C raises KeyboardInterrupt, because several processes would stop at different steps
-    and wait for each other.
+    number: int = 0
+    """SIGINT, SIGTERM, or 0."""
+
+    def __call__(self) -> bool:
+        return self.number != 0
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of shells for this signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + (self.number or signal.SIGINT)
+
+
+@contextmanager
+def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Interruption]:
+    """Yield an object that tells whether Ctrl-C was pressed or SIGTERM was sent, as cluster schedulers do.
+
+    A second signal raises KeyboardInterrupt. If not `alone`, the first Ctrl-C raises KeyboardInterrupt, because several
+    processes would stop at different steps and wait for each other.
     """
-    pressed = False
+    stop = Interruption()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        del number, frame
-        if pressed:
+        del frame
+        has_stopped, stop.number = stop(), number
+        if has_stopped:
             raise KeyboardInterrupt
-        pressed = True
-        print_line(console, "stopping after this step; press Ctrl-C again to stop at once")
+        again = "press Ctrl-C again to stop at once" if number == signal.SIGINT else "SIGTERM was received"
+        print_line(console, f"stopping after this step; {again}")
 
     if not alone or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield stop
         return
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: pressed
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -183,9 +183,10 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C in a worker. The terminal sends it to every process, and the main process handles it."""
+    """Ignore Ctrl-C and SIGTERM in a worker. They are sent to every process, and the main process handles them."""
     del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_they_are(drawn: Sequence[Drawn]) -> list[Drawn]:
