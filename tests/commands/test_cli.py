@@ -368,3 +368,25 @@ def test_a_mistyped_input_stops_the_run_before_anything_is_written(
     result = run("extract", PHOTOGRAPH, name, "--boxes", BOXES, *options)
     assert (result.exit_code, result.stderr) == (1, f"error: {name}: {why}\n")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a folder in which nobody can make files")
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        (("export",), "--out", "model.onnx"),
+        (("evaluate", "--data", "nowhere"), "--out", "results.json"),
+        (("evaluate", "--data", "nowhere"), "--metrics", "metrics.json"),
+        (("evaluate", "--data", "nowhere"), "--dota-out", "task1"),
+        (("train", "--data", "nowhere"), "--out", "run"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_said_before_the_work(
+    command: tuple[str, ...], option: str, name: str
+) -> None:
+    weights = () if command[0] == "train" else ("--weights", "nowhere")
+    result = run(*command, *weights, option, f"/proc/self/{name}")
+    assert result.exit_code == 2
+    assert (
+        f"Invalid value for {option}: /proc/self/{name} cannot be written: No such file or directory" in result.stderr
+    )

@@ -340,3 +340,19 @@ def test_the_other_commands_start_without_torch() -> None:
         "assert not {'torch', 'sklearn', 'pycocotools'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("size", [{}, {"width": None, "height": None}, {"width": "20", "height": "10"}])
+def test_a_size_that_is_no_number_is_read_from_the_image(tmp_path: Path, size: dict[str, Any]) -> None:
+    content = copy.deepcopy(GOOD)
+    content["images"] = [{"id": 1, "file_name": "a.png", **size}, {"id": 2, "file_name": "b.png", **size}]
+    problems = Problems()
+    dataset = CocoDataset(_written(tmp_path, content), tmp_path, problems)
+    assert [(row["width"], row["height"]) for row in dataset.rows] == [(20, 10)]
+    assert len(dataset[0][1]["boxes"]) == 3
+    (remark,) = [remark for remark in problems.remarks if remark.kind == "image size"]
+    assert remark.where == f"{dataset.annotations}: images[0]"
+    assert remark.what.endswith(": read from its file")
+    (problem,) = problems
+    assert problem.where == f"{dataset.annotations}: images[1]"
+    assert problem.what.endswith("; its file cannot be read as an image: No such file or directory")

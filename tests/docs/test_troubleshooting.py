@@ -193,6 +193,7 @@ CAUSES: dict[str, Cause] = {
     "segmentation: polygon ...: expected finite numbers within 1000000 pixels": coco(
         with_segmentation([[0, 0, 2e9, 0, 2e9, 2e9]])
     ),
+    "width, height: expected whole numbers, got ...: read from its file": coco(changed("images", 0, width="64")),
     "width, height: expected at most ... pixels": coco(COCO["a huge image"].content),
     "area: expected a number, got ...: it is computed": coco(COCO["area of text"].content),
     "name: ... occurs twice": coco(everywhere("categories", "name", lambda _: "cat")),

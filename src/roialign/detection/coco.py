@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from .._text import counted
 from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, place_of, read_records
-from ..files.images import OpenPicture, open_picture
+from ..files.images import OpenPicture, open_picture, upright_size
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
@@ -184,7 +184,11 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             self._objects[row["image_id"]].append(row)
 
     def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
-        return read_records(self.annotations, problems)
+        return read_records(self.annotations, problems, size_of=self._size_of)
+
+    def _size_of(self, name: str) -> tuple[int, int]:
+        """The width and height of an image from its file."""
+        return upright_size(self._path_of(name), large=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -198,7 +202,9 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
 
         If there is no file of exactly this name, backslashes are read as separators, and a URL by its last part.
         """
-        name = str(self.rows[index]["file_name"])
+        return self._path_of(str(self.rows[index]["file_name"]))
+
+    def _path_of(self, name: str) -> Path:
         path = self.images / name
         if ("\\" in name or "://" in name) and not os.path.exists(path):  # False for an invalid file name
             end = name_in_address(name) if "://" in name else PureWindowsPath(name).as_posix()

@@ -76,7 +76,7 @@ class RotatedDataset(CocoDataset):
     def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
         if self.annotations.is_dir():
             return read_dota_records(self.annotations, self.images, problems)
-        return read_records(self.annotations, problems, rotated=True)
+        return read_records(self.annotations, problems, rotated=True, size_of=self._size_of)
 
     def _place(self, found: dict[str, Any], row: dict[str, Any]) -> str:
         if not self.annotations.is_dir():

@@ -23,6 +23,9 @@ Row = Mapping[str, Any]
 #: The id of a row.
 Identity = int | str
 
+#: Returns the width and height of an image file by its name, or raises FileError.
+SizeOf = Callable[[str], tuple[int, int]]
+
 #: The sections to read. Each refers to sections before it only.
 SECTIONS = ("categories", "images", "annotations")
 BOXES_USED = "their boxes are used as masks"
@@ -33,7 +36,9 @@ UPRIGHT_BOXES_USED = "their upright boxes are used as rotated boxes"
 SMALLEST_SIDE = 1e-6
 
 
-def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> dict[str, list[dict[str, Any]]]:
+def read_records(
+    path: Path, problems: Problems, *, rotated: bool = False, size_of: SizeOf | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Return the valid rows of every section in the order of the file. Invalid rows are added to `problems`.
 
     With `rotated`, every annotation gets a `rotated_box`, and its `bbox` is the upright hull; see
@@ -41,6 +46,8 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
 
     Unambiguous variants are converted to the usual form: a number written as text or as a float, an `iscrowd` of null,
     an empty `segmentation`, and an `area` that is not a number. `row` is the position of an annotation in its section.
+
+    If the width and height of an image are missing, null or text, `size_of` reads them from the file of this name.
 
     Raises
     ------
@@ -50,7 +57,14 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
     sections = read_sections(path)
     categories = good_rows(path, "categories", sections["categories"], problems, category_of)
     _remark_same(path, "categories", "name", categories, problems)
-    images = good_rows(path, "images", sections["images"], problems, _image)
+
+    def image(row: Row, index: int) -> dict[str, Any]:
+        good = _image(row, size_of)
+        if good["width"] != row.get("width") or good["height"] != row.get("height"):
+            problems.remark(place_of(path, "images", index), f"{_no_size(row)}: read from its file", "image size")
+        return good
+
+    images = good_rows(path, "images", sections["images"], problems, image)
     _remark_same(path, "images", "file_name", images, problems)
 
     def annotation(row: Row, index: int) -> dict[str, Any]:
@@ -287,14 +301,23 @@ def category_of(row: Row, index: int) -> dict[str, Any]:
     return {**row, "id": number}
 
 
-def _image(row: Row, index: int) -> dict[str, Any]:
-    del index
+def _image(row: Row, size_of: SizeOf | None) -> dict[str, Any]:
     number, name = identity(row, "id"), file_name(row)
-    width, height = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
+    if size_of is not None and any(row.get(side) is None or isinstance(row[side], str) for side in ("width", "height")):
+        try:
+            width, height = size_of(name)
+        except FileError as error:
+            raise DatasetError(f"{_no_size(row)}; its file {error}") from error
+    else:
+        width, height = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
     most = most_pixels()
     if width * height > most:
         raise DatasetError(f"width, height: expected at most {most} pixels, got {quoted(width)} x {quoted(height)}")
     return {**row, "id": number, "file_name": name, "width": width, "height": height}
+
+
+def _no_size(row: Row) -> str:
+    return f"width, height: expected whole numbers, got {value_text(row, 'width')}, {value_text(row, 'height')}"
 
 
 def file_name(row: Row) -> str:
