@@ -253,3 +253,10 @@ def test_the_time_left_counts_all_that_a_run_does_and_the_steps_alone_are_timed(
         "step 6 of 12: average precision on 1 image: box 25.0 (AP50 -)",
         "step 8 of 12: loss 0.500 (boxes 0.500), 1.00 s per step, 1 min 45 s left",
     ]
+
+
+def test_a_loss_that_rounds_to_zero_has_no_sign() -> None:
+    reporter, lines = _reporter(1, [0.0, 1.0, 2.0, 3.0])
+    reporter(Started(0, 1))
+    reporter(Stepped(1, {"loss_mask": -0.0001}))
+    assert "loss 0.000 (mask 0.000)" in lines()[-1]

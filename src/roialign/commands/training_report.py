@@ -98,13 +98,13 @@ class Reporter:
         if iteration % self._every and iteration not in (self._first + 1, self._steps):
             return
         now = self._clock()
-        parts = ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
+        parts = ", ".join(f"{name.removeprefix('loss_')} {_rounded(value)}" for name, value in losses.items())
         pace = (now - self._since) / max(iteration - self._last, 1)
         # The estimate includes the time of checkpoints and measurements.
         left = (now - self._begun) / (iteration - self._first) * (self._steps - iteration)
         more = f", {duration(left)} left" if iteration < self._steps else ""
         total = sum(losses.values())
-        self._say(f"step {iteration} of {self._steps}: loss {total:.3f} ({parts}), {pace:.2f} s per step{more}")
+        self._say(f"step {iteration} of {self._steps}: loss {_rounded(total)} ({parts}), {pace:.2f} s per step{more}")
         self._since, self._last = now, iteration
 
     def _say(self, text: str) -> None:
@@ -119,6 +119,11 @@ def precision_line(figures: Mapping[str, Any]) -> str:
         if kind in figures
     )
     return f"average precision on {counted(figures['images'], 'image')}: {kinds}"
+
+
+def _rounded(loss: float) -> str:
+    """A loss with three decimals. Zero has no sign."""
+    return f"{round(loss, 3) + 0.0:.3f}"
 
 
 def _percent(value: float | None) -> str:

@@ -165,7 +165,9 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         found = Problems()
         self.records = self._read_records(found)
         if strict and found:
-            raise DatasetError(f"{_listed(found.found)}\n{len(found)} rows of {self.annotations} cannot be used")
+            raise DatasetError(
+                f"{_listed(found.found)}\n{counted(len(found), 'row')} of {self.annotations} cannot be used"
+            )
         self.problems = Problems() if problems is None else problems
         self.problems.include(found)
         if problems is None:

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from .._text import counted
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
 from .images import most_pixels
@@ -26,6 +27,7 @@ Identity = int | str
 #: Returns the width and height of an image file by its name, or raises FileError.
 SizeOf = Callable[[str], tuple[int, int]]
 
+ORPHANS = "images or categories that cannot be used"
 #: The sections to read. Each refers to sections before it only.
 SECTIONS = ("categories", "images", "annotations")
 BOXES_USED = "their boxes are used as masks"
@@ -81,7 +83,7 @@ def read_records(
     remark_relative(f"{path}: annotations", boxes, problems)
     bare = sum(row["segmentation"] is None for row in annotations.rows)
     if 0 < bare < len(annotations.rows) or (bare and rotated):  # without any outline, only boxes are used
-        have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
+        have = f"{bare} of {counted(len(annotations.rows), 'object')} {'has' if bare == 1 else 'have'} no outline"
         used = UPRIGHT_BOXES_USED if rotated else BOXES_USED
         problems.remark(f"{path}: annotations", f"{have}: {used}", "no outline")
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
@@ -168,7 +170,7 @@ def good_rows(
                 table.refuse(row)
     wrong.end()
     if orphans:
-        problems.add(f"{path}: {section}", f"{orphans} rows refer to images or categories that cannot be used")
+        problems.add(f"{path}: {section}", f"{counted(orphans, 'row refers', 'rows refer')} to {ORPHANS}")
     return table
 
 
