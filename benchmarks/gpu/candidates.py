@@ -72,6 +72,16 @@ KERNELS = {
     "POINTS_FORWARD": "mean",
     "POINTS_SUMS": "mean_sums",
     "POINTS_FEATURES": "adjoint_points",
+    "POINTS_FEATURES_MAX": "adjoint_points",
+    "POINTS_FEATURES_POSITION": "adjoint_points",
+}
+#: For each table of the pointwise family: the operators of points.py whose speed depends on it.
+OPERATORS = {
+    "POINTS_FORWARD": ("roi_align_rotated", "roi_pool"),
+    "POINTS_SUMS": ("roi_align_rotated",),
+    "POINTS_FEATURES": ("roi_align_rotated",),
+    "POINTS_FEATURES_MAX": ("roi_pool",),
+    "POINTS_FEATURES_POSITION": ("ps_roi_align",),
 }
 
 
@@ -90,8 +100,10 @@ def candidates_of(entry: Entry) -> Iterator[tuple[int, ...]]:
         channels = (32, 64, 128) if entry.channels_last else (8, 16, 32)
         found: Any = ((*shape, count, 1) for shape, count in product(shapes, channels))
         fewest, most = 16, 64
-    elif entry.table == "POINTS_FEATURES":
-        found = ((*shape, count, 1) for shape, count in product([(4, 4), (2, 4), (4, 8)], (32, 64, 128)))
+    elif entry.table.startswith("POINTS_FEATURES"):
+        is_narrow = entry.table == "POINTS_FEATURES_POSITION"  # ten channels per bin
+        shapes = [(4, 8), (8, 8), (8, 16)] if is_narrow else [(4, 4), (2, 4), (4, 8)]
+        found = ((*shape, count, 1) for shape, count in product(shapes, (16,) if is_narrow else (32, 64, 128)))
         fewest, most = 8, 64
     elif entry.table == "FORWARD":  # rows of bins
         rows, channels = ((1, 2, 4), (32, 64)) if entry.channels_last else ((4, 8, 16), (8, 16, 32))
@@ -146,24 +158,27 @@ def inputs_of(workload: str, element: int, channels_last: bool, device: str) -> 
 
 
 def points_call(entry: Entry, workload: str, device: str) -> Callable[[], Any]:
-    """Return a call with rotated boxes, or with integer bins if the workload is "roi_pool"."""
-    from .points import BINS, OPERATORS, SCALE, scene
+    """Return a call of an operator of the pointwise family, the first one of the entry if it is another workload."""
+    from . import points
+    from .points import BINS, SCALE, scene
 
-    name = "roi_pool" if workload == "roi_pool" else "roi_align_rotated"
-    operator = next(operator for operator in OPERATORS if operator.name == name)
+    names = OPERATORS[entry.table]
+    operator = next(one for one in points.OPERATORS if one.name == (workload if workload in names else names[0]))
     features, boxes, turned = scene(operator, device, DTYPES[entry.element], entry.layout)
     more: dict[str, Any] = {"backend": "triton"}
     if entry.table == "POINTS_FORWARD":
-        if workload == "roi_pool":
+        if operator.name == "roi_pool":
             return lambda: roialign.roi_pool(features, boxes, BINS, SCALE, **more)
         return lambda: roialign.roi_align_rotated(features, turned, BINS, SCALE, 2, **more)
-    shape = (len(turned), features.shape[1], BINS, BINS)
+    shape = (len(turned), operator.output_elements(1) // BINS**2, BINS, BINS)
     layout = torch.channels_last if entry.channels_last else torch.contiguous_format
     gradient = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(features)
     gradient = gradient.contiguous(memory_format=layout)
-    if workload == "roi_pool":
+    if operator.name == "roi_pool":
         return lambda: roialign.roi_pool_backward(gradient, features, boxes, SCALE, **more)
     need = ("rois",) if entry.table == "POINTS_SUMS" else ("features",)
+    if operator.name == "ps_roi_align":
+        return lambda: roialign.ps_roi_align_backward(gradient, features, boxes, SCALE, 2, need=need, **more)
     return lambda: roialign.roi_align_rotated_backward(gradient, features, turned, SCALE, 2, need=need, **more)
 
 

@@ -23,13 +23,13 @@ import torch
 
 from ..markdown import table
 from ..process import ROOT
-from .candidates import Entry, call_of, entries, in_table, kept_in_file
+from .candidates import OPERATORS, Entry, call_of, entries, in_table, kept_in_file
 from .device import DEVICE
 from .record import Record
 from .timing import device_microseconds
 
 SIZES = ROOT / "src" / "roialign" / "triton" / "sizes.json"
-#: Workloads for separable entries. Entries of the other family have one workload of their own.
+#: Workloads for separable entries. Those of the other family have operators.
 WORKLOADS = ("box-test", "mask-test", "c4")
 #: A smaller gain counts as noise.
 GAIN = 0.05
@@ -39,9 +39,7 @@ Job = Callable[[], dict[str, Any]]
 
 
 def workloads_of(entry: Entry) -> tuple[str, ...]:
-    if entry.table.startswith("POINTS"):
-        return ("rotated",) if entry.table == "POINTS_SUMS" else ("rotated", "roi_pool")
-    return WORKLOADS
+    return OPERATORS.get(entry.table, WORKLOADS)
 
 
 def jobs(kind: str) -> dict[str, Job]:

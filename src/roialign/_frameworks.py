@@ -66,7 +66,7 @@ def framework_of(*values: object) -> Any:
 
 def operator_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], rois: object, **more: Any) -> Any:
     """A validated call of an operator, by the framework of the features. `more` are fields of :class:`Options`."""
-    return _checked_call(spec, features, scales, rois, Options(**more))
+    return _checked_call(framework_of(*features), spec, features, scales, rois, Options(**more))
 
 
 def operator_forward(
@@ -83,17 +83,19 @@ def operator_forward(
     seed: object = None,
 ) -> Any:
     """The result of an operator on one map, which takes a few microseconds less than a call if nothing is unusual."""
+    framework = framework_of(features)
     if batch_indices is None and invalid is None and backend is None and seed is None and layout in ("NCHW", "NHWC"):
-        plain = framework_of(features).plain
-        output = plain.forward(spec, features, scale, rois, output_size, layout, out)
+        output = framework.plain.forward(spec, features, scale, rois, output_size, layout, out)
         if output is not None:
             return output
     options = Options(batch_indices, layout, invalid, backend, seed)
-    return _checked_call(spec, [features], [scale], rois, options).forward(output_size, out)
+    return _checked_call(framework, spec, [features], [scale], rois, options).forward(output_size, out)
 
 
-def _checked_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], rois: object, options: Options) -> Any:
+def _checked_call(
+    framework: Any, spec: Spec, features: Sequence[Any], scales: Sequence[float], rois: object, options: Options
+) -> Any:
     options.check()
     if options.drawn:
         warn_of_arguments(spec, options.seed)
-    return framework_of(*features).call.Call(spec, features, scales, rois, options)
+    return framework.plain.prepare(spec, features, scales, rois, options)

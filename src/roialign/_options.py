@@ -23,6 +23,8 @@ class Options(NamedTuple):
     """How RoIs are assigned to levels if `levels` is not given."""
     offset: object = None
     mask: object = None
+    deciding: Any = None
+    """The maps that determine the maxima, if these are not the features."""
     rois_name: str = "rois"
     """The name of the RoI argument in error messages."""
 

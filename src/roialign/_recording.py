@@ -56,11 +56,13 @@ def listed(values: Any, count: int) -> list[Any]:
 
 def _first_proxy(values: Iterable[Any], proxies: type) -> Any:
     """Return the first proxy among values and what they contain, or None."""
+    kinds: Any = (proxies, list, tuple, dict)
     for value in values:
+        if not isinstance(value, kinds):
+            continue
         if isinstance(value, proxies):
             return value
-        if isinstance(value, (list, tuple, dict)):
-            found = _first_proxy(value.values() if isinstance(value, dict) else value, proxies)
-            if found is not None:
-                return found
+        found = _first_proxy(value.values() if isinstance(value, dict) else value, proxies)
+        if found is not None:
+            return found
     return None

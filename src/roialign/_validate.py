@@ -111,7 +111,10 @@ def check_scales(spatial_scales: object, count: int | None = None) -> list[float
     if isinstance(spatial_scales, (str, bytes)) or not isinstance(spatial_scales, (Sequence, np.ndarray)):
         raise TypeError(f"spatial_scales: expected a sequence of numbers, got {spatial_scales!r}")
     scales = [
-        check_number(scale, f"spatial_scales[{index}]", positive=True) for index, scale in enumerate(spatial_scales)
+        scale  # the usual case, fast because small calls are sensitive to overhead
+        if type(scale) is float and 0 < scale <= LARGEST_COORDINATE
+        else check_number(scale, f"spatial_scales[{index}]", positive=True)
+        for index, scale in enumerate(spatial_scales)
     ]
     if not scales or (count is not None and len(scales) != count):
         raise ValueError(f"spatial_scales: expected one scale per level ({count or 'at least 1'}), got {len(scales)}")

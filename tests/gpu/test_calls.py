@@ -6,12 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+pytest.importorskip("triton")
+
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import roialign
 from roialign.torch import MultiScaleRoIAlign, RoIAlign
+from roialign.torch.triton import replay
 from tests.gpu.scenes import (
     ON_GPU,
     SCALES,
@@ -70,6 +74,24 @@ def test_a_backward_that_another_stream_calls(name: str) -> None:
     seen = torch.autograd.grad(answer, leaves, gradient)
     torch.cuda.current_stream().wait_stream(stream)
     assert same_bits(list(seen), right)
+
+
+@SEPARABLE_AND_POINTS
+@every_layout
+def test_calls_that_come_again(name: str, channels_last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With other values in other memory: the bits of calls that are not replayed, with gradients and without."""
+    function, tensors = call_of(name, channels_last=channels_last)
+    for turn in range(1, 6):
+        features, rest = turn * tensors[0], [tensor.clone() for tensor in tensors[1:]]
+        answers = []
+        for kept in (0, replay.KEPT):
+            leaf = features.detach().requires_grad_()
+            with monkeypatch.context() as patch:
+                patch.setattr(replay, "KEPT", kept)
+                answer = function(leaf, *rest)
+                (gradient,) = torch.autograd.grad(answer.square().sum(), leaf)
+                answers.append([function(features, *rest), answer.detach(), gradient])
+        assert same_bits(*answers)
 
 
 def test_two_streams_at_once() -> None:

@@ -119,7 +119,7 @@ def derived(smoke: Smoke, features: Tensor, geometry: Tensor, **more: Any) -> li
 def with_every_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """What only many RoIs have otherwise: slots for the shares of crowded tiles, and the order by place."""
     monkeypatch.setattr(launch, "SHARED_FROM", 1)
-    monkeypatch.setattr(launch, "EXTRA", 0.7)
+    monkeypatch.setattr(launch, "EXTRA", 2.0)
     monkeypatch.setattr(launch, "ORDERED", (1, 4096))
     monkeypatch.setattr(replay, "KEPT", 0)
 

@@ -40,6 +40,7 @@ CHOSEN = (
     "small: rotated, random",
     "small: rotated, 66 points",
     "small: rotated, max",
+    "small: position-sensitive",
     "small: position-sensitive pool",
     "small: RoIPool, inclusive",
     "small: max, 16 channels",

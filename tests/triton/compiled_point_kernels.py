@@ -6,7 +6,15 @@ import json
 import sys
 from typing import Any
 
-from roialign.triton import frames, launch, points, pointwise, pointwise_features, pointwise_geometry
+from roialign.triton import (
+    frames,
+    launch,
+    points,
+    pointwise_features,
+    pointwise_geometry,
+    pointwise_maxima,
+    pointwise_means,
+)
 from tests.triton.compiled_kernels import FLOATS, compiled
 
 LEVELS = 4
@@ -52,24 +60,27 @@ class Call:
         constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "CHANNELS_LAST": last, "VECTOR": aligned}
         constants |= {vector: aligned, "BINS": block.bins, "CHANNELS": block.channels}
         constants |= {name: value for name, value in (("WIDE", False), ("SHIFT", 16)) if name in kernel.arg_names}
-        of_winners = kernel in (pointwise.winners_kernel, pointwise_geometry.winners_sums_kernel)
+        of_winners = kernel in (pointwise_maxima.winners_kernel, pointwise_geometry.winners_sums_kernel)
         options = {**OPTIONS, "num_warps": block.warps * (launch.WINNERS_WARPS if of_winners else 1)}
         return compiled(kernel, {**self.arguments, **arguments}, {**constants, **more}, **options)
 
     def mean(self, spec: Any, tangent: bool = False) -> dict[str, Any]:
         arguments = {**self.answer, "tangent": "*fp64", "order": "*i32", "has_order": "i32", "orientations": "i32"}
+        arguments["spans"] = "*i32"
         more = {"HAS_MASK": spec["HAS_OFFSET"], "TANGENT": tangent}
-        return self.of_block(pointwise.mean_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
+        return self.of_block(pointwise_means.mean_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
 
-    def maximum(self, spec: Any, tells: bool = False, reduction: str = "max") -> dict[str, Any]:
-        arguments = {**self.answer, "order": "*i32", "has_order": "i32", "winners": "*i32"}
-        more = {"HAS_MASK": False, "TELLS": tells, "REDUCTION": reduction}
-        return self.of_block(pointwise.maximum_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
+    def maximum(self, spec: Any, writes: bool = True, tells: bool = False, reduction: str = "max") -> dict[str, Any]:
+        arguments = {**self.answer, "order": "*i32", "has_order": "i32", "winners": "*i32", "spans": "*i32"}
+        more = {"HAS_MASK": False, "WRITES": writes, "TELLS": tells, "REDUCTION": reduction}
+        return self.of_block(
+            pointwise_maxima.maximum_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more
+        )
 
     def winners(self, spec: Any) -> dict[str, Any]:
         arguments = {**self.answer, "tangent": "*fp64", "winners": "*i32"}
         more = {"HAS_MASK": False, "TANGENT": True, "REDUCTION": "max"}
-        return self.of_block(pointwise.winners_kernel, launch.POINTS_SUMS, spec, arguments, "OUT_VECTOR", **more)
+        return self.of_block(pointwise_maxima.winners_kernel, launch.POINTS_SUMS, spec, arguments, "OUT_VECTOR", **more)
 
     def mean_sums(self, spec: Any) -> dict[str, Any]:
         arguments = {**self.gradient, "order": "*i32", "has_order": "i32", "partial": "*fp64", "orientations": "i32"}
@@ -83,7 +94,9 @@ class Call:
         return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", REDUCTION="max")
 
     def to_features(self, spec: Any, reduction: str, tangent: bool = False) -> dict[str, Any]:
-        tile = launch.POINTS_FEATURES[self.last][self.size]
+        sizes = launch.POINTS_FEATURES if reduction == "mean" else launch.POINTS_FEATURES_MAX
+        sizes = launch.POINTS_FEATURES_POSITION if spec["CHANNELS_OF"] == "position" else sizes
+        tile = sizes[self.last][self.size]
         aligned = self.vector if spec["CHANNELS_OF"] == "same" else 1
         arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i32"}
         arguments |= dict.fromkeys(("touched", "counts", "shares"), "*i32") | {"partial": "*fp32", "slots": "i32"}
@@ -91,10 +104,8 @@ class Call:
         arguments |= {"first_tiles": MAPS, "words": "i32", "orientations": "i32"}
         del arguments["places"]
         constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned}
-        is_alone = spec["CHANNELS_OF"] == "position"
-        constants["BINS"] = 1 if is_alone else 64
-        is_alone = is_alone or (reduction != "mean" and spec["RULE"] != "pixels")
-        constants["AT_ONCE"] = 1 if is_alone else launch.POINTS_BINS
+        of_winners = launch.WINNERS_BINS if spec["RULE"] == "pixels" else 1
+        constants |= {"BINS": 64, "AT_ONCE": launch.POINTS_BINS if reduction == "mean" else of_winners}
         constants |= {
             "REDUCTION": reduction,
             "HAS_MASK": spec["HAS_OFFSET"],
@@ -122,8 +133,13 @@ def all_kernels(part: str) -> list[dict[str, Any]]:
         return [of_frames("box", KEEPS=True), of_frames("rotated", KEEPS=True), geometry()]
     if part == "forward":
         answers = [last.mean(ROTATED), last.mean(RIROI), planes.mean(DEFORM), planes.mean(PS_POOL)]
-        answers += [last.mean(ROTATED, True), last.maximum(ROI_POOL), planes.maximum(EXACT)]
-        return [*answers, last.maximum(BOX, True), planes.maximum(BOX, False, "corner_max"), last.winners(BOX)]
+        answers += [last.mean(ROTATED, True), last.maximum(ROI_POOL, True, True), planes.maximum(EXACT)]
+        return [
+            *answers,
+            last.maximum(BOX, False, True),
+            planes.maximum(BOX, reduction="corner_max"),
+            last.winners(BOX),
+        ]
     answers = [last.mean_sums(ROTATED), last.mean_sums(RIROI), planes.mean_sums(DEFORM), last.winners_sums(BOX)]
     answers += [last.to_features(ROTATED, "mean"), planes.to_features(RIROI, "mean")]
     answers += [planes.to_features(DEFORM, "mean"), planes.to_features(PS_POOL, "mean")]

@@ -166,7 +166,7 @@ def hold_whole_answers(patch: pytest.MonkeyPatch) -> None:
         for sizes in getattr(launch, name).values():
             for element in sizes:
                 patch.setitem(sizes, element, launch.Contraction(256, 64, 1))
-    for name in ("FEATURES", "POINTS_FEATURES"):
+    for name in ("FEATURES", "POINTS_FEATURES", "POINTS_FEATURES_MAX", "POINTS_FEATURES_POSITION"):
         for sizes in getattr(launch, name).values():
             for element in sizes:
                 patch.setitem(sizes, element, launch.Tiling(16, 16, 64, 1))

@@ -28,6 +28,8 @@ from roialign.torch.wiring.family import Operator
 from roialign.torch.wiring.primitive import Inputs
 from roialign.triton import launch
 
+#: A stream.
+STREAM = 7
 #: RoIs and the offset of tensors in elements: calls that are compared with launches through Triton.
 WATCHED = ((70, 0), (71, 0), (86, 0), (70, 1))
 
@@ -54,9 +56,14 @@ class Watched(Hopper):
     def __init__(self) -> None:
         self.launches: list[Launched] = []
 
+    def get_current_stream(self, device: int | None = None) -> int:
+        del device
+        return STREAM
+
     def launcher_cls(self, *_: Any) -> Callable[..., None]:
         def note(x: int, y: int, z: int, stream: int, function: str, metadata: Any, *rest: Any) -> None:
-            del stream, metadata
+            assert stream == STREAM
+            del metadata
             self.launches.append(Launched(function, (x, y, z), tuple(map(memory_of, rest[3:]))))
 
         return note
@@ -96,18 +103,19 @@ def compare(recorded: list[Launched], found: list[Launched], tensors: list[tuple
 
 
 def tensors_of(count: int, dtype: torch.dtype, offset: int) -> list[Tensor]:
-    """Two maps, RoIs, their gradient, a result, and a gradient of two maps."""
+    """Two maps, RoIs, their gradient, a result, a gradient of two maps, and winners."""
     shapes = [(1, 16, 24, 32), (1, 16, 12, 16), (count, 5), (count, 5), (count, 16, 7, 7)]
     shapes += shapes[:2]
     sizes = [torch.Size(shape).numel() for shape in shapes]
-    return [
+    tensors = [
         torch.zeros(offset + size, dtype=dtype)[offset:].reshape(shape)
         for size, shape in zip(sizes, shapes, strict=True)
     ]
+    return [*tensors, torch.zeros(count, 49, 16, dtype=torch.int32)]
 
 
 def separable_calls(tensors: list[Tensor], tangents: tuple[Tensor, ...] = ()) -> list[partial[None]]:
-    first, second, rois, grad_rois, out, *grads = tensors
+    first, second, rois, grad_rois, out, *grads, _ = tensors
     operator = Operator(SeparableSpec("grid", (2, 2), offset=0.5), (0.5, 0.25), Assignment(224, 4), "zero")
     phi = Inputs((first, second), out, rois, None, None, tangents)
     return [
@@ -118,12 +126,13 @@ def separable_calls(tensors: list[Tensor], tangents: tuple[Tensor, ...] = ()) ->
 
 
 def pointwise_calls(tensors: list[Tensor]) -> list[partial[None]]:
-    first, _, rois, _, out, grad, _ = tensors
+    first, _, rois, _, out, grad, _, winners = tensors
     operator = Operator(PointwiseSpec("rounded", "pixels", "max"), (0.5,), None, "zero", bins=(7, 7))
     phi = Inputs((first,), out, rois, None, None, (), (first,))
     return [
         partial(pointwise.forward, operator, phi._replace(grad_output=None), out),
-        partial(pointwise.adjoint_features, operator, phi._replace(features=()), (grad,)),
+        partial(pointwise.forward_with_winners, operator, phi._replace(grad_output=None), (out, winners)),
+        partial(pointwise.adjoint_features, operator, phi._replace(features=(), winners=winners), (grad,)),
     ]
 
 

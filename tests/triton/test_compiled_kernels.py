@@ -97,8 +97,9 @@ def test_points(part: str, count: int) -> None:
 
 def test_other_numbers_of_points_compile_nothing_anew() -> None:
     (kinds,) = compiled("points", script="launched_kernels")
-    both = {f"{name}_kernel": 2 for name in ("frames", "adjoint_points", "maximum")}  # means and maxima, or two uses
-    names = ("mean", "mean_sums", "winners_sums", "geometry", "order", *OF_TILES)
+    twice = ("frames", "adjoint_points", "maximum", "tiles", "sum_shares")  # means and maxima, or two uses
+    both = {f"{name}_kernel": 2 for name in twice}
+    names = ("mean", "mean_sums", "winners_sums", "geometry", "order", "shares")
     assert kinds == {**{f"{name}_kernel": 1 for name in names}, **both}
 
 
@@ -127,3 +128,18 @@ def test_repeated_calls_are_replayed_and_compiled_kernels_launched_directly() ->
         assert all(through > 0 for _, through in counts[name][0]), name
     assert all(launches == through > 0 for calls in counts["profiler"] for launches, through in calls)
     assert all(launches > 0 for calls in counts["converted tangents"] for launches, _ in calls), "not to be replayed"
+
+
+def test_calls_that_come_again_are_not_checked_again() -> None:
+    """The script compares what is launched. Here: how many calls were checked, and how many took the short way."""
+    (counts,) = compiled("calls", script="repeated_calls")
+    checked, short, neither = [1, 0], [0, 1], [0, 0]
+    steps = [[checked, neither], [checked, neither], [short, neither], [short, short], [short, short]]
+    for name in ("one level", "channels last", "pyramid", "levels", "two maps", "maxima", "forgotten"):
+        assert counts[name] == steps, name
+    assert counts["backward"] == [short] * 5 + [checked, neither]
+    same = {name for name, found in counts["other"].items() if found == short}
+    assert same == {"the same", "the same maxima", "other levels"}
+    assert all(found == checked for name, found in counts["other"].items() if name not in same)
+    assert counts["kept"] == {"autocast": [checked] * 5, "hooks": neither}
+    assert counts["errors"] == ["ValueError", "ValueError", "TypeError", "ValueError"]

@@ -80,8 +80,10 @@ def test_a_twentieth(name: str, dtype: torch.dtype, layout: Any, monkeypatch: py
 
 @pytest.mark.parametrize("count", [0, 1, 31, 32, 63, 64, 70, 191, 1000, 4097])
 @pytest.mark.parametrize("per_row", [1, 192, 1000, 3000, 10**9])
-def test_every_row_is_in_one_part(count: int, per_row: int) -> None:
+@pytest.mark.parametrize("least_tables", [0, 10**5])
+def test_every_row_is_in_one_part(count: int, per_row: int, least_tables: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """And no part has more of them than fit, or than make for the most parts of 32 or more."""
+    monkeypatch.setattr(launch, "LEAST_TABLES", least_tables)
     maps = torch.empty(10**5)
     parts = list(rows.parts_of(count, per_row, [maps]))
     assert [row for part in parts for row in range(count)[part]] == list(range(count))
@@ -89,7 +91,8 @@ def test_every_row_is_in_one_part(count: int, per_row: int) -> None:
     assert all(part.start % launch.FEWEST_ROWS == 0 for part in parts)
     sizes = [part.stop - part.start for part in parts]
     assert sizes == sorted(sizes, reverse=True)
-    fit = int(launch.EXTRA * maps.nbytes) // per_row
+    assert len(parts) <= 1 or count * per_row > least_tables
+    fit = max(int(launch.EXTRA * maps.nbytes), least_tables) // per_row
     least = launch.blocks_of(count, launch.MOST_PARTS * launch.FEWEST_ROWS) * launch.FEWEST_ROWS
     assert max(sizes, default=0) <= max(fit, least)
 
@@ -99,6 +102,7 @@ def test_every_row_is_in_one_part(count: int, per_row: int) -> None:
 def test_parts_make_up_the_whole(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random points go by the numbers of rows among all of the call."""
     monkeypatch.setattr(launch, "EXTRA", 0.0)
+    monkeypatch.setattr(launch, "LEAST_TABLES", 0)
     monkeypatch.setattr(launch, "FEWEST_ROWS", 1)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(1, 2, 5, 6, generator=generator, dtype=torch.float64)

@@ -4,7 +4,10 @@ test_triton.py has them of the other family.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 pytest.importorskip("triton")
 
 import torch
+from torch.autograd import forward_ad
 
 import roialign
 from roialign.torch.backends import is_interpreted
@@ -124,6 +128,80 @@ def test_winners_are_decided_where_they_are_told() -> None:
     torch.testing.assert_close(seen, right, rtol=1e-12, atol=1e-12)
 
 
+MAXIMA = {
+    "RoIPool": lambda f, b, **m: roialign.roi_pool(f, b, (2, 3), **m),
+    "max": lambda f, b, **m: roialign.roi_align(f, b, (2, 3), 1.0, 2, mode="max", **m),
+    "rotated": lambda f, b, **m: roialign.roi_align_rotated(
+        f, torch.nn.functional.pad(b, (0, 1), value=0.3), 2, 1.0, 2, mode="max", **m
+    ),
+}
+
+
+@contextmanager
+def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The names of the kernels that are launched."""
+    found: list[str] = []
+
+    def watched(kernel: Any, *arguments: Any, **constants: Any) -> None:
+        found.append(kernel.fn.__name__.removesuffix("_kernel"))
+        launch.launch(kernel, *arguments, **constants)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("roialign.torch.triton.pointwise.launch", watched)
+        yield found
+
+
+def leaves_of_maxima(of_boxes: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(2, 3, 9, 8, generator=generator, dtype=torch.float64)
+    rois = torch.tensor([[0.0, 0.3, 1.2, 6.1, 7.9], [1, -2, 2.2, 5.7, 4.4]], dtype=torch.float64)
+    return features.requires_grad_(), rois.requires_grad_(of_boxes)
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_winners_are_kept_for_the_gradients(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are found once, and all gradients are those of the CPU."""
+    call, of_boxes = MAXIMA[name], name != "RoIPool"
+    features, rois = leaves_of_maxima(of_boxes)
+    leaves = [features, rois] if of_boxes else [features]
+    with launches(monkeypatch) as launched:
+        answer = call(features, rois, backend="triton")
+        gradient = torch.linspace(-1, 1, answer.numel(), dtype=torch.float64).reshape(answer.shape).requires_grad_()
+        found = torch.autograd.grad(answer, leaves, gradient, create_graph=True)
+        again = torch.autograd.grad(found[0], gradient, torch.ones_like(features), retain_graph=True)
+    assert launched.count("maximum") == 1
+    right = call(features, rois, backend="cpu")
+    wanted = torch.autograd.grad(right, leaves, gradient, create_graph=True)
+    wanted_again = torch.autograd.grad(wanted[0], gradient, torch.ones_like(features))
+    for one, other in zip((answer, *found, *again), (right, *wanted, *wanted_again), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.slow
+def test_winners_under_transforms() -> None:
+    """In forward mode and by torch.func, which do not keep them, of tensors for which the others would."""
+    features, rois = leaves_of_maxima(True)
+    call = MAXIMA["max"]
+    found = []
+    for backend in ("triton", "cpu"):
+
+        def pooled(f: torch.Tensor, b: torch.Tensor, backend: str = backend) -> torch.Tensor:
+            return call(f, b, backend=backend)
+
+        with forward_ad.dual_level():
+            answer = pooled(forward_ad.make_dual(features, torch.ones_like(features)), rois)
+            moved = forward_ad.unpack_dual(answer).tangent
+        along = torch.func.jvp(lambda b: pooled(features, b), (rois.detach(),), (torch.ones_like(rois),))[1]
+        (mixed,) = torch.autograd.grad(along.sum(), features)
+        members = torch.stack([features.detach(), -features.detach()]).requires_grad_()
+        together = torch.func.vmap(lambda f: pooled(f, rois))(members)
+        gradients = torch.autograd.grad(together.square().sum(), (members, rois))
+        each = torch.func.vmap(torch.func.grad(lambda f: pooled(f, rois.detach()).square().sum()))(members.detach())
+        found.append([moved, along, mixed, together, *gradients, each])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     "name", ["small: deformable, modulated", pytest.param("small: max, pyramid", marks=pytest.mark.slow)]
 )
@@ -142,6 +220,23 @@ def test_winners_of_very_long_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roialign.torch.triton.frames.MOST_STEPS", 1)
     for name in ("small: max of corners", "small: RoIPool, inclusive"):
         check_all(EVERY_NAME[name], "float64", False, "triton")
+
+
+@pytest.mark.parametrize("name", [pytest.param("ps_roi_align", marks=pytest.mark.slow), "ps_roi_pool"])
+def test_many_rois_of_a_position_sensitive_tile(name: str) -> None:
+    """More than are compared with a bin at once, some on another image, of which a bin touches some."""
+    generator = torch.Generator().manual_seed(0)
+    corner = 2 * torch.rand(60, 2, generator=generator)
+    image = (torch.arange(60) % 5 == 3)[:, None]
+    rois = torch.cat([image, corner, corner + 1 + 3 * torch.rand(60, 2, generator=generator)], 1).double()
+    features = torch.randn(2, 4, 6, 6, generator=generator, dtype=torch.float64)
+    gradient = torch.randn(60, 2, 1, 2, generator=generator, dtype=torch.float64)
+    backward: Any = roialign.ps_roi_pool_backward
+    if name == "ps_roi_align":
+        backward = partial(roialign.ps_roi_align_backward, sampling_ratio=1, need=("features",))
+    seen, right = (backward(gradient, features, rois, backend=backend) for backend in ("triton", "cpu"))
+    seen, right = (found[0] if isinstance(found, tuple) else found for found in (seen, right))
+    torch.testing.assert_close(seen, right, rtol=1e-11, atol=1e-11)
 
 
 def test_a_turned_box_far_larger_than_the_map() -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 import roialign
 from roialign.torch.backends import is_interpreted
 from roialign.torch.triton.tiles import Tiles
-from roialign.triton import launch, pointwise_features, separable, shares
+from roialign.triton import launch, pointwise_features, pointwise_tiles, separable, shares
 
 pytestmark = [
     pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py"),
@@ -97,6 +97,29 @@ def rois_kernel(touched, answer, number, length, words):
             roi = shares.next_roi(bits, roi)
 
 
+def test_rois_are_taken_by_their_rank() -> None:
+    """Eight set bits at a time, as a program of position-sensitive bins takes them."""
+    rng = np.random.default_rng(1)
+    words = rng.integers(0, 1 << 32, 32) * (rng.random(32) < 0.2)
+    words[:2], words[-1] = (0, (1 << 32) - 1), 1 << 31
+    for own in (words, 0 * words):
+        rois = [32 * k + bit for k, word in enumerate(own) for bit in range(32) if int(word) >> bit & 1]
+        bits = torch.from_numpy(own.astype(np.uint32).view(np.int32))
+        found: list[int] = []
+        for first in range(0, len(rois) + 8, 8):
+            answer = torch.full((8,), -1, dtype=torch.int32)
+            launch.launch(ranks_kernel, (1,), bits.device, bits, answer, first, num_warps=1)
+            found += answer.tolist()
+        assert found == rois + [32 * 32] * (len(found) - len(rois))
+
+
+@triton.jit
+def ranks_kernel(touched, answer, first):
+    """Write eight RoIs of the only tile."""
+    bits = tl.load(touched + tl.arange(0, shares.WORDS)).to(tl.uint32, bitcast=True)
+    tl.store(answer + tl.arange(0, 8), shares.rois_from(bits, first, 8))
+
+
 BACKWARD: dict[str, tuple[Any, tuple[int, int]]] = {
     "avg": (partial(roialign.roi_align_backward, sampling_ratio=1, need=("features",)), (1, 1)),
     "max": (partial(roialign.roi_align_backward, sampling_ratio=1, need=("features",), mode="max"), (1, 1)),
@@ -128,7 +151,12 @@ def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.Monk
     make = Tiles.of
     monkeypatch.setattr(Tiles, "of", lambda *arguments: made.append(make(*arguments)) or made[-1])
     monkeypatch.setattr(launch, "EXTRA", 64.0)  # of tensors that are small beside a slot
-    for module in (shares, separable, pointwise_features):  # so few words that there are two rounds of them
+    for module in (
+        shares,
+        separable,
+        pointwise_features,
+        pointwise_tiles,
+    ):  # so few words that there are two rounds of them
         monkeypatch.setattr(module, "WORDS", tl.constexpr(2))
     right = features_of(backward(gradient, features, rois))
     seen = features_of(backward(gradient, features, rois, backend="triton"))

@@ -101,9 +101,7 @@ def _argmax(input: Tensor, rois: Tensor, scale: float, height: int, width: int) 
     enough = torch.float32 if rows * columns < 1 << 24 else torch.float64
     deciding = input.detach().to(torch.promote_types(input.dtype, enough))
     numbers = torch.arange(1, rows * columns + 1, dtype=deciding.dtype, device=input.device)
-    call = operator_call(
-        ROI_POOL, [numbers.reshape(1, 1, rows, columns).expand(images, channels, -1, -1)], [scale], rois.detach()
-    )
-    call.inputs = call.inputs._replace(deciding=(deciding,))
+    indices = numbers.reshape(1, 1, rows, columns).expand(images, channels, -1, -1)
+    call = operator_call(ROI_POOL, [indices], [scale], rois.detach(), deciding=(deciding,))
     pooled: Tensor = call.forward((height, width))
     return (pooled - 1).to(torch.int32)

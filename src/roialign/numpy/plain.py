@@ -10,7 +10,11 @@ import numpy as np
 from .._memory import empty
 from .._spec import SeparableSpec, Spec
 from .._typing import Array
+from .call import Call
 from .checks import check_out, is_supported
+
+#: Checks the arguments of a call.
+prepare = Call
 
 
 def forward(

@@ -106,10 +106,10 @@ def bilinear_interpolate_backward(
     gradient = framework_of(features).checks.check_array(grad_output, "grad_output")
     if gradient.shape != lead + shape:
         raise ValueError(f"grad_output: expected shape {lead + shape}, got {gradient.shape}")
-    points = gradient.reshape(call.features[0].shape[1], math.prod(shape)).T[:, :, None, None]
+    points = gradient.reshape(math.prod(lead), math.prod(shape)).T[:, :, None, None]
     grad_features, grad_rows = call.backward(points, need, ("features", "points"))
     return (
-        None if grad_features is None else grad_features[0].reshape(*lead, *call.features[0].shape[2:]),
+        None if grad_features is None else grad_features[0].reshape(features.shape),
         # Both corners of a point's box lie on the point, so their gradients add up.
         None
         if grad_rows is None

@@ -200,7 +200,10 @@ def pyramid_call(
     if not isinstance(features, (list, tuple)) or not features:
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     scales = _validate.check_scales(spatial_scales, len(features))
-    if levels is not None and drawn and (canonical_size, canonical_level) != (224, 4):
+    if levels is None:
+        canonical_size = _validate.check_number(canonical_size, "canonical_size", positive=True)
+        canonical_level = _validate.check_number(canonical_level, "canonical_level")
+    elif drawn and (canonical_size, canonical_level) != (224, 4):
         warn_ignored("canonical_size, canonical_level", (canonical_size, canonical_level), "if levels is given")
     return operator_call(
         spec,

@@ -13,7 +13,8 @@ from torch import Tensor
 from .. import _validate
 
 #: The backends of each family and device, the default first. Each is a module with the three functions `forward`,
-#: `adjoint_features` and `adjoint_boxes` on tensors. Those of pairs of rotated boxes have `rotated_iou` and
+#: `adjoint_features` and `adjoint_boxes` on tensors. One that keeps the winners of maxima for gradients also has
+#: `new_winners` and `forward_with_winners`. Those of pairs of rotated boxes have `rotated_iou` and
 #: `rotated_iou_backward`.
 BACKENDS = {
     "separable": {

@@ -56,7 +56,9 @@ class Call:
             else:
                 spec = spec._replace(seed=_validate.check_seed(seed, drawn=options.drawn))
         self.spec, self.offset, self.mask = spec, options.offset, options.mask
-        deciding = tuple([level.detach() for level in self.features]) if spec.decides() else ()
+        deciding = options.deciding
+        if deciding is None:
+            deciding = tuple([level.detach() for level in self.features]) if spec.decides() else ()
         self.inputs = Inputs(self.features, None, self.rois, levels, key, (), deciding)
         name = options.rois_name + OF_LIST if isinstance(rois, (list, tuple)) else options.rois_name
         self.described = (tuple(scales), options.assignment, options.invalid, options.backend, name)
@@ -72,7 +74,7 @@ class Call:
         return output
 
     def _forward(self, output_size: tuple[int, int], out: object) -> Tensor:
-        setting, inputs = self._with_bins(output_size)
+        setting, inputs = self.with_bins(output_size)
         channels = self._out_channels(output_size)
         setting = setting._replace(output_size=output_size)
         if out is not None:
@@ -93,7 +95,7 @@ class Call:
             grad_output, self.features[0], self.rois.shape[0], self.layout, self._out_channels
         )
         bins = (gradient.shape[2], gradient.shape[3])
-        setting, inputs = self._with_bins(bins)
+        setting, inputs = self.with_bins(bins)
         phi = inputs._replace(grad_output=gradient)
         results: dict[str, Any] = dict.fromkeys(names)
         if names[0] in wanted:
@@ -119,7 +121,7 @@ class Call:
         torch.autograd.graph.increment_version(tensor)
         return tensor
 
-    def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
+    def with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
         """Check offsets and masks, which have one value per bin, and append them to the rows of the RoIs."""
         count, parts = self.rois.shape[0], [self.rois]
         if self.offset is not None:

@@ -129,7 +129,8 @@ def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> 
     if tensor.dtype != like.dtype:
         raise TypeError(f"out: expected dtype {like.dtype}, got {tensor.dtype}")
     check_places(tensor.shape, tensor.stride(), 1, "out")
-    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+    is_compiled = torch.compiler.is_compiling()  # torch cannot trace the question
+    if not is_compiled and tensor.is_inference() and not torch.is_inference_mode_enabled():
         raise ValueError("out: expected a tensor made outside of inference mode, got one made in it")
     if torch.is_grad_enabled() and (tensor.requires_grad or any(given.requires_grad for given in inputs)):
         raise ValueError(

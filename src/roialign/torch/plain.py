@@ -9,7 +9,10 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .._spec import SeparableSpec, Spec
+from .repeats import prepare
 from .wiring.tracing import is_plain_call
+
+__all__ = ["forward", "prepare"]
 
 
 def forward(
@@ -24,7 +27,7 @@ def forward(
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
     if not isinstance(features, Tensor) or type(rois) is not Tensor or type(spec) is not SeparableSpec:
         return None
-    if not is_plain_call(features) or not features.is_cpu:
+    if not features.is_cpu or not is_plain_call(features):
         return None
     if out is not None and (type(out) is not Tensor or out.is_neg() or out.is_inference()):
         return None

@@ -86,7 +86,13 @@ SUMS_PROGRAMS = 512
 #: For a gradient of features; and the numbers of bins, and of points in a row, that are processed at once. Again one
 #: warp: it has the points of two rows of eight bins, one for each thread.
 POINTS_FEATURES = table_of("POINTS_FEATURES", Tiling)
+#: For maximal points, whose number is compared with that of every pixel of the tile; and if every bin has its own
+#: channels, which are few.
+POINTS_FEATURES_MAX = table_of("POINTS_FEATURES_MAX", Tiling)
+POINTS_FEATURES_POSITION = table_of("POINTS_FEATURES_POSITION", Tiling)
 POINTS_BINS, POINTS_AT_ONCE = 8, 2
+#: The bins whose winners are read at once.
+WINNERS_BINS = 4
 #: The maximum number of bins of a RoI that are processed at once, and the warps of a program that computes a RoI.
 ROI_BINS, ROI_WARPS = 256, 1
 #: For the table kernel: the number of pixels per bin that are processed at once, with one warp per axis of a RoI.
@@ -95,8 +101,9 @@ TABLE_PIXELS, TABLE_WARPS = 4, 1
 MASK_TILES, MASK_WORDS, MASK_WARPS = 16, 8, 4
 #: The extra memory of a call, as a fraction of its inputs and result. If the tables of all RoIs would take more, RoIs
 #: are pooled in parts, whose sizes are multiples of this number: large enough for a launch, and keeping addresses
-#: aligned. A call never has more parts than this limit, even if it needs more memory.
-EXTRA, FEWEST_ROWS, MOST_PARTS = 0.049, 32, 4
+#: aligned. A call never has more parts than this limit, even if it needs more memory. Tables of so many bytes are not
+#: divided, because several launches take longer than the work of such a small call.
+EXTRA, FEWEST_ROWS, MOST_PARTS, LEAST_TABLES = 0.049, 32, 4, 1 << 21
 #: Crowded tiles are handled if there are more RoIs than this. The sums of their shares may take this many bytes, even
 #: beyond `EXTRA`, if there are more than this many RoIs per tile. Then, for sharing: the tiles per program, the counts
 #: that it holds to find the length of shares, which is one search if these are all, and the warps.
@@ -117,18 +124,28 @@ VERSIONS = ("3.5.", "3.6.", "3.7.")
 IS_KNOWN = triton.__version__.startswith(VERSIONS) and torch.version.hip is None
 
 
+#: The place of the stream among the arguments of a launcher.
+STREAM = 3
+
+
 class Compiled(NamedTuple):
     """A compiled kernel, which is launched without the checks of Triton that take longer than the launch."""
 
     run: Callable[..., None]
+    """Its launcher."""
     function: Any
-    metadata: Any
+    options: tuple[Any, ...]
+    """The first arguments of the launcher after the function."""
     constants: tuple[Any, ...]
     """The values of the parameters after the arguments."""
 
     def launch(self, grid: tuple[int, int, int], stream: int, arguments: Sequence[Any]) -> None:
         """Launch it. A pointer is a tensor or an address."""
-        self.run(*grid, stream, self.function, self.metadata, None, None, None, *arguments, *self.constants)
+        self.run(*self.arguments(grid, stream, arguments))
+
+    def arguments(self, grid: tuple[int, int, int], stream: int | None, given: Sequence[Any]) -> list[Any]:
+        """All arguments of the launcher."""
+        return [*grid, stream, self.function, *self.options, None, None, None, *given, *self.constants]
 
 
 class Recorder(threading.local):
@@ -179,7 +196,20 @@ def compiled_of(binary: CompiledKernel, kernel: Any, arguments: tuple[Any, ...],
     bound = kernel.signature.bind(*arguments, **{name: constants[name] for name in constants if name in parameters})
     bound.apply_defaults()
     values = tuple(bound.arguments.values())[len(arguments) :]
-    return Compiled(binary.run, binary.function, binary.packed_metadata, values)
+    run, options = launcher_of(binary.run, binary.packed_metadata)
+    return Compiled(run, binary.function, options, values)
+
+
+def launcher_of(run: Any, metadata: Any) -> tuple[Callable[..., None], tuple[Any, ...]]:
+    """The launcher of a kernel, and its arguments between the function and the hooks.
+
+    In Triton 3.6 it wraps a compiled function, and takes as long. A kernel that needs no memory beside its arguments
+    can do without the wrapper.
+    """
+    needs_memory = getattr(run, "global_scratch_size", 1) or getattr(run, "profile_scratch_size", 1)
+    if not triton.__version__.startswith("3.6.") or needs_memory:
+        return run, (metadata,)
+    return run.launch, (run.launch_cooperative_grid, run.launch_pdl, None, None, metadata)
 
 
 def kind_of(argument: Any) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import channels_side, map_strides_of, strides_of
+from .blocks import channels_side, map_strides_of, places_side, strides_of
 from .frames import TURN
 from .numbers import pointer_of_level
 from .points import of_bin, point_of, row_of
 from .taps import PLACE
+
+#: For bins of whole pixels: the pixels of a row that are read at once.
+PIXELS = tl.constexpr(2)
 
 
 @triton.jit
@@ -127,3 +130,27 @@ def point_of_winner(
     step_x = (known - (step_y << SHIFT)) >> 2
     line = row_of(roi, bins, step_y.to(tl.float64), PH, RULE, JOINT)
     return point_of(roi, bins, line, step_x.to(tl.float64), PH, PW, RULE, JOINT), known & 3
+
+
+@triton.jit
+def spans_of_bins(spans, row, number, is_bin, NUMBERS: tl.constexpr):
+    """The pixels ``[first, end)`` of y, then of x, that bins may touch. Bins of whole pixels have just these."""
+    span = spans + (row * NUMBERS + number) * 4
+    return (
+        tl.load(span, mask=is_bin, other=0),
+        tl.load(span + 1, mask=is_bin, other=0),
+        tl.load(span + 2, mask=is_bin, other=0),
+        tl.load(span + 3, mask=is_bin, other=0),
+    )
+
+
+@triton.jit
+def pixels_of(
+    spans, row, numbers, map_of, first, stride_y, stride_x, NUMBERS: tl.constexpr, CHANNELS_LAST: tl.constexpr
+):
+    """For bins of whole pixels, given by a vector of their indices: blocks with the numbers of rows and columns, and
+    the address of the first pixel."""
+    first_y, end_y, first_x, end_x = spans_of_bins(spans, row, numbers, numbers < NUMBERS, NUMBERS)
+    rows, columns = places_side(end_y - first_y, CHANNELS_LAST), places_side(end_x - first_x, CHANNELS_LAST)
+    corner = places_side(first_y.to(tl.int64) * stride_y + first_x.to(tl.int64) * stride_x, CHANNELS_LAST)
+    return rows, columns, map_of + (corner + first)

@@ -5,262 +5,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .bilinear import bilinear, on_map, weight_beside
 from .blocks import channels_of, solid_zeros, strides_of
-from .frames import TURN
-from .point_values import masks_of, point_of_winner, read, turned, weight_of
-from .points import SAMPLING, Part, bins_of, point_of, roi_of, row_of, speed_of, taps_of, velocity_along, whole_map
+from .numbers import bits_set
+from .points import SAMPLING
+from .pointwise_terms import add_means, add_winners
+from .pointwise_tiles import ROIS, bins_meeting, next_index, next_indices, rois_meeting, row_and_bin
 from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
 from .tiles import Maps, tile_of
-
-
-@triton.jit
-def spans_of_bins(spans, row, number, is_bin, NUMBERS: tl.constexpr):
-    """The pixels ``[first, end)`` of y, then of x, that bins may touch. Bins of whole pixels have just these."""
-    span = spans + (row * NUMBERS + number) * 4
-    return (
-        tl.load(span, mask=is_bin, other=0),
-        tl.load(span + 1, mask=is_bin, other=0),
-        tl.load(span + 2, mask=is_bin, other=0),
-        tl.load(span + 3, mask=is_bin, other=0),
-    )
-
-
-@triton.jit
-def meeting(
-    spans, row, chunk, y, x, NUMBERS: tl.constexpr, BINS: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr
-):
-    """The indices of some bins of a RoI, and which of them may touch a tile."""
-    number = chunk + tl.arange(0, BINS)
-    first_y, end_y, first_x, end_x = spans_of_bins(spans, row, number, number < NUMBERS, NUMBERS)
-    return number, (first_y < y + TILE_Y) & (end_y > y) & (first_x < x + TILE_X) & (end_x > x)
-
-
-@triton.jit
-def next_bins(number, meets, after, NUMBERS: tl.constexpr, AT_ONCE: tl.constexpr):
-    """The first bins after bin `after` that may touch the tile, and the last of them. NUMBERS stands for no bin."""
-    chosen = tl.full((AT_ONCE,), NUMBERS, tl.int32)
-    for index in tl.static_range(AT_ONCE):
-        after = tl.min(tl.where(meets & (number > after), number, NUMBERS), 0)
-        chosen = tl.where(tl.arange(0, AT_ONCE) == index, after, chosen)
-    return chosen, after
-
-
-@triton.jit
-def entry(values, index):
-    """One entry along the first axis."""
-    place = tl.arange(0, values.shape[0])
-    if len(values.shape) == 3:
-        place = place[:, None, None]
-    return tl.sum(tl.where(place == index, values, 0), 0)
-
-
-@triton.jit
-def points_in_line(values, BINS: tl.constexpr, POINTS: tl.constexpr):
-    """The values of two rows of points of every bin as a vector: one point per thread."""
-    return tl.reshape(tl.broadcast_to(values, (BINS, 2, POINTS)), (BINS * 2 * POINTS,))
-
-
-@triton.jit
-def from_nearest(coordinate, BINS: tl.constexpr, POINTS: tl.constexpr):
-    """The nearest pixels of coordinates, and the rest, as in :func:`points_in_line`."""
-    nearest = tl.floor(coordinate + 0.5)
-    return points_in_line(nearest, BINS, POINTS), points_in_line(coordinate - nearest, BINS, POINTS)
-
-
-@triton.jit
-def at_point(values, index, BINS: tl.constexpr, dtype: tl.constexpr):
-    """The values of one point of every bin, ``[bins, 1, 1]``."""
-    first = tl.arange(0, BINS) * (values.shape[0] // BINS)
-    return tl.gather(values.to(dtype), first + index, 0)[:, None, None]
-
-
-@triton.jit
-def merged_weights(
-    roi,
-    bins,
-    velocity,
-    mask,
-    mask_moved,
-    y,
-    x,
-    dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
-    TANGENT: tl.constexpr,
-    BINS: tl.constexpr,
-    POINTS: tl.constexpr,
-):
-    """The weights ``[bins, y, x]`` of the pixels of a tile in the means of some bins, with and without the tangent.
-
-    The bins are blocks ``[bins, 1, 1]``. Points of two rows are visited together, because they are independent.
-    """
-    moving = tl.zeros((BINS, y.shape[0], x.shape[0]), dtype)
-    still = moving
-    y, x = y.to(tl.float64), x.to(tl.float64)
-    own, own_moved = points_in_line(mask, BINS, POINTS), points_in_line(mask_moved, BINS, POINTS)
-    rows, columns = tl.arange(0, 2)[None, :, None], tl.arange(0, POINTS)[None, None, :]
-    for first_row in range(0, largest(bins.end_y - bins.first_y), 2):
-        line = row_of(roi, bins, (first_row + rows).to(tl.float64), PH, RULE, JOINT)
-        for first_column in range(0, largest(line.end_x - line.first_x), POINTS):
-            point = point_of(roi, bins, line, (first_column + columns).to(tl.float64), PH, PW, RULE, JOINT)
-            share = points_in_line(tl.where(point.is_inside, point.share, 0.0), BINS, POINTS)
-            masked = tl.where(share == 0.0, 0.0, share * own)
-            if TANGENT:
-                speed_y, speed_x = speed_of(point, velocity)
-                masked_moved = tl.where(share == 0.0, 0.0, share * own_moved)
-                speed_y = tl.where(share == 0.0, 0.0, points_in_line(speed_y, BINS, POINTS) * masked)
-                speed_x = tl.where(share == 0.0, 0.0, points_in_line(speed_x, BINS, POINTS) * masked)
-                point_y, point_x = points_in_line(point.y, BINS, POINTS), points_in_line(point.x, BINS, POINTS)
-                for index in tl.static_range(2 * POINTS):
-                    wy, slope_y = axis_weights(
-                        at_point(point_y, index, BINS, tl.float64), y[None, :, None], bins.height
-                    )
-                    wx, slope_x = axis_weights(at_point(point_x, index, BINS, tl.float64), x[None, None, :], bins.width)
-                    weight = weight_of(
-                        wy,
-                        slope_y,
-                        wx,
-                        slope_x,
-                        at_point(speed_y, index, BINS, tl.float64),
-                        at_point(speed_x, index, BINS, tl.float64),
-                        1.0,
-                        at_point(masked_moved, index, BINS, tl.float64),
-                        TANGENT,
-                    )
-                    moving += weight.to(dtype)
-                    still += (at_point(masked, index, BINS, tl.float64) * (wy * wx)).to(dtype)
-            else:
-                # Relative to the tile and to the nearest pixel, float32 is enough.
-                near_y, rest_y = from_nearest(on_map(point.y, bins.height) - tl.min(y, 0), BINS, POINTS)
-                near_x, rest_x = from_nearest(on_map(point.x, bins.width) - tl.min(x, 0), BINS, POINTS)
-                pixel_y = (y - tl.min(y, 0)).to(dtype)[None, :, None]
-                pixel_x = (x - tl.min(x, 0)).to(dtype)[None, None, :]
-                for index in range(2 * POINTS):  # not unrolled, because all points at once take too many registers
-                    wy = weight_beside(
-                        pixel_y, at_point(near_y, index, BINS, dtype), at_point(rest_y, index, BINS, dtype)
-                    )
-                    wx = weight_beside(
-                        pixel_x, at_point(near_x, index, BINS, dtype), at_point(rest_x, index, BINS, dtype)
-                    )
-                    moving += at_point(masked, index, BINS, dtype) * wy * wx
-    return moving, still
-
-
-@triton.jit
-def largest(count):
-    """The maximum of a block of counts with three axes."""
-    return tl.max(tl.max(tl.max(count, 2), 1), 0).to(tl.int32)
-
-
-@triton.jit
-def axis_weights(coordinate, pixel, size):
-    """The weights of pixels along one axis at points, and their derivatives."""
-    return bilinear(coordinate, tl.floor(coordinate), pixel, size, "replicate")
-
-
-@triton.jit
-def shared_weights(pixels, mask, y, x):
-    """The weights ``[bins, y, x]`` of the pixels of a tile in the means of bins of whole pixels, which are equal."""
-    first_y, end_y, first_x, end_x = pixels
-    y, x = y.to(tl.int32)[None, :], x.to(tl.int32)[None, :]
-    is_row, is_column = (y >= first_y[:, None]) & (y < end_y[:, None]), (x >= first_x[:, None]) & (x < end_x[:, None])
-    count_y, count_x = tl.maximum(end_y - first_y, 1).to(tl.float64), tl.maximum(end_x - first_x, 1).to(tl.float64)
-    share = 1.0 / count_y * (1.0 / count_x) * mask
-    return tl.where(is_row[:, :, None] & is_column[:, None, :], share[:, None, None], 0.0)
-
-
-@triton.jit
-def winners_weights(
-    roi,
-    bins,
-    velocity,
-    mask,
-    mask_moved,
-    winner,
-    y,
-    x,
-    dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
-    REDUCTION: tl.constexpr,
-    TANGENT: tl.constexpr,
-    SHIFT: tl.constexpr,
-):
-    """The weights ``[y, x, C]`` of the pixels of a tile in the winner of one bin, for every channel."""
-    point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
-    speed_y, speed_x = speed_of(point, velocity)
-    y, x = y.to(tl.float64)[:, None, None], x.to(tl.float64)[None, :, None]
-    wy, slope_y = axis_weights(point.y, y, bins.height)
-    wx, slope_x = axis_weights(point.x, x, bins.width)
-    weight = weight_of(
-        wy.to(dtype),
-        slope_y.to(dtype),
-        wx.to(dtype),
-        slope_x.to(dtype),
-        speed_y.to(dtype),
-        speed_x.to(dtype),
-        mask.to(dtype),
-        mask_moved.to(dtype),
-        TANGENT,
-    )
-    takes = winner >= 0
-    if REDUCTION == "corner_max":
-        takes = takes & (taps_of(point.y, bins.height).pixel + (corner >> 1) == y)
-        takes = takes & (taps_of(point.x, bins.width).pixel + (corner & 1) == x)
-    return tl.where(takes, weight, 0.0)
-
-
-@triton.jit
-def is_winner(first_y, first_x, winner, y, x, SHIFT: tl.constexpr):
-    """Whether pixels ``[y, x, C]`` of a tile are the winners of a bin of whole pixels."""
-    step_y = winner >> SHIFT
-    own_y, own_x = first_y + step_y, first_x + ((winner - (step_y << SHIFT)) >> 2)
-    own_y = tl.where(winner >= 0, own_y, -1)
-    return (own_y == y.to(winner.dtype)[:, None, None]) & (own_x == x.to(winner.dtype)[None, :, None])
-
-
-@triton.jit
-def gradient_of(
-    of_row,
-    number,
-    offsets,
-    is_channel,
-    between,
-    dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-):
-    """The gradients of the channels of a bin, and their changes from one orientation to the next; zeros for no bin.
-
-    `offsets` are those of both orientations of the channels, then the strides of y and x.
-    """
-    first, second, stride_y, stride_x = offsets
-    at = of_row + ((number // PW) * stride_y + (number % PW) * stride_x)
-    return read(at, first, second, is_channel & (number < PH * PW), between, dtype, CHANNELS_OF)
-
-
-@triton.jit
-def is_finite(value):
-    return tl.abs(value) < float("inf")
-
-
-@triton.jit
-def add_finite(total, weight, value):
-    """Add the products of weights ``[y, x]`` and values ``[1, 1, C]``, except those that are not finite."""
-    return tl.fma(weight[:, :, None], tl.where(is_finite(value), value, 0.0), total)
-
-
-@triton.jit
-def add_others(total, weight, value):
-    """Add the products that :func:`add_finite` leaves out. A weight of 0 ignores its value, even a NaN."""
-    takes = (weight != 0.0)[:, :, None] & ~is_finite(value)
-    return total + tl.where(takes, weight[:, :, None] * value, 0.0)
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "channels", "words", "slots", "orientations"])
@@ -322,8 +73,7 @@ def adjoint_points_kernel(
     If every bin has its own channels, the channels of one bin (program id 1) are handled separately.
     """
     NUMBERS: tl.constexpr = PH * PW
-    MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
-    LOADS: tl.constexpr = 1 if AT_ONCE == 1 else 4
+    NONE: tl.constexpr = 32 * WORDS if CHANNELS_OF == "position" else NUMBERS  # beyond every index
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     share, part = share_of(counts, shares, words, slots, channels, CHANNELS), tl.program_id(1)
     place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
@@ -331,141 +81,96 @@ def adjoint_points_kernel(
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
     channels_own, is_own_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
     channel, is_channel = channels_own[None, None, :], is_own_channel[None, None, :]
-    grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
-    # Points that touch a pixel of the tile are less than a pixel away from it. For the first pixel, they reach to -1.
-    low_y, low_x = (tile_y - 1).to(tl.float64), (tile_x - 1).to(tl.float64)
-    around = Part(low_y, low_y + (TILE_Y + 1.0), low_x, low_x + (TILE_X + 1.0))
+    steps = strides_of(grad_strides, GRAD_VECTOR)
+    sampling = (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, dtype, True)
     seen = 0
     for first_word in range(0, share.words, WORDS):
         bits, seen = bits_of_share(share, touched, first_word, words, seen)
-        bit = next_roi(bits, -1)
-        while bit < 32 * WORDS:
-            row = tl.cast(first_word, tl.int64) * 32 + bit
-            roi = roi_of(
-                row,
-                rois,
-                frames,
-                (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border),
-                COLUMNS,
-            )
-            moved = tangent + row * COLUMNS
-            first, second = channel, channel
-            if CHANNELS_OF == "orientation":
-                first, second = turned(roi, channel, tl.cast(orientations, tl.int32), True)
-            of_row, between = grad_output + row * grad_n, tl.load(roi.frame + TURN + 1)
-            offsets = (first * grad_c, second * grad_c, grad_y, grad_x)
-            first_bin = part if CHANNELS_OF == "position" else 0
-            for chunk in range(first_bin, first_bin + 1 if CHANNELS_OF == "position" else NUMBERS, BINS):
-                number, meets = meeting(spans, row, chunk, tile_y, tile_x, NUMBERS, BINS, TILE_Y, TILE_X)
+        first, bit = tl.cast(first_word, tl.int64) * 32, tl.cast(-1, tl.int32)
+        for before in range(0, tl.sum(bits_set(bits), 0), ROIS if CHANNELS_OF == "position" else 1):
+            row = first
+            if CHANNELS_OF != "position":
+                bit = next_roi(bits, bit)
+                row = first + bit
+            for chunk in range(0, 1 if CHANNELS_OF == "position" else NUMBERS, BINS):
+                if CHANNELS_OF == "position":
+                    index, meets = rois_meeting(
+                        spans, bits, first, before, part, tile_y, tile_x, NUMBERS, TILE_Y, TILE_X
+                    )
+                else:
+                    index, meets = bins_meeting(spans, row, chunk, tile_y, tile_x, NUMBERS, BINS, TILE_Y, TILE_X)
                 after = tl.cast(-1, tl.int32)
                 for _group in range(0, tl.sum(meets.to(tl.int32), 0), AT_ONCE):
-                    chosen, after = next_bins(number, meets, after, NUMBERS, AT_ONCE)
-                    is_bin = chosen < NUMBERS
-                    if RULE == "pixels":
-                        pixels = spans_of_bins(spans, row, chosen, is_bin, NUMBERS)
-                        mask, mask_moved = masks_of(roi, moved, chosen, is_bin, MASK, HAS_MASK, TANGENT)
-                        factor = mask_moved if TANGENT else mask  # the pixels do not move
                     if REDUCTION == "mean":
-                        if RULE == "pixels":
-                            weights = shared_weights(pixels, factor, y, x)
-                            stills = shared_weights(pixels, mask, y, x)
-                        else:
-                            own, is_own = chosen[:, None, None], is_bin[:, None, None]
-                            bins = bins_of(roi, around, own, is_own, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
-                            velocity = velocity_along(
-                                roi, bins, moved, own, is_own, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT
-                            )
-                            mask, mask_moved = masks_of(roi, moved, own, is_own, MASK, HAS_MASK, TANGENT)
-                            weights, stills = merged_weights(
-                                roi,
-                                bins,
-                                velocity,
-                                mask,
-                                mask_moved,
+                        chosen, after = next_indices(index, meets, after, NONE, AT_ONCE)
+                        rows, number = row_and_bin(first, row, part, chosen, NONE, CHANNELS_OF)
+                        total = add_means(
+                            total,
+                            rows,
+                            number,
+                            chosen < NONE,
+                            grad_output,
+                            rois,
+                            tangent,
+                            frames,
+                            spans,
+                            sampling,
+                            y,
+                            x,
+                            channel,
+                            is_channel,
+                            steps,
+                            orientations,
+                            dtype,
+                            PH,
+                            PW,
+                            RULE,
+                            JOINT,
+                            CHANNELS_OF,
+                            HAS_OFFSET,
+                            HAS_MASK,
+                            GEOMETRY,
+                            COLUMNS,
+                            TANGENT,
+                            AT_ONCE,
+                            POINTS,
+                        )
+                    else:
+                        for _side in tl.static_range(AT_ONCE):  # so that several loads are in flight
+                            after = next_index(index, meets, after, NONE)
+                            rows, number = row_and_bin(first, row, part, after, NONE, CHANNELS_OF)
+                            total = add_winners(
+                                total,
+                                rows,
+                                number,
+                                after < NONE,
+                                grad_output,
+                                rois,
+                                tangent,
+                                frames,
+                                spans,
+                                winners,
+                                sampling,
                                 y,
                                 x,
+                                channel,
+                                is_channel,
+                                channels,
+                                steps,
                                 dtype,
                                 PH,
                                 PW,
                                 RULE,
                                 JOINT,
+                                REDUCTION,
+                                HAS_OFFSET,
+                                HAS_MASK,
+                                GEOMETRY,
+                                COLUMNS,
                                 TANGENT,
-                                AT_ONCE,
-                                POINTS,
+                                SHIFT,
                             )
-                        weights = weights.to(dtype)
-                    has_others = channel < 0
-                    # A few at once, so that several loads are in flight.
-                    for first_index in range(0, tl.sum(is_bin.to(tl.int32), 0), LOADS):
-                        for side in tl.static_range(LOADS):
-                            index = first_index + side
-                            bin_number = entry(chosen, index)
-                            gradient, change = gradient_of(
-                                of_row, bin_number, offsets, is_channel, between, dtype, PH, PW, CHANNELS_OF
-                            )
-                            if REDUCTION == "mean":
-                                total = add_finite(total, entry(weights, index), gradient)
-                                has_others = has_others | ~is_finite(gradient)
-                                if TANGENT and CHANNELS_OF == "orientation":
-                                    turning = tl.load(roi.frame + TURN + 2) * tl.load(roi.frame + TURN + 3)
-                                    still = (entry(stills, index) * turning).to(dtype)
-                                    total += still[:, :, None] * change
-                            else:
-                                of_bin_winners = winners + (row * NUMBERS + bin_number) * tl.cast(channels, tl.int64)
-                                winner = tl.load(
-                                    of_bin_winners + channel, mask=is_channel & (bin_number < NUMBERS), other=-1
-                                )
-                                if RULE == "pixels":
-                                    own_y, own_x = entry(pixels[0], index), entry(pixels[2], index)
-                                    gradient = gradient * entry(factor, index).to(dtype)
-                                    is_own = is_winner(own_y, own_x, winner, y, x, SHIFT)
-                                    total += tl.where(is_own, gradient, 0.0)
-                                else:
-                                    own = bin_number + 0 * channel.to(tl.int32)
-                                    own_bins = bins_of(
-                                        roi, whole_map(roi), own, own >= 0, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET
-                                    )
-                                    velocity = velocity_along(
-                                        roi, own_bins, moved, own, own >= 0, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT
-                                    )
-                                    mask, mask_moved = masks_of(roi, moved, own, own >= 0, MASK, HAS_MASK, TANGENT)
-                                    weight = winners_weights(
-                                        roi,
-                                        own_bins,
-                                        velocity,
-                                        mask,
-                                        mask_moved,
-                                        winner.to(tl.int64),
-                                        y,
-                                        x,
-                                        dtype,
-                                        PH,
-                                        PW,
-                                        RULE,
-                                        JOINT,
-                                        REDUCTION,
-                                        TANGENT,
-                                        SHIFT,
-                                    )
-                                    total += tl.where(weight != 0.0, weight * gradient, 0.0)
-                    if REDUCTION == "mean":
-                        others = largest(has_others.to(tl.int32))
-                        if others > 0:
-                            for again in range(AT_ONCE):
-                                other, _change = gradient_of(
-                                    of_row,
-                                    entry(chosen, again),
-                                    offsets,
-                                    is_channel,
-                                    between,
-                                    dtype,
-                                    PH,
-                                    PW,
-                                    CHANNELS_OF,
-                                )
-                                total = add_others(total, entry(weights, again), other)
-            bit = next_roi(bits, bit)
     maps = Maps(grad_features, heights, widths, strides)
     target = channels_own * NUMBERS + part if CHANNELS_OF == "position" else channels_own
     write_share(

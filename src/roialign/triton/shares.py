@@ -47,15 +47,21 @@ class Share(NamedTuple):
 
 
 @triton.jit
-def without_first(bits, number):
-    """Words without their lowest `number` set bits."""
+def place_of_bit(bits, number):
+    """The index of the set bit of words that has `number` set bits below it, or 31 if there is none."""
     # The number of lower bits, of which `number` are set, from its highest digit on.
     lower = 0 * number
     for digit in tl.static_range(4, -1, -1):
         more = lower + (1 << digit)
         within = bits_set(bits & ((tl.full((), 1, tl.uint32) << more.to(tl.uint32)) - 1))
         lower = tl.where(within <= number, more, lower)
-    lower = lower.to(tl.uint32)
+    return lower
+
+
+@triton.jit
+def without_first(bits, number):
+    """Words without their lowest `number` set bits."""
+    lower = place_of_bit(bits, number).to(tl.uint32)
     return tl.where(bits_set(bits) > number, bits >> lower << lower, 0)
 
 
@@ -84,6 +90,21 @@ def next_roi(bits, number):
     left = tl.where(done < 32, bits >> shift << shift, 0)
     lowest = bits_set(left ^ (left - 1)) - 1  # the zeros below the lowest set bit, without it
     return tl.min(tl.where(left != 0, base + lowest, 32 * WORDS), 0)
+
+
+@triton.jit
+def rois_from(bits, first, COUNT: tl.constexpr):
+    """The indices of `COUNT` set bits, without the lowest `first` ones, or 32 * WORDS for those that do not exist."""
+    number, count = first + tl.arange(0, COUNT), bits_set(bits)
+    up_to = tl.cumsum(count, 0)
+    word = 0 * number  # the number of words that have at most `number` set bits
+    for digit in tl.static_range(4, -1, -1):
+        if (1 << digit) < WORDS:
+            more = word + (1 << digit)
+            word = tl.where(tl.gather(up_to, more - 1, 0) <= number, more, word)
+    below = tl.gather(up_to, word, 0) - tl.gather(count, word, 0)
+    place = 32 * word + place_of_bit(tl.gather(bits, word, 0), number - below)
+    return tl.where(number < tl.sum(count, 0), place, 32 * WORDS)
 
 
 @triton.jit

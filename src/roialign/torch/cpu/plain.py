@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from ..._core_specs import core_separable
 from ..._spec import SeparableSpec
 from .. import checks
 from ..memory import empty_on_cpu, is_channels_last, memory_of
+from ..wiring.computed import differentiable
 from ..wiring.family import Operator, Setting
 from ..wiring.primitive import Inputs
 from ..wiring.separable import SEPARABLE
@@ -52,7 +53,7 @@ def forward(
         return None
     if needs_gradient:
         setting = spec, scale, tuple(view.shape), is_last
-        out = _apply(setting, [out], view, rois)  # type: ignore[no-untyped-call]
+        out = differentiable(out, partial(_adjoint_features, setting), (rois,), (view,))
     return checks.own_layout(out, layout)
 
 
@@ -60,45 +61,16 @@ def forward(
 _Setting = tuple[SeparableSpec, float, tuple[int, ...], bool]
 
 
-class SeparableForward(torch.autograd.Function):
-    """A result that has been computed already, with its gradient in the features."""
-
-    @staticmethod
-    def forward(ctx: Any, setting: _Setting, result: list[Tensor], features: Tensor, rois: Tensor) -> Tensor:
-        del features  # an argument, so that the result depends on it
-        ctx.save_for_backward(rois)
-        ctx.set_materialize_grads(False)
-        ctx.setting = setting
-        return result[0]
-
-    @staticmethod
-    def backward(ctx: Any, grad_output: Tensor | None) -> tuple[None, None, Tensor | None, None]:
-        if grad_output is None:
-            return None, None, None, None
-        (rois,) = ctx.saved_tensors
-        gradient = None
-        if not torch.is_grad_enabled():
-            gradient = _adjoint_features(ctx.setting, grad_output, rois)
-        if gradient is None:
-            spec, scale, map_sizes, channels_last = ctx.setting
-            setting = Setting(Operator(spec, (scale,)), (), map_sizes, channels_last)
-            (gradient,) = SEPARABLE.adjoint_features(setting, Inputs((), grad_output, rois, None, None, ()))
-        return None, None, gradient, None
-
-
-#: Applies the Function without torch.func, whose transforms take the general way.
-_apply = super(torch.autograd.Function, SeparableForward).apply
-
-
-def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> Tensor | None:
-    if not is_plain_call(grad_output) or not _is_plain(grad_output):
-        return None
+def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> tuple[Tensor, ...]:
     spec, scale, map_sizes, channels_last = setting
-    output = empty_on_cpu(map_sizes, channels_last, grad_output)
-    gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(output)
-    threads = team_for(grad_output.numel() + output.numel())
-    done = _core.plain_adjoint_features(core_separable(spec), gradient, boxes, scale, target, threads)
-    return output if done else None
+    if not torch.is_grad_enabled() and is_plain_call(grad_output) and _is_plain(grad_output):
+        output = empty_on_cpu(map_sizes, channels_last, grad_output)
+        gradient, boxes, target = _memory_of(grad_output), _memory_of(rois), _memory_of(output)
+        threads = team_for(grad_output.numel() + output.numel())
+        if _core.plain_adjoint_features(core_separable(spec), gradient, boxes, scale, target, threads):
+            return (output,)
+    general = Setting(Operator(spec, (scale,)), (), map_sizes, channels_last)
+    return SEPARABLE.adjoint_features(general, Inputs((), grad_output, rois, None, None, ()))
 
 
 def _is_plain(tensor: Tensor) -> bool:

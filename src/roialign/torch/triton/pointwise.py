@@ -14,27 +14,41 @@ from ..._spec import PointwiseSpec
 from ...triton import launch as table
 from ...triton.launch import launch, power_of_two, vector_of
 from ...triton.numbers import bits_of
-from ...triton.pointwise import maximum_kernel, mean_kernel, winners_kernel
 from ...triton.pointwise_features import adjoint_points_kernel
 from ...triton.pointwise_geometry import SUMS, geometry_kernel, mean_sums_kernel, winners_sums_kernel
+from ...triton.pointwise_maxima import maximum_kernel, winners_kernel
+from ...triton.pointwise_means import mean_kernel
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from .blocks import Block, strides_of_one
 from .frames import Frames, checked_rows, winners_dtype
-from .replay import replayed
+from .replay import Replayed
 from .rows import Rows, of_rows, parts_of
 from .tiles import Tiles
 
 
-@replayed
+@Replayed
 def forward(call: Operator[PointwiseSpec], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
+    forward_in_parts(call, inputs, out, None)
+
+
+@Replayed
+def forward_with_winners(call: Operator[PointwiseSpec], inputs: Inputs, results: tuple[Tensor, Tensor]) -> None:
+    """The same for maxima, and write the points that have them into the second result."""
+    forward_in_parts(call, inputs, *results)
+
+
+def forward_in_parts(call: Operator[PointwiseSpec], inputs: Inputs, out: Tensor, winners: Tensor | None) -> None:
+    """The forward pass, in parts if its tables would be too large. Also write the winners if there is memory for
+    them."""
     rows, maps = checked_rows(call, inputs, inputs.features), inputs.features
     per_row = Frames.bytes_per_row(out)
-    if needs_winners(call, inputs):
+    if needs_winners(call, inputs) and winners is None and inputs.winners is None:
         per_row += winners_dtype(call, maps).itemsize * math.prod(out.shape[1:])
     for part in parts_of(len(out), per_row, (*maps, out)):
-        forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
+        own = None if winners is None else winners[part]
+        forward_part(call, rows.part(part), of_rows(inputs, part), out[part], own)
 
 
 def needs_winners(call: Operator[PointwiseSpec], inputs: Inputs) -> bool:
@@ -44,7 +58,9 @@ def needs_winners(call: Operator[PointwiseSpec], inputs: Inputs) -> bool:
     return bool(inputs.tangents) or not are_same(inputs.features, inputs.deciding or inputs.features)
 
 
-def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out: Tensor) -> None:
+def forward_part(
+    call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out: Tensor, winners: Tensor | None
+) -> None:
     """The same for some of the RoIs."""
     frames = Frames.of(call, rows, inputs, inputs.features, out)
     if call.spec.reduction == "mean":
@@ -57,6 +73,7 @@ def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out:
             frames.rows.rois,
             frames.tangent,
             *frames.written,
+            frames.spans,
             *frames.order,
             out,
             *frames.sampling,
@@ -71,9 +88,9 @@ def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out:
             enable_fp_fusion=False,
         )
     elif not needs_winners(call, inputs):
-        find_maxima(frames, inputs.features, out, None)
+        find_maxima(frames, inputs.features, out, True, winners)
     else:
-        winners = winners_of(frames, inputs.deciding or inputs.features, out)
+        winners = winners_of(frames, inputs, out, winners)
         block = sums_block(call, inputs.features, out)
         launch(
             winners_kernel,
@@ -99,17 +116,16 @@ def forward_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, out:
         )
 
 
-@replayed
+@Replayed
 def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into every element of the maps."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
     frames = Frames.of(call, checked_rows(call, inputs, maps), inputs, maps, gradient)
     winners = frames.places
     if call.spec.reduction != "mean":
-        winners = winners_of(frames, inputs.deciding, gradient)
+        winners = winners_of(frames, inputs, gradient)
     last = table.is_channels_last([*maps, gradient])
-    tiling = table.POINTS_FEATURES[last][gradient.element_size()]
-    tiling = tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
+    tiling = tiling_of(call.spec, last, gradient)
     aligned = last and call.spec.channels == "same"
     vector = vector_of(maps) if aligned else 1
     parts = math.prod(frames.bins) if call.spec.channels == "position" else 1
@@ -140,7 +156,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         PLANAR=not last,
         VECTOR=vector,
         GRAD_VECTOR=vector_of([gradient]) if aligned else 1,
-        BINS=1 if parts > 1 else frames.bins_at_once,
+        BINS=frames.bins_at_once,
         AT_ONCE=bins_at_once(call.spec),
         **tiles.constants,
         POINTS=table.POINTS_AT_ONCE,
@@ -150,21 +166,30 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
     tiles.sum_shares(CHANNELS_LAST=True, PLANAR=not last, VECTOR=vector)
 
 
+def tiling_of(spec: PointwiseSpec, last: bool, gradient: Tensor) -> table.Tiling:
+    """The tile of a program, with no more channels than there are."""
+    of_positions = spec.channels == "position"
+    sizes = table.POINTS_FEATURES_POSITION if of_positions else table.POINTS_FEATURES
+    if spec.reduction != "mean" and not of_positions:
+        sizes = table.POINTS_FEATURES_MAX
+    tiling = sizes[last][gradient.element_size()]
+    return tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
+
+
 def bins_at_once(spec: PointwiseSpec) -> int:
-    """The number of bins whose weights a program of the gradient of the features computes together.
+    """The number of bins whose weights a program of the gradient of the features computes together, or whose winners
+    it reads together. If a winner has coordinates, these are those of a channel, so it is alone."""
+    if spec.reduction == "mean":
+        return table.POINTS_BINS
+    return table.WINNERS_BINS if spec.rule == "pixels" else 1
 
-    If a bin has its own channels, it is alone. The geometry of a winner is that of a channel.
-    """
-    is_alone = spec.channels == "position" or (spec.reduction != "mean" and spec.rule != "pixels")
-    return 1 if is_alone else table.POINTS_BINS
 
-
-@replayed
+@Replayed
 def adjoint_boxes(call: Operator[PointwiseSpec], inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, f(X; b)> in the geometry into all columns except the first."""
     gradient, features = inputs.grad_output, inputs.features
     rows, of_bin = checked_rows(call, inputs, features), gradient.shape[1] * winners_dtype(call, features).itemsize
-    of_bin = 0 if call.spec.reduction == "mean" else of_bin
+    of_bin = 0 if call.spec.reduction == "mean" or inputs.winners is not None else of_bin
     of_bin += 8 * SUMS.value * sums_grid(sums_block(call, features, gradient))[1]
     per_row = Frames.bytes_per_row(gradient) + of_bin * math.prod(gradient.shape[2:])
     for part in parts_of(len(gradient), per_row, (*features, gradient)):
@@ -209,7 +234,7 @@ def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs
             grid,
             gradient.device,
             *of_maps,
-            winners_of(frames, inputs.deciding or features, gradient),
+            winners_of(frames, inputs, gradient),
             *rest,
             **frames.constants,
             **block.constants("GRAD_VECTOR"),
@@ -255,8 +280,8 @@ def sums_block(call: Operator[PointwiseSpec], maps: Sequence[Tensor], output: Te
     return replace(block, size=block.size._replace(warps=table.WINNERS_WARPS * block.size.warps))
 
 
-def find_maxima(frames: Frames, maps: Sequence[Tensor], output: Tensor, winners: Tensor | None) -> None:
-    """Write the maxima into `output`, or the points that have the maxima into `winners`."""
+def find_maxima(frames: Frames, maps: Sequence[Tensor], output: Tensor, writes: bool, winners: Tensor | None) -> None:
+    """Write the maxima into `output` if it `writes` them, and the points that have them into `winners` if given."""
     block = block_of(frames.call, table.POINTS_FORWARD, maps, output)
     launch(
         maximum_kernel,
@@ -265,6 +290,7 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], output: Tensor, winners:
         tuple(maps),
         frames.rows.rois,
         *frames.written,
+        frames.spans,
         *frames.order,
         output,
         frames.places if winners is None else winners,
@@ -276,18 +302,30 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], output: Tensor, winners:
         WIDE=output.dtype == torch.float64,
         REDUCTION=frames.call.spec.reduction,
         HAS_MASK=frames.call.has_mask,
+        WRITES=writes,
         TELLS=winners is not None,
         SHIFT=frames.shift,
         enable_fp_fusion=False,
     )
 
 
-def winners_of(frames: Frames, deciding: Sequence[Tensor], output: Tensor) -> Tensor:
-    """The points that have the maxima of these maps, ``[K, bins, C]``. `output` gives the shape; it is not written."""
+def new_winners(call: Operator[PointwiseSpec], maps: Sequence[Tensor], output: Tensor) -> Tensor:
+    """Memory for winners, ``[K, bins, C]``, which is about as large as the result."""
     count, channels, bins_y, bins_x = output.shape
-    dtype = winners_dtype(frames.call, frames.maps)
-    winners = torch.empty((count, bins_y * bins_x, channels), dtype=dtype, device=output.device)
-    find_maxima(frames, deciding, output, winners)
+    shape = (count, bins_y * bins_x, channels)
+    return torch.empty(shape, dtype=winners_dtype(call, maps), device=output.device)
+
+
+def winners_of(frames: Frames, inputs: Inputs, output: Tensor, winners: Tensor | None = None) -> Tensor:
+    """The winners that the forward pass kept, or those of the deciding maps, found again: in `winners` if given.
+
+    `output` has the shape of the result; it is not written.
+    """
+    if inputs.winners is not None:
+        kept: Tensor = inputs.winners
+        return kept
+    winners = new_winners(frames.call, frames.maps, output) if winners is None else winners
+    find_maxima(frames, inputs.deciding or inputs.features, output, False, winners)
     return winners
 
 

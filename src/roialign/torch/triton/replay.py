@@ -8,7 +8,7 @@ same compiled kernels with other addresses. All scratch memory of a replayed cal
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial, wraps
+from functools import partial, update_wrapper
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from torch._C import _len_torch_dispatch_stack, _pop_torch_dispatch_stack, _push
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ...triton import launch as table
-from ...triton.launch import Compiled, blocks_of, current_stream, is_watched, on_device, sides_of
+from ...triton.launch import STREAM, Compiled, blocks_of, current_stream, is_watched, on_device, sides_of
 from ..wiring.primitive import Inputs
 
 #: A function of an operator, its inputs and memory for its results.
@@ -48,9 +48,10 @@ class Pointer(NamedTuple):
 class Launch(NamedTuple):
     """One launch of a recorded call."""
 
-    kernel: Compiled
-    grid: tuple[int, int, int]
+    run: Callable[..., None]
+    """The launcher of the kernel."""
     arguments: list[Any]
+    """All arguments of the launcher, with None in place of the stream and of pointers."""
     pointers: list[tuple[int, Pointer]]
     """Pointers, by the index of their argument."""
     lists: list[tuple[int, list[Pointer]]]
@@ -71,19 +72,24 @@ class Tape(NamedTuple):
     scratch: int
     """The bytes of scratch memory."""
 
+    def is_usable(self) -> bool:
+        """Whether it has not been forgotten, and nothing has to see the launches of the kernels one by one."""
+        return KEPT > 0 and bool(self.launches) and not is_seen()
+
     def replay(self, addresses: Sequence[int], device: torch.device) -> None:
         """Launch the kernels on the current stream of the device."""
         with on_device(device):
             scratch = torch.empty(self.scratch, dtype=torch.uint8, device=device)
             bases = [*addresses, scratch.data_ptr()]
             stream = current_stream(device)
-            for kernel, grid, given, pointers, lists in self.launches:
+            for run, given, pointers, lists in self.launches:
                 arguments = given.copy()  # other threads may replay the same call
+                arguments[STREAM] = stream
                 for place, (tensor, offset) in pointers:
                     arguments[place] = bases[tensor] + offset
                 for place, several in lists:
                     arguments[place] = tuple([bases[tensor] + offset for tensor, offset in several])
-                kernel.launch(grid, stream, arguments)
+                run(*arguments)
 
 
 class Recording(TorchDispatchMode):
@@ -124,15 +130,15 @@ class Recording(TorchDispatchMode):
         if kernel is None:
             self.is_complete = False
             return
-        arguments, pointers, lists = list(given), [], []
-        for place, argument in enumerate(given):
+        arguments, pointers, lists = kernel.arguments(sides_of(grid), None, given), [], []
+        for place, argument in enumerate(arguments):
             if isinstance(argument, Tensor):
                 pointers.append((place, Pointer(-1, argument.data_ptr())))
                 arguments[place] = None
             elif isinstance(argument, tuple) and any(isinstance(item, Tensor) for item in argument):
                 lists.append((place, [Pointer(-1, item.data_ptr()) for item in argument]))
                 arguments[place] = None
-        self.launches.append(Launch(kernel, sides_of(grid), arguments, pointers, lists))
+        self.launches.append(Launch(kernel.run, arguments, pointers, lists))
 
     def tape(self, tensors: Sequence[Tensor]) -> Tape | None:
         """The tape of a call with these tensors, or None if it cannot be replayed."""
@@ -150,53 +156,80 @@ class Recording(TorchDispatchMode):
             return None
 
 
-#: For each function, the tapes of calls. True is a call that has been seen once, False one that cannot be replayed.
-TAPES: list[dict[Any, Tape | bool]] = []
+#: All functions whose launches are replayed.
+FUNCTIONS: list[Replayed] = []
 
 
-def replayed(function: Function) -> Function:
-    """Replay the launches of a function of an operator, its inputs and memory for its results."""
-    seen: dict[Any, Tape | bool] = {}
+class Replayed:
+    """A function of an operator, its inputs and memory for its results, whose launches are replayed."""
 
-    @wraps(function)
-    def call(operator: Any, inputs: Inputs, results: Any) -> None:
-        outputs = (results,) if isinstance(results, Tensor) else results
-        device = outputs[0].device
-        features, gradient, rois, levels, seed, tangents, deciding = inputs
-        if not (KEPT and outputs[0].is_cuda) or seed is not None or _len_torch_dispatch_stack() or is_watched():
+    def __init__(self, function: Function) -> None:
+        self.function = function
+        self.tapes: dict[Any, Tape | bool] = {}
+        """The tapes of calls. True is a call that has been seen once, False one that cannot be replayed."""
+        update_wrapper(self, function)
+        FUNCTIONS.append(self)
+
+    def __call__(self, operator: Any, inputs: Inputs, results: Any) -> None:
+        tensors, function = tensors_of(inputs, results), self.function
+        device = tensors[0].device
+        if not (KEPT and tensors[0].is_cuda) or inputs.drawn_seed is not None or is_seen():
             return function(operator, inputs, results)
-        tensors = [*features, *tangents, *deciding, rois, *outputs]
-        tensors += [tensor for tensor in (gradient, levels) if tensor is not None]
         addresses = [tensor.data_ptr() for tensor in tensors]
-        key = (
-            operator,
-            device,
-            (len(features), len(tangents), gradient is None, levels is None),
-            tuple([(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]),
-            tuple([(address & 15, addresses.index(address)) for address in addresses]),
-        )
-        tape = seen.get(key)
+        key = key_of(operator, inputs, tensors, addresses)
+        tape = self.tapes.get(key)
         if isinstance(tape, Tape):
             return tape.replay(addresses, device)
         if tape is True:
             with Recording() as recording:
                 function(operator, inputs, results)
-            seen[key] = recording.tape(tensors) or False
+            self.tapes[key] = recording.tape(tensors) or False
             return None
         if tape is None:  # a call that may never come again
-            if len(seen) >= KEPT:
-                seen.clear()
-            seen[key] = True
+            if len(self.tapes) >= KEPT:
+                self.tapes.clear()
+            self.tapes[key] = True
         return function(operator, inputs, results)
 
-    TAPES.append(seen)
-    return call
+    def tape_of(self, operator: Any, inputs: Inputs, results: Any) -> Tape | None:
+        """The tape of a call, if there is one."""
+        tensors = tensors_of(inputs, results)
+        tape = self.tapes.get(key_of(operator, inputs, tensors, [tensor.data_ptr() for tensor in tensors]))
+        return tape if isinstance(tape, Tape) else None
+
+
+def is_seen() -> bool:
+    """Whether a mode of torch or a profiler of Triton wants to see every step of a call."""
+    return _len_torch_dispatch_stack() > 0 or is_watched()
+
+
+def tensors_of(inputs: Inputs, results: Any) -> list[Tensor]:
+    """The tensors of a call, in the order of the addresses that a tape takes."""
+    features, gradient, rois, levels, _, tangents, deciding, winners = inputs
+    outputs = (results,) if isinstance(results, Tensor) else results
+    tensors = [*features, *tangents, *deciding, rois, *outputs]
+    return tensors + [tensor for tensor in (gradient, levels, winners) if tensor is not None]
+
+
+def key_of(operator: Any, inputs: Inputs, tensors: Sequence[Tensor], addresses: Sequence[int]) -> Any:
+    """What the launches of a call depend on."""
+    return (
+        operator,
+        tensors[0].device,
+        (len(inputs.features), len(inputs.tangents)),
+        (inputs.grad_output is None, inputs.levels is None, inputs.winners is None),
+        tuple([(tensor.shape, tensor.stride(), tensor.dtype) for tensor in tensors]),
+        tuple([(address & 15, addresses.index(address)) for address in addresses]),
+    )
 
 
 def forget() -> None:
-    """Forget all recorded calls, after a change of block sizes."""
-    for seen in TAPES:
-        seen.clear()
+    """Forget all recorded calls, after a change of block sizes. Whoever keeps a tape cannot use it any more."""
+    for function in FUNCTIONS:
+        for tape in function.tapes.values():
+            if isinstance(tape, Tape):
+                tape.launches.clear()
+        function.tapes.clear()
 
 
 def located(places: Iterable[tuple[int, int, Pointer]], pointer: Pointer) -> Pointer:

@@ -75,9 +75,10 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
 
 
 def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Iterator[slice]:
-    """Divide the rows into parts whose tables take at most `EXTRA` of the memory of these tensors, within the maximum
-    number of parts. The first part is the longest, so that the others fit into its memory."""
-    most = int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)) // max(bytes_per_row, 1) // table.FEWEST_ROWS
+    """Divide the rows into parts whose tables take at most `EXTRA` of the memory of these tensors or `LEAST_TABLES`
+    bytes, within the maximum number of parts. The first part is the longest, so that the others fit into its memory."""
+    most = max(int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)), table.LEAST_TABLES)
+    most = most // max(bytes_per_row, 1) // table.FEWEST_ROWS
     parts = min(table.blocks_of(count, max(most, 1) * table.FEWEST_ROWS), table.MOST_PARTS)
     rows = table.blocks_of(count, max(parts, 1) * table.FEWEST_ROWS) * table.FEWEST_ROWS
     for first in range(0, count, max(rows, 1)):
@@ -89,6 +90,7 @@ def of_rows(inputs: Inputs, rows: slice) -> Inputs:
     return inputs._replace(
         grad_output=None if inputs.grad_output is None else inputs.grad_output[rows],
         tangents=tuple(tangent[rows] for tangent in inputs.tangents),
+        winners=None if inputs.winners is None else inputs.winners[rows],
     )
 
 

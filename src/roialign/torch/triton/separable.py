@@ -20,7 +20,7 @@ from ...triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from .blocks import Block, RowsOfBins, strides_of_one, sums_dtype
-from .replay import replayed
+from .replay import Replayed
 from .rows import Rows, of_rows, parts_of, rows_of
 from .tiles import Tiles
 
@@ -28,7 +28,7 @@ from .tiles import Tiles
 SUMS_BYTES = 32
 
 
-@replayed
+@Replayed
 def forward(call: Operator[SeparableSpec], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     rows = rows_of(call, inputs, inputs.features[0].shape[0])
@@ -61,7 +61,7 @@ def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out:
     )
 
 
-@replayed
+@Replayed
 def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into every element of the maps."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
@@ -98,7 +98,7 @@ def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_feature
     tiles.sum_shares(CHANNELS_LAST=last, PLANAR=not last, VECTOR=vector)
 
 
-@replayed
+@Replayed
 def adjoint_boxes(call: Operator[SeparableSpec], inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, D_T f(X; b)> in the boxes into the last four columns."""
     gradient, rows = inputs.grad_output, rows_of(call, inputs, inputs.features[0].shape[0])

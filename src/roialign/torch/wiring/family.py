@@ -120,6 +120,11 @@ class Family(ABC, Generic[AnySpec]):
         """Write D_T f(X; b) into `out`."""
         backend_for(self.name, out, operator.backend).forward(operator, inputs, out)
 
+    def forward_with_winners(self, operator: Operator[AnySpec], inputs: Inputs, out: Tensor) -> Tensor | None:
+        """The same. Also return the winners, if there are any and the backend keeps them for later gradients."""
+        self.forward(operator, inputs, out)
+        return None
+
     def adjoint_features(self, operator: Operator[AnySpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
         """Write (D_T f)^T G into every element of the maps."""
         backend = backend_for(self.name, inputs.grad_output, operator.backend)

@@ -89,14 +89,18 @@ class Gradient(Primitive):
         return Setting(self.family.unflatten(call), bins, tuple(map_sizes or ()), channels_last)
 
     def compute(self, setting: Setting, inputs: Inputs) -> Outputs:
+        outputs = self.new_outputs(setting, inputs)
+        if not outputs[0].is_meta:  # meta tensors have only an outline
+            self.fill(setting, inputs, outputs)
+        return outputs
+
+    def new_outputs(self, setting: Setting, inputs: Inputs) -> Outputs:
+        """Memory for the result of inputs that have been checked."""
         if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
             raise NotImplementedError(
                 f"{self.family.name}: derivatives with respect to boxes are implemented up to order {self.family.order}"
             )
-        outputs = self.outline(setting, inputs)
-        if not outputs[0].is_meta:  # meta tensors have only an outline
-            self.fill(setting, inputs, outputs)
-        return outputs
+        return self.outline(setting, inputs)
 
     def keep(self, setting: Setting, inputs: Inputs, needed: Inputs) -> tuple[Setting, Inputs]:
         boxes_move = needed.rois or any(needed.tangents)
@@ -168,7 +172,7 @@ class Gradient(Primitive):
         return setting._replace(operator=self.family.linear_part(setting.operator))
 
     def batch(self, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
-        return batch(self, setting, inputs, dims, size)
+        return batch(self, setting, inputs._replace(winners=None), dims._replace(winners=None), size)
 
 
 def without_tangent(inputs: Inputs, index: int) -> Inputs:
@@ -197,6 +201,13 @@ class Forward(Gradient):
 
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
         self.family.forward(setting.operator, inputs, outputs[0])
+
+    def compute_with_winners(self, setting: Setting, inputs: Inputs) -> Outputs:
+        if inputs.winners is not None or inputs.rois.is_meta:
+            return self.compute(setting, inputs)
+        (output,) = self.new_outputs(setting, inputs)
+        winners = self.family.forward_with_winners(setting.operator, inputs, output)
+        return (output,) if winners is None else (output, winners)
 
     def standard(self, setting: Setting, inputs: Inputs) -> Outputs:
         if inputs.tangents:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..._spec import PointwiseSpec
+from ..backends import backend_for
 from .family import Family, Operator
 from .pairing import Pairing
 from .primitive import Inputs
@@ -57,6 +58,14 @@ class PointwiseFamily(Family[PointwiseSpec]):
             out.zero_()
         else:
             super().forward(operator, first, out)
+
+    def forward_with_winners(self, operator: Operator[PointwiseSpec], inputs: Inputs, out: Tensor) -> Tensor | None:
+        first, backend = of_first_order(operator, inputs, 1), backend_for(self.name, out, operator.backend)
+        if operator.spec.reduction == "mean" or first is None or not hasattr(backend, "forward_with_winners"):
+            return super().forward_with_winners(operator, inputs, out)
+        winners: Tensor = backend.new_winners(operator, first.features, out)
+        backend.forward_with_winners(operator, first, (out, winners))
+        return winners
 
     def adjoint_features(
         self, operator: Operator[PointwiseSpec], inputs: Inputs, grad_features: Sequence[Tensor]

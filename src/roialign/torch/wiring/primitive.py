@@ -38,11 +38,13 @@ class Inputs(NamedTuple):
     """Tangents like `rois`. The first column is ignored."""
     deciding: tuple[Any, ...] = ()
     """The maps that determine the maxima, like `features`. Empty for operators that are linear without them."""
+    winners: Any = None
+    """The points that have the maxima of `deciding`, in the form of the backend, if the forward pass kept them."""
 
     def flat(self) -> tuple[list[Any], Layout]:
         """Return a flat list, and its layout: the numbers of features, tangents and deciding maps."""
-        features, grad_output, rois, levels, drawn_seed, tangents, deciding = self
-        values = [*features, grad_output, rois, levels, drawn_seed, *tangents, *deciding]
+        features, grad_output, rois, levels, drawn_seed, tangents, deciding, winners = self
+        values = [*features, grad_output, rois, levels, drawn_seed, *tangents, *deciding, winners]
         return values, (len(features), len(tangents), len(deciding))
 
     def in_memory(self) -> Inputs:
@@ -57,8 +59,8 @@ class Inputs(NamedTuple):
         features, count, _ = layout
         grad_output, rois, levels, drawn_seed = values[features : features + 4]
         first, end = features + 4, features + 4 + count
-        maps, tangents, deciding = tuple(values[:features]), tuple(values[first:end]), tuple(values[end:])
-        return cls(maps, grad_output, rois, levels, drawn_seed, tangents, deciding)
+        maps, tangents, deciding = tuple(values[:features]), tuple(values[first:end]), tuple(values[end:-1])
+        return cls(maps, grad_output, rois, levels, drawn_seed, tangents, deciding, values[-1])
 
 
 class Primitive(ABC):
@@ -88,6 +90,10 @@ class Primitive(ABC):
     @abstractmethod
     def compute(self, setting: Any, inputs: Inputs) -> Outputs:
         """Compute the result, in new memory."""
+
+    def compute_with_winners(self, setting: Any, inputs: Inputs) -> Outputs:
+        """Compute the result for a later gradient, and the winners as a last output, if the backend keeps them."""
+        return self.compute(setting, inputs)
 
     @abstractmethod
     def outline(self, setting: Any, inputs: Inputs) -> Outputs:
@@ -141,13 +147,17 @@ class Primitive(ABC):
         """Compute with the autograd.Function if something is differentiated or transformed, else directly."""
         tensors, layout = inputs.flat()
         if is_transformed():
-            return self.function.apply(setting, layout, *tensors)  # type: ignore[no-any-return, no-untyped-call]
+            return self.without_winners(self.function.apply(setting, layout, *tensors))  # type: ignore[no-untyped-call]
         unwrapped = without_dead_wrappers(tensors)
         if moves_forward() or is_recorded(unwrapped):
-            return self.plain_apply(setting, layout, *unwrapped)  # type: ignore[no-any-return]
+            return self.without_winners(self.plain_apply(setting, layout, *unwrapped))
         if all(map(is_in_memory, unwrapped)) and all(map(is_, tensors, unwrapped)):
             return self.compute(setting, inputs)  # the usual case, fast because small calls are sensitive to overhead
         return self.compute(setting, Inputs.of(unwrapped, layout).in_memory())
+
+    def without_winners(self, outputs: Outputs) -> Outputs:
+        """The outputs of the Function without those that only its gradient reads."""
+        return outputs[:1] if self.returns == "Tensor" else outputs
 
 
 @torch._disable_dynamo  # type: ignore[attr-defined]
@@ -169,16 +179,19 @@ def check_not_for_onnx(name: str) -> None:
 def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
     def forward(setting: Any, layout: Layout, *tensors: Any) -> Outputs:
         inputs = Inputs.of(tensors, layout)
+        needs_winners = any(level.requires_grad for level in inputs.features)
+        compute = primitive.compute_with_winners if needs_winners else primitive.compute
         if "torch._dynamo" in sys.modules:  # it would trace every frame below a function that it skips
-            return _untraced(primitive.compute, setting, inputs.in_memory())
-        return primitive.compute(setting, inputs.in_memory())
+            return _untraced(compute, setting, inputs.in_memory())
+        return compute(setting, inputs.in_memory())
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        del output
         setting, layout, *tensors = inputs
         needed = Inputs.of(ctx.needs_input_grad[2:], layout)
         ctx.setting, kept = primitive.keep(setting, Inputs.of(tensors, layout), needed)
-        ctx.layout = layout
+        ctx.layout, ctx.outputs, ctx.more = layout, len(primitive.without_winners(output)), 0
+        if len(output) > ctx.outputs:
+            kept, ctx.more = kept._replace(winners=output[-1]), 1
         ctx.save_for_backward(*kept.flat()[0])
         ctx.save_for_forward(*tensors)
         ctx.set_materialize_grads(False)  # computing with a tangent of zeros would cost as much as with any other
@@ -188,12 +201,13 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
         if all(grad is None for grad in grads):
             return (None,) * len(ctx.needs_input_grad)
         needed = Inputs.of(ctx.needs_input_grad[2:], ctx.layout)
-        complete = primitive.with_zeros(ctx.setting, grads)
+        complete = primitive.with_zeros(ctx.setting, grads[: ctx.outputs])
         return None, None, *primitive.gradient(ctx.setting, kept, complete, needed).flat()[0]
 
-    def jvp(ctx: Any, _setting: None, _layout: None, *tangents: Any) -> Outputs:
+    def jvp(ctx: Any, _setting: None, _layout: None, *tangents: Any) -> tuple[Any, ...]:
         inputs = Inputs.of(ctx.saved_tensors, ctx.layout)
-        return primitive.tangent(ctx.setting, inputs, Inputs.of(tangents, ctx.layout))
+        found = primitive.tangent(ctx.setting, inputs, Inputs.of(tangents, ctx.layout))
+        return *found, *[None] * ctx.more
 
     def vmap(info: Any, dims: Any, setting: Any, layout: Layout, *tensors: Any) -> tuple[Outputs, tuple[int, ...]]:
         return primitive.batch(setting, Inputs.of(tensors, layout), Inputs.of(dims[2:], layout), info.batch_size)
@@ -221,7 +235,7 @@ class _Arguments:
             given[field] = value
             if kind.startswith("Tensor[]"):
                 given[field] = tuple(value) if isinstance(value, (list, tuple)) else ()
-        return Inputs((), missing, missing, missing, missing, ())._replace(**given)
+        return Inputs((), missing, missing, missing, missing, (), winners=missing)._replace(**given)
 
     def flags(self, flat: Sequence[bool], like: Sequence[Any]) -> Inputs:
         """Group a flat list with one flag per tensor or None into fields like those of the arguments."""
