@@ -177,9 +177,14 @@ def _check_inputs(inputs: Sequence[Path]) -> None:
     """Check that the paths on the command line exist, since a wrong one is a typing error. Those in lists may not."""
     wrong = []
     for path in inputs:
-        if os.path.lexists(path):  # False for an invalid name
+        try:
+            os.lstat(path)
+        except FileNotFoundError as error:
+            why = str(error.strerror)
+        except (OSError, ValueError):  # such as an invalid name: reading it will say why
             continue
-        why = "No such file or directory"
+        else:
+            continue
         if str(path) == "-":
             why = "expected a path; images cannot be read from standard input"
         elif glob.has_magic(str(path)):
