@@ -101,6 +101,8 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
         "b.npy,0,0,3,3,cow\n"
     )
     (tmp_path / "inputs.txt").write_text(f"{tmp_path / 'missing.png'}\n")
+    with (tmp_path / "boxes.csv").open("a") as table:
+        table.write("missing.png,1,2,5,6,dog\n")
     inputs = [tmp_path / name for name in ("a.npy", "broken.png", "b.npy", "inputs.txt")]
     result = run("extract", *inputs, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     assert result.exit_code == 1
@@ -113,7 +115,7 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
     assert broken.endswith("; 1 box skipped")
     listed = f"{tmp_path / 'inputs.txt'}, line 1: {tmp_path / 'missing.png'}"
-    assert missing == f"error: {listed}: cannot be read as an image: No such file or directory"
+    assert missing == f"error: {listed}: cannot be read as an image: No such file or directory; 1 box skipped"
     assert count == "4 problems"
     with np.load(tmp_path / "f.npz") as written:
         assert written["rows"].tolist() == [0, 4]
@@ -127,7 +129,7 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
 def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> None:
     (tmp_path / "f.npz").write_bytes(b"old")
     (tmp_path / "a.npy").write_bytes(b"broken")
-    (tmp_path / "b.npy").unlink()
+    (tmp_path / "b.npy").write_bytes(b"broken")
     paths = (tmp_path / "a.npy", tmp_path / "b.npy", "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     result = run("extract", *paths, "--plot", tmp_path / "p.png")
     assert result.exit_code == 1

@@ -225,7 +225,7 @@ CAUSES: dict[str, Cause] = {
     "it is separated by spaces": boxes("image x1 y1 x2 y2\n1.png 1 2 3 4\n", "b.txt"),
     "it is a label file without a header, as YOLO uses": boxes("0 0.5 0.5 0.2 0.2\n", "b.txt"),
     "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),
-    "more rows cannot be used": boxes(HEAD + "1.png,1,2,3,four\n" * 1001),
+    "more rows cannot be used": boxes(HEAD + "1.png,1,2,3,four\n" * 1002),
     "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),
     "column ... names images, such as ..., but is not read": boxes("foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"),
     "column ... is not read: does it name images?": boxes("scan,x1,y1,x2,y2\n3,1,2,3,4\n"),

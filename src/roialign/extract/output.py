@@ -33,7 +33,7 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     with naming(path, temporary):
         raw: _Recording | None = None
         try:
-            raw = _Recording(temporary, "xb")
+            raw = _Recording(str(temporary), "xb")
             with io.BufferedWriter(raw) as file:
                 yield file
                 file.flush()

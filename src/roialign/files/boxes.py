@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -316,8 +317,8 @@ def _numbers(values: object, expected: str) -> Corners:
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
-            what = f"four finite numbers up to {LARGEST_COORDINATE:g}"
-            raise FileError(f"{expected}, {what}, found {shown(values)}")
+            limit = f" up to {LARGEST_COORDINATE:g}" if number and math.isfinite(value) else ""
+            raise FileError(f"{expected}, four finite numbers{limit}, found {shown(values)}")
     one, two, three, four = map(float, values)
     return one, two, three, four
 
