@@ -136,7 +136,7 @@ def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> No
     assert f"{tmp_path / 'f.npz'}: not written, because no box could be pooled" in result.stderr
     assert f"{tmp_path / 'p.png'}: not drawn, because no box was pooled" in result.stderr
     assert (tmp_path / "f.npz").read_bytes() == b"old"
-    assert sorted(os.listdir(tmp_path)) == ["a.npy", "boxes.csv", "f.npz"]
+    assert sorted(os.listdir(tmp_path)) == ["a.npy", "b.npy", "boxes.csv", "f.npz"]
 
 
 @pytest.mark.parametrize(
