@@ -56,7 +56,10 @@ class MemoryPool:
                     continue
                 return block
         pages = -(-size // HUGE_PAGE_BYTES)
-        block = mmap.mmap(-1, pages * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        try:
+            block = mmap.mmap(-1, pages * HUGE_PAGE_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        except (OSError, OverflowError):
+            raise MemoryError(f"unable to allocate {size} bytes for a result") from None
         if hasattr(mmap, "MADV_HUGEPAGE"):
             _advise(block, mmap.MADV_HUGEPAGE)
         return block

@@ -27,6 +27,8 @@ class Options(NamedTuple):
     """The maps that determine the maxima, if these are not the features."""
     rois_name: str = "rois"
     """The name of the RoI argument in error messages."""
+    indices_name: str = "batch_indices"
+    """The name of the argument that `batch_indices` was given as."""
 
     def check(self) -> None:
         """Check the options that do not depend on an array."""

@@ -36,7 +36,7 @@ class Pairing(NamedTuple):
                 raise ValueError(f"{name}: expected shape [{count}, {NUMBERS}], got {tuple(given.shape)}")
         if self.paired and boxes.shape[0] != others.shape[0]:
             raise ValueError(
-                f"others: expected {boxes.shape[0]} boxes, as many as boxes, with paired=True, got {others.shape[0]}"
+                f"others: expected one row per row of boxes ({boxes.shape[0]}) with paired=True, got {others.shape[0]}"
             )
 
     def check_grad_output(self, grad_output: Any, boxes: Any, others: Any) -> None:
@@ -56,7 +56,8 @@ def checked_pairing(
         _validate.check_choice(invalid, "invalid", ("raise", "zero"))
     if backend is not None:
         _validate.check_choice(backend, "backend", BACKENDS)
-    return Pairing(bool(paired), bool(clockwise), invalid, backend)
+    flags = _validate.check_bool(paired, "paired"), _validate.check_bool(clockwise, "clockwise")
+    return Pairing(*flags, invalid, backend)
 
 
 def checked_boxes(boxes: Array, name: str, pairing: Pairing) -> FloatArray:

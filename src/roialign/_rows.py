@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,19 @@ from ._validate import LARGEST_COORDINATE
 
 #: The suffix of an argument's name if it is a list of arrays, one per image, so that rows are counted over all images.
 OF_LIST = "[]"
+#: The end of an error, for functions that have this argument.
+OR_WITH_INDICES = ", or together with batch_indices"
+#: Between the names of two arguments, if the images of the RoIs come from the second one.
+IMAGES_FROM = " with images from "
 #: The columns of a row of RoIs, by the number of values that describe a box.
 ROW_OF = {4: "(image, x1, y1, x2, y2)", 5: "(image, centre x, centre y, width, height, angle)"}
 
 
-def check_rows(rows: Array, images: int, invalid: str | None, name: str) -> Array:
-    """Return float64 rows (image, box). If `invalid` is "zero", invalid rows are marked with image -1."""
+def check_rows(rows: Array, images: int, invalid: str | None, name: str, indices: Array | None = None) -> Array:
+    """Return float64 rows (image, box). If `invalid` is "zero", invalid rows are marked with image -1.
+
+    `indices` are the images of the rows as the user gave them, if float64 may have rounded them.
+    """
     # The usual call, with one image and ordinary coordinates, takes two reductions only, since most calls are small.
     if np.vdot(rows, rows) <= LARGEST_COORDINATE**2 and np.count_nonzero(rows[:, 0]) == 0 and images > 0:
         return rows
@@ -26,8 +34,17 @@ def check_rows(rows: Array, images: int, invalid: str | None, name: str) -> Arra
     if valid.all():
         return rows
     if invalid != "zero":
-        _raise_for_row(rows, int(np.argmin(valid)), images, name)
+        row = int(np.argmin(valid))
+        _raise_for_row(rows, row, images, name, rows[row, 0] if indices is None else indices[row])
     return np.where(valid[:, None], rows, np.array([-1.0, *[0.0] * (rows.shape[1] - 1)]))
+
+
+def no_images(name: str, numbers: int, shape: tuple[int, ...]) -> ValueError:
+    """The error about boxes that do not say which images they are on."""
+    return ValueError(
+        f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {shape}; "
+        f"give boxes of shape [K, {numbers}] as a list with one item per image{OR_WITH_INDICES}"
+    )
 
 
 def check_offset(offset: Array, invalid: str | None) -> Array:
@@ -48,13 +65,24 @@ def check_offset_rows(rows: Array, offset: Array, invalid: str | None) -> tuple[
     return np.column_stack([image, rows[:, 1:]]), wide
 
 
+def check_coordinates(coordinates: Array, name: str) -> Array:
+    """Return coordinates as float64, after checking that all are finite."""
+    wide = coordinates.astype(np.float64)
+    finite = np.abs(wide) <= LARGEST_COORDINATE
+    if not finite.all():
+        index = np.unravel_index(int(np.argmin(finite)), finite.shape)
+        place = f"[{', '.join(map(str, index))}]" if index else ""
+        raise ValueError(f"{name}{place}: expected a finite coordinate, got {wide[index]}")
+    return wide
+
+
 def columns_of(name: str, numbers: int = 4) -> tuple[int, ...]:
     """The columns of x1, y1, x2, y2 as the user gave them. The `boxes` of crop_and_resize are in TensorFlow's order."""
     return (1, 0, 3, 2) if name == "boxes" else tuple(range(numbers))
 
 
-def _raise_for_row(rows: Array, row: int, images: int, name: str) -> None:
-    image = rows[row, 0].item()
+def _raise_for_row(rows: Array, row: int, images: int, name: str, image_as_given: Any) -> None:
+    image, (name, _, indices_name) = image_as_given.item(), name.partition(IMAGES_FROM)
     coordinates = rows[row, 1:][list(columns_of(name, rows.shape[1] - 1))].tolist()
     place = f"{name}[{row}]"
     if name.endswith(OF_LIST):
@@ -62,6 +90,8 @@ def _raise_for_row(rows: Array, row: int, images: int, name: str) -> None:
         place = f"{name.removesuffix(OF_LIST)}[{int(image)}][{row - first}]"
     if not (0 <= image < images and image == math.floor(image)):
         index = int(image) if math.isfinite(image) and image == math.floor(image) else image
+        if indices_name:
+            place = f"{indices_name}[{row}]"
         raise ValueError(f"{place}: expected an integer batch index 0 <= index < {images}, got {index}")
     note = f" (values above {LARGEST_COORDINATE:g} count as infinite)" if np.isfinite(coordinates).all() else ""
     raise ValueError(f"{place}: expected finite coordinates, got {tuple(coordinates)}{note}")

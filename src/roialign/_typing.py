@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, TypedDict, TypeVar, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,11 @@ NeedOffsets: TypeAlias = (
 )
 
 #: A number for both axes, or a pair (y, x).
-Pair: TypeAlias = int | tuple[int, int]
+Pair: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
+#: A number of Python, NumPy or torch.
+Number: TypeAlias = SupportsFloat | SupportsIndex
+#: One number per level.
+Numbers: TypeAlias = Union[Sequence[Number], npt.NDArray[Any], "torch.Tensor"]
 
 
 class Everywhere(TypedDict, total=False):
@@ -54,7 +58,7 @@ class PackNames(Everywhere, total=False):
     output_size: Pair
     output_channels: int
     deform_fc_channels: int
-    spatial_scale: float
+    spatial_scale: Number
     sampling_ratio: Pair
     gamma: float
     sampling: Sampling

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsIndex, TypeGuard
 
 import numpy as np
 
@@ -14,6 +15,8 @@ LARGEST_COORDINATE = 1e100
 LARGEST_SAMPLING_RATIO = 65536
 #: The maximum for pointwise operators, which visit every point of a bin, the square of this number.
 LARGEST_POINTWISE_RATIO = 256
+#: The maximum number of bins of a RoI. More would not fit into any memory.
+LARGEST_BINS = 2**40
 
 
 def check_choice(value: object, name: str, choices: Sequence[str]) -> None:
@@ -25,60 +28,111 @@ def check_layout(layout: object) -> None:
     check_choice(layout, "layout", ("NCHW", "NHWC"))
 
 
+def check_bool(value: object, name: str) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
 def check_int(
-    value: object, name: str, lowest: int, highest: int | None = None, *, given: object = None, expected: str = "an int"
+    value: object,
+    name: str,
+    lowest: int,
+    highest: int | None = None,
+    *,
+    given: object = None,
+    expected: str = "an int",
+    cause: str = "",
 ) -> int:
-    """Check an int in a range. `given` and `expected` are used in the message, for an int within another value."""
+    """Check an int in a range.
+
+    The message uses `given` and `expected` for an int within another value, and `cause` for what sets the maximum.
+    """
     given = value if given is None else given
     if isinstance(value, int) and not isinstance(value, bool):
         number = value  # also for a value that torch traces
-    elif isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    elif isinstance(value, (bool, np.bool_)) or not _is_integer(value):
         raise TypeError(f"{name}: expected {expected}, got {given!r}")
     else:
         number = operator.index(value)
     if number < lowest:
         raise ValueError(f"{name}: expected at least {lowest}, got {given!r}")
     if highest is not None and number > highest:
-        raise ValueError(f"{name}: expected at most {highest}, got {given!r}")
+        raise ValueError(f"{name}: expected at most {highest}{cause}, got {given!r}")
     return number
 
 
-def check_pair(value: object, name: str, lowest: int, highest: int | None = None) -> tuple[int, int]:
+def _is_integer(value: object) -> TypeGuard[SupportsIndex]:
+    try:
+        operator.index(value)  # type: ignore[arg-type]
+    except TypeError:  # also for an array of several integers
+        return False
+    return True
+
+
+def check_pair(
+    value: object, name: str, lowest: int, highest: int | None = None, *, cause: str = ""
+) -> tuple[int, int]:
     """Check an int or a pair of ints (y, x), and return a pair."""
     if type(value) is int and lowest <= value and (highest is None or value <= highest):
         return value, value  # the usual case, fast because small calls are sensitive to overhead
     expected = "an int or a pair of ints (y, x)"
-    if not isinstance(value, (tuple, list)):
-        both = check_int(value, name, lowest, highest, expected=expected)
+    items = as_list(value, name)
+    if not isinstance(items, (tuple, list)):
+        both = check_int(items, name, lowest, highest, expected=expected, cause=cause)
         return both, both
-    if len(value) != 2:
+    if len(items) != 2:
         raise ValueError(f"{name}: expected an int or a pair (y, x), got {value!r}")
     return (
-        check_int(value[0], name, lowest, highest, given=value, expected=expected),
-        check_int(value[1], name, lowest, highest, given=value, expected=expected),
+        check_int(items[0], name, lowest, highest, given=value, expected=expected, cause=cause),
+        check_int(items[1], name, lowest, highest, given=value, expected=expected, cause=cause),
     )
 
 
+def as_list(value: Any, name: str) -> Any:
+    """Return a one-dimensional array or tensor as a list, and any other value as it is."""
+    if not hasattr(value, "tolist") or getattr(value, "ndim", None) != 1:
+        return value
+    check_no_gradient(value, name)
+    return value.tolist()
+
+
+def check_no_gradient(value: object, name: str) -> None:
+    """Check that a number is not a tensor that requires a gradient, which it would not get."""
+    if getattr(value, "requires_grad", False):
+        raise ValueError(
+            f"{name}: expected a number, got a tensor that requires a gradient, but there is no gradient with respect "
+            f"to {name}; use its detach()"
+        )
+
+
 def check_output_size(output_size: object, name: str = "output_size") -> tuple[int, int]:
-    return check_pair(output_size, name, 1, 2**31 - 1)
+    bins_y, bins_x = check_pair(output_size, name, 1, 2**31 - 1)
+    if bins_y * bins_x > LARGEST_BINS:
+        raise ValueError(f"{name}: expected at most 2**40 bins in all, got {output_size!r}")
+    return bins_y, bins_x
 
 
 def check_need(need: Sequence[str], names: Sequence[str]) -> Sequence[str]:
     """Check which gradients are requested: a subset of the differentiable arguments."""
+    if not isinstance(need, Iterable):
+        raise TypeError(f"need: expected one or several of {', '.join(map(repr, names))}, got {need!r}")
     wanted = (need,) if isinstance(need, str) else tuple(need)
     for name in wanted:
         check_choice(name, "need", tuple(names))
     return wanted
 
 
-def check_sampling_ratio(sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO) -> tuple[int, int]:
-    """Return the points per bin along (y, x). 0 and torchvision's -1 are adaptive."""
+def check_sampling_ratio(
+    sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO, cause: str = ""
+) -> tuple[int, int]:
+    """Return the points per bin along (y, x). 0 and torchvision's -1 are adaptive. `cause` is what sets the maximum."""
     if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
         raise ValueError(
             f"sampling_ratio: expected at most {largest}, got {sampling_ratio}; "
             "sampling='exact' is the limit of infinitely many points"
         )
-    along_y, along_x = check_pair(sampling_ratio, "sampling_ratio", -1, largest)
+    along_y, along_x = check_pair(sampling_ratio, "sampling_ratio", -1, largest, cause=cause)
     return max(along_y, 0), max(along_x, 0)
 
 
@@ -90,6 +144,7 @@ def check_number(value: object, name: str, *, positive: bool = False) -> float:
     elif isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) != 0:  # type: ignore[arg-type]
         raise TypeError(f"{name}: expected a number, got {value!r}")
     else:
+        check_no_gradient(value, name)
         number = float(value)
     # Comparisons are False for NaN, and can be traced.
     if not -math.inf < number < math.inf or (positive and not 0 < number <= LARGEST_COORDINATE):
@@ -108,6 +163,7 @@ def check_places(shape: Sequence[int], strides: Sequence[int], element: int, nam
 
 def check_scales(spatial_scales: object, count: int | None = None) -> list[float]:
     """Check that there is one positive scale per level."""
+    spatial_scales = as_list(spatial_scales, "spatial_scales")
     if isinstance(spatial_scales, (str, bytes)) or not isinstance(spatial_scales, (Sequence, np.ndarray)):
         raise TypeError(f"spatial_scales: expected a sequence of numbers, got {spatial_scales!r}")
     scales = [
@@ -129,7 +185,7 @@ def check_seed(seed: object, *, drawn: bool) -> int:
         return int(seed.integers(2**63))
     if isinstance(seed, int) and not isinstance(seed, bool):
         number = seed
-    elif isinstance(seed, (bool, np.bool_)) or not hasattr(seed, "__index__"):
+    elif isinstance(seed, (bool, np.bool_)) or not _is_integer(seed):
         expected = "an int or a numpy.random.Generator" if drawn else "the int that the forward pass was given"
         raise TypeError(f"seed: expected {expected}, got {seed!r}")
     else:

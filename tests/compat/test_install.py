@@ -57,6 +57,48 @@ def run(script: str) -> str:
     return run_python(STAND_IN + dedent(script))
 
 
+def test_errors_name_the_arguments_of_torchvision() -> None:
+    run("""
+    install()
+    for x, b, text in (
+        (features[0], rois, "input: expected 4 dimensions"),
+        (features, rois + 5, "boxes[0]: expected an integer batch index"),
+    ):
+        try:
+            answer(x, b)
+        except ValueError as error:
+            assert str(error).startswith(text), error
+        else:
+            raise AssertionError("no error")
+    """)
+
+
+def test_transforms_of_functions() -> None:
+    run("""
+    weights = torch.linspace(1, 2, expected.numel(), dtype=torch.float64).reshape(expected.shape)
+
+    def total(x, b):
+        return (answer(x, b) * weights).sum()
+
+    def total_of_ours(x, b):
+        return (roialign.roi_align(x, b, (3, 2), 0.5, aligned=False) * weights).sum()
+
+    install()
+    moved = torch.ones_like(features), torch.full_like(rois, 0.5)
+    for transform in (
+        lambda f: torch.func.grad(f, (0, 1))(features, rois),
+        lambda f: torch.func.jacrev(f)(features, rois),
+        lambda f: torch.func.jacfwd(f)(features, rois),
+        lambda f: torch.func.jvp(f, (features, rois), moved),
+        lambda f: torch.func.hessian(f, 1)(features, rois),
+        lambda f: torch.vmap(f, (0, None))(torch.stack([features, 2 * features]), rois),
+    ):
+        torch.testing.assert_close(transform(total), transform(total_of_ours), rtol=0, atol=0)
+    uninstall()
+    assert torch.vmap(answer, (None, 0))(features, rois[None]).eq(-1).all()
+    """)
+
+
 def test_install_and_uninstall() -> None:
     run("""
     assert not is_ours()
@@ -140,7 +182,7 @@ def test_bad_boxes_are_an_error_in_an_installed_process() -> None:
         try:
             answer(b=wrong)
         except ValueError as error:
-            assert "rois[0]: expected finite coordinates" in str(error)
+            assert "boxes[0]: expected finite coordinates" in str(error)
         else:
             raise AssertionError("a NaN passed")
     """)

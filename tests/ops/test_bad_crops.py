@@ -43,7 +43,14 @@ def test_crop_and_resize_arguments(name: str) -> None:
         (image, boxes, [0, 1, 0], {}, TypeError, "box_indices: expected a numpy.ndarray, got builtins.list"),
         (image, boxes, INDICES[:2], {}, ValueError, "box_indices: expected shape [3], one per row of boxes, got (2,)"),
         (image, boxes, INDICES * 1.0, {}, TypeError, "box_indices: expected an integer dtype, got float64"),
-        (image, boxes, INDICES + 1, {}, ValueError, "boxes[1]: expected an integer batch index 0 <= index < 2, got 2"),
+        (
+            image,
+            boxes,
+            INDICES + 1,
+            {},
+            ValueError,
+            "box_indices[1]: expected an integer batch index 0 <= index < 2",
+        ),
         (image, wrong, INDICES, {}, ValueError, "boxes[1]: expected finite coordinates, got ("),
         (
             image,

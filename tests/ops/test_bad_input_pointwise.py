@@ -24,7 +24,7 @@ POINTWISE: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], type[
         {},
         ValueError,
         "rois: expected shape [K, 6] with rows (image, centre x, centre y, width, height, angle), got (3, 5); give "
-        "boxes of shape [K, 5] together with batch_indices",
+        "boxes of shape [K, 5] as a list with one item per image, or together with batch_indices",
     ),
     (roialign.roi_align_rotated, (GOOD, TURNED[:, :4], 2), {}, ValueError, "rois: expected shape [K, 6], got (2, 4)"),
     (

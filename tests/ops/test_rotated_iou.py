@@ -323,7 +323,7 @@ ERRORS: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("height", (GOOD, with_number(-2.0, 3)), {}, r"others\[2\]: expected a width and a height of at least 0"),
     ("columns", (GOOD[:, :4], GOOD), {}, r"boxes: expected shape \[L, 5\], got \(4, 4\)"),
     ("dimensions", (GOOD, GOOD[0]), {}, r"others: expected shape \[M, 5\], got \(5,\)"),
-    ("pairs", (GOOD, GOOD[:3]), {"paired": True}, r"others: expected 4 boxes, .*got 3"),
+    ("pairs", (GOOD, GOOD[:3]), {"paired": True}, r"others: expected one row per row of boxes .*got 3"),
     ("complex", (GOOD.astype(complex), GOOD), {}, r"boxes: expected a real dtype"),
     ("list", (GOOD, GOOD.tolist()), {}, r"others: expected a numpy.ndarray, got builtins.list"),
     ("invalid", (GOOD, GOOD), {"invalid": "skip"}, r"invalid: expected one of 'raise', 'zero', got 'skip'"),

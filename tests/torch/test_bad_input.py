@@ -156,14 +156,14 @@ def test_other_functions() -> None:
     boxes = torch.rand(3, 4)
     with pytest.raises(ValueError, match=r"box_indices: expected shape \[3\], one per row of boxes, got \(2,\)"):
         roialign.crop_and_resize(image, boxes, IMAGES[:2], 3)
-    with pytest.raises(ValueError, match=r"boxes\[0\]: expected an integer batch index 0 <= index < 2, got 4"):
+    with pytest.raises(ValueError, match=r"box_indices\[0\]: expected an integer batch index 0 <= index < 2, got 4"):
         roialign.crop_and_resize(image, boxes, IMAGES + 4, 3)
     boxes[1, 0] = np.nan
     with pytest.raises(ValueError, match=r"boxes\[1\]: expected finite coordinates, got \(nan, 0"):
         roialign.crop_and_resize(image, boxes, IMAGES, 3)
     with pytest.raises(ValueError, match=r"y: expected a shape that broadcasts with x, \(2,\), got \(3,\)"):
         roialign.bilinear_interpolate(GOOD, torch.zeros(2), torch.zeros(3))
-    with pytest.raises(ValueError, match="expected finite coordinates"):
+    with pytest.raises(ValueError, match="x: expected a finite coordinate, got nan"):
         roialign.bilinear_interpolate(GOOD, torch.tensor(np.nan), 0.0)
     with pytest.raises(TypeError, match="x: expected a real dtype"):
         roialign.bilinear_interpolate(GOOD, torch.zeros(2) > 1, 0.0)

@@ -24,7 +24,19 @@ pyramid = roialign.multiscale_roi_align([features, features[..., ::2, ::2]], roi
 crops = roialign.crop_and_resize(features, rois[:, 1:], np.array([0, 1]), 14, layout="NCHW", method="nearest")
 offsets = roialign.deform_roi_pool(features, rois, None, 7, 1 / 16, seed=np.random.default_rng(0), sampling="random")
 weights = roialign.taps(10, 0.0, 4.0, 2)
-print(average, shape, per_image.sum(), largest, grad_rois, pyramid.dtype, crops.shape, offsets.std(), weights.sum())
+numbers = roialign.roi_align(features, rois, [np.int64(7), 7], np.float32(0.5), np.array([2, 2]).tolist())
+print(
+    numbers.shape,
+    average,
+    shape,
+    per_image.sum(),
+    largest,
+    grad_rois,
+    pyramid.dtype,
+    crops.shape,
+    offsets.std(),
+    weights.sum(),
+)
 
 # Tensors: functions and modules give tensors.
 maps = torch.zeros(2, 256, 50, 84, requires_grad=True)
@@ -36,6 +48,10 @@ rotated = RoIAlignRotated(7, 1 / 16, clockwise=True, layout="NHWC")(maps, torch.
 learned = DeformRoIPoolPack(7, 256, 64, spatial_scale=1 / 16)(maps, torch.zeros(1, 5))
 several = MultiScaleRoIAlign(7, [1 / 16])([maps], boxes, levels=torch.zeros(1, dtype=torch.int64))
 total: torch.Tensor = pool(maps, boxes).mean() + rotated.mean() + learned.mean() + several.mean()
+
+sized = RoIAlign(torch.Size([7, 7]), torch.tensor(1 / 16))(maps, boxes)
+scaled = MultiScaleRoIAlign([7, 7], torch.tensor([1 / 16]))([maps], boxes)
+total = total + sized.mean() + scaled.mean()
 
 # Detectors: losses in training mode, else what was found.
 model = faster_rcnn(num_classes=91, pooler="exact", min_size=64)

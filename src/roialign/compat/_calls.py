@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 
 from .._recording import recordable
+from ._names import renaming
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +43,15 @@ def asserting(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def peer(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorate a function that replaces one of another package."""
-    return recordable(asserting(function))
+def peer(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorate a function that replaces one of another package. `names` are those of :func:`renaming`."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        return recordable(asserting(renaming(**names)(function)))
+
+    return decorate
+
+
+def not_negative(sampling_ratio: Any) -> Any:
+    """A sampling ratio in the other packages is adaptive if it is negative. Here only 0 and -1 are."""
+    return max(sampling_ratio, 0) if isinstance(sampling_ratio, (int, np.integer)) else sampling_ratio

@@ -11,7 +11,7 @@ from ..torch.checks import check_array, check_boxes
 from ._calls import peer
 
 
-@peer
+@peer(boxes="boxes1", others="boxes2")
 def pairwise_iou_rotated(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """`detectron2.layers.pairwise_iou_rotated`, which is also differentiable with respect to the boxes.
 
@@ -32,7 +32,7 @@ def pairwise_iou_rotated(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return overlaps.to(dtype) if dtype.is_floating_point else overlaps
 
 
-@peer
+@peer(threshold="iou_threshold")
 def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     """`detectron2.layers.nms_rotated`: the indices of the boxes that are kept, best score first.
 
@@ -51,7 +51,7 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
     return rotated_nms(_in_radians(boxes, "boxes"), scores, iou_threshold)
 
 
-@peer
+@peer(groups="idxs", threshold="iou_threshold")
 def batched_nms_rotated(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:
     """`detectron2.layers.batched_nms_rotated`: :func:`nms_rotated` within each class.
 

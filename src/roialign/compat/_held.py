@@ -9,7 +9,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from .. import _validate
+from ..torch.modules.held import bound_arguments
+from ._calls import asserting
 from ._module import DescribedModule
+from ._names import renaming
 
 #: The arguments of a function that are given at every call.
 PER_CALL = ("input", "features", "rois", "boxes")
@@ -35,12 +38,13 @@ class HeldFunction(DescribedModule):
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__()
-        bound = self.__signature__.bind(*values, **named)
-        bound.apply_defaults()
-        for name, value in bound.arguments.items():
+        for name, value in bound_arguments(self, self.__signature__, values, named).items():
             is_pair = name == "output_size" and self.holds_pair
             setattr(self, name, _validate.check_output_size(value) if is_pair else value)
+        self.check_arguments()
 
+    @asserting
+    @renaming(boxes="rois")
     def forward(self, input: Tensor, rois: Any) -> Tensor:
         held = {name: getattr(self, name) for name in self.shown}
         return type(self).function(input, rois, **held)

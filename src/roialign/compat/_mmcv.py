@@ -13,12 +13,12 @@ from .._rows import ROW_OF
 from .._typing import Mode
 from ..ops.prroi_pool import prroi_pool as _prroi_pool
 from ..ops.roi_align import roi_align as _roi_align
-from ._calls import asserting, peer
+from ._calls import asserting, not_negative, peer
 from ._deprecated import deprecated_names
 from ._module import DescribedModule
 
 
-@peer
+@peer(features="input", mode="pool_mode")
 def roi_align(
     input: Tensor,
     rois: Tensor,
@@ -73,10 +73,10 @@ def roi_align(
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
     size = _validate.check_output_size(output_size)
-    return _roi_align(input, rois, size, spatial_scale, max(sampling_ratio, 0), mode=pool_mode, aligned=aligned)
+    return _roi_align(input, rois, size, spatial_scale, not_negative(sampling_ratio), mode=pool_mode, aligned=aligned)
 
 
-@peer
+@peer()
 def prroi_pool(features: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
     """`mmcv.ops.prroi_pool`: Precise RoI Pooling, with the gradient to the boxes from its paper.
 
@@ -143,6 +143,7 @@ class RoIAlign(DescribedModule):
         self.pool_mode = pool_mode
         self.aligned = aligned
         self.use_torchvision = use_torchvision
+        self.check_arguments()
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         options = (self.spatial_scale, self.sampling_ratio, self.pool_mode, self.aligned)
@@ -158,6 +159,7 @@ class PrRoIPool(DescribedModule):
         super().__init__()
         self.output_size = _validate.check_output_size(output_size)
         self.spatial_scale = float(spatial_scale)
+        self.check_arguments()
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return prroi_pool(features, rois, self.output_size, self.spatial_scale)
@@ -177,15 +179,18 @@ class SimpleRoIAlign(DescribedModule):
         self.output_size = _validate.check_output_size(output_size)
         self.spatial_scale = float(spatial_scale)
         self.aligned = aligned
+        self.check_arguments()
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return _one_point(features, rois, self.output_size, self.spatial_scale, self.aligned)
 
 
-@peer
+@peer()
 def _one_point(features: Tensor, rois: Tensor, output_size: tuple[int, int], scale: float, aligned: bool) -> Tensor:
     """Compute :class:`SimpleRoIAlign`."""
     check_rows(rois)
+    _validate.check_bool(aligned, "aligned")
+    _validate.check_number(scale, "spatial_scale", positive=True)
     height, width = features.shape[2:]
     rows = rois.double()
     # RoIAlign keeps the edge value for one pixel beyond the map. A border of zeros around the map makes it
@@ -207,7 +212,7 @@ def _less_one(size: int, like: Tensor) -> Tensor:
     return (whole - 1) / whole
 
 
-@peer
+@peer()
 def check_rows(rois: Tensor, numbers: int = 4) -> None:
     if rois.dim() != 2 or rois.shape[1] != numbers + 1:
         raise ValueError(

@@ -13,15 +13,16 @@ from ..ops.deform_roi_pool import deform_roi_pool as _deform_roi_pool
 from ..ops.riroi_align_rotated import riroi_align_rotated as _riroi_align_rotated
 from ..ops.roi_align_rotated import roi_align_rotated as _roi_align_rotated
 from ..torch import modules as point_modules
-from ._calls import asserting, peer
+from ._calls import asserting, not_negative, peer
 from ._deprecated import deprecated_names
 from ._held import HeldFunction
+from ._names import renaming
 
 #: mmcv's RoIPool does not round the boxes. Its bins divide the interval from x1 * scale to (x2 + 1) * scale.
 ROI_POOL = PointwiseSpec(mapping="inclusive", rule="pixels", reduction="max")
 
 
-@peer
+@peer(features="input")
 def roi_align_rotated(
     input: Tensor,
     rois: Tensor,
@@ -44,11 +45,11 @@ def roi_align_rotated(
     tensor([[[[1.]]]])
     """
     size = _validate.check_output_size(output_size)
-    options = (size, spatial_scale, max(sampling_ratio, 0))
+    options = (size, spatial_scale, not_negative(sampling_ratio))
     return _roi_align_rotated(input, rois, *options, aligned=aligned, clockwise=clockwise)
 
 
-@peer
+@peer(sampling_ratio="num_samples")
 def riroi_align_rotated(
     features: Tensor,
     rois: Tensor,
@@ -70,11 +71,11 @@ def riroi_align_rotated(
     torch.Size([1, 8, 1, 1])
     """
     size = _validate.check_output_size(out_size, "out_size")
-    options = (size, spatial_scale, max(num_samples, 0))
+    options = (size, spatial_scale, not_negative(num_samples))
     return _riroi_align_rotated(features, rois, *options, num_orientations=num_orientations, clockwise=clockwise)
 
 
-@peer
+@peer(features="input")
 def roi_pool(input: Tensor, rois: Tensor, output_size: int | Sequence[int], spatial_scale: float = 1.0) -> Tensor:
     """`mmcv.ops.roi_pool`: RoIPool without rounding of the boxes. (torchvision rounds them.)
 
@@ -94,7 +95,7 @@ def roi_pool(input: Tensor, rois: Tensor, output_size: int | Sequence[int], spat
     return pooled
 
 
-@peer
+@peer(features="input")
 def deform_roi_pool(
     input: Tensor,
     rois: Tensor,
@@ -118,13 +119,14 @@ def deform_roi_pool(
     """
     given = None if offset is None or offset.numel() == 0 else offset
     size = _validate.check_output_size(output_size)
-    return _deform_roi_pool(input, rois, given, size, spatial_scale, max(sampling_ratio, 0), gamma)
+    return _deform_roi_pool(input, rois, given, size, spatial_scale, not_negative(sampling_ratio), gamma)
 
 
 class RoIAlignRotated(HeldFunction):
     """`mmcv.ops.RoIAlignRotated`: :func:`roi_align_rotated` as a module."""
 
     function = staticmethod(roi_align_rotated)
+    columns = 6
     required = ("spatial_scale",)
     holds_pair = True
     __init__ = asserting(deprecated_names(out_size="output_size", sample_num="sampling_ratio")(HeldFunction.__init__))
@@ -134,6 +136,7 @@ class RiRoIAlignRotated(HeldFunction):
     """`mmcv.ops.RiRoIAlignRotated`: :func:`riroi_align_rotated` as a module."""
 
     function = staticmethod(riroi_align_rotated)
+    columns = 6
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return super().forward(features, rois)
@@ -166,6 +169,7 @@ class DeformRoIPoolPack(point_modules.DeformRoIPoolPack):
     left_out = NOT_OF_MMCV
 
     @asserting
+    @renaming(features="input")
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(input, rois)
 
@@ -176,5 +180,6 @@ class ModulatedDeformRoIPoolPack(point_modules.ModulatedDeformRoIPoolPack):
     left_out = NOT_OF_MMCV
 
     @asserting
+    @renaming(features="input")
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(input, rois)

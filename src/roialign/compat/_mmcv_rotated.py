@@ -14,7 +14,7 @@ from ..torch.checks import check_array
 from ._calls import peer
 
 
-@peer
+@peer(boxes="bboxes1", others="bboxes2", paired="aligned")
 def box_iou_rotated(
     bboxes1: Tensor,
     bboxes2: Tensor,
@@ -50,7 +50,7 @@ def box_iou_rotated(
     return torch.where(area > 0, intersection / torch.where(area > 0, area, 1.0), 0.0).to(dtype)
 
 
-@peer
+@peer(boxes="dets", groups="labels", threshold="iou_threshold")
 def nms_rotated(
     dets: Tensor, scores: Tensor, iou_threshold: float, labels: Tensor | None = None, clockwise: bool = True
 ) -> tuple[Tensor, Tensor | None]:
@@ -74,7 +74,7 @@ def nms_rotated(
     return torch.cat([dets[kept], scores[kept].reshape(-1, 1)], dim=1), kept
 
 
-@peer
+@peer(boxes="box1", others="box2")
 def diff_iou_rotated_2d(box1: Tensor, box2: Tensor) -> Tensor:
     """`mmcv.ops.diff_iou_rotated_2d`: the intersection over union ``[B, N]`` of boxes ``[B, N, 5]``.
 

@@ -13,9 +13,10 @@ from .._recording import is_proxy, listed
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..torch.levels import box_side, levels_reached
 from . import _mmcv_points as points
-from ._calls import asserting, peer
+from ._calls import asserting, not_negative, peer
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, check_rows
 from ._module import DescribedModule
+from ._names import renaming
 
 #: The RoI layers that an extractor can use, by mmcv's names.
 LAYERS: dict[str, Callable[..., nn.Module]] = {
@@ -90,7 +91,7 @@ class _RoIExtractor(DescribedModule):
         return levels
 
 
-@peer
+@peer()
 def with_channels(pooled: Tensor, out_channels: int) -> Tensor:
     """Return `pooled`, after checking that it has `out_channels` channels."""
     if pooled.shape[1] != out_channels:
@@ -125,6 +126,7 @@ class SingleRoIExtractor(_RoIExtractor):
         return levels_by_size(rois, self.finest_scale, num_levels)
 
     @asserting
+    @renaming(features="feats", input="feats", mode="pool_mode")
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
         """Pool ``[K, 5]`` rows from the levels `feats`, to a tensor ``[K, C, PH, PW]``.
 
@@ -149,7 +151,7 @@ class SingleRoIExtractor(_RoIExtractor):
             rois,
             layer.output_size,
             scales,
-            max(layer.sampling_ratio, 0),
+            not_negative(layer.sampling_ratio),
             levels=levels,
             mode=layer.pool_mode,
             aligned=layer.aligned,
@@ -168,7 +170,7 @@ class SingleRoIExtractor(_RoIExtractor):
         return pooled
 
 
-@peer
+@peer()
 def levels_by_size(rois: Tensor, finest_scale: float, num_levels: int) -> Tensor:
     """Assign rows of axis-aligned or rotated boxes to levels by mmdet's rule."""
     target = torch.floor(torch.log2(box_side(rois[:, 1:]) / finest_scale + 1e-6))
@@ -205,6 +207,7 @@ class GenericRoIExtractor(_RoIExtractor):
         self.post_module = _check_module(post_cfg, "post_cfg")
 
     @asserting
+    @renaming(features="feats", input="feats", mode="pool_mode")
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
         """Pool ``[K, 5]`` rows from each of the levels `feats`, to a tensor ``[K, out_channels, PH, PW]``."""
         maps = self._check_arguments(feats, rois)

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from .. import _validate
 from ..ops.roi_align import roi_align
 from ..torch.modules.scripting import NotScriptable
-from ._calls import asserting
+from ._calls import asserting, not_negative
+from ._names import renaming
+
+
+def empty_map() -> Tensor:
+    """A map without channels, as an input that only checks the arguments of a module."""
+    return torch.zeros((1, 0, 1, 1), device="cpu")
 
 
 def whole(number: Any) -> Any:
@@ -22,6 +29,15 @@ class DescribedModule(NotScriptable):
     """A module whose `repr` shows its arguments, as ``Name(first=..., second=...)``."""
 
     shown: ClassVar[tuple[str, ...]] = ()
+    #: The number of columns of its rows of RoIs.
+    columns: ClassVar[int] = 5
+
+    def check_arguments(self, *inputs: Any) -> None:
+        """Raise the errors of a call that do not depend on its tensors, by a call for no RoIs on a map of no channels.
+
+        `inputs` are its inputs, by default a map and rows of RoIs.
+        """
+        self(*(inputs or (empty_map(), torch.zeros((0, self.columns), device="cpu"))))
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
@@ -40,10 +56,11 @@ class RoIAlignModule(DescribedModule):
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
+        self.check_arguments()
 
     @asserting
+    @renaming(features="input")
     def forward(self, input: Tensor, rois: Tensor | Sequence[Tensor]) -> Tensor:
         size = _validate.check_output_size(self.output_size)
-        return roi_align(
-            input, rois, size, self.spatial_scale, max(whole(self.sampling_ratio), 0), aligned=self.aligned
-        )
+        points = not_negative(whole(self.sampling_ratio))
+        return roi_align(input, rois, size, self.spatial_scale, points, aligned=self.aligned)

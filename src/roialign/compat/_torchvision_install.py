@@ -22,8 +22,8 @@ def install() -> None:
     Concretely, this replaces the CPU kernels of the operators ``torchvision::roi_align``, ``roi_pool``,
     ``ps_roi_align`` and ``ps_roi_pool``, and of their backward operators, in this process. It affects every caller:
     functions, modules and models, including those that already exist. Boxes that require a gradient get one, if the
-    operator is differentiable with respect to boxes. CUDA tensors still use torchvision's kernels. Calling it again has
-    no effect.
+    operator is differentiable with respect to boxes. CUDA tensors still use torchvision's kernels, except
+    within the transforms of torch.func. Calling it again has no effect.
 
     Raises
     ------
@@ -44,6 +44,8 @@ def install() -> None:
     # derivatives. A kernel for one device takes precedence over it.
     for name, kernel in FORWARD.items():
         library.impl(name, kernel, "AutogradCPU")
+        # The transforms of torch.func call it before they take a call apart, which they cannot do with the others.
+        library.impl(name, kernel, "FuncTorchDynamicLayerFrontMode")
     _registered = library
 
 

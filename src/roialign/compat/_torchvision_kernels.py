@@ -13,6 +13,7 @@ from ..ops.ps_roi_align import ps_roi_align, ps_roi_align_backward
 from ..ops.ps_roi_pool import ps_roi_pool, ps_roi_pool_backward
 from ..ops.roi_align import roi_align, roi_align_backward
 from ..ops.roi_pool import ROI_POOL, roi_pool
+from ._names import renaming
 
 
 def _roi_align(input: Tensor, rois: Tensor, scale: float, height: int, width: int, ratio: int, aligned: bool) -> Tensor:
@@ -64,13 +65,15 @@ def _ps_roi_pool_backward(
     return gradient
 
 
+#: torchvision's names of arguments.
+NAMES = {"features": "input", "rois": "boxes"}
 #: The forward kernels, by the name of the operator. Some have a second result, which tells the backward kernel where
 #: each value came from. `_roi_pool_backward` depends only on that result, so torchvision's own kernel is kept.
 FORWARD: dict[str, Callable[..., Any]] = {
-    "roi_align": _roi_align,
-    "roi_pool": _roi_pool,
-    "ps_roi_align": _ps_roi_align,
-    "ps_roi_pool": _ps_roi_pool,
+    "roi_align": renaming(**NAMES)(_roi_align),
+    "roi_pool": renaming(**NAMES)(_roi_pool),
+    "ps_roi_align": renaming(**NAMES)(_ps_roi_align),
+    "ps_roi_pool": renaming(**NAMES)(_ps_roi_pool),
 }
 BACKWARD: dict[str, Callable[..., Any]] = {
     "_roi_align_backward": _roi_align_backward,

@@ -10,11 +10,11 @@ from .. import _validate
 from ..ops.ps_roi_align import ps_roi_align as _ps_roi_align
 from ..ops.ps_roi_pool import ps_roi_pool as _ps_roi_pool
 from ..ops.roi_pool import roi_pool as _roi_pool
-from ._calls import peer
+from ._calls import not_negative, peer
 from ._held import HeldFunction
 
 
-@peer
+@peer(features="input", rois="boxes")
 def roi_pool(
     input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
 ) -> Tensor:
@@ -32,7 +32,7 @@ def roi_pool(
     return _roi_pool(input, boxes, _validate.check_output_size(output_size), spatial_scale)
 
 
-@peer
+@peer(features="input", rois="boxes")
 def ps_roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -53,10 +53,10 @@ def ps_roi_align(
     torch.Size([1, 1, 2, 2])
     """
     size = _validate.check_output_size(output_size)
-    return _ps_roi_align(input, boxes, size, spatial_scale, max(sampling_ratio, 0))
+    return _ps_roi_align(input, boxes, size, spatial_scale, not_negative(sampling_ratio))
 
 
-@peer
+@peer(features="input", rois="boxes")
 def ps_roi_pool(
     input: Tensor, boxes: Tensor | Sequence[Tensor], output_size: int | Sequence[int], spatial_scale: float = 1.0
 ) -> Tensor:

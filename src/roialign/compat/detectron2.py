@@ -24,9 +24,10 @@ from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 from ..ops.roi_pool import ROI_POOL
 from ..torch.checks import check_boxes
 from ..torch.levels import box_side, levels_reached
-from ._calls import asserting, peer
+from ._calls import asserting, not_negative, peer
 from ._detectron2_rotated import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
-from ._module import DescribedModule, RoIAlignModule, whole
+from ._module import DescribedModule, RoIAlignModule, empty_map, whole
+from ._names import renaming
 
 __all__ = [
     "ROIAlign",
@@ -69,17 +70,20 @@ class ROIAlignRotated(DescribedModule):
     """
 
     shown = ("output_size", "spatial_scale", "sampling_ratio")
+    columns = 6
 
     def __init__(self, output_size: int | Sequence[int], spatial_scale: float, sampling_ratio: int) -> None:
         super().__init__()
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
+        self.check_arguments()
 
     @asserting
+    @renaming(features="input")
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         size = _validate.check_output_size(self.output_size)
-        points = max(whole(self.sampling_ratio), 0)
+        points = not_negative(whole(self.sampling_ratio))
         return roi_align_rotated(input, _in_radians(rois), size, self.spatial_scale, points)
 
 
@@ -115,6 +119,7 @@ class ROIPooler(DescribedModule):
     shown = ("output_size", "scales", "sampling_ratio", "pooler_type", "canonical_box_size", "canonical_level")
 
     @asserting
+    @renaming(spatial_scales="scales")
     def __init__(
         self,
         output_size: int | Sequence[int],
@@ -132,6 +137,8 @@ class ROIPooler(DescribedModule):
         self.pooler_type = pooler_type
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
+        columns = 5 if pooler_type == "ROIAlignRotated" else 4
+        self.check_arguments([empty_map()] * len(self.scales), [torch.zeros((0, columns), device="cpu")])
 
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
         """Pool boxes from the levels `x`, to a tensor ``[K, C, PH, PW]`` in the order of the boxes.
@@ -143,7 +150,7 @@ class ROIPooler(DescribedModule):
         return pool_boxes(x, box_lists, self.pooler_type, self.output_size, self.scales, *options)
 
 
-@peer
+@peer(features="x", rois="box_lists", spatial_scales="scales")
 def pool_boxes(
     x: Sequence[Tensor],
     box_lists: Sequence[Tensor | BoxesLike],
@@ -163,7 +170,7 @@ def pool_boxes(
         levels = levels_reached(target, [round(-math.log2(scale)) for scale in scales[1:]])
     if pooler_type == "ROIAlignRotated":
         boxes = [_in_radians(entry) for entry in boxes]
-    spec = POOLERS[pooler_type](max(whole(sampling_ratio), 0))
+    spec = POOLERS[pooler_type](not_negative(whole(sampling_ratio)))
     call = operator_call(spec, list(x), _validate.check_scales(scales, len(x)), boxes, levels=levels)
     pooled: Tensor = call.forward(output_size)
     return pooled

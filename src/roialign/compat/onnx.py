@@ -13,6 +13,7 @@ from .._frameworks import operator_call
 from .._recording import recordable
 from ..ops.roi_align import roi_align as _roi_align
 from ..ops.roi_align import roi_align_spec
+from ._names import renaming
 
 __all__ = ["roi_align"]
 
@@ -27,6 +28,7 @@ DTYPES = {
 
 
 @recordable
+@renaming(features="X")
 def roi_align(
     X: Any,  # noqa: N803  # the specification's name
     rois: Any,
@@ -95,6 +97,7 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
+    _validate.check_int(opset, "opset", 0)
     versions = [known for known in DTYPES if known <= opset]
     if not versions:
         raise ValueError(f"opset: expected at least 10, the first with RoiAlign, got {opset}")
@@ -111,20 +114,14 @@ def roi_align(
     dtype = str(getattr(X, "dtype", None)).removeprefix("torch.")
     if dtype not in DTYPES[version]:
         raise TypeError(f"X: expected dtype {', '.join(DTYPES[version])} for operator set {opset}, got {dtype}")
+    bins = (
+        _validate.check_int(output_height, "output_height", 1),
+        _validate.check_int(output_width, "output_width", 1),
+    )
     shifted = SHIFTED[coordinate_transformation_mode]
     if mode == "max":
-        return _corner_max(
-            X, rois, batch_indices, (output_height, output_width), sampling_ratio, spatial_scale, shifted
-        )
-    return _roi_align(
-        X,
-        rois,
-        (output_height, output_width),
-        spatial_scale,
-        sampling_ratio,
-        batch_indices=batch_indices,
-        aligned=shifted,
-    )
+        return _corner_max(X, rois, batch_indices, bins, sampling_ratio, spatial_scale, shifted)
+    return _roi_align(X, rois, bins, spatial_scale, sampling_ratio, batch_indices=batch_indices, aligned=shifted)
 
 
 def _corner_max(

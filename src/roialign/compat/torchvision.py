@@ -12,6 +12,7 @@ from ..torch import _installed  # noqa: F401 - first, so that it says what is mi
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .. import _validate
@@ -19,8 +20,8 @@ from .._recording import is_proxy
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ..torch.wiring.tracing import is_jit_traced
-from ._calls import peer
-from ._module import DescribedModule, RoIAlignModule
+from ._calls import not_negative, peer
+from ._module import DescribedModule, RoIAlignModule, empty_map
 from ._torchvision_install import install, installed, uninstall
 from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
 
@@ -43,7 +44,7 @@ __all__ = [
 PADDING = 32
 
 
-@peer
+@peer(features="input", rois="boxes")
 def roi_align(
     input: Tensor,
     boxes: Tensor | Sequence[Tensor],
@@ -95,7 +96,7 @@ def roi_align(
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
     size = _validate.check_output_size(output_size)
-    return _roi_align(input, boxes, size, spatial_scale, max(sampling_ratio, 0), aligned=aligned)
+    return _roi_align(input, boxes, size, spatial_scale, not_negative(sampling_ratio), aligned=aligned)
 
 
 class RoIAlign(RoIAlignModule):
@@ -133,6 +134,16 @@ class MultiScaleRoIAlign(DescribedModule):
         self.scales: list[float] | None = None
         self.canonical_scale = int(canonical_scale)
         self.canonical_level = int(canonical_level)
+        pool_levels(
+            {name: empty_map() for name in self.featmap_names},
+            [torch.zeros((0, 4), device="cpu")],
+            self.featmap_names,
+            self.output_size,
+            [0.5**level for level in range(len(set(self.featmap_names)))],
+            sampling_ratio,
+            self.canonical_scale,
+            self.canonical_level,
+        )  # only checks the arguments
 
     def forward(
         self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]
@@ -159,7 +170,7 @@ class MultiScaleRoIAlign(DescribedModule):
         )
 
 
-@peer
+@peer(features="x", rois="boxes", spatial_scales="scales", canonical_size="canonical_scale")
 def pool_levels(
     x: Mapping[str, Tensor],
     boxes: Sequence[Tensor],
@@ -176,7 +187,7 @@ def pool_levels(
         list(boxes),
         output_size,
         scales,
-        max(sampling_ratio, 0),
+        not_negative(sampling_ratio),
         canonical_size=canonical_scale,
         canonical_level=canonical_level,
         aligned=False,
@@ -190,7 +201,7 @@ def named_levels(x: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Ten
     return levels
 
 
-@peer
+@peer()
 def infer_scales(
     x: Mapping[str, Tensor], image_shapes: Sequence[tuple[int, int]], featmap_names: Sequence[str]
 ) -> list[float]:

@@ -40,7 +40,8 @@ class Call:
             checks.check_features(level, options.layout, name) for level, name in zip(features, names, strict=True)
         ]
         checks.check_levels_alike(self.features)
-        images, structure = self.features[0].shape[0], (options.batch_indices, options.invalid, options.rois_name)
+        names_of_rois = options.rois_name, options.indices_name
+        images, structure = self.features[0].shape[0], (options.batch_indices, options.invalid, *names_of_rois)
         self.rois = rows_of(rois, images, *structure, spec.geometry())
         rows, levels = self.rois.rows, options.levels
         given = None if levels is None else checks.check_indices(levels, len(rows), "levels", "rois")

@@ -16,6 +16,11 @@ SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
 
 def check_array(value: object, name: str) -> Array:
     """Return the value if it is a NumPy array, else raise an error."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name}: expected a numpy.ndarray, got a masked array, whose mask would be ignored; "
+            f"fill it with {name}.filled(0)"
+        )
     if isinstance(value, np.ndarray):
         return value
     kind = type(value)
@@ -61,6 +66,11 @@ def check_levels_alike(features: Sequence[Array]) -> None:
 
 
 def check_float_dtype(array: Array, name: str) -> None:
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"{name}: expected the native byte order, got {array.dtype.str}; "
+            f'convert it with {name}.astype({name}.dtype.newbyteorder("="))'
+        )
     if not is_supported(array.dtype):
         raise TypeError(f"{name}: expected dtype {', '.join(SUPPORTED_DTYPES)}, got {array.dtype}")
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _validate
-from .._rows import OF_LIST, ROW_OF, check_rows
+from .._rows import IMAGES_FROM, OF_LIST, check_coordinates, check_rows, no_images
 from .._typing import Array
 from .checks import check_array, check_boxes, check_indices, is_real
 
@@ -31,18 +30,22 @@ def rows_of(
     batch_indices: object = None,
     invalid: str | None = None,
     name: str = "rois",
+    indices_name: str = "batch_indices",
     numbers: int = 4,
 ) -> Rois:
     """Convert ``[K, 5]`` rows, one ``[L, 4]`` array per image, or ``[K, 4]`` boxes with `batch_indices`.
 
     `numbers` is the number of values that describe a box: 4, or 5 for rotated boxes.
     """
+    indices = None
     if isinstance(rois, (list, tuple)):
         rows, restore = _rows_of_list(rois, images, batch_indices, name, numbers)
         name += OF_LIST
     else:
         rows, restore = _rows_of_array(check_array(rois, name), batch_indices, name, numbers)
-    return Rois(check_rows(rows, images, invalid, name), restore)
+        if isinstance(batch_indices, np.ndarray):
+            name, indices = f"{name}{IMAGES_FROM}{indices_name}", batch_indices
+    return Rois(check_rows(rows, images, invalid, name, indices), restore)
 
 
 def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[int, ...]]:
@@ -57,16 +60,10 @@ def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[
 
 
 def _check_coordinates(value: object, name: str) -> Array:
-    array = np.asarray(value)
+    array = check_array(value, name) if isinstance(value, np.ndarray) else np.asarray(value)
     if not is_real(array.dtype):
         raise TypeError(f"{name}: expected real coordinates, got dtype {array.dtype}")
-    coordinates = array.astype(np.float64)
-    finite = np.abs(coordinates) <= _validate.LARGEST_COORDINATE
-    if not finite.all():
-        index = np.unravel_index(int(np.argmin(finite)), finite.shape)
-        place = f"[{', '.join(map(str, index))}]" if index else ""
-        raise ValueError(f"{name}{place}: expected a finite coordinate, got {coordinates[index]}")
-    return coordinates
+    return check_coordinates(array, name)
 
 
 def _rows_of_array(
@@ -75,10 +72,7 @@ def _rows_of_array(
     dtype = gradient_dtype(boxes.dtype)
     if batch_indices is None:
         if boxes.ndim == 2 and boxes.shape[1] == numbers:
-            raise ValueError(
-                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {boxes.shape}; "
-                f"give boxes of shape [K, {numbers}] together with batch_indices"
-            )
+            raise no_images(name, numbers, boxes.shape)
         check_boxes(boxes, numbers + 1, name)
         rows = np.ascontiguousarray(boxes, dtype=np.float64)
         return rows, lambda gradient: np.column_stack([np.zeros(len(gradient)), gradient]).astype(dtype)

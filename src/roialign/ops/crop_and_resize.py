@@ -9,7 +9,7 @@ from .._docstrings import parameters_of
 from .._frameworks import framework_of, operator_call
 from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray, Backend, Interpolation, Invalid, Layout, NeedBoxes
+from .._typing import AnyArray, Backend, Interpolation, Invalid, Layout, NeedBoxes, Pair
 from .roi_align import roi_align
 
 
@@ -19,7 +19,7 @@ def crop_and_resize(
     features: AnyArray,
     boxes: AnyArray,
     box_indices: AnyArray,
-    crop_size: int | tuple[int, int],
+    crop_size: Pair,
     method: Interpolation = "bilinear",
     extrapolation_value: float = 0.0,
     *,
@@ -169,4 +169,5 @@ def _call(
         invalid=invalid,
         backend=backend,
         rois_name="boxes",
+        indices_name="box_indices",
     )

@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray, Backend, Invalid, Layout, NeedOffsets, Sampling, Seed
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedOffsets, Number, Pair, Sampling, Seed
 from .roi_align import roi_align, roi_align_backward
 
 
@@ -20,9 +20,9 @@ def deform_roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
     offset: AnyArray | None,
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     gamma: float = 0.1,
     *,
     mask: AnyArray | None = None,
@@ -112,8 +112,8 @@ def deform_roi_pool_backward(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
     offset: AnyArray | None,
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     gamma: float = 0.1,
     *,
     need: NeedOffsets = ("features", "rois", "offset", "mask"),

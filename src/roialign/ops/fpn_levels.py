@@ -8,13 +8,13 @@ from .. import _validate
 from .._frameworks import framework_of
 from .._levels import Assignment
 from .._recording import recordable
-from .._typing import AnyArray
+from .._typing import AnyArray, Numbers
 
 
 @recordable
 def fpn_levels(
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scales: Sequence[float],
+    spatial_scales: Numbers,
     *,
     canonical_size: float = 224,
     canonical_level: int = 4,

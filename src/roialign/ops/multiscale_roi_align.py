@@ -11,7 +11,7 @@ from .._frameworks import operator_call
 from .._levels import Assignment
 from .._recording import recordable
 from .._spec import Spec
-from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Numbers, Pair, Sampling, Seed
 from .._warnings import warn_ignored
 from .fpn_levels import fpn_levels
 from .roi_align import roi_align, roi_align_backward, roi_align_spec
@@ -22,9 +22,9 @@ from .roi_align import roi_align, roi_align_backward, roi_align_spec
 def multiscale_roi_align(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scales: Sequence[float],
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scales: Numbers,
+    sampling_ratio: Pair = 0,
     *,
     levels: AnyArray | None = None,
     canonical_size: float = 224,
@@ -105,8 +105,8 @@ def multiscale_roi_align_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scales: Sequence[float],
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scales: Numbers,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     levels: AnyArray | None = None,
@@ -197,8 +197,10 @@ def pyramid_call(
 
     `per_bin` holds arguments with one value per bin, such as offsets.
     """
-    if not isinstance(features, (list, tuple)) or not features:
+    if not isinstance(features, (list, tuple)):
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
+    if not features:
+        raise ValueError("features: expected a list of arrays, one per level, got an empty one")
     scales = _validate.check_scales(spatial_scales, len(features))
     if levels is None:
         canonical_size = _validate.check_number(canonical_size, "canonical_size", positive=True)

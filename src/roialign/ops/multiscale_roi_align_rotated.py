@@ -8,7 +8,7 @@ from typing import Any
 from .. import _validate
 from .._docstrings import parameters_of
 from .._recording import recordable
-from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Numbers, Pair, Sampling, Seed
 from .fpn_levels import fpn_levels
 from .multiscale_roi_align import multiscale_roi_align, pyramid_call
 from .roi_align import roi_align_backward
@@ -20,9 +20,9 @@ from .roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 def multiscale_roi_align_rotated(
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scales: Sequence[float],
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scales: Numbers,
+    sampling_ratio: Pair = 0,
     *,
     levels: AnyArray | None = None,
     canonical_size: float = 224,
@@ -96,8 +96,8 @@ def multiscale_roi_align_rotated_backward(
     grad_output: AnyArray,
     features: Sequence[AnyArray],
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scales: Sequence[float],
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scales: Numbers,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     levels: AnyArray | None = None,

@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import SeparableSpec
-from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
 from .roi_align import roi_align, roi_align_backward
 
 #: There is no half-pixel shift, and an inverted RoI counts as empty.
@@ -22,8 +22,8 @@ PRROI_POOL = SeparableSpec(rule="prroi", minimum_length=0.0)
 def prroi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
     *,
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
@@ -89,7 +89,7 @@ def prroi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scale: float = 1.0,
+    spatial_scale: Number = 1.0,
     *,
     need: NeedRois = ("features", "rois"),
     batch_indices: AnyArray | None = None,

@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
 from .roi_align import roi_align, roi_align_backward
 
 
@@ -19,9 +19,9 @@ from .roi_align import roi_align, roi_align_backward
 def ps_roi_align(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
@@ -78,8 +78,8 @@ def ps_roi_align_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     batch_indices: AnyArray | None = None,

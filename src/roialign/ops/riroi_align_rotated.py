@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois
+from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
 from .roi_align import roi_align_backward
 from .roi_align_rotated import roi_align_rotated
 
@@ -20,9 +20,9 @@ from .roi_align_rotated import roi_align_rotated
 def riroi_align_rotated(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     num_orientations: int = 8,
     clockwise: bool = False,
@@ -99,8 +99,8 @@ def riroi_align_rotated_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     num_orientations: int = 8,
@@ -166,7 +166,7 @@ def _call(
     spatial_scale: object,
     sampling_ratio: object,
     num_orientations: object,
-    clockwise: bool,
+    clockwise: object,
     batch_indices: object,
     layout: str,
     invalid: str | None,
@@ -178,7 +178,7 @@ def _call(
             channels="orientation",
             sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
             minimum_length=1.0,
-            clockwise=bool(clockwise),
+            clockwise=_validate.check_bool(clockwise, "clockwise"),
             orientations=_validate.check_int(num_orientations, "num_orientations", 1),
         ),
         [features],

@@ -11,16 +11,16 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec, SeparableSpec, Spec
-from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Number, Pair, Sampling, Seed
 
 
 @recordable
 def roi_align(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     aligned: bool = True,
     mode: Mode = "avg",
@@ -136,8 +136,8 @@ def roi_align_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     aligned: bool = True,
@@ -212,16 +212,18 @@ def roi_align_backward(
     return (None if grad_features is None else grad_features[0]), grad_rois
 
 
-def roi_align_spec(sampling_ratio: object, aligned: bool, mode: object, sampling: object) -> Spec:
+def roi_align_spec(sampling_ratio: object, aligned: object, mode: object, sampling: object) -> Spec:
     """The specification of RoIAlign, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
-    offset, minimum_length = (0.5, -math.inf) if aligned else (0.0, 1.0)
+    offset, minimum_length = (0.5, -math.inf) if _validate.check_bool(aligned, "aligned") else (0.0, 1.0)
     if mode == "max":
         return PointwiseSpec(
             rule="lattice" if sampling == "exact" else sampling,  # type: ignore[arg-type]
             reduction="max",
-            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+            sampling_ratio=_validate.check_sampling_ratio(
+                sampling_ratio, _validate.LARGEST_POINTWISE_RATIO, " with mode='max'"
+            ),
             offset=offset,
             minimum_length=minimum_length,
         )

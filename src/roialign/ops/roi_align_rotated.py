@@ -11,7 +11,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Sampling, Seed
+from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Number, Pair, Sampling, Seed
 from .roi_align import roi_align, roi_align_backward
 
 
@@ -20,9 +20,9 @@ from .roi_align import roi_align, roi_align_backward
 def roi_align_rotated(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     aligned: bool = True,
     clockwise: bool = False,
@@ -115,8 +115,8 @@ def roi_align_rotated_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scale: float = 1.0,
-    sampling_ratio: int | tuple[int, int] = 0,
+    spatial_scale: Number = 1.0,
+    sampling_ratio: Pair = 0,
     *,
     need: NeedRois = ("features", "rois"),
     aligned: bool = True,
@@ -182,20 +182,21 @@ def roi_align_rotated_backward(
 
 
 def roi_align_rotated_spec(
-    sampling_ratio: object, aligned: bool, clockwise: bool, mode: object, sampling: object
+    sampling_ratio: object, aligned: object, clockwise: object, mode: object, sampling: object
 ) -> PointwiseSpec:
     """The specification of RoIAlign for rotated boxes, without the seed of random sampling."""
     _validate.check_choice(mode, "mode", ("avg", "max"))
     if sampling == "exact":
         raise ValueError("sampling: expected 'grid' or 'random', got 'exact', which rotated boxes do not support")
     _validate.check_choice(sampling, "sampling", ("grid", "random"))
+    shifted = _validate.check_bool(aligned, "aligned")
     return PointwiseSpec(
         mapping="rotated",
         rule=sampling,  # type: ignore[arg-type]
         reduction="max" if mode == "max" else "mean",
         sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
-        offset=0.5 if aligned else 0.0,
-        minimum_length=-math.inf if aligned else 1.0,
+        offset=0.5 if shifted else 0.0,
+        minimum_length=-math.inf if shifted else 1.0,
         jitters_points=True,
-        clockwise=bool(clockwise),
+        clockwise=_validate.check_bool(clockwise, "clockwise"),
     )

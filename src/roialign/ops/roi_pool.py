@@ -10,7 +10,7 @@ from .._docstrings import parameters_of
 from .._frameworks import operator_call
 from .._recording import recordable
 from .._spec import PointwiseSpec
-from .._typing import AnyArray, Backend, Invalid, Layout
+from .._typing import AnyArray, Backend, Invalid, Layout, Number, Pair
 from .roi_align import roi_align
 
 #: The specification of the operator.
@@ -22,8 +22,8 @@ ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", reduction="max", extr
 def roi_pool(
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    output_size: int | tuple[int, int],
-    spatial_scale: float = 1.0,
+    output_size: Pair,
+    spatial_scale: Number = 1.0,
     *,
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",
@@ -75,7 +75,7 @@ def roi_pool_backward(
     grad_output: AnyArray,
     features: AnyArray,
     rois: AnyArray | Sequence[AnyArray],
-    spatial_scale: float = 1.0,
+    spatial_scale: Number = 1.0,
     *,
     batch_indices: AnyArray | None = None,
     layout: Layout = "NCHW",

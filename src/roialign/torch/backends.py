@@ -42,8 +42,7 @@ def check_backend(features: Tensor, name: str | None) -> None:
     """Check that the named backend, or any if None, supports the device of the features."""
     device, devices = features.device.type, BACKENDS["separable"]
     if device == OUTLINED:
-        if name is not None:
-            _validate.check_choice(name, "backend", sorted({one for backends in devices.values() for one in backends}))
+        check_known_backend(name)
         return
     if device not in devices:
         raise ValueError(f"features: expected a tensor on the CPU or a CUDA device, got a tensor on {features.device}")
@@ -54,6 +53,13 @@ def check_backend(features: Tensor, name: str | None) -> None:
         )
     if name is not None and not (name == "triton" and device == INTERPRETED):
         _validate.check_choice(name, "backend", tuple(devices[device]))
+
+
+def check_known_backend(name: object) -> None:
+    """Check the name of a backend of any device."""
+    if name is not None:
+        known = {one for backends in BACKENDS["separable"].values() for one in backends}
+        _validate.check_choice(name, "backend", sorted(known))
 
 
 def backend_for(family: str, tensor: Tensor, name: str | None) -> ModuleType:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import _validate
 from .._options import Options
-from .._rows import OF_LIST
+from .._rows import IMAGES_FROM, OF_LIST
 from .._warnings import last_call, warn_of_rois
 from . import checks
 from .backends import OUTLINED, check_backend
@@ -60,7 +60,11 @@ class Call:
         if deciding is None:
             deciding = tuple([level.detach() for level in self.features]) if spec.decides() else ()
         self.inputs = Inputs(self.features, None, self.rois, levels, key, (), deciding)
-        name = options.rois_name + OF_LIST if isinstance(rois, (list, tuple)) else options.rois_name
+        name = self.rois_name = options.rois_name
+        if isinstance(rois, (list, tuple)):
+            name += OF_LIST
+        elif options.batch_indices is not None:
+            name += IMAGES_FROM + options.indices_name
         self.described = (tuple(scales), options.assignment, options.invalid, options.backend, name)
 
     def forward(self, output_size: tuple[int, int], out: object = None) -> Tensor:
@@ -68,9 +72,9 @@ class Call:
         if is_traced(self.rois) or is_transformed():
             return self._forward(output_size, out)
         last_call.report = None
-        output, name = self._forward(output_size, out), self.described[-1].removesuffix(OF_LIST)
-        if last_call.report is not None and name == "rois":
-            warn_of_rois(last_call.report, name)
+        output = self._forward(output_size, out)
+        if last_call.report is not None and self.rois_name == "rois":
+            warn_of_rois(last_call.report, self.rois_name)
         return output
 
     def _forward(self, output_size: tuple[int, int], out: object) -> Tensor:

@@ -19,9 +19,24 @@ def check_array(value: object, name: str, first: str = "features") -> Tensor:
     if not isinstance(value, Tensor):
         kind = type(value)
         raise TypeError(f"{name}: expected a torch.Tensor, like {first}, got {kind.__module__}.{kind.__qualname__}")
+    if isinstance(value, torch.masked.MaskedTensor):
+        raise TypeError(
+            f"{name}: expected a dense tensor, got a masked one, whose mask would be ignored; "
+            f"fill it with {name}.to_tensor(0)"
+        )
+    if value.is_nested:
+        raise TypeError(
+            f"{name}: expected a dense tensor, got a nested one; make it dense with "
+            f"torch.nested.to_padded_tensor({name}, 0)"
+        )
     if value.layout != torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got layout {value.layout}")
     return value
+
+
+def is_dense(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape and strides."""
+    return tensor.layout == torch.strided and not tensor.is_nested
 
 
 def check_device(tensor: Tensor, device: torch.device, name: str, first: str = "features") -> None:
@@ -137,6 +152,10 @@ def check_out(out: object, shape: tuple[int, ...], inputs: Sequence[Tensor]) -> 
             "out: expected None if a gradient is needed, because writing into a tensor cannot be differentiated; "
             "got a tensor"
         )
+    if not torch.compiler.is_compiling() and any(
+        map(torch._C._functorch.is_functorch_wrapped_tensor, (tensor, *inputs))
+    ):
+        raise ValueError("out: expected None within torch.vmap and the transforms of torch.func, got a tensor")
     return tensor
 
 

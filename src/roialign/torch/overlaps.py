@@ -16,7 +16,7 @@ from torch import Tensor
 from .._rotated_boxes import NUMBERS, Pairing
 from . import checks, rotated_tables
 from .backends import backend_for
-from .wiring.batching import in_member
+from .wiring.batching import in_member, member_of_zeros, no_results
 from .wiring.primitive import check_not_for_onnx
 from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forward
 
@@ -193,6 +193,12 @@ def _batched(operator: Any) -> Callable[..., Any]:
             ]
             return in_member(index, partial(operator, *own))
 
+        if info.batch_size == 0:
+            outputs = operator(*member_of_zeros(arguments, dims))
+            if isinstance(outputs, Tensor):
+                (empty,), (dim,) = no_results((outputs,))
+                return empty, dim
+            return no_results(outputs)
         results = [result_of(index) for index in range(info.batch_size)]
         if isinstance(results[0], Tensor):
             return torch.stack(results), 0

@@ -181,7 +181,7 @@ def key_of(spec: Any, features: Sequence[Any], scales: Sequence[float], rois: An
     """Everything that the checks of a call read, or None if a call is not plain or has other tensors."""
     if not is_plain_call(rois) or spec.rule == "random":
         return None
-    batch_indices, layout, invalid, backend, seed, _, levels, assignment, offset, mask, deciding, name = options
+    batch_indices, layout, invalid, backend, seed, _, levels, assignment, offset, mask, deciding, name, _ = options
     if not (batch_indices is seed is offset is mask is deciding is None):
         return None
     traits = traits_of((*features, rois) if levels is None else (*features, rois, levels))
@@ -192,7 +192,7 @@ def traits_of(tensors: Sequence[Any]) -> Any:
     """What the launches of a call depend on, or None if a tensor is not a plain CUDA tensor with memory of its own."""
     traits, addresses = [], []
     for tensor in tensors:
-        if type(tensor) is not Tensor or not tensor.is_cuda or tensor.layout is not torch.strided or tensor.is_neg():
+        if type(tensor) is not Tensor or not tensor.is_cuda or not checks.is_dense(tensor) or tensor.is_neg():
             return None
         try:
             address = tensor.data_ptr()

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._rows import ROW_OF
+from .._rows import check_coordinates, no_images
 from . import checks
+from .cpu.host import array_of
+from .wiring.tracing import is_traced, is_transformed
 
 Restore = Callable[[Tensor], Any]
 
@@ -28,10 +30,7 @@ def rows_of(
     checks.check_device(boxes, features.device, name)
     if batch_indices is None:
         if len(boxes.shape) == 2 and boxes.shape[1] == numbers:
-            raise ValueError(
-                f"{name}: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {tuple(boxes.shape)}; "
-                f"give boxes of shape [K, {numbers}] together with batch_indices"
-            )
+            raise no_images(name, numbers, tuple(boxes.shape))
         checks.check_boxes(boxes, numbers + 1, name)
         return boxes, _same
     checks.check_boxes(boxes, numbers, name)
@@ -45,9 +44,11 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
     """Convert points to boxes of zero size on image 0. Also returns the broadcast shape of the coordinates."""
     points = []
     for value, name in ((x, "x"), (y, "y")):
-        point = value if isinstance(value, Tensor) else _point_of_numbers(value, features)
+        point = checks.check_array(value, name) if isinstance(value, Tensor) else _point_of_numbers(value, features)
         checks.check_real(point, name)
         checks.check_device(point, features.device, name)
+        if point.is_cpu and not (is_traced(point) or is_transformed()):
+            check_coordinates(array_of(point), name)
         points.append(point.double())
     try:
         x_of_all, y_of_all = torch.broadcast_tensors(*points)  # type: ignore[no-untyped-call]

@@ -78,7 +78,12 @@ def _is_plain(tensor: Tensor) -> bool:
         tensor.is_cpu
         and tensor.layout == torch.strided
         and tensor.dtype in SCALAR_TYPES
-        and not (tensor.is_neg() or tensor._is_zerotensor() or torch._C._functorch.is_functorch_wrapped_tensor(tensor))
+        and not (
+            tensor.is_neg()
+            or tensor._is_zerotensor()
+            or tensor.is_nested
+            or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+        )
     )
 
 

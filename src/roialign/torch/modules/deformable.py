@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import _validate
-from ..._typing import Everywhere, PackNames, Pair, Sampling, Seed
+from ..._typing import Everywhere, Number, PackNames, Pair, Sampling, Seed
 from ...ops.deform_roi_pool import deform_roi_pool
 from .pointwise import Pooling
 
@@ -36,12 +36,15 @@ class DeformRoIPool(Pooling):
 
     function = staticmethod(deform_roi_pool)
 
+    def _call_without_rois(self, features: Any, given: dict[str, Any]) -> None:
+        super()._call_without_rois(features, {"offset": None, **given})
+
     if TYPE_CHECKING:
 
         def __init__(
             self,
             output_size: Pair,
-            spatial_scale: float = 1.0,
+            spatial_scale: Number = 1.0,
             sampling_ratio: Pair = 0,
             gamma: float = 0.1,
             *,
@@ -109,7 +112,7 @@ class DeformRoIPoolPack(DeformRoIPool):
         inspect.Parameter("deform_fc_channels", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=1024),
     )
 
-    output_size: int | tuple[int, int]
+    output_size: Pair
     output_channels: int
     deform_fc_channels: int
 
@@ -117,8 +120,9 @@ class DeformRoIPoolPack(DeformRoIPool):
         options: dict[str, Any] = {**named}
         super().__init__(*values, **options)
         self.bins = _validate.check_output_size(self.output_size)
-        output_channels = self.output_channels
-        bins, hidden = math.prod(self.bins), self.deform_fc_channels
+        output_channels = _validate.check_int(self.output_channels, "output_channels", 1)
+        hidden = _validate.check_int(self.deform_fc_channels, "deform_fc_channels", 1)
+        bins = math.prod(self.bins)
         self.offset_fc = nn.Sequential(
             nn.Linear(bins * output_channels, hidden),
             nn.ReLU(inplace=True),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from ..._typing import Everywhere, Mode, Pair, Sampling, Seed
+from ..._typing import Everywhere, Mode, Number, Numbers, Pair, Sampling, Seed
 from ...ops.multiscale_roi_align_rotated import multiscale_roi_align_rotated
 from ...ops.ps_roi_align import ps_roi_align
 from ...ops.ps_roi_pool import ps_roi_pool
 from ...ops.riroi_align_rotated import riroi_align_rotated
 from ...ops.roi_align_rotated import roi_align_rotated
 from ...ops.roi_pool import roi_pool
+from .held import bound_arguments
 from .separable import Configured
 
 if TYPE_CHECKING:  # torch depends on it
@@ -27,7 +28,6 @@ PER_CALL = ("features", "rois", "offset", "mask", "levels", "batch_indices", "ou
 class Pooling(Configured):
     """A module that holds the arguments of a function that do not change from call to call."""
 
-    function: ClassVar[Callable[..., Any]]
     #: Parameters that the module has in addition to those of its function. They come after the first one.
     own: ClassVar[tuple[inspect.Parameter, ...]] = ()
     #: Parameters of the function that the module does not have.
@@ -46,9 +46,7 @@ class Pooling(Configured):
 
     def __init__(self, *values: Any, **named: Any) -> None:
         super().__init__()
-        bound = self.__signature__.bind(*values, **named)
-        bound.apply_defaults()
-        self.configure(bound.arguments)
+        self.configure(bound_arguments(self, self.__signature__, values, named))
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -86,13 +84,14 @@ class RoIAlignRotated(Pooling):
     """
 
     function = staticmethod(roi_align_rotated)
+    columns = 6
 
     if TYPE_CHECKING:
 
         def __init__(
             self,
             output_size: Pair,
-            spatial_scale: float = 1.0,
+            spatial_scale: Number = 1.0,
             sampling_ratio: Pair = 0,
             *,
             aligned: bool = True,
@@ -121,13 +120,14 @@ class MultiScaleRoIAlignRotated(Pooling):
     """
 
     function = staticmethod(multiscale_roi_align_rotated)
+    columns = 6
 
     if TYPE_CHECKING:
 
         def __init__(
             self,
             output_size: Pair,
-            spatial_scales: Sequence[float],
+            spatial_scales: Numbers,
             sampling_ratio: Pair = 0,
             *,
             canonical_size: float = 224,
@@ -155,13 +155,14 @@ class RiRoIAlignRotated(Pooling):
     """
 
     function = staticmethod(riroi_align_rotated)
+    columns = 6
 
     if TYPE_CHECKING:
 
         def __init__(
             self,
             output_size: Pair,
-            spatial_scale: float = 1.0,
+            spatial_scale: Number = 1.0,
             sampling_ratio: Pair = 0,
             *,
             num_orientations: int = 8,
@@ -189,7 +190,7 @@ class PSRoIAlign(Pooling):
     if TYPE_CHECKING:
 
         def __init__(
-            self, output_size: Pair, spatial_scale: float = 1.0, sampling_ratio: Pair = 0, **more: Unpack[Everywhere]
+            self, output_size: Pair, spatial_scale: Number = 1.0, sampling_ratio: Pair = 0, **more: Unpack[Everywhere]
         ) -> None: ...
 
 
@@ -210,7 +211,7 @@ class PSRoIPool(Pooling):
 
     if TYPE_CHECKING:
 
-        def __init__(self, output_size: Pair, spatial_scale: float = 1.0, **more: Unpack[Everywhere]) -> None: ...
+        def __init__(self, output_size: Pair, spatial_scale: Number = 1.0, **more: Unpack[Everywhere]) -> None: ...
 
 
 class RoIPool(Pooling):
@@ -231,4 +232,4 @@ class RoIPool(Pooling):
 
     if TYPE_CHECKING:
 
-        def __init__(self, output_size: Pair, spatial_scale: float = 1.0, **more: Unpack[Everywhere]) -> None: ...
+        def __init__(self, output_size: Pair, spatial_scale: Number = 1.0, **more: Unpack[Everywhere]) -> None: ...

@@ -3,27 +3,62 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Sampling, Seed
+from ... import _validate
+from ..._levels import Assignment, check_assignment
+from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Number, Numbers, Pair, Sampling, Seed
+from ..._warnings import RoIWarning
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
 from ...ops.roi_align import roi_align
+from ..backends import check_known_backend
 from .scripting import NotScriptable
 
 
 class Configured(NotScriptable):
     """A module that holds arguments of a function, as attributes of the same names."""
 
+    function: ClassVar[Callable[..., Any]]
+    #: The number of columns of its rows of RoIs.
+    columns: ClassVar[int] = 5
+
     def configure(self, given: dict[str, Any]) -> None:
         """Set the attributes from the local variables of `__init__`."""
         self.names = tuple(inspect.signature(type(self)).parameters)
         for name in self.names:
             setattr(self, name, given[name])
+        self._check()
+
+    def _check(self) -> None:
+        """Raise the errors of a call that do not depend on its tensors, by a call for no RoIs on a map of no channels.
+
+        The arrays are NumPy's, which the modes and transforms of torch do not change.
+        """
+        given = self.arguments
+        check_known_backend(given.pop("backend", None))
+        if isinstance(given.get("seed"), (torch.Generator, np.random.Generator)):
+            del given["seed"]  # a call would draw from it
+        features: Any = np.zeros((1, 1, 1, 0) if given.get("layout") == "NHWC" else (1, 0, 1, 1))
+        if "spatial_scales" in given:
+            scales = _validate.check_scales(given["spatial_scales"])
+            rule = given.get("canonical_size", 224), given.get("canonical_level", 4)
+            check_assignment(scales[:1], Assignment(*rule))
+            # Scales in any order are allowed for calls with levels.
+            features, given["levels"] = [features] * len(scales), np.zeros(0, dtype=np.int64)
+        with warnings.catch_warnings():  # a call warns
+            warnings.simplefilter("ignore", RoIWarning)
+            self._call_without_rois(features, given)
+
+    def _call_without_rois(self, features: Any, given: dict[str, Any]) -> None:
+        type(self).function(features, np.zeros((0, self.columns)), **given)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -60,11 +95,13 @@ class RoIAlign(Configured):
     torch.Size([1, 256, 7, 7])
     """
 
+    function = staticmethod(roi_align)
+
     def __init__(
         self,
-        output_size: int | tuple[int, int],
-        spatial_scale: float = 1.0,
-        sampling_ratio: int | tuple[int, int] = 0,
+        output_size: Pair,
+        spatial_scale: Number = 1.0,
+        sampling_ratio: Pair = 0,
         *,
         aligned: bool = True,
         mode: Mode = "avg",
@@ -112,11 +149,13 @@ class MultiScaleRoIAlign(Configured):
     tensor([1., 2.])
     """
 
+    function = staticmethod(multiscale_roi_align)
+
     def __init__(
         self,
-        output_size: int | tuple[int, int],
-        spatial_scales: Sequence[float],
-        sampling_ratio: int | tuple[int, int] = 0,
+        output_size: Pair,
+        spatial_scales: Numbers,
+        sampling_ratio: Pair = 0,
         *,
         canonical_size: float = 224,
         canonical_level: int = 4,
@@ -174,10 +213,12 @@ class PrRoIPool(Configured):
     tensor([[[[0.2500]]]])
     """
 
+    function = staticmethod(prroi_pool)
+
     def __init__(
         self,
-        output_size: int | tuple[int, int],
-        spatial_scale: float = 1.0,
+        output_size: Pair,
+        spatial_scale: Number = 1.0,
         *,
         layout: Layout = "NCHW",
         invalid: Invalid | None = None,
@@ -218,9 +259,11 @@ class CropAndResize(Configured):
     tensor([[[[1.0000, 0.5000, 0.0000]]]])
     """
 
+    function = staticmethod(crop_and_resize)
+
     def __init__(
         self,
-        crop_size: int | tuple[int, int],
+        crop_size: Pair,
         method: Interpolation = "bilinear",
         extrapolation_value: float = 0.0,
         *,
@@ -230,6 +273,9 @@ class CropAndResize(Configured):
     ) -> None:
         super().__init__()
         self.configure(locals())
+
+    def _call_without_rois(self, features: Any, given: dict[str, Any]) -> None:
+        crop_and_resize(features, np.zeros((0, 4)), np.zeros(0, dtype=np.int64), **given)
 
     def forward(self, features: Tensor, boxes: Tensor, box_indices: Tensor) -> Tensor:
         """``[K, CH, CW, C]``, or ``[K, C, CH, CW]`` with ``layout="NCHW"``."""

@@ -6,7 +6,7 @@ channels. Otherwise each member adds its own boxes and, if its features are batc
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -28,10 +28,13 @@ class Batchable(Protocol):
     @property
     def returns_boxes(self) -> bool: ...
     def __call__(self, setting: Setting, inputs: Inputs) -> Outputs: ...
+    def outline(self, setting: Setting, inputs: Inputs) -> Outputs: ...
 
 
 def batch(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> Batched:
     """Return the results, and the batch dimension of each."""
+    if size == 0:
+        return _of_no_members(primitive, setting, inputs, dims)
     boxes = (dims.rois, dims.levels, dims.drawn_seed, *dims.tangents)
     same_boxes = all(dim is None for dim in boxes)
     sums_channels = bool(inputs.features) and inputs.grad_output is not None
@@ -53,6 +56,19 @@ def in_member(index: int, function: Callable[[], T]) -> T:
         return function()
     except ValueError as error:
         raise ValueError(f"{error} (member {index} of torch.vmap's batch)") from None
+
+
+def member_of_zeros(values: Sequence[Any], dims: Sequence[int | None]) -> list[Any]:
+    """A member of a batch, made up for a batch that has none."""
+    return [
+        value if dim is None else value.new_zeros([*value.shape[:dim], *value.shape[dim + 1 :]])
+        for value, dim in zip(values, dims, strict=True)
+    ]
+
+
+def no_results(outputs: Outputs) -> Batched:
+    """The results of a batch without members, given those of a member, and the batch dimension of each."""
+    return tuple([output.new_empty((0, *output.shape)) for output in outputs]), (0,) * len(outputs)
 
 
 def _first(tensor: Tensor, dim: int | None, size: int) -> Tensor:
@@ -118,6 +134,12 @@ def _one_by_one(primitive: Batchable, setting: Setting, inputs: Inputs, dims: In
     results = [result_of(index) for index in range(size)]
     outputs = tuple([torch.stack(parts) for parts in zip(*results, strict=True)])
     return outputs, (0,) * len(outputs)
+
+
+def _of_no_members(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs) -> Batched:
+    """Empty results for a batch without members, with the shapes of the results for one member."""
+    values, layout = inputs.flat()
+    return no_results(primitive.outline(setting, Inputs.of(member_of_zeros(values, dims.flat()[0]), layout)))
 
 
 def _images(inputs: Inputs, dims: Inputs) -> int:

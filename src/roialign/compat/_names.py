@@ -1,0 +1,42 @@
+"""Errors that use the argument names of another package's function."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from .._rows import OR_WITH_INDICES
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def renaming(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let the errors of a function use its own names: `names` maps those of :mod:`roialign` to them."""
+    word = re.compile(rf"(?<![\w'.])({'|'.join(names) or '(?!)'})(?![\w'])")
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            if _is_compiling():
+                return function(*args, **kwargs)
+            try:
+                return function(*args, **kwargs)
+            except (TypeError, ValueError) as error:
+                if error.args and isinstance(error.args[0], str):
+                    text = error.args[0].replace(OR_WITH_INDICES, "")
+                    error.args = (word.sub(lambda found: names[found[0]], text), *error.args[1:])
+                raise
+
+        return call
+
+    return decorate
+
+
+def _is_compiling() -> bool:
+    """Whether torch.compile reads the call. This does not import torch."""
+    torch: Any = sys.modules.get("torch")
+    return torch is not None and bool(torch.compiler.is_compiling())

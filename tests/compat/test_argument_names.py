@@ -1,0 +1,115 @@
+"""Errors of the replacements name the arguments of the function that was called, not those of roialign's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from roialign.compat import detectron2, mmcv, onnx, torchvision
+
+MAP = torch.ones(1, 4, 8, 8)
+FLAT = MAP[0]
+ROWS = torch.tensor([[0, 1.0, 1.0, 6.0, 5.0]])
+BOXES = ROWS[:, 1:]
+AWAY = torch.tensor([[3, 1.0, 1.0, 6.0, 5.0]])
+TURNED = torch.tensor([[3.0, 3.0, 5.0, 4.0, 0.1]])
+WRONG = torch.tensor([[3.0, 3.0, -5.0, 4.0, 0.1]])
+TURNED_ROWS = torch.tensor([[0, 3.0, 3.0, 5.0, 4.0, 0.1]])
+OFFSET = torch.zeros(1, 2, 2, 2)
+ROW = "(image, x1, y1, x2, y2)"
+DIMENSIONS = "expected 4 dimensions [N, C, H, W], got shape (4, 8, 8)"
+NO_IMAGES = f"expected shape [K, 5] with rows {ROW}, got (1, 4); give boxes of shape [K, 4] as a list with one item per"
+OUT_OF_RANGE = "expected an integer batch index 0 <= index < 1, got 3"
+EXTRACTOR = {"type": "RoIAlign", "output_size": 2}
+POINTWISE = {"type": "RoIPool", "output_size": 2}
+
+
+def _pooler(*arguments: Any) -> Any:
+    return detectron2.ROIPooler(2, [1.0, 0.5], 2, "ROIAlign")(*arguments)
+
+
+def _levels(x: Any, boxes: Any) -> Any:
+    pool = torchvision.MultiScaleRoIAlign(["a", "b"], 2, 2)
+    pool.scales = [1.0, 0.5]
+    return pool(x, boxes, [(8, 8)])
+
+
+CALLS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: torchvision.roi_align(FLAT, ROWS, 2), f"input: {DIMENSIONS}"),
+    (lambda: torchvision.roi_align(MAP, BOXES, 2), f"boxes: {NO_IMAGES}"),
+    (lambda: torchvision.roi_align(MAP, AWAY, 2), f"boxes[0]: {OUT_OF_RANGE}"),
+    (lambda: torchvision.roi_align(MAP, [BOXES, BOXES], 2), "boxes: expected one tensor of boxes per image (1), got 2"),
+    (lambda: torchvision.roi_align(MAP, ROWS, 2, 1.0, "2"), "sampling_ratio: expected an int or a pair of"),
+    (lambda: torchvision.roi_pool(FLAT, ROWS, 2), f"input: {DIMENSIONS}"),
+    (lambda: torchvision.roi_pool(MAP, AWAY, 2), f"boxes[0]: {OUT_OF_RANGE}"),
+    (lambda: torchvision.ps_roi_align(FLAT, ROWS, 2), f"input: {DIMENSIONS}"),
+    (lambda: torchvision.ps_roi_align(MAP, AWAY, 2), f"boxes[0]: {OUT_OF_RANGE}"),
+    (lambda: torchvision.ps_roi_pool(MAP[:, :3], ROWS, 2), "input: expected a multiple of PH * PW = 4 channels, got 3"),
+    (lambda: torchvision.ps_roi_pool(MAP, BOXES, 2), f"boxes: {NO_IMAGES}"),
+    (lambda: torchvision.RoIAlign(2, 1.0, 2)(FLAT, ROWS), f"input: {DIMENSIONS}"),
+    (lambda: torchvision.RoIAlign(2, 1.0, 2)(MAP, AWAY), f"rois[0]: {OUT_OF_RANGE}"),
+    (lambda: torchvision.RoIPool(2, 1.0)(MAP, AWAY), f"rois[0]: {OUT_OF_RANGE}"),
+    (lambda: _levels({"a": MAP, "b": MAP[:, :3]}, [BOXES]), "x[1]: expected the images and channels of x[0], 1 and 4"),
+    (lambda: _levels({"a": MAP, "b": MAP}, [BOXES * torch.inf]), "boxes[0][0]: expected finite coordinates"),
+    (lambda: detectron2.ROIAlign(2, 1.0, 2)(FLAT, ROWS), f"input: {DIMENSIONS}"),
+    (lambda: detectron2.ROIAlignRotated(2, 1.0, 2)(FLAT, TURNED_ROWS), f"input: {DIMENSIONS}"),
+    (lambda: _pooler([MAP, FLAT], [BOXES]), f"x[1]: {DIMENSIONS}"),
+    (lambda: _pooler([MAP, MAP], [BOXES * torch.inf]), "box_lists[0][0]: expected finite coordinates"),
+    (lambda: _pooler([MAP], [BOXES]), "scales: expected one scale per level (1), got 2"),
+    (lambda: detectron2.ROIPooler(2, [-1.0], 2, "ROIAlign"), "scales[0]: expected a positive number, got -1.0"),
+    (lambda: detectron2.pairwise_iou_rotated(TURNED, WRONG), "boxes2[0]: expected a width and a height of at least 0"),
+    (lambda: detectron2.nms_rotated(TURNED, torch.ones(1), 2), "iou_threshold: expected a number from 0 to 1, got 2"),
+    (
+        lambda: detectron2.batched_nms_rotated(TURNED, torch.ones(1), torch.ones(2, dtype=torch.int64), 0.5),
+        "idxs: expected shape [1], one per row of boxes, got (2,)",
+    ),
+    (lambda: mmcv.roi_align(FLAT, ROWS, 2), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.roi_align(MAP, BOXES, 2), f"rois: {NO_IMAGES}"),
+    (lambda: mmcv.roi_align(MAP, ROWS, 2, pool_mode="sum"), "pool_mode: expected one of 'avg', 'max', got 'sum'"),
+    (
+        lambda: mmcv.roi_align(MAP, ROWS, 2, 1.0, 257, "max"),
+        "sampling_ratio: expected at most 256 with pool_mode='max'",
+    ),
+    (lambda: mmcv.roi_pool(FLAT, ROWS, 2), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.prroi_pool(FLAT, ROWS, 2), f"features: {DIMENSIONS}"),
+    (lambda: mmcv.roi_align_rotated(FLAT, TURNED_ROWS, 2), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.riroi_align_rotated(MAP, TURNED_ROWS, 0, 1.0), "out_size: expected at least 1, got 0"),
+    (lambda: mmcv.riroi_align_rotated(MAP, TURNED_ROWS, 2, 1.0, 257), "num_samples: expected at most 256, got 257"),
+    (lambda: mmcv.deform_roi_pool(FLAT, ROWS, OFFSET, 2), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.RoIPool(2)(FLAT, ROWS), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.DeformRoIPool(2)(FLAT, ROWS, OFFSET), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.DeformRoIPoolPack(2, 4)(FLAT, ROWS), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.ModulatedDeformRoIPoolPack(2, 4)(FLAT, ROWS), f"input: {DIMENSIONS}"),
+    (lambda: mmcv.box_iou_rotated(WRONG, TURNED), "bboxes1[0]: expected a width and a height of at least 0"),
+    (lambda: mmcv.box_iou_rotated(TURNED, TURNED, aligned=1), "aligned: expected True or False, got 1"),
+    (
+        lambda: mmcv.box_iou_rotated(TURNED, TURNED[:0], aligned=True),
+        "bboxes2: expected one row per row of bboxes1 (1) with aligned=True, got 0",
+    ),
+    (lambda: mmcv.nms_rotated(WRONG, torch.ones(1), 0.5), "dets[0]: expected a width and a height of at least 0"),
+    (lambda: mmcv.diff_iou_rotated_2d(TURNED[None], WRONG[None]), "box2[0]: expected a width and a height of at least"),
+    (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1])([FLAT], ROWS), f"feats: {DIMENSIONS}"),
+    (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1, 2])([MAP, FLAT], ROWS), f"feats[1]: {DIMENSIONS}"),
+    (
+        lambda: mmcv.GenericRoIExtractor(roi_layer=POINTWISE, out_channels=4, featmap_strides=[1])([FLAT], ROWS),
+        "feats: ",
+    ),
+    (lambda: onnx.roi_align(FLAT, BOXES, torch.tensor([0])), f"X: {DIMENSIONS}"),
+    (lambda: onnx.roi_align(MAP.numpy(), BOXES.numpy(), np.array([3])), f"batch_indices[0]: {OUT_OF_RANGE}"),
+    (lambda: onnx.roi_align(MAP, BOXES, torch.tensor([3])), f"batch_indices[0]: {OUT_OF_RANGE}"),
+    (lambda: onnx.roi_align(MAP, BOXES, torch.tensor([3]), mode="max"), f"batch_indices[0]: {OUT_OF_RANGE}"),
+    (lambda: onnx.roi_align(MAP, BOXES, torch.tensor([0]), output_width=0), "output_width: expected at least 1, got 0"),
+    (lambda: onnx.roi_align(MAP, BOXES, torch.tensor([0]), opset="16"), "opset: expected an int, got '16'"),
+]
+
+
+@pytest.mark.parametrize(("call", "text"), CALLS, ids=[f"{place}-{row[-1]}" for place, row in enumerate(CALLS)])
+def test_errors_name_the_argument_of_the_caller(call: Callable[[], Any], text: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as raised:
+        call()
+    assert str(raised.value).startswith(text)
+    assert "or together with batch_indices" not in str(raised.value)

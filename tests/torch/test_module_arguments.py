@@ -1,0 +1,129 @@
+"""Modules check their arguments when they are made, as far as these do not depend on the tensors of a call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from roialign.compat import detectron2, mmcv, torchvision
+from roialign.torch import modules
+
+#: Every module, made with a given size and other arguments.
+MODULES: dict[str, Callable[..., Any]] = {
+    **{
+        name: getattr(modules, name)
+        for name in modules.__all__
+        if not name.startswith("MultiScale") and not name.endswith("Pack")
+    },
+    "MultiScaleRoIAlign": lambda size, **more: modules.MultiScaleRoIAlign(size, [1.0, 0.5], **more),
+    "MultiScaleRoIAlignRotated": lambda size, **more: modules.MultiScaleRoIAlignRotated(size, [1.0, 0.5], **more),
+    "DeformRoIPoolPack": lambda size, **more: modules.DeformRoIPoolPack(size, 4, 8, **more),
+    "ModulatedDeformRoIPoolPack": lambda size, **more: modules.ModulatedDeformRoIPoolPack(size, 4, 8, **more),
+}
+COMPAT: dict[str, Callable[..., Any]] = {
+    "torchvision.RoIAlign": lambda size, scale=1.0: torchvision.RoIAlign(size, scale, 2),
+    "torchvision.RoIPool": lambda size, scale=1.0: torchvision.RoIPool(size, scale),
+    "torchvision.PSRoIAlign": lambda size, scale=1.0: torchvision.PSRoIAlign(size, scale, 2),
+    "torchvision.PSRoIPool": lambda size, scale=1.0: torchvision.PSRoIPool(size, scale),
+    "detectron2.ROIAlign": lambda size, scale=1.0: detectron2.ROIAlign(size, scale, 0),
+    "detectron2.ROIAlignRotated": lambda size, scale=1.0: detectron2.ROIAlignRotated(size, scale, 0),
+    "mmcv.RoIAlign": lambda size, scale=1.0: mmcv.RoIAlign(size, scale),
+    "mmcv.PrRoIPool": lambda size, scale=1.0: mmcv.PrRoIPool(size, scale),
+    "mmcv.SimpleRoIAlign": lambda size, scale=1.0: mmcv.SimpleRoIAlign(size, scale),
+    "mmcv.RoIAlignRotated": lambda size, scale=1.0: mmcv.RoIAlignRotated(size, scale),
+    "mmcv.RoIPool": lambda size, scale=1.0: mmcv.RoIPool(size, scale),
+    "mmcv.DeformRoIPool": lambda size, scale=1.0: mmcv.DeformRoIPool(size, scale),
+    "mmcv.DeformRoIPoolPack": lambda size, scale=1.0: mmcv.DeformRoIPoolPack(size, 4, 8, scale),
+}
+OTHERS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: modules.RoIAlign(2, mode="sum"), "mode: expected one of 'avg', 'max', got 'sum'"),
+    (lambda: modules.RoIAlign(2, aligned=1), "aligned: expected True or False, got 1"),
+    (
+        lambda: modules.RoIAlign(2, 1.0, 257, mode="max"),
+        "sampling_ratio: expected at most 256 with mode='max'",
+    ),
+    (lambda: modules.RoIAlign(2, sampling="random", seed="1"), "seed: expected an int or a numpy.random.Generator"),
+    (lambda: modules.RoIAlignRotated(2, sampling="exact"), "sampling: expected 'grid' or 'random', got 'exact'"),
+    (lambda: modules.MultiScaleRoIAlign(2, [0.0]), "spatial_scales[0]: expected a positive number, got 0.0"),
+    (lambda: modules.MultiScaleRoIAlign(2, [1.0], canonical_size=0), "canonical_size: expected a positive number"),
+    (lambda: modules.CropAndResize(2, "cubic"), "method: expected one of 'bilinear', 'nearest', got 'cubic'"),
+    (lambda: modules.RiRoIAlignRotated(2, num_orientations=0), "num_orientations: expected at least 1, got 0"),
+    (lambda: modules.DeformRoIPool(2, gamma="x"), "gamma: expected a number, got 'x'"),
+    (lambda: modules.DeformRoIPoolPack(2, 0), "output_channels: expected at least 1, got 0"),
+    (lambda: mmcv.RoIAlign(2, pool_mode="sum"), "pool_mode: expected one of 'avg', 'max', got 'sum'"),
+    (lambda: mmcv.RiRoIAlignRotated(0, 1.0), "out_size: expected at least 1, got 0"),
+    (lambda: torchvision.MultiScaleRoIAlign(["0", "1"], 2, "2"), "sampling_ratio: expected an int or a pair of ints"),
+    (lambda: detectron2.ROIPooler(2, [1.0, 0.5], "2", "ROIAlign"), "sampling_ratio: expected an int or a pair of ints"),
+]
+
+
+def _error(call: Callable[[], Any], text: str) -> None:
+    with pytest.raises((TypeError, ValueError)) as raised:
+        call()
+    assert text in str(raised.value)
+
+
+@pytest.mark.parametrize("name", [*MODULES, *COMPAT])
+def test_sizes(name: str) -> None:
+    make = {**MODULES, **COMPAT}[name]
+    make(2)
+    size = "crop_size" if name == "CropAndResize" else "output_size"
+    _error(lambda: make(0), f"{size}: expected at least 1, got 0")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in (*MODULES, *COMPAT) if "MultiScale" not in name and "Crop" not in name]
+)
+def test_scales(name: str) -> None:
+    make = MODULES.get(name)
+    wrong = (lambda: make(2, spatial_scale=-1.0)) if make else (lambda: COMPAT[name](2, -1.0))
+    _error(wrong, "spatial_scale: expected a positive number, got -1.0")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_shared_arguments(name: str) -> None:
+    make = MODULES[name]
+    for layout in ("NCHW", "NHWC"):
+        make(2, layout=layout, invalid="zero", backend="triton")
+    _error(lambda: make(2, layout="CHW"), "layout: expected one of 'NCHW', 'NHWC', got 'CHW'")
+    _error(lambda: make(2, invalid="skip"), "invalid: expected one of 'raise', 'zero', got 'skip'")
+    _error(lambda: make(2, backend="gpu"), "backend: expected one of 'cpu', 'reference', 'triton', got 'gpu'")
+
+
+@pytest.mark.parametrize(("call", "text"), OTHERS, ids=[row[-1] for row in OTHERS])
+def test_other_arguments(call: Callable[[], Any], text: str) -> None:
+    _error(call, text)
+
+
+def test_making_a_module_draws_no_random_numbers_and_warns_of_nothing() -> None:
+    generator, of_numpy = torch.Generator(), np.random.default_rng(0)
+    states = [torch.get_rng_state(), generator.get_state(), of_numpy.bit_generator.state]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in (None, generator, of_numpy):
+            modules.RoIAlign(2, sampling="random", seed=seed)
+        modules.RoIAlign(2, sampling_ratio=2, sampling="exact")
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert torch.equal(states[1], generator.get_state())
+    assert states[2] == of_numpy.bit_generator.state
+
+
+def test_scales_of_given_levels_can_have_any_order() -> None:
+    pool = modules.MultiScaleRoIAlign(1, [0.5, 1.0])
+    maps = [torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 8, 8)]
+    assert pool(maps, torch.tensor([[0, 1.0, 1.0, 5.0, 5.0]]), levels=torch.tensor([0])).item() == 1
+
+
+@pytest.mark.parametrize("name", [*MODULES, *COMPAT])
+def test_modules_can_be_made_without_memory(name: str) -> None:
+    make = {**MODULES, **COMPAT}[name]
+    with FakeTensorMode():
+        make(2)
+    with torch.device("meta"):
+        make(2)
