@@ -7,6 +7,7 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,7 +100,10 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
         "unknown.png,1,2,5,6,dog\n"
         "b.npy,0,0,3,3,cow\n"
     )
-    inputs = [tmp_path / name for name in ("a.npy", "broken.png", "b.npy", "missing.png")]
+    (tmp_path / "inputs.txt").write_text(f"{tmp_path / 'missing.png'}\n")
+    with (tmp_path / "boxes.csv").open("a") as table:
+        table.write("missing.png,1,2,5,6,dog\n")
+    inputs = [tmp_path / name for name in ("a.npy", "broken.png", "b.npy", "inputs.txt")]
     result = run("extract", *inputs, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     assert result.exit_code == 1
     row, unknown, broken, missing, count = result.stderr.splitlines()
@@ -110,7 +114,8 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     )
     assert broken.startswith(f"error: {tmp_path / 'broken.png'}: ")
     assert broken.endswith("; 1 box skipped")
-    assert missing == f"error: {tmp_path / 'missing.png'}: cannot be read as an image: No such file or directory"
+    listed = f"{tmp_path / 'inputs.txt'}, line 1: {tmp_path / 'missing.png'}"
+    assert missing == f"error: {listed}: cannot be read as an image: No such file or directory; 1 box skipped"
     assert count == "4 problems"
     with np.load(tmp_path / "f.npz") as written:
         assert written["rows"].tolist() == [0, 4]
@@ -124,14 +129,14 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
 def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> None:
     (tmp_path / "f.npz").write_bytes(b"old")
     (tmp_path / "a.npy").write_bytes(b"broken")
-    (tmp_path / "b.npy").unlink()
+    (tmp_path / "b.npy").write_bytes(b"broken")
     paths = (tmp_path / "a.npy", tmp_path / "b.npy", "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     result = run("extract", *paths, "--plot", tmp_path / "p.png")
     assert result.exit_code == 1
     assert f"{tmp_path / 'f.npz'}: not written, because no box could be pooled" in result.stderr
     assert f"{tmp_path / 'p.png'}: not drawn, because no box was pooled" in result.stderr
     assert (tmp_path / "f.npz").read_bytes() == b"old"
-    assert sorted(os.listdir(tmp_path)) == ["a.npy", "boxes.csv", "f.npz"]
+    assert sorted(os.listdir(tmp_path)) == ["a.npy", "b.npy", "boxes.csv", "f.npz"]
 
 
 @pytest.mark.parametrize(
@@ -324,3 +329,66 @@ def test_the_library_does_not_load_the_command_line(modules: str, loaded: list[s
     script = f"import json, sys, {modules}; print(json.dumps([name for name in {names} if name in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == loaded
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
+@pytest.mark.parametrize("arguments", [("info",), ("--version",), ("extract", PHOTOGRAPH, "--boxes", BOXES)])
+def test_output_that_cannot_be_written_is_one_error(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        program = [sys.executable, "-m", "roialign", *map(str, arguments)]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}])
+def test_what_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: dict[str, str]) -> None:
+    name = "caf\u00e9 \u65e5\u672c.png"
+    shutil.copy(PHOTOGRAPH, tmp_path / name)
+    (tmp_path / "boxes.json").write_text("[[1, 2, 30, 40]]")
+    program = [sys.executable, "-m", "roialign", "extract", name, "missing \u65e5.png", "--boxes", "boxes.json"]
+    environment = {**os.environ, **encoding}
+    done = subprocess.run(program, capture_output=True, check=False, cwd=tmp_path, env=environment)
+    said = done.stdout + done.stderr
+    assert b"Traceback" not in said
+    assert b"missing \\u65e5.png" in said
+
+
+@pytest.mark.parametrize("options", [(), ("--backbone", "pixels")])
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("photo.png", "No such file or directory"),
+        ("-", "expected a path; images cannot be read from standard input"),
+        ("photos/*.png", "no file matches this pattern"),
+    ],
+)
+def test_a_mistyped_input_stops_the_run_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], name: str, why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("extract", PHOTOGRAPH, name, "--boxes", BOXES, *options)
+    assert (result.exit_code, result.stderr) == (1, f"error: {name}: {why}\n")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a folder in which nobody can make files")
+@pytest.mark.parametrize(
+    ("command", "option", "name"),
+    [
+        (("export",), "--out", "model.onnx"),
+        (("evaluate", "--data", "nowhere"), "--out", "results.json"),
+        (("evaluate", "--data", "nowhere"), "--metrics", "metrics.json"),
+        (("evaluate", "--data", "nowhere"), "--dota-out", "task1"),
+        (("train", "--data", "nowhere"), "--out", "run"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_said_before_the_work(
+    command: tuple[str, ...], option: str, name: str
+) -> None:
+    weights = () if command[0] == "train" else ("--weights", "nowhere")
+    result = run(*command, *weights, option, f"/proc/self/{name}")
+    assert result.exit_code == 2
+    assert (
+        f"Invalid value for {option}: /proc/self/{name} cannot be written: No such file or directory" in result.stderr
+    )

@@ -143,7 +143,13 @@ def test_the_command_names_a_missing_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_after_a_step_that_is_kept(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("sent", "code", "why"),
+    [(signal.SIGINT, 130, "press Ctrl-C again to stop at once"), (signal.SIGTERM, 143, "SIGTERM was received")],
+)
+def test_a_signal_ends_after_a_step_that_is_kept(
+    data: Path, tmp_path: Path, sent: signal.Signals, code: int, why: str
+) -> None:
     """And the run that was stopped ends as one that was not."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     words = [sys.executable, "-m", "roialign", "train", "--data", str(data), *SMALL, "--iterations", "6"]
@@ -155,14 +161,14 @@ def test_ctrl_c_ends_after_a_step_that_is_kept(data: Path, tmp_path: Path) -> No
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("step 2 "):
-                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
+                os.killpg(process.pid, sent)  # as a terminal or a scheduler does: every process of the group gets it
                 break
         rest = process.stderr.read()
-    assert process.returncode == 130, rest
+    assert process.returncode == code, rest
     step = torch.load(stopped / CHECKPOINT_FILE, weights_only=True)["iteration"]
     assert step in (2, 3)
     *_, asked, last = [line for line in rest.splitlines() if "step 3 " not in line]
-    assert asked == "stopping after this step; press Ctrl-C again to stop at once"
+    assert asked == f"stopping after this step; {why}"
     assert (
         last == f"stopped after step {step}; {stopped} has a checkpoint of this step; rerun the same command to resume"
     )
@@ -194,6 +200,11 @@ def test_ctrl_c_twice_stops_at_once() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+    with stopped_by_interrupt(console, alone=True) as stop:
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+        assert stop.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with stopped_by_interrupt(console, alone=False) as stop, pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
 
@@ -242,3 +253,10 @@ def test_the_time_left_counts_all_that_a_run_does_and_the_steps_alone_are_timed(
         "step 6 of 12: average precision on 1 image: box 25.0 (AP50 -)",
         "step 8 of 12: loss 0.500 (boxes 0.500), 1.00 s per step, 1 min 45 s left",
     ]
+
+
+def test_a_loss_that_rounds_to_zero_has_no_sign() -> None:
+    reporter, lines = _reporter(1, [0.0, 1.0, 2.0, 3.0])
+    reporter(Started(0, 1))
+    reporter(Stepped(1, {"loss_mask": -0.0001}))
+    assert "loss 0.000 (mask 0.000)" in lines()[-1]

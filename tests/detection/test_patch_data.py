@@ -250,3 +250,12 @@ def test_a_run_on_patches_is_resumed_with_the_same_bits(rotated: bool, tmp_path:
     one, other = (load_model(tmp_path / run)[0].state_dict() for run in ("whole", "stopped"))
     assert all(torch.equal(one[name], other[name]) for name in one)
     assert TrainSettings.of(json.loads((tmp_path / "whole/settings.json").read_text())) == wanted
+
+
+def test_objects_that_belong_to_no_patch_are_counted(tmp_path: Path) -> None:
+    rows = [{"bbox": [10, 40, 145, 10]}, {"bbox": [10, 10, 20, 20]}, {"bbox": [5, 60, 150, 10], "iscrowd": 1}]
+    problems = Problems()
+    dataset = CocoDataset(_written(tmp_path, rows), tmp_path, problems)
+    cut_into_patches(dataset, CUT)
+    (told,) = [remark.what for remark in problems.remarks if remark.kind == "objects in no patch"]
+    assert told == "1 object lies in no patch of 100 pixels by 70%: not trained on"

@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from roialign.detection import CocoDataset, DatasetError, DataWarning, SceneSettings, draw_scene, rotated_data
+from roialign.detection.average_precision import average_precision, dota_average_precision
 from roialign.detection.rotated_boxes import corners, hulls, to_convention
 from roialign.detection.rotated_data import RotatedDataset, find_rotated_split, open_split
 from roialign.detection.training.data import mirrored
@@ -72,7 +73,7 @@ def test_upright_boxes_stand_for_missing_outlines(tmp_path: Path) -> None:
     _, target = RotatedDataset(_written(tmp_path, content), tmp_path, problems)[0]
     assert torch.allclose(target["rotated_boxes"], torch.tensor([[12, 15, 20, 4, -math.pi / 2]]))
     (remark,) = problems.remarks
-    assert remark.what == "1 of 1 objects has no outline: their upright boxes are used as rotated boxes"
+    assert remark.what == "1 of 1 object has no outline: their upright boxes are used as rotated boxes"
 
 
 def test_boxes_are_clipped_to_the_image_but_rotated_boxes_are_not(tmp_path: Path) -> None:
@@ -80,6 +81,36 @@ def test_boxes_are_clipped_to_the_image_but_rotated_boxes_are_not(tmp_path: Path
     _, target = RotatedDataset(_written(tmp_path, {**CONTENT, "annotations": beyond}), tmp_path)[0]
     assert target["rotated_boxes"].tolist() == [pytest.approx([2, 20, 20, 4, -math.pi / 4], abs=1e-6)]
     assert target["boxes"][0].tolist() == pytest.approx([0, 20 - 6 * math.sqrt(2), 2 + 6 * math.sqrt(2), 28.485281])
+
+
+@pytest.mark.parametrize("form", ["coco", "dota"])
+def test_an_object_outside_is_named_in_training_and_missed_in_evaluation(tmp_path: Path, form: str) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (60, 40)).save(tmp_path / "images/a.png")
+    inside, outside = [5, 5, 25, 5, 25, 15, 5, 15], [105, 5, 125, 5, 125, 15, 105, 15]
+    if form == "dota":
+        path = tmp_path / "labelTxt"
+        path.mkdir()
+        lines = [" ".join(map(str, corners)) + " ship 0" for corners in (inside, outside)]
+        (path / "a.txt").write_text("\n".join(["gsd:1", *lines]))
+        place = f"{path / 'a.txt'}: line 3"
+    else:
+        rows = [{"image_id": 1, "category_id": 7, "segmentation": [corners]} for corners in (inside, outside)]
+        images = [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}]
+        path = _written(tmp_path, {**CONTENT, "images": images, "annotations": rows})
+        place = f"{path}: annotations[1]"
+    problems = Problems()
+    dataset = RotatedDataset(path, tmp_path / "images", problems)
+    found = {"image_id": dataset.rows[0]["id"], "category_id": dataset.category_ids[0], "score": 0.9}
+    rows = [{**found, "segmentation": [inside]}]
+    figures = average_precision(dataset, rows, "rotated_box")
+    assert [remark.kind for remark in problems.remarks] == ["objects outside"]
+    assert figures["AR"] == pytest.approx(0.5)
+    assert dota_average_precision(dataset, rows)["AP50"] == pytest.approx(0.5)
+    assert not problems
+    dataset.report_outside()
+    assert [problem.where for problem in problems] == [place]
+    assert len(dataset[0][1]["labels"]) == 1
 
 
 def test_an_image_without_objects_has_empty_tensors(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -382,6 +383,35 @@ def test_a_strict_set_is_refused_for_one_image_and_what_was_learnt_is_kept(data:
     with pytest.raises(DatasetError, match=broken.name):
         train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1), save_every=2)
     assert torch.load(tmp_path / "run" / CHECKPOINT_FILE, weights_only=True)["iteration"] == 2
+
+
+def test_an_object_outside_its_image_is_named_once_and_not_trained_on(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "scenes")
+    annotations, images = find_split(tmp_path / "scenes", "train")
+    content = json.loads(annotations.read_text())
+    content["annotations"][1]["bbox"] = [500, 5, 10, 10]
+    annotations.write_text(json.dumps(content))
+    place = f"{annotations}: annotations[1]"
+    dataset = CocoDataset(annotations, images, Problems())
+    stream = Stream(dataset, small_settings(dataset))
+    assert [problem.where for problem in dataset.problems] == [place]
+    assert sum(len(_drawn(stream, number)[1]["labels"]) for number in range(4)) == len(content["annotations"]) - 1
+    with pytest.raises(DatasetError, match=re.escape(place)):
+        Stream(CocoDataset(annotations, images, strict=True), small_settings(dataset))
+
+
+def test_other_annotations_of_a_resumed_run_are_a_note(data: Path, tmp_path: Path) -> None:
+    annotations, images = find_split(data, "train")
+    other = tmp_path / "other.json"
+    content = json.loads(annotations.read_text())
+    other.write_text(json.dumps({**content, "annotations": content["annotations"][:-1]}))
+    told = []
+    for iterations, path in ((1, annotations), (2, annotations), (3, other), (4, other)):
+        dataset = CocoDataset(path, images, Problems())
+        train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1, iterations=iterations))
+        told.append([str(remark) for remark in dataset.problems.remarks])
+    said = "not the annotations that this run has been trained on: those were"
+    assert told == [[], [], [f"{other}: {said} {annotations}; training continues with the new ones"], []]
 
 
 def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_path: Path) -> None:

@@ -108,10 +108,14 @@ def _promise() -> bytes:
     return file.getvalue()
 
 
-def untrainable(folder: Path) -> str:
-    """`roialign train` on a set without an object."""
-    write_set(folder, {**content_of(), "annotations": []})
-    return invoke("train", "--data", folder, "--out", folder / "run", "--split", "val").stderr
+def untrainable(content: Content, *options: object) -> Cause:
+    """`roialign train` on a set that cannot be trained on."""
+
+    def cause(folder: Path) -> str:
+        write_set(folder, content)
+        return invoke("train", "--data", folder, "--out", folder / "run", "--split", "val", *options).stderr
+
+    return cause
 
 
 def _sized(width: int, height: int, box: list[int]) -> Content:
@@ -140,6 +144,7 @@ def _saved_map(array: np.ndarray[Any, Any]) -> bytes:
 LYING = encoded(as_stored(np.zeros((48, 64, 3), dtype=np.uint8), 6), orientation=6)
 OVER = encoded(np.zeros((48, 64, 3), dtype=np.uint8), orientation=3)
 HEAD = "image,x1,y1,x2,y2\n"
+OUTSIDE = changed("annotations", 0, bbox=[900, 900, 5, 5])
 WORKBOOK = b"PK\3\4" + bytes(26) + b"[Content_Types].xml" + b"\xff"
 CAUSES: dict[str, Cause] = {
     "cannot be read as an image: an empty file": image("empty.jpg"),
@@ -188,12 +193,13 @@ CAUSES: dict[str, Cause] = {
     "segmentation: polygon ...: expected finite numbers within 1000000 pixels": coco(
         with_segmentation([[0, 0, 2e9, 0, 2e9, 2e9]])
     ),
+    "width, height: expected whole numbers, got ...: read from its file": coco(changed("images", 0, width="64")),
     "width, height: expected at most ... pixels": coco(COCO["a huge image"].content),
     "area: expected a number, got ...: it is computed": coco(COCO["area of text"].content),
     "name: ... occurs twice": coco(everywhere("categories", "name", lambda _: "cat")),
     "file_name: ... occurs twice": coco(COCO["an image twice"].content),
     "categories: expected at least one, got none": coco(COCO["no category"].content),
-    "expected at least one object in an image, got none": untrainable,
+    "expected at least one object in an image, got none": untrainable({**content_of(), "annotations": []}),
     "expected a list under 'annotations', got ...": coco(COCO["annotations of null"].content),
     "it looks like a list of results": coco(COCO["results"].content),
     "annotations: ..., not objects: use the instances file of the same images": coco(
@@ -201,7 +207,14 @@ CAUSES: dict[str, Cause] = {
     ),
     "split: expected one of ..., got ...": ambiguous,
     "objects have no outline: their boxes are used as masks": coco(with_segmentation([[4, 6, 24, 6, 24, 22]])),
-    "outlines without a pixel: their boxes are used as masks": coco(content_of() | _outlined([[5, 5, 5, 5, 5, 5]])),
+    "outlines without a pixel: in training their boxes are used as masks, and in evaluation no mask can match them": (
+        coco(content_of() | _outlined([[5, 5, 5, 5, 5, 5]]))
+    ),
+    "bbox: expected a box in the image of ... pixels, got ...: not trained on": untrainable(OUTSIDE, "--strict"),
+    "object lies outside its image: no detection can match": coco(OUTSIDE),
+    "object lies in no patch of ... pixels by 70%: not trained on": untrainable(
+        {**content_of(), "annotations": content_of()["annotations"][:1]}, "--patch-size", 8, "--patch-overlap", 2
+    ),
     "no object in the ...: the average precision is undefined": coco({**content_of(), "annotations": []}),
     "the model has no class for ... (average precision 0)": coco(changed("categories", 0, name="lion")),
     "not JSON: it is an HTML page": coco(COCO["a page"].content),
@@ -212,7 +225,7 @@ CAUSES: dict[str, Cause] = {
     "it is separated by spaces": boxes("image x1 y1 x2 y2\n1.png 1 2 3 4\n", "b.txt"),
     "it is a label file without a header, as YOLO uses": boxes("0 0.5 0.5 0.2 0.2\n", "b.txt"),
     "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),
-    "more rows cannot be used": boxes(HEAD + "1.png,1,2,3,four\n" * 1001),
+    "more rows cannot be used": boxes(HEAD + "1.png,1,2,3,four\n" * 1002),
     "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),
     "column ... names images, such as ..., but is not read": boxes("foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"),
     "column ... is not read: does it name images?": boxes("scan,x1,y1,x2,y2\n3,1,2,3,4\n"),

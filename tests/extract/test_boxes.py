@@ -146,7 +146,7 @@ def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) ->
     assert read_boxes(path, problems) == []
     of_image, of_box = found(problems)
     assert "images[0]: file_name: expected text, got nothing" in of_image
-    assert "annotations: 1 rows refer to images or categories that cannot be used" in of_box
+    assert "annotations: 1 row refers to images or categories that cannot be used" in of_box
 
 
 @pytest.mark.parametrize(
@@ -247,3 +247,20 @@ def test_boxes_of_images_that_were_not_given_are_counted(
     assert not problems
     assert [one.row for one in groups.missing] == missing
     assert missing_text(groups.missing) == text
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0, 0, 1e300, 1], "expected [x1, y1, x2, y2], four finite numbers up to 1e+100, found [0, 0, 1e+300, 1]"),
+        (
+            {"box": [0, 0, 1, 1], "bbox": [0, 0, 2, 2]},
+            "expected one box, found box [0, 0, 1, 1] and bbox [0, 0, 2, 2]: remove one of them",
+        ),
+    ],
+)
+def test_a_box_that_is_too_large_or_given_twice_is_an_error(tmp_path: Path, row: object, message: str) -> None:
+    (tmp_path / "b.json").write_text(json.dumps([row]))
+    problems = Problems()
+    assert read_boxes(tmp_path / "b.json", problems) == []
+    assert [problem.what for problem in problems] == [message]

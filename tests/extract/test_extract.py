@@ -6,18 +6,23 @@ import errno
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+import pyarrow
 import pytest
+import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from pyarrow import parquet
 
 import roialign
 from roialign.extract.drawing import Window, label_boxes
@@ -392,3 +397,33 @@ def test_the_label_of_a_large_box_is_in_it() -> None:
     (x0, y0), (x1, y1) = axes.transData.transform([(10, 90), (90, 10)])
     assert x0 < label.x0 < label.x1 < x1
     assert y0 < label.y0 < label.y1 < y1
+
+
+def _save_tensors(file: IO[bytes]) -> None:
+    torch.save({"a": torch.rand(1000, 1000)}, file)
+
+
+def _save_parquet(file: IO[bytes]) -> None:
+    parquet.write_table(pyarrow.table({"a": np.random.default_rng(0).random(100_000)}), file)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _save_tensors,
+        _save_parquet,
+        lambda file: np.savez(file, a=np.zeros(1_000_000)),
+        lambda file: Image.effect_noise((1000, 1000), 80).save(file, format="PNG"),
+    ],
+)
+def test_a_full_disk_is_said_by_the_system_whoever_writes(tmp_path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / "result"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as raised, atomic_write(path) as file:
+            write(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (raised.value.filename, raised.value.errno) == (str(path), errno.EFBIG)
+    assert os.listdir(tmp_path) == []

@@ -16,10 +16,12 @@ import pandas
 import polars
 import pyarrow.parquet
 import pytest
+import torch
 from datasets import load_dataset
 from PIL import Image
 from safetensors import safe_open
 from safetensors.numpy import load_file
+from torch import Tensor
 
 import roialign
 from roialign.detection import DetectorSettings, save_model
@@ -36,9 +38,12 @@ from roialign.features import (
     run,
 )
 from roialign.features.manifest import locked
+from roialign.features.reading import open_shard
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.problems import Problems
+from roialign.search import FeatureFolder, RegionIndex
 from tests.features.jobs import SMALL, contents, small_job, start
+from tests.features.networks import TwoLevels, save_program
 from tests.features.photographs import write_boxes, write_photographs
 
 
@@ -155,6 +160,8 @@ def test_another_job_is_refused_and_says_what_differs(images: list[Path], tmp_pa
             small_job(images, out, **settings)
     with pytest.raises(OtherJobError, match=r"images\.count: 12 there, 11 here"):
         small_job(images[1:], out)
+    with pytest.raises(OtherJobError, match=r"another job: the list of images differs; give the same options"):
+        small_job(images[::-1], out)
     settings = JobSettings(sizes=((1, 1),), levels="16", shard_images=4, batch_size=3)
     with pytest.raises(OtherJobError, match=r"boxes\.grid: \[2, 2\] there, \[2, 3\] here"):
         prepare(images, GridBoxes(2, 3), out, settings, SMALL)
@@ -377,3 +384,32 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(photos: Path, tmp_path
     assert last.returncode == 0, errors
     assert killed > 0
     assert contents(out) == contents(tmp_path / "whole")
+
+
+class _Diverging(TwoLevels):
+    """Infinite in the left quarter of its maps."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        coarse, vector, fine = super().forward(images)
+        left = fine.shape[-1] // 4
+        return coarse, vector, torch.cat([fine[..., :left] * 0 + torch.inf, fine[..., left:]], dim=3)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_features_that_are_not_finite_become_an_error(photos: Path, tmp_path: Path, file_format: str) -> None:
+    """Of a grid of 2 x 2, the boxes 0 and 2 are on the left."""
+    network = save_program(tmp_path / "diverging.pt2", _Diverging())
+    images = sorted(photos.glob("*.*"))[:2]
+    chosen = {"backbone": f"program:{network}", "sizes": ((1, 1), (2, 2)), "levels": "8", "file_format": file_format}
+    job = prepare(images, GridBoxes(2, 2), tmp_path / "out", JobSettings(**chosen), SMALL)  # type: ignore[arg-type]
+    report = run(job)
+    what = "features that are not finite: rows 0, 2 of 4 boxes"
+    assert report.errors == job.earlier_errors() == {image.as_posix(): what for image in images}
+    assert report.boxes == 4
+    with open_shard(job.out / job.shards[0].file, required=True) as reader:
+        assert reader.numbers("row").tolist() == [1, 3, -1] * 2
+        for name in ("vector", "features"):
+            assert np.isfinite(np.concatenate([values for _, values in reader.blocks(name)])).all()
+    assert job.missing(retry=True) == job.shards
+    found = RegionIndex.of_folder(FeatureFolder.open(job.out), column="vector").search(np.ones((1, 4)), 9)
+    assert found.scores.shape == (1, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ TABLES = {
     "no box": [rows_of("a.jpg", ())],
     "all failed": [ImageRows(Path("a.jpg"), error="damaged"), ImageRows(Path("b.jpg"), 5, 6, error="é\nfailed\0")],
     "odd texts": [rows_of("odd\udcff.jpg", ODD_TEXTS), ImageRows(Path("b.jpg"), error="x"), rows_of("c.jpg", ("é",))],
+    "some failed": [replace(rows_of("a.jpg", ("b", "c")), error="row 2"), rows_of("b.jpg", ("b",))],
     "twice": [rows_of("a.jpg", ("b",)), rows_of("a.jpg", ("b", "c")), ImageRows(Path("a.jpg"), error="gone")],
 }
 

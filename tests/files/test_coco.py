@@ -128,10 +128,10 @@ def test_a_wrong_annotation_is_named_once_and_the_others_are_kept(tmp_path: Path
 
 IMAGES: dict[str, tuple[Content, str]] = {
     "no width": (
-        changed("images", 0, width=...),
-        "images[0]: width: expected a whole number of at least 1, got",
+        changed("images", 0, width=..., file_name="\0"),
+        "images[0]: width, height: expected whole numbers, got nothing, 48; its file cannot be read",
     ),
-    "a width of text": (changed("images", 0, width="64"), "images[0]: width: expected a whole number of at least 1"),
+    "a negative width": (changed("images", 0, width=-1), "images[0]: width: expected a whole number of at least 1"),
     "no height": (changed("images", 0, height=0), "images[0]: height: expected a whole number of at least 1, got 0"),
     "a huge size": (changed("images", 0, width=10**9, height=10**9), "images[0]: width, height: expected at most"),
     "no name": (changed("images", 0, file_name=...), "images[0]: file_name: expected text, got nothing"),

@@ -308,3 +308,24 @@ def test_an_image_that_is_read_in_parts_may_be_larger(tmp_path: Path, monkeypatc
     monkeypatch.setattr(images, "LARGEST_PICTURE", 20)
     with pytest.raises(FileError, match="expected at most 20 pixels, found more: save it smaller"):
         open_picture(path, large=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("photo.jpg", "Photo.JPG"),
+        ("images/photo.jpg", "photo.jpg"),
+        ("val/images/photo.jpg", "photo.JPG"),
+        ("val\\photo.jpg", "val/photo.jpg"),
+    ],
+)
+def test_a_file_that_is_missing_is_looked_for_nearby(tmp_path: Path, name: str, there: str) -> None:
+    (tmp_path / there).parent.mkdir(exist_ok=True)
+    Image.new("RGB", (4, 3)).save(tmp_path / there, format="PNG")
+    with pytest.raises(FileError) as raised:
+        read_image(tmp_path / name)
+    expected = f"No such file or directory; did you mean {tmp_path / there}?"
+    assert str(raised.value) == f"cannot be read as an image: {expected}"
+    (tmp_path / there).unlink()
+    with pytest.raises(FileError, match=r"No such file or directory$"):
+        read_image(tmp_path / name)

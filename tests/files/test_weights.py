@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from roialign.detection import ModelFileError, RunError, load_model
-from roialign.detection.model_files import read_classes
+from roialign.detection.model_files import CLASS_WEIGHT, read_classes
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from roialign.detection.training.settings import SETTINGS_FILE, read_settings
 from roialign.files.problems import FileError
@@ -131,3 +131,16 @@ def test_the_files_of_a_run_are_read_in_the_same_way(tmp_path: Path) -> None:
     (tmp_path / SETTINGS_FILE).write_text("[]")
     with pytest.raises(RunError, match=r"settings\.json: cannot be read as the settings of a run: expected a dict"):
         read_settings(tmp_path)
+
+
+def test_a_weight_of_the_wrong_shape_or_type_is_named(tmp_path: Path) -> None:
+    first = next(name for name, value in weights().items() if value.is_floating_point())
+    wrong = {
+        "cls_score.weight: expected the shape [classes + 1, features], got [3]": {CLASS_WEIGHT: torch.zeros(3)},
+        f"{first}: expected float weights, got int8": own({**weights(), first: weights()[first].to(torch.int8)}),
+    }
+    for message, content in wrong.items():
+        (tmp_path / "w.pt").write_bytes(saved(content))
+        with pytest.raises(ModelFileError) as raised:
+            load_model(tmp_path / "w.pt")
+        assert message in str(raised.value)

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import __version__, build_info, roi_align
 from .._extras import PARTS, is_installed, missing_text
+from .._text import counted
 from .readiness import why_not
 
 #: The kind of a finding: working, not installed, slower than possible, or broken.
@@ -84,9 +85,11 @@ def _core() -> Iterator[Finding]:
     else:
         yield Finding("broken", f"RoIAlign of a ramp has the mean {pooled}, expected 5.5")
     best = list(info["isa_supported"])[-1] if isinstance(info["isa_supported"], list) else ""
+    threads = counted(int(str(info["threads"])), "thread")
     if info["isa"] == best:
         yield Finding(
-            "ok", f"instruction set {info['isa']}, the best for the core on this CPU; {info['threads']} threads"
+            "ok",
+            f"instruction set {info['isa']}, the best for the core on this CPU; {threads}",
         )
     else:
         yield Finding("slow", f"instruction set {info['isa']}, but this CPU supports {best}: unset ROIALIGN_ISA")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import glob
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import typer
+from rich.console import Console
 
 from ..features.boxes import DETECTIONS
 from . import feature_options as more
@@ -12,6 +16,7 @@ from . import options
 from .features import boxes_without_file, extract_features
 from .help import add_command
 from .pixels import Choice, pool_inputs
+from .terminal import fails
 
 EXAMPLES = """
 # Features of the boxes in a file, for all photographs in a folder
@@ -101,9 +106,11 @@ def extract_command(
     It is replaced only once it is complete.
 
     Inputs and rows that cannot be read are reported and skipped, and the exit code is 1. With --strict, they stop the
-    run. Suspicious boxes, such as inverted boxes or boxes outside their input, are pooled with a note.
+    run. A path on the command line that does not exist stops the run before anything is written. Suspicious boxes, such
+    as inverted boxes or boxes outside their input, are pooled with a note.
     """
     refuse_options(context, backbone, boxes, engine)
+    _check_inputs(inputs)
     reading = options.make_reading(columns, box_format)
     if backbone is None:
         settings = options.make_settings(
@@ -164,3 +171,24 @@ def add_commands(app: typer.Typer) -> None:
     """Add the command to the command line."""
     groups = {"Options with --backbone": OF_BACKBONES, "Options without --backbone": OF_PIXELS}
     add_command(app, "extract", extract_command, EXAMPLES, groups)
+
+
+def _check_inputs(inputs: Sequence[Path]) -> None:
+    """Check that the paths on the command line exist, since a wrong one is a typing error. Those in lists may not."""
+    wrong = []
+    for path in inputs:
+        try:
+            os.lstat(path)
+        except FileNotFoundError as error:
+            why = str(error.strerror)
+        except (OSError, ValueError):  # such as an invalid name: reading it will say why
+            continue
+        else:
+            continue
+        if str(path) == "-":
+            why = "expected a path; images cannot be read from standard input"
+        elif glob.has_magic(str(path)):
+            why = "no file matches this pattern"
+        wrong.append(f"{path}: {why}")
+    if wrong:
+        raise fails(Console(stderr=True), "\n".join(wrong))

@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from contextlib import suppress
 
 from .._extras import missing_text, part_of
 
 
 def main() -> None:
-    """Run the command line. If a package is missing, print one line that says how to install it."""
+    """Run the command line. If a package is missing, print one line that says how to install it.
+
+    Characters that the terminal or the locale cannot encode are escaped. If the output cannot be written, an error says
+    so, unless it is a pipe whose reader has ended.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    has_failed = False
+    try:
+        try:
+            _run()
+        except SystemExit as stop:
+            has_failed = stop.code not in (None, 0)
+            raise
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _discard_output()
+        if has_failed or isinstance(error, BrokenPipeError):  # an error has been printed, or nobody reads the output
+            sys.exit(1)
+        sys.exit(f"error: output cannot be written: {error.strerror or error}")
+
+
+def _run() -> None:
     try:
         from .app import app
 
@@ -26,6 +56,13 @@ def main() -> None:
         part = part_of(name)
         text = missing_text(part) if part else ""
         sys.exit(f"error: {text or f'{error}: an installed package needs it'}")
+
+
+def _discard_output() -> None:
+    """Let the rest of the output go nowhere, so that Python does not fail to write it at exit."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 if __name__ == "__main__":

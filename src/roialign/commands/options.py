@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -205,14 +206,15 @@ def check_outputs(outputs: Sequence[Output], read: Sequence[Path]) -> None:
 
 
 def check_folder(path: Path, option: str) -> None:
-    """Check that a path and its parents are folders or do not exist."""
+    """Check that a path and its parents are folders or do not exist, and that files can be made there."""
     for place in (path, *path.parents):
         if os.path.lexists(place) and not os.path.isdir(place):
             raise typer.BadParameter(f"{place} is a file; expected a folder", param_hint=option)
+    _check_writable(next(place for place in (path, *path.parents) if os.path.isdir(place)), path, option)
 
 
 def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None:
-    """Check that the folder of a file exists, and that its name has one of the endings."""
+    """Check that the folder of a file exists and can be written to, and that its name has one of the endings."""
     if path is None:
         return
     if os.path.isdir(path):
@@ -222,3 +224,13 @@ def check_output(path: Path | None, option: str, endings: Sequence[str]) -> None
         raise typer.BadParameter(f"expected a name ending in {names}, got {path}", param_hint=option)
     if not os.path.isdir(path.parent):
         raise typer.BadParameter(f"{path.parent} is not a folder", param_hint=option)
+    _check_writable(Path(os.path.realpath(path)).parent, path, option)
+
+
+def _check_writable(folder: Path, path: Path, option: str) -> None:
+    """Check that files can be made in a folder, by making one that has no name and is removed at once."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise typer.BadParameter(f"{path} cannot be written: {error.strerror or error}", param_hint=option) from error

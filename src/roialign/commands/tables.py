@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from .._text import printable
+from .._text import counted, printable
 from ..extract.pipeline import PooledRow
 
 #: The largest number of rows to print. The result file has all rows.
@@ -27,5 +27,5 @@ def rows_table(rows: Sequence[PooledRow]) -> Table:
         names = [Text(printable(name)) for name in (row.box.row, row.input.name, row.box.label)]
         table.add_row(*names, *numbers)
     if len(rows) > MOST_ROWS:
-        table.caption = f"and {len(rows) - MOST_ROWS} more rows"
+        table.caption = f"and {counted(len(rows) - MOST_ROWS, 'more row')}"
     return table

@@ -87,8 +87,8 @@ def print_line(console: Console, text: str) -> None:
 
 def print_error(console: Console, error: object) -> None:
     """Print an error. Each line of a longer message is printed as an error."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        error = f"{error.filename}: {error.strerror}"  # without the error number
+    if isinstance(error, OSError) and error.strerror:  # without the error number
+        error = f"{error.filename or 'output cannot be written'}: {error.strerror}"
     lines = str(error).splitlines() or [type(error).__name__]
     for line in lines[:MOST_LINES]:
         console.print(Text.assemble(("error: ", "bold red"), printable(line)), soft_wrap=True, highlight=False)

@@ -13,16 +13,13 @@ from .inference import Data, Device, Rotated
 from .options import Strict, check_folder
 from .patch_options import PatchOverlap, PatchSize, check_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
-from .training_report import Reporter, differences_text, stopped_by_interrupt
+from .training_report import Interruption, Reporter, differences_text, stopped_by_interrupt
 
 if TYPE_CHECKING:
     from ..detection.coco import CocoDataset
     from ..detection.settings import DetectorSettings
     from ..detection.training import TrainSettings, Validation
     from ..files.problems import Problems
-
-#: The exit code of a command that was interrupted.
-INTERRUPTED = 130
 
 EXAMPLES = """
 # Generate digits, and train the default, a small Mask R-CNN; minutes on a CPU
@@ -144,8 +141,8 @@ def train_command(
     """Train a detector on a dataset in COCO or DOTA format.
 
     If a run is stopped or killed, rerun the same command to resume from its last checkpoint. The final weights do not
-    depend on interruptions. Ctrl-C stops a run after the current step and saves a checkpoint. A larger --iterations
-    extends a finished run.
+    depend on interruptions. Ctrl-C and SIGTERM stop a run after the current step and save a checkpoint. A larger
+    --iterations extends a finished run.
 
     Writes model.pt for `roialign evaluate` and `roialign detect`, log.csv with losses and average precision, and the
     same curves for TensorBoard. Images and annotations that cannot be read are reported and skipped, and the exit code
@@ -204,14 +201,14 @@ def train_command(
             leads = process_rank() == 0
             validation = _validation_of(measured, evaluate_every, settings.detector)
             more = {"device": own_device, "workers": workers, "save_every": save_every, "validation": validation}
-            kept = _train(dataset, out, settings, screen, print_every, more)
+            stop, kept = _train(dataset, out, settings, screen, print_every, more)
     except OtherSettingsError as error:
         raise fails(errors, differences_text(error)) from error
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
     if kept is not None:
         print_line(screen, kept)
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(stop.exit_code)
     if leads:
         print_line(Console(), f"wrote {out}: {_next_command(out, data, val_split, measured, settings)}")
     if "WORLD_SIZE" not in os.environ:
@@ -220,8 +217,8 @@ def train_command(
 
 def _train(
     dataset: CocoDataset, out: Path, settings: TrainSettings, screen: Console, print_every: int, more: dict[str, Any]
-) -> str | None:
-    """Train with progress output. Return a message about what is saved if the run was stopped, otherwise None."""
+) -> tuple[Interruption, str | None]:
+    """Train with progress output. Return what stopped the run, and a message about what is saved, or else None."""
     from ..detection.processes import process_count
     from ..detection.training import train
 
@@ -233,8 +230,8 @@ def _train(
         try:
             train(dataset, out, settings, report=reporter, stop=stop, **more)
         except KeyboardInterrupt:
-            return reporter.kept_text(out)
-    return reporter.kept_text(out) if reporter.reached < settings.iterations else None
+            return stop, reporter.kept_text(out)
+    return stop, reporter.kept_text(out) if reporter.reached < settings.iterations else None
 
 
 def _next_command(

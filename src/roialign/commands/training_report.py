@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -97,13 +98,13 @@ class Reporter:
         if iteration % self._every and iteration not in (self._first + 1, self._steps):
             return
         now = self._clock()
-        parts = ", ".join(f"{name.removeprefix('loss_')} {value:.3f}" for name, value in losses.items())
+        parts = ", ".join(f"{name.removeprefix('loss_')} {_rounded(value)}" for name, value in losses.items())
         pace = (now - self._since) / max(iteration - self._last, 1)
         # The estimate includes the time of checkpoints and measurements.
         left = (now - self._begun) / (iteration - self._first) * (self._steps - iteration)
         more = f", {duration(left)} left" if iteration < self._steps else ""
         total = sum(losses.values())
-        self._say(f"step {iteration} of {self._steps}: loss {total:.3f} ({parts}), {pace:.2f} s per step{more}")
+        self._say(f"step {iteration} of {self._steps}: loss {_rounded(total)} ({parts}), {pace:.2f} s per step{more}")
         self._since, self._last = now, iteration
 
     def _say(self, text: str) -> None:
@@ -118,6 +119,11 @@ def precision_line(figures: Mapping[str, Any]) -> str:
         if kind in figures
     )
     return f"average precision on {counted(figures['images'], 'image')}: {kinds}"
+
+
+def _rounded(loss: float) -> str:
+    """A loss with three decimals. Zero has no sign."""
+    return f"{round(loss, 3) + 0.0:.3f}"
 
 
 def _percent(value: float | None) -> str:
@@ -161,28 +167,45 @@ def differences_text(error: OtherSettingsError) -> str:
     )
 
 
-@contextmanager
-def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Callable[[], bool]]:
-    """Yield a function that returns whether Ctrl-C was pressed. A second Ctrl-C raises KeyboardInterrupt.
+@dataclass
+class Interruption:
+    """Whether a command is to stop, and the signal that asked for it."""
 
-    If not `alone`, the first Ctrl-C raises KeyboardInterrupt, because several processes would stop at different steps
-    and wait for each other.
+    number: int = 0
+    """SIGINT, SIGTERM, or 0."""
+
+    def __call__(self) -> bool:
+        return self.number != 0
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of shells for this signal: 130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + (self.number or signal.SIGINT)
+
+
+@contextmanager
+def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Interruption]:
+    """Yield an object that tells whether Ctrl-C was pressed or SIGTERM was sent, as cluster schedulers do.
+
+    A second signal raises KeyboardInterrupt. If not `alone`, the first Ctrl-C raises KeyboardInterrupt, because several
+    processes would stop at different steps and wait for each other.
     """
-    pressed = False
+    stop = Interruption()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        del number, frame
-        if pressed:
+        del frame
+        has_stopped, stop.number = stop(), number
+        if has_stopped:
             raise KeyboardInterrupt
-        pressed = True
-        print_line(console, "stopping after this step; press Ctrl-C again to stop at once")
+        again = "press Ctrl-C again to stop at once" if number == signal.SIGINT else "SIGTERM was received"
+        print_line(console, f"stopping after this step; {again}")
 
     if not alone or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield stop
         return
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: pressed
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -52,8 +52,8 @@ def average_precision(
 ) -> dict[str, Any]:
     """Compute COCO's average precision of detections. A value is None if the dataset has no such object.
 
-    Objects are clipped to their image, and objects outside it are left out. Objects and detections get new ids, because
-    COCO's code gives some ids a special meaning.
+    Objects are compared as they are annotated: a box may reach beyond its image, and an object that lies outside it is
+    never found. Objects and detections get new ids, because COCO's code gives some ids a special meaning.
 
     Parameters
     ----------
@@ -79,6 +79,7 @@ def average_precision(
         overlap from ``"0.50"`` to ``"0.95"``; ``AP_by_class``, by name.
     """
     chosen = _chosen(dataset, images)
+    ids = {row["id"] for row in chosen}
     reported = dataset.problems if problems is None else problems
     evaluation = coco_evaluation(dataset, rows, kind, chosen, reported)
     with redirect_stdout(io.StringIO()):  # COCO's code prints to stdout
@@ -89,6 +90,10 @@ def average_precision(
     recall = evaluation.eval["recall"][:, :, 0, -1]
     overlaps = [f"{overlap:.2f}" for overlap in evaluation.params.iouThrs]
     every = precision[..., 0]
+    outside = sum(row["id"] in ids for _, row in dataset.outside())
+    if outside:
+        lie = counted(outside, "object lies outside its image", "objects lie outside their images")
+        reported.remark(f"{dataset.annotations}: annotations", f"{lie}: no detection can match", "objects outside")
     if _mean(every) is None:
         what = f"no object in the {counted(len(chosen), 'evaluated image')}: the average precision is undefined"
         reported.remark(dataset.annotations, what, "no object")
@@ -194,11 +199,11 @@ def _section(dataset: CocoDataset, images: Sequence[Row], annotations: list[Row]
 
 
 def _truth_rows(dataset: CocoDataset, images: Sequence[Row], kind: str) -> list[Row]:
-    """The objects of the images, the same as in training."""
+    """The objects of the images as they are annotated."""
     labels = {number: label for label, number in enumerate(dataset.category_ids, start=1)}
     rows = []
     for number, image in enumerate(images, start=1):
-        for found in dataset.objects(image):
+        for found in dataset.annotated_objects(image):
             if kind == ROTATED_BOX:
                 rows.append(rotated_truth(found, number, labels[found["category_id"]]))
                 continue

@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._text import counted
-from ..files.coco import BOXES_USED, SMALLEST_SIDE, name_in_address, read_records
-from ..files.images import OpenPicture, open_picture
+from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, place_of, read_records
+from ..files.images import OpenPicture, open_picture, upright_size
 from ..files.orientation import Annotated
-from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark
-from ..files.run_lengths import area_of, box_outline, mask_of, run_lengths_of
+from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
+from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
+from ..files.text import quoted
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
 
@@ -113,8 +114,12 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     - ``"masks"``: ``[L, H, W]`` uint8;
     - ``"image_id"``: the id of the image.
 
-    Crowds, and objects whose box lies outside the image, are left out. As in pycocotools, the mask of an object without
-    an outline, or with an outline that contains no pixel, is its box.
+    Crowds, and objects whose box lies outside the image, are left out. The mask of an object without an outline, or
+    with an outline that contains no pixel, is its box.
+
+    Evaluation compares detections with the objects as they are annotated, as pycocotools does: boxes are not clipped,
+    nothing matches an object outside the image, and an outline without a pixel is an empty mask. pycocotools requires
+    an outline for masks; here, the mask of an object without one is its box in evaluation, too.
 
     Images are rotated upright by their EXIF orientation. Annotations are assumed to refer to the upright image, unless
     the annotation file gives the size of the image as stored: see :mod:`roialign.files.orientation`.
@@ -160,7 +165,9 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         found = Problems()
         self.records = self._read_records(found)
         if strict and found:
-            raise DatasetError(f"{_listed(found.found)}\n{len(found)} rows of {self.annotations} cannot be used")
+            raise DatasetError(
+                f"{_listed(found.found)}\n{counted(len(found), 'row')} of {self.annotations} cannot be used"
+            )
         self.problems = Problems() if problems is None else problems
         self.problems.include(found)
         if problems is None:
@@ -179,7 +186,11 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             self._objects[row["image_id"]].append(row)
 
     def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
-        return read_records(self.annotations, problems)
+        return read_records(self.annotations, problems, size_of=self._size_of)
+
+    def _size_of(self, name: str) -> tuple[int, int]:
+        """The width and height of an image from its file."""
+        return upright_size(self._path_of(name), large=True)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -193,7 +204,9 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
 
         If there is no file of exactly this name, backslashes are read as separators, and a URL by its last part.
         """
-        name = str(self.rows[index]["file_name"])
+        return self._path_of(str(self.rows[index]["file_name"]))
+
+    def _path_of(self, name: str) -> Path:
         path = self.images / name
         if ("\\" in name or "://" in name) and not os.path.exists(path):  # False for an invalid file name
             end = name_in_address(name) if "://" in name else PureWindowsPath(name).as_posix()
@@ -217,7 +230,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         target, empty = self._target(self.rows[index])
         if empty:
             count = counted(empty, "object has an outline", "objects have outlines")
-            remarks.append(Remark(f"{count} without a pixel: {BOXES_USED}", "empty outlines"))
+            remarks.append(Remark(f"{count} without a pixel: {EMPTY_OUTLINES}", "empty outlines"))
         return image, target, remarks
 
     def _pixels(self, index: int) -> tuple[Tensor, list[Remark]]:
@@ -244,20 +257,54 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             self.problems.remark(self.path(index), remark.what, remark.kind)
 
     def objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
-        """The objects and crowds within an image, with boxes clipped to it, for both training and evaluation."""
-        limits = (row["width"], row["height"])
-        least = SMALLEST_SIDE * max(limits)  # a remainder without area in float32 counts as outside
-        seen = []
-        for found in self._objects[row["id"]]:
-            corners = corners_of(found)
-            x1, y1, x2, y2 = (min(max(corners[i], 0.0), float(limits[i % 2])) for i in range(4))
-            if min(x2 - x1, y2 - y1) > least:
-                seen.append({**found, "bbox": [x1, y1, x2 - x1, y2 - y1]})
-        return seen
+        """The objects and crowds within an image, with boxes clipped to it, for training."""
+        clipped = ((found, clipped_box(found, row)) for found in self._objects[row["id"]])
+        return [{**found, "bbox": box} for found, box in clipped if box is not None]
+
+    def annotated_objects(self, row: dict[str, Any]) -> list[dict[str, Any]]:
+        """The objects and crowds of an image as they are annotated, for evaluation. Some may lie outside the image."""
+        return self._objects[row["id"]]
+
+    def outside(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """The objects other than crowds that lie outside their image, each with the row of the image."""
+        for row in self.rows:
+            for found in self._objects[row["id"]]:
+                if not found["iscrowd"] and clipped_box(found, row) is None:
+                    yield found, row
+
+    def report_outside(self, *, quiet: bool = False) -> None:
+        """Report the objects that lie outside their image, and so are left out of training. `quiet` only checks them.
+
+        Raises
+        ------
+        DatasetError
+            If there is one and the dataset is `strict`.
+        """
+        found = Problems()
+        wrong = RowProblems(found, f"{self.annotations}: annotations")
+        for one, row in self.outside():
+            size = f"{row['width']}x{row['height']}"
+            what = f"bbox: expected a box in the image of {size} pixels, got {quoted(one['bbox'])}: not trained on"
+            wrong.add(self._place(one, row), what)
+        wrong.end()
+        if self.strict and found:
+            raise DatasetError(f"{_listed(found.found)}\n{counted(len(found), 'object')} cannot be trained on")
+        if not quiet:
+            self.problems.include(found)
+
+    def _place(self, found: dict[str, Any], row: dict[str, Any]) -> str:
+        """The position of an object for a message."""
+        del row
+        return place_of(self.annotations, "annotations", found["row"])
 
     def run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-        """The mask of an object of :meth:`objects`, or its box if it has no outline, or one that contains no pixel."""
-        return self._run_lengths(found, row)[0]
+        """The mask of an object of :meth:`annotated_objects`, or that of its box if it has no outline."""
+        if found.get("segmentation"):
+            return run_lengths_of(found["segmentation"], row["height"], row["width"])
+        box = clipped_box(found, row)
+        if box is None:
+            return nothing(row["height"], row["width"])
+        return self._run_lengths({**found, "bbox": box}, row)[0]
 
     def _run_lengths(self, found: dict[str, Any], row: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """The mask, and whether the outline contains no pixel."""
@@ -289,6 +336,15 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             "labels": torch.tensor([self._labels[found["category_id"]] for found in objects], dtype=torch.int64),
             "image_id": row["id"],
         }
+
+
+def clipped_box(found: dict[str, Any], row: dict[str, Any]) -> list[float] | None:
+    """The box (x, y, width, height) of an object, clipped to its image. None if the object lies outside."""
+    limits = (row["width"], row["height"])
+    corners = corners_of(found)
+    x1, y1, x2, y2 = (min(max(corners[i], 0.0), float(limits[i % 2])) for i in range(4))
+    least = SMALLEST_SIDE * max(limits)  # a remainder without area in float32 counts as outside
+    return [x1, y1, x2 - x1, y2 - y1] if min(x2 - x1, y2 - y1) > least else None
 
 
 def corners_of(found: dict[str, Any]) -> tuple[float, float, float, float]:

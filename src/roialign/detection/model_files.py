@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._text import counted
 from ..extract.output import atomic_write
 from ..files.coco import category_of, good_rows, read_sections
 from ..files.problems import FileError, Problems
@@ -195,7 +196,10 @@ def _settings_of_torchvision(content: Any, weights: Mapping[str, Tensor], model:
     """The settings of the model that torchvision's own function would build."""
     if {"iteration", "optimiser"} <= set(content):
         raise ValueError(f"expected a model file, got a training checkpoint; use {MODEL_FILE} in the same folder")
-    if CLASS_WEIGHT not in weights or weights[CLASS_WEIGHT].ndim != 2 or len(weights[CLASS_WEIGHT]) < 2:
+    shape = list(weights[CLASS_WEIGHT].shape) if CLASS_WEIGHT in weights else None
+    if shape is not None and (len(shape) != 2 or shape[0] < 2):
+        raise ValueError(f"{CLASS_WEIGHT}: expected the shape [classes + 1, features], got {shape}")
+    if shape is None:
         if any(name.startswith(OWN_WEIGHTS) for name in weights):
             raise ValueError(f"expected settings and weights, got only the weights of a roialign detector; {SAVE_OWN}")
         whose = _whose(weights)
@@ -248,14 +252,17 @@ def _check_weights(settings: DetectorSettings, weights: Mapping[str, Tensor]) ->
         ],
     }
     if any(wrong.values()):
-        parts = [f"{len(names)} weights {kind} ({names[0]})" for kind, names in wrong.items() if names]
+        parts = [f"{counted(len(names), 'weight')} {kind} ({names[0]})" for kind, names in wrong.items() if names]
         whose = _whose(weights)
         more = f"; they are the weights of {whose}" if whose else ""
         raise ValueError(f"the weights do not fit {settings.model} on {settings.backbone}: {', '.join(parts)}{more}")
     for name, value in given.items():
+        if value.dtype in (torch.int8, torch.uint8):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ValueError(f"{name}: expected float weights, got {kind}: a quantised model cannot be read")
         if value.layout != torch.strided or value.is_meta or value.dtype not in PLAIN_TYPES:
             kind = "without values" if value.is_meta else f"of {value.dtype}, {value.layout}"
-            raise ValueError(f"{name}: expected a dense tensor of floats or whole numbers, got one {kind}")
+            raise ValueError(f"{name}: expected a dense tensor of floats or 32- or 64-bit integers, got one {kind}")
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise ValueError(f"{name}: expected finite weights, got NaN or infinity; the training has diverged")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._text import counted
 from ..files.images import OpenPicture
 from ..files.problems import DatasetError, Remark
 from ..files.run_lengths import RunLengths, area_of, cropped, encoded
@@ -37,7 +38,7 @@ class PatchDataset(CocoDataset):
 
     An object belongs to a patch if at least 70 % of its area in the image lies in the patch. Otherwise, it is a crowd
     there: it is not trained on, and evaluation ignores it. Rotated boxes are not clipped to the patch. Boxes and masks
-    are. Patches without an object are left out.
+    are. Patches without an object are left out. The number of objects that belong to no patch is reported.
 
     Use :func:`cut_into_patches`, which also makes the right class for rotated boxes.
     """
@@ -59,18 +60,24 @@ class PatchDataset(CocoDataset):
         self._objects = defaultdict(list)
         self._places: list[tuple[int, Patch]] = []
         """The index of the image, and the patch."""
+        in_none = 0
         for index in range(len(dataset.rows)):
-            self._cut(index, keep_empty=keep_empty, progress=progress)
+            in_none += self._cut(index, keep_empty=keep_empty, progress=progress)
+        if in_none:
+            lie = counted(in_none, "object lies", "objects lie")
+            what = f"{lie} in no patch of {settings.size} pixels by {KEPT_SHARE:.0%}: not trained on"
+            self.problems.remark(f"{self.annotations}: annotations", what, "objects in no patch")
         self._pictures = _Pictures(dataset)
 
-    def _cut(self, index: int, *, keep_empty: bool, progress: Callable[[], None] | None) -> None:
-        """Add the patches of an image."""
+    def _cut(self, index: int, *, keep_empty: bool, progress: Callable[[], None] | None) -> int:
+        """Add the patches of an image. Returns the number of objects, without crowds, that belong to none of them."""
         row = self.dataset.rows[index]
         objects = self.dataset.objects(row)
         hulls = np.array([corners_of(found) for found in objects]).reshape(-1, 4)
         image = torch.tensor([[0.0, 0.0, row["width"], row["height"]]], dtype=torch.float64)
         boxes = self._areas(objects)
         inside = shares_inside(boxes, from_upright(image))[:, 0].numpy()
+        left_out = {place for place, found in enumerate(objects) if not found["iscrowd"]}
         for patch in self.settings.patches(row["width"], row["height"]):
             left, top, right, bottom = patch.corners
             near = (hulls[:, 0] < right) & (hulls[:, 1] < bottom) & (hulls[:, 2] > left) & (hulls[:, 3] > top)
@@ -78,6 +85,7 @@ class PatchDataset(CocoDataset):
             window = from_upright(torch.tensor([patch.corners], dtype=torch.float64))
             shares = shares_inside(boxes[which], window)[:, 0].numpy()
             kept = (shares > 0) & (shares >= KEPT_SHARE * inside[which] * (1 - 1e-9))  # up to rounding
+            left_out -= set(which[kept].tolist())
             found = [
                 self._moved(objects[place], patch, is_kept=bool(is_kept))
                 for place, is_kept in zip(which, kept, strict=True)
@@ -91,6 +99,7 @@ class PatchDataset(CocoDataset):
                 self._places.append((index, patch))
             if progress is not None:
                 progress()
+        return len(left_out)
 
     def _areas(self, objects: list[Row]) -> Tensor:
         """The boxes ``[L, 5]`` whose share in a patch counts."""
@@ -104,6 +113,22 @@ class PatchDataset(CocoDataset):
         moved = {**found, "bbox": [x - patch.x, y - patch.y, width, height], "iscrowd": crowd, "whole": found}
         moved.pop("area", None)  # that of the whole object
         return moved
+
+    def annotated_objects(self, row: Row) -> list[Row]:
+        """The objects of a patch for evaluation: clipped to it, since no detection reaches beyond it."""
+        return self.objects(row)
+
+    def outside(self) -> Iterator[tuple[Row, Row]]:
+        """The objects that lie outside their image, each with the row of the image."""
+        return self.dataset.outside()
+
+    def _place(self, found: Row, row: Row) -> str:
+        return self.dataset._place(found, row)
+
+    def run_lengths(self, found: Row, row: Row) -> RunLengths:
+        index, patch = self._places[row["place"]]
+        whole = self.dataset.run_lengths(found["whole"], self.dataset.rows[index])
+        return encoded(cropped(whole, patch.x, patch.y, patch.size, patch.size))
 
     def path(self, index: int) -> Path:
         """The path of the image."""

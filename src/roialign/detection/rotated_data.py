@@ -32,7 +32,8 @@ class RotatedDataset(CocoDataset):
     - ``"difficult"``: ``[L]`` bool. Evaluation ignores difficult objects; training uses them;
     - ``"image_id"``: the id of the image. For DOTA, it is the name of the file without the ending.
 
-    Crowds, and objects whose hull lies outside the image, are left out. There are no masks.
+    Crowds, and objects whose hull lies outside the image, are left out. Evaluation keeps such objects, although nothing
+    can match them. There are no masks.
 
     In COCO's format, a rotated box is the `bbox` of a row if it has five numbers, as detectron2 writes them: centre x,
     centre y, width, height, and degrees, counter-clockwise. Otherwise, it is the smallest rectangle around the outline
@@ -75,7 +76,12 @@ class RotatedDataset(CocoDataset):
     def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
         if self.annotations.is_dir():
             return read_dota_records(self.annotations, self.images, problems)
-        return read_records(self.annotations, problems, rotated=True)
+        return read_records(self.annotations, problems, rotated=True, size_of=self._size_of)
+
+    def _place(self, found: dict[str, Any], row: dict[str, Any]) -> str:
+        if not self.annotations.is_dir():
+            return super()._place(found, row)
+        return f"{self.annotations / row['labels']}: line {found['row']}"
 
     def _target(self, row: dict[str, Any]) -> tuple[dict[str, Any], int]:
         objects, target = self._boxes(row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -25,19 +26,39 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """Open a temporary file that replaces `path` once it is complete and on the disk.
 
     If an error occurs before that, `path` is unchanged and the temporary file is removed. An `OSError` names `path`.
+    It also replaces the error of a library that reports a failed write in other words, as `torch.save` does.
     """
     target = Path(os.path.realpath(path))  # a link stays a link to the new content
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     with naming(path, temporary):
+        raw: _Recording | None = None
         try:
-            with open(temporary, "xb") as file:
+            raw = _Recording(str(temporary), "xb")
+            with io.BufferedWriter(raw) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
+        except Exception as error:
+            if raw is None or raw.failure is None or error is raw.failure:
+                raise
+            raise raw.failure from error
         finally:
             temporary.unlink(missing_ok=True)  # it only exists after an error
         _sync_folder(target.parent)
+
+
+class _Recording(io.FileIO):
+    """A file that remembers the error of a write, such as that of a full disk."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 @contextmanager

@@ -150,11 +150,13 @@ def pool_image(work: Work, image: Path, read: ReadImage) -> ImageRows:
     Raises
     ------
     BackboneError
-        If the backbone fails.
+        If the backbone fails, or if a feature is not finite.
     """
     batches = _Batches(work, Report())
     batches.add(image, read)
     (rows,) = batches.finish()
+    if rows.error is not None:
+        raise BackboneError(f"{image}: {rows.error}")
     return rows
 
 
@@ -237,7 +239,7 @@ class _Batches:
             first = 0
             for one in batch:
                 last = first + len(one.rows.boxes)
-                one.rows.features = [values[first:last] for values in pooled]
+                one.rows.keep_finite([values[first:last] for values in pooled])
                 first = last
 
 

@@ -86,7 +86,7 @@ def join_folder(
         ],
     }
     if found is not None:
-        differences = list(differences_of(found["fingerprint"], fingerprint))
+        differences = _differences_in_words(found["fingerprint"], fingerprint)
         if differences:
             raise OtherJobError(
                 f"{folder}: contains the features of another job: {'; '.join(differences)}; give the same options, or "
@@ -118,6 +118,20 @@ def _check_division(path: Path, found: Mapping[str, Any], own: Mapping[str, Any]
         for entry, expected in zip_longest(theirs, ours):
             if entry != expected:
                 raise OtherJobError(f"{path}: {part}: expected {shown(expected)}, found {shown(entry)}; {RESTORE}")
+
+
+#: What differs if a checksum of the job does. The number itself would tell the user nothing.
+CHECKSUM_TEXTS = {
+    "images.sha256": "the list of images differs",
+    "boxes.sha256": "the boxes differ",
+    "backbone.weights": "the weights of the backbone differ",
+    "backbone.file": "the file of the backbone differs",
+}
+
+
+def _differences_in_words(found: Mapping[str, Any], own: Mapping[str, Any]) -> list[str]:
+    """Return a text for each difference between two fingerprints, in words for checksums."""
+    return [CHECKSUM_TEXTS.get(text.partition(":")[0], text) for text in differences_of(found, own)]
 
 
 def differences_of(

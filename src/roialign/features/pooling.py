@@ -143,7 +143,6 @@ def _tensor_beside(features: Any, rois: Array) -> Any:
 
 def _array(values: Any, dtype: str) -> Array:
     """Convert features to a NumPy array of the dtype to write."""
-    if isinstance(values, np.ndarray):
-        return values.astype(dtype, copy=False)
-    array: Array = values.detach().float().cpu().numpy()  # NumPy has no bfloat16
-    return array.astype(dtype, copy=False)
+    array: Array = values if isinstance(values, np.ndarray) else values.detach().float().cpu().numpy()  # no bfloat16
+    with np.errstate(over="ignore"):  # a value that is too large for float16 becomes an error of its row
+        return array.astype(dtype, copy=False)

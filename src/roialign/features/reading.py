@@ -48,7 +48,7 @@ def open_shard(path: Path, origin: Origin | None = None, *, required: bool = Fal
         raise
     except Exception as error:  # damaged files raise many kinds of errors
         why = f"no entry {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
-        why = why or type(error).__name__
+        why = why.rstrip(" .") or type(error).__name__
         raise FileError(f"{path}: cannot be read: {why}; delete it, and rerun the command that wrote it") from error
 
 

@@ -1,4 +1,7 @@
-"""Writes a shard as Parquet, safetensors or ``.npz``, with a row per box and a row per image that failed."""
+"""Writes a shard as Parquet, safetensors or ``.npz``, with a row per box and a row per image that failed.
+
+An image fails if it cannot be read, or if some of its features are not finite. Then only the other boxes have rows.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ NO_ROW = -1
 
 
 class Columns(NamedTuple):
-    """The columns of the table of a shard. For an image that failed, it has one row with an error and no box."""
+    """The columns of the table of a shard. For an image that failed, it has one more row with an error and no box."""
 
     image: list[str]
     row: Array
@@ -61,8 +64,11 @@ def columns_of(
     boxes = [(NO_ROW, (MISSING,) * 4, "") if box is None else (box.row, box.corners, box.label) for _, box in entries]
     features = {}
     for index, (name, shape) in enumerate(shapes.items()):
-        pieces = [np.zeros((1, *shape), dtype) if one.error is not None else one.features[index] for one in rows]
-        features[name] = np.concatenate([np.zeros((0, *shape), dtype), *pieces])
+        pieces = [np.zeros((0, *shape), dtype)]
+        for one in rows:
+            pieces += [one.features[index]] if one.boxes else []
+            pieces += [np.zeros((1, *shape), dtype)] if one.error is not None else []
+        features[name] = np.concatenate(pieces)
     return Columns(
         image=[_text(one.image.as_posix()) for one, _ in entries],
         row=np.array([row for row, _, _ in boxes], dtype=np.int64),
@@ -73,7 +79,7 @@ def columns_of(
             [(MISSING, MISSING) if box is None else (one.width, one.height) for one, box in entries], dtype=np.int32
         ).reshape(count, 2),
         features=features,
-        error=[None if one.error is None else _text(one.error) for one, _ in entries],
+        error=[None if one.error is None or box is not None else _text(one.error) for one, box in entries],
     )
 
 
@@ -83,10 +89,9 @@ def _text(text: str) -> str:
 
 def _entries(rows: Sequence[ImageRows]) -> Iterator[tuple[ImageRows, Any]]:
     for one in rows:
+        yield from ((one, box) for box in one.boxes)
         if one.error is not None:
             yield one, None
-        else:
-            yield from ((one, box) for box in one.boxes)
 
 
 def record_of(columns: Columns, origin: Origin) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -237,6 +238,9 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
 def _listed_columns(entry: Any, reading: Reading) -> Columns:
     """Return the columns of an item of a list. If the box is a single value, its name is repeated four times."""
     whole_box = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
+    if isinstance(entry, dict) and {"box", "bbox"} <= set(entry) and entry["box"] != entry["bbox"]:
+        both = f"box {shown(entry['box'])} and bbox {shown(entry['bbox'])}"
+        raise FileError(f"expected one box, found {both}: remove one of them")
     if isinstance(entry, dict) and whole_box not in entry:
         try:
             return find_columns(list(entry), reading)
@@ -313,7 +317,8 @@ def _numbers(values: object, expected: str) -> Corners:
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
-            raise FileError(f"{expected}, four finite numbers, found {shown(values)}")
+            limit = f" up to {LARGEST_COORDINATE:g}" if number and math.isfinite(value) else ""
+            raise FileError(f"{expected}, four finite numbers{limit}, found {shown(values)}")
     one, two, three, four = map(float, values)
     return one, two, three, four
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from .._text import counted
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
 from .images import most_pixels
@@ -23,24 +24,32 @@ Row = Mapping[str, Any]
 #: The id of a row.
 Identity = int | str
 
+#: Returns the width and height of an image file by its name, or raises FileError.
+SizeOf = Callable[[str], tuple[int, int]]
+
+ORPHANS = "images or categories that cannot be used"
 #: The sections to read. Each refers to sections before it only.
 SECTIONS = ("categories", "images", "annotations")
-#: pycocotools does the same for the boxes of results.
 BOXES_USED = "their boxes are used as masks"
+EMPTY_OUTLINES = f"in training {BOXES_USED}, and in evaluation no mask can match them"
 UPRIGHT_BOXES_USED = "their upright boxes are used as rotated boxes"
 #: The smallest side of a box, as a fraction of the longer side of the image. A smaller side rounds to zero in float32,
 #: or does so once the image is scaled or flipped.
 SMALLEST_SIDE = 1e-6
 
 
-def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> dict[str, list[dict[str, Any]]]:
+def read_records(
+    path: Path, problems: Problems, *, rotated: bool = False, size_of: SizeOf | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Return the valid rows of every section in the order of the file. Invalid rows are added to `problems`.
 
     With `rotated`, every annotation gets a `rotated_box`, and its `bbox` is the upright hull; see
     :func:`rotated_box_of`.
 
     Unambiguous variants are converted to the usual form: a number written as text or as a float, an `iscrowd` of null,
-    an empty `segmentation`, and an `area` that is not a number.
+    an empty `segmentation`, and an `area` that is not a number. `row` is the position of an annotation in its section.
+
+    If the width and height of an image are missing, null or text, `size_of` reads them from the file of this name.
 
     Raises
     ------
@@ -50,14 +59,21 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
     sections = read_sections(path)
     categories = good_rows(path, "categories", sections["categories"], problems, category_of)
     _remark_same(path, "categories", "name", categories, problems)
-    images = good_rows(path, "images", sections["images"], problems, _image)
+
+    def image(row: Row, index: int) -> dict[str, Any]:
+        good = _image(row, size_of)
+        if good["width"] != row.get("width") or good["height"] != row.get("height"):
+            problems.remark(place_of(path, "images", index), f"{_no_size(row)}: read from its file", "image size")
+        return good
+
+    images = good_rows(path, "images", sections["images"], problems, image)
     _remark_same(path, "images", "file_name", images, problems)
 
     def annotation(row: Row, index: int) -> dict[str, Any]:
         good, remark = _annotation(row, images, categories, rotated)
         if remark is not None:
             problems.remark(place_of(path, "annotations", index), remark, "area")
-        return good
+        return {**good, "row": index}
 
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
     sizes = {row["id"]: (row["width"], row["height"]) for row in images.rows}
@@ -67,7 +83,7 @@ def read_records(path: Path, problems: Problems, *, rotated: bool = False) -> di
     remark_relative(f"{path}: annotations", boxes, problems)
     bare = sum(row["segmentation"] is None for row in annotations.rows)
     if 0 < bare < len(annotations.rows) or (bare and rotated):  # without any outline, only boxes are used
-        have = f"{bare} of {len(annotations.rows)} objects {'has' if bare == 1 else 'have'} no outline"
+        have = f"{bare} of {counted(len(annotations.rows), 'object')} {'has' if bare == 1 else 'have'} no outline"
         used = UPRIGHT_BOXES_USED if rotated else BOXES_USED
         problems.remark(f"{path}: annotations", f"{have}: {used}", "no outline")
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
@@ -154,7 +170,7 @@ def good_rows(
                 table.refuse(row)
     wrong.end()
     if orphans:
-        problems.add(f"{path}: {section}", f"{orphans} rows refer to images or categories that cannot be used")
+        problems.add(f"{path}: {section}", f"{counted(orphans, 'row refers', 'rows refer')} to {ORPHANS}")
     return table
 
 
@@ -287,14 +303,23 @@ def category_of(row: Row, index: int) -> dict[str, Any]:
     return {**row, "id": number}
 
 
-def _image(row: Row, index: int) -> dict[str, Any]:
-    del index
+def _image(row: Row, size_of: SizeOf | None) -> dict[str, Any]:
     number, name = identity(row, "id"), file_name(row)
-    width, height = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
+    if size_of is not None and any(row.get(side) is None or isinstance(row[side], str) for side in ("width", "height")):
+        try:
+            width, height = size_of(name)
+        except FileError as error:
+            raise DatasetError(f"{_no_size(row)}; its file {error}") from error
+    else:
+        width, height = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
     most = most_pixels()
     if width * height > most:
         raise DatasetError(f"width, height: expected at most {most} pixels, got {quoted(width)} x {quoted(height)}")
     return {**row, "id": number, "file_name": name, "width": width, "height": height}
+
+
+def _no_size(row: Row) -> str:
+    return f"width, height: expected whole numbers, got {value_text(row, 'width')}, {value_text(row, 'height')}"
 
 
 def file_name(row: Row) -> str:

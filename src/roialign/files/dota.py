@@ -59,7 +59,7 @@ def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[st
     paths = _label_files(labels)
     pictures = _images_by_name(images)
     rows: list[dict[str, Any]] = []
-    found: list[tuple[str, Label, dict[str, Any]]] = []
+    found: list[tuple[str, Label, dict[str, Any]]] = []  # the shape has the number of its line as `row`
     for path in paths:
         try:
             image = _image_of(path, pictures.pop(path.stem, []), images)
@@ -67,7 +67,7 @@ def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[st
         except FileError as error:
             problems.add(path, error)
             continue
-        rows.append(image)
+        rows.append({**image, "labels": path.name})
         size = (image["height"], image["width"])
         found += [(path.stem, *label) for label in _labels(path, text, size, problems)]
     if pictures:
@@ -136,7 +136,7 @@ def _labels(path: Path, text: str, size: tuple[int, int], problems: Problems) ->
         except FileError as error:
             wrong.add(f"{path}: line {number}", error)
             continue
-        found.append((label, {"segmentation": outline, **shape}))
+        found.append((label, {"segmentation": outline, **shape, "row": number}))
     wrong.end()
     return found
 

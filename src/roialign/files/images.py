@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from .orientation import (
     turned_window,
 )
 from .problems import FileError, Remark
+from .similar import similar_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -270,7 +272,10 @@ def explained(path: Path) -> Iterator[None]:
         check_readable(path)
         yield
     except FileError as error:
-        raise FileError(f"cannot be read as an image: {error}") from error
+        is_missing = isinstance(error.__cause__, FileNotFoundError) and not os.path.islink(path)
+        similar = similar_file(path) if is_missing else None
+        hint = "" if similar is None else f"; did you mean {similar}?"
+        raise FileError(f"cannot be read as an image: {error}{hint}") from error
     except Image.DecompressionBombError as error:
         raise FileError(
             f"cannot be read as an image: expected at most {most_pixels()} pixels, found more: save it smaller"

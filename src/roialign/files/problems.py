@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .._text import one_line
+from .._text import counted, one_line
 
 #: The number of remarks of one kind to report. Further ones are only counted.
 MOST_REMARKS = 10
@@ -140,4 +140,4 @@ class RowProblems:
     def end(self) -> None:
         """Report the number of further rows."""
         if self._count > MOST_NAMED:
-            self._problems.add(self._place, f"{self._count - MOST_NAMED} more rows cannot be used")
+            self._problems.add(self._place, f"{counted(self._count - MOST_NAMED, 'more row')} cannot be used")

@@ -148,6 +148,11 @@ def placed(mask: Array, x: int, y: int, height: int, width: int) -> RunLengths:
     return {"size": list(lengths["size"]), "counts": lengths["counts"].decode()}
 
 
+def nothing(height: int, width: int) -> RunLengths:
+    """Run lengths of a mask without a pixel."""
+    return run_lengths_of({"size": [height, width], "counts": [height * width]}, height, width)
+
+
 def encoded(mask: Array) -> RunLengths:
     """Encode a mask ``[H, W]`` as run lengths with compressed counts as text."""
     coco_masks = _coco_masks()

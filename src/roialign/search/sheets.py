@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -102,8 +103,10 @@ def draw_sheet(path: str | Path, queries: Sequence[Tile], found: Sequence[Sequen
             pixels = None
         for tile, colour, corner in own:
             _draw_tile(sheet, tile, colour, corner, pixels)
+    content = io.BytesIO()  # Pillow's encoders do not say why a file cannot be written
+    sheet.save(content, format=image_format)
     with atomic_write(path) as file:
-        sheet.save(file, format=image_format)
+        file.write(content.getvalue())
     return problems
 
 

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..._text import encodable
 from ...extract.output import atomic_write
 from ...files.problems import FileError
 from ...files.weights import read_checkpoint
+from ..coco import CocoDataset
 from .settings import RunError
 
 #: The name of the checkpoint file in the folder of a run.
 CHECKPOINT_FILE = "checkpoint.pt"
 #: The parts of a checkpoint. Random seeds and the learning rate follow from the iteration and are not stored.
 PARTS = ("iteration", "model", "optimiser", "scaler")
+#: The annotations that were trained on last. Checkpoints of earlier versions do not have them.
+ANNOTATIONS = "annotations"
 
 
 def save_checkpoint(run: Path, parts: dict[str, Any]) -> None:
     """Replace the checkpoint atomically. After a crash, the file is either the old or the new checkpoint."""
-    assert set(parts) == set(PARTS)
+    assert set(parts) == {*PARTS, ANNOTATIONS}
     with atomic_write(run / CHECKPOINT_FILE) as file:
         torch.save(parts, file)
 
@@ -40,6 +46,26 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
         parts = read_checkpoint(path)
     except FileError as error:
         raise RunError(f"{path}: cannot be read as a checkpoint: {error}") from error
-    if not isinstance(parts, dict) or set(parts) != set(PARTS):
+    if not isinstance(parts, dict) or set(parts) - {ANNOTATIONS} != set(PARTS):
         raise RunError(f"{path}: expected a checkpoint with {', '.join(PARTS)}")
     return parts
+
+
+def annotations_of(dataset: CocoDataset) -> dict[str, str]:
+    """The annotations of a dataset for its checkpoints: the path, and the SHA-256 of the file or the label files."""
+    path = dataset.annotations
+    digest = hashlib.sha256()
+    for file in sorted(path.glob("*.[tT][xX][tT]")) if path.is_dir() else [path]:
+        digest.update(file.name.encode(errors="surrogateescape") if path.is_dir() else b"")
+        digest.update(file.read_bytes())
+    return {"path": encodable(str(path)), "sha256": digest.hexdigest()}
+
+
+def remark_other_annotations(dataset: CocoDataset, parts: Mapping[str, Any], own: Mapping[str, str]) -> None:
+    """Add a remark if a run goes on with other annotations than those of its checkpoint."""
+    before = parts.get(ANNOTATIONS)
+    if not isinstance(before, Mapping) or before.get("sha256") == own["sha256"]:
+        return
+    which = "its content has changed" if before.get("path") == own["path"] else f"those were {before.get('path')}"
+    what = f"not the annotations that this run has been trained on: {which}; training continues with the new ones"
+    dataset.problems.remark(dataset.annotations, what, "other annotations")

@@ -55,6 +55,7 @@ class Stream(Dataset[Drawn]):
             raise DatasetError(f"{dataset.annotations}: expected at least one image, got none")
         if not any(dataset.objects(row) for row in dataset.rows):
             raise DatasetError(f"{dataset.annotations}: expected at least one object in an image, got none")
+        dataset.report_outside(quiet=process_rank() != 0)
         _check_fit(dataset, settings.detector)
         if settings.patches is not None:
             dataset = _cut(dataset, settings.patches, report)
@@ -182,9 +183,10 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C in a worker. The terminal sends it to every process, and the main process handles it."""
+    """Ignore Ctrl-C and SIGTERM in a worker. They are sent to every process, and the main process handles them."""
     del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _as_they_are(drawn: Sequence[Drawn]) -> list[Drawn]:

@@ -33,7 +33,9 @@ class Log:
             with atomic_write(self._path) as file:
                 file.write("".join(rows).encode())
         self._file = open(self._path, "a", newline="", encoding="utf-8")  # noqa: SIM115 - closed by close()
-        self._curves = SummaryWriter(str(run / TENSORBOARD_FOLDER), purge_step=iteration + 1 if iteration else None)
+        self._folder = run / TENSORBOARD_FOLDER
+        with naming(self._folder):
+            self._curves = SummaryWriter(str(self._folder), purge_step=iteration + 1 if iteration else None)
 
     def add(self, iteration: int, numbers: Mapping[str, float], measured: Mapping[str, float]) -> None:
         """Add the values of one iteration, counted from 1, and what was measured after it. The names never change."""
@@ -45,14 +47,17 @@ class Log:
                 table.writerow(self._names)
             table.writerow([iteration, *(repr(known[name]) if name in known else "" for name in self._names[1:])])
             self._file.flush()
-        for kind, values in (("training", numbers), ("validation", measured)):
-            for name, number in values.items():
-                self._curves.add_scalar(f"{kind}/{name}", number, iteration)
+        with naming(self._folder):
+            for kind, values in (("training", numbers), ("validation", measured)):
+                for name, number in values.items():
+                    self._curves.add_scalar(f"{kind}/{name}", number, iteration)
 
     def close(self) -> None:
         """Write what is still buffered, and close the files."""
-        self._file.close()
-        self._curves.close()
+        with naming(self._path):
+            self._file.close()
+        with naming(self._folder):
+            self._curves.close()
 
 
 def rows_up_to(path: Path, iteration: int, measured: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -19,7 +19,14 @@ from ..coco import CocoDataset
 from ..model_files import MODEL_FILE, save_model
 from ..models import TwoStageDetector
 from ..processes import averaged, process_count, process_rank
-from .checkpoint import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
+from .checkpoint import (
+    ANNOTATIONS,
+    CHECKPOINT_FILE,
+    annotations_of,
+    load_checkpoint,
+    remark_other_annotations,
+    save_checkpoint,
+)
 from .data import Stream, batches, places_of
 from .events import Event, Measured, Report, Saved, Started, Stepped
 from .logs import TABLE_FILE, Log
@@ -122,7 +129,7 @@ def train(
     stream = Stream(dataset, settings, report)
     tell = _ignore if report is None else report
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        state = _State(settings, device, run)
+        state = _State(settings, device, run, dataset)
         first = state.load()
         if process_count() > 1:
             distributed.barrier()  # no process writes a file that another one still has to read
@@ -188,8 +195,9 @@ def _log_of(run: Path, iteration: int, measured: list[str]) -> Iterator[Log | No
 class _State:
     """The state of a run: the model and its optimiser."""
 
-    def __init__(self, settings: TrainSettings, device: torch.device, run: Path) -> None:
-        self.settings, self.device, self.run = settings, device, run
+    def __init__(self, settings: TrainSettings, device: torch.device, run: Path, dataset: CocoDataset) -> None:
+        self.settings, self.device, self.run, self.dataset = settings, device, run, dataset
+        self.annotations = annotations_of(dataset)
         torch.manual_seed(seed_of(settings.seed, WEIGHTS))
         self.model = settings.detector.build().to(device).train()
         self.optimiser = make_optimiser(settings, self.model)
@@ -218,6 +226,8 @@ class _State:
             self.scaler.load_state_dict(parts["scaler"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise RunError(f"{self.run}: the checkpoint does not fit the settings: {error}") from error
+        if process_rank() == 0:
+            remark_other_annotations(self.dataset, parts, self.annotations)
         return iteration
 
     def save(self, iteration: int, tell: Report) -> None:
@@ -232,6 +242,7 @@ class _State:
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
+                ANNOTATIONS: self.annotations,
             },
         )
         save_model(self.run / MODEL_FILE, self.model, self.settings.detector)
