@@ -89,7 +89,7 @@ WRONG_FILES: dict[str, tuple[Any, str]] = {
     "too few": (
         {"settings": SETTINGS.to_dict(), "model": {"a": torch.zeros(1)}},
         r"the weights do not fit mask-rcnn on resnet18-fpn: \d+ weights missing \(backbone.body.conv1.weight\), "
-        r"1 weights unknown \(a\)",
+        r"1 weight unknown \(a\)",
     ),
 }
 

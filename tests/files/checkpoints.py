@@ -169,7 +169,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "of eight bits": (one(torch.zeros(shape).to(torch.float8_e4m3fn)), "expected a dense tensor of floats"),
         "without values": (one(torch.zeros(shape, device="meta")), "dense tensor .* got one without values"),
         "sparse": (one(torch.zeros(shape).to_sparse()), "expected a dense tensor of floats"),
-        "of another shape": (saved(own(other)), rf"1 weights of the wrong shape \({first}, \[1, 2, 3, 4\] instead of"),
+        "of another shape": (saved(own(other)), rf"1 weight of the wrong shape \({first}, \[1, 2, 3, 4\] instead of"),
         "settings of a list": (saved({"settings": [], "model": weights()}), "settings: expected a dict, got"),
         "settings of another": (saved({"settings": {"a": 1}, "model": weights()}), "settings: expected names among"),
         "settings beyond memory": (saved(huge), "of the wrong shape|cannot be loaded"),

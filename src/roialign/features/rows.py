@@ -35,7 +35,7 @@ class ImageRows:
         """
         finite = np.ones(len(self.boxes), dtype=bool)
         for values in features:
-            finite &= np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            finite &= np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
         if finite.all():
             self.features = list(features)
             return
