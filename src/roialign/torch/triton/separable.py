@@ -15,7 +15,8 @@ from ...triton import launch as table
 from ...triton.launch import launch, power_of_two, vector_of
 from ...triton.numbers import bits_of
 from ...triton.order import order_kernel
-from ...triton.separable import adjoint_boxes_kernel, adjoint_features_kernel, forward_kernel
+from ...triton.separable import adjoint_boxes_kernel, forward_kernel
+from ...triton.separable_features import adjoint_features_kernel
 from ...triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
