@@ -360,7 +360,7 @@ def test_what_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: di
     [
         ("photo.png", "No such file or directory"),
         ("-", "expected a path; images cannot be read from standard input"),
-        ("photos/*.png", "no file matches this pattern"),
+        (str(PHOTOGRAPH.with_name("*")), "no such file; the shell expands patterns only without quotes"),
     ],
 )
 def test_a_mistyped_input_stops_the_run_before_anything_is_written(
