@@ -184,7 +184,7 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C and the first SIGTERM in a worker. They are sent to every process, and the main process handles them.
+    """Ignore Ctrl-C and the first SIGTERM in a worker, which are sent to every process. The main process handles them.
 
     The next SIGTERM ends the worker, so that a stuck one does not keep the main process from exiting.
     """
