@@ -341,6 +341,51 @@ def test_output_that_cannot_be_written_is_one_error(tmp_path: Path, arguments: t
     assert done.stderr == "error: output cannot be written: No space left on device\n"
 
 
+@pytest.mark.parametrize("is_caught", [False, True])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("BrokenPipeError(32, 'Broken pipe')", "error: Broken pipe\n"),
+        ("ConnectionRefusedError(111, 'Connection refused')", "error: Connection refused\n"),
+        ("OSError(24, 'Too many open files', 'a.png')", "error: a.png: Too many open files\n"),
+        ("TimeoutError('timed out')", "error: timed out\n"),
+    ],
+)
+def test_an_error_of_another_file_is_not_called_one_of_the_output(error: str, message: str, is_caught: bool) -> None:
+    """Some commands catch such an error and print it, others do not."""
+    script = f"""
+import sys
+from rich.console import Console
+import roialign.commands.app as application
+from roialign.commands.main import main
+from roialign.commands.terminal import fails
+for command in application.app.registered_commands:
+    if command.name == "info":
+        def info():
+            try:
+                raise {error}
+            except OSError as error:
+                if {is_caught}:
+                    raise fails(Console(stderr=True), error) from error
+                raise
+        command.callback = info
+sys.argv = ["roialign", "info"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+@pytest.mark.parametrize("arguments", [("info",), ("--version",), ("extract", PHOTOGRAPH, "--boxes", BOXES)])
+def test_nothing_is_said_if_nobody_reads_the_output(tmp_path: Path, arguments: tuple[object, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    program = [sys.executable, "-m", "roialign", *map(str, arguments)]
+    done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}])
 def test_what_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: dict[str, str]) -> None:
     name = "caf\u00e9 \u65e5\u672c.png"
@@ -360,7 +405,7 @@ def test_what_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: di
     [
         ("photo.png", "No such file or directory"),
         ("-", "expected a path; images cannot be read from standard input"),
-        ("photos/*.png", "no file matches this pattern"),
+        (str(PHOTOGRAPH.with_name("*")), "no such file; the shell expands patterns only without quotes"),
     ],
 )
 def test_a_mistyped_input_stops_the_run_before_anything_is_written(

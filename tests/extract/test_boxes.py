@@ -264,3 +264,12 @@ def test_a_box_that_is_too_large_or_given_twice_is_an_error(tmp_path: Path, row:
     problems = Problems()
     assert read_boxes(tmp_path / "b.json", problems) == []
     assert [problem.what for problem in problems] == [message]
+
+
+def test_a_whole_number_beyond_the_range_of_floats_is_the_error_of_its_row(tmp_path: Path) -> None:
+    path, huge = tmp_path / "b.json", 10**400
+    path.write_text(json.dumps([[0, 0, huge, 1], [0, 0, 1, 1], {"image": "a.png", "box": [-huge, 0, 1, 1]}]))
+    problems = Problems()
+    assert [box.row for box in read_boxes(path, problems)] == [1]
+    assert len(problems) == 2
+    assert all("expected [x1, y1, x2, y2], four finite numbers" in problem.what for problem in problems)

@@ -42,6 +42,7 @@ from roialign.features.reading import open_shard
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.problems import Problems
 from roialign.search import FeatureFolder, RegionIndex
+from tests.commands.invoked import invoke
 from tests.features.jobs import SMALL, contents, small_job, start
 from tests.features.networks import TwoLevels, save_program
 from tests.features.photographs import write_boxes, write_photographs
@@ -405,7 +406,13 @@ def test_features_that_are_not_finite_become_an_error(photos: Path, tmp_path: Pa
     report = run(job)
     what = "features that are not finite: rows 0, 2 of 4 boxes"
     assert report.errors == job.earlier_errors() == {image.as_posix(): what for image in images}
-    assert report.boxes == 4
+    assert (report.boxes, report.partly_failed) == (4, 2)
+    assert job.partly_failed() == set(report.errors)
+    options = ("--backbone", f"program:{network}", "--output-size", "1,2", "--levels", "8", "--readers", 0)
+    options += ("--boxes", "grid:2x2", "--format", file_format, "--image-size", 64, "--out", tmp_path / "typed")
+    first, second = (invoke("extract", *images, *options) for _ in range(2))
+    assert "typed: 4 boxes of 2 images," in first.stdout
+    assert "some boxes of 2 images failed in earlier runs;" in second.stderr
     with open_shard(job.out / job.shards[0].file, required=True) as reader:
         assert reader.numbers("row").tolist() == [1, 3, -1] * 2
         for name in ("vector", "features"):

@@ -188,7 +188,7 @@ def _check_inputs(inputs: Sequence[Path]) -> None:
         if str(path) == "-":
             why = "expected a path; images cannot be read from standard input"
         elif glob.has_magic(str(path)):
-            why = "no file matches this pattern"
+            why = "no such file; the shell expands patterns only without quotes"
         wrong.append(f"{path}: {why}")
     if wrong:
         raise fails(Console(stderr=True), "\n".join(wrong))

@@ -184,11 +184,13 @@ def _print_summary(job: Job, report: Report, problems: Problems) -> None:
     console = Console()
     earlier = len(job.earlier_errors()) - len(report.errors)
     if earlier:
-        problems.add(
-            job.out, f"{counted(earlier, 'image')} failed in earlier runs; --retry processes their shards again"
-        )
+        in_part = len(job.partly_failed()) - report.partly_failed
+        whole = [counted(earlier - in_part, "image")] if earlier > in_part else []
+        failed = " and ".join([*whole, *([f"some boxes of {counted(in_part, 'image')}"] if in_part else [])])
+        problems.add(job.out, f"{failed} failed in earlier runs; --retry processes their shards again")
     shapes = ", ".join(f"{name} {' x '.join(map(str, shape))}" for name, shape in job.shapes.items())
-    done = f"{counted(report.boxes, 'box', 'boxes')} of {counted(report.images - len(report.errors), 'image')}"
+    images = report.images - len(report.errors) + report.partly_failed
+    done = f"{counted(report.boxes, 'box', 'boxes')} of {counted(images, 'image')}"
     if not report.images:
         print_line(console, f"nothing left to do: {job.out}")
         return

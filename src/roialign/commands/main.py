@@ -6,36 +6,47 @@ import io
 import os
 import sys
 from contextlib import suppress
+from typing import TypeGuard
 
 from .._extras import missing_text, part_of
+from .stdout import STDOUT, error_text, mark_errors
 
 
 def main() -> None:
     """Run the command line. If a package is missing, print one line that says how to install it.
 
     Characters that the terminal or the locale cannot encode are escaped. If the output cannot be written, an error says
-    so, unless it is a pipe whose reader has ended.
+    so, unless it is a pipe whose reader has ended. Other errors of files, pipes and sockets are printed in one line.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    mark_errors()
     has_failed = False
     try:
         try:
             _run()
         except SystemExit as stop:
+            if _is_of_another_pipe(stop.__context__):  # Typer and click end without a message
+                raise stop.__context__ from None
             has_failed = stop.code not in (None, 0)
             raise
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except OSError as error:
-        if error.filename is not None:
-            raise
-        _discard_output()
-        if has_failed or isinstance(error, BrokenPipeError):  # an error has been printed, or nobody reads the output
-            sys.exit(1)
-        sys.exit(f"error: output cannot be written: {error.strerror or error}")
+        if error.filename == STDOUT:
+            _discard_output()
+            if has_failed or isinstance(
+                error, BrokenPipeError
+            ):  # an error has been printed, or nobody reads the output
+                sys.exit(1)
+        sys.exit(f"error: {error_text(error)}")
+
+
+def _is_of_another_pipe(error: BaseException | None) -> TypeGuard[BrokenPipeError]:
+    """Whether it is the error of a pipe other than standard output, such as one to another process."""
+    return isinstance(error, BrokenPipeError) and error.filename != STDOUT
 
 
 def _run() -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from .._text import counted, printable
 from ..files.problems import Problem, Problems
+from .stdout import STDOUT, error_text
 
 #: The largest number of lines of an error message to print. PyTorch's messages can be long.
 MOST_LINES = 20
@@ -88,7 +89,9 @@ def print_line(console: Console, text: str) -> None:
 def print_error(console: Console, error: object) -> None:
     """Print an error. Each line of a longer message is printed as an error."""
     if isinstance(error, OSError) and error.strerror:  # without the error number
-        error = f"{error.filename or 'output cannot be written'}: {error.strerror}"
+        if error.filename == STDOUT and isinstance(error, BrokenPipeError):  # nobody reads the output
+            return
+        error = error_text(error)
     lines = str(error).splitlines() or [type(error).__name__]
     for line in lines[:MOST_LINES]:
         console.print(Text.assemble(("error: ", "bold red"), printable(line)), soft_wrap=True, highlight=False)

@@ -152,7 +152,8 @@ def train_command(
     least 70% of its area lies in it. Patches without an object are left out.
 
     To train with several processes, which share every batch, use `torchrun --nproc-per-node 2 -m roialign train ...`.
-    Their exit code is 0 even if something could not be read, because torchrun treats other exit codes as a crash.
+    Their exit code is 0 even if something could not be read, because torchrun treats other exit codes as a crash. They
+    do not save when Ctrl-C or SIGTERM stops them: the run resumes from the last checkpoint of --save-every.
     """
     from ..detection.processes import launched_processes, process_rank
     from ..detection.rotated_data import open_split

@@ -49,6 +49,8 @@ class Report:
     boxes: int = 0
     errors: dict[str, str] = field(default_factory=dict)
     """The errors by image."""
+    partly_failed: int = 0
+    """The number of images in `errors` that have features of some of their boxes."""
     seconds: dict[str, float] = field(default_factory=dict)
     """The times of waiting for images, the backbone, pooling and writing, summed over all workers."""
     doubts: Doubts = field(default_factory=Doubts)
@@ -63,6 +65,7 @@ class Report:
         self.images += other.images
         self.boxes += other.boxes
         self.errors.update(other.errors)
+        self.partly_failed += other.partly_failed
         for what, seconds in other.seconds.items():
             self.seconds[what] = self.seconds.get(what, 0.0) + seconds
         self.doubts.add(other.doubts)
@@ -141,6 +144,7 @@ def run_shards(
             for one in rows:
                 report.images += 1
                 report.boxes += len(one.boxes)
+                report.partly_failed += one.error is not None and len(one.boxes) > 0
             finished(shard)
 
 

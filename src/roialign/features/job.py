@@ -76,6 +76,15 @@ class Job:
                     found.update(reader.errors())
         return found
 
+    def partly_failed(self) -> set[str]:
+        """Return the images of :meth:`earlier_errors` that have features of some of their boxes."""
+        found: set[str] = set()
+        for shard in self.shards:
+            if (self.out / shard.file).exists():
+                with self._opened(shard) as reader:
+                    found |= reader.partly_failed()
+        return found
+
     def _is_done(self, shard: Shard, retry: bool) -> bool:
         if not (self.out / shard.file).exists():
             return False

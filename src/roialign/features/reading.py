@@ -147,6 +147,11 @@ class ShardReader:
         images, errors = self.texts("image"), self.texts("error")
         return list(zip(images.at(rows), errors.at(rows), strict=True))
 
+    def partly_failed(self) -> set[str]:
+        """Return the images that failed, but have features of some of their boxes."""
+        failed = {image for image, _ in self.errors()}
+        return failed & set(self.texts("image").at(np.flatnonzero(self.good))) if failed else failed
+
     def _verify(self, name: str, checksum: Callable[[], str]) -> None:
         if self._checksums is None:
             return

@@ -317,7 +317,7 @@ def _numbers(values: object, expected: str) -> Corners:
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
-            limit = f" up to {LARGEST_COORDINATE:g}" if number and math.isfinite(value) else ""
+            limit = f" up to {LARGEST_COORDINATE:g}" if number and abs(value) < math.inf else ""
             raise FileError(f"{expected}, four finite numbers{limit}, found {shown(values)}")
     one, two, three, four = map(float, values)
     return one, two, three, four

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
@@ -183,10 +184,18 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
 
 
 def _leave_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C and SIGTERM in a worker. They are sent to every process, and the main process handles them."""
+    """Ignore Ctrl-C and the first SIGTERM in a worker, which are sent to every process. The main process handles them.
+
+    The next SIGTERM ends the worker, so that a stuck one does not keep the main process from exiting.
+    """
     del worker
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+
+    def ignore_once(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ignore_once)
 
 
 def _as_they_are(drawn: Sequence[Drawn]) -> list[Drawn]:
