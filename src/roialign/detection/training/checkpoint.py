@@ -20,7 +20,7 @@ from .settings import RunError
 CHECKPOINT_FILE = "checkpoint.pt"
 #: The parts of a checkpoint. Random seeds and the learning rate follow from the iteration and are not stored.
 PARTS = ("iteration", "model", "optimiser", "scaler")
-#: The annotations that were trained on last. Checkpoints of earlier versions do not have them.
+#: The annotations that were trained on last, or None. Checkpoints of earlier versions do not have them.
 ANNOTATIONS = "annotations"
 
 
@@ -61,11 +61,14 @@ def annotations_of(dataset: CocoDataset) -> dict[str, str]:
     return {"path": encodable(str(path)), "sha256": digest.hexdigest()}
 
 
-def remark_other_annotations(dataset: CocoDataset, parts: Mapping[str, Any], own: Mapping[str, str]) -> None:
-    """Add a remark if a run goes on with other annotations than those of its checkpoint."""
-    before = parts.get(ANNOTATIONS)
+def remark_other_annotations(dataset: CocoDataset, before: Any, own: Mapping[str, str], *, goes_on: bool) -> None:
+    """Add a remark if a run is started again with other annotations than those of its checkpoint.
+
+    `goes_on` says whether training continues with them, or has no step left.
+    """
     if not isinstance(before, Mapping) or before.get("sha256") == own["sha256"]:
         return
     which = "its content has changed" if before.get("path") == own["path"] else f"those were {before.get('path')}"
-    what = f"not the annotations that this run has been trained on: {which}; training continues with the new ones"
+    more = "; training continues with the new ones" if goes_on else ""
+    what = f"not the annotations that this run has been trained on: {which}{more}"
     dataset.problems.remark(dataset.annotations, what, "other annotations")
