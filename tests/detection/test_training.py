@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -423,6 +424,21 @@ def test_other_annotations_of_a_resumed_run_are_a_note(data: Path, tmp_path: Pat
     said = f"{other}: not the annotations that this run has been trained on: those were {annotations}"
     assert told == [[], [], [said], [f"{said}; training continues with the new ones"], []]
     assert kept == [*[str(annotations)] * 3, *[str(other)] * 2], "those of the last step"
+
+
+def test_the_annotations_are_read_once(data: Path, tmp_path: Path) -> None:
+    annotations, images = find_split(data, "train")
+    copy = tmp_path / "copy.json"
+    shutil.copy(annotations, copy)
+    dataset = CocoDataset(copy, images)
+    copy.unlink()
+    settings, sha256 = small_settings(dataset, iterations=2), hashlib.sha256(annotations.read_bytes()).hexdigest()
+    checkpoint = tmp_path / "run" / CHECKPOINT_FILE
+    train(dataset, tmp_path / "run", settings, stop=lambda: True)
+    assert torch.load(checkpoint, weights_only=True)["annotations"] == {"path": str(copy), "sha256": sha256}
+    dataset.annotations_hash = None  # as for a dataset that is not read from a file
+    train(dataset, tmp_path / "run", settings)
+    assert torch.load(checkpoint, weights_only=True)["annotations"] is None
 
 
 def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import math
 import os
 import warnings
@@ -21,7 +22,7 @@ from ..files.images import OpenPicture, open_picture, upright_size
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
-from ..files.text import quoted
+from ..files.text import Digest, quoted
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
 
@@ -158,12 +159,17 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, https://arxiv.org/abs/1405.0312
     """
 
+    annotations_hash: str | None = None
+    """The SHA-256 of the annotation file, or of the label files. None if they were not read from a file."""
+
     def __init__(
         self, annotations: str | Path, images: str | Path, problems: Problems | None = None, *, strict: bool = False
     ) -> None:
         self.annotations, self.images, self.strict = Path(annotations), Path(images), strict
         found = Problems()
-        self.records = self._read_records(found)
+        digest = hashlib.sha256()
+        self.records = self._read_records(found, digest)
+        self.annotations_hash = digest.hexdigest()
         if strict and found:
             raise DatasetError(
                 f"{_listed(found.found)}\n{counted(len(found), 'row')} of {self.annotations} cannot be used"
@@ -185,8 +191,8 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         for row in self.records["annotations"]:
             self._objects[row["image_id"]].append(row)
 
-    def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
-        return read_records(self.annotations, problems, size_of=self._size_of)
+    def _read_records(self, problems: Problems, digest: Digest) -> dict[str, list[dict[str, Any]]]:
+        return read_records(self.annotations, problems, size_of=self._size_of, digest=digest)
 
     def _size_of(self, name: str) -> tuple[int, int]:
         """The width and height of an image from its file."""

@@ -18,7 +18,7 @@ from .images import most_pixels
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rotated import from_degrees, from_upright, rotated_shape
 from .run_lengths import check_segmentation
-from .text import quoted, read_json
+from .text import Digest, quoted, read_json
 
 Row = Mapping[str, Any]
 #: The id of a row.
@@ -39,7 +39,12 @@ SMALLEST_SIDE = 1e-6
 
 
 def read_records(
-    path: Path, problems: Problems, *, rotated: bool = False, size_of: SizeOf | None = None
+    path: Path,
+    problems: Problems,
+    *,
+    rotated: bool = False,
+    size_of: SizeOf | None = None,
+    digest: Digest | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the valid rows of every section in the order of the file. Invalid rows are added to `problems`.
 
@@ -50,13 +55,14 @@ def read_records(
     an empty `segmentation`, and an `area` that is not a number. `row` is the position of an annotation in its section.
 
     If the width and height of an image are missing, null or text, `size_of` reads them from the file of this name.
+    The bytes of the file are added to `digest`.
 
     Raises
     ------
     DatasetError
         If the file cannot be read, is not JSON, or lacks a section.
     """
-    sections = read_sections(path)
+    sections = read_sections(path, digest=digest)
     categories = good_rows(path, "categories", sections["categories"], problems, category_of)
     _remark_same(path, "categories", "name", categories, problems)
 
@@ -89,8 +95,10 @@ def read_records(
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
 
 
-def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, list[Any]]:
-    """Return the sections of a file without checking their rows.
+def read_sections(
+    path: Path, needed: Sequence[str] = SECTIONS, *, digest: Digest | None = None
+) -> dict[str, list[Any]]:
+    """Return the sections of a file without checking their rows. Its bytes are added to `digest`.
 
     Raises
     ------
@@ -98,7 +106,7 @@ def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, lis
         If the file cannot be read or a section in `needed` is missing.
     """
     try:
-        content = read_json(path)
+        content = read_json(path, digest)
         if not isinstance(content, dict):
             results = (
                 isinstance(content, list) and content and isinstance(content[0], dict) and "image_id" in content[0]

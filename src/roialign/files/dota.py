@@ -11,6 +11,7 @@ https://arxiv.org/abs/1711.10398
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from .images import IMAGE_ENDINGS, upright_size
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rotated import rotated_shape
 from .run_lengths import LARGEST_POINT
-from .text import lines_of, quoted, read_text
+from .text import Digest, lines_of, quoted, read_text
 
 #: The beginnings of header lines.
 HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
@@ -43,13 +44,16 @@ class Label(NamedTuple):
     """0 or 1. A detection of a difficult object counts neither as right nor as wrong."""
 
 
-def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[str, list[dict[str, Any]]]:
+def read_dota_records(
+    labels: Path, images: Path, problems: Problems, digest: Digest | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Read a folder of label files, as :func:`roialign.files.coco.read_records` reads a file in COCO format.
 
     The id of an image is the name of its file without the ending, which is also the name of its label file. The
     classes are those that occur in the labels, in alphabetical order, numbered from 1. Every annotation has a
     `rotated_box`, its upright hull `bbox`, and `difficult`. Lines that cannot be used are added to `problems`. An image
-    without a label file is left out, with a remark. A label file without an image is a problem.
+    without a label file is left out, with a remark. A label file without an image is a problem. The names and the bytes
+    of the label files are added to `digest`.
 
     Raises
     ------
@@ -61,9 +65,11 @@ def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[st
     rows: list[dict[str, Any]] = []
     found: list[tuple[str, Label, dict[str, Any]]] = []  # the shape has the number of its line as `row`
     for path in paths:
+        if digest is not None:
+            digest.update(os.fsencode(path.name))
         try:
+            text = read_text(path, digest)
             image = _image_of(path, pictures.pop(path.stem, []), images)
-            text = read_text(path)
         except FileError as error:
             problems.add(path, error)
             continue

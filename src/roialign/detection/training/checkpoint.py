@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,22 +50,20 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     return parts
 
 
-def annotations_of(dataset: CocoDataset) -> dict[str, str]:
-    """The annotations of a dataset for its checkpoints: the path, and the SHA-256 of the file or the label files."""
-    path = dataset.annotations
-    digest = hashlib.sha256()
-    for file in sorted(path.glob("*.[tT][xX][tT]")) if path.is_dir() else [path]:
-        digest.update(file.name.encode(errors="surrogateescape") if path.is_dir() else b"")
-        digest.update(file.read_bytes())
-    return {"path": encodable(str(path)), "sha256": digest.hexdigest()}
+def annotations_of(dataset: CocoDataset) -> dict[str, str] | None:
+    """The path and the SHA-256 of the annotations of a dataset, for its checkpoints. None if it has no hash."""
+    sha256: str | None = getattr(dataset, "annotations_hash", None)  # the user's own datasets need none
+    return None if sha256 is None else {"path": encodable(str(dataset.annotations)), "sha256": sha256}
 
 
-def remark_other_annotations(dataset: CocoDataset, before: Any, own: Mapping[str, str], *, goes_on: bool) -> None:
+def remark_other_annotations(
+    dataset: CocoDataset, before: Any, own: Mapping[str, str] | None, *, goes_on: bool
+) -> None:
     """Add a remark if a run is started again with other annotations than those of its checkpoint.
 
     `goes_on` says whether training continues with them, or has no step left.
     """
-    if not isinstance(before, Mapping) or before.get("sha256") == own["sha256"]:
+    if own is None or not isinstance(before, Mapping) or before.get("sha256") == own["sha256"]:
         return
     which = "its content has changed" if before.get("path") == own["path"] else f"those were {before.get('path')}"
     more = "; training continues with the new ones" if goes_on else ""
