@@ -90,6 +90,23 @@ def test_an_object_whose_rest_in_the_image_float32_loses_is_outside(tmp_path: Pa
     assert problems.found[0].what == f"bbox: expected a box in the image of 20x10 pixels, {got}"
 
 
+def test_many_wrong_rows_are_one_warning_and_counted(tmp_path: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    content["annotations"] = [{"image_id": 1, "category_id": 7, "bbox": [30, 0, 4, 4]}] * 1500
+    path = _written(tmp_path, content)
+    dataset = CocoDataset(path, tmp_path)
+    with pytest.warns(DataWarning, match=r"annotations\[9\]: .*\nand 1490 more$") as warned:
+        dataset.report_outside()
+    assert [warning.filename for warning in warned] == [__file__]
+    dataset.report_outside()  # they are known
+    with pytest.raises(DatasetError, match=r"\nand 1490 more\n1500 objects cannot be trained on$"):
+        CocoDataset(path, tmp_path, strict=True).report_outside()
+    content["annotations"] = [{"image_id": 1, "category_id": 7, "bbox": [30, 0, 4, -4]}] * 1500
+    _written(tmp_path, content)
+    with pytest.raises(DatasetError, match=rf"\nand 1490 more\n1500 rows of {re.escape(str(path))} cannot be used$"):
+        CocoDataset(path, tmp_path, strict=True)
+
+
 def test_an_image_without_objects_has_empty_tensors(tmp_path: Path) -> None:
     _, target = CocoDataset(_written(tmp_path, {**GOOD, "annotations": []}), tmp_path)[0]
     shapes = [tuple(target[name].shape) for name in ("boxes", "labels", "masks")]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._text import counted
+from .._warnings import caller_level
 from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, place_of, read_records
 from ..files.images import OpenPicture, open_picture, upright_size
 from ..files.orientation import Annotated
@@ -171,15 +172,10 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         self.records = self._read_records(found, digest)
         self.annotations_hash = digest.hexdigest()
         if strict and found:
-            raise DatasetError(
-                f"{_listed(found.found)}\n{counted(len(found), 'row')} of {self.annotations} cannot be used"
-            )
-        self.problems = Problems() if problems is None else problems
-        self.problems.include(found)
-        if problems is None:
-            if found or found.remarks:
-                warnings.warn(_listed([*found, *found.remarks]), DataWarning, stacklevel=2)
-            self.problems.listener = self.problems.remark_listener = _warn
+            count = counted(_rows_of(found.found), "row")
+            raise DatasetError(f"{_listed(found.found)}\n{count} of {self.annotations} cannot be used")
+        self.problems = Problems(_warn, _warn) if problems is None else problems
+        self._include(found)
         self.rows = self.records["images"]
         categories = sorted(self.records["categories"], key=lambda row: int(row["id"]))
         if not categories:
@@ -190,6 +186,20 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         self._objects: dict[int | str, list[dict[str, Any]]] = defaultdict(list)
         for row in self.records["annotations"]:
             self._objects[row["image_id"]].append(row)
+
+    def _include(self, found: Problems) -> None:
+        """Add problems and remarks. If they are warnings, a single one lists those that are new."""
+        problems = self.problems
+        if problems.listener is not _warn:
+            problems.include(found)
+            return
+        known = len(problems.found), len(problems.remarks)
+        problems.listener = problems.remark_listener = None
+        problems.include(found)
+        problems.listener = problems.remark_listener = _warn
+        new = [*problems.found[known[0] :], *problems.remarks[known[1] :]]
+        if new:
+            warnings.warn(_listed(new), DataWarning, stacklevel=caller_level())
 
     def _read_records(self, problems: Problems, digest: Digest) -> dict[str, list[dict[str, Any]]]:
         return read_records(self.annotations, problems, size_of=self._size_of, digest=digest)
@@ -294,9 +304,11 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             wrong.add(self._place(one, row), what)
         wrong.end()
         if self.strict and found:
-            raise DatasetError(f"{_listed(found.found)}\n{counted(len(found), 'object')} cannot be trained on")
+            raise DatasetError(
+                f"{_listed(found.found)}\n{counted(_rows_of(found.found), 'object')} cannot be trained on"
+            )
         if not quiet:
-            self.problems.include(found)
+            self._include(found)
 
     def _place(self, found: dict[str, Any], row: dict[str, Any]) -> str:
         """The position of an object for a message."""
@@ -359,10 +371,14 @@ def corners_of(found: dict[str, Any]) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
+def _rows_of(found: list[Problem]) -> int:
+    return sum(problem.rows for problem in found)
+
+
 def _listed(found: list[Problem]) -> str:
-    more = [f"and {len(found) - MOST_IN_MESSAGE} more"] if len(found) > MOST_IN_MESSAGE else []
+    more = [f"and {_rows_of(found[MOST_IN_MESSAGE:])} more"] if len(found) > MOST_IN_MESSAGE else []
     return "\n".join([*map(str, found[:MOST_IN_MESSAGE]), *more])
 
 
 def _warn(problem: Problem) -> None:
-    warnings.warn(str(problem), DataWarning, stacklevel=4)
+    warnings.warn(str(problem), DataWarning, stacklevel=caller_level())

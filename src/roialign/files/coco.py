@@ -178,7 +178,7 @@ def good_rows(
                 table.refuse(row)
     wrong.end()
     if orphans:
-        problems.add(f"{path}: {section}", f"{counted(orphans, 'row refers', 'rows refer')} to {ORPHANS}")
+        problems.add(f"{path}: {section}", f"{counted(orphans, 'row refers', 'rows refer')} to {ORPHANS}", orphans)
     return table
 
 
