@@ -38,7 +38,14 @@ def test_labels_are_read_as_rotated_boxes(folders: tuple[Path, Path]) -> None:
     assert not problems
     assert records["categories"] == [{"id": 1, "name": "plane"}, {"id": 2, "name": "ship"}]
     assert records["images"] == [
-        {"id": "P0001", "file_name": "P0001.png", "width": 60, "height": 40, "labels": "P0001.txt"}
+        {
+            "id": "P0001",
+            "file_name": "P0001.png",
+            "width": 60,
+            "height": 40,
+            "size_from_file": True,
+            "labels": "P0001.txt",
+        }
     ]
     ship, plane = records["annotations"]
     assert (ship["image_id"], ship["category_id"], ship["difficult"], ship["iscrowd"]) == ("P0001", 2, 0, 0)

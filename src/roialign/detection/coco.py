@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 from .._text import counted
 from .._warnings import caller_level
 from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, place_of, read_records
-from ..files.images import OpenPicture, open_picture, upright_size
+from ..files.image_sizes import FROM_FILE
+from ..files.images import OpenPicture, open_picture
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
@@ -202,11 +203,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             warnings.warn(_listed(new), DataWarning, stacklevel=caller_level())
 
     def _read_records(self, problems: Problems, digest: Digest) -> dict[str, list[dict[str, Any]]]:
-        return read_records(self.annotations, problems, size_of=self._size_of, digest=digest)
-
-    def _size_of(self, name: str) -> tuple[int, int]:
-        """The width and height of an image from its file."""
-        return upright_size(self._path_of(name), large=True)
+        return read_records(self.annotations, problems, path_of=self._path_of, digest=digest)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -264,8 +261,15 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         """
         row = self.rows[index]
         corners = [corners_of(found) for found in self._objects[row["id"]]]
-        annotated = Annotated((row["width"], row["height"]), corners, str(self.annotations))
-        return open_image(self.path(index), annotated, large=large)
+        size = row["width"], row["height"]
+        annotated = Annotated(None if row.get(FROM_FILE) else size, corners, str(self.annotations))
+        picture = open_image(self.path(index), annotated, large=large)
+        if (picture.width, picture.height) != size:
+            now = f"{picture.width}x{picture.height}"
+            raise DatasetError(
+                f"{picture.path}: expected {size[0]}x{size[1]} pixels, as when the dataset was read, got {now}"
+            )
+        return picture
 
     def report(self, index: int, remarks: Sequence[Remark]) -> None:
         """Report remarks about an image."""

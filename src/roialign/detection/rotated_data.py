@@ -77,7 +77,7 @@ class RotatedDataset(CocoDataset):
     def _read_records(self, problems: Problems, digest: Digest) -> dict[str, list[dict[str, Any]]]:
         if self.annotations.is_dir():
             return read_dota_records(self.annotations, self.images, problems, digest)
-        return read_records(self.annotations, problems, rotated=True, size_of=self._size_of, digest=digest)
+        return read_records(self.annotations, problems, rotated=True, path_of=self._path_of, digest=digest)
 
     def _place(self, found: dict[str, Any], row: dict[str, Any]) -> str:
         if not self.annotations.is_dir():

@@ -14,7 +14,8 @@ import numpy as np
 from .._text import counted
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
-from .images import most_pixels
+from .image_sizes import FROM_FILE, settle_sizes
+from .images import most_pixels, upright_size
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rotated import from_degrees, from_upright, rotated_shape
 from .run_lengths import check_segmentation
@@ -24,8 +25,8 @@ Row = Mapping[str, Any]
 #: The id of a row.
 Identity = int | str
 
-#: Returns the width and height of an image file by its name, or raises FileError.
-SizeOf = Callable[[str], tuple[int, int]]
+#: Returns the path of an image by its name.
+PathOf = Callable[[str], Path]
 
 ORPHANS = "images or categories that cannot be used"
 #: The sections to read. Each refers to sections before it only.
@@ -43,7 +44,7 @@ def read_records(
     problems: Problems,
     *,
     rotated: bool = False,
-    size_of: SizeOf | None = None,
+    path_of: PathOf | None = None,
     digest: Digest | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the valid rows of every section in the order of the file. Invalid rows are added to `problems`.
@@ -54,7 +55,8 @@ def read_records(
     Unambiguous variants are converted to the usual form: a number written as text or as a float, an `iscrowd` of null,
     an empty `segmentation`, and an `area` that is not a number. `row` is the position of an annotation in its section.
 
-    If the width and height of an image are missing, null or text, `size_of` reads them from the file of this name.
+    If the width and height of an image are missing, null or text, they are read from its file, which `path_of` finds by
+    its name.
     The bytes of the file are added to `digest`.
 
     Raises
@@ -67,7 +69,7 @@ def read_records(
     _remark_same(path, "categories", "name", categories, problems)
 
     def image(row: Row, index: int) -> dict[str, Any]:
-        good = _image(row, size_of)
+        good = _image(row, path_of)
         if good["width"] != row.get("width") or good["height"] != row.get("height"):
             problems.remark(place_of(path, "images", index), f"{_no_size(row)}: read from its file", "image size")
         return good
@@ -82,6 +84,8 @@ def read_records(
         return {**good, "row": index}
 
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
+    if path_of is not None:
+        settle_sizes(images.rows, annotations.rows, path_of)
     sizes = {row["id"]: (row["width"], row["height"]) for row in images.rows}
     boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
     if not rotated:  # hulls may reach beyond the image
@@ -311,11 +315,14 @@ def category_of(row: Row, index: int) -> dict[str, Any]:
     return {**row, "id": number}
 
 
-def _image(row: Row, size_of: SizeOf | None) -> dict[str, Any]:
+def _image(row: Row, path_of: PathOf | None) -> dict[str, Any]:
     number, name = identity(row, "id"), file_name(row)
-    if size_of is not None and any(row.get(side) is None or isinstance(row[side], str) for side in ("width", "height")):
+    no_size = any(row.get(side) is None or isinstance(row[side], str) for side in ("width", "height"))
+    good = {**row, "id": number, "file_name": name}
+    if path_of is not None and no_size:
+        good[FROM_FILE] = True
         try:
-            width, height = size_of(name)
+            width, height = upright_size(path_of(name), large=True)
         except FileError as error:
             raise DatasetError(f"{_no_size(row)}; its file {error}") from error
     else:
@@ -323,7 +330,7 @@ def _image(row: Row, size_of: SizeOf | None) -> dict[str, Any]:
     most = most_pixels()
     if width * height > most:
         raise DatasetError(f"width, height: expected at most {most} pixels, got {quoted(width)} x {quoted(height)}")
-    return {**row, "id": number, "file_name": name, "width": width, "height": height}
+    return {**good, "width": width, "height": height}
 
 
 def _no_size(row: Row) -> str:
