@@ -18,11 +18,12 @@ from torch.utils.data import Dataset
 
 from .._text import counted
 from .._warnings import caller_level
-from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, place_of, read_records
+from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, read_records
 from ..files.image_sizes import FROM_FILE
 from ..files.images import OpenPicture, open_picture
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
+from ..files.rows import place_of
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
 from ..files.text import Digest, quoted
 
