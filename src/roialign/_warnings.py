@@ -102,10 +102,15 @@ def warn_ignored(name: str, value: object, when: str) -> None:
 def warn(message: str) -> None:
     """Issue a warning for the line that called this package."""
     if not is_recorded():
-        frame, level, package = sys._getframe(1), 2, str(Path(__file__).parent)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
-            frame, level = frame.f_back, level + 1
-        warnings.warn(f"{message}; {SILENCE}", RoIWarning, stacklevel=level)
+        warnings.warn(f"{message}; {SILENCE}", RoIWarning, stacklevel=caller_level())
+
+
+def caller_level() -> int:
+    """Return the `stacklevel` of a warning for the line that called this package."""
+    frame, level, package = sys._getframe(1), 1, str(Path(__file__).parent)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def is_recorded() -> bool:

@@ -19,6 +19,7 @@ from PIL import Image
 from roialign.detection import CocoDataset, DatasetError, DataWarning, SceneSettings, draw_scene, write_scenes
 from roialign.detection.average_precision import average_precision
 from roialign.detection.coco import find_split, read_image
+from roialign.detection.rotated_data import RotatedDataset
 from roialign.files.coco import EMPTY_OUTLINES
 from roialign.files.problems import Problems
 from roialign.files.run_lengths import encoded
@@ -88,6 +89,56 @@ def test_an_object_whose_rest_in_the_image_float32_loses_is_outside(tmp_path: Pa
     assert [problem.where for problem in problems] == [f"{dataset.annotations}: annotations[{row}]" for row in (0, 3)]
     got = f"got {list(map(float, box))}: not trained on"
     assert problems.found[0].what == f"bbox: expected a box in the image of 20x10 pixels, {got}"
+
+
+@pytest.mark.parametrize(("box", "size"), [([12, 1, 7, 8], (20, 10)), ([1, 12, 8, 7], (10, 20))])
+def test_a_size_that_is_read_from_the_image_is_no_statement(
+    tmp_path: Path, box: list[int], size: tuple[int, int]
+) -> None:
+    """A box on the stored pixels of an image that its EXIF orientation turns is found there."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "labelTxt").mkdir()
+    x, y, width, height = box
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    (tmp_path / "labelTxt/a.txt").write_text(" ".join(map(str, corners)) + " cat 0")
+    rows = [{"image_id": 1, "category_id": 7, "bbox": box}]
+    content = {**GOOD, "images": [{"id": 1, "file_name": "a.png"}], "annotations": rows}
+    path = _written(tmp_path, content)
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png", exif=exif)
+    for kind, source in ((CocoDataset, path), (RotatedDataset, path), (RotatedDataset, tmp_path / "labelTxt")):
+        problems = Problems()
+        dataset = kind(source, tmp_path, problems)
+        image, target = dataset[0]
+        assert image.shape == (3, *size[::-1])
+        assert (dataset.rows[0]["width"], dataset.rows[0]["height"]) == size
+        assert target["boxes"].tolist() == [[x, y, x + width, y + height]]
+        said = [remark.what for remark in problems.remarks if remark.kind == "EXIF orientation"]
+        assert said == (
+            [
+                "EXIF orientation 6: the boxes fit the image as stored, 20x10, but not upright, 10x20: "
+                "it is read as stored"
+            ]
+            if size == (20, 10)
+            else []
+        )
+
+
+def test_many_wrong_rows_are_one_warning_and_counted(tmp_path: Path) -> None:
+    content = copy.deepcopy(GOOD)
+    content["annotations"] = [{"image_id": 1, "category_id": 7, "bbox": [30, 0, 4, 4]}] * 1500
+    path = _written(tmp_path, content)
+    dataset = CocoDataset(path, tmp_path)
+    with pytest.warns(DataWarning, match=r"annotations\[9\]: .*\nand 1490 more$") as warned:
+        dataset.report_outside()
+    assert [warning.filename for warning in warned] == [__file__]
+    dataset.report_outside()  # they are known
+    with pytest.raises(DatasetError, match=r"\nand 1490 more\n1500 objects cannot be trained on$"):
+        CocoDataset(path, tmp_path, strict=True).report_outside()
+    content["annotations"] = [{"image_id": 1, "category_id": 7, "bbox": [30, 0, 4, -4]}] * 1500
+    _written(tmp_path, content)
+    with pytest.raises(DatasetError, match=rf"\nand 1490 more\n1500 rows of {re.escape(str(path))} cannot be used$"):
+        CocoDataset(path, tmp_path, strict=True)
 
 
 def test_an_image_without_objects_has_empty_tensors(tmp_path: Path) -> None:

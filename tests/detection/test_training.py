@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -291,6 +292,14 @@ def test_a_run_says_what_happens_and_stops_when_it_is_asked_to(data: Path, tmp_p
     assert [row["iteration"] for row in _log(tmp_path)] == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_a_run_that_is_asked_to_stop_does_not_measure_first(data: Path, tmp_path: Path) -> None:
+    dataset, events = training_set(data), list[Event]()
+    answers = iter([False, True])
+    settings, validation = small_settings(dataset, iterations=4), Validation(dataset, 2)
+    train(dataset, tmp_path, settings, validation=validation, report=events.append, stop=lambda: next(answers))
+    assert [type(event) for event in events] == [Started, Stepped, Stepped, Saved]
+
+
 def test_average_precision_is_measured_and_changes_nothing(data: Path, tmp_path: Path) -> None:
     dataset, events = training_set(data), list[Event]()
     settings = small_settings(dataset, iterations=5)
@@ -406,12 +415,30 @@ def test_other_annotations_of_a_resumed_run_are_a_note(data: Path, tmp_path: Pat
     content = json.loads(annotations.read_text())
     other.write_text(json.dumps({**content, "annotations": content["annotations"][:-1]}))
     told = []
-    for iterations, path in ((1, annotations), (2, annotations), (3, other), (4, other)):
+    kept = []
+    for iterations, path in ((1, annotations), (2, annotations), (2, other), (3, other), (4, other)):
         dataset = CocoDataset(path, images, Problems())
         train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1, iterations=iterations))
         told.append([str(remark) for remark in dataset.problems.remarks])
-    said = "not the annotations that this run has been trained on: those were"
-    assert told == [[], [], [f"{other}: {said} {annotations}; training continues with the new ones"], []]
+        kept.append(torch.load(tmp_path / "run" / CHECKPOINT_FILE, weights_only=True)["annotations"]["path"])
+    said = f"{other}: not the annotations that this run has been trained on: those were {annotations}"
+    assert told == [[], [], [said], [f"{said}; training continues with the new ones"], []]
+    assert kept == [*[str(annotations)] * 3, *[str(other)] * 2], "those of the last step"
+
+
+def test_the_annotations_are_read_once(data: Path, tmp_path: Path) -> None:
+    annotations, images = find_split(data, "train")
+    copy = tmp_path / "copy.json"
+    shutil.copy(annotations, copy)
+    dataset = CocoDataset(copy, images)
+    copy.unlink()
+    settings, sha256 = small_settings(dataset, iterations=2), hashlib.sha256(annotations.read_bytes()).hexdigest()
+    checkpoint = tmp_path / "run" / CHECKPOINT_FILE
+    train(dataset, tmp_path / "run", settings, stop=lambda: True)
+    assert torch.load(checkpoint, weights_only=True)["annotations"] == {"path": str(copy), "sha256": sha256}
+    dataset.annotations_hash = None  # as for a dataset that is not read from a file
+    train(dataset, tmp_path / "run", settings)
+    assert torch.load(checkpoint, weights_only=True)["annotations"] is None
 
 
 def test_a_set_without_a_readable_image_or_an_object_is_refused(data: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,14 @@ def test_labels_are_read_as_rotated_boxes(folders: tuple[Path, Path]) -> None:
     assert not problems
     assert records["categories"] == [{"id": 1, "name": "plane"}, {"id": 2, "name": "ship"}]
     assert records["images"] == [
-        {"id": "P0001", "file_name": "P0001.png", "width": 60, "height": 40, "labels": "P0001.txt"}
+        {
+            "id": "P0001",
+            "file_name": "P0001.png",
+            "width": 60,
+            "height": 40,
+            "size_from_file": True,
+            "labels": "P0001.txt",
+        }
     ]
     ship, plane = records["annotations"]
     assert (ship["image_id"], ship["category_id"], ship["difficult"], ship["iscrowd"]) == ("P0001", 2, 0, 0)
@@ -45,6 +53,15 @@ def test_labels_are_read_as_rotated_boxes(folders: tuple[Path, Path]) -> None:
     assert ship["bbox"] == pytest.approx([20.8, 12.4, 18.4, 15.2])
     assert (plane["category_id"], plane["difficult"]) == (1, 1)
     assert plane["rotated_box"] == pytest.approx([5, 3, 10, 6, 0])
+
+
+def test_the_hash_is_that_of_the_names_and_the_lines(folders: tuple[Path, Path]) -> None:
+    labels, _ = folders
+    (labels / "P0000.txt").write_text("no image\n")
+    digest = hashlib.sha256()
+    read_dota_records(*folders, Problems(), digest)
+    content = b"P0000.txt" + b"no image\n" + b"P0001.txt" + (labels / "P0001.txt").read_bytes()
+    assert digest.hexdigest() == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from typing import Any
 
 from .._extras import require
 from .._text import counted
-from ..files.coco import Identity, Table, box_of, is_number, rotated_box_of
+from ..files.coco import box_of, rotated_box_of
 from ..files.problems import DatasetError, Problems
+from ..files.rows import Identity, Table, is_number
 from ..files.run_lengths import area_of, run_lengths_of
 from ..files.text import quoted
 from .coco import CocoDataset

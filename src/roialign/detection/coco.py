@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import math
 import os
 import warnings
@@ -16,12 +17,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._text import counted
-from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, place_of, read_records
-from ..files.images import OpenPicture, open_picture, upright_size
+from .._warnings import caller_level
+from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, read_records
+from ..files.image_sizes import FROM_FILE
+from ..files.images import OpenPicture, open_picture
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
+from ..files.rows import place_of
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
-from ..files.text import quoted
+from ..files.text import Digest, quoted
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
 
@@ -158,22 +162,22 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014, https://arxiv.org/abs/1405.0312
     """
 
+    annotations_hash: str | None = None
+    """The SHA-256 of the annotation file, or of the label files. None if they were not read from a file."""
+
     def __init__(
         self, annotations: str | Path, images: str | Path, problems: Problems | None = None, *, strict: bool = False
     ) -> None:
         self.annotations, self.images, self.strict = Path(annotations), Path(images), strict
         found = Problems()
-        self.records = self._read_records(found)
+        digest = hashlib.sha256()
+        self.records = self._read_records(found, digest)
+        self.annotations_hash = digest.hexdigest()
         if strict and found:
-            raise DatasetError(
-                f"{_listed(found.found)}\n{counted(len(found), 'row')} of {self.annotations} cannot be used"
-            )
-        self.problems = Problems() if problems is None else problems
-        self.problems.include(found)
-        if problems is None:
-            if found or found.remarks:
-                warnings.warn(_listed([*found, *found.remarks]), DataWarning, stacklevel=2)
-            self.problems.listener = self.problems.remark_listener = _warn
+            count = counted(_rows_of(found.found), "row")
+            raise DatasetError(f"{_listed(found.found)}\n{count} of {self.annotations} cannot be used")
+        self.problems = Problems(_warn, _warn) if problems is None else problems
+        self._include(found)
         self.rows = self.records["images"]
         categories = sorted(self.records["categories"], key=lambda row: int(row["id"]))
         if not categories:
@@ -185,12 +189,22 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         for row in self.records["annotations"]:
             self._objects[row["image_id"]].append(row)
 
-    def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
-        return read_records(self.annotations, problems, size_of=self._size_of)
+    def _include(self, found: Problems) -> None:
+        """Add problems and remarks. If they are warnings, a single one lists those that are new."""
+        problems = self.problems
+        if problems.listener is not _warn:
+            problems.include(found)
+            return
+        known = len(problems.found), len(problems.remarks)
+        problems.listener = problems.remark_listener = None
+        problems.include(found)
+        problems.listener = problems.remark_listener = _warn
+        new = [*problems.found[known[0] :], *problems.remarks[known[1] :]]
+        if new:
+            warnings.warn(_listed(new), DataWarning, stacklevel=caller_level())
 
-    def _size_of(self, name: str) -> tuple[int, int]:
-        """The width and height of an image from its file."""
-        return upright_size(self._path_of(name), large=True)
+    def _read_records(self, problems: Problems, digest: Digest) -> dict[str, list[dict[str, Any]]]:
+        return read_records(self.annotations, problems, path_of=self._path_of, digest=digest)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -248,8 +262,15 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         """
         row = self.rows[index]
         corners = [corners_of(found) for found in self._objects[row["id"]]]
-        annotated = Annotated((row["width"], row["height"]), corners, str(self.annotations))
-        return open_image(self.path(index), annotated, large=large)
+        size = row["width"], row["height"]
+        annotated = Annotated(None if row.get(FROM_FILE) else size, corners, str(self.annotations))
+        picture = open_image(self.path(index), annotated, large=large)
+        if (picture.width, picture.height) != size:
+            now = f"{picture.width}x{picture.height}"
+            raise DatasetError(
+                f"{picture.path}: expected {size[0]}x{size[1]} pixels, as when the dataset was read, got {now}"
+            )
+        return picture
 
     def report(self, index: int, remarks: Sequence[Remark]) -> None:
         """Report remarks about an image."""
@@ -288,9 +309,11 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
             wrong.add(self._place(one, row), what)
         wrong.end()
         if self.strict and found:
-            raise DatasetError(f"{_listed(found.found)}\n{counted(len(found), 'object')} cannot be trained on")
+            raise DatasetError(
+                f"{_listed(found.found)}\n{counted(_rows_of(found.found), 'object')} cannot be trained on"
+            )
         if not quiet:
-            self.problems.include(found)
+            self._include(found)
 
     def _place(self, found: dict[str, Any], row: dict[str, Any]) -> str:
         """The position of an object for a message."""
@@ -353,10 +376,14 @@ def corners_of(found: dict[str, Any]) -> tuple[float, float, float, float]:
     return x, y, x + width, y + height
 
 
+def _rows_of(found: list[Problem]) -> int:
+    return sum(problem.rows for problem in found)
+
+
 def _listed(found: list[Problem]) -> str:
-    more = [f"and {len(found) - MOST_IN_MESSAGE} more"] if len(found) > MOST_IN_MESSAGE else []
+    more = [f"and {_rows_of(found[MOST_IN_MESSAGE:])} more"] if len(found) > MOST_IN_MESSAGE else []
     return "\n".join([*map(str, found[:MOST_IN_MESSAGE]), *more])
 
 
 def _warn(problem: Problem) -> None:
-    warnings.warn(str(problem), DataWarning, stacklevel=4)
+    warnings.warn(str(problem), DataWarning, stacklevel=caller_level())

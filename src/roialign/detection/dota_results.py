@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..extract.output import atomic_write
-from ..files.coco import Identity
 from ..files.problems import Problems
+from ..files.rows import Identity
 from ..files.text import quoted
 from .average_precision import Row
 

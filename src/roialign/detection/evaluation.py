@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .._text import one_line
-from ..files.coco import Identity
 from ..files.problems import DatasetError, Problems
+from ..files.rows import Identity
 from ..files.run_lengths import RunLengths, encoded
 from ..files.text import quoted
 from ..torch.devices import check_device

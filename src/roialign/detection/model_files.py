@@ -13,8 +13,9 @@ from torch import Tensor
 
 from .._text import counted
 from ..extract.output import atomic_write
-from ..files.coco import category_of, good_rows, read_sections
+from ..files.coco import category_of, read_sections
 from ..files.problems import FileError, Problems
+from ..files.rows import good_rows
 from ..files.text import lines_of, read_json, read_text, shown
 from ..files.weights import SAVE_OWN, read_checkpoint, state_dict_of
 from ..torch.devices import check_device

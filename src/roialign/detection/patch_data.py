@@ -54,6 +54,7 @@ class PatchDataset(CocoDataset):
         settings.total((row["width"], row["height"]) for row in dataset.rows)  # cutting too many would take hours
         self.annotations, self.images, self.strict = dataset.annotations, dataset.images, dataset.strict
         self.problems, self.records = dataset.problems, dataset.records
+        self.annotations_hash = dataset.annotations_hash
         self.category_ids, self.class_names, self._labels = dataset.category_ids, dataset.class_names, dataset._labels
         self.dataset, self.settings = dataset, settings
         self.rows: list[Row] = []

@@ -10,6 +10,7 @@ import torch
 from ..files.coco import read_records
 from ..files.dota import read_dota_records
 from ..files.problems import DatasetError, Problems
+from ..files.text import Digest
 from .coco import CocoDataset, find_split
 from .rotated_boxes import to_convention
 from .scenes import ROTATED_FILE
@@ -73,10 +74,10 @@ class RotatedDataset(CocoDataset):
     https://arxiv.org/abs/1711.10398
     """
 
-    def _read_records(self, problems: Problems) -> dict[str, list[dict[str, Any]]]:
+    def _read_records(self, problems: Problems, digest: Digest) -> dict[str, list[dict[str, Any]]]:
         if self.annotations.is_dir():
-            return read_dota_records(self.annotations, self.images, problems)
-        return read_records(self.annotations, problems, rotated=True, size_of=self._size_of)
+            return read_dota_records(self.annotations, self.images, problems, digest)
+        return read_records(self.annotations, problems, rotated=True, path_of=self._path_of, digest=digest)
 
     def _place(self, found: dict[str, Any], row: dict[str, Any]) -> str:
         if not self.annotations.is_dir():

@@ -4,6 +4,6 @@ An unusable file raises :class:`FileError`. An unusable row of a file is added t
 :class:`~roialign.files.problems.Problems`, and the other rows are read.
 
 :mod:`.images` reads images, and :mod:`.orientation` decides whether to turn them upright. :mod:`.arrays` reads feature
-maps, :mod:`.text` text and JSON, :mod:`.coco` the rows of COCO files, :mod:`.run_lengths` their masks, :mod:`.boxes`
-box tables, and :mod:`.weights` checkpoints. :mod:`.kinds` identifies any other file by its first bytes.
+maps, :mod:`.text` text and JSON, :mod:`.coco` and :mod:`.rows` the rows of COCO files, :mod:`.run_lengths` their masks,
+:mod:`.boxes` box tables, and :mod:`.weights` checkpoints. :mod:`.kinds` identifies any other file by its first bytes.
 """

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from numbers import Integral
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import numpy as np
-
 from .._text import counted
-from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners, remark_relative
-from .images import most_pixels
-from .problems import DatasetError, FileError, Problems, RowProblems
+from .image_sizes import FROM_FILE, settle_sizes
+from .images import most_pixels, upright_size
+from .problems import DatasetError, FileError, Problems
 from .rotated import from_degrees, from_upright, rotated_shape
+from .rows import Row as Row  # also for .boxes
+from .rows import Table, as_number, is_number, value_text
+from .rows import good_rows as good_rows
+from .rows import identity as identity
+from .rows import place_of as place_of
+from .rows import whole as whole
 from .run_lengths import check_segmentation
-from .text import quoted, read_json
+from .text import Digest, quoted, read_json
 
-Row = Mapping[str, Any]
-#: The id of a row.
-Identity = int | str
+#: Returns the path of an image by its name.
+PathOf = Callable[[str], Path]
 
-#: Returns the width and height of an image file by its name, or raises FileError.
-SizeOf = Callable[[str], tuple[int, int]]
-
-ORPHANS = "images or categories that cannot be used"
 #: The sections to read. Each refers to sections before it only.
 SECTIONS = ("categories", "images", "annotations")
 BOXES_USED = "their boxes are used as masks"
@@ -39,7 +36,12 @@ SMALLEST_SIDE = 1e-6
 
 
 def read_records(
-    path: Path, problems: Problems, *, rotated: bool = False, size_of: SizeOf | None = None
+    path: Path,
+    problems: Problems,
+    *,
+    rotated: bool = False,
+    path_of: PathOf | None = None,
+    digest: Digest | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the valid rows of every section in the order of the file. Invalid rows are added to `problems`.
 
@@ -49,19 +51,21 @@ def read_records(
     Unambiguous variants are converted to the usual form: a number written as text or as a float, an `iscrowd` of null,
     an empty `segmentation`, and an `area` that is not a number. `row` is the position of an annotation in its section.
 
-    If the width and height of an image are missing, null or text, `size_of` reads them from the file of this name.
+    If the width and height of an image are missing, null or text, they are read from its file, which `path_of` finds by
+    its name.
+    The bytes of the file are added to `digest`.
 
     Raises
     ------
     DatasetError
         If the file cannot be read, is not JSON, or lacks a section.
     """
-    sections = read_sections(path)
+    sections = read_sections(path, digest=digest)
     categories = good_rows(path, "categories", sections["categories"], problems, category_of)
     _remark_same(path, "categories", "name", categories, problems)
 
     def image(row: Row, index: int) -> dict[str, Any]:
-        good = _image(row, size_of)
+        good = _image(row, path_of)
         if good["width"] != row.get("width") or good["height"] != row.get("height"):
             problems.remark(place_of(path, "images", index), f"{_no_size(row)}: read from its file", "image size")
         return good
@@ -76,6 +80,8 @@ def read_records(
         return {**good, "row": index}
 
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
+    if path_of is not None:
+        settle_sizes(images.rows, annotations.rows, path_of)
     sizes = {row["id"]: (row["width"], row["height"]) for row in images.rows}
     boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
     if not rotated:  # hulls may reach beyond the image
@@ -89,8 +95,10 @@ def read_records(
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
 
 
-def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, list[Any]]:
-    """Return the sections of a file without checking their rows.
+def read_sections(
+    path: Path, needed: Sequence[str] = SECTIONS, *, digest: Digest | None = None
+) -> dict[str, list[Any]]:
+    """Return the sections of a file without checking their rows. Its bytes are added to `digest`.
 
     Raises
     ------
@@ -98,7 +106,7 @@ def read_sections(path: Path, needed: Sequence[str] = SECTIONS) -> dict[str, lis
         If the file cannot be read or a section in `needed` is missing.
     """
     try:
-        content = read_json(path)
+        content = read_json(path, digest)
         if not isinstance(content, dict):
             results = (
                 isinstance(content, list) and content and isinstance(content[0], dict) and "image_id" in content[0]
@@ -142,130 +150,6 @@ def section_of(content: Row, name: str) -> list[Any]:
     return section
 
 
-def value_text(row: Row, name: str) -> str:
-    """Format a value of a row for a message."""
-    return quoted(row[name]) if name in row else "nothing"
-
-
-def good_rows(
-    path: Path, section: str, rows: Iterable[Any], problems: Problems, check: Callable[[Row, int], dict[str, Any]]
-) -> Table:
-    """Return the rows as `check` returns them, with unique `id`; rows that raise are added to `problems`.
-
-    Rows that refer to an invalid row are only counted, because that row has been reported.
-    """
-    table = Table()
-    wrong = RowProblems(problems, f"{path}: {section}")
-    orphans = 0
-    for index, row in enumerate(rows):
-        try:
-            if not isinstance(row, dict):
-                raise DatasetError(f"expected an object, got {quoted(row)}")
-            table.add(check(row, index))
-        except OrphanError:
-            orphans += 1
-        except ValueError as error:
-            wrong.add(place_of(path, section, index), error)
-            if isinstance(row, dict):
-                table.refuse(row)
-    wrong.end()
-    if orphans:
-        problems.add(f"{path}: {section}", f"{counted(orphans, 'row refers', 'rows refer')} to {ORPHANS}")
-    return table
-
-
-def place_of(path: Path, section: str, index: int) -> str:
-    """Format the position of a row for a message."""
-    return f"{path}: {section}[{index}]"
-
-
-def identity(row: Row, name: str) -> Identity:
-    """Return the id of a row: a whole number or text.
-
-    Raises
-    ------
-    DatasetError
-        If it is neither.
-    """
-    value = row.get(name)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, bool) or not isinstance(value, (Integral, str)) or value == "":
-        raise DatasetError(f"{name}: expected a whole number, got {value_text(row, name)}")
-    return value if isinstance(value, str) else int(value)
-
-
-class OrphanError(DatasetError):
-    """A row refers to a row that cannot be used."""
-
-
-class Table:
-    """Rows by their id. The number 7 and the text "7" refer to the same row, unless both are ids."""
-
-    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
-        self.rows: list[dict[str, Any]] = []
-        self._by_id: dict[Identity, dict[str, Any]] = {}
-        self._refused: set[Identity] = set()
-        for row in rows:
-            self.add(row)
-
-    def add(self, row: dict[str, Any]) -> None:
-        """Add a row.
-
-        Raises
-        ------
-        DatasetError
-            If another row has the same id.
-        """
-        number = row.get("id")
-        if number is not None and self._by_id.setdefault(number, row) is not row:
-            raise DatasetError(f"id: {quoted(number)} occurs twice")
-        self.rows.append(row)
-
-    def refuse(self, row: Row) -> None:
-        """Remember a row that cannot be used."""
-        with suppress(DatasetError):
-            self._refused.add(identity(row, "id"))
-
-    def find(self, row: Row, name: str, of: str) -> dict[str, Any]:
-        """Return the row whose id is ``row[name]``.
-
-        Raises
-        ------
-        DatasetError
-            If there is none.
-        """
-        wanted = identity(row, name)
-        spellings = (wanted, as_number(wanted), str(wanted))
-        for spelling in spellings:
-            if spelling in self._by_id:
-                return self._by_id[spelling]
-        if not self._refused.isdisjoint(spellings):
-            raise OrphanError(f"{name}: {quoted(row[name])} is among the {of} that cannot be used")
-        raise DatasetError(f"{name}: {quoted(row[name])} is not among the {of}")
-
-
-def as_number(value: Identity) -> Identity:
-    """Convert text that is a whole number to a number."""
-    plain = isinstance(value, str) and len(value) <= 100 and value.isascii() and value.removeprefix("-").isdigit()
-    return int(value) if plain else value
-
-
-def whole(row: Row, name: str, at_least: int) -> int:
-    """Return ``row[name]`` as a whole number of at least `at_least`.
-
-    Raises
-    ------
-    DatasetError
-        If it is not one.
-    """
-    value = row.get(name)
-    number = int(value) if isinstance(value, float) and value.is_integer() else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < at_least:
-        raise DatasetError(f"{name}: expected a whole number of at least {at_least}, got {value_text(row, name)}")
-    return number
-
-
 def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
     """Return the `bbox` of a row: x, y, width, height. If `positive`, both sides must be longer than `least`.
 
@@ -286,12 +170,6 @@ def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
     return [float(value) for value in box]
 
 
-def is_number(value: object) -> bool:
-    """Whether a value is a finite number of Python or NumPy. Text and booleans are not numbers."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    return isinstance(plain, (int, float)) and not isinstance(plain, bool) and abs(plain) <= LARGEST_COORDINATE
-
-
 def category_of(row: Row, index: int) -> dict[str, Any]:
     """Check the id and the name of a category."""
     del index
@@ -303,11 +181,14 @@ def category_of(row: Row, index: int) -> dict[str, Any]:
     return {**row, "id": number}
 
 
-def _image(row: Row, size_of: SizeOf | None) -> dict[str, Any]:
+def _image(row: Row, path_of: PathOf | None) -> dict[str, Any]:
     number, name = identity(row, "id"), file_name(row)
-    if size_of is not None and any(row.get(side) is None or isinstance(row[side], str) for side in ("width", "height")):
+    no_size = any(row.get(side) is None or isinstance(row[side], str) for side in ("width", "height"))
+    good = {**row, "id": number, "file_name": name}
+    if path_of is not None and no_size:
+        good[FROM_FILE] = True
         try:
-            width, height = size_of(name)
+            width, height = upright_size(path_of(name), large=True)
         except FileError as error:
             raise DatasetError(f"{_no_size(row)}; its file {error}") from error
     else:
@@ -315,7 +196,7 @@ def _image(row: Row, size_of: SizeOf | None) -> dict[str, Any]:
     most = most_pixels()
     if width * height > most:
         raise DatasetError(f"width, height: expected at most {most} pixels, got {quoted(width)} x {quoted(height)}")
-    return {**row, "id": number, "file_name": name, "width": width, "height": height}
+    return {**good, "width": width, "height": height}
 
 
 def _no_size(row: Row) -> str:

@@ -11,6 +11,7 @@ https://arxiv.org/abs/1711.10398
 from __future__ import annotations
 
 import math
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +19,12 @@ from typing import Any, NamedTuple
 from .._text import counted
 from .box_format import remark_relative
 from .coco import SMALLEST_SIDE
+from .image_sizes import FROM_FILE, settle_sizes
 from .images import IMAGE_ENDINGS, upright_size
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rotated import rotated_shape
 from .run_lengths import LARGEST_POINT
-from .text import lines_of, quoted, read_text
+from .text import Digest, lines_of, quoted, read_text
 
 #: The beginnings of header lines.
 HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
@@ -43,13 +45,16 @@ class Label(NamedTuple):
     """0 or 1. A detection of a difficult object counts neither as right nor as wrong."""
 
 
-def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[str, list[dict[str, Any]]]:
+def read_dota_records(
+    labels: Path, images: Path, problems: Problems, digest: Digest | None = None
+) -> dict[str, list[dict[str, Any]]]:
     """Read a folder of label files, as :func:`roialign.files.coco.read_records` reads a file in COCO format.
 
     The id of an image is the name of its file without the ending, which is also the name of its label file. The
     classes are those that occur in the labels, in alphabetical order, numbered from 1. Every annotation has a
     `rotated_box`, its upright hull `bbox`, and `difficult`. Lines that cannot be used are added to `problems`. An image
-    without a label file is left out, with a remark. A label file without an image is a problem.
+    without a label file is left out, with a remark. A label file without an image is a problem. The names and the bytes
+    of the label files are added to `digest`.
 
     Raises
     ------
@@ -61,9 +66,11 @@ def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[st
     rows: list[dict[str, Any]] = []
     found: list[tuple[str, Label, dict[str, Any]]] = []  # the shape has the number of its line as `row`
     for path in paths:
+        if digest is not None:
+            digest.update(os.fsencode(path.name))
         try:
+            text = read_text(path, digest)
             image = _image_of(path, pictures.pop(path.stem, []), images)
-            text = read_text(path)
         except FileError as error:
             problems.add(path, error)
             continue
@@ -73,6 +80,7 @@ def read_dota_records(labels: Path, images: Path, problems: Problems) -> dict[st
     if pictures:
         left = counted(len(pictures), "image has no label file", "images have no label file")
         problems.remark(images, f"{left} in {labels}: left out, as {quoted(min(pictures))}", "no label file")
+    settle_sizes(rows, [{"image_id": image, **shape} for image, _, shape in found], images.joinpath)
     sizes = {row["id"]: (row["width"], row["height"]) for row in rows}
     remark_relative(labels, [(shape["bbox"], sizes[image]) for image, _, shape in found], problems, "corners")
     names = sorted({label.name for _, label, _ in found})
@@ -119,7 +127,7 @@ def _image_of(labels: Path, pictures: list[Path], images: Path) -> dict[str, Any
         width, height = upright_size(pictures[0], large=True)
     except FileError as error:
         raise FileError(f"its image {pictures[0].name}: {error}") from error
-    return {"id": labels.stem, "file_name": pictures[0].name, "width": width, "height": height}
+    return {"id": labels.stem, "file_name": pictures[0].name, "width": width, "height": height, FROM_FILE: True}
 
 
 def _labels(path: Path, text: str, size: tuple[int, int], problems: Problems) -> list[tuple[Label, dict[str, Any]]]:

@@ -48,6 +48,8 @@ class Problem:
     what: str
     kind: str = ""
     """The kind of a remark."""
+    rows: int = 1
+    """The number of files or rows that it is about."""
 
     def __str__(self) -> str:
         return one_line(f"{self.where}: {self.what}")
@@ -74,15 +76,15 @@ class Problems:
     _kinds: Counter[str] = field(default_factory=Counter)
     _known: set[Problem] = field(default_factory=set)
 
-    def add(self, where: object, what: object) -> None:
-        """Add a problem, unless it is known already because the file was read twice.
+    def add(self, where: object, what: object, rows: int = 1) -> None:
+        """Add a problem of some files or rows, unless it is known already because the file was read twice.
 
         Raises
         ------
         StoppedByProblem
             If `strict`.
         """
-        problem = Problem(self.places.get(str(where), str(where)), str(what))
+        problem = Problem(self.places.get(str(where), str(where)), str(what), rows=rows)
         if problem in self._known:
             return
         self._known.add(problem)
@@ -109,7 +111,7 @@ class Problems:
     def include(self, others: Problems) -> None:
         """Add the problems and remarks of another collection."""
         for problem in others.found:
-            self.add(problem.where, problem.what)
+            self.add(problem.where, problem.what, problem.rows)
         for remark in others.remarks:
             self.remark(remark.where, remark.what, remark.kind)
 
@@ -139,5 +141,6 @@ class RowProblems:
 
     def end(self) -> None:
         """Report the number of further rows."""
-        if self._count > MOST_NAMED:
-            self._problems.add(self._place, f"{counted(self._count - MOST_NAMED, 'more row')} cannot be used")
+        more = self._count - MOST_NAMED
+        if more > 0:
+            self._problems.add(self._place, f"{counted(more, 'more row')} cannot be used", more)

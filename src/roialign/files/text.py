@@ -6,7 +6,7 @@ import json
 import reprlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .kinds import UTF_16, UTF_32, check_readable, what_is
 from .problems import FileError
@@ -16,8 +16,15 @@ MOST_CHARACTERS = 80
 JSON_LINES = "with one value per line: convert it to a list with `jq -s . lines.jsonl > list.json`"
 
 
-def read_text(path: Path) -> str:
-    """Read a UTF-8 file, with or without a byte-order mark.
+class Digest(Protocol):
+    """A hash of :mod:`hashlib`."""
+
+    def update(self, data: bytes, /) -> None:
+        """Add bytes to the hash."""
+
+
+def read_text(path: Path, digest: Digest | None = None) -> str:
+    """Read a UTF-8 file, with or without a byte-order mark. Its bytes are added to `digest`.
 
     Raises
     ------
@@ -29,6 +36,8 @@ def read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise FileError(error.strerror or str(error)) from error
+    if digest is not None:
+        digest.update(content)
     known = what_is(content)
     if known in (UTF_16, UTF_32):  # which can be valid UTF-8 with zero bytes
         raise FileError(f"not UTF-8 text: it is {known}")
@@ -51,15 +60,15 @@ def lines_of(text: str) -> list[str]:
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, digest: Digest | None = None) -> Any:
+    """Read a JSON file. Its bytes are added to `digest`.
 
     Raises
     ------
     FileError
         If the file is not JSON, with the line and column.
     """
-    text = read_text(path)
+    text = read_text(path, digest)
     try:
         return _parsed(text)
     except json.JSONDecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from .settings import RunError
 CHECKPOINT_FILE = "checkpoint.pt"
 #: The parts of a checkpoint. Random seeds and the learning rate follow from the iteration and are not stored.
 PARTS = ("iteration", "model", "optimiser", "scaler")
-#: The annotations that were trained on last. Checkpoints of earlier versions do not have them.
+#: The annotations that were trained on last, or None. Checkpoints of earlier versions do not have them.
 ANNOTATIONS = "annotations"
 
 
@@ -51,21 +50,22 @@ def load_checkpoint(run: Path) -> dict[str, Any] | None:
     return parts
 
 
-def annotations_of(dataset: CocoDataset) -> dict[str, str]:
-    """The annotations of a dataset for its checkpoints: the path, and the SHA-256 of the file or the label files."""
-    path = dataset.annotations
-    digest = hashlib.sha256()
-    for file in sorted(path.glob("*.[tT][xX][tT]")) if path.is_dir() else [path]:
-        digest.update(file.name.encode(errors="surrogateescape") if path.is_dir() else b"")
-        digest.update(file.read_bytes())
-    return {"path": encodable(str(path)), "sha256": digest.hexdigest()}
+def annotations_of(dataset: CocoDataset) -> dict[str, str] | None:
+    """The path and the SHA-256 of the annotations of a dataset, for its checkpoints. None if it has no hash."""
+    sha256: str | None = getattr(dataset, "annotations_hash", None)  # the user's own datasets need none
+    return None if sha256 is None else {"path": encodable(str(dataset.annotations)), "sha256": sha256}
 
 
-def remark_other_annotations(dataset: CocoDataset, parts: Mapping[str, Any], own: Mapping[str, str]) -> None:
-    """Add a remark if a run goes on with other annotations than those of its checkpoint."""
-    before = parts.get(ANNOTATIONS)
-    if not isinstance(before, Mapping) or before.get("sha256") == own["sha256"]:
+def remark_other_annotations(
+    dataset: CocoDataset, before: Any, own: Mapping[str, str] | None, *, goes_on: bool
+) -> None:
+    """Add a remark if a run is started again with other annotations than those of its checkpoint.
+
+    `goes_on` says whether training continues with them, or has no step left.
+    """
+    if own is None or not isinstance(before, Mapping) or before.get("sha256") == own["sha256"]:
         return
     which = "its content has changed" if before.get("path") == own["path"] else f"those were {before.get('path')}"
-    what = f"not the annotations that this run has been trained on: {which}; training continues with the new ones"
+    more = "; training continues with the new ones" if goes_on else ""
+    what = f"not the annotations that this run has been trained on: {which}{more}"
     dataset.problems.remark(dataset.annotations, what, "other annotations")

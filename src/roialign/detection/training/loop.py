@@ -86,8 +86,8 @@ def train(
         Called with every event: :class:`Cut` for every patch before the run starts, :class:`Started`, :class:`Stepped`
         after every iteration, :class:`Measured` and :class:`Saved`.
     stop : function, optional
-        Called after every iteration. If it returns True, the run is saved and training stops. All processes must return
-        the same value.
+        Called after every iteration. If it returns True, the run is saved and training stops, without the validation
+        that may be due. All processes must return the same value.
 
     Returns
     -------
@@ -142,14 +142,15 @@ def train(
             for done, examples in enumerate(batches(stream, first, workers), start=first + 1):
                 losses, numbers = state.step(done - 1, examples)
                 tell(Stepped(done, losses))
+                stopped = stop is not None and stop()  # before a validation, which can take long
                 figures = None
-                if validation is not None and validation.is_due(done, settings):
+                if not stopped and validation is not None and validation.is_due(done, settings):
                     figures = validation.measure(state.model, settings, done)
                 if log is not None:
                     log.add(done, numbers, logged(figures))
                 if figures is not None:
                     tell(Measured(done, figures))
-                if stop is not None and stop():
+                if stopped:
                     break
                 if done % save_every == 0 and done < settings.iterations:
                     state.save(done, tell)
@@ -198,6 +199,8 @@ class _State:
     def __init__(self, settings: TrainSettings, device: torch.device, run: Path, dataset: CocoDataset) -> None:
         self.settings, self.device, self.run, self.dataset = settings, device, run, dataset
         self.annotations = annotations_of(dataset)
+        self.trained_on: Any = None
+        """The annotations of the last step. None before the first one, or if the checkpoint does not have them."""
         torch.manual_seed(seed_of(settings.seed, WEIGHTS))
         self.model = settings.detector.build().to(device).train()
         self.optimiser = make_optimiser(settings, self.model)
@@ -226,8 +229,10 @@ class _State:
             self.scaler.load_state_dict(parts["scaler"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise RunError(f"{self.run}: the checkpoint does not fit the settings: {error}") from error
+        self.trained_on = parts.get(ANNOTATIONS)
         if process_rank() == 0:
-            remark_other_annotations(self.dataset, parts, self.annotations)
+            goes_on = iteration < self.settings.iterations
+            remark_other_annotations(self.dataset, self.trained_on, self.annotations, goes_on=goes_on)
         return iteration
 
     def save(self, iteration: int, tell: Report) -> None:
@@ -242,7 +247,7 @@ class _State:
                 "model": self.model.state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "scaler": self.scaler.state_dict(),
-                ANNOTATIONS: self.annotations,
+                ANNOTATIONS: self.trained_on,
             },
         )
         save_model(self.run / MODEL_FILE, self.model, self.settings.detector)
@@ -277,6 +282,7 @@ class _State:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
+        self.trained_on = self.annotations
         numbers = {"loss": sum(shown.values()), **shown, "learning_rate": rate, "gradient_norm": float(norm)}
         return shown, numbers
 
