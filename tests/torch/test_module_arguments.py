@@ -127,3 +127,61 @@ def test_modules_can_be_made_without_memory(name: str) -> None:
         make(2)
     with torch.device("meta"):
         make(2)
+
+
+def _subclass(module: type, *arguments: Any) -> type:
+    """A subclass whose `forward` uses an attribute that is set after the arguments were checked."""
+
+    class Scaled(module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(*arguments)
+            self.factor = torch.nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, *inputs: Any) -> torch.Tensor:
+            scaled: torch.Tensor = self.factor * super().forward(*inputs)
+            return scaled
+
+    return Scaled
+
+
+ROWS = torch.tensor([[0, 1.0, 1.0, 5.0, 5.0]])
+TURNED = torch.tensor([[0, 3.0, 3.0, 4.0, 4.0, 0.0]])
+SUBCLASSES: list[tuple[type, tuple[Any, ...], tuple[Any, ...]]] = [
+    (torchvision.RoIAlign, (1, 1.0, 2), (ROWS,)),
+    (torchvision.RoIPool, (1, 1.0), (ROWS,)),
+    (detectron2.ROIAlign, (1, 1.0, 0), (ROWS,)),
+    (detectron2.ROIAlignRotated, (1, 1.0, 0), (TURNED,)),
+    (mmcv.RoIAlign, (1,), (ROWS,)),
+    (mmcv.PrRoIPool, (1,), (ROWS,)),
+    (mmcv.SimpleRoIAlign, (1, 1.0), (ROWS,)),
+    (mmcv.RoIAlignRotated, (1, 1.0), (TURNED,)),
+    (mmcv.RiRoIAlignRotated, (1, 1.0), (TURNED,)),
+    (mmcv.DeformRoIPool, (1,), (ROWS,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "rois"), SUBCLASSES, ids=[f"{row[0].__module__}.{row[0].__name__}" for row in SUBCLASSES]
+)
+def test_subclasses_override_init_and_forward(module: type, arguments: tuple[Any, ...], rois: tuple[Any, ...]) -> None:
+    pool = _subclass(module, *arguments)()
+    assert round(pool(torch.ones(1, 8, 8, 8), *rois).mean().item(), 4) == 3
+
+
+def test_subclasses_of_the_modules_of_pyramids() -> None:
+    maps = {"0": torch.ones(1, 2, 8, 8)}
+    pool = _subclass(torchvision.MultiScaleRoIAlign, ["0"], 1, 2)()
+    assert round(pool(maps, [ROWS[:, 1:]], [(8, 8)]).mean().item(), 4) == 3
+    pooler = _subclass(detectron2.ROIPooler, 1, [1.0], 2, "ROIAlign")()
+    assert round(pooler([maps["0"]], [ROWS[:, 1:]]).mean().item(), 4) == 3
+
+
+@pytest.mark.parametrize("name", [*MODULES, *COMPAT])
+def test_making_a_module_calls_no_hook(name: str) -> None:
+    calls: list[Any] = []
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(lambda *call: calls.append(call))
+    try:
+        {**MODULES, **COMPAT}[name](2)
+    finally:
+        handle.remove()
+    assert not calls

@@ -41,7 +41,7 @@ class HeldFunction(DescribedModule):
         for name, value in bound_arguments(self, self.__signature__, values, named).items():
             is_pair = name == "output_size" and self.holds_pair
             setattr(self, name, _validate.check_output_size(value) if is_pair else value)
-        self.check_arguments()
+        self.check_arguments(HeldFunction.forward)
 
     @asserting
     @renaming(boxes="rois")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -32,12 +32,14 @@ class DescribedModule(NotScriptable):
     #: The number of columns of its rows of RoIs.
     columns: ClassVar[int] = 5
 
-    def check_arguments(self, *inputs: Any) -> None:
+    def check_arguments(self, forward: Callable[..., Tensor], *inputs: Any) -> None:
         """Raise the errors of a call that do not depend on its tensors, by a call for no RoIs on a map of no channels.
 
-        `inputs` are its inputs, by default a map and rows of RoIs.
+        `forward` is that of the class that checks, because a subclass may override it and may not be ready for a call.
+        `inputs` are its inputs, by default a map and rows of RoIs. Code that is being compiled checks when it runs.
         """
-        self(*(inputs or (empty_map(), torch.zeros((0, self.columns), device="cpu"))))
+        if not torch.compiler.is_compiling():
+            forward(self, *(inputs or (empty_map(), torch.zeros((0, self.columns), device="cpu"))))
 
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
@@ -56,7 +58,7 @@ class RoIAlignModule(DescribedModule):
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
-        self.check_arguments()
+        self.check_arguments(RoIAlignModule.forward)
 
     @asserting
     @renaming(features="input")
