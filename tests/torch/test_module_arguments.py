@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from roialign import RoIWarning
+from roialign._warnings import without_warnings
 from roialign.compat import detectron2, mmcv, torchvision
 from roialign.torch import modules
 
@@ -185,3 +188,35 @@ def test_making_a_module_calls_no_hook(name: str) -> None:
     finally:
         handle.remove()
     assert not calls
+
+
+def test_making_a_module_leaves_the_filters_of_warnings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`warnings.catch_warnings` would change the filters of all threads, and forget which warnings were shown."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the filters of warnings were changed")
+
+    with monkeypatch.context() as patched:  # pytest uses it too
+        patched.setattr(warnings, "catch_warnings", refuse)
+        for make in (*MODULES.values(), *COMPAT.values()):
+            make(2)
+
+
+def test_a_call_warns_while_another_thread_makes_a_module() -> None:
+    made, warned = threading.Event(), threading.Event()
+
+    def make() -> None:
+        with without_warnings():
+            made.set()
+            assert warned.wait(60)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        assert made.wait(60)
+        pool = modules.RoIAlign(2, sampling_ratio=2, sampling="exact")
+        with pytest.warns(RoIWarning, match="sampling_ratio: 2 is ignored"):
+            pool(torch.ones(1, 1, 8, 8), ROWS)
+    finally:
+        warned.set()
+        thread.join()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from ... import _validate
 from ..._levels import Assignment, check_assignment
 from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Number, Numbers, Pair, Sampling, Seed
-from ..._warnings import RoIWarning
+from ..._warnings import without_warnings
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
@@ -53,8 +52,7 @@ class Configured(NotScriptable):
             check_assignment(scales[:1], Assignment(*rule))
             # Scales in any order are allowed for calls with levels.
             features, given["levels"] = [features] * len(scales), np.zeros(0, dtype=np.int64)
-        with warnings.catch_warnings():  # a call warns
-            warnings.simplefilter("ignore", RoIWarning)
+        with without_warnings():  # a call warns
             self._call_without_rois(features, given)
 
     def _call_without_rois(self, features: Any, given: dict[str, Any]) -> None:
