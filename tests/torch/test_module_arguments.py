@@ -220,3 +220,42 @@ def test_a_call_warns_while_another_thread_makes_a_module() -> None:
     finally:
         warned.set()
         thread.join()
+
+
+class _MadeInForward(torch.nn.Module):
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.make()(*inputs)
+        return pooled
+
+
+MADE_IN_FORWARD: list[Callable[[], Any]] = [
+    lambda: modules.RoIAlign(2, 0.5, 2),
+    lambda: modules.RoIPool(2, 0.5),
+    lambda: torchvision.RoIAlign(2, 0.5, 2),
+]
+
+
+@pytest.mark.parametrize("make", MADE_IN_FORWARD, ids=lambda make: f"{type(make()).__module__}.{type(make()).__name__}")
+def test_modules_can_be_made_in_compiled_and_exported_code(make: Callable[[], Any]) -> None:
+    model, inputs = _MadeInForward(make), (torch.rand(1, 4, 8, 8), ROWS)
+    expected = model(*inputs)
+    torch._dynamo.reset()
+    assert torch.equal(torch.compile(model, fullgraph=True, backend="eager")(*inputs), expected)
+    assert torch.equal(torch.export.export(model, inputs, strict=True).module()(*inputs), expected)
+
+
+def test_detectors_poolers_can_be_made_in_compiled_code() -> None:
+    features, boxes = torch.rand(1, 4, 8, 8), ROWS[:, 1:]
+
+    def pool(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        first = torchvision.MultiScaleRoIAlign(["0"], 2, 2)({"0": features}, [boxes], [(8, 8)])
+        second: torch.Tensor = detectron2.ROIPooler(2, [1.0], 2, "ROIAlignV2")([features], [boxes])
+        return first + second
+
+    torch._dynamo.reset()
+    compiled = torch.compile(pool, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(features, boxes), pool(features, boxes))
