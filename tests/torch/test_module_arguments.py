@@ -259,3 +259,21 @@ def test_detectors_poolers_can_be_made_in_compiled_code() -> None:
     torch._dynamo.reset()
     compiled = torch.compile(pool, fullgraph=True, backend="eager")
     assert torch.equal(compiled(features, boxes), pool(features, boxes))
+
+
+def test_pyramids_of_the_detectors_have_maps() -> None:
+    _error(lambda: torchvision.MultiScaleRoIAlign([], 2, 2), "featmap_names: expected the names of one or more maps")
+    assert len(torchvision.MultiScaleRoIAlign([str(level) for level in range(2000)], 2, 2).featmap_names) == 2000
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.array, torch.tensor])
+def test_negative_sampling_ratios_of_the_detectors_are_adaptive(kind: Callable[[int], Any]) -> None:
+    features, boxes = torch.rand(1, 4, 8, 8), ROWS * torch.tensor([0, 1.0, 1.0, 1.3, 1.4])
+    expected = torchvision.roi_align(features, boxes, 2)
+    for pool in (torchvision.RoIAlign(2, 1.0, kind(-2)), detectron2.ROIAlign(2, 1.0, kind(-2), aligned=False)):
+        assert torch.equal(pool(features, boxes), expected)
+    assert torch.equal(
+        torchvision.RoIAlign(2, 1.0, kind(3))(features, boxes), torchvision.roi_align(features, boxes, 2, 1.0, 3)
+    )
+    torchvision.MultiScaleRoIAlign(["0"], 2, kind(-2))
+    _error(lambda: torchvision.RoIAlign(2, 1.0, torch.tensor(-2.0)), "sampling_ratio: expected an int")  # type: ignore[arg-type]
