@@ -277,3 +277,35 @@ def test_negative_sampling_ratios_of_the_detectors_are_adaptive(kind: Callable[[
     )
     torchvision.MultiScaleRoIAlign(["0"], 2, kind(-2))
     _error(lambda: torchvision.RoIAlign(2, 1.0, torch.tensor(-2.0)), "sampling_ratio: expected an int")  # type: ignore[arg-type]
+
+
+OWN_SUBCLASSES: list[tuple[type, tuple[Any, ...], tuple[Any, ...]]] = [
+    (modules.RoIAlign, (1, 1.0, 2), (ROWS,)),
+    (modules.PrRoIPool, (1,), (ROWS,)),
+    (modules.CropAndResize, (1,), (ROWS[:, 1:] / 8, torch.tensor([0]))),
+    (modules.RoIPool, (1,), (ROWS,)),
+    (modules.RoIAlignRotated, (1,), (TURNED,)),
+    (modules.DeformRoIPool, (1,), (ROWS,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "rois"), OWN_SUBCLASSES, ids=[row[0].__name__ for row in OWN_SUBCLASSES]
+)
+def test_subclasses_of_roialigns_modules(module: type, arguments: tuple[Any, ...], rois: tuple[Any, ...]) -> None:
+    pool = _subclass(module, *arguments)()
+    assert round(pool(torch.ones(1, 8, 8, 8), *rois).mean().item(), 4) == 3
+    assert str(pool).endswith(str(module(*arguments)).partition("(")[2])
+
+
+def test_subclasses_can_use_the_names_of_private_methods() -> None:
+    class Own(modules.RoIAlign):
+        def _check(self) -> None:
+            raise NotImplementedError
+
+    class OfTorchvision(torchvision.RoIAlign):
+        def check_arguments(self) -> None:
+            raise NotImplementedError
+
+    Own(1)
+    OfTorchvision(1, 1.0, 2)

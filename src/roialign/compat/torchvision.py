@@ -21,7 +21,7 @@ from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ..torch.wiring.tracing import is_jit_traced
 from ._calls import not_negative, peer
-from ._module import DescribedModule, RoIAlignModule, empty_map
+from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map
 from ._torchvision_install import install, installed, uninstall
 from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
 
@@ -138,7 +138,7 @@ class MultiScaleRoIAlign(DescribedModule):
         self.canonical_level = int(canonical_level)
         # One level is enough, because the errors do not depend on their number.
         level, boxes = {self.featmap_names[0]: empty_map()}, [torch.zeros((0, 4), device="cpu")]
-        self.check_arguments(MultiScaleRoIAlign._pool_with_scales, level, boxes, [1.0])
+        check_arguments(self, MultiScaleRoIAlign._pool_with_scales, level, boxes, [1.0])
 
     def forward(
         self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]

@@ -31,10 +31,10 @@ class Configured(NotScriptable):
 
     def configure(self, given: dict[str, Any]) -> None:
         """Set the attributes from the local variables of `__init__`."""
-        self.names = tuple(inspect.signature(type(self)).parameters)
+        self.names = tuple(name for name in given if name not in ("self", "__class__"))
         for name in self.names:
             setattr(self, name, given[name])
-        self._check()
+        Configured._check(self)
 
     def _check(self) -> None:
         """Raise the errors of a call that do not depend on its tensors, by a call for no RoIs on a map of no channels.
@@ -68,7 +68,7 @@ class Configured(NotScriptable):
 
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults."""
-        parameters = inspect.signature(type(self)).parameters
+        parameters = inspect.signature(type(self).function).parameters
         shown = [f"{name}={value!r}" for name, value in self.arguments.items() if value != parameters[name].default]
         return ", ".join(shown)
 
