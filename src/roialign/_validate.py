@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, SupportsIndex, TypeGuard
 
@@ -29,9 +30,17 @@ def check_layout(layout: object) -> None:
 
 
 def check_bool(value: object, name: str) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, got {value!r}")
-    return bool(value)
+    if isinstance(value, (bool, np.bool_)) or _is_bool_tensor(value):
+        return bool(value)
+    raise TypeError(f"{name}: expected True or False, got {value!r}")
+
+
+def _is_bool_tensor(value: Any) -> bool:
+    """Whether a value is an array or a tensor of one bool, or a bool that torch traces."""
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.SymBool):
+        return True
+    return getattr(value, "ndim", None) == 0 and str(value.dtype) in ("bool", "torch.bool")
 
 
 def check_int(
@@ -99,7 +108,7 @@ def as_list(value: Any, name: str) -> Any:
 
 def check_no_gradient(value: object, name: str) -> None:
     """Check that a number is not a tensor that requires a gradient, which it would not get."""
-    if getattr(value, "requires_grad", False):
+    if getattr(value, "requires_grad", False) and sys.modules["torch"].is_grad_enabled():
         raise ValueError(
             f"{name}: expected a number, got a tensor that requires a gradient, but there is no gradient with respect "
             f"to {name}; use its detach()"

@@ -97,6 +97,26 @@ def test_a_scale_has_no_gradient() -> None:
         "spatial_scales: expected a number, got a tensor that requires a gradient",
     )
     assert SIZED["roi_align"](torch.from_numpy, 2, spatial_scale=scale[0].detach()).shape == (1, 2, 2, 2)
+    with torch.no_grad():
+        assert SIZED["roi_align"](torch.from_numpy, 2, spatial_scale=scale[0]).shape == (1, 2, 2, 2)
+
+
+@pytest.mark.parametrize("value", [np.array(False), torch.tensor(False), np.False_])
+@kinds
+def test_a_bool_can_be_an_array(kind: Any, value: Any) -> None:
+    found = SIZED["roi_align"](kind, 2, aligned=value)
+    np.testing.assert_array_equal(found, SIZED["roi_align"](kind, 2, aligned=False))
+
+
+def test_a_bool_can_depend_on_a_traced_size() -> None:
+    class Aligned(torch.nn.Module):
+        def forward(self, features: torch.Tensor, rois: torch.Tensor) -> Any:
+            return roialign.roi_align(features, rois, 2, aligned=features.shape[2] > 4)
+
+    given = torch.from_numpy(FEATURES), torch.from_numpy(ROWS)
+    dynamic = {"features": {2: torch.export.Dim("height", min=5)}, "rois": None}
+    program = torch.export.export(Aligned(), given, dynamic_shapes=dynamic, strict=False)
+    torch.testing.assert_close(program.module()(*given), Aligned()(*given), rtol=0, atol=0)
 
 
 @kinds

@@ -230,6 +230,12 @@ def test_coordinates_given_as_numbers_are_float64() -> None:
     assert roialign.bilinear_interpolate(far, 2.0**24 + 1, 0) == 2**24 + 1
 
 
+def test_coordinates_with_a_lazy_sign() -> None:
+    ramp, x = torch.arange(81, dtype=torch.float64).view(9, 9), torch.tensor([2.25, 3.5], dtype=torch.float64)
+    answer = roialign.bilinear_interpolate(ramp, torch._neg_view(-x), x)
+    assert torch.equal(answer, roialign.bilinear_interpolate(ramp, x, x))
+
+
 # Buffers
 
 

@@ -24,8 +24,10 @@ from .wiring.family import Operator, Setting
 from .wiring.primitive import Inputs
 from .wiring.tracing import is_plain_call, is_recorded
 
-#: The number of kinds of calls that are remembered, and of functions of each, the latest ones.
+#: The number of kinds of calls that are remembered, and of functions of each. With one more, all are forgotten.
 KEPT = 1024
+#: A function whose launches are not recorded after so many calls is not looked up any more.
+MOST_TRIED = 3
 
 
 class Repeat(NamedTuple):
@@ -43,7 +45,7 @@ class Repeat(NamedTuple):
 
 
 class Kind:
-    """The calls with the same options, and with tensors of the same shapes, strides, dtypes and device."""
+    """The calls with the same options, and with tensors of the same traits: see :func:`traits_of`."""
 
     def __init__(self, call: Call) -> None:
         self.pairing, self.spec, self.described, self.layout = call.pairing, call.spec, call.described, call.layout
@@ -54,22 +56,32 @@ class Kind:
         self.backend = backend_for(self.pairing.family.name, call.features[0], setting.operator.backend)
         self.keeps_winners = call.spec.decides() and hasattr(self.backend, "new_winners")
         self.channels_last = setting.channels_last
-        self.repeats: dict[Any, Repeat] = {}
-        """By what else a function depends on: the size of the result, or the tensors of a gradient."""
+        self.repeats: dict[Any, Repeat | int] = {}
+        """By what else a function depends on: the size of the result, or the tensors of a gradient. A number is that of
+        the calls whose launches were not recorded."""
 
     def find(self, key: Any) -> Repeat | None:
         repeat = self.repeats.get(key)
-        return repeat if repeat is not None and repeat.tape.is_usable() else None
+        return repeat if isinstance(repeat, Repeat) and repeat.tape.is_usable() else None
+
+    def may_come_again(self, key: Any) -> bool:
+        """Whether launches may still be recorded. Those of some calls never are."""
+        tried = self.repeats.get(key)
+        return not isinstance(tried, int) or tried < MOST_TRIED
 
     def remember(self, key: Any, name: str, operator: Any, inputs: Inputs, results: Sequence[Tensor]) -> None:
         """Remember a function of the backend that has been called, if its launches are recorded."""
         tape = getattr(self.backend, name).tape_of(operator, inputs, results)
-        if tape is not None:
-            kinds = [(result.shape, result.stride(), result.dtype) for result in results]
-            store(self.repeats, key, Repeat(tape, kinds))
+        if tape is None:
+            tried = self.repeats.get(key)
+            store(self.repeats, key, tried + 1 if isinstance(tried, int) else 1)
+            return
+        store(self.repeats, key, Repeat(tape, [(result.shape, result.stride(), result.dtype) for result in results]))
 
     def remember_forward(self, key: Any, call: Call, output: Tensor, with_winners: bool) -> None:
         """Remember the forward pass that has computed this output."""
+        if not self.may_come_again(key):
+            return
         setting, inputs = call.with_bins((output.shape[2], output.shape[3]))
         if with_winners:
             winners = self.backend.new_winners(setting.operator, inputs.features, output)
@@ -92,13 +104,13 @@ class Kind:
         level_of, winner_of = (several[0] if several else None for several in (levels, winners))
         inputs = Inputs((), gradient, rois, level_of, None, (), deciding, winner_of)
         results = self.pairing.adjoint_features(setting, inputs)
-        if key is not None:
+        if key is not None and self.may_come_again(key):
             self.remember(key, "adjoint_features", setting.operator, inputs, results)
         return results
 
 
-#: By the options of a call and the traits of its tensors.
-KINDS: dict[Any, Kind] = {}
+#: By the options of a call and the traits of its tensors. None if there was one such call, which may never come again.
+KINDS: dict[Any, Kind | None] = {}
 
 
 class KnownCall:
@@ -166,8 +178,14 @@ def prepare(
     call = Call(*arguments)
     if any(level.data_ptr() != given.data_ptr() for level, given in zip(call.features, features, strict=True)):
         return call  # converted by autocast
-    store(KINDS, key, Kind(call))
-    return call
+    if key not in KINDS:
+        store(KINDS, key, None)
+        return call
+    kind = Kind(call)
+    store(KINDS, key, kind)
+    known = KnownCall(kind, arguments)
+    known.call = call
+    return known
 
 
 def store(memory: dict[Any, Any], key: Any, value: Any) -> None:

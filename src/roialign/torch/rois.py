@@ -48,7 +48,7 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
         checks.check_real(point, name)
         checks.check_device(point, features.device, name)
         if point.is_cpu and not (is_traced(point) or is_transformed()):
-            check_coordinates(array_of(point), name)
+            check_coordinates(array_of(point.resolve_neg()), name)
         points.append(point.double())
     try:
         x_of_all, y_of_all = torch.broadcast_tensors(*points)  # type: ignore[no-untyped-call]
