@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,10 +52,21 @@ class RoIReport(NamedTuple):
 
 class _LastCall(threading.local):
     report: RoIReport | None = None
+    silent: bool = False
 
 
 #: A backend stores its report here, and an eager call reads it. The code in between returns results only.
 last_call = _LastCall()
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Do not warn in this thread. (`warnings.catch_warnings` would change the filters of all threads.)"""
+    before, last_call.silent = last_call.silent, True
+    try:
+        yield
+    finally:
+        last_call.silent = before
 
 
 def warn_of_rois(report: RoIReport, name: str) -> None:
@@ -101,7 +113,7 @@ def warn_ignored(name: str, value: object, when: str) -> None:
 
 def warn(message: str) -> None:
     """Issue a warning for the line that called this package."""
-    if not is_recorded():
+    if not (last_call.silent or is_recorded()):
         warnings.warn(f"{message}; {SILENCE}", RoIWarning, stacklevel=caller_level())
 
 

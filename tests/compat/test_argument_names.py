@@ -53,6 +53,16 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: torchvision.RoIAlign(2, 1.0, 2)(FLAT, ROWS), f"input: {DIMENSIONS}"),
     (lambda: torchvision.RoIAlign(2, 1.0, 2)(MAP, AWAY), f"rois[0]: {OUT_OF_RANGE}"),
     (lambda: torchvision.RoIPool(2, 1.0)(MAP, AWAY), f"rois[0]: {OUT_OF_RANGE}"),
+    (lambda: torchvision.RoIPool(2, 1.0)(MAP, BOXES), f"rois: {NO_IMAGES}"),
+    (
+        lambda: torchvision.RoIPool(2, 1.0)(MAP, [BOXES, BOXES]),
+        "rois: expected one tensor of boxes per image (1), got 2",
+    ),
+    (
+        lambda: mmcv.RoIAlignRotated(2, 1.0)(MAP, TURNED),
+        "rois: expected shape [K, 6] with rows (image, centre x, centre y, width, height, angle), got (1, 5); "
+        "give boxes of shape [K, 5] as a list with one item per image",
+    ),
     (lambda: _levels({"a": MAP, "b": MAP[:, :3]}, [BOXES]), "x[1]: expected the images and channels of x[0], 1 and 4"),
     (lambda: _levels({"a": MAP, "b": MAP}, [BOXES * torch.inf]), "boxes[0][0]: expected finite coordinates"),
     (lambda: detectron2.ROIAlign(2, 1.0, 2)(FLAT, ROWS), f"input: {DIMENSIONS}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from roialign import RoIWarning
+from roialign._warnings import without_warnings
 from roialign.compat import detectron2, mmcv, torchvision
 from roialign.torch import modules
 
@@ -127,3 +130,182 @@ def test_modules_can_be_made_without_memory(name: str) -> None:
         make(2)
     with torch.device("meta"):
         make(2)
+
+
+def _subclass(module: type, *arguments: Any) -> type:
+    """A subclass whose `forward` uses an attribute that is set after the arguments were checked."""
+
+    class Scaled(module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(*arguments)
+            self.factor = torch.nn.Parameter(torch.tensor(3.0))
+
+        def forward(self, *inputs: Any) -> torch.Tensor:
+            scaled: torch.Tensor = self.factor * super().forward(*inputs)
+            return scaled
+
+    return Scaled
+
+
+ROWS = torch.tensor([[0, 1.0, 1.0, 5.0, 5.0]])
+TURNED = torch.tensor([[0, 3.0, 3.0, 4.0, 4.0, 0.0]])
+SUBCLASSES: list[tuple[type, tuple[Any, ...], tuple[Any, ...]]] = [
+    (torchvision.RoIAlign, (1, 1.0, 2), (ROWS,)),
+    (torchvision.RoIPool, (1, 1.0), (ROWS,)),
+    (detectron2.ROIAlign, (1, 1.0, 0), (ROWS,)),
+    (detectron2.ROIAlignRotated, (1, 1.0, 0), (TURNED,)),
+    (mmcv.RoIAlign, (1,), (ROWS,)),
+    (mmcv.PrRoIPool, (1,), (ROWS,)),
+    (mmcv.SimpleRoIAlign, (1, 1.0), (ROWS,)),
+    (mmcv.RoIAlignRotated, (1, 1.0), (TURNED,)),
+    (mmcv.RiRoIAlignRotated, (1, 1.0), (TURNED,)),
+    (mmcv.DeformRoIPool, (1,), (ROWS,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "rois"), SUBCLASSES, ids=[f"{row[0].__module__}.{row[0].__name__}" for row in SUBCLASSES]
+)
+def test_subclasses_override_init_and_forward(module: type, arguments: tuple[Any, ...], rois: tuple[Any, ...]) -> None:
+    pool = _subclass(module, *arguments)()
+    assert round(pool(torch.ones(1, 8, 8, 8), *rois).mean().item(), 4) == 3
+
+
+def test_subclasses_of_the_modules_of_pyramids() -> None:
+    maps = {"0": torch.ones(1, 2, 8, 8)}
+    pool = _subclass(torchvision.MultiScaleRoIAlign, ["0"], 1, 2)()
+    assert round(pool(maps, [ROWS[:, 1:]], [(8, 8)]).mean().item(), 4) == 3
+    pooler = _subclass(detectron2.ROIPooler, 1, [1.0], 2, "ROIAlign")()
+    assert round(pooler([maps["0"]], [ROWS[:, 1:]]).mean().item(), 4) == 3
+
+
+@pytest.mark.parametrize("name", [*MODULES, *COMPAT])
+def test_making_a_module_calls_no_hook(name: str) -> None:
+    calls: list[Any] = []
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(lambda *call: calls.append(call))
+    try:
+        {**MODULES, **COMPAT}[name](2)
+    finally:
+        handle.remove()
+    assert not calls
+
+
+def test_making_a_module_leaves_the_filters_of_warnings_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`warnings.catch_warnings` would change the filters of all threads, and forget which warnings were shown."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("the filters of warnings were changed")
+
+    with monkeypatch.context() as patched:  # pytest uses it too
+        patched.setattr(warnings, "catch_warnings", refuse)
+        for make in (*MODULES.values(), *COMPAT.values()):
+            make(2)
+
+
+def test_a_call_warns_while_another_thread_makes_a_module() -> None:
+    made, warned = threading.Event(), threading.Event()
+
+    def make() -> None:
+        with without_warnings():
+            made.set()
+            assert warned.wait(60)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    try:
+        assert made.wait(60)
+        pool = modules.RoIAlign(2, sampling_ratio=2, sampling="exact")
+        with pytest.warns(RoIWarning, match="sampling_ratio: 2 is ignored"):
+            pool(torch.ones(1, 1, 8, 8), ROWS)
+    finally:
+        warned.set()
+        thread.join()
+
+
+class _MadeInForward(torch.nn.Module):
+    def __init__(self, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = self.make()(*inputs)
+        return pooled
+
+
+MADE_IN_FORWARD: list[Callable[[], Any]] = [
+    lambda: modules.RoIAlign(2, 0.5, 2),
+    lambda: modules.RoIPool(2, 0.5),
+    lambda: torchvision.RoIAlign(2, 0.5, 2),
+]
+
+
+@pytest.mark.parametrize("make", MADE_IN_FORWARD, ids=lambda make: f"{type(make()).__module__}.{type(make()).__name__}")
+def test_modules_can_be_made_in_compiled_and_exported_code(make: Callable[[], Any]) -> None:
+    model, inputs = _MadeInForward(make), (torch.rand(1, 4, 8, 8), ROWS)
+    expected = model(*inputs)
+    torch._dynamo.reset()
+    assert torch.equal(torch.compile(model, fullgraph=True, backend="eager")(*inputs), expected)
+    assert torch.equal(torch.export.export(model, inputs, strict=True).module()(*inputs), expected)
+
+
+def test_detectors_poolers_can_be_made_in_compiled_code() -> None:
+    features, boxes = torch.rand(1, 4, 8, 8), ROWS[:, 1:]
+
+    def pool(features: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+        first = torchvision.MultiScaleRoIAlign(["0"], 2, 2)({"0": features}, [boxes], [(8, 8)])
+        second: torch.Tensor = detectron2.ROIPooler(2, [1.0], 2, "ROIAlignV2")([features], [boxes])
+        return first + second
+
+    torch._dynamo.reset()
+    compiled = torch.compile(pool, fullgraph=True, backend="eager")
+    assert torch.equal(compiled(features, boxes), pool(features, boxes))
+
+
+def test_pyramids_of_the_detectors_have_maps() -> None:
+    _error(lambda: torchvision.MultiScaleRoIAlign([], 2, 2), "featmap_names: expected the names of one or more maps")
+    assert len(torchvision.MultiScaleRoIAlign([str(level) for level in range(2000)], 2, 2).featmap_names) == 2000
+
+
+@pytest.mark.parametrize("kind", [int, np.int64, np.array, torch.tensor])
+def test_negative_sampling_ratios_of_the_detectors_are_adaptive(kind: Callable[[int], Any]) -> None:
+    features, boxes = torch.rand(1, 4, 8, 8), ROWS * torch.tensor([0, 1.0, 1.0, 1.3, 1.4])
+    expected = torchvision.roi_align(features, boxes, 2)
+    for pool in (torchvision.RoIAlign(2, 1.0, kind(-2)), detectron2.ROIAlign(2, 1.0, kind(-2), aligned=False)):
+        assert torch.equal(pool(features, boxes), expected)
+    assert torch.equal(
+        torchvision.RoIAlign(2, 1.0, kind(3))(features, boxes), torchvision.roi_align(features, boxes, 2, 1.0, 3)
+    )
+    torchvision.MultiScaleRoIAlign(["0"], 2, kind(-2))
+    _error(lambda: torchvision.RoIAlign(2, 1.0, torch.tensor(-2.0)), "sampling_ratio: expected an int")  # type: ignore[arg-type]
+
+
+OWN_SUBCLASSES: list[tuple[type, tuple[Any, ...], tuple[Any, ...]]] = [
+    (modules.RoIAlign, (1, 1.0, 2), (ROWS,)),
+    (modules.PrRoIPool, (1,), (ROWS,)),
+    (modules.CropAndResize, (1,), (ROWS[:, 1:] / 8, torch.tensor([0]))),
+    (modules.RoIPool, (1,), (ROWS,)),
+    (modules.RoIAlignRotated, (1,), (TURNED,)),
+    (modules.DeformRoIPool, (1,), (ROWS,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "rois"), OWN_SUBCLASSES, ids=[row[0].__name__ for row in OWN_SUBCLASSES]
+)
+def test_subclasses_of_roialigns_modules(module: type, arguments: tuple[Any, ...], rois: tuple[Any, ...]) -> None:
+    pool = _subclass(module, *arguments)()
+    assert round(pool(torch.ones(1, 8, 8, 8), *rois).mean().item(), 4) == 3
+    assert str(pool).endswith(str(module(*arguments)).partition("(")[2])
+
+
+def test_subclasses_can_use_the_names_of_private_methods() -> None:
+    class Own(modules.RoIAlign):
+        def _check(self) -> None:
+            raise NotImplementedError
+
+    class OfTorchvision(torchvision.RoIAlign):
+        def check_arguments(self) -> None:
+            raise NotImplementedError
+
+    Own(1)
+    OfTorchvision(1, 1.0, 2)

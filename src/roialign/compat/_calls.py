@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -54,4 +56,7 @@ def peer(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 def not_negative(sampling_ratio: Any) -> Any:
     """A sampling ratio in the other packages is adaptive if it is negative. Here only 0 and -1 are."""
+    if isinstance(sampling_ratio, (torch.Tensor, np.ndarray)) and sampling_ratio.ndim == 0:
+        with suppress(TypeError):  # not an integer
+            sampling_ratio = operator.index(sampling_ratio)
     return max(sampling_ratio, 0) if isinstance(sampling_ratio, (int, np.integer)) else sampling_ratio

@@ -11,7 +11,7 @@ from torch import Tensor
 from .. import _validate
 from ..torch.modules.held import bound_arguments
 from ._calls import asserting
-from ._module import DescribedModule
+from ._module import DescribedModule, check_arguments
 from ._names import renaming
 
 #: The arguments of a function that are given at every call.
@@ -41,7 +41,7 @@ class HeldFunction(DescribedModule):
         for name, value in bound_arguments(self, self.__signature__, values, named).items():
             is_pair = name == "output_size" and self.holds_pair
             setattr(self, name, _validate.check_output_size(value) if is_pair else value)
-        self.check_arguments()
+        check_arguments(self, HeldFunction.forward)
 
     @asserting
     @renaming(boxes="rois")

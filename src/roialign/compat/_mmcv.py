@@ -15,7 +15,7 @@ from ..ops.prroi_pool import prroi_pool as _prroi_pool
 from ..ops.roi_align import roi_align as _roi_align
 from ._calls import asserting, not_negative, peer
 from ._deprecated import deprecated_names
-from ._module import DescribedModule
+from ._module import DescribedModule, check_arguments
 
 
 @peer(features="input", mode="pool_mode")
@@ -143,7 +143,7 @@ class RoIAlign(DescribedModule):
         self.pool_mode = pool_mode
         self.aligned = aligned
         self.use_torchvision = use_torchvision
-        self.check_arguments()
+        check_arguments(self, RoIAlign.forward)
 
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         options = (self.spatial_scale, self.sampling_ratio, self.pool_mode, self.aligned)
@@ -159,7 +159,7 @@ class PrRoIPool(DescribedModule):
         super().__init__()
         self.output_size = _validate.check_output_size(output_size)
         self.spatial_scale = float(spatial_scale)
-        self.check_arguments()
+        check_arguments(self, PrRoIPool.forward)
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return prroi_pool(features, rois, self.output_size, self.spatial_scale)
@@ -179,7 +179,7 @@ class SimpleRoIAlign(DescribedModule):
         self.output_size = _validate.check_output_size(output_size)
         self.spatial_scale = float(spatial_scale)
         self.aligned = aligned
-        self.check_arguments()
+        check_arguments(self, SimpleRoIAlign.forward)
 
     def forward(self, features: Tensor, rois: Tensor) -> Tensor:
         return _one_point(features, rois, self.output_size, self.spatial_scale, self.aligned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -32,15 +32,18 @@ class DescribedModule(NotScriptable):
     #: The number of columns of its rows of RoIs.
     columns: ClassVar[int] = 5
 
-    def check_arguments(self, *inputs: Any) -> None:
-        """Raise the errors of a call that do not depend on its tensors, by a call for no RoIs on a map of no channels.
-
-        `inputs` are its inputs, by default a map and rows of RoIs.
-        """
-        self(*(inputs or (empty_map(), torch.zeros((0, self.columns), device="cpu"))))
-
     def extra_repr(self) -> str:
         return ", ".join(f"{name}={getattr(self, name)}" for name in self.shown)
+
+
+def check_arguments(module: DescribedModule, forward: Callable[..., Tensor], *inputs: Any) -> None:
+    """Raise the errors of a call that do not depend on its tensors, by a call for no RoIs on a map of no channels.
+
+    `forward` is that of the class that checks, because a subclass may override it and may not be ready for a call.
+    `inputs` are its inputs, by default a map and rows of RoIs. Code that is being compiled checks when it runs.
+    """
+    if not torch.compiler.is_compiling():
+        forward(module, *(inputs or (empty_map(), torch.zeros((0, module.columns), device="cpu"))))
 
 
 class RoIAlignModule(DescribedModule):
@@ -56,7 +59,7 @@ class RoIAlignModule(DescribedModule):
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
         self.aligned = aligned
-        self.check_arguments()
+        check_arguments(self, RoIAlignModule.forward)
 
     @asserting
     @renaming(features="input")

@@ -15,8 +15,13 @@ T = TypeVar("T")
 
 
 def renaming(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let the errors of a function use its own names: `names` maps those of :mod:`roialign` to them."""
-    word = re.compile(rf"(?<![\w'.])({'|'.join(names) or '(?!)'})(?![\w'])")
+    """Let the errors of a function use its own names: `names` maps those of :mod:`roialign` to them.
+
+    A word is a name at the start of a message, and before an index, a colon, a value or a count. Elsewhere it is
+    English, as in "one tensor of boxes per image".
+    """
+    one = f"(?:{'|'.join(names) or '(?!)'})"
+    word = re.compile(rf"^{one}(?![\w'])|(?<![\w'.]){one}(?=[\[:=]| \(\d)")
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)

@@ -26,7 +26,7 @@ from ..torch.checks import check_boxes
 from ..torch.levels import box_side, levels_reached
 from ._calls import asserting, not_negative, peer
 from ._detectron2_rotated import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
-from ._module import DescribedModule, RoIAlignModule, empty_map, whole
+from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map, whole
 from ._names import renaming
 
 __all__ = [
@@ -77,7 +77,7 @@ class ROIAlignRotated(DescribedModule):
         self.output_size = output_size
         self.spatial_scale = spatial_scale
         self.sampling_ratio = sampling_ratio
-        self.check_arguments()
+        check_arguments(self, ROIAlignRotated.forward)
 
     @asserting
     @renaming(features="input")
@@ -138,7 +138,8 @@ class ROIPooler(DescribedModule):
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
         columns = 5 if pooler_type == "ROIAlignRotated" else 4
-        self.check_arguments([empty_map()] * len(self.scales), [torch.zeros((0, columns), device="cpu")])
+        maps = [empty_map()] * len(self.scales)
+        check_arguments(self, ROIPooler.forward, maps, [torch.zeros((0, columns), device="cpu")])
 
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
         """Pool boxes from the levels `x`, to a tensor ``[K, C, PH, PW]`` in the order of the boxes.

@@ -21,7 +21,7 @@ from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ..torch.wiring.tracing import is_jit_traced
 from ._calls import not_negative, peer
-from ._module import DescribedModule, RoIAlignModule, empty_map
+from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map
 from ._torchvision_install import install, installed, uninstall
 from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
 
@@ -129,21 +129,16 @@ class MultiScaleRoIAlign(DescribedModule):
     ) -> None:
         super().__init__()
         self.featmap_names = list(featmap_names)
+        if not self.featmap_names:
+            raise ValueError("featmap_names: expected the names of one or more maps, got an empty list")
         self.output_size = _validate.check_output_size(output_size)
         self.sampling_ratio = sampling_ratio
         self.scales: list[float] | None = None
         self.canonical_scale = int(canonical_scale)
         self.canonical_level = int(canonical_level)
-        pool_levels(
-            {name: empty_map() for name in self.featmap_names},
-            [torch.zeros((0, 4), device="cpu")],
-            self.featmap_names,
-            self.output_size,
-            [0.5**level for level in range(len(set(self.featmap_names)))],
-            sampling_ratio,
-            self.canonical_scale,
-            self.canonical_level,
-        )  # only checks the arguments
+        # One level is enough, because the errors do not depend on their number.
+        level, boxes = {self.featmap_names[0]: empty_map()}, [torch.zeros((0, 4), device="cpu")]
+        check_arguments(self, MultiScaleRoIAlign._pool_with_scales, level, boxes, [1.0])
 
     def forward(
         self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], image_shapes: Sequence[tuple[int, int]]
@@ -158,16 +153,11 @@ class MultiScaleRoIAlign(DescribedModule):
             scales = infer_scales(x, image_shapes, self.featmap_names)
             if not (is_proxy(scales) or is_jit_traced()):  # a second recording would differ from the first
                 self.scales = scales
-        return pool_levels(
-            x,
-            boxes,
-            self.featmap_names,
-            self.output_size,
-            scales,
-            self.sampling_ratio,
-            self.canonical_scale,
-            self.canonical_level,
-        )
+        return self._pool_with_scales(x, boxes, scales)
+
+    def _pool_with_scales(self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
+        options = (self.sampling_ratio, self.canonical_scale, self.canonical_level)
+        return pool_levels(x, boxes, self.featmap_names, self.output_size, scales, *options)
 
 
 @peer(features="x", rois="boxes", spatial_scales="scales", canonical_size="canonical_scale")

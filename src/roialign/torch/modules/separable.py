@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from ... import _validate
 from ..._levels import Assignment, check_assignment
 from ..._typing import Backend, Interpolation, Invalid, Layout, Mode, Number, Numbers, Pair, Sampling, Seed
-from ..._warnings import RoIWarning
+from ..._warnings import without_warnings
 from ...ops.crop_and_resize import crop_and_resize
 from ...ops.multiscale_roi_align import multiscale_roi_align
 from ...ops.prroi_pool import prroi_pool
@@ -32,16 +31,19 @@ class Configured(NotScriptable):
 
     def configure(self, given: dict[str, Any]) -> None:
         """Set the attributes from the local variables of `__init__`."""
-        self.names = tuple(inspect.signature(type(self)).parameters)
+        self.names = tuple(name for name in given if name not in ("self", "__class__"))
         for name in self.names:
             setattr(self, name, given[name])
-        self._check()
+        Configured._check(self)
 
     def _check(self) -> None:
         """Raise the errors of a call that do not depend on its tensors, by a call for no RoIs on a map of no channels.
 
-        The arrays are NumPy's, which the modes and transforms of torch do not change.
+        The arrays are NumPy's, which the modes and transforms of torch do not change. Code that is being compiled
+        checks when it runs.
         """
+        if torch.compiler.is_compiling():
+            return
         given = self.arguments
         check_known_backend(given.pop("backend", None))
         if isinstance(given.get("seed"), (torch.Generator, np.random.Generator)):
@@ -53,8 +55,7 @@ class Configured(NotScriptable):
             check_assignment(scales[:1], Assignment(*rule))
             # Scales in any order are allowed for calls with levels.
             features, given["levels"] = [features] * len(scales), np.zeros(0, dtype=np.int64)
-        with warnings.catch_warnings():  # a call warns
-            warnings.simplefilter("ignore", RoIWarning)
+        with without_warnings():  # a call warns
             self._call_without_rois(features, given)
 
     def _call_without_rois(self, features: Any, given: dict[str, Any]) -> None:
@@ -67,7 +68,7 @@ class Configured(NotScriptable):
 
     def extra_repr(self) -> str:
         """The arguments that differ from their defaults."""
-        parameters = inspect.signature(type(self)).parameters
+        parameters = inspect.signature(type(self).function).parameters
         shown = [f"{name}={value!r}" for name, value in self.arguments.items() if value != parameters[name].default]
         return ", ".join(shown)
 
