@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from roialign._spec import BORDER_OF_RULE
-from roialign.triton import launch, order, separable, shares, taps, tiles
+from roialign.triton import launch, order, separable, separable_features, shares, taps, tiles
 
 HOPPER = GPUTarget("cuda", 90, 32)
 FLOATS = {"fp16": 2, "bf16": 2, "fp32": 4}
@@ -106,7 +106,7 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
             num_warps=boxes.warps,
         ),
         compiled(
-            separable.adjoint_features_kernel,
+            separable_features.adjoint_features_kernel,
             {**tables, **numbers, **gradient, **sizes, **of_tiles, "grad_features": maps},
             {**family, "GRAD_VECTOR": vector, "BINS": launch.BINS_AT_ONCE, **of_tile}
             | dict.fromkeys(("BINS_Y", "BINS_X"), launch.LANES),

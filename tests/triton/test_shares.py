@@ -18,7 +18,7 @@ from torch import Tensor
 import roialign
 from roialign.torch.backends import is_interpreted
 from roialign.torch.triton.tiles import Tiles
-from roialign.triton import launch, pointwise_features, pointwise_tiles, separable, shares
+from roialign.triton import launch, pointwise_features, pointwise_tiles, separable_features, shares
 
 pytestmark = [
     pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py"),
@@ -151,12 +151,8 @@ def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.Monk
     make = Tiles.of
     monkeypatch.setattr(Tiles, "of", lambda *arguments: made.append(make(*arguments)) or made[-1])
     monkeypatch.setattr(launch, "EXTRA", 64.0)  # of tensors that are small beside a slot
-    for module in (
-        shares,
-        separable,
-        pointwise_features,
-        pointwise_tiles,
-    ):  # so few words that there are two rounds of them
+    # So few words that there are two rounds of them.
+    for module in (shares, separable_features, pointwise_features, pointwise_tiles):
         monkeypatch.setattr(module, "WORDS", tl.constexpr(2))
     right = features_of(backward(gradient, features, rois))
     seen = features_of(backward(gradient, features, rois, backend="triton"))
