@@ -71,9 +71,9 @@ def check_int(
     return number
 
 
-def _is_integer(value: object) -> TypeGuard[SupportsIndex]:
+def _is_integer(value: Any) -> TypeGuard[SupportsIndex]:
     try:
-        operator.index(value)  # type: ignore[arg-type]
+        operator.index(value)
     except TypeError:  # also for an array of several integers
         return False
     return True

@@ -12,18 +12,7 @@ from typing import Any, NamedTuple
 from .._text import one_line
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners
-from .coco import (
-    Row,
-    box_of,
-    category_of,
-    check_objects,
-    file_name,
-    good_rows,
-    identity,
-    place_of,
-    section_of,
-    whole,
-)
+from .coco import box_of, category_of, check_objects, file_name, section_of
 from .columns import (
     ROLES,
     Columns,
@@ -39,6 +28,7 @@ from .kinds import HEAD_BYTES, what_is
 from .orientation import Annotated, Size
 from .parquet import read_parquet_rows
 from .problems import DatasetError, FileError, Problems, RowProblems
+from .rows import Row, good_rows, identity, place_of, whole
 from .tables import NUMBER, Numbers, TextTable
 from .text import quoted, read_json, read_json_lines, read_text, shown
 

@@ -13,12 +13,7 @@ from .image_sizes import FROM_FILE, settle_sizes
 from .images import most_pixels, upright_size
 from .problems import DatasetError, FileError, Problems
 from .rotated import from_degrees, from_upright, rotated_shape
-from .rows import Row as Row  # also for .boxes
-from .rows import Table, as_number, is_number, value_text
-from .rows import good_rows as good_rows
-from .rows import identity as identity
-from .rows import place_of as place_of
-from .rows import whole as whole
+from .rows import Row, Table, as_number, good_rows, identity, is_number, place_of, value_text, whole
 from .run_lengths import check_segmentation
 from .text import Digest, quoted, read_json
 

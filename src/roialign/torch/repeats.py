@@ -160,7 +160,7 @@ class KnownCall:
 
     def _kept(self) -> tuple[Tensor, ...]:
         """The tensors that the gradient of the features reads."""
-        deciding = [level.detach() for level in self.maps] if self.kind.spec.decides() else ()
+        deciding = [level.detach() for level in self.maps] if self.kind.deciding else ()
         return self.rois, *self.levels, *deciding
 
 
