@@ -107,6 +107,27 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
         "bboxes2: expected one row per row of bboxes1 (1) with aligned=True, got 0",
     ),
     (lambda: mmcv.nms_rotated(WRONG, torch.ones(1), 0.5), "dets[0]: expected a width and a height of at least 0"),
+    (lambda: mmcv.nms_rotated(TURNED, torch.ones(2), 0.5), "scores: expected shape [1], one per row of dets, got (2,)"),
+    (
+        lambda: mmcv.nms_rotated(TURNED, torch.ones(1), 0.5, [1]),  # type: ignore[arg-type]
+        "labels: expected a torch.Tensor, like dets, got builtins.list",
+    ),
+    (
+        lambda: detectron2.batched_nms_rotated(TURNED, torch.ones(1), [1], 0.5),  # type: ignore[arg-type]
+        "idxs: expected a torch.Tensor, like boxes, got builtins.list",
+    ),
+    (
+        lambda: torchvision.roi_align(MAP, ROWS.numpy(), 2),  # type: ignore[arg-type]
+        "boxes: expected a torch.Tensor, like input, got numpy.ndarray",
+    ),
+    (
+        lambda: torchvision.roi_pool(MAP, ROWS.to("meta"), 2),
+        "boxes: expected the device of input, cpu, got meta",
+    ),
+    (
+        lambda: mmcv.deform_roi_pool(MAP, ROWS, OFFSET.to("meta"), 2),
+        "offset: expected the device of input, cpu, got meta",
+    ),
     (lambda: mmcv.diff_iou_rotated_2d(TURNED[None], WRONG[None]), "box2[0]: expected a width and a height of at least"),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1])([FLAT], ROWS), f"feats: {DIMENSIONS}"),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1, 2])([MAP, FLAT], ROWS), f"feats[1]: {DIMENSIONS}"),

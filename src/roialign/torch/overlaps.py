@@ -60,7 +60,7 @@ def rotated_nms(boxes: object, scores: object, threshold: float, groups: object,
     checks.check_device(values, tensor.device, "scores", "boxes")
     members = None
     if groups is not None:
-        members = checks.check_indices(groups, tensor.shape[0], "groups", "boxes")
+        members = checks.check_indices(groups, tensor.shape[0], "groups", "boxes", "boxes")
         checks.check_device(members, tensor.device, "groups", "boxes")
     kept: Tensor = _nms(tensor, values, members, threshold, pairing.clockwise, pairing.backend or "")
     return kept
