@@ -113,6 +113,8 @@ def quick() -> Iterator[None]:
     for module in (tl, core):
         patched.append(patch_language(_function_that_sees(module)))
     make_type, make_tensor, broadcast = core.block_type.__init__, core.tensor.__init__, semantic.broadcast_impl_value
+    builder = interpreter.InterpreterBuilder
+    load, store = builder.create_masked_load, builder.create_masked_store
     numpy_type = interpreter._get_np_dtype
     types: dict[Any, Any] = {}
     facts: dict[int, Any] = {}
@@ -141,6 +143,14 @@ def quick() -> Iterator[None]:
             numpy_types[kind.name] = numpy_type(kind)
         return numpy_types[kind.name]
 
+    # Triton 3.9's interpreter makes integers of a block and a number that are compared and combined, and its load and
+    # store then refuse the mask. The compiler is right.
+    def load_with_boolean_mask(self: Any, pointers: Any, mask: Any, *rest: Any) -> Any:
+        return load(self, pointers, _boolean(mask), *rest)
+
+    def store_with_boolean_mask(self: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
+        return store(self, pointers, value, _boolean(mask), *rest)
+
     # A class that has ever had a function of that name, as it has below, takes no arguments without one.
     core.block_type.__new__ = staticmethod(lambda cls, *_: object.__new__(cls))
     with pytest.MonkeyPatch.context() as patch:
@@ -150,9 +160,15 @@ def quick() -> Iterator[None]:
         patch.setattr(core.block_type, "__init__", lambda *_: None)
         patch.setattr(core.tensor, "__init__", tensor)
         patch.setattr(semantic, "broadcast_impl_value", broadcast_impl_value)
+        patch.setattr(builder, "create_masked_load", load_with_boolean_mask)
+        patch.setattr(builder, "create_masked_store", store_with_boolean_mask)
         yield
     for scope in reversed(patched):
         scope.restore()
+
+
+def _boolean(mask: Any) -> Any:
+    return mask if mask.data.dtype == np.bool_ else interpreter.TensorHandle(mask.data.astype(np.bool_), mask.dtype)
 
 
 def _function_that_sees(module: Any) -> Any:
