@@ -163,6 +163,8 @@ def check_number(value: object, name: str, *, positive: bool = False) -> float:
 
 def check_places(shape: Sequence[int], strides: Sequence[int], element: int, name: str) -> None:
     """Check that no two elements of a buffer share memory: that each axis steps over all within it."""
+    if 0 in shape:
+        return  # no elements; the strides of NumPy's empty arrays are 0
     reach = element
     for stride, size in sorted((abs(stride), size) for stride, size in zip(strides, shape, strict=True) if size > 1):
         if stride < reach:

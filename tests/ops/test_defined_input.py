@@ -97,6 +97,8 @@ def test_no_rois_give_an_empty_answer_of_the_right_shape(forward: Call, dtype: A
         answer = forward(GOOD.astype(dtype), rois, backend=backend_name, **more)
         assert answer.shape == (0, 3, *BINS)
         assert answer.dtype == dtype
+        out = np.empty_like(answer)
+        assert forward(GOOD.astype(dtype), rois, out=out, backend=backend_name, **more) is out
         nhwc = GOOD.transpose(0, 2, 3, 1).astype(dtype)
         assert forward(nhwc, rois, layout="NHWC", backend=backend_name, **more).shape == (0, *BINS, 3)
     none = np.zeros((0, 3, 6, 8), dtype=dtype)

@@ -70,7 +70,7 @@ class Case:
         rows, levels = [], []
         for kind in self.kinds * self.boxes_per_kind:
             level = int(rng.integers(len(self.maps)))
-            image = -1 if self.unknown_images and rng.random() < 0.4 else int(rng.integers(self.images))
+            image = -1 if self.unknown_images and len(rows) % 3 == 1 else int(rng.integers(self.images))
             rows.append([image, *self._to_image(draw_box(kind, rng, *self.maps[level]), level)])
             levels.append(level)
         count = len(rows)
@@ -137,6 +137,16 @@ def _shapes() -> list[Case]:
         Case("one bin", "no grid at all", output_size=(1, 1)),
         Case("one row of bins", "PH = 1", roi_align_spec("exact"), output_size=(1, 9)),
         Case("one column of bins", "PW = 1", PRROI, output_size=(8, 1)),
+        Case(
+            "random, one bin",
+            "the bin of a counter is 0",
+            roi_align_spec("random", (2, 3)),
+            output_size=(1, 1),
+            kinds=some,
+        ),
+        Case(
+            "prroi, one bin", "the whole box", PRROI, output_size=(1, 1), channels=17, kinds=some, unknown_images=True
+        ),
         Case("map of one pixel", "H = W = 1", maps=((1, 1),), scales=(1.0,)),
         Case("map of one pixel, exact", "H = W = 1, two borders in one cell", exact, ((1, 1),), (1.0,)),
         Case("map of one pixel, prroi", "H = W = 1 between zeros", PRROI, ((1, 1),), (1.0,)),

@@ -112,6 +112,7 @@ FEW_BINS: Any = {"kinds": ("border", "large"), "output_size": (1, 2), "channels"
 
 MOVES: Any = {"has_offset": True, "has_mask": True}
 ONE_BIN: Any = {"output_size": (1, 1), "kinds": SOME}
+NO_IMAGE: Any = {"unknown_images": True}
 
 
 def _grid_of_operators() -> list[PointCase]:
@@ -142,6 +143,25 @@ def _grid_of_operators() -> list[PointCase]:
         PointCase("RoIPool", "rounded bins", ROI_POOL),
         PointCase("RoIPool, inclusive", "bins that are not rounded", ROI_POOL_INCLUSIVE),
     ]
+
+
+def _pairs() -> list[PointCase]:
+    """Options that meet nowhere else in the table."""
+    row, column, lattice = {"output_size": (1, 4)}, {"output_size": (4, 1)}, roi_align_max("lattice")
+    jittered, riroi = rotated((2, 2), rule="random"), RIROI._replace(orientations=3)
+    cases: list[tuple[str, str, PointwiseSpec, dict[str, Any]]] = [
+        ("max, random, one row of bins", "with boxes of no image", roi_align_max("random", (2, 2)), row | NO_IMAGE),
+        ("max, exact, one bin", "the lattice of a box", lattice, ONE_BIN | {"channels": 17}),
+        ("rotated, max, one bin", "the maximum of a turned box", rotated((2, 2), reduction="max"), ONE_BIN),
+        ("rotated, random, one bin", "jitter in a turned box", jittered, ONE_BIN | {"channels": 17}),
+        ("rotation-invariant, 3 orientations", "no power of two", riroi, row | NO_IMAGE | {"channels": 9}),
+        ("deformable, modulated, random", "jitter that moves and has a weight", DEFORM_RANDOM, column | MOVES),
+        ("deformable, modulated, map of one pixel", "bins beyond it", DEFORM_2, MOVES | {"maps": ((1, 1),)}),
+        ("position-sensitive, one row of bins", "a block of channels", PS_ALIGN, row | NO_IMAGE | {"channels": 8}),
+        ("position-sensitive pool, one bin", "a bin with all channels", PS_POOL, ONE_BIN | {"channels": 17}),
+        ("RoIPool, one column of bins", "with boxes of no image", ROI_POOL, column | NO_IMAGE | {"channels": 17}),
+    ]
+    return [PointCase(name, reason, spec, **{"kinds": SOME, **more}) for name, reason, spec, more in cases]
 
 
 def _shapes() -> list[PointCase]:
@@ -202,7 +222,7 @@ def _shapes() -> list[PointCase]:
     ]
 
 
-POINT_CASES = _grid_of_operators() + _shapes()
+POINT_CASES = _grid_of_operators() + _shapes() + _pairs()
 SMALL_POINT_CASES = small(POINT_CASES)
 SMOOTH: dict[str, PointCase] = {
     case.name: case

@@ -82,16 +82,20 @@ def test_a_loss_of_float32_boxes() -> None:
     assert loss.item() < 0.05
 
 
-@pytest.mark.parametrize("name", ["random", "thin", "lattice", "diamonds"])
+SETS = {
+    "random": (random_boxes(40, 0), random_boxes(50, 1)),
+    "thin": (random_boxes(40, 2, 1e-5, 1e2), random_boxes(50, 3, 1e-5, 1e2)),
+    "lattice": (lattice_boxes(40, 4), lattice_boxes(50, 5)),
+    "diamonds": (lattice_boxes(40, 6), diamonds(50, 7)),
+}
+every_set = pytest.mark.parametrize("name", SETS)
+
+
+@every_set
 @PAIRED
 def test_the_formula_for_cuda_devices(name: str, paired: bool) -> None:
     """It needs no GPU, so it is called with tensors on the CPU."""
-    boxes, others = {
-        "random": (random_boxes(40, 0), random_boxes(50, 1)),
-        "thin": (random_boxes(40, 2, 1e-5, 1e2), random_boxes(50, 3, 1e-5, 1e2)),
-        "lattice": (lattice_boxes(40, 4), lattice_boxes(50, 5)),
-        "diamonds": (lattice_boxes(40, 6), diamonds(50, 7)),
-    }[name]
+    boxes, others = SETS[name]
     first, second = torch.from_numpy(boxes), torch.from_numpy(others[:40] if paired else others)
     pairing = Pairing(paired)
     expected = roialign.rotated_iou(first, second, paired=paired)
@@ -136,6 +140,25 @@ def test_the_formula_with_invalid_boxes() -> None:
 
 
 # Derivatives and transforms
+
+
+@every_set
+@PAIRED
+def test_transforms_have_the_derivatives_of_the_core(name: str, paired: bool) -> None:
+    """Also where corners of a box lie on sides of the other one, or sides of both on one line."""
+    boxes, others = SETS[name]
+    first, second = torch.from_numpy(boxes), torch.from_numpy(others[:40] if paired else others)
+    overlaps, pull = torch.func.vjp(overlaps_of(paired), first, second)
+    weights = torch.from_numpy(np.random.default_rng(0).standard_normal(tuple(overlaps.shape)))
+    wanted = roialign.rotated_iou_backward(weights, first, second, paired=paired)
+    directions = tuple(torch.from_numpy(np.random.default_rng(1).standard_normal(one.shape)) for one in (boxes, others))
+    directions = directions[0], directions[1][: len(second)]
+    slope = torch.func.jvp(overlaps_of(paired), (first, second), directions)[1]
+    along = sum((grad * direction).sum() for grad, direction in zip(wanted, directions, strict=True))  # type: ignore[operator]
+    largest = max(grad.abs().max().item() for grad in wanted if grad is not None)
+    torch.testing.assert_close((slope * weights).sum(), along, rtol=1e-9, atol=1e-9 * largest)
+    for grad, right in zip(pull(weights), wanted, strict=True):
+        torch.testing.assert_close(grad, right, rtol=1e-9, atol=1e-9 * largest)
 
 
 @pytest.mark.parametrize(("paired", "clockwise"), [(False, False), (True, True)])

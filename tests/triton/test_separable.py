@@ -54,10 +54,11 @@ def test_blocks_of_gpus(name: str) -> None:
 def test_small_cases_make_their_point(cases: list[Any]) -> None:
     assert {kind for case in cases for kind in case.kinds} == set(EVERY_KIND)
     for case, whole in zip(cases, CASES if cases is SMALL_CASES else POINT_CASES, strict=True):
-        inputs = case.draw()
-        images = inputs.rois[:, 0] if case.family == "separable" else inputs.images
-        assert len(images) > 0 or not whole.kinds
-        assert set(images < 0) == {True, False} or not case.unknown_images, case.name
+        for drawn in (case, whole):
+            inputs = drawn.draw()
+            images = inputs.rois[:, 0] if case.family == "separable" else inputs.images
+            assert len(images) > 0 or not whole.kinds
+            assert set(images < 0) == {True, False} or not case.unknown_images, drawn.name
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float16"])

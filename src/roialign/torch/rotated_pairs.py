@@ -135,9 +135,9 @@ def _parts_of(frame: _Frame) -> _Parts:
     low, high = torch.minimum(from_y, to_y), torch.maximum(from_y, to_y)
     is_level = high - low < SHORTEST
     length = torch.where(is_level, 1.0, high - low)
-    above = (high - torch.maximum(low, b)).clamp(min=0) / length
-    below = (torch.minimum(high, -b) - low).clamp(min=0) / length
-    within = (torch.minimum(high, b) - torch.maximum(low, -b)).clamp(min=0) / length
+    above = _positive(high - torch.maximum(low, b)) / length
+    below = _positive(torch.minimum(high, -b) - low) / length
+    within = _positive(torch.minimum(high, b) - torch.maximum(low, -b)) / length
     above = torch.where(is_level, _beyond(low, b), above)
     below = torch.where(is_level, _beyond(-low, b), below)
     within = torch.where(is_level, 1 - above - below, within)
@@ -216,6 +216,11 @@ def _chord(frame: _Frame, line: Tensor) -> Tensor:
 def _beyond(values: Tensor, limit: Tensor) -> Tensor:
     """1 for values above a limit, 0 for those below, and a half on it."""
     return ((values - limit).sign() + 1) / 2
+
+
+def _positive(values: Tensor) -> Tensor:
+    """Values, or 0 for negative ones. Unlike torch.clamp, it has half of the slope at 0, as the other minima have."""
+    return torch.maximum(values, torch.zeros_like(values))
 
 
 def _clamp(values: Tensor, half: Tensor) -> Tensor:
