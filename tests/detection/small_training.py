@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
-from roialign.detection import CocoDataset, SceneSettings, TrainSettings, new_detector, write_scenes
+from torch import Tensor
+
+from roialign.detection import CocoDataset, SceneSettings, TrainSettings, load_model, new_detector, write_scenes
 from roialign.detection.rotated_data import RotatedDataset, open_split
 
 #: The poolers that draw their points, so that a run's random numbers count.
@@ -42,3 +45,13 @@ def small_settings(dataset: CocoDataset, pooler: str = RANDOM, **more: Any) -> T
         mask_hidden=8,
     )
     return TrainSettings(detector, **{"iterations": 10, "batch_size": 2, "warmup": 3, "flip": 0.5, **more})
+
+
+def weights_of(run: Path) -> dict[str, Tensor]:
+    return load_model(run)[0].state_dict()
+
+
+def log_of(run: Path) -> list[dict[str, str]]:
+    """The rows of a run's log."""
+    with open(run / "log.csv", newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

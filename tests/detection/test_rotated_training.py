@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -14,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from roialign import rotated_iou
 from roialign.detection import (
@@ -22,7 +20,6 @@ from roialign.detection import (
     TrainSettings,
     Validation,
     evaluate_model,
-    load_model,
     new_detector,
     train,
 )
@@ -34,8 +31,10 @@ from tests.detection.small_training import (
     LAUNCHER,
     ROTATED_RANDOM,
     SCRIPT,
+    log_of,
     small_settings,
     training_set,
+    weights_of,
     write_rotated_training_scenes,
 )
 from tests.tables.paths import ROOT
@@ -46,15 +45,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     write_rotated_training_scenes(folder)
     return folder
-
-
-def _weights(run: Path) -> dict[str, Tensor]:
-    return load_model(run)[0].state_dict()
-
-
-def _log(run: Path) -> list[dict[str, str]]:
-    with open(run / "log.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.slow
@@ -85,13 +75,13 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(data: Path, tmp
     try:
         train(dataset, tmp_path / "whole", settings)
         train(dataset, tmp_path / "stopped", settings, stop=lambda: True)  # after the first step
-        assert len(_log(tmp_path / "stopped")) == 1
+        assert len(log_of(tmp_path / "stopped")) == 1
         train(dataset, tmp_path / "stopped", settings)
     finally:
         torch.set_num_threads(threads)
-    expected, got = _weights(tmp_path / "whole"), _weights(tmp_path / "stopped")
+    expected, got = weights_of(tmp_path / "whole"), weights_of(tmp_path / "stopped")
     assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert _log(tmp_path / "whole") == _log(tmp_path / "stopped")
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "stopped")
 
 
 @pytest.mark.slow
@@ -109,9 +99,9 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(data: Path, tmp_
     assert process.returncode == -signal.SIGKILL
     went_on = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.split()
     assert int(went_on[0]) == 4
-    expected, got = _weights(whole), _weights(run)
+    expected, got = weights_of(whole), weights_of(run)
     assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert _log(run) == _log(whole)
+    assert log_of(run) == log_of(whole)
 
 
 @pytest.mark.slow
@@ -121,7 +111,7 @@ def test_two_processes_are_as_good_as_one(data: Path, tmp_path: Path) -> None:
     for run, launcher in zip(runs, ([], LAUNCHER), strict=True):
         command = [sys.executable, *launcher, *SCRIPT, data, run, "rotated"]
         subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT)
-    alone, together = map(_log, runs)
+    alone, together = map(log_of, runs)
     assert len(alone) == len(together) == 10
     for index, (one, other) in enumerate(zip(alone, together, strict=True)):
         # Where rounding makes another proposal win, what follows differs by more than rounding.
@@ -137,7 +127,7 @@ def test_average_precision_of_rotated_boxes_is_measured_and_logged(data: Path, t
     train(dataset, tmp_path, settings, validation=Validation(dataset, 2), report=events.append)
     (measured,) = [event for event in events if isinstance(event, Measured)]
     assert set(measured.figures) == {"images", "rotated_box", "dota"}
-    assert [row["rotated_box_AP50"] for row in _log(tmp_path)] == ["", repr(measured.figures["rotated_box"]["AP50"])]
+    assert [row["rotated_box_AP50"] for row in log_of(tmp_path)] == ["", repr(measured.figures["rotated_box"]["AP50"])]
 
 
 @pytest.mark.parametrize("vertically", [False, True])
