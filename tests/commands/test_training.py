@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from roialign.commands.app import app
 from roialign.commands.terminal import progress_bar
 from roialign.commands.training_report import Reporter, stopped_by_interrupt
 from roialign.detection import load_model
 from roialign.detection.training import Cut, Measured, Saved, Started, Stepped
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
+from tests.commands.invoked import invoke
 from tests.detection.small_training import log_of, training_set, write_training_scenes
 
 #: A run of few and small steps.
@@ -38,8 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(data: Path, run: Path, *more: object) -> Result:
-    arguments = ["train", "--data", data, "--out", run, *SMALL, *more]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return invoke("train", "--data", data, "--out", run, *SMALL, *more)
 
 
 LINE = r"step {} of 3: loss \d+\.\d{{3}} \(objectness .*, classifier \d+\.\d{{3}}.*\), \d+\.\d\d s per step{}"

@@ -5,13 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,10 +27,11 @@ from roialign.files.problems import Problems
 from tests.detection.small_training import (
     RANDOM,
     SCRIPT,
+    assert_same_run,
     log_of,
     small_settings,
+    train_killed,
     training_set,
-    weights_of,
 )
 from tests.tables.paths import ROOT
 
@@ -53,21 +51,8 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
 ) -> None:
     """Killed before the first checkpoint, and between two."""
     run = tmp_path / "run"
-    command: Sequence[Any] = [sys.executable, *SCRIPT, data, run]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) == killed_after:
-                process.send_signal(signal.SIGKILL)
-                break
-        process.stdout.read()
-    assert process.returncode == -signal.SIGKILL
-    assert (run / CHECKPOINT_FILE).exists() == (killed_after > 3)
-    went_on = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.split()
-    assert int(went_on[0]) == (4 if killed_after > 3 else 1)
-    expected, got = weights_of(uninterrupted), weights_of(run)
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert log_of(run) == log_of(uninterrupted)
+    assert train_killed(data, run, after=killed_after) == (4 if killed_after > 3 else 1)
+    assert_same_run(run, uninterrupted)
     assert [row["iteration"] for row in log_of(run)] == [str(number) for number in range(1, 11)]
 
 
@@ -75,12 +60,11 @@ def test_a_finished_run_has_nothing_to_do(data: Path, uninterrupted: Path, tmp_p
     run = tmp_path / "run"
     shutil.copytree(uninterrupted, run)
     (run / "model.pt").unlink()  # as if killed just before
-    before, events = log_of(run), list[Event]()
+    events = list[Event]()
     settings = small_settings(training_set(data))
     train(training_set(data), run, settings, report=events.append)
-    assert (events, log_of(run)) == ([Started(10, 10), Saved(10)], before)
-    expected, got = weights_of(uninterrupted), weights_of(run)
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
+    assert events == [Started(10, 10), Saved(10)]
+    assert_same_run(run, uninterrupted)
 
 
 def test_a_run_with_other_settings_is_named(data: Path, uninterrupted: Path) -> None:

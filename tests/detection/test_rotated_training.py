@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +25,14 @@ from roialign.detection.settings import model_for
 from roialign.detection.training import Event, Measured
 from roialign.detection.training.data import Stream, mirrored
 from tests.detection.small_training import (
-    LAUNCHER,
     ROTATED_RANDOM,
     SCRIPT,
+    assert_same_run,
+    assert_two_processes_are_as_good_as_one,
     log_of,
     small_settings,
+    train_killed,
     training_set,
-    weights_of,
     write_rotated_training_scenes,
 )
 from tests.tables.paths import ROOT
@@ -79,46 +77,20 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(data: Path, tmp
         train(dataset, tmp_path / "stopped", settings)
     finally:
         torch.set_num_threads(threads)
-    expected, got = weights_of(tmp_path / "whole"), weights_of(tmp_path / "stopped")
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert log_of(tmp_path / "whole") == log_of(tmp_path / "stopped")
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(data: Path, tmp_path: Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
     subprocess.run([sys.executable, *SCRIPT, data, whole, ROTATED_RANDOM], check=True, cwd=ROOT)
-    command: Sequence[Any] = [sys.executable, *SCRIPT, data, run, ROTATED_RANDOM]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) == 5:  # the last checkpoint is after step 3
-                process.send_signal(signal.SIGKILL)
-                break
-        process.stdout.read()
-    assert process.returncode == -signal.SIGKILL
-    went_on = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.split()
-    assert int(went_on[0]) == 4
-    expected, got = weights_of(whole), weights_of(run)
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert log_of(run) == log_of(whole)
+    assert train_killed(data, run, ROTATED_RANDOM, after=5) == 4, "the last checkpoint is after step 3"
+    assert_same_run(run, whole)
 
 
 @pytest.mark.slow
 def test_two_processes_are_as_good_as_one(data: Path, tmp_path: Path) -> None:
-    runs = [tmp_path / "alone", tmp_path / "together"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for run, launcher in zip(runs, ([], LAUNCHER), strict=True):
-        command = [sys.executable, *launcher, *SCRIPT, data, run, "rotated"]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT)
-    alone, together = map(log_of, runs)
-    assert len(alone) == len(together) == 10
-    for index, (one, other) in enumerate(zip(alone, together, strict=True)):
-        # Where rounding makes another proposal win, what follows differs by more than rounding.
-        largest = 1e-5 if index == 0 else 1e-2
-        for name, value in one.items():
-            assert (other[name] == "") == (value == "")
-            assert float(other[name] or 0) == pytest.approx(float(value or 0), rel=largest), (one["iteration"], name)
+    assert_two_processes_are_as_good_as_one(data, tmp_path, "rotated")
 
 
 def test_average_precision_of_rotated_boxes_is_measured_and_logged(data: Path, tmp_path: Path) -> None:

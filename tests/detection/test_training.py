@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,14 +25,12 @@ from roialign.detection.training import Event, Measured, Saved, Started, Stepped
 from roialign.detection.training.optimisation import learning_rate, make_optimiser, set_learning_rate
 from roialign.files.problems import Problems
 from tests.detection.small_training import (
-    LAUNCHER,
-    SCRIPT,
+    assert_two_processes_are_as_good_as_one,
     log_of,
     small_settings,
     training_set,
     weights_of,
 )
-from tests.tables.paths import ROOT
 
 
 @pytest.mark.slow
@@ -54,19 +49,7 @@ def test_four_images_are_learnt_by_heart(model: str, data: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_two_processes_are_as_good_as_one(data: Path, tmp_path: Path) -> None:
     """With points that are not drawn: those of an image would depend on the images beside it."""
-    runs = [tmp_path / "alone", tmp_path / "together"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for run, launcher in zip(runs, ([], LAUNCHER), strict=True):
-        command = [sys.executable, *launcher, *SCRIPT, data, run, "exact"]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT)
-    alone, together = map(log_of, runs)
-    assert len(alone) == len(together) == 10
-    for index, (one, other) in enumerate(zip(alone, together, strict=True)):
-        # Where rounding makes another proposal win, what follows differs by more than rounding.
-        largest = 1e-5 if index == 0 else 1e-2
-        for name, value in one.items():
-            assert (other[name] == "") == (value == "")
-            assert float(other[name] or 0) == pytest.approx(float(value or 0), rel=largest), (one["iteration"], name)
+    assert_two_processes_are_as_good_as_one(data, tmp_path, "exact")
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
