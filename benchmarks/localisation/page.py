@@ -134,8 +134,7 @@ def how(report: dict[str, Any]) -> str:
         [
             "## How it was measured",
             paragraph(
-                f"""`python -m benchmarks.localisation` took {report["minutes"]:.0f} minutes on {report["machine"]},
-                which also ran other programs. `make experiment` runs a small version of it."""
+                f"""`python -m benchmarks.localisation` {time_and_machine(report)}. `make experiment` runs a small version of it."""
             ),
             paragraph(
                 f"""First, a backbone is trained for every dataset, stride and seed, **without a pooler**. It is a
@@ -161,6 +160,13 @@ def how(report: dict[str, Any]) -> str:
             ),
         ]
     )
+
+
+def time_and_machine(report: dict[str, Any]) -> str:
+    """The machine of a run, and how long it took if that is known: a copied folder has lost the times of its files."""
+    minutes = report["minutes"]
+    time = f"took {minutes:.0f} minutes" if minutes >= 1 else "ran"
+    return f"{time} on {report['machine']}, which also ran other programs"
 
 
 def paragraph(text: str) -> str:
