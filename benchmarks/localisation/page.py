@@ -31,7 +31,7 @@ PUBLISHED = (
 #: For a run whose report was written before offsets had a learning rate of their own.
 FULL_OFFSET_RATE = """\
 In this run, the offsets of the deformable pooler were learned at the full learning rate, so it lost most masks at
-stride 16. At a tenth of that rate, which is now the default, its masks are as good as those of RoIAlign:
+stride 16. At a tenth of that rate, the default, its masks are as good as those of RoIAlign:
 [deformable.md](deformable.md)."""
 
 
@@ -134,7 +134,8 @@ def how(report: dict[str, Any]) -> str:
         [
             "## How it was measured",
             paragraph(
-                f"""`python -m benchmarks.localisation` {time_and_machine(report)}. `make experiment` runs a small version of it."""
+                f"""`python -m benchmarks.localisation` {time_and_machine(report)}.
+                `make experiment` runs a small version of it."""
             ),
             paragraph(
                 f"""First, a backbone is trained for every dataset, stride and seed, **without a pooler**. It is a
