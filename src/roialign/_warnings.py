@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +54,8 @@ class RoIReport(NamedTuple):
 class _LastCall(threading.local):
     report: RoIReport | None = None
     silent: bool = False
+    #: How functions with other names for their arguments change a message, the outermost function first.
+    renamings: tuple[Callable[[str], str], ...] = ()
 
 
 #: A backend stores its report here, and an eager call reads it. The code in between returns results only.
@@ -67,6 +70,17 @@ def without_warnings() -> Iterator[None]:
         yield
     finally:
         last_call.silent = before
+
+
+@contextmanager
+def renamed(renaming: Callable[[str], str]) -> Iterator[None]:
+    """Let the messages of warnings in this thread pass through a function."""
+    before = last_call.renamings
+    last_call.renamings = (*before, renaming)
+    try:
+        yield
+    finally:
+        last_call.renamings = before
 
 
 def warn_of_rois(report: RoIReport, name: str) -> None:
@@ -88,12 +102,13 @@ def warn_of_rois(report: RoIReport, name: str) -> None:
     if report.suspicions & NO_BOX_ON_THE_MAP:
         height, width = report.map_sizes[int(report.regions.levels[0])]
         scales = [float(scale) for scale in report.regions.scales]
+        argument = "spatial_scale" if len(scales) == 1 else "spatial_scales"
         hint = ""
         if any(scale > 1 for scale in scales):
             hint = f"; this looks like a stride: for stride {max(scales):g}, give 1 / {max(scales):g}"
         warn(
             f"{name}: no box touches its map of {height} x {width} pixels, so the whole output is zero. "
-            f"spatial_scale: expected feature pixels per image pixel, got {', '.join(f'{s:g}' for s in scales)}{hint}"
+            f"{argument}: expected feature pixels per image pixel, got {', '.join(f'{s:g}' for s in scales)}{hint}"
         )
 
 
@@ -114,13 +129,17 @@ def warn_ignored(name: str, value: object, when: str) -> None:
 def warn(message: str) -> None:
     """Issue a warning for the line that called this package."""
     if not (last_call.silent or is_recorded()):
+        for renaming in reversed(last_call.renamings):
+            message = renaming(message)
         warnings.warn(f"{message}; {SILENCE}", RoIWarning, stacklevel=caller_level())
 
 
 def caller_level() -> int:
-    """Return the `stacklevel` of a warning for the line that called this package."""
-    frame, level, package = sys._getframe(1), 1, str(Path(__file__).parent)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+    """Return the `stacklevel` of a warning for the line that called this package, maybe by a module of torch."""
+    torch_file = getattr(sys.modules.get("torch"), "__file__", None)
+    inner = tuple(f"{Path(file).parent}{os.sep}" for file in (__file__, torch_file) if file is not None)
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inner):
         frame, level = frame.f_back, level + 1
     return level
 

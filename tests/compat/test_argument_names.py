@@ -1,7 +1,8 @@
-"""Errors of the replacements name the arguments of the function that was called, not those of roialign's."""
+"""Errors and warnings of the replacements name the arguments of the function that was called, not those of roialign."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from roialign import RoIWarning
 from roialign.compat import detectron2, mmcv, onnx, torchvision
 
 MAP = torch.ones(1, 4, 8, 8)
@@ -65,6 +67,10 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: _levels({"a": MAP, "b": MAP[:, :3]}, [BOXES]), "x[1]: expected the images and channels of x[0], 1 and 4"),
     (lambda: _levels({"a": MAP, "b": MAP}, [BOXES * torch.inf]), "boxes[0][0]: expected finite coordinates"),
+    (
+        lambda: torchvision.MultiScaleRoIAlign(["a"], 2, 2)({"a": MAP}, [], []),
+        "image_shapes: expected one (height, width) per image, got none",
+    ),
     (lambda: detectron2.ROIAlign(2, 1.0, 2)(FLAT, ROWS), f"input: {DIMENSIONS}"),
     (lambda: detectron2.ROIAlignRotated(2, 1.0, 2)(FLAT, TURNED_ROWS), f"input: {DIMENSIONS}"),
     (lambda: _pooler([MAP, FLAT], [BOXES]), f"x[1]: {DIMENSIONS}"),
@@ -101,6 +107,27 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
         "bboxes2: expected one row per row of bboxes1 (1) with aligned=True, got 0",
     ),
     (lambda: mmcv.nms_rotated(WRONG, torch.ones(1), 0.5), "dets[0]: expected a width and a height of at least 0"),
+    (lambda: mmcv.nms_rotated(TURNED, torch.ones(2), 0.5), "scores: expected shape [1], one per row of dets, got (2,)"),
+    (
+        lambda: mmcv.nms_rotated(TURNED, torch.ones(1), 0.5, [1]),  # type: ignore[arg-type]
+        "labels: expected a torch.Tensor, like dets, got builtins.list",
+    ),
+    (
+        lambda: detectron2.batched_nms_rotated(TURNED, torch.ones(1), [1], 0.5),  # type: ignore[arg-type]
+        "idxs: expected a torch.Tensor, like boxes, got builtins.list",
+    ),
+    (
+        lambda: torchvision.roi_align(MAP, ROWS.numpy(), 2),  # type: ignore[arg-type]
+        "boxes: expected a torch.Tensor, like input, got numpy.ndarray",
+    ),
+    (
+        lambda: torchvision.roi_pool(MAP, ROWS.to("meta"), 2),
+        "boxes: expected the device of input, cpu, got meta",
+    ),
+    (
+        lambda: mmcv.deform_roi_pool(MAP, ROWS, OFFSET.to("meta"), 2),
+        "offset: expected the device of input, cpu, got meta",
+    ),
     (lambda: mmcv.diff_iou_rotated_2d(TURNED[None], WRONG[None]), "box2[0]: expected a width and a height of at least"),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1])([FLAT], ROWS), f"feats: {DIMENSIONS}"),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1, 2])([MAP, FLAT], ROWS), f"feats[1]: {DIMENSIONS}"),
@@ -123,3 +150,54 @@ def test_errors_name_the_argument_of_the_caller(call: Callable[[], Any], text: s
         call()
     assert str(raised.value).startswith(text)
     assert "or together with batch_indices" not in str(raised.value)
+
+
+WIDTHS = torch.tensor([[0, 6.0, 5.0, 3.0, 2.0]])
+NEGATIVE = torch.tensor([[0, 3.0, 3.0, -5.0, 4.0, 0.1]])
+LARGE = torch.tensor([[0, 100.0, 100.0, 500.0, 500.0]])
+INVERTED = "1 box of 1 with x2 < x1 or y2 < y1; the first is"
+NEGATIVE_SIDE = "1 box of 1 with a negative width or height; the first is"
+NO_BOX = "no box touches its map of 8 x 8 pixels"
+WARNINGS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: torchvision.roi_align(MAP, WIDTHS, 2), f"boxes: {INVERTED}"),
+    (lambda: torchvision.roi_align(MAP, [WIDTHS[:, 1:]], 2), f"boxes: {INVERTED}"),
+    (
+        lambda: torchvision.roi_align(MAP, LARGE, 2, 16),
+        f"boxes: {NO_BOX}, so the whole output is zero. spatial_scale: ",
+    ),
+    (lambda: torchvision.roi_pool(MAP, WIDTHS, 2), f"boxes: {INVERTED}"),
+    (lambda: torchvision.ps_roi_align(MAP, WIDTHS, 2), f"boxes: {INVERTED}"),
+    (lambda: torchvision.ps_roi_pool(MAP, WIDTHS, 2), f"boxes: {INVERTED}"),
+    (lambda: torchvision.RoIAlign(2, 1.0, 2)(MAP, WIDTHS), f"rois: {INVERTED}"),
+    (lambda: torchvision.RoIPool(2, 1.0)(MAP, WIDTHS), f"rois: {INVERTED}"),
+    (lambda: _levels({"a": MAP, "b": MAP}, [WIDTHS[:, 1:]]), f"boxes: {INVERTED}"),
+    (lambda: _levels({"a": MAP, "b": MAP}, [LARGE[:, 1:]]), f"boxes: {NO_BOX}, so the whole output is zero. scales: "),
+    (lambda: detectron2.ROIAlign(2, 1.0, 2)(MAP, WIDTHS), f"rois: {INVERTED}"),
+    (lambda: detectron2.ROIAlignRotated(2, 1.0, 2)(MAP, NEGATIVE), f"rois: {NEGATIVE_SIDE}"),
+    (lambda: _pooler([MAP, MAP], [WIDTHS[:, 1:]]), f"box_lists: {INVERTED}"),
+    (
+        lambda: detectron2.ROIPooler(2, [16.0], 2, "ROIPool")([MAP], [LARGE[:, 1:]]),
+        f"box_lists: {NO_BOX}, so the whole output is zero. scales: ",
+    ),
+    (lambda: mmcv.roi_align(MAP, WIDTHS, 2), f"rois: {INVERTED}"),
+    (lambda: mmcv.RoIAlignRotated(2, 1.0)(MAP, NEGATIVE), f"rois: {NEGATIVE_SIDE}"),
+    (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1, 2])([MAP, MAP], WIDTHS), f"rois: {INVERTED}"),
+    (lambda: onnx.roi_align(MAP, WIDTHS[:, 1:], torch.tensor([0])), f"rois: {INVERTED}"),
+]
+
+
+@pytest.mark.parametrize(("call", "text"), WARNINGS, ids=[str(place) for place in range(len(WARNINGS))])
+def test_warnings_name_the_argument_of_the_caller(call: Callable[[], Any], text: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RoIWarning)
+        call()
+    (warning,) = caught
+    assert str(warning.message).startswith(text)
+    assert warning.filename == __file__
+
+
+def test_the_names_are_those_of_the_function_that_warns() -> None:
+    with pytest.raises(ValueError, match=r"^boxes\[0\]"):
+        torchvision.roi_align(MAP, AWAY, 2)
+    with pytest.warns(RoIWarning, match="^rois: 1 box of 1"):
+        mmcv.prroi_pool(MAP, WIDTHS, 2)

@@ -146,3 +146,30 @@ def test_errors_where_the_other_package_asserts(name: str) -> None:
     with pytest.raises(AssertionError) as caught:
         ASSERTED[name]()
     assert isinstance(caught.value, (ValueError, TypeError))
+
+
+class _Doubled(mmcv.RoIAlign):
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(*inputs)
+
+
+def test_a_subclass_of_a_layer_is_called_on_every_level() -> None:
+    maps = [torch.rand(1, 3, 16, 16), torch.rand(1, 3, 8, 8)]
+    rois = torch.tensor([[0, 1.0, 2, 9, 8], [0, 0, 0, 60, 60]])
+    options = {"output_size": 2, "sampling_ratio": 2}
+    plain = mmcv.SingleRoIExtractor({"type": mmcv.RoIAlign, **options}, 3, [4, 8], 28)(maps, rois)
+    doubled = mmcv.SingleRoIExtractor({"type": _Doubled, **options}, 3, [4, 8], 28)(maps, rois)
+    torch.testing.assert_close(doubled, 2 * plain)
+
+
+@pytest.mark.parametrize("clockwise", [False, True])
+def test_rotated_boxes_are_pooled_in_one_call(clockwise: bool) -> None:
+    maps = [torch.rand(1, 3, 16, 16), torch.rand(1, 3, 8, 8)]
+    rois = torch.tensor([[0, 30.0, 25, 60, 60, 0.4], [0, 20, 20, 9, 8, 1.0]])
+    layer = {"type": "RoIAlignRotated", "output_size": 2, "sampling_ratio": 2, "clockwise": clockwise}
+    extractor = mmcv.SingleRoIExtractor(layer, 3, [4, 8], 28)
+    parts = [extractor.roi_layers[level](maps[level], rois[row : row + 1]) for row, level in ((0, 1), (1, 0))]
+    torch.testing.assert_close(extractor(maps, rois), torch.cat(parts))
+    # level by level, the number of rows on a level would depend on values
+    shape = extractor([level.to("meta") for level in maps], rois.to("meta")).shape
+    assert shape == (2, 3, 2, 2)

@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[dict[str, Tensor], str]] = {
     ),
     "four numbers": (
         {"rotated_boxes": torch.ones(1, 4)},
-        r"expected rotated_boxes \[L, 5\] and L labels, got \(1, 4\)",
+        r"expected rotated_boxes \[L, 5\] and labels \[L\], got \(1, 4\)",
     ),
     "no height": (
         {"rotated_boxes": torch.tensor([[1.0, 1, 5, 0, 0]])},

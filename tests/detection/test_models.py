@@ -258,49 +258,6 @@ def test_masks_are_pasted_where_their_boxes_are() -> None:
     assert pasted[2].sum() == 0
 
 
-BOX = torch.tensor([[1.0, 1, 5, 5]])
-WRONG = {
-    "no images": ([], None, "images: expected at least one, got none"),
-    "grey": ([torch.rand(1, 9, 9)], None, r"images\[0\]: expected a float tensor \[3, H, W\], got \(1, 9, 9\)"),
-    "bytes": ([torch.zeros(3, 9, 9, dtype=torch.uint8)], None, r"got \(3, 9, 9\) of torch.uint8"),
-    "no targets": ([torch.rand(3, 96, 80)], None, "targets: expected 1 in training mode, one per image, got none"),
-    "few labels": (
-        [torch.rand(3, 96, 80)],
-        [{"boxes": torch.ones(1, 4), "labels": torch.ones(0)}],
-        r"targets\[0\]: expected boxes \[L, 4\] and L labels",
-    ),
-    "empty box": ([torch.rand(3, 96, 80)], [_target([[1, 1, 5, 5], [3, 3, 3, 9]])], "boxes: row 1: expected finite"),
-    "no labels": ([torch.rand(3, 96, 80)], [{"boxes": BOX}], r"expected boxes \[L, 4\] and labels \[L\], got boxes"),
-    "background": (
-        [torch.rand(3, 96, 80)],
-        [{"boxes": BOX, "labels": torch.tensor([0])}],
-        r"targets\[0\]: labels: row 0: expected 1 to \d+, got 0",
-    ),
-    "another class": (
-        [torch.rand(3, 96, 80)],
-        [{"boxes": BOX, "labels": torch.tensor([99])}],
-        r"labels: row 0: expected 1 to \d+, got 99",
-    ),
-    "labels of another type": (
-        [torch.rand(3, 96, 80)],
-        [{"boxes": BOX, "labels": torch.ones(1)}],
-        r"targets\[0\]: labels: expected integers, got torch.float32",
-    ),
-    "no masks": (
-        [torch.rand(3, 96, 80)],
-        [{"boxes": torch.tensor([[1.0, 1, 5, 5]]), "labels": torch.tensor([1])}],
-        r"targets\[0\]: expected 1 masks",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_bad_input_is_named(case: str) -> None:
-    images, targets, message = WRONG[case]
-    with pytest.raises(ValueError, match=message):
-        _small("mask")(images, targets)
-
-
 def test_a_batch_is_a_list_of_images() -> None:
     model = _small("faster").eval()
     batch = torch.rand(2, 3, 96, 80)

@@ -89,7 +89,16 @@ GOOD_TENSOR = torch.from_numpy(GOOD)
 )
 def test_a_pyramid(call: Callable[[], Any]) -> None:
     (message,) = said(call)
-    assert "got 16, 8; this looks like a stride: for stride 16" in message
+    assert (
+        "spatial_scales: expected feature pixels per image pixel, got 16, 8; this looks like a stride: for stride 16"
+        in message
+    )
+
+
+def test_a_module_names_the_line_that_calls_it() -> None:
+    module = roialign.torch.RoIAlign(7, SCALE)
+    (message,) = said(lambda: module(torch.from_numpy(MAP), torch.from_numpy(WIDTHS)))
+    assert message.startswith("rois: 1 box of 2 with x2 < x1")
 
 
 def test_rotated_boxes() -> None:

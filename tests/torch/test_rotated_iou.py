@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -177,6 +178,28 @@ def test_vmap(paired: bool) -> None:
     batch[1, 2, 0] = math.nan
     with pytest.raises(ValueError, match=r"boxes\[2\]: expected finite numbers.*\(member 1 of torch.vmap's batch\)"):
         torch.vmap(function, (0, None))(batch, others)
+
+
+def test_vmap_of_suppression() -> None:
+    near = torch.tensor([[9.0, 9, 8, 4, 0], [9, 9, 8, 4, 0.1], [30, 30, 4, 4, 0]])
+    boxes, scores = torch.stack([near, near.flip(0)]), torch.tensor([[0.5, 0.75, 0.2], [0.2, 0.75, 0.5]])
+    groups = torch.tensor([0, 1, 0])
+
+    def kept(boxes: Tensor, scores: Tensor, groups: Tensor | None = None) -> Tensor:
+        return roialign.rotated_nms(boxes, scores, 0.5, groups)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.vmap(kept)(boxes, scores).tolist() == [[1, 2], [1, 0]]
+    assert torch.vmap(kept, (0, 0, None))(boxes, scores, groups).tolist() == [[1, 0, 2], [1, 2, 0]]
+    assert torch.vmap(kept)(boxes[:0], scores[:0]).shape == (0, 3)
+    assert torch.vmap(kept)(boxes[:, :0], scores[:, :0]).shape == (2, 0)
+    boxes[1, :, 0] = torch.tensor([0.0, 100, 200])
+    with pytest.raises(ValueError, match="every member keeps the same number of boxes, got from 2 to 3 kept boxes"):
+        torch.vmap(kept)(boxes, scores)
+    boxes[1, 2, 3] = -1
+    with pytest.raises(ValueError, match=r"boxes\[2\]: expected a width and .*\(member 1 of torch.vmap's batch"):
+        torch.vmap(kept)(boxes, scores)
 
 
 @PAIRED

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.console import Console
@@ -16,6 +18,8 @@ from .terminal import end, fails, print_line, progress_bar, reported_problems
 from .training_report import Interruption, Reporter, differences_text, stopped_by_interrupt
 
 if TYPE_CHECKING:
+    import torch
+
     from ..detection.coco import CocoDataset
     from ..detection.settings import DetectorSettings
     from ..detection.training import TrainSettings, Validation
@@ -155,28 +159,19 @@ def train_command(
     Their exit code is 0 even if something could not be read, because torchrun treats other exit codes as a crash. They
     do not save when Ctrl-C or SIGTERM stops them: the run resumes from the last checkpoint of --save-every.
     """
-    from ..detection.processes import launched_processes, process_rank
-    from ..detection.rotated_data import open_split
     from ..detection.settings import model_for
-    from ..detection.training import OtherSettingsError, TrainSettings, new_detector
+    from ..detection.training import TrainSettings, new_detector
     from ..torch.devices import check_device
 
     check_folder(out, "--out")
     check_patches(patch_size, patch_overlap)
-    errors = Console(stderr=True)
-    # Every process reads the annotations, so only one reports problems in them. Each image is read by one process.
-    screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
-    problems = reported_problems(screen)
-    try:
+    with _reported_errors():
         wanted_device = check_device(device)  # before anything is read
         architecture, rotated = model_for(model, rotated=rotated)
-        reading = {"strict": strict, "rotated": rotated}
-        dataset = open_split(data, split, problems, **reading)
-        measured = _validation_set(data, val_split, screen, problems, **reading) if evaluate_every else None
-        problems.listener = reported_problems(errors).listener
+        sets = _open_sets(data, split, val_split, measures=evaluate_every > 0, strict=strict, rotated=rotated)
         settings = TrainSettings(
             new_detector(
-                dataset,
+                sets.training,
                 size=size,
                 model=architecture,
                 pooler=pooler or "",
@@ -198,22 +193,88 @@ def train_command(
             patch_size=patch_size,
             patch_overlap=patch_overlap,
         )
-        with launched_processes(wanted_device) as own_device:
-            leads = process_rank() == 0
-            validation = _validation_of(measured, evaluate_every, settings.detector)
-            more = {"device": own_device, "workers": workers, "save_every": save_every, "validation": validation}
-            stop, kept = _train(dataset, out, settings, screen, print_every, more)
+        more = {"workers": workers, "save_every": save_every}
+        result = _train_together(sets, out, settings, wanted_device, evaluate_every, print_every, more)
+    _finish(result, sets, f"wrote {out}: {_next_command(out, data, val_split, sets.validation, settings)}")
+
+
+class _Sets(NamedTuple):
+    """The datasets of a run, and where their problems and the progress are reported."""
+
+    training: CocoDataset
+    validation: CocoDataset | None
+    problems: Problems
+    screen: Console
+
+
+class _Result(NamedTuple):
+    """How the training of this process ended."""
+
+    stop: Interruption
+    kept: str | None
+    """What is saved of a run that was stopped."""
+    leads: bool
+    """Whether it is the first of the processes that train together."""
+
+
+@contextmanager
+def _reported_errors() -> Iterator[None]:
+    """End the command with a message if the settings, the files or the run fail."""
+    from ..detection.training import OtherSettingsError
+
+    errors = Console(stderr=True)
+    try:
+        yield
     except OtherSettingsError as error:
         raise fails(errors, differences_text(error)) from error
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
-    if kept is not None:
-        print_line(screen, kept)
-        raise typer.Exit(stop.exit_code)
-    if leads:
-        print_line(Console(), f"wrote {out}: {_next_command(out, data, val_split, measured, settings)}")
+
+
+def _open_sets(data: Path, split: str, val_split: str | None, *, measures: bool, strict: bool, rotated: bool) -> _Sets:
+    """Open the dataset to train on and, if the run measures average precision, the one to measure it on."""
+    from ..detection.rotated_data import open_split
+
+    # Every process reads the annotations, so only one reports problems in them. Each image is read by one process.
+    screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
+    problems = reported_problems(screen)
+    training = open_split(data, split, problems, strict=strict, rotated=rotated)
+    validation = None
+    if measures:
+        validation = _validation_set(data, val_split, screen, problems, strict=strict, rotated=rotated)
+    problems.listener = reported_problems(Console(stderr=True)).listener
+    return _Sets(training, validation, problems, screen)
+
+
+def _train_together(
+    sets: _Sets,
+    out: Path,
+    settings: TrainSettings,
+    device: torch.device,
+    evaluate_every: int,
+    print_every: int,
+    more: dict[str, Any],
+) -> _Result:
+    """Train in all processes that were launched together."""
+    from ..detection.processes import launched_processes, process_rank
+
+    with launched_processes(device) as own_device:
+        leads = process_rank() == 0
+        validation = _validation_of(sets.validation, evaluate_every, settings.detector)
+        more = {**more, "device": own_device, "validation": validation}
+        stop, kept = _train(sets.training, out, settings, sets.screen, print_every, more)
+    return _Result(stop, kept, leads)
+
+
+def _finish(result: _Result, sets: _Sets, text: str) -> None:
+    """Say what is saved of a stopped run, or what was written, and end the command with its exit code."""
+    if result.kept is not None:
+        print_line(sets.screen, result.kept)
+        raise typer.Exit(result.stop.exit_code)
+    if result.leads:
+        print_line(Console(), text)
     if "WORLD_SIZE" not in os.environ:
-        end(errors, problems)
+        end(Console(stderr=True), sets.problems)
 
 
 def _train(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from .. import _validate
 from .._recording import is_proxy, listed
 from ..ops.multiscale_roi_align import multiscale_roi_align
+from ..ops.multiscale_roi_align_rotated import multiscale_roi_align_rotated
 from ..torch.levels import box_side, levels_reached
 from . import _mmcv_points as points
 from ._calls import asserting, not_negative, peer
@@ -32,6 +33,27 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 }
 #: The layers for rotated boxes, with rows (image index, centre x, centre y, width, height, angle).
 ROTATED = (points.RoIAlignRotated, points.RiRoIAlignRotated)
+
+
+def _align(layer: Any, maps: list[Tensor], rois: Tensor, scales: list[float], levels: Tensor) -> Tensor:
+    points = not_negative(layer.sampling_ratio)
+    options: dict[str, Any] = {"levels": levels, "aligned": layer.aligned, "mode": layer.pool_mode}
+    pooled: Tensor = multiscale_roi_align(maps, rois, layer.output_size, scales, points, **options)
+    return pooled
+
+
+def _align_rotated(layer: Any, maps: list[Tensor], rois: Tensor, scales: list[float], levels: Tensor) -> Tensor:
+    points = not_negative(layer.sampling_ratio)
+    options: dict[str, Any] = {"levels": levels, "aligned": layer.aligned, "clockwise": layer.clockwise}
+    pooled: Tensor = multiscale_roi_align_rotated(maps, rois, layer.output_size, scales, points, **options)
+    return pooled
+
+
+#: The layers that have an operator for all levels of a pyramid, and its call.
+IN_ONE_CALL: dict[type[nn.Module], Callable[..., Tensor]] = {
+    RoIAlign: _align,
+    points.RoIAlignRotated: _align_rotated,
+}
 
 
 class _RoIExtractor(DescribedModule):
@@ -140,22 +162,11 @@ class SingleRoIExtractor(_RoIExtractor):
         levels = self.map_roi_levels(rois, len(maps))
         if roi_scale_factor is not None:
             rois = self.roi_rescale(rois, roi_scale_factor)
-        if isinstance(self.roi_layers[0], RoIAlign):
-            return with_channels(self._in_one_call(self.roi_layers[0], maps, rois, levels), self.out_channels)
-        return self._level_by_level(maps, rois, levels)
-
-    def _in_one_call(self, layer: RoIAlign, maps: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
+        in_one_call = IN_ONE_CALL.get(type(self.roi_layers[0]))  # a subclass may compute something else
+        if in_one_call is None:
+            return self._level_by_level(maps, rois, levels)
         scales = [1 / stride for stride in self.featmap_strides[: len(maps)]]
-        return multiscale_roi_align(
-            maps,
-            rois,
-            layer.output_size,
-            scales,
-            not_negative(layer.sampling_ratio),
-            levels=levels,
-            mode=layer.pool_mode,
-            aligned=layer.aligned,
-        )
+        return with_channels(in_one_call(self.roi_layers[0], maps, rois, scales, levels), self.out_channels)
 
     def _level_by_level(self, maps: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
         first: Any = self.roi_layers[0]

@@ -1,4 +1,4 @@
-"""Errors that use the argument names of another package's function."""
+"""Errors and warnings that use the argument names of another package's function."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from .._rows import OR_WITH_INDICES
+from .._warnings import renamed
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: The words after which a message names another argument.
+REFERRING = ("like", "device of", "dtype of", "row of")
+
 
 def renaming(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let the errors of a function use its own names: `names` maps those of :mod:`roialign` to them.
+    """Let the errors and warnings of a function use its own names: `names` maps those of :mod:`roialign` to them.
 
-    A word is a name at the start of a message, and before an index, a colon, a value or a count. Elsewhere it is
-    English, as in "one tensor of boxes per image".
+    A word is a name at the start of a message, before an index, a colon, a value or a count, and after `REFERRING`.
+    Elsewhere it is English, as in "one tensor of boxes per image".
     """
     one = f"(?:{'|'.join(names) or '(?!)'})"
-    word = re.compile(rf"^{one}(?![\w'])|(?<![\w'.]){one}(?=[\[:=]| \(\d)")
+    after = "|".join(f"(?<={words} )" for words in REFERRING)
+    word = re.compile(rf"(?:^|{after}){one}(?![\w'])|(?<![\w'.]){one}(?=[\[:=]| \(\d)")
+
+    def with_own_names(text: str) -> str:
+        return word.sub(lambda found: names[found[0]], text.replace(OR_WITH_INDICES, ""))
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)
@@ -29,11 +37,11 @@ def renaming(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
             if _is_compiling():
                 return function(*args, **kwargs)
             try:
-                return function(*args, **kwargs)
+                with renamed(with_own_names):
+                    return function(*args, **kwargs)
             except (TypeError, ValueError) as error:
                 if error.args and isinstance(error.args[0], str):
-                    text = error.args[0].replace(OR_WITH_INDICES, "")
-                    error.args = (word.sub(lambda found: names[found[0]], text), *error.args[1:])
+                    error.args = (with_own_names(error.args[0]), *error.args[1:])
                 raise
 
         return call

@@ -151,7 +151,7 @@ class ROIPooler(DescribedModule):
         return pool_boxes(x, box_lists, self.pooler_type, self.output_size, self.scales, *options)
 
 
-@peer(features="x", rois="box_lists", spatial_scales="scales")
+@peer(features="x", rois="box_lists", spatial_scale="scales", spatial_scales="scales")
 def pool_boxes(
     x: Sequence[Tensor],
     box_lists: Sequence[Tensor | BoxesLike],

@@ -160,7 +160,7 @@ class MultiScaleRoIAlign(DescribedModule):
         return pool_levels(x, boxes, self.featmap_names, self.output_size, scales, *options)
 
 
-@peer(features="x", rois="boxes", spatial_scales="scales", canonical_size="canonical_scale")
+@peer(features="x", rois="boxes", spatial_scale="scales", spatial_scales="scales", canonical_size="canonical_scale")
 def pool_levels(
     x: Mapping[str, Tensor],
     boxes: Sequence[Tensor],
@@ -197,6 +197,8 @@ def infer_scales(
 ) -> list[float]:
     """Infer the scale of each map from its size and the sizes of the images."""
     levels = named_levels(x, featmap_names)
+    if len(image_shapes) == 0:
+        raise ValueError("image_shapes: expected one (height, width) per image, got none")
     return [1 / infer_stride(level.shape[-2:], image_shapes, name) for name, level in levels.items()]
 
 

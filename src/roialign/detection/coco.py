@@ -118,8 +118,9 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     - ``"masks"``: ``[L, H, W]`` uint8;
     - ``"image_id"``: the id of the image.
 
-    Crowds, and objects whose box lies outside the image, are left out. The mask of an object without an outline, or
-    with an outline that contains no pixel, is its box.
+    Crowds, and objects whose box lies outside the image, are left out: in training, proposals there count as
+    background, as in torchvision and detectron2. An image may have no object. The mask of an object without an outline,
+    or with an outline that contains no pixel, is its box.
 
     Evaluation compares detections with the objects as they are annotated, as pycocotools does: boxes are not clipped,
     nothing matches an object outside the image, and an outline without a pixel is an empty mask. pycocotools requires

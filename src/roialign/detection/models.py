@@ -12,6 +12,7 @@ from .backbone import PyramidBackbone, SingleBackbone
 from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
 from .heads import BoxHead, BoxStage, MaskBranch
+from .model_inputs import check_images, check_targets
 from .poolers import PoolerFactory, make_pooler
 from .roi_heads import RoIHeads, RoISettings, Target
 from .rpn import Anchors, ProposalSettings, RegionProposals
@@ -62,14 +63,14 @@ class TwoStageDetector(nn.Module):
             The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
         images = list(images)  # a batch [N, 3, H, W] is accepted too
-        _check_images(images)
+        check_images(images, self.rpn.head.cls_logits.weight)  # replicas of DataParallel have no parameters()
         batch, sizes = self.transform.batch(images)
         maps = self.backbone(batch)
         old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch_size = (batch.shape[-2], batch.shape[-1])
         if self.training:
             kind = self.roi_heads.kind
-            _check_targets(targets, len(images), self.roi_heads)
+            check_targets(targets, old_sizes, self.roi_heads)
             moved = [
                 self.transform.target(target, old, new)
                 for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
@@ -114,52 +115,6 @@ class TwoStageDetector(nn.Module):
             generators: Sequence[torch.Generator | None] = (),
         ) -> dict[str, Tensor]: ...
         def __call__(self, *arguments: Any, **more: Any) -> Any: ...
-
-
-def _check_images(images: Sequence[Tensor]) -> None:
-    if not images:
-        raise ValueError("images: expected at least one, got none")
-    for index, image in enumerate(images):
-        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or image.numel() == 0:
-            raise ValueError(
-                f"images[{index}]: expected a float tensor [3, H, W], got {tuple(image.shape)} of {image.dtype}"
-            )
-
-
-def _check_targets(targets: Sequence[Target] | None, count: int, heads: RoIHeads) -> None:
-    kind = heads.kind
-    if targets is None or len(targets) != count:
-        got = "none" if targets is None else len(targets)
-        raise ValueError(f"targets: expected {count} in training mode, one per image, got {got}")
-    for index, target in enumerate(targets):
-        if kind.key not in target or "labels" not in target:
-            expected = f"{kind.key} [L, {kind.numbers}] and labels [L]"
-            raise ValueError(f"targets[{index}]: expected {expected}, got {', '.join(target)}")
-        boxes = target[kind.key]
-        if boxes.ndim != 2 or boxes.shape[1] != kind.numbers or len(target["labels"]) != len(boxes):
-            raise ValueError(
-                f"targets[{index}]: expected {kind.key} [L, {kind.numbers}] and L labels, got {tuple(boxes.shape)} "
-                f"and {len(target['labels'])}"
-            )
-        bad = torch.where(~kind.valid(boxes))[0]
-        if len(bad):
-            row = int(bad[0])
-            got = boxes[row].tolist()
-            raise ValueError(f"targets[{index}]: {kind.key}: row {row}: expected finite {kind.form}, got {got}")
-        _check_labels(target["labels"], heads.num_classes, index)
-        if heads.mask_branch is not None and ("masks" not in target or len(target["masks"]) != len(boxes)):
-            raise ValueError(f"targets[{index}]: expected {len(boxes)} masks [H, W], one per box")
-
-
-def _check_labels(labels: Tensor, num_classes: int, index: int) -> None:
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-        raise ValueError(f"targets[{index}]: labels: expected integers, got {labels.dtype}")
-    bad = torch.where((labels < 1) | (labels >= num_classes))[0]
-    if len(bad):
-        row = int(bad[0])
-        raise ValueError(
-            f"targets[{index}]: labels: row {row}: expected 1 to {num_classes - 1}, got {int(labels[row])}"
-        )
 
 
 def faster_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:

@@ -92,9 +92,9 @@ def check_real(tensor: Tensor, name: str) -> None:
         raise TypeError(f"{name}: expected a real dtype (float or integer), got {tensor.dtype}{how}")
 
 
-def check_indices(values: object, count: int, name: str, owner: str) -> Tensor:
-    """Check that there is one integer per row."""
-    tensor = check_array(values, name)
+def check_indices(values: object, count: int, name: str, owner: str, first: str = "features") -> Tensor:
+    """Check that there is one integer per row. `first` names an argument that is a tensor."""
+    tensor = check_array(values, name, first)
     if len(tensor.shape) != 1 or tensor.shape[0] != count:
         raise ValueError(f"{name}: expected shape [{count}], one per row of {owner}, got {tuple(tensor.shape)}")
     if tensor.dtype not in INTEGER_DTYPES:

@@ -60,7 +60,7 @@ def rotated_nms(boxes: object, scores: object, threshold: float, groups: object,
     checks.check_device(values, tensor.device, "scores", "boxes")
     members = None
     if groups is not None:
-        members = checks.check_indices(groups, tensor.shape[0], "groups", "boxes")
+        members = checks.check_indices(groups, tensor.shape[0], "groups", "boxes", "boxes")
         checks.check_device(members, tensor.device, "groups", "boxes")
     kept: Tensor = _nms(tensor, values, members, threshold, pairing.clockwise, pairing.backend or "")
     return kept
@@ -201,13 +201,19 @@ def _batched(operator: Any) -> Callable[..., Any]:
             return no_results(outputs)
         results = [result_of(index) for index in range(info.batch_size)]
         if isinstance(results[0], Tensor):
+            counts = {result.shape[0] for result in results}
+            if len(counts) > 1:  # only non-maximum suppression has results of its own lengths
+                raise ValueError(
+                    "boxes: expected a batch of torch.vmap in which every member keeps the same number of boxes, got "
+                    f"from {min(counts)} to {max(counts)} kept boxes; call rotated_nms for each member"
+                )
             return torch.stack(results), 0
         return tuple([torch.stack(parts) for parts in zip(*results, strict=True)]), (0,) * len(results[0])
 
     return batch
 
 
-for _operator in (_iou, _iou_backward):
+for _operator in (_iou, _iou_backward, _nms):
     _operator.register_vmap(_batched(_operator))
 
 
