@@ -31,7 +31,7 @@ PUBLISHED = (
 #: For a run whose report was written before offsets had a learning rate of their own.
 FULL_OFFSET_RATE = """\
 In this run, the offsets of the deformable pooler were learned at the full learning rate, so it lost most masks at
-stride 16. At a tenth of that rate, which is now the default, its masks are as good as those of RoIAlign:
+stride 16. At a tenth of that rate, the default, its masks are as good as those of RoIAlign:
 [deformable.md](deformable.md)."""
 
 
@@ -134,8 +134,8 @@ def how(report: dict[str, Any]) -> str:
         [
             "## How it was measured",
             paragraph(
-                f"""`python -m benchmarks.localisation` took {report["minutes"]:.0f} minutes on {report["machine"]},
-                which also ran other programs. `make experiment` runs a small version of it."""
+                f"""`python -m benchmarks.localisation` {time_and_machine(report)}.
+                `make experiment` runs a small version of it."""
             ),
             paragraph(
                 f"""First, a backbone is trained for every dataset, stride and seed, **without a pooler**. It is a
@@ -161,6 +161,13 @@ def how(report: dict[str, Any]) -> str:
             ),
         ]
     )
+
+
+def time_and_machine(report: dict[str, Any]) -> str:
+    """The machine of a run, and how long it took if that is known: a copied folder has lost the times of its files."""
+    minutes = report["minutes"]
+    time = f"took {minutes:.0f} minutes" if minutes >= 1 else "ran"
+    return f"{time} on {report['machine']}, which also ran other programs"
 
 
 def paragraph(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .aspect_ratios import RATIOS
-from .page import paragraph
+from .page import paragraph, time_and_machine
 from .plan import IMAGE_SIZE
 from .rotated_plan import ALIGN, HEADS, POOL, ROTATED, SETS, UPRIGHT
 from .statistics import Difference, Metric, Result, chosen, difference_of, mean_of, metric, paired
@@ -44,9 +44,9 @@ def section(report: dict[str, Any]) -> str:
         "Differences in points, over the seeds of each dataset and over both datasets together:\n\n" + gains(results),
         paragraph(
             """By the aspect ratio of the objects, over the datasets that have such objects. Other objects are ignored,
-            and so are detections that match no object and whose own ratio is outside the range, as COCO's evaluation
-            does it for sizes. So few detections of upright boxes count as wrong here. A dash means that there is no
-            such object or that no head finds one."""
+            and so are detections that match no object and whose own ratio is outside the range, as in COCO's
+            evaluation by size. Therefore, few detections of upright boxes count as wrong here. A dash means that there
+            is no such object or that no head finds one."""
         ),
         by_ratio(results),
     ]
@@ -87,8 +87,8 @@ def how(report: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             paragraph(
-                f"""`python -m benchmarks.localisation.rotated` took {report["minutes"]:.0f} minutes on
-                {report["machine"]}, which also ran other programs. The method is that of the experiment above. The
+                f"""`python -m benchmarks.localisation.rotated` {time_and_machine(report)}.
+                The method is that of the experiment above. The
                 backbone has one map of stride {plan["strides"][0]} and is trained for {plan["backbone_iterations"]}
                 steps, with the region proposal network of Oriented R-CNN, which proposes rotated boxes. Then all heads
                 are trained for {plan["head_iterations"]} steps on the same maps, proposals, images and samples. Copies

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,6 @@ TINY = replace(
     batch_size=2,
     detector={**SMALL.detector, "width": 8, "hidden": 16, "mask_hidden": 8},
 )
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def result_of(pooler: str, stride: int, seed: int, value: float, name: str = "plain") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,14 +38,6 @@ TINY = replace(
     detector={**SMALL.detector, "width": 8, "hidden": 16},
 )
 (CELL,) = TINY.cells()
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_heads_differ_in_what_they_compare_only() -> None:
@@ -119,6 +110,8 @@ def test_the_section_says_what_the_figures_say(gain: float, words: str, tmp_path
     ]
     report = {"machine": "a machine", "minutes": 3, "plan": FULL.to_dict(), "results": list(map(compact, results))}
     text = " ".join(section(report).split())
+    assert "took 3 minutes on a machine, which" in text
+    assert " ran on a machine, which" in " ".join(section({**report, "minutes": 0.0}).split()), "the time is unknown"
     assert words in text.partition("`python -m")[0]
     assert f"changes AP75 by {100 * gain:+.1f}" in text or gain == 0
     assert "RoIPool, both of the hull, changes it by +10.0" in text

@@ -9,24 +9,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner, Result
 
-from roialign.commands.app import app
 from roialign.detection import PatchSettings, load_model, save_model
 from roialign.detection.coco import open_image
 from roialign.detection.model_files import MODEL_FILE
 from roialign.detection.patch_detection import detect_in_patches
 from roialign.detection.training.settings import read_settings
 from roialign.files.run_lengths import mask_of
+from tests.commands.invoked import invoke
 from tests.detection.colour_detector import settings_of
 from tests.detection.detectors import write_small_scenes
 from tests.detection.small_training import write_rotated_training_scenes
 
 PATCHES = ("--patch-size", 64, "--patch-overlap", 20)
-
-
-def _run(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def _weights(folder: Path, model: str) -> Path:
@@ -47,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_commands_find_what_the_function_finds(model: str, data: Path, tmp_path: Path) -> None:
     weights = _weights(tmp_path, model)
     options = ("--weights", weights, *PATCHES)
-    result = _run("evaluate", "--data", data, "--out", tmp_path / "r.json", *options)
+    result = invoke("evaluate", "--data", data, "--out", tmp_path / "r.json", *options)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     rows = json.loads((tmp_path / "r.json").read_text())
     image = data / "val/images/000001.png"
@@ -57,7 +52,7 @@ def test_the_commands_find_what_the_function_finds(model: str, data: Path, tmp_p
     of_first = [row for row in rows if row["image_id"] == 1]
     assert [row["score"] for row in of_first] == found["scores"].tolist()
     assert of_first, "there is something to compare"
-    result = _run("detect", image, "--out", tmp_path / "o", "--score-threshold", 0, *options)
+    result = invoke("detect", image, "--out", tmp_path / "o", "--score-threshold", 0, *options)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     drawn = json.loads((tmp_path / "o/detections.json").read_text())["annotations"]
     assert [(row["bbox"], row.get("segmentation")) for row in drawn] == [
@@ -74,7 +69,7 @@ def test_the_picture_of_a_large_image_is_reduced(tmp_path: Path) -> None:
     weights = _weights(tmp_path, "mask-rcnn")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (500, 4500, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     options = ("--weights", weights, "--patch-size", 500, "--score-threshold", 0)
-    result = _run("detect", tmp_path / "a.png", "--out", tmp_path / "o", *options)
+    result = invoke("detect", tmp_path / "a.png", "--out", tmp_path / "o", *options)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     with Image.open(tmp_path / "o/a-detections.png") as picture:
         assert picture.size[0] == 2250
@@ -87,7 +82,7 @@ def test_a_broken_image_is_named_and_the_others_are_cut(data: Path, tmp_path: Pa
     weights = _weights(tmp_path, "faster-rcnn")
     (tmp_path / "broken.png").write_bytes(b"no image")
     images = (tmp_path / "broken.png", data / "val/images/000001.png")
-    result = _run("detect", *images, "--weights", weights, "--out", tmp_path / "o", *PATCHES)
+    result = invoke("detect", *images, "--weights", weights, "--out", tmp_path / "o", *PATCHES)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {tmp_path / 'broken.png'}: cannot be read as an image")
     assert (tmp_path / "o/000001-detections.png").is_file()
@@ -98,7 +93,7 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     run = tmp_path / "run"
     options = ("--rotated", "--val-split", "train", "--batch-size", 2, "--iterations", 2, "--warmup", 1)
     train = ("train", "--data", tmp_path, "--out", run, *options, "--flip", 0.25, "--vertical-flip", 0.25)
-    result = _run(*train, "--patch-size", 64)
+    result = invoke(*train, "--patch-size", 64)
     assert result.exit_code == 0, result.output
     evaluate = f"roialign evaluate --weights {run} --data {tmp_path} --split train --patch-size 64 --patch-overlap 12"
     assert result.stdout == f"wrote {run}: evaluate it with `{evaluate}`\n"
@@ -107,19 +102,19 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
     assert wanted is not None
     assert (wanted.patches, wanted.detector.min_size) == (PatchSettings(64, 12), 64)
     assert (wanted.flip, wanted.vertical_flip, wanted.diagonal_flip) == (0.25, 0.25, 0)
-    result = _run(*evaluate.split()[1:])
+    result = invoke(*evaluate.split()[1:])
     assert (result.exit_code, result.stderr) == (0, "")
     _check_notes(tmp_path, run)
-    assert "all 2 steps are done already" in _run(*train, "--patch-size", 64).stderr
+    assert "all 2 steps are done already" in invoke(*train, "--patch-size", 64).stderr
     for other, text in (
         ((), "other settings: --patch-size was 64, and is not given now. To"),
         (("--patch-size", 48), "other settings: --patch-size was 64, not 48. To"),
         (("--patch-size", 64, "--patch-overlap", 20), "other settings: --patch-overlap was 12, not 20. To"),
         (("--patch-size", 64, "--diagonal-flip", 0.5), "other settings: --diagonal-flip was 0.0, not 0.5. To"),
     ):
-        result = _run(*train, *other)
+        result = invoke(*train, *other)
         assert (result.exit_code, text in result.stderr) == (1, True), result.stderr
-    result = _run(*train, "--patch-size", 64, "--diagonal-flip", 0.9)
+    result = invoke(*train, "--patch-size", 64, "--diagonal-flip", 0.9)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: flip, vertical_flip, diagonal_flip: expected probabilities of at most 1")
 
@@ -135,7 +130,7 @@ def test_more_patches_than_can_be_meant_are_named(
         "detect": (data / "val/images", "--out", tmp_path / "o", *weights),
         "train": ("--data", data, "--split", "val", "--out", tmp_path / "o", "--evaluate-every", 0),
     }
-    result = _run(command, *words[command], "--patch-size", 16, "--patch-overlap", 15)
+    result = invoke(command, *words[command], "--patch-size", 16, "--patch-overlap", 15)
     assert (result.exit_code, result.stderr) == (
         1,
         f"error: patch_size, patch_overlap: expected at most {81**2} patches in all, got {2 * 81**2}: patches of 16 "
@@ -146,7 +141,7 @@ def test_more_patches_than_can_be_meant_are_named(
 
 def test_a_patch_of_padding_is_named(data: Path, tmp_path: Path) -> None:
     weights, image = _weights(tmp_path, "faster-rcnn"), data / "val/images/000001.png"
-    result = _run("detect", image, "--out", tmp_path / "o", "--weights", weights, "--patch-size", 2**15)
+    result = invoke("detect", image, "--out", tmp_path / "o", "--weights", weights, "--patch-size", 2**15)
     assert result.exit_code == 1
     assert result.stderr.startswith(
         f"error: {image}: expected a patch_size of at most 8192 for an image of 96 x 96 pixels"
@@ -164,7 +159,7 @@ def test_without_a_terminal_patches_are_counted_now_and_then(
         (detect, 2, "images"),
         (("evaluate", "--data", data, *weights, *PATCHES), 8, "patches"),
     ):
-        lines = _run(*words).stderr.splitlines()
+        lines = invoke(*words).stderr.splitlines()
         assert len(lines) == count
         assert lines[-1].startswith(f"{count} of {count} {unit}, ")
 
@@ -182,7 +177,7 @@ def _check_notes(data: Path, run: Path) -> None:
         (detect, run, ("--patch-size", 64), None),
         (detect, lone, ("--patch-size", 48), None),
     ):
-        result = _run(*command, "--weights", weights, *options)
+        result = invoke(*command, "--weights", weights, *options)
         wanted = "" if note is None else f"note: {weights}: trained on patches of 64 pixels, and --patch-size {note}\n"
         assert (result.exit_code, result.stderr) == (0, wanted)
 
@@ -209,7 +204,7 @@ def test_impossible_patches_are_named(case: str, data: Path, tmp_path: Path) -> 
         ("train", "--data", data, "--out", tmp_path / "o"),
     )
     for command in commands:
-        result = _run(*command, *options)
+        result = invoke(*command, *options)
         assert result.exit_code == 2
         assert message in " ".join(result.stderr.replace("│", " ").split()), result.stderr
     assert not (tmp_path / "o").exists()

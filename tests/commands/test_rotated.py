@@ -6,22 +6,18 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from roialign.commands.app import app
 from roialign.detection import SceneSettings, load_model, write_scenes
+from tests.commands.invoked import invoke
 from tests.detection.small_training import write_training_scenes
 
 #: A run of few and small steps.
 SMALL = ("--batch-size", "1", "--warmup", "1", "--iterations", "1")
 
 
-def _run(*words: object) -> Result:
-    return CliRunner().invoke(app, [str(word) for word in words])
-
-
 def _trained(data: Path, out: Path, *more: object) -> Result:
-    return _run("train", "--data", data, "--out", out, *SMALL, *more)
+    return invoke("train", "--data", data, "--out", out, *SMALL, *more)
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +97,12 @@ def test_data_with_upright_boxes_only_are_said_to_be(tmp_path: Path) -> None:
 def test_rotated_boxes_are_evaluated(data: Path, oriented: Path, upright: Path, tmp_path: Path) -> None:
     for run, options in ((oriented, ()), (upright, ("--rotated",))):
         metrics = tmp_path / "metrics.json"
-        result = _run("evaluate", "--weights", run, "--data", data, "--metrics", metrics, *options)
+        result = invoke("evaluate", "--weights", run, "--data", data, "--metrics", metrics, *options)
         assert result.exit_code == 0, result.output
         assert set(json.loads(metrics.read_text())) == {"images", "rotated_box", "dota"}
         rows = [line.split()[0] for line in result.stdout.splitlines() if line[1:2].isalpha()]
         assert {"rotated", "dota"} <= set(rows)
-    result = _run("evaluate", "--weights", upright, "--data", data, "--metrics", metrics)
+    result = invoke("evaluate", "--weights", upright, "--data", data, "--metrics", metrics)
     assert result.exit_code == 0, result.output
     assert set(json.loads(metrics.read_text())) == {"images", "box"}
 
@@ -114,7 +110,7 @@ def test_rotated_boxes_are_evaluated(data: Path, oriented: Path, upright: Path, 
 def test_detections_are_written_in_dotas_format(data: Path, oriented: Path, upright: Path, tmp_path: Path) -> None:
     out, results = tmp_path / "task1", tmp_path / "results.json"
     options = ("--data", data, "--dota-out", out)
-    result = _run("evaluate", "--weights", oriented, *options, "--out", results)
+    result = invoke("evaluate", "--weights", oriented, *options, "--out", results)
     assert result.exit_code == 0, result.output
     assert f"wrote {out}: 10 files" in result.stdout
     assert sorted(path.name for path in out.iterdir()) == [f"Task1_{digit}.txt" for digit in range(10)]
@@ -122,30 +118,30 @@ def test_detections_are_written_in_dotas_format(data: Path, oriented: Path, upri
     assert len(lines) == len(json.loads(results.read_text())) > 0
     assert {line[0] for line in lines} == {"000001", "000002"}
     assert {len(line) for line in lines} == {10}
-    refused = _run("evaluate", "--weights", upright, *options, "--rotated")
+    refused = invoke("evaluate", "--weights", upright, *options, "--rotated")
     assert refused.exit_code == 1
     assert refused.stderr == "error: --dota-out: expected a detector of rotated boxes, got faster-rcnn\n"
     (tmp_path / "file").touch()
-    refused = _run("evaluate", "--weights", oriented, "--data", data, "--dota-out", tmp_path / "file")
+    refused = invoke("evaluate", "--weights", oriented, "--data", data, "--dota-out", tmp_path / "file")
     assert refused.exit_code == 2
     assert "expected a folder" in refused.stderr
 
 
 def test_rotated_boxes_are_detected_and_drawn(data: Path, oriented: Path, upright: Path, tmp_path: Path) -> None:
     options = ("--out", tmp_path, "--score-threshold", 0.1, "--rotated")
-    result = _run("detect", data / "val/images", "--weights", oriented, *options)
+    result = invoke("detect", data / "val/images", "--weights", oriented, *options)
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "detections.json").read_text())["annotations"]
     assert len(found) > 0
     assert all(len(row["segmentation"][0]) == 8 and row["area"] > 0 for row in found)
     assert (tmp_path / "000001-detections.png").exists()
-    refused = _run("detect", data / "val/images", "--weights", upright, *options)
+    refused = invoke("detect", data / "val/images", "--weights", upright, *options)
     assert refused.exit_code == 1
     assert refused.stderr == f"error: {upright}: expected a detector of rotated boxes, got faster-rcnn\n"
 
 
 def test_an_onnx_model_of_rotated_boxes_is_refused(oriented: Path, tmp_path: Path) -> None:
-    result = _run("export", "--weights", oriented, "--out", tmp_path / "model.onnx")
+    result = invoke("export", "--weights", oriented, "--out", tmp_path / "model.onnx")
     assert result.exit_code == 1
     assert "ONNX has no suppression of rotated boxes, so export a torch.export program" in " ".join(
         result.stderr.split()

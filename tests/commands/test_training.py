@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -17,15 +16,15 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from roialign.commands.app import app
 from roialign.commands.terminal import progress_bar
 from roialign.commands.training_report import Reporter, stopped_by_interrupt
 from roialign.detection import load_model
 from roialign.detection.training import Cut, Measured, Saved, Started, Stepped
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
-from tests.detection.small_training import training_set, write_training_scenes
+from tests.commands.invoked import invoke
+from tests.detection.small_training import log_of, training_set, write_training_scenes
 
 #: A run of few and small steps.
 SMALL = ("--batch-size", "1", "--warmup", "1", "--model", "faster-rcnn")
@@ -39,13 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(data: Path, run: Path, *more: object) -> Result:
-    arguments = ["train", "--data", data, "--out", run, *SMALL, *more]
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def _log(run: Path) -> list[dict[str, str]]:
-    with open(run / "log.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return invoke("train", "--data", data, "--out", run, *SMALL, *more)
 
 
 LINE = r"step {} of 3: loss \d+\.\d{{3}} \(objectness .*, classifier \d+\.\d{{3}}.*\), \d+\.\d\d s per step{}"
@@ -72,7 +65,7 @@ def test_the_command_says_what_it_does_and_continues(data: Path, tmp_path: Path)
     longer = _train(data, tmp_path / "run", "--iterations", 4)
     assert longer.exit_code == 0, longer.output
     assert longer.stderr.splitlines()[1] == "resuming from step 3 of 4"
-    assert [row["iteration"] for row in _log(tmp_path / "run")] == ["1", "2", "3", "4"]
+    assert [row["iteration"] for row in log_of(tmp_path / "run")] == ["1", "2", "3", "4"]
 
 
 def test_settings_that_differ_are_named_by_their_options(data: Path, tmp_path: Path) -> None:
@@ -99,7 +92,7 @@ def test_average_precision_is_said_and_logged(data: Path, tmp_path: Path) -> Non
     assert len(lines) == 2
     for number, line in enumerate(lines, start=1):
         assert re.fullmatch(pattern.format(number), line), line
-    assert all(0 <= float(row["box_AP50"]) <= 1 for row in _log(tmp_path / "run"))
+    assert all(0 <= float(row["box_AP50"]) <= 1 for row in log_of(tmp_path / "run"))
     missing = _train(data, tmp_path / "other", *options, "--val-split", "none")
     assert missing.exit_code == 1
     assert "error: " in missing.stderr
@@ -176,7 +169,7 @@ def test_a_signal_ends_after_a_step_that_is_kept(
         again = [*words, "--out", str(run)]
         done = subprocess.run(again, stderr=subprocess.PIPE, text=True, env=environment, check=True)
         assert said in done.stderr
-    assert _log(stopped) == _log(whole)
+    assert log_of(stopped) == log_of(whole)
     expected, got = load_model(whole)[0].state_dict(), load_model(stopped)[0].state_dict()
     assert all(torch.equal(got[name], expected[name]) for name in expected)
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from roialign import rotated_iou
 from roialign.detection import (
@@ -22,7 +17,6 @@ from roialign.detection import (
     TrainSettings,
     Validation,
     evaluate_model,
-    load_model,
     new_detector,
     train,
 )
@@ -31,10 +25,13 @@ from roialign.detection.settings import model_for
 from roialign.detection.training import Event, Measured
 from roialign.detection.training.data import Stream, mirrored
 from tests.detection.small_training import (
-    LAUNCHER,
     ROTATED_RANDOM,
     SCRIPT,
+    assert_same_run,
+    assert_two_processes_are_as_good_as_one,
+    log_of,
     small_settings,
+    train_killed,
     training_set,
     write_rotated_training_scenes,
 )
@@ -46,15 +43,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     write_rotated_training_scenes(folder)
     return folder
-
-
-def _weights(run: Path) -> dict[str, Tensor]:
-    return load_model(run)[0].state_dict()
-
-
-def _log(run: Path) -> list[dict[str, str]]:
-    with open(run / "log.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.slow
@@ -85,50 +73,24 @@ def test_a_stopped_run_ends_with_the_weights_of_one_that_was_not(data: Path, tmp
     try:
         train(dataset, tmp_path / "whole", settings)
         train(dataset, tmp_path / "stopped", settings, stop=lambda: True)  # after the first step
-        assert len(_log(tmp_path / "stopped")) == 1
+        assert len(log_of(tmp_path / "stopped")) == 1
         train(dataset, tmp_path / "stopped", settings)
     finally:
         torch.set_num_threads(threads)
-    expected, got = _weights(tmp_path / "whole"), _weights(tmp_path / "stopped")
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert _log(tmp_path / "whole") == _log(tmp_path / "stopped")
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
 @pytest.mark.slow
 def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(data: Path, tmp_path: Path) -> None:
     whole, run = tmp_path / "whole", tmp_path / "run"
     subprocess.run([sys.executable, *SCRIPT, data, whole, ROTATED_RANDOM], check=True, cwd=ROOT)
-    command: Sequence[Any] = [sys.executable, *SCRIPT, data, run, ROTATED_RANDOM]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if int(line) == 5:  # the last checkpoint is after step 3
-                process.send_signal(signal.SIGKILL)
-                break
-        process.stdout.read()
-    assert process.returncode == -signal.SIGKILL
-    went_on = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT).stdout.split()
-    assert int(went_on[0]) == 4
-    expected, got = _weights(whole), _weights(run)
-    assert all(torch.equal(got[name], expected[name]) for name in expected)
-    assert _log(run) == _log(whole)
+    assert train_killed(data, run, ROTATED_RANDOM, after=5) == 4, "the last checkpoint is after step 3"
+    assert_same_run(run, whole)
 
 
 @pytest.mark.slow
 def test_two_processes_are_as_good_as_one(data: Path, tmp_path: Path) -> None:
-    runs = [tmp_path / "alone", tmp_path / "together"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for run, launcher in zip(runs, ([], LAUNCHER), strict=True):
-        command = [sys.executable, *launcher, *SCRIPT, data, run, "rotated"]
-        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL, cwd=ROOT)
-    alone, together = map(_log, runs)
-    assert len(alone) == len(together) == 10
-    for index, (one, other) in enumerate(zip(alone, together, strict=True)):
-        # Where rounding makes another proposal win, what follows differs by more than rounding.
-        largest = 1e-5 if index == 0 else 1e-2
-        for name, value in one.items():
-            assert (other[name] == "") == (value == "")
-            assert float(other[name] or 0) == pytest.approx(float(value or 0), rel=largest), (one["iteration"], name)
+    assert_two_processes_are_as_good_as_one(data, tmp_path, "rotated")
 
 
 def test_average_precision_of_rotated_boxes_is_measured_and_logged(data: Path, tmp_path: Path) -> None:
@@ -137,7 +99,7 @@ def test_average_precision_of_rotated_boxes_is_measured_and_logged(data: Path, t
     train(dataset, tmp_path, settings, validation=Validation(dataset, 2), report=events.append)
     (measured,) = [event for event in events if isinstance(event, Measured)]
     assert set(measured.figures) == {"images", "rotated_box", "dota"}
-    assert [row["rotated_box_AP50"] for row in _log(tmp_path)] == ["", repr(measured.figures["rotated_box"]["AP50"])]
+    assert [row["rotated_box_AP50"] for row in log_of(tmp_path)] == ["", repr(measured.figures["rotated_box"]["AP50"])]
 
 
 @pytest.mark.parametrize("vertically", [False, True])

@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
 from PIL import Image
 from torch import Tensor
-from typer.testing import CliRunner, Result
 
-from roialign.commands.detection import add_commands
 from roialign.detection import (
     CocoDataset,
     DatasetError,
@@ -37,6 +34,7 @@ from roialign.detection.model_files import MODEL_FILE
 from roialign.detection.patch_detection import PatchMask
 from roialign.files.problems import Problems
 from roialign.files.run_lengths import encoded
+from tests.commands.invoked import invoke
 from tests.detection.detectors import SETTINGS, validation_set, write_small_scenes
 
 
@@ -248,15 +246,9 @@ def test_masks_in_patches_are_reduced_with_their_image() -> None:
         np.testing.assert_array_equal(drawn, expected)
 
 
-def _run(*arguments: object) -> Result:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    add_commands(app)
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
-
-
 def test_the_command_evaluates(scenes: Path, tmp_path: Path) -> None:
     options = ("--weights", scenes, "--data", scenes, "--out", tmp_path / "r.json", "--metrics", tmp_path / "m.json")
-    result = _run("evaluate", *options)
+    result = invoke("evaluate", *options)
     assert (result.exit_code, result.stderr) == (0, ""), result.output
     assert "Average precision on 4 images" in result.stdout
     dataset = validation_set(scenes)
@@ -267,14 +259,14 @@ def test_the_command_evaluates(scenes: Path, tmp_path: Path) -> None:
     expected = {"images": 4, **{kind: average_precision(dataset, rows, kind, images) for kind in ("box", "mask")}}
     assert json.loads((tmp_path / "m.json").read_text()) == expected
     for name, wrong in (("--weights", tmp_path), ("--data", tmp_path), ("--pooler", "none"), ("--device", "tpu")):
-        result = _run("evaluate", *options, name, wrong)
+        result = invoke("evaluate", *options, name, wrong)
         assert result.exit_code == 1
         assert result.stderr.startswith("error: "), name
         assert result.exception is None or isinstance(result.exception, SystemExit)
     annotations = scenes / "val/annotations.json"
     before = annotations.read_bytes()
     for name, wrong in (("--out", annotations), ("--metrics", tmp_path / "r.json")):
-        result = _run("evaluate", *options, name, wrong)
+        result = invoke("evaluate", *options, name, wrong)
         assert (result.exit_code, f"{wrong.name} is also an input, and would be overwritten" in result.stderr) == (
             2,
             True,
@@ -285,16 +277,16 @@ def test_the_command_evaluates(scenes: Path, tmp_path: Path) -> None:
 def test_the_command_detects_what_it_can(scenes: Path, tmp_path: Path) -> None:
     good = scenes / "val/images/000001.png"
     options = ("--weights", scenes, "--out", tmp_path / "o", "--score-threshold", 0)
-    result = _run("detect", tmp_path / "none.png", good, *options)
+    result = invoke("detect", tmp_path / "none.png", good, *options)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {tmp_path / 'none.png'}: cannot be read as an image")
     assert result.stderr.endswith("1 problem\n")
     assert "5 objects in 1 image" in result.stdout
     assert (tmp_path / "o/000001-detections.png").is_file()
-    assert _run("detect", good, *options).exit_code == 0
-    result = _run("detect", good, *options, "--weights", tmp_path / "none")
+    assert invoke("detect", good, *options).exit_code == 0
+    result = invoke("detect", good, *options, "--weights", tmp_path / "none")
     assert (result.exit_code, result.stderr[:7]) == (1, "error: ")
-    result = _run("detect", good, *options, "--out", good)
+    result = invoke("detect", good, *options, "--out", good)
     assert result.exit_code == 2
     assert "is a file; expected a folder" in result.stderr
 
@@ -303,11 +295,11 @@ def test_a_detector_without_masks_has_boxes_only(scenes: Path, tmp_path: Path) -
     settings = DetectorSettings.of({**SETTINGS.to_dict(), "model": "cascade-rcnn"})
     torch.manual_seed(0)
     save_model(tmp_path / MODEL_FILE, settings.build(), settings)
-    result = _run("evaluate", "--weights", tmp_path, "--data", scenes, "--metrics", tmp_path / "m.json")
+    result = invoke("evaluate", "--weights", tmp_path, "--data", scenes, "--metrics", tmp_path / "m.json")
     assert result.exit_code == 0, result.output
     assert set(json.loads((tmp_path / "m.json").read_text())) == {"images", "box"}
     image = scenes / "val/images/000001.png"
-    result = _run("detect", image, "--weights", tmp_path, "--out", tmp_path, "--score-threshold", 0)
+    result = invoke("detect", image, "--weights", tmp_path, "--out", tmp_path, "--score-threshold", 0)
     assert result.exit_code == 0, result.output
     rows = json.loads((tmp_path / "detections.json").read_text())["annotations"]
     assert len(rows) == 5

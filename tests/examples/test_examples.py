@@ -1,4 +1,4 @@
-"""The examples that use search and features, as they are run."""
+"""The examples, as they are run."""
 
 from __future__ import annotations
 

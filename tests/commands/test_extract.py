@@ -1,13 +1,10 @@
-"""The command line: what it prints, writes and answers, in one process and as a command."""
+"""`roialign extract` of pixels and feature maps: what it writes, says and refuses."""
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,20 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
-from typer.testing import CliRunner, Result
 
 import roialign
-from roialign.commands.app import app
-from roialign.commands.terminal import progress_bar
-from tests.tables.paths import EXAMPLES
-
-PHOTOGRAPH = EXAMPLES / "astronaut.png"
-BOXES = EXAMPLES / "astronaut_boxes.csv"
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
+from tests.commands.invoked import invoke
+from tests.tables.paths import BOXES, EXAMPLES, PHOTOGRAPH
 
 
 def one_line(text: str) -> str:
@@ -50,7 +37,7 @@ def maps(tmp_path: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("boxes", ["astronaut_boxes.csv", "astronaut_boxes.json", "astronaut_boxes_coco.json"])
 def test_the_features_of_a_photograph_are_roi_align_of_its_pixels(tmp_path: Path, boxes: str) -> None:
-    result = run("extract", PHOTOGRAPH, "--boxes", EXAMPLES / boxes, "--out", tmp_path / "f.npz")
+    result = invoke("extract", PHOTOGRAPH, "--boxes", EXAMPLES / boxes, "--out", tmp_path / "f.npz")
     assert result.exit_code == 0, result.output
     assert result.stderr == ""
     assert "neck ring" in result.stdout
@@ -69,7 +56,7 @@ def test_every_option_reaches_roi_align(tmp_path: Path, maps: dict[str, np.ndarr
     options = "--output-size 3x2 --spatial-scale 0.5 --sampling random --sampling-ratio 1x2 --no-aligned --seed 9"
     more = "--layout NHWC --array second --backend reference"
     paths = (tmp_path / "a.npz", "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
-    result = run("extract", *paths, *options.split(), *more.split())
+    result = invoke("extract", *paths, *options.split(), *more.split())
     assert result.exit_code == 0, result.output
     boxes = [np.array([[1.0, 2, 9, 10], [0, 0, 4, 4]])]
     expected = roialign.roi_align(
@@ -85,7 +72,7 @@ def test_a_drawn_seed_is_in_the_result(tmp_path: Path) -> None:
     for name, more in (("f.npz", ()), ("g.npz", ("--seed",))):
         seed = [json.loads(str(np.load(tmp_path / "f.npz")["settings"]))["seed"]] if more else []
         options = ("--sampling", "random", "--sampling-ratio", 2, *more, *seed)
-        assert run("extract", *paths, *options, "--out", tmp_path / name).exit_code == 0
+        assert invoke("extract", *paths, *options, "--out", tmp_path / name).exit_code == 0
     with np.load(tmp_path / "f.npz") as drawn, np.load(tmp_path / "g.npz") as given:
         np.testing.assert_array_equal(drawn["features"], given["features"])
 
@@ -104,7 +91,7 @@ def test_what_cannot_be_done_is_reported_and_the_rest_is_done(tmp_path: Path, ma
     with (tmp_path / "boxes.csv").open("a") as table:
         table.write("missing.png,1,2,5,6,dog\n")
     inputs = [tmp_path / name for name in ("a.npy", "broken.png", "b.npy", "inputs.txt")]
-    result = run("extract", *inputs, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
+    result = invoke("extract", *inputs, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
     assert result.exit_code == 1
     row, unknown, broken, missing, count = result.stderr.splitlines()
     assert row == f"error: {tmp_path / 'boxes.csv'}, row 1 (line 3): expected 6 fields, found 4"
@@ -131,7 +118,7 @@ def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> No
     (tmp_path / "a.npy").write_bytes(b"broken")
     (tmp_path / "b.npy").write_bytes(b"broken")
     paths = (tmp_path / "a.npy", tmp_path / "b.npy", "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
-    result = run("extract", *paths, "--plot", tmp_path / "p.png")
+    result = invoke("extract", *paths, "--plot", tmp_path / "p.png")
     assert result.exit_code == 1
     assert f"{tmp_path / 'f.npz'}: not written, because no box could be pooled" in result.stderr
     assert f"{tmp_path / 'p.png'}: not drawn, because no box was pooled" in result.stderr
@@ -146,7 +133,7 @@ def test_an_old_result_is_kept_where_nothing_could_be_done(tmp_path: Path) -> No
 def test_a_box_file_that_cannot_be_read_ends_the_run(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "boxes.json").write_text(content)
-    result = run("extract", PHOTOGRAPH, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
+    result = invoke("extract", PHOTOGRAPH, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
     assert result.exit_code == 1
     assert f"error: {tmp_path / 'boxes.json'}: {message}" in result.stderr
     assert not (tmp_path / "f.npz").exists()
@@ -175,7 +162,7 @@ def test_a_wrong_option_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("extract", PHOTOGRAPH, "--boxes", BOXES, *options)
+    result = invoke("extract", PHOTOGRAPH, "--boxes", BOXES, *options)
     assert result.exit_code == 2
     assert message in one_line(result.stderr)
     assert os.listdir(tmp_path) == []
@@ -183,12 +170,12 @@ def test_a_wrong_option_is_refused_before_any_work(
 
 def test_a_chosen_box_is_drawn(tmp_path: Path) -> None:
     paths = (PHOTOGRAPH, "--boxes", BOXES, "--out", tmp_path / "f.npz", "--plot", tmp_path / "p.png")
-    result = run("extract", *paths, "--stride", 8, "--plot-box", 2)
+    result = invoke("extract", *paths, "--stride", 8, "--plot-box", 2)
     assert result.exit_code == 0, result.output
     assert f"drew {tmp_path / 'p.png'}: row 2 of astronaut.png" in result.stdout
     with Image.open(tmp_path / "p.png") as picture:
         assert picture.format == "PNG"
-    missing = run("extract", *paths, "--plot-box", 7)
+    missing = invoke("extract", *paths, "--plot-box", 7)
     assert missing.exit_code == 1
     assert f"{tmp_path / 'p.png'}: not drawn, because row 7 was not pooled" in missing.stderr
 
@@ -197,7 +184,7 @@ def test_names_are_shown_as_they_are(tmp_path: Path, maps: dict[str, np.ndarray]
     name = "[bold]a\x1b[31m.npy"
     np.save(tmp_path / name, maps["a.npy"])
     (tmp_path / "boxes.json").write_text(json.dumps([{"box": [0, 0, 2, 2], "label": "[red]cat"}, {"image": name}]))
-    result = run("extract", tmp_path / name, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
+    result = invoke("extract", tmp_path / name, "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
     assert result.exit_code == 1
     assert "[bold]a\N{REPLACEMENT CHARACTER}[31m.npy" in result.stdout
     assert "[red]cat" in result.stdout
@@ -207,24 +194,11 @@ def test_names_are_shown_as_they_are(tmp_path: Path, maps: dict[str, np.ndarray]
 @pytest.mark.usefixtures("maps")
 def test_a_long_result_shows_its_first_rows(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text(json.dumps([[0, 0, index, 2] for index in range(50)]))
-    result = run("extract", tmp_path / "a.npy", "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
+    result = invoke("extract", tmp_path / "a.npy", "--boxes", tmp_path / "boxes.json", "--out", tmp_path / "f.npz")
     assert result.exit_code == 0
     assert "and 30 more rows" in result.stdout
     with np.load(tmp_path / "f.npz") as written:
         assert written["features"].shape == (50, 4, 7, 7)
-
-
-def test_info_says_what_runs_here_and_why_the_rest_does_not() -> None:
-    result = run("info")
-    assert result.exit_code == 0
-    lines = dict(line.split(maxsplit=1) for line in result.stdout.replace("backend ", "").splitlines() if " " in line)
-    assert lines["roialign"].strip() == roialign.__version__
-    assert lines["numpy"].strip() == np.__version__
-    assert lines["threads"].strip() == str(roialign.get_num_threads())
-    assert lines["isa"] in result.stdout
-    assert lines["cpu"].strip() == "ready"
-    assert lines["reference"].strip() == "ready"
-    assert lines["triton"].startswith("ready") or lines["triton"].startswith("not ready: ")
 
 
 def command(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
@@ -244,34 +218,6 @@ def test_the_command_as_a_process(tmp_path: Path) -> None:
     assert "features.npz: expected one array, found images, boxes, labels, rows, settings, features" in wrong.stderr
 
 
-def test_a_bar_counts_the_inputs_on_a_terminal() -> None:
-    text = io.StringIO()
-    with progress_bar(Console(file=text, force_terminal=True, width=80), 3, "Pooling") as done:
-        for _ in range(3):
-            done()
-    assert "3/3" in text.getvalue()
-
-
-def test_the_demonstration_names_regions_and_draws_three_pictures(tmp_path: Path) -> None:
-    words = [sys.executable, "-W", "error", str(EXAMPLES / "demo.py"), str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
-    assert (done.returncode, done.stderr) == (0, "")
-    pictures = ["regions.png", "roi_align.png", "sliding_box.png"]
-    assert sorted(os.listdir(tmp_path)) == ["features", "features.npz", "grid", "photographs", *pictures]
-    rows = [" ".join(line.split()) for line in done.stdout.splitlines()]
-    for image, region, name, least in (
-        ("camera", "tripod", "tripod", 90),
-        ("astronaut", "helmet", "football helmet", 90),
-        ("coffee", "cup of coffee", "espresso", 80),
-        ("china", "lake", "lakeside", 20),
-    ):
-        (row,) = [row for row in rows if row.startswith(f"{image}.jpg {region} {name} ")]
-        assert int(row.split()[-1].removesuffix("%")) >= least
-    assert "shuttle model" in done.stdout
-    jump, glide = re.findall(r"RoIPool by up to (\S+) grey levels, RoIAlign by (\S+)", done.stdout)[0]
-    assert float(jump) > 20 * float(glide)
-
-
 def test_a_disk_that_is_full_leaves_the_old_result(tmp_path: Path) -> None:
     def limit_files() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -284,119 +230,6 @@ def test_a_disk_that_is_full_leaves_the_old_result(tmp_path: Path) -> None:
     assert f"error: {tmp_path / 'f.npz'}: cannot be written: File too large" in done.stderr
     assert (tmp_path / "f.npz").read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["f.npz"]
-
-
-@pytest.mark.parametrize(
-    ("missing", "text"),
-    [
-        (("typer",), "typer, which is not installed: pip install 'typer>=0.19'"),
-        (("rich", "PIL"), "rich and pillow, which are not installed: pip install 'rich>=13' 'pillow>=10.1'"),
-    ],
-)
-def test_missing_packages_are_one_clear_line(missing: tuple[str, ...], text: str) -> None:
-    script = (
-        f"import sys; sys.modules.update(dict.fromkeys({missing})); from roialign.commands.main import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", script, "info"], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert (done.stdout, done.stderr) == ("", f"error: the command line needs {text}\n")
-
-
-def test_a_missing_matplotlib_is_said_before_the_work_and_only_where_it_is_needed(tmp_path: Path) -> None:
-    script = "import sys; sys.modules['matplotlib'] = None; from roialign.commands.main import main; main()"
-    arguments = ["extract", str(PHOTOGRAPH), "--boxes", str(BOXES), "--out", str(tmp_path / "f.npz")]
-    for more, code, message in (
-        (
-            ["--plot", str(tmp_path / "p.png")],
-            1,
-            "error: the command line needs matplotlib, which is not installed: pip install 'matplotlib>=3.9'",
-        ),
-        ([], 0, ""),
-    ):
-        words = [sys.executable, "-c", script, *arguments, *more]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
-        assert done.returncode == code, done.stderr
-        assert done.stderr.startswith(message)
-        assert (tmp_path / "f.npz").exists() == (code == 0)
-
-
-@pytest.mark.parametrize(
-    ("modules", "loaded"),
-    [("roialign, roialign.commands.main", []), ("roialign.commands.app", ["typer", "rich", "PIL", "roialign.extract"])],
-)
-def test_the_library_does_not_load_the_command_line(modules: str, loaded: list[str]) -> None:
-    names = ("typer", "rich", "PIL", "roialign.extract", "matplotlib")
-    script = f"import json, sys, {modules}; print(json.dumps([name for name in {names} if name in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == loaded
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
-@pytest.mark.parametrize("arguments", [("info",), ("--version",), ("extract", PHOTOGRAPH, "--boxes", BOXES)])
-def test_output_that_cannot_be_written_is_one_error(tmp_path: Path, arguments: tuple[object, ...]) -> None:
-    with open("/dev/full", "w", encoding="utf-8") as full:
-        program = [sys.executable, "-m", "roialign", *map(str, arguments)]
-        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 1
-    assert done.stderr == "error: output cannot be written: No space left on device\n"
-
-
-@pytest.mark.parametrize("is_caught", [False, True])
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        ("BrokenPipeError(32, 'Broken pipe')", "error: Broken pipe\n"),
-        ("ConnectionRefusedError(111, 'Connection refused')", "error: Connection refused\n"),
-        ("OSError(24, 'Too many open files', 'a.png')", "error: a.png: Too many open files\n"),
-        ("TimeoutError('timed out')", "error: timed out\n"),
-    ],
-)
-def test_an_error_of_another_file_is_not_called_one_of_the_output(error: str, message: str, is_caught: bool) -> None:
-    """Some commands catch such an error and print it, others do not."""
-    script = f"""
-import sys
-from rich.console import Console
-import roialign.commands.app as application
-from roialign.commands.main import main
-from roialign.commands.terminal import fails
-for command in application.app.registered_commands:
-    if command.name == "info":
-        def info():
-            try:
-                raise {error}
-            except OSError as error:
-                if {is_caught}:
-                    raise fails(Console(stderr=True), error) from error
-                raise
-        command.callback = info
-sys.argv = ["roialign", "info"]
-main()
-"""
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
-
-
-@pytest.mark.parametrize("arguments", [("info",), ("--version",), ("extract", PHOTOGRAPH, "--boxes", BOXES)])
-def test_nothing_is_said_if_nobody_reads_the_output(tmp_path: Path, arguments: tuple[object, ...]) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    program = [sys.executable, "-m", "roialign", *map(str, arguments)]
-    done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
-    os.close(writer)
-    assert (done.returncode, done.stderr) == (1, "")
-
-
-@pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}])
-def test_what_the_terminal_cannot_encode_is_escaped(tmp_path: Path, encoding: dict[str, str]) -> None:
-    name = "caf\u00e9 \u65e5\u672c.png"
-    shutil.copy(PHOTOGRAPH, tmp_path / name)
-    (tmp_path / "boxes.json").write_text("[[1, 2, 30, 40]]")
-    program = [sys.executable, "-m", "roialign", "extract", name, "missing \u65e5.png", "--boxes", "boxes.json"]
-    environment = {**os.environ, **encoding}
-    done = subprocess.run(program, capture_output=True, check=False, cwd=tmp_path, env=environment)
-    said = done.stdout + done.stderr
-    assert b"Traceback" not in said
-    assert b"missing \\u65e5.png" in said
 
 
 @pytest.mark.parametrize("options", [(), ("--backbone", "pixels")])
@@ -412,28 +245,6 @@ def test_a_mistyped_input_stops_the_run_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], name: str, why: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = run("extract", PHOTOGRAPH, name, "--boxes", BOXES, *options)
+    result = invoke("extract", PHOTOGRAPH, name, "--boxes", BOXES, *options)
     assert (result.exit_code, result.stderr) == (1, f"error: {name}: {why}\n")
     assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a folder in which nobody can make files")
-@pytest.mark.parametrize(
-    ("command", "option", "name"),
-    [
-        (("export",), "--out", "model.onnx"),
-        (("evaluate", "--data", "nowhere"), "--out", "results.json"),
-        (("evaluate", "--data", "nowhere"), "--metrics", "metrics.json"),
-        (("evaluate", "--data", "nowhere"), "--dota-out", "task1"),
-        (("train", "--data", "nowhere"), "--out", "run"),
-    ],
-)
-def test_an_output_that_cannot_be_written_is_said_before_the_work(
-    command: tuple[str, ...], option: str, name: str
-) -> None:
-    weights = () if command[0] == "train" else ("--weights", "nowhere")
-    result = run(*command, *weights, option, f"/proc/self/{name}")
-    assert result.exit_code == 2
-    assert (
-        f"Invalid value for {option}: /proc/self/{name} cannot be written: No such file or directory" in result.stderr
-    )

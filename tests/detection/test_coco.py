@@ -1,4 +1,4 @@
-"""Scenes and COCO-format sets: the same pixels for the same seed; what is wrong is named and the rest is kept."""
+"""COCO-format sets: what is wrong is named and the rest is kept."""
 
 from __future__ import annotations
 
@@ -6,17 +6,14 @@ import copy
 import doctest
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from roialign.detection import CocoDataset, DatasetError, DataWarning, SceneSettings, draw_scene, write_scenes
+from roialign.detection import CocoDataset, DatasetError, DataWarning
 from roialign.detection.average_precision import average_precision
 from roialign.detection.coco import find_split, read_image
 from roialign.detection.rotated_data import RotatedDataset
@@ -293,104 +290,6 @@ def test_an_object_without_a_pixel_has_its_box_for_a_mask(tmp_path: Path) -> Non
     assert of_set.endswith("annotations: 2 of 5 objects have no outline: their boxes are used as masks")
     assert of_image == f"{dataset.path(0)}: 2 objects have outlines without a pixel: {EMPTY_OUTLINES}"
     assert not problems
-
-
-def test_scenes_are_what_their_annotations_say(tmp_path: Path) -> None:
-    settings = SceneSettings(image_size=96, objects=(2, 3), object_size=(20, 32))
-    write_scenes(tmp_path, {"train": 3}, settings)
-    dataset = CocoDataset(*find_split(tmp_path, "train"))
-    assert len(dataset) == 3
-    for index in range(3):
-        image, target = dataset[index]
-        scene = draw_scene(settings, "train", index)
-        assert np.array_equal(np.rint(image.permute(1, 2, 0).numpy() * 255).astype(np.uint8), scene.image)
-        assert np.array_equal(target["masks"].numpy(), scene.masks)
-        assert target["labels"].tolist() == [label + 1 for label in scene.labels]
-        for box, mask in zip(target["boxes"].tolist(), scene.masks, strict=True):
-            rows, columns = np.nonzero(mask)
-            assert box == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-
-
-def test_the_seed_decides_the_files(tmp_path: Path) -> None:
-    def files(name: str, seed: int) -> dict[str, bytes]:
-        write_scenes(tmp_path / name, {"train": 2, "val": 1}, SceneSettings(image_size=64, seed=seed))
-        root = tmp_path / name
-        return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-
-    first = files("first", 1)
-    assert len(first) == 5
-    assert files("again", 1) == first
-    other = files("other", 2)
-    assert all(other[name] != first[name] for name in first)
-    assert first["train/images/000001.png"] != first["val/images/000001.png"]
-    with pytest.raises(FileExistsError, match=r"first.train.annotations\.json already exists"):
-        write_scenes(tmp_path / "first", {"train": 1}, SceneSettings(image_size=64))
-
-
-def _sides(settings: SceneSettings) -> tuple[list[int], list[int]]:
-    """Longer sides of the objects, and their number per scene."""
-    sides, counts = [], []
-    for index in range(6):
-        masks = draw_scene(settings, "train", index).masks
-        counts.append(len(masks))
-        for mask in masks:
-            rows, columns = np.nonzero(mask)
-            sides.append(max(np.ptp(rows), np.ptp(columns)) + 1)
-    return sides, counts
-
-
-def test_the_switches_make_the_hard_cases() -> None:
-    plain = SceneSettings()
-    off = {"small": False, "rotated": False, "dense": False}
-    sides, counts = _sides(plain)
-    small_sides, _ = _sides(plain.with_cases(**{**off, "small": True}))
-    _, dense_counts = _sides(plain.with_cases(**{**off, "dense": True}))
-    assert max(small_sides) <= 20 < min(sides)
-    assert min(dense_counts) > max(counts)
-    assert plain.with_cases(**off) == plain
-    turned = draw_scene(plain.with_cases(**{**off, "rotated": True}), "train", 0)
-    assert not np.array_equal(turned.image, draw_scene(plain, "train", 0).image)
-
-
-def test_a_pixel_belongs_to_the_object_that_is_seen_there() -> None:
-    scene = draw_scene(SceneSettings().with_cases(small=False, rotated=False, dense=True), "train", 0)
-    assert scene.masks.sum(axis=0).max() == 1
-
-
-def _roialign(*arguments: str, missing: str | None = None) -> subprocess.CompletedProcess[str]:
-    script = f"import sys; sys.modules[{missing!r}] = None; " if missing else ""
-    script += "import roialign.cli; roialign.cli.main()"
-    return subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-
-
-def test_the_command_draws_scenes_once(tmp_path: Path) -> None:
-    arguments = ("scenes", str(tmp_path / "s"), "--train", "2", "--val", "1", "--image-size", "64", "--small")
-    done = _roialign(*arguments)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(CocoDataset(*find_split(tmp_path / "s", "train"))) == 2
-    again = _roialign(*arguments)
-    assert again.returncode == 1
-    assert "annotations.json already exists" in again.stderr
-
-
-@pytest.mark.parametrize(
-    ("missing", "requirement"),
-    [("torch", "torch>=2.11"), ("pycocotools", "pycocotools>=2.0.8"), ("sklearn", "scikit-learn>=1.4")],
-)
-def test_a_missing_extra_is_one_clear_line(tmp_path: Path, missing: str, requirement: str) -> None:
-    done = _roialign("scenes", str(tmp_path / "s"), missing=missing)
-    name = requirement.partition(">")[0]
-    line = f"error: roialign.detection needs {name}, which is not installed: pip install '{requirement}'\n"
-    assert (done.returncode, done.stdout, done.stderr) == (1, "", line)
-
-
-def test_the_other_commands_start_without_torch() -> None:
-    assert _roialign("info", missing="sklearn").returncode == 0
-    script = (
-        "import sys; from roialign.commands.app import app; "
-        "assert not {'torch', 'sklearn', 'pycocotools'} & set(sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("size", [{}, {"width": None, "height": None}, {"width": "20", "height": "10"}])

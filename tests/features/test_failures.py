@@ -1,0 +1,137 @@
+"""What goes wrong in a job is a row with its error, and the other images are done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from roialign.features import (
+    BackboneError,
+    GridBoxes,
+    JobSettings,
+    Listener,
+    prepare,
+    run,
+)
+from roialign.features.reading import open_shard
+from roialign.search import FeatureFolder, RegionIndex
+from tests.commands.invoked import invoke
+from tests.features.jobs import SMALL, contents, small_job
+from tests.features.networks import TwoLevels, save_program
+
+
+class Heard(Listener):
+    def __init__(self) -> None:
+        self.count = 0
+        self.errors: list[tuple[str, str]] = []
+
+    def done(self, count: int) -> None:
+        self.count += count
+
+    def failed(self, image: Path, why: str) -> None:
+        self.errors.append((image.name, why))
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_a_broken_image_is_a_row_with_its_error(file_format: str, images: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(images[0].parent, folder)
+    (folder / "003.jpg").write_bytes((folder / "003.jpg").read_bytes()[:700])
+    (folder / "005.jpg").write_text("<html>404</html>")
+    (folder / "007.jpg").unlink()
+    own = [folder / image.name for image in images]
+    heard = Heard()
+    job = small_job(own, tmp_path / "out", file_format=file_format)
+    report = run(job, readers=2, listener=heard)
+    assert (heard.count, report.images, report.boxes) == (12, 12, 9 * 4)
+    named = dict(heard.errors)
+    assert len(heard.errors) == 3
+    assert "damaged or cut short" in named["003.jpg"]
+    assert "an HTML page" in named["005.jpg"]
+    assert "No such file" in named["007.jpg"]
+    assert {Path(image).name: why for image, why in job.earlier_errors().items()} == named
+
+    whole = small_job(images, tmp_path / "whole", file_format=file_format)
+    run(whole, readers=0)
+    for name in ("003.jpg", "005.jpg", "007.jpg"):
+        shutil.copy(images[0].parent / name, folder / name)
+    assert run(small_job(own, tmp_path / "out", file_format=file_format), readers=0).images == 0
+    assert run(job, readers=0, retry=True).errors == {}
+    if file_format == "npz":
+        for one, other in zip(job.shards, whole.shards, strict=True):
+            with np.load(tmp_path / "out" / one.file) as mine, np.load(tmp_path / "whole" / other.file) as theirs:
+                np.testing.assert_array_equal(mine["vector"], theirs["vector"])
+                assert mine["errors"].tolist() == [""] * 16
+
+
+def test_a_backbone_that_fails_on_every_image_ends_the_job(images: list[Path], tmp_path: Path) -> None:
+    job = small_job(images, tmp_path / "out")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    job.work.backbone.maps = fail  # type: ignore[method-assign,assignment]
+    with pytest.raises(
+        BackboneError, match="backbone: expected features of these images, got an error for every image: out of memory"
+    ):
+        run(job, readers=0)
+    assert set(contents(tmp_path / "out")) == {"_manifest.json", "_lock"}
+
+
+def test_a_backbone_that_fails_on_one_image_does_the_others(images: list[Path], tmp_path: Path) -> None:
+    job = small_job(images, tmp_path / "out")
+    maps = job.work.backbone.maps
+    with Image.open(images[1]) as opened:
+        size = job.work.backbone.image_size.of(opened.height, opened.width)
+        marked = np.asarray(opened.resize((size[1], size[0]), Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+    def fail(pixels: np.ndarray, levels: object) -> object:
+        if any(np.array_equal(one, marked) for one in pixels):
+            raise RuntimeError("not this one")
+        return maps(pixels, levels)  # type: ignore[arg-type]
+
+    job.work.backbone.maps = fail  # type: ignore[method-assign,assignment]
+    report = run(job, readers=0)
+    assert report.errors == {images[1].as_posix(): "the backbone failed: not this one"}
+    assert report.boxes == 11 * 4
+
+
+class _Diverging(TwoLevels):
+    """Infinite in the left quarter of its maps."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        coarse, vector, fine = super().forward(images)
+        left = fine.shape[-1] // 4
+        return coarse, vector, torch.cat([fine[..., :left] * 0 + torch.inf, fine[..., left:]], dim=3)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_features_that_are_not_finite_become_an_error(photos: Path, tmp_path: Path, file_format: str) -> None:
+    """Of a grid of 2 x 2, the boxes 0 and 2 are on the left."""
+    network = save_program(tmp_path / "diverging.pt2", _Diverging())
+    images = sorted(photos.glob("*.*"))[:2]
+    chosen = {"backbone": f"program:{network}", "sizes": ((1, 1), (2, 2)), "levels": "8", "file_format": file_format}
+    job = prepare(images, GridBoxes(2, 2), tmp_path / "out", JobSettings(**chosen), SMALL)  # type: ignore[arg-type]
+    report = run(job)
+    what = "features that are not finite: rows 0, 2 of 4 boxes"
+    assert report.errors == job.earlier_errors() == {image.as_posix(): what for image in images}
+    assert (report.boxes, report.partly_failed) == (4, 2)
+    assert job.partly_failed() == set(report.errors)
+    options = ("--backbone", f"program:{network}", "--output-size", "1,2", "--levels", "8", "--readers", 0)
+    options += ("--boxes", "grid:2x2", "--format", file_format, "--image-size", 64, "--out", tmp_path / "typed")
+    first, second = (invoke("extract", *images, *options) for _ in range(2))
+    assert "typed: 4 boxes of 2 images," in first.stdout
+    assert "some boxes of 2 images failed in earlier runs;" in second.stderr
+    with open_shard(job.out / job.shards[0].file, required=True) as reader:
+        assert reader.numbers("row").tolist() == [1, 3, -1] * 2
+        for name in ("vector", "features"):
+            assert np.isfinite(np.concatenate([values for _, values in reader.blocks(name)])).all()
+    assert job.missing(retry=True) == job.shards
+    found = RegionIndex.of_folder(FeatureFolder.open(job.out), column="vector").search(np.ones((1, 4)), 9)
+    assert found.scores.shape == (1, 4)
