@@ -15,6 +15,7 @@ from .point_values import (
     PIXELS,
     block_of,
     channels_read,
+    in_output,
     in_winners,
     most_of,
     motion_of,
@@ -173,7 +174,8 @@ def maximum_kernel(
     if WRITES:
         if SPEC.HAS_MASK:
             best = best * of_bin(block.roi, SPEC.first_mask, number, block.is_bin).to(dtype)
-        write_bins(best, out, block, own, out_strides, SPEC, CHANNELS_LAST, OUT_VECTOR)
+        place = in_output(block, own.channel, out_strides, SPEC, CHANNELS_LAST, OUT_VECTOR)
+        tl.store(out + place, best.to(out.dtype.element_ty), mask=mask)
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "channels"])
