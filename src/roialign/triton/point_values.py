@@ -175,11 +175,10 @@ def masks_of(roi, tangent, number, is_bin, SPEC: tl.constexpr, TANGENT: tl.const
 
 
 @triton.jit
-def motion_of(roi, bins, tangent, row, is_bin, SPEC: tl.constexpr, TANGENT: tl.constexpr):
-    """The masks of bins, their tangents, and the velocity of the points."""
-    moved = tangent + row * SPEC.COLUMNS
-    mask, mask_moved = masks_of(roi, moved, bins.number, is_bin, SPEC, TANGENT)
-    return mask, mask_moved, velocity_along(roi, bins, moved, bins.number, is_bin, SPEC, TANGENT)
+def motion_of(roi, bins, tangent, is_bin, SPEC: tl.constexpr, TANGENT: tl.constexpr):
+    """The masks of bins, their tangents, and the velocity of the points. `tangent` points to the row of the tangent."""
+    mask, mask_moved = masks_of(roi, tangent, bins.number, is_bin, SPEC, TANGENT)
+    return mask, mask_moved, velocity_along(roi, bins, tangent, bins.number, is_bin, SPEC, TANGENT)
 
 
 @triton.jit

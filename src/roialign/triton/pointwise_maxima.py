@@ -219,7 +219,8 @@ def winners_kernel(
     block = block_of(
         row, numbers, features, strides, rois, frames, places, sampling, SPEC, CHANNELS_LAST, VECTOR, LEVELS
     )
-    mask, mask_moved, velocity = motion_of(block.roi, block.bins, tangent, row, block.is_bin, SPEC, TANGENT)
+    moved = tangent + row * SPEC.COLUMNS
+    mask, mask_moved, velocity = motion_of(block.roi, block.bins, moved, block.is_bin, SPEC, TANGENT)
     own = channels_read(channel, is_channel, block, 1, SPEC, CHANNELS_LAST)
     winner, point, corner = read_winners(winners, block, own, channels, SPEC, CHANNELS_LAST, SHIFT)
     speed_y, speed_x = speed_of(point, velocity)

@@ -96,8 +96,8 @@ def mean_kernel(
     block = block_of(
         row, numbers, features, strides, rois, frames, places, sampling, SPEC, CHANNELS_LAST, VECTOR, LEVELS
     )
-    roi, bins = block.roi, block.bins
-    mask, mask_moved, velocity = motion_of(roi, bins, tangent, row, block.is_bin, SPEC, TANGENT)
+    roi, bins, moved = block.roi, block.bins, tangent + row * SPEC.COLUMNS
+    mask, mask_moved, velocity = motion_of(roi, bins, moved, block.is_bin, SPEC, TANGENT)
     own = channels_read(channel, is_channel, block, orientations, SPEC, CHANNELS_LAST)
     between, turning = tl.load(roi.frame + TURN + 1), tl.load(roi.frame + TURN + 3)
     if TANGENT:

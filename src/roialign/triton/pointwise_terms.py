@@ -65,6 +65,13 @@ def add_others(total, weight, value):
 
 
 @triton.jit
+def row_of_tables(row, tables, SPEC: tl.constexpr):
+    """A row of RoIs, and a pointer to the row of the tangent."""
+    roi = roi_of(row, tables.rois, tables.frames, tables.sampling, SPEC)
+    return roi, tables.tangent + row * SPEC.COLUMNS
+
+
+@triton.jit
 def weights_of_bins(
     row,
     chosen,
@@ -80,7 +87,7 @@ def weights_of_bins(
 ):
     """The weights ``[bins, y, x]`` of the pixels of a tile in the means of some bins, with and without the tangent."""
     if SPEC.RULE == "pixels":
-        roi, moved = roi_of(row, tables.rois, tables.frames, tables.sampling, SPEC), tables.tangent + row * SPEC.COLUMNS
+        roi, moved = row_of_tables(row, tables, SPEC)
         mask, mask_moved = masks_of(roi, moved, chosen, is_bin, SPEC, TANGENT)
         pixels = spans_of_bins(tables.spans, row, chosen, is_bin, SPEC.bins)
         weights = shared_weights(pixels, mask_moved if TANGENT else mask, y, x, dtype)  # the pixels do not move
@@ -92,10 +99,10 @@ def weights_of_bins(
         around = Part(low_y, low_y + (y.shape[0] + 1.0), low_x, low_x + (x.shape[0] + 1.0))
         if len(row.shape) > 0:
             row = row[:, None, None]
-        roi = roi_of(row, tables.rois, tables.frames, tables.sampling, SPEC)
+        roi, moved = row_of_tables(row, tables, SPEC)
         own, is_own = chosen[:, None, None], is_bin[:, None, None]
         bins = bins_of(roi, around, own, is_own, SPEC)
-        mask, mask_moved, velocity = motion_of(roi, bins, tables.tangent, row, is_own, SPEC, TANGENT)
+        mask, mask_moved, velocity = motion_of(roi, bins, moved, is_own, SPEC, TANGENT)
         if SPEC.JOINT or TANGENT:
             weights, stills = merged_weights(
                 roi, bins, velocity, mask, mask_moved, y, x, dtype, SPEC, TANGENT, AT_ONCE, POINTS
@@ -132,7 +139,7 @@ def add_means(
     channel, is_channel = gradients.channel, gradients.is_channel
     first, second, between = channel, channel, 0.0
     if SPEC.CHANNELS_OF == "orientation":
-        roi = roi_of(row, tables.rois, tables.frames, tables.sampling, SPEC)
+        roi, _ = row_of_tables(row, tables, SPEC)
         first, second = turned(roi, channel, tl.cast(gradients.orientations, tl.int32), True)
         between = tl.load(turn + 1)
     grad_n, grad_c, grad_y, grad_x = gradients.strides
@@ -189,9 +196,9 @@ def add_winners(
     grad_n, grad_c, grad_y, grad_x = gradients.strides
     at = row * grad_n + ((number // SPEC.PW) * grad_y + (number % SPEC.PW) * grad_x)
     gradient = tl.load(gradients.pointer + at + channel * grad_c, mask=is_channel & is_bin, other=0.0).to(dtype)
-    roi = roi_of(row, tables.rois, tables.frames, tables.sampling, SPEC)
+    roi, moved = row_of_tables(row, tables, SPEC)
     if SPEC.RULE == "pixels":
-        mask, mask_moved = masks_of(roi, tables.tangent + row * SPEC.COLUMNS, number, is_bin, SPEC, TANGENT)
+        mask, mask_moved = masks_of(roi, moved, number, is_bin, SPEC, TANGENT)
         gradient *= (mask_moved if TANGENT else mask).to(dtype)  # the pixels do not move
         span = tables.spans + (row * SPEC.bins + number) * 4
         first_y, first_x = tl.load(span, mask=is_bin, other=0), tl.load(span + 2, mask=is_bin, other=0)
@@ -200,7 +207,7 @@ def add_winners(
         own = number + 0 * channel.to(tl.int32)
         is_own = is_bin & (own >= 0)
         bins = bins_of(roi, whole_map(roi), own, is_own, SPEC)
-        mask, mask_moved, velocity = motion_of(roi, bins, tables.tangent, row, is_own, SPEC, TANGENT)
+        mask, mask_moved, velocity = motion_of(roi, bins, moved, is_own, SPEC, TANGENT)
         weight = winners_weights(
             roi,
             bins,
