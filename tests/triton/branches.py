@@ -172,7 +172,8 @@ def _values_of_constants(found: set[str]) -> Iterator[None]:
     run = interpreter.InterpretedFunction.run
 
     def noting(self: Any, *arguments: Any, **constants: Any) -> Any:
-        for name, value in constants.items():
+        spec = constants.get("SPEC")
+        for name, value in {**constants, **(spec._asdict() if spec else {})}.items():
             if isinstance(value, (bool, str)) or name.endswith(("VECTOR", "TANGENTS", "KINDS", "LEVELS")):
                 found.add(f"{self.fn.__name__}: {name} = {value!r}")
         return run(self, *arguments, **constants)

@@ -9,26 +9,26 @@ from typing import Any
 from roialign.triton import (
     frames,
     launch,
-    points,
     pointwise_features,
     pointwise_geometry,
     pointwise_maxima,
     pointwise_means,
 )
+from roialign.triton.point_rows import PointsSpec, Sampling
 from tests.triton.compiled_kernels import FLOATS, compiled
 
 LEVELS = 4
 MAPS = ("i32",) * LEVELS
-SAMPLING = {**dict.fromkeys(points.SAMPLING, "i32"), "gamma_bits": "i64"}
+SAMPLING = {**dict.fromkeys(Sampling._fields, "i32"), "gamma_bits": "i64"}
 OPTIONS = {"enable_fp_fusion": False}
-#: What differs between operators: constants of the kernels that look at points.
-BOX = {"RULE": "grid", "JOINT": False, "CHANNELS_OF": "same", "HAS_OFFSET": False, "GEOMETRY": 4, "COLUMNS": 5}
-ROTATED = {**BOX, "JOINT": True, "GEOMETRY": 5, "COLUMNS": 6}
-RIROI = {**ROTATED, "CHANNELS_OF": "orientation"}
-DEFORM = {**BOX, "HAS_OFFSET": True, "COLUMNS": 5 + 3 * 49}
-PS_POOL = {**BOX, "RULE": "pixels", "CHANNELS_OF": "position"}
-ROI_POOL = {**BOX, "RULE": "pixels"}
-EXACT = {**BOX, "RULE": "lattice"}
+#: Operators.
+BOX = PointsSpec(7, 7, "grid", False, "same", GEOMETRY=4, HAS_OFFSET=False, HAS_MASK=False, COLUMNS=5)
+ROTATED = BOX._replace(JOINT=True, GEOMETRY=5, COLUMNS=6)
+RIROI = ROTATED._replace(CHANNELS_OF="orientation")
+DEFORM = BOX._replace(HAS_OFFSET=True, HAS_MASK=True, COLUMNS=5 + 3 * 49)
+PS_POOL = BOX._replace(RULE="pixels", CHANNELS_OF="position")
+ROI_POOL = BOX._replace(RULE="pixels")
+EXACT = BOX._replace(RULE="lattice")
 
 
 def of_frames(mapping: str, **more: Any) -> dict[str, Any]:
@@ -54,61 +54,63 @@ class Call:
         self.gradient = {"grad_output": "*" + element, "grad_strides": ("i32",) * 4}
         self.answer = {"out": "*" + element, "out_strides": ("i32",) * 4}
 
-    def of_block(self, kernel: Any, sizes: Any, spec: Any, arguments: Any, vector: str, **more: Any) -> dict[str, Any]:
-        last = self.last and spec["CHANNELS_OF"] == "same"
+    def of_block(
+        self, kernel: Any, sizes: Any, spec: PointsSpec, arguments: Any, vector: str, **more: Any
+    ) -> dict[str, Any]:
+        last = self.last and spec.CHANNELS_OF == "same"
         block, aligned = sizes[last][self.size], self.vector if last else 1
-        constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "CHANNELS_LAST": last, "VECTOR": aligned}
+        constants = {"SPEC": spec, "LEVELS": LEVELS, "CHANNELS_LAST": last, "VECTOR": aligned}
         constants |= {vector: aligned, "BINS": block.bins, "CHANNELS": block.channels}
         constants |= {name: value for name, value in (("WIDE", False), ("SHIFT", 16)) if name in kernel.arg_names}
         of_winners = kernel in (pointwise_maxima.winners_kernel, pointwise_geometry.winners_sums_kernel)
         options = {**OPTIONS, "num_warps": block.warps * (launch.WINNERS_WARPS if of_winners else 1)}
         return compiled(kernel, {**self.arguments, **arguments}, {**constants, **more}, **options)
 
-    def mean(self, spec: Any, tangent: bool = False) -> dict[str, Any]:
+    def mean(self, spec: PointsSpec, tangent: bool = False) -> dict[str, Any]:
         arguments = {**self.answer, "tangent": "*fp64", "order": "*i32", "has_order": "i32", "orientations": "i32"}
         arguments["spans"] = "*i32"
-        more = {"HAS_MASK": spec["HAS_OFFSET"], "TANGENT": tangent}
-        return self.of_block(pointwise_means.mean_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more)
+        kernel = pointwise_means.mean_kernel
+        return self.of_block(kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", TANGENT=tangent)
 
-    def maximum(self, spec: Any, writes: bool = True, tells: bool = False, reduction: str = "max") -> dict[str, Any]:
+    def maximum(
+        self, spec: PointsSpec, writes: bool = True, tells: bool = False, reduction: str = "max"
+    ) -> dict[str, Any]:
         arguments = {**self.answer, "order": "*i32", "has_order": "i32", "winners": "*i32", "spans": "*i32"}
-        more = {"HAS_MASK": False, "WRITES": writes, "TELLS": tells, "REDUCTION": reduction}
+        more = {"WRITES": writes, "TELLS": tells, "REDUCTION": reduction}
         return self.of_block(
             pointwise_maxima.maximum_kernel, launch.POINTS_FORWARD, spec, arguments, "OUT_VECTOR", **more
         )
 
-    def winners(self, spec: Any) -> dict[str, Any]:
+    def winners(self, spec: PointsSpec) -> dict[str, Any]:
         arguments = {**self.answer, "tangent": "*fp64", "winners": "*i32"}
-        more = {"HAS_MASK": False, "TANGENT": True, "REDUCTION": "max"}
+        more = {"TANGENT": True, "REDUCTION": "max"}
         return self.of_block(pointwise_maxima.winners_kernel, launch.POINTS_SUMS, spec, arguments, "OUT_VECTOR", **more)
 
-    def mean_sums(self, spec: Any) -> dict[str, Any]:
+    def mean_sums(self, spec: PointsSpec) -> dict[str, Any]:
         arguments = {**self.gradient, "order": "*i32", "has_order": "i32", "partial": "*fp64", "orientations": "i32"}
-        more = {"HAS_MASK": spec["HAS_OFFSET"]}
         kernel = pointwise_geometry.mean_sums_kernel
-        return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", **more)
+        return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR")
 
-    def winners_sums(self, spec: Any) -> dict[str, Any]:
+    def winners_sums(self, spec: PointsSpec) -> dict[str, Any]:
         arguments = {**self.gradient, "winners": "*i32", "partial": "*fp64"}
         kernel = pointwise_geometry.winners_sums_kernel
         return self.of_block(kernel, launch.POINTS_SUMS, spec, arguments, "GRAD_VECTOR", REDUCTION="max")
 
-    def to_features(self, spec: Any, reduction: str, tangent: bool = False) -> dict[str, Any]:
+    def to_features(self, spec: PointsSpec, reduction: str, tangent: bool = False) -> dict[str, Any]:
         sizes = launch.POINTS_FEATURES if reduction == "mean" else launch.POINTS_FEATURES_MAX
-        sizes = launch.POINTS_FEATURES_POSITION if spec["CHANNELS_OF"] == "position" else sizes
+        sizes = launch.POINTS_FEATURES_POSITION if spec.CHANNELS_OF == "position" else sizes
         tile = sizes[self.last][self.size]
-        aligned = self.vector if spec["CHANNELS_OF"] == "same" else 1
+        aligned = self.vector if spec.CHANNELS_OF == "same" else 1
         arguments = {**self.arguments, **self.gradient, "tangent": "*fp64", "spans": "*i32", "winners": "*i32"}
         arguments |= dict.fromkeys(("touched", "counts", "shares"), "*i32") | {"partial": "*fp32", "slots": "i32"}
         arguments |= {"grad_features": arguments.pop("features"), "heights": MAPS, "widths": MAPS}
         arguments |= {"first_tiles": MAPS, "words": "i32", "orientations": "i32"}
         del arguments["places"]
-        constants = {**spec, "PH": 7, "PW": 7, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned}
-        of_winners = launch.WINNERS_BINS if spec["RULE"] == "pixels" else 1
+        constants = {"SPEC": spec, "LEVELS": LEVELS, "VECTOR": aligned, "GRAD_VECTOR": aligned}
+        of_winners = launch.WINNERS_BINS if spec.RULE == "pixels" else 1
         constants |= {"BINS": 64, "AT_ONCE": launch.POINTS_BINS if reduction == "mean" else of_winners}
         constants |= {
             "REDUCTION": reduction,
-            "HAS_MASK": spec["HAS_OFFSET"],
             "TANGENT": tangent,
             "WIDE": False,
             "SHIFT": 16,
@@ -123,7 +125,7 @@ class Call:
 def geometry() -> dict[str, Any]:
     arguments = {"rois": "*fp32", "frames": "*fp64", "places": "*i32", "partial": "*fp64", "grad_rois": "*fp32"}
     arguments |= {"blocks": "i32", "gamma_bits": "i64"}
-    constants = {"PH": 7, "PW": 7, "HAS_OFFSET": True, "HAS_MASK": True, "GEOMETRY": 4, "COLUMNS": 152, "BINS": 64}
+    constants = {"SPEC": DEFORM.without_points(), "BINS": 64}
     return compiled(pointwise_geometry.geometry_kernel, arguments, constants, **OPTIONS, num_warps=launch.ROI_WARPS)
 
 

@@ -43,11 +43,8 @@ ELSEWHERE = {
         ("largest_pixels: if not (SHIFT == 16)", "largest_points: if not (SHIFT == 16)"),
         "test_winners_of_very_long_maps",
     ),
-    "maximum_kernel: if HAS_MASK": "no operator has a maximum of bins with weights",
+    "maximum_kernel: if SPEC.HAS_MASK": "no operator has a maximum of bins with weights",
     "rois_from: if not (1 << digit < WORDS)": "test_shares.py",
-    "add_winners: if HAS_OFFSET": "no operator has a maximum of bins that move",
-    "maximum_kernel: if HAS_OFFSET": "no operator has a maximum of bins that move",
-    "winners_kernel: if HAS_OFFSET": "no operator has a maximum of bins that move",
 }
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .numbers import of_level
+from .numbers import of_level, pointer_of_level
+from .taps import PLACE
 
 
 @triton.jit
@@ -57,6 +58,26 @@ def map_strides_of(strides, level, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
 
 
 @triton.jit
+def map_of_row(features, places, row, strides, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
+    """The map of a RoI's level and image, the image, and the map's strides of channels, rows and columns."""
+    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    n, c, y, x = map_strides_of(strides, level, LEVELS, VECTOR)
+    return pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * n, image, c, y, x
+
+
+@triton.jit
+def roi_of_program(ALL_BINS: tl.constexpr, BINS: tl.constexpr):
+    """The place of the RoI of this program, given by its first program id. `BINS` are those of a program."""
+    return tl.program_id(0) // ((ALL_BINS + BINS - 1) // BINS)
+
+
+@triton.jit
+def bins_of_program(ALL_BINS: tl.constexpr, BINS: tl.constexpr):
+    """The numbers of the bins of this program."""
+    return tl.program_id(0) % ((ALL_BINS + BINS - 1) // BINS) * BINS + tl.arange(0, BINS)
+
+
+@triton.jit
 def channels_of(block, channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
     """The channels of a block, and which of them exist."""
     channel = tl.cast(block, tl.int64) * CHANNELS + tl.arange(0, CHANNELS)
@@ -65,9 +86,10 @@ def channels_of(block, channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
 
 
 @triton.jit
-def channel_block(channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The channels of this program, given by its second program id, and which of them exist."""
-    return channels_of(tl.program_id(1), channels, CHANNELS, VECTOR)
+def channel_block(block, channels, CHANNELS: tl.constexpr, VECTOR: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """The channels of a block, and which of them exist, expanded as by :func:`channels_side`."""
+    channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
+    return channel, channels_side(is_channel, CHANNELS_LAST)
 
 
 @triton.jit

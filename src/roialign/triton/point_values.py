@@ -2,39 +2,122 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
-from .blocks import channels_side, map_strides_of, places_side, strides_of
+from .blocks import channels_side, map_of_row, places_side, strides_of
 from .frames import TURN
-from .numbers import pointer_of_level
-from .points import of_bin, point_of, row_of
-from .taps import PLACE
+from .point_rows import Roi, of_bin, roi_of
+from .points import Bins, bins_of, point_of, row_of, velocity_along, whole_map
 
 #: For bins of whole pixels: the pixels of a row that are read at once.
 PIXELS = tl.constexpr(2)
 
 
-@triton.jit
-def map_of_row(features, places, row, strides, LEVELS: tl.constexpr, VECTOR: tl.constexpr):
-    """The map of a RoI's level and image, the image, and the map's strides of channels, rows and columns."""
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
-    n, c, y, x = map_strides_of(strides, level, LEVELS, VECTOR)
-    return pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * n, image, c, y, x
+class Block(NamedTuple):
+    """The bins of a RoI that a program computes, and the map that it reads."""
+
+    row: tl.tensor
+    roi: Roi
+    bins: Bins
+    numbers: tl.tensor
+    """The numbers of the bins as a vector. `bins` has blocks."""
+    is_bin: tl.tensor
+    map_of: tl.tensor
+    stride_c: tl.tensor
+    stride_y: tl.tensor
+    stride_x: tl.tensor
+
+
+class Channels(NamedTuple):
+    """The channels of a program."""
+
+    channel: tl.tensor
+    takes: tl.tensor
+    """Which of them exist, as a block."""
+    first: tl.tensor
+    """The offsets on the map of the channels that bins read."""
+    second: tl.tensor
+    """If channels rotate, those of the next orientation."""
 
 
 @triton.jit
-def in_output(row, number, channel, strides, PW: tl.constexpr, CHANNELS_LAST: tl.constexpr, VECTOR: tl.constexpr):
-    """The offsets of bins and channels of a RoI in the result, or in its gradient."""
+def block_of(
+    row,
+    numbers,
+    features,
+    strides,
+    rois,
+    frames,
+    places,
+    sampling,
+    SPEC: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+    LEVELS: tl.constexpr,
+):
+    """Make a :class:`Block` of bins of a row, given by a vector of their numbers."""
+    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
+    roi, number = roi_of(row, rois, frames, sampling, SPEC), places_side(numbers, CHANNELS_LAST)
+    is_bin = (number < SPEC.bins) & (image >= 0)
+    bins = bins_of(roi, whole_map(roi), number, is_bin, SPEC)
+    return Block(row, roi, bins, numbers, is_bin, map_of, stride_c, stride_y, stride_x)
+
+
+@triton.jit
+def channels_read(channel, takes, block, orientations, SPEC: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """Make :class:`Channels`."""
+    if SPEC.CHANNELS_OF == "orientation":
+        first, second = turned(block.roi, channel, tl.cast(orientations, tl.int32), False)
+    else:
+        first, second = channel, channel
+    one = channels_side(first, CHANNELS_LAST)
+    if SPEC.CHANNELS_OF == "position":
+        one = one * SPEC.bins + block.bins.number
+    return Channels(channel, takes, one * block.stride_c, channels_side(second, CHANNELS_LAST) * block.stride_c)
+
+
+@triton.jit
+def in_output(block, channel, strides, SPEC: tl.constexpr, CHANNELS_LAST: tl.constexpr, VECTOR: tl.constexpr):
+    """The offsets of bins and channels in the result, or in its gradient."""
     n, c, y, x = strides_of(strides, VECTOR)
-    at = row * n + (number // PW) * y + (number % PW) * x
+    number = block.bins.number
+    at = block.row * n + (number // SPEC.PW) * y + (number % SPEC.PW) * x
     return at + channels_side(channel * c, CHANNELS_LAST)
 
 
 @triton.jit
-def in_winners(row, number, channel, channels, BINS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """The offsets of bins and channels of a RoI in the winners, ``[K, bins, C]``."""
-    return (row * BINS + number) * tl.cast(channels, tl.int64) + channels_side(channel, CHANNELS_LAST)
+def in_winners(block, channel, channels, SPEC: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """The offsets of bins and channels in the winners, ``[K, bins, C]``."""
+    at = (block.row * SPEC.bins + block.bins.number) * tl.cast(channels, tl.int64)
+    return at + channels_side(channel, CHANNELS_LAST)
+
+
+@triton.jit
+def write_bins(
+    total, out, block, own, out_strides, SPEC: tl.constexpr, CHANNELS_LAST: tl.constexpr, VECTOR: tl.constexpr
+):
+    """Write a block of bins and channels of the result."""
+    place = in_output(block, own.channel, out_strides, SPEC, CHANNELS_LAST, VECTOR)
+    tl.store(out + place, total.to(out.dtype.element_ty), mask=(block.bins.number < SPEC.bins) & own.takes)
+
+
+@triton.jit
+def read_gradient(
+    grad_output,
+    block,
+    own,
+    grad_strides,
+    dtype: tl.constexpr,
+    SPEC: tl.constexpr,
+    CHANNELS_LAST: tl.constexpr,
+    VECTOR: tl.constexpr,
+):
+    """Read a block of bins and channels of the gradient of the result."""
+    place = in_output(block, own.channel, grad_strides, SPEC, CHANNELS_LAST, VECTOR)
+    return tl.load(grad_output + place, mask=block.is_bin & own.takes, other=0.0).to(dtype)
 
 
 @triton.jit
@@ -52,38 +135,22 @@ def turned(roi, channel, orientations, BACK: tl.constexpr):
 
 
 @triton.jit
-def read(pointer, first, second, takes, between, dtype: tl.constexpr, CHANNELS_OF: tl.constexpr):
+def offset_of(pixel, block):
+    """The offset of pixels on the map."""
+    return pixel[0].to(tl.int64) * block.stride_y + pixel[1].to(tl.int64) * block.stride_x
+
+
+@triton.jit
+def read(pointer, first, second, takes, between, dtype: tl.constexpr, SPEC: tl.constexpr):
     """Values, interpolated between two orientations, and their change from one orientation to the next."""
     value = tl.load(pointer + first, mask=takes, other=0.0).to(dtype)
     change = value
-    if CHANNELS_OF == "orientation":
+    if SPEC.CHANNELS_OF == "orientation":
         beyond = tl.load(pointer + second, mask=takes, other=0.0).to(dtype)
         change = beyond - value
         # Near the next orientation, value + between * change would lose the digits of a small weight.
         value = (1.0 - between).to(dtype) * value + between.to(dtype) * beyond
     return value, change
-
-
-@triton.jit
-def channels_read(
-    roi,
-    number,
-    channel,
-    stride_c,
-    orientations,
-    BINS: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    CHANNELS_LAST: tl.constexpr,
-):
-    """The offsets of the channels that bins read and, if channels rotate, of those of the next orientation."""
-    if CHANNELS_OF == "orientation":
-        first, second = turned(roi, channel, tl.cast(orientations, tl.int32), False)
-    else:
-        first, second = channel, channel
-    one = channels_side(first, CHANNELS_LAST)
-    if CHANNELS_OF == "position":
-        one = one * BINS + number
-    return one * stride_c, channels_side(second, CHANNELS_LAST) * stride_c
 
 
 @triton.jit
@@ -97,14 +164,21 @@ def weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANG
 
 
 @triton.jit
-def masks_of(roi, tangent, number, is_bin, COLUMN: tl.constexpr, HAS_MASK: tl.constexpr, TANGENT: tl.constexpr):
-    """The masks of bins, and their tangents."""
+def masks_of(roi, tangent, number, is_bin, SPEC: tl.constexpr, TANGENT: tl.constexpr):
+    """The masks of bins, and their tangents. `tangent` points to the row of the tangent."""
     mask, moved = tl.full(number.shape, 1.0, tl.float64), tl.zeros(number.shape, tl.float64)
-    if HAS_MASK:
-        mask = of_bin(roi, COLUMN, number, is_bin)
+    if SPEC.HAS_MASK:
+        mask = of_bin(roi, SPEC.first_mask, number, is_bin)
         if TANGENT:
-            moved = tl.load(tangent + COLUMN + number, mask=is_bin, other=0.0)
+            moved = tl.load(tangent + SPEC.first_mask + number, mask=is_bin, other=0.0)
     return mask, moved
+
+
+@triton.jit
+def motion_of(roi, bins, tangent, is_bin, SPEC: tl.constexpr, TANGENT: tl.constexpr):
+    """The masks of bins, their tangents, and the velocity of the points. `tangent` points to the row of the tangent."""
+    mask, mask_moved = masks_of(roi, tangent, bins.number, is_bin, SPEC, TANGENT)
+    return mask, mask_moved, velocity_along(roi, bins, tangent, bins.number, is_bin, SPEC, TANGENT)
 
 
 @triton.jit
@@ -114,22 +188,22 @@ def most_of(count):
 
 
 @triton.jit
-def point_of_winner(
-    roi,
-    bins,
-    winner,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
-    SHIFT: tl.constexpr,
-):
+def point_of_winner(roi, bins, winner, SPEC: tl.constexpr, SHIFT: tl.constexpr):
     """The maximal points (winners), and their corners."""
     known = tl.maximum(winner, 0)
     step_y = known >> SHIFT
     step_x = (known - (step_y << SHIFT)) >> 2
-    line = row_of(roi, bins, step_y.to(tl.float64), PH, RULE, JOINT)
-    return point_of(roi, bins, line, step_x.to(tl.float64), PH, PW, RULE, JOINT), known & 3
+    line = row_of(roi, bins, step_y.to(tl.float64), SPEC)
+    return point_of(roi, bins, line, step_x.to(tl.float64), SPEC), known & 3
+
+
+@triton.jit
+def read_winners(winners, block, own, channels, SPEC: tl.constexpr, CHANNELS_LAST: tl.constexpr, SHIFT: tl.constexpr):
+    """Read the winners of a block of bins and channels, with their points and corners."""
+    at = in_winners(block, own.channel, channels, SPEC, CHANNELS_LAST)
+    winner = tl.load(winners + at, mask=block.is_bin & own.takes, other=-1).to(tl.int64)
+    point, corner = point_of_winner(block.roi, block.bins, winner, SPEC, SHIFT)
+    return winner, point, corner
 
 
 @triton.jit
@@ -145,12 +219,17 @@ def spans_of_bins(spans, row, number, is_bin, NUMBERS: tl.constexpr):
 
 
 @triton.jit
-def pixels_of(
-    spans, row, numbers, map_of, first, stride_y, stride_x, NUMBERS: tl.constexpr, CHANNELS_LAST: tl.constexpr
-):
-    """For bins of whole pixels, given by a vector of their indices: blocks with the numbers of rows and columns, and
-    the address of the first pixel."""
-    first_y, end_y, first_x, end_x = spans_of_bins(spans, row, numbers, numbers < NUMBERS, NUMBERS)
+def pixel_at(rows, columns, step_y, step_x, stride_y, stride_x):
+    """One pixel of bins of whole pixels: its offset from the first one, and whether it exists."""
+    offset = tl.cast(step_y, tl.int64) * stride_y + tl.cast(step_x, tl.int64) * stride_x
+    return offset, (step_y < rows) & (step_x < columns)
+
+
+@triton.jit
+def pixels_of(spans, block, first, SPEC: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """For bins of whole pixels: blocks with the numbers of rows and columns, and the address of the first pixel."""
+    numbers = block.numbers
+    first_y, end_y, first_x, end_x = spans_of_bins(spans, block.row, numbers, numbers < SPEC.bins, SPEC.bins)
     rows, columns = places_side(end_y - first_y, CHANNELS_LAST), places_side(end_x - first_x, CHANNELS_LAST)
-    corner = places_side(first_y.to(tl.int64) * stride_y + first_x.to(tl.int64) * stride_x, CHANNELS_LAST)
-    return rows, columns, map_of + (corner + first)
+    corner = first_y.to(tl.int64) * block.stride_y + first_x.to(tl.int64) * block.stride_x
+    return rows, columns, block.map_of + (places_side(corner, CHANNELS_LAST) + first)

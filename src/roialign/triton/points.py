@@ -14,26 +14,10 @@ import triton.language as tl
 
 from .bilinear import is_on_map, neighbours
 from .bin_grid import bin_grid
-from .frames import FRAME, SIZE, VELOCITY, Velocity
+from .frames import SIZE, VELOCITY, Velocity
 from .map_boxes import Frame, place, shift_axis
-from .numbers import float64_of
+from .point_rows import of_bin
 from .sample_points import numbered_point, numbers_of, stratum, touching, uniform
-
-#: The kernel arguments that describe the sampling, in this order. Kernels are not specialised for their values.
-SAMPLING = ("ratio_y", "ratio_x", "seed_low", "seed_high", "first_row", "gamma_bits", "unused_border")
-
-
-class Roi(NamedTuple):
-    """A row, its index among all rows of the call, and the sampling of the call."""
-
-    number: tl.tensor
-    numbers: tl.tensor
-    frame: tl.tensor
-    ratio_y: tl.tensor
-    ratio_x: tl.tensor
-    seed: tl.tensor
-    gamma: tl.tensor
-    unused_border: tl.tensor
 
 
 class Part(NamedTuple):
@@ -108,16 +92,6 @@ class Taps(NamedTuple):
 
 
 @triton.jit
-def roi_of(row, rois, frames, sampling, COLUMNS: tl.constexpr):
-    """Make a :class:`Roi`. `sampling` has the values named by `SAMPLING`."""
-    seed = (tl.cast(sampling[3], tl.int64) << 32) | (tl.cast(sampling[2], tl.int64) & 0xFFFFFFFF)
-    gamma, border = float64_of(sampling[5]), tl.cast(sampling[6], tl.float64)
-    return Roi(
-        row + sampling[4], rois + row * COLUMNS, frames + row * FRAME, sampling[0], sampling[1], seed, gamma, border
-    )
-
-
-@triton.jit
 def frame_of(roi):
     """The frame of the RoI."""
     at = roi.frame
@@ -141,33 +115,19 @@ def whole_map(roi):
 
 
 @triton.jit
-def of_bin(roi, column, number, is_bin):
-    """The per-bin values of a row from a column on, in float64."""
-    return tl.load(roi.numbers + column + number, mask=is_bin, other=0.0).to(tl.float64)
-
-
-@triton.jit
-def bins_of(
-    roi,
-    part,
-    number,
-    is_bin,
-    GEOMETRY: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-):
-    """Step 2, and the numbers of points. With `JOINT`, each coordinate of a point depends on both of its axes."""
+def bins_of(roi, part, number, is_bin, SPEC: tl.constexpr):
+    """Step 2, and the numbers of points."""
+    PH: tl.constexpr = SPEC.PH
+    PW: tl.constexpr = SPEC.PW
+    RULE: tl.constexpr = SPEC.RULE
     frame = frame_of(roi)
     height, width = tl.load(roi.frame + SIZE), tl.load(roi.frame + SIZE + 1)
     index_y, index_x = (number // PW).to(tl.float64), (number % PW).to(tl.float64)
     shift_y, shift_x = 0.0 * index_y, 0.0 * index_x
     start_y, start_x = frame.start_y + shift_y, frame.start_x + shift_x
-    if HAS_OFFSET:
-        offset_x = of_bin(roi, 1 + GEOMETRY, number, is_bin)
-        offset_y = of_bin(roi, 1 + GEOMETRY + PH * PW, number, is_bin)
+    if SPEC.HAS_OFFSET:
+        offset_x = of_bin(roi, SPEC.first_offset, number, is_bin)
+        offset_y = of_bin(roi, SPEC.first_offset + SPEC.bins, number, is_bin)
         start_y = shift_axis(frame.start_y, frame.length_y, roi.gamma, offset_y)
         start_x = shift_axis(frame.start_x, frame.length_x, roi.gamma, offset_x)
         shift_y, shift_x = roi.gamma * offset_y, roi.gamma * offset_x
@@ -181,7 +141,7 @@ def bins_of(
         frame.centre_y,
         frame.centre_x,
     )
-    if JOINT:
+    if SPEC.JOINT:
         low_y, high_y, low_x, high_x = along_axes(cut, part)
     else:
         low_y, high_y, low_x, high_x = part.low_y, part.high_y, part.low_x, part.high_x
@@ -247,10 +207,12 @@ def bounded(low, high, divisor, factor, centre, edge_low, edge_high, row_low, ro
 
 
 @triton.jit
-def row_of(roi, bins, step_y, PH: tl.constexpr, RULE: tl.constexpr, JOINT: tl.constexpr):
+def row_of(roi, bins, step_y, SPEC: tl.constexpr):
     """A row of points, given its step. For joint axes, it has only the points at which the row, and the adjacent rows,
     may lie on the part of the map."""
-    if JOINT:
+    PH: tl.constexpr = SPEC.PH
+    RULE: tl.constexpr = SPEC.RULE
+    if SPEC.JOINT:
         frame, part = bins.frame, bins.part
         step = bins.length_y / tl.maximum(bins.count_y, 1.0)
         y = bins.first_y + step_y
@@ -288,9 +250,12 @@ def row_of(roi, bins, step_y, PH: tl.constexpr, RULE: tl.constexpr, JOINT: tl.co
 
 
 @triton.jit
-def point_of(roi, bins, row, step_x, PH: tl.constexpr, PW: tl.constexpr, RULE: tl.constexpr, JOINT: tl.constexpr):
+def point_of(roi, bins, row, step_x, SPEC: tl.constexpr):
     """Step 3, and the position part of step 4: a point of every bin, given its row and its step in the row."""
-    if JOINT:
+    PH: tl.constexpr = SPEC.PH
+    PW: tl.constexpr = SPEC.PW
+    RULE: tl.constexpr = SPEC.RULE
+    if SPEC.JOINT:
         sample_x = row.first_x + step_x
         sample_y = row.y + 0.0 * sample_x
         exists = row.exists & (sample_x < row.end_x)
@@ -348,24 +313,28 @@ def tap(taps, SIDE: tl.constexpr):
 
 
 @triton.jit
-def velocity_along(
-    roi,
-    bins,
-    tangent,
-    number,
-    is_bin,
-    GEOMETRY: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-):
+def taps_of_point(point, bins):
+    """The same along y and along x."""
+    return taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+
+
+@triton.jit
+def pixel_of(taps_y, taps_x, CORNER: tl.constexpr):
+    """One of the four pixels that points read: its indices, and the weight and derivative of each axis."""
+    pixel_y, wy, slope_y = tap(taps_y, CORNER // 2)
+    pixel_x, wx, slope_x = tap(taps_x, CORNER % 2)
+    return (pixel_y, pixel_x), wy, slope_y, wx, slope_x
+
+
+@triton.jit
+def velocity_along(roi, bins, tangent, number, is_bin, SPEC: tl.constexpr, TANGENT: tl.constexpr):
     """The velocity of the points of bins along the tangent of the call. `tangent` points to the row of the tangent."""
     at = roi.frame + VELOCITY
     y, x = tl.load(at), tl.load(at + 3)
-    if HAS_OFFSET:
-        column = tangent + 1 + GEOMETRY + number
+    if SPEC.HAS_OFFSET and TANGENT:
+        column = tangent + SPEC.first_offset + number
         moved_x = tl.load(column, mask=is_bin, other=0.0)
-        moved_y = tl.load(column + PH * PW, mask=is_bin, other=0.0)
+        moved_y = tl.load(column + SPEC.bins, mask=is_bin, other=0.0)
         y = shift_axis(y, bins.frame.length_y, roi.gamma, moved_y)
         x = shift_axis(x, bins.frame.length_x, roi.gamma, moved_x)
     return Velocity(y, tl.load(at + 1), tl.load(at + 2), x, tl.load(at + 4), tl.load(at + 5))

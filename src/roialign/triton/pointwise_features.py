@@ -7,8 +7,8 @@ import triton.language as tl
 
 from .blocks import channels_of, solid_zeros, strides_of
 from .numbers import bits_set
-from .points import SAMPLING
-from .pointwise_terms import add_means, add_winners
+from .point_rows import SAMPLING, Sampling
+from .pointwise_terms import Gradients, Tables, add_means, add_winners
 from .pointwise_tiles import ROIS, bins_meeting, next_index, next_indices, rois_meeting, row_and_bin
 from .shares import WORDS, bits_of_share, next_roi, share_of, write_share
 from .tiles import Maps, tile_of
@@ -43,16 +43,8 @@ def adjoint_points_kernel(
     words,
     slots,
     orientations,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     REDUCTION: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
     TANGENT: tl.constexpr,
     SHIFT: tl.constexpr,
     PLANAR: tl.constexpr,
@@ -72,8 +64,8 @@ def adjoint_points_kernel(
 
     If every bin has its own channels, the channels of one bin (program id 1) are handled separately.
     """
-    NUMBERS: tl.constexpr = PH * PW
-    NONE: tl.constexpr = 32 * WORDS if CHANNELS_OF == "position" else NUMBERS  # beyond every index
+    NUMBERS: tl.constexpr = SPEC.bins
+    NONE: tl.constexpr = 32 * WORDS if SPEC.CHANNELS_OF == "position" else NUMBERS  # beyond every index
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
     share, part = share_of(counts, shares, words, slots, channels, CHANNELS), tl.program_id(1)
     place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
@@ -81,20 +73,21 @@ def adjoint_points_kernel(
     y, x = tile_y + tl.arange(0, TILE_Y), tile_x + tl.arange(0, TILE_X)
     channels_own, is_own_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
     channel, is_channel = channels_own[None, None, :], is_own_channel[None, None, :]
-    steps = strides_of(grad_strides, GRAD_VECTOR)
-    sampling = (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    sampling = Sampling(ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    tables, steps = Tables(rois, tangent, frames, spans, sampling), strides_of(grad_strides, GRAD_VECTOR)
+    gradients = Gradients(grad_output, steps, winners, channel, is_channel, channels, orientations)
     total = solid_zeros(CHANNELS, TILE_Y, TILE_X, dtype, True)
     seen = 0
     for first_word in range(0, share.words, WORDS):
         bits, seen = bits_of_share(share, touched, first_word, words, seen)
         first, bit = tl.cast(first_word, tl.int64) * 32, tl.cast(-1, tl.int32)
-        for before in range(0, tl.sum(bits_set(bits), 0), ROIS if CHANNELS_OF == "position" else 1):
+        for before in range(0, tl.sum(bits_set(bits), 0), ROIS if SPEC.CHANNELS_OF == "position" else 1):
             row = first
-            if CHANNELS_OF != "position":
+            if SPEC.CHANNELS_OF != "position":
                 bit = next_roi(bits, bit)
                 row = first + bit
-            for chunk in range(0, 1 if CHANNELS_OF == "position" else NUMBERS, BINS):
-                if CHANNELS_OF == "position":
+            for chunk in range(0, 1 if SPEC.CHANNELS_OF == "position" else NUMBERS, BINS):
+                if SPEC.CHANNELS_OF == "position":
                     index, meets = rois_meeting(
                         spans, bits, first, before, part, tile_y, tile_x, NUMBERS, TILE_Y, TILE_X
                     )
@@ -104,34 +97,18 @@ def adjoint_points_kernel(
                 for _group in range(0, tl.sum(meets.to(tl.int32), 0), AT_ONCE):
                     if REDUCTION == "mean":
                         chosen, after = next_indices(index, meets, after, NONE, AT_ONCE)
-                        rows, number = row_and_bin(first, row, part, chosen, NONE, CHANNELS_OF)
+                        rows, number = row_and_bin(first, row, part, chosen, NONE, SPEC)
                         total = add_means(
                             total,
                             rows,
                             number,
                             chosen < NONE,
-                            grad_output,
-                            rois,
-                            tangent,
-                            frames,
-                            spans,
-                            sampling,
+                            tables,
+                            gradients,
                             y,
                             x,
-                            channel,
-                            is_channel,
-                            steps,
-                            orientations,
                             dtype,
-                            PH,
-                            PW,
-                            RULE,
-                            JOINT,
-                            CHANNELS_OF,
-                            HAS_OFFSET,
-                            HAS_MASK,
-                            GEOMETRY,
-                            COLUMNS,
+                            SPEC,
                             TANGENT,
                             AT_ONCE,
                             POINTS,
@@ -139,40 +116,24 @@ def adjoint_points_kernel(
                     else:
                         for _side in tl.static_range(AT_ONCE):  # so that several loads are in flight
                             after = next_index(index, meets, after, NONE)
-                            rows, number = row_and_bin(first, row, part, after, NONE, CHANNELS_OF)
+                            rows, number = row_and_bin(first, row, part, after, NONE, SPEC)
                             total = add_winners(
                                 total,
                                 rows,
                                 number,
                                 after < NONE,
-                                grad_output,
-                                rois,
-                                tangent,
-                                frames,
-                                spans,
-                                winners,
-                                sampling,
+                                tables,
+                                gradients,
                                 y,
                                 x,
-                                channel,
-                                is_channel,
-                                channels,
-                                steps,
                                 dtype,
-                                PH,
-                                PW,
-                                RULE,
-                                JOINT,
+                                SPEC,
                                 REDUCTION,
-                                HAS_OFFSET,
-                                HAS_MASK,
-                                GEOMETRY,
-                                COLUMNS,
                                 TANGENT,
                                 SHIFT,
                             )
     maps = Maps(grad_features, heights, widths, strides)
-    target = channels_own * NUMBERS + part if CHANNELS_OF == "position" else channels_own
+    target = channels_own * NUMBERS + part if SPEC.CHANNELS_OF == "position" else channels_own
     write_share(
         total,
         share,

@@ -6,12 +6,13 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import channels_of, channels_side, places_side, zeros
+from .blocks import bins_of_program, channel_block, roi_of_program, zeros
 from .frames import TURN, VELOCITIES
 from .map_boxes import shift_axis
 from .order import row_at
-from .point_values import channels_read, in_output, in_winners, map_of_row, most_of, point_of_winner, read
-from .points import SAMPLING, bins_of, of_bin, point_of, roi_of, row_of, tap, taps_of, whole_map
+from .point_rows import SAMPLING, Sampling, of_bin, roi_of
+from .point_values import block_of, channels_read, most_of, offset_of, read, read_gradient, read_winners
+from .points import pixel_of, point_of, row_of, taps_of_point
 from .taps import PLACE
 
 #: The sums of a bin: of its value, for its mask; of the derivative in y times 1 and times the positions along y and x;
@@ -32,8 +33,10 @@ def at_steps(first, count, index, shift, BINS: tl.constexpr):
 
 
 @triton.jit
-def store_sums(sums, mask, NUMBERS: tl.constexpr, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn):
-    """Write the `SUMS` sums of bins."""
+def store_sums(partial, block, NUMBERS: tl.constexpr, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn):
+    """Write the `SUMS` sums of the bins of a program."""
+    program = block.row * tl.num_programs(1) + tl.program_id(1)
+    sums, mask = partial + program * SUMS * NUMBERS + block.numbers, block.numbers < NUMBERS
     tl.store(sums, of_mask, mask=mask)
     tl.store(sums + NUMBERS, of_y, mask=mask)
     tl.store(sums + 2 * NUMBERS, of_y_y, mask=mask)
@@ -65,15 +68,7 @@ def mean_sums_kernel(
     grad_strides,
     channels,
     orientations,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SPEC: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     GRAD_VECTOR: tl.constexpr,
@@ -84,55 +79,56 @@ def mean_sums_kernel(
 ):
     """Write the sums of some bins to `partial`, float64 ``[K, programs, SUMS, bins]``. The programs of axis 1 share the
     blocks of channels."""
-    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
-    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
-    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
-
-    sampling = (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
-    roi = roi_of(row, rois, frames, sampling, COLUMNS)
-    number = places_side(numbers, CHANNELS_LAST)
-    is_bin = (number < PH * PW) & (image >= 0)
-    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+    row = row_at(order, has_order, roi_of_program(SPEC.bins, BINS))
+    numbers = bins_of_program(SPEC.bins, BINS)
+    sampling = Sampling(ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    block = block_of(
+        row, numbers, features, strides, rois, frames, places, sampling, SPEC, CHANNELS_LAST, VECTOR, LEVELS
+    )
+    roi, bins = block.roi, block.bins
     between = tl.load(roi.frame + TURN + 1)
-    from_y = at_steps(bins.first_y, bins.count_y, bins.index_y, bins.shift_y, PH * 1.0)
-    from_x = at_steps(bins.first_x, bins.count_x, bins.index_x, bins.shift_x, PW * 1.0)
+    from_y = at_steps(bins.first_y, bins.count_y, bins.index_y, bins.shift_y, SPEC.PH * 1.0)
+    from_x = at_steps(bins.first_x, bins.count_x, bins.index_x, bins.shift_x, SPEC.PW * 1.0)
 
     none = 0.0 * numbers.to(tl.float64)
     of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn = none, none, none, none, none, none, none, none
-    for block in range(tl.program_id(1), tl.cdiv(channels, CHANNELS), tl.num_programs(1)):
-        channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
-        takes_channel = channels_side(is_channel, CHANNELS_LAST)
-        first, second = channels_read(roi, number, channel, stride_c, orientations, PH * PW, CHANNELS_OF, CHANNELS_LAST)
+    for index in range(tl.program_id(1), tl.cdiv(channels, CHANNELS), tl.num_programs(1)):
+        channel, is_channel = channel_block(index, channels, CHANNELS, VECTOR, CHANNELS_LAST)
+        own = channels_read(channel, is_channel, block, orientations, SPEC, CHANNELS_LAST)
         by_mask, by_turn = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
         by_y, by_y_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
         by_x, by_x_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
         by_y_x, by_x_y = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
         for step_y in range(most_of(bins.end_y - bins.first_y)):
-            line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
+            line = row_of(roi, bins, tl.cast(step_y, tl.float64), SPEC)
             for step_x in range(most_of(line.end_x - line.first_x)):
-                point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+                point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), SPEC)
                 share = tl.where(point.is_inside, point.share, 0.0)
                 along_y, along_x = (point.position_y - from_y).to(dtype), (point.position_x - from_x).to(dtype)
                 in_y, in_x = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST), zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-                taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
-                for side in tl.static_range(4):
-                    pixel_y, wy, slope_y = tap(taps_y, side // 2)
-                    pixel_x, wx, slope_x = tap(taps_x, side % 2)
+                taps_y, taps_x = taps_of_point(point, bins)
+                for corner in tl.static_range(4):
+                    pixel, wy, slope_y, wx, slope_x = pixel_of(taps_y, taps_x, corner)
                     weight = share * (wy * wx)
                     slope_y = tl.where(point.moves_y, share * (slope_y * wx), 0.0)
                     slope_x = tl.where(point.moves_x, share * (wy * slope_x), 0.0)
                     takes = (weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0)
-                    pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
+                    offset = offset_of(pixel, block)
                     value, change = read(
-                        map_of + pixel, first, second, takes & takes_channel, between, dtype, CHANNELS_OF
+                        block.map_of + offset,
+                        own.first,
+                        own.second,
+                        takes & own.takes,
+                        between,
+                        dtype,
+                        SPEC,
                     )
                     in_y += slope_y.to(dtype) * value
                     in_x += slope_x.to(dtype) * value
-                    if HAS_MASK:
+                    if SPEC.HAS_MASK:
                         by_mask += tl.where(weight != 0.0, weight.to(dtype) * value, 0.0)
-                    if CHANNELS_OF == "orientation":
+                    if SPEC.CHANNELS_OF == "orientation":
                         by_turn += weight.to(dtype) * change
                 by_y += in_y
                 by_y_y += in_y * along_y
@@ -140,8 +136,7 @@ def mean_sums_kernel(
                 by_x += in_x
                 by_x_y += in_x * along_y
                 by_x_x += in_x * along_x
-        place = in_output(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
-        gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(dtype)
+        gradient = read_gradient(grad_output, block, own, grad_strides, dtype, SPEC, CHANNELS_LAST, GRAD_VECTOR)
         of_mask += sum_channels(by_mask * gradient, CHANNELS_LAST)
         of_y += sum_channels(by_y * gradient, CHANNELS_LAST)
         of_y_y += sum_channels(by_y_y * gradient, CHANNELS_LAST)
@@ -154,8 +149,7 @@ def mean_sums_kernel(
     from_y, from_x = sum_channels(from_y, CHANNELS_LAST), sum_channels(from_x, CHANNELS_LAST)  # of one channel
     of_y_y, of_y_x = of_y_y + from_y * of_y, of_y_x + from_x * of_y
     of_x_y, of_x_x = of_x_y + from_y * of_x, of_x_x + from_x * of_x
-    sums = partial + (row * tl.num_programs(1) + tl.program_id(1)) * SUMS * (PH * PW) + numbers
-    store_sums(sums, numbers < PH * PW, PH * PW, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn)
+    store_sums(partial, block, SPEC.bins, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, of_turn)
 
 
 @triton.jit(do_not_specialize=[*SAMPLING, "channels"])
@@ -177,16 +171,9 @@ def winners_sums_kernel(
     strides,
     grad_strides,
     channels,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     REDUCTION: tl.constexpr,
     SHIFT: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
     VECTOR: tl.constexpr,
     GRAD_VECTOR: tl.constexpr,
@@ -195,45 +182,35 @@ def winners_sums_kernel(
     CHANNELS: tl.constexpr,
 ):
     """The same as :func:`mean_sums_kernel`, for the winners."""
-    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
-    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
-    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
-    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
-
-    sampling = (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
-    roi = roi_of(row, rois, frames, sampling, COLUMNS)
-    number = places_side(numbers, CHANNELS_LAST)
-    is_bin = (number < PH * PW) & (image >= 0)
-    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
+    row = roi_of_program(SPEC.bins, BINS).to(tl.int64)
+    numbers = bins_of_program(SPEC.bins, BINS)
+    sampling = Sampling(ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    block = block_of(
+        row, numbers, features, strides, rois, frames, places, sampling, SPEC, CHANNELS_LAST, VECTOR, LEVELS
+    )
 
     none = 0.0 * numbers.to(tl.float64)
     of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x = none, none, none, none, none, none, none
-    for block in range(tl.program_id(1), tl.cdiv(channels, CHANNELS), tl.num_programs(1)):
-        channel, is_channel = channels_of(block, channels, CHANNELS, VECTOR)
-        takes_channel = channels_side(is_channel, CHANNELS_LAST)
-        first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
-        at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
-        winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
-        point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
-
+    for index in range(tl.program_id(1), tl.cdiv(channels, CHANNELS), tl.num_programs(1)):
+        channel, is_channel = channel_block(index, channels, CHANNELS, VECTOR, CHANNELS_LAST)
+        own = channels_read(channel, is_channel, block, 1, SPEC, CHANNELS_LAST)
+        winner, point, corner = read_winners(winners, block, own, channels, SPEC, CHANNELS_LAST, SHIFT)
         by_mask, by_y, by_x = 0.0 * point.y, 0.0 * point.y, 0.0 * point.y
-        taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+        taps_y, taps_x = taps_of_point(point, block.bins)
         for side in tl.static_range(4):
-            pixel_y, wy, slope_y = tap(taps_y, side // 2)
-            pixel_x, wx, slope_x = tap(taps_x, side % 2)
+            pixel, wy, slope_y, wx, slope_x = pixel_of(taps_y, taps_x, side)
             weight = wy * wx
             slope_y = tl.where(point.moves_y, slope_y * wx, 0.0)
             slope_x = tl.where(point.moves_x, wy * slope_x, 0.0)
             takes = (winner >= 0) & ((weight != 0.0) | (slope_y != 0.0) | (slope_x != 0.0))
             if REDUCTION == "corner_max":
                 takes = takes & (corner == side)
-            pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-            value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(tl.float64)
+            offset = offset_of(pixel, block)
+            value = tl.load(block.map_of + (offset + own.first), mask=takes, other=0.0).to(tl.float64)
             by_mask += tl.where(takes & (weight != 0.0), weight * value, 0.0)
             by_y += tl.where(takes, slope_y * value, 0.0)
             by_x += tl.where(takes, slope_x * value, 0.0)
-        place = in_output(row, number, channel, grad_strides, PW, CHANNELS_LAST, GRAD_VECTOR)
-        gradient = tl.load(grad_output + place, mask=is_bin & takes_channel, other=0.0).to(tl.float64)
+        gradient = read_gradient(grad_output, block, own, grad_strides, tl.float64, SPEC, CHANNELS_LAST, GRAD_VECTOR)
         by_y, by_x = by_y * gradient, by_x * gradient
         of_mask += sum_channels(by_mask * gradient, CHANNELS_LAST)
         of_y += sum_channels(by_y, CHANNELS_LAST)
@@ -242,9 +219,7 @@ def winners_sums_kernel(
         of_x += sum_channels(by_x, CHANNELS_LAST)
         of_x_y += sum_channels(by_x * point.position_y, CHANNELS_LAST)
         of_x_x += sum_channels(by_x * point.position_x, CHANNELS_LAST)
-
-    sums = partial + (row * tl.num_programs(1) + tl.program_id(1)) * SUMS * (PH * PW) + numbers
-    store_sums(sums, numbers < PH * PW, PH * PW, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, none)
+    store_sums(partial, block, SPEC.bins, of_mask, of_y, of_y_y, of_y_x, of_x, of_x_y, of_x_x, none)
 
 
 @triton.jit(do_not_specialize=["blocks"])
@@ -256,20 +231,16 @@ def geometry_kernel(
     grad_rois,
     blocks,
     gamma_bits,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SPEC: tl.constexpr,
     BINS: tl.constexpr,
 ):
     """Add the sums of the bins of a RoI over programs, in their order, and convert them to the gradient of its row."""
-    NUMBERS: tl.constexpr = PH * PW
+    NUMBERS: tl.constexpr = SPEC.bins
+    GEOMETRY: tl.constexpr = SPEC.GEOMETRY
     row = tl.program_id(0).to(tl.int64)
-    roi = roi_of(row, rois, frames, (1, 1, 0, 0, 0, gamma_bits, 0), COLUMNS)
+    roi = roi_of(row, rois, frames, Sampling(1, 1, 0, 0, 0, gamma_bits, 0), SPEC)
     exists = tl.load(places + row * PLACE + 1) >= 0
-    target = grad_rois + row * COLUMNS
+    target = grad_rois + row * SPEC.COLUMNS
     dtype = grad_rois.dtype.element_ty
     zero = 0.0 * tl.load(roi.frame)
     total_y, total_y_y, total_y_x = zero, zero, zero
@@ -291,15 +262,14 @@ def geometry_kernel(
             by_x_x += tl.load(sums + 6 * NUMBERS, mask=is_bin, other=0.0)
             by_turn += tl.load(sums + 7 * NUMBERS, mask=is_bin, other=0.0)
         mask = 1.0 + none
-        if HAS_MASK:
-            COLUMN: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
-            mask = of_bin(roi, COLUMN, number, is_bin)
-            tl.store(target + COLUMN + number, tl.where(exists, by_mask, 0.0).to(dtype), mask=is_bin)
+        if SPEC.HAS_MASK:
+            mask = of_bin(roi, SPEC.first_mask, number, is_bin)
+            tl.store(target + SPEC.first_mask + number, tl.where(exists, by_mask, 0.0).to(dtype), mask=is_bin)
         by_y, by_x = mask * by_y, mask * by_x
-        if HAS_OFFSET:
+        if SPEC.HAS_OFFSET:
             # The movement of a bin's points per unit of its offset.
             of_x, of_y = shift_axis(none, length_x, roi.gamma, by_x), shift_axis(none, length_y, roi.gamma, by_y)
-            column = target + 1 + GEOMETRY + number
+            column = target + SPEC.first_offset + number
             tl.store(column, tl.where(exists, of_x, 0.0).to(dtype), mask=is_bin)
             tl.store(column + NUMBERS, tl.where(exists, of_y, 0.0).to(dtype), mask=is_bin)
         total_y += tl.sum(by_y, 0)

@@ -8,41 +8,32 @@ import triton
 import triton.language as tl
 
 from .aggregate import aggregate_max, aggregate_zero, is_larger
-from .blocks import channel_block, channels_side, places_side, zeros
+from .blocks import bins_of_program, channel_block, roi_of_program, zeros
 from .order import row_at
+from .point_rows import SAMPLING, Sampling, of_bin
 from .point_values import (
     PIXELS,
+    block_of,
     channels_read,
     in_output,
     in_winners,
-    map_of_row,
-    masks_of,
     most_of,
+    motion_of,
+    offset_of,
+    pixel_at,
     pixels_of,
-    point_of_winner,
+    read_winners,
     weight_of,
+    write_bins,
 )
-from .points import (
-    SAMPLING,
-    bins_of,
-    of_bin,
-    point_of,
-    roi_of,
-    row_of,
-    speed_of,
-    tap,
-    taps_of,
-    velocity_along,
-    whole_map,
-)
+from .points import pixel_of, point_of, row_of, speed_of, taps_of_point
 
 
 @triton.jit
 def largest_pixels(
     pixels,
+    block,
     takes_channel,
-    stride_y,
-    stride_x,
     dtype: tl.constexpr,
     SHIFT: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
@@ -52,36 +43,27 @@ def largest_pixels(
     """The maxima of the pixels given by :func:`pixels_of`, and the winners. An empty bin is 0 and has no winner."""
     number_type: tl.constexpr = tl.int32 if SHIFT == 16 else tl.int64
     rows, columns, corner = pixels
-    exists = (rows > 0) & (columns > 0)
+    has_pixels = (rows > 0) & (columns > 0)
     best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST) - float("inf")
-    winner = zeros(BINS, CHANNELS, number_type, CHANNELS_LAST) + tl.where(exists, 0, -1)
+    winner = zeros(BINS, CHANNELS, number_type, CHANNELS_LAST) + tl.where(has_pixels, 0, -1)
     for step_y in range(most_of(rows)):
         for step_x in range(0, most_of(columns), PIXELS):
             for side in tl.static_range(PIXELS):
-                step = tl.cast(step_y, tl.int64) * stride_y + tl.cast(step_x + side, tl.int64) * stride_x
-                is_pixel = (step_y < rows) & (step_x + side < columns)
+                at, exists = pixel_at(rows, columns, step_y, step_x + side, block.stride_y, block.stride_x)
                 # Nothing is less than the value of a missing pixel.
-                value = tl.load(corner + step, mask=is_pixel & takes_channel, other=float("-inf")).to(dtype)
+                value = tl.load(corner + at, mask=exists & takes_channel, other=float("-inf")).to(dtype)
                 code = (tl.cast(step_y, number_type) << SHIFT) | (tl.cast(step_x + side, number_type) << 2)
                 larger = is_larger(value, best)
                 best, winner = tl.where(larger, value, best), tl.where(larger, code, winner)
-    return tl.where(exists, best, 0.0), winner
+    return tl.where(has_pixels, best, 0.0), winner
 
 
 @triton.jit
 def largest_points(
-    roi,
-    bins,
-    map_of,
-    first,
-    takes_channel,
-    stride_y,
-    stride_x,
+    block,
+    own,
     dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     REDUCTION: tl.constexpr,
     SHIFT: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
@@ -89,30 +71,30 @@ def largest_points(
     CHANNELS: tl.constexpr,
 ):
     """The maxima of bins, and the winners."""
+    roi, bins = block.roi, block.bins
     best = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
     number_type: tl.constexpr = tl.int32 if SHIFT == 16 else tl.int64
     winner = zeros(BINS, CHANNELS, number_type, CHANNELS_LAST) - 1
     # Points that are not visited lie outside the map. Each is a zero.
     has_zero = bins.end_y - bins.first_y < bins.count_y
-    if not JOINT:
+    if not SPEC.JOINT:
         has_zero = has_zero | (bins.end_x - bins.first_x < bins.count_x)
     for step_y in range(most_of(bins.end_y - bins.first_y)):
-        line = row_of(roi, bins, tl.cast(step_y, tl.float64), PH, RULE, JOINT)
-        if JOINT:
+        line = row_of(roi, bins, tl.cast(step_y, tl.float64), SPEC)
+        if SPEC.JOINT:
             has_zero = has_zero | (line.end_x - line.first_x < bins.count_x)
         for step_x in range(most_of(line.end_x - line.first_x)):
-            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), PH, PW, RULE, JOINT)
+            point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), SPEC)
             has_zero = has_zero | (point.exists & ~point.is_inside)
             code = (tl.cast(step_y, number_type) << SHIFT) | (tl.cast(step_x, number_type) << 2)
             sample = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-            taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
+            taps_y, taps_x = taps_of_point(point, bins)
             for side in tl.static_range(4):
-                pixel_y, wy, _slope_y = tap(taps_y, side // 2)
-                pixel_x, wx, _slope_x = tap(taps_x, side % 2)
+                pixel, wy, _, wx, _ = pixel_of(taps_y, taps_x, side)
                 weight = (wy * wx).to(dtype)
                 takes = point.is_inside & (weight != 0.0)
-                pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-                value = tl.load(map_of + (pixel + first), mask=takes & takes_channel, other=0.0).to(dtype)
+                offset = offset_of(pixel, block)
+                value = tl.load(block.map_of + (offset + own.first), mask=takes & own.takes, other=0.0).to(dtype)
                 part = tl.where(takes, weight * value, 0.0)
                 if REDUCTION == "corner_max":
                     there = point.is_inside
@@ -151,16 +133,8 @@ def maximum_kernel(
     strides,
     out_strides,
     channels,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     REDUCTION: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
     WRITES: tl.constexpr,
     TELLS: tl.constexpr,
     SHIFT: tl.constexpr,
@@ -177,57 +151,30 @@ def maximum_kernel(
 
     The number of a winner has the step along y from bit `SHIFT` on, the step along x from bit 2 on, and the corner.
     """
-    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
-    row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
-    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
-    takes_channel = channels_side(is_channel, CHANNELS_LAST)
-    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
-
-    roi = roi_of(
-        row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border), COLUMNS
+    row = row_at(order, has_order, roi_of_program(SPEC.bins, BINS))
+    numbers = bins_of_program(SPEC.bins, BINS)
+    channel, is_channel = channel_block(tl.program_id(1), channels, CHANNELS, VECTOR, CHANNELS_LAST)
+    sampling = Sampling(ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    block = block_of(
+        row, numbers, features, strides, rois, frames, places, sampling, SPEC, CHANNELS_LAST, VECTOR, LEVELS
     )
-    number = places_side(numbers, CHANNELS_LAST)
-    is_bin = (number < PH * PW) & (image >= 0)
-    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
-    first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
-
-    if RULE == "pixels" and REDUCTION == "max":
-        pixels = pixels_of(spans, row, numbers, map_of, first, stride_y, stride_x, PH * PW, CHANNELS_LAST)
-        best, winner = largest_pixels(
-            pixels, takes_channel, stride_y, stride_x, dtype, SHIFT, CHANNELS_LAST, BINS, CHANNELS
-        )
+    own = channels_read(channel, is_channel, block, 1, SPEC, CHANNELS_LAST)
+    if SPEC.RULE == "pixels" and REDUCTION == "max":
+        pixels = pixels_of(spans, block, own.first, SPEC, CHANNELS_LAST)
+        best, winner = largest_pixels(pixels, block, own.takes, dtype, SHIFT, CHANNELS_LAST, BINS, CHANNELS)
     else:
-        best, winner = largest_points(
-            roi,
-            bins,
-            map_of,
-            first,
-            takes_channel,
-            stride_y,
-            stride_x,
-            dtype,
-            PH,
-            PW,
-            RULE,
-            JOINT,
-            REDUCTION,
-            SHIFT,
-            CHANNELS_LAST,
-            BINS,
-            CHANNELS,
-        )
+        best, winner = largest_points(block, own, dtype, SPEC, REDUCTION, SHIFT, CHANNELS_LAST, BINS, CHANNELS)
 
-    mask = (number < PH * PW) & takes_channel
+    number = block.bins.number
+    mask = (number < SPEC.bins) & own.takes
     if TELLS:
-        at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
+        at = in_winners(block, own.channel, channels, SPEC, CHANNELS_LAST)
         tl.store(winners + at, winner.to(winners.dtype.element_ty), mask=mask)
     if WRITES:
-        if HAS_MASK:
-            best = best * of_bin(roi, MASK, number, is_bin).to(dtype)
-        place = in_output(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
+        if SPEC.HAS_MASK:
+            best = best * of_bin(block.roi, SPEC.first_mask, number, block.is_bin).to(dtype)
+        place = in_output(block, own.channel, out_strides, SPEC, CHANNELS_LAST, OUT_VECTOR)
         tl.store(out + place, best.to(out.dtype.element_ty), mask=mask)
 
 
@@ -250,16 +197,8 @@ def winners_kernel(
     strides,
     out_strides,
     channels,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     REDUCTION: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
     TANGENT: tl.constexpr,
     SHIFT: tl.constexpr,
     CHANNELS_LAST: tl.constexpr,
@@ -271,43 +210,29 @@ def winners_kernel(
     WIDE: tl.constexpr,
 ):
     """Write a block of bins and channels of the values of these maps at the winners, or their derivatives."""
-    BLOCKS: tl.constexpr = (PH * PW + BINS - 1) // BINS
     dtype: tl.constexpr = tl.float64 if WIDE else tl.float32
-    SIDES: tl.constexpr = 1 if RULE == "pixels" else 2
-    MASK: tl.constexpr = 1 + GEOMETRY + (2 * PH * PW if HAS_OFFSET else 0)
-    row = (tl.program_id(0) // BLOCKS).to(tl.int64)
-    numbers = tl.program_id(0) % BLOCKS * BINS + tl.arange(0, BINS)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
-    takes_channel = channels_side(is_channel, CHANNELS_LAST)
-    map_of, image, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
-
-    roi = roi_of(
-        row, rois, frames, (ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border), COLUMNS
+    CORNERS: tl.constexpr = 1 if SPEC.RULE == "pixels" else 4
+    row = roi_of_program(SPEC.bins, BINS).to(tl.int64)
+    numbers = bins_of_program(SPEC.bins, BINS)
+    channel, is_channel = channel_block(tl.program_id(1), channels, CHANNELS, VECTOR, CHANNELS_LAST)
+    sampling = Sampling(ratio_y, ratio_x, seed_low, seed_high, first_row, gamma_bits, unused_border)
+    block = block_of(
+        row, numbers, features, strides, rois, frames, places, sampling, SPEC, CHANNELS_LAST, VECTOR, LEVELS
     )
-    number = places_side(numbers, CHANNELS_LAST)
-    is_bin = (number < PH * PW) & (image >= 0)
-    bins = bins_of(roi, whole_map(roi), number, is_bin, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
-    moved = tangent + row * COLUMNS
-    mask, mask_moved = masks_of(roi, moved, number, is_bin, MASK, HAS_MASK, TANGENT)
-    velocity = velocity_along(roi, bins, moved, number, is_bin, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT)
-    first, _ = channels_read(roi, number, channel, stride_c, 1, PH * PW, CHANNELS_OF, CHANNELS_LAST)
-
-    at = in_winners(row, number, channel, channels, PH * PW, CHANNELS_LAST)
-    winner = tl.load(winners + at, mask=is_bin & takes_channel, other=-1).to(tl.int64)
-    point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
+    moved = tangent + row * SPEC.COLUMNS
+    mask, mask_moved, velocity = motion_of(block.roi, block.bins, moved, block.is_bin, SPEC, TANGENT)
+    own = channels_read(channel, is_channel, block, 1, SPEC, CHANNELS_LAST)
+    winner, point, corner = read_winners(winners, block, own, channels, SPEC, CHANNELS_LAST, SHIFT)
     speed_y, speed_x = speed_of(point, velocity)
     total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
-    taps_y, taps_x = taps_of(point.y, bins.height), taps_of(point.x, bins.width)
-    for side in tl.static_range(SIDES * SIDES):
-        pixel_y, wy, slope_y = tap(taps_y, side // 2)
-        pixel_x, wx, slope_x = tap(taps_x, side % 2)
+    taps_y, taps_x = taps_of_point(point, block.bins)
+    for side in tl.static_range(CORNERS):
+        pixel, wy, slope_y, wx, slope_x = pixel_of(taps_y, taps_x, side)
         weight = weight_of(wy, slope_y, wx, slope_x, speed_y, speed_x, mask, mask_moved, TANGENT)
         takes = (winner >= 0) & (weight != 0.0)
         if REDUCTION == "corner_max":
             takes = takes & (corner == side)
-        pixel = pixel_y.to(tl.int64) * stride_y + pixel_x.to(tl.int64) * stride_x
-        value = tl.load(map_of + (pixel + first), mask=takes, other=0.0).to(dtype)
+        offset = offset_of(pixel, block)
+        value = tl.load(block.map_of + (offset + own.first), mask=takes, other=0.0).to(dtype)
         total += tl.where(takes, weight.to(dtype) * value, 0.0)
-
-    place = in_output(row, number, channel, out_strides, PW, CHANNELS_LAST, OUT_VECTOR)
-    tl.store(out + place, total.to(out.dtype.element_ty), mask=(number < PH * PW) & takes_channel)
+    write_bins(total, out, block, own, out_strides, SPEC, CHANNELS_LAST, OUT_VECTOR)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import triton
 import triton.language as tl
 
 from .frames import FRAME, TURN
-from .point_values import masks_of, read, spans_of_bins, turned
-from .points import Part, bins_of, roi_of, velocity_along, whole_map
+from .point_rows import Sampling, roi_of
+from .point_values import masks_of, motion_of, read, spans_of_bins, turned
+from .points import Part, bins_of, whole_map
 from .pointwise_weights import (
     entry,
     is_winner,
@@ -17,6 +20,30 @@ from .pointwise_weights import (
     upright_weights,
     winners_weights,
 )
+
+
+class Tables(NamedTuple):
+    """The tables of all RoIs."""
+
+    rois: tl.tensor
+    tangent: tl.tensor
+    frames: tl.tensor
+    spans: tl.tensor
+    sampling: Sampling
+
+
+class Gradients(NamedTuple):
+    """The gradients of the bins of all RoIs and, for maxima, the winners."""
+
+    pointer: tl.tensor
+    strides: tl.tuple
+    winners: tl.tensor
+    channel: tl.tensor
+    """The channels of the program, and which of them exist."""
+    is_channel: tl.tensor
+    channels: tl.tensor
+    """The number of all channels."""
+    orientations: tl.tensor
 
 
 @triton.jit
@@ -38,37 +65,31 @@ def add_others(total, weight, value):
 
 
 @triton.jit
+def row_of_tables(row, tables, SPEC: tl.constexpr):
+    """A row of RoIs, and a pointer to the row of the tangent."""
+    roi = roi_of(row, tables.rois, tables.frames, tables.sampling, SPEC)
+    return roi, tables.tangent + row * SPEC.COLUMNS
+
+
+@triton.jit
 def weights_of_bins(
     row,
     chosen,
     is_bin,
-    rois,
-    tangent,
-    frames,
-    spans,
-    sampling,
+    tables,
     y,
     x,
     dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SPEC: tl.constexpr,
     TANGENT: tl.constexpr,
     AT_ONCE: tl.constexpr,
     POINTS: tl.constexpr,
 ):
     """The weights ``[bins, y, x]`` of the pixels of a tile in the means of some bins, with and without the tangent."""
-    NUMBERS: tl.constexpr = PH * PW
-    MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
-    if RULE == "pixels":
-        roi, moved = roi_of(row, rois, frames, sampling, COLUMNS), tangent + row * COLUMNS
-        mask, mask_moved = masks_of(roi, moved, chosen, is_bin, MASK, HAS_MASK, TANGENT)
-        pixels = spans_of_bins(spans, row, chosen, is_bin, NUMBERS)
+    if SPEC.RULE == "pixels":
+        roi, moved = row_of_tables(row, tables, SPEC)
+        mask, mask_moved = masks_of(roi, moved, chosen, is_bin, SPEC, TANGENT)
+        pixels = spans_of_bins(tables.spans, row, chosen, is_bin, SPEC.bins)
         weights = shared_weights(pixels, mask_moved if TANGENT else mask, y, x, dtype)  # the pixels do not move
         stills = weights
     else:
@@ -78,31 +99,16 @@ def weights_of_bins(
         around = Part(low_y, low_y + (y.shape[0] + 1.0), low_x, low_x + (x.shape[0] + 1.0))
         if len(row.shape) > 0:
             row = row[:, None, None]
-        roi, moved = roi_of(row, rois, frames, sampling, COLUMNS), tangent + row * COLUMNS
+        roi, moved = row_of_tables(row, tables, SPEC)
         own, is_own = chosen[:, None, None], is_bin[:, None, None]
-        bins = bins_of(roi, around, own, is_own, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
-        mask, mask_moved = masks_of(roi, moved, own, is_own, MASK, HAS_MASK, TANGENT)
-        if JOINT or TANGENT:
-            velocity = velocity_along(roi, bins, moved, own, is_own, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT)
+        bins = bins_of(roi, around, own, is_own, SPEC)
+        mask, mask_moved, velocity = motion_of(roi, bins, moved, is_own, SPEC, TANGENT)
+        if SPEC.JOINT or TANGENT:
             weights, stills = merged_weights(
-                roi,
-                bins,
-                velocity,
-                mask,
-                mask_moved,
-                y,
-                x,
-                dtype,
-                PH,
-                PW,
-                RULE,
-                JOINT,
-                TANGENT,
-                AT_ONCE,
-                POINTS,
+                roi, bins, velocity, mask, mask_moved, y, x, dtype, SPEC, TANGENT, AT_ONCE, POINTS
             )
         else:
-            weights = upright_weights(roi, bins, mask, y, x, dtype, PH, PW, RULE)
+            weights = upright_weights(roi, bins, mask, y, x, dtype, SPEC)
             stills = weights
     return weights, stills
 
@@ -113,28 +119,12 @@ def add_means(
     row,
     chosen,
     is_bin,
-    grad_output,
-    rois,
-    tangent,
-    frames,
-    spans,
-    sampling,
+    tables,
+    gradients,
     y,
     x,
-    channel,
-    is_channel,
-    steps,
-    orientations,
     dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
-    CHANNELS_OF: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SPEC: tl.constexpr,
     TANGENT: tl.constexpr,
     AT_ONCE: tl.constexpr,
     POINTS: tl.constexpr,
@@ -144,39 +134,17 @@ def add_means(
     Of the bins `chosen`, the first ones exist. They belong to one row of RoIs, or each to its own.
     """
     LOADS: tl.constexpr = 4
-    weights, stills = weights_of_bins(
-        row,
-        chosen,
-        is_bin,
-        rois,
-        tangent,
-        frames,
-        spans,
-        sampling,
-        y,
-        x,
-        dtype,
-        PH,
-        PW,
-        RULE,
-        JOINT,
-        HAS_OFFSET,
-        HAS_MASK,
-        GEOMETRY,
-        COLUMNS,
-        TANGENT,
-        AT_ONCE,
-        POINTS,
-    )
-    turn = frames + row * FRAME + TURN
+    weights, stills = weights_of_bins(row, chosen, is_bin, tables, y, x, dtype, SPEC, TANGENT, AT_ONCE, POINTS)
+    turn = tables.frames + row * FRAME + TURN
+    channel, is_channel = gradients.channel, gradients.is_channel
     first, second, between = channel, channel, 0.0
-    if CHANNELS_OF == "orientation":
-        roi = roi_of(row, rois, frames, sampling, COLUMNS)
-        first, second = turned(roi, channel, tl.cast(orientations, tl.int32), True)
+    if SPEC.CHANNELS_OF == "orientation":
+        roi, _ = row_of_tables(row, tables, SPEC)
+        first, second = turned(roi, channel, tl.cast(gradients.orientations, tl.int32), True)
         between = tl.load(turn + 1)
-    grad_n, grad_c, grad_y, grad_x = steps
-    at = (chosen // PW) * grad_y + (chosen % PW) * grad_x
-    of_row = grad_output
+    grad_n, grad_c, grad_y, grad_x = gradients.strides
+    at = (chosen // SPEC.PW) * grad_y + (chosen % SPEC.PW) * grad_x
+    of_row = gradients.pointer
     if len(row.shape) > 0:
         at += row * grad_n
     else:
@@ -189,17 +157,17 @@ def add_means(
         for side in tl.static_range(LOADS):
             index = first_index + side
             gradient, change = read(
-                of_row + entry(at, index), first, second, is_channel & (index < count), between, dtype, CHANNELS_OF
+                of_row + entry(at, index), first, second, is_channel & (index < count), between, dtype, SPEC
             )
             total = add_finite(total, entry(weights, index), gradient)
             has_others = has_others | ~is_finite(gradient)
-            if TANGENT and CHANNELS_OF == "orientation":
+            if TANGENT and SPEC.CHANNELS_OF == "orientation":
                 turning = tl.load(turn + 2) * tl.load(turn + 3)
                 still = (entry(stills, index) * turning).to(dtype)
                 total += still[:, :, None] * change
     if largest(has_others.to(tl.int32)) > 0:
         for index in range(AT_ONCE):
-            other, _change = read(of_row + entry(at, index), first, second, is_channel, between, dtype, CHANNELS_OF)
+            other, _change = read(of_row + entry(at, index), first, second, is_channel, between, dtype, SPEC)
             total = add_others(total, entry(weights, index), other)
     return total
 
@@ -210,54 +178,36 @@ def add_winners(
     row,
     number,
     is_bin,
-    grad_output,
-    rois,
-    tangent,
-    frames,
-    spans,
-    winners,
-    sampling,
+    tables,
+    gradients,
     y,
     x,
-    channel,
-    is_channel,
-    channels,
-    steps,
     dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     REDUCTION: tl.constexpr,
-    HAS_OFFSET: tl.constexpr,
-    HAS_MASK: tl.constexpr,
-    GEOMETRY: tl.constexpr,
-    COLUMNS: tl.constexpr,
     TANGENT: tl.constexpr,
     SHIFT: tl.constexpr,
 ):
     """Add the gradients of one bin of a RoI, if it exists, to the pixels of a tile that they come from, for every
     channel."""
-    NUMBERS: tl.constexpr = PH * PW
-    MASK: tl.constexpr = 1 + GEOMETRY + (2 * NUMBERS if HAS_OFFSET else 0)
-    of_bin_winners = winners + (row * NUMBERS + number) * tl.cast(channels, tl.int64)
-    winner = tl.load(of_bin_winners + channel, mask=is_channel & is_bin, other=-1)
-    grad_n, grad_c, grad_y, grad_x = steps
-    at = row * grad_n + ((number // PW) * grad_y + (number % PW) * grad_x)
-    gradient = tl.load(grad_output + at + channel * grad_c, mask=is_channel & is_bin, other=0.0).to(dtype)
-    roi, moved = roi_of(row, rois, frames, sampling, COLUMNS), tangent + row * COLUMNS
-    if RULE == "pixels":
-        mask, mask_moved = masks_of(roi, moved, number, is_bin, MASK, HAS_MASK, TANGENT)
+    channel, is_channel = gradients.channel, gradients.is_channel
+    of_bin = gradients.winners + (row * SPEC.bins + number) * tl.cast(gradients.channels, tl.int64)
+    winner = tl.load(of_bin + channel, mask=is_channel & is_bin, other=-1)
+    grad_n, grad_c, grad_y, grad_x = gradients.strides
+    at = row * grad_n + ((number // SPEC.PW) * grad_y + (number % SPEC.PW) * grad_x)
+    gradient = tl.load(gradients.pointer + at + channel * grad_c, mask=is_channel & is_bin, other=0.0).to(dtype)
+    roi, moved = row_of_tables(row, tables, SPEC)
+    if SPEC.RULE == "pixels":
+        mask, mask_moved = masks_of(roi, moved, number, is_bin, SPEC, TANGENT)
         gradient *= (mask_moved if TANGENT else mask).to(dtype)  # the pixels do not move
-        span = spans + (row * NUMBERS + number) * 4
+        span = tables.spans + (row * SPEC.bins + number) * 4
         first_y, first_x = tl.load(span, mask=is_bin, other=0), tl.load(span + 2, mask=is_bin, other=0)
         total = tl.where(is_winner(first_y, first_x, winner, y, x, SHIFT), total + gradient, total)
     else:
         own = number + 0 * channel.to(tl.int32)
         is_own = is_bin & (own >= 0)
-        bins = bins_of(roi, whole_map(roi), own, is_own, GEOMETRY, PH, PW, RULE, JOINT, HAS_OFFSET)
-        velocity = velocity_along(roi, bins, moved, own, is_own, GEOMETRY, PH, PW, HAS_OFFSET and TANGENT)
-        mask, mask_moved = masks_of(roi, moved, own, is_own, MASK, HAS_MASK, TANGENT)
+        bins = bins_of(roi, whole_map(roi), own, is_own, SPEC)
+        mask, mask_moved, velocity = motion_of(roi, bins, moved, is_own, SPEC, TANGENT)
         weight = winners_weights(
             roi,
             bins,
@@ -268,10 +218,7 @@ def add_winners(
             y,
             x,
             dtype,
-            PH,
-            PW,
-            RULE,
-            JOINT,
+            SPEC,
             REDUCTION,
             TANGENT,
             SHIFT,

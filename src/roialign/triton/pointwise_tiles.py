@@ -57,9 +57,9 @@ def next_indices(index, meets, after, NONE: tl.constexpr, AT_ONCE: tl.constexpr)
 
 
 @triton.jit
-def row_and_bin(first, row, part, index, NONE: tl.constexpr, CHANNELS_OF: tl.constexpr):
+def row_and_bin(first, row, part, index, NONE: tl.constexpr, SPEC: tl.constexpr):
     """The rows and bins of indices. With its own channels, the bin is `part` and the index that of a RoI."""
     known = tl.where(index < NONE, index, 0)
-    if CHANNELS_OF == "position":
+    if SPEC.CHANNELS_OF == "position":
         row, known = first + known, part + 0 * known
     return row, known

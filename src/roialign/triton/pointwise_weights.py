@@ -7,7 +7,7 @@ import triton.language as tl
 
 from .bilinear import bilinear, is_on_map, on_map, weight_beside
 from .point_values import point_of_winner, weight_of
-from .points import point_of, row_of, speed_of, taps_of
+from .points import point_of, row_of, speed_of, taps_of_point
 from .sample_points import numbered_point
 
 
@@ -50,10 +50,7 @@ def merged_weights(
     y,
     x,
     dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     TANGENT: tl.constexpr,
     BINS: tl.constexpr,
     POINTS: tl.constexpr,
@@ -68,9 +65,9 @@ def merged_weights(
     own, own_moved = points_in_line(mask, BINS, POINTS), points_in_line(mask_moved, BINS, POINTS)
     rows, columns = tl.arange(0, 2)[None, :, None], tl.arange(0, POINTS)[None, None, :]
     for first_row in range(0, largest(bins.end_y - bins.first_y), 2):
-        line = row_of(roi, bins, (first_row + rows).to(tl.float64), PH, RULE, JOINT)
+        line = row_of(roi, bins, (first_row + rows).to(tl.float64), SPEC)
         for first_column in range(0, largest(line.end_x - line.first_x), POINTS):
-            point = point_of(roi, bins, line, (first_column + columns).to(tl.float64), PH, PW, RULE, JOINT)
+            point = point_of(roi, bins, line, (first_column + columns).to(tl.float64), SPEC)
             share = points_in_line(tl.where(point.is_inside, point.share, 0.0), BINS, POINTS)
             masked = tl.where(share == 0.0, 0.0, share * own)
             if TANGENT:
@@ -163,16 +160,17 @@ def axis_sums(
 
 
 @triton.jit
-def upright_weights(roi, bins, mask, y, x, dtype: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, RULE: tl.constexpr):
+def upright_weights(roi, bins, mask, y, x, dtype: tl.constexpr, SPEC: tl.constexpr):
     """The same as the weights of :func:`merged_weights` without a tangent, if the axes of the RoIs are those of the
     map: the product of those of both axes."""
+    RULE: tl.constexpr = SPEC.RULE
     frame = bins.frame
     wy = axis_sums(
         roi,
         (bins.first_y, bins.end_y, bins.count_y),
         (frame.start_y, frame.length_y),
         (bins.start_y, bins.length_y),
-        PH * 1.0,
+        SPEC.PH * 1.0,
         bins.index_y,
         y.to(tl.float64)[None, :, None],
         bins.height,
@@ -185,7 +183,7 @@ def upright_weights(roi, bins, mask, y, x, dtype: tl.constexpr, PH: tl.constexpr
         (bins.first_x, bins.end_x, bins.count_x),
         (frame.start_x, frame.length_x),
         (bins.start_x, bins.length_x),
-        PW * 1.0,
+        SPEC.PW * 1.0,
         bins.index_x,
         x.to(tl.float64)[None, None, :],
         bins.width,
@@ -231,16 +229,13 @@ def winners_weights(
     y,
     x,
     dtype: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    RULE: tl.constexpr,
-    JOINT: tl.constexpr,
+    SPEC: tl.constexpr,
     REDUCTION: tl.constexpr,
     TANGENT: tl.constexpr,
     SHIFT: tl.constexpr,
 ):
     """The weights ``[y, x, C]`` of the pixels of a tile in the winner of one bin, for every channel."""
-    point, corner = point_of_winner(roi, bins, winner, PH, PW, RULE, JOINT, SHIFT)
+    point, corner = point_of_winner(roi, bins, winner, SPEC, SHIFT)
     speed_y, speed_x = speed_of(point, velocity)
     y, x = y.to(tl.float64)[:, None, None], x.to(tl.float64)[None, :, None]
     wy, slope_y = axis_weights(point.y, y, bins.height)
@@ -258,8 +253,8 @@ def winners_weights(
     )
     takes = winner >= 0
     if REDUCTION == "corner_max":
-        takes = takes & (taps_of(point.y, bins.height).pixel + (corner >> 1) == y)
-        takes = takes & (taps_of(point.x, bins.width).pixel + (corner & 1) == x)
+        taps_y, taps_x = taps_of_point(point, bins)
+        takes = takes & (taps_y.pixel + (corner >> 1) == y) & (taps_x.pixel + (corner & 1) == x)
     return tl.where(takes, weight, 0.0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .blocks import channel_block, channels_side, map_strides_of, places_side, strides_of, zeros
+from .blocks import channel_block, channels_side, map_of_row, map_strides_of, places_side, strides_of, zeros
 from .numbers import float64_of, pointer_of_level
 from .order import row_at
 from .taps import PLACE
@@ -192,16 +192,13 @@ def adjoint_boxes_kernel(
     row = row_at(order, has_order, tl.program_id(0) // BLOCKS)
     block = tl.program_id(0) % BLOCKS
     number = block * BINS + tl.arange(0, BINS)
-    channel, is_channel = channel_block(channels, CHANNELS, VECTOR)
+    channel, takes_channel = channel_block(tl.program_id(1), channels, CHANNELS, VECTOR, CHANNELS_LAST)
     is_bin = number < PH * PW
-    level, image = tl.load(places + row * PLACE).to(tl.int64), tl.load(places + row * PLACE + 1).to(tl.int64)
+    map_of, _, stride_c, stride_y, stride_x = map_of_row(features, places, row, strides, LEVELS, VECTOR)
     first_y, end_y, slot_y = span_of_bin(spans, row, number // PW, is_bin, PH + PW)
     first_x, end_x, slot_x = span_of_bin(spans, row, PH + number % PW, is_bin, PH + PW)
-    stride_n, stride_c, stride_y, stride_x = map_strides_of(strides, level, LEVELS, VECTOR)
-    map_of = pointer_of_level(features, level, LEVELS) + tl.maximum(image, 0) * stride_n
     grad_n, grad_c, grad_y, grad_x = strides_of(grad_strides, GRAD_VECTOR)
     along_channels = channels_side(channel * stride_c, CHANNELS_LAST)
-    takes_channel = channels_side(is_channel, CHANNELS_LAST)
 
     table = weights + row * row_size
     kind_size = tl.cast(kind_size, tl.int64)  # a multiple of it may exceed 2^31

@@ -17,6 +17,7 @@ from ...triton import launch as table
 from ...triton.frames import FRAME, frames_kernel
 from ...triton.launch import launch, power_of_two
 from ...triton.numbers import bits_of
+from ...triton.point_rows import PointsSpec
 from ...triton.taps import PLACE
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
@@ -60,20 +61,24 @@ class Frames:
         return shift_of(self.call, self.maps)
 
     @property
+    def spec(self) -> PointsSpec:
+        """What the kernels that read a table of frames are compiled for."""
+        spec = self.call.spec
+        return PointsSpec(
+            *self.bins,
+            RULE=spec.rule,
+            JOINT=spec.mapping == "rotated" or (spec.rule == "random" and spec.jitters_points),
+            CHANNELS_OF=spec.channels,
+            GEOMETRY=spec.geometry(),
+            HAS_OFFSET=self.call.has_offset,
+            HAS_MASK=self.call.has_mask,
+            COLUMNS=self.rows.rois.shape[1],
+        )
+
+    @property
     def constants(self) -> dict[str, Any]:
         """The constants of every kernel that visits points."""
-        spec = self.call.spec
-        return {
-            "PH": self.bins[0],
-            "PW": self.bins[1],
-            "RULE": spec.rule,
-            "JOINT": spec.mapping == "rotated" or (spec.rule == "random" and spec.jitters_points),
-            "CHANNELS_OF": spec.channels,
-            "HAS_OFFSET": self.call.has_offset,
-            "GEOMETRY": spec.geometry(),
-            "COLUMNS": self.rows.rois.shape[1],
-            "LEVELS": len(self.maps),
-        }
+        return {"SPEC": self.spec, "LEVELS": len(self.maps)}
 
     @staticmethod
     def bytes_per_row(output: Tensor) -> int:

@@ -64,56 +64,63 @@ def forward_part(
     """The same for some of the RoIs."""
     frames = Frames.of(call, rows, inputs, inputs.features, out)
     if call.spec.reduction == "mean":
-        block = block_of(call, table.POINTS_FORWARD, inputs.features, out)
-        launch(
-            mean_kernel,
-            block.grid,
-            out.device,
-            inputs.features,
-            frames.rows.rois,
-            frames.tangent,
-            *frames.written,
-            frames.spans,
-            *frames.order,
-            out,
-            *frames.sampling,
-            *block.strides,
-            out.shape[1],
-            call.spec.orientations,
-            **frames.constants,
-            **block.constants("OUT_VECTOR"),
-            WIDE=out.dtype == torch.float64,
-            HAS_MASK=call.has_mask,
-            TANGENT=bool(inputs.tangents),
-            enable_fp_fusion=False,
-        )
+        write_means(frames, inputs, out)
     elif not needs_winners(call, inputs):
         find_maxima(frames, inputs.features, out, True, winners)
     else:
-        winners = winners_of(frames, inputs, out, winners)
-        block = sums_block(call, inputs.features, out)
-        launch(
-            winners_kernel,
-            block.grid,
-            out.device,
-            inputs.features,
-            frames.rows.rois,
-            frames.tangent,
-            *frames.written,
-            winners,
-            out,
-            *frames.sampling,
-            *block.strides,
-            out.shape[1],
-            **frames.constants,
-            **block.constants("OUT_VECTOR"),
-            WIDE=out.dtype == torch.float64,
-            REDUCTION=call.spec.reduction,
-            HAS_MASK=call.has_mask,
-            TANGENT=bool(inputs.tangents),
-            SHIFT=frames.shift,
-            enable_fp_fusion=False,
-        )
+        read_winners(frames, inputs, out, winners_of(frames, inputs, out, winners))
+
+
+def write_means(frames: Frames, inputs: Inputs, out: Tensor) -> None:
+    """Write the means, or their derivatives along the tangent, into `out`."""
+    block = block_of(frames.call, table.POINTS_FORWARD, inputs.features, out)
+    launch(
+        mean_kernel,
+        block.grid,
+        out.device,
+        inputs.features,
+        frames.rows.rois,
+        frames.tangent,
+        *frames.written,
+        frames.spans,
+        *frames.order,
+        out,
+        *frames.sampling,
+        *block.strides,
+        out.shape[1],
+        frames.call.spec.orientations,
+        **frames.constants,
+        **block.constants("OUT_VECTOR"),
+        WIDE=out.dtype == torch.float64,
+        TANGENT=bool(inputs.tangents),
+        enable_fp_fusion=False,
+    )
+
+
+def read_winners(frames: Frames, inputs: Inputs, out: Tensor, winners: Tensor) -> None:
+    """Write the values of the features at the winners, or their derivatives along the tangent, into `out`."""
+    block = sums_block(frames.call, inputs.features, out)
+    launch(
+        winners_kernel,
+        block.grid,
+        out.device,
+        inputs.features,
+        frames.rows.rois,
+        frames.tangent,
+        *frames.written,
+        winners,
+        out,
+        *frames.sampling,
+        *block.strides,
+        out.shape[1],
+        **frames.constants,
+        **block.constants("OUT_VECTOR"),
+        WIDE=out.dtype == torch.float64,
+        REDUCTION=frames.call.spec.reduction,
+        TANGENT=bool(inputs.tangents),
+        SHIFT=frames.shift,
+        enable_fp_fusion=False,
+    )
 
 
 @Replayed
@@ -150,7 +157,6 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
         call.spec.orientations,
         **frames.constants,
         REDUCTION=call.spec.reduction,
-        HAS_MASK=call.has_mask,
         TANGENT=bool(inputs.tangents),
         SHIFT=frames.shift,
         PLANAR=not last,
@@ -204,64 +210,44 @@ def sums_grid(block: Block) -> tuple[int, int]:
 
 def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
     """The same for some of the RoIs."""
-    gradient, features = inputs.grad_output, inputs.features
-    frames = Frames.of(call, rows, inputs, features, gradient, keeps=True)
-    block = sums_block(call, features, gradient)
-    grid = sums_grid(block)
-    blocks = grid[1]
-    shape = (len(grad_rois), blocks, SUMS.value, math.prod(frames.bins))
-    partial = torch.empty(shape, dtype=torch.float64, device=gradient.device)
-    of_maps = (features, gradient, rows.rois, *frames.written)
-    rest = (partial, *frames.sampling, *block.strides, gradient.shape[1])
-    if call.spec.reduction == "mean":
-        launch(
-            mean_sums_kernel,
-            grid,
-            gradient.device,
-            *of_maps,
-            *frames.order,
-            *rest,
-            call.spec.orientations,
-            **frames.constants,
-            **block.constants("GRAD_VECTOR"),
-            WIDE=gradient.dtype == torch.float64,
-            HAS_MASK=call.has_mask,
-            enable_fp_fusion=False,
-        )
-    else:
-        launch(
-            winners_sums_kernel,
-            grid,
-            gradient.device,
-            *of_maps,
-            winners_of(frames, inputs, gradient),
-            *rest,
-            **frames.constants,
-            **block.constants("GRAD_VECTOR"),
-            REDUCTION=call.spec.reduction,
-            SHIFT=frames.shift,
-            enable_fp_fusion=False,
-        )
+    frames = Frames.of(call, rows, inputs, inputs.features, inputs.grad_output, keeps=True)
+    partial = sums_of(frames, inputs)
     launch(
         geometry_kernel,
         (len(grad_rois),),
-        gradient.device,
+        partial.device,
         rows.rois,
         *frames.written,
         partial,
         grad_rois,
-        blocks,
+        partial.shape[1],
         bits_of(call.spec.gamma),
-        PH=frames.bins[0],
-        PW=frames.bins[1],
-        HAS_OFFSET=call.has_offset,
-        HAS_MASK=call.has_mask,
-        GEOMETRY=call.spec.geometry(),
-        COLUMNS=rows.rois.shape[1],
+        SPEC=frames.spec.without_points(),
         BINS=frames.bins_at_once,
         num_warps=table.ROI_WARPS,
         enable_fp_fusion=False,
     )
+
+
+def sums_of(frames: Frames, inputs: Inputs) -> Tensor:
+    """The sums of every bin, ``[K, programs, SUMS, bins]``, from which the gradient of the geometry is computed."""
+    gradient, features = inputs.grad_output, inputs.features
+    spec, block = frames.call.spec, sums_block(frames.call, features, gradient)
+    grid = sums_grid(block)
+    shape = (len(gradient), grid[1], SUMS.value, math.prod(frames.bins))
+    partial = torch.empty(shape, dtype=torch.float64, device=gradient.device)
+    of_maps = (features, gradient, frames.rows.rois, *frames.written)
+    rest = (partial, *frames.sampling, *block.strides, gradient.shape[1])
+    constants = {**frames.constants, **block.constants("GRAD_VECTOR"), "enable_fp_fusion": False}
+    if spec.reduction == "mean":
+        is_wide = gradient.dtype == torch.float64
+        more = (*frames.order, *rest, spec.orientations)
+        launch(mean_sums_kernel, grid, gradient.device, *of_maps, *more, **constants, WIDE=is_wide)
+    else:
+        more = (winners_of(frames, inputs, gradient), *rest)
+        which = {"REDUCTION": spec.reduction, "SHIFT": frames.shift}
+        launch(winners_sums_kernel, grid, gradient.device, *of_maps, *more, **constants, **which)
+    return partial
 
 
 def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], output: Tensor) -> Block:
@@ -301,7 +287,6 @@ def find_maxima(frames: Frames, maps: Sequence[Tensor], output: Tensor, writes: 
         **block.constants("OUT_VECTOR"),
         WIDE=output.dtype == torch.float64,
         REDUCTION=frames.call.spec.reduction,
-        HAS_MASK=frames.call.has_mask,
         WRITES=writes,
         TELLS=winners is not None,
         SHIFT=frames.shift,
