@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from .._signals import Terminated
 from .._text import counted
 from ..extract.folders import expand
 from ..files.columns import Reading
@@ -45,6 +46,7 @@ def extract_features(
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     check_folder(out, "--out")
+    job = None
     try:
         images = expand(inputs, IMAGE_ENDINGS, problems=problems)  # no image is written to `out`
         source = _box_source(boxes, reading, images, running, problems, errors)
@@ -61,8 +63,11 @@ def extract_features(
         raise
     except StoppedByProblem:
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print_line(errors, f"stopped; rerun the same command to resume: {out}")
+    except (KeyboardInterrupt, Terminated) as stop:
+        done = "" if job is None else f" with {job.written()} of {counted(len(job.shards), 'shard')} done"
+        print_line(errors, f"stopped{done}; rerun the same command to resume: {out}")
+        if isinstance(stop, Terminated):
+            raise
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error

@@ -67,6 +67,10 @@ class Job:
         """
         return [shard for shard in self.shards if not self._is_done(shard, retry)]
 
+    def written(self) -> int:
+        """Return the number of shards that are written. They are not read."""
+        return sum((self.out / shard.file).exists() for shard in self.shards)
+
     def earlier_errors(self) -> dict[str, str]:
         """Return the images that failed in the written shards, with their errors."""
         found: dict[str, str] = {}
