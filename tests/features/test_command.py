@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pandas
 import pytest
 from PIL import Image
+from rich.console import Console
 
-from roialign.commands.terminal import SECONDS_PER_LINE
+from roialign.commands.terminal import SECONDS_PER_LINE, progress_bar
 from roialign.features import GridBoxes
 from tests.commands.invoked import invoke, told
 from tests.features.jobs import contents
@@ -194,6 +196,19 @@ def test_a_file_is_no_folder_for_features(photos: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "is a file; expected a folder" in done.stderr
     assert (tmp_path / "out").read_text() == "mine"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    done = invoke("extract", photos, "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "link")
+    assert done.exit_code == 2
+    assert "is a link to a folder that does not exist; expected a folder" in " ".join(done.stderr.split())
+
+
+def test_a_terminal_that_cannot_redraw_a_line_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("roialign.commands.terminal.SECONDS_PER_LINE", 0.0)
+    screen = io.StringIO()
+    with progress_bar(Console(file=screen, force_terminal=True), 2, "Extracting", unit="images") as advance:
+        advance()
+        assert screen.getvalue().startswith("1 of 2 images, ")
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(

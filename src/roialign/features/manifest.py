@@ -52,7 +52,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
     except FileError as error:
-        raise OtherJobError(f"{path}: {error}; {RESTORE}") from error
+        what_to_do = "" if isinstance(error.__cause__, OSError) else f"; {RESTORE}"
+        raise OtherJobError(f"{path}: {error}{what_to_do}") from error
     wrong = next(wrong_parts(content), None)
     if wrong is not None:
         raise OtherJobError(f"{path}: {wrong}; it is not as this version of roialign writes it: {RESTORE}")
