@@ -95,7 +95,7 @@ def test_a_file_gives_the_maps_of_its_network(kind: str, tmp_path: Path) -> None
         np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "batch"), [("program", 1), ("onnx", 3)])
+@pytest.mark.parametrize(("kind", "batch"), [("program", 1), ("program", 3), ("onnx", 3)])
 def test_a_network_of_one_size_gets_it(kind: str, batch: int, tmp_path: Path) -> None:
     """Images are stretched to it, and the batch is cut or filled."""
     path = tmp_path / ("network.pt2" if kind == "program" else "network.onnx")

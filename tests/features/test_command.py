@@ -94,6 +94,24 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
     assert done.exit_code == 0
     (note,) = told(done, "note")
     assert "1 box has x2 < x1 or y2 < y1" in note
+    assert f"skipped: 5 images have no box in {tmp_path / 'boxes.csv'}\n" in done.stderr
+    (tmp_path / "boxes.csv").write_text(f"image,x1,y1,x2,y2\n{name},500,500,600,600\n")
+    done = invoke("extract", photos, "--boxes", tmp_path / "boxes.csv", *PIXELS, "--out", tmp_path / "other")
+    (note,) = told(done, "note")
+    assert "1 box does not touch its input" in note
+    assert note.endswith("are its numbers corners, in pixels of the original image? --box-format")
+
+
+def test_a_part_of_a_job_counts_its_own_shards(photos: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "z.jpg"
+    broken.write_text("no image")
+    options = ("--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out", "--shard-images", 1)
+    first = invoke("extract", photos, broken, *options, "--part", "1/2")
+    assert first.exit_code == 1
+    other = invoke("extract", photos, broken, *options, "--part", "2/2")
+    assert (other.exit_code, other.stderr) == (0, "")
+    again = invoke("extract", photos, broken, *options, "--part", "2/2")
+    assert (again.exit_code, again.stderr) == (0, "resuming: 3 of 3 shards done\n")
 
 
 @pytest.mark.parametrize("backbone", [(), ("--backbone", "pixels")])

@@ -251,7 +251,7 @@ def test_a_backbone_that_fails_on_every_image_ends_the_job(images: list[Path], t
         BackboneError, match="backbone: expected features of these images, got an error for every image: out of memory"
     ):
         run(job, readers=0)
-    assert set(contents(tmp_path / "out")) == {"_manifest.json", "_lock"}
+    assert set(contents(tmp_path / "out")) == {"_manifest.json"}
 
 
 def test_a_backbone_that_fails_on_one_image_does_the_others(images: list[Path], tmp_path: Path) -> None:
@@ -270,6 +270,24 @@ def test_a_backbone_that_fails_on_one_image_does_the_others(images: list[Path], 
     report = run(job, readers=0)
     assert report.errors == {images[1].as_posix(): "the backbone failed: not this one"}
     assert report.boxes == 11 * 4
+
+
+def test_features_that_need_too_much_memory_are_an_error(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the image that has too many boxes, or of every image from the start."""
+    monkeypatch.setattr("roialign.features.engine.MOST_BYTES", 112 * 4 * 3)
+    boxes = {image: [Box(row, "", str(image), (0, 0, 9, 9), "") for row in range(2)] for image in images[:3]}
+    boxes[images[1]] *= 2
+    settings = JobSettings(sizes=((1, 1),), levels="16")
+    job = prepare(images, FileBoxes(boxes), tmp_path / "out", settings, SMALL)
+    why = "features of 4 boxes need 1.79e-06 GB: expected at most 1.34e-06 GB per image"
+    report = run(job, readers=0)
+    assert report.errors == {images[1].as_posix(): why}
+    assert report.boxes == 4
+    monkeypatch.setattr("roialign.features.job.MOST_BYTES", 112 * 4 - 1)
+    with pytest.raises(ValueError, match=r"output-size: expected features of at most .* for a single box"):
+        prepare(images, FileBoxes(boxes), tmp_path / "out", settings, SMALL)
 
 
 def test_two_runs_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> None:
