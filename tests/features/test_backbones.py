@@ -261,6 +261,16 @@ def test_options_that_a_backbone_does_not_have_are_refused() -> None:
         make_backbone("efficientnet-lite0", BackboneOptions(image_size=(100, 100)))
 
 
+@pytest.mark.parametrize("name", ["pixels", "efficientnet-lite0", "detector"])
+def test_a_backbone_without_tokens_refuses_their_options(name: str, tmp_path: Path) -> None:
+    """A detector too: its patch size would be that of cut images, which other commands have."""
+    made = f"detector:{tmp_path}" if name == "detector" else name
+    for option in ("patch_size", "prefix_tokens"):
+        text = f"{option.replace('_', '-')}: expected no value for {made!r}, got 1024"
+        with pytest.raises(ValueError, match=re.escape(text)):
+            make_backbone(made, BackboneOptions(**{option: 1024}))  # type: ignore[arg-type]
+
+
 def test_sizes_of_images() -> None:
     assert ImageSize().of(11, 13) == (11, 13)
     assert ImageSize(64, 32).of(100, 150) == (64, 96)

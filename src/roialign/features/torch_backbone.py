@@ -20,6 +20,7 @@ from ..files.archives import check_archive
 from ..files.kinds import check_readable
 from ..torch.devices import check_device
 from .backbone import (
+    NO_TOKENS,
     Backbone,
     BackboneError,
     BackboneOptions,
@@ -179,7 +180,7 @@ class DetectorBackbone(TorchBackbone):
         from ..detection.transform import DIVISOR
 
         name = f"detector:{path}"
-        refuse(options, name, weights=None)
+        refuse(options, name, weights=None, **NO_TOKENS)
         model, settings = load_model(path)
         self._detector, self._classes = model.eval(), settings.classes
         self.most_detections = model.roi_heads.settings.detections
