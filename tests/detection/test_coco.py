@@ -17,7 +17,7 @@ from roialign.detection import CocoDataset, DatasetError, DataWarning
 from roialign.detection.average_precision import average_precision
 from roialign.detection.coco import find_split, read_image
 from roialign.detection.rotated_data import RotatedDataset
-from roialign.files.coco import EMPTY_OUTLINES
+from roialign.files.coco import empty_outlines_used
 from roialign.files.problems import Problems
 from roialign.files.run_lengths import encoded
 
@@ -288,7 +288,7 @@ def test_an_object_without_a_pixel_has_its_box_for_a_mask(tmp_path: Path) -> Non
     assert all(0 < value < 1 for value in by_class[1].values())
     of_set, of_image = map(str, problems.remarks)
     assert of_set.endswith("annotations: 2 of 5 objects have no outline: their boxes are used as masks")
-    assert of_image == f"{dataset.path(0)}: 2 objects have outlines without a pixel: {EMPTY_OUTLINES}"
+    assert of_image == f"{dataset.path(0)}: 2 objects have outlines without a pixel: {empty_outlines_used(2)}"
     assert not problems
 
 

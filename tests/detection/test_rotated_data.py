@@ -73,7 +73,7 @@ def test_upright_boxes_stand_for_missing_outlines(tmp_path: Path) -> None:
     _, target = RotatedDataset(_written(tmp_path, content), tmp_path, problems)[0]
     assert torch.allclose(target["rotated_boxes"], torch.tensor([[12, 15, 20, 4, -math.pi / 2]]))
     (remark,) = problems.remarks
-    assert remark.what == "1 of 1 object has no outline: their upright boxes are used as rotated boxes"
+    assert remark.what == "1 of 1 object has no outline: its upright box is used as a rotated box"
 
 
 def test_boxes_are_clipped_to_the_image_but_rotated_boxes_are_not(tmp_path: Path) -> None:

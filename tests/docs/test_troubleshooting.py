@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from roialign.detection import CocoDataset, DatasetError
+from roialign.files.problems import Problems
 from tests.commands.invoked import invoke
 from tests.commands.real_files import COCO, IMAGES
 from tests.files.checkpoints import readable, unreadable
@@ -94,6 +96,16 @@ def ambiguous(folder: Path) -> str:
     return invoke("evaluate", "--weights", _weights(folder), "--data", folder).stderr
 
 
+def changed_since(folder: Path) -> str:
+    """A set whose sizes are read from its images, of which one is then replaced by another."""
+    write_set(folder, changed("images", 0, width=None))
+    dataset = CocoDataset(folder / "val/annotations.json", folder / "val/images", Problems())
+    (folder / "val/images/1.png").write_bytes(encoded(np.zeros((9, 9, 3), dtype=np.uint8)))
+    with pytest.raises(DatasetError) as raised:
+        dataset[0]
+    return f"error: {raised.value}"
+
+
 def begun_anew(folder: Path) -> str:
     """`roialign train` into a folder of a run that has lost its checkpoint."""
     write_set(folder, content_of())
@@ -162,6 +174,7 @@ CAUSES: dict[str, Cause] = {
     "expected float pixels from 0 to 1, found ...: scale them": image("float-255.tif"),
     "the range of 32-bit integer pixels is unknown, found ...": image(tiff(np.full((9, 9), 7, dtype=np.int32), 2)),
     "expected 64x48 pixels, as in ..., got ...": coco(content_of(), encoded(np.zeros((9, 9, 3), dtype=np.uint8))),
+    "expected 64x48 pixels, as when the dataset was read, got ...": changed_since,
     "width and height are swapped: was the image rotated, or its EXIF orientation removed": coco(
         content_of(), encoded(np.zeros((64, 48, 3), dtype=np.uint8))
     ),

@@ -222,6 +222,17 @@ def test_a_box_without_a_certain_input_is_reported(
         assert message in problem
 
 
+def test_two_spellings_of_a_path_name_one_image() -> None:
+    problems = Problems()
+    names = ["x/1.png", "./x/1.png", "x//1.png", "x\\1.png"]
+    boxes = [box(row, (0, 0, 1, 1), name) for row, name in enumerate(names)]
+    path = Path("photos/x/1.png")
+    assert group_by_input(boxes, [path], problems) == ({path: boxes}, [])
+    assert not problems
+    assert len(group_by_input([*boxes, box(4, (0, 0, 1, 1), "/x/1.png")], [path], problems).boxes[path]) == 0
+    assert "and so does '/x/1.png'" in found(problems)[0]
+
+
 def test_bare_boxes_belong_to_the_only_input() -> None:
     boxes = [box(0, (0, 0, 1, 1)), box(1, (0, 0, 2, 2))]
     assert group_by_input(boxes, [Path("a.png")], Problems()) == ({Path("a.png"): boxes}, [])

@@ -135,6 +135,16 @@ def test_boxes_that_look_wrong_are_counted_by_kind() -> None:
     )
 
 
+def test_a_relative_and_an_absolute_path_of_a_file_are_one_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    named = [Path("b.png"), tmp_path, Path("./a.png")]
+    assert expand_folders(named, IMAGE_ENDINGS) == [Path("b.png"), tmp_path / "a.png"]
+
+
 def test_a_folder_stands_for_the_files_in_it(tmp_path: Path) -> None:
     for name in ("b.png", "a.JPG", "deep/er/c.tiff", "notes.txt", ".hidden/d.png", "._a.png", "out/e.png", "f.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

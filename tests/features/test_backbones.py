@@ -95,7 +95,7 @@ def test_a_file_gives_the_maps_of_its_network(kind: str, tmp_path: Path) -> None
         np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
 
 
-@pytest.mark.parametrize(("kind", "batch"), [("program", 1), ("onnx", 3)])
+@pytest.mark.parametrize(("kind", "batch"), [("program", 1), ("program", 3), ("onnx", 3)])
 def test_a_network_of_one_size_gets_it(kind: str, batch: int, tmp_path: Path) -> None:
     """Images are stretched to it, and the batch is cut or filled."""
     path = tmp_path / ("network.pt2" if kind == "program" else "network.onnx")
@@ -259,6 +259,16 @@ def test_options_that_a_backbone_does_not_have_are_refused() -> None:
         make_backbone("efficientnet-lite0", BackboneOptions(precision="float16"))
     with pytest.raises(ValueError, match="image-size: expected multiples of 32, got 100x100"):
         make_backbone("efficientnet-lite0", BackboneOptions(image_size=(100, 100)))
+
+
+@pytest.mark.parametrize("name", ["pixels", "efficientnet-lite0", "detector"])
+def test_a_backbone_without_tokens_refuses_their_options(name: str, tmp_path: Path) -> None:
+    """A detector too: its patch size would be that of cut images, which other commands have."""
+    made = f"detector:{tmp_path}" if name == "detector" else name
+    for option in ("patch_size", "prefix_tokens"):
+        text = f"{option.replace('_', '-')}: expected no value for {made!r}, got 1024"
+        with pytest.raises(ValueError, match=re.escape(text)):
+            make_backbone(made, BackboneOptions(**{option: 1024}))  # type: ignore[arg-type]
 
 
 def test_sizes_of_images() -> None:

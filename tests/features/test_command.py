@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import numpy as np
 import pandas
 import pytest
 from PIL import Image
+from rich.console import Console
 
-from roialign.commands.terminal import SECONDS_PER_LINE
+from roialign.commands.terminal import SECONDS_PER_LINE, progress_bar
 from roialign.features import GridBoxes
 from tests.commands.invoked import invoke, told
 from tests.features.jobs import contents
@@ -92,6 +94,24 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
     assert done.exit_code == 0
     (note,) = told(done, "note")
     assert "1 box has x2 < x1 or y2 < y1" in note
+    assert f"skipped: 5 images have no box in {tmp_path / 'boxes.csv'}\n" in done.stderr
+    (tmp_path / "boxes.csv").write_text(f"image,x1,y1,x2,y2\n{name},500,500,600,600\n")
+    done = invoke("extract", photos, "--boxes", tmp_path / "boxes.csv", *PIXELS, "--out", tmp_path / "other")
+    (note,) = told(done, "note")
+    assert "1 box does not touch its input" in note
+    assert note.endswith("are its numbers corners, in pixels of the original image? --box-format")
+
+
+def test_a_part_of_a_job_counts_its_own_shards(photos: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "z.jpg"
+    broken.write_text("no image")
+    options = ("--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "out", "--shard-images", 1)
+    first = invoke("extract", photos, broken, *options, "--part", "1/2")
+    assert first.exit_code == 1
+    other = invoke("extract", photos, broken, *options, "--part", "2/2")
+    assert (other.exit_code, other.stderr) == (0, "")
+    again = invoke("extract", photos, broken, *options, "--part", "2/2")
+    assert (again.exit_code, again.stderr) == (0, "resuming: 3 of 3 shards done\n")
 
 
 @pytest.mark.parametrize("backbone", [(), ("--backbone", "pixels")])
@@ -194,6 +214,19 @@ def test_a_file_is_no_folder_for_features(photos: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "is a file; expected a folder" in done.stderr
     assert (tmp_path / "out").read_text() == "mine"
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    done = invoke("extract", photos, "--boxes", "grid:1x1", *PIXELS, "--out", tmp_path / "link")
+    assert done.exit_code == 2
+    assert "is a link to a folder that does not exist; expected a folder" in " ".join(done.stderr.split())
+
+
+def test_a_terminal_that_cannot_redraw_a_line_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr("roialign.commands.terminal.SECONDS_PER_LINE", 0.0)
+    screen = io.StringIO()
+    with progress_bar(Console(file=screen, force_terminal=True), 2, "Extracting", unit="images") as advance:
+        advance()
+        assert screen.getvalue().startswith("1 of 2 images, ")
 
 
 def test_without_a_terminal_progress_is_a_line_now_and_then(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from roialign.features import (
     BackboneError,
+    FileBoxes,
     GridBoxes,
     JobSettings,
     Listener,
@@ -20,6 +21,7 @@ from roialign.features import (
     run,
 )
 from roialign.features.reading import open_shard
+from roialign.files.boxes import Box
 from roialign.search import FeatureFolder, RegionIndex
 from tests.commands.invoked import invoke
 from tests.features.jobs import SMALL, contents, small_job
@@ -81,7 +83,7 @@ def test_a_backbone_that_fails_on_every_image_ends_the_job(images: list[Path], t
         BackboneError, match="backbone: expected features of these images, got an error for every image: out of memory"
     ):
         run(job, readers=0)
-    assert set(contents(tmp_path / "out")) == {"_manifest.json", "_lock"}
+    assert set(contents(tmp_path / "out")) == {"_manifest.json"}
 
 
 def test_a_backbone_that_fails_on_one_image_does_the_others(images: list[Path], tmp_path: Path) -> None:
@@ -135,3 +137,21 @@ def test_features_that_are_not_finite_become_an_error(photos: Path, tmp_path: Pa
     assert job.missing(retry=True) == job.shards
     found = RegionIndex.of_folder(FeatureFolder.open(job.out), column="vector").search(np.ones((1, 4)), 9)
     assert found.scores.shape == (1, 4)
+
+
+def test_features_that_need_too_much_memory_are_an_error(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the image that has too many boxes, or of every image from the start."""
+    monkeypatch.setattr("roialign.features.engine.MOST_BYTES", 112 * 4 * 3)
+    boxes = {image: [Box(row, "", str(image), (0, 0, 9, 9), "") for row in range(2)] for image in images[:3]}
+    boxes[images[1]] *= 2
+    settings = JobSettings(sizes=((1, 1),), levels="16")
+    job = prepare(images, FileBoxes(boxes), tmp_path / "out", settings, SMALL)
+    why = "features of 4 boxes need 1.79e-06 GB: expected at most 1.34e-06 GB per image"
+    report = run(job, readers=0)
+    assert report.errors == {images[1].as_posix(): why}
+    assert report.boxes == 4
+    monkeypatch.setattr("roialign.features.job.MOST_BYTES", 112 * 4 - 1)
+    with pytest.raises(ValueError, match=r"output-size: expected features of at most .* for a single box"):
+        prepare(images, FileBoxes(boxes), tmp_path / "out", settings, SMALL)

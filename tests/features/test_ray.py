@@ -167,16 +167,19 @@ def ended(process: subprocess.Popen[str], code: int) -> tuple[str, str]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")
-def test_a_worker_that_is_killed_and_ctrl_c_change_no_byte(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_worker_that_is_killed_and_a_signal_change_no_byte(
+    sent: signal.Signals, code: int, photos: Path, tmp_path: Path
+) -> None:
     ended(start(photos, *OPTIONS, "--out", tmp_path / "whole"), 0)
     out = tmp_path / "out"
 
     process = start(photos, *OPTIONS, *RAY, "--out", out)
     wait_for_shards(process, out, 2)
-    process.send_signal(signal.SIGINT)
-    _, errors = ended(process, 130)
-    assert f"stopped; rerun the same command to resume: {out}" in errors
+    process.send_signal(sent)
+    _, errors = ended(process, code)
     written = {path.name: path.stat().st_mtime_ns for path in out.glob("features-*")}
+    assert f"stopped with {len(written)} of 12 shards done; rerun the same command to resume: {out}" in errors
     assert 2 <= len(written) < 12
 
     process = start(photos, *OPTIONS, *RAY, "--out", out)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from roialign.features.manifest import MANIFEST, OtherJobError, read_manifest
 from roialign.features.reading import open_shard
 from roialign.features.records import Origin
 from roialign.features.rows import ImageRows
 from roialign.features.writing import columns_of, write_shard
 from roialign.files.boxes import Box
+from roialign.files.problems import FileError
 from tests.features.test_records import FORMATS, table_of
 
 SHAPES = {"vector": (3,), "features": (3, 2, 1)}
@@ -61,3 +65,40 @@ def test_what_is_written_is_read(name: str, file_format: str, scored: bool, dtyp
         assert found == list(zip(good.tolist(), values[good].reshape(len(good), size).tolist(), strict=True))
     with open_shard(path, origin) as shard:
         assert len(shard.errors()) == columns.failed.sum()
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (PermissionError(errno.EACCES, "not allowed"), "Permission denied"),
+        (OSError(errno.EIO, "broken"), "Input/output error"),
+        (MemoryError(), "not enough memory"),
+    ],
+)
+def test_a_shard_that_the_system_does_not_read_is_not_to_be_deleted(
+    failure: Exception, expected: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "features-00000-of-00001.npz"
+    write_shard(path, columns_of(TABLES["no box"], SHAPES, "float32"), "npz", Origin({}, 0))
+    with pytest.raises((OSError, FileError), match=expected) as raised, open_shard(path):
+        raise failure
+    assert path.name in str(raised.value)
+    assert "delete" not in str(raised.value)
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_shard_that_cannot_be_opened_is_not_to_be_deleted(file_format: str, tmp_path: Path) -> None:
+    path = tmp_path / f"features-00000-of-00001.{file_format}"
+    path.symlink_to(path)
+    with pytest.raises(OSError, match="symbolic links"), open_shard(path):
+        pass
+
+
+def test_a_manifest_that_may_not_be_read_is_not_to_be_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    (tmp_path / MANIFEST).write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(OtherJobError, match=f"{MANIFEST}: Permission denied$"):
+        read_manifest(tmp_path)

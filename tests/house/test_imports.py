@@ -38,6 +38,7 @@ CELLAR = (
     "roialign._regions",
     "roialign._rotated_boxes",
     "roialign._rows",
+    "roialign._signals",
     "roialign._spec",
     "roialign._text",
     "roialign._typing",

@@ -99,8 +99,8 @@ def extract_command(
 
     With --backbone, the result is a folder of Parquet shards with one row per box: `image`, `row` (the index of the box
     in its file), `box`, `label`, `score` (for detections), `image_width`, `image_height`, `features` or `vector`, and
-    `error`. An image that cannot be read gives a row with its error. If a run is stopped or killed, rerun the same
-    command to resume. The files do not depend on interruptions.
+    `error`. An image that cannot be read gives a row with its error. If a run is stopped (by Ctrl-C or SIGTERM) or
+    killed, rerun the same command to resume. The files do not depend on interruptions.
 
     Without --backbone, the result is one .npz file with `features`, `boxes`, `images`, `labels`, `rows` and `settings`.
     It is replaced only once it is complete.

@@ -98,7 +98,9 @@ PrefixTokens = Annotated[
 ]
 PatchSize = Annotated[
     int | None,
-    typer.Option(min=1, metavar="N", help="Patch size of a transformer in pixels.", show_default=False),
+    typer.Option(
+        min=1, metavar="N", help="Patch size of a transformer in pixels. Images are not cut.", show_default=False
+    ),
 ]
 WeightsFile = Annotated[
     str | None,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from .._signals import Terminated
 from .._text import counted
 from ..extract.folders import expand
 from ..files.columns import Reading
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: The largest number of images to read in the main process by default.
 FEW_IMAGES = 32
+#: The hint about boxes outside their image.
+OUTSIDE = "are its numbers corners, in pixels of the original image? --box-format"
 #: The parts of a run, in the order in which their times are printed.
 STAGES = ("waiting for images", "backbone", "pooling", "writing")
 
@@ -45,6 +48,7 @@ def extract_features(
     errors = Console(stderr=True)
     problems = reported_problems(errors)
     check_folder(out, "--out")
+    job = None
     try:
         images = expand(inputs, IMAGE_ENDINGS, problems=problems)  # no image is written to `out`
         source = _box_source(boxes, reading, images, running, problems, errors)
@@ -55,14 +59,16 @@ def extract_features(
             job = _prepare(images, source, out, settings, options, running, engine)
             report = _run(job, running, problems, errors, engine)
         problems.strict = False
-        report.doubts.remark_in(problems)
-        _print_summary(job, report, problems)
+        report.doubts.remark_in(problems, outside=OUTSIDE)
+        _print_summary(job, running, report, problems)
     except typer.Exit:  # a RuntimeError to Python
         raise
     except StoppedByProblem:
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        print_line(errors, f"stopped; rerun the same command to resume: {out}")
+    except (KeyboardInterrupt, Terminated) as stop:
+        print_line(errors, f"stopped{_done(job, running)}; rerun the same command to resume: {out}")
+        if isinstance(stop, Terminated):
+            raise
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
@@ -115,6 +121,9 @@ def _box_source(
     report_missing(groups, running.ignore_missing, problems, errors)
     if not any(groups.boxes.values()):
         raise ValueError(f"{boxes}: contains no box of these images")
+    without = sum(not group for group in groups.boxes.values())
+    if without:
+        print_line(errors, f"skipped: {counted(without, 'image has', 'images have')} no box in {boxes}")
     return FileBoxes(groups.boxes)
 
 
@@ -152,11 +161,11 @@ def _meant(text: str) -> str | None:
 def _run(job: Job, running: Running, problems: Problems, errors: Console, engine: RayEngine | None) -> Report:
     from ..features import Listener, run
 
-    missing = job.missing(retry=running.retry)
+    own = job.part(running.part)
+    missing = job.missing(own, retry=running.retry)
     total = sum(len(shard.images) for shard in missing)
-    if len(missing) < len(job.shards):
-        done = f"{len(job.shards) - len(missing)} of {counted(len(job.shards), 'shard')}"
-        print_line(errors, f"resuming: {done} done")
+    if len(missing) < len(own):
+        print_line(errors, f"resuming: {len(own) - len(missing)} of {counted(len(own), 'shard')} done")
     readers = running.readers
     if readers is None:  # starting a process takes longer than reading a few images
         readers = max(cores() // 2, 1) if total > FEW_IMAGES else 0
@@ -180,11 +189,18 @@ def _run(job: Job, running: Running, problems: Problems, errors: Console, engine
         return run(job, readers=readers, engine=engine, part=running.part, retry=running.retry, listener=Reporter())
 
 
-def _print_summary(job: Job, report: Report, problems: Problems) -> None:
-    console = Console()
-    earlier = len(job.earlier_errors()) - len(report.errors)
+def _done(job: Job | None, running: Running) -> str:
+    if job is None:
+        return ""
+    own = job.part(running.part)
+    return f" with {len(job.written(own))} of {counted(len(own), 'shard')} done"
+
+
+def _print_summary(job: Job, running: Running, report: Report, problems: Problems) -> None:
+    console, own = Console(), job.part(running.part)
+    earlier = len(job.earlier_errors(own)) - len(report.errors)
     if earlier:
-        in_part = len(job.partly_failed()) - report.partly_failed
+        in_part = len(job.partly_failed(own)) - report.partly_failed
         whole = [counted(earlier - in_part, "image")] if earlier > in_part else []
         failed = " and ".join([*whole, *([f"some boxes of {counted(in_part, 'image')}"] if in_part else [])])
         problems.add(job.out, f"{failed} failed in earlier runs; --retry processes their shards again")

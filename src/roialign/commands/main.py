@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TypeGuard
 
 from .._extras import missing_text, part_of
+from .._signals import clean_up_when_terminated
 from .stdout import STDOUT, error_text, mark_errors
 
 
@@ -17,11 +18,14 @@ def main() -> None:
 
     Characters that the terminal or the locale cannot encode are escaped. If the output cannot be written, an error says
     so, unless it is a pipe whose reader has ended. Other errors of files, pipes and sockets are printed in one line.
+    Ctrl-C and SIGTERM end the command with exit codes 130 and 143, after it has cleaned up.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     mark_errors()
+    if "WORLD_SIZE" not in os.environ:  # else a handler would wait for processes that have ended
+        clean_up_when_terminated()
     has_failed = False
     try:
         try:
@@ -31,6 +35,9 @@ def main() -> None:
                 raise stop.__context__ from None
             has_failed = stop.code not in (None, 0)
             raise
+        except KeyboardInterrupt:  # while modules are imported; Typer handles it later
+            has_failed = True
+            sys.exit(130)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()

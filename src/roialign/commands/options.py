@@ -209,7 +209,8 @@ def check_folder(path: Path, option: str) -> None:
     """Check that a path and its parents are folders or do not exist, and that files can be made there."""
     for place in (path, *path.parents):
         if os.path.lexists(place) and not os.path.isdir(place):
-            raise typer.BadParameter(f"{place} is a file; expected a folder", param_hint=option)
+            what = "a file" if os.path.exists(place) else "a link to a folder that does not exist"
+            raise typer.BadParameter(f"{place} is {what}; expected a folder", param_hint=option)
     _check_writable(next(place for place in (path, *path.parents) if os.path.isdir(place)), path, option)
 
 

@@ -69,9 +69,10 @@ class _Lines:
 def progress_bar(console: Console, total: int, what: str, unit: str | None = None) -> Iterator[Advance]:
     """Show a progress bar on a terminal. With a `unit`, it also shows the number of items per second.
 
-    If the output is not a terminal, a line is printed every minute if there is a `unit`, and otherwise nothing.
+    If the output is not a terminal, or one that cannot redraw a line (``TERM=dumb``), a line is printed every minute if
+    there is a `unit`, and otherwise nothing.
     """
-    if not console.is_terminal:
+    if not console.is_interactive:
         yield _ignore if unit is None else _Lines(console, total, unit)
         return
     speed = () if unit is None else (_Speed(unit),)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from .._text import counted
 from .._warnings import caller_level
-from ..files.coco import EMPTY_OUTLINES, SMALLEST_SIDE, name_in_address, read_records
+from ..files.coco import SMALLEST_SIDE, empty_outlines_used, name_in_address, read_records
 from ..files.image_sizes import FROM_FILE
 from ..files.images import OpenPicture, open_picture
 from ..files.orientation import Annotated
@@ -245,7 +245,7 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         target, empty = self._target(self.rows[index])
         if empty:
             count = counted(empty, "object has an outline", "objects have outlines")
-            remarks.append(Remark(f"{count} without a pixel: {EMPTY_OUTLINES}", "empty outlines"))
+            remarks.append(Remark(f"{count} without a pixel: {empty_outlines_used(empty)}", "empty outlines"))
         return image, target, remarks
 
     def _pixels(self, index: int) -> tuple[Tensor, list[Remark]]:

@@ -52,14 +52,14 @@ class Doubts:
             if kind not in self.first or other.first[kind].row < self.first[kind].row:
                 self.first[kind] = other.first[kind]
 
-    def remark_in(self, problems: Problems) -> None:
-        """Add one remark for each kind."""
+    def remark_in(self, problems: Problems, **hints: str) -> None:
+        """Add one remark for each kind. `hints` has other hints by kind."""
         for kind, (one, several, hint) in KINDS.items():
             if kind in self.counts:
                 box = self.first[kind]
                 corners = ", ".join(f"{corner:g}" for corner in box.corners)
                 count = counted(self.counts[kind], one, several)
-                problems.remark(box.where, f"{count}; the first is ({corners}): {hint}", kind)
+                problems.remark(box.where, f"{count}; the first is ({corners}): {hints.get(kind, hint)}", kind)
 
 
 def kind_of(box: Box, width: float, height: float) -> str | None:

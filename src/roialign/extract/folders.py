@@ -78,7 +78,7 @@ def expand_folders(
     Links to folders are followed. Hidden files are left out, and so are the files and folders in `written`. A path with
     one of the endings that is not a file is included, and reading it will fail: a broken link, a pipe, or a folder
     without files to read. A folder that cannot be opened is added to `problems`. So is a folder without files to read,
-    if there are other files.
+    if there are other files. Of a relative and an absolute path of one file, the first is kept.
 
     Raises
     ------
@@ -100,7 +100,8 @@ def expand_folders(
         if problems is None or not files:
             raise EmptyFolderError(f"{path}: {what}")
         problems.add(path, what)
-    return list(files)
+    first = {path.absolute(): path for path in reversed(files)}
+    return [path for path in files if first[path.absolute()] == path]
 
 
 def _files_in(folder: Path, endings: Sequence[str], excluded: Sequence[Path], problems: Problems | None) -> list[Path]:

@@ -73,7 +73,10 @@ def missing_text(missing: Sequence[Box]) -> str:
 
 
 def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Problems) -> Groups:
-    """Group boxes by input. A box whose input is ambiguous is added to `problems`."""
+    """Group boxes by input. A box whose input is ambiguous is added to `problems`.
+
+    Names with the same parts, such as ``a/1.png`` and ``./a/1.png``, are those of one image.
+    """
     by_name: dict[str | None, list[Box]] = defaultdict(list)
     for box in boxes:
         by_name[box.image].append(box)
@@ -85,10 +88,16 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
         found = f"a box without an image needs exactly one input, got {len(inputs)}"
         _report(nameless, f"{found}; give the column that names the image with --columns image=NAME", problems)
 
+    spellings: dict[tuple[bool, tuple[str, ...]], str] = {}
+    for name in [name for name in by_name if name is not None]:
+        first = spellings.setdefault((name.startswith(("/", "\\")), _parts(name)), name)
+        if first != name:
+            by_name[first] += by_name.pop(name)
+
     names = InputNames(inputs)
     missing: list[Box] = []
     claims: dict[Path, list[tuple[tuple[int, int], str]]] = defaultdict(list)
-    for name in [name for name in by_name if name is not None]:
+    for name in spellings.values():
         match = names.match(name)
         if len(match.inputs) == 1:
             claims[match.inputs[0]].append((match.quality, name))

@@ -238,6 +238,10 @@ def file_hash(*paths: Path) -> str:
     return digest.hexdigest()
 
 
+#: The values of :func:`refuse` for a backbone without tokens.
+NO_TOKENS: dict[str, None] = {"prefix_tokens": None, "patch_size": None}
+
+
 def refuse(options: BackboneOptions, name: str, **allowed: Any) -> None:
     """Check that options that a backbone does not support have their default.
 

@@ -21,7 +21,7 @@ import numpy as np
 from .._extras import require
 from .._typing import Array
 from ..files.saved_tensors import read_saved_tensors
-from .backbone import BackboneOptions, file_hash
+from .backbone import NO_TOKENS, BackboneOptions, file_hash, refuse
 from .onnx_backbone import OnnxBackbone
 
 NAME = "efficientnet-lite0"
@@ -53,6 +53,7 @@ def efficientnet_lite0(options: BackboneOptions) -> OnnxBackbone:
         If the package of the weights, onnx or onnxruntime is not installed.
     """
     require("demo", PACKAGE, "onnx", "onnxruntime")
+    refuse(options, NAME, **NO_TOKENS)
     path = weights_path()
     model = build_model(read_saved_tensors(path))
     facts: dict[str, object] = {"weights": file_hash(path)}

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._text import counted
 from .._typing import Array
 from .._warnings import RoIWarning
 from ..extract.doubts import Doubts
@@ -26,6 +27,9 @@ from .records import Origin
 from .rows import ImageRows
 from .shards import Shard
 from .writing import Format, columns_of, write_shard
+
+#: The largest size of the features of an image in bytes. They are in memory at once, more than once.
+MOST_BYTES = 4_000_000_000
 
 
 @dataclass(frozen=True)
@@ -192,6 +196,12 @@ class _Batches:
             return
         rows.height, rows.width = answer.height, answer.width
         rows.boxes = self._work.boxes.of(image, answer.height, answer.width)
+        size = len(rows.boxes) * self._work.pooling.row_bytes(self._work.backbone)
+        if size > MOST_BYTES:
+            needed = f"features of {counted(len(rows.boxes), 'box', 'boxes')} need {in_gigabytes(size)}"
+            rows.error = f"{needed}: expected at most {in_gigabytes(MOST_BYTES)} per image"
+            rows.boxes = ()
+            return
         self._report.doubts.look(rows.boxes, answer.width, answer.height)
         alike = self._waiting.setdefault(answer.pixels.shape, [])
         alike.append(_Waiting(rows, answer.pixels))
@@ -245,6 +255,11 @@ class _Batches:
                 last = first + len(one.rows.boxes)
                 one.rows.keep_finite([values[first:last] for values in pooled])
                 first = last
+
+
+def in_gigabytes(size: int) -> str:
+    """Return a number of bytes as text, such as "4.3 GB"."""
+    return f"{size / 1e9:.3g} GB"
 
 
 def _scale(one: _Waiting) -> tuple[float, float]:

@@ -12,15 +12,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-
 from .. import build_info
 from .._extras import require
 from .._version import __version__
 from .backbone import Backbone, BackboneOptions
 from .backbones import make_backbone
 from .boxes import BoxSource
-from .engine import Listener, Report, Work, run_shards
+from .engine import MOST_BYTES, Listener, Report, Work, in_gigabytes, run_shards
 from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
 from .manifest_checks import VERSION
 from .pooling import Pooling, find_levels
@@ -57,32 +55,41 @@ class Job:
     has_records: bool = True
     """Whether every shard has a record. In folders begun by earlier versions, some have none."""
 
-    def missing(self, *, retry: bool = False) -> list[Shard]:
-        """Return the shards that are not written, and with `retry`, also those in which an image failed.
+    def part(self, part: tuple[int, int]) -> list[Shard]:
+        """Return every `count`-th shard from the `number`-th, for `part` = (number, count)."""
+        number, count = part
+        return self.shards[number - 1 :: count]
+
+    def missing(self, shards: Sequence[Shard] | None = None, *, retry: bool = False) -> list[Shard]:
+        """Return those of some shards that are not written, and with `retry`, also those in which an image failed.
+
+        By default, of all shards.
 
         Raises
         ------
         FileError
             If a shard is damaged, or if it is the shard of another job, or another shard.
         """
-        return [shard for shard in self.shards if not self._is_done(shard, retry)]
+        return [shard for shard in (self.shards if shards is None else shards) if not self._is_done(shard, retry)]
 
-    def earlier_errors(self) -> dict[str, str]:
+    def written(self, shards: Sequence[Shard] | None = None) -> list[Shard]:
+        """Return those of some shards that are written, by default of all. They are not read."""
+        return [shard for shard in (self.shards if shards is None else shards) if (self.out / shard.file).exists()]
+
+    def earlier_errors(self, shards: Sequence[Shard] | None = None) -> dict[str, str]:
         """Return the images that failed in the written shards, with their errors."""
         found: dict[str, str] = {}
-        for shard in self.shards:
-            if (self.out / shard.file).exists():
-                with self._opened(shard) as reader:
-                    found.update(reader.errors())
+        for shard in self.written(shards):
+            with self._opened(shard) as reader:
+                found.update(reader.errors())
         return found
 
-    def partly_failed(self) -> set[str]:
+    def partly_failed(self, shards: Sequence[Shard] | None = None) -> set[str]:
         """Return the images of :meth:`earlier_errors` that have features of some of their boxes."""
         found: set[str] = set()
-        for shard in self.shards:
-            if (self.out / shard.file).exists():
-                with self._opened(shard) as reader:
-                    found |= reader.partly_failed()
+        for shard in self.written(shards):
+            with self._opened(shard) as reader:
+                found |= reader.partly_failed()
         return found
 
     def _is_done(self, shard: Shard, retry: bool) -> bool:
@@ -178,7 +185,10 @@ def prepare(
     pooling = Pooling(settings.sizes, settings.rule, levels, by_size, settings.dtype)
     pooling.check()
     shapes = pooling.columns(backbone)
-    row_bytes = sum(int(np.prod(shape)) for shape in shapes.values()) * np.dtype(settings.dtype).itemsize
+    row_bytes = pooling.row_bytes(backbone)
+    if row_bytes > MOST_BYTES:
+        most, got = in_gigabytes(MOST_BYTES), in_gigabytes(row_bytes)
+        raise ValueError(f"output-size: expected features of at most {most} per image, got {got} for a single box")
     shards = cut_shards(
         images,
         boxes.count,
@@ -234,13 +244,12 @@ def run(
         If another run is processing the same part.
     """
     number, count = part
-    own = {shard.file for shard in job.shards[number - 1 :: count]}
+    own = job.part(part)
     report = Report()
     start = time.perf_counter()
     with locked(job.out, "" if count == 1 else f"-{number}-of-{count}"):
-        mine = [shard for shard in job.shards if shard.file in own]
-        remove_unfinished(job.out, mine)
-        missing = [shard for shard in job.missing(retry=retry) if shard.file in own]
+        remove_unfinished(job.out, own)
+        missing = job.missing(own, retry=retry)
         started(missing)
         if missing:
             (engine or LocalEngine(readers)).run_shards(job, missing, report, listener or Listener())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..extract.output import atomic_write
 from ..files.problems import FileError
@@ -51,7 +52,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     try:
         content = read_json(path)
     except FileError as error:
-        raise OtherJobError(f"{path}: {error}; {RESTORE}") from error
+        what_to_do = "" if isinstance(error.__cause__, OSError) else f"; {RESTORE}"
+        raise OtherJobError(f"{path}: {error}{what_to_do}") from error
     wrong = next(wrong_parts(content), None)
     if wrong is not None:
         raise OtherJobError(f"{path}: {wrong}; it is not as this version of roialign writes it: {RESTORE}")
@@ -155,13 +157,30 @@ def locked(folder: Path, part: str) -> Iterator[None]:
         If another run has the lock.
     """
     path = folder / f"{LOCK}{part}"
-    with path.open("a+b") as file:
-        try:
-            _lock(file.fileno())
-        except OSError as error:
-            raise OtherJobError(f"{folder}: another run writes to this folder") from error
+    file = _locked_file(path)
+    try:
         yield
-    path.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            path.unlink()  # before it is closed, so that it is not the lock of another run
+        file.close()
+
+
+def _locked_file(path: Path) -> IO[bytes]:
+    """Open a file and lock it. If the run that had the lock removes the file in between, open another."""
+    while True:
+        with ExitStack() as stack:
+            file = stack.enter_context(path.open("a+b"))
+            try:
+                _lock(file.fileno())
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):  # such as a file system without locks
+                    raise OSError(error.errno, f"cannot be locked: {error.strerror}", str(path)) from error
+                raise OtherJobError(f"{path.parent}: another run writes to this folder") from error
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    stack.pop_all()
+                    return file
 
 
 if sys.platform == "win32":

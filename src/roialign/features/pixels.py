@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._typing import Array
-from .backbone import Backbone, BackboneOptions, Map, chosen_normalisation, chosen_size, refuse
+from .backbone import NO_TOKENS, Backbone, BackboneOptions, Map, chosen_normalisation, chosen_size, refuse
 
 
 class PixelBackbone(Backbone):
     """RGB pixels from 0 to 255, with stride 1. Images are not resized unless a size is given."""
 
     def __init__(self, options: BackboneOptions) -> None:
-        refuse(options, "pixels", device="cpu", precision="float32", channels_last=False, weights=None)
+        refuse(options, "pixels", device="cpu", precision="float32", channels_last=False, weights=None, **NO_TOKENS)
         self.strides, self.channels = (1,), (3,)
         self.image_size = chosen_size(options, 0, 1)
         if options.image_size is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -58,6 +59,10 @@ class Pooling:
                 name = "features" if len(maps) == 1 else f"features_{size[0]}x{size[1]}"
                 names[name] = (channels, *size)
         return names
+
+    def row_bytes(self, backbone: Backbone) -> int:
+        """Return the size of the features of a box in bytes."""
+        return sum(map(math.prod, self.columns(backbone).values())) * np.dtype(self.dtype).itemsize
 
     def pool(self, maps: Sequence[Map], strides: Sequence[int], rois: Array) -> list[Array]:
         """Pool the boxes of a batch of images.

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .._extras import require
+from .._signals import sigterm_handler_kept
 from .._text import counted, cut
 from .backbone import BackboneOptions
 from .engine import Listener, Report
@@ -100,7 +101,8 @@ class RayEngine:
         _check_reachable(self._address)
         dashboard = {"include_dashboard": False} if self._address == LOCAL else {}
         try:
-            ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **dashboard)
+            with sigterm_handler_kept():  # Ray sets its own
+                ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **dashboard)
         except Exception as error:  # Ray raises its own kinds of errors
             where = self._address or "the default address"
             raise WorkerError(f"Ray at {where}: {_reason(error)}") from error

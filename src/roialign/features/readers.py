@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
+from .._signals import leave_signals_to_parent, signals_held
 from ..files.orientation import Annotated
 from ..files.problems import FileError
 from .backbone import ImageSize
@@ -112,7 +113,8 @@ class _Reader:
             )  # a fork would copy locks held by threads that it does not copy
             self._connection, theirs = context.Pipe()
             self.process = context.Process(target=_serve, args=(theirs, self._size), daemon=True)
-            self.process.start()
+            with signals_held():
+                self.process.start()
             theirs.close()  # so that the connection ends with the process
         with suppress(OSError):  # a dead process is detected when its result is received
             self._connection.send(one)
@@ -140,10 +142,9 @@ def _serve(connection: Connection, size: ImageSize) -> None:
     """Read images until the other end of the connection is closed, also if the main process was killed."""
     import os
     import queue
-    import signal
     import threading
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
+    leave_signals_to_parent()
     asked: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
 
     def listen() -> None:  # in a thread, so that the two processes never block each other while both send

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
@@ -36,7 +38,10 @@ def open_shard(path: Path, origin: Origin | None = None, *, required: bool = Fal
     FileError
         If the file is damaged, or if it is the shard of another job, or another shard. The message names the file and
         says what to do.
+    OSError
+        If the system does not read it, for example because the user may not.
     """
+    path.open("rb").close()  # the libraries do not all raise the error of the system
     try:
         with ExitStack() as closing:
             file = FILES[path.suffix](path, closing)
@@ -46,7 +51,11 @@ def open_shard(path: Path, origin: Origin | None = None, *, required: bool = Fal
             yield ShardReader(file, checksums)
     except (FileError, ModuleNotFoundError):
         raise
+    except MemoryError as error:
+        raise FileError(f"{path}: cannot be read: not enough memory") from error
     except Exception as error:  # damaged files raise many kinds of errors
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # a damaged file has wrong positions
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
         why = f"no entry {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         why = why.rstrip(" .") or type(error).__name__
         raise FileError(f"{path}: cannot be read: {why}; delete it, and rerun the command that wrote it") from error

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
+from .backbone import NO_TOKENS, BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size, refuse
 from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
 
 PIXEL = 255.0
@@ -31,6 +31,7 @@ class TimmBackbone(TorchBackbone):
         name = f"timm:{model}"
         if not timm.is_model(model.partition(".")[0]):
             raise BackboneError.of("a model of timm", repr(name))
+        refuse(options, name, **NO_TOKENS)
         overlay: dict[str, Any] = {}
         if options.weights not in (None, "none"):
             overlay = {"pretrained_cfg_overlay": {"file": options.weights}}

@@ -20,6 +20,7 @@ from ..files.archives import check_archive
 from ..files.kinds import check_readable
 from ..torch.devices import check_device
 from .backbone import (
+    NO_TOKENS,
     Backbone,
     BackboneError,
     BackboneOptions,
@@ -128,8 +129,8 @@ class TorchBackbone(Backbone):
 class ProgramBackbone(TorchBackbone):
     """The outputs ``[N, C, H, W]`` or tokens ``[N, L, C]`` of a program saved by `torch.export.save`.
 
-    If the program has a fixed height and width, images are resized to them. Its batch size must be dynamic, or 1, in
-    which case images are processed one at a time.
+    If the program has a fixed height and width, images are resized to them. If its batch size is fixed, batches are
+    divided, and the last one is filled up.
     """
 
     def __init__(self, path: Path, options: BackboneOptions) -> None:
@@ -140,7 +141,7 @@ class ProgramBackbone(TorchBackbone):
         if device.type != "cpu":  # its own constants, too, are on the device where it was exported
             program = move_to_device_pass(program, device)
         shape = _input_shape(program, name)
-        self._one_by_one = shape[0] == 1
+        self._batch_size = shape[0]
         if isinstance(shape[2], int) and isinstance(shape[3], int):
             if options.image_size not in (None, (shape[2], shape[3])):
                 raise ValueError(f"image-size: expected {shape[2]}x{shape[3]} for {name!r}, got {options.image_size}")
@@ -152,9 +153,12 @@ class ProgramBackbone(TorchBackbone):
         super().__init__(program.module(), options, size, normalisation, name=name, facts=facts)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
-        if not self._one_by_one:
+        if self._batch_size is None:
             return self._maps_of(images)
-        every = [self._maps_of(image[None]) for image in images]
+        every = []
+        for piece in torch.split(images, self._batch_size):
+            filling = piece[-1:].expand(self._batch_size - len(piece), -1, -1, -1)
+            every.append([features[: len(piece)] for features in self._maps_of(torch.cat([piece, filling]))])
         return [torch.cat(level) for level in zip(*every, strict=True)]
 
     def _maps_of(self, images: Tensor) -> list[Tensor]:
@@ -176,7 +180,7 @@ class DetectorBackbone(TorchBackbone):
         from ..detection.transform import DIVISOR
 
         name = f"detector:{path}"
-        refuse(options, name, weights=None)
+        refuse(options, name, weights=None, **NO_TOKENS)
         model, settings = load_model(path)
         self._detector, self._classes = model.eval(), settings.classes
         self.most_detections = model.roi_heads.settings.detections

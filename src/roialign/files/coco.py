@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from .._text import counted
 from .box_format import remark_corners, remark_relative
-from .image_sizes import FROM_FILE, settle_sizes
+from .image_sizes import FROM_FILE, settle_sizes, settle_sizes_by_masks
 from .images import most_pixels, upright_size
 from .problems import DatasetError, FileError, Problems
 from .rotated import from_degrees, from_upright, rotated_shape
@@ -22,9 +22,6 @@ PathOf = Callable[[str], Path]
 
 #: The sections to read. Each refers to sections before it only.
 SECTIONS = ("categories", "images", "annotations")
-BOXES_USED = "their boxes are used as masks"
-EMPTY_OUTLINES = f"in training {BOXES_USED}, and in evaluation no mask can match them"
-UPRIGHT_BOXES_USED = "their upright boxes are used as rotated boxes"
 #: The smallest side of a box, as a fraction of the longer side of the image. A smaller side rounds to zero in float32,
 #: or does so once the image is scaled or flipped.
 SMALLEST_SIDE = 1e-6
@@ -68,6 +65,9 @@ def read_records(
     images = good_rows(path, "images", sections["images"], problems, image)
     _remark_same(path, "images", "file_name", images, problems)
 
+    if path_of is not None:
+        settle_sizes_by_masks(images, sections["annotations"], path_of)
+
     def annotation(row: Row, index: int) -> dict[str, Any]:
         good, remark = _annotation(row, images, categories, rotated)
         if remark is not None:
@@ -85,9 +85,22 @@ def read_records(
     bare = sum(row["segmentation"] is None for row in annotations.rows)
     if 0 < bare < len(annotations.rows) or (bare and rotated):  # without any outline, only boxes are used
         have = f"{bare} of {counted(len(annotations.rows), 'object')} {'has' if bare == 1 else 'have'} no outline"
-        used = UPRIGHT_BOXES_USED if rotated else BOXES_USED
-        problems.remark(f"{path}: annotations", f"{have}: {used}", "no outline")
+        problems.remark(f"{path}: annotations", f"{have}: {boxes_used(bare, rotated=rotated)}", "no outline")
     return {"categories": categories.rows, "images": images.rows, "annotations": annotations.rows}
+
+
+def boxes_used(count: int, *, rotated: bool = False) -> str:
+    """Say what the boxes of objects without an outline are used as."""
+    if rotated:
+        one, several = "its upright box is used as a rotated box", "their upright boxes are used as rotated boxes"
+    else:
+        one, several = "its box is used as a mask", "their boxes are used as masks"
+    return one if count == 1 else several
+
+
+def empty_outlines_used(count: int) -> str:
+    """Say how objects whose outline has no pixel are used."""
+    return f"in training {boxes_used(count)}, and in evaluation no mask can match {'it' if count == 1 else 'them'}"
 
 
 def read_sections(

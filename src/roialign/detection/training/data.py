@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import signal
 from collections.abc import Iterator, Sequence
-from types import FrameType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..._signals import leave_signals_to_parent
 from ..._text import one_line
 from ...files.problems import Remark
 from ..box_kinds import KINDS
@@ -177,25 +176,16 @@ def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]
         batch_sampler=order,
         num_workers=workers,
         collate_fn=_as_they_are,
-        worker_init_fn=_leave_interrupts,
+        worker_init_fn=_leave_signals,
         generator=torch.Generator(),  # so that it does not draw from torch's default generator
     )
     return ([stream.reported(drawn) for drawn in batch] for batch in loader)
 
 
-def _leave_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C and the first SIGTERM in a worker, which are sent to every process. The main process handles them.
-
-    The next SIGTERM ends the worker, so that a stuck one does not keep the main process from exiting.
-    """
+def _leave_signals(worker: int) -> None:
+    """Ignore Ctrl-C and the first SIGTERM in a worker, which are sent to every process."""
     del worker
-
-    def ignore_once(number: int, frame: FrameType | None) -> None:
-        del frame
-        signal.signal(number, signal.SIG_DFL)
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, ignore_once)
+    leave_signals_to_parent()
 
 
 def _as_they_are(drawn: Sequence[Drawn]) -> list[Drawn]:

@@ -1,0 +1,75 @@
+"""Ctrl-C and SIGTERM, which terminals and schedulers send to a process or to it and all processes that it started."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_HELD = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(SystemExit):
+    """SIGTERM was received. The process ends with exit code 143 after it has cleaned up, as after Ctrl-C."""
+
+    def __init__(self) -> None:
+        super().__init__(128 + signal.SIGTERM)
+
+
+def clean_up_when_terminated() -> None:
+    """Raise :class:`Terminated` at the first SIGTERM. The next one ends the process at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
+        signal.signal(signal.SIGTERM, stop)
+
+
+@contextmanager
+def sigterm_handler_kept() -> Iterator[None]:
+    """Set the handler of SIGTERM again, if there is one in Python, after a package may have set another."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if callable(before) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+
+
+def leave_signals_to_parent() -> None:
+    """Ignore Ctrl-C and the first SIGTERM in a process started by another, which gets them too and handles them.
+
+    The next SIGTERM ends the process, so that a stuck one does not keep the other from exiting.
+    """
+
+    def ignore_once(number: int, frame: FrameType | None) -> None:
+        del frame
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, ignore_once)
+    if sys.platform != "win32":
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Delay signals while a process is started, also in this process, until it calls :func:`leave_signals_to_parent`.
+
+    Otherwise, Ctrl-C would end it with a traceback while it imports its modules.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # its start would end the delay
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,121 @@
+"""Ctrl-C and SIGTERM: a run ends cleanly and can be resumed, and processes that it started leave them to it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roialign.features import GridBoxes, JobSettings, make_backbone, manifest, prepare, run
+from roialign.features.backbone import BackboneOptions
+from roialign.features.images import ReadImage
+from roialign.features.manifest import OtherJobError, locked
+from roialign.features.readers import Readers, Wanted
+from tests.features.jobs import contents
+from tests.features.photographs import write_photographs
+
+if sys.platform == "win32":
+    pytest.skip("Windows has no signals between processes", allow_module_level=True)
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(("sent", "code"), SIGNALS)
+def test_a_run_that_is_stopped_leaves_nothing_unfinished(sent: signal.Signals, code: int, tmp_path: Path) -> None:
+    """Every process of the group gets the signal, as from a terminal or a scheduler."""
+    images = write_photographs(tmp_path / "photos", 40)
+    out, whole = tmp_path / "out", tmp_path / "whole"
+    words = [sys.executable, "-m", "roialign", "extract", tmp_path / "photos", "--boxes", "grid:1x1", "--out", out]
+    words += ["--backbone", "pixels", "--output-size", "vector", "--shard-images", 1, "--readers", 2, "--threads", 1]
+    with subprocess.Popen(
+        list(map(str, words)),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background jobs ignore it
+    ) as process:
+        while process.poll() is None and len(list(out.glob("features-*"))) < 2:
+            time.sleep(0.001)
+        os.killpg(process.pid, sent)
+        _, errors = process.communicate(timeout=60)
+    written = len(list(out.glob("features-*")))
+    said = f"stopped with {written} of 40 shards done; rerun the same command to resume: {out}\n"
+    assert (process.returncode, errors) == (code, said)
+    assert 2 <= written < 40
+    assert {path.name.partition("-")[0] for path in out.iterdir()} == {"_manifest.json", "features"}
+    until = time.monotonic() + 10
+    while _alive(process.pid) and time.monotonic() < until:  # until the system has collected the readers
+        time.sleep(0.05)
+    assert not _alive(process.pid)
+    settings = JobSettings(backbone="pixels", sizes=((1, 1),), shard_images=1)
+    for folder in (out, whole):
+        run(prepare(images, GridBoxes(1, 1), folder, settings, BackboneOptions()), readers=0)
+    assert contents(out) == contents(whole)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_reader_leaves_signals_to_its_parent_from_the_start(sent: signal.Signals, tmp_path: Path) -> None:
+    (image,) = write_photographs(tmp_path / "photos", 1)
+    with Readers(1, make_backbone("pixels").image_size) as readers:
+        stream = readers.read([Wanted(image, None)] * 5)
+        readers._readers[0].ask(Wanted(image, None))  # starts the process, which imports its modules
+        before = readers.process_ids
+        os.kill(before[0], sent)
+        assert all(isinstance(answer, ReadImage) for answer in stream)
+        assert readers.process_ids == before
+
+
+def test_a_lock_is_removed_after_an_error(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        stack.enter_context(pytest.raises(KeyboardInterrupt))
+        stack.enter_context(locked(tmp_path, ""))
+        assert [path.name for path in tmp_path.iterdir()] == ["_lock"]
+        with pytest.raises(OtherJobError, match="another run writes to this folder"), locked(tmp_path, ""):
+            pass
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_whose_file_was_removed_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run that had it removes the file after this run has opened it. A third run would make another file."""
+    lock: Any = manifest._lock
+    calls = []
+
+    def remove_first(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 1:
+            (tmp_path / "_lock").unlink()
+        lock(descriptor)
+
+    monkeypatch.setattr(manifest, "_lock", remove_first)
+    with locked(tmp_path, ""):
+        assert len(calls) == 2
+        with pytest.raises(OtherJobError), locked(tmp_path, ""):
+            pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        del descriptor
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(manifest, "_lock", fail)
+    with pytest.raises(OSError, match="cannot be locked: No locks available") as raised, locked(tmp_path, ""):
+        pass
+    assert raised.value.filename == str(tmp_path / "_lock")
