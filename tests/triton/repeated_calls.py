@@ -181,13 +181,17 @@ def other(counts: Counts) -> dict[str, list[int]]:
 
 
 def kept(counts: Counts) -> dict[str, Any]:
-    """Calls whose tensors are not the ones that were given, and a gradient whose kept tensors are others."""
+    """Calls that launch nothing, or whose tensors are not those that were given, and gradients of such calls."""
     found: dict[str, Any] = {"autocast": []}
     for _ in range(AGAIN):
         first, second, rois = tensors()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             CALLS["pyramid"](first, second.half(), rois)
         found["autocast"].append(counts.take()[0])
+    found["reference"] = []
+    for _ in range(AGAIN):
+        CALLS["one level"](*tensors(), backend="reference", invalid="zero")
+        found["reference"].append(counts.take()[0])
     first, second, rois = tensors()
     with torch.autograd.graph.saved_tensors_hooks(lambda kept: kept, lambda kept: kept.t().contiguous().t()):
         output = CALLS["one level"](first.requires_grad_(), second, rois)

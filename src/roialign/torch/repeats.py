@@ -200,7 +200,7 @@ def key_of(spec: Any, features: Sequence[Any], scales: Sequence[float], rois: An
     if not is_plain_call(rois) or spec.rule == "random":
         return None
     batch_indices, layout, invalid, backend, seed, _, levels, assignment, offset, mask, deciding, name, _ = options
-    if not (batch_indices is seed is offset is mask is deciding is None):
+    if not (batch_indices is seed is offset is mask is deciding is None) or backend == "reference":
         return None
     traits = traits_of((*features, rois) if levels is None else (*features, rois, levels))
     return None if traits is None else (spec, tuple(scales), layout, invalid, backend, assignment, name, traits)
