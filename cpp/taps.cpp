@@ -98,6 +98,8 @@ class TapBuilder::Bins {
 
   void add(int64_t pixel, const Values& values) {
     if (pixel < 0 || pixel >= axis_.size) return;  // the zero padding
+    // With weight 0, a pixel is no part of the value, even if it is not finite. It may still be part of a derivative.
+    if (order == 0 && values[0] == 0.0) return;
     const int64_t entry = entry_of(pixel);
     for (int kind = 0; kind < derivative_count[order]; ++kind) builder_.value_[kind][entry] += values[kind];
   }

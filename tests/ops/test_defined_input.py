@@ -267,7 +267,7 @@ def test_nan_in_the_map_stays_in_its_channel_and_image(backend_name: str) -> Non
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_the_core_reads_a_pixel_for_the_bins_that_it_weighs_in_only(layout: str, value: float) -> None:
-    """A NaN or an infinity elsewhere on the map, or on the far side of a point on a pixel, changes nothing."""
+    """A NaN or an infinity elsewhere on the map changes nothing."""
     features = np.ones((1, 5, 6, 8))
     features[0, :, 2:, 3:] = value
     rois = np.array([[0, 0.5, 0.5, 3.5, 2.5], [0, 0.0, 0.0, 2.5, 1.5], [0, 0.0, 0.0, 8.0, 2.5]])
@@ -277,6 +277,26 @@ def test_the_core_reads_a_pixel_for_the_bins_that_it_weighs_in_only(layout: str,
     assert np.isfinite(first_two[1]).all()
     assert np.isfinite(first_two[0, :, 0]).all()
     assert np.isfinite(first_two[0, :, :, 0]).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_the_core_does_not_read_the_neighbour_of_a_point_on_a_pixel(layout: str, value: float) -> None:
+    features = np.zeros((1, 5, 9, 9))
+    features[:, :, 2] = value
+    given = features if layout == "NCHW" else np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+    on_row_1 = np.array([[0, 0.5, 1.0, 7.5, 2.0]])
+    assert not roialign.roi_align(given, on_row_1, (1, 2), 1.0, 1, layout=layout).any()
+    assert not roialign.bilinear_interpolate(features[0, 0], np.array([1.0]), np.array([1.0])).any()
+    shape = (1, 5, 2, 2) if layout == "NCHW" else (1, 2, 2, 5)
+    grad_output = np.zeros(shape)
+    grad_output[(..., 1, slice(None)) if layout == "NCHW" else (slice(None), 1)] = value  # of the bins on row 1
+    on_rows_0_and_1 = np.array([[0, 0.5, 0.0, 7.5, 2.0]])
+    gradient = roialign.roi_align_backward(
+        grad_output, given, on_rows_0_and_1, 1.0, 1, need=("features",), layout=layout
+    )[0]
+    rows = np.isfinite(gradient).all(axis=(0, 1, 3) if layout == "NCHW" else (0, 2, 3))
+    assert rows.tolist() == [True, False] + [True] * 7
 
 
 @every_forward

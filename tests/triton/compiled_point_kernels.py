@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from typing import Any
 
 from roialign.triton import (
@@ -23,12 +24,12 @@ SAMPLING = {**dict.fromkeys(Sampling._fields, "i32"), "gamma_bits": "i64"}
 OPTIONS = {"enable_fp_fusion": False}
 #: Operators.
 BOX = PointsSpec(7, 7, "grid", False, "same", GEOMETRY=4, HAS_OFFSET=False, HAS_MASK=False, COLUMNS=5)
-ROTATED = BOX._replace(JOINT=True, GEOMETRY=5, COLUMNS=6)
-RIROI = ROTATED._replace(CHANNELS_OF="orientation")
-DEFORM = BOX._replace(HAS_OFFSET=True, HAS_MASK=True, COLUMNS=5 + 3 * 49)
-PS_POOL = BOX._replace(RULE="pixels", CHANNELS_OF="position")
-ROI_POOL = BOX._replace(RULE="pixels")
-EXACT = BOX._replace(RULE="lattice")
+ROTATED = replace(BOX, JOINT=True, GEOMETRY=5, COLUMNS=6)
+RIROI = replace(ROTATED, CHANNELS_OF="orientation")
+DEFORM = replace(BOX, HAS_OFFSET=True, HAS_MASK=True, COLUMNS=5 + 3 * 49)
+PS_POOL = replace(BOX, RULE="pixels", CHANNELS_OF="position")
+ROI_POOL = replace(BOX, RULE="pixels")
+EXACT = replace(BOX, RULE="lattice")
 
 
 def of_frames(mapping: str, **more: Any) -> dict[str, Any]:

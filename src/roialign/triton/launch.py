@@ -120,7 +120,7 @@ ROWS, ROW_WARPS = 64, 2
 #: The maximum size of the second and third dimensions of a CUDA grid.
 MOST_PROGRAMS = 65535
 #: The versions of Triton whose compiled kernels are launched directly. Kernels for AMD depend on more than our kinds.
-VERSIONS = ("3.5.", "3.6.", "3.7.")
+VERSIONS = ("3.5.", "3.6.", "3.7.", "3.8.", "3.9.")
 IS_KNOWN = triton.__version__.startswith(VERSIONS) and torch.version.hip is None
 
 
@@ -165,6 +165,7 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments:
     """Run a kernel on the current stream of the device of its tensors; in the interpreter, without NumPy's warnings."""
     if 0 in grid:
         return
+    constants.setdefault("enable_fp_fusion", True)  # the default of Triton is another from version 3.10 on
     if max(grid[1:], default=1) > MOST_PROGRAMS:
         raise NotImplementedError(
             f"{kernel.fn.__name__}: expected channels and bins that fit one kernel launch, got a grid of {grid}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import triton
@@ -11,7 +12,8 @@ from .frames import FRAME
 from .numbers import float64_of
 
 
-class PointsSpec(NamedTuple):
+@dataclass(frozen=True)  # not a NamedTuple: from Triton 3.8 on, a tuple among the constants loses its class
+class PointsSpec:
     """What a kernel that visits points is compiled for: the operator, the bins, and the columns of a row of RoIs."""
 
     PH: int
@@ -42,7 +44,7 @@ class PointsSpec(NamedTuple):
 
     def without_points(self) -> PointsSpec:
         """The same for a kernel that visits no points, so that it is the same kernel for other rules."""
-        return self._replace(RULE="", JOINT=False, CHANNELS_OF="")
+        return replace(self, RULE="", JOINT=False, CHANNELS_OF="")
 
 
 class Sampling(NamedTuple):
