@@ -20,24 +20,34 @@ class Terminated(SystemExit):
 
 
 def clean_up_when_terminated() -> None:
-    """Raise :class:`Terminated` at the first SIGTERM. The next one ends the process at once."""
+    """Raise :class:`Terminated` at the first SIGTERM. The next one ends the process at once.
+
+    If the process was started to ignore SIGTERM, it still does.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         del frame
         signal.signal(number, signal.SIG_DFL)
         raise Terminated
 
-    if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
+    if _may_set_handlers() and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
         signal.signal(signal.SIGTERM, stop)
 
 
 @contextmanager
 def sigterm_handler_kept() -> Iterator[None]:
-    """Set the handler of SIGTERM again, if there is one in Python, after a package may have set another."""
+    """Set the handler of SIGTERM again, unless it is the default, after a package may have set another."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    if callable(before) and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        if before not in (None, signal.SIG_DFL) and _may_set_handlers():  # None: it was not set in Python
+            signal.signal(signal.SIGTERM, before)
+
+
+def _may_set_handlers() -> bool:
+    """Whether this is the main thread."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def leave_signals_to_parent() -> None:

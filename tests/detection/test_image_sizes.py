@@ -46,6 +46,20 @@ def test_masks_of_the_stored_size_settle_the_size_of_a_turned_image(tmp_path: Pa
     assert len(as_it_is) == (orientation != 1)
 
 
+def test_square_images_are_not_decoded_for_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Datasets of tiles have many."""
+    (tmp_path / "a.png").write_bytes(encoded_image(np.zeros((9, 9, 3), dtype=np.uint8), orientation=6))
+    row = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "segmentation": encoded(np.ones((9, 9), dtype=bool))}
+    content = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "dog"}]}
+    opened: list[Path] = []
+    monkeypatch.setattr("roialign.files.image_sizes.open_picture", lambda path, *_, **__: opened.append(path))
+    problems = Problems()
+    dataset = CocoDataset(_written(tmp_path, {**content, "annotations": [row]}), tmp_path, problems)
+    assert dataset[0][1]["masks"].sum() == 81
+    assert not opened
+    assert [remark.kind for remark in problems.remarks] == ["image size"]
+
+
 def test_a_mask_whose_size_is_not_that_of_the_file_is_an_error(tmp_path: Path) -> None:
     """Turned, but the file is not: or one of each."""
     (tmp_path / "a.png").write_bytes(encoded_image(np.zeros((20, 10, 3), dtype=np.uint8)))

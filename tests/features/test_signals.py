@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from roialign._signals import Terminated, clean_up_when_terminated, sigterm_handler_kept
 from roialign.features import GridBoxes, JobSettings, make_backbone, manifest, prepare, run
 from roialign.features.backbone import BackboneOptions
 from roialign.features.images import ReadImage
@@ -79,6 +81,76 @@ def test_a_reader_leaves_signals_to_its_parent_from_the_start(sent: signal.Signa
         os.kill(before[0], sent)
         assert all(isinstance(answer, ReadImage) for answer in stream)
         assert readers.process_ids == before
+
+
+def test_a_reader_that_was_not_ended_does_not_keep_python_from_exiting(tmp_path: Path) -> None:
+    """As after a second Ctrl-C, while the first one ends the readers. They ignore the SIGTERM that Python sends."""
+    (image,) = write_photographs(tmp_path / "photos", 1)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from roialign.features import make_backbone\n"
+        "from roialign.features.readers import Readers, Wanted\n"
+        "if __name__ == '__main__':\n"
+        "    readers = Readers(1, make_backbone('pixels').image_size)\n"
+        f"    stream = readers.read([Wanted(Path({str(image)!r}), None)] * 2)\n"
+        "    print(next(stream).height)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+    assert int(done.stdout) > 0
+
+
+def test_a_process_that_ignores_sigterm_still_does() -> None:
+    with _sigterm_handler(signal.SIG_IGN):
+        clean_up_when_terminated()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+    with _sigterm_handler(signal.SIG_DFL):
+        clean_up_when_terminated()
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("own", [signal.SIG_IGN, signal.default_int_handler])
+def test_the_handler_of_a_program_is_kept(own: Any, fails: bool) -> None:
+    with _sigterm_handler(own):
+        with suppress(RuntimeError), sigterm_handler_kept():
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            if fails:
+                raise RuntimeError
+        assert signal.getsignal(signal.SIGTERM) == own
+
+
+@contextmanager
+def _sigterm_handler(handler: Any) -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_lock_is_removed_where_open_files_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows."""
+    files: list[Any] = []
+    opened: Any = manifest._locked_file
+    unlink = Path.unlink
+
+    def remember(path: Path) -> Any:
+        files.append(opened(path))
+        return files[-1]
+
+    def refuse(path: Path) -> None:
+        if not files[-1].closed:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        unlink(path)
+
+    monkeypatch.setattr(manifest, "_locked_file", remember)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with locked(tmp_path, ""):
+        assert [path.name for path in tmp_path.iterdir()] == ["_lock"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_lock_is_removed_after_an_error(tmp_path: Path) -> None:

@@ -100,6 +100,8 @@ def expand_folders(
         if problems is None or not files:
             raise EmptyFolderError(f"{path}: {what}")
         problems.add(path, what)
+    if len({path.is_absolute() for path in files}) < 2:
+        return list(files)
     first = {path.absolute(): path for path in reversed(files)}
     return [path for path in files if first[path.absolute()] == path]
 

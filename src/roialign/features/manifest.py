@@ -161,9 +161,19 @@ def locked(folder: Path, part: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows removes no open file
-            path.unlink()  # before it is closed, so that it is not the lock of another run
+        is_removed = _remove(path)  # before it is closed, so that it is not the lock of another run
         file.close()
+        if not is_removed:  # Windows removes no open file, so it is not that of another run either
+            _remove(path)
+
+
+def _remove(path: Path) -> bool:
+    """Remove a file, and return whether that was possible."""
+    try:
+        path.unlink()
+    except OSError:
+        return False
+    return True
 
 
 def _locked_file(path: Path) -> IO[bytes]:

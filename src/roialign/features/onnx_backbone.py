@@ -22,6 +22,7 @@ from .backbone import (
     probed,
     refuse,
 )
+from .onnx_files import external_files
 from .tokens import tokens_of_backbone
 
 #: The default shorter side of images for models with a dynamic size, and the multiple of both sides.
@@ -165,8 +166,10 @@ def _session(model: bytes | Path, options: BackboneOptions, name: str) -> Any:
 
 
 def _file_hash(model: bytes | Path) -> str:
+    """Return the hash of the model and of the files that hold its weights."""
     if isinstance(model, bytes):
         raise TypeError("facts: expected a dict, because the model is given as bytes")
     check_readable(model)
-    beside = [path for path in (Path(f"{model}.data"),) if path.exists()]  # the external data of large models
-    return file_hash(model, *beside)
+    usual = Path(f"{model}.data")  # first, as in the fingerprints of earlier versions, which read no other
+    beside = [usual] if usual.exists() else []
+    return file_hash(model, *beside, *(path for path in external_files(model) if path not in beside))

@@ -10,36 +10,26 @@ import logging
 import math
 import os
 import re
-import secrets
 import socket
-import time
-from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .._extras import require
 from .._signals import sigterm_handler_kept
-from .._text import counted, cut
+from .._text import counted
 from .backbone import BackboneOptions
 from .engine import Listener, Report
 from .job import Job, JobSettings, Loaded
-from .manifest import MANIFEST, remove_unfinished
-from .ray_worker import Described, Done, ImageFailed, RemoteBackbone, ShardWorker, Task, WorkerError
+from .manifest import remove_unfinished
+from .ray_crew import Crew, ray_reason, token_file
+from .ray_worker import Described, RemoteBackbone, ShardWorker, Task, WorkerError
 from .shards import Shard
 
-#: The time between the progress reports of a worker.
-SECONDS_PER_PROGRESS = 1.0
 #: The timeout for connecting to the address of a cluster.
 SECONDS_TO_CONNECT = 10.0
 #: The timeout for the start of the first worker, which may have to wait for a machine.
 SECONDS_TO_START = 600.0
-#: The number of workers in a row that may be lost before they are ready.
-MOST_FAILED_STARTS = 3
-#: The largest number of characters of Ray's messages to show.
-MOST_CHARACTERS = 400
 #: The address that starts Ray on this machine only.
 LOCAL = "local"
 
@@ -105,7 +95,7 @@ class RayEngine:
                 ray.init(self._address, log_to_driver=False, logging_level=logging.ERROR, **dashboard)
         except Exception as error:  # Ray raises its own kinds of errors
             where = self._address or "the default address"
-            raise WorkerError(f"Ray at {where}: {_reason(error)}") from error
+            raise WorkerError(f"Ray at {where}: {ray_reason(error)}") from error
         self._ours = True
         return self
 
@@ -145,15 +135,15 @@ class RayEngine:
         except ray.exceptions.GetTimeoutError:
             raise WorkerError(self._no_start()) from None
         except ray.exceptions.RayError as error:
-            raise WorkerError(f"the first worker was lost: {_reason(error)}") from error
+            raise WorkerError(f"the first worker was lost: {ray_reason(error)}") from error
         return Loaded(RemoteBackbone(described), described.software)
 
     def run_shards(self, job: Job, shards: Sequence[Shard], report: Report, listener: Listener) -> None:
         """Process and write all of these shards; see :class:`roialign.features.job.Engine`."""
-        with _token(job.out) as token:
+        with token_file(job.out) as token:
             readers = max(self._options.threads // 2, 1) if self._readers is None else self._readers
             task = Task(replace(job.work, boxes=job.work.boxes.of_images(())), job.out, token, readers, listener.strict)
-            crew = _Crew(self, job, task, shards, report, listener)
+            crew = Crew(self, job, task, shards, report, listener)
             try:
                 crew.work()
             finally:
@@ -222,164 +212,6 @@ class RayEngine:
             raise WorkerError(self._no_start())
 
 
-@dataclass(eq=False)
-class _Worker:
-    """A worker and its current call."""
-
-    actor: Any
-    call: Any
-    """The pending result of joining or of a shard; None if the worker is idle."""
-    ready: bool = False
-    shard: Shard | None = None
-    reported: int = 0
-    """The number of images of the shard that the worker has reported as done."""
-    progress: Any = None
-    """The pending result of the call for its progress."""
-
-
-class _Crew:
-    """The workers of one run, and the shards that wait for them."""
-
-    def __init__(
-        self, engine: RayEngine, job: Job, task: Task, shards: Sequence[Shard], report: Report, listener: Listener
-    ) -> None:
-        self._engine, self._job, self._task = engine, job, task
-        self._report, self._listener = report, listener
-        self._waiting = deque(shards)
-        self._losses: Counter[str] = Counter()
-        self._failed_starts = 0
-        self._members: list[_Worker] = []
-        self._most = engine.count()
-        self._since = time.monotonic()
-
-    def work(self) -> None:
-        """Process all shards."""
-        import ray
-
-        while self._waiting or self._busy():
-            while len(self._members) < min(self._most, len(self._waiting) + self._busy()):
-                actor = self._engine.hire()
-                self._members.append(_Worker(actor, self._engine.join(actor, self._task)))
-            by_call = {worker.call: worker for worker in self._members if worker.call is not None}
-            finished, _ = ray.wait(list(by_call), num_returns=1, timeout=SECONDS_PER_PROGRESS)
-            for call in finished:
-                self._settle(by_call[call])
-            self._update_progress()
-            if any(worker.ready for worker in self._members):
-                self._since = time.monotonic()
-            self._engine.check_start(time.monotonic() - self._since)
-
-    def dismiss(self) -> None:
-        """Stop all workers, also if they are busy."""
-        for worker in self._members:
-            self._end(worker)
-
-    def _busy(self) -> int:
-        return sum(worker.shard is not None for worker in self._members)
-
-    def _settle(self, worker: _Worker) -> None:
-        """Handle the result of a call, and give the worker its next shard."""
-        import ray
-
-        try:
-            result = ray.get(worker.call)
-        except ray.exceptions.RayTaskError as error:
-            self._failed(worker, error.cause)
-            return
-        except ray.exceptions.RayError as error:
-            self._lost(worker, f"its worker was lost: {_reason(error)}")
-            return
-        if worker.shard is not None:
-            self._finished(worker, worker.shard, result)
-        elif not worker.ready:
-            worker.ready = True
-            self._failed_starts = 0
-            self._report.workers = max(self._report.workers, sum(one.ready for one in self._members))
-        worker.call = worker.shard = None
-        if self._waiting:
-            self._give(worker, self._waiting.popleft())
-
-    def _give(self, worker: _Worker, shard: Shard) -> None:
-        folders = {image.parent: image for image in reversed(shard.images)}
-        seen = [image for image in folders.values() if image.exists()]
-        boxes = self._job.work.boxes.of_images(shard.images)
-        worker.shard, worker.reported = shard, 0
-        worker.call = worker.actor.run_shard.remote(shard, boxes, seen)
-
-    def _finished(self, worker: _Worker, shard: Shard, done: Done) -> None:
-        self._report.add(done.report)
-        for name, why in done.report.errors.items():
-            self._listener.failed(Path(name), why)
-        for image, remark in done.remarks:
-            self._listener.remark(image, remark)
-        self._listener.done(len(shard.images) - worker.reported)
-
-    def _failed(self, worker: _Worker, error: Exception) -> None:
-        """Handle an error raised by a worker."""
-        if isinstance(error, ImageFailed):
-            self._listener.failed(*error.args)
-        if isinstance(error, WorkerError | ImageFailed):
-            raise error
-        self._lost(worker, f"its worker failed: {_reason(error)}", error)
-
-    def _lost(self, worker: _Worker, why: str, error: Exception | None = None) -> None:
-        """Remove a worker, and return its shard to the queue."""
-        self._end(worker)
-        self._members.remove(worker)
-        shard = worker.shard
-        if shard is None:
-            self._failed_starts += not worker.ready
-            if self._failed_starts >= MOST_FAILED_STARTS:
-                raise WorkerError(f"{self._failed_starts} workers in a row did not start: {why}")
-            return
-        self._listener.done(-worker.reported)
-        self._losses[shard.file] += 1
-        if self._losses[shard.file] > self._engine.retries:
-            if error is not None:
-                raise error
-            first, last = shard.images[0], shard.images[-1]
-            raise WorkerError(
-                f"{shard.file}: {counted(self._losses[shard.file], 'worker')} lost on it, with images from {first} to "
-                f"{last}; {why}"
-            )
-        self._listener.lost(shard.file, why)
-        self._waiting.appendleft(shard)
-
-    def _update_progress(self) -> None:
-        """Report the progress of all workers."""
-        import ray
-
-        for worker in self._members:
-            if worker.shard is None:
-                continue
-            if worker.progress is None:
-                worker.progress = worker.actor.progress.remote(SECONDS_PER_PROGRESS)
-            elif ray.wait([worker.progress], timeout=0)[0]:
-                with suppress(ray.exceptions.RayError):  # the call for its shard reports a lost worker
-                    file, count = ray.get(worker.progress)
-                    if file == worker.shard.file:
-                        self._listener.done(count - worker.reported)
-                        worker.reported = count
-                worker.progress = None
-
-    @staticmethod
-    def _end(worker: _Worker) -> None:
-        import ray
-
-        ray.kill(worker.actor)
-
-
-@contextmanager
-def _token(folder: Path) -> Iterator[str]:
-    """Create a file in the folder during the run, by which workers check that they see the same folder."""
-    path = folder / f".{MANIFEST}.{secrets.token_hex(4)}.part"  # if this process is killed, the next run removes it
-    path.touch()
-    try:
-        yield path.name
-    finally:
-        path.unlink(missing_ok=True)
-
-
 def _check_reachable(address: str | None) -> None:
     """Raise WorkerError if nothing listens at HOST:PORT. Ray itself would retry for minutes."""
     found = re.fullmatch(r"([^/:]+):(\d{1,5})", address or "")
@@ -392,10 +224,3 @@ def _check_reachable(address: str | None) -> None:
 
 def _is_gpu(device: str) -> bool:
     return device.partition(":")[0] == "cuda"
-
-
-def _reason(error: BaseException) -> str:
-    """Return Ray's message without identifiers and possible causes."""
-    lines = [line.strip() for line in str(error).partition(" Some common causes")[0].splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("class_name:", "actor_id:", "namespace:"))]
-    return cut(" ".join(kept), MOST_CHARACTERS) or type(error).__name__

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,6 +83,7 @@ class _Reader:
         self._asked: deque[Wanted] = deque()
         self._connection: Connection | None = None
         self.process: multiprocessing.process.BaseProcess | None = None
+        self._at_exit: Finalize | None = None
 
     def ask(self, one: Wanted) -> None:
         """Request an image. Images are read in the order of the requests."""
@@ -108,13 +110,14 @@ class _Reader:
 
     def _send(self, one: Wanted) -> None:
         if self._connection is None:
-            context = multiprocessing.get_context(
-                "spawn"
-            )  # a fork would copy locks held by threads that it does not copy
+            # A fork would copy locks held by threads that it does not copy.
+            context = multiprocessing.get_context("spawn")
             self._connection, theirs = context.Pipe()
             self.process = context.Process(target=_serve, args=(theirs, self._size), daemon=True)
             with signals_held():
                 self.process.start()
+            # At exit, Python would wait for a process that was not ended, and that ignores the SIGTERM it gets then.
+            self._at_exit = Finalize(None, self.process.kill, exitpriority=0)
             theirs.close()  # so that the connection ends with the process
         with suppress(OSError):  # a dead process is detected when its result is received
             self._connection.send(one)
@@ -135,6 +138,8 @@ class _Reader:
             self.process.join(SECONDS_TO_END)
             self.process.kill()
             self.process.join()
+            if self._at_exit is not None:
+                self._at_exit.cancel()
             self._connection = self.process = None
 
 

@@ -23,7 +23,8 @@ def settle_sizes_by_masks(images: Table, annotations: Iterable[object], path_of:
     Then, the annotations were made on the stored pixels. The annotations have not been checked yet.
     """
     sizes: dict[int | str, list[object]] = defaultdict(list)
-    unsettled = {row["id"]: row for row in images.rows if row.get(FROM_FILE)}
+    # A square image has one size only, so it is not decoded for this.
+    unsettled = {row["id"]: row for row in images.rows if row.get(FROM_FILE) and row["width"] != row["height"]}
     for found in annotations if unsettled else ():
         outline = found.get("segmentation") if isinstance(found, Mapping) else None
         if isinstance(outline, Mapping) and isinstance(found, Mapping):
