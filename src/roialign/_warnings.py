@@ -72,17 +72,6 @@ def without_warnings() -> Iterator[None]:
         last_call.silent = before
 
 
-@contextmanager
-def renamed(renaming: Callable[[str], str]) -> Iterator[None]:
-    """Let the messages of warnings in this thread pass through a function."""
-    before = last_call.renamings
-    last_call.renamings = (*before, renaming)
-    try:
-        yield
-    finally:
-        last_call.renamings = before
-
-
 def warn_of_rois(report: RoIReport, name: str) -> None:
     """Warn about suspicious RoIs of a call."""
     rows = report.regions.rows

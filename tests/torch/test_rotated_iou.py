@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import roialign
 from roialign._rotated_boxes import Pairing
@@ -201,6 +202,14 @@ def test_vmap(paired: bool) -> None:
     batch[1, 2, 0] = math.nan
     with pytest.raises(ValueError, match=r"boxes\[2\]: expected finite numbers.*\(member 1 of torch.vmap's batch\)"):
         torch.vmap(function, (0, None))(batch, others)
+
+
+@PAIRED
+def test_vmap_with_symbolic_sizes(paired: bool) -> None:
+    batch, others = torch.stack([boxes_of(4, seed) for seed in range(2)]), boxes_of(4, 9)
+    function = torch.vmap(overlaps_of(paired), (0, None))
+    traced = make_fx(function, tracing_mode="symbolic")(batch, others)
+    torch.testing.assert_close(traced(batch, others), function(batch, others))
 
 
 def test_vmap_of_suppression() -> None:

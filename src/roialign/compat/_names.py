@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from .._rows import OR_WITH_INDICES
-from .._warnings import renamed
+from .._warnings import last_call
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,13 +36,16 @@ def renaming(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             if _is_compiling():
                 return function(*args, **kwargs)
+            before = last_call.renamings
+            last_call.renamings = (*before, with_own_names)
             try:
-                with renamed(with_own_names):
-                    return function(*args, **kwargs)
+                return function(*args, **kwargs)
             except (TypeError, ValueError) as error:
                 if error.args and isinstance(error.args[0], str):
                     error.args = (with_own_names(error.args[0]), *error.args[1:])
                 raise
+            finally:
+                last_call.renamings = before
 
         return call
 

@@ -201,16 +201,21 @@ def _batched(operator: Any) -> Callable[..., Any]:
             return no_results(outputs)
         results = [result_of(index) for index in range(info.batch_size)]
         if isinstance(results[0], Tensor):
-            counts = {result.shape[0] for result in results}
-            if len(counts) > 1:  # only non-maximum suppression has results of its own lengths
-                raise ValueError(
-                    "boxes: expected a batch of torch.vmap in which every member keeps the same number of boxes, got "
-                    f"from {min(counts)} to {max(counts)} kept boxes; call rotated_nms for each member"
-                )
+            if operator is _nms:
+                _check_counts(results)
             return torch.stack(results), 0
         return tuple([torch.stack(parts) for parts in zip(*results, strict=True)]), (0,) * len(results[0])
 
     return batch
+
+
+def _check_counts(kept: list[Tensor]) -> None:
+    counts = [len(rows) for rows in kept if isinstance(rows.shape[0], int)]  # traced calls have symbolic numbers
+    if counts and min(counts) < max(counts):
+        raise ValueError(
+            "boxes: expected a batch of torch.vmap in which every member keeps the same number of boxes, got "
+            f"from {min(counts)} to {max(counts)} kept boxes; call rotated_nms for each member"
+        )
 
 
 for _operator in (_iou, _iou_backward, _nms):
