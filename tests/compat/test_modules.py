@@ -362,3 +362,33 @@ def test_no_module_needs_the_package_that_it_stands_in_for() -> None:
     import roialign.compat.torchvision, roialign.compat.detectron2, roialign.compat.mmcv
     """
     run_python(script)
+
+
+@pytest.mark.parametrize("kind", ["RoIAlign", "RoIAlignRotated"])
+def test_layers_of_an_extractor_may_be_changed(kind: str) -> None:
+    """All levels are pooled in one call only if their layers differ in nothing but their scales."""
+    maps = [torch.arange(3.0 * side * side).reshape(1, 3, side, side) for side in (32, 16)]
+    rois = torch.tensor([[0, 2.0, 3.0, 40.0, 50.0], [0, 4.0, 5.0, 124.0, 127.0]])
+    if kind == "RoIAlignRotated":
+        rois = torch.tensor([[0, 21.0, 26.0, 38.0, 47.0, 0.3], [0, 64.0, 64.0, 120.0, 118.0, -0.4]])
+
+    def made() -> tuple[mmcv.SingleRoIExtractor, nn.ModuleList]:
+        extractor = mmcv.SingleRoIExtractor({"type": kind, "output_size": 2, "sampling_ratio": 2}, 3, [4, 8])
+        return extractor, extractor.roi_layers
+
+    plain, (first, second) = made()
+    expected = plain(maps, rois)
+    layers = torch.stack([first(maps[0], rois[:1])[0], second(maps[1], rois[1:])[0]])
+    torch.testing.assert_close(expected, layers)
+
+    extractor, (_, second) = made()
+    second.register_forward_hook(lambda *given: 2 * given[-1])
+    torch.testing.assert_close(extractor(maps, rois), expected * torch.tensor([1.0, 2.0]).reshape(2, 1, 1, 1))
+    extractor, (_, second) = made()
+    second.spatial_scale = 1 / 10
+    torch.testing.assert_close(extractor(maps, rois)[1], second(maps[1], rois[1:])[0])
+    assert not torch.equal(extractor(maps, rois), expected)
+    extractor, (_, second) = made()
+    second.aligned = False
+    torch.testing.assert_close(extractor(maps, rois)[1], second(maps[1], rois[1:])[0])
+    assert not torch.equal(extractor(maps, rois), expected)

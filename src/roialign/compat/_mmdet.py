@@ -49,11 +49,21 @@ def _align_rotated(layer: Any, maps: list[Tensor], rois: Tensor, scales: list[fl
     return pooled
 
 
+#: The hooks of a module that its call runs.
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 #: The layers that have an operator for all levels of a pyramid, and its call.
 IN_ONE_CALL: dict[type[nn.Module], Callable[..., Tensor]] = {
     RoIAlign: _align,
     points.RoIAlignRotated: _align_rotated,
 }
+
+
+def _are_alike(layers: list[nn.Module]) -> bool:
+    """Whether layers differ in nothing but their scales, and nothing has to see their calls."""
+    options = [{**vars(layer), "spatial_scale": None} for layer in layers]
+    public = [{name: value for name, value in one.items() if name[0] != "_"} for one in options]
+    has_hooks = any(vars(layer)[name] for layer in layers for name in HOOKS)
+    return len({type(layer) for layer in layers}) == 1 and not has_hooks and public.count(public[0]) == len(public)
 
 
 class _RoIExtractor(DescribedModule):
@@ -162,11 +172,12 @@ class SingleRoIExtractor(_RoIExtractor):
         levels = self.map_roi_levels(rois, len(maps))
         if roi_scale_factor is not None:
             rois = self.roi_rescale(rois, roi_scale_factor)
-        in_one_call = IN_ONE_CALL.get(type(self.roi_layers[0]))  # a subclass may compute something else
-        if in_one_call is None:
+        layers: list[Any] = [layer for layer, _ in zip(self.roi_layers, maps, strict=False)]
+        in_one_call = IN_ONE_CALL.get(type(layers[0]))  # a subclass may compute something else
+        if in_one_call is None or not _are_alike(layers):
             return self._level_by_level(maps, rois, levels)
-        scales = [1 / stride for stride in self.featmap_strides[: len(maps)]]
-        return with_channels(in_one_call(self.roi_layers[0], maps, rois, scales, levels), self.out_channels)
+        scales = [layer.spatial_scale for layer in layers]
+        return with_channels(in_one_call(layers[0], maps, rois, scales, levels), self.out_channels)
 
     def _level_by_level(self, maps: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
         first: Any = self.roi_layers[0]
