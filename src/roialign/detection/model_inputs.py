@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .box_kinds import BoxKind, Size
 from .roi_heads import RoIHeads, Target
@@ -22,13 +22,15 @@ def check_images(images: Sequence[Any], weights: Tensor) -> None:
     """
     if not images:
         raise ValueError("images: expected at least one, got none")
+    # Only ordinary parameters say what the layers compute with: a wrapper for sharding may cast its own.
+    is_certain = type(weights) is nn.Parameter and not torch.is_autocast_enabled(weights.device.type)
     for index, image in enumerate(images):
         _check_tensor(image, f"images[{index}]")
         if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or image.numel() == 0:
             raise ValueError(
                 f"images[{index}]: expected a float tensor [3, H, W], got {tuple(image.shape)} of {image.dtype}"
             )
-        if image.dtype != weights.dtype and not torch.is_autocast_enabled(weights.device.type):
+        if is_certain and image.dtype != weights.dtype:
             raise TypeError(f"images[{index}]: expected the dtype of the weights, {weights.dtype}, got {image.dtype}")
 
 

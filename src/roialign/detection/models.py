@@ -63,7 +63,7 @@ class TwoStageDetector(nn.Module):
             The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
         images = list(images)  # a batch [N, 3, H, W] is accepted too
-        check_images(images, self.rpn.head.cls_logits.weight)  # replicas of DataParallel have no parameters()
+        check_images(images, self.rpn.head.cls_logits.weight)
         batch, sizes = self.transform.batch(images)
         maps = self.backbone(batch)
         old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
