@@ -111,9 +111,8 @@ def mean_kernel(
         total = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
         for step_y in range(most_of(bins.end_y - bins.first_y)):
             line = row_of(roi, bins, tl.cast(step_y, tl.float64), SPEC)
-            along_row = zeros(
-                BINS, CHANNELS, dtype, CHANNELS_LAST
-            )  # sum rows separately, because long sums lose precision
+            # Sum rows separately, because long sums lose precision.
+            along_row = zeros(BINS, CHANNELS, dtype, CHANNELS_LAST)
             for step_x in range(most_of(line.end_x - line.first_x)):
                 point = point_of(roi, bins, line, tl.cast(step_x, tl.float64), SPEC)
                 speed_y, speed_x = speed_of(point, velocity)
