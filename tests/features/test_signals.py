@@ -21,6 +21,7 @@ from roialign.features.backbone import BackboneOptions
 from roialign.features.images import ReadImage
 from roialign.features.manifest import OtherJobError, locked
 from roialign.features.readers import Readers, Wanted
+from tests.commands.invoked import invoke
 from tests.features.jobs import contents
 from tests.features.photographs import write_photographs
 
@@ -191,3 +192,19 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(OSError, match="cannot be locked: No locks available") as raised, locked(tmp_path, ""):
         pass
     assert raised.value.filename == str(tmp_path / "_lock")
+
+
+def test_what_ray_raises_in_place_of_the_handler_ends_a_run_as_sigterm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waits, Ray replaces every SystemExit of a handler by one with code 1."""
+
+    def stopped(*_: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr("roialign.commands.features._run", stopped)
+    photos, out = write_photographs(tmp_path / "photos", 2)[0].parent, tmp_path / "out"
+    options = ("--boxes", "grid:1x1", "--backbone", "pixels", "--output-size", "vector", "--out", out)
+    found = invoke("extract", photos, *options)
+    assert found.exit_code == 128 + signal.SIGTERM
+    assert f"stopped with 0 of 1 shard done; rerun the same command to resume: {out}" in found.stderr

@@ -65,10 +65,10 @@ def extract_features(
         raise
     except StoppedByProblem:
         raise typer.Exit(1) from None
-    except (KeyboardInterrupt, Terminated) as stop:
+    except (KeyboardInterrupt, SystemExit) as stop:
         print_line(errors, f"stopped{_done(job, running)}; rerun the same command to resume: {out}")
-        if isinstance(stop, Terminated):
-            raise
+        if isinstance(stop, SystemExit):  # Terminated, or what Ray raises in place of it while it waits
+            raise Terminated from None
         raise typer.Exit(130) from None
     except (ValueError, OSError, RuntimeError) as error:
         raise fails(errors, error) from error
