@@ -98,6 +98,7 @@ def test_every_row_is_in_one_part(count: int, per_row: int, least_tables: int, m
 
 
 @pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")
+@pytest.mark.usefixtures("interpreter")
 @pytest.mark.parametrize("family", ["separable", "pointwise"])
 def test_parts_make_up_the_whole(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Random points go by the numbers of rows among all of the call."""
