@@ -58,12 +58,16 @@ IN_ONE_CALL: dict[type[nn.Module], Callable[..., Tensor]] = {
 }
 
 
-def _are_alike(layers: list[nn.Module]) -> bool:
+def _are_alike(layers: list[Any]) -> bool:
     """Whether layers differ in nothing but their scales, and nothing has to see their calls."""
-    options = [{**vars(layer), "spatial_scale": None} for layer in layers]
-    public = [{name: value for name, value in one.items() if name[0] != "_"} for one in options]
-    has_hooks = any(vars(layer)[name] for layer in layers for name in HOOKS)
-    return len({type(layer) for layer in layers}) == 1 and not has_hooks and public.count(public[0]) == len(public)
+    first = layers[0]
+    options = [name for name in first.shown if name != "spatial_scale"]
+    return all(
+        type(layer) is type(first)
+        and not any(vars(layer)[name] for name in HOOKS)
+        and all(getattr(layer, name) == getattr(first, name) for name in options)
+        for layer in layers
+    )
 
 
 class _RoIExtractor(DescribedModule):
