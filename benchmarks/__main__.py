@@ -15,6 +15,7 @@ from .cases import OPERATOR_SUITE, QUICK_SUITE, SUITE, Selection, group_cases, p
 from .machine import describe_machine, file_name
 from .markdown import write_page
 from .measure import Settings, measure
+from .pages import CPU, OPERATORS
 from .peers import choose_peers
 from .pool import WorkerPool
 from .process import ROOT, WorkerError
@@ -23,7 +24,6 @@ from .terminal import make_console, make_progress, show
 
 QUICK = Settings(rounds=4, seconds=0.3, fewest_rounds=1, slow=0.3, compared=2_000_000)
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "performance.md"
 
 application = typer.Typer(add_completion=False)
 
@@ -42,7 +42,7 @@ def main(
     isa: Annotated[str | None, typer.Option(help="Force roialign to use this instruction set.")] = None,
     json_path: Annotated[Path | None, typer.Option("--json", help="Folder for the results.")] = None,
     from_json: Annotated[Path | None, typer.Option(help="Show these results instead of measuring.")] = None,
-    write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the tables of docs/performance.md.")] = False,
+    write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the tables of docs/performance.")] = False,
 ) -> None:
     """Measure roialign and its peers, each in its own process. Results are checked before anything is timed."""
     console = make_console()
@@ -73,7 +73,8 @@ def main(
         raise typer.BadParameter(str(reason)) from None
     show(report, console)
     if write_docs:
-        write_page(PAGE, report)
+        of_operators = any(item.entry.case.operator != "mean" for item in report.measurements)
+        write_page(OPERATORS if of_operators else CPU, report)
 
 
 def _run(

@@ -7,12 +7,10 @@ from pathlib import Path
 
 from .peers import PEERS, TOO_MUCH
 from .results import Report
-from .tables import Row, cells, compare_ours, group_rows, header, make_rows, peer_names
+from .tables import Row, cells, compare_ours, comparison_table, group_rows, header, make_rows, peer_names
 from .workloads import WORKLOADS
 
 BEGIN, END = "<!-- benchmark:begin -->", "<!-- benchmark:end -->"
-#: Markers for the tables of `--operators`.
-OPERATORS_BEGIN, OPERATORS_END = "<!-- operators:begin -->", "<!-- operators:end -->"
 
 
 def render(report: Report) -> str:
@@ -34,11 +32,7 @@ def insert(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
 
 
 def write_page(path: Path, report: Report) -> None:
-    page = path.read_text() if path.exists() else "# Performance\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    of_operators = any(item.entry.case.operator != "mean" for item in report.measurements)
-    markers = (OPERATORS_BEGIN, OPERATORS_END) if of_operators else (BEGIN, END)
-    path.write_text(insert(page, render(report), *markers))
+    path.write_text(insert(path.read_text(), render(report)))
 
 
 def _machine(report: Report) -> str:
@@ -81,8 +75,7 @@ def _itself(rows: list[Row]) -> str:
     comparisons = compare_ours(rows)
     if not comparisons:
         return ""
-    lines = [[item.workload, item.layout, item.what, f"{item.ratio:.2f}"] for item in comparisons]
-    return "roialign compared with itself:\n\n" + table(["workload", "layout", "what", "ratio"], lines)
+    return "roialign compared with itself:\n\n" + table(*comparison_table(comparisons))
 
 
 def _missing(report: Report) -> str:

@@ -126,12 +126,10 @@ def _reason(measurement: Measurement) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison of two settings of ours."""
+    """One case of ours compared with other cases of ours: ratios by what they compare."""
 
-    workload: str
-    layout: str
-    what: str
-    ratio: float
+    case: Case
+    ratios: dict[str, float]
 
 
 def compare_ours(rows: list[Row]) -> list[Comparison]:
@@ -156,13 +154,24 @@ def compare_ours(rows: list[Row]) -> list[Comparison]:
                 best.get(single), value, case != single
             ),
         }
-        what = f"{case.dtype}, {_what(case)}, {case.sampling}, {case.threads} thread{'' if case.threads == 1 else 's'}"
-        found += [
-            Comparison(case.workload, case.layout, f"{what}: {label}", ratio)
-            for label, ratio in ratios.items()
-            if ratio is not None
-        ]
+        measured = {label: ratio for label, ratio in ratios.items() if ratio is not None}
+        if measured:
+            found.append(Comparison(case, measured))
     return found
+
+
+def comparison_table(comparisons: list[Comparison]) -> tuple[list[str], list[list[str]]]:
+    """Return the titles and the lines of a table with a column for every ratio."""
+    labels = list(dict.fromkeys(label for item in comparisons for label in item.ratios))
+    lines = [
+        [
+            *(item.case.workload, item.case.layout, item.case.dtype, _what(item.case), item.case.sampling),
+            str(item.case.threads),
+            *(f"{item.ratios[label]:.2f}" if label in item.ratios else NOTHING for label in labels),
+        ]
+        for item in comparisons
+    ]
+    return ["workload", "layout", "type", "what", "points", "threads", *labels], lines
 
 
 def _ratio(above: float | None, below: float | None, wanted: bool) -> float | None:

@@ -8,7 +8,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn
 from rich.table import Table
 
 from .results import Report
-from .tables import cells, compare_ours, group_rows, header, make_rows, peer_names
+from .tables import cells, compare_ours, comparison_table, group_rows, header, make_rows, peer_names
+
+#: Columns of words. The others are numbers.
+TEXT = ("workload", "layout", "type", "what", "points")
 
 
 def make_console() -> Console:
@@ -38,15 +41,16 @@ def show(report: Report, console: Console) -> None:
         names = peer_names(members)
         table = Table(title=f"{workload}, {direction}", title_justify="left", box=box.SIMPLE_HEAD)
         for title in header(names):
-            table.add_column(title, justify="left" if title in ("layout", "type", "points") else "right")
+            table.add_column(title, justify="left" if title in TEXT else "right")
         for row in members:
             table.add_row(*cells(row, names))
         console.print(table)
     own = Table(title="roialign compared with itself", title_justify="left", box=box.SIMPLE_HEAD)
-    for title in ("workload", "layout", "what", "ratio"):
-        own.add_column(title, justify="right" if title == "ratio" else "left")
-    for item in compare_ours(rows):
-        own.add_row(item.workload, item.layout, item.what, f"{item.ratio:.2f}")
+    titles, lines = comparison_table(compare_ours(rows))
+    for title in titles:
+        own.add_column(title, justify="left" if title in TEXT else "right")
+    for line in lines:
+        own.add_row(*line)
     console.print(own)
     for threads, value in report.bandwidth.items():
         console.print(f"copy, {threads} thread{'' if threads == '1' else 's'}: {value / 1e9:.1f} GB/s")

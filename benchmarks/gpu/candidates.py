@@ -3,7 +3,7 @@
     python -m benchmarks.gpu candidates [--tables FORWARD,BOXES] [--write]
 
 compiles all candidates for compute capability 9.0, which needs no GPU, and drops those that cannot be good. It writes
-the others to candidates.json, for `python -m benchmarks.gpu tune`, and as a table to docs/performance.md.
+the others to candidates.json, for `python -m benchmarks.gpu tune`, and a table to docs/performance/gpu-predictions.md.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from roialign.torch.triton import replay
 from roialign.triton import launch
 
 from ..markdown import insert, table
+from ..pages import GPU_PREDICTIONS
 from .calls import Inputs
 from .device import workload_of
 
@@ -299,8 +300,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{entry.name}: {found[entry.name]['tried']} compiled", flush=True)
     print(render(found))
     if options.write:
-        from .measure import PAGE
-
         FILE.write_text(text_of(in_file() | found))
-        PAGE.write_text(insert(PAGE.read_text(), render(in_file()) + "\n", BEGIN, END))
+        GPU_PREDICTIONS.write_text(insert(GPU_PREDICTIONS.read_text(), render(in_file()) + "\n", BEGIN, END))
     return 0

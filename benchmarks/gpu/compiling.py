@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..markdown import insert, table
+from ..pages import GPU
 from .candidates import Entry, call_of
 
 if TYPE_CHECKING:
@@ -54,14 +55,12 @@ def render(found: dict[str, list[Launch]]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu compiling", description=__doc__)
-    parser.add_argument("--write-docs", action="store_true", help="write the table of docs/performance.md")
+    parser.add_argument("--write-docs", action="store_true", help="write the table of docs/performance/gpu.md")
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         os.environ.update({"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": folder})
         text = render(first_calls())
     print(text)
     if options.write_docs:
-        from .measure import PAGE
-
-        PAGE.write_text(insert(PAGE.read_text(), text + "\n", BEGIN, END))
+        GPU.write_text(insert(GPU.read_text(), text + "\n", BEGIN, END))
     return 0

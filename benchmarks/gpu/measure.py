@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from ..markdown import line, table
-from ..process import ROOT
+from ..pages import GPU
 from ..workloads import WORKLOADS
 from . import first_call
 from . import points as of_points
@@ -47,8 +47,6 @@ from .timing import (
 from .tools import machine_here, versions_here
 
 WANTED = (*WORKLOAD_NAMES, "points")
-PAGE = ROOT / "docs" / "performance.md"
-
 
 #: The default peer.
 PEERS = ("torchvision", "einsum", "torchvision, deterministic")
@@ -101,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workloads", default=",".join(WANTED), help="workload names, separated by commas")
     parser.add_argument("--json", type=Path, help="file for all results")
     parser.add_argument("--from-json", type=Path, nargs="+", help="show these results instead of measuring")
-    parser.add_argument("--write-docs", action="store_true", help="write the tables of docs/performance.md")
+    parser.add_argument("--write-docs", action="store_true", help="write the tables of docs/performance/gpu.md")
     options = parser.parse_args(arguments)
     unknown = set(options.workloads.split(",")) - {*WORKLOADS, "points"}
     if unknown:
@@ -119,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print("\n" + "\n".join(" | ".join(goal) for goal in judged(report.rows)))
     if options.write_docs:
-        write_page(PAGE, report, judged(report.rows))
+        write_page(GPU, report, judged(report.rows))
     return int(any(row.ours_us is None for row in report.rows))
 
 

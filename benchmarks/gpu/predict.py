@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 from roialign.triton import launch
 
 from ..markdown import insert, table
+from ..pages import GPU_PREDICTIONS
 from ..workloads import WORKLOADS, Workload
 from . import trips
 from .calls import DTYPES, Inputs, ours
 from .cells import FIRST, Cell
-from .measure import PAGE
 from .results import Report, read_reports
 
 if TYPE_CHECKING:
@@ -229,7 +229,9 @@ def render(found: Sequence[Prediction], report: Report | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu predict", description=__doc__)
     parser.add_argument("--from-json", type=Path, nargs="+", help="results of a run, to compare with")
-    parser.add_argument("--write-docs", action="store_true", help="write the table of docs/performance.md")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write docs/performance/gpu-predictions.md"
+    )
     options = parser.parse_args(arguments)
     os.environ["TRITON_INTERPRET"] = "0"
     try:
@@ -239,5 +241,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = render([predict(cell) for cell in cells()], report)
     print(text)
     if options.write_docs:
-        PAGE.write_text(insert(PAGE.read_text(), text + "\n", BEGIN, END))
+        GPU_PREDICTIONS.write_text(insert(GPU_PREDICTIONS.read_text(), text + "\n", BEGIN, END))
     return 0

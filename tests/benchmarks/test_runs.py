@@ -21,7 +21,7 @@ from benchmarks.pool import WorkerPool, without_paths
 from benchmarks.process import Worker, WorkerError
 from benchmarks.results import Floor, Measurement, Report, read_report
 from benchmarks.summary import Summary
-from benchmarks.tables import compare_ours, make_rows
+from benchmarks.tables import compare_ours, comparison_table, make_rows
 from benchmarks.workloads import WORKLOADS
 from roialign.detection import DetectorSettings
 from tests.benchmarks.test_harness import CASE, SMALL
@@ -175,13 +175,20 @@ def test_tables_hold_ours_against_peers_and_floor() -> None:
 
 
 def test_ours_is_held_against_itself() -> None:
-    ratios = {item.what.split(": ")[1]: item.ratio for item in compare_ours(make_rows(example_report()))}
+    comparisons = compare_ours(make_rows(example_report()))
+    ratios = {label: ratio for item in comparisons for label, ratio in item.ratios.items()}
     assert ratios == {
         "fresh over reused": 1.5,
         "over S2": 1.25,
         "over forward": 2.0,
         "speed-up over 1 thread": 2.0,
     }
+    titles, lines = comparison_table(comparisons)
+    assert sorted(titles[6:]) == sorted(ratios)
+    assert {len(line) for line in lines} == {len(titles)}
+    exact = next(line for line in lines if line[4] == "exact")
+    assert exact[titles.index("over S2")] == "1.25"
+    assert exact[titles.index("over forward")] == "-"
 
 
 def test_only_what_is_between_the_markers_changes() -> None:
