@@ -229,9 +229,7 @@ def render(found: Sequence[Prediction], report: Report | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu predict", description=__doc__)
     parser.add_argument("--from-json", type=Path, nargs="+", help="results of a run, to compare with")
-    parser.add_argument(
-        "--write-docs", action="store_true", help="write docs/performance/gpu-predictions.md"
-    )
+    parser.add_argument("--write-docs", action="store_true", help="write docs/performance/gpu-predictions.md")
     options = parser.parse_args(arguments)
     os.environ["TRITON_INTERPRET"] = "0"
     try:

@@ -1,4 +1,4 @@
-"""docs/features.md: its command runs, and every reader reads what it has written."""
+"""docs/features.md and docs/search.md: their commands run, and every reader reads what was written."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from tests.commands.invoked import invoke
 from tests.features.photographs import write_boxes, write_photographs
 from tests.tables.paths import DOCS
 
-PAGE = (DOCS / "features.md").read_text(encoding="utf-8")
+PAGE, SEARCH = ((DOCS / name).read_text(encoding="utf-8") for name in ("features.md", "search.md"))
 
 
-def test_the_command_and_the_readers_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_and_the_readers_of_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_boxes(Path("boxes.csv"), write_photographs(Path("photos"), 6))
     (Path("photos") / "broken.jpg").write_bytes(b"")
@@ -31,7 +31,7 @@ def test_the_command_and_the_readers_of_the_page(tmp_path: Path, monkeypatch: py
     tensors = [*shlex.split(command)[:-1], "tensors", "--format", "safetensors"]
     assert invoke(*tensors, "--image-size", 64, "--readers", 0).exit_code == 1
     shutil.copy(Path("photos") / "003.jpg", "cat.jpg")
-    searches = [shlex.split(line) for line in re.findall(r"^roialign (search .*)$", PAGE, re.MULTILINE)]
+    searches = [shlex.split(line) for line in re.findall(r"^roialign (search .*)$", SEARCH, re.MULTILINE)]
     assert len(searches) == 2
     for words in searches:
         assert invoke(*words).exit_code == 0
@@ -39,9 +39,9 @@ def test_the_command_and_the_readers_of_the_page(tmp_path: Path, monkeypatch: py
         assert len(list(csv.DictReader(file))) == 2 * 17
     assert Path("like-this.png").exists()
     space: dict[str, Any] = {}
-    for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
+    for code in re.findall(r"```python\n(.*?)```", PAGE + SEARCH, re.DOTALL):
         table_vectors = space.get("vectors")
-        exec(compile(code, "docs/features.md", "exec"), space)
+        exec(compile(code, "docs", "exec"), space)
     np.testing.assert_array_equal(space["vectors"], table_vectors)
     assert space["images"][:18] == [row[0] for row in space["names"]]
     assert list(space["failed"]) == ["photos/broken.jpg"]

@@ -43,9 +43,9 @@ def test_the_code_of_the_operators_page_runs() -> None:
     assert not np.allclose(space["median"], space["mean"])
 
 
-def test_the_code_of_the_page_on_rotated_boxes_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
-    boxes, detector, data, patches = blocks
+def test_the_code_of_rotated_boxes_and_large_images_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes, detector, data = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
+    (patches,) = re.findall(r"```python\n(.*?)```", (DOCS / "large-images.md").read_text(), re.DOTALL)
     space: dict[str, Any] = {}
     exec(boxes, space)
     box = [[50.0, 50.0, 40.0, 10.0, -0.5]]
