@@ -12,7 +12,7 @@ from torch import Tensor
 from ...triton import launch as table
 from ...triton.launch import launch, map_sizes, plain_strides
 from ...triton.numbers import plain
-from ...triton.shares import SHARE, shares_kernel, sum_shares_kernel
+from ...triton.shares import FEWEST, SHARE, shares_kernel, sum_shares_kernel
 from ...triton.tiles import tiles_kernel
 from .blocks import sums_dtype
 
@@ -82,6 +82,8 @@ class Tiles:
             left = max(left, table.LEAST_SHARED)
         may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
         slots = max(left, 0) // (block * blocks * dtype.itemsize + 4 * SHARE.value) if may_be_crowded else 0
+        # All slots that the shortest shares could need, with one spare for each tile.
+        slots = min(slots, tiles * (2 + len(places) // (FEWEST.value - 1)))
         shares = torch.empty((1 + slots if slots else 0, SHARE.value), **numbers)
         if slots:
             launch(
