@@ -63,8 +63,9 @@ MODELS: dict[str, type[nn.Module] | nn.Module] = {
 }
 #: Of count, images, height and width, which may change.
 CHOICES = list(product([False, True], repeat=4))
-#: Nothing may change, the count alone, all of the map, everything: make test-all tries these, make test-recording all.
-CHOSEN = [(False,) * 4, (True, False, False, False), (False, True, True, True), (True,) * 4]
+#: Everything, which make test-all tries for every operator; and nothing, the count alone, all of the map, of which it
+#: tries one for each. make test-recording tries all.
+EVERYTHING, OTHER_CHOICES = (True,) * 4, [(False,) * 4, (True, False, False, False), (False, True, True, True)]
 #: Recorded with these, and called with these where they may change.
 SIZES, OTHERS = (7, 2, 10, 12), (12, 3, 7, 15)
 
@@ -90,14 +91,19 @@ def check(program: Exported, free: tuple[bool, ...]) -> None:
     program.check(*inputs(*(other if one else size for size, other, one in zip(SIZES, OTHERS, free, strict=True))))
 
 
-@pytest.mark.parametrize(
-    "free",
-    [
-        pytest.param(free, marks=pytest.mark.slow if free in CHOSEN else pytest.mark.exhaustive, id=letters(free))
-        for free in CHOICES
-    ],
-)
-@pytest.mark.parametrize("name", MODELS)
+def mark_of(number: int, free: tuple[bool, ...]) -> pytest.MarkDecorator:
+    """The mark of an operator, by its number, with these sizes."""
+    tried = free in (EVERYTHING, OTHER_CHOICES[number % len(OTHER_CHOICES)])
+    return pytest.mark.slow if tried else pytest.mark.exhaustive
+
+
+CELLS = [
+    pytest.param(name, free, marks=mark_of(number, free), id=f"{name}-{letters(free)}")
+    for (number, name), free in product(enumerate(MODELS), CHOICES)
+]
+
+
+@pytest.mark.parametrize(("name", "free"), CELLS)
 def test_the_answer_is_that_of_torch(name: str, free: tuple[bool, ...]) -> None:
     check(exported(name, free), free)
 
