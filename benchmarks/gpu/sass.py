@@ -9,7 +9,6 @@ from dataclasses import dataclass
 LABEL = re.compile(r"^(\.L_x_\d+):")
 INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(?:(@!?U?P[T0-9]+)\s+)?([A-Z][A-Z0-9_.]*)([^;]*)")
 TARGET = re.compile(r"`\((\.L_x_\d+)\)")
-WIDE_LOAD = "LDG.E.128"
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,6 @@ class Code:
     def innermost(self) -> Body:
         """Return the longest loop of the largest depth."""
         return max(self.bodies, key=lambda body: (body.depth, body.instructions))
-
-    def at_depth(self, depth: int) -> int:
-        """Return the instructions of all loops of a depth."""
-        return sum(body.instructions for body in self.bodies if body.depth == depth)
 
 
 def read_code(text: str) -> Code:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -30,8 +31,19 @@ def clean_up_when_terminated() -> None:
         signal.signal(number, signal.SIG_DFL)
         raise Terminated
 
-    if _may_set_handlers() and signal.getsignal(signal.SIGTERM) != signal.SIG_IGN:
+    if _may_set_handlers() and not is_ignored(signal.SIGTERM):
         signal.signal(signal.SIGTERM, stop)
+
+
+def is_ignored(number: int) -> bool:
+    """Whether the process was started to ignore a signal, as by `nohup` or in the background of a script."""
+    return signal.getsignal(number) == signal.SIG_IGN
+
+
+def is_one_of_several() -> bool:
+    """Whether a launcher such as `torchrun` started this process with others, which work together."""
+    count = os.environ.get("WORLD_SIZE", "")
+    return count.isdecimal() and int(count) > 1
 
 
 @contextmanager

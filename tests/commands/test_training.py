@@ -25,6 +25,7 @@ from roialign.detection.training import Cut, Measured, Saved, Started, Stepped
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
 from tests.commands.invoked import invoke
 from tests.detection.small_training import log_of, training_set, write_training_scenes
+from tests.tables.signals import hear_interrupt
 
 #: A run of few and small steps.
 SMALL = ("--batch-size", "1", "--warmup", "1", "--model", "faster-rcnn")
@@ -149,7 +150,12 @@ def test_a_signal_ends_after_a_step_that_is_kept(
     words += ["--print-every", "1", "--workers", "1"]
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     with subprocess.Popen(
-        [*words, "--out", str(stopped)], stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+        [*words, "--out", str(stopped)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=hear_interrupt,
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
@@ -200,6 +206,17 @@ def test_ctrl_c_twice_stops_at_once() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     with stopped_by_interrupt(console, alone=False) as stop, pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.usefixtures("heard_interrupt")
+def test_a_process_in_the_background_stays_deaf_to_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with stopped_by_interrupt(Console(file=io.StringIO()), alone=True) as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def _reporter(every: int, times: list[float]) -> tuple[Reporter, Callable[[], list[str]]]:

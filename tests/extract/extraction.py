@@ -1,4 +1,4 @@
-"""Boxes, feature maps and problems as the tests of `roialign.extract` make and read them."""
+"""Feature maps as the tests of `roialign.extract` make them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from roialign.files.boxes import Box
-from roialign.files.problems import Problems
-
-
-def box(row: int, corners: tuple[float, float, float, float], image: str | None = None, label: str = "") -> Box:
-    return Box(row, f"boxes.csv, row {row}", image, corners, label)
-
-
-def found(problems: Problems) -> list[str]:
-    return [str(problem) for problem in problems]
+from tests.files.boxes import box
 
 
 def maps_on_disk(folder: Path, dtype: type = np.float32) -> tuple[dict[Path, list[Box]], dict[Path, np.ndarray]]:

@@ -13,7 +13,8 @@ import roialign
 from roialign.extract.inputs import average_pool
 from roialign.extract.pipeline import Settings, extract
 from roialign.files.problems import Problems
-from tests.extract.extraction import found, maps_on_disk
+from tests.extract.extraction import maps_on_disk
+from tests.files.boxes import found
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from roialign.extract.pipeline import Settings
 from roialign.extract.plot import plot_roi_align
 from roialign.extract.steps import roi_steps
 from roialign.reference import bilinear
-from tests.extract.extraction import box, maps_on_disk
+from tests.extract.extraction import maps_on_disk
+from tests.files.boxes import box
 from tests.tables.paths import EXAMPLES
 
 

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from roialign.features import BackboneOptions, GridBoxes, Job, JobSettings, prepare
+from tests.tables.signals import hear_interrupt
 
 SMALL = BackboneOptions(image_size=96, threads=1)
 
@@ -34,7 +35,14 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     """`roialign extract` in a process of its own."""
     program = [sys.executable, "-m", "roialign", "extract", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        program,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=None if sys.platform == "win32" else hear_interrupt,
+    )
 
 
 def forget_records(folder: Path) -> None:

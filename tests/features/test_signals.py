@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from roialign._signals import Terminated, clean_up_when_terminated, sigterm_handler_kept
+from roialign._signals import Terminated, clean_up_when_terminated, is_one_of_several, sigterm_handler_kept
 from roialign.features import GridBoxes, JobSettings, make_backbone, manifest, prepare, run
 from roialign.features.backbone import BackboneOptions
 from roialign.features.images import ReadImage
@@ -24,6 +24,7 @@ from roialign.features.readers import Readers, Wanted
 from tests.commands.invoked import invoke
 from tests.features.jobs import contents
 from tests.features.photographs import write_photographs
+from tests.tables.signals import hear_interrupt
 
 if sys.platform == "win32":
     pytest.skip("Windows has no signals between processes", allow_module_level=True)
@@ -51,7 +52,7 @@ def test_a_run_that_is_stopped_leaves_nothing_unfinished(sent: signal.Signals, c
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # background jobs ignore it
+        preexec_fn=hear_interrupt,
     ) as process:
         while process.poll() is None and len(list(out.glob("features-*"))) < 2:
             time.sleep(0.001)
@@ -99,6 +100,15 @@ def test_a_reader_that_was_not_ended_does_not_keep_python_from_exiting(tmp_path:
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
     assert int(done.stdout) > 0
+
+
+@pytest.mark.parametrize(("value", "expected"), [(None, False), ("1", False), ("2", True), ("all", False)])
+def test_one_of_several_processes(value: str | None, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some clouds set WORLD_SIZE to 1 for a single process."""
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if value is not None:
+        monkeypatch.setenv("WORLD_SIZE", value)
+    assert is_one_of_several() == expected
 
 
 def test_a_process_that_ignores_sigterm_still_does() -> None:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeGuard
 
 from .._extras import missing_text, part_of
-from .._signals import clean_up_when_terminated
+from .._signals import clean_up_when_terminated, is_one_of_several
 from .stdout import STDOUT, error_text, mark_errors
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     mark_errors()
-    if "WORLD_SIZE" not in os.environ:  # else a handler would wait for processes that have ended
+    if not is_one_of_several():  # else a handler would wait for processes that have ended
         clean_up_when_terminated()
     has_failed = False
     try:

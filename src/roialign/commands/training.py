@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 import typer
 from rich.console import Console
 
+from .._signals import is_one_of_several
 from .inference import Data, Device, Rotated
 from .options import Strict, check_folder
 from .patch_options import PatchOverlap, PatchSize, check_patches
@@ -273,7 +274,7 @@ def _finish(result: _Result, sets: _Sets, text: str) -> None:
         raise typer.Exit(result.stop.exit_code)
     if result.leads:
         print_line(Console(), text)
-    if "WORLD_SIZE" not in os.environ:
+    if not is_one_of_several():
         end(Console(stderr=True), sets.problems)
 
 

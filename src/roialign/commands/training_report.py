@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from .._signals import is_ignored
 from .._text import counted
 from .terminal import Advance, print_line
 
@@ -188,7 +189,8 @@ def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Interrupt
     """Yield an object that tells whether Ctrl-C was pressed or SIGTERM was sent, as cluster schedulers do.
 
     A second signal raises KeyboardInterrupt. If not `alone`, the first Ctrl-C raises KeyboardInterrupt, because several
-    processes would stop at different steps and wait for each other.
+    processes would stop at different steps and wait for each other. A signal that the process was started to ignore is
+    still ignored.
     """
     stop = Interruption()
 
@@ -203,7 +205,8 @@ def stopped_by_interrupt(console: Console, *, alone: bool) -> Iterator[Interrupt
     if not alone or threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if not is_ignored(number)]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield stop
     finally:

@@ -10,13 +10,15 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
+from .._signals import is_one_of_several
+
 _T = TypeVar("_T")
 
 
 @contextmanager
 def launched_processes(device: torch.device) -> Iterator[torch.device]:
     """Context manager: join the process group that `torchrun` launched. Gives the device of this process."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or _together():
+    if not is_one_of_several() or _together():
         yield device
         return
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Box tables as other programs write them, boxes that look wrong, and folders in place of files."""
+"""Columns of box tables as other programs write them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from roialign.extract.doubts import Doubts
-from roialign.extract.folders import EmptyFolderError, expand_folders
 from roialign.files.boxes import read_boxes
 from roialign.files.columns import KNOWN, ROLES, Reading, corners_of, find_columns
-from roialign.files.images import IMAGE_ENDINGS
 from roialign.files.problems import Problems
-from tests.extract.extraction import box, found
+from tests.files.boxes import found
 
 CORNERS = (10.0, 20.0, 14.0, 26.0)
 #: The same box in every format.
@@ -111,46 +108,3 @@ def test_a_bbox_without_a_format_is_asked_about(tmp_path: Path) -> None:
 def test_columns_that_are_not_there_are_named(names: list[str], columns: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         find_columns(names, Reading(columns))
-
-
-def test_boxes_that_look_wrong_are_counted_by_kind() -> None:
-    doubts = Doubts()
-    rows = [
-        *[(0, 0, 50, 40), (-5, -5, 1, 1), (49, 39, 90, 90), (3, 3, 3, 3)],  # in order: one is an edge, one a point
-        *[(30, 10, 5, 20), (5, 20, 30, 10)],
-        *[(50, 0, 60, 10), (0, 40, 10, 50), (-9, 0, 0, 9), (0, -9, 9, 0)],
-        *[(0.1, 0.2, 0.5, 1.0)],
-    ]
-    doubts.look([box(row, tuple(map(float, corners))) for row, corners in enumerate(rows)], 50.0, 40.0)  # type: ignore[arg-type]
-    problems = Problems()
-    doubts.remark_in(problems)
-    assert not problems
-    inverted, outside, relative = map(str, problems.remarks)
-    assert inverted.startswith(
-        "boxes.csv, row 4: 2 boxes have x2 < x1 or y2 < y1; the first is (30, 10, 5, 20): are its"
-    )
-    assert outside.startswith("boxes.csv, row 6: 4 boxes do not touch their inputs; the first is (50, 0, 60, 10): is")
-    assert relative.startswith(
-        "boxes.csv, row 10: 1 box lies within one pixel; the first is (0.1, 0.2, 0.5, 1): are its"
-    )
-
-
-def test_a_relative_and_an_absolute_path_of_a_file_are_one_input(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("a.png", "b.png"):
-        (tmp_path / name).write_bytes(b"")
-    named = [Path("b.png"), tmp_path, Path("./a.png")]
-    assert expand_folders(named, IMAGE_ENDINGS) == [Path("b.png"), tmp_path / "a.png"]
-
-
-def test_a_folder_stands_for_the_files_in_it(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "deep/er/c.tiff", "notes.txt", ".hidden/d.png", "._a.png", "out/e.png", "f.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    odd = tmp_path / "notes.txt"
-    files = expand_folders([odd, tmp_path, tmp_path / "b.png"], IMAGE_ENDINGS, [tmp_path / "out", tmp_path / "f.png"])
-    assert files == [odd, *(tmp_path / name for name in ("a.JPG", "b.png", "deep/er/c.tiff"))]
-    with pytest.raises(EmptyFolderError, match=r"deep: no file in this folder ends in \.npy"):
-        expand_folders([tmp_path / "deep"], [".npy"])

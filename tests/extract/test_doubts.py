@@ -1,0 +1,29 @@
+"""Boxes that look wrong."""
+
+from __future__ import annotations
+
+from roialign.extract.doubts import Doubts
+from roialign.files.problems import Problems
+from tests.files.boxes import box
+
+
+def test_boxes_that_look_wrong_are_counted_by_kind() -> None:
+    doubts = Doubts()
+    rows = [
+        *[(0, 0, 50, 40), (-5, -5, 1, 1), (49, 39, 90, 90), (3, 3, 3, 3)],  # in order: one is an edge, one a point
+        *[(30, 10, 5, 20), (5, 20, 30, 10)],
+        *[(50, 0, 60, 10), (0, 40, 10, 50), (-9, 0, 0, 9), (0, -9, 9, 0)],
+        *[(0.1, 0.2, 0.5, 1.0)],
+    ]
+    doubts.look([box(row, tuple(map(float, corners))) for row, corners in enumerate(rows)], 50.0, 40.0)  # type: ignore[arg-type]
+    problems = Problems()
+    doubts.remark_in(problems)
+    assert not problems
+    inverted, outside, relative = map(str, problems.remarks)
+    assert inverted.startswith(
+        "boxes.csv, row 4: 2 boxes have x2 < x1 or y2 < y1; the first is (30, 10, 5, 20): are its"
+    )
+    assert outside.startswith("boxes.csv, row 6: 4 boxes do not touch their inputs; the first is (50, 0, 60, 10): is")
+    assert relative.startswith(
+        "boxes.csv, row 10: 1 box lies within one pixel; the first is (0.1, 0.2, 0.5, 1): are its"
+    )
