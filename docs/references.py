@@ -25,9 +25,10 @@ OUTSIDE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANG
 #: A link of Markdown, a picture too: [text](target).
 LINK_PARTS = r"(?P<text>\[[^\]]*\])\((?P<target>[^)\s]+)\)"
 
-#: Names by which Python knows classes of torch, and those by which its documentation does.
+#: Names by which Python knows classes of torch and NumPy, and those by which their documentation does.
 PUBLIC = {
     "Tensor": "torch.Tensor",
+    "numpy.random._generator.Generator": "numpy.random.Generator",
     "torch._C.Generator": "torch.Generator",
     "torch.export.exported_program.ExportedProgram": "torch.export.ExportedProgram",
     "torch.nn.modules.module.Module": "torch.nn.Module",
@@ -58,7 +59,10 @@ def read_included(app: Sphinx, relative_path: Path, parent_docname: str, content
 
 
 def relink(text: str, written_in: Path, shown_in: Path) -> str:
-    """The text of one page with its links as another page has to write them."""
+    """The text of one page with its links as another page has to write them.
+
+    Of a link to a page that the site does not show, only its text is left.
+    """
 
     def replace(found: re.Match[str]) -> str:
         target = found["target"]
@@ -72,6 +76,8 @@ def relink(text: str, written_in: Path, shown_in: Path) -> str:
             file = DOCS / page
             if page == "index.md":
                 sign = heading = ""  # it shows parts of README.md
+        elif file.suffix == ".md" and file.is_file() and not file.is_relative_to(DOCS):
+            return found["text"][1:-1]
         return f"{found['text']}({os.path.relpath(file, shown_in.parent)}{sign}{heading})"
 
     return re.sub(f"{CODE.pattern}|{LINK_PARTS}", replace, text, flags=CODE.flags)
