@@ -100,7 +100,7 @@ WORKLOADS = {
         Workload("hot-tile", "boxes on top of each other", (P4,), 256, 1000, (7, 7), boxes=Boxes((90.0, 110.0), 4.0)),
         Workload(
             "between",
-            "box-test between a pass that writes the maps and one that reads the answer",
+            "box-test between a pass that writes the maps and one that reads the output",
             PYRAMID,
             256,
             1000,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import roialign
 from roialign.torch.backends import is_interpreted
-from roialign.torch.triton.tiles import Tiles
+from roialign.torch.triton.tiles import Tiles, most_slots
 from roialign.triton import launch, pointwise_features, pointwise_tiles, separable_features, shares
 
 pytestmark = [
@@ -62,6 +62,17 @@ def test_shares_are_as_short_as_slots_allow() -> None:
     assert shared_out([1000, 0, 3, 1000], 253)[0] == FEWEST
     assert 50 <= shared_out([1000, 0, 3, 1000], 42)[0] <= 53  # as two tiles may leave two shares short
     assert {tile for tile, *_ in shared_out([FEWEST, FEWEST], 9)[1]} == {-1}
+
+
+@pytest.mark.parametrize("tiles", [1, 30])
+@pytest.mark.parametrize("rois", [FEWEST + 1, 65, 70, 1000])
+def test_more_slots_than_a_gradient_gets_do_not_make_shares_shorter(tiles: int, rois: int) -> None:
+    """All RoIs touch all tiles, or all tiles but one."""
+    enough = most_slots(tiles, rois)
+    for counts in ([rois] * tiles, [FEWEST, *[rois] * (tiles - 1)]):
+        length, _ = shared_out(counts, enough)
+        assert length == FEWEST
+    assert shared_out([rois] * tiles, enough // 2)[0] > FEWEST
 
 
 def test_shares_divide_the_bits_of_a_tile() -> None:
@@ -158,6 +169,7 @@ def test_a_crowded_tile(kind: str, channels_last: bool, monkeypatch: pytest.Monk
     seen = features_of(backward(gradient, features, rois, backend="triton"))
     torch.testing.assert_close(seen, right, rtol=1e-11, atol=1e-11)
     assert made[0].counts.tolist() == [70]
+    assert made[0].slots == most_slots(1, 70)
     assert made[0].shares[0, 0] == FEWEST
     assert made[0].shares[1:11, :2].tolist() == [[0, number] for number in range(9)] + [[-1, made[0].shares[10, 1]]]
 

@@ -82,8 +82,7 @@ class Tiles:
             left = max(left, table.LEAST_SHARED)
         may_be_crowded = tiles > 0 and len(places) > table.SHARED_FROM
         slots = max(left, 0) // (block * blocks * dtype.itemsize + 4 * SHARE.value) if may_be_crowded else 0
-        # All slots that the shortest shares could need, with one spare for each tile.
-        slots = min(slots, tiles * (2 + len(places) // (FEWEST.value - 1)))
+        slots = min(slots, most_slots(tiles, len(places)))
         shares = torch.empty((1 + slots if slots else 0, SHARE.value), **numbers)
         if slots:
             launch(
@@ -154,6 +153,15 @@ class Tiles:
             LEVELS=len(self.maps),
             PARTS=self.parts,
         )
+
+
+def most_slots(tiles: int, rois: int) -> int:
+    """The number of slots from which on more do not make shares shorter.
+
+    If all RoIs touch all tiles, shares of `FEWEST` need one slot for every `FEWEST` RoIs of a tile and one more. The
+    divisor is smaller by one, and there is another slot for each tile, because the kernel compares rounded sums.
+    """
+    return tiles * (2 + rois // (FEWEST.value - 1))
 
 
 def first_tiles_of(maps: tuple[Tensor, ...], rows: int, columns: int) -> list[int]:
