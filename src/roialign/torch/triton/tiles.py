@@ -161,7 +161,7 @@ def most_slots(tiles: int, rois: int) -> int:
     If all RoIs touch all tiles, shares of `FEWEST` need one slot for every `FEWEST` RoIs of a tile and one more. The
     divisor is smaller by one, and there is another slot for each tile, because the kernel compares rounded sums.
     """
-    return tiles * (2 + rois // (FEWEST.value - 1))
+    return tiles * (2 + rois // (int(FEWEST.value) - 1))
 
 
 def first_tiles_of(maps: tuple[Tensor, ...], rows: int, columns: int) -> list[int]:
