@@ -83,7 +83,8 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
     return [
         (
             "Corners cut to integers",
-            "RoIAlign was introduced to avoid rounding. `int(x1 * scale)` brings back RoIPool's misalignment.",
+            "RoIAlign was introduced to avoid rounding. `int(x1 * scale)` brings back RoIPool's misalignment. "
+            "The box is (2.4, 2.7, 8.1, 8.3).",
             pool(RAMP, [math.floor(value) for value in uneven], 2, 2),
             right_of(RAMP, uneven, 2, 2),
         ),
@@ -95,7 +96,8 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
         ),
         (
             "The image index scaled with the box",
-            "`rois * spatial_scale` also scales the column of image indices. At scale 1/2, image 2 becomes image 1.",
+            "`rois * spatial_scale` also scales the column of image indices. At scale 1/2, image 2 becomes image 1. "
+            "Here, the pixels of every image have its index as their value.",
             float(roialign.roi_align(images, last * [0.5, 1, 1, 1, 1], 1).item()),
             float(roialign.roi_align(images, last, 1).item()),
         ),
@@ -108,15 +110,16 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
         ),
         (
             "The half-pixel shift twice",
-            "The caller shifts the boxes, and the operator shifts them again. This happens in an export to an ONNX "
-            "operator set that applies the shift by default.",
+            "The caller shifts the boxes, and the operator shifts them again. This happens if a model that shifts "
+            "boxes is exported to an ONNX operator set whose RoiAlign applies the shift by default.",
             right_of(RAMP, tuple(corner - 0.5 for corner in BOX), 2, 2),
             right_of(RAMP, BOX, 2, 2),
         ),
         (
             "A stride taken for a power of two",
-            "With patches of 14 px, an image of 140 px gives a map of 10 x 10 pixels. An implementation that rounds "
-            "the stride to a power of two uses 16 instead of 14. The box is (28, 28, 112, 112) in image pixels.",
+            "In a vision transformer with patches of 14 px, an image of 140 px gives a map of 10 x 10 pixels. An "
+            "implementation that rounds the stride to a power of two uses 16 instead of 14. The box is "
+            "(28, 28, 112, 112) in image pixels.",
             roialign.roi_align(RAMP[None, None], np.array([[0, *STRIDE_BOX]]), 2, 1 / 16, 2)[0, 0],
             roialign.roi_align(RAMP[None, None], np.array([[0, *STRIDE_BOX]]), 2, 1 / 14, 2)[0, 0],
         ),
@@ -131,14 +134,14 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
         (
             "Samples off the map read from its edge",
             "A sample more than one pixel outside the map counts as zero in the mean. Clamping its coordinate instead "
-            "extends the edge of the map to infinity.",
+            "extends the edge of the map to infinity. The map has ones, and the box (7, 2, 15, 8) reaches beyond it.",
             pool(ones, outside, 2, 2, read_clamped),
             right_of(ones, outside, 2, 2),
         ),
         (
             "One past the edge",
             "With `y1 = y0 + 1` and no border rule, a sample beyond the last pixel centre also reads the memory after "
-            "the last row. In this example, that memory holds -99.",
+            "the last row. In this example, that memory holds -99, and the sample is at y = 9.4, x = 5.",
             float(np.interp(9.4, [9.0, 10.0], [RAMP[9, 5], -99.0])),
             float(read_right(RAMP, 9.4, 5.0)),
         ),
@@ -158,13 +161,15 @@ def mistakes() -> list[tuple[str, str, Array | float, Array | float]]:
         ),
         (
             "A maximum that starts at zero",
-            "If the accumulator starts at 0 instead of at the first sample, every negative map gives 0.",
+            "If the accumulator starts at 0 instead of at the first sample, every negative map gives 0. "
+            "Here, all pixels are -1.",
             np.maximum(pool(deep, BOX, 1, 2, reduce=np.max), 0.0),
             right_of(deep, BOX, 1, 2, mode="max"),
         ),
         (
             "Boxes rounded to the features' half precision",
-            "At x = 3000, float16 has a resolution of 2 px. Boxes must keep their own dtype.",
+            "At x = 3000, float16 has a resolution of 2 px. Boxes must keep their own dtype. Here, the value of a "
+            "pixel is its x coordinate, and the box goes from x = 3000.3 to 3004.3.",
             float(roialign.roi_align(wide, far.astype(np.float16), 1).item()),
             float(roialign.roi_align(wide, far, 1).item()),
         ),
