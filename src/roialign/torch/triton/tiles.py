@@ -156,7 +156,7 @@ class Tiles:
 
 
 def most_slots(tiles: int, rois: int) -> int:
-    """The number of slots from which on more do not make shares shorter.
+    """The largest number of slots that is of use: with more, shares do not become shorter.
 
     If all RoIs touch all tiles, shares of `FEWEST` need one slot for every `FEWEST` RoIs of a tile and one more. The
     divisor is smaller by one, and there is another slot for each tile, because the kernel compares rounded sums.
