@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,25 @@ def check_images(images: Sequence[Any], weights: Tensor) -> None:
             raise ValueError(f"images[{index}]: expected the device of the model, {weights.device}, got {image.device}")
         if not is_cast and image.dtype != weights.dtype:
             raise TypeError(f"images[{index}]: expected the dtype of the weights, {weights.dtype}, got {image.dtype}")
+
+
+def for_model(image: Tensor, model: nn.Module) -> Tensor:
+    """An image on the device of a model, with the dtype of its weights."""
+    weights = next(model.parameters())
+    return image.to(weights.device, weights.dtype if weights.is_floating_point() else image.dtype)
+
+
+def check_detector(model: object) -> None:
+    """Check that a model is a detector, or is compiled from one.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not hasattr(model, "roi_heads"):
+        wraps = f"; pass the model within the {type(model).__name__}" if hasattr(model, "module") else ""
+        raise TypeError(f"model: expected a TwoStageDetector, got {type(model).__name__}{wraps}")
 
 
 def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], heads: RoIHeads) -> None:
@@ -116,7 +135,7 @@ def check_backbone(backbone: object) -> None:
         raise TypeError(
             f"backbone: expected a module with the attributes {', '.join(needed)}, such as PyramidBackbone, got {got}"
         )
-    levels, maps = backbone.pooled_levels, len(backbone.strides)
+    levels, maps = int(cast(int, backbone.pooled_levels)), len(cast("Sequence[int]", backbone.strides))
     if not 1 <= levels <= maps:
         raise ValueError(f"backbone: expected pooled_levels from 1 to {maps}, the number of strides, got {levels}")
 
