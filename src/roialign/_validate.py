@@ -43,6 +43,12 @@ def _is_bool_tensor(value: Any) -> bool:
     return getattr(value, "ndim", None) == 0 and str(value.dtype) in ("bool", "torch.bool")
 
 
+def check_instance(value: object, kind: type, name: str) -> None:
+    """Raise a TypeError unless `value` is an instance of a class."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected an instance of {kind.__name__}, got {type(value).__name__}")
+
+
 def check_int(
     value: object,
     name: str,

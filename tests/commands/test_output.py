@@ -113,3 +113,11 @@ def test_an_output_that_cannot_be_written_is_said_before_the_work(
     assert (
         f"Invalid value for {option}: /proc/self/{name} cannot be written: No such file or directory" in result.stderr
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be deleted on Windows")
+def test_a_deleted_current_folder_is_an_error(tmp_path: Path) -> None:
+    program = f'mkdir gone && cd gone && rmdir ../gone && "{sys.executable}" -m roialign info'
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: the current folder has been deleted; change to another one"

@@ -270,3 +270,13 @@ def test_a_loss_that_rounds_to_zero_has_no_sign() -> None:
     reporter(Started(0, 1))
     reporter(Stepped(1, {"loss_mask": -0.0001}))
     assert "loss 0.000 (mask 0.000)" in lines()[-1]
+
+
+@pytest.mark.parametrize("rank", ["", "3"])
+def test_a_single_process_says_what_it_does_whatever_its_rank(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    """Some schedulers set RANK without WORLD_SIZE."""
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert "step 1 of 1: loss" in _train(data, tmp_path / "run", "--iterations", 1).stderr

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
-from roialign.detection import TwoStageDetector
+from roialign.detection import TwoStageDetector, faster_rcnn
 from tests.detection.detectors import SETTINGS
 
 IMAGES = [torch.rand(3, 96, 80)]
@@ -69,6 +71,10 @@ WRONG: dict[str, tuple[list[Any], Any, str]] = {
         r"targets\[0\]: masks: expected shape \[1, 96, 80\], .* got \(1, 48, 40\)",
     ),
     "too few masks": (IMAGES, _target(masks=MASK[:0]), r"masks: expected shape \[1, 96, 80\], .* got \(0, 96, 80\)"),
+    "masks of bytes": (IMAGES, _target(masks=MASK * 255), r"targets\[0\]: masks: expected values from 0 to 1, got 255"),
+    "another device": ([IMAGES[0].to("meta")], _target(), "images.*: expected the device of the model, cpu, got meta"),
+    "boxes elsewhere": (IMAGES, _target(boxes=BOX.to("meta")), "boxes: expected the device of the image, cpu, got m"),
+    "masks elsewhere": (IMAGES, _target(masks=MASK.to("meta")), "masks: expected the device of the image, cpu, got m"),
 }
 
 
@@ -90,3 +96,65 @@ def test_autocast_takes_images_of_any_dtype() -> None:
         model(IMAGES)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.isfinite(model(IMAGES)[0]["boxes"]).all()
+
+
+class _Backbone(nn.Module):
+    """A backbone of two maps in whatever form a test asks for."""
+
+    strides, out_channels, pooled_levels = (8, 16), 8, 2
+
+    def __init__(self, form: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.fine, self.coarse, self.form = nn.Conv2d(3, 8, 8, 8), nn.Conv2d(8, 8, 2, 2), form
+
+    def forward(self, batch: Tensor) -> Any:
+        fine = self.fine(batch)
+        return self.form(fine, self.coarse(fine))
+
+
+def _with_backbone(form: Callable[[Tensor, Tensor], Any]) -> TwoStageDetector:
+    torch.manual_seed(0)
+    return faster_rcnn(3, backbone=_Backbone(form), min_size=96, hidden=16).eval()
+
+
+@pytest.mark.parametrize("form", [lambda *maps: maps, lambda a, b: {"0": a, "1": b}, lambda *maps: iter(maps)])
+def test_a_backbone_returns_maps_in_any_form(form: Callable[[Tensor, Tensor], Any]) -> None:
+    found, expected = _with_backbone(form)(IMAGES), _with_backbone(lambda *maps: list(maps))(IMAGES)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+WRONG_MAPS: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
+    "none": (lambda *_: None, "backbone: expected it to return feature maps, got NoneType"),
+    "one of two": (lambda a, _: a, r"backbone: expected 2 maps, one per stride \[8, 16\], got 1"),
+    "an array": (lambda a, _: [a, np.zeros(3)], "backbone: map 1: expected a torch.Tensor, got numpy.ndarray"),
+    "few channels": (lambda a, b: [a, b[:, :4]], r"map 1: expected \[N, 8, H, W\], got \(1, 4, 8, 6\)"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_MAPS)
+def test_a_wrong_map_of_a_backbone_is_named(case: str) -> None:
+    form, message = WRONG_MAPS[case]
+    with pytest.raises((TypeError, ValueError), match=message):
+        _with_backbone(form)(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backbone": "resnet18-fpn"}, "backbone: expected a module .* got str without strides, out_channels"),
+        ({"backbone": nn.Conv2d(3, 8, 1)}, "got Conv2d without strides, pooled_levels"),
+        ({"pooler": 3}, "pooler: expected a name, or a function .* got int"),
+        ({"pooler": nn.Identity()}, "pooler: expected a name, or a function .* got Identity"),
+        ({"pooler": lambda *_: None}, "pooler: expected the function to return a module, got NoneType"),
+    ],
+)
+def test_a_wrong_part_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        faster_rcnn(3, **{"backbone": _Backbone(lambda *maps: maps), "hidden": 16, **options})
+
+
+def test_wrong_generators_are_named() -> None:
+    with pytest.raises(TypeError, match="generators: expected a list with one per image, got Generator"):
+        _detector().train()(IMAGES, _target(), torch.Generator())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="generators: expected 1, one per image, got 2"):
+        _detector().train()(IMAGES, _target(), [torch.Generator()] * 2)

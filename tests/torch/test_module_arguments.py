@@ -309,3 +309,10 @@ def test_subclasses_can_use_the_names_of_private_methods() -> None:
 
     Own(1)
     OfTorchvision(1, 1.0, 2)
+
+
+@pytest.mark.parametrize("module", [modules.DeformRoIPoolPack, modules.ModulatedDeformRoIPoolPack])
+def test_modules_with_weights_take_tensors_only(module: type[modules.DeformRoIPoolPack]) -> None:
+    pool: Any = module(2, 3, 8)
+    with pytest.raises(TypeError, match=r"features: expected a torch.Tensor, got numpy.ndarray"):
+        pool(np.ones((1, 3, 8, 8), np.float32), np.array([[0, 1, 1, 6, 6]], np.float32))

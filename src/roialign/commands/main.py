@@ -58,6 +58,10 @@ def _is_of_another_pipe(error: BaseException | None) -> TypeGuard[BrokenPipeErro
 
 def _run() -> None:
     try:
+        os.getcwd()
+    except FileNotFoundError:  # torch's libraries would end the process with a message about something else
+        sys.exit("error: the current folder has been deleted; change to another one")
+    try:
         from .app import app
 
         app(prog_name="roialign")

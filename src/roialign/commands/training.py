@@ -237,7 +237,7 @@ def _open_sets(data: Path, split: str, val_split: str | None, *, measures: bool,
     from ..detection.rotated_data import open_split
 
     # Every process reads the annotations, so only one reports problems in them. Each image is read by one process.
-    screen = Console(stderr=True, quiet=os.environ.get("RANK", "0") != "0")
+    screen = Console(stderr=True, quiet=is_one_of_several() and os.environ.get("RANK") != "0")
     problems = reported_problems(screen)
     training = open_split(data, split, problems, strict=strict, rotated=rotated)
     validation = None

@@ -125,7 +125,7 @@ def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # half precision is too coarse for areas
     overlaps = box_iou(boxes[order], boxes[order]) > threshold
     beats = overlaps.triu(diagonal=1).float()
-    stays = torch.ones(len(order), device=boxes.device)
+    stays = torch.ones(len(order), dtype=torch.float32, device=boxes.device)
     while True:
         now = (stays @ beats == 0).float()
         if torch.equal(now, stays):

@@ -21,6 +21,7 @@ from .average_precision import Row
 from .coco import open_image, read_part
 from .evaluation import Advance, coco_rows, detection_failed, evaluating
 from .heads import MASK_THRESHOLD
+from .model_inputs import for_model
 from .models import TwoStageDetector
 from .patch_detection import PatchMask, detect_in_patches
 from .patches import PatchSettings, read_reduced
@@ -149,7 +150,7 @@ def _detect(
     masks: list[PatchMask] = []
     if patches is None:
         image, block = read_part(picture), (1, 1)
-        detections = model([image.to(next(model.parameters()).device)])[0]
+        detections = model([for_model(image, model)])[0]
     else:
         detections, masks = detect_in_patches(model, picture, patches, progress)
         image, block = read_reduced(picture, LONGEST_PICTURE)

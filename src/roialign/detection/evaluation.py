@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .._text import one_line
+from .._validate import check_instance
 from ..files.problems import DatasetError, Problems
 from ..files.rows import Identity
 from ..files.run_lengths import RunLengths, encoded
@@ -19,6 +20,7 @@ from . import box_kinds
 from .average_precision import Row, kinds_measured, precisions
 from .coco import CocoDataset
 from .heads import MASK_THRESHOLD
+from .model_inputs import check_detector, for_model
 from .models import TwoStageDetector
 from .patch_detection import detect_in_patches
 from .patches import PatchSettings
@@ -72,6 +74,8 @@ def evaluate_model(
         If no image can be read. If the dataset is `strict`, for the first image that cannot be read.
     ValueError
         If the model and the dataset have different numbers of classes and `category_ids` is not given.
+    TypeError
+        If `model`, `dataset` or `patches` is something else.
     """
     rows, images = predict(
         model,
@@ -110,6 +114,10 @@ def predict(
     The arguments are those of :func:`evaluate_model`. `indices` selects images by their position in the dataset. By
     default, all are used.
     """
+    check_detector(model)
+    check_instance(dataset, CocoDataset, "dataset")
+    if patches is not None:
+        check_instance(patches, PatchSettings, "patches")
     meaning = dataset.category_ids if category_ids is None else category_ids
     classes = model.roi_heads.num_classes - 1
     if len(meaning) != classes:
@@ -126,7 +134,7 @@ def predict(
             try:
                 if patches is None:
                     image, _ = dataset[index]
-                    of_image = coco_rows(model([image.to(device)])[0], image_id, meaning)
+                    of_image = coco_rows(model([for_model(image, model)])[0], image_id, meaning)
                 else:
                     of_image = _rows_of_patches(model, dataset, index, patches, advance, meaning)
             except DatasetError as error:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from ..extract.output import atomic_write
 from ..torch.export import scans_to_loops
 from .box_kinds import ROTATED
+from .model_inputs import maps_of
 from .models import TwoStageDetector
 from .transform import DIVISOR, normalise
 
@@ -67,7 +68,7 @@ class ExportableDetector(nn.Module):
         parts = self.detector
         height, width = size = (image.shape[-2], image.shape[-1])
         batch = functional.pad(normalise(image), (0, -width % DIVISOR, 0, -height % DIVISOR))
-        maps = parts.backbone(batch)
+        maps = maps_of(parts.backbone, batch)
         pooled_maps = maps[: parts.backbone.pooled_levels]
         anchors = parts.rpn.anchors(maps, (batch.shape[-2], batch.shape[-1]))
         of_anchors, offsets = parts.rpn.head(maps)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from .box_kinds import BoxKind, Size
+from .box_kinds import BoxKind
 from .roi_heads import RoIHeads, Target
 
 
 def check_images(images: Sequence[Any], weights: Tensor) -> None:
-    """Check that there are images of the dtype of the weights.
+    """Check that there are images of the dtype of the weights, on a device of their kind.
 
     Raises
     ------
@@ -23,19 +23,42 @@ def check_images(images: Sequence[Any], weights: Tensor) -> None:
     if not images:
         raise ValueError("images: expected at least one, got none")
     # Only ordinary parameters say what the layers compute with: a wrapper for sharding may cast its own.
-    is_certain = type(weights) is nn.Parameter and not torch.is_autocast_enabled(weights.device.type)
+    # Weights on the meta device are loaded by a wrapper when they are needed.
+    is_certain = type(weights) is nn.Parameter and not weights.is_meta
+    is_cast = not is_certain or torch.is_autocast_enabled(weights.device.type)
     for index, image in enumerate(images):
         _check_tensor(image, f"images[{index}]")
         if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or image.numel() == 0:
             raise ValueError(
                 f"images[{index}]: expected a float tensor [3, H, W], got {tuple(image.shape)} of {image.dtype}"
             )
-        if is_certain and image.dtype != weights.dtype:
+        if is_certain and image.device.type != weights.device.type:
+            raise ValueError(f"images[{index}]: expected the device of the model, {weights.device}, got {image.device}")
+        if not is_cast and image.dtype != weights.dtype:
             raise TypeError(f"images[{index}]: expected the dtype of the weights, {weights.dtype}, got {image.dtype}")
 
 
-def check_targets(targets: Sequence[Target] | None, sizes: Sequence[Size], heads: RoIHeads) -> None:
-    """Check that there is a valid target for every image, whose height and width are given.
+def for_model(image: Tensor, model: nn.Module) -> Tensor:
+    """An image on the device of a model, with the dtype of its weights."""
+    weights = next(model.parameters())
+    return image.to(weights.device, weights.dtype if weights.is_floating_point() else image.dtype)
+
+
+def check_detector(model: object) -> None:
+    """Check that a model is a detector, or is compiled from one.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not hasattr(model, "roi_heads"):
+        wraps = f"; pass the model within the {type(model).__name__}" if hasattr(model, "module") else ""
+        raise TypeError(f"model: expected a TwoStageDetector, got {type(model).__name__}{wraps}")
+
+
+def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], heads: RoIHeads) -> None:
+    """Check that there is a valid target for every image, on the same device.
 
     Raises
     ------
@@ -44,32 +67,94 @@ def check_targets(targets: Sequence[Target] | None, sizes: Sequence[Size], heads
     """
     if isinstance(targets, Mapping):
         raise TypeError("targets: expected a list with one dict per image, got a dict")
-    if targets is None or len(targets) != len(sizes):
+    if targets is None or len(targets) != len(images):
         got = "none" if targets is None else len(targets)
-        raise ValueError(f"targets: expected {len(sizes)} in training mode, one per image, got {got}")
-    for index, (target, size) in enumerate(zip(targets, sizes, strict=True)):
+        raise ValueError(f"targets: expected {len(images)} in training mode, one per image, got {got}")
+    for index, (target, image) in enumerate(zip(targets, images, strict=True)):
         name = f"targets[{index}]"
         if not isinstance(target, Mapping):
             raise TypeError(f"{name}: expected a dict, got {type(target).__name__}")
-        _check_boxes(target, heads.kind, name)
+        _check_boxes(target, heads.kind, image.device, name)
         _check_labels(target["labels"], heads.num_classes, name)
         if heads.mask_branch is not None:
-            _check_masks(target, (len(target["labels"]), *size), name)
+            _check_masks(target, (len(target["labels"]), *image.shape[-2:]), image.device, name)
 
 
-def _check_tensor(value: object, name: str) -> None:
+def check_generators(generators: object, count: int) -> None:
+    """Check that there are no generators, or one per image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If not.
+    """
+    if not isinstance(generators, Sequence):
+        raise TypeError(f"generators: expected a list with one per image, got {type(generators).__name__}")
+    if len(generators) not in (0, count):
+        raise ValueError(f"generators: expected {count}, one per image, got {len(generators)}")
+
+
+def maps_of(backbone: Any, batch: Tensor) -> list[Tensor]:
+    """The feature maps of a batch. A backbone returns a sequence or a dict of maps, or a single map.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the maps are not as many, or do not have as many channels, as the backbone says.
+    """
+    returned = backbone(batch)
+    if isinstance(returned, Tensor):
+        returned = [returned]
+    elif isinstance(returned, Mapping):
+        returned = returned.values()
+    elif not isinstance(returned, Iterable):
+        raise TypeError(f"backbone: expected it to return feature maps, got {type(returned).__name__}")
+    maps = list(returned)
+    strides, channels = backbone.strides, backbone.out_channels
+    if len(maps) != len(strides):
+        raise ValueError(f"backbone: expected {len(strides)} maps, one per stride {list(strides)}, got {len(maps)}")
+    for index, features in enumerate(maps):
+        _check_tensor(features, f"backbone: map {index}")
+        if features.ndim != 4 or features.shape[1] != channels:
+            raise ValueError(f"backbone: map {index}: expected [N, {channels}, H, W], got {tuple(features.shape)}")
+    return maps
+
+
+def check_backbone(backbone: object) -> None:
+    """Check that a module says what a detector needs to know of a backbone.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it does not. The message names what is missing.
+    """
+    needed = ("strides", "out_channels", "pooled_levels")
+    missing = [name for name in needed if not hasattr(backbone, name)]
+    if missing or not isinstance(backbone, nn.Module):
+        got = type(backbone).__name__ + (f" without {', '.join(missing)}" if missing else "")
+        raise TypeError(
+            f"backbone: expected a module with the attributes {', '.join(needed)}, such as PyramidBackbone, got {got}"
+        )
+    levels, maps = int(cast(int, backbone.pooled_levels)), len(cast("Sequence[int]", backbone.strides))
+    if not 1 <= levels <= maps:
+        raise ValueError(f"backbone: expected pooled_levels from 1 to {maps}, the number of strides, got {levels}")
+
+
+def _check_tensor(value: object, name: str, device: torch.device | None = None) -> None:
     if not isinstance(value, Tensor):
         kind = type(value)
         raise TypeError(f"{name}: expected a torch.Tensor, got {kind.__module__}.{kind.__qualname__}")
+    if device is not None and value.device != device:
+        raise ValueError(f"{name}: expected the device of the image, {device}, got {value.device}")
 
 
-def _check_boxes(target: Target, kind: BoxKind, name: str) -> None:
+def _check_boxes(target: Target, kind: BoxKind, device: torch.device, name: str) -> None:
     if kind.key not in target or "labels" not in target:
         expected = f"{kind.key} [L, {kind.numbers}] and labels [L]"
         raise ValueError(f"{name}: expected {expected}, got {', '.join(map(str, target)) or 'an empty dict'}")
     boxes, labels = target[kind.key], target["labels"]
-    _check_tensor(boxes, f"{name}: {kind.key}")
-    _check_tensor(labels, f"{name}: labels")
+    _check_tensor(boxes, f"{name}: {kind.key}", device)
+    _check_tensor(labels, f"{name}: labels", device)
     if boxes.ndim != 2 or boxes.shape[1] != kind.numbers or labels.shape != boxes.shape[:1]:
         raise ValueError(
             f"{name}: expected {kind.key} [L, {kind.numbers}] and labels [L], got {tuple(boxes.shape)} and "
@@ -91,11 +176,15 @@ def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:
         raise ValueError(f"{name}: labels: row {row}: expected 1 to {num_classes - 1}, got {int(labels[row])}")
 
 
-def _check_masks(target: Target, shape: tuple[int, int, int], name: str) -> None:
+def _check_masks(target: Target, shape: tuple[int, ...], device: torch.device, name: str) -> None:
     if "masks" not in target:
         raise ValueError(f"{name}: expected masks {list(shape)}, one per box, got none")
     masks = target["masks"]
-    _check_tensor(masks, f"{name}: masks")
+    _check_tensor(masks, f"{name}: masks", device)
     if tuple(masks.shape) != shape:
         expected = f"shape {list(shape)}, a mask of the size of the image per box"
         raise ValueError(f"{name}: masks: expected {expected}, got {tuple(masks.shape)}")
+    if masks.dtype != torch.bool and masks.numel():
+        least, most = (float(value) for value in masks.detach().aminmax())
+        if not (least >= 0 and most <= 1):
+            raise ValueError(f"{name}: masks: expected values from 0 to 1, got {least:g} to {most:g}")

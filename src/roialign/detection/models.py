@@ -12,7 +12,7 @@ from .backbone import PyramidBackbone, SingleBackbone
 from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
 from .heads import BoxHead, BoxStage, MaskBranch
-from .model_inputs import check_images, check_targets
+from .model_inputs import check_backbone, check_generators, check_images, check_targets, maps_of
 from .poolers import PoolerFactory, make_pooler
 from .roi_heads import RoIHeads, RoISettings, Target
 from .rpn import Anchors, ProposalSettings, RegionProposals
@@ -65,12 +65,13 @@ class TwoStageDetector(nn.Module):
         images = list(images)  # a batch [N, 3, H, W] is accepted too
         check_images(images, self.rpn.head.cls_logits.weight)
         batch, sizes = self.transform.batch(images)
-        maps = self.backbone(batch)
+        maps = maps_of(self.backbone, batch)
         old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
         batch_size = (batch.shape[-2], batch.shape[-1])
         if self.training:
             kind = self.roi_heads.kind
-            check_targets(targets, old_sizes, self.roi_heads)
+            check_targets(targets, images, self.roi_heads)
+            check_generators(generators, len(images))
             moved = [
                 self.transform.target(target, old, new)
                 for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
@@ -187,7 +188,10 @@ def build_detector(
     num_classes : int
         The number of classes, including the background, which has label 0.
     backbone : PyramidBackbone, SingleBackbone or TimmBackbone, default ResNet-50 with a feature pyramid
-        The network that computes the feature maps.
+        The network that computes the feature maps. A module of your own can be used too. It takes the batch and returns
+        a sequence or a dict of maps, finest first, or a single map. Its attributes are `strides`, one per map;
+        `out_channels`, the number of channels of every map; and `pooled_levels`, the number of maps that RoIs are
+        pooled from.
     pooler : str or function, default "exact", or "rotated" for rotated boxes
         A name in :data:`POOLERS`, optionally with arguments (``"align:sampling_ratio=4"``), or a function that takes
         the output size and the scales and returns a module. The module is called with the maps and the boxes of each
@@ -225,6 +229,7 @@ def build_detector(
         raise ValueError("masks: expected False for a detector of rotated boxes, got True")
     kind = ROTATED if rotated else UPRIGHT
     backbone = PyramidBackbone() if backbone is None else backbone
+    check_backbone(backbone)
     strides = backbone.strides
     if anchor_sizes is None:
         anchor_sizes = [[8 * stride] for stride in strides] if len(strides) > 1 else [[32, 64, 128, 256, 512]]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .._text import counted
+from .._validate import check_instance
 from ..files.images import OpenPicture
 from ..files.problems import DatasetError, Remark
 from ..files.run_lengths import RunLengths, area_of, cropped, encoded
@@ -51,6 +52,8 @@ class PatchDataset(CocoDataset):
         keep_empty: bool = False,
         progress: Callable[[], None] | None = None,
     ) -> None:
+        check_instance(dataset, CocoDataset, "dataset")
+        check_instance(settings, PatchSettings, "settings")
         settings.total((row["width"], row["height"]) for row in dataset.rows)  # cutting too many would take hours
         self.annotations, self.images, self.strict = dataset.annotations, dataset.images, dataset.strict
         self.problems, self.records = dataset.problems, dataset.records

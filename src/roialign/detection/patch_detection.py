@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._validate import check_instance
 from ..files.images import OpenPicture
 from ..files.run_lengths import RunLengths, encoded, mask_of, placed
 from ..ops.rotated_iou import rotated_iou
@@ -18,6 +20,7 @@ from .box_kinds import BoxKind
 from .boxes import batched_nms
 from .coco import open_image
 from .heads import MASK_THRESHOLD
+from .model_inputs import check_detector, for_model
 from .models import TwoStageDetector
 from .patches import Patch, PatchSettings, read_patch
 
@@ -97,6 +100,8 @@ def detect_in_patches(
     ------
     DatasetError
         If the image cannot be read. The message names it.
+    TypeError, ValueError
+        If an argument is something else, or if the model is in training mode.
 
     Examples
     --------
@@ -113,11 +118,16 @@ def detect_in_patches(
     >>> sorted(found)
     ['boxes', 'labels', 'rotated_boxes', 'scores']
     """
+    check_detector(model)
+    check_instance(settings, PatchSettings, "settings")
+    if model.training:
+        raise ValueError("model: expected a model in evaluation mode, got one in training mode; call model.eval()")
+    if not isinstance(image, (str, os.PathLike, OpenPicture)):
+        raise TypeError(f"image: expected the path of an image, got {type(image).__name__}")
     picture = image if isinstance(image, OpenPicture) else open_image(Path(image), large=True)
-    device = next(model.parameters()).device
     collected = _Collected()
     for patch in settings.patches(picture.width, picture.height):
-        found = model([read_patch(picture, patch).to(device)])[0]
+        found = model([for_model(read_patch(picture, patch), model)])[0]
         _collect(collected, {name: values.cpu() for name, values in found.items()}, patch, picture, model)
         if progress is not None:
             progress()

@@ -106,10 +106,18 @@ def make_pooler(
     ValueError
         If the name or an argument is unknown, if the value of an argument is invalid, or if the pooler needs rotated
         boxes and `rotated` is False.
+    TypeError
+        If `pooler` is neither a name nor a function that returns a module.
     """
     scales = [1 / stride for stride in strides]
     if not isinstance(pooler, str):
-        return pooler(output_size, scales)
+        if isinstance(pooler, nn.Module) or not callable(pooler):
+            expected = "a name, or a function of the output size and the scales that returns a module"
+            raise TypeError(f"pooler: expected {expected}, got {type(pooler).__name__}")
+        made = pooler(output_size, scales)
+        if not callable(made):
+            raise TypeError(f"pooler: expected the function to return a module, got {type(made).__name__}")
+        return made
     found = read_pooler(pooler, rotated=rotated)
     given = {"output_channels": channels} if found.learns else {}
     try:

@@ -14,21 +14,50 @@ from .._signals import is_one_of_several
 
 _T = TypeVar("_T")
 
+#: What to do about a wrong environment variable.
+_ADVICE = "; torchrun sets this environment variable. To train in a single process, unset WORLD_SIZE"
+
 
 @contextmanager
 def launched_processes(device: torch.device) -> Iterator[torch.device]:
-    """Context manager: join the process group that `torchrun` launched. Gives the device of this process."""
+    """Context manager: join the process group that `torchrun` launched. Gives the device of this process.
+
+    Raises
+    ------
+    ValueError
+        If an environment variable that `torchrun` sets is missing or wrong. The message names it.
+    """
+    count = os.environ.get("WORLD_SIZE", "")
+    if count and not count.isdecimal():
+        raise ValueError(f"WORLD_SIZE: expected the number of processes, got {count}{_ADVICE}")
     if not is_one_of_several() or _together():
         yield device
         return
+    _check_launch()
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", _number("LOCAL_RANK", torch.cuda.device_count(), "0"))
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     finally:
         distributed.destroy_process_group()
+
+
+def _check_launch() -> None:
+    """Check the environment variables of several processes. With a wrong rank, they would wait for each other."""
+    _number("RANK", int(os.environ["WORLD_SIZE"]))
+    _number("MASTER_PORT", 65536)
+    if not os.environ.get("MASTER_ADDR"):
+        raise ValueError(f"MASTER_ADDR: expected the name of a machine, got none{_ADVICE}")
+
+
+def _number(variable: str, end: int, default: str = "") -> int:
+    """The whole number from 0 to `end` - 1 in an environment variable."""
+    value = os.environ.get(variable, default)
+    if not value.isdecimal() or int(value) >= end:
+        raise ValueError(f"{variable}: expected a whole number from 0 to {end - 1}, got {value or 'none'}{_ADVICE}")
+    return int(value)
 
 
 def process_count() -> int:

@@ -35,7 +35,7 @@ class ProposalSettings:
 
 def anchors_of(size: float, aspect_ratios: Sequence[float]) -> Tensor:
     """``[A, 4]`` boxes of area size^2 centred at the origin, rounded to whole pixels. A ratio is height / width."""
-    heights = torch.tensor(aspect_ratios, dtype=torch.float32).sqrt()
+    heights = torch.tensor(aspect_ratios, dtype=torch.float32, device="cpu").sqrt()
     widths = size * (1 / heights)
     heights = size * heights
     return (torch.stack([-widths, -heights, widths, heights], dim=1) / 2).round()
@@ -47,16 +47,18 @@ class Anchors(nn.Module):
     def __init__(self, sizes: Sequence[Sequence[float]], aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)) -> None:
         super().__init__()
         self.per_pixel = len(sizes[0]) * len(aspect_ratios)
-        for level, of_level in enumerate(sizes):
-            # The sizes are the inner loop, as in the order of torchvision's weights.
-            cells = torch.stack([anchors_of(size, aspect_ratios) for size in of_level], dim=1).flatten(0, 1)
-            self.register_buffer(f"cell{level}", cells, persistent=False)
+        # Numbers and not buffers: bfloat16 would move the anchors, and a model made on the meta device would lose them.
+        # The sizes are the inner loop, as in the order of torchvision's weights.
+        self._cells: list[list[list[float]]] = [
+            torch.stack([anchors_of(size, aspect_ratios) for size in of_level], dim=1).flatten(0, 1).tolist()
+            for of_level in sizes
+        ]
 
     def forward(self, maps: Sequence[Tensor], image_size: tuple[int, int]) -> list[Tensor]:
-        """The anchors of each level, ``[H * W * A, 4]``."""
+        """The anchors of each level, float32 ``[H * W * A, 4]``."""
         per_level = []
         for level, features in enumerate(maps):
-            cells: Tensor = getattr(self, f"cell{level}")
+            cells = torch.tensor(self._cells[level], dtype=torch.float32, device=features.device)
             height, width = features.shape[-2:]
             y = torch.arange(height, device=cells.device) * (image_size[0] // height)
             x = torch.arange(width, device=cells.device) * (image_size[1] // width)

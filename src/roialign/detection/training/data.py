@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..._signals import leave_signals_to_parent
 from ..._text import one_line
+from ..._validate import check_instance
 from ...files.problems import Remark
 from ..box_kinds import KINDS
 from ..coco import CocoDataset, DatasetError
@@ -51,6 +52,8 @@ class Stream(Dataset[Drawn]):
     """
 
     def __init__(self, dataset: CocoDataset, settings: TrainSettings, report: Report | None = None) -> None:
+        check_instance(dataset, CocoDataset, "dataset")
+        check_instance(settings, TrainSettings, "settings")
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: expected at least one image, got none")
         if not any(dataset.objects(row) for row in dataset.rows):

@@ -124,9 +124,9 @@ def train(
     run, device = Path(run), check_device(device)
     if save_every < 1:
         raise ValueError(f"save_every: expected at least 1, got {save_every}")
-    places_of(0, settings.batch_size)
     _check_files(run)
     stream = Stream(dataset, settings, report)
+    places_of(0, settings.batch_size)
     tell = _ignore if report is None else report
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         state = _State(settings, device, run, dataset)

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ..._validate import check_instance, check_int, check_number
 from ...extract.output import atomic_write
 from ...files.text import read_json, shown
 from ..coco import CocoDataset
@@ -99,9 +100,11 @@ class TrainSettings:
         for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
+        check_instance(self.detector, DetectorSettings, "detector")
         for name, least in (("iterations", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, got {getattr(self, name)}")
+            object.__setattr__(self, name, check_int(getattr(self, name), name, least))
+        for name in ("learning_rate", "weight_decay", "momentum", "clip", "flip", "vertical_flip", "diagonal_flip"):
+            object.__setattr__(self, name, check_number(getattr(self, name), name))
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
@@ -164,6 +167,7 @@ def new_detector(
     By default, images are resized to the median shorter side of the dataset, but to at most 800 pixels. Patches of
     `patch_size` pixels are not resized.
     """
+    check_instance(dataset, CocoDataset, "dataset")
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
     if min_size is None:

@@ -145,6 +145,10 @@ class DeformRoIPoolPack(DeformRoIPool):
     def learned(self, features: Tensor, rois: Tensor | Sequence[Tensor], **more: Any) -> tuple[Tensor, Tensor]:
         """The predicted offsets, and the flattened pooled features that they are predicted from."""
         pooled = super().forward(features, rois, **more)
+        if not isinstance(pooled, Tensor):  # the operator accepts arrays, but the linear layers do not
+            raise TypeError(
+                f"features: expected a torch.Tensor, got {type(features).__module__}.{type(features).__name__}"
+            )
         flat = (pooled if self.arguments.get("layout", "NCHW") == "NCHW" else pooled.permute(0, 3, 1, 2)).flatten(1)
         return self.offset_fc(flat).reshape(-1, 2, *self.bins), flat
 

@@ -1,0 +1,116 @@
+"""Arguments of training, evaluation and patches that are something else, and models of other dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Subset
+
+from roialign.detection import (
+    CocoDataset,
+    PatchSettings,
+    TrainSettings,
+    TwoStageDetector,
+    cut_into_patches,
+    detect_in_patches,
+    evaluate_model,
+    new_detector,
+    train,
+)
+from tests.detection.detectors import SETTINGS, write_small_scenes
+
+PATCHES = PatchSettings(64, 16)
+TRAINING = TrainSettings(SETTINGS, iterations=1)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> CocoDataset:
+    folder = tmp_path_factory.mktemp("scenes")
+    write_small_scenes(folder, 2)
+    return CocoDataset(folder / "val/annotations.json", folder / "val/images")
+
+
+@pytest.fixture(scope="module")
+def detector() -> TwoStageDetector:
+    torch.manual_seed(0)
+    return SETTINGS.build().eval()
+
+
+WRONG: dict[str, tuple[Callable[[Any, Any, Path], object], str]] = {
+    "train: a subset": (
+        lambda _, data, run: train(Subset(data, [0]), run, TRAINING),
+        "dataset: .*CocoDataset, got Subset",
+    ),  # type: ignore[arg-type]
+    "train: a detector": (
+        lambda _, data, run: train(data, run, SETTINGS),
+        "settings: .*TrainSettings, got DetectorSettings",
+    ),  # type: ignore[arg-type]
+    "new_detector": (lambda _, data, __: new_detector(list(data)), "dataset: .*CocoDataset, got list"),  # type: ignore[arg-type]
+    "evaluate: a pair": (
+        lambda model, data, _: evaluate_model((model, 1), data),
+        "model: .*TwoStageDetector, got tuple",
+    ),  # type: ignore[arg-type]
+    "evaluate: a wrapper": (
+        lambda model, data, _: evaluate_model(nn.DataParallel(model), data),  # type: ignore[arg-type]
+        "model: .*TwoStageDetector, got DataParallel; pass the model within the DataParallel",
+    ),
+    "evaluate: a list": (lambda model, data, _: evaluate_model(model, [data[0]]), "dataset: .*CocoDataset, got list"),  # type: ignore[arg-type]
+    "evaluate: patches": (
+        lambda model, data, _: evaluate_model(model, data, patches=64),
+        "patches: .*PatchSettings, got int",
+    ),  # type: ignore[arg-type]
+    "patches: a tensor": (
+        lambda model, *_: detect_in_patches(model, torch.rand(3, 96, 96), PATCHES),  # type: ignore[arg-type]
+        "image: expected the path of an image, got Tensor",
+    ),
+    "patches: a number": (
+        lambda model, data, _: detect_in_patches(model, data.path(0), 64),
+        "settings: .*PatchSettings, got int",
+    ),  # type: ignore[arg-type]
+    "cut: a number": (lambda _, data, __: cut_into_patches(data, 64), "settings: .*PatchSettings, got int"),  # type: ignore[arg-type]
+    "cut: a subset": (
+        lambda _, data, __: cut_into_patches(Subset(data, [0]), PATCHES),
+        "dataset: .*CocoDataset, got Subset",
+    ),  # type: ignore[arg-type]
+    "settings: a name": (lambda *_: TrainSettings("mask-rcnn"), "detector: .*DetectorSettings, got str"),  # type: ignore[arg-type]
+    "settings: half a batch": (lambda *_: replace(TRAINING, batch_size=2.5), "batch_size: expected an int, got 2.5"),  # type: ignore[arg-type]
+    "settings: a rate": (
+        lambda *_: replace(TRAINING, learning_rate="fast"),
+        "learning_rate: expected a number, got 'fast'",
+    ),  # type: ignore[arg-type]
+    "settings: none": (lambda *_: replace(TRAINING, clip=None), "clip: expected a number, got None"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_argument_is_named(case: str, dataset: CocoDataset, detector: TwoStageDetector, tmp_path: Path) -> None:
+    call, message = WRONG[case]
+    with pytest.raises(TypeError, match=message):
+        call(detector, dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_numpy_numbers_are_plain_numbers() -> None:
+    settings = replace(TRAINING, iterations=np.int64(3), learning_rate=np.float32(0.5))  # type: ignore[arg-type]
+    assert (type(settings.iterations), type(settings.learning_rate)) == (int, float)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_model_of_any_dtype_is_evaluated(dtype: torch.dtype, dataset: CocoDataset) -> None:
+    model = SETTINGS.build().to(dtype).eval()
+    assert evaluate_model(model, dataset)["images"] == len(dataset)
+    with torch.no_grad():
+        found, _ = detect_in_patches(model, dataset.path(0), PATCHES)
+    assert len(found["boxes"])
+
+
+def test_patches_need_a_model_in_evaluation_mode(dataset: CocoDataset) -> None:
+    with pytest.raises(ValueError, match=r"model: expected a model in evaluation mode.* call model.eval\(\)"):
+        detect_in_patches(SETTINGS.build().train(), dataset.path(0), PATCHES)
