@@ -41,9 +41,10 @@ class BackboneError(FileError):
 
     @classmethod
     def of(cls, expected: str, got: object, why: object = None) -> BackboneError:
-        """Create an error with the usual message. Of a reason with several lines, the first line is used."""
+        """Create an error with the usual message. Of a reason with several lines, the first sentence is used."""
         if isinstance(why, BaseException):
-            why = str(why).partition("\n")[0] or type(why).__name__
+            lines = [line.strip() for line in str(why).splitlines() if line.strip()] or [type(why).__name__]
+            why = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]  # the reason may follow a heading
         return cls(f"backbone: expected {expected}, got {got}" + (f": {why}" if why else ""))
 
 
