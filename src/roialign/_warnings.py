@@ -81,7 +81,8 @@ def warn_of_rois(report: RoIReport, name: str) -> None:
         wrong = (rows[:, 3:5] < 0).any(axis=1) if rotated else (rows[:, 3:5] < rows[:, 1:3]).any(axis=1)
         first = tuple(rows[np.argmax(wrong), 1:].tolist())
         if rotated:
-            what = f"a negative width or height; the first is (centre x, centre y, width, height, angle) = {first}"
+            names = "centre x, centre y, width, height, angle in radians"
+            what = f"a negative width or height; the first is ({names}) = {first}"
         else:
             what = (
                 f"x2 < x1 or y2 < y1; the first is (x1, y1, x2, y2) = {first}. "

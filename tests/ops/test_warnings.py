@@ -105,7 +105,8 @@ def test_rotated_boxes() -> None:
     boxes = np.array([[0, 100.0, 100.0, 40.0, 30.0, 0.5], [1, 100.0, 100.0, -40.0, 30.0, 0.5]])
     (message,) = said(lambda: roialign.roi_align_rotated(MAP, boxes, 2, SCALE))
     assert (
-        "1 box of 2 with a negative width or height; the first is (centre x, centre y, width, height, angle)" in message
+        "1 box of 2 with a negative width or height; the first is (centre x, centre y, width, height, angle in radians)"
+        in message
     )
     (message,) = said(lambda: roialign.roi_align_rotated(MAP, boxes[:1], 2, 16))
     assert "no box touches" in message
