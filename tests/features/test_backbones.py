@@ -213,6 +213,18 @@ def test_models_of_hugging_face(make: object, stride: int, channels: int, prefix
     assert other_size.shape == (2, channels, 2, 4)
 
 
+def test_features_do_not_depend_on_earlier_images(tmp_path: Path) -> None:
+    """A Swin layer keeps the smaller window of a small image. A resumed run would have other bytes."""
+    swin().save_pretrained(tmp_path)
+    backbone = make_backbone(f"hf:{tmp_path}", BackboneOptions(image_size=32))
+    images = random_images(32, 48)
+    (expected,) = all_maps(backbone, images)
+    with pytest.raises(RuntimeError):
+        all_maps(backbone, random_images(8, 32))
+    (found,) = all_maps(backbone, images)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_transformer_of_unknown_prefix_is_refused(tmp_path: Path) -> None:
     config = transformers.ViTMAEConfig(image_size=32, patch_size=16, **TINY)
     transformers.ViTMAEModel(config).save_pretrained(tmp_path)

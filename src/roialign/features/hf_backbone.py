@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..files.problems import FileError
 from ..files.text import read_json
@@ -54,6 +54,7 @@ class HfBackbone(TorchBackbone):
         self._prefix = _prefix_tokens(config, options)
         self._patch = options.patch_size or _patch_size(config)
         self._trained = _both_sides(getattr(config, "image_size", None))
+        self._windows = _windows(model)
         processing = _processing(source)
         size = _image_size(config, processing, options, None if self._prefix is None else self._patch)
         facts: dict[str, object] = {"model": config.model_type, "weights": state_hash(model)}
@@ -61,6 +62,8 @@ class HfBackbone(TorchBackbone):
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         resized = self._trained is not None and tuple(images.shape[2:]) != self._trained
+        for layer, sizes in self._windows:
+            layer.window_size, layer.shift_size = sizes
         more = {"interpolate_pos_encoding": True} if resized and self._prefix is not None else {}
         output = self.module(pixel_values=images, **more).last_hidden_state
         if output.ndim == 4:
@@ -105,6 +108,15 @@ def _patch_size(config: Any) -> int | None:
     patch = getattr(config, "patch_size", None)
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     return patch * 2 ** (len(config.depths) - 1) if config.model_type in WITH_STAGES else patch
+
+
+def _windows(model: nn.Module) -> list[tuple[Any, tuple[Any, Any]]]:
+    """Return the layers that adapt their windows to an image, with their own windows.
+
+    They keep the smaller windows of a small image, with which later images have other features or raise an error.
+    """
+    layers: list[Any] = [layer for layer in model.modules() if hasattr(layer, "set_shift_and_window_size")]
+    return [(layer, (layer.window_size, layer.shift_size)) for layer in layers]
 
 
 def _both_sides(size: int | Sequence[int] | None) -> tuple[int, int] | None:
