@@ -7,8 +7,8 @@ WHEEL := build/wheel
 PACKAGE := pyproject.toml CMakeLists.txt README.md LICENSE $(shell git ls-files -co --exclude-standard cpp src)
 FORMATTED := 'cpp/*.h' 'cpp/*.cpp' 'playground/*.h' 'playground/*.cpp'
 
-.PHONY: demo test test-all test-recording fuzz lint format bench gpu gpu-tune experiment stub sanitize test-peers docs playground \
-  playground-test wheel wheels release-check clean
+.PHONY: demo test test-all test-recording fuzz lint format bench gpu gpu-tune experiment stub sanitize sanitize-module \
+  test-peers docs playground playground-test wheel wheels release-check clean
 
 demo: $(VENV)/.with-demo
 	$(BIN)/python examples/demo.py
@@ -75,6 +75,15 @@ sanitize: $(VENV)/.with-build
 	$(BIN)/cmake --build build/sanitize -j
 	for isa in $$(build/sanitize/hostile_input --instruction-sets); do \
 	  ROIALIGN_ISA=$$isa build/sanitize/hostile_input 2000 || exit 1; done
+
+# The compiled module under both, with the tests of the core: ten minutes. Leaks are not reported: Python has its own.
+SANITIZED := build/sanitized-module
+sanitize-module: $(VENV)/.with-test
+	$(PIP) install -q --no-deps --no-build-isolation --upgrade --target $(SANITIZED)/site . \
+	  -C build-dir=$(SANITIZED)/build -C cmake.define.ROIALIGN_SANITIZE=ON
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 PYTHONPATH=$(SANITIZED)/site \
+	  $(BIN)/python -m pytest -q tests/core
 
 # Beside the real torchvision and timm, in an environment of its own: they bring the CUDA build of torch, several GB.
 # Then torchvision's own tests on our kernels, from Debian's source package; ROIALIGN_TORCHVISION_ARCHIVE names another.
