@@ -174,6 +174,14 @@ def with_registers() -> transformers.PreTrainedModel:
     return transformers.Dinov2WithRegistersModel(config)
 
 
+def swin() -> transformers.PreTrainedModel:
+    """Two stages: a token of the last one shows 8 x 8 pixels."""
+    config = transformers.SwinConfig(
+        image_size=16, patch_size=4, embed_dim=4, depths=[1, 1], num_heads=[1, 2], window_size=2
+    )
+    return transformers.SwinModel(config)
+
+
 def resnet() -> transformers.PreTrainedModel:
     config = transformers.ResNetConfig(
         embedding_size=4, hidden_sizes=[4, 4, 4, 8], depths=[1, 1, 1, 1], layer_type="basic"
@@ -182,7 +190,8 @@ def resnet() -> transformers.PreTrainedModel:
 
 
 @pytest.mark.parametrize(
-    ("make", "stride", "channels", "prefix"), [(vit, 16, 16, 1), (with_registers, 14, 16, 4), (resnet, 32, 8, None)]
+    ("make", "stride", "channels", "prefix"),
+    [(vit, 16, 16, 1), (with_registers, 14, 16, 4), (swin, 8, 8, 0), (resnet, 32, 8, None)],
 )
 def test_models_of_hugging_face(make: object, stride: int, channels: int, prefix: int | None, tmp_path: Path) -> None:
     torch.manual_seed(1)
@@ -204,11 +213,31 @@ def test_models_of_hugging_face(make: object, stride: int, channels: int, prefix
     assert other_size.shape == (2, channels, 2, 4)
 
 
+def test_features_do_not_depend_on_earlier_images(tmp_path: Path) -> None:
+    """A Swin layer keeps the smaller window of a small image. A resumed run would have other bytes."""
+    swin().save_pretrained(tmp_path)
+    backbone = make_backbone(f"hf:{tmp_path}", BackboneOptions(image_size=32))
+    images = random_images(32, 48)
+    (expected,) = all_maps(backbone, images)
+    with pytest.raises(RuntimeError):
+        all_maps(backbone, random_images(8, 32))
+    (found,) = all_maps(backbone, images)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_transformer_of_unknown_prefix_is_refused(tmp_path: Path) -> None:
     config = transformers.ViTMAEConfig(image_size=32, patch_size=16, **TINY)
     transformers.ViTMAEModel(config).save_pretrained(tmp_path)
     with pytest.raises(BackboneError, match="backbone: expected --prefix-tokens and --patch-size for tokens"):
         make_backbone(f"hf:{tmp_path}")
+
+
+def test_a_damaged_image_processor_is_named(tmp_path: Path) -> None:
+    transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": ')
+    why = r"got 'hf:.*': .*preprocessor_config.json: not JSON: line 1, column 16"
+    with pytest.raises(BackboneError, match=why):
+        make_backbone(f"hf:{tmp_path / 'config.json'}")
 
 
 def test_random_weights_are_the_same_in_every_run(tmp_path: Path) -> None:
@@ -245,6 +274,14 @@ def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:
             "backbone: expected detector:WEIGHTS, got 'detector:{text}': cannot be read as a weight file",
         ),
         ("hf:{text}", "backbone: expected a model of transformers, got 'hf:{text}': "),
+        (
+            "hf:/missing/config.json",
+            "backbone: expected a model of transformers, got 'hf:/missing/config.json': no such file or folder",
+        ),
+        (
+            "hf:./missing",
+            "backbone: expected a model of transformers, got 'hf:./missing': no such file or folder",
+        ),
     ],
 )
 def test_a_backbone_that_cannot_be_had_is_named(text: str, why: str, tmp_path: Path) -> None:
@@ -252,6 +289,39 @@ def test_a_backbone_that_cannot_be_had_is_named(text: str, why: str, tmp_path: P
     path.write_text("no model")
     with pytest.raises(BackboneError, match=re.escape(why.format(text=path))):
         make_backbone(text.format(text=path))
+
+
+def test_an_archive_of_something_else_is_no_program(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """PyTorch would log a long trace, and say that there are warnings above."""
+    torch.save(TwoLevels().state_dict(), tmp_path / "weights.pt2")
+    why = "saved by torch.export.save, got .*: an archive of something else, such as weights or TorchScript"
+    with pytest.raises(BackboneError, match=why):
+        make_backbone(f"program:{tmp_path / 'weights.pt2'}")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_program_gets_images_of_its_dtype(tmp_path: Path) -> None:
+    images = random_images(64, 96, 1)
+    plain = make_backbone(f"program:{save_program(tmp_path / 'plain.pt2', TwoLevels())}")
+    program = torch.export.export(TwoLevels().eval().double(), (torch.zeros(1, 3, 64, 96, dtype=torch.float64),))
+    torch.export.save(program, tmp_path / "double.pt2")
+    double = make_backbone(f"program:{tmp_path / 'double.pt2'}")
+    assert plain.strides == double.strides
+    for found, expected in zip(all_maps(double, images), all_maps(plain, images), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_program_for_grey_images_is_refused(tmp_path: Path) -> None:
+    program = torch.export.export(torch.nn.Conv2d(1, 2, 4, 4).eval(), (torch.zeros(1, 1, 64, 96),))
+    torch.export.save(program, tmp_path / "grey.pt2")
+    with pytest.raises(BackboneError, match=r"one input \[N, 3, H, W\], got \[\[1, 1, 64, 96\]\] in"):
+        make_backbone(f"program:{tmp_path / 'grey.pt2'}")
+
+
+def test_a_reason_may_follow_a_heading() -> None:
+    """As those of transformers do."""
+    error = BackboneError.of("a model", "'x'", ValueError("Validation error for field 'a':\n    expected int\n  more"))
+    assert str(error) == "backbone: expected a model, got 'x': Validation error for field 'a': expected int"
 
 
 def test_options_that_a_backbone_does_not_have_are_refused() -> None:

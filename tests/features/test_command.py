@@ -187,7 +187,7 @@ def test_a_grid_has_rows_and_columns() -> None:
         (("--backbone", "nothing"), "backbone: expected one of efficientnet-lite0"),
         (("--backbone", "pixels", "--pool", "most"), "pool: expected one of exact, align"),
         (("--backbone", "pixels", "--levels", "3"), "levels: expected last, all, by-size, or strides"),
-        (("--backbone", "pixels", "--output-size", "7,7"), "sizes: expected sizes, each once"),
+        (("--backbone", "pixels", "--output-size", "7,7"), "--output-size: expected sizes, each once"),
         (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, got '0'"),
         (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, got '3/2'"),
         (("--backbone", "pixels", "--normalise", "no"), "normalise: expected imagenet"),

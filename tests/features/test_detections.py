@@ -128,3 +128,23 @@ def test_without_a_backbone_only_files_are_boxes(boxes: str, images: list[Path])
     done = invoke("extract", images[0], "--boxes", boxes)
     assert done.exit_code == 2
     assert f"Invalid value for --boxes: {boxes} needs --backbone" in done.stderr
+
+
+def test_rotated_detections_are_upright_boxes_inside_their_image(images: list[Path], tmp_path: Path) -> None:
+    """Their hulls may extend beyond it. A search with such a box would be refused."""
+    torch.manual_seed(0)
+    settings = DetectorSettings(
+        "oriented-rcnn", "resnet18-fpn", classes=("cat", "dog"), width=8, hidden=16, min_size=SIZE[0]
+    )
+    model = settings.build()
+    save_model(tmp_path / "model.pt", model, settings)
+    with torch.inference_mode():
+        hulls = model.eval()([torch.zeros(3, *SIZE)])[0]["boxes"]
+    assert (hulls < 0).any(), "the test sees such a hull"
+    table = pandas.read_parquet(job_of(images, tmp_path / "model.pt", tmp_path / "out", 0.0))
+    boxes = np.stack(table["box"].to_list())
+    assert len(boxes) > 20
+    sides = table[["image_width", "image_height"] * 2].to_numpy()
+    assert (boxes >= 0).all()
+    assert (boxes <= sides + 1e-3).all()
+    assert (boxes[:, :2] < boxes[:, 2:]).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import re
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,25 @@ def test_features_of_image_sets(name: str, strides: tuple[int, ...], size: tuple
         (2, channels, size[0] // stride, size[1] // stride)
         for stride, channels in zip(strides, backbone.channels, strict=True)
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "why"),
+    [
+        ("vit_small_patch14_dinov2", (64, 96), "image-size: expected multiples of 14, got 64x96"),
+        ("vit_tiny_patch16_224", 70, "image-size: expected multiples of 16, got 70x70"),
+        ("levit_128s", None, "maps with the strides [16, 32, 64] of the model, got [16, 32, 56]"),
+    ],
+)
+def test_sizes_at_which_the_strides_would_be_wrong(name: str, size: int | tuple[int, int] | None, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        make_backbone(f"timm:{name}", BackboneOptions(weights="none", image_size=size))
+
+
+def test_an_image_size_of_both_sides_is_a_multiple_of_the_patch() -> None:
+    backbone = make_backbone("timm:vit_small_patch14_dinov2", BackboneOptions(weights="none", image_size=(42, 70)))
+    (features,) = backbone.maps(np.zeros((1, 42, 70, 3), np.uint8), [0])
+    assert (backbone.strides, tuple(features.shape[2:])) == ((14,), (3, 5))
 
 
 @pytest.fixture(scope="module")

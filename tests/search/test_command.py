@@ -171,7 +171,9 @@ def test_a_folder_in_which_every_image_failed(photos: Path, tmp_path: Path) -> N
     assert invoke("extract", tmp_path / "broken.jpg", *options, "--out", tmp_path / "out").exit_code == 1
     done = invoke("search", tmp_path / "out", "--like", photos / "000.jpg")
     assert done.exit_code == 1
-    assert told(done) == [f"{tmp_path / 'out'}: has no region to compare: its images failed, or are left out"]
+    assert told(done) == [
+        f"{tmp_path / 'out'}: has no region to compare: its images failed, have no detections, or are left out"
+    ]
 
 
 def test_nothing_that_is_read_is_overwritten(photos: Path, features: Path) -> None:

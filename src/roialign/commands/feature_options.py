@@ -13,6 +13,7 @@ from .._pooling_rules import RULES
 from ..features.backbone import NORMALISATIONS
 from ..features.backbone import BackboneOptions as BackboneOptions
 from ..features.backbones import BACKBONES
+from ..features.checks import check_sizes
 from ..features.job import JobSettings as JobSettings
 from ..features.pooling import ROI_POOL
 from .options import pair
@@ -175,12 +176,10 @@ class Running(NamedTuple):
 
 def sizes_of(text: str) -> tuple[tuple[int, int], ...]:
     """Parse ``7``, ``7x5``, ``vector``, or several of them separated by commas."""
-    words = [word.strip() for word in text.split(",")]
+    name, words = "--output-size", [word.strip() for word in text.split(",")]
     try:
-        return tuple(
-            (1, 1) if word == VECTOR else _validate.check_output_size(pair(word, "--output-size"), "--output-size")
-            for word in words
-        )
+        pairs = [(1, 1) if word == VECTOR else _validate.check_pair(pair(word, name), name, 1) for word in words]
+        return check_sizes(pairs, name)
     except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -126,7 +126,7 @@ def search_command(
         drawn = [path_of(region.image, images or Path()) for one in found for region in one.regions]
         check_outputs(outputs, drawn)
         if not drawn:
-            problems.add(folder, "has no region to compare: its images failed, or are left out")
+            problems.add(folder, "has no region to compare: its images failed, have no detections, or are left out")
         if results is not None:
             _write_results(results, like, found)
             print_line(console, f"wrote {results}")

@@ -7,12 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
+from .. import _validate
 from .._typing import Array
 from ..files.problems import FileError
+from .checks import check_image_size, check_optional_int, check_optional_text, check_text, set_checked
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,9 +41,10 @@ class BackboneError(FileError):
 
     @classmethod
     def of(cls, expected: str, got: object, why: object = None) -> BackboneError:
-        """Create an error with the usual message. Of a reason with several lines, the first line is used."""
+        """Create an error with the usual message. Of a reason with several lines, the first sentence is used."""
         if isinstance(why, BaseException):
-            why = str(why).partition("\n")[0] or type(why).__name__
+            lines = [line.strip() for line in str(why).splitlines() if line.strip()] or [type(why).__name__]
+            why = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]  # the reason may follow a heading
         return cls(f"backbone: expected {expected}, got {got}" + (f": {why}" if why else ""))
 
 
@@ -103,7 +106,7 @@ class ImageSize:
 
 @dataclass(frozen=True, slots=True)
 class BackboneOptions:
-    """The options of a backbone. None selects the backbone's own value."""
+    """The options of a backbone. None selects the backbone's own value. Wrong values raise ValueError or TypeError."""
 
     image_size: int | tuple[int, int] | None = None
     """The length of the shorter side, or the height and width, in pixels."""
@@ -119,6 +122,20 @@ class BackboneOptions:
     precision: Precision = "float32"
     channels_last: bool = False
     threads: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("normalise", "weights"):
+            check_optional_text(getattr(self, name), name)
+        check_text(self.device, "device")
+        _validate.check_choice(self.precision, "precision", get_args(Precision))
+        set_checked(
+            self,
+            image_size=check_image_size(self.image_size),
+            prefix_tokens=check_optional_int(self.prefix_tokens, "prefix_tokens", 0),
+            patch_size=check_optional_int(self.patch_size, "patch_size", 1),
+            channels_last=_validate.check_bool(self.channels_last, "channels_last"),
+            threads=_validate.check_int(self.threads, "threads", 1),
+        )
 
 
 class Detections(NamedTuple):

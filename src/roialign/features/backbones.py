@@ -8,6 +8,7 @@ from pathlib import Path
 from .._extras import require
 from ..files.problems import FileError
 from .backbone import Backbone, BackboneError, BackboneOptions
+from .checks import check_text
 
 
 def _efficientnet_lite0(rest: str, options: BackboneOptions) -> Backbone:
@@ -96,6 +97,8 @@ def make_backbone(text: str, options: BackboneOptions | None = None) -> Backbone
         If the name is unknown or a file cannot be used.
     ValueError
         If an option is invalid.
+    TypeError
+        If the name is not a string.
     ModuleNotFoundError
         If a package is missing. The message has the command that installs it.
 
@@ -105,6 +108,7 @@ def make_backbone(text: str, options: BackboneOptions | None = None) -> Backbone
     >>> make_backbone("pixels").strides
     (1,)
     """
+    check_text(text, "backbone")
     kind, colon, rest = text.partition(":")
     if kind not in BACKBONES or (":" in BACKBONES[kind][0]) != bool(colon and rest):
         names = ", ".join(written for written, _ in BACKBONES.values())

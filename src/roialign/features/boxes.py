@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .. import _validate
 from ..files.boxes import Box, annotated_by
 from ..files.orientation import Annotated
 from .backbone import Backbone, BackboneError, Detections
+from .checks import set_checked
 
 #: The value of `--boxes` for the boxes that a detector finds.
 DETECTIONS = "detections"
@@ -60,6 +62,13 @@ class FileBoxes(BoxSource):
 
     groups: Mapping[Path, Sequence[Box]]
 
+    def __post_init__(self) -> None:
+        for image, boxes in self.groups.items():
+            if not isinstance(image, Path):  # the boxes of a string would not be found
+                raise TypeError(f"groups: expected a Path for each image, got {image!r}")
+            if boxes and not isinstance(boxes[0], Box):
+                raise TypeError(f"groups: expected Box objects for {image}, got {boxes[0]!r}")
+
     def of_images(self, images: Sequence[Path]) -> FileBoxes:
         return FileBoxes({image: self.groups[image] for image in images if image in self.groups})
 
@@ -93,9 +102,8 @@ class GridBoxes(BoxSource):
     columns: int
 
     def __post_init__(self) -> None:
-        for name, number in (("rows", self.rows), ("columns", self.columns)):
-            if number < 1:
-                raise ValueError(f"{name}: expected at least 1, got {number}")
+        for name in ("rows", "columns"):
+            set_checked(self, **{name: _validate.check_int(getattr(self, name), name, 1)})
 
     def count(self, image: Path) -> int:
         del image
@@ -129,6 +137,11 @@ class DetectedBoxes(BoxSource):
     """The largest number of detections in an image, given by the detector."""
 
     has_scores = True
+
+    def __post_init__(self) -> None:
+        threshold = _validate.check_number(self.score_threshold, "score_threshold")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"score_threshold: expected a number from 0 to 1, got {self.score_threshold!r}")
 
     def of_backbone(self, backbone: Backbone) -> DetectedBoxes:
         """Raises BackboneError if the backbone does not belong to a detector."""

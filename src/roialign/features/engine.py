@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _validate
 from .._text import counted
 from .._typing import Array
 from .._warnings import RoIWarning
@@ -20,6 +21,7 @@ from ..files.boxes import Box
 from ..files.problems import Remark
 from .backbone import Backbone, BackboneError, Map
 from .boxes import BoxSource, DetectedBoxes
+from .checks import check_instance
 from .images import ReadImage
 from .pooling import Pooling
 from .readers import Readers, Wanted
@@ -105,7 +107,7 @@ class Listener:
 def run_shards(
     work: Work,
     shards: Sequence[Shard],
-    out: Path,
+    out: str | Path,
     *,
     readers: int | Readers,
     report: Report,
@@ -120,7 +122,16 @@ def run_shards(
     ------
     BackboneError
         If the backbone fails on every image of a shard. This shard is not written.
+    ValueError, TypeError
+        If an argument cannot be used.
     """
+    if not isinstance(readers, Readers):
+        readers = _validate.check_int(readers, "readers", 0)
+    if isinstance(shards, Shard):
+        raise TypeError(f"shards: expected a sequence of shards, got one: {shards.file}")
+    check_instance(report, "report", Report, "Report()")
+    check_instance(listener, "listener", Listener, "Listener()")
+    out = Path(out)
     wanted = (Wanted(image, work.boxes.annotated(image)) for shard in shards for image in shard.images)
     with ExitStack() as stack:
         if isinstance(readers, int):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..files.problems import FileError
+from ..files.text import read_json
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
 from .tokens import tokens_of_backbone
 from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
@@ -24,9 +25,13 @@ PREFIX_TOKENS: dict[str, int] = {
     "dinov2": 1,
     "ijepa": 0,
     "siglip_vision_model": 0,
+    "swin": 0,
+    "swinv2": 0,
     "vit": 1,
     "vit_msn": 1,
 }
+#: Types whose stages halve the map, so that a token is as large as several patches.
+WITH_STAGES = ("swin", "swinv2")
 #: Types with one class token and register tokens, whose number is in the configuration.
 WITH_REGISTERS = ("dinov2_with_registers", "dinov3_vit")
 
@@ -47,18 +52,18 @@ class HfBackbone(TorchBackbone):
         name = f"hf:{source}"
         model, config = _load(source, options, name)
         self._prefix = _prefix_tokens(config, options)
-        self._patch = options.patch_size or getattr(config, "patch_size", None)
-        if isinstance(self._patch, (list, tuple)):
-            self._patch = self._patch[0]
-        self._trained = getattr(config, "image_size", None)
+        self._patch = options.patch_size or _patch_size(config)
+        self._trained = _both_sides(getattr(config, "image_size", None))
+        self._windows = _windows(model)
         processing = _processing(source)
         size = _image_size(config, processing, options, None if self._prefix is None else self._patch)
         facts: dict[str, object] = {"model": config.model_type, "weights": state_hash(model)}
         super().__init__(model, options, size, _normalisation(processing, options), name=name, facts=facts)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
-        own = self._trained if isinstance(self._trained, int) else None
-        resized = own is not None and tuple(images.shape[2:]) != (own, own)
+        resized = self._trained is not None and tuple(images.shape[2:]) != self._trained
+        for layer, sizes in self._windows:
+            layer.window_size, layer.shift_size = sizes
         more = {"interpolate_pos_encoding": True} if resized and self._prefix is not None else {}
         output = self.module(pixel_values=images, **more).last_hidden_state
         if output.ndim == 4:
@@ -75,6 +80,8 @@ def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any]:
     """Load the model in evaluation mode, and its configuration. Of a model of text and images, use the vision part."""
     import transformers
 
+    if not Path(source).exists() and (source.endswith(".json") or source.startswith((".", "/", "~"))):
+        raise BackboneError.of("a model of transformers", repr(name), "no such file or folder")
     torch.manual_seed(0)  # random weights are the same in every run
     try:
         config = transformers.AutoConfig.from_pretrained(source)
@@ -96,6 +103,27 @@ def _prefix_tokens(config: Any, options: BackboneOptions) -> int | None:
     return PREFIX_TOKENS.get(config.model_type)
 
 
+def _patch_size(config: Any) -> int | None:
+    """Return the side of what a token of the last hidden state shows, in pixels."""
+    patch = getattr(config, "patch_size", None)
+    patch = patch[0] if isinstance(patch, (list, tuple)) else patch
+    return patch * 2 ** (len(config.depths) - 1) if config.model_type in WITH_STAGES else patch
+
+
+def _windows(model: nn.Module) -> list[tuple[Any, tuple[Any, Any]]]:
+    """Return the layers that adapt their windows to an image, with their own windows.
+
+    They keep the smaller windows of a small image, with which later images have other features or raise an error.
+    """
+    layers: list[Any] = [layer for layer in model.modules() if hasattr(layer, "set_shift_and_window_size")]
+    return [(layer, (layer.window_size, layer.shift_size)) for layer in layers]
+
+
+def _both_sides(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """Return a height and a width, from one side of a square, or from both."""
+    return (size, size) if isinstance(size, int) else (size[0], size[1]) if size else None
+
+
 def _processing(source: str) -> Mapping[str, Any]:
     """Return the settings of the image processor of the model; empty if a folder has none."""
     import transformers
@@ -103,7 +131,10 @@ def _processing(source: str) -> Mapping[str, Any]:
     folder = Path(source)
     if folder.is_dir() or source.endswith(".json"):
         path = (folder if folder.is_dir() else folder.parent) / "preprocessor_config.json"
-        content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        try:
+            content = read_json(path) if path.exists() else {}
+        except FileError as error:
+            raise FileError(f"{path}: {error}") from error
         return content if isinstance(content, dict) else {}
     processing, _ = transformers.ImageProcessingMixin.get_image_processor_dict(source)
     return dict(processing)

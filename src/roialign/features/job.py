@@ -10,14 +10,15 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, get_args
 
-from .. import build_info
+from .. import _validate, build_info
 from .._extras import require
 from .._version import __version__
 from .backbone import Backbone, BackboneOptions
 from .backbones import make_backbone
 from .boxes import BoxSource
+from .checks import check_instance, check_part, check_paths, check_sizes, check_text, set_checked
 from .engine import MOST_BYTES, Listener, Report, Work, in_gigabytes, run_shards
 from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
 from .manifest_checks import VERSION
@@ -30,7 +31,10 @@ from .writing import PACKAGES, Format
 
 @dataclass(frozen=True)
 class JobSettings:
-    """The settings of a job, besides its images, its boxes and the options of its backbone."""
+    """The settings of a job, besides its images, its boxes and the options of its backbone.
+
+    Invalid values raise ValueError or TypeError.
+    """
 
     backbone: str = "efficientnet-lite0"
     sizes: tuple[tuple[int, int], ...] = ((7, 7),)
@@ -41,6 +45,14 @@ class JobSettings:
     file_format: Format = "parquet"
     shard_bytes: int = SHARD_BYTES
     shard_images: int = SHARD_IMAGES
+
+    def __post_init__(self) -> None:
+        for name in ("backbone", "levels"):
+            check_text(getattr(self, name), name)
+        _validate.check_choice(self.file_format, "file_format", get_args(Format))
+        counts = {name: getattr(self, name) for name in ("batch_size", "shard_bytes", "shard_images")}
+        counts = {name: _validate.check_int(count, name, 1) for name, count in counts.items()}
+        set_checked(self, sizes=check_sizes(self.sizes), **counts)
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ class Job:
 
     def part(self, part: tuple[int, int]) -> list[Shard]:
         """Return every `count`-th shard from the `number`-th, for `part` = (number, count)."""
-        number, count = part
+        number, count = check_part(part)
         return self.shards[number - 1 :: count]
 
     def missing(self, shards: Sequence[Shard] | None = None, *, retry: bool = False) -> list[Shard]:
@@ -139,9 +151,9 @@ def load(settings: JobSettings, options: BackboneOptions) -> Loaded:
 
 
 def prepare(
-    images: Sequence[Path],
+    images: Sequence[str | Path],
     boxes: BoxSource,
-    out: Path,
+    out: str | Path,
     settings: JobSettings,
     options: BackboneOptions,
     *,
@@ -151,11 +163,11 @@ def prepare(
 
     Parameters
     ----------
-    images : sequence of Path
+    images : sequence of str or Path
         The images in the order of the result.
     boxes : BoxSource
         The boxes of every image.
-    out : Path
+    out : str or Path
         The folder of the result.
     settings : JobSettings
         The settings of the job.
@@ -175,9 +187,15 @@ def prepare(
         If the backbone cannot be created, or if detections are requested and it does not belong to a detector.
     ValueError
         If a setting or an option is invalid.
+    TypeError
+        If an argument is of the wrong type.
     OtherJobError
         If the folder belongs to another job.
     """
+    paths, out = check_paths(images), Path(out)
+    check_instance(boxes, "boxes", BoxSource, "GridBoxes(3, 4)")
+    check_instance(settings, "settings", JobSettings, 'JobSettings("pixels")')
+    check_instance(options, "options", BackboneOptions, "BackboneOptions(image_size=320)")
     require("features", *PACKAGES[settings.file_format])
     backbone, software = load(settings, options)
     boxes = boxes.of_backbone(backbone)
@@ -190,14 +208,14 @@ def prepare(
         most, got = in_gigabytes(MOST_BYTES), in_gigabytes(row_bytes)
         raise ValueError(f"output-size: expected features of at most {most} per image, got {got} for a single box")
     shards = cut_shards(
-        images,
+        paths,
         boxes.count,
         row_bytes,
         settings.file_format,
         shard_bytes=settings.shard_bytes,
         shard_images=settings.shard_images,
     )
-    fingerprint = _fingerprint(images, boxes, backbone, pooling, settings, options, software)
+    fingerprint = _fingerprint(paths, boxes, backbone, pooling, settings, options, software)
     made_with = {"name": settings.backbone, "options": asdict(options)}
     manifest = join_folder(out, fingerprint, made_with, shapes, shards)
     work = Work(backbone, boxes, pooling, settings.batch_size, settings.file_format, fingerprint)
@@ -240,11 +258,20 @@ def run(
 
     Raises
     ------
+    ValueError
+        If `part` or `readers` is out of range.
+    TypeError
+        If an argument is of the wrong type.
     OtherJobError
         If another run is processing the same part.
     """
-    number, count = part
-    own = job.part(part)
+    check_instance(job, "job", Job, "that of prepare")
+    listener, readers = listener or Listener(), _validate.check_int(readers, "readers", 0)
+    check_instance(listener, "listener", Listener, "Listener()")
+    if not hasattr(engine or LocalEngine(), "run_shards"):
+        raise TypeError(f"engine: expected an engine, such as RayEngine(), got {engine!r}")
+    number, count = check_part(part)
+    own = job.part((number, count))
     report = Report()
     start = time.perf_counter()
     with locked(job.out, "" if count == 1 else f"-{number}-of-{count}"):
@@ -252,7 +279,7 @@ def run(
         missing = job.missing(own, retry=retry)
         started(missing)
         if missing:
-            (engine or LocalEngine(readers)).run_shards(job, missing, report, listener or Listener())
+            (engine or LocalEngine(readers)).run_shards(job, missing, report, listener)
     report.elapsed = time.perf_counter() - start
     return report
 

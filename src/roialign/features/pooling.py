@@ -13,6 +13,7 @@ from .. import multiscale_roi_align, roi_align, roi_pool
 from .._pooling_rules import RULES
 from .._typing import Array
 from .backbone import Backbone, Map
+from .checks import check_sizes
 
 #: The name of the rule for RoIPool, which is not one of RoIAlign's rules.
 ROI_POOL = "pool"
@@ -41,8 +42,7 @@ class Pooling:
             raise ValueError(f"pool: expected one of {', '.join(rules)}, got {self.rule!r}")
         if self.by_size and self.rule == ROI_POOL:
             raise ValueError("levels: expected a stride for the rule pool, got by-size")
-        if not self.sizes or len(set(self.sizes)) < len(self.sizes):
-            raise ValueError(f"sizes: expected sizes, each once, got {list(self.sizes)}")
+        check_sizes(self.sizes)
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from .backbone import NO_TOKENS, BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size, refuse
-from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
+from .torch_backbone import DEFAULT_SIZE, TorchBackbone, state_hash
 
 PIXEL = 255.0
 
@@ -47,15 +48,18 @@ class TimmBackbone(TorchBackbone):
             raise BackboneError.of("a model that timm can create", repr(name), error) from error
         config = timm.data.resolve_data_config({}, model=module)
         self._channels = module.feature_info.channels()
-        size = chosen_size(options, config["input_size"][1] or DEFAULT_SIZE, MULTIPLE)
-        if module.pretrained_cfg.get("fixed_input_size"):
-            size = ImageSize(fixed=_square(options.image_size, config["input_size"][1:]))
+        self._reductions = module.feature_info.reduction()
+        size = _image_size(options, config["input_size"][1:], module, max(self._reductions))
         mean, deviation = (tuple(PIXEL * value for value in config[part]) for part in ("mean", "std"))
         normalisation = Normalisation(mean, deviation)
         if options.normalise is not None:
             normalisation = Normalisation.of(options.normalise)
         facts: dict[str, object] = {"timm": timm.__version__, "weights": state_hash(module)}
         super().__init__(module.eval(), options, size, normalisation, name=name, facts=facts)
+        # A map of 4 x 6 of 64 x 96 pixels looks like stride 16, but with patches of 14 it shows 56 x 84 of them.
+        if self.strides != (own := tuple(sorted(set(self._reductions)))):
+            found = f"{list(self.strides)} from {name!r}; give an --image-size that is a multiple of {own[-1]}"
+            raise BackboneError.of(f"maps with the strides {list(own)} of the model", found)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         maps = [
@@ -66,7 +70,11 @@ class TimmBackbone(TorchBackbone):
         return list({features.shape[2:]: features for features in maps}.values())
 
 
-def _square(size: int | tuple[int, int] | None, own: Sequence[int]) -> tuple[int, int]:
-    if size is None:
-        return own[0], own[1]
-    return (size, size) if isinstance(size, int) else size
+def _image_size(options: BackboneOptions, own: Sequence[int], module: Any, multiple: int) -> ImageSize:
+    """Return the image size. Models of a fixed size get squares by default."""
+    if not module.pretrained_cfg.get("fixed_input_size"):
+        return chosen_size(options, own[0] or DEFAULT_SIZE, multiple)
+    if options.image_size is None:
+        return ImageSize(fixed=(own[0], own[1]))
+    side = options.image_size
+    return chosen_size(replace(options, image_size=(side, side) if isinstance(side, int) else side), own[0], multiple)

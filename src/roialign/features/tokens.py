@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import _validate
 from .._typing import AnyArray
 from .backbone import BackboneError
 
@@ -29,6 +30,8 @@ def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -
     ------
     ValueError
         If the number of tokens is not ``prefix_tokens + rows * columns``.
+    TypeError
+        If an argument is of the wrong type.
 
     Examples
     --------
@@ -36,10 +39,13 @@ def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -
     >>> tokens_to_map(np.zeros((1, 5, 8)), (2, 2), 1).shape
     (1, 8, 2, 2)
     """
+    if not hasattr(tokens, "ndim"):
+        raise TypeError(f"tokens: expected an array or a tensor [N, L, C], got {type(tokens).__name__}")
     if tokens.ndim != 3:
         raise ValueError(f"tokens: expected [N, L, C], got shape {list(tokens.shape)}")
-    count, (rows, columns) = tokens.shape[1], grid
-    if prefix_tokens < 0 or count != prefix_tokens + rows * columns:
+    count, (rows, columns) = tokens.shape[1], _validate.check_pair(grid, "grid", 0)
+    prefix_tokens = _validate.check_int(prefix_tokens, "prefix_tokens", 0)
+    if count != prefix_tokens + rows * columns:
         raise ValueError(
             f"tokens: expected {prefix_tokens} prefix tokens and {rows} x {columns} patches, "
             f"{prefix_tokens + rows * columns} in all, got {count}"

@@ -36,6 +36,8 @@ from .backbone import (
 )
 from .tokens import tokens_of_backbone
 
+#: What the archive of a program has, in the formats of PyTorch, which logs a long trace for other archives.
+PROGRAM_FILES = ("archive_format", "serialized_exported_program.json")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DEFAULT_SIZE, MULTIPLE = 224, 32
 
@@ -140,7 +142,7 @@ class ProgramBackbone(TorchBackbone):
         device = check_device(options.device)
         if device.type != "cpu":  # its own constants, too, are on the device where it was exported
             program = move_to_device_pass(program, device)
-        shape = _input_shape(program, name)
+        shape, self._dtype = _input_of(program, name)
         self._batch_size = shape[0]
         if isinstance(shape[2], int) and isinstance(shape[3], int):
             if options.image_size not in (None, (shape[2], shape[3])):
@@ -153,6 +155,7 @@ class ProgramBackbone(TorchBackbone):
         super().__init__(program.module(), options, size, normalisation, name=name, facts=facts)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
+        images = images.to(self._dtype)
         if self._batch_size is None:
             return self._maps_of(images)
         every = []
@@ -198,11 +201,15 @@ class DetectorBackbone(TorchBackbone):
     def detect(
         self, images: Array, levels: Sequence[int], score_threshold: float
     ) -> tuple[list[Map], list[Detections]]:
+        from ..detection.boxes import clip_boxes
+
         with self._running():
             batch = self._batch(images)
             maps = self._detector.backbone(batch)
             size = (batch.shape[2], batch.shape[3])
             found = self._detector.detect(maps, size, [size] * len(batch), masks=False)
+            for one in found:  # the hulls of rotated boxes may extend beyond the image, where no features are
+                one["boxes"] = clip_boxes(one["boxes"], size)
         return [maps[level] for level in levels], [self._kept(of_image, score_threshold) for of_image in found]
 
     def _kept(self, found: dict[str, Tensor], score_threshold: float) -> Detections:
@@ -247,6 +254,9 @@ def _load_program(path: Path, name: str) -> Any:
     if zipfile.is_zipfile(path):
         try:
             check_archive(path)
+            with zipfile.ZipFile(path) as archive:
+                if not any(name.endswith(PROGRAM_FILES) for name in archive.namelist()):
+                    raise ValueError("an archive of something else, such as weights or TorchScript")
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # PyTorch warns about its own code
                 return torch.export.load(path)
@@ -255,16 +265,15 @@ def _load_program(path: Path, name: str) -> Any:
     raise BackboneError.of("a program saved by torch.export.save", repr(name), why)
 
 
-def _input_shape(program: Any, name: str) -> list[int | None]:
-    """Return the shape of the only input of a program, with None for dynamic sizes."""
+def _input_of(program: Any, name: str) -> tuple[list[int | None], torch.dtype]:
+    """Return the shape of the only input of a program, with None for dynamic sizes, and its dtype."""
     wanted = program.graph_signature.user_inputs
-    shapes = [
-        node.meta["val"].shape for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted
-    ]
-    if len(shapes) != 1 or len(shapes[0]) != 4:
-        found = [list(shape) for shape in shapes]
+    inputs = [node.meta["val"] for node in program.graph.nodes if node.op == "placeholder" and node.name in wanted]
+    shapes = [value.shape for value in inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (3, None):
+        found = [[side if isinstance(side, int) else str(side) for side in shape] for shape in shapes]
         raise BackboneError.of("a program with one input [N, 3, H, W]", f"{found or 'none'} in {name!r}")
-    return [side if isinstance(side, int) else None for side in shapes[0]]
+    return [side if isinstance(side, int) else None for side in shapes[0]], inputs[0].dtype
 
 
 def _tensors(output: object) -> Iterable[Tensor]:

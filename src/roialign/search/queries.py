@@ -65,13 +65,13 @@ class Encoder:
         name = backbone or made.get("name")
         if name is None:
             raise FileError(f"{self._manifest}: does not name the backbone; give it with --backbone")
-        options = _options(made.get("options") or {})
-        options = replace(options, device=device or options.device, threads=threads or options.threads)
         try:
+            options = _options(made.get("options") or {})
+            options = replace(options, device=device or options.device, threads=threads or options.threads)
             self.backbone = make_backbone(name, options)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             argument = str(error).partition(":")[0]
-            if {"backbone": backbone, "device": device}.get(argument) is not None:
+            if {"backbone": backbone, "device": device, "threads": threads}.get(argument) is not None:
                 raise  # the manifest does not have what is wrong
             raise BackboneError(f"{self._manifest}: backbone: {str(error).removeprefix('backbone: ')}") from error
         self._check_same(name, fingerprint["backbone"])

@@ -1,0 +1,76 @@
+"""Checks of values that callers from Python give, before anything is loaded or written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import _validate
+
+
+def set_checked(settings: object, **values: object) -> None:
+    """Set fields of a frozen dataclass to their checked values, which are those that JSON has, such as Python's int."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
+
+
+def check_text(value: object, name: str) -> None:
+    """Check that a value is a string."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {value!r}")
+
+
+def check_optional_text(value: object, name: str) -> None:
+    """Check that a value is a string or None."""
+    if value is not None:
+        check_text(value, name)
+
+
+def check_optional_int(value: object, name: str, lowest: int) -> int | None:
+    """Check that a value is None or an integer of at least `lowest`."""
+    return None if value is None else _validate.check_int(value, name, lowest)
+
+
+def check_image_size(value: object) -> int | tuple[int, int] | None:
+    """Check that a value is None, the length of the shorter side, or a height and a width."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return _validate.check_pair(value, "image_size", 1)
+    return check_optional_int(value, "image_size", 1)
+
+
+def check_sizes(value: object, name: str = "sizes") -> tuple[tuple[int, int], ...]:
+    """Check the output sizes: pairs (rows, columns), at least one, each once."""
+    pairs = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
+    if not pairs or not all(isinstance(pair, Sequence) and not isinstance(pair, str) for pair in pairs):
+        raise TypeError(f"{name}: expected pairs (rows, columns), such as ((7, 7), (1, 1)), got {value!r}")
+    sizes = tuple(_validate.check_output_size(pair, name) for pair in pairs)
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f"{name}: expected sizes, each once, got {list(sizes)}")
+    return sizes
+
+
+def check_paths(images: Iterable[Any]) -> list[Path]:
+    """Check the images: several paths, as strings or Path objects."""
+    if isinstance(images, (str, Path)) or not isinstance(images, Iterable):
+        raise TypeError(f"images: expected a sequence of paths, got {images!r}")
+    paths = []
+    for number, image in enumerate(images):
+        if not isinstance(image, (str, Path)):
+            raise TypeError(f"images: expected paths, got {image!r} at index {number}")
+        paths.append(image if isinstance(image, Path) else Path(image))
+    return paths
+
+
+def check_instance(value: object, name: str, kind: type, example: str) -> None:
+    """Check the class of an argument. `example` is how to make one."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {kind.__name__}, such as {example}, got {value!r}")
+
+
+def check_part(part: object) -> tuple[int, int]:
+    """Check (number, count): `number` is from 1 to `count`."""
+    if not isinstance(part, Sequence) or isinstance(part, str) or len(part) != 2:
+        raise TypeError(f"part: expected (number, count), got {part!r}")
+    count = _validate.check_int(part[1], "part: count", 1)
+    return _validate.check_int(part[0], "part: number", 1, count), count
