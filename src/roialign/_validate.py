@@ -43,10 +43,11 @@ def _is_bool_tensor(value: Any) -> bool:
     return getattr(value, "ndim", None) == 0 and str(value.dtype) in ("bool", "torch.bool")
 
 
-def check_instance(value: object, kind: type, name: str) -> None:
-    """Raise a TypeError unless `value` is an instance of a class."""
+def check_instance(value: object, name: str, kind: type, example: str = "") -> None:
+    """Raise a TypeError unless `value` is an instance of a class. `example` is how to make one."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name}: expected an instance of {kind.__name__}, got {type(value).__name__}")
+        such_as = f", such as {example}" if example else ""
+        raise TypeError(f"{name}: expected an instance of {kind.__name__}{such_as}, got {type(value).__name__}")
 
 
 def check_int(

@@ -151,8 +151,8 @@ def test_shards_of_a_scheduler(images: list[Path], tmp_path: Path) -> None:
     refused(ValueError, "readers: expected at least 0", process, readers=-1)
     refused(TypeError, "readers: expected an int", process, readers="2")
     refused(TypeError, "shards: expected a sequence", process, job.shards[0])
-    refused(TypeError, "report: expected Report", process, report=None)
-    refused(TypeError, "listener: expected Listener", process, listener=None)
+    refused(TypeError, "report: expected an instance of Report", process, report=None)
+    refused(TypeError, "listener: expected an instance of Listener", process, listener=None)
     process()
     assert not job.missing()
 

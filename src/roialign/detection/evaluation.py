@@ -115,9 +115,9 @@ def predict(
     default, all are used.
     """
     check_detector(model)
-    check_instance(dataset, CocoDataset, "dataset")
+    check_instance(dataset, "dataset", CocoDataset)
     if patches is not None:
-        check_instance(patches, PatchSettings, "patches")
+        check_instance(patches, "patches", PatchSettings)
     meaning = dataset.category_ids if category_ids is None else category_ids
     classes = model.roi_heads.num_classes - 1
     if len(meaning) != classes:

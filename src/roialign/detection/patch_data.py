@@ -52,8 +52,8 @@ class PatchDataset(CocoDataset):
         keep_empty: bool = False,
         progress: Callable[[], None] | None = None,
     ) -> None:
-        check_instance(dataset, CocoDataset, "dataset")
-        check_instance(settings, PatchSettings, "settings")
+        check_instance(dataset, "dataset", CocoDataset)
+        check_instance(settings, "settings", PatchSettings)
         settings.total((row["width"], row["height"]) for row in dataset.rows)  # cutting too many would take hours
         self.annotations, self.images, self.strict = dataset.annotations, dataset.images, dataset.strict
         self.problems, self.records = dataset.problems, dataset.records

@@ -119,7 +119,7 @@ def detect_in_patches(
     ['boxes', 'labels', 'rotated_boxes', 'scores']
     """
     check_detector(model)
-    check_instance(settings, PatchSettings, "settings")
+    check_instance(settings, "settings", PatchSettings)
     if model.training:
         raise ValueError("model: expected a model in evaluation mode, got one in training mode; call model.eval()")
     if not isinstance(image, (str, os.PathLike, OpenPicture)):

@@ -62,12 +62,6 @@ def check_paths(images: Iterable[Any]) -> list[Path]:
     return paths
 
 
-def check_instance(value: object, name: str, kind: type, example: str) -> None:
-    """Check the class of an argument. `example` is how to make one."""
-    if not isinstance(value, kind):
-        raise TypeError(f"{name}: expected {kind.__name__}, such as {example}, got {value!r}")
-
-
 def check_part(part: object) -> tuple[int, int]:
     """Check (number, count): `number` is from 1 to `count`."""
     if not isinstance(part, Sequence) or isinstance(part, str) or len(part) != 2:

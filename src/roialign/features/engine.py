@@ -21,7 +21,6 @@ from ..files.boxes import Box
 from ..files.problems import Remark
 from .backbone import Backbone, BackboneError, Map
 from .boxes import BoxSource, DetectedBoxes
-from .checks import check_instance
 from .images import ReadImage
 from .pooling import Pooling
 from .readers import Readers, Wanted
@@ -129,8 +128,8 @@ def run_shards(
         readers = _validate.check_int(readers, "readers", 0)
     if isinstance(shards, Shard):
         raise TypeError(f"shards: expected a sequence of shards, got one: {shards.file}")
-    check_instance(report, "report", Report, "Report()")
-    check_instance(listener, "listener", Listener, "Listener()")
+    _validate.check_instance(report, "report", Report, "Report()")
+    _validate.check_instance(listener, "listener", Listener, "Listener()")
     out = Path(out)
     wanted = (Wanted(image, work.boxes.annotated(image)) for shard in shards for image in shard.images)
     with ExitStack() as stack:

@@ -18,7 +18,7 @@ from .._version import __version__
 from .backbone import Backbone, BackboneOptions
 from .backbones import make_backbone
 from .boxes import BoxSource
-from .checks import check_instance, check_part, check_paths, check_sizes, check_text, set_checked
+from .checks import check_part, check_paths, check_sizes, check_text, set_checked
 from .engine import MOST_BYTES, Listener, Report, Work, in_gigabytes, run_shards
 from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
 from .manifest_checks import VERSION
@@ -193,9 +193,9 @@ def prepare(
         If the folder belongs to another job.
     """
     paths, out = check_paths(images), Path(out)
-    check_instance(boxes, "boxes", BoxSource, "GridBoxes(3, 4)")
-    check_instance(settings, "settings", JobSettings, 'JobSettings("pixels")')
-    check_instance(options, "options", BackboneOptions, "BackboneOptions(image_size=320)")
+    _validate.check_instance(boxes, "boxes", BoxSource, "GridBoxes(3, 4)")
+    _validate.check_instance(settings, "settings", JobSettings, 'JobSettings("pixels")')
+    _validate.check_instance(options, "options", BackboneOptions, "BackboneOptions(image_size=320)")
     require("features", *PACKAGES[settings.file_format])
     backbone, software = load(settings, options)
     boxes = boxes.of_backbone(backbone)
@@ -265,9 +265,9 @@ def run(
     OtherJobError
         If another run is processing the same part.
     """
-    check_instance(job, "job", Job, "that of prepare")
+    _validate.check_instance(job, "job", Job, "that of prepare")
     listener, readers = listener or Listener(), _validate.check_int(readers, "readers", 0)
-    check_instance(listener, "listener", Listener, "Listener()")
+    _validate.check_instance(listener, "listener", Listener, "Listener()")
     if not hasattr(engine or LocalEngine(), "run_shards"):
         raise TypeError(f"engine: expected an engine, such as RayEngine(), got {engine!r}")
     number, count = check_part(part)

@@ -52,8 +52,8 @@ class Stream(Dataset[Drawn]):
     """
 
     def __init__(self, dataset: CocoDataset, settings: TrainSettings, report: Report | None = None) -> None:
-        check_instance(dataset, CocoDataset, "dataset")
-        check_instance(settings, TrainSettings, "settings")
+        check_instance(dataset, "dataset", CocoDataset)
+        check_instance(settings, "settings", TrainSettings)
         if len(dataset) == 0:
             raise DatasetError(f"{dataset.annotations}: expected at least one image, got none")
         if not any(dataset.objects(row) for row in dataset.rows):

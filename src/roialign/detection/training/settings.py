@@ -100,7 +100,7 @@ class TrainSettings:
         for name, known in (("optimiser", OPTIMISERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
-        check_instance(self.detector, DetectorSettings, "detector")
+        check_instance(self.detector, "detector", DetectorSettings)
         for name, least in (("iterations", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)):
             object.__setattr__(self, name, check_int(getattr(self, name), name, least))
         for name in ("learning_rate", "weight_decay", "momentum", "clip", "flip", "vertical_flip", "diagonal_flip"):
@@ -167,7 +167,7 @@ def new_detector(
     By default, images are resized to the median shorter side of the dataset, but to at most 800 pixels. Patches of
     `patch_size` pixels are not resized.
     """
-    check_instance(dataset, CocoDataset, "dataset")
+    check_instance(dataset, "dataset", CocoDataset)
     if size not in SIZES:
         raise ValueError(f"size: expected one of {', '.join(SIZES)}, got {size!r}")
     if min_size is None:
