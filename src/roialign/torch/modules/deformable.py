@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -145,7 +146,7 @@ class DeformRoIPoolPack(DeformRoIPool):
     def learned(self, features: Tensor, rois: Tensor | Sequence[Tensor], **more: Any) -> tuple[Tensor, Tensor]:
         """The predicted offsets, and the flattened pooled features that they are predicted from."""
         pooled = super().forward(features, rois, **more)
-        if not isinstance(pooled, Tensor):  # the operator accepts arrays, but the linear layers do not
+        if isinstance(pooled, np.ndarray):  # the operator accepts arrays, but the linear layers do not
             raise TypeError(
                 f"features: expected a torch.Tensor, got {type(features).__module__}.{type(features).__name__}"
             )
