@@ -31,8 +31,13 @@ def insert(page: str, text: str, begin: str = BEGIN, end: str = END) -> str:
     return f"{before}{begin}\n\n{text}\n{end}{after}"
 
 
+def write_between(path: Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Replace the text between the markers of a page."""
+    path.write_text(insert(path.read_text(), text, begin, end))
+
+
 def write_page(path: Path, report: Report) -> None:
-    path.write_text(insert(path.read_text(), render(report)))
+    write_between(path, render(report))
 
 
 def _machine(report: Report) -> str:

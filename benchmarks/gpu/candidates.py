@@ -26,7 +26,7 @@ import roialign
 from roialign.torch.triton import replay
 from roialign.triton import launch
 
-from ..markdown import insert, table
+from ..markdown import table, write_between
 from ..pages import GPU_PREDICTIONS
 from .calls import Inputs
 from .device import workload_of
@@ -301,5 +301,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(render(found))
     if options.write:
         FILE.write_text(text_of(in_file() | found))
-        GPU_PREDICTIONS.write_text(insert(GPU_PREDICTIONS.read_text(), render(in_file()) + "\n", BEGIN, END))
+        write_between(GPU_PREDICTIONS, render(in_file()) + "\n", BEGIN, END)
     return 0

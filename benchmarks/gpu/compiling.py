@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..markdown import insert, table
+from ..markdown import table, write_between
 from ..pages import GPU
 from .candidates import Entry, call_of
 
@@ -62,5 +62,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = render(first_calls())
     print(text)
     if options.write_docs:
-        GPU.write_text(insert(GPU.read_text(), text + "\n", BEGIN, END))
+        write_between(GPU, text + "\n", BEGIN, END)
     return 0

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from roialign.triton import launch
 
-from ..markdown import insert, table
+from ..markdown import table, write_between
 from ..pages import GPU_PREDICTIONS
 from ..workloads import WORKLOADS, Workload
 from . import trips
@@ -239,5 +239,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = render([predict(cell) for cell in cells()], report)
     print(text)
     if options.write_docs:
-        GPU_PREDICTIONS.write_text(insert(GPU_PREDICTIONS.read_text(), text + "\n", BEGIN, END))
+        write_between(GPU_PREDICTIONS, text + "\n", BEGIN, END)
     return 0

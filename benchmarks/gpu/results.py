@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..markdown import insert, table
+from ..markdown import table, write_between
 from ..workloads import WORKLOADS
 from .record import Record, record_of
 from .timing import REPEATS
@@ -177,4 +177,4 @@ def render(report: Report, goals: Sequence[Sequence[str]]) -> str:
 
 
 def write_page(path: Path, report: Report, goals: Sequence[Sequence[str]]) -> None:
-    path.write_text(insert(path.read_text(), render(report, goals), BEGIN, END))
+    write_between(path, render(report, goals), BEGIN, END)

@@ -50,6 +50,12 @@ def check_instance(value: object, name: str, kind: type, example: str = "") -> N
         raise TypeError(f"{name}: expected an instance of {kind.__name__}{such_as}, got {type(value).__name__}")
 
 
+def set_checked(settings: object, **values: object) -> None:
+    """Set fields of a frozen dataclass to their checked values, which are those that JSON has, such as Python's int."""
+    for name, value in values.items():
+        object.__setattr__(settings, name, value)
+
+
 def check_int(
     value: object,
     name: str,

@@ -14,7 +14,7 @@ import numpy as np
 from .. import _validate
 from .._typing import Array
 from ..files.problems import FileError
-from .checks import check_image_size, check_optional_int, check_optional_text, check_text, set_checked
+from .checks import check_image_size, check_optional_int, check_optional_text, check_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,7 +128,7 @@ class BackboneOptions:
             check_optional_text(getattr(self, name), name)
         check_text(self.device, "device")
         _validate.check_choice(self.precision, "precision", get_args(Precision))
-        set_checked(
+        _validate.set_checked(
             self,
             image_size=check_image_size(self.image_size),
             prefix_tokens=check_optional_int(self.prefix_tokens, "prefix_tokens", 0),

@@ -15,7 +15,6 @@ from .. import _validate
 from ..files.boxes import Box, annotated_by
 from ..files.orientation import Annotated
 from .backbone import Backbone, BackboneError, Detections
-from .checks import set_checked
 
 #: The value of `--boxes` for the boxes that a detector finds.
 DETECTIONS = "detections"
@@ -103,7 +102,7 @@ class GridBoxes(BoxSource):
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):
-            set_checked(self, **{name: _validate.check_int(getattr(self, name), name, 1)})
+            _validate.set_checked(self, **{name: _validate.check_int(getattr(self, name), name, 1)})
 
     def count(self, image: Path) -> int:
         del image

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from .. import _validate
-
-
-def set_checked(settings: object, **values: object) -> None:
-    """Set fields of a frozen dataclass to their checked values, which are those that JSON has, such as Python's int."""
-    for name, value in values.items():
-        object.__setattr__(settings, name, value)
 
 
 def check_text(value: object, name: str) -> None:
@@ -32,17 +26,22 @@ def check_optional_int(value: object, name: str, lowest: int) -> int | None:
     return None if value is None else _validate.check_int(value, name, lowest)
 
 
+def _is_sequence(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether a value is a sequence, but not a string."""
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
 def check_image_size(value: object) -> int | tuple[int, int] | None:
     """Check that a value is None, the length of the shorter side, or a height and a width."""
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    if _is_sequence(value):
         return _validate.check_pair(value, "image_size", 1)
     return check_optional_int(value, "image_size", 1)
 
 
 def check_sizes(value: object, name: str = "sizes") -> tuple[tuple[int, int], ...]:
     """Check the output sizes: pairs (rows, columns), at least one, each once."""
-    pairs = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else []
-    if not pairs or not all(isinstance(pair, Sequence) and not isinstance(pair, str) for pair in pairs):
+    pairs = list(value) if _is_sequence(value) else []
+    if not pairs or not all(map(_is_sequence, pairs)):
         raise TypeError(f"{name}: expected pairs (rows, columns), such as ((7, 7), (1, 1)), got {value!r}")
     sizes = tuple(_validate.check_output_size(pair, name) for pair in pairs)
     if len(set(sizes)) < len(sizes):
@@ -64,7 +63,7 @@ def check_paths(images: Iterable[Any]) -> list[Path]:
 
 def check_part(part: object) -> tuple[int, int]:
     """Check (number, count): `number` is from 1 to `count`."""
-    if not isinstance(part, Sequence) or isinstance(part, str) or len(part) != 2:
+    if not _is_sequence(part) or len(part) != 2:
         raise TypeError(f"part: expected (number, count), got {part!r}")
     count = _validate.check_int(part[1], "part: count", 1)
     return _validate.check_int(part[0], "part: number", 1, count), count

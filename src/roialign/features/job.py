@@ -18,7 +18,7 @@ from .._version import __version__
 from .backbone import Backbone, BackboneOptions
 from .backbones import make_backbone
 from .boxes import BoxSource
-from .checks import check_part, check_paths, check_sizes, check_text, set_checked
+from .checks import check_part, check_paths, check_sizes, check_text
 from .engine import MOST_BYTES, Listener, Report, Work, in_gigabytes, run_shards
 from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
 from .manifest_checks import VERSION
@@ -52,7 +52,7 @@ class JobSettings:
         _validate.check_choice(self.file_format, "file_format", get_args(Format))
         counts = {name: getattr(self, name) for name in ("batch_size", "shard_bytes", "shard_images")}
         counts = {name: _validate.check_int(count, name, 1) for name, count in counts.items()}
-        set_checked(self, sizes=check_sizes(self.sizes), **counts)
+        _validate.set_checked(self, sizes=check_sizes(self.sizes), **counts)
 
 
 @dataclass(frozen=True)
@@ -270,8 +270,8 @@ def run(
     _validate.check_instance(listener, "listener", Listener, "Listener()")
     if not hasattr(engine or LocalEngine(), "run_shards"):
         raise TypeError(f"engine: expected an engine, such as RayEngine(), got {engine!r}")
-    number, count = check_part(part)
-    own = job.part((number, count))
+    own = job.part(part)
+    number, count = part
     report = Report()
     start = time.perf_counter()
     with locked(job.out, "" if count == 1 else f"-{number}-of-{count}"):

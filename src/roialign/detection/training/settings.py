@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..._validate import check_instance, check_int, check_number
+from ..._validate import check_instance, check_int, check_number, set_checked
 from ...extract.output import atomic_write
 from ...files.text import read_json, shown
 from ..coco import CocoDataset
@@ -102,9 +102,9 @@ class TrainSettings:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         check_instance(self.detector, "detector", DetectorSettings)
         for name, least in (("iterations", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)):
-            object.__setattr__(self, name, check_int(getattr(self, name), name, least))
+            set_checked(self, **{name: check_int(getattr(self, name), name, least)})
         for name in ("learning_rate", "weight_decay", "momentum", "clip", "flip", "vertical_flip", "diagonal_flip"):
-            object.__setattr__(self, name, check_number(getattr(self, name), name))
+            set_checked(self, **{name: check_number(getattr(self, name), name)})
         for name in ("learning_rate", "clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
