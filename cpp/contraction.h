@@ -107,20 +107,20 @@ class Contraction {
     }
   }
 
-  /// With tangents, the target is not streamed.
+  /// For the rows of y in [first, end). With tangents, the target is not streamed.
   void execute(const Kernels<A>& kernels, const std::byte* source, std::byte* target, int64_t channels, Write write,
-               AlignedVector<A>& scratch) const {
+               AlignedVector<A>& scratch, int64_t first, int64_t end) const {
     if (scratch.size() < intermediate_size_) scratch.resize(intermediate_size_);
     auto* const between = reinterpret_cast<std::byte*>(scratch.data());
     for (const Step& step : steps_) {
       const Write last = &step == steps_.data() ? write : Write::add;
       const auto into_target = kernels.contract[source_.is_accumulator || two_passes_][target_.is_accumulator];
       if (!two_passes_) {
-        into_target(step.y, step.x, source, target, channels, last);
+        into_target(step.y.rows_between(first, end), step.x, source, target, channels, last);
         continue;
       }
       const auto into_between = kernels.contract[source_.is_accumulator][true];
-      for (int64_t row = 0; row < step.y.rows; ++row) {
+      for (int64_t row = first; row < end; ++row) {
         into_between(step.y.row(row), step.through_x, source, between, channels, Write::replace);
         into_target(step.through_y.row(row), step.x, between, target, channels, last);
       }

@@ -22,7 +22,10 @@ struct AxisPlan {
   const Accumulator* weight;     // per tap
   const int64_t* target_offset;  // bytes, per row
 
-  AxisPlan row(int64_t i) const { return {1, begin + i, source_offset, weight, target_offset + i}; }
+  AxisPlan rows_between(int64_t first, int64_t end) const {
+    return {end - first, begin + first, source_offset, weight, target_offset + first};
+  }
+  AxisPlan row(int64_t i) const { return rows_between(i, i + 1); }
 };
 
 /// Which functions of the boxes' derivatives `dots` sums: result[pair_result[p]] += wy[p] * wx[p] * (gradient . pixel).

@@ -118,15 +118,21 @@ struct Tiles {
     return operand;
   }
 
-  void scatter(const AlignedVector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
-    kernels.scatter(memory.data(), block(view, n, channel, channels));
+  /// All pixels, as a dense tile in memory that is large enough.
+  Operand gather_into(A* memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
+    kernels.gather(block(view, n, channel, channels), memory);
+    return {reinterpret_cast<std::byte*>(memory), dense_lattice<A>(view.size[3], channels)};
+  }
+
+  void scatter(const A* tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
+    kernels.scatter(tile, block(view, n, channel, channels));
   }
 
   /// The same, bypassing the caches, for consecutive planes.
-  void stream_planes(const AlignedVector<A>& memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
+  void stream_planes(const A* tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
     View dense = view;
     dense.data = staging(channels * view.stride[1]);
-    kernels.scatter(memory.data(), block(dense, 0, 0, channels));
+    kernels.scatter(tile, block(dense, 0, 0, channels));
     kernels.stream(dense.data, address(view, n, channel), channels * view.stride[1]);
   }
 
@@ -139,7 +145,7 @@ struct Tiles {
     } else if (is_large && map.stride[3] == size_of(type)) {
       kernels.scatter_streaming(memory.data(), block(piece, n, channel, channels));
     } else {
-      scatter(memory, piece, n, channel, channels);
+      scatter(memory.data(), piece, n, channel, channels);
     }
   }
 

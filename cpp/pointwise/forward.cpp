@@ -42,7 +42,8 @@ class PointwiseForward {
   void pool(PointWorkspace<A>& work, const RoiGroup& group, int64_t first_channel, int64_t channel_count) {
     if (group.image < 0 || group.y.length() == 0) {
       work.target_tile.assign(bins_ * channel_count, A(0));
-      for (const int64_t row : group.rows) work.scatter(work.target_tile, out_, row, first_channel, channel_count);
+      for (const int64_t row : group.rows)
+        work.scatter(work.target_tile.data(), out_, row, first_channel, channel_count);
       return;
     }
     const View& map = maps_[group.level];
@@ -76,7 +77,7 @@ class PointwiseForward {
           turn_channels(work, rois[index], work.taps[index], block, source, target);
           is_prepared[index] = is_prepared[index] && call_.tangent == nullptr;
         }
-        if (!out_in_place_) work.scatter(work.target_tile, out_, row, channel, channels);
+        if (!out_in_place_) work.scatter(work.target_tile.data(), out_, row, channel, channels);
       }
     }
   }

@@ -49,42 +49,57 @@ class AdjointBoxes {
       work.taps.push_back({along(0), along(1)});
     }
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
-    Panel<A> panel(work, work.taps, map, in_place_, group);
+    const int64_t bins = in_place_ ? 0 : grad_output_.size[2] * grad_output_.size[3];
+    Panel<A> panel(work, work.taps, map, in_place_, group, channels, bins);
     panel.begin(channel, channels);
-    for (const size_t index : panel.order()) {
-      const int64_t row = group.rows[index];
-      const std::byte* const source = panel.pixels_of(index);
-      const Operand gradient = in_place_ ? work.in_place(grad_output_, row, channel)
-                                         : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      sum_dots(work, work.taps[index], panel.lattice(channels), source, gradient, channels,
-               sums_[row * blocks_.count + block]);
+    work.gradient_tile.resize(std::max<int64_t>(panel.tiles() * bins * channels, 1));  // never null
+    work.plans_memory.clear();
+    const auto of_roi = work.plans_memory.template take<Dots>(static_cast<int64_t>(group.rows.size()));
+    for (const RoiPiece& piece : panel.pieces()) {
+      const std::byte* const source = panel.pixels_of(piece);
+      const int64_t row = group.rows[piece.index];
+      Dots& dots = of_roi[piece.index];
+      if (piece.first_bin == 0) {
+        dots.gradient = in_place_ ? work.in_place(grad_output_, row, channel)
+                                  : work.gather_into(work.gradient_tile.data() + piece.tile * bins * channels,
+                                                     grad_output_, row, channel, channels);
+        dots.plan =
+            plan_dots(work.plans_memory, work.taps[piece.index], panel.lattice(channels), dots.gradient.lattice);
+      }
+      DotPlan<A> plan = dots.plan;
+      plan.y = plan.y.rows_between(piece.first_bin, piece.end_bin);
+      work.kernels.dots[!in_place_](plan, source, dots.gradient.base, channels,
+                                    sums_[row * blocks_.count + block].data());
     }
   }
 
-  void sum_dots(Workspace<A>& work, const RoiTaps& taps, const Lattice& from, const std::byte* source,
-                const Operand& gradient, int64_t channels, Sums& sums) const {
-    const Lattice& to = gradient.lattice;
-    Arena& arena = work.plans_memory;
-    arena.clear();
+  /// The dot products of a RoI, and the gradient, one of the two factors.
+  struct Dots {
+    DotPlan<A> plan;
+    Operand gradient;
+  };
+
+  DotPlan<A> plan_dots(Arena& arena, const RoiTaps& taps, const Lattice& from, const Lattice& to) const {
     const bool compact = from.is_compact;
     const auto y = plan_taps<A>(arena, taps.y, 0, from.row_step, compact, to.row_step, false, from.ring_rows);
     const auto x = plan_taps<A>(arena, taps.x, 0, from.column_step, compact, to.column_step, false);
-    const double* weights[2][most_pairs];
-    int result[most_pairs];
-    const int pairs = pair_weights(taps.y, taps.x, weights, result);
-    const DotPlan<A> plan{y, x, pairs, weights[0], weights[1], result};
-    work.kernels.dots[!in_place_](plan, source, gradient.base, channels, sums.data());
+    const std::span<const double*> y_weight = arena.take<const double*>(most_pairs);
+    const std::span<const double*> x_weight = arena.take<const double*>(most_pairs);
+    const std::span<int> result = arena.take<int>(most_pairs);
+    const int pairs = pair_weights(taps.y, taps.x, y_weight, x_weight, result);
+    return {y, x, pairs, y_weight.data(), x_weight.data(), result.data()};
   }
 
   /// The products of weights along y and x that give the derivative in every coordinate, by the product rule.
-  int pair_weights(const Taps& y, const Taps& x, const double* (*weights)[most_pairs], int* result) const {
+  int pair_weights(const Taps& y, const Taps& x, std::span<const double*> y_weight, std::span<const double*> x_weight,
+                   std::span<int> result) const {
     const int subsets = 1 << call_.tangents.size();
     int pairs = 0;
     for (int coordinate = 0; coordinate < 4; ++coordinate) {
       const int along_y = coordinate < 2 ? coordinate + 1 : 0, along_x = coordinate < 2 ? 0 : coordinate - 1;
       for (int subset = 0; subset < subsets; ++subset) {
-        weights[0][pairs] = y.value[3 * subset + along_y].data();
-        weights[1][pairs] = x.value[3 * (subsets - 1 - subset) + along_x].data();
+        y_weight[pairs] = y.value[3 * subset + along_y].data();
+        x_weight[pairs] = x.value[3 * (subsets - 1 - subset) + along_x].data();
         result[pairs++] = coordinate;
       }
     }

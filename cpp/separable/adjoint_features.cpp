@@ -90,7 +90,7 @@ class AdjointFeatures {
       const Operand source = in_place ? work.in_place(grad_output_, row, channel)
                                       : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
       contraction.prepare(arena, y, x, tangents, source.lattice, target.lattice, channels);
-      contraction.execute(work.kernels, source.base, target.base, channels, Write::add, work.intermediate);
+      contraction.execute(work.kernels, source.base, target.base, channels, Write::add, work.intermediate, 0, y.rows());
     }
     const View& map = grads_[tile.level];
     work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel, channels);

@@ -62,7 +62,7 @@ class Forward {
             int64_t channel_count) {
     if (group.image < 0) {
       work.target_tile.assign(out_.size[2] * out_.size[3] * channel_count, A(0));
-      work.scatter(work.target_tile, out_, group.rows[0], first_channel, channel_count);
+      work.scatter(work.target_tile.data(), out_, group.rows[0], first_channel, channel_count);
       return;
     }
     auto& taps = shared == nullptr ? work.taps : shared->taps;
@@ -71,8 +71,9 @@ class Forward {
       build_all(group, work.builder, shared == nullptr ? work.taps_memory : shared->taps_memory, taps);
     };
     shared == nullptr ? build() : std::call_once(shared->has_taps, build);
-    Panel<A> panel(work, taps, maps_[group.level], maps_in_place_, group);
     const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
+    const int64_t bins = out_in_place_ ? 0 : out_.size[2] * out_.size[3];
+    Panel<A> panel(work, taps, maps_[group.level], maps_in_place_, group, blocks.size, bins);
     int64_t prepared_channels = 0;
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
@@ -85,8 +86,16 @@ class Forward {
         prepared_channels = channels;
       }
       panel.begin(channel, channels);
-      for (const size_t index : panel.order()) {
-        pool_one(work, group.rows[index], taps[index], contractions[index], panel.pixels_of(index), channel, channels);
+      work.target_tile.resize(std::max<int64_t>(panel.tiles() * bins * channels, 1));  // never null
+      for (const RoiPiece& piece : panel.pieces()) {
+        const std::byte* const source = panel.pixels_of(piece);
+        A* const tile = work.target_tile.data() + piece.tile * bins * channels;
+        const int64_t row = group.rows[piece.index];
+        std::byte* const target =
+            out_in_place_ ? work.in_place(out_, row, channel).base : reinterpret_cast<std::byte*>(tile);
+        contractions[piece.index].execute(work.kernels, source, target, channels, write_, work.intermediate,
+                                          piece.first_bin, piece.end_bin);
+        if (!out_in_place_ && piece.is_last) write_tile(work, row, taps[piece.index], tile, channel, channels);
       }
     }
   }
@@ -111,29 +120,24 @@ class Forward {
     }
   }
 
-  /// Computes a block of channels of one RoI.
-  void pool_one(Workspace<A>& work, int64_t row, const RoiTaps& taps, const Contraction<A>& contraction,
-                const std::byte* source, int64_t channel, int64_t channels) {
-    const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
-                                         : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
-    contraction.execute(work.kernels, source, target.base, channels, write_, work.intermediate);
-    if (out_in_place_) return;
-    fill_unreached(work, taps, channels);
+  /// Writes a block of channels of one RoI to the output.
+  void write_tile(Workspace<A>& work, int64_t row, const RoiTaps& taps, A* tile, int64_t channel, int64_t channels) {
+    fill_unreached(tile, taps, channels);
     if (streams_planes_) {
-      work.stream_planes(work.target_tile, out_, row, channel, channels);
+      work.stream_planes(tile, out_, row, channel, channels);
     } else {
-      work.scatter(work.target_tile, out_, row, channel, channels);
+      work.scatter(tile, out_, row, channel, channels);
     }
   }
 
   /// Writes the fill value to bins without a point on the map.
-  void fill_unreached(Workspace<A>& work, const RoiTaps& taps, int64_t channels) {
+  void fill_unreached(A* tile, const RoiTaps& taps, int64_t channels) const {
     if (call_.spec.fill == 0.0 || !call_.tangents.empty()) return;
     const auto empty = [](const Taps& axis, int64_t bin) { return axis.row_begin[bin] == axis.row_begin[bin + 1]; };
     const int64_t bins_y = out_.size[2], bins_x = out_.size[3];
     for (int64_t bin = 0; bin < bins_y * bins_x; ++bin) {
       if (!empty(taps.y, bin / bins_x) && !empty(taps.x, bin % bins_x)) continue;
-      std::fill_n(work.target_tile.begin() + bin * channels, channels, static_cast<A>(call_.spec.fill));
+      std::fill_n(tile + bin * channels, channels, static_cast<A>(call_.spec.fill));
     }
   }
 

@@ -4,51 +4,52 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <numeric>
 #include <span>
-#include <vector>
+#include <utility>
 
+#include "separable/pieces.h"
 #include "separable/workspace.h"
 
 namespace roialign {
 
 /// If channels are not adjacent, the rows of a block of channels are transposed into a ring buffer as the RoIs need
-/// them, in the order of their first rows. A pixel is transposed once for all RoIs of the group, and the ring has only
-/// as many rows as the tallest RoI. For a single RoI, only the pixels that it touches are gathered.
+/// them, in the order of their first rows. A pixel is transposed once for all RoIs of the group. The ring has only as
+/// many rows as the tallest RoI. If that is too large for the cache, RoIs are cut into pieces of fewer rows. For a
+/// single RoI, only the pixels that it touches are gathered.
 template <class A>
 class Panel {
  public:
-  /// Prepares a panel for the taps of the group's RoIs.
-  Panel(Workspace<A>& work, std::span<const RoiTaps> taps, const View& map, bool is_in_place, const RoiGroup& group)
+  /// Prepares a panel for the taps of the group's RoIs. A block has at most `channels` channels; a tile, which a RoI
+  /// needs from its first to its last piece, has `bins` pixels.
+  Panel(Workspace<A>& work, std::span<const RoiTaps> taps, const View& map, bool is_in_place, const RoiGroup& group,
+        int64_t channels, int64_t bins)
       : work_(work),
         taps_(taps),
         map_(map),
         is_in_place_(is_in_place),
         group_(group),
-        is_alone_(group.rows.size() == 1) {
-    order_.resize(group.rows.size());
-    std::iota(order_.begin(), order_.end(), size_t{0});
+        is_alone_(group.rows.size() == 1),
+        pieces_(RoiPieces::whole(taps)) {
     if (is_in_place || is_alone_) return;
     PixelRange x = PixelRange::none(), y = PixelRange::none();
-    rows_.reserve(group.rows.size());
-    for (size_t index = 0; index < group.rows.size(); ++index) {
-      PixelRange& rows = rows_.emplace_back(PixelRange::none());
-      rows.include(taps[index].y.position);
-      if (rows.length() == 0) continue;
-      ring_rows_ = std::max(ring_rows_, rows.length() + rows_at_once);
-      y = y.joined(rows);
-      x.include(taps[index].x.position);
+    for (const RoiTaps& roi : taps) {
+      if (roi.y.entries() == 0 || roi.x.entries() == 0) continue;
+      y.include(roi.y.position);
+      x.include(roi.x.position);
     }
-    std::stable_sort(order_.begin(), order_.end(), [&](size_t a, size_t b) { return rows_[a].first < rows_[b].first; });
-    if (x.length() == 0 || y.length() == 0) x = y = {0, 0};          // no RoI touches the map
+    if (x.length() == 0) x = y = {0, 0};                             // no RoI touches the map
     if (4 * x.length() > 3 * map.size[3]) x = {0, map.size[3] - 1};  // whole rows are one long run in memory
-    ring_rows_ = std::min(ring_rows_, y.length());
     x_ = x;
     last_row_ = y.last;
+    cut_into_pieces(cached_bytes / std::max<int64_t>(channels * int64_t{sizeof(A)}, 1), bins);
+    ring_rows_ = std::clamp<int64_t>(pieces_.tallest + rows_at_once_, 1, y.length());
   }
 
-  /// The RoIs of the group, in the order in which they must be requested.
-  const std::vector<size_t>& order() const { return order_; }
+  /// The pieces of the group's RoIs, in the order in which they must be requested.
+  std::span<const RoiPiece> pieces() const { return pieces_.list; }
+
+  /// How many RoIs have begun and not ended, at most.
+  int64_t tiles() const { return pieces_.tiles; }
 
   /// The layout of the pixels, for a block of so many channels.
   Lattice lattice(int64_t channels) const {
@@ -68,26 +69,44 @@ class Panel {
     if (!is_in_place_ && !is_alone_) work_.tile(work_.source_tile, ring_rows_, x_.length(), channels);
   }
 
-  /// The memory that has the pixels of a RoI now.
-  const std::byte* pixels_of(size_t index) {
+  /// The memory that has the pixels of a piece now.
+  const std::byte* pixels_of(const RoiPiece& piece) {
     if (is_in_place_) return address(map_, group_.image, channel_);
     if (is_alone_) {
-      const RoiTaps& taps = taps_[index];
+      const RoiTaps& taps = taps_[piece.index];
       return work_
           .gather(map_, group_.image, channel_, channels_, work_.source_tile, &taps.y.position, &taps.x.position)
           .base;
     }
-    if (rows_[index].length() > 0) sweep_to(rows_[index]);
+    if (piece.rows.length() > 0) sweep_to(piece.rows);
     const auto* const base = reinterpret_cast<const std::byte*>(work_.source_tile.data());
     return base - x_.first * channels_ * int64_t{sizeof(A)};
   }
 
  private:
+  /// Cuts the RoIs if the ring has more than `most_pixels` otherwise, and if what the ring then saves is more than the
+  /// tiles of the RoIs that have begun need.
+  void cut_into_pieces(int64_t most_pixels, int64_t bins) {
+    const int64_t pixels = pixels_in_use(pieces_, most_rows_at_once, bins);
+    if (pixels <= most_pixels) return;
+    const int64_t most_rows = most_pixels / x_.length();
+    const int64_t rows_at_once = std::clamp<int64_t>(most_rows / 3, 1, most_rows_at_once);
+    RoiPieces cut = RoiPieces::cut(taps_, std::max<int64_t>(most_rows - rows_at_once, 1));
+    if (pixels_in_use(cut, rows_at_once, bins) >= pixels) return;
+    pieces_ = std::move(cut);
+    rows_at_once_ = rows_at_once;
+  }
+
+  /// The pixels of the ring and of the tiles.
+  int64_t pixels_in_use(const RoiPieces& pieces, int64_t rows_at_once, int64_t bins) const {
+    return (pieces.tallest + rows_at_once) * x_.length() + pieces.tiles * bins;
+  }
+
   /// Transposes the missing rows, and some more if they replace rows that are no longer needed.
   void sweep_to(const PixelRange& rows) {
     if (rows.last < end_row_) return;
     end_row_ = std::max(end_row_, rows.first);
-    const int64_t end = std::min({rows.last + rows_at_once, rows.first + ring_rows_, last_row_ + 1});
+    const int64_t end = std::min({rows.last + rows_at_once_, rows.first + ring_rows_, last_row_ + 1});
     while (end_row_ < end) {
       const int64_t slot = end_row_ % ring_rows_;
       View strip = map_;
@@ -100,7 +119,8 @@ class Panel {
     }
   }
 
-  static constexpr int64_t rows_at_once = 8;
+  static constexpr int64_t most_rows_at_once = 8;
+  static constexpr int64_t cached_bytes = int64_t{768} << 10;
 
   Workspace<A>& work_;
   std::span<const RoiTaps> taps_;
@@ -108,10 +128,9 @@ class Panel {
   bool is_in_place_;
   const RoiGroup& group_;
   bool is_alone_;
-  std::vector<size_t> order_;
-  std::vector<PixelRange> rows_;  // of each RoI, beside each other, because every block of channels reads them
+  RoiPieces pieces_;
   PixelRange x_{0, 0};
-  int64_t ring_rows_ = 1, last_row_ = 0, end_row_ = 0, channel_ = 0, channels_ = 0;
+  int64_t ring_rows_ = 1, rows_at_once_ = most_rows_at_once, last_row_ = 0, end_row_ = 0, channel_ = 0, channels_ = 0;
 };
 
 }  // namespace roialign

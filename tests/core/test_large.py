@@ -14,7 +14,8 @@ from roialign.numpy.cpu import separable as cpu
 from roialign.reference import separable
 from tests.tables.answers import roi_scales
 from tests.tables.cases import Array, roi_align_spec
-from tests.tables.tolerances import assert_close
+from tests.tables.kernels import DTYPES
+from tests.tables.tolerances import assert_close, assert_same_bits
 
 #: Of the far corner of a map: everything else is a hole in a sparse file that is never read.
 WINDOW = 24
@@ -137,6 +138,39 @@ def test_the_largest_sampling_ratio() -> None:
     dense = roialign.roi_align(features, rois, 1, 1.0, 65536)
     exact = roialign.roi_align(features, rois, 1, 1.0, sampling="exact")
     assert np.abs(dense - exact).max() < 1e-4
+
+
+def rois_of_all_heights(random: np.random.Generator, height: int, width: int) -> Array:
+    """Many RoIs on one map: up to 80 rows tall, some turned over, without size, beyond the edges or beside the map."""
+    middle = random.uniform(-10, [width + 10, height + 10], (120, 2))
+    size = np.exp(random.uniform(np.log(2), np.log(80), (120, 2)))
+    size[::10, 1] *= -1
+    size[5::20] = 0
+    corners = np.concatenate([middle - size / 2, middle + size / 2], axis=1)
+    corners[3] += 1000
+    corners[4] = [-50, -40, width + 50, height + 40]
+    return np.concatenate([np.zeros((120, 1)), corners], axis=1)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("size", [(7, 7), (14, 3), (1, 1)])
+@pytest.mark.parametrize("sampling", ["grid", "exact"])
+def test_planar_maps_with_rows_too_long_for_the_cache(dtype: str, size: tuple[int, int], sampling: str) -> None:
+    """Together, tall RoIs are pooled in pieces; the bits are those of RoIs that are pooled one by one."""
+    random = np.random.default_rng(6)
+    rois = rois_of_all_heights(random, 120, 336)
+    features = random.standard_normal((1, 100, 120, 336)).astype(DTYPES[dtype])  # two blocks of channels
+    gradient = random.standard_normal((len(rois), 100, *size)).astype(DTYPES[dtype])
+    pooled = roialign.roi_align(features, rois, size, 1.0, 2, sampling=sampling)
+    _, grad_rois = roialign.roi_align_backward(gradient, features, rois, 1.0, 2, need="rois", sampling=sampling)
+    for row in range(len(rois)):
+        only = slice(row, row + 1)
+        alone = roialign.roi_align(features, rois[only], size, 1.0, 2, sampling=sampling)
+        assert_same_bits(pooled[only], alone, f"RoI {row}")
+        _, alone = roialign.roi_align_backward(
+            gradient[only], features, rois[only], 1.0, 2, need="rois", sampling=sampling
+        )
+        assert_same_bits(grad_rois[only], alone, f"gradient of RoI {row}")
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
