@@ -89,17 +89,41 @@ std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<con
   return groups;
 }
 
-std::vector<MapTile> cut_into_tiles(std::span<const View> maps, int64_t side, std::span<const RoiPlace> places) {
+TileShape TileShape::square(int64_t most_pixels) {
+  int64_t side = 1;
+  while (2 * side * 2 * side <= most_pixels && side < 256) side *= 2;
+  return {side, side};
+}
+
+TileShape TileShape::wide(const View& map, int64_t most_pixels) {
+  constexpr int64_t least_height = 16, columns_of_line = 16;
+  const int64_t size = std::max<int64_t>(map.size[3], 1),
+                most_width = std::max(most_pixels / least_height, least_height);
+  const int64_t tiles = (size + most_width - 1) / most_width;
+  const int64_t even = (size + tiles - 1) / tiles;
+  const int64_t width = tiles == 1 ? size : (even + columns_of_line - 1) / columns_of_line * columns_of_line;
+  return {std::max(most_pixels / width, least_height), width};
+}
+
+std::vector<MapTile> cut_into_tiles(std::span<const View> maps, std::span<const TileShape> shapes,
+                                    std::span<const RoiPlace> places) {
+  const auto tiles_along = [](int64_t size, int64_t side) { return (size + side - 1) / side; };
   std::vector<MapTile> tiles;
   std::vector<int64_t> first_of_level;
   for (size_t level = 0; level < maps.size(); ++level) {
     const auto& size = maps[level].size;
+    const auto [height, width] = shapes[level];
     first_of_level.push_back(static_cast<int64_t>(tiles.size()));
     for (int64_t image = 0; image < size[0]; ++image) {
-      for (int64_t y = 0; y < size[2]; y += side) {
-        for (int64_t x = 0; x < size[3]; x += side) {
-          tiles.push_back(
-              {static_cast<int64_t>(level), image, y, std::min(y + side, size[2]), x, std::min(x + side, size[3]), {}});
+      for (int64_t y = 0; y < size[2]; y += height) {
+        for (int64_t x = 0; x < size[3]; x += width) {
+          tiles.push_back({static_cast<int64_t>(level),
+                           image,
+                           y,
+                           std::min(y + height, size[2]),
+                           x,
+                           std::min(x + width, size[3]),
+                           {}});
         }
       }
     }
@@ -107,10 +131,11 @@ std::vector<MapTile> cut_into_tiles(std::span<const View> maps, int64_t side, st
   for (const RoiPlace& place : places) {
     if (place.image < 0 || place.y.length() == 0 || place.x.length() == 0) continue;
     const auto& size = maps[place.level].size;
-    const int64_t tiles_y = (size[2] + side - 1) / side, tiles_x = (size[3] + side - 1) / side;
+    const auto [height, width] = shapes[place.level];
+    const int64_t tiles_y = tiles_along(size[2], height), tiles_x = tiles_along(size[3], width);
     const int64_t first = first_of_level[place.level] + place.image * tiles_y * tiles_x;
-    for (int64_t ty = place.y.first / side; ty <= place.y.last / side; ++ty) {
-      for (int64_t tx = place.x.first / side; tx <= place.x.last / side; ++tx) {
+    for (int64_t ty = place.y.first / height; ty <= place.y.last / height; ++ty) {
+      for (int64_t tx = place.x.first / width; tx <= place.x.last / width; ++tx) {
         tiles[first + ty * tiles_x + tx].rows.push_back(place.row);
       }
     }

@@ -69,8 +69,20 @@ struct MapTile {
   }
 };
 
-/// Divides every map into tiles of `side` by `side` pixels, and lists the RoIs whose pixels intersect each tile. An
-/// empty range of pixels, such as that of a RoI without an image, intersects none.
-std::vector<MapTile> cut_into_tiles(std::span<const View> maps, int64_t side, std::span<const RoiPlace> places);
+/// The size of tiles in pixels.
+struct TileShape {
+  int64_t height, width;
+
+  /// The largest square of at most `most_pixels` whose side is a power of two, up to 256.
+  static TileShape square(int64_t most_pixels);
+  /// As wide as possible with at least 16 rows and at most `most_pixels`, for planes, where pixels of a row are
+  /// adjacent.
+  static TileShape wide(const View& map, int64_t most_pixels);
+};
+
+/// Divides every map into tiles of its shape, and lists the RoIs whose pixels intersect each tile. An empty range of
+/// pixels, such as that of a RoI without an image, intersects none.
+std::vector<MapTile> cut_into_tiles(std::span<const View> maps, std::span<const TileShape> shapes,
+                                    std::span<const RoiPlace> places);
 
 }  // namespace roialign

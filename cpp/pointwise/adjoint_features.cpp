@@ -74,14 +74,14 @@ class PointwiseAdjointFeatures {
                   group_of(call)),
         winners_(call, deciding),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
-    const int64_t pixel_bytes = channels_.size * parts_ * int64_t{sizeof(A)};
-    while (2 * side_ * 2 * side_ * pixel_bytes <= tile_bytes && side_ < 256) side_ *= 2;
+    const int64_t pixel_bytes = std::max<int64_t>(channels_.size * parts_ * int64_t{sizeof(A)}, 1);
+    shapes_.assign(grads.size(), TileShape::square(tile_bytes / pixel_bytes));
   }
 
   void run() {
     if (channels_.count == 0) return;
     const auto places = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
-    const auto tiles = cut_into_tiles(grads_, side_, places);
+    const auto tiles = cut_into_tiles(grads_, shapes_, places);
     parallel_for(call_.team, static_cast<int64_t>(tiles.size()) * channels_.count, [&](int64_t item, int worker) {
       add_up(workspaces_[worker], tiles[item / channels_.count], item % channels_.count);
     });
@@ -239,7 +239,7 @@ class PointwiseAdjointFeatures {
   bool turns_channels_;
   int64_t parts_;  // the channels of the map per channel of the result
   ChannelBlocks channels_;
-  int64_t side_ = 1;
+  std::vector<TileShape> shapes_;  // of every map
   Winners<A> winners_;
   std::vector<PointWorkspace<A>> workspaces_;
 };

@@ -13,10 +13,16 @@ class AdjointFeatures {
       : call_(call),
         grad_output_(grad_output),
         grads_(grads),
+        grads_in_place_(std::all_of(grads.begin(), grads.end(),
+                                    [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); })),
         blocks_(grad_output.size[1],
-                tile_bytes / (least_side(call, grads) * least_side(call, grads) * int64_t{sizeof(A)})),
+                (grads_in_place_ ? in_place_block_bytes : planar_block_bytes) / int64_t{sizeof(A)}),
         workspaces_(make_workspaces<A>(call)) {
-    while (2 * side_ * 2 * side_ * blocks_.size * int64_t{sizeof(A)} <= tile_bytes && side_ < 256) side_ *= 2;
+    const int64_t pixel_bytes = std::max<int64_t>(blocks_.size * int64_t{sizeof(A)}, 1);
+    for (const View& map : grads) {
+      shapes_.push_back(grads_in_place_ ? TileShape::square(in_place_tile_bytes / pixel_bytes)
+                                        : TileShape::wide(map, planar_tile_bytes / pixel_bytes));
+    }
   }
 
   void run() {
@@ -31,7 +37,7 @@ class AdjointFeatures {
                              workspaces_[worker].builder, workspaces_[worker].taps_memory);
       }
     });
-    tiles_ = cut_hot_tiles(cut_into_tiles(grads_, side_, places()));
+    tiles_ = cut_hot_tiles(cut_into_tiles(grads_, shapes_, places()));
     parallel_for(call_.team, static_cast<int64_t>(tiles_.size()) * blocks_.count, [&](int64_t item, int worker) {
       add_up(workspaces_[worker], tiles_[item / blocks_.count], item % blocks_.count);
     });
@@ -96,20 +102,16 @@ class AdjointFeatures {
     work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel, channels);
   }
 
-  /// If channels are not adjacent, the lines of a tile are runs of its pixels, which should be longer.
-  static int64_t least_side(const SeparableCall& call, std::span<const View> grads) {
-    const bool in_place = std::all_of(grads.begin(), grads.end(),
-                                      [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); });
-    return in_place ? 16 : 32;
-  }
-
-  static constexpr int64_t tile_bytes = 256 * 1024;
+  static constexpr int64_t in_place_tile_bytes = 256 * 1024, in_place_block_bytes = 1024;
+  // If channels are not adjacent, the lines of a tile are runs of its pixels, which should be long.
+  static constexpr int64_t planar_tile_bytes = 768 * 1024, planar_block_bytes = 256;
 
   const SeparableCall& call_;
   const View& grad_output_;
   std::span<const View> grads_;
+  bool grads_in_place_;
   ChannelBlocks blocks_;
-  int64_t side_ = 1;
+  std::vector<TileShape> shapes_;  // of every map
   std::vector<RoiTaps> taps_;
   std::vector<MapTile> tiles_;
   std::vector<Workspace<A>> workspaces_;
