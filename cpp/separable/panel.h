@@ -90,7 +90,7 @@ class Panel {
     const int64_t pixels = pixels_in_use(pieces_, most_rows_at_once, bins);
     if (pixels <= most_pixels) return;
     const int64_t most_rows = most_pixels / x_.length();
-    const int64_t rows_at_once = std::clamp<int64_t>(most_rows / 3, 1, most_rows_at_once);
+    const int64_t rows_at_once = std::clamp<int64_t>(most_rows / 6, 1, most_rows_at_once);
     RoiPieces cut = RoiPieces::cut(taps_, std::max<int64_t>(most_rows - rows_at_once, 1));
     if (pixels_in_use(cut, rows_at_once, bins) >= pixels) return;
     pieces_ = std::move(cut);
@@ -120,7 +120,7 @@ class Panel {
   }
 
   static constexpr int64_t most_rows_at_once = 8;
-  static constexpr int64_t cached_bytes = int64_t{768} << 10;
+  static constexpr int64_t cached_bytes = int64_t{640} << 10;
 
   Workspace<A>& work_;
   std::span<const RoiTaps> taps_;
