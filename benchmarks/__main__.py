@@ -15,7 +15,7 @@ from .cases import OPERATOR_SUITE, QUICK_SUITE, SUITE, Selection, group_cases, p
 from .machine import describe_machine, file_name
 from .markdown import write_page
 from .measure import Settings, measure
-from .pages import CPU, OPERATORS
+from .pages import OPERATORS, cpu_page
 from .peers import choose_peers
 from .pool import WorkerPool
 from .process import ROOT, WorkerError
@@ -40,7 +40,7 @@ def main(
     seconds: Annotated[float | None, typer.Option(min=0, help="Seconds of measurement per case.")] = None,
     threads: Annotated[list[str] | None, typer.Option(help='Number of threads, or "all". Can be repeated.')] = None,
     isa: Annotated[str | None, typer.Option(help="Force roialign to use this instruction set.")] = None,
-    json_path: Annotated[Path | None, typer.Option("--json", help="Folder for the results.")] = None,
+    json_path: Annotated[Path | None, typer.Option("--json", help="File for the results.")] = None,
     from_json: Annotated[Path | None, typer.Option(help="Show these results instead of measuring.")] = None,
     write_docs: Annotated[bool, typer.Option("--write-docs", help="Write the tables of docs/performance.")] = False,
 ) -> None:
@@ -74,7 +74,7 @@ def main(
     show(report, console)
     if write_docs:
         of_operators = any(item.entry.case.operator != "mean" for item in report.measurements)
-        write_page(OPERATORS if of_operators else CPU, report)
+        write_page(OPERATORS if of_operators else cpu_page(report.machine["cpu"]), report)
 
 
 def _run(

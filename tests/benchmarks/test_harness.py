@@ -11,6 +11,7 @@ import roialign
 from benchmarks.cases import OPERATOR_SUITE, QUICK_SUITE, SUITE, Case, group_cases, parse_threads, select_cases
 from benchmarks.conformance import Oracle, conforms, largest_error, tolerance_of
 from benchmarks.floor import CopyProbe, Footprint
+from benchmarks.pages import cpu_page
 from benchmarks.peers import OURS, PEERS, choose_peers, entries_of
 from benchmarks.summary import Summary, calls_per_round, summarise
 from benchmarks.tables import number
@@ -221,3 +222,17 @@ def test_footprint_counts_touched_pixels_once() -> None:
 
 def test_copies_have_a_speed() -> None:
     assert all(CopyProbe(1).bandwidth(threads) > 0 for threads in (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "page"),
+    [
+        ("Intel(R) Xeon(R) Processor (family 6, model 207)", "cpu-intel.md"),
+        ("AMD EPYC (family 25, model 17)", "cpu.md"),
+        ("Neoverse-V2", "cpu.md"),
+    ],
+)
+def test_every_cpu_has_a_page(model: str, page: str) -> None:
+    path = cpu_page(model)
+    assert path.name == page
+    assert "<!-- benchmark:begin -->" in path.read_text(encoding="utf-8")

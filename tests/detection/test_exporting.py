@@ -89,7 +89,8 @@ def _found(model: TwoStageDetector, image: Tensor) -> dict[str, Tensor]:
 )
 def test_in_eager_mode(kind: str, pooler: str) -> None:
     model = detector_of(kind, pooler)
-    check(model, torch.no_grad()(ExportableDetector(model)), 0.0)
+    # Padded proposals change the number of rows of matrix products, and on some CPUs the last bits of all rows.
+    check(model, torch.no_grad()(ExportableDetector(model)), 1e-6)
 
 
 def in_onnxruntime(path: Path) -> Callable[[Tensor], list[Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import roialign
 import roialign.detection
@@ -157,6 +157,27 @@ def test_every_pooler_trains_in_a_detector(name: str, model: str) -> None:
     for pooler in (heads.box_pooler, heads.mask_pooler) if model == "mask-rcnn" else (heads.box_pooler,):
         assert any(True for _ in pooler.parameters()) == (name in LEARNED)
         assert all(parameter.grad is not None for parameter in pooler.parameters())
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        (torch.zeros(1, 8, 3, 3), r"return \[RoIs, 8, 7, 7\], got \(1, 8, 3, 3\)"),
+        (torch.zeros(1, 7, 7, 8), r"return .*, got \(1, 7, 7, 8\)"),
+        (torch.zeros(1, 8 * 7 * 7), r"return .*, got \(1, 392\)"),
+        ([torch.zeros(1, 8, 7, 7)], "return a tensor, got list"),
+    ],
+    ids=["another size", "channels last", "flat", "a list"],
+)
+def test_what_a_pooler_of_ones_own_returns_is_checked(returned: object, message: str) -> None:
+    class Own(nn.Module):
+        def forward(self, *_: object) -> object:
+            return returned
+
+    detector = SETTINGS.build().eval()
+    detector.roi_heads.box_pooler = Own()
+    with pytest.raises((TypeError, ValueError), match=f"^pooler: expected it to {message}"):
+        detector([torch.rand(3, 64, 64)])
 
 
 def test_arguments_may_follow_a_name() -> None:

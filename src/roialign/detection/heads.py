@@ -11,15 +11,33 @@ from .box_kinds import UPRIGHT, BoxKind
 MASK_THRESHOLD = 0.5
 
 
+def check_pooled(pooled: object, channels: int, size: int | None = None) -> None:
+    """Check that a pooler, which may be the user's own, has returned ``[K, channels, size, size]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it has not.
+    """
+    if not isinstance(pooled, Tensor):
+        raise TypeError(f"pooler: expected it to return a tensor, got {type(pooled).__name__}")
+    sides = tuple(pooled.shape[2:])
+    if pooled.ndim != 4 or pooled.shape[1] != channels or (size is not None and sides != (size, size)):
+        expected = f"[RoIs, {channels}, {size or 'height'}, {size or 'width'}]"
+        raise ValueError(f"pooler: expected it to return {expected}, got {tuple(pooled.shape)}")
+
+
 class BoxHead(nn.Module):
     """Two fully connected layers."""
 
     def __init__(self, channels: int, pooled_size: int, hidden: int) -> None:
         super().__init__()
+        self.channels, self.pooled_size = channels, pooled_size
         self.fc6 = nn.Linear(channels * pooled_size**2, hidden)
         self.fc7 = nn.Linear(hidden, hidden)
 
     def forward(self, pooled: Tensor) -> Tensor:
+        check_pooled(pooled, self.channels, self.pooled_size)
         return functional.relu(self.fc7(functional.relu(self.fc6(pooled.flatten(1)))))
 
 
@@ -77,6 +95,7 @@ class MaskBranch(nn.Module):
 
     def __init__(self, channels: int, hidden: int, num_classes: int) -> None:
         super().__init__()
+        self.channels = channels
         self.mask_head = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv2d(channels if i == 0 else hidden, hidden, 3, padding=1), nn.ReLU())
@@ -92,5 +111,6 @@ class MaskBranch(nn.Module):
                 nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
 
     def forward(self, pooled: Tensor) -> Tensor:
+        check_pooled(pooled, self.channels)
         logits: Tensor = self.mask_predictor(self.mask_head(pooled))
         return logits.float()
