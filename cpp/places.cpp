@@ -89,6 +89,12 @@ std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<con
   return groups;
 }
 
+namespace {
+
+int64_t tiles_along(int64_t size, int64_t side) { return (size + side - 1) / side; }
+
+}  // namespace
+
 TileShape TileShape::square(int64_t most_pixels) {
   int64_t side = 1;
   while (2 * side * 2 * side <= most_pixels && side < 256) side *= 2;
@@ -96,18 +102,20 @@ TileShape TileShape::square(int64_t most_pixels) {
 }
 
 TileShape TileShape::wide(const View& map, int64_t most_pixels) {
-  constexpr int64_t least_height = 16, columns_of_line = 16;
-  const int64_t size = std::max<int64_t>(map.size[3], 1),
-                most_width = std::max(most_pixels / least_height, least_height);
-  const int64_t tiles = (size + most_width - 1) / most_width;
-  const int64_t even = (size + tiles - 1) / tiles;
-  const int64_t width = tiles == 1 ? size : (even + columns_of_line - 1) / columns_of_line * columns_of_line;
-  return {std::max(most_pixels / width, least_height), width};
+  constexpr int64_t least_height = 16, most_height = 32, columns_of_line = 16;
+  const auto divided = [](int64_t size, int64_t most) {  // into equal parts
+    const int64_t parts = tiles_along(size, most);
+    return tiles_along(size, std::max<int64_t>(parts, 1));
+  };
+  const int64_t columns = std::max<int64_t>(map.size[3], 1), rows = std::max<int64_t>(map.size[2], 1);
+  const int64_t most_width = std::max(most_pixels / least_height, columns_of_line);
+  const int64_t width =
+      columns <= most_width ? columns : tiles_along(divided(columns, most_width), columns_of_line) * columns_of_line;
+  return {divided(rows, std::clamp(most_pixels / width, least_height, most_height)), width};
 }
 
 std::vector<MapTile> cut_into_tiles(std::span<const View> maps, std::span<const TileShape> shapes,
                                     std::span<const RoiPlace> places) {
-  const auto tiles_along = [](int64_t size, int64_t side) { return (size + side - 1) / side; };
   std::vector<MapTile> tiles;
   std::vector<int64_t> first_of_level;
   for (size_t level = 0; level < maps.size(); ++level) {

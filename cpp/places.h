@@ -75,8 +75,8 @@ struct TileShape {
 
   /// The largest square of at most `most_pixels` whose side is a power of two, up to 256.
   static TileShape square(int64_t most_pixels);
-  /// As wide as possible with at least 16 rows and at most `most_pixels`, for planes, where pixels of a row are
-  /// adjacent.
+  /// For planes, whose pixels are adjacent along a row: as wide as possible with 16 to 32 rows and about `most_pixels`.
+  /// All tiles of a map have nearly the same size, and a large map has several, so that threads can share the work.
   static TileShape wide(const View& map, int64_t most_pixels);
 };
 

@@ -53,13 +53,14 @@ class AdjointBoxes {
     Panel<A> panel(work, work.taps, map, in_place_, group, channels, bins);
     panel.begin(channel, channels);
     work.gradient_tile.resize(std::max<int64_t>(panel.tiles() * bins * channels, 1));  // never null
-    work.plans_memory.clear();
-    const auto of_roi = work.plans_memory.template take<Dots>(static_cast<int64_t>(group.rows.size()));
+    std::vector<Dots> of_tile(panel.tiles());
+    int64_t begun = 0;
     for (const RoiPiece& piece : panel.pieces()) {
       const std::byte* const source = panel.pixels_of(piece);
       const int64_t row = group.rows[piece.index];
-      Dots& dots = of_roi[piece.index];
+      Dots& dots = of_tile[piece.tile];
       if (piece.first_bin == 0) {
+        if (begun++ == 0) work.plans_memory.clear();
         dots.gradient = in_place_ ? work.in_place(grad_output_, row, channel)
                                   : work.gather_into(work.gradient_tile.data() + piece.tile * bins * channels,
                                                      grad_output_, row, channel, channels);
@@ -70,6 +71,7 @@ class AdjointBoxes {
       plan.y = plan.y.rows_between(piece.first_bin, piece.end_bin);
       work.kernels.dots[!in_place_](plan, source, dots.gradient.base, channels,
                                     sums_[row * blocks_.count + block].data());
+      if (piece.is_last) --begun;
     }
   }
 

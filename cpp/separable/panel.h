@@ -13,9 +13,9 @@
 namespace roialign {
 
 /// If channels are not adjacent, the rows of a block of channels are transposed into a ring buffer as the RoIs need
-/// them, in the order of their first rows. A pixel is transposed once for all RoIs of the group. The ring has only as
-/// many rows as the tallest RoI. If that is too large for the cache, RoIs are cut into pieces of fewer rows. For a
-/// single RoI, only the pixels that it touches are gathered.
+/// them, in the order of their first rows. A pixel is transposed once for all RoIs of the group. The ring has few more
+/// rows than the tallest RoI. If that is too large for the cache, RoIs are cut into pieces of fewer rows. For a single
+/// RoI, only the pixels that it touches are gathered.
 template <class A>
 class Panel {
  public:
@@ -84,22 +84,22 @@ class Panel {
   }
 
  private:
-  /// Cuts the RoIs if the ring has more than `most_pixels` otherwise, and if what the ring then saves is more than the
-  /// tiles of the RoIs that have begun need.
+  /// Cuts the RoIs if the ring and a tile have more than `most_pixels` otherwise, and if what the ring then saves is
+  /// more than the tiles of the RoIs that have begun need.
   void cut_into_pieces(int64_t most_pixels, int64_t bins) {
-    const int64_t pixels = pixels_in_use(pieces_, most_rows_at_once, bins);
+    const int64_t pixels = pixels_in_use(pieces_, bins);
     if (pixels <= most_pixels) return;
-    const int64_t most_rows = most_pixels / x_.length();
+    const int64_t most_rows = most_pixels / std::max<int64_t>(x_.length(), 1);
     const int64_t rows_at_once = std::clamp<int64_t>(most_rows / 6, 1, most_rows_at_once);
     RoiPieces cut = RoiPieces::cut(taps_, std::max<int64_t>(most_rows - rows_at_once, 1));
-    if (pixels_in_use(cut, rows_at_once, bins) >= pixels) return;
+    if (pixels_in_use(cut, bins) >= pixels) return;
     pieces_ = std::move(cut);
     rows_at_once_ = rows_at_once;
   }
 
-  /// The pixels of the ring and of the tiles.
-  int64_t pixels_in_use(const RoiPieces& pieces, int64_t rows_at_once, int64_t bins) const {
-    return (pieces.tallest + rows_at_once) * x_.length() + pieces.tiles * bins;
+  /// The pixels of the ring, if it has no rows to spare but the most that are transposed at once, and of the tiles.
+  int64_t pixels_in_use(const RoiPieces& pieces, int64_t bins) const {
+    return (pieces.tallest + most_rows_at_once) * x_.length() + pieces.tiles * bins;
   }
 
   /// Transposes the missing rows, and some more if they replace rows that are no longer needed.

@@ -12,9 +12,9 @@ PixelRange rows_of_bin(const Taps& y, int64_t bin) {
   return rows;
 }
 
-RoiPiece whole_roi(size_t index, const Taps& y) {
-  RoiPiece piece{index, 0, y.rows(), PixelRange::none(), true};
-  piece.rows.include(y.position);
+RoiPiece whole_roi(size_t index, const RoiTaps& taps) {
+  RoiPiece piece{index, 0, taps.y.rows(), PixelRange::none(), true};
+  if (taps.x.entries() > 0) piece.rows.include(taps.y.position);
   return piece;
 }
 
@@ -35,7 +35,7 @@ bool ascends(const Taps& y) {
 RoiPieces RoiPieces::whole(std::span<const RoiTaps> rois) {
   RoiPieces pieces;
   pieces.list.reserve(rois.size());
-  for (size_t index = 0; index < rois.size(); ++index) pieces.list.push_back(whole_roi(index, rois[index].y));
+  for (size_t index = 0; index < rois.size(); ++index) pieces.list.push_back(whole_roi(index, rois[index]));
   pieces.arrange(rois.size());
   return pieces;
 }
@@ -45,16 +45,17 @@ RoiPieces RoiPieces::cut(std::span<const RoiTaps> rois, int64_t most_rows) {
   pieces.list.reserve(2 * rois.size());
   for (size_t index = 0; index < rois.size(); ++index) {
     const Taps& y = rois[index].y;
-    RoiPiece rest = whole_roi(index, y);
+    RoiPiece rest = whole_roi(index, rois[index]);
     if (rest.rows.length() > most_rows && ascends(y)) {
       RoiPiece piece{index, 0, 0, PixelRange::none(), false};
       for (int64_t bin = 0; bin < y.rows(); ++bin) {
-        const PixelRange rows = piece.rows.joined(rows_of_bin(y, bin));
-        if (piece.rows.length() > 0 && rows.length() > most_rows) {
+        const PixelRange rows = rows_of_bin(y, bin);
+        const bool fits = piece.rows.joined(rows).length() <= most_rows;
+        if (!fits && piece.rows.length() > 0 && rows.length() > 0) {
           pieces.list.push_back(piece);
           piece = {index, bin, bin, PixelRange::none(), false};
         }
-        piece.rows = piece.rows.joined(rows_of_bin(y, bin));
+        piece.rows = piece.rows.joined(rows);
         piece.end_bin = bin + 1;
       }
       rest = piece;

@@ -16,7 +16,7 @@ struct RoiPiece {
   int64_t first_bin, end_bin;
   PixelRange rows;
   bool is_last;      // of its RoI
-  int64_t tile = 0;  // of the RoI: another RoI may have the same tile after the last piece
+  int64_t tile = 0;  // of the RoI, reused by other RoIs after its last piece
 };
 
 /// The pieces of the RoIs of a group, in the order of their first rows. The pieces of a RoI follow one another in the

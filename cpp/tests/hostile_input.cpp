@@ -32,12 +32,16 @@ bool run_one(uint64_t seed) {
   const auto type = static_cast<ScalarType>(pick(0, 3));
   const auto layout = [&] { return static_cast<Array::Layout>(pick(0, 2)); };
   constexpr int64_t channel_counts[] = {0, 1, 2, 3, 8, 15, 16, 17, 33, 64, 257};
-  const int64_t images = pick(1, 2), channels = channel_counts[pick(0, 10)], rois = pick(0, 9);
+  // Sometimes the maps are so wide, and have so many RoIs, that tall RoIs are cut into pieces.
+  const bool wide = seed % 7 == 6;
+  const int64_t images = pick(1, 2), channels = wide ? 64 : channel_counts[pick(0, 10)];
+  const int64_t rois = wide ? pick(20, 40) : pick(0, 9);
   const int64_t bins_y = pick(1, 8), bins_x = pick(1, 8);
   std::vector<Array> maps, grads;
   std::vector<View> map_views, grad_views;
-  for (int64_t level = pick(1, 3); level > 0; --level) {
-    const std::array<int64_t, 4> size = {images, channels, pick(1, 40), pick(1, 40)};
+  for (int64_t level = wide ? 1 : pick(1, 3); level > 0; --level) {
+    const std::array<int64_t, 4> size = {images, channels, wide ? pick(40, 80) : pick(1, 40),
+                                         wide ? pick(100, 200) : pick(1, 40)};
     maps.emplace_back(type, size, layout()).fill(random);
     grads.emplace_back(type, size, layout());
     map_views.push_back(maps.back().view);
@@ -55,7 +59,8 @@ bool run_one(uint64_t seed) {
     rows[5 * row] = static_cast<double>(pick(-1, images - 1));
     levels[row] = pick(0, static_cast<int64_t>(maps.size()) - 1);
     for (int i = 1; i < 5; ++i) {
-      rows[5 * row + i] = hostile_coordinate(random, 40) / ((rule == Rule::crop || rule == Rule::nearest) ? 40.0 : 1.0);
+      rows[5 * row + i] =
+          hostile_coordinate(random, wide ? 150 : 40) / ((rule == Rule::crop || rule == Rule::nearest) ? 40.0 : 1.0);
       plain = plain && (rows[5 * row + i] == 0.0 || std::abs(rows[5 * row + i]) > 1e-6) &&
               std::abs(rows[5 * row + i]) < 1e6;
     }
