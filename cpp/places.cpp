@@ -63,6 +63,9 @@ void cluster(std::span<RoiGroup> apart, int64_t most_pixels, std::vector<RoiGrou
   }
 }
 
+/// How many parts of at most `most` make up `size`.
+int64_t parts_of(int64_t size, int64_t most) { return (size + most - 1) / most; }
+
 }  // namespace
 
 std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<const View> maps, int64_t most_pixels,
@@ -89,12 +92,6 @@ std::vector<RoiGroup> group_by_place(std::vector<RoiPlace> places, std::span<con
   return groups;
 }
 
-namespace {
-
-int64_t tiles_along(int64_t size, int64_t side) { return (size + side - 1) / side; }
-
-}  // namespace
-
 TileShape TileShape::square(int64_t most_pixels) {
   int64_t side = 1;
   while (2 * side * 2 * side <= most_pixels && side < 256) side *= 2;
@@ -103,15 +100,12 @@ TileShape TileShape::square(int64_t most_pixels) {
 
 TileShape TileShape::wide(const View& map, int64_t most_pixels) {
   constexpr int64_t least_height = 16, most_height = 32, columns_of_line = 16;
-  const auto divided = [](int64_t size, int64_t most) {  // into equal parts
-    const int64_t parts = tiles_along(size, most);
-    return tiles_along(size, std::max<int64_t>(parts, 1));
-  };
+  const auto equal_part = [](int64_t size, int64_t most) { return parts_of(size, parts_of(size, most)); };
   const int64_t columns = std::max<int64_t>(map.size[3], 1), rows = std::max<int64_t>(map.size[2], 1);
   const int64_t most_width = std::max(most_pixels / least_height, columns_of_line);
   const int64_t width =
-      columns <= most_width ? columns : tiles_along(divided(columns, most_width), columns_of_line) * columns_of_line;
-  return {divided(rows, std::clamp(most_pixels / width, least_height, most_height)), width};
+      columns <= most_width ? columns : parts_of(equal_part(columns, most_width), columns_of_line) * columns_of_line;
+  return {equal_part(rows, std::clamp(most_pixels / width, least_height, most_height)), width};
 }
 
 std::vector<MapTile> cut_into_tiles(std::span<const View> maps, std::span<const TileShape> shapes,
@@ -140,7 +134,7 @@ std::vector<MapTile> cut_into_tiles(std::span<const View> maps, std::span<const 
     if (place.image < 0 || place.y.length() == 0 || place.x.length() == 0) continue;
     const auto& size = maps[place.level].size;
     const auto [height, width] = shapes[place.level];
-    const int64_t tiles_y = tiles_along(size[2], height), tiles_x = tiles_along(size[3], width);
+    const int64_t tiles_y = parts_of(size[2], height), tiles_x = parts_of(size[3], width);
     const int64_t first = first_of_level[place.level] + place.image * tiles_y * tiles_x;
     for (int64_t ty = place.y.first / height; ty <= place.y.last / height; ++ty) {
       for (int64_t tx = place.x.first / width; tx <= place.x.last / width; ++tx) {

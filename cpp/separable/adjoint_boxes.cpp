@@ -52,7 +52,7 @@ class AdjointBoxes {
     const int64_t bins = in_place_ ? 0 : grad_output_.size[2] * grad_output_.size[3];
     Panel<A> panel(work, work.taps, map, in_place_, group, channels, bins);
     panel.begin(channel, channels);
-    work.gradient_tile.resize(std::max<int64_t>(panel.tiles() * bins * channels, 1));  // never null
+    work.tile(work.gradient_tile, panel.tiles(), bins, channels);
     std::vector<Dots> of_tile(panel.tiles());
     int64_t begun = 0;
     for (const RoiPiece& piece : panel.pieces()) {

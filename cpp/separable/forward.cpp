@@ -86,7 +86,7 @@ class Forward {
         prepared_channels = channels;
       }
       panel.begin(channel, channels);
-      work.target_tile.resize(std::max<int64_t>(panel.tiles() * bins * channels, 1));  // never null
+      work.tile(work.target_tile, panel.tiles(), bins, channels);
       for (const RoiPiece& piece : panel.pieces()) {
         const std::byte* const source = panel.pixels_of(piece);
         A* const tile = work.target_tile.data() + piece.tile * bins * channels;
