@@ -28,20 +28,9 @@ LARGEST, LARGEST_COMPRESSED = 400_000, 150_000
 
 #: The parts of the core that the page uses. playground/core/serial.cpp replaces parallel.cpp and dispatch.cpp.
 CORE_SOURCES = [
-    "kernels.cpp",
-    "places.cpp",
-    "pointwise_kernels.cpp",
-    "taps.cpp",
-    "pointwise/adjoint_features.cpp",
-    "pointwise/adjoint_geometry.cpp",
-    "pointwise/bin_taps.cpp",
-    "pointwise/forward.cpp",
-    "pointwise/points.cpp",
-    "pointwise/workspace.cpp",
-    "separable/adjoint_boxes.cpp",
-    "separable/adjoint_features.cpp",
-    "separable/forward.cpp",
-    "separable/geometry.cpp",
+    *(CORE / name for name in ("kernels.cpp", "places.cpp", "pointwise_kernels.cpp", "taps.cpp")),
+    *sorted((CORE / "pointwise").glob("*.cpp")),
+    *sorted((CORE / "separable").glob("*.cpp")),
 ]
 #: As in CMakeLists.txt, geometry is compiled without fused multiply-add.
 COMPILER_FLAGS = ["-std=c++20", "-Os", "-ffp-contract=off", "-fno-exceptions", "-fno-rtti"]
@@ -67,7 +56,7 @@ def compile_core(target: Path) -> None:
     if target.exists() and target.stat().st_mtime > max(file.stat().st_mtime for file in files):
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    sources = [*sorted(FRONT.glob("*.cpp")), *(CORE / name for name in CORE_SOURCES)]
+    sources = [*sorted(FRONT.glob("*.cpp")), *CORE_SOURCES]
     places = [f"-I{CORE}", "-DROIALIGN_NAMESPACE=baseline"]
     command = [compiler, *COMPILER_FLAGS, *WARNING_FLAGS, *places, *map(str, sources), "-o", str(target), *LINKER_FLAGS]
     if subprocess.run(command, check=False).returncode != 0:
