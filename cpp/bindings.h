@@ -26,8 +26,10 @@ struct Array {
   ScalarType type;
 };
 
-/// Reads a NumPy array or a tuple (address, shape, strides in items, scalar type). Returns nothing for other arrays.
-std::optional<Array> array_of(const Memory& memory);
+/// Reads a NumPy array. If `exchange` is not None but the `__dlpack_c_exchange_api__` of a type of tensors, reads a
+/// tensor on the CPU instead, in less than a tenth of the time that its methods take in Python. Returns nothing for
+/// arrays that the core cannot read.
+std::optional<Array> array_of(nanobind::handle array, nanobind::handle exchange);
 
 void bind_plain(nanobind::module_& m);
 void bind_pointwise(nanobind::module_& m);

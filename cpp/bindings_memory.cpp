@@ -1,3 +1,4 @@
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/tuple.h>
 
@@ -45,37 +46,66 @@ std::optional<ScalarType> scalar_type_of(const ArrayInterface& array) {
   }
 }
 
-}  // namespace
-
-std::optional<Array> array_of(const Memory& memory) {
-  Array found{};
-  if (nb::isinstance<nb::tuple>(memory)) {
-    const nb::tuple parts = nb::borrow<nb::tuple>(memory);
-    const nb::tuple shape = nb::borrow<nb::tuple>(parts[1]), strides = nb::borrow<nb::tuple>(parts[2]);
-    found.data = reinterpret_cast<std::byte*>(nb::cast<uintptr_t>(parts[0]));
-    found.dimensions = static_cast<int64_t>(nb::len(shape));
-    found.type = nb::cast<ScalarType>(parts[3]);
-    if (found.dimensions > 4 || found.data == nullptr) return std::nullopt;
-    for (int64_t axis = 0; axis < found.dimensions; ++axis) {
-      found.size[axis] = nb::cast<int64_t>(shape[axis]);
-      found.stride[axis] = nb::cast<int64_t>(strides[axis]) * size_of(found.type);
-    }
-    return found;
-  }
+std::optional<Array> array_of_numpy(nb::handle memory) {
   const nb::object capsule = memory.attr("__array_struct__");
   const ArrayInterface& array = interface_of(capsule);
   const std::optional<ScalarType> type = scalar_type_of(array);
   const bool is_native = (array.flags & is_aligned) != 0 && (array.flags & has_native_bytes) != 0;
   if (!type || !is_native || array.dimensions > 4) return std::nullopt;
-  found.data = static_cast<std::byte*>(array.data);
-  found.dimensions = array.dimensions;
-  found.type = *type;
+  Array found{static_cast<std::byte*>(array.data), array.dimensions, {}, {}, *type};
   for (int axis = 0; axis < array.dimensions; ++axis) {
     if (array.strides[axis] % array.item_size != 0) return std::nullopt;
     found.size[axis] = array.shape[axis];
     found.stride[axis] = array.strides[axis];
   }
   return found;
+}
+
+/// The C structure behind `__dlpack_c_exchange_api__`, in version 1 of DLPack, up to the last function that is called.
+struct Exchange {
+  uint32_t major, minor;
+  const void* older;
+  void (*functions_of_owned_tensors[3])();
+  int (*view)(void* tensor, nb::dlpack::dltensor* out);  // may be null
+};
+
+std::optional<ScalarType> scalar_type_of(const nb::dlpack::dltensor& tensor) {
+  using Code = nb::dlpack::dtype_code;
+  const auto is = [&](Code code, int bits) {
+    return tensor.dtype == nb::dlpack::dtype{static_cast<uint8_t>(code), static_cast<uint8_t>(bits), 1};
+  };
+  if (is(Code::Float, 64)) return ScalarType::float64;
+  if (is(Code::Float, 32)) return ScalarType::float32;
+  if (is(Code::Float, 16)) return ScalarType::float16;
+  if (is(Code::Bfloat, 16)) return ScalarType::bfloat16;
+  return std::nullopt;
+}
+
+std::optional<Array> array_of_tensor(nb::handle memory, nb::handle capsule) {
+  const auto* exchange = static_cast<const Exchange*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
+  if (exchange == nullptr) throw nb::python_error();
+  if (exchange->major != 1 || exchange->view == nullptr) return std::nullopt;
+  nb::dlpack::dltensor tensor;
+  if (exchange->view(memory.ptr(), &tensor) != 0) {
+    PyErr_Clear();  // a tensor without memory of its own, or with another dtype; the general way raises the error
+    return std::nullopt;
+  }
+  const std::optional<ScalarType> type = scalar_type_of(tensor);
+  const bool is_on_cpu = tensor.device.device_type == nb::device::cpu::value;
+  if (!type || !is_on_cpu || tensor.ndim > 4 || tensor.data == nullptr || tensor.strides == nullptr)
+    return std::nullopt;
+  Array found{static_cast<std::byte*>(tensor.data) + tensor.byte_offset, tensor.ndim, {}, {}, *type};
+  for (int axis = 0; axis < tensor.ndim; ++axis) {
+    found.size[axis] = tensor.shape[axis];
+    found.stride[axis] = tensor.strides[axis] * size_of(*type);
+  }
+  return found;
+}
+
+}  // namespace
+
+std::optional<Array> array_of(nb::handle array, nb::handle exchange) {
+  return exchange.is_none() ? array_of_numpy(array) : array_of_tensor(array, exchange);
 }
 
 View view_of(const Memory& memory) {

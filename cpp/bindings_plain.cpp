@@ -76,9 +76,10 @@ SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const double& 
 }
 
 /// Returns whether `out` has been computed. The caller has made it for the features and the RoIs.
-bool plain_forward(const SeparableSpec& spec, const Memory& features, const Memory& rois, double scale,
-                   bool channels_last, const Memory& out, const Team* team) {
-  const std::optional<Array> map = array_of(features), boxes = array_of(rois), target = array_of(out);
+bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle rois, double scale, bool channels_last,
+                   nb::handle out, const Team* team, nb::handle exchange) {
+  const std::optional<Array> map = array_of(features, exchange), boxes = array_of(rois, exchange),
+                             target = array_of(out, exchange);
   if (!is_pooled(map) || !boxes || !target || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
   const std::optional<Rows> rows = rows_of(*boxes, map->size[0]);
   if (!rows) return false;
@@ -91,9 +92,10 @@ bool plain_forward(const SeparableSpec& spec, const Memory& features, const Memo
 }
 
 /// Returns whether `grad_features` has been computed. The caller has made it.
-bool plain_adjoint_features(const SeparableSpec& spec, const Memory& grad_output, const Memory& rois, double scale,
-                            const Memory& grad_features, const Team* team) {
-  const std::optional<Array> gradient = array_of(grad_output), boxes = array_of(rois), map = array_of(grad_features);
+bool plain_adjoint_features(const SeparableSpec& spec, nb::handle grad_output, nb::handle rois, double scale,
+                            nb::handle grad_features, const Team* team, nb::handle exchange) {
+  const std::optional<Array> gradient = array_of(grad_output, exchange), boxes = array_of(rois, exchange),
+                             map = array_of(grad_features, exchange);
   if (!is_pooled(gradient) || !is_pooled(map) || !boxes || spec.rule == Rule::random) return false;
   const std::optional<Rows> rows = rows_of(*boxes, map->size[0]);
   if (!rows || gradient->size[0] != boxes->size[0] || gradient->size[1] != map->size[1] || gradient->type != map->type)
@@ -109,9 +111,9 @@ bool plain_adjoint_features(const SeparableSpec& spec, const Memory& grad_output
 
 void bind_plain(nb::module_& m) {
   m.def("plain_forward", &plain_forward, nb::arg("spec"), nb::arg("features"), nb::arg("rois"), nb::arg("scale"),
-        nb::arg("channels_last"), nb::arg("out"), nb::arg("team") = nb::none());
+        nb::arg("channels_last"), nb::arg("out"), nb::arg("team") = nb::none(), nb::arg("exchange") = nb::none());
   m.def("plain_adjoint_features", &plain_adjoint_features, nb::arg("spec"), nb::arg("grad_output"), nb::arg("rois"),
-        nb::arg("scale"), nb::arg("grad_features"), nb::arg("team") = nb::none());
+        nb::arg("scale"), nb::arg("grad_features"), nb::arg("team") = nb::none(), nb::arg("exchange") = nb::none());
 }
 
 }  // namespace roialign

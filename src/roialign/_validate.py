@@ -30,7 +30,9 @@ def check_layout(layout: object) -> None:
 
 
 def check_bool(value: object, name: str) -> bool:
-    if isinstance(value, (bool, np.bool_)) or _is_bool_tensor(value):
+    if value is True or value is False:
+        return value
+    if isinstance(value, np.bool_) or _is_bool_tensor(value):
         return bool(value)
     raise TypeError(f"{name}: expected True or False, got {value!r}")
 
@@ -96,8 +98,12 @@ def check_pair(
     value: object, name: str, lowest: int, highest: int | None = None, *, cause: str = ""
 ) -> tuple[int, int]:
     """Check an int or a pair of ints (y, x), and return a pair."""
-    if type(value) is int and lowest <= value and (highest is None or value <= highest):
-        return value, value  # the usual case, fast because small calls are sensitive to overhead
+    pair = (value, value) if type(value) is int else value
+    if type(pair) is tuple and len(pair) == 2 and type(pair[0]) is int and type(pair[1]) is int:
+        # The usual case, which is fast because small calls are sensitive to overhead. Errors are raised below.
+        along_y, along_x = pair
+        if lowest <= along_y and lowest <= along_x and (highest is None or (along_y <= highest and along_x <= highest)):
+            return along_y, along_x
     expected = "an int or a pair of ints (y, x)"
     items = as_list(value, name)
     if not isinstance(items, (tuple, list)):

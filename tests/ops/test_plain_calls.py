@@ -169,3 +169,59 @@ def test_rows_of_another_shape(make: Callable[[Any], Any], rows: Any) -> None:
 def test_the_features_are_checked_before_the_buffer() -> None:
     with pytest.raises(TypeError, match="features: expected dtype"):
         roialign.roi_align(MAP.astype(np.int64), ROWS, 2, out=np.zeros((4, 5, 2, 2)))
+
+
+TENSORS_THAT_ARE_NOT_PLAIN: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "negated": lambda tensor: torch.complex(torch.zeros_like(tensor), -tensor).conj().imag,
+    "zero": lambda tensor: torch._efficientzerotensor(tensor.shape, dtype=tensor.dtype),
+    "sparse": lambda tensor: tensor.to_sparse(),
+    "nested": lambda tensor: torch.nested.as_nested_tensor([tensor, tensor], layout=torch.strided),
+    "meta": lambda tensor: tensor.to("meta"),
+    "subclass": lambda tensor: tensor.as_subclass(torch.nn.Buffer),
+    "freed": lambda tensor: _freed(tensor.clone()),
+}
+
+
+def _freed(tensor: torch.Tensor) -> torch.Tensor:
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("kind", TENSORS_THAT_ARE_NOT_PLAIN)
+@pytest.mark.parametrize("place", [0, 1])
+def test_tensors_that_are_not_plain(kind: str, place: int, taken: Taken) -> None:
+    """The general way gives the result or the error, as without the core's own reading of tensors."""
+    arguments = [torch.from_numpy(MAP), torch.from_numpy(ROWS)]
+    arguments[place] = TENSORS_THAT_ARE_NOT_PLAIN[kind](arguments[place])
+    results: list[object] = []
+    for more in ({}, {"backend": "cpu"}):
+        try:
+            results.append(roialign.roi_align(*arguments, 2, **more).tolist())
+        except (TypeError, ValueError, NotImplementedError) as error:
+            results.append(str(error))
+    assert results[0] == results[1]
+    assert not any(taken)
+
+
+def test_gradients_that_are_not_plain(taken: Taken) -> None:
+    leaf = torch.from_numpy(MAP).requires_grad_()
+    answer = roialign.roi_align(leaf, torch.from_numpy(ROWS), 2)
+    ones = torch.ones_like(answer)
+    (right,) = torch.autograd.grad(answer, leaf, ones, retain_graph=True)
+    assert taken == [True, True]
+    (gradient,) = torch.autograd.grad(answer, leaf, TENSORS_THAT_ARE_NOT_PLAIN["negated"](ones), retain_graph=True)
+    assert torch.equal(gradient, right)
+    (zero,) = torch.autograd.grad(answer, leaf, torch._efficientzerotensor(ones.shape, dtype=ones.dtype))
+    assert torch.equal(zero, torch.zeros_like(right))
+    assert not any(taken[2:])
+
+
+def test_a_torch_without_functions_of_dlpack(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+    from roialign.torch.cpu import plain
+
+    features, rows = torch.from_numpy(MAP), torch.from_numpy(ROWS)
+    right = roialign.roi_align(features, rows, 2)
+    monkeypatch.setattr(plain, "_EXCHANGE", None)
+    assert torch.equal(roialign.roi_align(features, rows, 2), right)
+    assert taken == [True]

@@ -47,11 +47,12 @@ def empty(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
 
 def empty_on_cpu(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
     """The same in eager mode on the CPU, for a shape without a 0."""
+    strides = _strides(shape, channels_last)
     size = math.prod(shape) * like.element_size()
     if size < POOLED_BYTES:
-        return empty_in_eager_mode(shape, channels_last, like)
+        return like.new_empty_strided(shape, strides)
     block = torch.from_numpy(pooled((size,), np.dtype(np.uint8)))
-    return block.view(like.dtype).as_strided(shape, _strides(shape, channels_last))
+    return block.view(like.dtype).as_strided(shape, strides)
 
 
 def empty_in_eager_mode(shape: Sequence[int], channels_last: bool, like: Tensor) -> Tensor:
