@@ -3,6 +3,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include <algorithm>
+#include <span>
 
 #include "bindings.h"
 
@@ -92,8 +93,9 @@ std::optional<Array> array_of_tensor(nb::handle memory, nb::handle capsule) {
   }
   const std::optional<ScalarType> type = scalar_type_of(tensor);
   const bool is_on_cpu = tensor.device.device_type == nb::device::cpu::value;
-  if (!type || !is_on_cpu || tensor.ndim > 4 || tensor.data == nullptr || tensor.strides == nullptr)
-    return std::nullopt;
+  if (!type || !is_on_cpu || tensor.ndim > 4 || tensor.strides == nullptr) return std::nullopt;
+  const bool is_empty = std::ranges::count(std::span(tensor.shape, tensor.ndim), 0) > 0;
+  if (tensor.data == nullptr && !is_empty) return std::nullopt;
   Array found{static_cast<std::byte*>(tensor.data) + tensor.byte_offset, tensor.ndim, {}, {}, *type};
   for (int axis = 0; axis < tensor.ndim; ++axis) {
     found.size[axis] = tensor.shape[axis];

@@ -18,23 +18,58 @@ namespace {
 /// Coordinates beyond this count as infinite, as in `_validate.py`.
 constexpr double largest_coordinate = 1e100;
 
-/// Converts rows of (image, x1, y1, x2, y2) to float64. Returns false if a row is invalid.
+/// RoIs of one map, as rows that the core takes.
+struct Rows {
+  std::vector<double> rows;
+  std::vector<int64_t> levels;
+};
+
+/// Appends RoIs, which are rows of (image, x1, y1, x2, y2), or of (x1, y1, x2, y2) on a given image. Returns false if
+/// one is invalid.
 template <class T>
-bool read_rows(const Array& rois, int64_t images, std::vector<double>& rows) {
-  rows.resize(static_cast<size_t>(5 * rois.size[0]));
-  double* to = rows.data();
+bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images, std::vector<double>& rows) {
   for (int64_t row = 0; row < rois.size[0]; ++row) {
-    bool finite = true;  // NaN fails every comparison
-    for (int64_t column = 0; column < 5; ++column) {
-      const std::byte* const from = rois.data + row * rois.stride[0] + column * rois.stride[1];
+    const std::byte* from = rois.data + row * rois.stride[0];
+    const auto next = [&] {
       const auto value = static_cast<double>(*reinterpret_cast<const T*>(from));
-      finite &= std::fabs(value) <= largest_coordinate;
-      *to++ = value;
+      from += rois.stride[1];
+      return value;
+    };
+    const double on = image ? static_cast<double>(*image) : next();
+    if (!(on >= 0.0 && on < static_cast<double>(images)) || on != std::floor(on)) return false;
+    rows.push_back(on);
+    for (int column = 0; column < 4; ++column) {
+      rows.push_back(next());
+      if (!(std::fabs(rows.back()) <= largest_coordinate)) return false;  // also for NaN
     }
-    const double image = to[-5];
-    if (!finite || !(image >= 0.0 && image < static_cast<double>(images)) || image != std::floor(image)) return false;
   }
   return true;
+}
+
+/// Reads one array of rows with their images, or a sequence with one array of boxes per image. Returns nothing if there
+/// are no RoIs, or not all are as they should be.
+std::optional<Rows> rows_of(nb::handle rois, int64_t images, nb::handle exchange) {
+  Rows found;
+  const auto append = [&](nb::handle array, std::optional<int64_t> image) {
+    const std::optional<Array> part = array_of(array, exchange);
+    if (!part || part->dimensions != 2 || part->size[1] != (image ? 4 : 5)) return false;
+    found.rows.reserve(found.rows.size() + static_cast<size_t>(5 * part->size[0]));
+    if (part->type == ScalarType::float64) return append_rows<double>(*part, image, images, found.rows);
+    if (part->type == ScalarType::float32) return append_rows<float>(*part, image, images, found.rows);
+    return false;
+  };
+  if (nb::isinstance<nb::list>(rois) || nb::isinstance<nb::tuple>(rois)) {
+    int64_t image = 0;
+    for (const nb::handle boxes : nb::borrow<nb::sequence>(rois)) {
+      if (!append(boxes, image++)) return std::nullopt;
+    }
+    if (image != images) return std::nullopt;
+  } else if (!append(rois, std::nullopt)) {
+    return std::nullopt;
+  }
+  if (found.rows.empty()) return std::nullopt;
+  found.levels.resize(found.rows.size() / 5);  // zeros
+  return found;
 }
 
 View nchw(const Array& array, bool channels_last) {
@@ -47,22 +82,6 @@ View nchw(const Array& array, bool channels_last) {
 /// Whether the call would raise a warning because of an argument that is not used.
 bool has_unused_ratio(const SeparableSpec& spec) {
   return spec.rule != Rule::grid && spec.sampling_ratio != std::array<int64_t, 2>{0, 0};
-}
-
-/// RoIs of one map, converted to rows that the core takes. Nothing if a row is not as it should be.
-struct Rows {
-  std::vector<double> rows;
-  std::vector<int64_t> levels;
-};
-
-std::optional<Rows> rows_of(const Array& rois, int64_t images) {
-  if (rois.dimensions != 2 || rois.size[0] == 0 || rois.size[1] != 5) return std::nullopt;
-  Rows found{{}, std::vector<int64_t>(static_cast<size_t>(rois.size[0]), 0)};
-  const bool valid = rois.type == ScalarType::float64   ? read_rows<double>(rois, images, found.rows)
-                     : rois.type == ScalarType::float32 ? read_rows<float>(rois, images, found.rows)
-                                                        : false;
-  if (!valid) return std::nullopt;
-  return found;
 }
 
 bool is_pooled(const std::optional<Array>& array) {
@@ -78,10 +97,9 @@ SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const double& 
 /// Returns whether `out` has been computed. The caller has made it for the features and the RoIs.
 bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle rois, double scale, bool channels_last,
                    nb::handle out, const Team* team, nb::handle exchange) {
-  const std::optional<Array> map = array_of(features, exchange), boxes = array_of(rois, exchange),
-                             target = array_of(out, exchange);
-  if (!is_pooled(map) || !boxes || !target || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
-  const std::optional<Rows> rows = rows_of(*boxes, map->size[0]);
+  const std::optional<Array> map = array_of(features, exchange), target = array_of(out, exchange);
+  if (!is_pooled(map) || !target || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
+  const std::optional<Rows> rows = rows_of(rois, map->size[0], exchange);
   if (!rows) return false;
   const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
   const View from = nchw(*map, channels_last), to = nchw(*target, channels_last);
@@ -94,11 +112,11 @@ bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle ro
 /// Returns whether `grad_features` has been computed. The caller has made it.
 bool plain_adjoint_features(const SeparableSpec& spec, nb::handle grad_output, nb::handle rois, double scale,
                             nb::handle grad_features, const Team* team, nb::handle exchange) {
-  const std::optional<Array> gradient = array_of(grad_output, exchange), boxes = array_of(rois, exchange),
-                             map = array_of(grad_features, exchange);
-  if (!is_pooled(gradient) || !is_pooled(map) || !boxes || spec.rule == Rule::random) return false;
-  const std::optional<Rows> rows = rows_of(*boxes, map->size[0]);
-  if (!rows || gradient->size[0] != boxes->size[0] || gradient->size[1] != map->size[1] || gradient->type != map->type)
+  const std::optional<Array> gradient = array_of(grad_output, exchange), map = array_of(grad_features, exchange);
+  if (!is_pooled(gradient) || !is_pooled(map) || spec.rule == Rule::random) return false;
+  const std::optional<Rows> rows = rows_of(rois, map->size[0], exchange);
+  if (!rows || gradient->size[0] != static_cast<int64_t>(rows->levels.size()) || gradient->size[1] != map->size[1] ||
+      gradient->type != map->type)
     return false;
   const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
   const View from = nchw(*gradient, false), to = nchw(*map, false);

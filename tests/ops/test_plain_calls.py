@@ -113,6 +113,75 @@ def test_second_derivatives() -> None:
     assert torch.equal(*results)
 
 
+def _per_image(rows: Any) -> list[Any]:
+    """The boxes of both images, and the places of their rows."""
+    return [rows[rows[:, 0] == image][:, 1:] for image in (0, 1)]
+
+
+#: The rows in the order in which a list has them.
+ORDERED = ROWS[np.argsort(ROWS[:, 0], kind="stable")]
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_lists(name: str, layout: str, make: Callable[[Any], Any], taken: Taken) -> None:
+    features = make(MAP if layout == "NCHW" else MAP.transpose(0, 2, 3, 1))
+    right = OPERATORS[name](features, make(ORDERED), layout=layout, backend="cpu")
+    for boxes in (_per_image(make(ROWS)), tuple(_per_image(make(ROWS.astype(np.float32))))):
+        np.testing.assert_array_equal(OPERATORS[name](features, boxes, layout=layout), right)
+        assert taken == [True]
+        buffer = make(np.empty_like(right))
+        assert OPERATORS[name](features, boxes, layout=layout, out=buffer) is buffer
+        np.testing.assert_array_equal(buffer, right)
+        taken.clear()
+
+
+def test_gradients_with_lists(taken: Taken) -> None:
+    derivatives = []
+    for rois in (torch.from_numpy(ORDERED), _per_image(torch.from_numpy(ROWS))):
+        leaf = torch.from_numpy(MAP).requires_grad_()
+        answer = roialign.roi_align(leaf, rois, 2, 0.7, 2)
+        (gradient,) = torch.autograd.grad(answer.square().sum(), leaf, retain_graph=True)
+        (first,) = torch.autograd.grad(answer.pow(3).sum(), leaf, create_graph=True)
+        derivatives.append([answer, gradient, *torch.autograd.grad(first.square().sum(), leaf)])
+    assert all(map(torch.equal, *derivatives))
+    assert taken == [True] * 6
+    boxes = [part.requires_grad_() for part in _per_image(torch.from_numpy(ROWS))]
+    roialign.roi_align(torch.from_numpy(MAP), boxes, 2).sum().backward()
+    assert all(part.grad is not None for part in boxes)
+    assert taken == [True] * 6
+
+
+BAD_LISTS: dict[str, tuple[Callable[[list[Any]], list[Any]], str]] = {
+    "one image": (lambda boxes: boxes[:1], r"rois: expected one \w+ of boxes per image \(2\), got 1"),
+    "three images": (lambda boxes: [*boxes, boxes[0]], r"rois: expected one \w+ of boxes per image \(2\), got 3"),
+    "rows": (lambda boxes: [boxes[0], boxes[1][:, [0, 0, 1, 2, 3]]], r"rois\[1\]: expected shape \[K, 4\]"),
+    "one box": (lambda boxes: [boxes[0], boxes[1][0]], r"rois\[1\]: expected shape \[K, 4\]"),
+    "not a number": (lambda boxes: [boxes[0], boxes[1] * np.nan], r"rois\[1\]\[0\]: expected finite coordinates"),
+}
+
+
+@pytest.mark.parametrize("reason", BAD_LISTS)
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_a_bad_list_takes_the_general_way(reason: str, make: Callable[[Any], Any], taken: Taken) -> None:
+    change, message = BAD_LISTS[reason]
+    with pytest.raises(ValueError, match=message):
+        roialign.roi_align(make(MAP), change(_per_image(make(ROWS))), 2)
+    assert not any(taken)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_lists_with_images_without_boxes(make: Callable[[Any], Any], taken: Taken) -> None:
+    features, (first, second) = make(MAP), _per_image(make(ROWS))
+    right = roialign.roi_align(features, make(ROWS[ROWS[:, 0] == 1]), 2)
+    np.testing.assert_array_equal(roialign.roi_align(features, [first[:0], second], 2), right)
+    assert taken == [True, True]
+    assert roialign.roi_align(features, [first[:0], second[:0]], 2).shape == (0, 5, 2, 2)
+    assert roialign.roi_align(features, [], 2).shape == (0, 5, 2, 2)
+    assert not any(taken[2:])
+
+
 BAD_ROWS = {
     "image too large": [2, 1.0, 1.0, 2.0, 2.0],
     "image negative": [-1, 1.0, 1.0, 2.0, 2.0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -27,14 +28,19 @@ def forward(
     out: object = None,
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
-    if type(features) is not np.ndarray or type(rois) is not np.ndarray or type(spec) is not SeparableSpec:
+    if type(spec) is not SeparableSpec or type(features) is not np.ndarray:
         return None
-    shape = features.shape
-    if len(shape) != 4 or rois.ndim != 2 or not is_supported(features.dtype):
+    parts: Sequence[Any] = rois if isinstance(rois, (list, tuple)) else (rois,)
+    count, shape = 0, features.shape
+    for part in parts:
+        if type(part) is not np.ndarray or part.ndim != 2:
+            return None
+        count += len(part)
+    if len(shape) != 4 or not is_supported(features.dtype):
         return None
     bins_y, bins_x = output_size
-    shape = (len(rois), shape[1], bins_y, bins_x) if layout == "NCHW" else (len(rois), bins_y, bins_x, shape[3])
-    target = empty(shape, features.dtype) if out is None else check_out(out, shape, features.dtype, [features, rois])
+    shape = (count, shape[1], bins_y, bins_x) if layout == "NCHW" else (count, bins_y, bins_x, shape[3])
+    target = empty(shape, features.dtype) if out is None else check_out(out, shape, features.dtype, [features, *parts])
     core, core_specs = _core_modules()
     done = core.plain_forward(core_specs.core_separable(spec), features, rois, scale, layout == "NHWC", target)
     return target if done else None

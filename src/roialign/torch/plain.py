@@ -25,10 +25,14 @@ def forward(
     out: object = None,
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
-    if not isinstance(features, Tensor) or type(rois) is not Tensor or type(spec) is not SeparableSpec:
+    if type(spec) is not SeparableSpec or not isinstance(features, Tensor):
         return None
     if not features.is_cpu or not is_plain_call(features):
         return None
+    if type(rois) is not Tensor:
+        if not isinstance(rois, (list, tuple)) or any(type(boxes) is not Tensor for boxes in rois):
+            return None
+        rois = tuple(rois)
     if out is not None and (type(out) is not Tensor or out.is_neg() or out.is_inference()):
         return None
     output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)

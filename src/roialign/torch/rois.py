@@ -77,16 +77,20 @@ def _rows_of_list(
     for index, boxes in enumerate(per_image):
         checks.check_boxes(boxes, numbers, f"{name}[{index}]")
         checks.check_device(boxes, features.device, f"{name}[{index}]")
-    parts = [
-        torch.nn.functional.pad(boxes.double(), (1, 0), value=float(image)) for image, boxes in enumerate(per_image)
-    ]
-    rows = torch.cat(parts) if parts else torch.zeros((0, numbers + 1), dtype=torch.float64, device=features.device)
+    empty = torch.zeros((0, numbers + 1), dtype=torch.float64, device=features.device)
+    rows = rows_of_images(per_image) if per_image else empty
 
     def restore(gradient: Tensor) -> list[Tensor]:
         pieces = torch.split(gradient, [boxes.shape[0] for boxes in per_image]) if per_image else ()
         return [_like(piece[:, 1:], boxes) for piece, boxes in zip(pieces, per_image, strict=True)]
 
     return rows, restore
+
+
+def rows_of_images(boxes: Sequence[Tensor]) -> Tensor:
+    """Join the boxes of at least one image to rows, float64."""
+    pad = torch.nn.functional.pad
+    return torch.cat([pad(part.double(), (1, 0), value=float(image)) for image, part in enumerate(boxes)])
 
 
 def _same(gradient: Tensor) -> Tensor:
