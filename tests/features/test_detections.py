@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -69,6 +70,23 @@ def test_they_are_what_the_detector_finds_by_itself(images: list[Path], detector
         assert rows["row"].tolist() == list(range(len(rows)))
         found += len(rows)
     assert found > 20
+
+
+def test_a_shard_of_which_every_image_fails_does_not_end_the_job(
+    images: list[Path], detector: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = JobSettings(f"detector:{detector}", shard_images=2)
+    job = prepare(images, DetectedBoxes(0.3), tmp_path / "out", settings, OPTIONS)
+    detect = job.work.backbone.detect
+
+    def fail(pixels: np.ndarray, *arguments: Any) -> Any:
+        if pixels.any():
+            raise RuntimeError("not a photograph")
+        return detect(pixels, *arguments)
+
+    monkeypatch.setattr(job.work.backbone, "detect", fail)
+    report = run(job, readers=0)
+    assert (sorted(report.errors), report.boxes) == ([image.as_posix() for image in images], 0)
 
 
 def test_their_features_are_those_of_the_same_boxes_from_a_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from roialign.features import (
     BackboneError,
     FileBoxes,
     GridBoxes,
+    Job,
     JobSettings,
     Listener,
     prepare,
     run,
 )
+from roialign.features.backbone import Map
 from roialign.features.reading import open_shard
 from roialign.files.boxes import Box
 from roialign.search import FeatureFolder, RegionIndex
@@ -84,6 +87,50 @@ def test_a_backbone_that_fails_on_every_image_ends_the_job(images: list[Path], t
     ):
         run(job, readers=0)
     assert set(contents(tmp_path / "out")) == {"_manifest.json"}
+
+
+def _fail_on_photographs(job: Job) -> None:
+    """Let the backbone of a job fail on every image that is not black."""
+    maps = job.work.backbone.maps
+
+    def fail(pixels: np.ndarray, levels: Sequence[int]) -> list[Map]:
+        if pixels.any():
+            raise RuntimeError("not a photograph")
+        return maps(pixels, levels)
+
+    job.work.backbone.maps = fail  # type: ignore[method-assign,assignment]
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_a_shard_of_which_every_image_fails_does_not_end_the_job(
+    file_format: str, images: list[Path], tmp_path: Path
+) -> None:
+    """The backbone still works, as a blank image shows. The shard has the same bytes at any place of a run."""
+    black = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in black:
+        Image.new("RGB", (100, 80)).save(path)
+    mixed = [*black, *images[:4], *black]
+
+    def begun(name: str) -> Job:
+        job = small_job(mixed, tmp_path / name, file_format=file_format)
+        _fail_on_photographs(job)
+        return job
+
+    job, heard = begun("out"), Heard()
+    report = run(job, readers=0, listener=heard)
+    assert (report.images, report.boxes) == (12, 8 * 4)
+    assert heard.errors == [(image.name, "the backbone failed: not a photograph") for image in images[:4]]
+    assert job.earlier_errors() == report.errors
+    assert run(begun("out"), readers=0).images == 0
+    for number in (2, 1, 3):
+        run(begun("parts"), readers=0, part=(number, 3))
+    assert contents(tmp_path / "parts") == contents(tmp_path / "out")
+
+    again = small_job(mixed, tmp_path / "out", file_format=file_format)
+    assert (again.missing(), again.missing(retry=True)) == ([], [job.shards[1]])
+    assert run(again, readers=0, retry=True).errors == {}
+    run(small_job(mixed, tmp_path / "whole", file_format=file_format), readers=0)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
 
 
 def test_a_backbone_that_fails_on_one_image_does_the_others(images: list[Path], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ..extract.doubts import Doubts
 from ..files.boxes import Box
 from ..files.problems import Remark
 from .backbone import Backbone, BackboneError, Map
-from .boxes import BoxSource, DetectedBoxes
+from .boxes import BoxSource, DetectedBoxes, GridBoxes
 from .images import ReadImage
 from .pooling import Pooling
 from .readers import Readers, Wanted
@@ -31,6 +31,8 @@ from .writing import Format, columns_of, write_shard
 
 #: The largest size of the features of an image in bytes. They are in memory at once, more than once.
 MOST_BYTES = 4_000_000_000
+#: The sides of the blank image with which a backbone is tried after it has failed, before resizing.
+BLANK_SIDE = 224
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def run_shards(
     Raises
     ------
     BackboneError
-        If the backbone fails on every image of a shard. This shard is not written.
+        If the backbone fails on every image of a shard, and on a blank image too. This shard is not written.
     ValueError, TypeError
         If an argument cannot be used.
     """
@@ -219,14 +221,30 @@ class _Batches:
             self._run(self._waiting.pop(answer.pixels.shape))
 
     def finish(self) -> list[ImageRows]:
-        """Process the remaining images, and return the rows of all images in order."""
+        """Process the remaining images, and return the rows of all images in order.
+
+        Raises
+        ------
+        BackboneError
+            If the backbone failed on every image that it was given, and does not work at all.
+        """
         for alike in self._waiting.values():
             self._run(alike)
         self._waiting = {}
         if self._failure is not None and not any(rows.features for rows in self._rows):
-            got = "an error for every image"
-            raise BackboneError.of("features of these images", got, self._failure) from self._failure
+            self._check_backbone(self._failure)
         return self._rows
+
+    def _check_backbone(self, failure: Exception) -> None:
+        """Check that the backbone still works. If it does, the images are at fault, and the job goes on.
+
+        The image is the same in every run, so that the shard does not depend on those before it.
+        """
+        try:
+            self._pool([_blank_image(self._work.backbone)])
+        except Exception:
+            got = "an error for every image"
+            raise BackboneError.of("features of these images", got, failure) from failure
 
     def _run(self, batch: Sequence[_Waiting]) -> None:
         try:
@@ -265,6 +283,13 @@ class _Batches:
                 last = first + len(one.rows.boxes)
                 one.rows.keep_finite([values[first:last] for values in pooled])
                 first = last
+
+
+def _blank_image(backbone: Backbone) -> _Waiting:
+    """Return a black image with one box, resized for a backbone."""
+    name, height, width = Path("blank"), BLANK_SIDE, BLANK_SIDE
+    rows = ImageRows(name, height, width, GridBoxes(1, 1).of(name, height, width))
+    return _Waiting(rows, np.zeros((*backbone.image_size.of(height, width), 3), np.uint8))
 
 
 def in_gigabytes(size: int) -> str:
