@@ -14,6 +14,7 @@ from PIL import Image
 
 from roialign.detection import DetectorSettings, save_model
 from roialign.features import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation, make_backbone
+from roialign.features.backbone import probed
 from roialign.features.efficientnet_lite import classifier, weights_path
 from roialign.features.tokens import tokens_to_map
 from roialign.files.saved_tensors import read_saved_tensors
@@ -352,3 +353,28 @@ def test_sizes_of_images() -> None:
 def test_normalisations_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match="normalise: expected imagenet"):
         Normalisation.of(text)
+
+
+def maps_of_sides(*sides: int) -> list[np.ndarray]:
+    return [np.zeros((1, 8, side, side)) for side in sides]
+
+
+def test_strides_are_those_that_a_model_states() -> None:
+    """Layers round the sizes of maps up or down: 224 / 64 is 3.5, and 4 x 4 pixels still have stride 64."""
+    assert probed(maps_of_sides(14, 7, 4), (224, 224), "levit", [16, 32, 64]) == ((16, 32, 64), (8, 8, 8))
+    assert probed(maps_of_sides(27), (224, 224), "pit", [8])[0] == (8,)
+    assert probed(maps_of_sides(14, 7), (224, 224), "inferred")[0] == (16, 32)
+
+
+@pytest.mark.parametrize(
+    ("sides", "stated", "why"),
+    [
+        ((14, 7, 5), None, "pixels evenly, got 5 x 5 in output 2 of 'a'; give another --image-size"),
+        ((28, 14), [8, 32], "by its stride 32, got 14 x 14 in output 1 of 'a'"),
+        ((109, 53), [2, 4], "by its stride 2, got 109 x 109 in output 0 of 'a'"),
+        ((7, 14), [32, 16], "maps with increasing strides, got [32, 16]"),
+    ],
+)
+def test_maps_that_do_not_fit_the_strides(sides: tuple[int, ...], stated: list[int] | None, why: str) -> None:
+    with pytest.raises(BackboneError, match=re.escape(why)):
+        probed(maps_of_sides(*sides), (224, 224), "a", stated)

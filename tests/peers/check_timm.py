@@ -54,6 +54,9 @@ def test_a_transformer_without_levels_gives_its_single_map() -> None:
         ("resnet10t", (2, 4, 8, 16, 32), (HEIGHT, WIDTH)),
         ("vit_tiny_patch16_224", (16,), (224, 224)),
         ("swin_tiny_patch4_window7_224", (4, 8, 16, 32), (224, 224)),
+        ("efficientformer_l1", (4, 8, 16, 32), (224, 224)),
+        ("levit_128s", (16, 32, 64), (224, 224)),  # its last map is 4 x 4, since layers round up
+        ("efficientvit_m0", (16, 32, 64), (224, 224)),
     ],
 )
 def test_features_of_image_sets(name: str, strides: tuple[int, ...], size: tuple[int, int]) -> None:
@@ -63,9 +66,20 @@ def test_features_of_image_sets(name: str, strides: tuple[int, ...], size: tuple
     assert backbone.normalisation == make_backbone(f"timm:{name}", options).normalisation
     maps = backbone.maps(np.zeros((2, *size, 3), np.uint8), range(len(strides)))
     assert [tuple(features.shape) for features in maps] == [
-        (2, channels, size[0] // stride, size[1] // stride)
+        (2, channels, -(-size[0] // stride), -(-size[1] // stride))
         for stride, channels in zip(strides, backbone.channels, strict=True)
     ]
+
+
+def test_the_size_of_a_model_may_be_given_even_if_its_strides_do_not_divide_it() -> None:
+    options = BackboneOptions(weights="none", image_size=224)
+    assert make_backbone("timm:levit_128s", options).image_size.fixed == (224, 224)
+
+
+def test_a_map_may_lack_the_pixel_that_a_layer_without_padding_cuts_off() -> None:
+    backbone = make_backbone("timm:pit_ti_224", BackboneOptions(weights="none"))
+    (features,) = backbone.maps(np.zeros((1, 224, 224, 3), np.uint8), [0])
+    assert (backbone.strides, tuple(features.shape[2:])) == ((8, 16, 32), (27, 27))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +87,8 @@ def test_features_of_image_sets(name: str, strides: tuple[int, ...], size: tuple
     [
         ("vit_small_patch14_dinov2", (64, 96), "image-size: expected multiples of 14, got 64x96"),
         ("vit_tiny_patch16_224", 70, "image-size: expected multiples of 16, got 70x70"),
-        ("levit_128s", None, "maps with the strides [16, 32, 64] of the model, got [16, 32, 56]"),
+        ("levit_128s", 100, "image-size: expected multiples of 64, got 100x100"),
+        ("inception_v3", None, "maps that divide an image of 288 x 288 pixels by its stride 2, got 141 x 141"),
     ],
 )
 def test_sizes_at_which_the_strides_would_be_wrong(name: str, size: int | tuple[int, int] | None, why: str) -> None:

@@ -222,24 +222,38 @@ def chosen_normalisation(options: BackboneOptions, default: str) -> Normalisatio
     return Normalisation.of(options.normalise or default)
 
 
-def probed(maps: Sequence[Map], size: tuple[int, int], name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def probed(
+    maps: Sequence[Map], size: tuple[int, int], name: str, stated: Sequence[int] | None = None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the strides and channels of the maps of an image of this size, which must be ordered finest first.
+
+    Parameters
+    ----------
+    maps : sequence of ``[N, C, H, W]``
+        The maps.
+    size : (height, width)
+        The size of the image in pixels.
+    name : str
+        The name of the backbone for messages.
+    stated : sequence of int, optional
+        The stride of each map, if the model states it. By default, strides follow from the sizes of the maps.
 
     Raises
     ------
     BackboneError
-        If there are no maps, if they are not ordered, or if a map does not divide the image evenly.
+        If there are no maps, if they are not ordered, or if a map does not divide the image evenly. With `stated`, it
+        may have a pixel more or less than that, because layers round their sizes.
     """
-    strides = []
-    for index, features in enumerate(maps):
-        height, width = features.shape[2:]
-        stride = round(size[0] / height)
-        if (height * stride, width * stride) != size:
+    shapes = [(int(features.shape[2]), int(features.shape[3])) for features in maps]
+    strides = [round(size[0] / height) for height, _ in shapes] if stated is None else list(stated)
+    for index, (shape, stride) in enumerate(zip(shapes, strides, strict=True)):
+        most = 0 if stated is None else stride
+        if any(abs(side * stride - whole) > most for side, whole in zip(shape, size, strict=True)):
+            how, hint = ("evenly", "; give another --image-size") if stated is None else (f"by its stride {stride}", "")
             raise BackboneError.of(
-                f"maps that divide an image of {size[0]} x {size[1]} pixels evenly",
-                f"{height} x {width} in output {index} of {name!r}; give another --image-size",
+                f"maps that divide an image of {size[0]} x {size[1]} pixels {how}",
+                f"{shape[0]} x {shape[1]} in output {index} of {name!r}{hint}",
             )
-        strides.append(stride)
     if not strides or sorted(set(strides)) != strides:
         raise BackboneError.of("maps with increasing strides", f"{strides or 'none'} from {name!r}")
     return tuple(strides), tuple(int(features.shape[1]) for features in maps)

@@ -55,11 +55,8 @@ class TimmBackbone(TorchBackbone):
         if options.normalise is not None:
             normalisation = Normalisation.of(options.normalise)
         facts: dict[str, object] = {"timm": timm.__version__, "weights": state_hash(module)}
-        super().__init__(module.eval(), options, size, normalisation, name=name, facts=facts)
-        # A map of 4 x 6 of 64 x 96 pixels looks like stride 16, but with patches of 14 it shows 56 x 84 of them.
-        if self.strides != (own := tuple(sorted(set(self._reductions)))):
-            found = f"{list(self.strides)} from {name!r}; give an --image-size that is a multiple of {own[-1]}"
-            raise BackboneError.of(f"maps with the strides {list(own)} of the model", found)
+        strides = sorted(set(self._reductions))  # a last map of 4 x 4 of 224 x 224 pixels has stride 64, not 56
+        super().__init__(module.eval(), options, size, normalisation, name=name, facts=facts, strides=strides)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         maps = [
@@ -67,14 +64,15 @@ class TimmBackbone(TorchBackbone):
             for features, channels in zip(self.module(images), self._channels, strict=True)
         ]
         # Use the last of several levels with the same stride. In a transformer, all levels have the same stride.
-        return list({features.shape[2:]: features for features in maps}.values())
+        last = dict(zip(self._reductions, maps, strict=True))
+        return [last[stride] for stride in sorted(last)]
 
 
 def _image_size(options: BackboneOptions, own: Sequence[int], module: Any, multiple: int) -> ImageSize:
     """Return the image size. Models of a fixed size get squares by default."""
     if not module.pretrained_cfg.get("fixed_input_size"):
         return chosen_size(options, own[0] or DEFAULT_SIZE, multiple)
-    if options.image_size is None:
-        return ImageSize(fixed=(own[0], own[1]))
     side = options.image_size
+    if side in (None, own[0], tuple(own)):  # LeViT's own size is not a multiple of its last stride
+        return ImageSize(fixed=(own[0], own[1]))
     return chosen_size(replace(options, image_size=(side, side) if isinstance(side, int) else side), own[0], multiple)

@@ -57,6 +57,8 @@ class TorchBackbone(Backbone):
         The name of the backbone for messages.
     facts : dict
         Values that identify the network, for the fingerprint.
+    strides : sequence of int, optional
+        The stride of each map, if the model states it. By default, strides follow from the sizes of the maps.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class TorchBackbone(Backbone):
         *,
         name: str,
         facts: dict[str, object],
+        strides: Sequence[int] | None = None,
     ) -> None:
         self.name, self._options, self._facts = name, options, facts
         self.image_size, self.normalisation = image_size, normalisation
@@ -78,7 +81,7 @@ class TorchBackbone(Backbone):
         torch.backends.cudnn.allow_tf32 = False
         self._memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
         self.module = module.to(self._device, memory_format=self._memory_format)  # type: ignore[call-overload]
-        self.strides, self.channels = self._probe()
+        self.strides, self.channels = self._probe(strides)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         """Compute the maps ``[N, C, H, W]`` of normalised images ``[N, 3, H, W]``, finest first."""
@@ -112,7 +115,7 @@ class TorchBackbone(Backbone):
         )
         return ((pixels - mean) / deviation).contiguous(memory_format=self._memory_format)
 
-    def _probe(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _probe(self, stated: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
         size = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
         try:
             maps = self._run(np.zeros((1, *size, 3), np.uint8))
@@ -120,7 +123,7 @@ class TorchBackbone(Backbone):
             raise
         except Exception as error:  # a model raises many kinds of errors
             raise BackboneError.of(f"a model for {size[0]} x {size[1]} pixels", repr(self.name), error) from error
-        return probed(maps, size, self.name)
+        return probed(maps, size, self.name, stated)
 
     def facts(self) -> dict[str, object]:
         on_gpu = {"gpu": torch.cuda.get_device_name(self._device)} if self._device.type == "cuda" else {}
