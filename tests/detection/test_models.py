@@ -265,6 +265,13 @@ def test_a_batch_is_a_list_of_images() -> None:
         assert torch.equal(found["boxes"], expected["boxes"])
 
 
+@pytest.mark.parametrize("name", ["min_size", "max_size", "hidden", "mask_hidden"])
+def test_sizes_are_whole_numbers_of_at_least_1(name: str) -> None:
+    for value, kind in ((0, ValueError), (-3, ValueError), ((64, 96), TypeError), (float("nan"), TypeError)):
+        with pytest.raises(kind, match=f"{name}: expected a"):
+            build_detector(3, **{name: value})  # type: ignore[arg-type]
+
+
 def test_bad_settings_are_named() -> None:
     with pytest.raises(ValueError, match="num_classes: expected at least 2"):
         build_detector(1)

@@ -16,6 +16,7 @@ from roialign.features import (
     Job,
     JobSettings,
     Listener,
+    Normalisation,
     Report,
     make_backbone,
     prepare,
@@ -84,6 +85,25 @@ def test_settings(name: str, value: object, kind: type[Exception]) -> None:
 )
 def test_options(name: str, value: object, kind: type[Exception]) -> None:
     refused(kind, f"{name}: expected", BackboneOptions, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "kind", "message"),
+    [
+        (0.5, (1, 1, 1), TypeError, "mean: expected three finite numbers, one per channel, got 0.5"),
+        ((0, 0), (1, 1, 1), ValueError, "mean: expected three finite numbers, one per channel, got (0, 0)"),
+        ((0, 0, np.nan), (1, 1, 1), ValueError, "mean[2]: expected a finite number, got nan"),
+        ((0, 0, 0), (1, 0, 1), ValueError, "deviation[1]: expected a positive number, got 0"),
+        ((0, 0, 0), (-1.0, 1, 1), ValueError, "deviation[0]: expected a positive number, got -1.0"),
+        ((0, 0, 0), (1, np.inf, 1), ValueError, "deviation[1]: expected a positive number, got inf"),
+        ((0, 0, 0), ("1", 1, 1), TypeError, "deviation[0]: expected a number, got '1'"),
+        ((0, 0, 0), "111", TypeError, "deviation: expected three positive numbers, one per channel, got '111'"),
+    ],
+)
+def test_a_normalisation(mean: Any, deviation: Any, kind: type[Exception], message: str) -> None:
+    refused(kind, message, Normalisation, mean, deviation)
+    usual = Normalisation(mean=np.arange(3), deviation=[1, 2, 3])  # type: ignore[arg-type]
+    assert usual == Normalisation((0.0, 1.0, 2.0), (1.0, 2.0, 3.0))
 
 
 def test_boxes() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -239,6 +240,29 @@ def test_a_damaged_image_processor_is_named(tmp_path: Path) -> None:
     why = r"got 'hf:.*': .*preprocessor_config.json: not JSON: line 1, column 16"
     with pytest.raises(BackboneError, match=why):
         make_backbone(f"hf:{tmp_path / 'config.json'}")
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "why"),
+    [
+        ([0.5, 0.5], [0.25] * 3, "image_mean: expected three finite numbers, one per channel, got [0.5, 0.5]"),
+        ([0.5] * 3, [0.25, 0, 0.25], "image_std[1]: expected a positive number, got 0"),
+        ([0.5, math.inf, 0.5], [0.25] * 3, "image_mean[1]: expected a finite number, got inf"),
+        ([0.5] * 3, None, "image_std: expected three positive numbers, one per channel, got None"),
+        (["0.5"] * 3, [0.25] * 3, "image_mean[0]: expected a number, got '0.5'"),
+    ],
+)
+def test_the_numbers_of_an_image_processor_are_checked(
+    mean: object, deviation: object, why: str, tmp_path: Path
+) -> None:
+    transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
+    config, processor = tmp_path / "config.json", tmp_path / "preprocessor_config.json"
+    processor.write_text(json.dumps({"image_mean": mean, "image_std": deviation}))
+    with pytest.raises(BackboneError, match=re.escape(f"preprocessor_config.json: {why}")):
+        make_backbone(f"hf:{config}")
+    chosen = make_backbone(f"hf:{config}", BackboneOptions(normalise="unit"))
+    processor.write_text(json.dumps({"image_mean": 0, "image_std": 1}))  # one number is that of every channel
+    assert make_backbone(f"hf:{config}").normalisation == chosen.normalisation
 
 
 def test_random_weights_are_the_same_in_every_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor, nn
 
+from .._validate import check_int
 from .backbone import PyramidBackbone, SingleBackbone
 from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
@@ -212,7 +213,7 @@ def build_detector(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If an argument is invalid, or if arguments do not fit together.
 
     Examples
@@ -227,6 +228,8 @@ def build_detector(
         raise ValueError(f"num_classes: expected at least 2, background and one more, got {num_classes}")
     if masks and rotated:
         raise ValueError("masks: expected False for a detector of rotated boxes, got True")
+    hidden, mask_hidden = check_int(hidden, "hidden", 1), check_int(mask_hidden, "mask_hidden", 1)
+    transform = Transform(min_size, max_size)
     kind = ROTATED if rotated else UPRIGHT
     backbone = PyramidBackbone() if backbone is None else backbone
     check_backbone(backbone)
@@ -251,7 +254,7 @@ def build_detector(
         for factor, object_from in (CASCADE if cascade else CASCADE[:1])
     ]
     return TwoStageDetector(
-        Transform(min_size, max_size),
+        transform,
         backbone,
         RegionProposals(channels, Anchors(anchor_sizes), proposal_settings or ProposalSettings(**kind.proposals), kind),
         RoIHeads(

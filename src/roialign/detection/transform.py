@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._validate import check_int
 from .box_kinds import KINDS, ROTATED, UPRIGHT, Size
 from .processes import largest_over_processes
 from .roi_heads import Target
@@ -24,7 +25,7 @@ class Transform(nn.Module):
 
     def __init__(self, min_size: int, max_size: int) -> None:
         super().__init__()
-        self.min_size, self.max_size = min_size, max_size
+        self.min_size, self.max_size = check_int(min_size, "min_size", 1), check_int(max_size, "max_size", 1)
 
     def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, list[Size]]:
         """Return the batch ``[N, 3, H, W]`` and the size of each image in it."""

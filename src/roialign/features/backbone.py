@@ -14,7 +14,7 @@ import numpy as np
 from .. import _validate
 from .._typing import Array
 from ..files.problems import FileError
-from .checks import check_image_size, check_optional_int, check_optional_text, check_text
+from .checks import check_channels, check_image_size, check_optional_int, check_optional_text, check_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,10 +50,17 @@ class BackboneError(FileError):
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """The normalisation ``(pixel - mean) / deviation`` of each channel, for pixels from 0 to 255."""
+    """The normalisation ``(pixel - mean) / deviation`` of each channel, for pixels from 0 to 255.
+
+    Wrong values raise ValueError or TypeError.
+    """
 
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        mean, deviation = check_channels(self.mean, "mean"), check_channels(self.deviation, "deviation", positive=True)
+        _validate.set_checked(self, mean=mean, deviation=deviation)
 
     @classmethod
     def of(cls, text: str) -> Normalisation:
@@ -63,12 +70,10 @@ class Normalisation:
         mean, _, deviation = text.partition("/")
         try:
             (r, g, b), (s, t, u) = (map(float, numbers.split(",")) for numbers in (mean, deviation))
-            if not min(s, t, u) > 0 or not np.isfinite([r, g, b, s, t, u]).all():
-                raise ValueError
+            return cls((r, g, b), (s, t, u))
         except ValueError:
             names = ", ".join(NORMALISATIONS)
             raise ValueError(f"normalise: expected {names}, or R,G,B/R,G,B of 0 to 255, got {text!r}") from None
-        return cls((r, g, b), (s, t, u))
 
     def __call__(self, images: Array) -> Array:
         """Normalise uint8 images ``[N, H, W, 3]``. Returns float32 ``[N, 3, H, W]``."""

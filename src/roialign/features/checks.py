@@ -38,6 +38,20 @@ def check_image_size(value: object) -> int | tuple[int, int] | None:
     return check_optional_int(value, "image_size", 1)
 
 
+def check_channels(value: object, name: str, *, positive: bool = False) -> tuple[float, float, float]:
+    """Check the numbers of the three channels: finite, or `positive`."""
+    numbers = _validate.as_list(value, name)
+    what = f"three {'positive' if positive else 'finite'} numbers, one per channel"
+    if not _is_sequence(numbers):
+        raise TypeError(f"{name}: expected {what}, got {value!r}")
+    if len(numbers) != 3:
+        raise ValueError(f"{name}: expected {what}, got {value!r}")
+    red, green, blue = (
+        _validate.check_number(number, f"{name}[{index}]", positive=positive) for index, number in enumerate(numbers)
+    )
+    return red, green, blue
+
+
 def check_sizes(value: object, name: str = "sizes") -> tuple[tuple[int, int], ...]:
     """Check the output sizes: pairs (rows, columns), at least one, each once."""
     pairs = list(value) if _is_sequence(value) else []

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from ..files.problems import FileError
 from ..files.text import read_json
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
+from .checks import check_channels
 from .tokens import tokens_of_backbone
 from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
 
 PIXEL = 255.0
+#: The file of the settings of a model's image processor.
+PROCESSOR = "preprocessor_config.json"
 #: The number of tokens before those of the patches, by model type. For other types, the user gives it.
 PREFIX_TOKENS: dict[str, int] = {
     "beit": 1,
@@ -130,7 +133,7 @@ def _processing(source: str) -> Mapping[str, Any]:
 
     folder = Path(source)
     if folder.is_dir() or source.endswith(".json"):
-        path = (folder if folder.is_dir() else folder.parent) / "preprocessor_config.json"
+        path = (folder if folder.is_dir() else folder.parent) / PROCESSOR
         try:
             content = read_json(path) if path.exists() else {}
         except FileError as error:
@@ -151,7 +154,16 @@ def _image_size(config: Any, processing: Mapping[str, Any], options: BackboneOpt
 
 
 def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> Normalisation:
-    if options.normalise is None and "image_mean" in processing and processing.get("do_normalize", True):
-        one, two = (tuple(PIXEL * value for value in processing[part]) for part in ("image_mean", "image_std"))
-        return Normalisation(one, two)
-    return Normalisation.of(options.normalise or "imagenet")
+    """Return the normalisation of the options, or else that of the image processor, whose pixels are from 0 to 1."""
+    if options.normalise is not None or "image_mean" not in processing or not processing.get("do_normalize", True):
+        return Normalisation.of(options.normalise or "imagenet")
+    parts = []
+    for name in ("image_mean", "image_std"):
+        value = processing.get(name)
+        numbers = [value] * 3 if isinstance(value, (int, float)) else value  # one number is that of every channel
+        try:
+            red, green, blue = check_channels(numbers, name, positive=name == "image_std")
+        except (ValueError, TypeError) as error:
+            raise FileError(f"{PROCESSOR}: {error}") from error
+        parts.append((PIXEL * red, PIXEL * green, PIXEL * blue))
+    return Normalisation(*parts)
