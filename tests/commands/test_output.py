@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from roialign.commands.terminal import progress_bar
+from roialign.detection import SceneSettings, write_scenes
 from tests.commands.invoked import invoke
 from tests.tables.paths import BOXES, PHOTOGRAPH
 
@@ -78,6 +80,78 @@ def test_nothing_is_said_if_nobody_reads_the_output(tmp_path: Path, arguments: t
     done = subprocess.run(program, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+def _closed_pipe() -> int:
+    """The end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    return writer
+
+
+def _full_device() -> int:
+    return os.open("/dev/full", os.O_WRONLY)
+
+
+#: Commands that print their progress or a problem to standard error.
+TRAIN = ("train", "--data", "scenes", "--iterations", 2, "--batch-size", 1, "--model", "faster-rcnn")
+EXTRACT = ("extract", PHOTOGRAPH, "broken.png", "--boxes", "grid:2x2", "--backbone", "pixels", "--format", "npz")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
+@pytest.mark.parametrize(
+    ("arguments", "make", "exit_code", "file"),
+    [
+        (TRAIN, _closed_pipe, 0, "checkpoint.pt"),
+        (EXTRACT, _closed_pipe, 1, "features-00000-of-00001.npz"),
+        (EXTRACT, _full_device, 1, "features-00000-of-00001.npz"),
+    ],
+)
+def test_a_job_whose_messages_cannot_be_written_is_done(
+    arguments: tuple[object, ...], make: Callable[[], int], exit_code: int, file: str, tmp_path: Path
+) -> None:
+    write_scenes(tmp_path / "scenes", {"train": 2}, SceneSettings(image_size=64, objects=(1, 2)))
+    (tmp_path / "broken.png").write_text("no image")
+    program = [sys.executable, "-m", "roialign", *map(str, arguments), "--out", "out"]
+    errors = make()
+    done = subprocess.run(program, stdout=subprocess.PIPE, stderr=errors, text=True, check=False, cwd=tmp_path)
+    os.close(errors)
+    assert done.returncode == exit_code
+    assert done.stdout.startswith("wrote out: ")
+    assert (tmp_path / "out" / file).exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
+def test_files_are_written_also_if_the_output_cannot_be(tmp_path: Path) -> None:
+    """The plot is drawn after a table has been printed. A problem is said beside the error."""
+    program = ["extract", PHOTOGRAPH, "broken.png", "--boxes", BOXES, "--out", "out.npz", "--plot", "plot.png"]
+    (tmp_path / "broken.png").write_text("no image")
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "roialign", *map(str, program)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: output cannot be written: No space left on device"
+    assert (tmp_path / "out.npz").exists()
+    assert (tmp_path / "plot.png").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the shell closes the streams")
+def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
+    """Libraries write messages to the descriptors 1 and 2, whatever file they belong to."""
+    script = """
+import os, subprocess, sys
+from roialign.commands.streams import prepare_streams
+prepare_streams()
+with open("numbers", "w", encoding="utf-8") as file:
+    print(file.fileno() > 2, file=file, flush=True)
+    os.write(2, b"a message of a library")
+    subprocess.run([sys.executable, "-c", "import os; os.write(2, b'one of another process')"], check=True)
+print("output")
+print("a message", file=sys.stderr)
+"""
+    program = f'"{sys.executable}" -c "$0" <&- >&- 2>&-'
+    assert subprocess.run(["sh", "-c", program, script], check=False, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "numbers").read_text() == "True\n"
 
 
 @pytest.mark.parametrize("encoding", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}])

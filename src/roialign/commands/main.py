@@ -2,58 +2,46 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from contextlib import suppress
-from typing import TypeGuard
 
 from .._extras import missing_text, part_of
 from .._signals import clean_up_when_terminated, is_one_of_several
-from .stdout import STDOUT, error_text, mark_errors
+from .streams import STDOUT, check_stdout, error_text, prepare_streams
 
 
 def main() -> None:
     """Run the command line. If a package is missing, print one line that says how to install it.
 
-    Characters that the terminal or the locale cannot encode are escaped. If the output cannot be written, an error says
-    so, unless it is a pipe whose reader has ended. Other errors of files, pipes and sockets are printed in one line.
-    Ctrl-C and SIGTERM end the command with exit codes 130 and 143, after it has cleaned up.
+    If the output cannot be written, the command still writes its files. Then an error says so, unless the output is a
+    pipe whose reader has ended. Messages that cannot be written are dropped. Other errors of files, pipes and sockets
+    are printed in one line. Ctrl-C and SIGTERM end the command with exit codes 130 and 143, after it has cleaned up.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    mark_errors()
+    prepare_streams()
     if not is_one_of_several():  # else a handler would wait for processes that have ended
         clean_up_when_terminated()
-    has_failed = False
+    code: int | str | None = 0
     try:
         try:
             _run()
         except SystemExit as stop:
-            if _is_of_another_pipe(stop.__context__):  # Typer and click end without a message
+            if isinstance(stop.__context__, BrokenPipeError):  # of another pipe: Typer and click end without a message
                 raise stop.__context__ from None
-            has_failed = stop.code not in (None, 0)
+            code = stop.code
             raise
         except KeyboardInterrupt:  # while modules are imported; Typer handles it later
-            has_failed = True
-            sys.exit(130)
+            code = 130
+            sys.exit(code)
         finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+            check_stdout()
     except OSError as error:
         if error.filename == STDOUT:
             _discard_output()
-            if has_failed or isinstance(
-                error, BrokenPipeError
-            ):  # an error has been printed, or nobody reads the output
-                sys.exit(1)
+            if not isinstance(error, BrokenPipeError):  # else nobody reads the output
+                sys.stderr.write(f"error: {error_text(error)}\n")
+            sys.exit(code or 1)
         sys.exit(f"error: {error_text(error)}")
-
-
-def _is_of_another_pipe(error: BaseException | None) -> TypeGuard[BrokenPipeError]:
-    """Whether it is the error of a pipe other than standard output, such as one to another process."""
-    return isinstance(error, BrokenPipeError) and error.filename != STDOUT
 
 
 def _run() -> None:

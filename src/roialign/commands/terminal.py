@@ -15,7 +15,7 @@ from rich.text import Text
 
 from .._text import counted, printable
 from ..files.problems import Problem, Problems
-from .stdout import STDOUT, error_text
+from .streams import error_text
 
 #: The largest number of lines of an error message to print. PyTorch's messages can be long.
 MOST_LINES = 20
@@ -90,8 +90,6 @@ def print_line(console: Console, text: str) -> None:
 def print_error(console: Console, error: object) -> None:
     """Print an error. Each line of a longer message is printed as an error."""
     if isinstance(error, OSError) and error.strerror:  # without the error number
-        if error.filename == STDOUT and isinstance(error, BrokenPipeError):  # nobody reads the output
-            return
         error = error_text(error)
     lines = str(error).splitlines() or [type(error).__name__]
     for line in lines[:MOST_LINES]:
