@@ -29,10 +29,11 @@ class RoIWarning(UserWarning):
 
     - boxes are inverted (x2 < x1 or y2 < y1), for example because they are (x, y, width, height);
     - no box of a call touches its map, for example because the stride was given instead of the scale;
-    - an argument is given that the call does not use, such as a sampling ratio with exact sampling.
+    - an argument is given that the call does not use, such as a sampling ratio with exact sampling;
+    - the values of an image are far from the range that a detector or a backbone expects. It warns only once.
 
     The warning is raised on the CPU in eager mode only. Compiled, exported, batched and recorded functions never warn.
-    Calls with CUDA tensors do not warn either, because checking the boxes would synchronise with the device.
+    Calls with CUDA tensors do not warn either, because checking the values would synchronise with the device.
 
     Examples
     --------
@@ -114,6 +115,11 @@ def warn_of_arguments(spec: Spec, seed: object) -> None:
 def warn_ignored(name: str, value: object, when: str) -> None:
     """Warn that an argument is given but not used."""
     warn(f"{name}: {value!r} is ignored {when}")
+
+
+def warn_of_values(name: str, lowest: float, highest: float, largest: int) -> None:
+    """Warn that the values of an image are not from 0 to `largest`."""
+    warn(f"{name}: expected values from 0 to {largest}, got {lowest:g} to {highest:g}; scale them")
 
 
 def warn(message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,8 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from roialign.detection import TwoStageDetector, faster_rcnn
+from roialign import RoIWarning
+from roialign.detection import ExportableDetector, PyramidBackbone, TwoStageDetector, faster_rcnn
+from roialign.detection.model_inputs import warn_of_range
 from tests.detection.detectors import SETTINGS
 
 IMAGES = [torch.rand(3, 96, 80)]
@@ -158,3 +163,54 @@ def test_wrong_generators_are_named() -> None:
         _detector().train()(IMAGES, _target(), torch.Generator())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="generators: expected 1, one per image, got 2"):
         _detector().train()(IMAGES, _target(), [torch.Generator()] * 2)
+
+
+def _small_detector() -> TwoStageDetector:
+    return faster_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=16).eval()
+
+
+def _range_warnings(call: Callable[[], object]) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RoIWarning)
+        call()
+    return [str(one.message).partition(";")[0] for one in caught if one.category is RoIWarning]
+
+
+@pytest.mark.parametrize(
+    ("image", "got"),
+    [
+        (torch.tensor([0.0, 255.0]), "0 to 255"),
+        (torch.tensor([-2.0, 2.5]), "-2 to 2.5"),
+        (torch.tensor([0.0, torch.nan]), "nan to nan"),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_images_with_values_far_from_0_to_1_give_one_warning(image: Tensor, got: str, dtype: torch.dtype) -> None:
+    model = _small_detector().to(dtype)
+    usual, wrong = torch.rand(3, 64, 96, dtype=dtype), image.to(dtype).repeat(3, 64, 48)
+    overshooting = torch.linspace(-0.2, 1.2, 96, dtype=dtype).expand(3, 64, -1)
+    assert _range_warnings(lambda: model([usual, overshooting])) == []
+    message = f"images[1]: expected values from 0 to 1, got {got}"
+    assert _range_warnings(lambda: model([usual, wrong])) == [message]
+    assert _range_warnings(lambda: model([wrong])) == []
+
+
+def test_an_exportable_detector_warns_too() -> None:
+    exportable, image = ExportableDetector(_small_detector()), 255 * torch.ones(1, 3, 64, 96)
+    message = "image: expected values from 0 to 1, got 255 to 255"
+    assert _range_warnings(lambda: exportable(image)) == [message]
+    assert _range_warnings(lambda: exportable(image)) == []
+
+
+def test_values_are_not_read_where_that_would_cost_or_cannot_be_done() -> None:
+    image = 255 * torch.ones(3, 8, 8)
+    assert not warn_of_range(image.to("meta"), "image")
+    with FakeTensorMode() as mode:
+        assert not warn_of_range(mode.from_tensor(image), "image")
+    seen = []
+    torch.func.vmap(lambda one: seen.append(warn_of_range(one, "image")) or one)(image[None])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.trace(lambda one: seen.append(warn_of_range(one, "image")) or one + 1, image, check_trace=False)
+    make_fx(lambda one: seen.append(warn_of_range(one, "image")) or one + 1)(image)
+    assert seen == [False] * 3

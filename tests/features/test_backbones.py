@@ -13,6 +13,7 @@ import torch
 import transformers
 from PIL import Image
 
+from roialign import RoIWarning
 from roialign.detection import DetectorSettings, save_model
 from roialign.features import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation, make_backbone
 from roialign.features.backbone import probed
@@ -371,6 +372,22 @@ def test_sizes_of_images() -> None:
     assert ImageSize(64, 32).of(100, 150) == (64, 96)
     assert ImageSize(64, 32).of(10_000, 10) == (256, 32), "a strip is made smaller, and is never nothing"
     assert ImageSize(fixed=(7, 9)).of(100, 150) == (7, 9)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "program", "onnx"])
+def test_arrays_with_values_far_from_0_to_255_give_one_warning(kind: str, tmp_path: Path) -> None:
+    """A job passes bytes. Of them, and of floats from 0 to 255, nothing is said."""
+    files = {"program": save_program, "onnx": save_onnx}
+    name = f"{kind}:{files[kind](tmp_path / kind, TwoLevels())}" if kind in files else kind
+    backbone, images = make_backbone(name), random_images(64, 64, 1)
+    for usual in (images // 200, images.astype(np.float32), np.zeros((1, 64, 64, 3)), images.astype(np.int64)):
+        backbone.maps(usual, [0])
+    for number, message in enumerate(("got 0 to 1; scale them", "got 0 to 65280"), start=1):
+        backbone = make_backbone(name)
+        wrong = images / 255 if number == 1 else images.astype(np.float32) * 256
+        with pytest.warns(RoIWarning, match=f"^images: expected values from 0 to 255, {message}"):
+            backbone.maps(wrong, [0])
+        backbone.maps(wrong, [0])
 
 
 @pytest.mark.parametrize("text", ["", "imagenett", "1,2/3,4", "1,2,3/0,1,1", "1,2,3/nan,1,1", "1,2,3"])

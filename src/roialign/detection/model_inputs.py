@@ -8,8 +8,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .._warnings import is_recorded, warn_of_values
 from .box_kinds import BoxKind
 from .roi_heads import RoIHeads, Target
+
+#: Images from 0 to 1 may overshoot this far, by resampling or noise. Normalised images go further.
+LOWEST, HIGHEST = -1.0, 2.0
 
 
 def check_images(images: Sequence[Any], weights: Tensor) -> None:
@@ -36,6 +40,20 @@ def check_images(images: Sequence[Any], weights: Tensor) -> None:
             raise ValueError(f"images[{index}]: expected the device of the model, {weights.device}, got {image.device}")
         if not is_cast and image.dtype != weights.dtype:
             raise TypeError(f"images[{index}]: expected the dtype of the weights, {weights.dtype}, got {image.dtype}")
+
+
+def warn_of_range(image: Tensor, name: str) -> bool:
+    """Warn about an image whose values are far from 0 to 1, or NaN. Return whether there was a warning.
+
+    Images on a GPU are not read, since that would synchronise with it, nor are those of a call that is recorded.
+    """
+    if type(image) is not Tensor or image.device.type != "cpu" or is_recorded():
+        return False
+    lowest, highest = (float(value) for value in image.detach().aminmax())
+    if lowest >= LOWEST and highest <= HIGHEST:
+        return False
+    warn_of_values(name, lowest, highest, 1)
+    return True
 
 
 def for_model(image: Tensor, model: nn.Module) -> Tensor:

@@ -13,7 +13,7 @@ from .backbone import PyramidBackbone, SingleBackbone
 from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
 from .heads import BoxHead, BoxStage, MaskBranch
-from .model_inputs import check_backbone, check_generators, check_images, check_targets, maps_of
+from .model_inputs import check_backbone, check_generators, check_images, check_targets, maps_of, warn_of_range
 from .poolers import PoolerFactory, make_pooler
 from .roi_heads import RoIHeads, RoISettings, Target
 from .rpn import Anchors, ProposalSettings, RegionProposals
@@ -30,6 +30,9 @@ CASCADE = ((1.0, 0.5), (2.0, 0.6), (3.0, 0.7))
 
 class TwoStageDetector(nn.Module):
     """A backbone, a region proposal network and RoI heads. A call returns losses in training mode, else detections."""
+
+    has_warned: bool = False
+    """Whether there was a warning about the values of images. It is issued only once."""
 
     def __init__(self, transform: Transform, backbone: Backbone, rpn: RegionProposals, roi_heads: RoIHeads) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class TwoStageDetector(nn.Module):
         Parameters
         ----------
         images : list of float tensors ``[3, H, W]``
-            The images, with values from 0 to 1.
+            The images, with values from 0 to 1. For other values on a CPU, there is a :class:`roialign.RoIWarning`.
         targets : list of dict, in training mode only
             For each image, `boxes` ``[L, 4]`` (x1, y1, x2, y2), `labels` ``[L]`` from 1 and, if the model has masks,
             `masks` ``[L, H, W]``. A model of rotated boxes takes `rotated_boxes` ``[L, 5]`` in place of `boxes`, with
@@ -65,6 +68,8 @@ class TwoStageDetector(nn.Module):
         """
         images = list(images)  # a batch [N, 3, H, W] is accepted too
         check_images(images, self.rpn.head.cls_logits.weight)
+        if not (torch.compiler.is_compiling() or self.has_warned):
+            self.has_warned = any(warn_of_range(image, f"images[{index}]") for index, image in enumerate(images))
         batch, sizes = self.transform.batch(images)
         maps = maps_of(self.backbone, batch)
         old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]

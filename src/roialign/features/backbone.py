@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import _validate
 from .._typing import Array
+from .._warnings import warn_of_values
 from ..files.problems import FileError
 from .checks import check_channels, check_image_size, check_optional_int, check_optional_text, check_text
 
@@ -34,6 +35,10 @@ NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, 
 }
 #: The largest ratio of the longer side to the requested shorter side. A longer image is scaled down further.
 LONGEST_SIDE = 4
+#: Images from 0 to 255 may overshoot this far, by resampling or noise.
+LOWEST, HIGHEST = -50.0, 305.0
+#: Images from 0 to 1, and normalised ones, do not exceed this. Of those from 0 to 255, only black ones do not.
+DARK = 4.0
 
 
 class BackboneError(FileError):
@@ -176,6 +181,8 @@ class Backbone(ABC):
     """The default levels to pool from; see :func:`roialign.features.pooling.find_levels`."""
     most_detections: int = 0
     """The largest number of detections in an image; 0 if the backbone does not belong to a detector."""
+    has_warned: bool = False
+    """Whether there was a warning about the values of images. It is issued only once."""
 
     @abstractmethod
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
@@ -200,6 +207,15 @@ class Backbone(ABC):
         """Compute the maps like :meth:`maps`, and the detections of each image with at least this score."""
         del images, levels, score_threshold
         raise NotImplementedError("this backbone does not belong to a detector")
+
+    def warn_of_range(self, images: Array) -> None:
+        """Warn once about images that are not uint8 and whose values are not from 0 to 255, such as 0 to 1."""
+        if self.has_warned or images.dtype == np.uint8 or not images.size:
+            return
+        lowest, highest = float(images.min()), float(images.max())
+        if not (lowest >= LOWEST and (lowest == highest or DARK < highest <= HIGHEST)):
+            warn_of_values("images", lowest, highest, 255)
+            self.has_warned = True
 
     @abstractmethod
     def facts(self) -> dict[str, object]:

@@ -108,6 +108,7 @@ class OnnxBackbone(Backbone):
         return [name for name, _ in maps]
 
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
+        self.warn_of_range(images)
         outputs = self._run(images, [self._outputs[level] for level in levels])
         return [self._as_map(output, (images.shape[1], images.shape[2])) for output in outputs]
 

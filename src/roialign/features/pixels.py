@@ -20,6 +20,7 @@ class PixelBackbone(Backbone):
         self.normalisation = chosen_normalisation(options, "none")
 
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
+        self.warn_of_range(images)
         return [self.normalisation(images) for _ in levels]
 
     def facts(self) -> dict[str, object]:

@@ -107,6 +107,7 @@ class TorchBackbone(Backbone):
 
     def _batch(self, images: Array) -> Tensor:
         """Move uint8 images ``[N, H, W, 3]`` to the device, and normalise them. Returns ``[N, 3, H, W]``."""
+        self.warn_of_range(images)
         whole = torch.from_numpy(np.require(images, requirements=("C", "W")))
         pixels = whole.to(self._device).permute(0, 3, 1, 2).float()
         mean, deviation = (
