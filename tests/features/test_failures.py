@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +76,32 @@ def test_a_broken_image_is_a_row_with_its_error(file_format: str, images: list[P
             with np.load(tmp_path / "out" / one.file) as mine, np.load(tmp_path / "whole" / other.file) as theirs:
                 np.testing.assert_array_equal(mine["vector"], theirs["vector"])
                 assert mine["errors"].tolist() == [""] * 16
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_a_full_disk_ends_the_job_and_a_rerun_has_the_same_bytes(
+    file_format: str, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(small_job(images, tmp_path / "whole", file_format=file_format), readers=0)
+    expected = contents(tmp_path / "whole")
+    job = small_job(images, tmp_path / "out", file_format=file_format)
+    write, second = FileIO.write, job.shards[1].file
+
+    def full(self: FileIO, data: bytes) -> int:
+        if second in str(self.name):
+            write(self, bytes(data)[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("roialign.extract.output._Recording.write", full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            run(job, readers=0)
+    assert caught.value.filename == str(tmp_path / "out" / second)
+    left = contents(tmp_path / "out")
+    assert left == {name: expected[name] for name in (job.shards[0].file, "_manifest.json")}
+    run(small_job(images, tmp_path / "out", file_format=file_format), readers=0)
+    assert contents(tmp_path / "out") == expected
 
 
 def test_a_backbone_that_fails_on_every_image_ends_the_job(images: list[Path], tmp_path: Path) -> None:
