@@ -411,6 +411,7 @@ def test_strides_are_those_that_a_model_states() -> None:
     ("sides", "stated", "why"),
     [
         ((14, 7, 5), None, "pixels evenly, got 5 x 5 in output 2 of 'a'; give another --image-size"),
+        ((14, 7, 4), None, "strides that are multiples of finer ones, got [16, 32, 56] from 'a': a layer has rounded"),
         ((28, 14), [8, 32], "by its stride 32, got 14 x 14 in output 1 of 'a'"),
         ((109, 53), [2, 4], "by its stride 2, got 109 x 109 in output 0 of 'a'"),
         ((7, 14), [32, 16], "maps with increasing strides, got [32, 16]"),

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -262,8 +263,9 @@ def probed(
     Raises
     ------
     BackboneError
-        If there are no maps, if they are not ordered, or if a map does not divide the image evenly. With `stated`, it
-        may have a pixel more or less than that, because layers round their sizes.
+        If there are no maps, if they are not ordered, if a map does not divide the image evenly, or if a stride is not
+        a multiple of the one before, because a layer has rounded the size of its map. With `stated`, a map may have a
+        pixel more or less than its stride says.
     """
     shapes = [(int(features.shape[2]), int(features.shape[3])) for features in maps]
     strides = [round(size[0] / height) for height, _ in shapes] if stated is None else list(stated)
@@ -277,6 +279,9 @@ def probed(
             )
     if not strides or sorted(set(strides)) != strides:
         raise BackboneError.of("maps with increasing strides", f"{strides or 'none'} from {name!r}")
+    if stated is None and any(coarser % finer for finer, coarser in pairwise(strides)):
+        hint = "a layer has rounded a size; give another --image-size"
+        raise BackboneError.of("strides that are multiples of finer ones", f"{strides} from {name!r}: {hint}")
     return tuple(strides), tuple(int(features.shape[1]) for features in maps)
 
 
