@@ -1,6 +1,5 @@
 #include <numeric>
 
-#include "pointwise/winners.h"
 #include "pointwise/workspace.h"
 
 namespace roialign {
@@ -66,13 +65,13 @@ class PointwiseAdjointFeatures {
                            std::span<const View> grads)
       : call_(call),
         grad_output_(grad_output),
+        deciding_(deciding),
         grads_(grads),
         bins_(grad_output.size[2] * grad_output.size[3]),
         turns_channels_(call.spec.channels == Channels::orientation),
         parts_(call.spec.channels == Channels::position ? bins_ : 1),
         channels_(grad_output.size[1], std::max<int64_t>(tile_bytes / (16 * 16 * parts_ * int64_t{sizeof(A)}), 1),
                   group_of(call)),
-        winners_(call, deciding),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const int64_t pixel_bytes = std::max<int64_t>(channels_.size * parts_ * int64_t{sizeof(A)}, 1);
     shapes_.assign(grads.size(), TileShape::square(tile_bytes / pixel_bytes));
@@ -80,8 +79,8 @@ class PointwiseAdjointFeatures {
 
   void run() {
     if (channels_.count == 0) return;
-    const auto places = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
-    const auto tiles = cut_into_tiles(grads_, shapes_, places);
+    places_ = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
+    const auto tiles = cut_into_tiles(grads_, shapes_, places_);
     parallel_for(call_.team, static_cast<int64_t>(tiles.size()) * channels_.count, [&](int64_t item, int worker) {
       add_up(workspaces_[worker], tiles[item / channels_.count], item % channels_.count);
     });
@@ -94,10 +93,13 @@ class PointwiseAdjointFeatures {
     Operand target = work.tile(work.target_tile, box.y.length(), box.x.length(), channels * parts_);
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     target.base -= box.y.first * target.lattice.row_step + box.x.first * target.lattice.column_step;
-    const Piece piece{box, channel, channels, target};
-    for (const int64_t row : tile.rows) {
-      RoiPoints roi(call_, grads_[tile.level], row, grad_output_.size[2], grad_output_.size[3]);
-      add_roi(work, roi, row, piece);
+    Piece piece{box, channel, channels, target, PixelBox::none(), Operand{}};
+    const std::vector<Run> runs = runs_of(tile, box);
+    if (takes_maximum(call_.spec)) read_deciding(work, tile, runs, piece);
+    for (size_t begin = 0, end = 0; begin < runs.size(); begin = end) {
+      do ++end;
+      while (end < runs.size() && runs[end].row == runs[begin].row);
+      add_roi(work, {runs.begin() + begin, runs.begin() + end}, piece);
     }
     const View& map = grads_[tile.level];
     work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
@@ -108,38 +110,96 @@ class PointwiseAdjointFeatures {
     PixelBox box;
     int64_t channel, channels;
     Operand target;
+    PixelBox ready;  // the pixels that `deciding` has
+    Operand deciding;
   };
 
-  void add_roi(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, const Piece& piece) {
-    bool is_gathered = parts_ > 1;
-    Operand source{};  // for a mean with rotated channels, the mixed gradient
-    const bool is_inside = piece.box.contains(roi.pixels());
-    const auto meets = [&](int64_t bin) { return is_inside || roi.pixels_of(bin).meets(piece.box); };
-    for (int64_t bin = 0; bin < bins_; ++bin) {
-      if (!meets(bin)) continue;
-      int64_t last = bin + 1;
-      while (last < bins_ && meets(last)) ++last;
-      if (!is_gathered) source = gradient_of(work, row, piece);
-      if (!is_gathered && turns_channels_) source = mixed(work, row, 0, piece);
-      is_gathered = true;
-      for (int64_t first = bin; first < last;) {
-        first = parts_ > 1                  ? add_apart(work, roi, row, first, last, piece)
-                : takes_maximum(call_.spec) ? add_winners(work, roi, row, first, last, source, piece)
-                                            : add_means(work, roi, row, first, last, source, piece);
+  /// Consecutive bins of a RoI that meet a piece, and the pixels that they may touch.
+  struct Run {
+    int64_t row, first, end;
+    PixelBox pixels;
+  };
+
+  std::vector<Run> runs_of(const MapTile& tile, const PixelBox& box) const {
+    std::vector<Run> runs;
+    for (const int64_t row : tile.rows) {
+      const PixelBox all{places_[row].y, places_[row].x};
+      if (bins_ > 0 && box.contains(all)) {
+        runs.push_back({row, 0, bins_, all});
+        continue;
       }
-      bin = last;
+      const RoiPoints roi = points_of(row);
+      for (int64_t bin = 0; bin < bins_; ++bin) {
+        const PixelBox own = roi.pixels_of(bin);
+        if (!own.meets(box)) continue;
+        const bool continues = !runs.empty() && runs.back().row == row && runs.back().end == bin;
+        if (!continues) runs.push_back({row, bin, bin, own});
+        runs.back().end = bin + 1;
+        runs.back().pixels = runs.back().pixels.joined(own);
+      }
+    }
+    return runs;
+  }
+
+  RoiPoints points_of(int64_t row) const {
+    return {call_, grads_[call_.levels[row]], row, grad_output_.size[2], grad_output_.size[3]};
+  }
+
+  /// Prepares the pixels that determine the winners: in place or, if channels are not adjacent, a copy for many bins.
+  void read_deciding(PointWorkspace<A>& work, const MapTile& tile, std::span<const Run> runs, Piece& piece) const {
+    const View& map = deciding_[tile.level];
+    if (has_adjacent_channels(map, call_.scalar_type)) {
+      piece.ready = PixelBox::everywhere();
+      piece.deciding = work.in_place(map, tile.image, piece.channel);
+    } else {
+      piece.ready = shared_pixels(runs, piece.box);
+      piece.deciding = work.panel(map, tile.image, piece.ready, piece.channel, piece.channels, work.deciding_tile);
     }
   }
 
-  /// The gradient of the result of a RoI, in place if the kernels can read it directly.
-  Operand gradient_of(PointWorkspace<A>& work, int64_t row, const Piece& piece) const {
+  /// The pixels of all bins of a tile but those that reach farther than the adjacent tiles. None if these bins have
+  /// fewer pixels one by one.
+  static PixelBox shared_pixels(std::span<const Run> runs, const PixelBox& box) {
+    const int64_t height = box.y.length(), width = box.x.length();
+    const PixelBox around{{box.y.first - height, box.y.last + height}, {box.x.first - width, box.x.last + width}};
+    PixelBox shared = PixelBox::none();
+    int64_t pixels_apart = 0;
+    for (const Run& run : runs) {
+      if (!around.contains(run.pixels)) continue;
+      shared = shared.joined(run.pixels);
+      pixels_apart += run.pixels.pixels();
+    }
+    return shared.pixels() <= pixels_apart ? shared : PixelBox::none();
+  }
+
+  void add_roi(PointWorkspace<A>& work, std::span<const Run> runs, const Piece& piece) {
+    const int64_t row = runs.front().row;
+    RoiPoints roi = points_of(row);
+    Operand source{};  // for a mean with rotated channels, the mixed gradient
+    if (parts_ == 1) source = gradient_of(work, runs, piece);
+    if (parts_ == 1 && turns_channels_) source = mixed(work, row, 0, piece);
+    for (const Run& run : runs) {
+      for (int64_t first = run.first; first < run.end;) {
+        first = parts_ > 1                  ? add_apart(work, roi, row, first, run.end, piece)
+                : takes_maximum(call_.spec) ? add_winners(work, roi, first, run, source, piece)
+                                            : add_means(work, roi, row, first, run.end, source, piece);
+      }
+    }
+  }
+
+  /// The gradient of the result of a RoI: in place if the kernels can read it directly, else the rows of these bins.
+  Operand gradient_of(PointWorkspace<A>& work, std::span<const Run> runs, const Piece& piece) const {
+    const int64_t row = runs.front().row;
     // The gradient of a maximum is read as single values, as accumulators.
     const bool as_accumulators = takes_maximum(call_.spec) && size_of(call_.scalar_type) != int64_t{sizeof(A)};
     const bool needs_tile = turns_channels_ || as_accumulators;
     if (has_adjacent_channels(grad_output_, call_.scalar_type) && !needs_tile) {
       return work.in_place(grad_output_, row, piece.channel);
     }
-    return work.gather(grad_output_, row, piece.channel, piece.channels, work.gradient_tile);
+    const int64_t bins_y = grad_output_.size[2], bins_x = grad_output_.size[3];
+    PixelBox bins{{0, bins_y - 1}, {0, bins_x - 1}};
+    if (!turns_channels_) bins.y = {runs.front().first / bins_x, (runs.back().end - 1) / bins_x};
+    return work.panel(grad_output_, row, bins, piece.channel, piece.channels, work.gradient_tile);
   }
 
   /// Processes bins from `first` on, and returns the first of the next bins.
@@ -197,11 +257,13 @@ class PointwiseAdjointFeatures {
   }
 
   /// Adds the gradient of every channel to the pixels of its winner.
-  int64_t add_winners(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
-                      const Operand& source, const Piece& piece) const {
+  int64_t add_winners(PointWorkspace<A>& work, RoiPoints& roi, int64_t first, const Run& run, const Operand& source,
+                      const Piece& piece) const {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     BinPoints& points = work.points[0];
-    const int32_t* winner = winners_.find(work, roi, points, row, first, last, piece.channel, piece.channels);
+    points.list(roi, first, run.end, TapValues::still, false);
+    const Operand deciding = deciding_of(work, roi, points, run, piece);
+    const int32_t* winner = work.winners(points, deciding, call_.scalar_type, piece.channels);
     if (call_.tangent != nullptr) points.list(roi, first, first + points.bins(), TapValues::weight, true);
     keep_inside(points, piece, work.pass);
     work.pass.target_offset.resize(points.bins());
@@ -211,6 +273,15 @@ class PointwiseAdjointFeatures {
     work.point_kernels(call_.scalar_type)
         .add_to_winners(plan_of(points, work.pass), source.base, piece.target.base, winner, piece.channels);
     return first + points.bins();
+  }
+
+  /// The pixels that determine the winners of bins of a run.
+  Operand deciding_of(PointWorkspace<A>& work, const RoiPoints& roi, const BinPoints& points, const Run& run,
+                      const Piece& piece) const {
+    if (piece.ready.contains(run.pixels)) return piece.deciding;
+    const PixelBox own = roi.pixels_of(points.first_bin, points.first_bin + points.bins());
+    return work.panel(deciding_[call_.levels[run.row]], call_.images[run.row], own, piece.channel, piece.channels,
+                      work.source_tile);
   }
 
   /// The taps within the piece and their places in it. `tap_begin` has the start of the taps of each point.
@@ -234,13 +305,13 @@ class PointwiseAdjointFeatures {
 
   const PointwiseCall& call_;
   const View& grad_output_;
-  std::span<const View> grads_;
+  std::span<const View> deciding_, grads_;
   int64_t bins_;
   bool turns_channels_;
   int64_t parts_;  // the channels of the map per channel of the result
   ChannelBlocks channels_;
   std::vector<TileShape> shapes_;  // of every map
-  Winners<A> winners_;
+  std::vector<RoiPlace> places_;   // of every RoI
   std::vector<PointWorkspace<A>> workspaces_;
 };
 

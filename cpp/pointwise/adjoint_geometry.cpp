@@ -1,4 +1,3 @@
-#include "pointwise/winners.h"
 #include "pointwise/workspace.h"
 
 namespace roialign {
@@ -17,6 +16,7 @@ class PointwiseAdjointGeometry {
       : call_(call),
         grad_output_(grad_output),
         maps_(maps),
+        deciding_(other_deciding(deciding, maps)),
         bins_(grad_output.size[2] * grad_output.size[3]),
         by_position_(call.spec.channels == Channels::position),
         turns_channels_(call.spec.channels == Channels::orientation),
@@ -26,7 +26,6 @@ class PointwiseAdjointGeometry {
         sums_kept_(call.geometry.offset != nullptr || call.geometry.mask != nullptr ? bins_ : 1),
         sums_(call.rois * blocks_.count * sums_kept_),
         turning_(call.rois * blocks_.count),
-        winners_(call, deciding),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {}
 
   void run(const GeometryGradient& gradient) {
@@ -60,7 +59,9 @@ class PointwiseAdjointGeometry {
     work.taps.resize(std::max<size_t>(work.taps.size(), 1));
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     Operand source{};
-    if (!by_position_) source = work.read(map, in_place_, group, channel, channels);
+    Operand deciding{};
+    if (!by_position_) source = work.read(map, in_place_, group, channel, channels, work.source_tile);
+    if (finds_maximum_) deciding = work.read_deciding(deciding_, call_.scalar_type, group, channel, channels, source);
     for (const int64_t row : group.rows) {
       const int64_t place = row * blocks_.count + number;
       const Block block{row, group.image, channel, channels, sums_.data() + place * sums_kept_, &turning_[place]};
@@ -68,7 +69,7 @@ class PointwiseAdjointGeometry {
                                          : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
       RoiPoints roi(call_, map, row, grad_output_.size[2], grad_output_.size[3]);
       if (finds_maximum_) {
-        sum_winners(work, roi, block, source, gradient);
+        sum_winners(work, roi, block, source, deciding, gradient);
       } else {
         sum_means(work, roi, block, map, source, gradient);
       }
@@ -84,10 +85,10 @@ class PointwiseAdjointGeometry {
     BinTaps& taps = work.taps[0];
     for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
       const int64_t end = by_position_ ? first + 1 : bins_;
-      work.merger.merge(roi, first, end, TapValues::all_slopes, false, everywhere, taps);
+      work.merger.merge(roi, first, end, TapValues::all_slopes, false, PixelBox::everywhere(), taps);
       if (by_position_) {
         source = work.panel(channels_of_bin(map, first, bins_), block.image, roi.pixels_of(first), block.channel,
-                            block.channels);
+                            block.channels, work.source_tile);
       }
       sum_dots(work, taps, source, gradient, tap_kinds, block);
     }
@@ -121,7 +122,7 @@ class PointwiseAdjointGeometry {
     Sums total{};
     Block all = block;
     for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
-      work.merger.merge(roi, first, bins_, TapValues::still, false, everywhere, taps);
+      work.merger.merge(roi, first, bins_, TapValues::still, false, PixelBox::everywhere(), taps);
       std::vector<Sums> sums(sums_kept_);
       all.sums = sums.data();
       sum_dots(work, taps, source, gradient, 1, all);
@@ -140,11 +141,12 @@ class PointwiseAdjointGeometry {
 
   /// Adds the gradient of every channel times the derivatives of its winner.
   void sum_winners(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source,
-                   const Operand& gradient) {
+                   const Operand& deciding, const Operand& gradient) {
     BinPoints& points = work.points[0];
     std::vector<double> dots;
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
-      const int32_t* winner = winners_.find(work, roi, points, block.row, first, bins_, block.channel, block.channels);
+      points.list(roi, first, bins_, TapValues::still, false);
+      const int32_t* winner = work.winners(points, deciding, call_.scalar_type, block.channels);
       points.list(roi, first, first + points.bins(), TapValues::all_slopes, false);
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
                     [&](int64_t bin) { return place_of(gradient.lattice, bin); });
@@ -203,21 +205,19 @@ class PointwiseAdjointGeometry {
     }
   }
 
-  static constexpr PixelBox everywhere = {{0, INT64_MAX - 1}, {0, INT64_MAX - 1}};
   static constexpr int64_t in_place_channels = 256;
   static constexpr int64_t panel_channels = 64;
   static constexpr int64_t panel_pixels = 4096;
 
   const PointwiseCall& call_;
   const View& grad_output_;
-  std::span<const View> maps_;
+  std::span<const View> maps_, deciding_;
   int64_t bins_;
   bool by_position_, turns_channels_, finds_maximum_, in_place_;
   ChannelBlocks blocks_;
   int64_t sums_kept_;
   std::vector<Sums> sums_;
   std::vector<double> turning_;  // the part of the angle's gradient that comes from rotating channels
-  Winners<A> winners_;
   std::vector<PointWorkspace<A>> workspaces_;
 };
 

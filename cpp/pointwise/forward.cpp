@@ -1,4 +1,3 @@
-#include "pointwise/winners.h"
 #include "pointwise/workspace.h"
 
 namespace roialign {
@@ -11,11 +10,10 @@ class PointwiseForward {
                    const View& out)
       : call_(call),
         maps_(maps),
-        deciding_(deciding),
+        deciding_(other_deciding(deciding, maps)),
         out_(out),
         bins_(out.size[2] * out.size[3]),
-        follows_(takes_maximum(call.spec) && (call.tangent != nullptr || !decides_itself())),
-        winners_(call, deciding),
+        follows_(takes_maximum(call.spec) && (call.tangent != nullptr || !deciding_.empty())),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call.scalar_type); };
     by_position_ = call.spec.channels == Channels::position;
@@ -52,11 +50,13 @@ class PointwiseForward {
     if (work.taps.size() < rois.size()) work.taps.resize(rois.size());
     if (work.points.size() < rois.size()) work.points.resize(rois.size());
     std::vector<bool> is_prepared(rois.size(), false);
-    const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels, group_of(call_));
+    const ChannelBlocks blocks(channel_count, most_channels(group), group_of(call_));
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
       Operand source{};
-      if (!by_position_) source = work.read(map, maps_in_place_, group, channel, channels);
+      if (!by_position_) source = work.read(map, maps_in_place_, group, channel, channels, work.source_tile);
+      Operand deciding{};
+      if (follows_) deciding = work.read_deciding(deciding_, call_.scalar_type, group, channel, channels, source);
       for (size_t index = 0; index < rois.size(); ++index) {
         const int64_t row = group.rows[index];
         const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
@@ -65,7 +65,7 @@ class PointwiseForward {
         if (by_position_) {
           pool_by_position(work, rois[index], map, block);
         } else if (follows_) {
-          follow(work, rois[index], work.points[index], block, source);
+          follow(work, rois[index], work.points[index], block, source, deciding);
         } else if (takes_maximum(call_.spec)) {
           is_prepared[index] =
               maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
@@ -82,6 +82,14 @@ class PointwiseForward {
     }
   }
 
+  /// The channels of a block: as many as possible, because taps are prepared for every block, and long loops are
+  /// faster. But a panel should stay in the cache.
+  int64_t most_channels(const RoiGroup& group) const {
+    if (maps_in_place_ || by_position_) return in_place_channels;
+    const int64_t bytes = group.y.length() * group.x.length() * int64_t{sizeof(A)};
+    return std::clamp(panel_bytes / std::max<int64_t>(bytes, 1), least_panel_channels, in_place_channels);
+  }
+
   struct Block {
     int64_t row, image, channel, channels;
   };
@@ -92,7 +100,8 @@ class PointwiseForward {
   bool mean(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, bool is_prepared, TapValues values,
             const Operand& source, const Operand& target, int64_t channels) {
     for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
-      if (!is_prepared) work.merger.merge(roi, first, bins_, values, call_.tangent != nullptr, everywhere, taps);
+      if (!is_prepared)
+        work.merger.merge(roi, first, bins_, values, call_.tangent != nullptr, PixelBox::everywhere(), taps);
       contract(work, taps, source, target, channels);
     }
     return taps.bins() == bins_;
@@ -116,20 +125,13 @@ class PointwiseForward {
     return points.bins() == bins_;
   }
 
-  /// Whether the maps themselves determine the winners.
-  bool decides_itself() const {
-    const auto same = [](const View& map, const View& other) {
-      return map.data == other.data && map.size == other.size && map.stride == other.stride;
-    };
-    return deciding_.empty() || std::equal(maps_.begin(), maps_.end(), deciding_.begin(), deciding_.end(), same);
-  }
-
   /// Computes the values at the winners of other maps, or the derivatives of the values at the winners.
-  void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block,
-              const Operand& source) const {
+  void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block, const Operand& source,
+              const Operand& deciding) const {
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
-      const int32_t* winner = winners_.find(work, roi, points, block.row, first, bins_, block.channel, block.channels);
+      points.list(roi, first, bins_, TapValues::still, false);
+      const int32_t* winner = work.winners(points, deciding, call_.scalar_type, block.channels);
       points.list(roi, first, first + points.bins(), TapValues::weight, call_.tangent != nullptr);
       for (int64_t b = 0; b < points.bins(); ++b, winner += block.channels) {
         A* const target = work.target_tile.data() + (first + b) * block.channels;
@@ -151,7 +153,7 @@ class PointwiseForward {
     BinTaps& taps = work.taps[0];
     const Lattice pixels{map.stride[2], map.stride[3], false}, bins{out_.stride[2], out_.stride[3], false};
     for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
-      work.merger.merge(roi, first, bins_, TapValues::weight, call_.tangent != nullptr, everywhere, taps);
+      work.merger.merge(roi, first, bins_, TapValues::weight, call_.tangent != nullptr, PixelBox::everywhere(), taps);
       work.pass.set(taps.y, taps.x, taps.value[weight_], pixels, first, taps.bins(),
                     [&](int64_t bin) { return place_of(bins, bin); });
       work.pass.shift_channels(taps, map.stride[1]);
@@ -175,9 +177,9 @@ class PointwiseForward {
     work.target_tile.swap(work.mixed_tile);
   }
 
-  static constexpr PixelBox everywhere = {{0, INT64_MAX - 1}, {0, INT64_MAX - 1}};
   static constexpr int64_t in_place_channels = 512;
-  static constexpr int64_t panel_channels = 32;
+  static constexpr int64_t least_panel_channels = 32;
+  static constexpr int64_t panel_bytes = 1024 * 1024;
   static constexpr int64_t panel_pixels = 16384;
 
   const PointwiseCall& call_;
@@ -185,7 +187,6 @@ class PointwiseForward {
   const View& out_;
   int64_t bins_;
   bool follows_;
-  Winners<A> winners_;
   bool by_position_, turns_channels_, maps_in_place_, out_in_place_;
   std::vector<PointWorkspace<A>> workspaces_;
 };

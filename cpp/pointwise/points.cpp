@@ -166,10 +166,10 @@ PixelBox RoiPoints::pixels_of(int64_t bin) const {
 }
 
 PixelBox RoiPoints::pixels_of(int64_t first_bin, int64_t end_bin) const {
-  PixelBox box{PixelRange::none(), PixelRange::none()};
+  PixelBox box = PixelBox::none();
   for (int64_t bin = first_bin; bin < end_bin; ++bin) {
     const PixelBox part = pixels_of(bin);
-    if (!part.is_empty()) box = {box.y.joined(part.y), box.x.joined(part.x)};
+    if (!part.is_empty()) box = box.joined(part);
   }
   return box;
 }

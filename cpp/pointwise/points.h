@@ -36,7 +36,11 @@ struct Velocity {
 struct PixelBox {
   PixelRange y, x;
 
+  static PixelBox none() { return {PixelRange::none(), PixelRange::none()}; }
+  static PixelBox everywhere() { return {{0, INT64_MAX - 1}, {0, INT64_MAX - 1}}; }
   bool is_empty() const { return y.length() == 0 || x.length() == 0; }
+  int64_t pixels() const { return y.length() * x.length(); }
+  PixelBox joined(const PixelBox& other) const { return {y.joined(other.y), x.joined(other.x)}; }
   bool meets(const PixelBox& other) const {
     return y.first <= other.y.last && other.y.first <= y.last && x.first <= other.x.last && other.x.first <= x.last;
   }

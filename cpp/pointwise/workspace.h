@@ -66,6 +66,15 @@ AxisPlan<A> single_row() {
   return {1, begin, nowhere, one, nowhere};
 }
 
+/// The maps that determine the winners, or none if these are the maps themselves.
+inline std::span<const View> other_deciding(std::span<const View> deciding, std::span<const View> maps) {
+  const auto same = [](const View& map, const View& other) {
+    return map.data == other.data && map.size == other.size && map.stride == other.stride;
+  };
+  const bool are_same = std::equal(maps.begin(), maps.end(), deciding.begin(), deciding.end(), same);
+  return are_same ? std::span<const View>{} : deciding;
+}
+
 inline int64_t image_of(const PointwiseCall& call, int64_t row) { return call.images[row]; }
 
 /// The channels of a map that one bin reads, if every bin has its own.
@@ -118,15 +127,21 @@ struct PointWorkspace : Tiles<A> {
 
   /// The part of a map that a group of RoIs reads, for a block of channels: in place or, if channels are not adjacent,
   /// a copy of the group's rectangle.
-  Operand read(const View& map, bool is_in_place, const RoiGroup& group, int64_t channel, int64_t channels) {
+  Operand read(const View& map, bool is_in_place, const RoiGroup& group, int64_t channel, int64_t channels,
+               AlignedVector<A>& memory) {
     if (is_in_place) return this->in_place(map, group.image, channel);
-    return panel(map, group.image, {group.y, group.x}, channel, channels);
+    return panel(map, group.image, {group.y, group.x}, channel, channels, memory);
   }
 
-  Operand panel(const View& map, int64_t image, const PixelBox& box, int64_t channel, int64_t channels) {
-    return panel(map, image, box, channel, channels, this->source_tile);
+  /// The same part of the map that determines the winners: `source`, unless there are other deciding maps.
+  Operand read_deciding(std::span<const View> others, ScalarType type, const RoiGroup& group, int64_t channel,
+                        int64_t channels, const Operand& source) {
+    if (others.empty()) return source;
+    const View& map = others[group.level];
+    return read(map, has_adjacent_channels(map, type), group, channel, channels, deciding_tile);
   }
 
+  /// A copy of a rectangle.
   Operand panel(const View& map, int64_t image, const PixelBox& box, int64_t channel, int64_t channels,
                 AlignedVector<A>& memory) {
     if (box.is_empty()) return this->tile(memory, 0, 0, channels);
@@ -155,6 +170,17 @@ struct PointWorkspace : Tiles<A> {
     pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
     const auto kernel = point_kernels(type).maximum[source.lattice.is_accumulator][target.lattice.is_accumulator];
     kernel(plan_of(points, pass), source.base, target.base, winner, channels);
+  }
+
+  /// The points that have the maximum of each bin and channel (the winners): [bins][channels] indices of points within
+  /// the bin, or -1 for a point outside the map. They are computed again wherever they are needed. Storing them for all
+  /// bins would take as much memory as the result, and loading them would take longer than computing them again.
+  const int32_t* winners(const BinPoints& points, const Operand& deciding, ScalarType type, int64_t channels) {
+    winner.resize(std::max<int64_t>(points.bins() * channels, 1));
+    const Operand values = this->tile(maximum_tile, points.bins(), 1, channels);
+    maximum(points, deciding, type, values, winner.data(), channels,
+            [&](int64_t bin) { return (bin - points.first_bin) * values.lattice.row_step; });
+    return winner.data();
   }
 
   TapMerger merger;

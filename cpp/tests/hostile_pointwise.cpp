@@ -20,10 +20,12 @@ struct Scene {
   std::vector<double> boxes, offset, mask, scales;
   std::vector<int64_t> image_of_roi, levels;
   bool has_offset = false, has_mask = false, plain = true;
+  bool wide = false;  // maps of several tiles, which many RoIs touch
 
   explicit Scene(uint64_t seed) : random(seed) {
     type = static_cast<ScalarType>(pick(0, 3));
     draw_spec();
+    wide = seed % 7 == 6 && spec.channels == Channels::same;
     draw_maps();
     draw_rois();
   }
@@ -61,14 +63,15 @@ struct Scene {
 
   void draw_maps() {
     constexpr int64_t channel_counts[] = {0, 1, 2, 3, 8, 15, 16, 17, 33, 67};
-    images = pick(1, 2);
+    images = wide ? 1 : pick(1, 2);
     bins_y = pick(1, 5);
     bins_x = pick(1, 5);
-    channels = channel_counts[pick(0, 9)] * spec.orientations;
+    channels = wide ? 64 : channel_counts[pick(0, 9)] * spec.orientations;
     const int64_t read = spec.channels == Channels::position ? channels * bins_y * bins_x : channels;
     const Array::Layout first = layout(), second = layout(), third = layout();
-    for (int64_t level = pick(1, 3); level > 0; --level) {
-      const std::array<int64_t, 4> size = {images, read, pick(1, 30), pick(1, 30)};
+    for (int64_t level = wide ? 1 : pick(1, 3); level > 0; --level) {
+      const std::array<int64_t, 4> size = {images, read, wide ? pick(40, 80) : pick(1, 30),
+                                           wide ? pick(40, 120) : pick(1, 30)};
       maps.emplace_back(type, size, first).fill(random);
       others.emplace_back(type, size, second).fill(random);
       grads.emplace_back(type, size, third);
@@ -80,12 +83,12 @@ struct Scene {
   }
 
   void draw_rois() {
-    rois = pick(0, 6);
+    rois = wide ? pick(10, 20) : pick(0, 6);
     for (int64_t row = 0; row < rois; ++row) {
       image_of_roi.push_back(pick(-1, images - 1));
       levels.push_back(pick(0, static_cast<int64_t>(maps.size()) - 1));
       for (int64_t i = 0; i < columns; ++i) {
-        boxes.push_back(hostile_coordinate(random, 40));
+        boxes.push_back(hostile_coordinate(random, wide ? 200 : 40));
         plain = plain && std::abs(boxes.back()) < 1e6 && (boxes.back() == 0.0 || std::abs(boxes.back()) > 1e-6);
       }
       for (int64_t bin = 0; bin < bins_y * bins_x; ++bin) {

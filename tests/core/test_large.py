@@ -173,6 +173,31 @@ def test_planar_maps_with_rows_too_long_for_the_cache(dtype: str, size: tuple[in
         assert_same_bits(grad_rois[only], alone, f"gradient of RoI {row}")
 
 
+def gradients_of_maxima(gradient: Array, features: Array, rois: Array, layout: str) -> list[Array]:
+    """Of RoIAlign and of RoIPool. All arrays are in NCHW, and the operators get them in `layout`."""
+    if layout == "NHWC":
+        gradient, features = (np.ascontiguousarray(array.transpose(0, 2, 3, 1)) for array in (gradient, features))
+    aligned, _ = roialign.roi_align_backward(
+        gradient, features, rois, 1.0, 2, mode="max", need="features", layout=layout
+    )
+    pooled = roialign.roi_pool_backward(gradient, features, rois, layout=layout)
+    return [answer if layout == "NCHW" else answer.transpose(0, 3, 1, 2) for answer in (aligned, pooled)]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("size", [(7, 7), (2, 1)])
+def test_gradients_of_maxima_in_planar_maps_of_many_tiles(dtype: str, size: tuple[int, int]) -> None:
+    """The bins of a tile share a copy of the pixels that determine the winners. Bins that reach farther have their own.
+    Channels-last maps are read in place."""
+    random = np.random.default_rng(8)
+    rois = rois_of_all_heights(random, 120, 336)
+    features = random.standard_normal((1, 36, 120, 336)).astype(DTYPES[dtype])  # in tiles of 32 or 64 pixels
+    gradient = random.standard_normal((len(rois), 36, *size)).astype(DTYPES[dtype])
+    copied, in_place = (gradients_of_maxima(gradient, features, rois, layout) for layout in ("NCHW", "NHWC"))
+    for answer, wanted, name in zip(copied, in_place, ("RoIAlign", "RoIPool"), strict=True):
+        assert_same_bits(answer, wanted, name)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
 @pytest.mark.parametrize("channels", [96, 99])
 def test_an_answer_larger_than_the_caches(dtype: str, channels: int) -> None:
