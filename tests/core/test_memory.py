@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from roialign import _memory
 from roialign._memory import HUGE_PAGE_BYTES, POOL, POOLED_BYTES, MemoryPool, empty
 from tests.tables.python import run_python
 
@@ -101,7 +102,8 @@ pooled = pytest.mark.skipif(not hasattr(mmap, "MADV_FREE"), reason="the system c
 
 
 @pooled
-def test_an_answer_takes_the_pages_of_the_last_one_that_nobody_holds() -> None:
+def test_an_answer_takes_the_pages_of_the_last_one_that_nobody_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_memory, "POOL", MemoryPool(1 << 30))  # that of the process may have blocks of other tests
     shape, dtype = (3, POOLED_BYTES // 4), np.dtype(np.float32)
     first = empty(shape, dtype)
     view = first[1:, 5:]  # holds the memory as its base does
