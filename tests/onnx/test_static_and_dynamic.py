@@ -63,9 +63,9 @@ MODELS: dict[str, type[nn.Module] | nn.Module] = {
 }
 #: Of count, images, height and width, which may change.
 CHOICES = list(product([False, True], repeat=4))
-#: Everything, which make test-all tries for every operator; and nothing, the count alone, all of the map, of which it
-#: tries one for each. make test-recording tries all.
-EVERYTHING, OTHER_CHOICES = (True,) * 4, [(False,) * 4, (True, False, False, False), (False, True, True, True)]
+#: Everything, nothing, the count alone, all of the map: make test-all tries one of them for every operator, and make
+#: test-recording tries all choices.
+TRIED = [(True,) * 4, (False,) * 4, (True, False, False, False), (False, True, True, True)]
 #: Recorded with these, and called with these where they may change.
 SIZES, OTHERS = (7, 2, 10, 12), (12, 3, 7, 15)
 
@@ -93,8 +93,7 @@ def check(program: Exported, free: tuple[bool, ...]) -> None:
 
 def mark_of(number: int, free: tuple[bool, ...]) -> pytest.MarkDecorator:
     """The mark of an operator, by its number, with these sizes."""
-    tried = free in (EVERYTHING, OTHER_CHOICES[number % len(OTHER_CHOICES)])
-    return pytest.mark.slow if tried else pytest.mark.exhaustive
+    return pytest.mark.slow if free == TRIED[number % len(TRIED)] else pytest.mark.exhaustive
 
 
 CELLS = [
