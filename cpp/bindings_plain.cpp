@@ -53,7 +53,7 @@ std::optional<Rows> rows_of(nb::handle rois, int64_t images, nb::handle exchange
   const auto append = [&](nb::handle array, std::optional<int64_t> image) {
     const std::optional<Array> part = array_of(array, exchange);
     if (!part || part->dimensions != 2 || part->size[1] != (image ? 4 : 5)) return false;
-    found.rows.reserve(found.rows.size() + static_cast<size_t>(5 * part->size[0]));
+    if (!image) found.rows.reserve(static_cast<size_t>(5 * part->size[0]));
     if (part->type == ScalarType::float64) return append_rows<double>(*part, image, images, found.rows);
     if (part->type == ScalarType::float32) return append_rows<float>(*part, image, images, found.rows);
     return false;
@@ -94,15 +94,18 @@ SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const double& 
   return {spec, type, {&scale, 1}, count, rows.rows.data(), rows.levels.data(), {}, team == nullptr ? Team{} : *team};
 }
 
-/// Returns whether `out` has been computed. The caller has made it for the features and the RoIs.
+/// Returns whether `out` has been computed. The caller has made it for the features and the RoIs, but another thread
+/// may have changed them since.
 bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle rois, double scale, bool channels_last,
                    nb::handle out, const Team* team, nb::handle exchange) {
   const std::optional<Array> map = array_of(features, exchange), target = array_of(out, exchange);
-  if (!is_pooled(map) || !target || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
+  if (!is_pooled(map) || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
   const std::optional<Rows> rows = rows_of(rois, map->size[0], exchange);
   if (!rows) return false;
   const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
   const View from = nchw(*map, channels_last), to = nchw(*target, channels_last);
+  if (!is_pooled(target) || to.size[0] != call.rois || to.size[1] != from.size[1] || target->type != map->type)
+    return false;
   const nb::gil_scoped_release release;
   if (suspicions_of(call, {&from, 1}) != 0) return false;  // the general way warns
   forward(call, {&from, 1}, to);

@@ -11,6 +11,8 @@ import torch
 
 import roialign
 from roialign import _core
+from roialign._core_specs import core_separable
+from roialign.ops.roi_align import roi_align_spec
 
 RNG = np.random.default_rng(5)
 MAP = RNG.normal(size=(2, 5, 9, 11))
@@ -147,15 +149,46 @@ def test_gradients_with_lists(taken: Taken) -> None:
         derivatives.append([answer, gradient, *torch.autograd.grad(first.square().sum(), leaf)])
     assert all(map(torch.equal, *derivatives))
     assert taken == [True] * 6
+    taken.clear()
     boxes = [part.requires_grad_() for part in _per_image(torch.from_numpy(ROWS))]
     roialign.roi_align(torch.from_numpy(MAP), boxes, 2).sum().backward()
     assert all(part.grad is not None for part in boxes)
-    assert taken == [True] * 6
+    assert not taken
+
+
+def test_boxes_of_a_list_may_change_before_the_backward_pass(taken: Taken) -> None:
+    """As with torchvision, and boxes that were made in inference mode."""
+    gradients = []
+    for change in (False, True):
+        with torch.inference_mode(change):
+            boxes = [part.clone() for part in _per_image(torch.from_numpy(ROWS))]
+        leaf = torch.from_numpy(MAP).requires_grad_()
+        answer = roialign.roi_align(leaf, boxes, 2)
+        if change:
+            with torch.inference_mode():
+                boxes[0].mul_(2)
+        answer.square().sum().backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*gradients)
+    assert taken == [True] * 4
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 2, 2), (5, 5, 2, 2), (4, 6, 2, 2), (4, 5, 0, 2), (4, 5, 2)])
+def test_the_core_refuses_an_output_of_another_shape(shape: tuple[int, ...]) -> None:
+    spec = core_separable(roi_align_spec(0, True, "avg", "grid"))
+    assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros(shape))
+    assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2), np.float32))
+    assert _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2)))
+
+
+def test_a_wrong_list_is_the_first_error() -> None:
+    with pytest.raises(ValueError, match="rois: expected one array of boxes per image"):
+        roialign.roi_align(MAP, _per_image(ROWS)[:1], 2, out=np.empty((4, 5, 2, 2)))
 
 
 BAD_LISTS: dict[str, tuple[Callable[[list[Any]], list[Any]], str]] = {
     "one image": (lambda boxes: boxes[:1], r"rois: expected one \w+ of boxes per image \(2\), got 1"),
-    "three images": (lambda boxes: [*boxes, boxes[0]], r"rois: expected one \w+ of boxes per image \(2\), got 3"),
+    "three images": (lambda boxes: [*boxes, boxes[0][:0]], r"rois: expected one \w+ of boxes per image \(2\), got 3"),
     "rows": (lambda boxes: [boxes[0], boxes[1][:, [0, 0, 1, 2, 3]]], r"rois\[1\]: expected shape \[K, 4\]"),
     "one box": (lambda boxes: [boxes[0], boxes[1][0]], r"rois\[1\]: expected shape \[K, 4\]"),
     "not a number": (lambda boxes: [boxes[0], boxes[1] * np.nan], r"rois\[1\]\[0\]: expected finite coordinates"),
@@ -166,8 +199,10 @@ BAD_LISTS: dict[str, tuple[Callable[[list[Any]], list[Any]], str]] = {
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
 def test_a_bad_list_takes_the_general_way(reason: str, make: Callable[[Any], Any], taken: Taken) -> None:
     change, message = BAD_LISTS[reason]
-    with pytest.raises(ValueError, match=message):
-        roialign.roi_align(make(MAP), change(_per_image(make(ROWS))), 2)
+    features = make(MAP)
+    for leaf in [features, features.clone().requires_grad_()] if isinstance(features, torch.Tensor) else [features]:
+        with pytest.raises(ValueError, match=message):
+            roialign.roi_align(leaf, change(_per_image(make(ROWS))), 2)
     assert not any(taken)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -30,7 +29,9 @@ def forward(
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
     if type(spec) is not SeparableSpec or type(features) is not np.ndarray:
         return None
-    parts: Sequence[Any] = rois if isinstance(rois, (list, tuple)) else (rois,)
+    if isinstance(rois, (list, tuple)):
+        rois = tuple(rois)  # another thread may change a list
+    parts = rois if isinstance(rois, tuple) else (rois,)
     count, shape = 0, features.shape
     for part in parts:
         if type(part) is not np.ndarray or part.ndim != 2:
@@ -40,6 +41,8 @@ def forward(
         return None
     bins_y, bins_x = output_size
     shape = (count, shape[1], bins_y, bins_x) if layout == "NCHW" else (count, bins_y, bins_x, shape[3])
+    if out is not None and getattr(out, "shape", shape) != shape:
+        return None  # the RoIs may be wrong, which is the first error
     target = empty(shape, features.dtype) if out is None else check_out(out, shape, features.dtype, [features, *parts])
     core, core_specs = _core_modules()
     done = core.plain_forward(core_specs.core_separable(spec), features, rois, scale, layout == "NHWC", target)

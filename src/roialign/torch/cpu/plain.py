@@ -24,31 +24,29 @@ from .threads import team_for
 _EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 
 
-#: Rows with their images, or boxes of every image.
-_Rois = Tensor | tuple[Tensor, ...]
-
-
 def forward(
     spec: SeparableSpec,
     features: Tensor,
     scale: float,
-    rois: _Rois,
+    rois: Tensor | tuple[Tensor, ...],
     output_size: tuple[int, int],
     layout: str,
     buffer: object = None,
 ) -> Tensor | None:
-    """Return the result, or None if the call is not plain or not valid."""
+    """Return the result, or None if the call is not plain or not valid. RoIs are rows, or the boxes of every image."""
     if _EXCHANGE is None or not _is_plain(features) or features.ndim != 4 or features.dtype not in checks.FLOAT_DTYPES:
         return None
+    view = checks.nchw(features, layout)
+    is_last = is_channels_last(view)
+    sizes = view.shape
     parts = (rois,) if isinstance(rois, Tensor) else rois
+    if parts is rois and len(parts) != sizes[0]:
+        return None
     records, count = torch.is_grad_enabled(), 0
     for part in parts:
         if not _is_plain(part) or part.ndim != 2 or (records and part.requires_grad):
             return None
         count += part.shape[0]
-    view = checks.nchw(features, layout)
-    is_last = is_channels_last(view)
-    sizes = view.shape
     shape = count, sizes[1], *output_size
     if buffer is None:
         out = empty_on_cpu(shape, is_last, view)
@@ -61,26 +59,26 @@ def forward(
     if not _core.plain_forward(core_separable(spec), view, rois, scale, False, out, team, _EXCHANGE):
         return None
     if records and features.requires_grad:
-        setting = spec, scale, sizes, is_last, rois is not parts
-        out = differentiable(out, partial(_adjoint_features, setting), parts, (view,))
+        # The boxes of a list may be changed before the backward pass, or have been made in inference mode.
+        rows = rois if isinstance(rois, Tensor) else rows_of_images(rois)
+        setting = spec, scale, sizes, is_last
+        out = differentiable(out, partial(_adjoint_features, setting), (rows,), (view,))
     return checks.own_layout(out, layout)
 
 
-#: An operator, its scale, the sizes and the layout of its map, and whether there is one tensor of rows.
-_Setting = tuple[SeparableSpec, float, tuple[int, ...], bool, bool]
+#: An operator, its scale, and the sizes and the layout of its map.
+_Setting = tuple[SeparableSpec, float, tuple[int, ...], bool]
 
 
-def _adjoint_features(setting: _Setting, grad_output: Tensor, *parts: Tensor) -> tuple[Tensor, ...]:
-    spec, scale, map_sizes, channels_last, has_rows = setting
+def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> tuple[Tensor, ...]:
+    spec, scale, map_sizes, channels_last = setting
     if not torch.is_grad_enabled() and is_plain_call(grad_output) and _is_plain(grad_output):
-        rois = parts[0] if has_rows else parts
         output = empty_on_cpu(map_sizes, channels_last, grad_output)
         threads = team_for(grad_output.numel() + output.numel())
         if _core.plain_adjoint_features(core_separable(spec), grad_output, rois, scale, output, threads, _EXCHANGE):
             return (output,)
-    rows = parts[0] if has_rows else rows_of_images(parts)
     general = Setting(Operator(spec, (scale,)), (), map_sizes, channels_last)
-    return SEPARABLE.adjoint_features(general, Inputs((), grad_output, rows, None, None, ()))
+    return SEPARABLE.adjoint_features(general, Inputs((), grad_output, rois, None, None, ()))
 
 
 def _is_plain(tensor: Tensor) -> bool:

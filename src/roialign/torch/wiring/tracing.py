@@ -48,7 +48,7 @@ def moves_forward() -> bool:
 
 
 def is_plain_call(tensor: Tensor) -> bool:
-    """Whether a call is neither traced nor transformed, and has no tangents."""
+    """Whether a call is neither traced nor transformed, and has no tangents. Small calls are sensitive to its time."""
     return not (is_traced(tensor) or _are_functorch_transforms_active() or forward_ad._current_level >= 0)
 
 
