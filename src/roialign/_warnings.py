@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import threading
@@ -30,7 +31,7 @@ class RoIWarning(UserWarning):
     - boxes are inverted (x2 < x1 or y2 < y1), for example because they are (x, y, width, height);
     - no box of a call touches its map, for example because the stride was given instead of the scale;
     - an argument is given that the call does not use, such as a sampling ratio with exact sampling;
-    - the values of an image are far from the range that a detector or a backbone expects. It warns only once.
+    - the values of an image are far from the range that a detector or a backbone expects (once for each).
 
     The warning is raised on the CPU in eager mode only. Compiled, exported, batched and recorded functions never warn.
     Calls with CUDA tensors do not warn either, because checking the values would synchronise with the device.
@@ -119,7 +120,9 @@ def warn_ignored(name: str, value: object, when: str) -> None:
 
 def warn_of_values(name: str, lowest: float, highest: float, largest: int) -> None:
     """Warn that the values of an image are not from 0 to `largest`."""
-    warn(f"{name}: expected values from 0 to {largest}, got {lowest:g} to {highest:g}; scale them")
+    is_nan = math.isnan(lowest) or math.isnan(highest)
+    got = "NaN" if is_nan else f"{lowest:g} to {highest:g}; scale them"
+    warn(f"{name}: expected values from 0 to {largest}, got {got}")
 
 
 def warn(message: str) -> None:

@@ -72,6 +72,31 @@ main()
     assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
+@pytest.mark.parametrize(
+    ("error", "last_line"),
+    [
+        ("RuntimeError('a fault')", "RuntimeError: a fault"),
+        ("FileNotFoundError(2, 'No such file or directory', 'a.pt')", "error: a.pt: No such file or directory"),
+    ],
+)
+def test_an_error_is_said_also_if_the_output_cannot_be_written(error: str, last_line: str) -> None:
+    script = f"""
+import sys
+import roialign.commands.main as command
+def run():
+    print("output", flush=True)
+    raise {error}
+command._run = run
+command.main()
+"""
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        program = [sys.executable, "-c", script]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == last_line
+
+
 @pytest.mark.parametrize("arguments", [("info",), ("--version",), ("extract", PHOTOGRAPH, "--boxes", BOXES)])
 def test_nothing_is_said_if_nobody_reads_the_output(tmp_path: Path, arguments: tuple[object, ...]) -> None:
     reader, writer = os.pipe()

@@ -181,7 +181,8 @@ def _range_warnings(call: Callable[[], object]) -> list[str]:
     [
         (torch.tensor([0.0, 255.0]), "0 to 255"),
         (torch.tensor([-2.0, 2.5]), "-2 to 2.5"),
-        (torch.tensor([0.0, torch.nan]), "nan to nan"),
+        (torch.tensor([-1.0, 1.0]), "-1 to 1"),
+        (torch.tensor([0.0, torch.nan]), "NaN"),
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])

@@ -248,6 +248,7 @@ def test_a_damaged_image_processor_is_named(tmp_path: Path) -> None:
     [
         ([0.5, 0.5], [0.25] * 3, "image_mean: expected three finite numbers, one per channel, got [0.5, 0.5]"),
         ([0.5] * 3, [0.25, 0, 0.25], "image_std[1]: expected a positive number, got 0"),
+        ([1e37, 0.5, 0.5], [0.25] * 3, "mean[0]: expected a number in the range of float32, got 2.55e+39"),
         ([0.5, math.inf, 0.5], [0.25] * 3, "image_mean[1]: expected a finite number, got inf"),
         ([0.5] * 3, None, "image_std: expected three positive numbers, one per channel, got None"),
         (["0.5"] * 3, [0.25] * 3, "image_mean[0]: expected a number, got '0.5'"),
@@ -380,7 +381,7 @@ def test_arrays_with_values_far_from_0_to_255_give_one_warning(kind: str, tmp_pa
     files = {"program": save_program, "onnx": save_onnx}
     name = f"{kind}:{files[kind](tmp_path / kind, TwoLevels())}" if kind in files else kind
     backbone, images = make_backbone(name), random_images(64, 64, 1)
-    for usual in (images // 200, images.astype(np.float32), np.zeros((1, 64, 64, 3)), images.astype(np.int64)):
+    for usual in (images, images.astype(np.float32), np.zeros((1, 64, 64, 3)), (images // 80).astype(np.int64)):
         backbone.maps(usual, [0])
     for number, message in enumerate(("got 0 to 1; scale them", "got 0 to 65280"), start=1):
         backbone = make_backbone(name)
@@ -412,6 +413,7 @@ def test_strides_are_those_that_a_model_states() -> None:
     [
         ((14, 7, 5), None, "pixels evenly, got 5 x 5 in output 2 of 'a'; give another --image-size"),
         ((14, 7, 4), None, "strides that are multiples of finer ones, got [16, 32, 56] from 'a': a layer has rounded"),
+        ((28, 0), [8, 32], "maps of at least 1 x 1 pixels, got [(28, 28), (0, 0)] from 'a'"),
         ((28, 14), [8, 32], "by its stride 32, got 14 x 14 in output 1 of 'a'"),
         ((109, 53), [2, 4], "by its stride 2, got 109 x 109 in output 0 of 'a'"),
         ((7, 14), [32, 16], "maps with increasing strides, got [32, 16]"),

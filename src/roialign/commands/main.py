@@ -29,12 +29,9 @@ def main() -> None:
             if isinstance(stop.__context__, BrokenPipeError):  # of another pipe: Typer and click end without a message
                 raise stop.__context__ from None
             code = stop.code
-            raise
         except KeyboardInterrupt:  # while modules are imported; Typer handles it later
             code = 130
-            sys.exit(code)
-        finally:
-            check_stdout()
+        check_stdout()  # not after another exception, which matters more
     except OSError as error:
         if error.filename == STDOUT:
             _discard_output()
@@ -42,6 +39,7 @@ def main() -> None:
                 sys.stderr.write(f"error: {error_text(error)}\n")
             sys.exit(code or 1)
         sys.exit(f"error: {error_text(error)}")
+    sys.exit(code)
 
 
 def _run() -> None:

@@ -12,7 +12,7 @@ from .._warnings import is_recorded, warn_of_values
 from .box_kinds import BoxKind
 from .roi_heads import RoIHeads, Target
 
-#: Images from 0 to 1 may overshoot this far, by resampling or noise. Normalised images go further.
+#: Images from 0 to 1 may overshoot by less than this, through resampling or noise. Most normalised images do not.
 LOWEST, HIGHEST = -1.0, 2.0
 
 
@@ -50,7 +50,7 @@ def warn_of_range(image: Tensor, name: str) -> bool:
     if type(image) is not Tensor or image.device.type != "cpu" or is_recorded():
         return False
     lowest, highest = (float(value) for value in image.detach().aminmax())
-    if lowest >= LOWEST and highest <= HIGHEST:
+    if lowest > LOWEST and highest < HIGHEST:
         return False
     warn_of_values(name, lowest, highest, 1)
     return True

@@ -58,7 +58,7 @@ class TwoStageDetector(nn.Module):
         Parameters
         ----------
         images : list of float tensors ``[3, H, W]``
-            The images, with values from 0 to 1. For other values on a CPU, there is a :class:`roialign.RoIWarning`.
+            The images, with values from 0 to 1. Values far from these give a :class:`roialign.RoIWarning` on a CPU.
         targets : list of dict, in training mode only
             For each image, `boxes` ``[L, 4]`` (x1, y1, x2, y2), `labels` ``[L]`` from 1 and, if the model has masks,
             `masks` ``[L, H, W]``. A model of rotated boxes takes `rotated_boxes` ``[L, 5]`` in place of `boxes`, with

@@ -210,11 +210,12 @@ class Backbone(ABC):
         raise NotImplementedError("this backbone does not belong to a detector")
 
     def warn_of_range(self, images: Array) -> None:
-        """Warn once about images that are not uint8 and whose values are not from 0 to 255, such as 0 to 1."""
+        """Warn once about images whose values are far from 0 to 255, or that are floats from 0 to 1."""
         if self.has_warned or images.dtype == np.uint8 or not images.size:
             return
         lowest, highest = float(images.min()), float(images.max())
-        if not (lowest >= LOWEST and (lowest == highest or DARK < highest <= HIGHEST)):
+        is_dark = highest <= DARK and lowest < highest and images.dtype.kind == "f"
+        if is_dark or not (lowest >= LOWEST and highest <= HIGHEST):
             warn_of_values("images", lowest, highest, 255)
             self.has_warned = True
 
@@ -268,6 +269,8 @@ def probed(
         pixel more or less than its stride says.
     """
     shapes = [(int(features.shape[2]), int(features.shape[3])) for features in maps]
+    if any(0 in shape for shape in shapes):
+        raise BackboneError.of("maps of at least 1 x 1 pixels", f"{shapes} from {name!r}")
     strides = [round(size[0] / height) for height, _ in shapes] if stated is None else list(stated)
     for index, (shape, stride) in enumerate(zip(shapes, strides, strict=True)):
         most = 0 if stated is None else stride

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from .. import _validate
 
 
@@ -39,17 +41,25 @@ def check_image_size(value: object) -> int | tuple[int, int] | None:
 
 
 def check_channels(value: object, name: str, *, positive: bool = False) -> tuple[float, float, float]:
-    """Check the numbers of the three channels: finite, or `positive`."""
+    """Check the numbers of the three channels: finite as float32, or `positive`."""
     numbers = _validate.as_list(value, name)
     what = f"three {'positive' if positive else 'finite'} numbers, one per channel"
     if not _is_sequence(numbers):
         raise TypeError(f"{name}: expected {what}, got {value!r}")
     if len(numbers) != 3:
         raise ValueError(f"{name}: expected {what}, got {value!r}")
-    red, green, blue = (
-        _validate.check_number(number, f"{name}[{index}]", positive=positive) for index, number in enumerate(numbers)
-    )
+    red, green, blue = (_check_single(number, f"{name}[{index}]", positive) for index, number in enumerate(numbers))
     return red, green, blue
+
+
+def _check_single(value: object, name: str, positive: bool) -> float:
+    """Check a number that will be converted to float32."""
+    number = _validate.check_number(value, name, positive=positive)
+    with np.errstate(over="ignore"):
+        single = np.float32(number)
+    if not np.isfinite(single) or (positive and single == 0):
+        raise ValueError(f"{name}: expected a number in the range of float32, got {value!r}")
+    return number
 
 
 def check_sizes(value: object, name: str = "sizes") -> tuple[tuple[int, int], ...]:

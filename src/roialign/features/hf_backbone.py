@@ -158,12 +158,12 @@ def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> N
     if options.normalise is not None or "image_mean" not in processing or not processing.get("do_normalize", True):
         return Normalisation.of(options.normalise or "imagenet")
     parts = []
-    for name in ("image_mean", "image_std"):
-        value = processing.get(name)
-        numbers = [value] * 3 if isinstance(value, (int, float)) else value  # one number is that of every channel
-        try:
+    try:
+        for name in ("image_mean", "image_std"):
+            value = processing.get(name)
+            numbers = [value] * 3 if isinstance(value, (int, float)) else value  # one number is that of every channel
             red, green, blue = check_channels(numbers, name, positive=name == "image_std")
-        except (ValueError, TypeError) as error:
-            raise FileError(f"{PROCESSOR}: {error}") from error
-        parts.append((PIXEL * red, PIXEL * green, PIXEL * blue))
-    return Normalisation(*parts)
+            parts.append((PIXEL * red, PIXEL * green, PIXEL * blue))
+        return Normalisation(*parts)
+    except (ValueError, TypeError) as error:
+        raise FileError(f"{PROCESSOR}: {error}") from error
