@@ -99,13 +99,12 @@ SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const double& 
 bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle rois, double scale, bool channels_last,
                    nb::handle out, const Team* team, nb::handle exchange) {
   const std::optional<Array> map = array_of(features, exchange), target = array_of(out, exchange);
-  if (!is_pooled(map) || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
+  if (!is_pooled(map) || !is_pooled(target) || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
   const std::optional<Rows> rows = rows_of(rois, map->size[0], exchange);
   if (!rows) return false;
   const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
   const View from = nchw(*map, channels_last), to = nchw(*target, channels_last);
-  if (!is_pooled(target) || to.size[0] != call.rois || to.size[1] != from.size[1] || target->type != map->type)
-    return false;
+  if (to.size[0] != call.rois || to.size[1] != from.size[1] || target->type != map->type) return false;
   const nb::gil_scoped_release release;
   if (suspicions_of(call, {&from, 1}) != 0) return false;  // the general way warns
   forward(call, {&from, 1}, to);

@@ -178,6 +178,7 @@ def test_the_core_refuses_an_output_of_another_shape(shape: tuple[int, ...]) -> 
     spec = core_separable(roi_align_spec(0, True, "avg", "grid"))
     assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros(shape))
     assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2), np.float32))
+    assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2), np.int64))
     assert _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2)))
 
 
