@@ -99,7 +99,7 @@ class PointwiseAdjointFeatures {
     for (size_t begin = 0, end = 0; begin < runs.size(); begin = end) {
       do ++end;
       while (end < runs.size() && runs[end].row == runs[begin].row);
-      add_roi(work, {runs.begin() + begin, runs.begin() + end}, piece);
+      add_roi(work, std::span(runs).subspan(begin, end - begin), piece);
     }
     const View& map = grads_[tile.level];
     work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
