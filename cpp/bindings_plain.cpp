@@ -46,7 +46,7 @@ bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images
   return true;
 }
 
-/// Reads one array of rows with their images, or a sequence with one array of boxes per image. Returns nothing if there
+/// Reads one array of rows with their images, or a tuple with one array of boxes per image. Returns nothing if there
 /// are no RoIs, or not all are as they should be.
 std::optional<Rows> rows_of(nb::handle rois, int64_t images, nb::handle exchange) {
   Rows found;
@@ -58,9 +58,9 @@ std::optional<Rows> rows_of(nb::handle rois, int64_t images, nb::handle exchange
     if (part->type == ScalarType::float32) return append_rows<float>(*part, image, images, found.rows);
     return false;
   };
-  if (nb::isinstance<nb::list>(rois) || nb::isinstance<nb::tuple>(rois)) {
+  if (nb::isinstance<nb::tuple>(rois)) {
     int64_t image = 0;
-    for (const nb::handle boxes : nb::borrow<nb::sequence>(rois)) {
+    for (const nb::handle boxes : nb::borrow<nb::tuple>(rois)) {
       if (!append(boxes, image++)) return std::nullopt;
     }
     if (image != images) return std::nullopt;

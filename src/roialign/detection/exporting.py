@@ -13,7 +13,7 @@ from torch.nn import functional
 from ..extract.output import atomic_write
 from ..torch.export import scans_to_loops
 from .box_kinds import ROTATED
-from .model_inputs import maps_of, warn_of_range
+from .model_inputs import maps_of
 from .models import TwoStageDetector
 from .transform import DIVISOR, normalise
 
@@ -66,8 +66,7 @@ class ExportableDetector(nn.Module):
     def forward(self, image: Tensor) -> Detections:
         """Return the detections in a float image ``[1, 3, H, W]`` with values from 0 to 1."""
         parts = self.detector
-        if not (torch.compiler.is_compiling() or parts.has_warned):
-            parts.has_warned = warn_of_range(image, "image")
+        parts.warn_of_range({"image": image})
         height, width = size = (image.shape[-2], image.shape[-1])
         batch = functional.pad(normalise(image), (0, -width % DIVISOR, 0, -height % DIVISOR))
         maps = maps_of(parts.backbone, batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -68,8 +68,7 @@ class TwoStageDetector(nn.Module):
         """
         images = list(images)  # a batch [N, 3, H, W] is accepted too
         check_images(images, self.rpn.head.cls_logits.weight)
-        if not (torch.compiler.is_compiling() or self.has_warned):
-            self.has_warned = any(warn_of_range(image, f"images[{index}]") for index, image in enumerate(images))
+        self.warn_of_range({f"images[{index}]": image for index, image in enumerate(images)})
         batch, sizes = self.transform.batch(images)
         maps = maps_of(self.backbone, batch)
         old_sizes = [(image.shape[-2], image.shape[-1]) for image in images]
@@ -90,6 +89,11 @@ class TwoStageDetector(nn.Module):
             self.transform.restore(of_image, old, new)
             for of_image, old, new in zip(self.detect(maps, batch_size, sizes), old_sizes, sizes, strict=True)
         ]
+
+    def warn_of_range(self, images: Mapping[str, Tensor]) -> None:
+        """Warn once about images, by their names in messages, whose values are far from 0 to 1."""
+        if not (torch.compiler.is_compiling() or self.has_warned):
+            self.has_warned = any(warn_of_range(image, name) for name, image in images.items())
 
     def detect(
         self, maps: Sequence[Tensor], batch_size: Size, sizes: Sequence[Size], *, masks: bool = True

@@ -77,8 +77,10 @@ def _rows_of_list(
     for index, boxes in enumerate(per_image):
         checks.check_boxes(boxes, numbers, f"{name}[{index}]")
         checks.check_device(boxes, features.device, f"{name}[{index}]")
-    empty = torch.zeros((0, numbers + 1), dtype=torch.float64, device=features.device)
-    rows = rows_of_images(per_image) if per_image else empty
+    if per_image:
+        rows = rows_of_images(per_image)
+    else:
+        rows = torch.zeros((0, numbers + 1), dtype=torch.float64, device=features.device)
 
     def restore(gradient: Tensor) -> list[Tensor]:
         pieces = torch.split(gradient, [boxes.shape[0] for boxes in per_image]) if per_image else ()
