@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <type_traits>
-
-#include "aligned_vector.h"
+#include <vector>
 
 namespace roialign {
 
@@ -20,8 +20,8 @@ class Arena {
   std::span<T> take(int64_t count) {
     static_assert(std::is_trivially_destructible_v<T> && alignof(T) <= unit);
     const size_t bytes = (static_cast<size_t>(count) * sizeof(T) + unit - 1) / unit * unit;
-    if (chunk_ == chunks_.size() || used_ + bytes > chunks_[chunk_].size()) next_chunk(bytes);
-    std::byte* const memory = chunks_[chunk_].data() + used_;
+    if (chunk_ == chunks_.size() || used_ + bytes > chunks_[chunk_].bytes) next_chunk(bytes);
+    std::byte* const memory = chunks_[chunk_].memory.get() + used_;
     used_ += bytes;
     return {reinterpret_cast<T*>(memory), static_cast<size_t>(count)};
   }
@@ -39,18 +39,26 @@ class Arena {
  private:
   void next_chunk(size_t bytes) {
     if (chunk_ < chunks_.size()) ++chunk_;
-    while (chunk_ < chunks_.size() && chunks_[chunk_].size() < bytes) ++chunk_;
+    while (chunk_ < chunks_.size() && chunks_[chunk_].bytes < bytes) ++chunk_;
     if (chunk_ == chunks_.size()) {
-      const size_t doubled = chunks_.empty() ? first_bytes : 2 * chunks_.back().size();
-      chunks_.emplace_back(std::max(bytes, std::min(doubled, most_bytes)));
+      const size_t doubled = chunks_.empty() ? first_bytes : 2 * chunks_.back().bytes;
+      const size_t size = std::max(bytes, std::min(doubled, most_bytes));
+      chunks_.push_back({std::make_unique_for_overwrite<std::byte[]>(size), size});
     }
     used_ = 0;
   }
 
-  static constexpr size_t unit = 8;
-  static constexpr size_t first_bytes = 4096, most_bytes = size_t{1} << 20;
+  struct Chunk {
+    std::unique_ptr<std::byte[]> memory;
+    size_t bytes;
+  };
 
-  std::vector<AlignedVector<std::byte>> chunks_;
+  static constexpr size_t unit = 8;
+  static constexpr size_t first_bytes =
+      1000;  // sufficient for one RoI; malloc keeps freed blocks of up to 1 KB at hand
+  static constexpr size_t most_bytes = size_t{1} << 20;
+
+  std::vector<Chunk> chunks_;
   size_t chunk_ = 0, used_ = 0;
 };
 

@@ -26,9 +26,12 @@ struct Array {
   ScalarType type;
 };
 
-/// Reads a NumPy array or, with the `__dlpack_c_exchange_api__` of a type of tensors, a tensor on the CPU, which takes
-/// less than a tenth of the time of its methods in Python. Returns nothing for arrays that the core cannot read.
-std::optional<Array> array_of(nanobind::handle array, nanobind::handle exchange);
+/// Reads a NumPy array. Returns nothing for arrays that the core cannot read.
+std::optional<Array> array_of_numpy(nanobind::handle array);
+
+/// The same for a tensor on the CPU, by the `__dlpack_c_exchange_api__` of its type, which takes less than a tenth of
+/// the time of the tensor's methods in Python.
+std::optional<Array> array_of_tensor(nanobind::handle tensor, nanobind::handle exchange);
 
 void bind_plain(nanobind::module_& m);
 void bind_pointwise(nanobind::module_& m);

@@ -47,21 +47,6 @@ std::optional<ScalarType> scalar_type_of(const ArrayInterface& array) {
   }
 }
 
-std::optional<Array> array_of_numpy(nb::handle memory) {
-  const nb::object capsule = memory.attr("__array_struct__");
-  const ArrayInterface& array = interface_of(capsule);
-  const std::optional<ScalarType> type = scalar_type_of(array);
-  const bool is_native = (array.flags & is_aligned) != 0 && (array.flags & has_native_bytes) != 0;
-  if (!type || !is_native || array.dimensions > 4) return std::nullopt;
-  Array found{static_cast<std::byte*>(array.data), array.dimensions, {}, {}, *type};
-  for (int axis = 0; axis < array.dimensions; ++axis) {
-    if (array.strides[axis] % array.item_size != 0) return std::nullopt;
-    found.size[axis] = array.shape[axis];
-    found.stride[axis] = array.strides[axis];
-  }
-  return found;
-}
-
 /// The C structure behind `__dlpack_c_exchange_api__`, in version 1 of DLPack, up to the last function that is called.
 struct Exchange {
   uint32_t major, minor;
@@ -82,32 +67,43 @@ std::optional<ScalarType> scalar_type_of(const nb::dlpack::dltensor& tensor) {
   return std::nullopt;
 }
 
-std::optional<Array> array_of_tensor(nb::handle memory, nb::handle capsule) {
-  const auto* exchange = static_cast<const Exchange*>(PyCapsule_GetPointer(capsule.ptr(), "dlpack_exchange_api"));
-  if (exchange == nullptr) throw nb::python_error();
-  if (exchange->major != 1 || exchange->view == nullptr) return std::nullopt;
-  nb::dlpack::dltensor tensor;
-  if (exchange->view(memory.ptr(), &tensor) != 0) {
-    PyErr_Clear();  // a tensor without memory of its own, or with another dtype; the general way raises the error
-    return std::nullopt;
-  }
-  const std::optional<ScalarType> type = scalar_type_of(tensor);
-  const bool is_on_cpu = tensor.device.device_type == nb::device::cpu::value;
-  if (!type || !is_on_cpu || tensor.ndim > 4 || tensor.strides == nullptr) return std::nullopt;
-  const bool is_empty = std::ranges::count(std::span(tensor.shape, tensor.ndim), 0) > 0;
-  if (tensor.data == nullptr && !is_empty) return std::nullopt;
-  Array found{static_cast<std::byte*>(tensor.data) + tensor.byte_offset, tensor.ndim, {}, {}, *type};
-  for (int axis = 0; axis < tensor.ndim; ++axis) {
-    found.size[axis] = tensor.shape[axis];
-    found.stride[axis] = tensor.strides[axis] * size_of(*type);
+}  // namespace
+
+std::optional<Array> array_of_numpy(nb::handle array) {
+  const nb::object capsule = array.attr("__array_struct__");
+  const ArrayInterface& memory = interface_of(capsule);
+  const std::optional<ScalarType> type = scalar_type_of(memory);
+  const bool is_native = (memory.flags & is_aligned) != 0 && (memory.flags & has_native_bytes) != 0;
+  if (!type || !is_native || memory.dimensions > 4) return std::nullopt;
+  Array found{static_cast<std::byte*>(memory.data), memory.dimensions, {}, {}, *type};
+  for (int axis = 0; axis < memory.dimensions; ++axis) {
+    if (memory.strides[axis] % memory.item_size != 0) return std::nullopt;
+    found.size[axis] = memory.shape[axis];
+    found.stride[axis] = memory.strides[axis];
   }
   return found;
 }
 
-}  // namespace
-
-std::optional<Array> array_of(nb::handle array, nb::handle exchange) {
-  return exchange.is_none() ? array_of_numpy(array) : array_of_tensor(array, exchange);
+std::optional<Array> array_of_tensor(nb::handle tensor, nb::handle exchange) {
+  const auto* functions = static_cast<const Exchange*>(PyCapsule_GetPointer(exchange.ptr(), "dlpack_exchange_api"));
+  if (functions == nullptr) throw nb::python_error();
+  if (functions->major != 1 || functions->view == nullptr) return std::nullopt;
+  nb::dlpack::dltensor view;
+  if (functions->view(tensor.ptr(), &view) != 0) {
+    PyErr_Clear();  // a tensor without memory of its own, or with another dtype; the general way raises the error
+    return std::nullopt;
+  }
+  const std::optional<ScalarType> type = scalar_type_of(view);
+  const bool is_on_cpu = view.device.device_type == nb::device::cpu::value;
+  if (!type || !is_on_cpu || view.ndim > 4 || view.strides == nullptr) return std::nullopt;
+  const bool is_empty = std::ranges::count(std::span(view.shape, view.ndim), 0) > 0;
+  if (view.data == nullptr && !is_empty) return std::nullopt;
+  Array found{static_cast<std::byte*>(view.data) + view.byte_offset, view.ndim, {}, {}, *type};
+  for (int axis = 0; axis < view.ndim; ++axis) {
+    found.size[axis] = view.shape[axis];
+    found.stride[axis] = view.strides[axis] * size_of(*type);
+  }
+  return found;
 }
 
 View view_of(const Memory& memory) {

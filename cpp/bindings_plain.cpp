@@ -1,8 +1,12 @@
 // The shortest way for calls that need no conversion, since checks in Python take longer than pooling a few RoIs. It
 // computes nothing unless everything is as it should be. Otherwise the caller takes the general way, which converts and
 // checks, and raises the errors.
+#include <nanobind/stl/array.h>
+
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -46,12 +50,40 @@ bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images
   return true;
 }
 
+using Torch = nb::typed<nb::tuple, nb::object, nb::ellipsis>;
+
+/// What the core needs of torch: how to read tensors and, for calls that are not small, how to make them and which
+/// threads to use.
+struct Tensors {
+  explicit Tensors(const Torch& given)
+      : exchange(given[0]), empty(given[1]), team_for(given[2]), small_elements(nb::cast<int64_t>(given[3])) {}
+
+  nb::object exchange;  // `__dlpack_c_exchange_api__` of the type
+  nb::object empty;     // makes a tensor of (shape, whether it is channels-last, a tensor like it)
+  nb::object team_for;  // the Team for a call that reads and writes so many elements
+  int64_t small_elements;
+};
+
+/// Reads arrays of NumPy, or the tensors of a call.
+struct Reader {
+  const Tensors* tensors = nullptr;
+  bool with_gradients = false;  // whether the gradient of a tensor that requires one can be computed
+
+  /// Returns nothing for arrays that the core cannot read.
+  std::optional<Array> operator()(nb::handle array) const {
+    if (tensors == nullptr) return array_of_numpy(array);
+    if (nb::cast<bool>(array.attr("is_neg")())) return std::nullopt;
+    if (!with_gradients && nb::cast<bool>(array.attr("requires_grad"))) return std::nullopt;
+    return array_of_tensor(array, tensors->exchange);
+  }
+};
+
 /// Reads one array of rows with their images, or a tuple with one array of boxes per image. Returns nothing if there
 /// are no RoIs, or not all are as they should be.
-std::optional<Rows> rows_of(nb::handle rois, int64_t images, nb::handle exchange) {
+std::optional<Rows> rows_of(nb::handle rois, int64_t images, const Reader& read) {
   Rows found;
   const auto append = [&](nb::handle array, std::optional<int64_t> image) {
-    const std::optional<Array> part = array_of(array, exchange);
+    const std::optional<Array> part = read(array);
     if (!part || part->dimensions != 2 || part->size[1] != (image ? 4 : 5)) return false;
     if (!image) found.rows.reserve(static_cast<size_t>(5 * part->size[0]));
     if (part->type == ScalarType::float64) return append_rows<double>(*part, image, images, found.rows);
@@ -79,61 +111,118 @@ View nchw(const Array& array, bool channels_last) {
   return {array.data, array.size, array.stride};
 }
 
-/// Whether the call would raise a warning because of an argument that is not used.
-bool has_unused_ratio(const SeparableSpec& spec) {
-  return spec.rule != Rule::grid && spec.sampling_ratio != std::array<int64_t, 2>{0, 0};
+/// Whether the general way would draw points, or warn about an argument that is not used.
+bool is_unusual(const SeparableSpec& spec) {
+  return spec.rule == Rule::random || (spec.rule != Rule::grid && spec.sampling_ratio != std::array<int64_t, 2>{0, 0});
 }
 
 bool is_pooled(const std::optional<Array>& array) {
   return array && array->dimensions == 4 && std::ranges::count(array->size, 0) == 0;
 }
 
-SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const double& scale, const Rows& rows,
-                      const Team* team) {
+SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const double& scale, const Rows& rows, Team team) {
   const auto count = static_cast<int64_t>(rows.levels.size());
-  return {spec, type, {&scale, 1}, count, rows.rows.data(), rows.levels.data(), {}, team == nullptr ? Team{} : *team};
+  return {spec, type, {&scale, 1}, count, rows.rows.data(), rows.levels.data(), {}, team};
 }
 
-/// Returns whether `out` has been computed. The caller has made it for the features and the RoIs, but another thread
-/// may have changed them since.
-bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle rois, double scale, bool channels_last,
-                   nb::handle out, const Team* team, nb::handle exchange) {
-  const std::optional<Array> map = array_of(features, exchange), target = array_of(out, exchange);
-  if (!is_pooled(map) || !is_pooled(target) || spec.rule == Rule::random || has_unused_ratio(spec)) return false;
-  const std::optional<Rows> rows = rows_of(rois, map->size[0], exchange);
-  if (!rows) return false;
-  const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
-  const View from = nchw(*map, channels_last), to = nchw(*target, channels_last);
-  if (to.size[0] != call.rois || to.size[1] != from.size[1] || target->type != map->type) return false;
+/// Returns whether `out` has been computed. It has been made for the features and the RoIs, but another thread may have
+/// changed them since.
+bool forward_into(const SeparableCall& call, const View& from, const View& to, ScalarType type_of_output) {
+  if (to.size[0] != call.rois || to.size[1] != from.size[1] || type_of_output != call.scalar_type) return false;
   const nb::gil_scoped_release release;
   if (suspicions_of(call, {&from, 1}) != 0) return false;  // the general way warns
   forward(call, {&from, 1}, to);
   return true;
 }
 
-/// Returns whether `grad_features` has been computed. The caller has made it.
-bool plain_adjoint_features(const SeparableSpec& spec, nb::handle grad_output, nb::handle rois, double scale,
-                            nb::handle grad_features, const Team* team, nb::handle exchange) {
-  const std::optional<Array> gradient = array_of(grad_output, exchange), map = array_of(grad_features, exchange);
-  if (!is_pooled(gradient) || !is_pooled(map) || spec.rule == Rule::random) return false;
-  const std::optional<Rows> rows = rows_of(rois, map->size[0], exchange);
-  if (!rows || gradient->size[0] != static_cast<int64_t>(rows->levels.size()) || gradient->size[1] != map->size[1] ||
-      gradient->type != map->type)
-    return false;
+/// Returns whether `out`, which the caller has made, has been computed.
+bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle rois, double scale, bool channels_last,
+                   nb::handle out) {
+  const Reader read;
+  const std::optional<Array> map = read(features), target = read(out);
+  if (!is_pooled(map) || !is_pooled(target) || is_unusual(spec)) return false;
+  const std::optional<Rows> rows = rows_of(rois, map->size[0], read);
+  return rows && forward_into(call_of(spec, map->type, scale, *rows, Team{}), nchw(*map, channels_last),
+                              nchw(*target, channels_last), target->type);
+}
+
+using Shape = std::array<int64_t, 4>;
+
+int64_t elements_of(const Shape& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies());
+}
+
+nb::object new_tensor(const Tensors& tensors, const Shape& shape, bool channels_last, nb::handle like) {
+  const auto& [n, c, h, w] = shape;
+  const nb::object sizes = nb::make_tuple(n, c, h, w);
+  const double elements = std::accumulate(shape.begin(), shape.end(), 1.0, std::multiplies());  // never overflows
+  if (elements >= static_cast<double>(tensors.small_elements)) return tensors.empty(sizes, channels_last, like);
+  const nb::object strides =
+      channels_last ? nb::make_tuple(c * h * w, 1, w * c, c) : nb::make_tuple(c * h * w, h * w, w, 1);
+  return like.attr("new_empty_strided")(sizes, strides);
+}
+
+Team team_of(const Tensors& tensors, int64_t elements) {
+  return elements < tensors.small_elements ? Team{1} : nb::cast<Team>(tensors.team_for(elements));
+}
+
+/// Returns the result, and whether the channels of the map are adjacent. `out` is None or has the shape of the result.
+nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, nb::handle features, nb::handle rois,
+                                double scale, std::array<int64_t, 2> bins, bool channels_last, nb::object out,
+                                bool records) {
+  const Tensors tensors(torch);
+  const Reader read{&tensors, true};
+  const std::optional<Array> given = read(features);
+  if (!is_pooled(given) || is_unusual(spec)) return nb::none();
+  const std::optional<Rows> rows = rows_of(rois, given->size[0], {&tensors, !records});
+  if (!rows) return nb::none();
+  const View view = nchw(*given, channels_last);
+  const Shape shape{static_cast<int64_t>(rows->levels.size()), view.size[1], bins[0], bins[1]};
+  const bool is_last = view.size[1] > 1 && view.size[2] * view.size[3] > 1 && view.stride[1] == size_of(given->type);
+  if (out.is_none()) out = new_tensor(tensors, shape, is_last, features);
+  // Memory is read after all calls of Python, which may have let another thread change it.
+  const Team team = team_of(tensors, elements_of(shape));
+  const std::optional<Array> map = array_of_tensor(features, tensors.exchange);
+  const std::optional<Array> target = array_of_tensor(out, tensors.exchange);
+  if (!is_pooled(map) || map->size != given->size || !is_pooled(target)) return nb::none();
+  const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
+  const View from = nchw(*map, channels_last), to = nchw(*target, false);
+  if (!forward_into(call, from, to, target->type)) return nb::none();
+  return nb::make_tuple(out, is_last);
+}
+
+/// Returns the gradient of a map with these sizes.
+nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec& spec, nb::handle grad_output,
+                                         nb::handle rois, double scale, const Shape& sizes, bool channels_last) {
+  const Tensors tensors(torch);
+  const Reader read{&tensors, true};
+  const std::optional<Rows> rows = rows_of(rois, sizes[0], read);
+  if (!rows || !is_pooled(read(grad_output))) return nb::none();
+  const nb::object grad_features = new_tensor(tensors, sizes, channels_last, grad_output);
+  const Team team = team_of(tensors, elements_of(sizes));
+  const std::optional<Array> gradient = array_of_tensor(grad_output, tensors.exchange);
+  const std::optional<Array> map = array_of_tensor(grad_features, tensors.exchange);
+  if (!is_pooled(gradient) || !is_pooled(map) || gradient->type != map->type) return nb::none();
   const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
   const View from = nchw(*gradient, false), to = nchw(*map, false);
-  const nb::gil_scoped_release release;
-  adjoint_features(call, from, {&to, 1});
-  return true;
+  if (from.size[0] != call.rois || from.size[1] != to.size[1]) return nb::none();
+  {
+    const nb::gil_scoped_release release;
+    adjoint_features(call, from, {&to, 1});
+  }
+  return grad_features;
 }
 
 }  // namespace
 
 void bind_plain(nb::module_& m) {
   m.def("plain_forward", &plain_forward, nb::arg("spec"), nb::arg("features"), nb::arg("rois"), nb::arg("scale"),
-        nb::arg("channels_last"), nb::arg("out"), nb::arg("team") = nb::none(), nb::arg("exchange") = nb::none());
-  m.def("plain_adjoint_features", &plain_adjoint_features, nb::arg("spec"), nb::arg("grad_output"), nb::arg("rois"),
-        nb::arg("scale"), nb::arg("grad_features"), nb::arg("team") = nb::none(), nb::arg("exchange") = nb::none());
+        nb::arg("channels_last"), nb::arg("out"));
+  m.def("plain_tensor_forward", &plain_tensor_forward, nb::arg("torch"), nb::arg("spec"), nb::arg("features"),
+        nb::arg("rois"), nb::arg("scale"), nb::arg("bins"), nb::arg("channels_last"), nb::arg("out").none(),
+        nb::arg("records"));
+  m.def("plain_tensor_adjoint_features", &plain_tensor_adjoint_features, nb::arg("torch"), nb::arg("spec"),
+        nb::arg("grad_output"), nb::arg("rois"), nb::arg("scale"), nb::arg("sizes"), nb::arg("channels_last"));
 }
 
 }  // namespace roialign

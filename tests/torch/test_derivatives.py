@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -187,9 +186,16 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return real(*arguments)
 
         monkeypatch.setattr(SeparableFamily, name, spy)
-        plain = getattr(_core, f"plain_{name}", None)
-        if plain is not None:
-            monkeypatch.setattr(_core, f"plain_{name}", partial(spy, real=plain, name=name))
+    for name in ("forward", "adjoint_features"):
+        real = getattr(_core, f"plain_tensor_{name}")
+
+        def spy_if_plain(*arguments: Any, real: Any = real, name: str = name) -> Any:
+            answer = real(*arguments)
+            if answer is not None:
+                calls.append(name)
+            return answer
+
+        monkeypatch.setattr(_core, f"plain_tensor_{name}", spy_if_plain)
     return calls
 
 
