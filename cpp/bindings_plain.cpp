@@ -2,12 +2,14 @@
 // computes nothing unless everything is as it should be. Otherwise the caller takes the general way, which converts and
 // checks, and raises the errors.
 #include <nanobind/stl/array.h>
+#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "bindings.h"
@@ -22,10 +24,26 @@ namespace {
 /// Coordinates beyond this count as infinite, as in `_validate.py`.
 constexpr double largest_coordinate = 1e100;
 
-/// RoIs of one map, as rows that the core takes.
+/// RoIs as the core takes them.
 struct Rows {
   std::vector<double> rows;
   std::vector<int64_t> levels;
+};
+
+/// The levels of a pyramid. A box is on the last level whose smallest area it has, as `_levels.py` describes.
+struct Levels {
+  std::vector<double> scales;
+  std::vector<double> smallest_areas;  // of all levels but the first
+
+  bool are_valid(size_t maps) const {
+    return scales.size() == maps && smallest_areas.size() + 1 == maps &&
+           std::ranges::adjacent_find(scales, std::less_equal()) == scales.end();
+  }
+
+  int64_t level_of(const double* box) const {
+    const double area = std::max((box[2] - box[0]) * (box[3] - box[1]), 0.0);
+    return std::ranges::upper_bound(smallest_areas, area) - smallest_areas.begin();
+  }
 };
 
 /// Appends RoIs, which are rows of (image, x1, y1, x2, y2), or of (x1, y1, x2, y2) on a given image. Returns false if
@@ -50,7 +68,8 @@ bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images
   return true;
 }
 
-using Torch = nb::typed<nb::tuple, nb::object, nb::ellipsis>;
+using Arrays = nb::typed<nb::tuple, nb::object, nb::ellipsis>;
+using Torch = Arrays;
 
 /// What the core needs of torch: how to read tensors and, for calls that are not small, how to make them and which
 /// threads to use.
@@ -67,12 +86,13 @@ struct Tensors {
 /// Reads arrays of NumPy, or the tensors of a call.
 struct Reader {
   const Tensors* tensors = nullptr;
-  bool with_gradients = false;  // whether the gradient of a tensor that requires one can be computed
+  bool with_gradients = true;  // whether tensors may require gradients
+  bool is_checked = false;     // whether the tensors are known to have no lazy negation
 
   /// Returns nothing for arrays that the core cannot read.
   std::optional<Array> operator()(nb::handle array) const {
     if (tensors == nullptr) return array_of_numpy(array);
-    if (nb::cast<bool>(array.attr("is_neg")())) return std::nullopt;
+    if (!is_checked && nb::cast<bool>(array.attr("is_neg")())) return std::nullopt;
     if (!with_gradients && nb::cast<bool>(array.attr("requires_grad"))) return std::nullopt;
     return array_of_tensor(array, tensors->exchange);
   }
@@ -80,7 +100,7 @@ struct Reader {
 
 /// Reads one array of rows with their images, or a tuple with one array of boxes per image. Returns nothing if there
 /// are no RoIs, or not all are as they should be.
-std::optional<Rows> rows_of(nb::handle rois, int64_t images, const Reader& read) {
+std::optional<Rows> rows_of(nb::handle rois, const Levels& levels, int64_t images, const Reader& read) {
   Rows found;
   const auto append = [&](nb::handle array, std::optional<int64_t> image) {
     const std::optional<Array> part = read(array);
@@ -100,7 +120,7 @@ std::optional<Rows> rows_of(nb::handle rois, int64_t images, const Reader& read)
     return std::nullopt;
   }
   if (found.rows.empty()) return std::nullopt;
-  found.levels.resize(found.rows.size() / 5);  // zeros
+  for (size_t row = 0; row < found.rows.size(); row += 5) found.levels.push_back(levels.level_of(&found.rows[row + 1]));
   return found;
 }
 
@@ -120,29 +140,56 @@ bool is_pooled(const std::optional<Array>& array) {
   return array && array->dimensions == 4 && std::ranges::count(array->size, 0) == 0;
 }
 
-SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const double& scale, const Rows& rows, Team team) {
+/// Reads the maps of all levels. Returns nothing unless all are alike.
+std::optional<std::vector<Array>> maps_of(const nb::tuple& features, const Reader& read) {
+  std::vector<Array> maps;
+  maps.reserve(features.size());
+  for (const nb::handle level : features) {
+    const std::optional<Array> map = read(level);
+    if (!is_pooled(map) || map->type != (maps.empty() ? map->type : maps[0].type)) return std::nullopt;
+    maps.push_back(*map);
+  }
+  return maps;
+}
+
+/// Returns nothing unless all maps have the same images and channels.
+std::optional<std::vector<View>> views_of(const std::vector<Array>& maps, bool channels_last) {
+  std::vector<View> views;
+  views.reserve(maps.size());
+  for (const Array& map : maps) {
+    const View view = nchw(map, channels_last);
+    if (!views.empty() && (view.size[0] != views[0].size[0] || view.size[1] != views[0].size[1])) return std::nullopt;
+    views.push_back(view);
+  }
+  return views;
+}
+
+SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const Levels& levels, const Rows& rows, Team team) {
   const auto count = static_cast<int64_t>(rows.levels.size());
-  return {spec, type, {&scale, 1}, count, rows.rows.data(), rows.levels.data(), {}, team};
+  return {spec, type, levels.scales, count, rows.rows.data(), rows.levels.data(), {}, team};
 }
 
 /// Returns whether `out` has been computed. It has been made for the features and the RoIs, but another thread may have
 /// changed them since.
-bool forward_into(const SeparableCall& call, const View& from, const View& to, ScalarType type_of_output) {
-  if (to.size[0] != call.rois || to.size[1] != from.size[1] || type_of_output != call.scalar_type) return false;
+bool forward_into(const SeparableCall& call, std::span<const View> from, const View& to, ScalarType type_of_output) {
+  if (to.size[0] != call.rois || to.size[1] != from[0].size[1] || type_of_output != call.scalar_type) return false;
   const nb::gil_scoped_release release;
-  if (suspicions_of(call, {&from, 1}) != 0) return false;  // the general way warns
-  forward(call, {&from, 1}, to);
+  if (suspicions_of(call, from) != 0) return false;  // the general way warns
+  forward(call, from, to);
   return true;
 }
 
 /// Returns whether `out`, which the caller has made, has been computed.
-bool plain_forward(const SeparableSpec& spec, nb::handle features, nb::handle rois, double scale, bool channels_last,
-                   nb::handle out) {
+bool plain_forward(const SeparableSpec& spec, const Arrays& features, nb::handle rois, const Levels& levels,
+                   bool channels_last, nb::handle out) {
   const Reader read;
-  const std::optional<Array> map = read(features), target = read(out);
-  if (!is_pooled(map) || !is_pooled(target) || is_unusual(spec)) return false;
-  const std::optional<Rows> rows = rows_of(rois, map->size[0], read);
-  return rows && forward_into(call_of(spec, map->type, scale, *rows, Team{}), nchw(*map, channels_last),
+  const auto maps = maps_of(features, read);
+  const std::optional<Array> target = read(out);
+  if (!maps || !levels.are_valid(maps->size()) || !is_pooled(target) || is_unusual(spec)) return false;
+  const auto views = views_of(*maps, channels_last);
+  if (!views) return false;
+  const std::optional<Rows> rows = rows_of(rois, levels, (*views)[0].size[0], read);
+  return rows && forward_into(call_of(spec, (*maps)[0].type, levels, *rows, Team{}), *views,
                               nchw(*target, channels_last), target->type);
 }
 
@@ -166,49 +213,65 @@ Team team_of(const Tensors& tensors, int64_t elements) {
   return elements < tensors.small_elements ? Team{1} : nb::cast<Team>(tensors.team_for(elements));
 }
 
-/// Returns the result, and whether the channels of the map are adjacent. `out` is None or has the shape of the result.
-nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, nb::handle features, nb::handle rois,
-                                double scale, std::array<int64_t, 2> bins, bool channels_last, nb::object out,
-                                bool records) {
-  const Tensors tensors(torch);
-  const Reader read{&tensors, true};
-  const std::optional<Array> given = read(features);
-  if (!is_pooled(given) || is_unusual(spec)) return nb::none();
-  const std::optional<Rows> rows = rows_of(rois, given->size[0], {&tensors, !records});
-  if (!rows) return nb::none();
-  const View view = nchw(*given, channels_last);
-  const Shape shape{static_cast<int64_t>(rows->levels.size()), view.size[1], bins[0], bins[1]};
-  const bool is_last = view.size[1] > 1 && view.size[2] * view.size[3] > 1 && view.stride[1] == size_of(given->type);
-  if (out.is_none()) out = new_tensor(tensors, shape, is_last, features);
-  // Memory is read after all calls of Python, which may have let another thread change it.
-  const Team team = team_of(tensors, elements_of(shape));
-  const std::optional<Array> map = array_of_tensor(features, tensors.exchange);
-  const std::optional<Array> target = array_of_tensor(out, tensors.exchange);
-  if (!is_pooled(map) || map->size != given->size || !is_pooled(target)) return nb::none();
-  const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
-  const View from = nchw(*map, channels_last), to = nchw(*target, false);
-  if (!forward_into(call, from, to, target->type)) return nb::none();
-  return nb::make_tuple(out, is_last);
+bool require_gradients(const Arrays& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](nb::handle tensor) { return nb::cast<bool>(tensor.attr("requires_grad")); });
 }
 
-/// Returns the gradient of a map with these sizes.
-nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec& spec, nb::handle grad_output,
-                                         nb::handle rois, double scale, const Shape& sizes, bool channels_last) {
+/// Returns the result, whether the channels of the finest map are adjacent, and whether the gradient of a map will be
+/// needed. `out` is None or has the shape of the result.
+nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, const Arrays& features, nb::handle rois,
+                                const Levels& levels, std::array<int64_t, 2> bins, bool channels_last, nb::object out,
+                                bool records) {
   const Tensors tensors(torch);
-  const Reader read{&tensors, true};
-  const std::optional<Rows> rows = rows_of(rois, sizes[0], read);
-  if (!rows || !is_pooled(read(grad_output))) return nb::none();
-  const nb::object grad_features = new_tensor(tensors, sizes, channels_last, grad_output);
-  const Team team = team_of(tensors, elements_of(sizes));
-  const std::optional<Array> gradient = array_of_tensor(grad_output, tensors.exchange);
-  const std::optional<Array> map = array_of_tensor(grad_features, tensors.exchange);
-  if (!is_pooled(gradient) || !is_pooled(map) || gradient->type != map->type) return nb::none();
-  const SeparableCall call = call_of(spec, map->type, scale, *rows, team);
-  const View from = nchw(*gradient, false), to = nchw(*map, false);
-  if (from.size[0] != call.rois || from.size[1] != to.size[1]) return nb::none();
+  const Reader read{&tensors}, read_again{&tensors, true, true};
+  const auto given = maps_of(features, read);
+  if (!given || !levels.are_valid(given->size()) || is_unusual(spec)) return nb::none();
+  const View first = nchw((*given)[0], channels_last);
+  const std::optional<Rows> rows = rows_of(rois, levels, first.size[0], {&tensors, !records});
+  if (!rows) return nb::none();
+  const Shape shape{static_cast<int64_t>(rows->levels.size()), first.size[1], bins[0], bins[1]};
+  const bool is_last =
+      first.size[1] > 1 && first.size[2] * first.size[3] > 1 && first.stride[1] == size_of((*given)[0].type);
+  if (out.is_none()) out = new_tensor(tensors, shape, is_last, features[0]);
+  // Memory is read after all calls of Python, which may have let another thread change it.
+  const Team team = team_of(tensors, elements_of(shape));
+  const auto maps = maps_of(features, read_again);
+  const std::optional<Array> target = read_again(out);
+  if (!maps || !is_pooled(target)) return nb::none();
+  const auto views = views_of(*maps, channels_last);
+  if (!views || (*views)[0].size[0] != first.size[0]) return nb::none();
+  const SeparableCall call = call_of(spec, (*maps)[0].type, levels, *rows, team);
+  if (!forward_into(call, *views, nchw(*target, false), target->type)) return nb::none();
+  return nb::make_tuple(out, is_last, records && require_gradients(features));
+}
+
+/// Returns the gradients of maps with these sizes, which are alike.
+nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec& spec, nb::handle grad_output,
+                                         nb::handle rois, const Levels& levels, const std::vector<Shape>& sizes,
+                                         bool channels_last) {
+  const Tensors tensors(torch);
+  const Reader read{&tensors}, read_again{&tensors, true, true};
+  if (!levels.are_valid(sizes.size()) || !is_pooled(read(grad_output))) return nb::none();
+  const std::optional<Rows> rows = rows_of(rois, levels, sizes[0][0], read);
+  if (!rows) return nb::none();
+  nb::list grad_features;
+  int64_t elements = 0;
+  for (const Shape& shape : sizes) {
+    grad_features.append(new_tensor(tensors, shape, channels_last, grad_output));
+    elements += elements_of(shape);
+  }
+  const Team team = team_of(tensors, elements);
+  const std::optional<Array> gradient = read_again(grad_output);
+  const auto maps = maps_of(nb::tuple(grad_features), read_again);
+  if (!is_pooled(gradient) || !maps || gradient->type != (*maps)[0].type) return nb::none();
+  const auto views = views_of(*maps, false);
+  const SeparableCall call = call_of(spec, gradient->type, levels, *rows, team);
+  const View from = nchw(*gradient, false);
+  if (!views || from.size[0] != call.rois || from.size[1] != (*views)[0].size[1]) return nb::none();
   {
     const nb::gil_scoped_release release;
-    adjoint_features(call, from, {&to, 1});
+    adjoint_features(call, from, *views);
   }
   return grad_features;
 }
@@ -216,13 +279,20 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec
 }  // namespace
 
 void bind_plain(nb::module_& m) {
-  m.def("plain_forward", &plain_forward, nb::arg("spec"), nb::arg("features"), nb::arg("rois"), nb::arg("scale"),
+  nb::class_<Levels>(m, "Levels")
+      .def(
+          "__init__",
+          [](Levels* self, std::vector<double> scales, std::vector<double> smallest_areas) {
+            new (self) Levels{std::move(scales), std::move(smallest_areas)};
+          },
+          nb::arg("scales"), nb::arg("smallest_areas"));
+  m.def("plain_forward", &plain_forward, nb::arg("spec"), nb::arg("features"), nb::arg("rois"), nb::arg("levels"),
         nb::arg("channels_last"), nb::arg("out"));
   m.def("plain_tensor_forward", &plain_tensor_forward, nb::arg("torch"), nb::arg("spec"), nb::arg("features"),
-        nb::arg("rois"), nb::arg("scale"), nb::arg("bins"), nb::arg("channels_last"), nb::arg("out").none(),
+        nb::arg("rois"), nb::arg("levels"), nb::arg("bins"), nb::arg("channels_last"), nb::arg("out").none(),
         nb::arg("records"));
   m.def("plain_tensor_adjoint_features", &plain_tensor_adjoint_features, nb::arg("torch"), nb::arg("spec"),
-        nb::arg("grad_output"), nb::arg("rois"), nb::arg("scale"), nb::arg("sizes"), nb::arg("channels_last"));
+        nb::arg("grad_output"), nb::arg("rois"), nb::arg("levels"), nb::arg("sizes"), nb::arg("channels_last"));
 }
 
 }  // namespace roialign

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from . import _core
+from ._levels import Assignment, smallest_areas
 from ._spec import PointwiseSpec, SeparableSpec
 
 
@@ -34,3 +35,9 @@ def core_pointwise(spec: PointwiseSpec) -> _core.PointwiseSpec:
         "channels": core_name(_core.Channels, spec.channels),
     }
     return _core.PointwiseSpec(**{**spec._asdict(), **names})
+
+
+@lru_cache(maxsize=128)
+def core_levels(scales: tuple[float, ...], assignment: Assignment | None) -> _core.Levels:
+    """The levels of a pyramid. Without an assignment there is one."""
+    return _core.Levels(scales, [] if assignment is None else smallest_areas(scales, assignment).tolist())

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import numpy
+from ._levels import Assignment
 from ._options import Options
 from ._spec import Spec
 from ._warnings import warn_of_arguments
@@ -71,8 +72,8 @@ def operator_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], 
 
 def operator_forward(
     spec: Spec,
-    features: Any,
-    scale: float,
+    features: Sequence[Any],
+    scales: tuple[float, ...],
     rois: object,
     output_size: tuple[int, int],
     out: object,
@@ -81,15 +82,18 @@ def operator_forward(
     invalid: str | None,
     backend: str | None,
     seed: object = None,
+    levels: object = None,
+    assignment: Assignment | None = None,
 ) -> Any:
-    """The result of an operator on one map, which takes a few microseconds less than a call if nothing is unusual."""
-    framework = framework_of(features)
-    if batch_indices is None and invalid is None and backend is None and seed is None and layout in ("NCHW", "NHWC"):
-        output = framework.plain.forward(spec, features, scale, rois, output_size, layout, out)
+    """The result of an operator, by the shortest way if nothing is unusual."""
+    framework = framework_of(*features)
+    is_usual = batch_indices is None and invalid is None and backend is None and seed is None and levels is None
+    if is_usual and layout in ("NCHW", "NHWC"):
+        output = framework.plain.forward(spec, features, scales, assignment, rois, output_size, layout, out)
         if output is not None:
             return output
-    options = Options(batch_indices, layout, invalid, backend, seed)
-    return _checked_call(framework, spec, [features], [scale], rois, options).forward(output_size, out)
+    options = Options(batch_indices, layout, invalid, backend, seed, levels=levels, assignment=assignment)
+    return _checked_call(framework, spec, features, scales, rois, options).forward(output_size, out)
 
 
 def _checked_call(

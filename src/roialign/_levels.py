@@ -45,13 +45,24 @@ def check_level_range(levels: Array, level_count: int) -> Array:
 
 def assign_levels(boxes: Array, scales: Sequence[float], assignment: Assignment) -> Array:
     """The rule of :func:`roialign.fpn_levels` for validated boxes ``[K, 4]`` and scales."""
-    size, level = check_assignment(scales, assignment)
-    area = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.0)
-    with np.errstate(divide="ignore"):  # an empty box: log2(0) is -inf, which is below every level
-        target = np.floor(level + np.log2(np.sqrt(area) / size) + 1e-6)
-    strides_log2 = np.round(-np.log2(np.asarray(scales)))
-    finest_below: Array = np.searchsorted(strides_log2, target, side="right") - 1
-    return np.maximum(finest_below, 0).astype(np.int64, copy=False)
+    starts = smallest_areas(scales, check_assignment(scales, assignment))
+    areas = np.maximum((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]), 0.0)
+    levels: Array = np.searchsorted(starts, areas, side="right")
+    return levels.astype(np.int64, copy=False)
+
+
+def smallest_areas(scales: Sequence[float], assignment: Assignment) -> Array:
+    """The smallest area of a box on each level but the finest, in ascending order.
+
+    A box of area A is on a level of stride ``2**t`` or a coarser one if
+    ``canonical_level + log2(sqrt(A) / canonical_size) + 1e-6 >= t``. Here this is solved for A. No level but the finest
+    has boxes without area.
+    """
+    size, level = assignment
+    strides_log2 = np.round(-np.log2(np.asarray(scales[1:], dtype=np.float64)))
+    with np.errstate(over="ignore"):  # an infinite area: no box is on the level
+        areas: Array = np.square(size * np.exp2(strides_log2 - level - 1e-6))
+    return np.maximum(areas, np.nextafter(0.0, 1.0))
 
 
 def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignment:

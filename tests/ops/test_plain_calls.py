@@ -11,7 +11,7 @@ import torch
 
 import roialign
 from roialign import _core
-from roialign._core_specs import core_separable
+from roialign._core_specs import core_levels, core_separable
 from roialign.ops.roi_align import roi_align_spec
 
 RNG = np.random.default_rng(5)
@@ -27,25 +27,6 @@ OPERATORS: dict[str, Callable[..., Any]] = {
 }
 
 
-class Taken(list[bool]):
-    """Whether each call of a plain function was accepted."""
-
-
-@pytest.fixture
-def taken(monkeypatch: pytest.MonkeyPatch) -> Taken:
-    calls = Taken()
-    for name in ("plain_forward", "plain_tensor_forward", "plain_tensor_adjoint_features"):
-        real = getattr(_core, name)
-
-        def spy(*arguments: Any, real: Any = real) -> Any:
-            answer = real(*arguments)
-            calls.append(answer is not None and answer is not False)
-            return answer
-
-        monkeypatch.setattr(_core, name, spy)
-    return calls
-
-
 def _strided(array: Any) -> Any:
     """The same values with every second element of a larger array, in reversed order of images."""
     large = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
@@ -57,7 +38,7 @@ def _strided(array: Any) -> Any:
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("form", [np.ascontiguousarray, _strided, np.asfortranarray])
-def test_arrays(name: str, layout: str, dtype: Any, form: Callable[[Any], Any], taken: Taken) -> None:
+def test_arrays(name: str, layout: str, dtype: Any, form: Callable[[Any], Any], taken: list[bool]) -> None:
     features = MAP.astype(dtype) if layout == "NCHW" else MAP.astype(dtype).transpose(0, 2, 3, 1)
     for rows in (form(ROWS), form(ROWS.astype(np.float32))):
         answer = OPERATORS[name](form(features), rows, layout=layout)
@@ -78,7 +59,7 @@ def test_arrays(name: str, layout: str, dtype: Any, form: Callable[[Any], Any], 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_tensors(name: str, layout: str, dtype: torch.dtype, channels_last: bool, taken: Taken) -> None:
+def test_tensors(name: str, layout: str, dtype: torch.dtype, channels_last: bool, taken: list[bool]) -> None:
     features = torch.from_numpy(MAP).to(dtype)
     if channels_last:
         features = features.contiguous(memory_format=torch.channels_last)
@@ -128,7 +109,7 @@ ORDERED = ROWS[np.argsort(ROWS[:, 0], kind="stable")]
 @pytest.mark.parametrize("name", OPERATORS)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
-def test_lists(name: str, layout: str, make: Callable[[Any], Any], taken: Taken) -> None:
+def test_lists(name: str, layout: str, make: Callable[[Any], Any], taken: list[bool]) -> None:
     features = make(MAP if layout == "NCHW" else MAP.transpose(0, 2, 3, 1))
     right = OPERATORS[name](features, make(ORDERED), layout=layout, backend="cpu")
     for boxes in (_per_image(make(ROWS)), tuple(_per_image(make(ROWS.astype(np.float32))))):
@@ -140,7 +121,7 @@ def test_lists(name: str, layout: str, make: Callable[[Any], Any], taken: Taken)
         taken.clear()
 
 
-def test_gradients_with_lists(taken: Taken) -> None:
+def test_gradients_with_lists(taken: list[bool]) -> None:
     derivatives = []
     for rois in (torch.from_numpy(ORDERED), _per_image(torch.from_numpy(ROWS))):
         leaf = torch.from_numpy(MAP).requires_grad_()
@@ -157,7 +138,7 @@ def test_gradients_with_lists(taken: Taken) -> None:
     assert not any(taken)
 
 
-def test_boxes_of_a_list_may_change_before_the_backward_pass(taken: Taken) -> None:
+def test_boxes_of_a_list_may_change_before_the_backward_pass(taken: list[bool]) -> None:
     """As with torchvision, and boxes that were made in inference mode."""
     gradients = []
     for change in (False, True):
@@ -176,11 +157,14 @@ def test_boxes_of_a_list_may_change_before_the_backward_pass(taken: Taken) -> No
 
 @pytest.mark.parametrize("shape", [(3, 5, 2, 2), (5, 5, 2, 2), (4, 6, 2, 2), (4, 5, 0, 2), (4, 5, 2)])
 def test_the_core_refuses_an_output_of_another_shape(shape: tuple[int, ...]) -> None:
-    spec = core_separable(roi_align_spec(0, True, "avg", "grid"))
-    assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros(shape))
-    assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2), np.float32))
-    assert not _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2), np.int64))
-    assert _core.plain_forward(spec, MAP, ROWS, 1.0, False, np.zeros((4, 5, 2, 2)))
+    def is_accepted(out: Any) -> bool:
+        spec, levels = core_separable(roi_align_spec(0, True, "avg", "grid")), core_levels((1.0,), None)
+        return _core.plain_forward(spec, (MAP,), ROWS, levels, False, out)
+
+    assert not is_accepted(np.zeros(shape))
+    assert not is_accepted(np.zeros((4, 5, 2, 2), np.float32))
+    assert not is_accepted(np.zeros((4, 5, 2, 2), np.int64))
+    assert is_accepted(np.zeros((4, 5, 2, 2)))
 
 
 def test_a_wrong_list_is_the_first_error() -> None:
@@ -199,7 +183,7 @@ BAD_LISTS: dict[str, tuple[Callable[[list[Any]], list[Any]], str]] = {
 
 @pytest.mark.parametrize("reason", BAD_LISTS)
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
-def test_a_bad_list_takes_the_general_way(reason: str, make: Callable[[Any], Any], taken: Taken) -> None:
+def test_a_bad_list_takes_the_general_way(reason: str, make: Callable[[Any], Any], taken: list[bool]) -> None:
     change, message = BAD_LISTS[reason]
     features = make(MAP)
     for leaf in [features, features.clone().requires_grad_()] if isinstance(features, torch.Tensor) else [features]:
@@ -209,7 +193,7 @@ def test_a_bad_list_takes_the_general_way(reason: str, make: Callable[[Any], Any
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
-def test_lists_with_images_without_boxes(make: Callable[[Any], Any], taken: Taken) -> None:
+def test_lists_with_images_without_boxes(make: Callable[[Any], Any], taken: list[bool]) -> None:
     features, (first, second) = make(MAP), _per_image(make(ROWS))
     right = roialign.roi_align(features, make(ROWS[ROWS[:, 0] == 1]), 2)
     np.testing.assert_array_equal(roialign.roi_align(features, [first[:0], second], 2), right)
@@ -232,7 +216,7 @@ BAD_ROWS = {
 
 @pytest.mark.parametrize("reason", BAD_ROWS)
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
-def test_a_bad_row_takes_the_general_way(reason: str, make: Callable[[Any], Any], taken: Taken) -> None:
+def test_a_bad_row_takes_the_general_way(reason: str, make: Callable[[Any], Any], taken: list[bool]) -> None:
     rows = make(np.array([ROWS[0], BAD_ROWS[reason]]))
     with pytest.raises(ValueError, match=r"rois\[1\]: expected"):
         roialign.roi_align(make(MAP), rows, 2)
@@ -240,7 +224,7 @@ def test_a_bad_row_takes_the_general_way(reason: str, make: Callable[[Any], Any]
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
-def test_what_takes_the_general_way(make: Callable[[Any], Any], taken: Taken) -> None:
+def test_what_takes_the_general_way(make: Callable[[Any], Any], taken: list[bool]) -> None:
     features, rows = make(MAP), make(ROWS)
     inverted, beside = make(ROWS[:, [0, 3, 4, 1, 2]]), make(np.add(ROWS, [0, 1e3, 1e3, 1e3, 1e3]))
     for suspicious in (inverted, beside):
@@ -255,7 +239,7 @@ def test_what_takes_the_general_way(make: Callable[[Any], Any], taken: Taken) ->
     assert not any(taken)
 
 
-def test_arrays_that_need_a_copy(taken: Taken) -> None:
+def test_arrays_that_need_a_copy(taken: list[bool]) -> None:
     """Swapped bytes are an error; a field of a record, of odd size, is copied by the general way."""
     record = np.zeros(ROWS.shape[0], dtype=[("odd", np.int8), ("row", np.float64, 5)])
     record["row"] = ROWS
@@ -296,7 +280,7 @@ def _freed(tensor: torch.Tensor) -> torch.Tensor:
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 @pytest.mark.parametrize("kind", TENSORS_THAT_ARE_NOT_PLAIN)
 @pytest.mark.parametrize("place", [0, 1])
-def test_tensors_that_are_not_plain(kind: str, place: int, taken: Taken) -> None:
+def test_tensors_that_are_not_plain(kind: str, place: int, taken: list[bool]) -> None:
     """The general way gives the result or the error, as without the core's own reading of tensors."""
     arguments = [torch.from_numpy(MAP), torch.from_numpy(ROWS)]
     arguments[place] = TENSORS_THAT_ARE_NOT_PLAIN[kind](arguments[place])
@@ -311,7 +295,7 @@ def test_tensors_that_are_not_plain(kind: str, place: int, taken: Taken) -> None
     assert not any(taken)
 
 
-def test_gradients_that_are_not_plain(taken: Taken) -> None:
+def test_gradients_that_are_not_plain(taken: list[bool]) -> None:
     leaf = torch.from_numpy(MAP).requires_grad_()
     answer = roialign.roi_align(leaf, torch.from_numpy(ROWS), 2)
     ones = torch.ones_like(answer)
@@ -324,7 +308,7 @@ def test_gradients_that_are_not_plain(taken: Taken) -> None:
     assert not any(taken[2:])
 
 
-def test_a_torch_without_functions_of_dlpack(taken: Taken, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_without_functions_of_dlpack(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     from roialign.torch.cpu import plain
 
     features, rows = torch.from_numpy(MAP), torch.from_numpy(ROWS)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
+from .._levels import Assignment
 from .._memory import empty
 from .._spec import SeparableSpec, Spec
 from .._typing import Array
@@ -19,33 +21,40 @@ prepare = Call
 
 def forward(
     spec: Spec,
-    features: object,
-    scale: float,
+    features: Sequence[object],
+    scales: tuple[float, ...],
+    assignment: Assignment | None,
     rois: object,
     output_size: tuple[int, int],
     layout: str,
     out: object = None,
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
-    if type(spec) is not SeparableSpec or type(features) is not np.ndarray:
+    if type(spec) is not SeparableSpec:
         return None
+    maps: tuple[Any, ...] = tuple(features)  # another thread may change a list
     if isinstance(rois, (list, tuple)):
-        rois = tuple(rois)  # another thread may change a list
+        rois = tuple(rois)
     parts = rois if isinstance(rois, tuple) else (rois,)
-    count, shape = 0, features.shape
+    for array in maps:
+        if type(array) is not np.ndarray:
+            return None
+    count = 0
     for part in parts:
         if type(part) is not np.ndarray or part.ndim != 2:
             return None
         count += len(part)
-    if len(shape) != 4 or not is_supported(features.dtype):
+    shape, dtype = maps[0].shape, maps[0].dtype
+    if len(shape) != 4 or not is_supported(dtype):
         return None
     bins_y, bins_x = output_size
     shape = (count, shape[1], bins_y, bins_x) if layout == "NCHW" else (count, bins_y, bins_x, shape[3])
     if out is not None and getattr(out, "shape", shape) != shape:
         return None  # the RoIs may be wrong, which is the first error
-    target = empty(shape, features.dtype) if out is None else check_out(out, shape, features.dtype, [features, *parts])
-    core, core_specs = _core_modules()
-    done = core.plain_forward(core_specs.core_separable(spec), features, rois, scale, layout == "NHWC", target)
+    target = empty(shape, dtype) if out is None else check_out(out, shape, dtype, [*maps, *parts])
+    core, specs = _core_modules()
+    levels = specs.core_levels(scales, assignment)
+    done = core.plain_forward(specs.core_separable(spec), maps, rois, levels, layout == "NHWC", target)
     return target if done else None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._levels import Assignment
 from .._recording import recordable
 from .._spec import Spec
@@ -81,21 +81,22 @@ def multiscale_roi_align(
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
     spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
-    call = pyramid_call(
+    scales, assignment = _check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level)
+    output: AnyArray = operator_forward(
         spec,
         features,
+        scales,
         rois,
-        spatial_scales,
-        levels,
-        canonical_size,
-        canonical_level,
-        batch_indices,
+        _validate.check_output_size(output_size),
+        out,
         layout,
+        batch_indices,
         invalid,
         backend,
         seed,
+        levels,
+        assignment,
     )
-    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
     return output
 
 
@@ -178,7 +179,7 @@ def multiscale_roi_align_backward(
 
 def pyramid_call(
     spec: Spec,
-    features: object,
+    features: Any,
     rois: object,
     spatial_scales: object,
     levels: object,
@@ -197,23 +198,14 @@ def pyramid_call(
 
     `per_bin` holds arguments with one value per bin, such as offsets.
     """
-    if not isinstance(features, (list, tuple)):
-        raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
-    if not features:
-        raise ValueError("features: expected a list of arrays, one per level, got an empty one")
-    scales = _validate.check_scales(spatial_scales, len(features))
-    if levels is None:
-        canonical_size = _validate.check_number(canonical_size, "canonical_size", positive=True)
-        canonical_level = _validate.check_number(canonical_level, "canonical_level")
-    elif drawn and (canonical_size, canonical_level) != (224, 4):
-        warn_ignored("canonical_size, canonical_level", (canonical_size, canonical_level), "if levels is given")
+    scales, assignment = _check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level, warns=drawn)
     return operator_call(
         spec,
         features,
         scales,
         rois,
         levels=levels,
-        assignment=Assignment(canonical_size, canonical_level),
+        assignment=assignment,
         batch_indices=batch_indices,
         layout=layout,
         invalid=invalid,
@@ -222,3 +214,26 @@ def pyramid_call(
         drawn=drawn,
         **per_bin,
     )
+
+
+def _check_pyramid(
+    features: object,
+    spatial_scales: object,
+    levels: object,
+    canonical_size: float,
+    canonical_level: float,
+    *,
+    warns: bool = True,
+) -> tuple[tuple[float, ...], Assignment]:
+    """Check the arguments of a pyramid, and return its scales and how boxes are assigned to its levels."""
+    if not isinstance(features, (list, tuple)):
+        raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
+    if not features:
+        raise ValueError("features: expected a list of arrays, one per level, got an empty one")
+    scales = _validate.check_scales(spatial_scales, len(features))
+    if levels is None:
+        canonical_size = _validate.check_number(canonical_size, "canonical_size", positive=True)
+        canonical_level = _validate.check_number(canonical_level, "canonical_level")
+    elif warns and (canonical_size, canonical_level) != (224, 4):
+        warn_ignored("canonical_size, canonical_level", (canonical_size, canonical_level), "if levels is given")
+    return tuple(scales), Assignment(canonical_size, canonical_level)

@@ -70,8 +70,8 @@ def prroi_pool(
     """
     output: AnyArray = operator_forward(
         PRROI_POOL,
-        features,
-        _validate.check_number(spatial_scale, "spatial_scale", positive=True),
+        [features],
+        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
         rois,
         _validate.check_output_size(output_size),
         out,

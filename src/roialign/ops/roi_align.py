@@ -116,8 +116,8 @@ def roi_align(
     """
     output: AnyArray = operator_forward(
         roi_align_spec(sampling_ratio, aligned, mode, sampling),
-        features,
-        _validate.check_number(spatial_scale, "spatial_scale", positive=True),
+        [features],
+        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
         rois,
         _validate.check_output_size(output_size),
         out,

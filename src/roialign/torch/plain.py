@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
+from .._levels import Assignment
 from .._spec import SeparableSpec, Spec
 from .repeats import prepare
-from .wiring.tracing import is_plain_call
+from .wiring.tracing import TENSORS, is_plain_call
 
 __all__ = ["forward", "prepare"]
 
 
 def forward(
     spec: Spec,
-    features: object,
-    scale: float,
+    features: Sequence[object],
+    scales: tuple[float, ...],
+    assignment: Assignment | None,
     rois: object,
     output_size: tuple[int, int],
     layout: str,
     out: object = None,
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
-    if type(spec) is not SeparableSpec or not isinstance(features, Tensor):
+    if type(spec) is not SeparableSpec:
         return None
-    if not features.is_cpu or not is_plain_call(features):
+    maps: tuple[Any, ...] = tuple(features)  # another thread may change a list
+    for level in maps:
+        if type(level) not in TENSORS or not level.is_cpu:
+            return None
+    if not is_plain_call(maps[0]):
         return None
     if type(rois) is not Tensor:
         if not isinstance(rois, (list, tuple)) or any(type(boxes) is not Tensor for boxes in rois):
@@ -35,7 +43,7 @@ def forward(
         rois = tuple(rois)
     if out is not None and (type(out) is not Tensor or out.is_neg() or out.is_inference()):
         return None
-    output: Tensor | None = _of_cpu().forward(spec, features, scale, rois, output_size, layout, out)
+    output: Tensor | None = _of_cpu().forward(spec, maps, scales, assignment, rois, output_size, layout, out)
     if out is not None and output is not None:
         increment_version(output)
     return output

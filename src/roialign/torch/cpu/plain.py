@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from ... import _core
-from ..._core_specs import core_separable
+from ..._core_specs import core_levels, core_separable
+from ..._levels import Assignment
 from ..._spec import SeparableSpec
 from .. import checks
 from ..memory import empty_on_cpu
@@ -30,8 +32,9 @@ _TORCH = _EXCHANGE, empty_on_cpu, team_for, SHARED_ELEMENTS
 
 def forward(
     spec: SeparableSpec,
-    features: Tensor,
-    scale: float,
+    features: tuple[Tensor, ...],
+    scales: tuple[float, ...],
+    assignment: Assignment | None,
     rois: Tensor | tuple[Tensor, ...],
     output_size: tuple[int, int],
     layout: str,
@@ -40,50 +43,56 @@ def forward(
     """Return the result, or None if the call is not plain or not valid. RoIs are rows, or the boxes of every image."""
     if _EXCHANGE is None or (buffer is not None and not _is_fit(buffer, features, rois, output_size, layout)):
         return None
-    records, core_spec = torch.is_grad_enabled(), core_separable(spec)
+    records, core_spec, levels = torch.is_grad_enabled(), core_separable(spec), core_levels(scales, assignment)
     found: Any = _core.plain_tensor_forward(
-        _TORCH, core_spec, features, rois, scale, output_size, layout == "NHWC", buffer, records
+        _TORCH, core_spec, features, rois, levels, output_size, layout == "NHWC", buffer, records
     )
     if found is None:
         return None
-    out: Tensor = found[0]
-    if records and features.requires_grad:
-        view = checks.nchw(features, layout)
+    out: Tensor
+    out, channels_last, requires_grad = found
+    if requires_grad:
+        views, shapes = [], []
+        for level in features:
+            views.append(checks.nchw(level, layout))
+            shapes.append(views[-1].shape)
         # The boxes of a list may be changed before the backward pass, or have been made in inference mode.
         rows = rois if isinstance(rois, Tensor) else rows_of_images(rois)
-        adjoint = partial(_adjoint_features, (spec, core_spec, scale, view.shape, found[1]))
-        out = differentiable(out, adjoint, (rows,), (view,))
+        adjoint = partial(_adjoint_features, (spec, scales, assignment, shapes, channels_last))
+        out = differentiable(out, adjoint, (rows,), views)
     return checks.own_layout(out, layout)
 
 
-#: An operator, also in the core's form, its scale, and the sizes and the layout of its map.
-_Setting = tuple[SeparableSpec, _core.SeparableSpec, float, tuple[int, ...], bool]
+#: An operator, its scales, how boxes are assigned to levels, and the shapes and the memory format of the maps.
+_Setting = tuple[SeparableSpec, tuple[float, ...], Assignment | None, list[torch.Size], bool]
 
 
-def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> tuple[Tensor, ...]:
-    spec, core_spec, scale, sizes, channels_last = setting
+def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> Sequence[Tensor]:
+    spec, scales, assignment, shapes, channels_last = setting
     if not torch.is_grad_enabled() and is_plain_call(grad_output):
-        gradient: Any = _core.plain_tensor_adjoint_features(
-            _TORCH, core_spec, grad_output, rois, scale, sizes, channels_last
+        gradients: Any = _core.plain_tensor_adjoint_features(
+            _TORCH, core_separable(spec), grad_output, rois, core_levels(scales, assignment), shapes, channels_last
         )
-        if gradient is not None:
-            return (gradient,)
-    general = Setting(Operator(spec, (scale,)), (), sizes, channels_last)
+        if gradients is not None:
+            return gradients  # type: ignore[no-any-return]
+    sizes = tuple([size for shape in shapes for size in shape])
+    general = Setting(Operator(spec, scales, assignment), (), sizes, channels_last)
     return SEPARABLE.adjoint_features(general, Inputs((), grad_output, rois, None, None, ()))
 
 
 def _is_fit(
     buffer: Tensor,
-    features: Tensor,
+    features: tuple[Tensor, ...],
     rois: Tensor | tuple[Tensor, ...],
     output_size: tuple[int, int],
     layout: str,
 ) -> bool:
     """Whether the result can be written into a buffer. Raises an error if only the buffer is wrong."""
-    inputs = (features, rois) if isinstance(rois, Tensor) else (features, *rois)
-    if layout != "NCHW" or features.ndim != 4 or not all(map(checks.is_dense, (buffer, *inputs))):
+    boxes = (rois,) if isinstance(rois, Tensor) else rois
+    inputs = (*features, *boxes)
+    if layout != "NCHW" or features[0].ndim != 4 or not all(map(checks.is_dense, (buffer, *inputs))):
         return False
-    shape = sum([boxes.shape[0] if boxes.ndim else 0 for boxes in inputs[1:]]), features.shape[1], *output_size
+    shape = sum([part.shape[0] if part.ndim else 0 for part in boxes]), features[0].shape[1], *output_size
     if buffer.shape != shape:
         return False
     checks.check_out(buffer, shape, inputs)

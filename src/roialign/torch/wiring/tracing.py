@@ -9,7 +9,8 @@ from torch import Tensor
 from torch._C import _are_functorch_transforms_active, _get_tracing_state, _len_torch_dispatch_stack
 from torch.autograd import forward_ad
 
-_TENSORS = (Tensor, torch.nn.Parameter)
+#: Types of tensors that neither record nor replace what is done with them.
+TENSORS = (Tensor, torch.nn.Parameter)
 
 
 def is_traced(tensor: Tensor) -> bool:
@@ -17,7 +18,7 @@ def is_traced(tensor: Tensor) -> bool:
     return (
         torch.compiler.is_compiling()
         or is_jit_traced()
-        or type(tensor) not in _TENSORS
+        or type(tensor) not in TENSORS
         or _len_torch_dispatch_stack() > 0
     )
 
