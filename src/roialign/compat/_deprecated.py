@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from .._warnings import caller_level
+
 
 def deprecated_names(**names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let an `__init__` accept deprecated argument names, with mmcv's warning. `names` maps old names to new ones."""
@@ -20,7 +22,7 @@ def deprecated_names(**names: str) -> Callable[[Callable[..., None]], Callable[.
                 if new in named:
                     raise TypeError(f"{old}: expected only {new}, the new name, got both")
                 message = f'"{old}" is deprecated in `{type(self).__name__}`, please use "{new}" instead'
-                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                warnings.warn(message, DeprecationWarning, stacklevel=caller_level())
                 named[new] = named.pop(old)
             function(self, *values, **named)
 
