@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..torch import _installed  # noqa: F401 - first, so that it says what is missing
 
 # isort: split
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -114,6 +114,9 @@ class MultiScaleRoIAlign(DescribedModule):
     As in torchvision, the first call infers the scale of each level from the sizes of its map and of the images, and
     stores it in `scales`. Both axes must agree on the stride. The stride need not be a power of two. To avoid the
     inference, or if the stride cannot be inferred, set `scales` (finest first) before the first call.
+
+    To choose levels by another rule, set `map_levels` to a function from the list of boxes to the level of each box, an
+    int64 tensor ``[K]``.
     """
 
     shown = ("featmap_names", "output_size", "sampling_ratio")
@@ -134,6 +137,7 @@ class MultiScaleRoIAlign(DescribedModule):
         self.output_size = _validate.check_output_size(output_size)
         self.sampling_ratio = sampling_ratio
         self.scales: list[float] | None = None
+        self.map_levels: Callable[[Sequence[Tensor]], Tensor] | None = None
         self.canonical_scale = int(canonical_scale)
         self.canonical_level = int(canonical_level)
         # One level is enough, because the errors do not depend on their number.
@@ -156,7 +160,8 @@ class MultiScaleRoIAlign(DescribedModule):
         return self._pool_with_scales(x, boxes, scales)
 
     def _pool_with_scales(self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
-        options = (self.sampling_ratio, self.canonical_scale, self.canonical_level)
+        levels = None if self.map_levels is None else self.map_levels(boxes)
+        options = (self.sampling_ratio, self.canonical_scale, self.canonical_level, levels)
         return pool_levels(x, boxes, self.featmap_names, self.output_size, scales, *options)
 
 
@@ -170,6 +175,7 @@ def pool_levels(
     sampling_ratio: int,
     canonical_scale: int,
     canonical_level: int,
+    levels: Tensor | None,
 ) -> Tensor:
     """Compute :class:`MultiScaleRoIAlign` with given scales."""
     return multiscale_roi_align(
@@ -180,6 +186,7 @@ def pool_levels(
         not_negative(sampling_ratio),
         canonical_size=canonical_scale,
         canonical_level=canonical_level,
+        levels=levels,
         aligned=False,
     )
 
