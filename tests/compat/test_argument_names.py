@@ -75,7 +75,7 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: detectron2.ROIAlignRotated(2, 1.0, 2)(FLAT, TURNED_ROWS), f"input: {DIMENSIONS}"),
     (lambda: _pooler([MAP, FLAT], [BOXES]), f"x[1]: {DIMENSIONS}"),
     (lambda: _pooler([MAP, MAP], [BOXES * torch.inf]), "box_lists[0][0]: expected finite coordinates"),
-    (lambda: _pooler([MAP], [BOXES]), "scales: expected one scale per level (1), got 2"),
+    (lambda: _pooler([MAP], [BOXES]), "x: expected one map per level (2), got 1"),
     (lambda: detectron2.ROIPooler(2, [-1.0], 2, "ROIAlign"), "scales[0]: expected a positive number, got -1.0"),
     (lambda: detectron2.pairwise_iou_rotated(TURNED, WRONG), "boxes2[0]: expected a width and a height of at least 0"),
     (lambda: detectron2.nms_rotated(TURNED, torch.ones(1), 2), "iou_threshold: expected a number from 0 to 1, got 2"),

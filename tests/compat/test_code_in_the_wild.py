@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import roialign
-from roialign.compat import mmcv, torchvision
+from roialign.compat import detectron2, mmcv, torchvision
+
+SCALES = [1 / 4, 1 / 8]
 
 
 def maps(channels: int = 3, images: int = 2) -> list[Tensor]:
@@ -20,6 +26,165 @@ def maps(channels: int = 3, images: int = 2) -> list[Tensor]:
 def boxes() -> list[Tensor]:
     """On the levels 0, 1 and 0."""
     return [torch.tensor([[2.0, 3.0, 40.0, 50.0], [4.0, 5.0, 124.0, 127.0]]), torch.tensor([[8.0, 8.0, 30.0, 60.0]])]
+
+
+def turned_boxes() -> list[Tensor]:
+    """On the levels 0, 1 and 0; angles are in degrees."""
+    return [
+        torch.tensor([[21.0, 26.0, 38.0, 47.0, 20.0], [64.0, 64.0, 120.0, 118.0, -40.0]]),
+        torch.tensor([[19.0, 34.0, 22.0, 52.0, 70.0]]),
+    ]
+
+
+def pooler(kind: str, **options: Any) -> detectron2.ROIPooler:
+    return detectron2.ROIPooler((3, 2), SCALES, 2, kind, canonical_box_size=112, canonical_level=3, **options)
+
+
+def boxes_of(kind: str) -> list[Tensor]:
+    return turned_boxes() if kind == "ROIAlignRotated" else boxes()
+
+
+KINDS = ["ROIAlign", "ROIAlignV2", "ROIPool", "ROIAlignRotated"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_detectron2_pooler_by_its_layers(kind: str) -> None:
+    """A loop over the levels, with detectron2's functions and the pooler's layers, computes what the pooler does."""
+    whole, given = pooler(kind), boxes_of(kind)
+    rows = detectron2.convert_boxes_to_pooler_format(given)
+    levels = detectron2.assign_boxes_to_levels(
+        given, whole.min_level, whole.max_level, whole.canonical_box_size, whole.canonical_level
+    )
+    assert (whole.min_level, whole.max_level, levels.tolist()) == (2, 3, [0, 1, 0])
+    expected = torch.zeros(3, 3, *whole.output_size, dtype=torch.float64)
+    for level, layer in enumerate(whole.level_poolers):
+        chosen = torch.nonzero(levels == level, as_tuple=True)[0]
+        expected[chosen] = layer(maps()[level], rows[chosen])
+    torch.testing.assert_close(whole(maps(), given), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_detectron2_pooler_of_one_level_is_its_layer(kind: str) -> None:
+    whole, given = detectron2.ROIPooler(2, SCALES[:1], 2, kind), boxes_of(kind)
+    rows = detectron2.convert_boxes_to_pooler_format(given)
+    assert torch.equal(whole(maps()[:1], given), whole.level_poolers[0](maps()[0], rows))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_of_a_detectron2_pooler_may_be_changed(kind: str) -> None:
+    """All levels are pooled in one call only if their layers differ in nothing but their scales."""
+    given, plain = boxes_of(kind), pooler(kind)(maps(), boxes_of(kind))
+    hooked = pooler(kind)
+    hooked.level_poolers[1].register_forward_hook(lambda *passed: 2 * passed[-1])
+    torch.testing.assert_close(hooked(maps(), given), plain * torch.tensor([1.0, 2.0, 1.0]).reshape(3, 1, 1, 1))
+    assert hooked(maps(), [entry[:0] for entry in given]).shape == (0, 3, 3, 2)
+    rescaled = pooler(kind)
+    rescaled.level_poolers[1].spatial_scale = 1 / 7
+    rows = detectron2.convert_boxes_to_pooler_format(given)[1:2]
+    torch.testing.assert_close(rescaled(maps(), given)[1:2], rescaled.level_poolers[1](maps()[1], rows))
+    torch.testing.assert_close(rescaled(maps(), given)[::2], plain[::2])
+
+
+def test_a_detectron2_pooler_with_other_layers() -> None:
+    """A subclass may make layers of another kind, without the `__init__` of the pooler."""
+
+    class PositionSensitive(detectron2.ROIPooler):
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+            self.level_poolers = nn.ModuleList([torchvision.PSRoIPool(2, scale) for scale in SCALES])
+            self.canonical_box_size, self.canonical_level = 112, 3
+
+    pooled = PositionSensitive()(maps(channels=8), boxes())
+    rows = detectron2.convert_boxes_to_pooler_format(boxes())
+    for row, level in enumerate((0, 1, 0)):
+        alone = torchvision.ps_roi_pool(maps(channels=8)[level], rows[row : row + 1], 2, SCALES[level])
+        torch.testing.assert_close(pooled[row : row + 1], alone)
+
+
+def test_detectron2_pooler_shows_its_layers() -> None:
+    shown = (
+        "ROIPooler(\n  (level_poolers): ModuleList(\n"
+        "    (0): ROIAlign(output_size=(3, 2), spatial_scale=0.25, sampling_ratio=2, aligned=True)\n"
+        "    (1): ROIAlign(output_size=(3, 2), spatial_scale=0.125, sampling_ratio=2, aligned=True)\n  )\n)"
+    )
+    for one in (
+        pooler("ROIAlignV2"),
+        copy.deepcopy(pooler("ROIAlignV2")),
+        pickle.loads(pickle.dumps(pooler(KINDS[1]))),
+    ):
+        assert repr(one) == shown
+    assert not pooler("ROIAlignV2").state_dict()
+
+
+def test_detectron2_rows_of_boxes() -> None:
+    """As in detectron2, for boxes as tensors or in objects; an image index is never rounded to half precision."""
+    held = [SimpleNamespace(tensor=entry) for entry in boxes()]
+    rows = detectron2.convert_boxes_to_pooler_format(held)
+    assert rows.dtype == torch.float32
+    assert rows[:, 0].tolist() == [0, 0, 1]
+    assert torch.equal(rows[:, 1:], torch.cat(boxes()))
+    many = [torch.zeros(0, 4, dtype=torch.float16)] * 2049 + [torch.ones(1, 4, dtype=torch.float16)]
+    assert detectron2.convert_boxes_to_pooler_format(many).tolist() == [[2049, 1, 1, 1, 1]]
+    assert detectron2.convert_boxes_to_pooler_format([]).shape == (0, 5)
+    levels = detectron2.assign_boxes_to_levels([], 2, 5, 224, 4)
+    assert (levels.dtype, levels.shape) == (torch.int64, (0,))
+    with pytest.raises(ValueError, match=r"box_lists\[1\]: expected shape \[K, 4\], got \(3, 5\)"):
+        detectron2.convert_boxes_to_pooler_format([boxes()[0], torch.zeros(3, 5)])
+    hooked = pooler("ROIAlign")
+    hooked.level_poolers[1].register_forward_hook(lambda *passed: 2 * passed[-1])
+    for one in (pooler("ROIAlign"), hooked):
+        assert one(maps(), []).shape == (0, 3, 3, 2)
+        with pytest.raises(ValueError, match=r"x: expected one map per level \(2\), got 1"):
+            one(maps()[:1], boxes())
+
+
+def test_mmdet_extractors_with_a_base_class() -> None:
+    """Region encoders of language models subclass mmdet's base class, and pool every level."""
+
+    class EveryLevel(mmcv.BaseRoIExtractor):
+        def forward(self, feats: list[Tensor], rois: Tensor) -> Tensor:
+            pooled = [layer(level, rois) for layer, level in zip(self.roi_layers, feats, strict=True)]
+            return torch.stack(pooled).sum(0)
+
+    layer = {"type": "RoIAlign", "output_size": (3, 2), "sampling_ratio": 2}
+    rows = detectron2.convert_boxes_to_pooler_format(boxes())
+    extractor = EveryLevel(layer, 3, [4, 8])
+    generic = mmcv.GenericRoIExtractor(roi_layer=layer, out_channels=3, featmap_strides=[4, 8])
+    torch.testing.assert_close(extractor(maps(), rows), generic(maps(), rows))
+    assert extractor.init_cfg is None
+    assert extractor.num_inputs == 2
+    assert isinstance(generic, mmcv.BaseRoIExtractor)
+    assert isinstance(mmcv.SingleRoIExtractor(layer, 3, [4, 8]), mmcv.BaseRoIExtractor)
+    with pytest.raises(NotImplementedError, match="forward"):
+        mmcv.BaseRoIExtractor(layer, 3, [4, 8])(maps(), rows)
+
+
+@pytest.mark.parametrize("kind", ["RoIAlign", "RoIAlignRotated"])
+def test_mmdet_extractor_scales_boxes_by_height_and_width(kind: str) -> None:
+    """mmrotate's extractor takes a pair of factors, (height, width)."""
+    layer = {"type": kind, "output_size": (3, 2), "sampling_ratio": 2}
+    extractor = mmcv.SingleRoIExtractor(layer, 3, [4, 8])
+    if kind == "RoIAlign":
+        row, expected = torch.tensor([[1, 10.0, 20.0, 30.0, 60.0]]), torch.tensor([[1, 15.0, 0.0, 25.0, 80.0]])
+    else:
+        row, expected = (
+            torch.tensor([[1, 20.0, 40.0, 20.0, 40.0, 0.3]]),
+            torch.tensor([[1, 20.0, 40.0, 10.0, 80.0, 0.3]]),
+        )
+    assert torch.equal(extractor.roi_rescale(row, (2, 0.5)), expected)
+    assert torch.equal(extractor.roi_rescale(row, [2, 2]), extractor.roi_rescale(row, 2))
+    torch.testing.assert_close(extractor(maps(), row, (2, 0.5)), extractor(maps(), expected))
+    for wrong in ((1, 2, 3), "2"):
+        with pytest.raises(
+            (TypeError, ValueError), match=r"scale_factor: expected a number or a pair \(height, width\)"
+        ):
+            extractor.roi_rescale(row, wrong)  # type: ignore[arg-type]
+
+
+def test_mmdet_extractors_may_be_asked_to_initialise_their_weights() -> None:
+    layer = {"type": "RoIAlign", "output_size": 2}
+    mmcv.SingleRoIExtractor(layer, 3, [4, 8]).init_weights()
+    mmcv.GenericRoIExtractor(roi_layer=layer, out_channels=3, featmap_strides=[4, 8]).init_weights()
 
 
 def test_torchvision_pooler_with_another_rule_of_levels() -> None:

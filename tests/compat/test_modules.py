@@ -81,8 +81,9 @@ MODULES: dict[str, nn.Module] = {
     "ROIAlign(output_size=(7, 7), spatial_scale=0.25, sampling_ratio=0, aligned=True)": detectron2.ROIAlign(
         (7, 7), 0.25, 0
     ),
-    "ROIPooler(output_size=(7, 7), scales=[0.25], sampling_ratio=0, pooler_type=ROIAlignV2, canonical_box_size=224, "
-    "canonical_level=4)": detectron2.ROIPooler(7, [0.25], 0, "ROIAlignV2"),
+    "ROIPooler(\n  (level_poolers): ModuleList(\n    "
+    "(0): ROIAlign(output_size=(7, 7), spatial_scale=0.25, sampling_ratio=0, aligned=True)\n  "
+    ")\n)": detectron2.ROIPooler(7, [0.25], 0, "ROIAlignV2"),
     "RoIAlign(output_size=(7, 7), spatial_scale=0.25, sampling_ratio=0, pool_mode=avg, aligned=True, "
     "use_torchvision=False)": mmcv.RoIAlign(7, 0.25),
     "SimpleRoIAlign(output_size=(7, 7), spatial_scale=0.25, aligned=True)": mmcv.SimpleRoIAlign(7, 0.25),

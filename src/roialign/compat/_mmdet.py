@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from ..ops.multiscale_roi_align_rotated import multiscale_roi_align_rotated
 from ..torch.levels import box_side, levels_reached
 from . import _mmcv_points as points
 from ._calls import asserting, not_negative, peer
+from ._level_layers import are_alike, pool_level_by_level
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, check_rows
 from ._module import DescribedModule
 from ._names import renaming
@@ -35,6 +37,10 @@ LAYERS: dict[str, Callable[..., nn.Module]] = {
 ROTATED = (points.RoIAlignRotated, points.RiRoIAlignRotated)
 
 
+#: A factor for both sides of a box, or one for its height and one for its width, as in mmrotate.
+ScaleFactor = float | tuple[float, float]
+
+
 def _align(layer: Any, maps: list[Tensor], rois: Tensor, scales: list[float], levels: Tensor) -> Tensor:
     points = not_negative(layer.sampling_ratio)
     options: dict[str, Any] = {"levels": levels, "aligned": layer.aligned, "mode": layer.pool_mode}
@@ -49,8 +55,6 @@ def _align_rotated(layer: Any, maps: list[Tensor], rois: Tensor, scales: list[fl
     return pooled
 
 
-#: The hooks of a module that its call runs.
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 #: The layers that have an operator for all levels of a pyramid, and its call.
 IN_ONE_CALL: dict[type[nn.Module], Callable[..., Tensor]] = {
     RoIAlign: _align,
@@ -58,29 +62,27 @@ IN_ONE_CALL: dict[type[nn.Module], Callable[..., Tensor]] = {
 }
 
 
-def _are_alike(layers: list[Any]) -> bool:
-    """Whether layers differ in nothing but their scales, and nothing has to see their calls."""
-    first = layers[0]
-    options = [name for name in first.shown if name != "spatial_scale"]
-    return all(
-        type(layer) is type(first)
-        and not any(vars(layer)[name] for name in HOOKS)
-        and all(getattr(layer, name) == getattr(first, name) for name in options)
-        for layer in layers
-    )
+def _check_factors(value: ScaleFactor) -> tuple[float, float]:
+    """Return the factors for the height and the width of a box."""
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    numbers = (float, int, np.number, Tensor)
+    if len(pair) != 2 or not all(isinstance(factor, numbers) or is_proxy(factor) for factor in pair):
+        raise ValueError(f"scale_factor: expected a number or a pair (height, width), got {value!r}")
+    return pair[0], pair[1]
 
 
-class _RoIExtractor(DescribedModule):
-    """A RoI extractor with one RoI layer per level, made from `roi_layer` and the scale of the level.
+class BaseRoIExtractor(DescribedModule):
+    """mmdet's `BaseRoIExtractor`: one RoI layer per level, made from `roi_layer` and the scale of the level.
 
-    `init_cfg` tells mmengine how to initialise weights. It is stored and otherwise ignored.
+    A subclass defines `forward`. `init_cfg` tells mmengine how to initialise weights. It is stored and otherwise
+    ignored.
     """
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides")
 
     @asserting
     def __init__(
-        self, roi_layer: Mapping[str, Any], out_channels: int, featmap_strides: Sequence[int], init_cfg: Any
+        self, roi_layer: Mapping[str, Any], out_channels: int, featmap_strides: Sequence[float], init_cfg: Any = None
     ) -> None:
         super().__init__()
         self.init_cfg = init_cfg
@@ -94,7 +96,7 @@ class _RoIExtractor(DescribedModule):
         return len(self.featmap_strides)
 
     @asserting
-    def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[int]) -> nn.ModuleList:
+    def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[float]) -> nn.ModuleList:
         """Make one layer per stride. ``layer_cfg["type"]`` is the class of the layers or its name."""
         arguments = dict(layer_cfg)
         kind = arguments.pop("type", None)
@@ -103,17 +105,23 @@ class _RoIExtractor(DescribedModule):
             kind = LAYERS[kind]
         return nn.ModuleList([kind(spatial_scale=1 / stride, **arguments) for stride in featmap_strides])
 
+    def init_weights(self) -> None:
+        """Do nothing. The heads of mmdet call it; the RoI layers that have weights initialise them when made."""
+
     @property
     def numbers(self) -> int:
         """The number of values per box: 4, or 5 for rotated boxes."""
         return 5 if isinstance(self.roi_layers[0], ROTATED) else 4
 
-    def roi_rescale(self, rois: Tensor, scale_factor: float) -> Tensor:
-        """Scale every box by `scale_factor` about its centre."""
+    @asserting
+    def roi_rescale(self, rois: Tensor, scale_factor: ScaleFactor) -> Tensor:
+        """Scale every box about its centre by a factor, or by factors for its height and width."""
+        along_y, along_x = _check_factors(scale_factor)
         if self.numbers == 5:
-            return torch.cat([rois[:, :3], rois[:, 3:5] * scale_factor, rois[:, 5:]], 1)
+            return torch.cat([rois[:, :3], rois[:, 3:4] * along_x, rois[:, 4:5] * along_y, rois[:, 5:]], 1)
         centre = 0.5 * (rois[:, 1:3] + rois[:, 3:5])
-        half = 0.5 * scale_factor * (rois[:, 3:5] - rois[:, 1:3])
+        half = 0.5 * (rois[:, 3:5] - rois[:, 1:3])
+        half = torch.cat([half[:, :1] * along_x, half[:, 1:] * along_y], 1)
         return torch.cat([rois[:, :1], centre - half, centre + half], 1)
 
     def _check_arguments(self, feats: Sequence[Tensor], rois: Tensor) -> list[Tensor]:
@@ -135,7 +143,7 @@ def with_channels(pooled: Tensor, out_channels: int) -> Tensor:
     return pooled
 
 
-class SingleRoIExtractor(_RoIExtractor):
+class SingleRoIExtractor(BaseRoIExtractor):
     """mmdet's `SingleRoIExtractor`: pool each RoI from one level, chosen by its size.
 
     Concretely, a box of area A is pooled from level ``floor(log2(sqrt(A) / finest_scale + 1e-6))``, clamped to the
@@ -150,7 +158,7 @@ class SingleRoIExtractor(_RoIExtractor):
         self,
         roi_layer: Mapping[str, Any],
         out_channels: int,
-        featmap_strides: Sequence[int],
+        featmap_strides: Sequence[float],
         finest_scale: int = 56,
         init_cfg: Any = None,
     ) -> None:
@@ -163,11 +171,11 @@ class SingleRoIExtractor(_RoIExtractor):
 
     @asserting
     @renaming(features="feats", input="feats", mode="pool_mode")
-    def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
+    def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: ScaleFactor | None = None) -> Tensor:
         """Pool ``[K, 5]`` rows from the levels `feats`, to a tensor ``[K, C, PH, PW]``.
 
-        `roi_scale_factor` scales every box about its centre after its level has been chosen. As in mmdet, it is ignored
-        if there is only one level.
+        `roi_scale_factor`, a number or a pair (height, width), scales every box about its centre after its level has
+        been chosen. As in mmdet, it is ignored if there is only one level.
         """
         maps = self._check_arguments(feats, rois)
         if len(maps) == 1:
@@ -178,22 +186,10 @@ class SingleRoIExtractor(_RoIExtractor):
             rois = self.roi_rescale(rois, roi_scale_factor)
         layers: list[Any] = [layer for layer, _ in zip(self.roi_layers, maps, strict=False)]
         in_one_call = IN_ONE_CALL.get(type(layers[0]))  # a subclass may compute something else
-        if in_one_call is None or not _are_alike(layers):
-            return self._level_by_level(maps, rois, levels)
+        if in_one_call is None or not are_alike(layers):
+            return with_channels(pool_level_by_level(layers, maps, rois, levels), self.out_channels)
         scales = [layer.spatial_scale for layer in layers]
         return with_channels(in_one_call(layers[0], maps, rois, scales, levels), self.out_channels)
-
-    def _level_by_level(self, maps: list[Tensor], rois: Tensor, levels: Tensor) -> Tensor:
-        first: Any = self.roi_layers[0]
-        # mmcv's RiRoIAlignRotated has another name for it
-        size = getattr(first, "output_size", None) or first.out_size
-        bins = _validate.check_output_size(size)
-        pooled = maps[0].new_zeros(rois.shape[0], self.out_channels, *bins)
-        for level, feature in enumerate(maps):
-            rows = torch.nonzero(levels == level).flatten()
-            part = with_channels(self.roi_layers[level](feature, rois[rows]), self.out_channels)
-            pooled = pooled.index_copy(0, rows, part)
-        return pooled
 
 
 @peer()
@@ -203,7 +199,7 @@ def levels_by_size(rois: Tensor, finest_scale: float, num_levels: int) -> Tensor
     return levels_reached(target, range(1, num_levels))
 
 
-class GenericRoIExtractor(_RoIExtractor):
+class GenericRoIExtractor(BaseRoIExtractor):
     """mmdet's `GenericRoIExtractor`: pool each RoI from every level, and sum or concatenate the results.
 
     `pre_cfg` is a module that is applied to the RoI features of each level before the aggregation. `post_cfg` is
@@ -222,7 +218,7 @@ class GenericRoIExtractor(_RoIExtractor):
         *,
         roi_layer: Mapping[str, Any],
         out_channels: int,
-        featmap_strides: Sequence[int],
+        featmap_strides: Sequence[float],
         init_cfg: Any = None,
     ) -> None:
         super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
@@ -234,7 +230,7 @@ class GenericRoIExtractor(_RoIExtractor):
 
     @asserting
     @renaming(features="feats", input="feats", mode="pool_mode")
-    def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
+    def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: ScaleFactor | None = None) -> Tensor:
         """Pool ``[K, 5]`` rows from each of the levels `feats`, to a tensor ``[K, out_channels, PH, PW]``."""
         maps = self._check_arguments(feats, rois)
         if roi_scale_factor is not None and len(maps) > 1:

@@ -11,40 +11,38 @@ from ..torch import _installed  # noqa: F401 - first, so that it says what is mi
 # isort: split
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import _validate
 from .._frameworks import operator_call
+from .._recording import listed
 from .._spec import Spec
 from ..ops.roi_align import roi_align_spec
 from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 from ..ops.roi_pool import ROI_POOL
 from ..torch.checks import check_boxes
 from ..torch.levels import box_side, levels_reached
+from ..torch.rois import rows_of_images
 from ._calls import asserting, not_negative, peer
 from ._detectron2_rotated import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
+from ._level_layers import are_alike, pool_level_by_level
 from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map, whole
 from ._names import renaming
+from ._torchvision_points import RoIPool
 
 __all__ = [
     "ROIAlign",
     "ROIAlignRotated",
     "ROIPooler",
+    "assign_boxes_to_levels",
     "batched_nms_rotated",
+    "convert_boxes_to_pooler_format",
     "nms_rotated",
     "pairwise_iou_rotated",
 ]
-
-#: The pooler types by detectron2's names, and for each a function from the sampling ratio to its specification.
-POOLERS: dict[str, Callable[[int], Spec]] = {
-    "ROIAlign": lambda ratio: roi_align_spec(ratio, False, "avg", "grid"),
-    "ROIAlignV2": lambda ratio: roi_align_spec(ratio, True, "avg", "grid"),
-    "ROIPool": lambda _: ROI_POOL,
-    "ROIAlignRotated": lambda ratio: roi_align_rotated_spec(ratio, True, False, "avg", "grid"),
-}
 
 
 class BoxesLike(Protocol):
@@ -105,6 +103,84 @@ def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
     return boxes
 
 
+def _tensors_of(box_lists: Sequence[Tensor | BoxesLike], columns: int | None = None) -> list[Tensor]:
+    """Return the boxes of every image. If `columns` is not given, all have as many as those of the first image."""
+    if columns is None:
+        first = getattr(box_lists[0], "tensor", box_lists[0]) if box_lists else None
+        columns = 5 if isinstance(first, Tensor) and first.shape[-1:] == (5,) else 4
+    return [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
+
+
+@peer()
+def convert_boxes_to_pooler_format(box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
+    """`detectron2.modeling.poolers.convert_boxes_to_pooler_format`: all boxes as rows that begin with the image index.
+
+    The rows are ``[K, 5]``, or ``[K, 6]`` for rotated boxes. Boxes with half precision give float32, which holds every
+    image index.
+    """
+    boxes = _tensors_of(box_lists)
+    if not boxes:
+        return torch.zeros((0, 5))
+    rows = rows_of_images(boxes)
+    return rows.to(torch.promote_types(boxes[0].dtype, torch.float32))
+
+
+@peer()
+def assign_boxes_to_levels(
+    box_lists: Sequence[Tensor | BoxesLike],
+    min_level: int,
+    max_level: int,
+    canonical_box_size: float,
+    canonical_level: float,
+) -> Tensor:
+    """`detectron2.modeling.poolers.assign_boxes_to_levels`: the level of each box, counted from `min_level`.
+
+    Concretely, the level of a box of area A is ``floor(canonical_level + log2(sqrt(A) / canonical_box_size + 1e-8))``,
+    clamped to the range from `min_level` to `max_level`.
+    """
+    return _levels_of(_tensors_of(box_lists), range(min_level + 1, max_level + 1), canonical_box_size, canonical_level)
+
+
+def _levels_of(boxes: list[Tensor], starts: Sequence[int], canonical_box_size: float, canonical_level: float) -> Tensor:
+    """The level of each box. `starts` are the levels after the first."""
+    sides = box_side(torch.cat(boxes)) if boxes else torch.zeros(0)
+    return levels_reached(torch.floor(canonical_level + torch.log2(sides / canonical_box_size + 1e-8)), starts)
+
+
+def _level_number(scale: float) -> int:
+    return round(-math.log2(scale))
+
+
+@peer(features="x", rois="box_lists")
+def _levels_by_scales(
+    box_lists: Sequence[Tensor | BoxesLike], scales: Sequence[float], canonical_box_size: float, canonical_level: float
+) -> Tensor:
+    """Assign boxes to the levels with the given scales by the rule of :class:`ROIPooler`."""
+    starts = [_level_number(scale) for scale in scales[1:]]
+    return _levels_of(_tensors_of(box_lists), starts, canonical_box_size, canonical_level)
+
+
+#: The layer of each pooler type, made from the output size, the scale of a level and the sampling ratio.
+LAYERS: dict[str, Callable[[tuple[int, int], float, int], nn.Module]] = {
+    "ROIAlign": lambda size, scale, ratio: ROIAlign(size, scale, ratio, aligned=False),
+    "ROIAlignV2": lambda size, scale, ratio: ROIAlign(size, scale, ratio, aligned=True),
+    "ROIPool": lambda size, scale, _: RoIPool(size, scale),
+    "ROIAlignRotated": lambda size, scale, ratio: ROIAlignRotated(size, scale, ratio),
+}
+
+
+def _points(layer: Any) -> Any:
+    return not_negative(whole(layer.sampling_ratio))
+
+
+#: The layers that have an operator for all levels of a pyramid, and its specification.
+IN_ONE_CALL: dict[type[nn.Module], Callable[[Any], Spec]] = {
+    ROIAlign: lambda layer: roi_align_spec(_points(layer), layer.aligned, "avg", "grid"),
+    RoIPool: lambda _: ROI_POOL,
+    ROIAlignRotated: lambda layer: roi_align_rotated_spec(_points(layer), True, False, "avg", "grid"),
+}
+
+
 class ROIPooler(DescribedModule):
     """`detectron2.modeling.poolers.ROIPooler`: pool each box from one level of a feature pyramid.
 
@@ -114,9 +190,10 @@ class ROIPooler(DescribedModule):
     Concretely, a box of area A is pooled from the coarsest level whose stride is at most
     ``2 ** floor(canonical_level + log2(sqrt(A) / canonical_box_size + 1e-8))``, or from the finest level if there is
     none. The strides are ``1 / scales``, which need not be powers of two. The output need not be square.
-    """
 
-    shown = ("output_size", "scales", "sampling_ratio", "pooler_type", "canonical_box_size", "canonical_level")
+    As in detectron2, `level_poolers` holds one RoI layer per level, which may be replaced. `min_level` and `max_level`
+    are the logarithms of the first and the last stride, base 2, rounded.
+    """
 
     @asserting
     @renaming(spatial_scales="scales")
@@ -130,48 +207,64 @@ class ROIPooler(DescribedModule):
         canonical_level: int = 4,
     ) -> None:
         super().__init__()
-        _validate.check_choice(pooler_type, "pooler_type", tuple(POOLERS))
+        _validate.check_choice(pooler_type, "pooler_type", tuple(LAYERS))
         self.output_size = _validate.check_output_size(output_size)
-        self.scales = _validate.check_scales(scales)
-        self.sampling_ratio = sampling_ratio
-        self.pooler_type = pooler_type
+        scales = _validate.check_scales(scales)
+        make = LAYERS[pooler_type]
+        self.level_poolers = nn.ModuleList([make(self.output_size, scale, sampling_ratio) for scale in scales])
+        self.min_level, self.max_level = _level_number(scales[0]), _level_number(scales[-1])
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
         columns = 5 if pooler_type == "ROIAlignRotated" else 4
-        maps = [empty_map()] * len(self.scales)
-        check_arguments(self, ROIPooler.forward, maps, [torch.zeros((0, columns), device="cpu")])
+        check_arguments(self, ROIPooler.forward, [empty_map()] * len(scales), [torch.zeros((0, columns), device="cpu")])
 
+    @property
+    def scales(self) -> list[float]:
+        """The scales of the levels, those of the layers."""
+        return [layer.spatial_scale for layer in self.level_poolers]  # type: ignore[misc]
+
+    @asserting
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
         """Pool boxes from the levels `x`, to a tensor ``[K, C, PH, PW]`` in the order of the boxes.
 
         The boxes of each image are a ``[L, 4]`` tensor, or an object that holds one as `tensor`. For "ROIAlignRotated"
         they are ``[L, 5]``.
         """
-        options = (self.sampling_ratio, self.canonical_box_size, self.canonical_level)
-        return pool_boxes(x, box_lists, self.pooler_type, self.output_size, self.scales, *options)
+        layers: list[Any] = list(self.level_poolers)
+        rule = (self.scales, self.canonical_box_size, self.canonical_level)
+        spec_of = IN_ONE_CALL.get(type(layers[0]))  # a subclass may compute something else
+        if spec_of is not None and are_alike(layers):
+            return pool_boxes(x, box_lists, spec_of(layers[0]), layers[0].output_size, *rule)
+        maps = _one_per_level(listed(x, len(layers)), len(layers))
+        rois = convert_boxes_to_pooler_format(box_lists)
+        return pool_level_by_level(layers, maps, rois, _levels_by_scales(box_lists, *rule))
+
+
+def _one_per_level(maps: list[Tensor], count: int) -> list[Tensor]:
+    if len(maps) != count:
+        raise ValueError(f"x: expected one map per level ({count}), got {len(maps)}")
+    return maps
 
 
 @peer(features="x", rois="box_lists", spatial_scale="scales", spatial_scales="scales")
 def pool_boxes(
     x: Sequence[Tensor],
     box_lists: Sequence[Tensor | BoxesLike],
-    pooler_type: str,
-    output_size: tuple[int, int],
+    spec: Spec,
+    output_size: int | Sequence[int],
     scales: Sequence[float],
-    sampling_ratio: int,
     canonical_box_size: int,
     canonical_level: int,
 ) -> Tensor:
-    """Compute :class:`ROIPooler`."""
-    columns = 5 if pooler_type == "ROIAlignRotated" else 4
-    boxes = [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
+    """Compute :class:`ROIPooler` for all levels in one call."""
+    maps = _one_per_level(list(x), len(scales))
+    boxes = _tensors_of(box_lists, spec.geometry())
     levels = None
     if boxes:
-        target = torch.floor(canonical_level + torch.log2(box_side(torch.cat(boxes)) / canonical_box_size + 1e-8))
-        levels = levels_reached(target, [round(-math.log2(scale)) for scale in scales[1:]])
-    if pooler_type == "ROIAlignRotated":
+        starts = [_level_number(scale) for scale in scales[1:]]
+        levels = _levels_of(boxes, starts, canonical_box_size, canonical_level)
+    if spec.geometry() == 5:
         boxes = [_in_radians(entry) for entry in boxes]
-    spec = POOLERS[pooler_type](not_negative(whole(sampling_ratio)))
-    call = operator_call(spec, list(x), _validate.check_scales(scales, len(x)), boxes, levels=levels)
-    pooled: Tensor = call.forward(output_size)
+    call = operator_call(spec, maps, _validate.check_scales(scales), boxes, levels=levels)
+    pooled: Tensor = call.forward(_validate.check_output_size(output_size))
     return pooled

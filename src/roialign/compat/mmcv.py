@@ -21,9 +21,10 @@ from ._mmcv_points import (
     roi_pool,
 )
 from ._mmcv_rotated import box_iou_rotated, diff_iou_rotated_2d, nms_rotated
-from ._mmdet import GenericRoIExtractor, SingleRoIExtractor
+from ._mmdet import BaseRoIExtractor, GenericRoIExtractor, SingleRoIExtractor
 
 __all__ = [
+    "BaseRoIExtractor",
     "DeformRoIPool",
     "DeformRoIPoolPack",
     "GenericRoIExtractor",
