@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import roialign
 from roialign.compat import detectron2, mmcv, torchvision
@@ -207,3 +208,24 @@ def test_warnings_of_deprecated_names_point_to_the_caller() -> None:
         mmcv.RoIAlign(out_size=2, sample_num=2)  # type: ignore[call-arg]
         mmcv.SingleRoIExtractor({"type": "RoIAlignRotated", "out_size": 2}, 3, [4])
     assert [warning.filename for warning in caught] == [__file__] * 3
+
+
+def corners_of_samples(pixels: Tensor, size: int, side: int) -> Tensor:
+    """The box of TensorFlow, on a map of `side` pixels, whose samples are the centres of `size` x `size` bins."""
+    first, last = pixels[:, :2], pixels[:, 2:]
+    step = (last - first) / size
+    start = first + step / 2 - 0.5
+    return torch.cat([start.flip(1), (start + step * (size - 1)).flip(1)], 1) / (side - 1)
+
+
+def test_pooling_that_was_written_with_crop_and_resize() -> None:
+    """RoIAlign.pytorch crops to the bins of a box, and tensorpack to two samples per bin of a map with a border."""
+    image, pixels = maps()[0], torch.tensor([[3.0, 4.0, 17.0, 15.0], [0.5, 0.5, 31.5, 20.0]]).double()
+    index = torch.tensor([1, 0])
+    crops = roialign.crop_and_resize(image, corners_of_samples(pixels, 7, 32), index, 7, layout="NCHW")
+    torch.testing.assert_close(crops, roialign.roi_align(image, pixels, 7, 1, 1, batch_indices=index))
+    beyond = torch.tensor([[-0.4, -0.3, 32.0, 20.0], [10.0, 3.0, 11.0, 4.0]]).double()
+    bordered = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    fine = roialign.crop_and_resize(bordered, corners_of_samples(beyond + 1, 14, 34), index, 14, layout="NCHW")
+    pooled = roialign.roi_align(image, beyond, 7, 1, 2, batch_indices=index)
+    torch.testing.assert_close(functional.avg_pool2d(fine, 2), pooled)
