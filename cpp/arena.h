@@ -43,7 +43,7 @@ class Arena {
     if (chunk_ == chunks_.size()) {
       const size_t doubled = chunks_.empty() ? first_bytes : 2 * chunks_.back().bytes;
       const size_t size = std::max(bytes, std::min(doubled, most_bytes));
-      chunks_.push_back({std::make_unique_for_overwrite<std::byte[]>(size), size});
+      chunks_.push_back({std::unique_ptr<std::byte[]>(new std::byte[size]), size});
     }
     used_ = 0;
   }

@@ -140,33 +140,31 @@ bool is_pooled(const std::optional<Array>& array) {
   return array && array->dimensions == 4 && std::ranges::count(array->size, 0) == 0;
 }
 
-/// Reads the maps of all levels. Returns nothing unless all are alike.
-std::optional<std::vector<Array>> maps_of(const nb::tuple& features, const Reader& read) {
-  std::vector<Array> maps;
-  maps.reserve(features.size());
+/// The maps of all levels, which are alike.
+struct Maps {
+  ScalarType type;
+  std::vector<View> views;
+};
+
+/// Returns nothing unless all maps have the same images, channels and type.
+std::optional<Maps> maps_of(const nb::tuple& features, bool channels_last, const Reader& read) {
+  Maps maps;
+  maps.views.reserve(features.size());
   for (const nb::handle level : features) {
     const std::optional<Array> map = read(level);
-    if (!is_pooled(map) || map->type != (maps.empty() ? map->type : maps[0].type)) return std::nullopt;
-    maps.push_back(*map);
+    if (!is_pooled(map)) return std::nullopt;
+    const View view = nchw(*map, channels_last);
+    if (maps.views.empty()) maps.type = map->type;
+    const View& first = maps.views.empty() ? view : maps.views[0];
+    if (map->type != maps.type || view.size[0] != first.size[0] || view.size[1] != first.size[1]) return std::nullopt;
+    maps.views.push_back(view);
   }
   return maps;
 }
 
-/// Returns nothing unless all maps have the same images and channels.
-std::optional<std::vector<View>> views_of(const std::vector<Array>& maps, bool channels_last) {
-  std::vector<View> views;
-  views.reserve(maps.size());
-  for (const Array& map : maps) {
-    const View view = nchw(map, channels_last);
-    if (!views.empty() && (view.size[0] != views[0].size[0] || view.size[1] != views[0].size[1])) return std::nullopt;
-    views.push_back(view);
-  }
-  return views;
-}
-
-SeparableCall call_of(const SeparableSpec& spec, ScalarType type, const Levels& levels, const Rows& rows, Team team) {
+SeparableCall call_of(const SeparableSpec& spec, const Maps& maps, const Levels& levels, const Rows& rows, Team team) {
   const auto count = static_cast<int64_t>(rows.levels.size());
-  return {spec, type, levels.scales, count, rows.rows.data(), rows.levels.data(), {}, team};
+  return {spec, maps.type, levels.scales, count, rows.rows.data(), rows.levels.data(), {}, team};
 }
 
 /// Returns whether `out` has been computed. It has been made for the features and the RoIs, but another thread may have
@@ -183,14 +181,12 @@ bool forward_into(const SeparableCall& call, std::span<const View> from, const V
 bool plain_forward(const SeparableSpec& spec, const Arrays& features, nb::handle rois, const Levels& levels,
                    bool channels_last, nb::handle out) {
   const Reader read;
-  const auto maps = maps_of(features, read);
+  const std::optional<Maps> maps = maps_of(features, channels_last, read);
   const std::optional<Array> target = read(out);
-  if (!maps || !levels.are_valid(maps->size()) || !is_pooled(target) || is_unusual(spec)) return false;
-  const auto views = views_of(*maps, channels_last);
-  if (!views) return false;
-  const std::optional<Rows> rows = rows_of(rois, levels, (*views)[0].size[0], read);
-  return rows && forward_into(call_of(spec, (*maps)[0].type, levels, *rows, Team{}), *views,
-                              nchw(*target, channels_last), target->type);
+  if (!maps || !levels.are_valid(maps->views.size()) || !is_pooled(target) || is_unusual(spec)) return false;
+  const std::optional<Rows> rows = rows_of(rois, levels, maps->views[0].size[0], read);
+  return rows && forward_into(call_of(spec, *maps, levels, *rows, Team{}), maps->views, nchw(*target, channels_last),
+                              target->type);
 }
 
 using Shape = std::array<int64_t, 4>;
@@ -225,24 +221,22 @@ nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, c
                                 bool records) {
   const Tensors tensors(torch);
   const Reader read{&tensors}, read_again{&tensors, true, true};
-  const auto given = maps_of(features, read);
-  if (!given || !levels.are_valid(given->size()) || is_unusual(spec)) return nb::none();
-  const View first = nchw((*given)[0], channels_last);
+  const std::optional<Maps> given = maps_of(features, channels_last, read);
+  if (!given || !levels.are_valid(given->views.size()) || is_unusual(spec)) return nb::none();
+  const View& first = given->views[0];
   const std::optional<Rows> rows = rows_of(rois, levels, first.size[0], {&tensors, !records});
   if (!rows) return nb::none();
   const Shape shape{static_cast<int64_t>(rows->levels.size()), first.size[1], bins[0], bins[1]};
   const bool is_last =
-      first.size[1] > 1 && first.size[2] * first.size[3] > 1 && first.stride[1] == size_of((*given)[0].type);
+      first.size[1] > 1 && first.size[2] * first.size[3] > 1 && first.stride[1] == size_of(given->type);
   if (out.is_none()) out = new_tensor(tensors, shape, is_last, features[0]);
   // Memory is read after all calls of Python, which may have let another thread change it.
   const Team team = team_of(tensors, elements_of(shape));
-  const auto maps = maps_of(features, read_again);
+  const std::optional<Maps> maps = maps_of(features, channels_last, read_again);
   const std::optional<Array> target = read_again(out);
-  if (!maps || !is_pooled(target)) return nb::none();
-  const auto views = views_of(*maps, channels_last);
-  if (!views || (*views)[0].size[0] != first.size[0]) return nb::none();
-  const SeparableCall call = call_of(spec, (*maps)[0].type, levels, *rows, team);
-  if (!forward_into(call, *views, nchw(*target, false), target->type)) return nb::none();
+  if (!maps || maps->views[0].size[0] != first.size[0] || !is_pooled(target)) return nb::none();
+  const SeparableCall call = call_of(spec, *maps, levels, *rows, team);
+  if (!forward_into(call, maps->views, nchw(*target, false), target->type)) return nb::none();
   return nb::make_tuple(out, is_last, records && require_gradients(features));
 }
 
@@ -263,15 +257,14 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec
   }
   const Team team = team_of(tensors, elements);
   const std::optional<Array> gradient = read_again(grad_output);
-  const auto maps = maps_of(nb::tuple(grad_features), read_again);
-  if (!is_pooled(gradient) || !maps || gradient->type != (*maps)[0].type) return nb::none();
-  const auto views = views_of(*maps, false);
-  const SeparableCall call = call_of(spec, gradient->type, levels, *rows, team);
+  const std::optional<Maps> maps = maps_of(nb::tuple(grad_features), false, read_again);
+  if (!is_pooled(gradient) || !maps || gradient->type != maps->type) return nb::none();
+  const SeparableCall call = call_of(spec, *maps, levels, *rows, team);
   const View from = nchw(*gradient, false);
-  if (!views || from.size[0] != call.rois || from.size[1] != (*views)[0].size[1]) return nb::none();
+  if (from.size[0] != call.rois || from.size[1] != maps->views[0].size[1]) return nb::none();
   {
     const nb::gil_scoped_release release;
-    adjoint_features(call, from, *views);
+    adjoint_features(call, from, maps->views);
   }
   return grad_features;
 }

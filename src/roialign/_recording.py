@@ -15,6 +15,9 @@ from typing import Any, TypeVar, cast
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_NUMBERS_AND_TEXT = frozenset({int, float, bool, str, type(None)})
+
+
 def recordable(function: F) -> F:
     """Let torch.fx and torch.jit.trace record a function.
 
@@ -56,13 +59,13 @@ def listed(values: Any, count: int) -> list[Any]:
 
 def _first_proxy(values: Iterable[Any], proxies: type) -> Any:
     """Return the first proxy among values and what they contain, or None."""
-    kinds: Any = (proxies, list, tuple, dict)
     for value in values:
-        if not isinstance(value, kinds):
+        if type(value) in _NUMBERS_AND_TEXT:  # for the speed of small calls
             continue
         if isinstance(value, proxies):
             return value
-        found = _first_proxy(value.values() if isinstance(value, dict) else value, proxies)
-        if found is not None:
-            return found
+        if isinstance(value, (list, tuple, dict)):
+            found = _first_proxy(value.values() if isinstance(value, dict) else value, proxies)
+            if found is not None:
+                return found
     return None
