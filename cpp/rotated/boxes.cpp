@@ -36,8 +36,9 @@ void RotatedBoxes::near(const RotatedBoxes& set, int64_t box, int64_t first, int
     const int64_t count = std::min(width, last - start);
     std::memset(hits, 0, sizeof(hits));
     for (int64_t i = 0; i < count; ++i) {
-      hits[i] = (std::abs(x_[start + i] - x) < hull_x_[start + i] + hull_x) &
-                (std::abs(y_[start + i] - y) < hull_y_[start + i] + hull_y);
+      const bool near_x = std::abs(x_[start + i] - x) < hull_x_[start + i] + hull_x;
+      const bool near_y = std::abs(y_[start + i] - y) < hull_y_[start + i] + hull_y;
+      hits[i] = near_x & near_y;
     }
     for (int64_t word = 0; word < width; word += 8) {
       uint64_t bytes;
