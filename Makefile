@@ -84,7 +84,8 @@ sanitize-module: $(VENV)/.with-test
 	  -C build-dir=$(SANITIZED)/build -C cmake.define.ROIALIGN_SANITIZE=ON
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 PYTHONPATH=$(SANITIZED)/site \
-	  $(BIN)/python -m pytest -q tests/core -k "not forked_child and not takes_little"
+	  $(BIN)/python -m pytest -q tests/core tests/ops/test_plain_calls.py tests/ops/test_plain_pyramids.py \
+	  -k "not forked_child and not takes_little"
 
 # Beside the real torchvision and timm, in an environment of its own: they bring the CUDA build of torch, several GB.
 # Then torchvision's own tests on our kernels, from Debian's source package; ROIALIGN_TORCHVISION_ARCHIVE names another.
