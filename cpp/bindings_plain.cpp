@@ -214,8 +214,17 @@ bool require_gradients(const Arrays& tensors) {
                      [](nb::handle tensor) { return nb::cast<bool>(tensor.attr("requires_grad")); });
 }
 
-/// Returns the result, whether the channels of the finest map are adjacent, and whether the gradient of a map will be
-/// needed. `out` is None or has the shape of the result.
+nb::object shapes_of(const Maps& maps) {
+  nb::list shapes;
+  for (const View& map : maps.views) {
+    const auto& [n, c, h, w] = map.size;
+    shapes.append(nb::make_tuple(n, c, h, w));
+  }
+  return shapes;
+}
+
+/// Returns the result, whether the channels of the finest map are adjacent, and the shapes of the maps (N, C, H, W) if
+/// their gradients will be needed, else None. `out` is None or has the shape of the result.
 nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, const Arrays& features, nb::handle rois,
                                 const Levels& levels, std::array<int64_t, 2> bins, bool channels_last, nb::object out,
                                 bool records) {
@@ -237,7 +246,8 @@ nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, c
   if (!maps || maps->views[0].size[0] != first.size[0] || !is_pooled(target)) return nb::none();
   const SeparableCall call = call_of(spec, *maps, levels, *rows, team);
   if (!forward_into(call, maps->views, nchw(*target, false), target->type)) return nb::none();
-  return nb::make_tuple(out, is_last, records && require_gradients(features));
+  return nb::make_tuple(out, is_last,
+                        records && require_gradients(features) ? shapes_of(*maps) : nb::object(nb::none()));
 }
 
 /// Returns the gradients of maps with these sizes, which are alike.

@@ -43,35 +43,41 @@ def forward(
     """Return the result, or None if the call is not plain or not valid. RoIs are rows, or the boxes of every image."""
     if _EXCHANGE is None or (buffer is not None and not _is_fit(buffer, features, rois, output_size, layout)):
         return None
-    records, core_spec, levels = torch.is_grad_enabled(), core_separable(spec), core_levels(scales, assignment)
+    core_spec, levels = core_separable(spec), core_levels(scales, assignment)
     found: Any = _core.plain_tensor_forward(
-        _TORCH, core_spec, features, rois, levels, output_size, layout == "NHWC", buffer, records
+        _TORCH, core_spec, features, rois, levels, output_size, layout == "NHWC", buffer, torch.is_grad_enabled()
     )
     if found is None:
         return None
     out: Tensor
-    out, channels_last, requires_grad = found
-    if requires_grad:
-        views, shapes = [], []
-        for level in features:
-            views.append(checks.nchw(level, layout))
-            shapes.append(views[-1].shape)
+    out, channels_last, shapes = found
+    if shapes is not None:
+        maps = features if layout == "NCHW" else [checks.nchw(level, layout) for level in features]
         # The boxes of a list may be changed before the backward pass, or have been made in inference mode.
         rows = rois if isinstance(rois, Tensor) else rows_of_images(rois)
-        adjoint = partial(_adjoint_features, (spec, scales, assignment, shapes, channels_last))
-        out = differentiable(out, adjoint, (rows,), views)
+        adjoint = partial(_adjoint_features, (spec, scales, assignment, core_spec, levels, shapes, channels_last))
+        out = differentiable(out, adjoint, (rows,), maps)
     return checks.own_layout(out, layout)
 
 
-#: An operator, its scales, how boxes are assigned to levels, and the shapes and the memory format of the maps.
-_Setting = tuple[SeparableSpec, tuple[float, ...], Assignment | None, list[torch.Size], bool]
+#: An operator, its scales, how boxes are assigned to levels, the core's form of these three, and the shapes and the
+#: memory format of the maps.
+_Setting = tuple[
+    SeparableSpec,
+    tuple[float, ...],
+    Assignment | None,
+    _core.SeparableSpec,
+    _core.Levels,
+    list[tuple[int, ...]],
+    bool,
+]
 
 
 def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> Sequence[Tensor]:
-    spec, scales, assignment, shapes, channels_last = setting
+    spec, scales, assignment, core_spec, levels, shapes, channels_last = setting
     if not torch.is_grad_enabled() and is_plain_call(grad_output):
         gradients: Any = _core.plain_tensor_adjoint_features(
-            _TORCH, core_separable(spec), grad_output, rois, core_levels(scales, assignment), shapes, channels_last
+            _TORCH, core_spec, grad_output, rois, levels, shapes, channels_last
         )
         if gradients is not None:
             return gradients  # type: ignore[no-any-return]
