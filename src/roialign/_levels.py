@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -60,9 +61,9 @@ def smallest_areas(scales: Sequence[float], assignment: Assignment) -> Array:
     """
     size, level = assignment
     strides_log2 = np.round(-np.log2(np.asarray(scales[1:], dtype=np.float64)))
-    with np.errstate(over="ignore"):  # an infinite area: no box is on the level
+    with np.errstate(over="ignore", under="ignore"):  # an area that no box has, or every box
         areas: Array = np.square(size * np.exp2(strides_log2 - level - 1e-6))
-    return np.maximum(areas, np.nextafter(0.0, 1.0))
+    return np.maximum(areas, math.ulp(0.0))
 
 
 def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignment:

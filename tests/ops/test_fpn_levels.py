@@ -51,3 +51,12 @@ def test_extreme_parameters() -> None:
     scales = [1 / 4, 1 / 8]
     assert roialign.fpn_levels(boxes, scales, canonical_level=10**6).tolist() == [0, 0, 1, 1]
     assert roialign.fpn_levels(boxes, scales, canonical_level=-(10**6)).tolist() == [0, 0, 0, 0]
+
+
+def test_errors_of_numpy_for_floats() -> None:
+    """They are the caller's choice, and are not raised for areas that are compared with those of the boxes."""
+    box, scales = np.array([[0.0, 0.0, 100.0, 100.0]]), [1 / 4, 1 / 8]
+    with np.errstate(all="raise"):
+        assert roialign.fpn_levels(box, scales).tolist() == [0]
+        assert roialign.fpn_levels(box, scales, canonical_level=10**6).tolist() == [1]
+        assert roialign.fpn_levels(box, scales, canonical_level=-(10**6)).tolist() == [0]
