@@ -256,11 +256,12 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec
                                          bool channels_last) {
   const Tensors tensors(torch);
   const Reader read{&tensors}, read_again{&tensors, true, true};
-  if (!levels.are_valid(sizes.size()) || !is_pooled(read(grad_output))) return nb::none();
+  const std::optional<Array> given = read(grad_output);
+  if (!levels.are_valid(sizes.size()) || !is_pooled(given)) return nb::none();
   const std::optional<Rows> rows = rows_of(rois, levels, sizes[0][0], read);
   if (!rows) return nb::none();
   nb::list grad_features;
-  int64_t elements = 0;
+  int64_t elements = elements_of(given->size);
   for (const Shape& shape : sizes) {
     grad_features.append(new_tensor(tensors, shape, channels_last, grad_output));
     elements += elements_of(shape);

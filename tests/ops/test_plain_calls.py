@@ -87,6 +87,21 @@ def test_tensors(name: str, layout: str, dtype: torch.dtype, channels_last: bool
     assert gradient.stride() == right_gradient.stride()
 
 
+def test_threads_for_what_a_gradient_reads_and_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradient of a small map takes long if there are many RoIs."""
+    from roialign.torch.cpu import plain
+
+    asked: list[int] = []
+    exchange, empty, team_for, small = plain._TORCH
+    spy = exchange, empty, lambda elements: asked.append(elements) or team_for(elements), small
+    leaf = torch.from_numpy(MAP).requires_grad_()
+    answer = roialign.roi_align(leaf, torch.from_numpy(ROWS).repeat(100, 1), 3)
+    assert leaf.numel() < small < answer.numel()
+    monkeypatch.setattr(plain, "_TORCH", spy)
+    answer.sum().backward()
+    assert asked == [leaf.numel() + answer.numel()]
+
+
 def test_second_derivatives() -> None:
     results = []
     for more in ({}, {"backend": "cpu"}):
