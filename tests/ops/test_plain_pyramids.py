@@ -149,6 +149,23 @@ def test_levels_of_other_types(make: Callable[[Any], Any], taken: list[bool]) ->
 
 
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_a_wrong_buffer_is_the_last_error(make: Callable[[Any], Any], taken: list[bool]) -> None:
+    features, buffer = [make(level) for level in PYRAMID], make(np.empty((5, 5, 2, 3), np.float32))
+    with pytest.raises(TypeError, match="out: expected dtype"):
+        _pool(features, make(ROWS), out=buffer)
+    with pytest.raises(TypeError, match=r"features\[1\]: expected the dtype of features\[0\]"):
+        _pool([features[0], make(PYRAMID[1].astype(np.float32)), features[2]], make(ROWS), out=buffer)
+    with pytest.raises(ValueError, match=r"rois: expected shape \[K, 5\]"):
+        _pool(features, make(ROWS[:, :3]), out=buffer)
+    with (
+        pytest.raises(TypeError, match="out: expected dtype"),
+        pytest.warns(roialign.RoIWarning, match="sampling_ratio: 2 is ignored"),
+    ):
+        _pool(features, make(ROWS), sampling="exact", out=buffer)
+    assert not any(taken)
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
 def test_given_levels_take_the_general_way(make: Callable[[Any], Any], taken: list[bool]) -> None:
     features, levels = [make(level) for level in PYRAMID], make(np.array([2, 1, 0, 2, 1]))
     answer = roialign.multiscale_roi_align(features, make(ROWS), (2, 3), SCALES, 2, levels=levels)

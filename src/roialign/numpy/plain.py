@@ -49,9 +49,10 @@ def forward(
         return None
     bins_y, bins_x = output_size
     shape = (count, shape[1], bins_y, bins_x) if layout == "NCHW" else (count, bins_y, bins_x, shape[3])
-    if out is not None and getattr(out, "shape", shape) != shape:
-        return None  # the RoIs may be wrong, which is the first error
-    target = empty(shape, dtype) if out is None else check_out(out, shape, dtype, [*maps, *parts])
+    try:
+        target = empty(shape, dtype) if out is None else check_out(out, shape, dtype, [*maps, *parts])
+    except (TypeError, ValueError):
+        return None  # the general way raises the first error, which may be about the RoIs
     core, specs = _core_modules()
     levels = specs.core_levels(scales, assignment)
     done = core.plain_forward(specs.core_separable(spec), maps, rois, levels, layout == "NHWC", target)

@@ -93,14 +93,15 @@ def _is_fit(
     output_size: tuple[int, int],
     layout: str,
 ) -> bool:
-    """Whether the result can be written into a buffer. Raises an error if only the buffer is wrong."""
+    """Whether the result can be written into a buffer. If not, the general way raises the first error."""
     boxes = (rois,) if isinstance(rois, Tensor) else rois
     inputs = (*features, *boxes)
     if layout != "NCHW" or features[0].ndim != 4 or not all(map(checks.is_dense, (buffer, *inputs))):
         return False
     shape = sum([part.shape[0] if part.ndim else 0 for part in boxes]), features[0].shape[1], *output_size
-    if buffer.shape != shape:
+    try:
+        checks.check_out(buffer, shape, inputs)
+        checks.check_memory_apart(buffer, inputs)
+    except (TypeError, ValueError):
         return False
-    checks.check_out(buffer, shape, inputs)
-    checks.check_memory_apart(buffer, inputs)
     return True
