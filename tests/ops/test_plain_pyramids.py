@@ -187,4 +187,8 @@ def test_a_level_that_is_not_plain(taken: list[bool]) -> None:
         assert _pool([levels[0].bfloat16(), levels[1], levels[2]], rows).dtype == torch.float64
     with pytest.raises((TypeError, ValueError), match=r"features\[1\]"):
         _pool([levels[0], levels[1].to("meta"), levels[2]], rows)
+    freed = levels[2].clone()
+    freed.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match="expected a tensor with memory, got a freed one"):
+        _pool([levels[0], negated, freed], rows)
     assert not any(taken[1:])

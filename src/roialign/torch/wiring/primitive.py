@@ -52,7 +52,8 @@ class Inputs(NamedTuple):
         values, layout = self.flat()
         if all(map(is_in_memory, values)):
             return self
-        return Inputs.of([None if value is None else value.clone().resolve_neg() for value in values], layout)
+        resolved = [value if is_in_memory(value) else value.clone().resolve_neg() for value in values]
+        return Inputs.of(resolved, layout)
 
     @classmethod
     def of(cls, values: Sequence[Any], layout: Layout) -> Inputs:
