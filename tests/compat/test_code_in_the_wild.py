@@ -79,11 +79,32 @@ def test_layers_of_a_detectron2_pooler_may_be_changed(kind: str) -> None:
     hooked.level_poolers[1].register_forward_hook(lambda *passed: 2 * passed[-1])
     torch.testing.assert_close(hooked(maps(), given), plain * torch.tensor([1.0, 2.0, 1.0]).reshape(3, 1, 1, 1))
     assert hooked(maps(), [entry[:0] for entry in given]).shape == (0, 3, 3, 2)
+    patched = pooler(kind)
+    layer: Any = patched.level_poolers[1]
+    forward = layer.forward
+    layer.forward = lambda *passed: 2 * forward(*passed)
+    assert torch.equal(patched(maps(), given), hooked(maps(), given))
     rescaled = pooler(kind)
     rescaled.level_poolers[1].spatial_scale = 1 / 7
     rows = detectron2.convert_boxes_to_pooler_format(given)[1:2]
     torch.testing.assert_close(rescaled(maps(), given)[1:2], rescaled.level_poolers[1](maps()[1], rows))
     torch.testing.assert_close(rescaled(maps(), given)[::2], plain[::2])
+
+
+def test_a_layer_of_a_detectron2_pooler_needs_no_scale() -> None:
+    """detectron2 chooses the levels by `min_level` and `max_level`, so that a layer may be any module."""
+
+    class Ones(nn.Module):
+        def forward(self, x: Tensor, rois: Tensor) -> Tensor:
+            return x.new_ones(len(rois), x.shape[1], 3, 2)
+
+    changed, plain = pooler("ROIAlignV2"), pooler("ROIAlignV2")(maps(), boxes())
+    changed.level_poolers[1] = Ones()
+    pooled = changed(maps(), boxes())
+    assert (pooled[1] == 1).all()
+    torch.testing.assert_close(pooled[::2], plain[::2])
+    changed.level_poolers[0] = Ones()
+    assert (changed(maps(), boxes()) == 1).all()
 
 
 def test_a_detectron2_pooler_with_other_layers() -> None:
@@ -131,6 +152,8 @@ def test_detectron2_rows_of_boxes() -> None:
     assert (levels.dtype, levels.shape) == (torch.int64, (0,))
     with pytest.raises(ValueError, match=r"box_lists\[1\]: expected shape \[K, 4\], got \(3, 5\)"):
         detectron2.convert_boxes_to_pooler_format([boxes()[0], torch.zeros(3, 5)])
+    with pytest.raises(ValueError, match=r"box_lists\[0\]: expected shape \[K, 4\], got \(4,\)"):
+        detectron2.convert_boxes_to_pooler_format(boxes()[0])  # type: ignore[arg-type]
     hooked = pooler("ROIAlign")
     hooked.level_poolers[1].register_forward_hook(lambda *passed: 2 * passed[-1])
     for one in (pooler("ROIAlign"), hooked):

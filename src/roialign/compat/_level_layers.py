@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from .._recording import recordable
 
-#: The hooks of a module that its call runs.
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+#: What a call of a module runs besides the methods of its class: its hooks, and a `forward` that was set on it.
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "forward")
 
 
 def are_alike(layers: Sequence[Any]) -> bool:
@@ -20,7 +20,7 @@ def are_alike(layers: Sequence[Any]) -> bool:
     options = [name for name in first.shown if name != "spatial_scale"]
     return all(
         type(layer) is type(first)
-        and not any(vars(layer)[name] for name in HOOKS)
+        and not any(vars(layer).get(name) for name in HOOKS)
         and all(getattr(layer, name) == getattr(first, name) for name in options)
         for layer in layers
     )

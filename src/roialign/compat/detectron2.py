@@ -106,7 +106,7 @@ def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
 def _tensors_of(box_lists: Sequence[Tensor | BoxesLike], columns: int | None = None) -> list[Tensor]:
     """Return the boxes of every image. If `columns` is not given, all have as many as those of the first image."""
     if columns is None:
-        first = getattr(box_lists[0], "tensor", box_lists[0]) if box_lists else None
+        first = getattr(box_lists[0], "tensor", box_lists[0]) if len(box_lists) > 0 else None
         columns = 5 if isinstance(first, Tensor) and first.shape[-1:] == (5,) else 4
     return [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
 
@@ -220,8 +220,12 @@ class ROIPooler(DescribedModule):
 
     @property
     def scales(self) -> list[float]:
-        """The scales of the levels, those of the layers."""
-        return [layer.spatial_scale for layer in self.level_poolers]  # type: ignore[misc]
+        """The scales of the levels: those of the layers or, for a layer without one, of the level by its place."""
+        layers: list[Any] = list(self.level_poolers)
+        return [
+            layer.spatial_scale if hasattr(layer, "spatial_scale") else 0.5 ** (self.min_level + place)
+            for place, layer in enumerate(layers)
+        ]
 
     @asserting
     def forward(self, x: Sequence[Tensor], box_lists: Sequence[Tensor | BoxesLike]) -> Tensor:
