@@ -219,6 +219,9 @@ def test_torchvision_pooler_with_another_rule_of_levels() -> None:
     pooled = pool(dict(zip("01", maps(), strict=True)), boxes(), [(128, 128)] * 2)
     expected = roialign.roi_align(maps()[1], boxes(), 2, 1 / 8, 2, aligned=False)
     torch.testing.assert_close(pooled, expected)
+    coarse = torchvision.MultiScaleRoIAlign(["1"], 2, 2)
+    coarse.map_levels = pool.map_levels  # as in torchvision, it is not asked if there is one level
+    torch.testing.assert_close(coarse({"1": maps()[1]}, boxes(), [(128, 128)] * 2), expected)
     pool.map_levels = lambda lists: torch.full((len(lists),), 2)
     with pytest.raises(ValueError, match=r"levels: expected .* got \(2,\)|levels: .*3"):
         pool(dict(zip("01", maps(), strict=True)), boxes(), [(128, 128)] * 2)

@@ -116,7 +116,7 @@ class MultiScaleRoIAlign(DescribedModule):
     inference, or if the stride cannot be inferred, set `scales` (finest first) before the first call.
 
     To choose levels by another rule, set `map_levels` to a function from the list of boxes to the level of each box, an
-    int64 tensor ``[K]``.
+    int64 tensor ``[K]``. As in torchvision, it is not called if there is only one level.
     """
 
     shown = ("featmap_names", "output_size", "sampling_ratio")
@@ -160,7 +160,7 @@ class MultiScaleRoIAlign(DescribedModule):
         return self._pool_with_scales(x, boxes, scales)
 
     def _pool_with_scales(self, x: Mapping[str, Tensor], boxes: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
-        levels = None if self.map_levels is None else self.map_levels(boxes)
+        levels = None if self.map_levels is None or len(scales) == 1 else self.map_levels(boxes)
         options = (self.sampling_ratio, self.canonical_scale, self.canonical_level, levels)
         return pool_levels(x, boxes, self.featmap_names, self.output_size, scales, *options)
 
