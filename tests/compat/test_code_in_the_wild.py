@@ -198,7 +198,8 @@ def test_mmdet_extractor_scales_boxes_by_height_and_width(kind: str) -> None:
     assert torch.equal(extractor.roi_rescale(row, (2, 0.5)), expected)
     assert torch.equal(extractor.roi_rescale(row, [2, 2]), extractor.roi_rescale(row, 2))
     torch.testing.assert_close(extractor(maps(), row, (2, 0.5)), extractor(maps(), expected))
-    for wrong in ((1, 2, 3), "2"):
+    assert torch.equal(extractor.roi_rescale(row, torch.tensor([2, 0.5])), expected)  # type: ignore[arg-type]
+    for wrong in ((1, 2, 3), "2", torch.ones(2, 2), (torch.ones(2), 1)):
         with pytest.raises(
             (TypeError, ValueError), match=r"scale_factor: expected a number or a pair \(height, width\)"
         ):

@@ -62,11 +62,15 @@ IN_ONE_CALL: dict[type[nn.Module], Callable[..., Tensor]] = {
 }
 
 
+def _is_number(value: object) -> bool:
+    return is_proxy(value) or (isinstance(value, (float, int, np.number, Tensor)) and getattr(value, "ndim", 0) == 0)
+
+
 def _check_factors(value: ScaleFactor) -> tuple[float, float]:
     """Return the factors for the height and the width of a box."""
-    pair = value if isinstance(value, (tuple, list)) else (value, value)
-    numbers = (float, int, np.number, Tensor)
-    if len(pair) != 2 or not all(isinstance(factor, numbers) or is_proxy(factor) for factor in pair):
+    given = value if is_proxy(value) else _validate.as_list(value, "scale_factor")
+    pair = given if isinstance(given, (tuple, list)) else (given, given)
+    if len(pair) != 2 or not all(map(_is_number, pair)):
         raise ValueError(f"scale_factor: expected a number or a pair (height, width), got {value!r}")
     return pair[0], pair[1]
 
