@@ -229,11 +229,12 @@ nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, c
                                 const Levels& levels, std::array<int64_t, 2> bins, bool channels_last, nb::object out,
                                 bool records) {
   const Tensors tensors(torch);
-  const Reader read{&tensors}, read_again{&tensors, true, true};
+  const Reader read{.tensors = &tensors}, read_again{.tensors = &tensors, .is_checked = true};
   const std::optional<Maps> given = maps_of(features, channels_last, read);
   if (!given || !levels.are_valid(given->views.size()) || is_unusual(spec)) return nb::none();
   const View& first = given->views[0];
-  const std::optional<Rows> rows = rows_of(rois, levels, first.size[0], {&tensors, !records});
+  const std::optional<Rows> rows =
+      rows_of(rois, levels, first.size[0], {.tensors = &tensors, .with_gradients = !records});
   if (!rows) return nb::none();
   const Shape shape{static_cast<int64_t>(rows->levels.size()), first.size[1], bins[0], bins[1]};
   const bool is_last =
@@ -255,7 +256,7 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec
                                          nb::handle rois, const Levels& levels, const std::vector<Shape>& sizes,
                                          bool channels_last) {
   const Tensors tensors(torch);
-  const Reader read{&tensors}, read_again{&tensors, true, true};
+  const Reader read{.tensors = &tensors}, read_again{.tensors = &tensors, .is_checked = true};
   const std::optional<Array> given = read(grad_output);
   if (!levels.are_valid(sizes.size()) || !is_pooled(given)) return nb::none();
   const std::optional<Rows> rows = rows_of(rois, levels, sizes[0][0], read);
