@@ -114,7 +114,8 @@ def crop_and_resize_backward(
     Returns
     -------
     (grad_features, grad_boxes)
-        Like `features` and like `boxes`. A gradient that is not in `need` is None.
+        Like `features` and like `boxes`; float32 for integer images and float64 for integer boxes. A gradient that is
+        not in `need` is None.
 
     Raises
     ------

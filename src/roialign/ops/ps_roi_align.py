@@ -39,7 +39,10 @@ def ps_roi_align(
     ----------
     features : array ``[N, C * PH * PW, H, W]``, or ``[N, H, W, C * PH * PW]`` with ``layout="NHWC"``
         The map, with the channels of all bins: float64, float32, float16 or bfloat16.
-    rois, output_size, spatial_scale, sampling_ratio, ... : as in :func:`roi_align`
+    rois, output_size, spatial_scale : as in :func:`roi_align`
+    sampling_ratio : int or (int, int), default 0
+        Sample points per bin along y and x, at most 256. 0 or -1 is adaptive: ``ceil(bin length)`` points.
+    batch_indices, layout, invalid, ... : as in :func:`roi_align`
 
     Returns
     -------
