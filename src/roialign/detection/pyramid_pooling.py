@@ -105,7 +105,7 @@ class MultiScaleDeformRoIPool(DeformRoIPoolPack):
     """Deformable RoI pooling on a feature pyramid, with learned offsets.
 
     Concretely, it is :class:`roialign.torch.DeformRoIPoolPack` on the level of each RoI:
-    ``MultiScaleDeformRoIPool(output_size, channels, hidden_channels, spatial_scales, ...)(features, rois)``.
+    ``MultiScaleDeformRoIPool(output_size, output_channels, deform_fc_channels, spatial_scales, ...)(features, rois)``.
 
     Examples
     --------
