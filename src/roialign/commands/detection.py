@@ -39,7 +39,13 @@ def scenes_command(
     out: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder for the dataset.", show_default=False)],
     train: Annotated[int, typer.Option(min=1, metavar="N", help="Number of scenes for training.")] = 400,
     val: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Number of scenes for validation, with other digits or drawings.")
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Number of scenes for validation, with other digits, or with other drawings of a class that has at "
+            "least five.",
+        ),
     ] = 80,
     image_size: Annotated[int, typer.Option(min=32, metavar="N", help="Side of an image in pixels.")] = 160,
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Random seed; the same seed gives the same files.")] = 0,

@@ -97,7 +97,7 @@ class Drawings:
     """Drawings from PNG files with transparency.
 
     The class of a file in a subfolder is the name of the subfolder. The class of a file directly in `folder` is its own
-    name. If a class has several drawings, every fifth one is held out.
+    name. Every fifth drawing of a class is held out. If a class has fewer than five, all of them are in every split.
 
     Parameters
     ----------
