@@ -70,6 +70,14 @@ Classes = Annotated[
 ]
 Device = Annotated[str, typer.Option(metavar="NAME", help="Device to run on: cpu, cuda, or cuda:1 for the second GPU.")]
 
+EvaluatedRotated = Annotated[
+    bool,
+    typer.Option(
+        "--rotated",
+        help="Use rotated boxes from --data. Implied by detectors of rotated boxes. The upright boxes of other "
+        "detectors, or the smallest rectangles around their masks, are compared with them.",
+    ),
+]
 EVALUATE_EXAMPLES = """
 # COCO average precision on the split val
 roialign evaluate --weights run --data scenes
@@ -124,7 +132,7 @@ def evaluate_command(
             show_default=False,
         ),
     ] = None,
-    rotated: Rotated = False,
+    rotated: EvaluatedRotated = False,
     patch_size: PatchSize = None,
     patch_overlap: PatchOverlap = None,
     model: Model = None,
