@@ -87,7 +87,10 @@ def train_command(
     ] = "resnet18-fpn",
     size: Annotated[
         Literal["small", "full"],
-        typer.Option(help="Number of channels: small for training from scratch on a CPU, full as in the papers."),
+        typer.Option(
+            help="Number of channels, proposals and sampled boxes: small for training from scratch on a CPU, full as "
+            "in the papers."
+        ),
     ] = "small",
     split: Annotated[str, typer.Option(metavar="NAME", help="Split of --data to train on.")] = "train",
     iterations: Annotated[int, typer.Option(min=1, metavar="N", help="Number of optimiser steps.")] = 1500,
