@@ -56,7 +56,7 @@ Readers = Annotated[
         min=0,
         metavar="N",
         help="Number of processes that read images. 0 reads in the main process. Default: half the number of cores, or "
-        "0 for a few images.",
+        "0 for a few images; with --engine ray, half the threads of each worker.",
         show_default=False,
     ),
 ]
@@ -67,7 +67,7 @@ Threads = Annotated[
         max=1024,
         metavar="N",
         help="Number of threads of the backbone. Default: the number with which the job was started, or else one per "
-        "core.",
+        "core; with --engine ray, as many as the smallest machine has for each worker.",
         show_default=False,
     ),
 ]

@@ -47,12 +47,14 @@ class RayEngine:
         The number of workers. The default is as many as fit on the cluster: one per GPU, or on CPUs, each with the
         number of threads of the backbone.
     readers : int, optional
-        The number of processes of each worker that read images. The default is half the number of threads.
+        The number of processes of each worker that read images. The default is half the number of threads, at least 1.
     retries : int, default 3
         The number of times to retry a shard whose worker was lost.
 
     Raises
     ------
+    ValueError
+        If a number is out of range.
     WorkerError
         If the cluster cannot be reached, if no machine can run a worker, or if workers are lost too often.
     ModuleNotFoundError
