@@ -42,9 +42,11 @@ def export_command(
     """Export a detector to an ONNX or torch.export file.
 
     The input is one float image [1, 3, height, width] with values from 0 to 1 and sides above 64 pixels. The outputs
-    are boxes, scores, labels, valid and, if the detector has masks, masks. They have a fixed number of rows in
-    descending order of score. Only the rows in which valid is true are detections. The model does not resize its input:
-    resize images to the size that the detector was trained with.
+    are boxes, scores, labels, valid and, if the detector has them, masks or rotated boxes. They have a fixed number of
+    rows in descending order of score. Only the rows in which valid is true are detections. The model does not resize
+    its input: resize images to the size that the detector was trained with.
+
+    A detector of rotated boxes cannot be an ONNX model, only a torch.export program.
     """
     check_output(out, "--out", (ONNX_ENDING, PROGRAM_ENDING))
     errors = Console(stderr=True)
