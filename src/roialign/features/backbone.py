@@ -93,7 +93,8 @@ class ImageSize:
     """The size to which images are resized for a backbone."""
 
     shorter: int | None = None
-    """The length of the shorter side in pixels. The aspect ratio is kept. If None, the image is not scaled."""
+    """The length of the shorter side in pixels. The aspect ratio is kept. If the longer side would be more than four
+    times as long, the longer side gets that length instead. If None, the image is not scaled."""
     multiple: int = 1
     """Both sides are rounded to a multiple of this, so that every stride divides them and no padding is needed."""
     fixed: tuple[int, int] | None = None
