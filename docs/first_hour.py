@@ -40,7 +40,8 @@ The clone contains a photograph and a table of seven boxes. This command pools t
         "python -c \"import numpy as np; print(np.load('features.npz')['features'].shape)\"",
     ],
     """Feature maps of a backbone, in `.npy` or `.npz` files, are pooled in the same way. Set `--spatial-scale` to
-1 / stride.
+1 / stride. `--sampling`, `--sampling-ratio` and `--no-aligned` choose the sample points, `--stride 8` averages the
+input over squares of 8 x 8 pixels first, and `--plot-box` is the row of the box to draw.
 
 ## Your own boxes
 
