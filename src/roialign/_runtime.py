@@ -11,10 +11,10 @@ from ._version import __version__
 
 
 def set_num_threads(count: int) -> None:
-    """Set the number of threads that the CPU kernels use in this process.
+    """Set the number of threads that the CPU kernels use for NumPy arrays in this process.
 
     The results have the same bits for any number of threads. The default is ``OMP_NUM_THREADS`` if it is set, and
-    otherwise the number of CPUs that this process may run on.
+    otherwise the number of CPUs that this process may run on. For tensors, ``torch.set_num_threads`` sets the number.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """Return the number of threads that the CPU kernels use. See :func:`set_num_threads`."""
+    """Return the number of threads that the CPU kernels use for NumPy arrays. See :func:`set_num_threads`."""
     from . import _core
 
     return _core.get_num_threads()
@@ -53,7 +53,7 @@ def build_info() -> dict[str, str | int | list[str]]:
     dict
         ``version``, ``python``, ``numpy`` and ``platform``; the ``compiler`` of the compiled core; the instruction sets
         that it was built for (``isa_built``), those that this CPU supports (``isa_supported``) and the one in use
-        (``isa``); and the number of ``threads``.
+        (``isa``); and the number of ``threads`` for NumPy arrays.
 
     Examples
     --------
