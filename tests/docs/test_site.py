@@ -123,3 +123,26 @@ def test_every_picture_is_in_the_gallery() -> None:
     shown = set(LINK.findall((DOCS / "gallery.md").read_text(encoding="utf-8")))
     assert {picture.name for picture in DOCS.glob("*.png")} <= shown
     assert DOCS / "gallery.md" in pages()
+
+
+#: A file or a folder of the repository in a page, perhaps with a pattern; and a name that a page says to be in a file.
+PATH = re.compile(r"`((?:benchmarks|cpp|docs|examples|playground|release|src|tests)/[\w./*-]*)`")
+NAME_IN_FILE = re.compile(r"`(\w+)`\s+in\s+`([\w./]+\.\w+)`")
+
+
+@pytest.mark.parametrize("page", [page for page in pages() if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_the_files_that_a_page_names_are_in_the_repository(page: Path) -> None:
+    for path in PATH.findall(page.read_text(encoding="utf-8")):
+        command = ["git", "ls-files", "-co", "--exclude-standard", "--", path.rstrip("/")]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert listed, f"{page.relative_to(ROOT)}: {path} is not in the repository"
+
+
+def test_the_names_that_contributing_says_to_be_in_a_file_are_there() -> None:
+    command = ["git", "ls-files", "-co", "--exclude-standard", "*.py", "*.h", "*.cpp"]
+    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    found = NAME_IN_FILE.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(found) > 20
+    for name, path in found:  # the tables leave out the first folders
+        texts = [(ROOT / file).read_text(encoding="utf-8") for file in files if f"/{file}".endswith(f"/{path}")]
+        assert any(re.search(rf"\b{name}\b", text) for text in texts), f"CONTRIBUTING.md: {path} has no {name}"
