@@ -31,6 +31,7 @@ PUBLIC = {
     "numpy.random._generator.Generator": "numpy.random.Generator",
     "torch._C.Generator": "torch.Generator",
     "torch.export.exported_program.ExportedProgram": "torch.export.ExportedProgram",
+    "torch.nn.modules.container.ModuleList": "torch.nn.ModuleList",
     "torch.nn.modules.module.Module": "torch.nn.Module",
 }
 
