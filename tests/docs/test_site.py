@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import pkgutil
 import re
 import subprocess
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
+import torch
 
 import roialign.compat
 from release.links import LINK, pages
@@ -22,6 +28,8 @@ PUBLIC = [
     "roialign.search",
     *(f"roialign.compat.{name}" for _, name, _ in pkgutil.iter_modules(roialign.compat.__path__) if name[0] != "_"),
 ]
+#: The projects whose classes annotations name.
+PROJECTS = ("torch", "numpy")
 #: A directive of MyST or of reStructuredText: its name, its argument, and the lines of its options and its body.
 DIRECTIVE = re.compile(
     r"^```\{(?P<myst>[\w-]+)\} *(?P<file>.*)\n(?P<fenced>[^`]*?)^```$"
@@ -103,6 +111,36 @@ def test_what_the_reference_describes_is_there() -> None:
     for name in documented():
         module, _, last = name.rpartition(".")
         assert hasattr(import_module(module), last), f"docs/reference: {name} does not exist"
+
+
+def classes_in(annotation: Any) -> set[type]:
+    """The classes in an annotation."""
+    parts = [part for part in (get_origin(annotation), *get_args(annotation)) if part is not None]
+    here = {annotation} if isinstance(annotation, type) and not parts else set()
+    return here.union(*(classes_in(part) for part in parts))
+
+
+def public_functions() -> Iterator[Callable[..., Any]]:
+    """The functions that the reference shows, and the methods of its classes."""
+    for name in documented():
+        module, _, last = name.rpartition(".")
+        value = getattr(import_module(module), last)
+        members = [member for key, member in vars(value).items() if key[0] != "_"] if isinstance(value, type) else []
+        yield from filter(inspect.isfunction, [value, *members])
+
+
+def test_torch_and_numpy_document_the_classes_of_the_reference() -> None:
+    """A name that leads nowhere is an error of `make docs`."""
+    (table,) = re.findall(r"^PUBLIC = (\{.*?^\})", (DOCS / "references.py").read_text(encoding="utf-8"), re.M | re.S)
+    inventories = "".join((DOCS / "inventories" / f"{name}.txt").read_text(encoding="utf-8") for name in PROJECTS)
+    known, names = set(re.findall(r"^(\S+) class", inventories, re.M)), ast.literal_eval(table)
+    only_for_checkers = {"Tensor": torch.Tensor, "torch": torch, "np": np}
+    hints = [get_type_hints(function, localns=only_for_checkers) for function in public_functions()]
+    used = {cls for named in hints for annotation in named.values() for cls in classes_in(annotation)}
+    paths = {f"{cls.__module__}.{cls.__qualname__}" for cls in used if cls.__module__.partition(".")[0] in PROJECTS}
+    assert len(paths) > 5
+    missing = sorted({names.get(path, path) for path in paths} - known)
+    assert not missing, f"docs/references.py and docs/inventories: add {', '.join(missing)}"
 
 
 @pytest.mark.parametrize("page", sorted(site_pages()), ids=lambda page: str(page.relative_to(DOCS)))
