@@ -60,10 +60,15 @@ def smallest_areas(scales: Sequence[float], assignment: Assignment) -> Array:
     has boxes without area.
     """
     size, level = assignment
-    strides_log2 = np.round(-np.log2(np.asarray(scales[1:], dtype=np.float64)))
+    numbers = np.asarray(level_numbers(scales[1:]), dtype=np.float64)
     with np.errstate(over="ignore", under="ignore"):  # an area that no box has, or every box
-        areas: Array = np.square(size * np.exp2(strides_log2 - level - 1e-6))
+        areas: Array = np.square(size * np.exp2(numbers - level - 1e-6))
     return np.maximum(areas, math.ulp(0.0))
+
+
+def level_numbers(scales: Sequence[float]) -> list[int]:
+    """The number of each level: the logarithm of its stride, base 2, rounded."""
+    return [round(-math.log2(scale)) for scale in scales]
 
 
 def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignment:

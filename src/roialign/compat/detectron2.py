@@ -9,7 +9,6 @@ from __future__ import annotations
 from ..torch import _installed  # noqa: F401 - first, so that it says what is missing
 
 # isort: split
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from .. import _validate
 from .._frameworks import operator_call
+from .._levels import level_numbers
 from .._recording import listed
 from .._spec import Spec
 from ..ops.roi_align import roi_align_spec
@@ -147,17 +147,12 @@ def _levels_of(boxes: list[Tensor], starts: Sequence[int], canonical_box_size: f
     return levels_reached(torch.floor(canonical_level + torch.log2(sides / canonical_box_size + 1e-8)), starts)
 
 
-def _level_number(scale: float) -> int:
-    return round(-math.log2(scale))
-
-
 @peer(features="x", rois="box_lists")
 def _levels_by_scales(
     box_lists: Sequence[Tensor | BoxesLike], scales: Sequence[float], canonical_box_size: float, canonical_level: float
 ) -> Tensor:
     """Assign boxes to the levels with the given scales by the rule of :class:`ROIPooler`."""
-    starts = [_level_number(scale) for scale in scales[1:]]
-    return _levels_of(_tensors_of(box_lists), starts, canonical_box_size, canonical_level)
+    return _levels_of(_tensors_of(box_lists), level_numbers(scales[1:]), canonical_box_size, canonical_level)
 
 
 #: The layer of each pooler type, made from the output size, the scale of a level and the sampling ratio.
@@ -212,7 +207,7 @@ class ROIPooler(DescribedModule):
         scales = _validate.check_scales(scales)
         make = LAYERS[pooler_type]
         self.level_poolers = nn.ModuleList([make(self.output_size, scale, sampling_ratio) for scale in scales])
-        self.min_level, self.max_level = _level_number(scales[0]), _level_number(scales[-1])
+        self.min_level, self.max_level = level_numbers([scales[0], scales[-1]])
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
         columns = 5 if pooler_type == "ROIAlignRotated" else 4
@@ -265,8 +260,7 @@ def pool_boxes(
     boxes = _tensors_of(box_lists, spec.geometry())
     levels = None
     if boxes:
-        starts = [_level_number(scale) for scale in scales[1:]]
-        levels = _levels_of(boxes, starts, canonical_box_size, canonical_level)
+        levels = _levels_of(boxes, level_numbers(scales[1:]), canonical_box_size, canonical_level)
     if spec.geometry() == 5:
         boxes = [_in_radians(entry) for entry in boxes]
     call = operator_call(spec, maps, _validate.check_scales(scales), boxes, levels=levels)

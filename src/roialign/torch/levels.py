@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._levels import Assignment, assign_levels, check_assignment, finite_boxes
+from .._levels import Assignment, assign_levels, check_assignment, finite_boxes, level_numbers
 from . import checks
 from .cpu.host import array_of
 from .wiring.batching import in_member
@@ -70,7 +69,7 @@ def assigned_levels(boxes: Tensor, scales: Sequence[float], assignment: Assignme
     check_assignment(scales, assignment)
     size, level = assignment
     target = torch.floor(level + torch.log2(box_side(boxes) / size) + 1e-6)
-    return levels_reached(target, [round(-math.log2(scale)) for scale in scales[1:]])
+    return levels_reached(target, level_numbers(scales[1:]))
 
 
 def box_side(boxes: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..._levels import check_level_range
+from ..._levels import check_level_range, level_numbers
 from ..._rows import check_rows
 from ...triton import launch as table
 from ...triton.numbers import bits_of
@@ -64,7 +63,7 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
         images,
         tuple([bits_of(scale) for scale in scales]),
         (bits_of(size), bits_of(level)),
-        tuple([round(-math.log2(scale)) for scale in scales]),
+        tuple(level_numbers(scales)),
         seed_words(call, inputs),
         {
             "COLUMNS": rois.shape[1],
