@@ -107,6 +107,8 @@ std::vector<std::string> instruction_sets(Predicate predicate) {
 
 NB_MODULE(_core, m) {
   m.doc() = "The compiled core: the families of operators on strided memory. Private; see roialign.numpy.cpu.";
+  // A tensor that is alive when the interpreter ends, with its gradient, keeps objects of ours: torch frees it no more.
+  nb::set_leak_warnings(false);
 
   nb::enum_<roialign::Rule>(m, "Rule")
       .value("grid", roialign::Rule::grid)

@@ -18,9 +18,9 @@ struct Registers {
 };
 
 /// All zeros if the CPU does not support the leaf.
-Registers cpuid(unsigned leaf) {
+Registers cpuid(unsigned leaf, unsigned part = 0) {
   Registers found;
-  if (__get_cpuid_count(leaf, 0, &found.eax, &found.ebx, &found.ecx, &found.edx) == 0) return {};
+  if (__get_cpuid_count(leaf, part, &found.eax, &found.ebx, &found.ecx, &found.edx) == 0) return {};
   return found;
 }
 
@@ -49,9 +49,16 @@ bool cpu_has_avx512() {
   return cpu_has_avx2() && has_bits(cpuid(7).ebx, foundation | double_words | bytes | vector_lengths) &&
          system_keeps(up_to_zmm);
 }
+
+bool cpu_has_avx512_bf16() {
+  constexpr unsigned bfloat16 = 1U << 5;
+  const bool has_part = cpuid(7).eax >= 1;
+  return cpu_has_avx512() && has_part && has_bits(cpuid(7, 1).eax, bfloat16);
+}
 #else
 bool cpu_has_avx2() { return false; }
 bool cpu_has_avx512() { return false; }
+bool cpu_has_avx512_bf16() { return false; }
 #endif
 
 }  // namespace roialign

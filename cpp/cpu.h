@@ -7,5 +7,7 @@ namespace roialign {
 bool cpu_has_avx2();
 /// AVX-512 F, BW, DQ and VL, and everything that AVX2 requires.
 bool cpu_has_avx512();
+/// The instructions that round to bfloat16, and everything that AVX-512 requires.
+bool cpu_has_avx512_bf16();
 
 }  // namespace roialign

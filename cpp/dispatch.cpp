@@ -20,6 +20,7 @@ ROIALIGN_DECLARE(baseline)
 #if defined(ROIALIGN_X86_64)
 ROIALIGN_DECLARE(avx2)
 ROIALIGN_DECLARE(avx512)
+ROIALIGN_DECLARE(avx512_bf16)
 #endif
 #undef ROIALIGN_DECLARE
 
@@ -32,18 +33,20 @@ struct Tables {
   const PointKernels<float>* points_of_float[scalar_type_count];
 };
 
-#define ROIALIGN_TABLES(isa)                                                                                \
-  {                                                                                                         \
-    &isa::float64_kernels, {nullptr, &isa::float32_kernels, &isa::float16_kernels, &isa::bfloat16_kernels}, \
-        &isa::float64_point_kernels, {                                                                      \
-      nullptr, &isa::float32_point_kernels, &isa::float16_point_kernels, &isa::bfloat16_point_kernels       \
-    }                                                                                                       \
+// `bfloat16` has the separable kernels of that type.
+#define ROIALIGN_TABLES(isa, bfloat16)                                                                           \
+  {                                                                                                              \
+    &isa::float64_kernels, {nullptr, &isa::float32_kernels, &isa::float16_kernels, &bfloat16::bfloat16_kernels}, \
+        &isa::float64_point_kernels, {                                                                           \
+      nullptr, &isa::float32_point_kernels, &isa::float16_point_kernels, &isa::bfloat16_point_kernels            \
+    }                                                                                                            \
   }
 constexpr Tables tables[instruction_set_count] = {
-    ROIALIGN_TABLES(baseline),
+    ROIALIGN_TABLES(baseline, baseline),
 #if defined(ROIALIGN_X86_64)
-    ROIALIGN_TABLES(avx2),
-    ROIALIGN_TABLES(avx512),
+    ROIALIGN_TABLES(avx2, avx2),
+    ROIALIGN_TABLES(avx512, avx512),
+    ROIALIGN_TABLES(avx512, avx512_bf16),
 #endif
 };
 #undef ROIALIGN_TABLES
@@ -68,7 +71,7 @@ InstructionSet choose() {
 }  // namespace
 
 const char* name_of(InstructionSet isa) {
-  constexpr const char* names[instruction_set_count] = {"baseline", "avx2", "avx512"};
+  constexpr const char* names[instruction_set_count] = {"baseline", "avx2", "avx512", "avx512_bf16"};
   return names[static_cast<int>(isa)];
 }
 
@@ -78,6 +81,7 @@ bool is_supported(InstructionSet isa) {
   if (!is_built(isa)) return false;
   if (isa == InstructionSet::avx2) return cpu_has_avx2();
   if (isa == InstructionSet::avx512) return cpu_has_avx512();
+  if (isa == InstructionSet::avx512_bf16) return cpu_has_avx512_bf16();
   return true;
 }
 

@@ -361,9 +361,11 @@ constexpr Kernels<A> table() {
 
 extern const Kernels<double> float64_kernels;
 extern const Kernels<float> float32_kernels, float16_kernels, bfloat16_kernels;
+#if !defined(__AVX512BF16__)  // which makes no difference to the other types
 const Kernels<double> float64_kernels = table<double, double>();
 const Kernels<float> float32_kernels = table<float, float>();
 const Kernels<float> float16_kernels = table<Float16, float>();
+#endif
 const Kernels<float> bfloat16_kernels = table<BFloat16, float>();
 
 }  // namespace ROIALIGN_NAMESPACE

@@ -79,8 +79,8 @@ struct Kernels {
   void (*stream)(const std::byte* from, std::byte* to, int64_t bytes);
 };
 
-enum class InstructionSet : int { baseline = 0, avx2, avx512 };
-constexpr int instruction_set_count = 3;
+enum class InstructionSet : int { baseline = 0, avx2, avx512, avx512_bf16 };
+constexpr int instruction_set_count = 4;
 const char* name_of(InstructionSet isa);
 
 /// The instruction set in use: the best that the CPU supports, or the one that ROIALIGN_ISA names. Throws

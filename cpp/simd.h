@@ -102,6 +102,20 @@ inline V alternate(V a, V b, Indices<i...>) {
   return __builtin_shufflevector(a, b, (i % 2 * int{sizeof...(i)} + first + i / 2)...);
 }
 
+/// Puts the two halves of a vector in turns.
+template <class V, int... i>
+inline V alternate_halves(V both, Indices<i...>) {
+  return __builtin_shufflevector(both, both, (i % 2 * int{sizeof...(i) / 2} + i / 2)...);
+}
+
+#if defined(__AVX512BF16__)
+/// The instructions that round to bfloat16 take a subnormal for zero. Everything else they round as we do.
+inline bool have_subnormals(__m512 a, __m512 b) {
+  constexpr int subnormal = 0x20;
+  return _kortestz_mask16_u8(_mm512_fpclass_ps_mask(a, subnormal), _mm512_fpclass_ps_mask(b, subnormal)) == 0;
+}
+#endif
+
 template <class T>
 inline constexpr bool is_bfloat16 = false;
 template <>
@@ -161,7 +175,19 @@ struct Lanes {
     __builtin_memcpy(to, &half, sizeof(half));
   }
   static V load(const BFloat16* from) { return widen_bfloat16<V>(words(from)); }
-  static void store(BFloat16* to, V v) { halves(to, narrow_bfloat16<Word>(v)); }
+  static void store(BFloat16* to, V v) {
+#if defined(__AVX512BF16__)
+    if constexpr (lanes == 16) {
+      const __m512 values = bit_cast<__m512>(v);
+      if (__builtin_expect(!have_subnormals(values, values), 1)) {
+        const __m256bh rounded = _mm512_cvtneps_pbh(values);
+        __builtin_memcpy(to, &rounded, sizeof(rounded));
+        return;
+      }
+    }
+#endif
+    halves(to, narrow_bfloat16<Word>(v));
+  }
 
   // Two vectors at once. `Order` is the type of most of the memory that they come from. bfloat16 is cheapest to split
   // into the values at even and at odd indices, so the two vectors then have this order.
@@ -184,10 +210,24 @@ struct Lanes {
     odd = bit_cast<V>(both & 0xffff0000U);
   }
 
+  /// bfloat16 of the values at even and at odd indices, in turns.
+  static Word narrow_two(V even, V odd) {
+#if defined(__AVX512BF16__)
+    if constexpr (lanes == 16) {
+      const __m512 first = bit_cast<__m512>(even), second = bit_cast<__m512>(odd);
+      if (__builtin_expect(!have_subnormals(first, second), 1)) {
+        const auto rounded = bit_cast<Vector<uint16_t, 2 * lanes>>(_mm512_cvtne2ps_pbh(second, first));
+        return bit_cast<Word>(alternate_halves(rounded, UpTo<2 * lanes>{}));
+      }
+    }
+#endif
+    return (round_to_bfloat16<Word>(even) >> 16) | (round_to_bfloat16<Word>(odd) & 0xffff0000U);
+  }
+
   template <bool streams, class Order, class T>
   static void store_two(T* to, V first, V second) {
     if constexpr (is_bfloat16<Order> && is_bfloat16<T>) {
-      const Word both = (round_to_bfloat16<Word>(first) >> 16) | (round_to_bfloat16<Word>(second) & 0xffff0000U);
+      const Word both = narrow_two(first, second);
       if constexpr (streams) return stream_bytes<sizeof(V)>(to, &both);
       __builtin_memcpy(to, &both, sizeof(V));
       return;

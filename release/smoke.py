@@ -81,6 +81,8 @@ def check_instruction_sets(info: dict[str, object]) -> None:
         expected.append("avx2")
         if {"avx512f", "avx512bw", "avx512vl", "avx512dq"} <= flags:
             expected.append("avx512")
+            if "avx512_bf16" in flags:
+                expected.append("avx512_bf16")
     if info["isa_supported"] != expected:
         raise AssertionError(f"the CPU runs {expected}, the core says {info['isa_supported']}")
 

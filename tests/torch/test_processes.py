@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,17 @@ def test_the_threads_are_those_of_torchs_openmp() -> None:
         raise AssertionError(f"GOMP_parallel at {address:#x} is in no mapped library")
     large_call()
     assert _core.last_worker_count() in (1, 2)
+
+
+def test_a_script_that_ends_with_a_gradient_pending_is_silent() -> None:
+    """Such a tensor is never freed, and neither is what the gradient needs."""
+    script = """
+    import torch, roialign
+    features = torch.rand(1, 8, 16, 16, requires_grad=True)
+    out = roialign.roi_align(features, torch.tensor([[0, 1.0, 1, 9, 9]]), 7)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, check=True, text=True)
+    assert done.stdout + done.stderr == ""
 
 
 @pytest.mark.usefixtures("_two_threads")
