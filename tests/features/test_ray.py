@@ -85,6 +85,14 @@ def test_a_worker_with_other_software_is_refused(images: list[Path], tmp_path: P
         worker.join(SETTINGS, SMALL, task)
 
 
+def test_cpus_whose_bits_are_equal_may_share_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    machines = []
+    for isa in ("avx2", "avx512", "avx512_bf16"):
+        monkeypatch.setattr("roialign.features.job.build_info", lambda isa=isa: {"isa": isa})
+        machines.append(ShardWorker(os.getcwd()).describe(SETTINGS, SMALL).software["machine"])
+    assert machines == [{"cpu": "avx2"}, {"cpu": "avx512"}, {"cpu": "avx512"}]
+
+
 def test_a_strict_worker_writes_nothing_of_a_shard_with_a_broken_image(images: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")

@@ -144,7 +144,7 @@ def load(settings: JobSettings, options: BackboneOptions) -> Loaded:
     packages = ["numpy", "pillow", *PACKAGES[settings.file_format]]
     software = {
         "roialign": __version__,
-        "machine": {"cpu": build_info()["isa"]},
+        "machine": {"cpu": str(build_info()["isa"]).removesuffix("_bf16")},  # both kinds of AVX-512 give the same bits
         "packages": {name: version(name) for name in packages},
     }
     return Loaded(make_backbone(settings.backbone, options), software)
