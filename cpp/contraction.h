@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -36,15 +37,15 @@ Lattice dense_lattice(int64_t columns, int64_t channels) {
 }
 
 /// The plan of one axis that applies the taps with their values of the given kind. A compact target numbers its rows as
-/// the taps do. The pixels of the source are stored modulo `ring`.
+/// the taps do. The pixels of the source are stored modulo `ring`, and begin with `first`.
 template <class A>
 AxisPlan<A> plan_taps(Arena& arena, const Taps& taps, int kind, int64_t source_step, bool compact_source,
-                      int64_t target_step, bool compact_target, int64_t ring = INT64_MAX) {
+                      int64_t target_step, bool compact_target, int64_t ring = INT64_MAX, int64_t first = 0) {
   const int64_t entries = taps.entries(), rows = taps.rows();
   const std::span<int64_t> source_offset = arena.take<int64_t>(entries), target_offset = arena.take<int64_t>(rows);
   const std::span<A> weight = arena.take<A>(entries);
   for (int64_t t = 0; t < entries; ++t) {
-    const int64_t pixel = compact_source ? taps.column[t] : taps.pixel[t];
+    const int64_t pixel = compact_source ? taps.column[t] : taps.pixel[t] - first;
     source_offset[t] = (pixel < ring ? pixel : pixel % ring) * source_step;
     weight[t] = static_cast<A>(taps.value[kind][t]);
   }
@@ -70,6 +71,9 @@ AxisPlan<A> plan_copies(Arena& arena, int64_t rows, std::span<const int64_t> sou
   return {rows, begin.data(), source_offset.data(), weight.data(), target_offset.data()};
 }
 
+/// Fewer channels than this do not fill a vector. Adjacent pixels do.
+constexpr int64_t few_channels = 16;
+
 /// The contraction of a RoI, prepared once and executed for each block of channels.
 template <class A>
 class Contraction {
@@ -77,11 +81,18 @@ class Contraction {
   /// target = the sum over the subsets s of `tangents` of Wy[s] . source . Wx[rest]^T, for up to `channels` channels.
   /// If the result is added to the target, because of tangents or in `execute`, the target must be an accumulator. The
   /// plans are in the arena.
-  void prepare(Arena& arena, const Taps& y, const Taps& x, int tangents, const Lattice& source, const Lattice& target,
-               int64_t channels) {
+  void prepare(const Kernels<A>& kernels, Arena& arena, const Taps& y, const Taps& x, int tangents,
+               const Lattice& source, const Lattice& target, int64_t channels, int64_t all_channels) {
     const int subsets = 1 << tangents;
-    const auto columns = static_cast<int64_t>(x.position.size());
-    two_passes_ = takes_two_passes(y, x);
+    const int64_t value_bytes = source.is_accumulator ? int64_t{sizeof(A)} : kernels.value_bytes;
+    const bool has_few_channels = all_channels < few_channels && source.column_step == channels * value_bytes;
+    const int64_t first_column = x.position.empty() || source.is_compact ? 0 : x.position.front();
+    const int64_t span = x.position.empty()  ? 0
+                         : source.is_compact ? static_cast<int64_t>(x.position.size())
+                                             : x.position.back() - first_column + 1;
+    in_runs_ = has_few_channels && takes_runs(y, x, span, channels);
+    two_passes_ = in_runs_ || takes_two_passes(y, x);
+    const int64_t columns = in_runs_ ? span : static_cast<int64_t>(x.position.size());
     source_ = source;
     target_ = target;
     intermediate_size_ = two_passes_ ? columns * channels : 0;
@@ -99,6 +110,15 @@ class Contraction {
         continue;
       }
       // For each row of the target: first along y, for every column, then along x.
+      if (in_runs_) {
+        const std::array<int64_t, 1> start = {first_column};
+        step.y = plan_taps<A>(arena, y, subset, source.row_step, source.is_compact, 0, true, source.ring_rows);
+        step.through_x = plan_copies<A>(arena, 1, start, source.column_step, {}, 0);
+        step.through_y = plan_copies<A>(arena, y.rows(), {}, 0, y.row_place, target.row_step);
+        step.x = plan_taps<A>(arena, x, rest, between.column_step, source.is_compact, target.column_step, false,
+                              INT64_MAX, first_column);
+        continue;
+      }
       const auto from_columns = source.is_compact ? std::span<const int64_t>{} : x.position;
       step.y = plan_taps<A>(arena, y, subset, source.row_step, source.is_compact, 0, true, source.ring_rows);
       step.through_x = plan_copies<A>(arena, columns, from_columns, source.column_step, {}, between.column_step);
@@ -110,7 +130,7 @@ class Contraction {
   /// For the rows of y in [first, end). With tangents, the target is not streamed.
   void execute(const Kernels<A>& kernels, const std::byte* source, std::byte* target, int64_t channels, Write write,
                AlignedVector<A>& scratch, int64_t first, int64_t end) const {
-    if (scratch.size() < intermediate_size_) scratch.resize(intermediate_size_);
+    if (static_cast<int64_t>(scratch.size()) < intermediate_size_) scratch.resize(intermediate_size_);
     auto* const between = reinterpret_cast<std::byte*>(scratch.data());
     for (const Step& step : steps_) {
       const Write last = &step == steps_.data() ? write : Write::add;
@@ -121,7 +141,8 @@ class Contraction {
       }
       const auto into_between = kernels.contract[source_.is_accumulator][true];
       for (int64_t row = first; row < end; ++row) {
-        into_between(step.y.row(row), step.through_x, source, between, channels, Write::replace);
+        into_between(step.y.row(row), step.through_x, source, between, in_runs_ ? intermediate_size_ : channels,
+                     Write::replace);
         into_target(step.through_y.row(row), step.x, between, target, channels, last);
       }
     }
@@ -141,6 +162,16 @@ class Contraction {
     const auto columns = static_cast<int64_t>(x.position.size());
     return 3 * (y.entries() * columns + y.rows() * (x.entries() + columns)) < 2 * y.entries() * x.entries();
   }
+  /// Whether two passes whose first pass treats `span` adjacent columns of all channels as channels of one pixel are
+  /// faster than one pass. The estimates are in cycles: a vector of a run takes 1, and a tap with a part of a vector 4.
+  static bool takes_runs(const Taps& y, const Taps& x, int64_t span, int64_t channels) {
+    const int64_t parts = channels / 8 + channels % 8 / 4 + channels % 4;
+    const int64_t run = span * channels / 8 + 16;
+    const int64_t through_x = parts * (2 * x.entries() + 8 * x.rows());
+    const int64_t direct =
+        parts * (2 * y.entries() * x.entries() + 6 * y.entries() * x.rows() + 8 * y.rows() * x.rows());
+    return y.entries() * run + y.rows() * through_x < direct;
+  }
   static int64_t longest_row(const Taps& taps) {
     int32_t longest = 0;
     for (int64_t i = 0; i < taps.rows(); ++i) longest = std::max(longest, taps.row_begin[i + 1] - taps.row_begin[i]);
@@ -150,9 +181,9 @@ class Contraction {
   static constexpr int64_t most_taps = 64;  // of a bin, in one pass
 
   std::span<const Step> steps_;
-  bool two_passes_ = false;
+  bool two_passes_ = false, in_runs_ = false;
   Lattice source_{}, target_{};
-  size_t intermediate_size_ = 0;
+  int64_t intermediate_size_ = 0;
 };
 
 }  // namespace roialign

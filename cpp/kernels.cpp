@@ -144,17 +144,68 @@ void contract_bins(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* 
       }
       if (c + 2 * lanes <= length) step.template operator()<2>();
       if (c + lanes <= length) rest.template operator()<Lanes<A, lanes>>();
+      if constexpr (lanes > 8) {
+        if (c + 8 <= length) rest.template operator()<Lanes<A, 8>>();
+      }
+      if constexpr (lanes > 4) {
+        if (c + 4 <= length) rest.template operator()<Lanes<A, 4>>();
+      }
       while (c < length) rest.template operator()<OneLane<A>>();
+    }
+  }
+}
+
+/// The same for one channel.
+template <Write write, class Source, class Target, class A>
+void contract_values(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte* source, std::byte* target) {
+  // Copy these values, because the stores below could alias them.
+  const int32_t* const begin = x.begin;
+  const int64_t* const offset = x.source_offset;
+  const A* const weight = x.weight;
+  const int64_t* const place = x.target_offset;
+  const int64_t columns = x.rows;
+  for (int64_t i = 0; i < y.rows; ++i) {
+    std::byte* const row = target + y.target_offset[i];
+    const int32_t first = y.begin[i], end = y.begin[i + 1];
+    const auto write_sum = [&](int64_t j, A sum) __attribute__((always_inline)) {
+      auto* const to = at<Target>(row, place[j]);
+      if constexpr (write == Write::add) sum += load_one(to);
+      store_one(to, sum);
+    };
+    if (end - first == 1) {
+      const std::byte* const line = source + y.source_offset[first];
+      const A weight_y = y.weight[first];
+      for (int64_t j = 0; j < columns; ++j) {
+        A sum = A(0);
+        for (int32_t t = begin[j]; t < begin[j + 1]; ++t) {
+          sum += weight_y * weight[t] * load_one(at<Source>(line, offset[t]));
+        }
+        write_sum(j, sum);
+      }
+      continue;
+    }
+    for (int64_t j = 0; j < columns; ++j) {
+      A sum = A(0);
+      for (int32_t ty = first; ty < end; ++ty) {
+        const std::byte* const line = source + y.source_offset[ty];
+        const A weight_y = y.weight[ty];
+        for (int32_t t = begin[j]; t < begin[j + 1]; ++t) {
+          sum += weight_y * weight[t] * load_one(at<Source>(line, offset[t]));
+        }
+      }
+      write_sum(j, sum);
     }
   }
 }
 
 template <class A>
 bool has_long_rows(const AxisPlan<A>& axis) {
+  int32_t longest = 0;
   for (int64_t i = 0; i < axis.rows; ++i) {
-    if (axis.begin[i + 1] - axis.begin[i] > block_taps) return true;
+    const int32_t taps = axis.begin[i + 1] - axis.begin[i];
+    longest = taps > longest ? taps : longest;
   }
-  return false;
+  return longest > block_taps;
 }
 
 template <Write write, class Source, class Target, class A>
@@ -162,6 +213,8 @@ void contract_writing(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byt
                       int64_t length) {
   if (has_long_rows(y) || has_long_rows(x)) {
     contract_bins<write, true, Source, Target>(y, x, source, target, length);
+  } else if (length == 1) {
+    contract_values<write, Source, Target>(y, x, source, target);
   } else {
     contract_bins<write, false, Source, Target>(y, x, source, target, length);
   }
@@ -289,11 +342,41 @@ inline void convert(const Source* source, Target* target, int64_t count) {
   for (; i < count; ++i) store_one(target + i, static_cast<A>(load_one(source + i)));
 }
 
-/// The end of the run of columns, from `first` on, whose values are adjacent in memory.
+/// Copies `bytes` of memory, bypassing the caches. The caller orders the stores.
+inline void stream_run(const std::byte* from, std::byte* to, int64_t bytes) {
+  const int64_t misaligned = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % vector_bytes);
+  const int64_t head = misaligned == 0 ? 0 : vector_bytes - misaligned;
+  int64_t done = head < bytes ? head : bytes;
+  __builtin_memcpy(to, from, static_cast<size_t>(done));
+  for (; done + vector_bytes <= bytes; done += vector_bytes) stream_bytes<vector_bytes>(to + done, from + done);
+  __builtin_memcpy(to + done, from + done, static_cast<size_t>(bytes - done));
+}
+
+/// The same with conversion to another type.
+template <class T, class A>
+inline void convert_streaming(const A* source, T* target, int64_t count) {
+  constexpr int64_t piece = 1024;
+  alignas(64) T narrowed[piece];
+  for (int64_t i = 0; i < count; i += piece) {
+    const int64_t length = count - i < piece ? count - i : piece;
+    convert<A>(source + i, narrowed, length);
+    stream_run(reinterpret_cast<const std::byte*>(narrowed), reinterpret_cast<std::byte*>(target + i),
+               length * int64_t{sizeof(T)});
+  }
+}
+
+/// Whether the values of a pixel are adjacent, so that they have the order of a tile.
+template <class T>
+inline bool has_adjacent_values(const Block& block) {
+  return block.channels == 1 || block.channel_stride == int64_t{sizeof(T)};
+}
+
+/// The end of the run of columns, from `first` on, whose pixels are adjacent: all their values, or those of a channel.
 template <class T>
 inline int64_t run_end(const Block& block, int64_t first) {
+  const int64_t step = (has_adjacent_values<T>(block) ? block.channels : 1) * int64_t{sizeof(T)};
   int64_t end = first + 1;
-  while (end < block.columns && block.column_offset[end] - block.column_offset[end - 1] == int64_t{sizeof(T)}) ++end;
+  while (end < block.columns && block.column_offset[end] - block.column_offset[end - 1] == step) ++end;
   return end;
 }
 
@@ -302,15 +385,15 @@ void gather(const Block& block, A* tile) {
   for (int64_t row = 0; row < block.rows; ++row) {
     const std::byte* line = block.base + block.row_offset[row];
     A* const tile_line = tile + row * block.columns * block.channels;
-    if (block.channel_stride == int64_t{sizeof(T)}) {
-      for (int64_t column = 0; column < block.columns; ++column) {
-        convert<A>(at<T>(line, block.column_offset[column]), tile_line + column * block.channels, block.channels);
-      }
-    } else {
-      for (int64_t first = 0, end = 0; first < block.columns; first = end) {
-        end = run_end<T>(block, first);
-        transpose<A, true, false>(at<T>(line, block.column_offset[first]), block.channel_stride / int64_t{sizeof(T)},
-                                  tile_line + first * block.channels, block.channels, block.channels, end - first);
+    for (int64_t first = 0, end = 0; first < block.columns; first = end) {
+      end = run_end<T>(block, first);
+      const T* const from = at<T>(line, block.column_offset[first]);
+      A* const to = tile_line + first * block.channels;
+      if (has_adjacent_values<T>(block)) {
+        convert<A>(from, to, (end - first) * block.channels);
+      } else {
+        transpose<A, true, false>(from, block.channel_stride / int64_t{sizeof(T)}, to, block.channels, block.channels,
+                                  end - first);
       }
     }
   }
@@ -321,16 +404,21 @@ void scatter(const A* tile, const Block& block) {
   for (int64_t row = 0; row < block.rows; ++row) {
     std::byte* line = block.base + block.row_offset[row];
     const A* const tile_line = tile + row * block.columns * block.channels;
-    if (block.channel_stride == int64_t{sizeof(T)}) {
-      for (int64_t column = 0; column < block.columns; ++column) {
-        convert<A>(tile_line + column * block.channels, at<T>(line, block.column_offset[column]), block.channels);
-      }
-    } else {
-      for (int64_t first = 0, end = 0; first < block.columns; first = end) {
-        end = run_end<T>(block, first);
-        transpose<A, false, streams>(tile_line + first * block.channels, block.channels,
-                                     at<T>(line, block.column_offset[first]), block.channel_stride / int64_t{sizeof(T)},
-                                     end - first, block.channels);
+    for (int64_t first = 0, end = 0; first < block.columns; first = end) {
+      end = run_end<T>(block, first);
+      const A* const from = tile_line + first * block.channels;
+      T* const to = at<T>(line, block.column_offset[first]);
+      const int64_t values = (end - first) * block.channels;
+      if (!has_adjacent_values<T>(block)) {
+        transpose<A, false, streams>(from, block.channels, to, block.channel_stride / int64_t{sizeof(T)}, end - first,
+                                     block.channels);
+      } else if constexpr (!streams) {
+        convert<A>(from, to, values);
+      } else if constexpr (sizeof(T) == sizeof(A)) {
+        stream_run(reinterpret_cast<const std::byte*>(from), reinterpret_cast<std::byte*>(to),
+                   values * int64_t{sizeof(T)});
+      } else {
+        convert_streaming(from, to, values);
       }
     }
   }
@@ -338,18 +426,14 @@ void scatter(const A* tile, const Block& block) {
 }
 
 void stream(const std::byte* from, std::byte* to, int64_t bytes) {
-  const int64_t misaligned = static_cast<int64_t>(reinterpret_cast<uintptr_t>(to) % vector_bytes);
-  const int64_t head = misaligned == 0 ? 0 : vector_bytes - misaligned;
-  int64_t done = head < bytes ? head : bytes;
-  __builtin_memcpy(to, from, static_cast<size_t>(done));
-  for (; done + vector_bytes <= bytes; done += vector_bytes) stream_bytes<vector_bytes>(to + done, from + done);
-  __builtin_memcpy(to + done, from + done, static_cast<size_t>(bytes - done));
+  stream_run(from, to, bytes);
   order_streams();
 }
 
 template <class T, class A>
 constexpr Kernels<A> table() {
-  return {{{contract<T, T, A>, contract<T, A, A>}, {contract<A, T, A>, contract<A, A, A>}},
+  return {sizeof(T),
+          {{contract<T, T, A>, contract<T, A, A>}, {contract<A, T, A>, contract<A, A, A>}},
           {dots<T, A>, dots<A, A>},
           gather<T, A>,
           scatter<T, A, false>,

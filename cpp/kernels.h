@@ -58,6 +58,8 @@ enum class Write {
 /// If a function exists for several types of operands, [0] is the scalar type and [1] the accumulator type.
 template <class Accumulator>
 struct Kernels {
+  int64_t value_bytes;  // of the scalar type
+
   /// target(i, j) = or += the sum over taps of y and x of wy * wx * source(ty, tx), for `length` channels.
   using Contract = void (*)(const AxisPlan<Accumulator>& y, const AxisPlan<Accumulator>& x, const std::byte* source,
                             std::byte* target, int64_t length, Write write);

@@ -63,6 +63,12 @@ struct ChannelBlocks {
     size = wanted == 1 ? channels : ((channels + wanted - 1) / wanted + unit - 1) / unit * unit;
     count = channels == 0 ? 0 : (channels + size - 1) / size;
   }
+  static ChannelBlocks one_by_one(int64_t channels) {
+    ChannelBlocks blocks(channels, std::max<int64_t>(channels, 1));
+    blocks.size = 1;
+    blocks.count = channels;
+    return blocks;
+  }
   int64_t first(int64_t block) const { return block * size; }
   int64_t length(int64_t block) const { return std::min(size, channels - block * size); }
 
@@ -137,15 +143,15 @@ struct Tiles {
   }
 
   /// The same for a piece of a map. Bypasses the caches if the map is too large for them.
-  void write_piece(const AlignedVector<A>& memory, const View& piece, const View& map, ScalarType type, int64_t n,
-                   int64_t channel, int64_t channels) {
+  void write_piece(const A* tile, const View& piece, const View& map, ScalarType type, int64_t n, int64_t channel,
+                   int64_t channels) {
     const bool is_large = is_larger_than_caches(map, type);
-    if (is_large && channels == map.size[1] && has_adjacent_pixels(map, type)) {
-      stream_rows(memory, piece, n);
-    } else if (is_large && map.stride[3] == size_of(type)) {
-      kernels.scatter_streaming(memory.data(), block(piece, n, channel, channels));
+    const bool has_long_runs =
+        map.stride[3] == size_of(type) || (channels == map.size[1] && has_adjacent_pixels(map, type));
+    if (is_large && has_long_runs) {
+      kernels.scatter_streaming(tile, block(piece, n, channel, channels));
     } else {
-      scatter(memory.data(), piece, n, channel, channels);
+      scatter(tile, piece, n, channel, channels);
     }
   }
 
@@ -153,18 +159,6 @@ struct Tiles {
   AlignedVector<A> source_tile, gradient_tile, target_tile;
 
  private:
-  /// Writes all channels of consecutive pixels, bypassing the caches.
-  void stream_rows(const AlignedVector<A>& memory, const View& view, int64_t n) {
-    const int64_t channels = view.size[1], pixels = view.size[3];
-    View row = view;
-    row.size[2] = 1;
-    row.data = staging(pixels * view.stride[3]);
-    for (int64_t y = 0; y < view.size[2]; ++y) {
-      kernels.scatter(memory.data() + y * pixels * channels, block(row, 0, 0, channels));
-      kernels.stream(row.data, address(view, n, 0) + y * view.stride[2], pixels * view.stride[3]);
-    }
-  }
-
   std::byte* staging(int64_t bytes) {
     staged.resize(bytes);
     return staged.data();

@@ -261,7 +261,10 @@ struct Lanes {
   }
   static void store(Float16* to, V v) {
     constexpr int to_nearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
-    if constexpr (lanes == 8) {
+    if constexpr (lanes == 4) {
+      const __m128i half = _mm_cvtps_ph(bit_cast<__m128>(v), to_nearest);
+      __builtin_memcpy(to, &half, sizeof(uint64_t));
+    } else if constexpr (lanes == 8) {
       _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_cvtps_ph(bit_cast<__m256>(v), to_nearest));
     } else {
 #if defined(__AVX512F__)

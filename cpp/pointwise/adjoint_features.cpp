@@ -102,7 +102,7 @@ class PointwiseAdjointFeatures {
       add_roi(work, std::span(runs).subspan(begin, end - begin), piece);
     }
     const View& map = grads_[tile.level];
-    work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
+    work.write_piece(work.target_tile.data(), tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
                      channels * parts_);
   }
 

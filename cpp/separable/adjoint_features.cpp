@@ -15,6 +15,7 @@ class AdjointFeatures {
         grads_(grads),
         grads_in_place_(std::all_of(grads.begin(), grads.end(),
                                     [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); })),
+        one_by_one_(!grads_in_place_ && grad_output.size[1] < few_channels),
         blocks_(grad_output.size[1],
                 (grads_in_place_ ? in_place_block_bytes : planar_block_bytes) / int64_t{sizeof(A)}),
         workspaces_(make_workspaces<A>(call)) {
@@ -83,7 +84,8 @@ class AdjointFeatures {
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
     const int64_t height = tile.end_y - tile.first_y, width = tile.end_x - tile.first_x;
     const int tangents = static_cast<int>(call_.tangents.size());
-    const Operand target = work.tile(work.target_tile, height, width, channels);
+    const int64_t at_once = one_by_one_ ? 1 : channels, plane = height * width * at_once;
+    const Operand target = work.tile(work.target_tile, height * (channels / at_once), width, at_once);
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     const bool in_place = has_adjacent_channels(grad_output_, call_.scalar_type);
     Contraction<A> contraction;
@@ -93,13 +95,22 @@ class AdjointFeatures {
       const Taps y = transpose_taps(taps_[row].y, tile.first_y, tile.end_y, 1 << tangents, arena);
       const Taps x = transpose_taps(taps_[row].x, tile.first_x, tile.end_x, 1 << tangents, arena);
       if (y.entries() == 0 || x.entries() == 0) continue;
-      const Operand source = in_place ? work.in_place(grad_output_, row, channel)
-                                      : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      contraction.prepare(arena, y, x, tangents, source.lattice, target.lattice, channels);
-      contraction.execute(work.kernels, source.base, target.base, channels, Write::add, work.intermediate, 0, y.rows());
+      const Operand source = in_place || one_by_one_
+                                 ? work.in_place(grad_output_, row, channel)
+                                 : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
+      contraction.prepare(work.kernels, arena, y, x, tangents, source.lattice, target.lattice, at_once,
+                          grad_output_.size[1]);
+      for (int64_t first = 0; first < channels; first += at_once) {
+        contraction.execute(work.kernels, source.base + first * grad_output_.stride[1],
+                            target.base + first * plane * int64_t{sizeof(A)}, at_once, Write::add, work.intermediate, 0,
+                            y.rows());
+      }
     }
     const View& map = grads_[tile.level];
-    work.write_piece(work.target_tile, tile.of(grads_), map, call_.scalar_type, tile.image, channel, channels);
+    for (int64_t first = 0; first < channels; first += at_once) {
+      work.write_piece(work.target_tile.data() + first * plane, tile.of(grads_), map, call_.scalar_type, tile.image,
+                       channel + first, at_once);
+    }
   }
 
   static constexpr int64_t in_place_tile_bytes = 256 * 1024, in_place_block_bytes = 1024;
@@ -109,7 +120,7 @@ class AdjointFeatures {
   const SeparableCall& call_;
   const View& grad_output_;
   std::span<const View> grads_;
-  bool grads_in_place_;
+  bool grads_in_place_, one_by_one_;  // a few channels that are planes
   ChannelBlocks blocks_;
   std::vector<TileShape> shapes_;  // of every map
   std::vector<RoiTaps> taps_;

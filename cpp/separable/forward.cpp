@@ -12,11 +12,13 @@ class Forward {
       : call_(call), maps_(maps), out_(out), workspaces_(make_workspaces<A>(call)) {
     maps_in_place_ = std::all_of(maps.begin(), maps.end(),
                                  [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); });
+    one_by_one_ = !maps_in_place_ && out.size[1] < few_channels;
+    maps_in_place_ = maps_in_place_ || one_by_one_;
     const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
-    out_in_place_ =
-        has_adjacent_channels(out, call.scalar_type) && call.spec.fill == 0.0 && !(halves && !call.tangents.empty());
+    out_in_place_ = (one_by_one_ || has_adjacent_channels(out, call.scalar_type)) && call.spec.fill == 0.0 &&
+                    !(halves && !call.tangents.empty());
     const bool is_large = is_larger_than_caches(out, call.scalar_type);
-    if (out_in_place_ && is_large && has_whole_lines()) write_ = Write::stream;
+    if (out_in_place_ && !one_by_one_ && is_large && has_whole_lines()) write_ = Write::stream;
     streams_planes_ = !out_in_place_ && is_large && has_adjacent_planes(out, call.scalar_type);
   }
 
@@ -71,7 +73,8 @@ class Forward {
       build_all(group, work.builder, shared == nullptr ? work.taps_memory : shared->taps_memory, taps);
     };
     shared == nullptr ? build() : std::call_once(shared->has_taps, build);
-    const ChannelBlocks blocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
+    const auto blocks = one_by_one_ ? ChannelBlocks::one_by_one(channel_count)
+                                    : ChannelBlocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
     const int64_t bins = out_in_place_ ? 0 : out_.size[2] * out_.size[3];
     Panel<A> panel(work, taps, maps_[group.level], maps_in_place_, group, blocks.size, bins);
     int64_t prepared_channels = 0;
@@ -79,7 +82,7 @@ class Forward {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
       if (channels != prepared_channels) {
         const auto prepare = [&] {
-          prepare_all(taps, panel.lattice(channels), channels,
+          prepare_all(work.kernels, taps, panel.lattice(channels), channels,
                       shared == nullptr ? work.plans_memory : shared->plans_memory, contractions);
         };
         shared == nullptr ? prepare() : std::call_once(shared->has_contractions, prepare);
@@ -108,15 +111,16 @@ class Forward {
     }
   }
 
-  void prepare_all(std::span<const RoiTaps> taps, const Lattice& source, int64_t channels, Arena& arena,
-                   std::vector<Contraction<A>>& contractions) const {
+  void prepare_all(const Kernels<A>& kernels, std::span<const RoiTaps> taps, const Lattice& source, int64_t channels,
+                   Arena& arena, std::vector<Contraction<A>>& contractions) const {
     arena.clear();
     contractions.resize(taps.size());
     const Lattice target =
         out_in_place_ ? Workspace<A>::in_place(out_, 0, 0).lattice : dense_lattice<A>(out_.size[3], channels);
     const int tangents = static_cast<int>(call_.tangents.size());
     for (size_t index = 0; index < taps.size(); ++index) {
-      contractions[index].prepare(arena, taps[index].y, taps[index].x, tangents, source, target, channels);
+      contractions[index].prepare(kernels, arena, taps[index].y, taps[index].x, tangents, source, target, channels,
+                                  out_.size[1]);
     }
   }
 
@@ -150,6 +154,7 @@ class Forward {
   std::span<const View> maps_;
   const View& out_;
   bool maps_in_place_, out_in_place_, streams_planes_;
+  bool one_by_one_;  // a few channels that are planes
   Write write_ = Write::replace;
   std::vector<Workspace<A>> workspaces_;
 };
