@@ -380,8 +380,36 @@ inline int64_t run_end(const Block& block, int64_t first) {
   return end;
 }
 
+/// Single pixels of planes. A few planes at a time, because every one is in other pages of memory.
+template <class T, class A>
+void gather_pixels(const Block& block, A* tile) {
+  constexpr int64_t planes = 16;
+  for (int64_t c = 0; c < block.channels; c += planes) {
+    const int64_t channels = block.channels - c < planes ? block.channels - c : planes;
+    const std::byte* const base = block.base + c * block.channel_stride;
+    A* pixel = tile + c;
+    for (int64_t row = 0; row < block.rows; ++row) {
+      for (int64_t column = 0; column < block.columns; ++column, pixel += block.channels) {
+        const std::byte* from = base + block.row_offset[row] + block.column_offset[column];
+        for (int64_t k = 0; k < channels; ++k, from += block.channel_stride) {
+          pixel[k] = static_cast<A>(load_one(at<T>(from, 0)));
+        }
+      }
+    }
+  }
+}
+
+/// Whether pixels of planes lie apart, or in runs that are too short to be transposed as vectors.
+template <class T>
+inline bool has_short_runs(const Block& block) {
+  int64_t runs = 0;
+  for (int64_t first = 0; first < block.columns; first = run_end<T>(block, first)) ++runs;
+  return runs * 4 > block.columns;
+}
+
 template <class T, class A>
 void gather(const Block& block, A* tile) {
+  if (!has_adjacent_values<T>(block) && has_short_runs<T>(block)) return gather_pixels<T>(block, tile);
   for (int64_t row = 0; row < block.rows; ++row) {
     const std::byte* line = block.base + block.row_offset[row];
     A* const tile_line = tile + row * block.columns * block.channels;

@@ -64,8 +64,8 @@ class AdjointBoxes {
         dots.gradient = in_place_ ? work.in_place(grad_output_, row, channel)
                                   : work.gather_into(work.gradient_tile.data() + piece.tile * bins * channels,
                                                      grad_output_, row, channel, channels);
-        dots.plan =
-            plan_dots(work.plans_memory, work.taps[piece.index], panel.lattice(channels), dots.gradient.lattice);
+        dots.plan = plan_dots(work.plans_memory, work.taps[piece.index], panel.lattice(piece.index, channels),
+                              dots.gradient.lattice);
       }
       DotPlan<A> plan = dots.plan;
       plan.y = plan.y.rows_between(piece.first_bin, piece.end_bin);

@@ -82,8 +82,8 @@ class Forward {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
       if (channels != prepared_channels) {
         const auto prepare = [&] {
-          prepare_all(work.kernels, taps, panel.lattice(channels), channels,
-                      shared == nullptr ? work.plans_memory : shared->plans_memory, contractions);
+          prepare_all(work.kernels, taps, panel, channels, shared == nullptr ? work.plans_memory : shared->plans_memory,
+                      contractions);
         };
         shared == nullptr ? prepare() : std::call_once(shared->has_contractions, prepare);
         prepared_channels = channels;
@@ -111,7 +111,7 @@ class Forward {
     }
   }
 
-  void prepare_all(const Kernels<A>& kernels, std::span<const RoiTaps> taps, const Lattice& source, int64_t channels,
+  void prepare_all(const Kernels<A>& kernels, std::span<const RoiTaps> taps, const Panel<A>& panel, int64_t channels,
                    Arena& arena, std::vector<Contraction<A>>& contractions) const {
     arena.clear();
     contractions.resize(taps.size());
@@ -119,8 +119,8 @@ class Forward {
         out_in_place_ ? Workspace<A>::in_place(out_, 0, 0).lattice : dense_lattice<A>(out_.size[3], channels);
     const int tangents = static_cast<int>(call_.tangents.size());
     for (size_t index = 0; index < taps.size(); ++index) {
-      contractions[index].prepare(kernels, arena, taps[index].y, taps[index].x, tangents, source, target, channels,
-                                  out_.size[1]);
+      contractions[index].prepare(kernels, arena, taps[index].y, taps[index].x, tangents,
+                                  panel.lattice(index, channels), target, channels, out_.size[1]);
     }
   }
 

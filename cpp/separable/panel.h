@@ -14,8 +14,8 @@ namespace roialign {
 
 /// If channels are not adjacent, the rows of a block of channels are transposed into a ring buffer as the RoIs need
 /// them, in the order of their first rows. A pixel is transposed once for all RoIs of the group. The ring has few more
-/// rows than the tallest RoI. If that is too large for the cache, RoIs are cut into pieces of fewer rows. For a single
-/// RoI, only the pixels that it touches are gathered.
+/// rows than the tallest RoI. If that is too large for the cache, RoIs are cut into pieces of fewer rows. If the RoIs
+/// touch few pixels of these rows, or there is only one, the pixels that each one touches are gathered.
 template <class A>
 class Panel {
  public:
@@ -28,17 +28,21 @@ class Panel {
         map_(map),
         is_in_place_(is_in_place),
         group_(group),
-        is_alone_(group.rows.size() == 1),
+        gathers_(group.rows.size() == 1),
         pieces_(RoiPieces::whole(taps)) {
-    if (is_in_place || is_alone_) return;
+    if (is_in_place || gathers_) return;
     PixelRange x = PixelRange::none(), y = PixelRange::none();
+    int64_t touched = 0;
     for (const RoiTaps& roi : taps) {
       if (roi.y.entries() == 0 || roi.x.entries() == 0) continue;
+      touched += static_cast<int64_t>(roi.y.position.size() * roi.x.position.size());
       y.include(roi.y.position);
       x.include(roi.x.position);
     }
     if (x.length() == 0) x = y = {0, 0};                             // no RoI touches the map
     if (4 * x.length() > 3 * map.size[3]) x = {0, map.size[3] - 1};  // whole rows are one long run in memory
+    gathers_ = gathering_takes * touched < y.length() * x.length();
+    if (gathers_) return;
     x_ = x;
     last_row_ = y.last;
     cut_into_pieces(cached_bytes / std::max<int64_t>(channels * int64_t{sizeof(A)}, 1), bins);
@@ -51,10 +55,10 @@ class Panel {
   /// How many RoIs have begun and not ended, at most.
   int64_t tiles() const { return pieces_.tiles; }
 
-  /// The layout of the pixels, for a block of so many channels.
-  Lattice lattice(int64_t channels) const {
+  /// The layout of the pixels of a RoI, for a block of so many channels.
+  Lattice lattice(size_t index, int64_t channels) const {
     if (is_in_place_) return Workspace<A>::in_place(map_, 0, 0).lattice;
-    if (is_alone_) return dense_lattice<A>(static_cast<int64_t>(taps_[0].x.position.size()), channels);
+    if (gathers_) return dense_lattice<A>(static_cast<int64_t>(taps_[index].x.position.size()), channels);
     Lattice lattice = dense_lattice<A>(x_.length(), channels);
     lattice.is_compact = false;
     lattice.ring_rows = ring_rows_;
@@ -66,13 +70,13 @@ class Panel {
     channel_ = channel;
     channels_ = channels;
     end_row_ = 0;
-    if (!is_in_place_ && !is_alone_) work_.tile(work_.source_tile, ring_rows_, x_.length(), channels);
+    if (!is_in_place_ && !gathers_) work_.tile(work_.source_tile, ring_rows_, x_.length(), channels);
   }
 
   /// The memory that has the pixels of a piece now.
   const std::byte* pixels_of(const RoiPiece& piece) {
     if (is_in_place_) return address(map_, group_.image, channel_);
-    if (is_alone_) {
+    if (gathers_) {
       const RoiTaps& taps = taps_[piece.index];
       return work_
           .gather(map_, group_.image, channel_, channels_, work_.source_tile, &taps.y.position, &taps.x.position)
@@ -120,6 +124,7 @@ class Panel {
   }
 
   static constexpr int64_t most_rows_at_once = 8;
+  static constexpr int64_t gathering_takes = 3;  // as long for a pixel as transposing many
   static constexpr int64_t cached_bytes = int64_t{640} << 10;
 
   Workspace<A>& work_;
@@ -127,7 +132,7 @@ class Panel {
   const View& map_;
   bool is_in_place_;
   const RoiGroup& group_;
-  bool is_alone_;
+  bool gathers_;
   RoiPieces pieces_;
   PixelRange x_{0, 0};
   int64_t ring_rows_ = 1, rows_at_once_ = most_rows_at_once, last_row_ = 0, end_row_ = 0, channel_ = 0, channels_ = 0;
