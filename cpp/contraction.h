@@ -74,6 +74,19 @@ AxisPlan<A> plan_copies(Arena& arena, int64_t rows, std::span<const int64_t> sou
 /// Fewer channels than this do not fill a vector. Adjacent pixels do.
 constexpr int64_t few_channels = 16;
 
+/// Whether two passes are faster for a few channels. The first pass then treats adjacent columns as channels of one
+/// pixel. The estimates are in cycles. They depend on nothing but the taps and the number of channels, so that results
+/// have the same bits for every layout of the memory.
+inline bool few_channels_take_two_passes(int64_t entries_y, int64_t rows_y, int64_t entries_x, int64_t rows_x,
+                                         int64_t columns, int64_t channels) {
+  if (channels >= few_channels) return false;
+  const int64_t parts = channels / 8 + channels % 8 / 4 + channels % 4;
+  const int64_t run = columns * channels / 8 + 16;
+  const int64_t through_x = parts * (2 * entries_x + 8 * rows_x);
+  const int64_t direct = parts * (2 * entries_y * entries_x + 6 * entries_y * rows_x + 8 * rows_y * rows_x);
+  return entries_y * run + rows_y * through_x < direct;
+}
+
 /// The contraction of a RoI, prepared once and executed for each block of channels.
 template <class A>
 class Contraction {
@@ -82,17 +95,16 @@ class Contraction {
   /// If the result is added to the target, because of tangents or in `execute`, the target must be an accumulator. The
   /// plans are in the arena.
   void prepare(const Kernels<A>& kernels, Arena& arena, const Taps& y, const Taps& x, int tangents,
-               const Lattice& source, const Lattice& target, int64_t channels, int64_t all_channels) {
+               const Lattice& source, const Lattice& target, int64_t channels, bool prefers_two_passes) {
     const int subsets = 1 << tangents;
+    two_passes_ = prefers_two_passes || takes_two_passes(y, x);
     const int64_t value_bytes = source.is_accumulator ? int64_t{sizeof(A)} : kernels.value_bytes;
-    const bool has_few_channels = all_channels < few_channels && source.column_step == channels * value_bytes;
-    const int64_t first_column = x.position.empty() || source.is_compact ? 0 : x.position.front();
-    const int64_t span = x.position.empty()  ? 0
-                         : source.is_compact ? static_cast<int64_t>(x.position.size())
-                                             : x.position.back() - first_column + 1;
-    in_runs_ = has_few_channels && takes_runs(y, x, span, channels);
-    two_passes_ = in_runs_ || takes_two_passes(y, x);
-    const int64_t columns = in_runs_ ? span : static_cast<int64_t>(x.position.size());
+    const int64_t touched = static_cast<int64_t>(x.position.size());
+    const int64_t first_column = touched == 0 || source.is_compact ? 0 : x.position.front();
+    const int64_t span = touched == 0 || source.is_compact ? touched : x.position.back() - first_column + 1;
+    in_runs_ = two_passes_ && channels < few_channels && source.column_step == channels * value_bytes &&
+               span <= most_span * touched;
+    const int64_t columns = in_runs_ ? span : touched;
     source_ = source;
     target_ = target;
     intermediate_size_ = two_passes_ ? columns * channels : 0;
@@ -162,16 +174,6 @@ class Contraction {
     const auto columns = static_cast<int64_t>(x.position.size());
     return 3 * (y.entries() * columns + y.rows() * (x.entries() + columns)) < 2 * y.entries() * x.entries();
   }
-  /// Whether two passes whose first pass treats `span` adjacent columns of all channels as channels of one pixel are
-  /// faster than one pass. The estimates are in cycles: a vector of a run takes 1, and a tap with a part of a vector 4.
-  static bool takes_runs(const Taps& y, const Taps& x, int64_t span, int64_t channels) {
-    const int64_t parts = channels / 8 + channels % 8 / 4 + channels % 4;
-    const int64_t run = span * channels / 8 + 16;
-    const int64_t through_x = parts * (2 * x.entries() + 8 * x.rows());
-    const int64_t direct =
-        parts * (2 * y.entries() * x.entries() + 6 * y.entries() * x.rows() + 8 * y.rows() * x.rows());
-    return y.entries() * run + y.rows() * through_x < direct;
-  }
   static int64_t longest_row(const Taps& taps) {
     int32_t longest = 0;
     for (int64_t i = 0; i < taps.rows(); ++i) longest = std::max(longest, taps.row_begin[i + 1] - taps.row_begin[i]);
@@ -179,6 +181,7 @@ class Contraction {
   }
 
   static constexpr int64_t most_taps = 64;  // of a bin, in one pass
+  static constexpr int64_t most_span = 8;   // columns of a run for each that is touched
 
   std::span<const Step> steps_;
   bool two_passes_ = false, in_runs_ = false;

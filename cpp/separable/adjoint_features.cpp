@@ -98,8 +98,11 @@ class AdjointFeatures {
       const Operand source = in_place || one_by_one_
                                  ? work.in_place(grad_output_, row, channel)
                                  : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      contraction.prepare(work.kernels, arena, y, x, tangents, source.lattice, target.lattice, at_once,
-                          grad_output_.size[1]);
+      const auto& [all_y, all_x] = taps_[row];
+      const bool two_passes =
+          few_channels_take_two_passes(all_y.entries(), static_cast<int64_t>(all_y.position.size()), all_x.entries(),
+                                       static_cast<int64_t>(all_x.position.size()), all_x.rows(), grad_output_.size[1]);
+      contraction.prepare(work.kernels, arena, y, x, tangents, source.lattice, target.lattice, at_once, two_passes);
       for (int64_t first = 0; first < channels; first += at_once) {
         contraction.execute(work.kernels, source.base + first * grad_output_.stride[1],
                             target.base + first * plane * int64_t{sizeof(A)}, at_once, Write::add, work.intermediate, 0,

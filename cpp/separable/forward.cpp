@@ -119,8 +119,11 @@ class Forward {
         out_in_place_ ? Workspace<A>::in_place(out_, 0, 0).lattice : dense_lattice<A>(out_.size[3], channels);
     const int tangents = static_cast<int>(call_.tangents.size());
     for (size_t index = 0; index < taps.size(); ++index) {
-      contractions[index].prepare(kernels, arena, taps[index].y, taps[index].x, tangents,
-                                  panel.lattice(index, channels), target, channels, out_.size[1]);
+      const auto& [y, x] = taps[index];
+      const bool two_passes = few_channels_take_two_passes(y.entries(), y.rows(), x.entries(), x.rows(),
+                                                           static_cast<int64_t>(x.position.size()), out_.size[1]);
+      contractions[index].prepare(kernels, arena, y, x, tangents, panel.lattice(index, channels), target, channels,
+                                  two_passes);
     }
   }
 

@@ -91,7 +91,7 @@ def test_rows_keep_their_order_whatever_their_images_and_levels() -> None:
     boxes = torch.tensor([[0.0, 0, 3, 3]]).expand(6, 4)
     answer = roialign.multiscale_roi_align(maps, boxes, (2, 5), [1, 0.5, 0.25], levels=levels, batch_indices=images)
     assert answer.shape == (6, 1, 2, 5)
-    assert answer[:, 0, 1, 4].tolist() == (10 * levels + images).tolist()
+    torch.testing.assert_close(answer[:, 0, 1, 4], (10.0 * levels + images), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
