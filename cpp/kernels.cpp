@@ -107,7 +107,7 @@ inline void contract_unit(const AxisPlan<A>& y, const AxisPlan<A>& x, BinTaps ta
       const std::byte* line = source + y.source_offset[ty];
       const A weight_y = y.weight[ty];
       for (int32_t tx = block.x_begin; tx < block.x_end; ++tx) {
-        part += weight_y * x.weight[tx] * Unit::load(at<Source>(line, x.source_offset[tx]));
+        part = multiply_add(weight_y * x.weight[tx], Unit::load(at<Source>(line, x.source_offset[tx])), part);
       }
     }
     sum = in_blocks ? sum + part : part;
@@ -178,7 +178,7 @@ void contract_values(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte
       for (int64_t j = 0; j < columns; ++j) {
         A sum = A(0);
         for (int32_t t = begin[j]; t < begin[j + 1]; ++t) {
-          sum += weight_y * weight[t] * load_one(at<Source>(line, offset[t]));
+          sum = multiply_add(weight_y * weight[t], A(load_one(at<Source>(line, offset[t]))), sum);
         }
         write_sum(j, sum);
       }
@@ -190,7 +190,7 @@ void contract_values(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte
         const std::byte* const line = source + y.source_offset[ty];
         const A weight_y = y.weight[ty];
         for (int32_t t = begin[j]; t < begin[j + 1]; ++t) {
-          sum += weight_y * weight[t] * load_one(at<Source>(line, offset[t]));
+          sum = multiply_add(weight_y * weight[t], A(load_one(at<Source>(line, offset[t]))), sum);
         }
       }
       write_sum(j, sum);

@@ -81,6 +81,17 @@ inline U narrow_float16(F value) {
   return (magnitude >= (143U << 23) ? large : finite) | sign;
 }
 
+/// sum + factor * value, rounded once if the CPU can. As an expression in a loop, a compiler may vectorise the products
+/// and round them before it adds them, so that a single value would have other bits than a vector.
+template <class V, class A>
+inline V multiply_add(A factor, V value, V sum) {
+  return sum + factor * value;
+}
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+inline float multiply_add(float factor, float value, float sum) { return __builtin_fmaf(factor, value, sum); }
+inline double multiply_add(double factor, double value, double sum) { return __builtin_fma(factor, value, sum); }
+#endif
+
 template <int... index>
 struct Indices {};
 template <int count, int... index>
