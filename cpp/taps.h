@@ -44,6 +44,7 @@ class TapBuilder {
   template <int order>
   class Bins;
   void number_columns();
+  bool number_ascending_columns();
 
   std::vector<int32_t> row_begin_, column_;
   std::vector<int64_t> pixel_, position_;
