@@ -95,9 +95,9 @@ class Contraction {
   /// If the result is added to the target, because of tangents or in `execute`, the target must be an accumulator. The
   /// plans are in the arena.
   void prepare(const Kernels<A>& kernels, Arena& arena, const Taps& y, const Taps& x, int tangents,
-               const Lattice& source, const Lattice& target, int64_t channels, bool prefers_two_passes) {
+               const Lattice& source, const Lattice& target, int64_t channels, bool two_passes) {
     const int subsets = 1 << tangents;
-    two_passes_ = prefers_two_passes || takes_two_passes(y, x);
+    two_passes_ = two_passes;
     const int64_t value_bytes = source.is_accumulator ? int64_t{sizeof(A)} : kernels.value_bytes;
     const int64_t touched = static_cast<int64_t>(x.position.size());
     const int64_t first_column = touched == 0 || source.is_compact ? 0 : x.position.front();
@@ -160,11 +160,6 @@ class Contraction {
     }
   }
 
- private:
-  struct Step {
-    AxisPlan<A> y, x, through_y, through_x;  // the last two only with two passes
-  };
-
   /// The cost in multiply-adds per channel. Directly, every tap of a bin is one. Two passes also store and read the
   /// intermediate result, which has the columns of the source for every row of the target. Their loops are shorter and
   /// take half as long again. Large bins always take two passes, because the rounding error of a sum grows with its
@@ -179,6 +174,11 @@ class Contraction {
     for (int64_t i = 0; i < taps.rows(); ++i) longest = std::max(longest, taps.row_begin[i + 1] - taps.row_begin[i]);
     return longest;
   }
+
+ private:
+  struct Step {
+    AxisPlan<A> y, x, through_y, through_x;  // the last two only with two passes
+  };
 
   static constexpr int64_t most_taps = 64;  // of a bin, in one pass
   static constexpr int64_t most_span = 8;   // columns of a run for each that is touched

@@ -380,7 +380,7 @@ inline int64_t run_end(const Block& block, int64_t first) {
   return end;
 }
 
-/// Single pixels of planes. A few planes at a time, because every one is in other pages of memory.
+/// Single pixels. If they are of planes, a few planes at a time, because every one is in other pages of memory.
 template <class T, class A>
 void gather_pixels(const Block& block, A* tile) {
   constexpr int64_t planes = 16;
@@ -399,7 +399,7 @@ void gather_pixels(const Block& block, A* tile) {
   }
 }
 
-/// Whether pixels of planes lie apart, or in runs that are too short to be transposed as vectors.
+/// Whether pixels lie apart, or in runs that are too short for vectors.
 template <class T>
 inline bool has_short_runs(const Block& block) {
   int64_t runs = 0;
@@ -409,7 +409,8 @@ inline bool has_short_runs(const Block& block) {
 
 template <class T, class A>
 void gather(const Block& block, A* tile) {
-  if (!has_adjacent_values<T>(block) && has_short_runs<T>(block)) return gather_pixels<T>(block, tile);
+  const bool is_narrow = !has_adjacent_values<T>(block) || block.channels < vector_bytes / int64_t{sizeof(A)};
+  if (is_narrow && has_short_runs<T>(block)) return gather_pixels<T>(block, tile);
   for (int64_t row = 0; row < block.rows; ++row) {
     const std::byte* line = block.base + block.row_offset[row];
     A* const tile_line = tile + row * block.columns * block.channels;

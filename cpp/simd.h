@@ -87,7 +87,7 @@ template <class V, class A>
 inline V multiply_add(A factor, V value, V sum) {
   return sum + factor * value;
 }
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__FP_FAST_FMA)
 inline float multiply_add(float factor, float value, float sum) { return __builtin_fmaf(factor, value, sum); }
 inline double multiply_add(double factor, double value, double sum) { return __builtin_fma(factor, value, sum); }
 #endif
