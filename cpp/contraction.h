@@ -74,17 +74,19 @@ AxisPlan<A> plan_copies(Arena& arena, int64_t rows, std::span<const int64_t> sou
 /// Fewer channels than this do not fill a vector. Adjacent pixels do.
 constexpr int64_t few_channels = 16;
 
-/// Whether two passes are faster for a few channels. The first pass then treats adjacent columns as channels of one
-/// pixel. The estimates are in cycles. They depend on nothing but the taps and the number of channels, so that results
-/// have the same bits for every layout of the memory.
-inline bool few_channels_take_two_passes(int64_t entries_y, int64_t rows_y, int64_t entries_x, int64_t rows_x,
-                                         int64_t columns, int64_t channels) {
+/// Whether two passes are faster for a few channels, with the taps or their transposes. The first pass then treats
+/// adjacent columns as channels of one pixel. The estimates are in cycles. They depend on nothing but the taps and the
+/// number of channels, so that results have the same bits for every layout of the memory.
+inline bool few_channels_take_two_passes(const Taps& y, const Taps& x, bool are_transposed, int64_t channels) {
   if (channels >= few_channels) return false;
+  const auto pixels = [](const Taps& axis) { return static_cast<int64_t>(axis.position.size()); };
+  const int64_t rows_y = are_transposed ? pixels(y) : y.rows(), rows_x = are_transposed ? pixels(x) : x.rows();
+  const int64_t columns = are_transposed ? x.rows() : pixels(x);
   const int64_t parts = channels / 8 + channels % 8 / 4 + channels % 4;
   const int64_t run = columns * channels / 8 + 16;
-  const int64_t through_x = parts * (2 * entries_x + 8 * rows_x);
-  const int64_t direct = parts * (2 * entries_y * entries_x + 6 * entries_y * rows_x + 8 * rows_y * rows_x);
-  return entries_y * run + rows_y * through_x < direct;
+  const int64_t through_x = parts * (2 * x.entries() + 8 * rows_x);
+  const int64_t direct = parts * (2 * y.entries() * x.entries() + 6 * y.entries() * rows_x + 8 * rows_y * rows_x);
+  return y.entries() * run + rows_y * through_x < direct;
 }
 
 /// The contraction of a RoI, prepared once and executed for each block of channels.

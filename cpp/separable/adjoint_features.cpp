@@ -98,12 +98,9 @@ class AdjointFeatures {
       const Operand source = in_place || one_by_one_
                                  ? work.in_place(grad_output_, row, channel)
                                  : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
-      const auto& [all_y, all_x] = taps_[row];
       // For a few channels, not by the taps of the tile: tiles of other layouts have other taps.
       const bool two_passes = grad_output_.size[1] < few_channels
-                                  ? few_channels_take_two_passes(
-                                        all_y.entries(), static_cast<int64_t>(all_y.position.size()), all_x.entries(),
-                                        static_cast<int64_t>(all_x.position.size()), all_x.rows(), grad_output_.size[1])
+                                  ? few_channels_take_two_passes(taps_[row].y, taps_[row].x, true, grad_output_.size[1])
                                   : Contraction<A>::takes_two_passes(y, x);
       contraction.prepare(work.kernels, arena, y, x, tangents, source.lattice, target.lattice, at_once, two_passes);
       for (int64_t first = 0; first < channels; first += at_once) {

@@ -10,16 +10,15 @@ class Forward {
  public:
   Forward(const SeparableCall& call, std::span<const View> maps, const View& out)
       : call_(call), maps_(maps), out_(out), workspaces_(make_workspaces<A>(call)) {
-    maps_in_place_ = std::all_of(maps.begin(), maps.end(),
-                                 [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); });
-    if (out.size[1] < few_channels) {
-      // In place if the kernels find runs of adjacent pixels.
-      const auto has_adjacent_columns = [&](const View& map) { return map.stride[3] == size_of(call.scalar_type); };
-      maps_in_place_ = std::all_of(maps.begin(), maps.end(),
-                                   [&](const View& map) { return has_adjacent_pixels(map, call.scalar_type); });
-      one_by_one_ = !maps_in_place_ && std::all_of(maps.begin(), maps.end(), has_adjacent_columns);
-      maps_in_place_ = maps_in_place_ || one_by_one_;
-    }
+    // A few channels are read in place if the kernels find runs of adjacent pixels.
+    const bool few = out.size[1] < few_channels;
+    const auto all_maps = [&](auto&& has) { return std::all_of(maps.begin(), maps.end(), has); };
+    one_by_one_ =
+        few && out.size[1] > 1 && all_maps([&](const View& map) { return map.stride[3] == size_of(call.scalar_type); });
+    maps_in_place_ =
+        one_by_one_ || all_maps([&](const View& map) {
+          return few ? has_adjacent_pixels(map, call.scalar_type) : has_adjacent_channels(map, call.scalar_type);
+        });
     const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
     out_in_place_ = (one_by_one_ || has_adjacent_channels(out, call.scalar_type)) && call.spec.fill == 0.0 &&
                     !(halves && !call.tangents.empty());
@@ -126,9 +125,8 @@ class Forward {
     const int tangents = static_cast<int>(call_.tangents.size());
     for (size_t index = 0; index < taps.size(); ++index) {
       const auto& [y, x] = taps[index];
-      const bool two_passes = Contraction<A>::takes_two_passes(y, x) ||
-                              few_channels_take_two_passes(y.entries(), y.rows(), x.entries(), x.rows(),
-                                                           static_cast<int64_t>(x.position.size()), out_.size[1]);
+      const bool two_passes =
+          Contraction<A>::takes_two_passes(y, x) || few_channels_take_two_passes(y, x, false, out_.size[1]);
       contractions[index].prepare(kernels, arena, y, x, tangents, panel.lattice(index, channels), target, channels,
                                   two_passes);
     }
@@ -164,7 +162,7 @@ class Forward {
   std::span<const View> maps_;
   const View& out_;
   bool maps_in_place_, out_in_place_, streams_planes_;
-  bool one_by_one_ = false;  // a few channels that are planes
+  bool one_by_one_;  // a few channels that are planes
   Write write_ = Write::replace;
   std::vector<Workspace<A>> workspaces_;
 };
