@@ -172,7 +172,7 @@ void contract_values(const AxisPlan<A>& y, const AxisPlan<A>& x, const std::byte
       if constexpr (write == Write::add) sum += load_one(to);
       store_one(to, sum);
     };
-    if (end - first == 1) {
+    if (end - first == 1) {  // as in the second of two passes, which takes 1.4 times as long without this loop
       const std::byte* const line = source + y.source_offset[first];
       const A weight_y = y.weight[first];
       for (int64_t j = 0; j < columns; ++j) {
