@@ -1,4 +1,4 @@
-"""Compile kernels for a Hopper GPU, as calls would launch them. No GPU is needed.
+"""Compile kernels for a GPU, as calls would launch them. No GPU is needed.
 
 Use a separate process, because Triton's interpreter prevents compilation.
 """
@@ -30,8 +30,14 @@ from .sass import Code, read_code
 REGISTERS, WARPS, PROGRAMS, SHARED = 65536, 64, 32, 227 << 10
 
 
-class Hopper:
+HOPPER = GPUTarget("cuda", 90, 32)
+
+
+class AbsentGPU:
     """The device properties that Triton reads before it compiles."""
+
+    def __init__(self, target: GPUTarget = HOPPER) -> None:
+        self.target = target
 
     def get_current_device(self) -> int:
         return 0
@@ -41,7 +47,7 @@ class Hopper:
         return 0
 
     def get_current_target(self) -> GPUTarget:
-        return GPUTarget("cuda", 90, 32)
+        return self.target
 
 
 @dataclass(frozen=True)
@@ -94,15 +100,15 @@ def compiled_only() -> Iterator[list[Launch]]:
 
 
 @contextmanager
-def launching(launch: Callable[..., None]) -> Iterator[None]:
+def launching(launch: Callable[..., None], target: GPUTarget = HOPPER) -> Iterator[None]:
     """Inside the context, `launch` takes the launches of calls on CPU tensors: the kernel, the grid, the arguments and
-    the constants. Triton compiles for a Hopper GPU."""
+    the constants. Triton compiles for a Hopper GPU, or another target."""
 
     def with_programs(kernel: Any, grid: tuple[int, ...], _: Any, *arguments: Any, **constants: Any) -> None:
         if 0 not in grid:
             launch(kernel, grid, *arguments, **constants)
 
-    driver.set_active(Hopper())
+    driver.set_active(AbsentGPU(target))
     with ExitStack() as stack:
         for module in (separable, pointwise, frames, tiles):
             stack.enter_context(patch.object(module, "launch", with_programs))

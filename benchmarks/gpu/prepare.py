@@ -1,10 +1,12 @@
 """Compile the kernels of a run in advance, on a machine without a GPU, because compilation takes most of a run's time.
 
-    python -m benchmarks.gpu prepare [--steps smoke,answers,cases] [--part 1/2] [--archive triton-cache.tar.xz]
+    python -m benchmarks.gpu prepare [--steps smoke,answers,cases] [--part 1/2] [--gpu cuda:90]
+                                     [--archive triton-cache.tar.xz]
 
-compiles for compute capability 9.0 into the Triton cache (TRITON_CACHE_DIR), which must have the same path on the other
-machine. That machine must have the same versions of Python, torch and Triton. The archive has the compiled code of the
-whole cache: unpack it there with `tar -xJf triton-cache.tar.xz -C /`. Several processes can compile a part each.
+compiles into the Triton cache (TRITON_CACHE_DIR), which must have the same path on the other machine. That machine must
+have the same versions of Python, torch and Triton. The GPU is one of compute capability 9.0 unless another is named,
+such as cuda:80 (8.0) or hip:gfx942 (AMD's MI300). The archive has the compiled code of the whole cache: unpack it there
+with `tar -xJf triton-cache.tar.xz -C /`. Several processes can compile a part each.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from unittest.mock import patch
 from .variables import COMPILE_ONLY
 
 Job = Callable[[], Any]
+#: The names that Triton gives to compiled code for the GPUs of NVIDIA and AMD.
+MACHINE_CODE = (".cubin", ".hsaco")
 
 
 class Passes:
@@ -105,15 +109,18 @@ STEPS: dict[str, Callable[[], Iterator[tuple[str, Job]]]] = {
 }
 
 
-def prepare(steps: Sequence[str], part: int, parts: int, most: int | None) -> int:
-    """Compile what the jobs of some steps launch, and return the number of launches."""
+def prepare(steps: Sequence[str], part: int, parts: int, most: int | None, gpu: tuple[str, str]) -> int:
+    """Compile what the jobs of some steps launch on a GPU, and return the number of launches."""
     import torch
+    from triton.backends.compiler import GPUTarget
 
     from tests.gpu import test_cases
 
     from .calls import WrongAnswerError
     from .compiler import launching
 
+    kind, model = gpu
+    target = GPUTarget(kind, int(model) if kind == "cuda" else model, 64 if model.startswith("gfx9") else 32)
     count = 0
 
     def compile_only(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
@@ -122,7 +129,8 @@ def prepare(steps: Sequence[str], part: int, parts: int, most: int | None) -> in
         kernel.warmup(*arguments, grid=grid, **constants)
 
     with (
-        launching(compile_only),
+        launching(compile_only, target),
+        patch.object(torch.version, "hip", "6.0" if kind == "hip" else None),
         patch.object(test_cases, "expected", lambda _: Passes()),
         patch.object(torch.testing, "assert_close", lambda *_, **__: None),
         # On a GPU, rows of boxes are not checked on the host.
@@ -144,11 +152,11 @@ def prepare(steps: Sequence[str], part: int, parts: int, most: int | None) -> in
 
 def archive(cache: Path, path: Path) -> int:
     """Write the compiled code of the cache, and what Triton needs to find it. Return the number of kernels."""
-    files = [file for file in sorted(cache.rglob("*")) if file.suffix in (".cubin", ".json")]
+    files = [file for file in sorted(cache.rglob("*")) if file.suffix in (*MACHINE_CODE, ".json")]
     with tarfile.open(path, "w:xz") as target:
         for file in files:
             target.add(file)
-    return sum(file.suffix == ".cubin" for file in files)
+    return sum(file.suffix in MACHINE_CODE for file in files)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -156,6 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", default="smoke,answers,cases", help=f"separated by commas, of {', '.join(STEPS)}")
     parser.add_argument("--part", default="1/1", help="the part of the jobs to compile, as in 1/2")
     parser.add_argument("--most", type=int, help="largest number of jobs per step")
+    parser.add_argument("--gpu", default="cuda:90", help="compile for this GPU, as in cuda:90, cuda:80 or hip:gfx942")
     parser.add_argument("--archive", type=Path, help="write the compiled code to this file, a .tar.xz")
     options = parser.parse_args(arguments)
     steps = options.steps.split(",")
@@ -168,9 +177,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError
     except ValueError:
         parser.error(f"--part: expected a part like 1/2, got {options.part}")
+    kind, _, model = options.gpu.partition(":")
+    if not (kind == "cuda" and model.isdecimal()) and not (kind == "hip" and model.startswith("gfx")):
+        parser.error(f"--gpu: expected a GPU like cuda:90 or hip:gfx942, got {options.gpu}")
     os.environ.update({COMPILE_ONLY: "1", "TRITON_INTERPRET": "0"})
     cache = Path(os.environ.setdefault("TRITON_CACHE_DIR", str(Path.home() / ".triton" / "cache")))
-    print(f"{prepare(steps, part, parts, options.most)} launches compiled into {cache}")
+    print(f"{prepare(steps, part, parts, options.most, (kind, model))} launches compiled into {cache}")
     if options.archive is not None:
         print(f"{archive(cache, options.archive)} kernels written to {options.archive}")
     return 0

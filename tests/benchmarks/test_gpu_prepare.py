@@ -34,11 +34,24 @@ def test_one_job_of_each_step(tmp_path: Path) -> None:
     assert all(name.endswith((".cubin", ".json")) for name in names), "only what Triton needs to launch them"
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("gpu", ["cuda:80", "hip:gfx942"])
+def test_other_gpus(gpu: str, tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    command = [sys.executable, "-m", "benchmarks.gpu", "prepare", "--steps", "smoke", "--most", "1", "--gpu", gpu]
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path)}
+    run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.startswith("smoke: 1 jobs"), "no job fails"
+    assert any(tmp_path.rglob("adjoint_features_kernel" + (".cubin" if gpu == "cuda:80" else ".hsaco")))
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--steps", "smoke,everything"], "got everything"),
         (["--part", "3/2"], "expected a part like 1/2, got 3/2"),
+        (["--gpu", "H100"], "expected a GPU like cuda:90 or hip:gfx942, got H100"),
         (["--part", "half"], "expected a part like 1/2, got half"),
     ],
 )

@@ -20,7 +20,7 @@ from triton.compiler import compiler
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from benchmarks.gpu.compiler import SHARED, Hopper
+from benchmarks.gpu.compiler import SHARED, AbsentGPU
 from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
 from roialign.torch.triton import frames, pointwise, separable, tiles
@@ -48,12 +48,13 @@ class Launched(NamedTuple):
     arguments: tuple[Any, ...]
 
 
-class Watched(Hopper):
+class Watched(AbsentGPU):
     """A driver that notes every launch. Tensors are not kept, so that their memory is used again."""
 
     utils = SimpleNamespace(load_binary=lambda name, kernel, *_: (1, f"{name} {hash(kernel)}", 100, 0, 1024))
 
     def __init__(self) -> None:
+        super().__init__()
         self.launches: list[Launched] = []
 
     def get_current_stream(self, device: int | None = None) -> int:

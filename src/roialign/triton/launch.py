@@ -249,6 +249,11 @@ def on_device(device: torch.device) -> AbstractContextManager[Any]:
     return torch.cuda.device(device)
 
 
+def at_most_registers(count: int) -> dict[str, int]:
+    """The option that limits the registers of a thread. Triton refuses it for AMD's GPUs."""
+    return {} if torch.version.hip is not None else {"maxnreg": count}
+
+
 def power_of_two(count: int) -> int:
     """The smallest power of two that is at least `count`."""
     return 1 << max(count - 1, 0).bit_length()

@@ -94,7 +94,7 @@ def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_feature
         BINS_X=max(table.LANES, power_of_two(gradient.shape[3])),
         BINS=min(table.BINS_AT_ONCE, power_of_two(gradient.shape[3])),
         **tiles.constants,
-        maxnreg=table.FEATURES_REGISTERS,
+        **table.at_most_registers(table.FEATURES_REGISTERS),
     )
     tiles.sum_shares(CHANNELS_LAST=last, PLANAR=not last, VECTOR=vector)
 
