@@ -200,10 +200,11 @@ def test_mmdet_extractor_scales_boxes_by_height_and_width(kind: str) -> None:
     torch.testing.assert_close(extractor(maps(), row, (2, 0.5)), extractor(maps(), expected))
     assert torch.equal(extractor.roi_rescale(row, torch.tensor([2, 0.5])), expected)  # type: ignore[arg-type]
     for wrong in ((1, 2, 3), "2", torch.ones(2, 2), (torch.ones(2), 1)):
-        with pytest.raises(
-            (TypeError, ValueError), match=r"scale_factor: expected a number or a pair \(height, width\)"
-        ):
+        expects = r"scale_factor: expected a number or a pair \(height, width\)"
+        with pytest.raises((TypeError, ValueError), match="^" + expects):
             extractor.roi_rescale(row, wrong)  # type: ignore[arg-type]
+        with pytest.raises((TypeError, ValueError), match="^roi_" + expects):
+            extractor(maps(), row, wrong)
 
 
 def test_mmdet_extractors_may_be_asked_to_initialise_their_weights() -> None:

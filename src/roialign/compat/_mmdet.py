@@ -66,12 +66,12 @@ def _is_number(value: object) -> bool:
     return is_proxy(value) or (isinstance(value, (float, int, np.number, Tensor)) and getattr(value, "ndim", 0) == 0)
 
 
-def _check_factors(value: ScaleFactor) -> tuple[float, float]:
+def _check_factors(value: ScaleFactor, name: str) -> tuple[float, float]:
     """Return the factors for the height and the width of a box."""
-    given = value if is_proxy(value) else _validate.as_list(value, "scale_factor")
+    given = value if is_proxy(value) else _validate.as_list(value, name)
     pair = given if isinstance(given, (tuple, list)) else (given, given)
     if len(pair) != 2 or not all(map(_is_number, pair)):
-        raise ValueError(f"scale_factor: expected a number or a pair (height, width), got {value!r}")
+        raise ValueError(f"{name}: expected a number or a pair (height, width), got {value!r}")
     return pair[0], pair[1]
 
 
@@ -120,13 +120,20 @@ class BaseRoIExtractor(DescribedModule):
     @asserting
     def roi_rescale(self, rois: Tensor, scale_factor: ScaleFactor) -> Tensor:
         """Scale every box about its centre by a factor, or by factors for its height and width."""
-        along_y, along_x = _check_factors(scale_factor)
+        along_y, along_x = _check_factors(scale_factor, "scale_factor")
         if self.numbers == 5:
             return torch.cat([rois[:, :3], rois[:, 3:4] * along_x, rois[:, 4:5] * along_y, rois[:, 5:]], 1)
         centre = 0.5 * (rois[:, 1:3] + rois[:, 3:5])
         half = 0.5 * (rois[:, 3:5] - rois[:, 1:3])
         half = torch.cat([half[:, :1] * along_x, half[:, 1:] * along_y], 1)
         return torch.cat([rois[:, :1], centre - half, centre + half], 1)
+
+    def _scaled(self, rois: Tensor, roi_scale_factor: ScaleFactor | None) -> Tensor:
+        """Return the boxes scaled by the argument of `forward`, with `roi_rescale`, which a subclass may replace."""
+        if roi_scale_factor is None:
+            return rois
+        _check_factors(roi_scale_factor, "roi_scale_factor")
+        return self.roi_rescale(rois, roi_scale_factor)
 
     def _check_arguments(self, feats: Sequence[Tensor], rois: Tensor) -> list[Tensor]:
         levels = listed(feats, self.num_inputs)
@@ -186,8 +193,7 @@ class SingleRoIExtractor(BaseRoIExtractor):
             pooled: Tensor = self.roi_layers[0](maps[0], rois)
             return with_channels(pooled, self.out_channels)
         levels = self.map_roi_levels(rois, len(maps))
-        if roi_scale_factor is not None:
-            rois = self.roi_rescale(rois, roi_scale_factor)
+        rois = self._scaled(rois, roi_scale_factor)
         layers: list[Any] = [layer for layer, _ in zip(self.roi_layers, maps, strict=False)]
         in_one_call = IN_ONE_CALL.get(type(layers[0]))  # a subclass may compute something else
         if in_one_call is None or not are_alike(layers):
@@ -237,8 +243,8 @@ class GenericRoIExtractor(BaseRoIExtractor):
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: ScaleFactor | None = None) -> Tensor:
         """Pool ``[K, 5]`` rows from each of the levels `feats`, to a tensor ``[K, out_channels, PH, PW]``."""
         maps = self._check_arguments(feats, rois)
-        if roi_scale_factor is not None and len(maps) > 1:
-            rois = self.roi_rescale(rois, roi_scale_factor)
+        if len(maps) > 1:
+            rois = self._scaled(rois, roi_scale_factor)
         pooled: list[Tensor] = [layer(feature, rois) for layer, feature in zip(self.roi_layers, maps, strict=False)]
         if len(pooled) == 1:
             return pooled[0]  # as in mmdet: with one level there is no aggregation, and neither module runs
