@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "pointwise.h"
 #include "separable.h"
 #include "suspicions.h"
 
@@ -24,10 +25,41 @@ namespace {
 /// Coordinates beyond this count as infinite, as in `_validate.py`.
 constexpr double largest_coordinate = 1e100;
 
-/// RoIs as the core takes them.
+/// How many numbers describe a box.
+int64_t numbers_of(const SeparableSpec&) { return 4; }
+int64_t numbers_of(const PointwiseSpec& spec) { return spec.mapping == Mapping::rotated ? 5 : 4; }
+
+/// Whether the general way would draw points, or warn about an argument that is not used.
+template <class Spec>
+bool is_unusual(const Spec& spec) {
+  using Rule = decltype(spec.rule);
+  return spec.rule == Rule::random || (spec.rule != Rule::grid && spec.sampling_ratio != std::array<int64_t, 2>{0, 0});
+}
+
+/// The channels of the result, or 0 if those of the maps cannot be divided among bins or orientations.
+int64_t channels_of_result(const SeparableSpec&, int64_t channels, int64_t, int64_t) { return channels; }
+int64_t channels_of_result(const PointwiseSpec& spec, int64_t channels, int64_t bins_y, int64_t bins_x) {
+  switch (spec.channels) {
+    case Channels::same:
+      return channels;
+    case Channels::orientation:
+      return channels % spec.orientations == 0 ? channels : 0;
+    case Channels::position:
+      // Compared one after the other, so that the product is not larger than the channels.
+      if (bins_y < 1 || bins_x < 1 || bins_y > channels || bins_x > channels / bins_y) return 0;
+      return channels % (bins_y * bins_x) == 0 ? channels / (bins_y * bins_x) : 0;
+  }
+  return 0;  // unreachable: every kind has a case
+}
+
+/// RoIs in order.
 struct Rows {
-  std::vector<double> rows;
+  int64_t numbers;           // that describe a box
+  std::vector<double> rows;  // the image and the box of each
   std::vector<int64_t> levels;
+
+  int64_t columns() const { return 1 + numbers; }
+  int64_t count() const { return static_cast<int64_t>(levels.size()); }
 };
 
 /// The levels of a pyramid. A box is on the last level whose smallest area it has, as `_levels.py` describes.
@@ -40,16 +72,18 @@ struct Levels {
            std::ranges::adjacent_find(scales, std::less_equal()) == scales.end();
   }
 
-  int64_t level_of(const double* box) const {
-    const double area = std::max((box[2] - box[0]) * (box[3] - box[1]), 0.0);
+  int64_t level_of(const double* box, bool is_rotated) const {
+    const double width = is_rotated ? box[2] : box[2] - box[0], height = is_rotated ? box[3] : box[3] - box[1];
+    const double area = std::max(width * height, 0.0);
     return std::ranges::upper_bound(smallest_areas, area) - smallest_areas.begin();
   }
 };
 
-/// Appends RoIs, which are rows of (image, x1, y1, x2, y2), or of (x1, y1, x2, y2) on a given image. Returns false if
-/// one is invalid.
+/// Appends RoIs, which are rows of an image and the numbers of a box, or of these numbers on a given image. Returns
+/// false if one is invalid.
 template <class T>
-bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images, std::vector<double>& rows) {
+bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images, int64_t numbers,
+                 std::vector<double>& rows) {
   for (int64_t row = 0; row < rois.size[0]; ++row) {
     const std::byte* from = rois.data + row * rois.stride[0];
     const auto next = [&] {
@@ -60,7 +94,7 @@ bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images
     const double on = image ? static_cast<double>(*image) : next();
     if (!(on >= 0.0 && on < static_cast<double>(images)) || on != std::floor(on)) return false;
     rows.push_back(on);
-    for (int column = 0; column < 4; ++column) {
+    for (int64_t number = 0; number < numbers; ++number) {
       rows.push_back(next());
       if (!(std::fabs(rows.back()) <= largest_coordinate)) return false;  // also for NaN
     }
@@ -100,14 +134,15 @@ struct Reader {
 
 /// Reads one array of rows with their images, or a tuple with one array of boxes per image. Returns nothing if there
 /// are no RoIs, or not all are as they should be.
-std::optional<Rows> rows_of(nb::handle rois, const Levels& levels, int64_t images, const Reader& read) {
-  Rows found;
+std::optional<Rows> rows_of(nb::handle rois, int64_t numbers, const Levels& levels, int64_t images,
+                            const Reader& read) {
+  Rows found{numbers, {}, {}};
   const auto append = [&](nb::handle array, std::optional<int64_t> image) {
     const std::optional<Array> part = read(array);
-    if (!part || part->dimensions != 2 || part->size[1] != (image ? 4 : 5)) return false;
-    if (!image) found.rows.reserve(static_cast<size_t>(5 * part->size[0]));
-    if (part->type == ScalarType::float64) return append_rows<double>(*part, image, images, found.rows);
-    if (part->type == ScalarType::float32) return append_rows<float>(*part, image, images, found.rows);
+    if (!part || part->dimensions != 2 || part->size[1] != found.columns() - (image ? 1 : 0)) return false;
+    if (!image) found.rows.reserve(static_cast<size_t>(found.columns() * part->size[0]));
+    if (part->type == ScalarType::float64) return append_rows<double>(*part, image, images, numbers, found.rows);
+    if (part->type == ScalarType::float32) return append_rows<float>(*part, image, images, numbers, found.rows);
     return false;
   };
   if (nb::isinstance<nb::tuple>(rois)) {
@@ -120,7 +155,9 @@ std::optional<Rows> rows_of(nb::handle rois, const Levels& levels, int64_t image
     return std::nullopt;
   }
   if (found.rows.empty()) return std::nullopt;
-  for (size_t row = 0; row < found.rows.size(); row += 5) found.levels.push_back(levels.level_of(&found.rows[row + 1]));
+  for (size_t row = 0; row < found.rows.size(); row += static_cast<size_t>(found.columns())) {
+    found.levels.push_back(levels.level_of(&found.rows[row + 1], numbers == 5));
+  }
   return found;
 }
 
@@ -129,11 +166,6 @@ View nchw(const Array& array, bool channels_last) {
   const auto& [step_n, step_a, step_b, step_c] = array.stride;
   if (channels_last) return {array.data, {n, c, a, b}, {step_n, step_c, step_a, step_b}};
   return {array.data, array.size, array.stride};
-}
-
-/// Whether the general way would draw points, or warn about an argument that is not used.
-bool is_unusual(const SeparableSpec& spec) {
-  return spec.rule == Rule::random || (spec.rule != Rule::grid && spec.sampling_ratio != std::array<int64_t, 2>{0, 0});
 }
 
 bool is_pooled(const std::optional<Array>& array) {
@@ -145,6 +177,10 @@ struct Maps {
   ScalarType type;
   std::vector<View> views;
 };
+
+bool are_alike(const Maps& one, const Maps& other) {
+  return one.type == other.type && std::ranges::equal(one.views, other.views, {}, &View::size, &View::size);
+}
 
 /// Returns nothing unless all maps have the same images, channels and type.
 std::optional<Maps> maps_of(const nb::tuple& features, bool channels_last, const Reader& read) {
@@ -162,31 +198,77 @@ std::optional<Maps> maps_of(const nb::tuple& features, bool channels_last, const
   return maps;
 }
 
-SeparableCall call_of(const SeparableSpec& spec, const Maps& maps, const Levels& levels, const Rows& rows, Team team) {
-  const auto count = static_cast<int64_t>(rows.levels.size());
-  return {spec, maps.type, levels.scales, count, rows.rows.data(), rows.levels.data(), {}, team};
-}
+/// A call of either family, with the memory that it refers to.
+template <class Spec>
+class PlainCall;
+
+template <>
+class PlainCall<SeparableSpec> {
+ public:
+  PlainCall(const SeparableSpec& spec, ScalarType type, const Levels& levels, const Rows& rows, Team team)
+      : call{spec, type, levels.scales, rows.count(), rows.rows.data(), rows.levels.data(), {}, team} {}
+
+  void compute(std::span<const View> maps, const View& out) const { forward(call, maps, out); }
+  void compute_gradients(const View& grad_output, std::span<const View>, std::span<const View> grad_features) const {
+    adjoint_features(call, grad_output, grad_features);
+  }
+
+  SeparableCall call;
+};
+
+template <>
+class PlainCall<PointwiseSpec> {
+ public:
+  PlainCall(const PointwiseSpec& spec, ScalarType type, const Levels& levels, const Rows& rows, Team team) {
+    for (auto row = rows.rows.begin(); row != rows.rows.end(); row += rows.columns()) {
+      images_.push_back(static_cast<int64_t>(*row));
+      boxes_.insert(boxes_.end(), row + 1, row + rows.columns());
+    }
+    const Geometry geometry{boxes_.data(), nullptr, nullptr};
+    call = {spec,     type,    levels.scales, rows.count(), rows.numbers, images_.data(), rows.levels.data(),
+            geometry, nullptr, team};
+  }
+  PlainCall(const PlainCall&) = delete;
+
+  void compute(std::span<const View> maps, const View& out) const { forward(call, maps, maps, out); }
+  void compute_gradients(const View& grad_output, std::span<const View> deciding,
+                         std::span<const View> grad_features) const {
+    adjoint_features(call, grad_output, deciding, grad_features);
+  }
+
+  PointwiseCall call;
+
+ private:
+  std::vector<int64_t> images_;
+  std::vector<double> boxes_;
+};
 
 /// Returns whether `out` has been computed. It has been made for the features and the RoIs, but another thread may have
 /// changed them since.
-bool forward_into(const SeparableCall& call, std::span<const View> from, const View& to, ScalarType type_of_output) {
-  if (to.size[0] != call.rois || to.size[1] != from[0].size[1] || type_of_output != call.scalar_type) return false;
+template <class Spec>
+bool forward_into(const Spec& spec, const Maps& maps, const Levels& levels, const Rows& rows, Team team, const View& to,
+                  ScalarType type_of_output) {
+  const auto& [count, channels, bins_y, bins_x] = to.size;
+  if (count != rows.count() || channels != channels_of_result(spec, maps.views[0].size[1], bins_y, bins_x))
+    return false;
+  if (type_of_output != maps.type) return false;
+  const PlainCall<Spec> plain(spec, maps.type, levels, rows, team);
   const nb::gil_scoped_release release;
-  if (suspicions_of(call, from) != 0) return false;  // the general way warns
-  forward(call, from, to);
+  if (suspicions_of(plain.call, maps.views) != 0) return false;  // the general way warns
+  plain.compute(maps.views, to);
   return true;
 }
 
 /// Returns whether `out`, which the caller has made, has been computed.
-bool plain_forward(const SeparableSpec& spec, const Arrays& features, nb::handle rois, const Levels& levels,
-                   bool channels_last, nb::handle out) {
+template <class Spec>
+bool plain_forward(const Spec& spec, const Arrays& features, nb::handle rois, const Levels& levels, bool channels_last,
+                   nb::handle out) {
   const Reader read;
   const std::optional<Maps> maps = maps_of(features, channels_last, read);
   const std::optional<Array> target = read(out);
   if (!maps || !levels.are_valid(maps->views.size()) || !is_pooled(target) || is_unusual(spec)) return false;
-  const std::optional<Rows> rows = rows_of(rois, levels, maps->views[0].size[0], read);
-  return rows && forward_into(call_of(spec, *maps, levels, *rows, Team{}), maps->views, nchw(*target, channels_last),
-                              target->type);
+  const std::optional<Rows> rows = rows_of(rois, numbers_of(spec), levels, maps->views[0].size[0], read);
+  return rows && forward_into(spec, *maps, levels, *rows, Team{}, nchw(*target, channels_last), target->type);
 }
 
 using Shape = std::array<int64_t, 4>;
@@ -225,7 +307,8 @@ nb::object shapes_of(const Maps& maps) {
 
 /// Returns the result, whether the channels of the finest map are adjacent, and the shapes of the maps (N, C, H, W) if
 /// their gradients will be needed, else None. `out` is None or has the shape of the result.
-nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, const Arrays& features, nb::handle rois,
+template <class Spec>
+nb::object plain_tensor_forward(const Torch& torch, const Spec& spec, const Arrays& features, nb::handle rois,
                                 const Levels& levels, std::array<int64_t, 2> bins, bool channels_last, nb::object out,
                                 bool records) {
   const Tensors tensors(torch);
@@ -234,9 +317,10 @@ nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, c
   if (!given || !levels.are_valid(given->views.size()) || is_unusual(spec)) return nb::none();
   const View& first = given->views[0];
   const std::optional<Rows> rows =
-      rows_of(rois, levels, first.size[0], {.tensors = &tensors, .with_gradients = !records});
-  if (!rows) return nb::none();
-  const Shape shape{static_cast<int64_t>(rows->levels.size()), first.size[1], bins[0], bins[1]};
+      rows_of(rois, numbers_of(spec), levels, first.size[0], {.tensors = &tensors, .with_gradients = !records});
+  const int64_t channels = channels_of_result(spec, first.size[1], bins[0], bins[1]);
+  if (!rows || channels == 0) return nb::none();
+  const Shape shape{rows->count(), channels, bins[0], bins[1]};
   const bool is_last =
       first.size[1] > 1 && first.size[2] * first.size[3] > 1 && first.stride[1] == size_of(given->type);
   if (out.is_none()) out = new_tensor(tensors, shape, is_last, features[0]);
@@ -245,21 +329,21 @@ nb::object plain_tensor_forward(const Torch& torch, const SeparableSpec& spec, c
   const std::optional<Maps> maps = maps_of(features, channels_last, read_again);
   const std::optional<Array> target = read_again(out);
   if (!maps || maps->views[0].size[0] != first.size[0] || !is_pooled(target)) return nb::none();
-  const SeparableCall call = call_of(spec, *maps, levels, *rows, team);
-  if (!forward_into(call, maps->views, nchw(*target, false), target->type)) return nb::none();
+  if (!forward_into(spec, *maps, levels, *rows, team, nchw(*target, false), target->type)) return nb::none();
   return nb::make_tuple(out, is_last,
                         records && require_gradients(features) ? shapes_of(*maps) : nb::object(nb::none()));
 }
 
-/// Returns the gradients of maps with these sizes, which are alike.
-nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec& spec, nb::handle grad_output,
-                                         nb::handle rois, const Levels& levels, const std::vector<Shape>& sizes,
-                                         bool channels_last) {
+/// Returns the gradients of maps with these sizes, which are alike. A maximum is decided by the maps themselves.
+template <class Spec>
+nb::object plain_tensor_adjoint_features(const Torch& torch, const Spec& spec, nb::handle grad_output,
+                                         const Arrays& deciding, nb::handle rois, const Levels& levels,
+                                         const std::vector<Shape>& sizes, bool channels_last) {
   const Tensors tensors(torch);
   const Reader read{.tensors = &tensors}, read_again{.tensors = &tensors, .is_checked = true};
   const std::optional<Array> given = read(grad_output);
   if (!levels.are_valid(sizes.size()) || !is_pooled(given)) return nb::none();
-  const std::optional<Rows> rows = rows_of(rois, levels, sizes[0][0], read);
+  const std::optional<Rows> rows = rows_of(rois, numbers_of(spec), levels, sizes[0][0], read);
   if (!rows) return nb::none();
   nb::list grad_features;
   int64_t elements = elements_of(given->size);
@@ -271,14 +355,31 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const SeparableSpec
   const std::optional<Array> gradient = read_again(grad_output);
   const std::optional<Maps> maps = maps_of(nb::tuple(grad_features), false, read_again);
   if (!is_pooled(gradient) || !maps || gradient->type != maps->type) return nb::none();
-  const SeparableCall call = call_of(spec, *maps, levels, *rows, team);
   const View from = nchw(*gradient, false);
-  if (from.size[0] != call.rois || from.size[1] != maps->views[0].size[1]) return nb::none();
+  if (from.size[0] != rows->count() ||
+      from.size[1] != channels_of_result(spec, maps->views[0].size[1], from.size[2], from.size[3])) {
+    return nb::none();
+  }
+  const std::optional<Maps> decisive = maps_of(deciding, false, read_again);
+  if (!decisive || (!decisive->views.empty() && !are_alike(*decisive, *maps))) return nb::none();
   {
+    const PlainCall<Spec> plain(spec, maps->type, levels, *rows, team);
     const nb::gil_scoped_release release;
-    adjoint_features(call, from, maps->views);
+    plain.compute_gradients(from, decisive->views, maps->views);
   }
   return grad_features;
+}
+
+template <class Spec>
+void bind_family(nb::module_& m) {
+  m.def("plain_forward", &plain_forward<Spec>, nb::arg("spec"), nb::arg("features"), nb::arg("rois"), nb::arg("levels"),
+        nb::arg("channels_last"), nb::arg("out"));
+  m.def("plain_tensor_forward", &plain_tensor_forward<Spec>, nb::arg("torch"), nb::arg("spec"), nb::arg("features"),
+        nb::arg("rois"), nb::arg("levels"), nb::arg("bins"), nb::arg("channels_last"), nb::arg("out").none(),
+        nb::arg("records"));
+  m.def("plain_tensor_adjoint_features", &plain_tensor_adjoint_features<Spec>, nb::arg("torch"), nb::arg("spec"),
+        nb::arg("grad_output"), nb::arg("deciding"), nb::arg("rois"), nb::arg("levels"), nb::arg("sizes"),
+        nb::arg("channels_last"));
 }
 
 }  // namespace
@@ -291,13 +392,8 @@ void bind_plain(nb::module_& m) {
             new (self) Levels{std::move(scales), std::move(smallest_areas)};
           },
           nb::arg("scales"), nb::arg("smallest_areas"));
-  m.def("plain_forward", &plain_forward, nb::arg("spec"), nb::arg("features"), nb::arg("rois"), nb::arg("levels"),
-        nb::arg("channels_last"), nb::arg("out"));
-  m.def("plain_tensor_forward", &plain_tensor_forward, nb::arg("torch"), nb::arg("spec"), nb::arg("features"),
-        nb::arg("rois"), nb::arg("levels"), nb::arg("bins"), nb::arg("channels_last"), nb::arg("out").none(),
-        nb::arg("records"));
-  m.def("plain_tensor_adjoint_features", &plain_tensor_adjoint_features, nb::arg("torch"), nb::arg("spec"),
-        nb::arg("grad_output"), nb::arg("rois"), nb::arg("levels"), nb::arg("sizes"), nb::arg("channels_last"));
+  bind_family<SeparableSpec>(m);
+  bind_family<PointwiseSpec>(m);
 }
 
 }  // namespace roialign

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import _core
 from ._levels import Assignment, smallest_areas
-from ._spec import PointwiseSpec, SeparableSpec
+from ._spec import PointwiseSpec, SeparableSpec, Spec
 
 
 def core_name(enumeration: Any, name: str) -> Any:
@@ -35,6 +35,11 @@ def core_pointwise(spec: PointwiseSpec) -> _core.PointwiseSpec:
         "channels": core_name(_core.Channels, spec.channels),
     }
     return _core.PointwiseSpec(**{**spec._asdict(), **names})
+
+
+def core_spec(spec: Spec) -> _core.SeparableSpec | _core.PointwiseSpec:
+    """The specification of an operator of either family."""
+    return core_separable(spec) if type(spec) is SeparableSpec else core_pointwise(spec)
 
 
 @lru_cache(maxsize=128)

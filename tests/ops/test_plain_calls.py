@@ -24,7 +24,23 @@ OPERATORS: dict[str, Callable[..., Any]] = {
     "grid": lambda f, r, **more: roialign.roi_align(f, r, 3, 0.7, 2, aligned=False, **more),
     "exact": lambda f, r, **more: roialign.roi_align(f, r, 3, sampling="exact", **more),
     "prroi": lambda f, r, **more: roialign.prroi_pool(f, r, (3, 1), 0.5, **more),
+    "maximum": lambda f, r, **more: roialign.roi_align(f, r, 2, 0.7, 2, mode="max", **more),
+    "exact maximum": lambda f, r, **more: roialign.roi_align(f, r, 2, 0.7, mode="max", sampling="exact", **more),
+    "rounded": lambda f, r, **more: roialign.roi_pool(f, r, (2, 3), 0.7, **more),
+    "positions": lambda f, r, **more: roialign.ps_roi_align(f, r, (5, 1), 0.7, 2, **more),
+    "rounded positions": lambda f, r, **more: roialign.ps_roi_pool(f, r, (1, 5), 0.7, **more),
+    "rotated": lambda f, r, **more: roialign.roi_align_rotated(f, r, (2, 3), 0.7, 2, **more),
+    "rotated maximum": lambda f, r, **more: roialign.roi_align_rotated(f, r, 2, 0.7, mode="max", **more),
+    "orientations": lambda f, r, **more: roialign.riroi_align_rotated(f, r, 2, 0.7, num_orientations=5, **more),
 }
+
+
+def _rows_of(name: str) -> Any:
+    """The rows, or those of rotated boxes."""
+    if "rotated" not in name and name != "orientations":
+        return ROWS
+    image, x1, y1, x2, y2 = ROWS.T
+    return np.column_stack([image, (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, np.arange(4)])
 
 
 def _strided(array: Any) -> Any:
@@ -40,7 +56,7 @@ def _strided(array: Any) -> Any:
 @pytest.mark.parametrize("form", [np.ascontiguousarray, _strided, np.asfortranarray])
 def test_arrays(name: str, layout: str, dtype: Any, form: Callable[[Any], Any], taken: list[bool]) -> None:
     features = MAP.astype(dtype) if layout == "NCHW" else MAP.astype(dtype).transpose(0, 2, 3, 1)
-    for rows in (form(ROWS), form(ROWS.astype(np.float32))):
+    for rows in (form(_rows_of(name)), form(_rows_of(name).astype(np.float32))):
         answer = OPERATORS[name](form(features), rows, layout=layout)
         assert taken == [True]
         right = OPERATORS[name](form(features), rows, layout=layout, backend="cpu")
@@ -65,7 +81,7 @@ def test_tensors(name: str, layout: str, dtype: torch.dtype, channels_last: bool
         features = features.contiguous(memory_format=torch.channels_last)
     if layout == "NHWC":
         features = features.permute(0, 2, 3, 1)
-    rows = torch.from_numpy(ROWS).float()
+    rows = torch.from_numpy(_rows_of(name)).float()
     results = []
     for more in ({}, {"backend": "cpu"}):
         leaf = features.detach().requires_grad_()
@@ -102,11 +118,12 @@ def test_threads_for_what_a_gradient_reads_and_writes(monkeypatch: pytest.Monkey
     assert asked == [leaf.numel() + answer.numel()]
 
 
-def test_second_derivatives() -> None:
+@pytest.mark.parametrize("name", OPERATORS)
+def test_second_derivatives(name: str) -> None:
     results = []
     for more in ({}, {"backend": "cpu"}):
         leaf = torch.from_numpy(MAP).requires_grad_()
-        answer = OPERATORS["grid"](leaf, torch.from_numpy(ROWS), **more)
+        answer = OPERATORS[name](leaf, torch.from_numpy(_rows_of(name)), **more)
         (first,) = torch.autograd.grad(answer.pow(3).sum(), leaf, create_graph=True)
         results += torch.autograd.grad(first.square().sum(), leaf)
     assert torch.equal(*results)
@@ -125,9 +142,10 @@ ORDERED = ROWS[np.argsort(ROWS[:, 0], kind="stable")]
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
 def test_lists(name: str, layout: str, make: Callable[[Any], Any], taken: list[bool]) -> None:
-    features = make(MAP if layout == "NCHW" else MAP.transpose(0, 2, 3, 1))
-    right = OPERATORS[name](features, make(ORDERED), layout=layout, backend="cpu")
-    for boxes in (_per_image(make(ROWS)), tuple(_per_image(make(ROWS.astype(np.float32))))):
+    features, rows = make(MAP if layout == "NCHW" else MAP.transpose(0, 2, 3, 1)), _rows_of(name)
+    ordered = make(rows[np.argsort(rows[:, 0], kind="stable")])
+    right = OPERATORS[name](features, ordered, layout=layout, backend="cpu")
+    for boxes in (_per_image(make(rows)), tuple(_per_image(make(rows.astype(np.float32))))):
         np.testing.assert_array_equal(OPERATORS[name](features, boxes, layout=layout), right)
         assert taken == [True]
         buffer = make(np.empty_like(right))
@@ -136,21 +154,35 @@ def test_lists(name: str, layout: str, make: Callable[[Any], Any], taken: list[b
         taken.clear()
 
 
-def test_gradients_with_lists(taken: list[bool]) -> None:
-    derivatives = []
-    for rois in (torch.from_numpy(ORDERED), _per_image(torch.from_numpy(ROWS))):
+@pytest.mark.parametrize("name", OPERATORS)
+def test_gradients_with_lists(name: str, taken: list[bool]) -> None:
+    derivatives, rows = [], torch.from_numpy(_rows_of(name))
+    for rois in (rows[rows[:, 0].argsort(stable=True)], _per_image(rows)):
         leaf = torch.from_numpy(MAP).requires_grad_()
-        answer = roialign.roi_align(leaf, rois, 2, 0.7, 2)
+        answer = OPERATORS[name](leaf, rois)
         (gradient,) = torch.autograd.grad(answer.square().sum(), leaf, retain_graph=True)
         (first,) = torch.autograd.grad(answer.pow(3).sum(), leaf, create_graph=True)
         derivatives.append([answer, gradient, *torch.autograd.grad(first.square().sum(), leaf)])
     assert all(map(torch.equal, *derivatives))
     assert taken == [True] * 6
-    taken.clear()
+
+
+def test_gradients_of_the_boxes_of_a_list(taken: list[bool]) -> None:
     boxes = [part.requires_grad_() for part in _per_image(torch.from_numpy(ROWS))]
     roialign.roi_align(torch.from_numpy(MAP), boxes, 2).sum().backward()
     assert all(part.grad is not None for part in boxes)
     assert not any(taken)
+
+
+def test_a_map_that_decides_maxima_must_not_change_before_the_backward_pass(taken: list[bool]) -> None:
+    leaf = torch.from_numpy(MAP).requires_grad_()
+    features = leaf * 1
+    answer = roialign.roi_pool(features, torch.from_numpy(ROWS), 2)
+    assert taken == [True]
+    with torch.no_grad():
+        features.mul_(-1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        answer.sum().backward()
 
 
 def test_boxes_of_a_list_may_change_before_the_backward_pass(taken: list[bool]) -> None:

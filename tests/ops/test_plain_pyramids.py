@@ -46,19 +46,20 @@ def test_all_levels_have_boxes() -> None:
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("scale", [1.0, 5.0])
-def test_arrays(layout: str, dtype: Any, scale: float, taken: list[bool]) -> None:
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_arrays(layout: str, dtype: Any, scale: float, mode: str, taken: list[bool]) -> None:
     features = [level.astype(dtype) for level in PYRAMID]
     if layout == "NHWC":
         features = [level.transpose(0, 2, 3, 1) for level in features]
     rows = ORDERED * [1, scale, scale, scale, scale]
-    right = _pool(features, rows, layout=layout, backend="cpu")
+    right = _pool(features, rows, layout=layout, mode=mode, backend="cpu")
     assert taken == []
     for rois in (rows, _per_image(rows)):
-        answer = _pool(tuple(features), rois, layout=layout)
+        answer = _pool(tuple(features), rois, layout=layout, mode=mode)
         np.testing.assert_array_equal(answer, right)
         assert answer.dtype == right.dtype
         buffer = np.empty_like(right)
-        assert _pool(features, rois, layout=layout, out=buffer) is buffer
+        assert _pool(features, rois, layout=layout, mode=mode, out=buffer) is buffer
         np.testing.assert_array_equal(buffer, right)
     assert taken == [True] * 4
 
@@ -67,8 +68,9 @@ def test_arrays(layout: str, dtype: Any, scale: float, taken: list[bool]) -> Non
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("needed", [(0, 1, 2), (1,)])
+@pytest.mark.parametrize("mode", ["avg", "max"])
 def test_tensors(
-    layout: str, dtype: torch.dtype, channels_last: bool, needed: tuple[int, ...], taken: list[bool]
+    layout: str, dtype: torch.dtype, channels_last: bool, needed: tuple[int, ...], mode: str, taken: list[bool]
 ) -> None:
     features = [torch.from_numpy(level).to(dtype) for level in PYRAMID]
     if channels_last:
@@ -79,9 +81,9 @@ def test_tensors(
     results = []
     for rois, more in ((rows, {"backend": "cpu"}), (rows, {}), (_per_image(rows), {})):
         leaves = [level.detach().requires_grad_(index in needed) for index, level in enumerate(features)]
-        answer = _pool(leaves, rois, layout=layout, **more)
+        answer = _pool(leaves, rois, layout=layout, mode=mode, **more)
         answer.square().sum().backward()
-        without = _pool(features, rois, layout=layout, **more)
+        without = _pool(features, rois, layout=layout, mode=mode, **more)
         assert torch.equal(without, answer)
         results.append([answer, without, *[leaves[index].grad for index in needed]])
     assert taken == [True] * 6
@@ -89,6 +91,20 @@ def test_tensors(
         for given, right in zip(others, results[0], strict=True):
             assert torch.equal(given, right)
             assert given.stride() == right.stride()
+
+
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy])
+def test_rotated_boxes(make: Callable[[Any], Any], taken: list[bool]) -> None:
+    """Their levels depend on their sides only."""
+    image, x1, y1, x2, y2 = ORDERED.T
+    rows = np.column_stack([image, (x1 + x2) / 2, (y1 + y2) / 2, 2 * (x2 - x1), 2 * (y2 - y1), np.arange(5.0)])
+    features, rois = [make(level) for level in PYRAMID], make(rows)
+    sides = np.column_stack([np.zeros((5, 2)), rows[:, 3:5]])
+    assert set(roialign.fpn_levels(sides, SCALES, **OPTIONS)) == {0, 1, 2}
+    arguments = features, rois, (2, 3), SCALES, 2
+    right = roialign.multiscale_roi_align_rotated(*arguments, **OPTIONS, backend="cpu")
+    np.testing.assert_array_equal(roialign.multiscale_roi_align_rotated(*arguments, **OPTIONS), right)
+    assert taken == [True]
 
 
 def test_second_derivatives() -> None:

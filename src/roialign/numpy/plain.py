@@ -10,7 +10,7 @@ import numpy as np
 
 from .._levels import Assignment
 from .._memory import empty
-from .._spec import SeparableSpec, Spec
+from .._spec import Spec
 from .._typing import Array
 from .call import Call
 from .checks import check_out, is_supported
@@ -30,8 +30,6 @@ def forward(
     out: object = None,
 ) -> Array | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.numpy.call` takes all calls."""
-    if type(spec) is not SeparableSpec:
-        return None
     maps: tuple[Any, ...] = tuple(features)  # another thread may change a list
     if isinstance(rois, (list, tuple)):
         rois = tuple(rois)
@@ -48,14 +46,15 @@ def forward(
     if len(shape) != 4 or not is_supported(dtype):
         return None
     bins_y, bins_x = output_size
-    shape = (count, shape[1], bins_y, bins_x) if layout == "NCHW" else (count, bins_y, bins_x, shape[3])
     try:
+        channels = spec.out_channels(shape[1] if layout == "NCHW" else shape[3], output_size)
+        shape = (count, channels, bins_y, bins_x) if layout == "NCHW" else (count, bins_y, bins_x, channels)
         target = empty(shape, dtype) if out is None else check_out(out, shape, dtype, [*maps, *parts])
     except (TypeError, ValueError):
         return None  # the general way raises the first error, which may be about the RoIs
     core, specs = _core_modules()
     levels = specs.core_levels(scales, assignment)
-    done = core.plain_forward(specs.core_separable(spec), maps, rois, levels, layout == "NHWC", target)
+    done = core.plain_forward(specs.core_spec(spec), maps, rois, levels, layout == "NHWC", target)
     return target if done else None
 
 

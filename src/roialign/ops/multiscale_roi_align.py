@@ -81,7 +81,7 @@ def multiscale_roi_align(
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
     spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
-    scales, assignment = _check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level)
+    scales, assignment = check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level)
     output: AnyArray = operator_forward(
         spec,
         features,
@@ -198,7 +198,7 @@ def pyramid_call(
 
     `per_bin` holds arguments with one value per bin, such as offsets.
     """
-    scales, assignment = _check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level, warns=drawn)
+    scales, assignment = check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level, warns=drawn)
     return operator_call(
         spec,
         features,
@@ -216,7 +216,7 @@ def pyramid_call(
     )
 
 
-def _check_pyramid(
+def check_pyramid(
     features: object,
     spatial_scales: object,
     levels: object,

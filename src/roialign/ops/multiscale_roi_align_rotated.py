@@ -7,10 +7,11 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
+from .._frameworks import operator_forward
 from .._recording import recordable
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Numbers, Pair, Sampling, Seed
 from .fpn_levels import fpn_levels
-from .multiscale_roi_align import multiscale_roi_align, pyramid_call
+from .multiscale_roi_align import check_pyramid, multiscale_roi_align, pyramid_call
 from .roi_align import roi_align_backward
 from .roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 
@@ -72,21 +73,22 @@ def multiscale_roi_align_rotated(
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
     spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
-    call = pyramid_call(
+    scales, assignment = check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level)
+    output: AnyArray = operator_forward(
         spec,
         features,
+        scales,
         rois,
-        spatial_scales,
-        levels,
-        canonical_size,
-        canonical_level,
-        batch_indices,
+        _validate.check_output_size(output_size),
+        out,
         layout,
+        batch_indices,
         invalid,
         backend,
         seed,
+        levels,
+        assignment,
     )
-    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
     return output
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
@@ -70,8 +70,18 @@ def ps_roi_align(
     https://arxiv.org/abs/1605.06409
     Li, Peng, Yu, Zhang, Deng, Sun, "Light-Head R-CNN", 2017, https://arxiv.org/abs/1711.07264
     """
-    call = _call(features, rois, spatial_scale, sampling_ratio, batch_indices, layout, invalid, backend)
-    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    output: AnyArray = operator_forward(
+        _spec(sampling_ratio),
+        [features],
+        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
+        rois,
+        _validate.check_output_size(output_size),
+        out,
+        layout,
+        batch_indices,
+        invalid,
+        backend,
+    )
     return output
 
 
@@ -124,27 +134,8 @@ def ps_roi_align_backward(
     >>> grad_features.sum(axis=(2, 3))
     array([[0., 1., 2., 3.]])
     """
-    call = _call(features, rois, spatial_scale, sampling_ratio, batch_indices, layout, invalid, backend)
-    grad_features, grad_rois = call.backward(grad_output, need)
-    return (None if grad_features is None else grad_features[0]), grad_rois
-
-
-def _call(
-    features: object,
-    rois: object,
-    spatial_scale: object,
-    sampling_ratio: object,
-    batch_indices: object,
-    layout: str,
-    invalid: str | None,
-    backend: str | None,
-) -> Any:
-    return operator_call(
-        PointwiseSpec(
-            channels="position",
-            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
-            offset=0.5,
-        ),
+    call = operator_call(
+        _spec(sampling_ratio),
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
         rois,
@@ -153,3 +144,10 @@ def _call(
         invalid=invalid,
         backend=backend,
     )
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois
+
+
+def _spec(sampling_ratio: object) -> PointwiseSpec:
+    ratio = _validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO)
+    return PointwiseSpec(channels="position", sampling_ratio=ratio, offset=0.5)

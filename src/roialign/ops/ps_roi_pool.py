@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, Number, Pair
 from .roi_align import roi_align
+
+#: The specification of the operator.
+PS_ROI_POOL = PointwiseSpec(mapping="rounded", rule="pixels", channels="position", unused_border=1)
 
 
 @recordable
@@ -65,8 +67,18 @@ def ps_roi_pool(
     Dai, Li, He, Sun, "R-FCN: Object Detection via Region-based Fully Convolutional Networks", NeurIPS 2016,
     https://arxiv.org/abs/1605.06409
     """
-    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    output: AnyArray = operator_forward(
+        PS_ROI_POOL,
+        [features],
+        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
+        rois,
+        _validate.check_output_size(output_size),
+        out,
+        layout,
+        batch_indices,
+        invalid,
+        backend,
+    )
     return output
 
 
@@ -114,23 +126,8 @@ def ps_roi_pool_backward(
            [0.  , 0.  , 0.  , 0.  , 0.  ],
            [0.  , 0.  , 0.  , 0.  , 0.  ]])
     """
-    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    grad_features, _ = call.backward(grad_output, ("features",))
-    grad: AnyArray = grad_features[0]
-    return grad
-
-
-def _call(
-    features: object,
-    rois: object,
-    spatial_scale: object,
-    batch_indices: object,
-    layout: str,
-    invalid: str | None,
-    backend: str | None,
-) -> Any:
-    return operator_call(
-        PointwiseSpec(mapping="rounded", rule="pixels", channels="position", unused_border=1),
+    call = operator_call(
+        PS_ROI_POOL,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
         rois,
@@ -139,3 +136,6 @@ def _call(
         invalid=invalid,
         backend=backend,
     )
+    grad_features, _ = call.backward(grad_output, ("features",))
+    grad: AnyArray = grad_features[0]
+    return grad

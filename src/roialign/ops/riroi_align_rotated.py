@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
@@ -77,19 +77,18 @@ def riroi_align_rotated(
     Han et al., "ReDet: A Rotation-equivariant Detector for Aerial Object Detection", CVPR 2021,
     https://arxiv.org/abs/2103.07733
     """
-    call = _call(
-        features,
+    output: AnyArray = operator_forward(
+        _spec(sampling_ratio, num_orientations, clockwise),
+        [features],
+        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
         rois,
-        spatial_scale,
-        sampling_ratio,
-        num_orientations,
-        clockwise,
-        batch_indices,
+        _validate.check_output_size(output_size),
+        out,
         layout,
+        batch_indices,
         invalid,
         backend,
     )
-    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
     return output
 
 
@@ -144,43 +143,8 @@ def riroi_align_rotated_backward(
     >>> grad_rois.round(4)  # four steps of one in a turn
     array([[0.    , 0.    , 0.    , 0.    , 0.    , 0.6366]])
     """
-    call = _call(
-        features,
-        rois,
-        spatial_scale,
-        sampling_ratio,
-        num_orientations,
-        clockwise,
-        batch_indices,
-        layout,
-        invalid,
-        backend,
-    )
-    grad_features, grad_rois = call.backward(grad_output, need)
-    return (None if grad_features is None else grad_features[0]), grad_rois
-
-
-def _call(
-    features: object,
-    rois: object,
-    spatial_scale: object,
-    sampling_ratio: object,
-    num_orientations: object,
-    clockwise: object,
-    batch_indices: object,
-    layout: str,
-    invalid: str | None,
-    backend: str | None,
-) -> Any:
-    return operator_call(
-        PointwiseSpec(
-            mapping="rotated",
-            channels="orientation",
-            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
-            minimum_length=1.0,
-            clockwise=_validate.check_bool(clockwise, "clockwise"),
-            orientations=_validate.check_int(num_orientations, "num_orientations", 1),
-        ),
+    call = operator_call(
+        _spec(sampling_ratio, num_orientations, clockwise),
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
         rois,
@@ -188,4 +152,17 @@ def _call(
         layout=layout,
         invalid=invalid,
         backend=backend,
+    )
+    grad_features, grad_rois = call.backward(grad_output, need)
+    return (None if grad_features is None else grad_features[0]), grad_rois
+
+
+def _spec(sampling_ratio: object, num_orientations: object, clockwise: object) -> PointwiseSpec:
+    return PointwiseSpec(
+        mapping="rotated",
+        channels="orientation",
+        sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
+        minimum_length=1.0,
+        clockwise=_validate.check_bool(clockwise, "clockwise"),
+        orientations=_validate.check_int(num_orientations, "num_orientations", 1),
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Number, Pair, Sampling, Seed
@@ -93,19 +93,19 @@ def roi_align_rotated(
     Ma et al., "Arbitrary-Oriented Scene Text Detection via Rotation Proposals", IEEE TMM 2018,
     https://arxiv.org/abs/1703.01086
     """
-    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
-    call = operator_call(
-        spec,
+    output: AnyArray = operator_forward(
+        roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling),
         [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
         rois,
-        batch_indices=batch_indices,
-        layout=layout,
-        invalid=invalid,
-        backend=backend,
-        seed=seed,
+        _validate.check_output_size(output_size),
+        out,
+        layout,
+        batch_indices,
+        invalid,
+        backend,
+        seed,
     )
-    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
     return output
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call
+from .._frameworks import operator_call, operator_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, Number, Pair
@@ -64,8 +63,18 @@ def roi_pool(
     ----------
     Girshick, "Fast R-CNN", ICCV 2015, https://arxiv.org/abs/1504.08083
     """
-    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    output: AnyArray = call.forward(_validate.check_output_size(output_size), out)
+    output: AnyArray = operator_forward(
+        ROI_POOL,
+        [features],
+        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
+        rois,
+        _validate.check_output_size(output_size),
+        out,
+        layout,
+        batch_indices,
+        invalid,
+        backend,
+    )
     return output
 
 
@@ -112,22 +121,7 @@ def roi_pool_backward(
            [0., 1., 0.],
            [0., 0., 0.]])
     """
-    call = _call(features, rois, spatial_scale, batch_indices, layout, invalid, backend)
-    grad_features, _ = call.backward(grad_output, ("features",))
-    grad: AnyArray = grad_features[0]
-    return grad
-
-
-def _call(
-    features: object,
-    rois: object,
-    spatial_scale: object,
-    batch_indices: object,
-    layout: str,
-    invalid: str | None,
-    backend: str | None,
-) -> Any:
-    return operator_call(
+    call = operator_call(
         ROI_POOL,
         [features],
         [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
@@ -137,3 +131,6 @@ def _call(
         invalid=invalid,
         backend=backend,
     )
+    grad_features, _ = call.backward(grad_output, ("features",))
+    grad: AnyArray = grad_features[0]
+    return grad

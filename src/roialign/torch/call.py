@@ -17,15 +17,10 @@ from . import checks
 from .backends import OUTLINED, check_backend
 from .memory import is_channels_last
 from .rois import rows_of
+from .wiring.families import PAIRINGS
 from .wiring.family import Operator, Setting
-from .wiring.pairing import Pairing
-from .wiring.pointwise import POINTWISE
 from .wiring.primitive import Inputs
-from .wiring.separable import SEPARABLE
 from .wiring.tracing import is_traced, is_transformed
-
-#: For each family, its three functions with their derivatives.
-PAIRINGS: dict[str, Pairing] = {"separable": SEPARABLE, "pointwise": POINTWISE}
 
 
 class Call:

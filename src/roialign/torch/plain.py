@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from .._levels import Assignment
-from .._spec import SeparableSpec, Spec
+from .._spec import Spec
 from .repeats import prepare
 from .wiring.tracing import TENSORS, is_plain_call
 
@@ -29,8 +29,6 @@ def forward(
     out: object = None,
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid. :mod:`roialign.torch.call` takes all calls."""
-    if type(spec) is not SeparableSpec:
-        return None
     maps: tuple[Any, ...] = tuple(features)  # another thread may change a list
     for level in maps:
         if type(level) not in TENSORS or not level.is_cpu:

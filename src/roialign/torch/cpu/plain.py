@@ -10,16 +10,16 @@ import torch
 from torch import Tensor
 
 from ... import _core
-from ..._core_specs import core_levels, core_separable
+from ..._core_specs import core_levels, core_spec
 from ..._levels import Assignment
-from ..._spec import SeparableSpec
+from ..._spec import Spec
 from .. import checks
 from ..memory import empty_on_cpu
 from ..rois import rows_of_images
 from ..wiring.computed import differentiable
+from ..wiring.families import PAIRINGS
 from ..wiring.family import Operator, Setting
 from ..wiring.primitive import Inputs
-from ..wiring.separable import SEPARABLE
 from ..wiring.tracing import is_plain_call
 from .threads import SHARED_ELEMENTS, team_for
 
@@ -31,7 +31,7 @@ _TORCH = _EXCHANGE, empty_on_cpu, team_for, SHARED_ELEMENTS
 
 
 def forward(
-    spec: SeparableSpec,
+    spec: Spec,
     features: tuple[Tensor, ...],
     scales: tuple[float, ...],
     assignment: Assignment | None,
@@ -41,11 +41,11 @@ def forward(
     buffer: Tensor | None = None,
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid. RoIs are rows, or the boxes of every image."""
-    if _EXCHANGE is None or (buffer is not None and not _is_fit(buffer, features, rois, output_size, layout)):
+    if _EXCHANGE is None or (buffer is not None and not _is_fit(spec, buffer, features, rois, output_size, layout)):
         return None
-    core_spec, levels = core_separable(spec), core_levels(scales, assignment)
+    of_core, levels = core_spec(spec), core_levels(scales, assignment)
     found: Any = _core.plain_tensor_forward(
-        _TORCH, core_spec, features, rois, levels, output_size, layout == "NHWC", buffer, torch.is_grad_enabled()
+        _TORCH, of_core, features, rois, levels, output_size, layout == "NHWC", buffer, torch.is_grad_enabled()
     )
     if found is None:
         return None
@@ -55,38 +55,42 @@ def forward(
         maps = features if layout == "NCHW" else [checks.nchw(level, layout) for level in features]
         # The boxes of a list may be changed before the backward pass, or have been made in inference mode.
         rows = rois if isinstance(rois, Tensor) else rows_of_images(rois)
-        adjoint = partial(_adjoint_features, (spec, scales, assignment, core_spec, levels, shapes, channels_last))
-        out = differentiable(out, adjoint, (rows,), maps)
+        deciding = maps if spec.decides() else ()
+        adjoint = partial(_adjoint_features, (spec, scales, assignment, of_core, levels, shapes, channels_last))
+        out = differentiable(out, adjoint, (rows, *deciding), maps)
     return checks.own_layout(out, layout)
 
 
 #: An operator, its scales, how boxes are assigned to levels, the core's form of these three, and the shapes and the
 #: memory format of the maps.
 _Setting = tuple[
-    SeparableSpec,
+    Spec,
     tuple[float, ...],
     Assignment | None,
-    _core.SeparableSpec,
+    _core.SeparableSpec | _core.PointwiseSpec,
     _core.Levels,
     list[tuple[int, ...]],
     bool,
 ]
 
 
-def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor) -> Sequence[Tensor]:
-    spec, scales, assignment, core_spec, levels, shapes, channels_last = setting
+def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor, *deciding: Tensor) -> Sequence[Tensor]:
+    spec, scales, assignment, of_core, levels, shapes, channels_last = setting
     if not torch.is_grad_enabled() and is_plain_call(grad_output):
         gradients: Any = _core.plain_tensor_adjoint_features(
-            _TORCH, core_spec, grad_output, rois, levels, shapes, channels_last
+            _TORCH, of_core, grad_output, deciding, rois, levels, shapes, channels_last
         )
         if gradients is not None:
             return gradients  # type: ignore[no-any-return]
     sizes = tuple([size for shape in shapes for size in shape])
-    general = Setting(Operator(spec, scales, assignment), (), sizes, channels_last)
-    return SEPARABLE.adjoint_features(general, Inputs((), grad_output, rois, None, None, ()))
+    bins = (grad_output.shape[2], grad_output.shape[3])
+    general = Setting(Operator(spec, scales, assignment, bins=bins), (), sizes, channels_last)
+    decisive = tuple([level.detach() for level in deciding])
+    return PAIRINGS[spec.family()].adjoint_features(general, Inputs((), grad_output, rois, None, None, (), decisive))
 
 
 def _is_fit(
+    spec: Spec,
     buffer: Tensor,
     features: tuple[Tensor, ...],
     rois: Tensor | tuple[Tensor, ...],
@@ -98,8 +102,9 @@ def _is_fit(
     inputs = (*features, *boxes)
     if layout != "NCHW" or features[0].ndim != 4 or not all(map(checks.is_dense, (buffer, *inputs))):
         return False
-    shape = sum([part.shape[0] if part.ndim else 0 for part in boxes]), features[0].shape[1], *output_size
+    count = sum([part.shape[0] if part.ndim else 0 for part in boxes])
     try:
+        shape = count, spec.out_channels(features[0].shape[1], output_size), *output_size
         checks.check_out(buffer, shape, inputs)
         checks.check_memory_apart(buffer, inputs)
     except (TypeError, ValueError):
