@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .. import _validate
-from .._frameworks import operator_call
+from .._frameworks import operator_forward
 from .._spec import PointwiseSpec
 from ..ops.deform_roi_pool import deform_roi_pool as _deform_roi_pool
 from ..ops.riroi_align_rotated import riroi_align_rotated as _riroi_align_rotated
@@ -91,7 +91,7 @@ def roi_pool(input: Tensor, rois: Tensor, output_size: int | Sequence[int], spat
     tensor([[[[5.]]]])
     """
     scale = _validate.check_number(spatial_scale, "spatial_scale", positive=True)
-    pooled: Tensor = operator_call(ROI_POOL, [input], [scale], rois).forward(_validate.check_output_size(output_size))
+    pooled: Tensor = operator_forward(ROI_POOL, [input], (scale,), rois, _validate.check_output_size(output_size))
     return pooled
 
 
