@@ -88,7 +88,7 @@ def test_boxes_that_look_wrong_are_said_and_pooled(photos: Path, tmp_path: Path)
     where = f"note: {tmp_path / 'boxes.csv'}, row"
     assert result.stderr.splitlines() == [
         f"{where} 0 (line 2): 2 boxes have x2 < x1 or y2 < y1; the first is (30, 20, 5, 5): are its numbers "
-        "x, y, width, height? --box-format xywh",
+        "x, y, width, height (--box-format xywh), or is its width or height negative?",
         f"{where} 2 (line 4): 1 box does not touch its input; the first is (41, 0, 50, 10): is --spatial-scale right, "
         "and are its numbers corners? --box-format",
     ]

@@ -103,8 +103,19 @@ def test_a_bbox_without_a_format_is_asked_about(tmp_path: Path) -> None:
         (["image", "left"], {}, "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax"),
         (["a", "b"], {"image": "c"}, "image: no column 'c' among a, b"),
         (["a", "b"], {"x1": "a", "y1": "b"}, "a box of x1, y1, x2, y2 needs x2, y2 too"),
+        (["X1", "x1", "y1", "x2", "y2"], {}, "expected each column once, found 'X1', 'x1': remove one"),
+        (["x1", "y1", "x2", "y2", "File", "file"], {}, "expected each column once, found 'File', 'file'"),
+        (["x1", "x1", "y1", "x2", "y2"], {"x1": "x1"}, "expected each column once, found 'x1', 'x1'"),
+        (["x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"], {}, "found the corners of a quadrilateral"),
+        (["x0", "y0", "x1", "y1", "x2", "y2", "x3", "y3"], {}, "found the corners of a quadrilateral"),
     ],
 )
 def test_columns_that_are_not_there_are_named(names: list[str], columns: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         find_columns(names, Reading(columns))
+
+
+def test_a_given_column_is_used_among_others_of_its_kind() -> None:
+    names = ["X1", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"]
+    corners = {"x1": "X1", "y1": "y1", "x2": "x3", "y2": "y3"}
+    assert find_columns(names, Reading(corners)).box == ("X1", "y1", "x3", "y3")

@@ -14,7 +14,9 @@ import pytest
 from roialign.extract.matching import group_by_input
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.columns import Reading
+from roialign.files.parquet import METADATA
 from roialign.files.problems import MOST_NAMED, FileError, Problems
+from tests.files.boxes import found
 
 HEADER = "image,x1,y1,x2,y2,label\n"
 GOOD = [(0, "a.png", (1, 2, 3, 4), "cat"), (2, "b.png", (5, 6, 7, 8), "dog")]
@@ -293,9 +295,44 @@ def test_parquet_of_databases_is_read(tmp_path: Path) -> None:
     assert (_rows(boxes), list(problems)) == ([(0, "a.png", (1.5, 2, 3, 4), "")], [])
 
 
-def test_a_row_of_parquet_keeps_its_place_below_those_with_an_error(tmp_path: Path) -> None:
-    boxes, _ = _parquet(tmp_path, {"box": [None, [1.0, 2.0, 3.0, 4.0]], "error": ["an empty file", None]})
-    assert [(box.row, box.where) for box in boxes] == [(1, f"{tmp_path / 'b.parquet'}, row 1")]
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_rows_with_an_error_are_left_out_of_the_files_of_this_package(is_ours: bool, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    corners = {"x1": [None, 1.0, 1.0], "y1": [None, 2.0, 2.0], "x2": [None, 3.0, 3.0], "y2": [None, 4.0, 4.0]}
+    table = pyarrow.table({**corners, "error": ["an empty file", "0.5", None]})
+    if is_ours:
+        table = table.replace_schema_metadata({METADATA: "{}"})
+    parquet.write_table(table, tmp_path / "b.parquet")
+    problems = Problems()
+    boxes = read_boxes(tmp_path / "b.parquet", problems)
+    assert [box.row for box in boxes] == ([2] if is_ours else [1, 2])
+    assert boxes[-1].where == f"{tmp_path / 'b.parquet'}, row 2"
+    assert bool(found(problems)) != is_ours
+
+
+def test_columns_of_parquet_that_are_there_twice(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    names = ["x1", "y1", "x2", "y2", "x1"]
+    parquet.write_table(pyarrow.table([[1.0]] * 5, names=names), tmp_path / "b.parquet")
+    with pytest.raises(FileError, match="expected each column once, found 'x1' twice"):
+        read_boxes(tmp_path / "b.parquet", Problems())
+
+
+@pytest.mark.parametrize("kind", ["date32", "timestamp[ns]", "timestamp with a zone", "time64[us]", "duration[s]"])
+def test_times_of_parquet_are_named(kind: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    types = {"date32": pyarrow.date32(), "timestamp with a zone": pyarrow.timestamp("us", "Nowhere/At all")}
+    wanted = types.get(kind) or pyarrow.type_for_alias(kind)
+    number = pyarrow.array([3], pyarrow.int32() if kind == "date32" else pyarrow.int64())
+    times = number.cast(wanted)
+    boxes, problems = _parquet(tmp_path, {"x1": times, "y1": [1.0], "x2": [2.0], "y2": [3.0], "day": times})
+    assert boxes == []
+    assert "row 0: expected [x1, y1, x2, y2]" in found(problems)[0]
+    assert '"' in found(problems)[0]
 
 
 def test_text_of_parquet_that_is_not_utf_8_is_said(tmp_path: Path) -> None:

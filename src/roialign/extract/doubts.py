@@ -14,7 +14,7 @@ KINDS = {
     "inverted": (
         "box has x2 < x1 or y2 < y1",
         "boxes have x2 < x1 or y2 < y1",
-        "are its numbers x, y, width, height? --box-format xywh",
+        "are its numbers x, y, width, height (--box-format xywh), or is its width or height negative?",
     ),
     "outside": (
         "box does not touch its input",

@@ -13,8 +13,9 @@ import numpy as np
 
 from .._extras import require
 from .._typing import Array
+from ..files.parquet import METADATA
 from .records import Texts
-from .writing import GROUP_BYTES, METADATA, MISSING, NO_ROW, features_of
+from .writing import GROUP_BYTES, MISSING, NO_ROW, features_of
 
 #: The names of columns, and of the arrays that hold them in safetensors and ``.npz``.
 ARRAYS = {

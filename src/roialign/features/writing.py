@@ -16,6 +16,7 @@ from .._extras import require
 from .._text import encodable
 from .._typing import Array
 from ..extract.output import atomic_write, json_array, text_array, write_arrays
+from ..files.parquet import METADATA
 from .records import CHECKSUMS, FINGERPRINT, NUMBER, Origin, Texts, checksum_of
 from .rows import ImageRows
 
@@ -26,8 +27,6 @@ PACKAGES: dict[str, tuple[str, ...]] = {"parquet": ("pyarrow",), "safetensors": 
 GROUP_BYTES = 16 << 20
 #: The value of features and boxes in rows that have none.
 MISSING = 0.0
-#: The key of this package's entry in the metadata of a file.
-METADATA = "roialign"
 #: The row index in rows that have no box.
 NO_ROW = -1
 

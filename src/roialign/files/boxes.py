@@ -139,7 +139,7 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> 
 def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
     """Find the columns of a table. If there are none, the error says what else the file may be."""
     try:
-        columns = find_columns(table.header, reading)
+        return find_columns(table.header, reading)
     except FileError as error:
         if table.commented_header is not None:
             table.use_comment()
@@ -148,11 +148,6 @@ def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
         known = "JSON: give it a name that ends in .json" if text.lstrip()[:1] in ("{", "[") else None
         known = known or what_is(text[:HEAD_BYTES].encode()) or _separated_by_spaces(table.header)
         raise FileError(f"{error}; it is {known}" if known else str(error)) from error
-    read = [name for name in (columns.image, columns.label, *columns.box) if name is not None]
-    twice = [name for name in read if table.header.count(name) > 1]
-    if twice:
-        raise FileError(f"expected each column once in the header, found {', '.join(twice)} twice")
-    return columns
 
 
 def _separated_by_spaces(header: Sequence[str]) -> str | None:
@@ -240,7 +235,7 @@ def _listed_columns(entry: Any, reading: Reading) -> Columns:
     if not isinstance(entry, dict) or whole_box not in entry:
         four = ", ".join(ROLES[reading.box_format or "xyxy"])
         raise FileError(f'{_expected(reading)} or {{"image": name, "box": [{four}]}}, found {shown(entry)}')
-    named = find_columns([*entry, *ROLES["xyxy"]], reading)
+    named = find_columns(list(dict.fromkeys([*entry, *ROLES["xyxy"]])), reading)
     if whole_box == "bbox" and _is_result(entry, named, reading):
         raise UnreadImageError(
             "a list of COCO results, which has the ids of images instead of their names: give the COCO file with the "

@@ -105,19 +105,31 @@ def find_columns(names: Sequence[str], reading: Reading) -> Columns:
         If there are no columns of a box, or if a column that the user gave does not exist.
     """
     by_name = {normalised(name): name for name in reversed(names)}
-    given = {}
+    given: dict[str, str] = {}
     for role, column in (reading.columns or {}).items():
         if column not in names and normalised(column) not in by_name:
             raise FileError(f"{role}: no column {column!r} among {', '.join(names) or 'none'}")
         given[role] = column if column in names else by_name[normalised(column)]
     box, box_format = _box_columns(by_name, given, names)
-    return Columns(
+    columns = Columns(
         image=given.get("image") or _first(IMAGE_NAMES, by_name),
         label=given.get("label") or _first(LABEL_NAMES, by_name),
         box=box,
         box_format=reading.box_format or box_format,
         size=next(((by_name[w], by_name[h]) for w, h in SIZE_NAMES if w in by_name and h in by_name), None),
     )
+    for name in (columns.image, columns.label, *box):
+        if name is not None:
+            _check_once(name, names, is_given=name in given.values())
+    return columns
+
+
+def _check_once(name: str, names: Sequence[str], *, is_given: bool) -> None:
+    """Check that no other column has this name, even in another spelling unless the user gave the name."""
+    alike = [other for other in names if other == name or (not is_given and normalised(other) == normalised(name))]
+    if len(alike) > 1:
+        shown = ", ".join(map(quoted, alike))
+        raise FileError(f"expected each column once, found {shown}: remove one, or give --columns")
 
 
 class UnreadImageError(FileError):
@@ -158,6 +170,11 @@ def _box_columns(
             if missing:
                 raise FileError(f"a box of {', '.join(roles)} needs {', '.join(missing)} too")
             return _four(given.get(role) or by_name[role] for role in roles), box_format
+    if all(name in by_name for name in (*ROLES["xyxy"], "x3", "y3")):
+        raise FileError(
+            "expected a box of two corners, found the corners of a quadrilateral: write the smallest and the largest x "
+            "and y, or name the columns of two corners with --columns"
+        )
     for box_format, known in KNOWN:
         if all(name in by_name for name in known):
             return _four(by_name[name] for name in known), box_format

@@ -12,17 +12,20 @@ from .kinds import check_readable
 from .problems import FileError
 from .text import quoted
 
+#: The key of this package's entry in the metadata of the files that it writes.
+METADATA = "roialign"
+
 
 def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
     """Return the rows of a table with their indices.
 
-    Columns of lists are read only if they are named in `lists`. Columns of times are not read, because Python cannot
-    represent all of them. Rows with an `error` are left out.
+    Columns of lists are read only if they are named in `lists`. Dates and times are converted to text, because Python
+    cannot represent all of them. Rows with an `error` are left out if this package wrote the file.
 
     Raises
     ------
     FileError
-        If the file is not a Parquet file.
+        If the file is not a Parquet file, or has two columns of the same name.
     ModuleNotFoundError
         If pyarrow is not installed.
     """
@@ -36,10 +39,13 @@ def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[
         schema = file.schema_arrow
         nested = {field.name for field in schema if types.is_nested(field.type) or types.is_binary(field.type)}
         files = [name for name in nested if normalised(name) in IMAGE_NAMES and _has_path(schema.field(name).type)]
-        times = {field.name for field in schema if types.is_temporal(field.type)}
-        wanted = [name for name in schema.names if name not in nested | times or name in lists]
+        wanted = [name for name in schema.names if name not in nested or name in lists]
+        twice = [name for name in dict.fromkeys(wanted) if wanted.count(name) > 1]
+        if twice:
+            raise FileError(f"expected each column once, found {', '.join(map(quoted, twice))} twice")
         wanted += [f"{name}.path" for name in files]
-        rows: list[dict[str, Any]] = _with_floats(file.read(columns=wanted)).to_pylist()
+        rows: list[dict[str, Any]] = _converted(file.read(columns=wanted)).to_pylist()
+        is_ours = METADATA.encode() in (schema.metadata or {})
     except UnicodeDecodeError as error:
         raise FileError("cannot be read as Parquet: its text is not UTF-8") from error
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
@@ -50,17 +56,25 @@ def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[
     unread = [name for name in nested if normalised(name) in IMAGE_NAMES and name not in files]
     if unread and not any(normalised(name) in IMAGE_NAMES for name in [*wanted, *files]):
         raise FileError(f"column {quoted(unread[0])} holds images, not their names: add a column with the names")
-    return [(number, row) for number, row in enumerate(rows) if row.get("error") is None]
+    return [(number, row) for number, row in enumerate(rows) if not is_ours or row.get("error") is None]
 
 
-def _with_floats(table: Any) -> Any:
-    """Convert decimal columns, as databases write them, to floats."""
+def _converted(table: Any) -> Any:
+    """Convert decimal columns, as databases write them, to floats, and dates and times to text."""
     import pyarrow
     from pyarrow import types
 
     for index, field in enumerate(table.schema):
-        if types.is_decimal(field.type):
-            table = table.set_column(index, field.name, table.column(index).cast(pyarrow.float64()))
+        column, kind = table.column(index), field.type
+        if types.is_decimal(kind):
+            column = column.cast(pyarrow.float64())
+        elif types.is_duration(kind):  # has no conversion to text
+            column = column.cast(pyarrow.int64()).cast(pyarrow.string())
+        elif types.is_timestamp(kind):  # without its zone, which this machine may not know
+            column = column.cast(pyarrow.timestamp(kind.unit)).cast(pyarrow.string())
+        elif types.is_temporal(kind):
+            column = column.cast(pyarrow.string())
+        table = table.set_column(index, field.name, column)
     return table
 
 
