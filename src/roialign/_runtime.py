@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable
 
 import numpy as np
 
@@ -55,22 +56,42 @@ def build_info() -> dict[str, str | int | list[str]]:
         that it was built for (``isa_built``), those that this CPU supports (``isa_supported``) and the one in use
         (``isa``); and the number of ``threads`` for NumPy arrays.
 
+    Raises
+    ------
+    ValueError
+        If the environment variable ``ROIALIGN_ISA`` does not name an instruction set that this CPU supports.
+
     Examples
     --------
     >>> import roialign
     >>> roialign.build_info()["version"] == roialign.__version__
     True
     """
-    from . import _core
+    return {name: read() for name, read in FACTS.items()}
 
-    return {
-        "version": __version__,
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "platform": platform.platform(),
-        "compiler": _core.compiler(),
-        "isa_built": _core.isa_built(),
-        "isa_supported": _core.isa_supported(),
-        "isa": _core.isa(),
-        "threads": _core.get_num_threads(),
-    }
+
+def _of_core(name: str) -> Callable[[], str | int | list[str]]:
+    """Return a function that reads a fact about the compiled core, which it imports."""
+
+    def read() -> str | int | list[str]:
+        from . import _core
+
+        fact: str | int | list[str] = getattr(_core, name)()
+        return fact
+
+    return read
+
+
+#: What reads each fact of :func:`build_info`. Without the core, some raise an ImportError. If ROIALIGN_ISA is wrong, one
+#: raises a ValueError.
+FACTS: dict[str, Callable[[], str | int | list[str]]] = {
+    "version": lambda: __version__,
+    "python": platform.python_version,
+    "numpy": lambda: np.__version__,
+    "platform": platform.platform,
+    "compiler": _of_core("compiler"),
+    "isa_built": _of_core("isa_built"),
+    "isa_supported": _of_core("isa_supported"),
+    "isa": _of_core("isa"),
+    "threads": get_num_threads,
+}

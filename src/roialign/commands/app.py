@@ -45,5 +45,5 @@ def info_command() -> None:
 extract.add_commands(app)
 search.add_commands(app)
 detection.add_commands(app)
-add_command(app, "info", info_command, "roialign info")
-add_command(app, "doctor", doctor_command, "roialign doctor")
+add_command(app, "info", info_command, "roialign info", any_environment=True)
+add_command(app, "doctor", doctor_command, "roialign doctor", any_environment=True)

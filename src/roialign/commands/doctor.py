@@ -14,7 +14,7 @@ import numpy as np
 from .. import __version__, build_info, roi_align
 from .._extras import PARTS, is_installed, missing_text
 from .._text import counted
-from .readiness import why_not
+from .readiness import why_not, wrong_environment
 
 #: The kind of a finding: working, not installed, slower than possible, or broken.
 State = Literal["ok", "missing", "slow", "broken"]
@@ -68,15 +68,15 @@ def _findings() -> Iterator[Finding]:
 def _core() -> Iterator[Finding]:
     """Check that the compiled core loads, computes correctly, and uses the best instruction set."""
     folder = Path(__file__).parents[1]
+    wrong = wrong_environment()
+    if wrong:
+        yield Finding("broken", f"the compiled core: {wrong}")
+        return
     reason = why_not("cpu")
     if reason:
         yield Finding("broken", f"the compiled core in {folder}: {reason}; {_how_to_get_the_core(folder)}")
         return
-    try:
-        info = build_info()
-    except ValueError as error:  # ROIALIGN_ISA names an unavailable instruction set
-        yield Finding("broken", f"the compiled core: {error}")
-        return
+    info = build_info()
     yield Finding("ok", f"the compiled core in {folder}, built with {info['compiler']}")
     features = np.broadcast_to(np.arange(16.0), (1, 1, 16, 16))
     pooled = roi_align(features, np.array([[0, 2.0, 2.0, 10.0, 10.0]]), 1, sampling="exact").item()

@@ -1,4 +1,4 @@
-"""Adds commands to the command line, with help from their docstrings, examples below it, and a check of empty paths."""
+"""Adds commands to the command line, with help from their docstrings, examples below it, and checks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import typer
+from rich.console import Console
 from typer.core import TyperCommand
 
 from .options import EXPECTED_BOXES
+from .readiness import wrong_environment
+from .terminal import fails
 
 #: What the paths of some options are; see also :func:`roialign.commands.features.boxes_without_file`.
 EXPECTED = {"--boxes": EXPECTED_BOXES}
@@ -23,11 +26,14 @@ def add_command(
     function: Callable[..., Any],
     examples: str,
     groups: Mapping[str, Sequence[str]] | None = None,
+    *,
+    any_environment: bool = False,
 ) -> None:
     """Add a function as a command.
 
     `examples` has the commands as typed in a clone of the repository. `groups` has, by title, the names of the
-    parameters that the help lists under this title. The other parameters are listed first.
+    parameters that the help lists under this title. The other parameters are listed first. The command ends with an
+    error if an environment variable is wrong, unless it works in `any_environment`.
 
     The character \\b keeps the line breaks of a block. Without it, the text is wrapped to the width of the terminal.
     """
@@ -47,6 +53,12 @@ def add_command(
                     if parameter.name in paths:
                         _refuse_empty(parameter, values.get(parameter.name))
             return rest
+
+        def invoke(self, ctx: Any) -> Any:
+            wrong = "" if any_environment else wrong_environment()
+            if wrong:
+                raise fails(Console(stderr=True), wrong)
+            return super().invoke(ctx)
 
         def format_options(self, ctx: Any, formatter: Any) -> None:
             sections: dict[str, list[tuple[str, str]]] = {"Arguments": [], OPTIONS: []}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 
-import numpy as np
 from rich.table import Table
 
-from .. import __version__, build_info
+from .. import __version__
+from .._runtime import FACTS
 from .readiness import BACKEND_NAMES, why_not
 
 #: The optional packages. Only NumPy is required.
@@ -43,11 +42,13 @@ def info_table() -> Table:
 
 
 def _build() -> Iterator[tuple[str, str]]:
-    try:
-        facts = build_info()
-    except ImportError:  # the row of the backend has the reason
-        facts = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
-    for name, value in facts.items():
+    for name, read in FACTS.items():
+        try:
+            value = read()
+        except ImportError:  # the row of the backend has the reason
+            continue
+        except ValueError as error:
+            value = str(error)
         if name != "version":
             yield name.replace("_", " "), ", ".join(value) if isinstance(value, list) else str(value)
 

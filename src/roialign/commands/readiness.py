@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from .. import build_info
 from .._extras import is_installed
 from ..numpy.backends import BACKENDS
 
@@ -20,6 +21,18 @@ def why_not(backend: str) -> str:
         import_module(BACKENDS["separable"][backend])
     except ImportError as error:
         return f"not ready: {error}"
+    wrong = wrong_environment() if backend == "cpu" else ""
+    return f"not ready: {wrong}" if wrong else ""
+
+
+def wrong_environment() -> str:
+    """Return what is wrong with an environment variable of the compiled core; an empty text if nothing is."""
+    try:
+        build_info()
+    except ImportError:  # there is no core that would read it
+        return ""
+    except ValueError as error:
+        return str(error)
     return ""
 
 
