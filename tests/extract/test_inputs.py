@@ -82,7 +82,7 @@ def save_pickled(path: Path) -> None:
         ("a.npy", lambda path: np.save(path, np.zeros((3, 0, 4))), "found shape [3, 0, 4]"),
         ("a.npy", lambda path: np.save(path, np.zeros((3, 4, 4), dtype=np.uint8)), "expected dtype float64, float32"),
         ("a.npy", save_pickled, "it holds Python objects, and reading them would run code from the file"),
-        ("a.npz", lambda path: np.savez(path, a=1.0, b=2.0), "expected one array, found a, b; name one of them"),
+        ("a.npz", lambda path: np.savez(path, a=1.0, b=2.0), "expected one array, found a, b; choose one with --array"),
         ("a.npz", lambda path: np.savez(path), "expected one array, found none"),
     ],
 )

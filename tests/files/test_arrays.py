@@ -7,6 +7,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import pytest
 
@@ -75,3 +76,23 @@ def test_a_changed_byte_of_an_archive_is_found(tmp_path: Path) -> None:
     (tmp_path / "m.npz").write_bytes(content)
     with pytest.raises(FileError, match="damaged, cut short"):
         read_feature_map(tmp_path / "m.npz", "NCHW", None)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
+def test_a_map_is_read_in_either_byte_order(tmp_path: Path, dtype: str) -> None:
+    values = np.random.default_rng(0).normal(size=(2, 5, 6)).astype(dtype)
+    for order in "<>":
+        np.save(tmp_path / "m.npy", values.astype(values.dtype.newbyteorder(order)))
+        read = read_feature_map(tmp_path / "m.npy", "NCHW", None)
+        assert read.dtype == np.dtype(dtype)
+        assert read.dtype.isnative
+        np.testing.assert_array_equal(read[0], values)
+
+
+def test_the_type_of_a_map_is_one_that_the_file_can_hold(tmp_path: Path) -> None:
+    hint = "; if it was bfloat16, which NumPy's files cannot hold, save it as float32"
+    for dtype, got in ((ml_dtypes.bfloat16, f"|V2{hint}"), (np.int8, "int8"), ([("a", "i1")], "[('a', 'i1')]")):
+        np.save(tmp_path / "m.npy", np.ones((2, 5, 6)).astype(dtype))
+        with pytest.raises(FileError) as raised:
+            read_feature_map(tmp_path / "m.npy", "NCHW", None)
+        assert str(raised.value) == f"expected dtype float64, float32, float16, got {got}"

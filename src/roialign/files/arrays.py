@@ -8,12 +8,17 @@ from typing import IO, Any
 
 import numpy as np
 
-from ..numpy.checks import check_float_dtype
+from ..numpy.checks import SUPPORTED_DTYPES
 from .archives import LARGEST_UNPACKED, check_unpacked
 from .kinds import HEAD_BYTES, check_readable, what_is
 from .problems import FileError
 
 Array = np.ndarray[Any, np.dtype[Any]]
+#: The types of the operators that NumPy's files can hold.
+DTYPES = tuple(name for name in SUPPORTED_DTYPES if name != "bfloat16")
+#: The type that NumPy's files have instead of bfloat16, and what to do about it.
+UNNAMED = np.dtype("V2")
+BFLOAT16_HINT = "; if it was bfloat16, which NumPy's files cannot hold, save it as float32"
 #: The header readers by format version. Versions 2 and 3 differ only in the characters allowed in field names.
 HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -23,7 +28,7 @@ HEADERS: dict[tuple[int, int], Any] = {
 
 
 def read_feature_map(path: Path, layout: str, array_name: str | None) -> Array:
-    """Read a feature map from a ``.npy`` or ``.npz`` file, as a view ``[1, C, H, W]``.
+    """Read a feature map from a ``.npy`` or ``.npz`` file, in any byte order, as a view ``[1, C, H, W]``.
 
     Raises
     ------
@@ -37,10 +42,10 @@ def read_feature_map(path: Path, layout: str, array_name: str | None) -> Array:
         array = array[None]
     if array.ndim != 4 or array.shape[0] != 1 or 0 in array.shape:
         raise FileError(f"expected a feature map [{axes}] or [1, {axes}], found shape {found}")
-    try:
-        check_float_dtype(array, "feature map")
-    except TypeError as error:
-        raise FileError(str(error)) from error
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if array.dtype.name not in DTYPES:
+        hint = BFLOAT16_HINT if array.dtype == UNNAMED else ""
+        raise FileError(f"expected dtype {', '.join(DTYPES)}, got {array.dtype}{hint}")
     return array if layout == "NCHW" else array.transpose(0, 3, 1, 2)
 
 
@@ -104,7 +109,7 @@ def _array_of_archive(archive: np.lib.npyio.NpzFile, name: str | None) -> Array:
             raise FileError(f"expected an array, found {chosen!r}, which is not an array")
         return array
     expected = "one array" if name is None else f"an array {name!r}"
-    more = "; name one of them" if name is None and names else ""
+    more = "; choose one with --array" if name is None and names else ""
     raise FileError(f"expected {expected}, found {', '.join(names) or 'none'}{more}")
 
 
