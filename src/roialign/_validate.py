@@ -152,15 +152,15 @@ def check_need(need: Sequence[str], names: Sequence[str]) -> Sequence[str]:
 
 
 def check_sampling_ratio(
-    sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO, cause: str = ""
+    sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO, cause: str = "", *, name: str = "sampling_ratio"
 ) -> tuple[int, int]:
     """Return the points per bin along (y, x). 0 and torchvision's -1 are adaptive. `cause` is what sets the maximum."""
     if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
         raise ValueError(
-            f"sampling_ratio: expected at most {largest}, got {sampling_ratio}; "
+            f"{name}: expected at most {largest}, got {sampling_ratio}; "
             "sampling='exact' is the limit of infinitely many points"
         )
-    along_y, along_x = check_pair(sampling_ratio, "sampling_ratio", -1, largest, cause=cause)
+    along_y, along_x = check_pair(sampling_ratio, name, -1, largest, cause=cause)
     return max(along_y, 0), max(along_x, 0)
 
 
@@ -207,7 +207,7 @@ def check_scales(spatial_scales: object, count: int | None = None) -> list[float
     return scales
 
 
-def check_seed(seed: object, *, drawn: bool) -> int:
+def check_seed(seed: object, *, drawn: bool, name: str = "seed") -> int:
     """Return the key of random sampling, from an int or a NumPy generator. If `drawn`, None draws a new one."""
     if seed is None and drawn:
         seed = np.random.default_rng()
@@ -217,9 +217,9 @@ def check_seed(seed: object, *, drawn: bool) -> int:
         number = seed
     elif isinstance(seed, (bool, np.bool_)) or not _is_integer(seed):
         expected = "an int or a numpy.random.Generator" if drawn else "the int that the forward pass was given"
-        raise TypeError(f"seed: expected {expected}, got {seed!r}")
+        raise TypeError(f"{name}: expected {expected}, got {seed!r}")
     else:
         number = operator.index(seed)
     if not 0 <= number < 2**64:
-        raise ValueError(f"seed: expected 0 <= seed < 2**64, got {number}")
+        raise ValueError(f"{name}: expected 0 <= seed < 2**64, got {number}")
     return number

@@ -116,7 +116,7 @@ def test_a_detector_is_trained_on_patches(tmp_path: Path) -> None:
         assert (result.exit_code, text in result.stderr) == (1, True), result.stderr
     result = invoke(*train, "--patch-size", 64, "--diagonal-flip", 0.9)
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: flip, vertical_flip, diagonal_flip: expected probabilities of at most 1")
+    assert result.stderr.startswith("error: --flip, --vertical-flip, --diagonal-flip: expected probabilities of at mos")
 
 
 @pytest.mark.parametrize("command", ["evaluate", "detect", "train"])
@@ -133,8 +133,8 @@ def test_more_patches_than_can_be_meant_are_named(
     result = invoke(command, *words[command], "--patch-size", 16, "--patch-overlap", 15)
     assert (result.exit_code, result.stderr) == (
         1,
-        f"error: patch_size, patch_overlap: expected at most {81**2} patches in all, got {2 * 81**2}: patches of 16 "
-        "pixels that share 15; use larger patches or less overlap\n",
+        f"error: --patch-size, --patch-overlap: expected at most {81**2} patches in all, got {2 * 81**2}: patches of "
+        "16 pixels that share 15; use larger patches or less overlap\n",
     )
     assert not (tmp_path / "o").exists()
 

@@ -82,6 +82,22 @@ def test_settings_that_differ_are_named_by_their_options(data: Path, tmp_path: P
     )
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--learning-rate", 0, "--learning-rate: expected more than 0, got 0.0"),
+        ("--clip", "nan", "--clip: expected a finite number, got nan"),
+        ("--pooler", "foo", "pooler: expected one of exact, "),
+    ],
+)
+def test_a_wrong_setting_is_named_by_its_option(
+    option: str, value: object, message: str, data: Path, tmp_path: Path
+) -> None:
+    result = _train(data, tmp_path / "run", option, value)
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith(f"error: {message}")
+
+
 def test_average_precision_is_said_and_logged(data: Path, tmp_path: Path) -> None:
     options = ("--iterations", 2, "--val-split", "train", "--evaluate-every", 1)
     result = _train(data, tmp_path / "run", *options)

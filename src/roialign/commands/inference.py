@@ -17,7 +17,7 @@ from .._text import counted, printable
 from ..files.problems import Problems, StoppedByProblem
 from .detect_inputs import images_to_detect
 from .options import Strict, check_folder, check_outputs
-from .patch_options import PatchOverlap, PatchSize, patch_settings, remark_other_patches
+from .patch_options import PatchOverlap, PatchSize, patch_settings, patches_text, remark_other_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def evaluate_command(
         categories = match_categories(settings.classes, dataset, settings.category_ids)
         count = len(dataset) if patches is None else patch_count(dataset, patches)
     except (ValueError, RuntimeError) as error:
-        raise fails(errors, error) from error
+        raise fails(errors, patches_text(error)) from error
     try:
         with progress_bar(errors, count, "Detecting", unit="images" if patches is None else "patches") as done:
             rows, images = predict(
@@ -269,7 +269,7 @@ def detect_command(
     except StoppedByProblem:
         raise typer.Exit(1) from None
     except (ValueError, OSError, RuntimeError) as error:
-        raise fails(errors, error) from error
+        raise fails(errors, patches_text(error)) from error
     console = Console()
     if found:
         console.print(_found_table(found))

@@ -178,9 +178,11 @@ def make_settings(
             spatial_scale=_validate.check_number(spatial_scale, "--spatial-scale", positive=True),
             stride=stride,
             sampling=sampling,
-            sampling_ratio=_validate.check_sampling_ratio(pair(sampling_ratio, "--sampling-ratio")),
+            sampling_ratio=_validate.check_sampling_ratio(
+                pair(sampling_ratio, "--sampling-ratio"), name="--sampling-ratio"
+            ),
             aligned=aligned,
-            seed=_validate.check_seed(seed, drawn=True) if sampling == "random" else None,
+            seed=_validate.check_seed(seed, drawn=True, name="--seed") if sampling == "random" else None,
             layout=layout,
             array_name=array_name,
             backend=backend,

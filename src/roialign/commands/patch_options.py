@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..files.problems import Problems
+from .terminal import option_of, with_options
 
 if TYPE_CHECKING:
     from ..detection.patches import PatchSettings
@@ -51,6 +52,11 @@ def check_patches(size: int | None, overlap: int | None) -> None:
     if overlap is not None and overlap >= size:
         message = f"expected less than {size}, the --patch-size, got {overlap}"
         raise typer.BadParameter(message, param_hint="--patch-overlap")
+
+
+def patches_text(error: Exception) -> object:
+    """Return an error, with options in place of the arguments for patches that its message begins with."""
+    return with_options(error, {name: option_of(name) for name in ("patch_size", "patch_overlap")})
 
 
 def remark_other_patches(weights: Path, size: int | None, problems: Problems) -> None:

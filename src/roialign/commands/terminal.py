@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
@@ -96,6 +96,18 @@ def print_error(console: Console, error: object) -> None:
         console.print(Text.assemble(("error: ", "bold red"), printable(line)), soft_wrap=True, highlight=False)
     if len(lines) > MOST_LINES:
         print_line(console, f"and {counted(len(lines) - MOST_LINES, 'more line')}")
+
+
+def option_of(argument: str) -> str:
+    """Return the option that is called like an argument of Python."""
+    return "--" + argument.replace("_", "-")
+
+
+def with_options(error: Exception, options: Mapping[str, str]) -> object:
+    """Return an error, with options in place of the arguments of Python that its message begins with."""
+    start, colon, rest = str(error).partition(":")
+    names = start.split(", ")
+    return f"{', '.join(options[name] for name in names)}{colon}{rest}" if options.keys() >= set(names) else error
 
 
 def reported_problems(console: Console) -> Problems:

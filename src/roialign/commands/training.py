@@ -16,7 +16,7 @@ from .inference import Data, Device, Rotated
 from .options import Strict, check_folder
 from .patch_options import PatchOverlap, PatchSize, check_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
-from .training_report import Interruption, Reporter, differences_text, stopped_by_interrupt
+from .training_report import Interruption, Reporter, differences_text, settings_text, stopped_by_interrupt
 
 if TYPE_CHECKING:
     import torch
@@ -232,7 +232,7 @@ def _reported_errors() -> Iterator[None]:
     except OtherSettingsError as error:
         raise fails(errors, differences_text(error)) from error
     except (ValueError, OSError, RuntimeError) as error:
-        raise fails(errors, error) from error
+        raise fails(errors, settings_text(error)) from error
 
 
 def _open_sets(data: Path, split: str, val_split: str | None, *, measures: bool, strict: bool, rotated: bool) -> _Sets:

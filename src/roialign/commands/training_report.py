@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from .._signals import is_ignored
 from .._text import counted
-from .terminal import Advance, print_line
+from .terminal import Advance, option_of, print_line, with_options
 
 if TYPE_CHECKING:
     from ..detection.training import Event, OtherSettingsError
@@ -159,13 +159,24 @@ def differences_text(error: OtherSettingsError) -> str:
             texts[f"{OF_SET[plain]} {'were' if plain == 'classes' else 'was'} different"] = None
         else:
             before, now = ("not given" if value is None else value for value in (old, new))
-            option = OPTION_NAMES.get(plain, "--" + plain.replace("_", "-"))
             after = f"not {now}" if None not in (old, new) else f"and is {now} now"
-            texts[f"{option} was {before}, {after}"] = None
+            texts[f"{_option(plain)} was {before}, {after}"] = None
     return (
         f"{error.run}: the run was started with other settings: {'; '.join(texts)}. To resume it, give these settings; "
         "to start a new run, give another --out"
     )
+
+
+def settings_text(error: Exception) -> object:
+    """Return an error, with options in place of the settings that its message begins with."""
+    from ..detection.training import TrainSettings
+
+    return with_options(error, {field.name: _option(field.name) for field in fields(TrainSettings)})
+
+
+def _option(setting: str) -> str:
+    """Return the option of `roialign train` that gives a setting."""
+    return OPTION_NAMES.get(setting) or option_of(setting)
 
 
 @dataclass
