@@ -295,3 +295,30 @@ def test_every_row_has_a_cause_here() -> None:
 def test_the_cause_has_the_symptom(tmp_path: Path, symptom: str) -> None:
     pattern = ".+".join(map(re.escape, symptom.split("...")))
     assert re.search(rf"^(error|note): .*{pattern}", CAUSES[symptom](tmp_path), re.MULTILINE)
+
+
+def test_the_values_of_deep_images_are_pooled_only_without_a_backbone(tmp_path: Path) -> None:
+    page = " ".join((DOCS / "troubleshooting.md").read_text(encoding="utf-8").split())
+    assert "`extract` without `--backbone` pools the values of the file" in page
+    assert "for a backbone of `roialign extract` it is 255. Without `--backbone`, `roialign extract` pools" in page
+    (tmp_path / "b.csv").write_text(f"{HEAD}1.png,0,0,9,9\n")
+    backbone = ("--backbone", "pixels", "--format", "npz", "--readers", 0)
+
+    def extracted(content: bytes, name: str, *options: object) -> str:
+        (tmp_path / "1.png").write_bytes(content)
+        paths = (tmp_path / "1.png", "--boxes", tmp_path / "b.csv", "--out", tmp_path / name)
+        return invoke("extract", *paths, "--output-size", 1, *options).stderr
+
+    white = encoded(np.full((9, 9), 65535, dtype=np.uint16))
+    assert "a 16-bit image: its values are used as they are" in extracted(white, "own.npz")
+    assert np.load(tmp_path / "own.npz")["features"].max() == pytest.approx(65535)
+    assert extracted(white, "folder", *backbone) == ""
+    (shard,) = (tmp_path / "folder").glob("features-*.npz")
+    assert np.load(shard)["vector"].max() == pytest.approx(255)
+    for kind, pixels, message in (
+        (3, np.full((9, 9), 300, dtype=np.float32), "expected float pixels from 0 to 1, found 300 to 300"),
+        (2, np.full((9, 9), 7, dtype=np.int32), "the range of 32-bit integer pixels is unknown, found 7 to 7"),
+    ):
+        content = tiff(pixels, kind)
+        assert extracted(content, "own.npz").startswith("note: ")
+        assert f"error: {tmp_path / '1.png'}: {message}" in extracted(content, f"errors-{kind}", *backbone)
