@@ -82,8 +82,8 @@ def _of_core(name: str) -> Callable[[], str | int | list[str]]:
     return read
 
 
-#: What reads each fact of :func:`build_info`. Without the core, some raise an ImportError. If ROIALIGN_ISA is wrong, one
-#: raises a ValueError.
+#: What reads each fact of :func:`build_info`. Without the core, some raise an ImportError. If ROIALIGN_ISA is wrong,
+#: one raises a ValueError.
 FACTS: dict[str, Callable[[], str | int | list[str]]] = {
     "version": lambda: __version__,
     "python": platform.python_version,

@@ -141,6 +141,20 @@ def test_boxes_that_are_none_of_the_image(box: str, code: int, why: str, photos:
     assert why in done.stderr
 
 
+def test_a_region_whose_features_are_zero_is_named(tmp_path: Path) -> None:
+    black = tmp_path / "black.png"
+    Image.new("RGB", (30, 20)).save(black)
+    options = ("--backbone", "pixels", "--readers", 0, "--output-size", "vector", "--out", tmp_path / "out")
+    assert invoke("extract", black, "--boxes", "grid:1x1", *options).exit_code == 0
+    for box, boxes in (("0,0,30,20", ()), ("1,2,3,4", ("--box", "1,2,3,4"))):
+        done = invoke("search", tmp_path / "out", "--like", black, *boxes)
+        assert done.exit_code == 1
+        assert told(done) == [
+            f"box {box} of {black}: its features are zero, so their cosine is undefined; give --metric inner-product"
+        ]
+    assert invoke("search", tmp_path / "out", "--like", black, "--metric", "inner-product").exit_code == 0
+
+
 def test_boxes_and_paths_from_python(photos: Path, features: Path) -> None:
     encoder = Encoder(FeatureFolder.open(str(features)))
     image = photos / "000.jpg"

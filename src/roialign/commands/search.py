@@ -178,6 +178,7 @@ def box_of(text: str) -> Corners:
 
 def _search(folder: Path, like: Path, boxes: Sequence[Corners], options: SearchOptions) -> list[Found]:
     from ..search import Encoder, FeatureFolder, nearest
+    from ..search.exact import ZeroQueryError
     from ..search.folders import UnfinishedError
 
     try:
@@ -189,8 +190,12 @@ def _search(folder: Path, like: Path, boxes: Sequence[Corners], options: SearchO
     boxes = boxes or [encoder.whole(like)]
     queries = encoder.encode(like, boxes, column=name)
     excluded = opened.positions_of_image(*options.excluded) if options.excluded else None
-    with Console(stderr=True).status("Searching"):
-        found = nearest(opened, queries, options.top, metric=options.metric, column=name, excluded=excluded)
+    try:
+        with Console(stderr=True).status("Searching"):
+            found = nearest(opened, queries, options.top, metric=options.metric, column=name, excluded=excluded)
+    except ZeroQueryError as error:
+        why = "its features are zero, so their cosine is undefined; give --metric inner-product"
+        raise ValueError(f"box {_text_of(boxes[error.row])} of {like}: {why}") from error
     return [
         Found(box, opened.regions(positions), scores.tolist())
         for box, positions, scores in zip(boxes, found.positions, found.scores, strict=True)

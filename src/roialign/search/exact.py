@@ -31,6 +31,14 @@ MOST_AXES = 0.4
 SAMPLED_ROWS = 1 << 15
 
 
+class ZeroQueryError(ValueError):
+    """A query vector is zero, so its cosine is undefined."""
+
+    def __init__(self, row: int) -> None:
+        self.row = row
+        super().__init__(f"queries: row {row} is zero, so its cosine is undefined; use the metric inner-product")
+
+
 class Nearest(NamedTuple):
     """The nearest regions of each query, nearest first."""
 
@@ -82,7 +90,8 @@ def nearest(
     TypeError
         If the queries are not real numbers, or `top` or `excluded` are not integers.
     ValueError
-        If the queries are not finite, or if their length differs from that of the vectors of the folder.
+        If the queries are not finite, or zero for the cosine, or if their length differs from that of the vectors of
+        the folder.
     FileError
         If a shard cannot be read, or a feature in it is not finite.
     """
@@ -345,7 +354,7 @@ def _checked(queries: Array, metric: Metric, top: int) -> Array:
         if not np.isfinite(length):
             raise ValueError(f"queries: expected finite numbers, got NaN or infinity in row {row}")
         if not length and metric == "cosine":
-            raise ValueError(f"queries: row {row} is zero, so its cosine is undefined; use the metric inner-product")
+            raise ZeroQueryError(row)
     return queries
 
 
