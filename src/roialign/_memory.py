@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     if size < ALIGNED_BYTES:
         return np.empty(shape, dtype=dtype)
     if size >= POOLED_BYTES and hasattr(mmap, "MADV_FREE"):
-        return np.asarray(_Lease(POOL, size))[:size].view(dtype).reshape(shape)
+        return np.asarray(_Lease(pool(), size))[:size].view(dtype).reshape(shape)
     memory = np.empty(size + CACHE_LINE_BYTES, dtype=np.uint8)
     start = -memory.ctypes.data % CACHE_LINE_BYTES
     return memory[start : start + size].view(dtype).reshape(shape)
@@ -106,4 +107,13 @@ def _kept_bytes() -> int:
     return int(text)
 
 
-POOL = MemoryPool(_kept_bytes())
+@cache
+def pool() -> MemoryPool:
+    """Return the pool of this process.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable ROIALIGN_KEPT_BYTES is not a number.
+    """
+    return MemoryPool(_kept_bytes())

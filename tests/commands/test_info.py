@@ -27,16 +27,16 @@ def test_info_says_what_runs_here_and_why_the_rest_does_not() -> None:
     assert lines["triton"].startswith("ready") or lines["triton"].startswith("not ready: ")
 
 
-def run(*arguments: str, isa: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own, since the core reads the environment once."""
-    variables = os.environ | {"ROIALIGN_ISA": isa, "COLUMNS": "500", "PYTHONPATH": str(ROOT / "src")}
+    variables = os.environ | environment | {"COLUMNS": "500", "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-m", "roialign", *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("isa", ["AVX2", "foo"])
 def test_info_says_what_is_wrong_with_the_environment_in_its_place(isa: str) -> None:
-    result = run("info", isa=isa)
+    result = run("info", ROIALIGN_ISA=isa)
     assert (result.returncode, result.stderr) == (0, "")
     names = [line.split("  ")[0] for line in result.stdout.splitlines()]
     assert names == [line.split("  ")[0] for line in invoke("info").stdout.splitlines()]
@@ -57,11 +57,23 @@ def test_a_wrong_environment_ends_a_command_before_any_file_is_read(command: str
         "detect": ["none", "--weights", "none", "--out", "README.md"],
         "export": ["--weights", "none", "--out", "none"],
     }
-    result = run(command, *given[command], isa="foo")
+    result = run(command, *given[command], ROIALIGN_ISA="foo")
     assert (result.returncode, result.stdout) == (1, "")
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("error: ROIALIGN_ISA: expected one of baseline")
 
 
 def test_help_needs_no_environment() -> None:
-    assert run("extract", "--help", isa="foo").returncode == 0
+    assert run("extract", "--help", ROIALIGN_ISA="foo").returncode == 0
+
+
+def test_a_wrong_number_of_bytes_ends_a_command_too() -> None:
+    message = "ROIALIGN_KEPT_BYTES: expected a number of bytes, got 'x'"
+    result = run("scenes", "README.md/none", ROIALIGN_KEPT_BYTES="x")
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"error: {message}\n")
+    for command, code in (("info", 0), ("doctor", 1)):
+        result = run(command, ROIALIGN_KEPT_BYTES="x")
+        assert (result.returncode, result.stderr) == (code, "")
+        assert message in result.stdout
+        assert "is set" not in result.stdout.replace("OMP_NUM_THREADS=1 is set", "")
+    assert run("extract", "--help", ROIALIGN_KEPT_BYTES="x").returncode == 0

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from roialign import _memory
-from roialign._memory import HUGE_PAGE_BYTES, POOL, POOLED_BYTES, MemoryPool, empty
+from roialign._memory import HUGE_PAGE_BYTES, POOLED_BYTES, MemoryPool, empty, pool
 from tests.tables.python import run_python
 
 MEASURE = """
@@ -103,7 +103,8 @@ pooled = pytest.mark.skipif(not hasattr(mmap, "MADV_FREE"), reason="the system c
 
 @pooled
 def test_an_answer_takes_the_pages_of_the_last_one_that_nobody_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_memory, "POOL", MemoryPool(1 << 30))  # that of the process may have blocks of other tests
+    own = MemoryPool(1 << 30)
+    monkeypatch.setattr(_memory, "pool", lambda: own)  # that of the process may have blocks of other tests
     shape, dtype = (3, POOLED_BYTES // 4), np.dtype(np.float32)
     first = empty(shape, dtype)
     view = first[1:, 5:]  # holds the memory as its base does
@@ -150,10 +151,10 @@ def test_no_two_threads_get_the_same_block() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(use, range(8)))
-    assert sum(map(len, POOL._free)) <= POOL.kept_bytes
+    assert sum(map(len, pool()._free)) <= pool().kept_bytes
 
 
 @pytest.mark.parametrize("text", ["", "much", "-1"])
 def test_the_bytes_to_keep_are_a_number(text: str) -> None:
     with pytest.raises(AssertionError, match="ROIALIGN_KEPT_BYTES: expected a number of bytes"):
-        run_python("import roialign", ROIALIGN_KEPT_BYTES=text)
+        run_python("from roialign._memory import pool; pool()", ROIALIGN_KEPT_BYTES=text)

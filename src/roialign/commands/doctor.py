@@ -103,8 +103,9 @@ def _how_to_get_the_core(folder: Path) -> str:
 
 def _settings() -> Iterator[Finding]:
     """Report the settings of the environment and of the operating system that affect the speed."""
+    wrong = wrong_environment()
     for name in ("OMP_NUM_THREADS", "ROIALIGN_KEPT_BYTES"):
-        if name in os.environ:
+        if name in os.environ and not wrong.startswith(name):
             yield Finding("ok", f"{name}={os.environ[name]} is set")
     huge_pages = Path("/sys/kernel/mm/transparent_hugepage/enabled")
     if huge_pages.exists() and "[never]" in huge_pages.read_text(encoding="ascii"):

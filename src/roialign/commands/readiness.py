@@ -6,6 +6,7 @@ from importlib import import_module
 
 from .. import build_info
 from .._extras import is_installed
+from .._memory import pool
 from ..numpy.backends import BACKENDS
 
 #: The names of all backends.
@@ -26,8 +27,9 @@ def why_not(backend: str) -> str:
 
 
 def wrong_environment() -> str:
-    """Return what is wrong with an environment variable of the compiled core; an empty text if nothing is."""
+    """Return what is wrong with an environment variable of the CPU kernels; an empty text if nothing is."""
     try:
+        pool()
         build_info()
     except ImportError:  # there is no core that would read it
         return ""
