@@ -15,7 +15,14 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from roialign import RoIWarning
-from roialign.detection import ExportableDetector, PyramidBackbone, TwoStageDetector, faster_rcnn
+from roialign.detection import (
+    ExportableDetector,
+    PyramidBackbone,
+    TwoStageDetector,
+    faster_rcnn,
+    mask_rcnn,
+    oriented_rcnn,
+)
 from roialign.detection.model_inputs import warn_of_range
 from tests.detection.detectors import SETTINGS
 
@@ -57,6 +64,12 @@ WRONG: dict[str, tuple[list[Any], Any, str]] = {
         r"\[0\]: boxes: expected a torch.Tensor, got numpy",
     ),
     "empty box": (IMAGES, _target(boxes=BOX[:, [0, 1, 0, 3]]), "boxes: row 0: expected finite"),
+    "boxes of bools": (
+        IMAGES,
+        _target(boxes=BOX.bool()),
+        r"targets\[0\]: boxes: expected real numbers, got torch.bool",
+    ),
+    "complex boxes": (IMAGES, _target(boxes=BOX.cfloat()), "boxes: expected real numbers, got torch.complex64"),
     "no labels": (IMAGES, [{"boxes": BOX}], r"expected boxes \[L, 4\] and labels \[L\], got boxes"),
     "background": (IMAGES, _target(labels=LABEL - 1), r"targets\[0\]: labels: row 0: expected 1 to 10, got 0"),
     "another class": (IMAGES, _target(labels=LABEL + 98), r"labels: row 0: expected 1 to 10, got 99"),
@@ -163,6 +176,25 @@ def test_wrong_generators_are_named() -> None:
         _detector().train()(IMAGES, _target(), torch.Generator())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="generators: expected 1, one per image, got 2"):
         _detector().train()(IMAGES, _target(), [torch.Generator()] * 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.uint16, torch.float16, torch.float64])
+@pytest.mark.parametrize(("build", "key"), [(mask_rcnn, "boxes"), (oriented_rcnn, "rotated_boxes")])
+def test_boxes_of_every_real_dtype_have_the_same_losses(
+    build: Callable[..., TwoStageDetector], key: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    model = build(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=16).train()
+    boxes = torch.tensor([[40, 40, 90, 80, 1]])[:, : model.roi_heads.kind.numbers]
+    others = {"labels": LABEL, "masks": torch.ones(1, 104, 124)}
+    image = torch.rand(3, 104, 124)
+
+    def losses(boxes: Tensor) -> dict[str, Tensor]:
+        return model([image], [{key: boxes, **others}], [torch.Generator().manual_seed(0)])
+
+    expected = losses(boxes.float())
+    assert all(loss.isfinite() for loss in expected.values())
+    torch.testing.assert_close(losses(boxes.to(dtype)), expected, rtol=1e-5, atol=1e-6, check_dtype=False)
 
 
 def _small_detector() -> TwoStageDetector:

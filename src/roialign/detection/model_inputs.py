@@ -75,8 +75,8 @@ def check_detector(model: object) -> None:
         raise TypeError(f"model: expected a TwoStageDetector, got {type(model).__name__}{wraps}")
 
 
-def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], heads: RoIHeads) -> None:
-    """Check that there is a valid target for every image, on the same device.
+def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], heads: RoIHeads) -> list[Target]:
+    """Check that there is a valid target for every image, on the same device. Return them with boxes of floats.
 
     Raises
     ------
@@ -88,14 +88,16 @@ def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], he
     if targets is None or len(targets) != len(images):
         got = "none" if targets is None else len(targets)
         raise ValueError(f"targets: expected {len(images)} in training mode, one per image, got {got}")
+    checked: list[Target] = []
     for index, (target, image) in enumerate(zip(targets, images, strict=True)):
         name = f"targets[{index}]"
         if not isinstance(target, Mapping):
             raise TypeError(f"{name}: expected a dict, got {type(target).__name__}")
-        _check_boxes(target, heads.kind, image.device, name)
+        checked.append({**target, heads.kind.key: _check_boxes(target, heads.kind, image.device, name)})
         _check_labels(target["labels"], heads.num_classes, name)
         if heads.mask_branch is not None:
             _check_masks(target, (len(target["labels"]), *image.shape[-2:]), image.device, name)
+    return checked
 
 
 def check_generators(generators: object, count: int) -> None:
@@ -166,7 +168,8 @@ def _check_tensor(value: object, name: str, device: torch.device | None = None) 
         raise ValueError(f"{name}: expected the device of the image, {device}, got {value.device}")
 
 
-def _check_boxes(target: Target, kind: BoxKind, device: torch.device, name: str) -> None:
+def _check_boxes(target: Target, kind: BoxKind, device: torch.device, name: str) -> Tensor:
+    """Return the boxes as float32, or float64 if they are."""
     if kind.key not in target or "labels" not in target:
         expected = f"{kind.key} [L, {kind.numbers}] and labels [L]"
         raise ValueError(f"{name}: expected {expected}, got {', '.join(map(str, target)) or 'an empty dict'}")
@@ -178,11 +181,15 @@ def _check_boxes(target: Target, kind: BoxKind, device: torch.device, name: str)
             f"{name}: expected {kind.key} [L, {kind.numbers}] and labels [L], got {tuple(boxes.shape)} and "
             f"{tuple(labels.shape)}"
         )
+    if boxes.dtype == torch.bool or boxes.is_complex():
+        raise TypeError(f"{name}: {kind.key}: expected real numbers, got {boxes.dtype}")
+    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
     bad = torch.where(~kind.valid(boxes))[0]
     if len(bad):
         row = int(bad[0])
         got = boxes[row].tolist()
         raise ValueError(f"{name}: {kind.key}: row {row}: expected finite {kind.form}, got {got}")
+    return boxes
 
 
 def _check_labels(labels: Tensor, num_classes: int, name: str) -> None:

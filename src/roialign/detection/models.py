@@ -62,7 +62,7 @@ class TwoStageDetector(nn.Module):
         targets : list of dict, in training mode only
             For each image, `boxes` ``[L, 4]`` (x1, y1, x2, y2), `labels` ``[L]`` from 1 and, if the model has masks,
             `masks` ``[L, H, W]``. A model of rotated boxes takes `rotated_boxes` ``[L, 5]`` in place of `boxes`, with
-            any angles.
+            any angles. Boxes may have any real dtype.
         generators : list of torch.Generator, one per image, optional
             The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
@@ -75,11 +75,11 @@ class TwoStageDetector(nn.Module):
         batch_size = (batch.shape[-2], batch.shape[-1])
         if self.training:
             kind = self.roi_heads.kind
-            check_targets(targets, images, self.roi_heads)
+            checked = check_targets(targets, images, self.roi_heads)
             check_generators(generators, len(images))
             moved = [
                 self.transform.target(target, old, new)
-                for target, old, new in zip(targets or (), old_sizes, sizes, strict=True)
+                for target, old, new in zip(checked, old_sizes, sizes, strict=True)
             ]
             proposals, losses = self.rpn(maps, batch_size, sizes, [target[kind.key] for target in moved], generators)
             return losses | self.roi_heads.losses(
