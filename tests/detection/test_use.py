@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -289,6 +290,26 @@ def test_the_command_detects_what_it_can(scenes: Path, tmp_path: Path) -> None:
     result = invoke("detect", good, *options, "--out", good)
     assert result.exit_code == 2
     assert "is a file; expected a folder" in result.stderr
+
+
+def test_detections_are_kept_if_their_picture_fails(
+    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / f"{240 * 'a'}.png"
+    shutil.copy(scenes / "val/images/000001.png", long)
+    options = ("--weights", scenes, "--out", tmp_path / "o", "--score-threshold", 0)
+    result = invoke("detect", long, *options)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {tmp_path / 'o' / long.stem}-detections.png: cannot be written: File name")
+    assert "5 objects in 1 image" in result.stdout
+    content = json.loads((tmp_path / "o/detections.json").read_text())
+    assert [row["file_name"] for row in content["images"]] == [str(long)]
+    assert len(content["annotations"]) == 5
+    monkeypatch.setattr(detecting, "_drawn_masks", lambda _: [][0])
+    problems = Problems()
+    (found,) = detect_images(*load_model(scenes), [long], tmp_path / "o", problems, score_threshold=0.0)
+    assert (found.count, found.picture) == (5, None)
+    assert [one.partition("png: ")[2] for one in map(str, problems)] == ["drawing failed: list index out of range"]
 
 
 def test_a_detector_without_masks_has_boxes_only(scenes: Path, tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def _found_table(found: Sequence[Found]) -> Table:
     for name in ("image", "objects", "best", "picture"):
         table.add_column(name, justify="right" if name == "objects" else "left", overflow="fold")
     for one in found:
-        names = (one.image.name, str(one.count), one.best, one.picture.name)
+        names = (one.image.name, str(one.count), one.best, one.picture.name if one.picture else "")
         table.add_row(*(Text(printable(name)) for name in names))
     return table
 

@@ -19,7 +19,7 @@ from ..files.run_lengths import RunLengths, area_of
 from ..files.text import read_json
 from .average_precision import Row
 from .coco import open_image, read_part
-from .evaluation import Advance, coco_rows, detection_failed, evaluating
+from .evaluation import Advance, coco_rows, evaluating, failed
 from .heads import MASK_THRESHOLD
 from .model_inputs import for_model
 from .models import TwoStageDetector
@@ -41,7 +41,8 @@ class Found:
     """One image with its detections."""
 
     image: Path
-    picture: Path
+    picture: Path | None
+    """None if it could not be drawn or written."""
     count: int
     best: str
     """The name and score of the best detection, or an empty string."""
@@ -62,7 +63,8 @@ def detect_images(
 
     Concretely, the file has ``images``, ``categories`` and ``annotations``, as a COCO-format dataset does. Each
     annotation also has a `score` and a `category_name`. If an image cannot be read, or detection fails on it, it is
-    reported as a problem and the other images are still processed.
+    reported as a problem and the other images are still processed. A picture that cannot be written is a problem too,
+    but its image is in the file.
 
     Parameters
     ----------
@@ -91,24 +93,20 @@ def detect_images(
             try:
                 one = _detect(model, path, patches, score_threshold, advance)
                 found = coco_rows(one.detections, len(rows) + 1, settings.category_ids, one.outlines())
-                _draw(picture, one, settings)
             except DatasetError as error:
                 problems.add(path, str(error).removeprefix(f"{path}: "))
-                continue
-            except OSError as error:
-                problems.add(picture, not_written(error))
-                continue
             except Exception as error:  # any error: the other images are still processed
-                problems.add(path, detection_failed(error))
-                continue
+                problems.add(path, failed("detection", error))
+            else:
+                rows.append({"id": len(rows) + 1, "file_name": str(path), "width": one.width, "height": one.height})
+                annotations += _annotations(found, len(annotations), settings)
+                first = one.detections
+                best = f"{_name(settings, first['labels'][0])} {float(first['scores'][0]):.2f}" if found else ""
+                drawn = picture if _is_drawn(picture, one, settings, problems) else None
+                done.append(Found(path, drawn, len(found), best))
             finally:
                 if progress is not None:
                     advance.to(1 if patches is None else patches.count(*_size_of(path)))
-            rows.append({"id": len(rows) + 1, "file_name": str(path), "width": one.width, "height": one.height})
-            annotations += _annotations(found, len(annotations), settings)
-            first = one.detections
-            best = f"{_name(settings, first['labels'][0])} {float(first['scores'][0]):.2f}" if found else ""
-            done.append(Found(path, picture, len(found), best))
     categories = [{"id": n, "name": name} for n, name in zip(settings.category_ids, settings.classes, strict=True)]
     content = {"categories": categories, "images": rows, "annotations": annotations}
     try:
@@ -231,6 +229,19 @@ def _annotations(found: Sequence[Row], count: int, settings: DetectorSettings) -
         named = {"category_name": names[row["category_id"]], "area": area, "iscrowd": 0}
         annotations.append({"id": number, **row, **named})
     return annotations
+
+
+def _is_drawn(path: Path, one: _Detected, settings: DetectorSettings, problems: Problems) -> bool:
+    """Draw a picture. If that fails, add a problem."""
+    try:
+        _draw(path, one, settings)
+    except OSError as error:
+        problems.add(path, not_written(error))
+    except Exception as error:  # any error: the detections are still written
+        problems.add(path, failed("drawing", error))
+    else:
+        return True
+    return False
 
 
 def _draw(path: Path, one: _Detected, settings: DetectorSettings) -> None:

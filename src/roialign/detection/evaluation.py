@@ -143,8 +143,8 @@ def predict(
                 reported.add(dataset.path(index), str(error).removeprefix(f"{dataset.path(index)}: "))
             except Exception as error:  # any error: the other images are still processed
                 if dataset.strict:
-                    raise DatasetError(one_line(f"{dataset.path(index)}: {detection_failed(error)}")) from error
-                reported.add(dataset.path(index), detection_failed(error))
+                    raise DatasetError(one_line(f"{dataset.path(index)}: {failed('detection', error)}")) from error
+                reported.add(dataset.path(index), failed("detection", error))
             else:
                 images.append(image_id)
                 rows += of_image
@@ -208,11 +208,11 @@ def _remark_unknown(dataset: CocoDataset, known: Sequence[int | None], problems:
         problems.remark(f"{dataset.annotations}: categories", what, "unknown categories")
 
 
-def detection_failed(error: Exception) -> str:
-    """The text of a problem for an image on which the model failed."""
+def failed(what: str, error: Exception) -> str:
+    """The text of a problem for an image for which something, such as its detection, failed."""
     said = str(error).strip().partition("\n")[0] or type(error).__name__
     memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in said
-    return f"detection failed: {'not enough memory' if memory else said}"
+    return f"{what} failed: {'not enough memory' if memory else said}"
 
 
 @contextmanager
