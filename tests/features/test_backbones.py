@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import transformers
 from PIL import Image
 
 from roialign import RoIWarning
-from roialign.detection import DetectorSettings, save_model
+from roialign.detection import DetectorSettings, PyramidBackbone, exporting, faster_rcnn, save_model
 from roialign.features import Backbone, BackboneError, BackboneOptions, Normalisation, make_backbone
 from roialign.features.efficientnet_lite import classifier, weights_path
 from roialign.features.tokens import tokens_to_map
@@ -323,6 +325,41 @@ def test_an_archive_of_something_else_is_no_program(tmp_path: Path, capfd: pytes
     why = "saved by torch.export.save, got .*: an archive of something else, such as weights or TorchScript"
     with pytest.raises(BackboneError, match=why):
         make_backbone(f"program:{tmp_path / 'weights.pt2'}")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_an_exported_detector_is_no_program_of_a_backbone(tmp_path: Path) -> None:
+    """In a process of its own, in which nothing has registered the operators of detectors."""
+    model = faster_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=16)
+    exporting.save_program(model, tmp_path / "detector.pt2")
+    code = f"""if True:
+        from roialign.features.backbones import make_backbone
+        try:
+            make_backbone("program:{tmp_path / "detector.pt2"}")
+        except ValueError as error:
+            print(error)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    expected = (
+        f"backbone: expected a program of a backbone, got 'program:{tmp_path / 'detector.pt2'}', a whole detector"
+    )
+    assert done.stdout == f"{expected}; use detector:WEIGHTS with its weights\n"
+    assert done.stderr == ""
+
+
+def test_an_operator_that_is_not_registered_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    class Doubling(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            doubled: torch.Tensor = torch.ops.roialign_test.double(image)
+            return doubled
+
+    with torch.library._scoped_library("roialign_test", "DEF") as library:
+        library.define("double(Tensor x) -> Tensor")
+        library.impl("double", lambda x: 2 * x, "CompositeExplicitAutograd")
+        program = torch.export.export(Doubling(), (torch.zeros(1, 3, 64, 96),))
+        torch.export.save(program, tmp_path / "doubling.pt2")
+    with pytest.raises(BackboneError, match=r"got 'program:\S+': .* torch.ops.roialign_test.double.default"):
+        make_backbone(f"program:{tmp_path / 'doubling.pt2'}")
     assert capfd.readouterr() == ("", "")
 
 

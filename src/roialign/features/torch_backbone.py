@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -261,12 +262,47 @@ def _load_program(path: Path, name: str) -> Any:
             with zipfile.ZipFile(path) as archive:
                 if not any(name.endswith(PROGRAM_FILES) for name in archive.namelist()):
                     raise ValueError("an archive of something else, such as weights or TorchScript")
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # PyTorch warns about its own code
-                return torch.export.load(path)
+            program = _loaded(path)
         except Exception as error:  # damaged files raise many kinds of errors in PyTorch
             why = error
+        else:
+            _refuse_detector(program, name)
+            return program
     raise BackboneError.of("a program saved by torch.export.save", repr(name), why)
+
+
+def _loaded(path: Path) -> Any:
+    """Load a program without PyTorch's warnings and log. The reason of an error is in the log only."""
+    from ..detection import exporting  # noqa: F401 - registers the operators and the results of detectors
+
+    reasons: list[BaseException] = []
+
+    def keep_reason(record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None:
+            reasons.append(record.exc_info[1])
+        return False
+
+    logger = logging.getLogger("torch.export")
+    logger.addFilter(keep_reason)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTorch warns about its own code
+            return torch.export.load(path)
+    except RuntimeError as error:
+        reason = reasons[0] if reasons else error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise reason from None
+    finally:
+        logger.removeFilter(keep_reason)
+
+
+def _refuse_detector(program: Any, name: str) -> None:
+    from ..detection.exporting import Detections as Exported
+
+    if program.call_spec.out_spec.context is Exported:
+        expected = "a program of a backbone"
+        raise BackboneError.of(expected, f"{name!r}, a whole detector; use detector:WEIGHTS with its weights")
 
 
 def _input_of(program: Any, name: str) -> tuple[list[int | None], torch.dtype]:
