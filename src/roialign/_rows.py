@@ -49,9 +49,13 @@ def no_images(name: str, numbers: int, shape: tuple[int, ...]) -> ValueError:
 
 def check_offset(offset: Array, invalid: str | None) -> Array:
     """Which rows of bin offsets are finite. Raises an error for the others unless `invalid` is "zero"."""
-    finite: Array = np.logical_and.reduce(np.abs(offset.astype(np.float64)) <= LARGEST_COORDINATE, axis=(1, 2, 3))
+    wide = offset.astype(np.float64)
+    is_finite = np.abs(wide) <= LARGEST_COORDINATE
+    finite: Array = np.logical_and.reduce(is_finite, axis=(1, 2, 3))
     if invalid != "zero" and not finite.all():
-        raise ValueError(f"offset[{int(np.argmin(finite))}]: expected finite numbers up to {LARGEST_COORDINATE:g}")
+        row = int(np.argmin(finite))
+        got = wide[row][~is_finite[row]][0]
+        raise ValueError(f"offset[{row}]: expected finite numbers up to {LARGEST_COORDINATE:g}, got {got}")
     return finite
 
 

@@ -103,7 +103,14 @@ POINTWISE: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any], type[
         (GOOD, ROIS, OFFSET + np.array([0, np.nan, 0]).reshape(3, 1, 1, 1), 2),
         {},
         ValueError,
-        "offset[1]: expected finite numbers up to 1e+100",
+        "offset[1]: expected finite numbers up to 1e+100, got nan",
+    ),
+    (
+        roialign.deform_roi_pool,
+        (GOOD, ROIS, OFFSET - np.array([0, 0, 1e101]).reshape(3, 1, 1, 1), 2),
+        {},
+        ValueError,
+        "offset[2]: expected finite numbers up to 1e+100, got -1e+101",
     ),
     (
         roialign.deform_roi_pool,
