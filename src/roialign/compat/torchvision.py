@@ -178,8 +178,14 @@ def pool_levels(
     levels: Tensor | None,
 ) -> Tensor:
     """Compute :class:`MultiScaleRoIAlign` with given scales."""
+    maps = named_levels(x, featmap_names)
+    if len(maps) != len(scales):
+        raise ValueError(
+            f"x: expected {len(scales)} of the maps {list(featmap_names)}, one for each of the module's `scales` "
+            f"{list(scales)}, got {list(maps)}"
+        )
     return multiscale_roi_align(
-        list(named_levels(x, featmap_names).values()),
+        list(maps.values()),
         list(boxes),
         output_size,
         scales,
