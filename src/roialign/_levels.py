@@ -75,9 +75,14 @@ def check_assignment(scales: Sequence[float], assignment: Assignment) -> Assignm
     """Check the parameters, and that boxes can be assigned to levels of these scales."""
     size = _validate.check_number(assignment.canonical_size, "canonical_size", positive=True)
     level = _validate.check_number(assignment.canonical_level, "canonical_level")
+    check_order(scales)
+    return Assignment(size, level)
+
+
+def check_order(scales: Sequence[float]) -> None:
+    """Check that the finest level is first, and that no two levels have the same scale."""
     if any(finer <= coarser for finer, coarser in pairwise(scales)):
         raise ValueError(f"spatial_scales: expected strictly decreasing scales, finest level first, got {list(scales)}")
-    return Assignment(size, level)
 
 
 def finite_boxes(boxes: Array, name: str = "rois") -> Array:

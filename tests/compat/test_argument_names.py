@@ -34,6 +34,13 @@ def _pooler(*arguments: Any) -> Any:
     return detectron2.ROIPooler(2, [1.0, 0.5], 2, "ROIAlign")(*arguments)
 
 
+def _replaced(scale: float) -> Any:
+    """Of a pooler whose last layer was replaced."""
+    pooler = detectron2.ROIPooler(2, [0.25, 0.125], 2, "ROIAlign")
+    pooler.level_poolers[1] = detectron2.ROIAlign(2, scale, 2)
+    return pooler([MAP, MAP], [BOXES])
+
+
 def _levels(x: Any, boxes: Any) -> Any:
     pool = torchvision.MultiScaleRoIAlign(["a", "b"], 2, 2)
     pool.scales = [1.0, 0.5]
@@ -68,6 +75,10 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: _levels({"a": MAP, "b": MAP[:, :3]}, [BOXES]), "x[1]: expected the images and channels of x[0], 1 and 4"),
     (lambda: _levels({"a": MAP, "b": MAP}, [BOXES * torch.inf]), "boxes[0][0]: expected finite coordinates"),
     (
+        lambda: _levels({"a": MAP}, [BOXES]),
+        "x: expected 2 of the maps ['a', 'b'], one for each of the module's `scales` [1.0, 0.5], got ['a']",
+    ),
+    (
         lambda: torchvision.MultiScaleRoIAlign(["a"], 2, 2)({"a": MAP}, [], []),
         "image_shapes: expected one (height, width) per image, got none",
     ),
@@ -77,6 +88,15 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: _pooler([MAP, MAP], [BOXES * torch.inf]), "box_lists[0][0]: expected finite coordinates"),
     (lambda: _pooler([MAP], [BOXES]), "x: expected one map per level (2), got 1"),
     (lambda: detectron2.ROIPooler(2, [-1.0], 2, "ROIAlign"), "scales[0]: expected a positive number, got -1.0"),
+    (
+        lambda: detectron2.ROIPooler(2, [0.125, 0.25], 2, "ROIAlign"),
+        "scales: expected strictly decreasing scales, finest level first, got [0.125, 0.25]",
+    ),
+    (
+        lambda: detectron2.ROIPooler(2, [0.25, 0.25], 2, "ROIAlignRotated"),
+        "scales: expected strictly decreasing scales, finest level first, got [0.25, 0.25]",
+    ),
+    (lambda: _replaced(0.5), "scales: expected strictly decreasing scales, finest level first, got [0.25, 0.5]"),
     (lambda: detectron2.pairwise_iou_rotated(TURNED, WRONG), "boxes2[0]: expected a width and a height of at least 0"),
     (lambda: detectron2.nms_rotated(TURNED, torch.ones(1), 2), "iou_threshold: expected a number from 0 to 1, got 2"),
     (
@@ -96,6 +116,10 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: mmcv.riroi_align_rotated(MAP, TURNED_ROWS, 0, 1.0), "out_size: expected at least 1, got 0"),
     (lambda: mmcv.riroi_align_rotated(MAP, TURNED_ROWS, 2, 1.0, 257), "num_samples: expected at most 256, got 257"),
     (lambda: mmcv.deform_roi_pool(FLAT, ROWS, OFFSET, 2), f"input: {DIMENSIONS}"),
+    (
+        lambda: mmcv.deform_roi_pool(MAP, ROWS, OFFSET * torch.nan, 2),
+        "offset[0]: expected finite numbers up to 1e+100, got nan",
+    ),
     (lambda: mmcv.RoIPool(2)(FLAT, ROWS), f"input: {DIMENSIONS}"),
     (lambda: mmcv.DeformRoIPool(2)(FLAT, ROWS, OFFSET), f"input: {DIMENSIONS}"),
     (lambda: mmcv.DeformRoIPoolPack(2, 4)(FLAT, ROWS), f"input: {DIMENSIONS}"),

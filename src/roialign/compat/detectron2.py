@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .. import _validate
 from .._frameworks import operator_call
-from .._levels import level_numbers
+from .._levels import check_order, level_numbers
 from .._recording import listed
 from .._spec import Spec
 from ..ops.roi_align import roi_align_spec
@@ -147,12 +147,18 @@ def _levels_of(boxes: list[Tensor], starts: Sequence[int], canonical_box_size: f
     return levels_reached(torch.floor(canonical_level + torch.log2(sides / canonical_box_size + 1e-8)), starts)
 
 
-@peer(features="x", rois="box_lists")
+def _starts_of(scales: Sequence[float]) -> list[int]:
+    """The levels after the first."""
+    check_order(scales)
+    return level_numbers(scales[1:])
+
+
+@peer(features="x", rois="box_lists", spatial_scales="scales")
 def _levels_by_scales(
     box_lists: Sequence[Tensor | BoxesLike], scales: Sequence[float], canonical_box_size: float, canonical_level: float
 ) -> Tensor:
     """Assign boxes to the levels with the given scales by the rule of :class:`ROIPooler`."""
-    return _levels_of(_tensors_of(box_lists), level_numbers(scales[1:]), canonical_box_size, canonical_level)
+    return _levels_of(_tensors_of(box_lists), _starts_of(scales), canonical_box_size, canonical_level)
 
 
 #: The layer of each pooler type, made from the output size, the scale of a level and the sampling ratio.
@@ -184,7 +190,7 @@ class ROIPooler(DescribedModule):
 
     Concretely, a box of area A is pooled from the coarsest level whose stride is at most
     ``2 ** floor(canonical_level + log2(sqrt(A) / canonical_box_size + 1e-8))``, or from the finest level if there is
-    none. The strides are ``1 / scales``, which need not be powers of two. The output need not be square.
+    none. The strides are ``1 / scales``, finest first, which need not be powers of two. The output need not be square.
 
     As in detectron2, `level_poolers` holds one RoI layer per level, which may be replaced. `min_level` and `max_level`
     are the logarithms of the first and the last stride, base 2, rounded.
@@ -258,9 +264,9 @@ def pool_boxes(
     """Compute :class:`ROIPooler` for all levels in one call."""
     maps = _one_per_level(list(x), len(scales))
     boxes = _tensors_of(box_lists, spec.geometry())
-    levels = None
+    starts, levels = _starts_of(scales), None
     if boxes:
-        levels = _levels_of(boxes, level_numbers(scales[1:]), canonical_box_size, canonical_level)
+        levels = _levels_of(boxes, starts, canonical_box_size, canonical_level)
     if spec.geometry() == 5:
         boxes = [_in_radians(entry) for entry in boxes]
     call = operator_call(spec, maps, _validate.check_scales(scales), boxes, levels=levels)
