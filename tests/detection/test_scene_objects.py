@@ -85,8 +85,16 @@ def test_the_command_draws_a_data_set(folder: Path, tmp_path: Path) -> None:
     assert len(CocoDataset(*find_split(tmp_path / "set", "train"))) == 2
 
 
-@pytest.mark.parametrize("name", ["empty", "missing"])
-def test_a_folder_without_drawings_is_named(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("empty", "expected at least one usable PNG file, got none"),
+        ("missing", "no such folder"),
+        ("file.png", "expected a folder, found a file"),
+    ],
+)
+def test_a_folder_without_drawings_is_named(name: str, why: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileError, match=f"{name}: expected at least one usable PNG file, got none"):
+    (tmp_path / "file.png").touch()
+    with pytest.raises(FileError, match=f"{name}: {why}"):
         Drawings(tmp_path / name, Problems())

@@ -21,6 +21,7 @@ from .._warnings import caller_level
 from ..files.coco import SMALLEST_SIDE, empty_outlines_used, name_in_address, read_records
 from ..files.image_sizes import FROM_FILE
 from ..files.images import OpenPicture, open_picture
+from ..files.kinds import check_is_folder
 from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
 from ..files.rows import place_of
@@ -85,8 +86,7 @@ def find_split(folder: Path, split: str) -> tuple[Path, Path]:
     DatasetError
         If they are not found. The message lists the paths that were tried, or the splits that fit the name.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: {'expected a folder, found a file' if folder.exists() else 'no such folder'}")
+    check_is_folder(folder, DatasetError)
     own = folder / split / "annotations.json"
     if own.is_file():
         return own, folder / split / "images"

@@ -12,6 +12,7 @@ from PIL import Image
 
 from .._extras import require
 from ..files.images import explained
+from ..files.kinds import check_is_folder
 from ..files.problems import FileError, Problems
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -109,10 +110,11 @@ class Drawings:
     Raises
     ------
     FileError
-        If there is no usable file.
+        If there is no such folder, or no usable file in it.
     """
 
     def __init__(self, folder: Path, problems: Problems) -> None:
+        check_is_folder(folder)
         self.description = f"drawings of {folder.name}"
         found: dict[str, list[Image.Image]] = {}
         for path in sorted(folder.rglob("*.png")):

@@ -91,6 +91,12 @@ def check_readable(path: Path) -> None:
         raise FileError("expected a file, found a device or a pipe")
 
 
+def check_is_folder(path: Path, kind: type[FileError] = FileError) -> None:
+    """Raise an error of this kind, which names the path, unless it is a folder."""
+    if not path.is_dir():
+        raise kind(f"{path}: {'expected a folder, found a file' if path.exists() else 'no such folder'}")
+
+
 def real_path(path: Path) -> Path:
     """Resolve symbolic links. Return the path itself if the links form a loop."""
     try:

@@ -18,6 +18,7 @@ from ..features.manifest_checks import VERSION
 from ..features.reading import ShardReader, of_other_job, open_shard
 from ..features.records import Origin
 from ..features.writing import NO_ROW
+from ..files.kinds import check_is_folder
 from ..files.problems import FileError
 
 #: A position is the index of the shard times this, plus the row in the shard.
@@ -94,8 +95,7 @@ class FeatureFolder:
         roialign.files.problems.FileError: nowhere: no such folder
         """
         path = Path(path)
-        if not path.is_dir():
-            raise FileError(f"{path}: {'expected a folder, found a file' if path.exists() else 'no such folder'}")
+        check_is_folder(path)
         try:
             manifest = read_manifest(path)
         except OtherJobError as error:
