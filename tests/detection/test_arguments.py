@@ -15,13 +15,17 @@ from torch.utils.data import Subset
 
 from roialign.detection import (
     CocoDataset,
+    ExportableDetector,
     PatchSettings,
     TrainSettings,
     TwoStageDetector,
     cut_into_patches,
     detect_in_patches,
     evaluate_model,
+    export_onnx,
+    export_program,
     new_detector,
+    save_model,
     train,
 )
 from tests.detection.detectors import SETTINGS, write_small_scenes
@@ -74,6 +78,14 @@ WRONG: dict[str, tuple[Callable[[Any, Any, Path], object], str]] = {
         lambda model, data, _: detect_in_patches(model, data.path(0), 64),
         "settings: .*PatchSettings, got int",
     ),  # type: ignore[arg-type]
+    "exported: none": (lambda *_: ExportableDetector(None), "detector: expected a TwoStageDetector, got NoneType"),  # type: ignore[arg-type]
+    "onnx: none": (lambda _, __, run: export_onnx(None, run), "detector: expected a TwoStageDetector, got NoneType"),  # type: ignore[arg-type]
+    "program: none": (lambda *_: export_program(None), "detector: expected a TwoStageDetector, got NoneType"),  # type: ignore[arg-type]
+    "saved: settings": (
+        lambda _, __, run: save_model(run, SETTINGS, SETTINGS),
+        "model: .*Module, got DetectorSettings",
+    ),  # type: ignore[arg-type]
+    "saved: none": (lambda model, _, run: save_model(run, model, None), "settings: .* DetectorSettings, got NoneType"),  # type: ignore[arg-type]
     "cut: a number": (lambda _, data, __: cut_into_patches(data, 64), "settings: .*PatchSettings, got int"),  # type: ignore[arg-type]
     "cut: a subset": (
         lambda _, data, __: cut_into_patches(Subset(data, [0]), PATCHES),

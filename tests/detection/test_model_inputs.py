@@ -18,6 +18,7 @@ from roialign import RoIWarning
 from roialign.detection import (
     ExportableDetector,
     PyramidBackbone,
+    RoISettings,
     TwoStageDetector,
     faster_rcnn,
     mask_rcnn,
@@ -36,6 +37,13 @@ def _target(**others: Any) -> list[dict[str, Any]]:
 
 WRONG: dict[str, tuple[list[Any], Any, str]] = {
     "no images": ([], None, "images: expected at least one, got none"),
+    "none for images": (None, None, r"images: expected a list of float tensors \[3, H, W\], got NoneType"),  # type: ignore[dict-item]
+    "a number for images": (
+        torch.tensor(5.0),
+        None,
+        r"images: expected a list of float tensors \[3, H, W\], got Tensor",
+    ),  # type: ignore[dict-item]
+    "a number for targets": (IMAGES, 5, "targets: expected a list with one dict per image, got int"),
     "grey": ([torch.rand(1, 9, 9)], None, r"images\[0\]: expected a float tensor \[3, H, W\], got \(1, 9, 9\)"),
     "bytes": ([torch.zeros(3, 9, 9, dtype=torch.uint8)], None, r"got \(3, 9, 9\) of torch.uint8"),
     "an array": ([np.zeros((3, 9, 9))], None, r"images\[0\]: expected a torch.Tensor, got numpy.ndarray"),
@@ -161,6 +169,11 @@ def test_a_wrong_map_of_a_backbone_is_named(case: str) -> None:
     [
         ({"backbone": "resnet18-fpn"}, "backbone: expected a module .* got str without strides, out_channels"),
         ({"backbone": nn.Conv2d(3, 8, 1)}, "got Conv2d without strides, pooled_levels"),
+        ({"num_classes": None}, "num_classes: expected an int, got None"),
+        ({"anchor_sizes": 5}, "anchor_sizes: expected a sequence of sizes for each map, got 5"),
+        ({"anchor_sizes": [64, 128]}, r"anchor_sizes: expected a sequence of sizes for each map, got \[64, 128\]"),
+        ({"proposal_settings": RoISettings()}, "proposal_settings: .*ProposalSettings, got RoISettings"),
+        ({"roi_settings": 5}, "roi_settings: .*RoISettings, got int"),
         ({"pooler": 3}, "pooler: expected a name, or a function .* got int"),
         ({"pooler": nn.Identity()}, "pooler: expected a name, or a function .* got Identity"),
         ({"pooler": lambda *_: None}, "pooler: expected the function to return a module, got NoneType"),
@@ -168,7 +181,7 @@ def test_a_wrong_map_of_a_backbone_is_named(case: str) -> None:
 )
 def test_a_wrong_part_is_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(TypeError, match=message):
-        faster_rcnn(3, **{"backbone": _Backbone(lambda *maps: maps), "hidden": 16, **options})
+        faster_rcnn(**{"num_classes": 3, "backbone": _Backbone(lambda *maps: maps), "hidden": 16, **options})
 
 
 def test_wrong_generators_are_named() -> None:

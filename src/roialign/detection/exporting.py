@@ -13,7 +13,7 @@ from torch.nn import functional
 from ..extract.output import atomic_write
 from ..torch.export import scans_to_loops
 from .box_kinds import ROTATED
-from .model_inputs import maps_of
+from .model_inputs import check_detector, maps_of
 from .models import TwoStageDetector
 from .transform import DIVISOR, normalise
 
@@ -61,6 +61,7 @@ class ExportableDetector(nn.Module):
 
     def __init__(self, detector: TwoStageDetector) -> None:
         super().__init__()
+        check_detector(detector, "detector")
         self.detector = detector.eval()
 
     def forward(self, image: Tensor) -> Detections:
@@ -88,9 +89,10 @@ def export_program(detector: TwoStageDetector) -> torch.export.ExportedProgram:
 
     To run the program in Python, first ``import roialign.detection``, which registers the operators.
     """
+    exportable = ExportableDetector(detector)
     image, shapes = _example(detector)
     with torch.no_grad():
-        return torch.export.export(ExportableDetector(detector), (image,), dynamic_shapes=shapes)
+        return torch.export.export(exportable, (image,), dynamic_shapes=shapes)
 
 
 def save_program(detector: TwoStageDetector, path: str | Path) -> None:
@@ -113,6 +115,7 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     ValueError
         If the detector finds rotated boxes. ONNX has no operator for their non-maximum suppression.
     """
+    check_detector(detector, "detector")
     if detector.roi_heads.kind is ROTATED:
         raise ValueError(
             "detector: expected upright boxes, got rotated boxes; ONNX has no suppression of rotated boxes, so export "

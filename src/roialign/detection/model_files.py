@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .._text import counted
+from .._validate import check_instance
 from ..extract.output import atomic_write
 from ..files.coco import category_of, read_sections
 from ..files.problems import FileError, Problems
@@ -68,6 +69,8 @@ def save_model(path: Path, model: TwoStageDetector, settings: DetectorSettings) 
     >>> load_model(path)[1] == settings
     True
     """
+    check_instance(model, "model", nn.Module)
+    check_instance(settings, "settings", DetectorSettings)
     with atomic_write(path) as file:
         torch.save({"settings": settings.to_dict(), "model": model.state_dict()}, file)
 

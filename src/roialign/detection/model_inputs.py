@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -16,14 +16,17 @@ from .roi_heads import RoIHeads, Target
 LOWEST, HIGHEST = -1.0, 2.0
 
 
-def check_images(images: Sequence[Any], weights: Tensor) -> None:
-    """Check that there are images of the dtype of the weights, on a device of their kind.
+def check_images(images: object, weights: Tensor) -> list[Tensor]:
+    """Check that there are images of the dtype of the weights, on a device of their kind. Return them as a list.
 
     Raises
     ------
     TypeError, ValueError
         If not. The message names the image.
     """
+    if not isinstance(images, Iterable) or getattr(images, "ndim", None) == 0:
+        raise TypeError(f"images: expected a list of float tensors [3, H, W], got {type(images).__name__}")
+    images = list(images)  # a batch [N, 3, H, W] is accepted too
     if not images:
         raise ValueError("images: expected at least one, got none")
     # Only ordinary parameters say what the layers compute with: a wrapper for sharding may cast its own.
@@ -40,6 +43,7 @@ def check_images(images: Sequence[Any], weights: Tensor) -> None:
             raise ValueError(f"images[{index}]: expected the device of the model, {weights.device}, got {image.device}")
         if not is_cast and image.dtype != weights.dtype:
             raise TypeError(f"images[{index}]: expected the dtype of the weights, {weights.dtype}, got {image.dtype}")
+    return images
 
 
 def warn_of_range(image: Tensor, name: str) -> bool:
@@ -62,7 +66,7 @@ def for_model(image: Tensor, model: nn.Module) -> Tensor:
     return image.to(weights.device, weights.dtype if weights.is_floating_point() else image.dtype)
 
 
-def check_detector(model: object) -> None:
+def check_detector(model: object, name: str = "model") -> None:
     """Check that a model is a detector, or is compiled from one.
 
     Raises
@@ -72,7 +76,7 @@ def check_detector(model: object) -> None:
     """
     if not hasattr(model, "roi_heads"):
         wraps = f"; pass the model within the {type(model).__name__}" if hasattr(model, "module") else ""
-        raise TypeError(f"model: expected a TwoStageDetector, got {type(model).__name__}{wraps}")
+        raise TypeError(f"{name}: expected a TwoStageDetector, got {type(model).__name__}{wraps}")
 
 
 def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], heads: RoIHeads) -> list[Target]:
@@ -83,8 +87,9 @@ def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], he
     TypeError, ValueError
         If not. The message names the target, its entry and its row.
     """
-    if isinstance(targets, Mapping):
-        raise TypeError("targets: expected a list with one dict per image, got a dict")
+    if targets is not None and (isinstance(targets, Mapping) or not isinstance(targets, Collection)):
+        kind = "a dict" if isinstance(targets, Mapping) else type(targets).__name__
+        raise TypeError(f"targets: expected a list with one dict per image, got {kind}")
     if targets is None or len(targets) != len(images):
         got = "none" if targets is None else len(targets)
         raise ValueError(f"targets: expected {len(images)} in training mode, one per image, got {got}")
@@ -183,7 +188,7 @@ def _check_boxes(target: Target, kind: BoxKind, device: torch.device, name: str)
         )
     if boxes.dtype == torch.bool or boxes.is_complex():
         raise TypeError(f"{name}: {kind.key}: expected real numbers, got {boxes.dtype}")
-    boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))
+    boxes = cast(Tensor, boxes.to(torch.promote_types(boxes.dtype, torch.float32)))
     bad = torch.where(~kind.valid(boxes))[0]
     if len(bad):
         row = int(bad[0])

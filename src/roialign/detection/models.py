@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor, nn
 
-from .._validate import check_int
+from .._validate import check_instance, check_int
 from .backbone import PyramidBackbone, SingleBackbone
 from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
@@ -66,8 +66,7 @@ class TwoStageDetector(nn.Module):
         generators : list of torch.Generator, one per image, optional
             The generators that sample the boxes of each image in training mode. By default, torch's own generator.
         """
-        images = list(images)  # a batch [N, 3, H, W] is accepted too
-        check_images(images, self.rpn.head.cls_logits.weight)
+        images = check_images(images, self.rpn.head.cls_logits.weight)
         self.warn_of_range({f"images[{index}]": image for index, image in enumerate(images)})
         batch, sizes = self.transform.batch(images)
         maps = maps_of(self.backbone, batch)
@@ -233,8 +232,7 @@ def build_detector(
     >>> sorted(model.eval()([torch.rand(3, 64, 80)])[0])
     ['boxes', 'labels', 'scores']
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes: expected at least 2, background and one more, got {num_classes}")
+    num_classes = check_int(num_classes, "num_classes", 2)  # the background and one more
     if masks and rotated:
         raise ValueError("masks: expected False for a detector of rotated boxes, got True")
     hidden, mask_hidden = check_int(hidden, "hidden", 1), check_int(mask_hidden, "mask_hidden", 1)
@@ -245,8 +243,14 @@ def build_detector(
     strides = backbone.strides
     if anchor_sizes is None:
         anchor_sizes = [[8 * stride] for stride in strides] if len(strides) > 1 else [[32, 64, 128, 256, 512]]
+    if not isinstance(anchor_sizes, Collection) or not all(isinstance(sizes, Collection) for sizes in anchor_sizes):
+        raise TypeError(f"anchor_sizes: expected a sequence of sizes for each map, got {anchor_sizes!r}")
     if len(anchor_sizes) != len(strides):
         raise ValueError(f"anchor_sizes: expected {len(strides)}, one per map, got {len(anchor_sizes)}")
+    proposal_settings = ProposalSettings(**kind.proposals) if proposal_settings is None else proposal_settings
+    roi_settings = RoISettings(**kind.regions) if roi_settings is None else roi_settings
+    check_instance(proposal_settings, "proposal_settings", ProposalSettings)
+    check_instance(roi_settings, "roi_settings", RoISettings)
     channels = backbone.out_channels
     pooler = kind.pooler if pooler is None else pooler
     pooled_strides = strides[: backbone.pooled_levels]
@@ -265,11 +269,11 @@ def build_detector(
     return TwoStageDetector(
         transform,
         backbone,
-        RegionProposals(channels, Anchors(anchor_sizes), proposal_settings or ProposalSettings(**kind.proposals), kind),
+        RegionProposals(channels, Anchors(anchor_sizes), proposal_settings, kind),
         RoIHeads(
             make_pooler(pooler, BOX_BINS, pooled_strides, channels, rotated=rotated),
             stages,
-            roi_settings or RoISettings(**kind.regions),
+            roi_settings,
             make_pooler(pooler, MASK_BINS, pooled_strides, channels) if masks else None,
             MaskBranch(channels, mask_hidden, num_classes) if masks else None,
             kind,
