@@ -97,6 +97,10 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
         "scales: expected strictly decreasing scales, finest level first, got [0.25, 0.25]",
     ),
     (lambda: _replaced(0.5), "scales: expected strictly decreasing scales, finest level first, got [0.25, 0.5]"),
+    (
+        lambda: detectron2.assign_boxes_to_levels([BOXES], 5, 2, 224, 4),
+        "min_level: expected at most max_level, 2, got 5",
+    ),
     (lambda: detectron2.pairwise_iou_rotated(TURNED, WRONG), "boxes2[0]: expected a width and a height of at least 0"),
     (lambda: detectron2.nms_rotated(TURNED, torch.ones(1), 2), "iou_threshold: expected a number from 0 to 1, got 2"),
     (

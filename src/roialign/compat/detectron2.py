@@ -138,6 +138,8 @@ def assign_boxes_to_levels(
     Concretely, the level of a box of area A is ``floor(canonical_level + log2(sqrt(A) / canonical_box_size + 1e-8))``,
     clamped to the range from `min_level` to `max_level`.
     """
+    if min_level > max_level:
+        raise ValueError(f"min_level: expected at most max_level, {max_level}, got {min_level}")
     return _levels_of(_tensors_of(box_lists), range(min_level + 1, max_level + 1), canonical_box_size, canonical_level)
 
 
