@@ -342,7 +342,7 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const Spec& spec, n
   const Tensors tensors(torch);
   const Reader read{.tensors = &tensors}, read_again{.tensors = &tensors, .is_checked = true};
   const std::optional<Array> given = read(grad_output);
-  if (!levels.are_valid(sizes.size()) || !is_pooled(given)) return nb::none();
+  if (!levels.are_valid(sizes.size()) || !is_pooled(given) || !maps_of(deciding, false, read)) return nb::none();
   const std::optional<Rows> rows = rows_of(rois, numbers_of(spec), levels, sizes[0][0], read);
   if (!rows) return nb::none();
   nb::list grad_features;

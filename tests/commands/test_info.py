@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import roialign
 from tests.commands.invoked import invoke
-from tests.tables.paths import ROOT
 
 
 def test_info_says_what_runs_here_and_why_the_rest_does_not() -> None:
@@ -29,7 +29,7 @@ def test_info_says_what_runs_here_and_why_the_rest_does_not() -> None:
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command in a process of its own, since the core reads the environment once."""
-    variables = os.environ | environment | {"COLUMNS": "500", "PYTHONPATH": str(ROOT / "src")}
+    variables = os.environ | environment | {"COLUMNS": "500", "PYTHONPATH": str(Path(roialign.__file__).parents[1])}
     command = [sys.executable, "-m", "roialign", *arguments]
     return subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
 

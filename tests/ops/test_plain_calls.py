@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -200,6 +201,42 @@ def test_boxes_of_a_list_may_change_before_the_backward_pass(taken: list[bool]) 
         gradients.append(leaf.grad)
     assert torch.equal(*gradients)
     assert taken == [True] * 4
+
+
+@pytest.mark.parametrize("data", [torch.zeros_like(torch.from_numpy(MAP)), torch.zeros(2, 5, 1, 1), torch.zeros(1)])
+def test_a_map_whose_memory_is_exchanged_decides_as_before(data: torch.Tensor, taken: list[bool]) -> None:
+    gradients = []
+    for change in (False, True):
+        leaf = torch.from_numpy(MAP).requires_grad_()
+        features = leaf * 1
+        answer = roialign.roi_pool(features, torch.from_numpy(ROWS), 2)
+        if change:
+            features.data = data
+        answer.sum().backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*gradients)
+    assert taken == [True] * 4
+
+
+@pytest.mark.parametrize("change", [torch.Tensor.half, lambda kept: kept[..., :4, :4], lambda kept: kept[:1]])
+@pytest.mark.parametrize("more", [{}, {"backend": "cpu"}])
+def test_hooks_that_keep_other_maps_are_an_error(change: Callable[[Any], Any], more: dict[str, Any]) -> None:
+    leaf = torch.from_numpy(MAP).float().requires_grad_()
+    rows = torch.from_numpy(ROWS)
+    with torch.autograd.graph.saved_tensors_hooks(lambda kept: change(kept) if kept.ndim == 4 else kept, lambda _: _):
+        answer = roialign.roi_pool(leaf, rows, 2, **more)
+    with pytest.raises(ValueError, match="features: expected the same maps in the backward pass"):
+        answer.sum().backward()
+
+
+def test_hooks_that_negate_maps_lazily() -> None:
+    leaf, gradients = torch.from_numpy(MAP).requires_grad_(), []
+    pack, unpack = lambda kept: -kept, lambda kept: torch._neg_view(kept)
+    for hooks in (nullcontext(), torch.autograd.graph.saved_tensors_hooks(pack, unpack)):
+        with hooks:
+            answer = roialign.roi_pool(leaf, torch.from_numpy(ROWS), 2)
+        gradients += torch.autograd.grad(answer.sum(), leaf)
+    assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 2, 2), (5, 5, 2, 2), (4, 6, 2, 2), (4, 5, 0, 2), (4, 5, 2)])

@@ -55,7 +55,7 @@ def forward(
         maps = features if layout == "NCHW" else [checks.nchw(level, layout) for level in features]
         # The boxes of a list may be changed before the backward pass, or have been made in inference mode.
         rows = rois if isinstance(rois, Tensor) else rows_of_images(rois)
-        deciding = maps if spec.decides() else ()
+        deciding = [level.detach() for level in maps] if spec.decides() else ()
         adjoint = partial(_adjoint_features, (spec, scales, assignment, of_core, levels, shapes, channels_last))
         out = differentiable(out, adjoint, (rows, *deciding), maps)
     return checks.own_layout(out, layout)
@@ -85,8 +85,7 @@ def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor, *dec
     sizes = tuple([size for shape in shapes for size in shape])
     bins = (grad_output.shape[2], grad_output.shape[3])
     general = Setting(Operator(spec, scales, assignment, bins=bins), (), sizes, channels_last)
-    decisive = tuple([level.detach() for level in deciding])
-    return PAIRINGS[spec.family()].adjoint_features(general, Inputs((), grad_output, rois, None, None, (), decisive))
+    return PAIRINGS[spec.family()].adjoint_features(general, Inputs((), grad_output, rois, None, None, (), deciding))
 
 
 def _is_fit(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ... import _core
 from ..._core_specs import core_pointwise
 from ..._regions import Geometry
-from ..memory import memory_of
+from ..memory import Memory, memory_of
 from ..wiring.family import Operator
 from ..wiring.primitive import Inputs
 from .host import keep_report, put_together, regions_of, spec_of, tangents_of
@@ -31,7 +32,7 @@ def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
         regions.levels,
         memory_of(out),
         _tangent_of(operator, inputs),
-        [memory_of(level) for level in inputs.deciding],
+        _deciding(inputs, inputs.features, out.dtype),
         team(out),
     )
     keep_report(suspicions, regions, inputs)
@@ -44,7 +45,7 @@ def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Seq
         core_pointwise(spec_of(operator, inputs)),
         SCALAR_TYPES[inputs.grad_output.dtype],
         memory_of(inputs.grad_output),
-        [memory_of(level) for level in inputs.deciding],
+        _deciding(inputs, grad_features, inputs.grad_output.dtype),
         operator.scales,
         regions.images,
         regions.geometry,
@@ -70,10 +71,24 @@ def adjoint_boxes(operator: Operator[Any], inputs: Inputs, grad_rois: Tensor) ->
         geometry,
         regions.levels,
         gradient,
-        [memory_of(level) for level in inputs.deciding],
+        _deciding(inputs, inputs.features, inputs.grad_output.dtype),
         team(inputs.grad_output),
     )
     put_together(gradient, grad_rois)
+
+
+def _deciding(inputs: Inputs, maps: Sequence[Tensor], dtype: torch.dtype) -> list[Memory]:
+    """The memory of the maps that decide a maximum, after checking that they are like other maps.
+
+    They are kept for the backward pass, and hooks of saved tensors can replace them.
+    """
+    for level, like in zip(inputs.deciding, maps, strict=False):
+        if level.shape != like.shape or level.dtype != dtype:
+            raise ValueError(
+                f"features: expected the same maps in the backward pass, {tuple(like.shape)} of {dtype}, got "
+                f"{tuple(level.shape)} of {level.dtype}"
+            )
+    return [memory_of(level) for level in inputs.deciding]
 
 
 def _tangent_of(operator: Operator[Any], inputs: Inputs) -> Geometry | None:
