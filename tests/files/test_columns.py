@@ -119,3 +119,35 @@ def test_a_given_column_is_used_among_others_of_its_kind() -> None:
     names = ["X1", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"]
     corners = {"x1": "X1", "y1": "y1", "x2": "x3", "y2": "y3"}
     assert find_columns(names, Reading(corners)).box == ("X1", "y1", "x3", "y3")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["xmin", "ymin", "xmax", "ymax", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"],
+        ["x1", "y1", "x2", "y2", "x3", "y3"],  # a box and a third point
+    ],
+)
+def test_corners_beside_other_points_are_read(names: list[str]) -> None:
+    assert list(find_columns(names, Reading()).box) == names[:4]
+
+
+@pytest.mark.parametrize("name", ["b.json", "b.jsonl"])
+@pytest.mark.parametrize("others", [{"x3": 5, "y3": 6}, {"X1": 5}, {f"{a}{n}": 1 for n in range(1, 5) for a in "xy"}])
+def test_a_whole_box_beside_other_columns_is_read(name: str, others: dict[str, int], tmp_path: Path) -> None:
+    row = json.dumps({"image": "a.png", "box": [1, 2, 3, 4], **others})
+    (tmp_path / name).write_text(f"[{row}]" if name == "b.json" else row)
+    problems = Problems()
+    (box,) = read_boxes(tmp_path / name, problems)
+    assert box.corners == (1, 2, 3, 4)
+    assert found(problems) == []
+
+
+def test_ambiguous_columns_of_a_list_are_named(tmp_path: Path) -> None:
+    content = [{"X1": 1, "x1": 1, "y1": 2, "x2": 3, "y2": 4}, {f"{a}{n}": 1 for n in range(4) for a in "xy"}]
+    (tmp_path / "b.json").write_text(json.dumps(content))
+    problems = Problems()
+    assert read_boxes(tmp_path / "b.json", problems) == []
+    first, second = found(problems)
+    assert "row 0: expected each column once, found 'X1', 'x1'" in first
+    assert "row 1: expected a box of two corners, found the corners of a quadrilateral" in second

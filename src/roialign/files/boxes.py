@@ -15,6 +15,7 @@ from .box_format import remark_corners
 from .coco import box_of, category_of, check_objects, file_name, section_of
 from .columns import (
     ROLES,
+    AmbiguousColumnsError,
     Columns,
     Corners,
     Reading,
@@ -74,8 +75,8 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = DEFAULT_READIN
 
     - ``.csv``, ``.tsv`` or ``.txt`` is a table with a header, whose fields are separated by commas, semicolons, tabs
       or bars; see :mod:`.tables`.
-    - ``.parquet`` or ``.pq`` is a table too. Its boxes may be in one column of lists, ``box``. Rows with an ``error``,
-      as in the results of `roialign extract`, are left out.
+    - ``.parquet`` or ``.pq`` is a table too. Its boxes may be in one column of lists, ``box``. Rows with an ``error``
+      are left out if they have no box, or if `roialign extract` wrote the file.
     - ``.jsonl`` or ``.ndjson`` has one item of a JSON list per line.
     - Anything else is JSON. An object with ``images`` and ``annotations`` is a COCO file, whose ``bbox`` is
       (x, y, width, height). A list has items ``{"image": name, "box": [x1, y1, x2, y2], "label": text}``,
@@ -229,13 +230,15 @@ def _listed_columns(entry: Any, reading: Reading) -> Columns:
     if isinstance(entry, dict) and whole_box not in entry:
         try:
             return find_columns(list(entry), reading)
+        except AmbiguousColumnsError:
+            raise
         except FileError:
             if reading.columns:
                 raise
     if not isinstance(entry, dict) or whole_box not in entry:
         four = ", ".join(ROLES[reading.box_format or "xyxy"])
         raise FileError(f'{_expected(reading)} or {{"image": name, "box": [{four}]}}, found {shown(entry)}')
-    named = find_columns(list(dict.fromkeys([*entry, *ROLES["xyxy"]])), reading)
+    named = find_columns(list(entry), reading, whole_box)
     if whole_box == "bbox" and _is_result(entry, named, reading):
         raise UnreadImageError(
             "a list of COCO results, which has the ids of images instead of their names: give the COCO file with the "
@@ -244,7 +247,7 @@ def _listed_columns(entry: Any, reading: Reading) -> Columns:
         )
     if whole_box == "bbox" and reading.box_format is None:  # xywh in COCO, xyxy elsewhere
         raise FileError(f"bbox: give --box-format xyxy or --box-format xywh, found {shown(entry)}")
-    return replace(named, box=(whole_box,) * 4, box_format=reading.box_format or "xyxy")
+    return named
 
 
 def _is_result(entry: Mapping[str, Any], named: Columns, reading: Reading) -> bool:

@@ -42,6 +42,11 @@ KNOWN = (
     ("xywh", ("x", "y", "w", "h")),
     ("xywh", ("x", "y", "width", "height")),
 )
+#: The column names, without differences in spelling, that can be part of a box.
+BOX_NAMES = {name for names in (*ROLES.values(), *(names for _, names in KNOWN)) for name in names}
+#: Two corners of a quadrilateral, which are no box, and the names of all four, counted from 1 or 0.
+QUADRILATERAL_PARTS = (("x1", "y1", "x2", "y2"), ("x0", "y0", "x1", "y1"))
+QUADRILATERALS = tuple({f"{axis}{n}" for n in range(first, first + 4) for axis in "xy"} for first in (0, 1))
 #: Names of the image column. File names come first, then ids, which may be file names without the ending.
 IMAGE_NAMES = (
     *("image", "filename", "file", "path", "filepath", "imagepath", "imagename", "imagefile", "imagefilename"),
@@ -96,13 +101,19 @@ def normalised(name: str) -> str:
     return re.sub(r"[\s_.-]+", "", name.lower())
 
 
-def find_columns(names: Sequence[str], reading: Reading) -> Columns:
-    """Find the columns of the image, the label and the box among `names`.
+class AmbiguousColumnsError(FileError):
+    """Columns can be understood in several ways."""
+
+
+def find_columns(names: Sequence[str], reading: Reading, whole_box: str | None = None) -> Columns:
+    """Find the columns of the image, the label and the box among `names`. `whole_box` has all four numbers of the box.
 
     Raises
     ------
     FileError
         If there are no columns of a box, or if a column that the user gave does not exist.
+    AmbiguousColumnsError
+        If two columns have the name of one that is read, or the corners are those of a quadrilateral.
     """
     by_name = {normalised(name): name for name in reversed(names)}
     given: dict[str, str] = {}
@@ -110,7 +121,10 @@ def find_columns(names: Sequence[str], reading: Reading) -> Columns:
         if column not in names and normalised(column) not in by_name:
             raise FileError(f"{role}: no column {column!r} among {', '.join(names) or 'none'}")
         given[role] = column if column in names else by_name[normalised(column)]
-    box, box_format = _box_columns(by_name, given, names)
+    if whole_box is None:
+        box, box_format = _box_columns(by_name, given, names)
+    else:
+        box, box_format = (whole_box,) * 4, "xyxy"
     columns = Columns(
         image=given.get("image") or _first(IMAGE_NAMES, by_name),
         label=given.get("label") or _first(LABEL_NAMES, by_name),
@@ -129,7 +143,7 @@ def _check_once(name: str, names: Sequence[str], *, is_given: bool) -> None:
     alike = [other for other in names if other == name or (not is_given and normalised(other) == normalised(name))]
     if len(alike) > 1:
         shown = ", ".join(map(quoted, alike))
-        raise FileError(f"expected each column once, found {shown}: remove one, or give --columns")
+        raise AmbiguousColumnsError(f"expected each column once, found {shown}: remove one, or give --columns")
 
 
 class UnreadImageError(FileError):
@@ -170,14 +184,15 @@ def _box_columns(
             if missing:
                 raise FileError(f"a box of {', '.join(roles)} needs {', '.join(missing)} too")
             return _four(given.get(role) or by_name[role] for role in roles), box_format
-    if all(name in by_name for name in (*ROLES["xyxy"], "x3", "y3")):
-        raise FileError(
+    is_quadrilateral = any(corners <= by_name.keys() for corners in QUADRILATERALS)
+    for box_format, known in KNOWN:
+        if all(name in by_name for name in known) and not (is_quadrilateral and known in QUADRILATERAL_PARTS):
+            return _four(by_name[name] for name in known), box_format
+    if is_quadrilateral:
+        raise AmbiguousColumnsError(
             "expected a box of two corners, found the corners of a quadrilateral: write the smallest and the largest x "
             "and y, or name the columns of two corners with --columns"
         )
-    for box_format, known in KNOWN:
-        if all(name in by_name for name in known):
-            return _four(by_name[name] for name in known), box_format
     raise FileError(
         "expected a header with x1, y1, x2, y2, or xmin, ymin, xmax, ymax, or x, y, width, height, found "
         f"{', '.join(names) or 'nothing'}; give other names with --columns"
