@@ -87,7 +87,7 @@ def test_settings_that_differ_are_named_by_their_options(data: Path, tmp_path: P
     [
         ("--learning-rate", 0, "--learning-rate: expected more than 0, got 0.0"),
         ("--clip", "nan", "--clip: expected a finite number, got nan"),
-        ("--pooler", "foo", "pooler: expected one of exact, "),
+        ("--pooler", "foo", "--pooler: expected one of exact, "),
     ],
 )
 def test_a_wrong_setting_is_named_by_its_option(

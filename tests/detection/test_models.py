@@ -281,3 +281,23 @@ def test_bad_settings_are_named() -> None:
         PyramidBackbone(34)
     with pytest.raises(ValueError, match=r"level, stride: expected \(4, 16\), \(5, 16\) or \(5, 32\)"):
         SingleBackbone(level=4, stride=8)
+
+
+class OnlyItems:
+    """A sequence with the two methods that a DataLoader needs."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+def test_sequences_of_a_class_of_its_own() -> None:
+    model = faster_rcnn(3, min_size=64, max_size=128, anchor_sizes=OnlyItems([[32], [64], [128], [256], [512]]))  # type: ignore[arg-type]
+    images = OnlyItems([torch.rand(3, 64, 64)])
+    target = {"boxes": torch.tensor([[4.0, 4.0, 30.0, 30.0]]), "labels": torch.tensor([1])}
+    assert all(loss.isfinite() for loss in model(images, OnlyItems([target])).values())

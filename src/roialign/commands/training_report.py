@@ -31,7 +31,8 @@ OF_SET = {
     "min_size": "the size of the images of --data",
     "max_size": "the size of the images of --data",
 }
-
+#: The settings of a detector that have an option of their own.
+OF_DETECTOR = ("model", "backbone", "pooler")
 
 #: The time between lines while images are cut into patches, in seconds.
 SECONDS_PER_CUT = 5.0
@@ -171,7 +172,8 @@ def settings_text(error: Exception) -> object:
     """Return an error, with options in place of the settings that its message begins with."""
     from ..detection.training import TrainSettings
 
-    return with_options(error, {field.name: _option(field.name) for field in fields(TrainSettings)})
+    settings = [*(field.name for field in fields(TrainSettings)), *OF_DETECTOR]
+    return with_options(error, {name: _option(name) for name in settings})
 
 
 def _option(setting: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ def check_images(images: object, weights: Tensor) -> list[Tensor]:
     TypeError, ValueError
         If not. The message names the image.
     """
-    if not isinstance(images, Iterable) or getattr(images, "ndim", None) == 0:
+    if not is_iterable(images) or getattr(images, "ndim", None) == 0:
         raise TypeError(f"images: expected a list of float tensors [3, H, W], got {type(images).__name__}")
     images = list(images)  # a batch [N, 3, H, W] is accepted too
     if not images:
@@ -79,6 +79,16 @@ def check_detector(model: object, name: str = "model") -> None:
         raise TypeError(f"{name}: expected a TwoStageDetector, got {type(model).__name__}{wraps}")
 
 
+def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether a loop can go through a value. A class of its own may have only ``__getitem__``."""
+    return hasattr(value, "__iter__") or hasattr(value, "__getitem__")
+
+
+def is_list_like(value: object) -> TypeGuard[Sequence[Any]]:
+    """Whether a loop can go through a value that has a length."""
+    return hasattr(value, "__len__") and is_iterable(value)
+
+
 def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], heads: RoIHeads) -> list[Target]:
     """Check that there is a valid target for every image, on the same device. Return them with boxes of floats.
 
@@ -87,7 +97,7 @@ def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], he
     TypeError, ValueError
         If not. The message names the target, its entry and its row.
     """
-    if targets is not None and (isinstance(targets, Mapping) or not isinstance(targets, Collection)):
+    if targets is not None and (isinstance(targets, Mapping) or not is_list_like(targets)):
         kind = "a dict" if isinstance(targets, Mapping) else type(targets).__name__
         raise TypeError(f"targets: expected a list with one dict per image, got {kind}")
     if targets is None or len(targets) != len(images):

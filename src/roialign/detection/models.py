@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import torch
@@ -13,7 +13,15 @@ from .backbone import PyramidBackbone, SingleBackbone
 from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
 from .heads import BoxHead, BoxStage, MaskBranch
-from .model_inputs import check_backbone, check_generators, check_images, check_targets, maps_of, warn_of_range
+from .model_inputs import (
+    check_backbone,
+    check_generators,
+    check_images,
+    check_targets,
+    is_list_like,
+    maps_of,
+    warn_of_range,
+)
 from .poolers import PoolerFactory, make_pooler
 from .roi_heads import RoIHeads, RoISettings, Target
 from .rpn import Anchors, ProposalSettings, RegionProposals
@@ -243,7 +251,7 @@ def build_detector(
     strides = backbone.strides
     if anchor_sizes is None:
         anchor_sizes = [[8 * stride] for stride in strides] if len(strides) > 1 else [[32, 64, 128, 256, 512]]
-    if not isinstance(anchor_sizes, Collection) or not all(isinstance(sizes, Collection) for sizes in anchor_sizes):
+    if not is_list_like(anchor_sizes) or not all(map(is_list_like, anchor_sizes)):
         raise TypeError(f"anchor_sizes: expected a sequence of sizes for each map, got {anchor_sizes!r}")
     if len(anchor_sizes) != len(strides):
         raise ValueError(f"anchor_sizes: expected {len(strides)}, one per map, got {len(anchor_sizes)}")

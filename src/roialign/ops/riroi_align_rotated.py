@@ -14,6 +14,9 @@ from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
 from .roi_align import roi_align_backward
 from .roi_align_rotated import roi_align_rotated
 
+#: The maximum number of orientations. More channels would not fit into any memory.
+LARGEST_ORIENTATIONS = 2**40
+
 
 @recordable
 @parameters_of(roi_align_rotated)
@@ -164,5 +167,5 @@ def _spec(sampling_ratio: object, num_orientations: object, clockwise: object) -
         sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, _validate.LARGEST_POINTWISE_RATIO),
         minimum_length=1.0,
         clockwise=_validate.check_bool(clockwise, "clockwise"),
-        orientations=_validate.check_int(num_orientations, "num_orientations", 1),
+        orientations=_validate.check_int(num_orientations, "num_orientations", 1, LARGEST_ORIENTATIONS),
     )
