@@ -63,12 +63,12 @@ def test_rotated_data_are_learnt_by_oriented_rcnn(data: Path, oriented: Path) ->
 WRONG = {
     "masks": (
         ("--model", "mask-rcnn", "--rotated"),
-        "error: model: expected one of faster-rcnn, cascade-rcnn, oriented-rcnn for rotated boxes, which have no "
+        "error: --model: expected one of faster-rcnn, cascade-rcnn, oriented-rcnn for rotated boxes, which have no "
         "masks, got mask-rcnn",
     ),
     "pooler": (
         ("--pooler", "rotated"),
-        "error: pooler: expected a pooler of upright boxes, got 'rotated', which pools rotated boxes",
+        "error: --pooler: expected a pooler of upright boxes, got 'rotated', which pools rotated boxes",
     ),
 }
 
