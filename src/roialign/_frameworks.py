@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import numpy
+from . import _validate, numpy
 from ._levels import Assignment
 from ._options import Options
 from ._spec import Spec
@@ -76,11 +76,11 @@ def operator_forward(
     scales: tuple[float, ...],
     rois: object,
     output_size: tuple[int, int],
-    out: object = None,
-    layout: str = "NCHW",
-    batch_indices: object = None,
-    invalid: str | None = None,
-    backend: str | None = None,
+    out: object,
+    layout: str,
+    batch_indices: object,
+    invalid: str | None,
+    backend: str | None,
     seed: object = None,
     levels: object = None,
     assignment: Assignment | None = None,
@@ -94,6 +94,31 @@ def operator_forward(
             return output
     options = Options(batch_indices, layout, invalid, backend, seed, levels=levels, assignment=assignment)
     return _checked_call(framework, spec, features, scales, rois, options).forward(output_size, out)
+
+
+def single_map_forward(
+    spec: Spec,
+    features: object,
+    spatial_scale: object,
+    rois: object,
+    output_size: object,
+    out: object = None,
+    layout: str = "NCHW",
+    batch_indices: object = None,
+    invalid: str | None = None,
+    backend: str | None = None,
+    seed: object = None,
+) -> Any:
+    """The result of an operator on one map, after checks of its scale and of the number of bins."""
+    scales = (_validate.check_number(spatial_scale, "spatial_scale", positive=True),)
+    bins = _validate.check_output_size(output_size)
+    return operator_forward(spec, [features], scales, rois, bins, out, layout, batch_indices, invalid, backend, seed)
+
+
+def single_map_call(spec: Spec, features: object, spatial_scale: object, rois: object, **more: Any) -> Any:
+    """A validated call of an operator on one map. `more` are fields of :class:`Options`."""
+    scale = _validate.check_number(spatial_scale, "spatial_scale", positive=True)
+    return operator_call(spec, [features], [scale], rois, **more)
 
 
 def _checked_call(

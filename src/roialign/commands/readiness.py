@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from .. import build_info
 from .._extras import is_installed
 from .._memory import pool
+from .._runtime import FACTS
 from ..numpy.backends import BACKENDS
 
 #: The names of all backends.
@@ -30,7 +30,7 @@ def wrong_environment() -> str:
     """Return what is wrong with an environment variable of the CPU kernels; an empty text if nothing is."""
     try:
         pool()
-        build_info()
+        FACTS["isa"]()
     except ImportError:  # there is no core that would read it
         return ""
     except ValueError as error:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from .. import _validate
-from .._frameworks import operator_forward
+from .._frameworks import single_map_forward
 from .._spec import PointwiseSpec
 from ..ops.deform_roi_pool import deform_roi_pool as _deform_roi_pool
 from ..ops.riroi_align_rotated import riroi_align_rotated as _riroi_align_rotated
@@ -90,8 +90,7 @@ def roi_pool(input: Tensor, rois: Tensor, output_size: int | Sequence[int], spat
     >>> roi_pool(torch.arange(16.0).reshape(1, 1, 4, 4), torch.tensor([[0, 0.0, 0.0, 1.0, 1.0]]), 1)
     tensor([[[[5.]]]])
     """
-    scale = _validate.check_number(spatial_scale, "spatial_scale", positive=True)
-    pooled: Tensor = operator_forward(ROI_POOL, [input], (scale,), rois, _validate.check_output_size(output_size))
+    pooled: Tensor = single_map_forward(ROI_POOL, input, spatial_scale, rois, output_size)
     return pooled
 
 

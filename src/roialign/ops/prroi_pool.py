@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call, operator_forward
+from .._frameworks import single_map_call, single_map_forward
 from .._recording import recordable
 from .._spec import SeparableSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
@@ -68,17 +67,8 @@ def prroi_pool(
     Jiang, Luo, Mao, Xiao, Jiang, "Acquisition of Localization Confidence for Accurate Object Detection", ECCV 2018,
     https://arxiv.org/abs/1807.11590
     """
-    output: AnyArray = operator_forward(
-        PRROI_POOL,
-        [features],
-        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
-        rois,
-        _validate.check_output_size(output_size),
-        out,
-        layout,
-        batch_indices,
-        invalid,
-        backend,
+    output: AnyArray = single_map_forward(
+        PRROI_POOL, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
     )
     return output
 
@@ -133,10 +123,10 @@ def prroi_pool_backward(
     >>> grad_rois
     array([[ 0.  , -0.25, -0.25, -0.25, -0.25]])
     """
-    call = operator_call(
+    call = single_map_call(
         PRROI_POOL,
-        [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        features,
+        spatial_scale,
         rois,
         batch_indices=batch_indices,
         layout=layout,

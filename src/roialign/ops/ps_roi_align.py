@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call, operator_forward
+from .._frameworks import single_map_call, single_map_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
@@ -70,17 +70,9 @@ def ps_roi_align(
     https://arxiv.org/abs/1605.06409
     Li, Peng, Yu, Zhang, Deng, Sun, "Light-Head R-CNN", 2017, https://arxiv.org/abs/1711.07264
     """
-    output: AnyArray = operator_forward(
-        _spec(sampling_ratio),
-        [features],
-        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
-        rois,
-        _validate.check_output_size(output_size),
-        out,
-        layout,
-        batch_indices,
-        invalid,
-        backend,
+    spec = _spec(sampling_ratio)
+    output: AnyArray = single_map_forward(
+        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
     )
     return output
 
@@ -134,10 +126,10 @@ def ps_roi_align_backward(
     >>> grad_features.sum(axis=(2, 3))
     array([[0., 1., 2., 3.]])
     """
-    call = operator_call(
+    call = single_map_call(
         _spec(sampling_ratio),
-        [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        features,
+        spatial_scale,
         rois,
         batch_indices=batch_indices,
         layout=layout,

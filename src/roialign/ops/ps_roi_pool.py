@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call, operator_forward
+from .._frameworks import single_map_call, single_map_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, Number, Pair
@@ -67,17 +66,8 @@ def ps_roi_pool(
     Dai, Li, He, Sun, "R-FCN: Object Detection via Region-based Fully Convolutional Networks", NeurIPS 2016,
     https://arxiv.org/abs/1605.06409
     """
-    output: AnyArray = operator_forward(
-        PS_ROI_POOL,
-        [features],
-        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
-        rois,
-        _validate.check_output_size(output_size),
-        out,
-        layout,
-        batch_indices,
-        invalid,
-        backend,
+    output: AnyArray = single_map_forward(
+        PS_ROI_POOL, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
     )
     return output
 
@@ -126,10 +116,10 @@ def ps_roi_pool_backward(
            [0.  , 0.  , 0.  , 0.  , 0.  ],
            [0.  , 0.  , 0.  , 0.  , 0.  ]])
     """
-    call = operator_call(
+    call = single_map_call(
         PS_ROI_POOL,
-        [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        features,
+        spatial_scale,
         rois,
         batch_indices=batch_indices,
         layout=layout,

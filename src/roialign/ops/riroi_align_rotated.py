@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call, operator_forward
+from .._frameworks import single_map_call, single_map_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, NeedRois, Number, Pair
@@ -80,17 +80,9 @@ def riroi_align_rotated(
     Han et al., "ReDet: A Rotation-equivariant Detector for Aerial Object Detection", CVPR 2021,
     https://arxiv.org/abs/2103.07733
     """
-    output: AnyArray = operator_forward(
-        _spec(sampling_ratio, num_orientations, clockwise),
-        [features],
-        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
-        rois,
-        _validate.check_output_size(output_size),
-        out,
-        layout,
-        batch_indices,
-        invalid,
-        backend,
+    spec = _spec(sampling_ratio, num_orientations, clockwise)
+    output: AnyArray = single_map_forward(
+        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
     )
     return output
 
@@ -146,10 +138,10 @@ def riroi_align_rotated_backward(
     >>> grad_rois.round(4)  # four steps of one in a turn
     array([[0.    , 0.    , 0.    , 0.    , 0.    , 0.6366]])
     """
-    call = operator_call(
+    call = single_map_call(
         _spec(sampling_ratio, num_orientations, clockwise),
-        [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        features,
+        spatial_scale,
         rois,
         batch_indices=batch_indices,
         layout=layout,

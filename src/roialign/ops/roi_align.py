@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call, operator_forward
+from .._frameworks import single_map_call, single_map_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec, SeparableSpec, Spec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Number, Pair, Sampling, Seed
@@ -114,18 +114,9 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
-    output: AnyArray = operator_forward(
-        roi_align_spec(sampling_ratio, aligned, mode, sampling),
-        [features],
-        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
-        rois,
-        _validate.check_output_size(output_size),
-        out,
-        layout,
-        batch_indices,
-        invalid,
-        backend,
-        seed,
+    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
+    output: AnyArray = single_map_forward(
+        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend, seed
     )
     return output
 
@@ -196,10 +187,10 @@ def roi_align_backward(
     array([[0. , 0.5, 2. , 0.5, 2. ]])
     """
     spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
-    call = operator_call(
+    call = single_map_call(
         spec,
-        [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        features,
+        spatial_scale,
         rois,
         batch_indices=batch_indices,
         layout=layout,

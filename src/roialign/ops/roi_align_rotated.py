@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_call, operator_forward
+from .._frameworks import single_map_call, single_map_forward
 from .._recording import recordable
 from .._spec import PointwiseSpec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Number, Pair, Sampling, Seed
@@ -93,18 +93,9 @@ def roi_align_rotated(
     Ma et al., "Arbitrary-Oriented Scene Text Detection via Rotation Proposals", IEEE TMM 2018,
     https://arxiv.org/abs/1703.01086
     """
-    output: AnyArray = operator_forward(
-        roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling),
-        [features],
-        (_validate.check_number(spatial_scale, "spatial_scale", positive=True),),
-        rois,
-        _validate.check_output_size(output_size),
-        out,
-        layout,
-        batch_indices,
-        invalid,
-        backend,
-        seed,
+    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
+    output: AnyArray = single_map_forward(
+        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend, seed
     )
     return output
 
@@ -165,10 +156,10 @@ def roi_align_rotated_backward(
     array([[0., 0., 0., 0., 0., 2.]])
     """
     spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
-    call = operator_call(
+    call = single_map_call(
         spec,
-        [features],
-        [_validate.check_number(spatial_scale, "spatial_scale", positive=True)],
+        features,
+        spatial_scale,
         rois,
         batch_indices=batch_indices,
         layout=layout,
