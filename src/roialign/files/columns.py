@@ -96,6 +96,7 @@ class Reading:
     """One of `BOX_FORMATS`. If None, the column names decide, and numbers without names are corners."""
 
 
+@lru_cache(maxsize=1000)
 def normalised(name: str) -> str:
     """Remove differences in spelling from a column name: ``X_Min``, ``x min`` and ``xmin`` become equal."""
     return re.sub(r"[\s_.-]+", "", name.lower())
@@ -132,8 +133,8 @@ def find_columns(names: Sequence[str], reading: Reading, whole_box: str | None =
         box_format=reading.box_format or box_format,
         size=next(((by_name[w], by_name[h]) for w, h in SIZE_NAMES if w in by_name and h in by_name), None),
     )
-    for name in (columns.image, columns.label, *box):
-        if name is not None:
+    if len(by_name) < len(names):  # two names are equal, apart from their spelling
+        for name in filter(None, (columns.image, columns.label, *box)):
             _check_once(name, names, is_given=name in given.values())
     return columns
 
