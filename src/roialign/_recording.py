@@ -31,12 +31,12 @@ def recordable(function: F) -> F:
     def call(*args: Any, **kwargs: Any) -> Any:
         proxies: Any = getattr(sys.modules.get("torch.fx"), "Proxy", None)
         if proxies is not None:
-            proxy = _first_proxy(args, proxies)
+            torch: Any = sys.modules["torch"]
+            proxy = _first_proxy(args, proxies, torch.Tensor)
             if proxy is None and kwargs:
-                proxy = _first_proxy(kwargs.values(), proxies)
+                proxy = _first_proxy(kwargs.values(), proxies, torch.Tensor)
             if proxy is not None:
                 return type(proxy).__torch_function__(call, (), args, kwargs)
-            torch: Any = sys.modules["torch"]
             if torch._C._get_tracing_state() is not None:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", torch.jit.TracerWarning)
@@ -57,15 +57,16 @@ def listed(values: Any, count: int) -> list[Any]:
     return [values[index] for index in range(count)] if is_proxy(values) else list(values)
 
 
-def _first_proxy(values: Iterable[Any], proxies: type) -> Any:
+def _first_proxy(values: Iterable[Any], proxies: type, tensors: type) -> Any:
     """Return the first proxy among values and what they contain, or None."""
     for value in values:
-        if type(value) in _NUMBERS_AND_TEXT:  # for the speed of small calls
+        kind = type(value)
+        if kind is tensors or kind in _NUMBERS_AND_TEXT:  # for the speed of small calls
             continue
         if isinstance(value, proxies):
             return value
         if isinstance(value, (list, tuple, dict)):
-            found = _first_proxy(value.values() if isinstance(value, dict) else value, proxies)
+            found = _first_proxy(value.values() if isinstance(value, dict) else value, proxies, tensors)
             if found is not None:
                 return found
     return None

@@ -3,6 +3,9 @@
 Importing this module registers the custom ops. Import it before loading a program that was saved with `torch.export`.
 """
 
+import sys
+
+from .._frameworks import BY_TYPE
 from . import _installed, backends, call, checks, levels, overlaps, plain, rois  # noqa: F401
 from .modules import (
     CropAndResize,
@@ -19,6 +22,7 @@ from .modules import (
     RoIAlignRotated,
     RoIPool,
 )
+from .wiring.tracing import TENSORS
 
 __all__ = [
     "CropAndResize",
@@ -35,3 +39,5 @@ __all__ = [
     "RoIAlignRotated",
     "RoIPool",
 ]
+
+BY_TYPE.update(dict.fromkeys(TENSORS, sys.modules[__name__]))
