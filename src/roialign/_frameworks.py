@@ -11,7 +11,7 @@ A framework is a package with these modules:
 - ``backends``: the implementations.
 
 To add a framework, write such a package, a function that loads it, and an entry in the table. A framework is imported
-on first use, so that `import roialign` imports NumPy only.
+on first use, so that `import roialign` imports NumPy only. Its package then adds the types of its arrays to `BY_TYPE`.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ def _torch() -> Any:
 
 FRAMEWORKS = (Framework(_is_array, _numpy), Framework(_is_tensor, _torch))
 
-#: Frameworks that have been imported, by the types of most arrays, for the speed of small calls.
+#: Frameworks that have been imported, by the exact types of arrays, for the speed of small calls. Subclasses and types
+#: that are not here are found in the table.
 BY_TYPE: dict[type, Any] = {np.ndarray: numpy}
 
 

@@ -17,7 +17,7 @@ def is_traced(tensor: Tensor) -> bool:
     """Whether a call is traced: by a tracer of torch, by a mode, or because a tensor has no memory."""
     return (
         torch.compiler.is_compiling()
-        or _get_tracing_state() is not None
+        or is_jit_traced()
         or type(tensor) not in TENSORS
         or _len_torch_dispatch_stack() > 0
     )
@@ -50,7 +50,7 @@ def moves_forward() -> bool:
 
 def is_plain_call(tensor: Tensor) -> bool:
     """Whether a call is neither traced nor transformed, and has no tangents."""
-    return not (is_traced(tensor) or _are_functorch_transforms_active() or forward_ad._current_level >= 0)
+    return not (is_traced(tensor) or is_transformed() or moves_forward())
 
 
 def without_dead_wrappers(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
