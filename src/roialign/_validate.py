@@ -155,6 +155,8 @@ def check_sampling_ratio(
     sampling_ratio: object, largest: int = LARGEST_SAMPLING_RATIO, cause: str = "", *, name: str = "sampling_ratio"
 ) -> tuple[int, int]:
     """Return the points per bin along (y, x). 0 and torchvision's -1 are adaptive. `cause` is what sets the maximum."""
+    if type(sampling_ratio) is int and 0 <= sampling_ratio <= largest:  # the usual case, which is fast
+        return sampling_ratio, sampling_ratio
     if isinstance(sampling_ratio, int) and sampling_ratio > largest == LARGEST_SAMPLING_RATIO:
         raise ValueError(
             f"{name}: expected at most {largest}, got {sampling_ratio}; "
