@@ -33,119 +33,7 @@ inline void store_lanes(T* to, Vector<A, lanes> v) {
   }
 }
 
-/// One point of a bin.
-template <int lanes, int vectors, class Source, class A>
-inline void sample_channels(const PointPlan<A>& plan, int32_t point, const std::byte* source,
-                            Vector<A, lanes> (&sample)[vectors]) {
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) sample[v] = Vector<A, lanes>{};
-  for (int32_t t = plan.tap_begin[point]; t < plan.tap_begin[point + 1]; ++t) {
-    const auto* pixel = reinterpret_cast<const Source*>(source + plan.source_offset[t]);
-    const A weight = plan.weight[t];
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) sample[v] += weight * load_lanes<A, lanes>(pixel + v * lanes);
-  }
-}
-
-/// The maxima of points without NaN, if the winners are not needed. Returns false if one may be NaN, which makes their
-/// sum NaN. The bin must have points.
-template <int lanes, int vectors, class Source, class Target, class A>
-inline bool maximum_of_numbers(const PointPlan<A>& plan, int64_t bin, const std::byte* source, Target* target) {
-  using V = Vector<A, lanes>;
-  V best[vectors], sum[vectors];
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    best[v] = V{} + (plan.has_zero[bin] ? A(0) : static_cast<A>(-__builtin_huge_val()));
-    sum[v] = V{};
-  }
-  for (int32_t p = plan.point_begin[bin]; p < plan.point_begin[bin + 1]; ++p) {
-    V sample[vectors];
-    sample_channels<lanes, vectors, Source>(plan, p, source, sample);
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) {
-      best[v] = larger_of(sample[v], best[v]);
-      sum[v] += sample[v];
-    }
-  }
-  V all = V{};
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    store_lanes<A, lanes>(target + v * lanes, best[v]);
-    all += sum[v];
-  }
-  const auto total = sum_of_lanes(all);
-  return total == total;
-}
-
-/// `vectors` vectors of channels (one channel if `lanes` is 1) of one bin. The current maxima stay in registers.
-template <bool wins, int lanes, int vectors, class Source, class Target, class A>
-inline void maximum_channels(const PointPlan<A>& plan, int64_t bin, const std::byte* source, Target* target,
-                             int32_t* winner) {
-  using V = Vector<A, lanes>;
-  using Index = decltype(V{} < V{});
-  const int32_t first = plan.point_begin[bin], end = plan.point_begin[bin + 1];
-  if constexpr (!wins && lanes > 1) {
-    if (first < end && maximum_of_numbers<lanes, vectors, Source>(plan, bin, source, target)) return;
-  }
-  V best[vectors];
-  Index index[vectors];
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    best[v] = V{} + (first == end ? A(0) : static_cast<A>(-__builtin_huge_val()));
-    index[v] = Index{} - (first == end);
-  }
-  for (int32_t p = first; p < end; ++p) {
-    V sample[vectors];
-    sample_channels<lanes, vectors, Source>(plan, p, source, sample);
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) {
-      // The negated comparison accepts a NaN, and nothing after it. A first point of -inf equals the initial value.
-      const Index larger = ~(sample[v] <= best[v]) & (best[v] == best[v]);
-      best[v] = larger ? sample[v] : best[v];
-      if constexpr (wins) index[v] = larger ? Index{} + (p - first) : index[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    if (plan.has_zero[bin]) {
-      const Index below = best[v] < V{};
-      best[v] = below ? V{} : best[v];
-      if constexpr (wins) index[v] = below ? Index{} - 1 : index[v];
-    }
-    store_lanes<A, lanes>(target + v * lanes, best[v]);
-    if constexpr (wins) {
-      const auto numbers = __builtin_convertvector(index[v], Vector<int32_t, lanes>);
-      __builtin_memcpy(winner + v * lanes, &numbers, sizeof(numbers));
-    }
-  }
-}
-
-template <bool wins, class Source, class Target, class A>
-void maximum_bins(const PointPlan<A>& plan, const std::byte* source, std::byte* target, int32_t* winner,
-                  int64_t length) {
-  constexpr int lanes = vector_bytes / sizeof(A);
-  for (int64_t bin = 0; bin < plan.bins; ++bin) {
-    auto* const pixel = reinterpret_cast<Target*>(target + plan.target_offset[bin]);
-    int64_t c = 0;
-    const auto step = [&]<int width, int vectors>() {
-      maximum_channels<wins, width, vectors, Source>(plan, bin, source + c * int64_t{sizeof(Source)}, pixel + c,
-                                                     winner + (wins ? bin * length + c : 0));
-      c += vectors * width;
-    };
-    constexpr int most = vector_bytes == 64 ? 8 : 4;  // the samples and the maxima use half of the registers
-    while (c + most * lanes <= length) step.template operator()<lanes, most>();
-    if (most > 4 && c + 4 * lanes <= length) step.template operator()<lanes, 4>();
-    if (c + 2 * lanes <= length) step.template operator()<lanes, 2>();
-    if (c + lanes <= length) step.template operator()<lanes, 1>();
-    while (c < length) step.template operator()<1, 1>();
-  }
-}
-
-template <class Source, class Target, class A>
-void maximum(const PointPlan<A>& plan, const std::byte* source, std::byte* target, int32_t* winner, int64_t length) {
-  if (winner != nullptr) return maximum_bins<true, Source, Target>(plan, source, target, winner, length);
-  maximum_bins<false, Source, Target>(plan, source, target, winner, length);
-}
+#include "maxima.h"
 
 /// With at most this many points per bin, every vector of channels is compared with each of them. With more, each
 /// channel looks up its own winner.
@@ -213,6 +101,50 @@ void add_to_winners(const PointPlan<A>& plan, const std::byte* gradients, std::b
           }
         }
       });
+    }
+  }
+}
+
+/// The same for bins of whole pixels.
+template <class A>
+void add_to_winning_pixels(const PixelBins<A>& bins, const KeptPixels& kept, const std::byte* gradients,
+                           std::byte* target, const int32_t* winner, int64_t length) {
+  const int64_t rows = bins.end_row - bins.first_row;
+  for (int64_t bin = 0; bin < bins.bins; ++bin, winner += length) {
+    const auto* gradient = reinterpret_cast<const A*>(gradients + bin * bins.target_step);
+    const int64_t first = bins.first_column[bin], columns = bins.end_column[bin] - first;
+    if (rows <= 0 || columns <= 0) continue;
+    const auto pixel_of = [&](int64_t row, int64_t column) {
+      return reinterpret_cast<A*>(target + row * bins.row_step + column * bins.column_step);
+    };
+    if (rows * columns > few_points<A> || length < vector_bytes / int64_t{sizeof(A)}) {
+      const double rows_per_pixel = 1.0 / static_cast<double>(columns);  // faster than a division for every channel
+      for (int64_t c = 0; c < length; ++c) {
+        const auto y = static_cast<int64_t>((static_cast<double>(winner[c]) + 0.5) * rows_per_pixel);
+        const int64_t row = bins.first_row + y, column = first + winner[c] - y * columns;
+        const bool is_kept =
+            row >= kept.first_row && row < kept.end_row && column >= kept.first_column && column < kept.end_column;
+        if (winner[c] >= 0 && is_kept) pixel_of(row, column)[c] += gradient[c];
+      }
+      continue;
+    }
+    const int64_t first_row = bins.first_row < kept.first_row ? kept.first_row : bins.first_row;
+    const int64_t end_row = bins.end_row < kept.end_row ? bins.end_row : kept.end_row;
+    const int64_t first_column = first < kept.first_column ? kept.first_column : first;
+    const int64_t end_column = bins.end_column[bin] < kept.end_column ? bins.end_column[bin] : kept.end_column;
+    for (int64_t row = first_row; row < end_row; ++row) {
+      for (int64_t column = first_column; column < end_column; ++column) {
+        const auto number = static_cast<int32_t>((row - bins.first_row) * columns + column - first);
+        A* const pixel = pixel_of(row, column);
+        visit_channels<A, 4>(length, [&]<int lanes, int vectors>(int64_t c) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+          for (int v = 0; v < vectors; ++v) {
+            A* const to = pixel + c + v * lanes;
+            const auto won = won_by<lanes>(number, winner + c + v * lanes, gradient + c + v * lanes);
+            store_lanes<A, lanes>(to, load_lanes<A, lanes>(to) + won);
+          }
+        });
+      }
     }
   }
 }
@@ -314,7 +246,10 @@ void spread_apart(const AxisPlan<A>& plan, const std::byte* gradient, int64_t gr
 template <class T, class A>
 constexpr PointKernels<A> table() {
   return {{{maximum<T, T, A>, maximum<T, A, A>}, {maximum<A, T, A>, maximum<A, A, A>}},
+          {{maximum_of_pixels<T, T, A>, maximum_of_pixels<T, A, A>},
+           {maximum_of_pixels<A, T, A>, maximum_of_pixels<A, A, A>}},
           add_to_winners<A>,
+          add_to_winning_pixels<A>,
           winner_dots<A>,
           contract_apart<T, A>,
           spread_apart<T, A>};

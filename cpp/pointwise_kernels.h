@@ -22,6 +22,30 @@ struct PointPlan {
   const int64_t* target_offset;  // bytes, per bin
 };
 
+/// With so few channels, the pixels of a row are treated as one run of values. Narrow vectors are faster for more.
+constexpr int64_t most_run_channels = 3;
+
+/// A row of bins of whole pixels: bin b has the rows first_row <= y < end_row and the columns
+/// first_column[b] <= x < end_column[b] of a map.
+template <class Accumulator>
+struct PixelBins {
+  int64_t bins;
+  int64_t first_row, end_row;
+  const int64_t* first_column;
+  const int64_t* end_column;
+  int64_t row_step, column_step;  // bytes, of the map
+  int64_t target_step;            // bytes, from bin to bin
+  // Scratch memory for as many values as a row of the map has from the first to the last bin, if a pixel has at most
+  // `most_run_channels`.
+  Accumulator* column_best;
+  int32_t* column_row;
+};
+
+/// The part of a map that a kernel may write.
+struct KeptPixels {
+  int64_t first_row, end_row, first_column, end_column;
+};
+
 /// The kernels for one scalar type. [0] is the scalar type and [1] the accumulator type.
 template <class Accumulator>
 struct PointKernels {
@@ -31,11 +55,19 @@ struct PointKernels {
   using Maximum = void (*)(const PointPlan<Accumulator>& plan, const std::byte* source, std::byte* target,
                            int32_t* winner, int64_t length);
   Maximum maximum[2][2];  // [source][target]
+  /// The same for bins of whole pixels, which are numbered in row-major order within their bin.
+  using MaximumOfPixels = void (*)(const PixelBins<Accumulator>& bins, const std::byte* source, std::byte* target,
+                                   int32_t* winner, int64_t length);
+  MaximumOfPixels maximum_of_pixels[2][2];  // [source][target]
 
   /// The transpose: every tap's pixel, now a target, += weight times the gradient of the channels that its point won.
   /// `winner` holds what `maximum` wrote; a bin's gradient lies at its target_offset.
   void (*add_to_winners)(const PointPlan<Accumulator>& plan, const std::byte* gradient, std::byte* target,
                          const int32_t* winner, int64_t length);
+  /// The same for bins of whole pixels. The steps are those of the target, of which only `kept` is written. Bin b has
+  /// its gradient at b * target_step.
+  void (*add_to_winning_pixels)(const PixelBins<Accumulator>& bins, const KeptPixels& kept, const std::byte* gradient,
+                                std::byte* target, const int32_t* winner, int64_t length);
   /// dots[t] = the sum, over the channels that tap t's point won, of the gradient times the tap's pixel.
   void (*winner_dots)(const PointPlan<Accumulator>& plan, const std::byte* source, const std::byte* gradient,
                       const int32_t* winner, int64_t length, double* dots);

@@ -179,6 +179,10 @@ class PointwiseAdjointFeatures {
     if (parts_ == 1) source = gradient_of(work, runs, piece);
     if (parts_ == 1 && turns_channels_) source = mixed(work, row, 0, piece);
     for (const Run& run : runs) {
+      if (takes_maximum(call_.spec) && roi.takes_whole_pixels()) {
+        if (call_.tangent == nullptr) add_largest_pixels(work, roi, run, source, piece);
+        continue;  // whole pixels do not move with the RoI
+      }
       for (int64_t first = run.first; first < run.end;) {
         first = parts_ > 1                  ? add_apart(work, roi, row, first, run.end, piece)
                 : takes_maximum(call_.spec) ? add_winners(work, roi, first, run, source, piece)
@@ -262,7 +266,8 @@ class PointwiseAdjointFeatures {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     BinPoints& points = work.points[0];
     points.list(roi, first, run.end, TapValues::still, false);
-    const Operand deciding = deciding_of(work, roi, points, run, piece);
+    const PixelBox own = piece.ready.contains(run.pixels) ? run.pixels : roi.pixels_of(first, first + points.bins());
+    const Operand deciding = deciding_of(work, run, own, piece);
     const int32_t* winner = work.winners(points, deciding, call_.scalar_type, piece.channels);
     if (call_.tangent != nullptr) points.list(roi, first, first + points.bins(), TapValues::weight, true);
     keep_inside(points, piece, work.pass);
@@ -275,11 +280,40 @@ class PointwiseAdjointFeatures {
     return first + points.bins();
   }
 
-  /// The pixels that determine the winners of bins of a run.
-  Operand deciding_of(PointWorkspace<A>& work, const RoiPoints& roi, const BinPoints& points, const Run& run,
-                      const Piece& piece) const {
+  /// The same for bins of whole pixels, a row of bins at a time.
+  void add_largest_pixels(PointWorkspace<A>& work, const RoiPoints& roi, const Run& run, const Operand& gradient,
+                          const Piece& piece) const {
+    const Operand deciding = deciding_of(work, run, run.pixels, piece);
+    const auto& kernels = work.point_kernels(call_.scalar_type);
+    const auto maximum = kernels.maximum_of_pixels[deciding.lattice.is_accumulator][true];
+    const KeptPixels kept{piece.box.y.first, piece.box.y.last + 1, piece.box.x.first, piece.box.x.last + 1};
+    const int64_t bins_x = grad_output_.size[3];
+    const PixelBins<A> columns = work.pixel_bins(roi, bins_x, deciding.lattice, piece.channels);
+    for (int64_t first = run.first, end = 0; first < run.end; first = end) {
+      const int64_t y = first / bins_x;
+      end = std::min((y + 1) * bins_x, run.end);
+      const PixelSpan rows = roi.whole_pixels(0, y);
+      PixelBins<A> bins = columns;
+      bins.bins = end - first;
+      bins.first_row = rows.first;
+      bins.end_row = rows.end;
+      bins.first_column += first % bins_x;
+      bins.end_column += first % bins_x;
+      const Operand values = work.tile(work.maximum_tile, bins.bins, 1, piece.channels);
+      bins.target_step = values.lattice.column_step;
+      work.winner.resize(bins.bins * piece.channels);
+      maximum(bins, deciding.base, values.base, work.winner.data(), piece.channels);
+      bins.row_step = piece.target.lattice.row_step;
+      bins.column_step = piece.target.lattice.column_step;
+      bins.target_step = gradient.lattice.column_step;
+      kernels.add_to_winning_pixels(bins, kept, gradient.base + gradient.lattice.place_of(first, bins_x),
+                                    piece.target.base, work.winner.data(), piece.channels);
+    }
+  }
+
+  /// The pixels `own` that determine the winners of bins of a run.
+  Operand deciding_of(PointWorkspace<A>& work, const Run& run, const PixelBox& own, const Piece& piece) const {
     if (piece.ready.contains(run.pixels)) return piece.deciding;
-    const PixelBox own = roi.pixels_of(points.first_bin, points.first_bin + points.bins());
     return work.panel(deciding_[call_.levels[run.row]], call_.images[run.row], own, piece.channel, piece.channels,
                       work.source_tile);
   }

@@ -19,8 +19,13 @@ class PointwiseForward {
     by_position_ = call.spec.channels == Channels::position;
     turns_channels_ = call.spec.channels == Channels::orientation;
     const bool as_accumulators = follows_ && size_of(call.scalar_type) != int64_t{sizeof(A)};
-    maps_in_place_ = !by_position_ && !as_accumulators && std::all_of(maps.begin(), maps.end(), adjacent);
-    out_in_place_ = by_position_ || (!turns_channels_ && !follows_ && adjacent(out));
+    takes_largest_pixels_ = takes_maximum(call.spec) && !follows_ && call.spec.rule == PointRule::pixels;
+    const auto has_rows = [&](const View& map) { return map.stride[3] == size_of(call.scalar_type); };
+    one_by_one_ = takes_largest_pixels_ && out.size[1] > 1 && out.size[1] <= most_run_channels &&
+                  std::all_of(maps.begin(), maps.end(), has_rows);
+    maps_in_place_ =
+        one_by_one_ || (!by_position_ && !as_accumulators && std::all_of(maps.begin(), maps.end(), adjacent));
+    out_in_place_ = one_by_one_ || by_position_ || (!turns_channels_ && !follows_ && adjacent(out));
   }
 
   void run() {
@@ -50,7 +55,8 @@ class PointwiseForward {
     if (work.taps.size() < rois.size()) work.taps.resize(rois.size());
     if (work.points.size() < rois.size()) work.points.resize(rois.size());
     std::vector<bool> is_prepared(rois.size(), false);
-    const ChannelBlocks blocks(channel_count, most_channels(group), group_of(call_));
+    const auto blocks = one_by_one_ ? ChannelBlocks::one_by_one(channel_count)
+                                    : ChannelBlocks(channel_count, most_channels(group), group_of(call_));
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
       Operand source{};
@@ -66,6 +72,8 @@ class PointwiseForward {
           pool_by_position(work, rois[index], map, block);
         } else if (follows_) {
           follow(work, rois[index], work.points[index], block, source, deciding);
+        } else if (takes_largest_pixels_) {
+          take_largest_pixels(work, rois[index], source, target, channels);
         } else if (takes_maximum(call_.spec)) {
           is_prepared[index] =
               maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
@@ -123,6 +131,20 @@ class PointwiseForward {
                    [&](int64_t bin) { return place_of(target.lattice, bin); });
     }
     return points.bins() == bins_;
+  }
+
+  void take_largest_pixels(PointWorkspace<A>& work, const RoiPoints& roi, const Operand& source, const Operand& target,
+                           int64_t channels) const {
+    PixelBins<A> bins = work.pixel_bins(roi, out_.size[3], source.lattice, channels);
+    bins.target_step = target.lattice.column_step;
+    const auto& kernels = work.point_kernels(call_.scalar_type).maximum_of_pixels;
+    for (int64_t y = 0; y < out_.size[2]; ++y) {
+      const PixelSpan rows = roi.whole_pixels(0, y);
+      bins.first_row = rows.first;
+      bins.end_row = rows.end;
+      kernels[source.lattice.is_accumulator][target.lattice.is_accumulator](
+          bins, source.base, target.base + y * target.lattice.row_step, nullptr, channels);
+    }
   }
 
   /// Computes the values at the winners of other maps, or the derivatives of the values at the winners.
@@ -188,6 +210,8 @@ class PointwiseForward {
   int64_t bins_;
   bool follows_;
   bool by_position_, turns_channels_, maps_in_place_, out_in_place_;
+  bool takes_largest_pixels_;
+  bool one_by_one_;  // a few channels that are planes
   std::vector<PointWorkspace<A>> workspaces_;
 };
 

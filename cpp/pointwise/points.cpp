@@ -81,8 +81,8 @@ RoiPoints::AxesOfBin RoiPoints::axes_of(int64_t bin) {
 void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift) const {
   const PointwiseSpec& spec = call_.spec;
   const MappedAxis cut = shift_axis(along(axis), shift);
-  if (spec.rule == PointRule::pixels) {
-    const PixelSpan span = integer_bin(cut.start, cut.length, bins_[axis], index, pixels_on(axis));
+  if (takes_whole_pixels()) {
+    const PixelSpan span = whole_pixels(axis, index);
     const double share = aggregate_mean(static_cast<double>(span.end - span.first));
     for (int64_t pixel = span.first; pixel < span.end; ++pixel) {
       part.points.push_back(
@@ -143,10 +143,10 @@ PixelBox RoiPoints::pixels_around(double low_y, double high_y, double low_x, dou
 }
 
 /// The pixels of the integer bins `first` to `end` of an axis.
-PixelRange RoiPoints::whole_pixels(int axis, int64_t first, int64_t end) const {
+PixelRange RoiPoints::whole_pixels_between(int axis, int64_t first, int64_t end) const {
   PixelRange range = PixelRange::none();
   for (int64_t index = first; index < end; ++index) {
-    const PixelSpan span = integer_bin(along(axis).start, along(axis).length, bins_[axis], index, pixels_on(axis));
+    const PixelSpan span = whole_pixels(axis, index);
     if (span.first < span.end) range = range.joined({span.first, span.end - 1});
   }
   return range;
@@ -154,8 +154,8 @@ PixelRange RoiPoints::whole_pixels(int axis, int64_t first, int64_t end) const {
 
 PixelBox RoiPoints::pixels_of(int64_t bin) const {
   const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
-  if (call_.spec.rule == PointRule::pixels) {
-    return {whole_pixels(0, index[0], index[0] + 1), whole_pixels(1, index[1], index[1] + 1)};
+  if (takes_whole_pixels()) {
+    return {whole_pixels_between(0, index[0], index[0] + 1), whole_pixels_between(1, index[1], index[1] + 1)};
   }
   Bin cut[2];
   for (int axis = 0; axis < 2; ++axis) {
@@ -175,7 +175,7 @@ PixelBox RoiPoints::pixels_of(int64_t first_bin, int64_t end_bin) const {
 }
 
 PixelBox RoiPoints::pixels() const {
-  if (call_.spec.rule == PointRule::pixels) return {whole_pixels(0, 0, bins_[0]), whole_pixels(1, 0, bins_[1])};
+  if (takes_whole_pixels()) return {whole_pixels_between(0, 0, bins_[0]), whole_pixels_between(1, 0, bins_[1])};
   if (call_.geometry.offset == nullptr) {
     const MappedAxis &y = frame_.y, &x = frame_.x;
     return pixels_around(y.start, y.start + y.length, x.start, x.start + x.length);

@@ -78,6 +78,13 @@ class RoiPoints {
   template <class Visit>
   bool visit(int64_t bin, Visit&& visit);
 
+  /// Whether the points of a bin are all pixels of a rectangle, and its part along an axis: of the bins with that
+  /// index.
+  bool takes_whole_pixels() const { return call_.spec.rule == PointRule::pixels; }
+  PixelSpan whole_pixels(int axis, int64_t index) const {
+    return integer_bin(along(axis).start, along(axis).length, bins_[axis], index, pixels_on(axis));
+  }
+
   /// The pixels that the points of a bin, or of all bins, may touch, possibly with a few more.
   PixelBox pixels_of(int64_t bin) const;
   PixelBox pixels_of(int64_t first_bin, int64_t end_bin) const;
@@ -119,15 +126,13 @@ class RoiPoints {
     return offset == nullptr ? 0.0 : call_.spec.gamma * offset[(2 * row_ + 1 - axis) * bins() + bin];
   }
   const MappedAxis& along(int axis) const { return axis == 0 ? frame_.y : frame_.x; }
-  int64_t pixels_on(int axis) const {
-    return size_[axis] - (call_.spec.rule == PointRule::pixels ? call_.spec.unused_border : 0);
-  }
+  int64_t pixels_on(int axis) const { return size_[axis] - (takes_whole_pixels() ? call_.spec.unused_border : 0); }
 
   Velocity velocity_of(const Frame& tangent) const;
   Frame frame_tangent(const double* box_tangent) const;
   void list_axes();
   void add_bin(AxisPoints& part, int axis, int64_t index, double shift) const;
-  PixelRange whole_pixels(int axis, int64_t first, int64_t end) const;
+  PixelRange whole_pixels_between(int axis, int64_t first, int64_t end) const;
   PixelBox pixels_around(double low_y, double high_y, double low_x, double high_x) const;
   template <class Visit>
   bool visit_strata(int64_t bin, Visit&& visit) const;

@@ -183,12 +183,43 @@ struct PointWorkspace : Tiles<A> {
     return winner.data();
   }
 
+  /// The bins of a RoI of whole pixels, for a row of bins that the caller sets, from a source of so many channels.
+  PixelBins<A> pixel_bins(const RoiPoints& roi, int64_t bins_x, const Lattice& source, int64_t channels) {
+    first_column.resize(bins_x);
+    end_column.resize(bins_x);
+    PixelRange all = PixelRange::none();
+    for (int64_t x = 0; x < bins_x; ++x) {
+      const PixelSpan span = roi.whole_pixels(1, x);
+      first_column[x] = span.first;
+      end_column[x] = span.end;
+      if (span.first < span.end) all = all.joined({span.first, span.end - 1});
+    }
+    const int64_t values = channels <= most_run_channels ? std::max<int64_t>(all.length() * channels, 1) : 1;
+    column_best.resize(values);
+    column_row.resize(values);
+    return {bins_x,
+            0,
+            0,
+            first_column.data(),
+            end_column.data(),
+            source.row_step,
+            source.column_step,
+            0,
+            column_best.data(),
+            column_row.data()};
+  }
+
   TapMerger merger;
   std::vector<BinTaps> taps;      // of every RoI of a group
   std::vector<BinPoints> points;  // the same for maxima
   BinPass<A> pass;
   AlignedVector<A> mixed_tile, deciding_tile, maximum_tile;
   AlignedVector<int32_t> winner;
+
+ private:
+  std::vector<int64_t> first_column, end_column;
+  AlignedVector<A> column_best;
+  AlignedVector<int32_t> column_row;
 };
 
 }  // namespace roialign

@@ -114,3 +114,29 @@ def test_a_gradient_that_is_larger_than_the_caches(channels: int, dtype: type, l
     assert_same_bits(np.ascontiguousarray(found[place]), expected)
     found[place] = 0
     assert not found.any()
+
+
+@pytest.mark.parametrize("values", ["random", "equal", "no numbers"])
+@pytest.mark.parametrize("channels", [1, 3, 4, 8, 13, 17, 67])
+def test_largest_pixels_in_every_layout(channels: int, values: str) -> None:
+    """Of equal pixels the first wins, in row-major order. NaN wins over all numbers."""
+    rng = np.random.default_rng(channels)
+    wide = rng.standard_normal((2, channels, 39, 48))
+    if values != "random":
+        wide = np.round(wide)  # also -0
+    if values == "no numbers":
+        wide[rng.random(wide.shape) < 0.02] = np.nan
+        wide[rng.random(wide.shape) < 0.1] = -np.inf
+        wide[0, :, :8] = -np.inf
+    gradient = np.round(rng.standard_normal((len(BOXES), channels, 6, 9)) * 4)  # sums of these are exact
+    for dtype in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16):
+        features, given = wide.astype(dtype), gradient.astype(dtype)
+        exact = features.astype(np.float64)
+        right = roialign.roi_pool(exact, BOXES, (6, 9), backend="reference")
+        right_gradient, _ = roialign.roi_pool_backward(gradient, exact, BOXES, backend="reference")
+        gradients = layouts_of(given)
+        for name, layout in layouts_of(features).items():
+            pooled = roialign.roi_pool(layout, BOXES, (6, 9), backend="cpu")
+            np.testing.assert_array_equal(pooled.astype(np.float64), right, err_msg=name)
+            answer, _ = roialign.roi_pool_backward(gradients[name], layout, BOXES, backend="cpu")
+            np.testing.assert_array_equal(np.asarray(answer).astype(np.float64), right_gradient, err_msg=name)
