@@ -226,17 +226,14 @@ class PointwiseAdjointFeatures {
   /// The same if every bin has its own channels.
   int64_t add_apart(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
                     const Piece& piece) {
-    work.taps.resize(std::max<size_t>(work.taps.size(), 1));
-    BinTaps& taps = work.taps[0];
-    work.merger.merge(roi, first, last, TapValues::weight, call_.tangent != nullptr, piece.box, taps);
     const Lattice bins{grad_output_.stride[2], grad_output_.stride[3], false};
-    work.pass.set(taps.y, taps.x, taps.value[weight_], piece.target.lattice, first, taps.bins(),
-                  [&](int64_t bin) { return bins.place_of(bin, grad_output_.size[3]); });
-    work.pass.shift_channels(taps, sizeof(A));
+    const AxisPlan<A> plan =
+        work.plan_apart(roi, first, last, call_.tangent != nullptr, piece.box, piece.target.lattice, sizeof(A),
+                        [&](int64_t bin) { return bins.place_of(bin, grad_output_.size[3]); });
     work.point_kernels(call_.scalar_type)
-        .spread_apart(work.pass.plan(taps.begin), address(grad_output_, row, piece.channel), grad_output_.stride[1],
-                      piece.target.base, parts_ * int64_t{sizeof(A)}, piece.channels);
-    return first + taps.bins();
+        .spread_apart(plan, address(grad_output_, row, piece.channel), grad_output_.stride[1], piece.target.base,
+                      parts_ * int64_t{sizeof(A)}, piece.channels);
+    return first + plan.rows;
   }
 
   /// The gradient of the pooled channels before their rotation, or of the rotation.

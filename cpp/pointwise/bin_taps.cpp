@@ -42,7 +42,7 @@ void TapMerger::merge(RoiPoints& roi, int64_t first, int64_t end, TapValues valu
     start_bin();
     const BinWeights weights(roi, bin, values, has_tangent);
     if (kinds_ == 1 && !weights.moves() && roi.samples_by_axis()) {
-      multiply_axes(roi.axes_of(bin), weights.mask(), clip, taps);
+      multiply_axes(roi.taps_of(bin), weights.mask(), clip, taps);
       taps.begin.push_back(static_cast<int32_t>(taps.entries()));
       continue;
     }
@@ -67,31 +67,10 @@ void TapMerger::merge(RoiPoints& roi, int64_t first, int64_t end, TapValues valu
   }
 }
 
-/// The weights of the pixels of an axis in all points of a bin.
-void TapMerger::merge_axis(std::span<const PointAxis> points, std::vector<AxisTap>& taps) {
-  taps.clear();
-  // Points are ascending, so an existing entry of a pixel is one of the last two.
-  const auto add = [&](int64_t pixel, double weight) {
-    for (size_t back = 1; back <= 2 && back <= taps.size(); ++back) {
-      AxisTap& tap = taps[taps.size() - back];
-      if (tap.pixel != pixel) continue;
-      tap.weight += weight;
-      return;
-    }
-    taps.push_back({pixel, weight});
-  };
-  for (const auto& [own, pixels] : points) {
-    add(pixels.below, own.share * pixels.weight_below);
-    if (pixels.slope != 0.0) add(pixels.above, own.share * pixels.weight_above);
-  }
-}
-
 /// The entries of a bin whose points are pairs: the products of the entries of both axes.
-void TapMerger::multiply_axes(const RoiPoints::AxesOfBin& points, double factor, const PixelBox& clip, BinTaps& taps) {
-  merge_axis(points.y, axis_[0]);
-  merge_axis(points.x, axis_[1]);
-  for (const AxisTap& row : axis_[0]) {
-    for (const AxisTap& column : axis_[1]) {
+void TapMerger::multiply_axes(const RoiPoints::TapsOfBin& axes, double factor, const PixelBox& clip, BinTaps& taps) {
+  for (const AxisTap& row : axes.y) {
+    for (const AxisTap& column : axes.x) {
       const double weight = factor * row.weight * column.weight;
       if (weight == 0.0 || !clip.contains(row.pixel, column.pixel)) continue;
       taps.y.push_back(static_cast<int32_t>(row.pixel));

@@ -77,13 +77,7 @@ class TapMerger {
     uint32_t bin;  // the number of the bin that filled the slot
   };
 
-  struct AxisTap {
-    int64_t pixel;
-    double weight;
-  };
-
-  static void merge_axis(std::span<const PointAxis> points, std::vector<AxisTap>& taps);
-  void multiply_axes(const RoiPoints::AxesOfBin& points, double factor, const PixelBox& clip, BinTaps& taps);
+  static void multiply_axes(const RoiPoints::TapsOfBin& axes, double factor, const PixelBox& clip, BinTaps& taps);
   int32_t entry_of(int64_t row, int64_t column, BinTaps& taps);
   void grow(const BinTaps& taps);
   void start_bin();
@@ -92,7 +86,6 @@ class TapMerger {
   std::vector<Slot> slots_ = std::vector<Slot>(256);
   uint32_t bin_ = 0;
   int kinds_ = 1;
-  std::vector<AxisTap> axis_[2];
 };
 
 /// The points of bins with the pixels of each.

@@ -172,17 +172,14 @@ class PointwiseForward {
 
   /// Computes every bin from its own channels, which are as many channels apart as there are bins.
   void pool_by_position(PointWorkspace<A>& work, RoiPoints& roi, const View& map, const Block& block) {
-    BinTaps& taps = work.taps[0];
     const Lattice pixels{map.stride[2], map.stride[3], false}, bins{out_.stride[2], out_.stride[3], false};
-    for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
-      work.merger.merge(roi, first, bins_, TapValues::weight, call_.tangent != nullptr, PixelBox::everywhere(), taps);
-      work.pass.set(taps.y, taps.x, taps.value[weight_], pixels, first, taps.bins(),
-                    [&](int64_t bin) { return place_of(bins, bin); });
-      work.pass.shift_channels(taps, map.stride[1]);
+    for (int64_t first = 0; first < bins_;) {
+      const AxisPlan<A> plan = work.plan_apart(roi, first, bins_, call_.tangent != nullptr, PixelBox::everywhere(),
+                                               pixels, map.stride[1], [&](int64_t bin) { return place_of(bins, bin); });
       work.point_kernels(call_.scalar_type)
-          .contract_apart(work.pass.plan(taps.begin), address(map, block.image, block.channel * bins_),
-                          bins_ * map.stride[1], address(out_, block.row, block.channel), out_.stride[1],
-                          block.channels);
+          .contract_apart(plan, address(map, block.image, block.channel * bins_), bins_ * map.stride[1],
+                          address(out_, block.row, block.channel), out_.stride[1], block.channels);
+      first += plan.rows;
     }
   }
 

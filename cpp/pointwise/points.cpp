@@ -59,23 +59,56 @@ RoiPoints::RoiPoints(const PointwiseCall& call, const View& map, int64_t row, in
       mapping_{call.scales[call.levels[row]], call.spec.offset, call.spec.minimum_length},
       frame_(map_frame(call.spec, box_, mapping_)) {}
 
-void RoiPoints::list_axes() {
+std::array<int64_t, 2> RoiPoints::list_axes(int64_t bin) {
+  const std::array<int64_t, 2> index{bin / bins_[1], bin % bins_[1]};
   for (int axis = 0; axis < 2; ++axis) {
-    axis_[axis].clear();
-    for (int64_t index = 0; index < bins_[axis]; ++index) add_bin(axis_[axis], axis, index, 0.0);
+    AxisPoints& points = axis_[axis];
+    if (call_.geometry.offset != nullptr) {
+      points.clear();
+      add_bin(points, axis, index[axis], shift(call_.geometry.offset, bin, axis));
+    } else if (points.begin.empty()) {
+      points.clear();
+      points.points.reserve(2 * bins_[axis]);  // the usual number, so that the list seldom grows
+      points.begin.reserve(bins_[axis] + 1);
+      for (int64_t other = 0; other < bins_[axis]; ++other) add_bin(points, axis, other, 0.0);
+    }
   }
+  return call_.geometry.offset == nullptr ? index : std::array<int64_t, 2>{0, 0};
 }
 
 RoiPoints::AxesOfBin RoiPoints::axes_of(int64_t bin) {
-  const int64_t index[2] = {bin / bins_[1], bin % bins_[1]};
-  int64_t place[2] = {index[0], index[1]};
-  if (call_.geometry.offset == nullptr && axis_[0].begin.empty()) list_axes();
-  for (int axis = 0; axis < 2 && call_.geometry.offset != nullptr; ++axis) {
-    axis_[axis].clear();
-    add_bin(axis_[axis], axis, index[axis], shift(call_.geometry.offset, bin, axis));
-    place[axis] = 0;
+  const auto [y, x] = list_axes(bin);
+  return {axis_[0].of(y), axis_[1].of(x), axis_[0].has_others[y] || axis_[1].has_others[x]};
+}
+
+RoiPoints::TapsOfBin RoiPoints::taps_of(int64_t bin) {
+  const auto [y, x] = list_axes(bin);
+  return {axis_[0].taps_of(y), axis_[1].taps_of(x)};
+}
+
+/// Merges the pixels of all points of each bin.
+void RoiPoints::AxisPoints::merge() {
+  taps.clear();
+  taps.reserve(2 * points.size());
+  tap_begin.reserve(begin.size());
+  tap_begin.assign(1, 0);
+  for (size_t bin = 0; bin + 1 < begin.size(); ++bin) {
+    // Points are ascending, so an existing entry of a pixel is one of the last two of the bin.
+    const auto add = [&](int64_t pixel, double weight) {
+      for (size_t back = 1; back <= 2 && back <= taps.size() - tap_begin.back(); ++back) {
+        AxisTap& tap = taps[taps.size() - back];
+        if (tap.pixel != pixel) continue;
+        tap.weight += weight;
+        return;
+      }
+      taps.push_back({pixel, weight});
+    };
+    for (const auto& [own, pixels] : of(static_cast<int64_t>(bin))) {
+      add(pixels.below, own.share * pixels.weight_below);
+      if (pixels.slope != 0.0) add(pixels.above, own.share * pixels.weight_above);
+    }
+    tap_begin.push_back(taps.size());
   }
-  return {axis_[0].of(place[0]), axis_[1].of(place[1]), axis_[0].has_others[place[0]] || axis_[1].has_others[place[1]]};
 }
 
 void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift) const {

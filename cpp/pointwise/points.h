@@ -1,6 +1,7 @@
 // The points of the bins of one RoI, from the five steps of both axes.
 #pragma once
 
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <span>
@@ -18,6 +19,12 @@ namespace roialign {
 struct PointAxis {
   SamplePoint own;
   Neighbours pixels;
+};
+
+/// A pixel of an axis, and its weight in all points of a bin.
+struct AxisTap {
+  int64_t pixel;
+  double weight;
 };
 
 /// The velocity of points: (dy, dx) of a point is this applied to (1, position along y, position along x).
@@ -72,6 +79,11 @@ class RoiPoints {
     bool has_others;
   };
   AxesOfBin axes_of(int64_t bin);
+  /// The pixels that these points touch along each axis. The weight of a pixel in the bin is a product of two of them.
+  struct TapsOfBin {
+    std::span<const AxisTap> y, x;
+  };
+  TapsOfBin taps_of(int64_t bin);
 
   /// Calls visit(const PointAxis& y, const PointAxis& x) for the points of a bin that lie on the map, in row-major
   /// order on the RoI's own axes. Returns true if the bin also has points outside the map.
@@ -108,6 +120,8 @@ class RoiPoints {
     std::vector<PointAxis> points;
     std::vector<size_t> begin;
     std::vector<bool> has_others;
+    std::vector<AxisTap> taps;
+    std::vector<size_t> tap_begin;  // empty until the taps are wanted
 
     std::span<const PointAxis> of(int64_t index) const {
       return {points.data() + begin[index], points.data() + begin[index + 1]};
@@ -116,7 +130,13 @@ class RoiPoints {
       points.clear();
       begin.assign(1, 0);
       has_others.clear();
+      tap_begin.clear();
     }
+    std::span<const AxisTap> taps_of(int64_t index) {
+      if (tap_begin.empty()) merge();
+      return {taps.data() + tap_begin[index], taps.data() + tap_begin[index + 1]};
+    }
+    void merge();
   };
 
   double of_bin(const double* values, int64_t bin, double otherwise) const {
@@ -130,7 +150,8 @@ class RoiPoints {
 
   Velocity velocity_of(const Frame& tangent) const;
   Frame frame_tangent(const double* box_tangent) const;
-  void list_axes();
+  /// Lists the points of a bin along both axes, and returns its place in the lists.
+  std::array<int64_t, 2> list_axes(int64_t bin);
   void add_bin(AxisPoints& part, int axis, int64_t index, double shift) const;
   PixelRange whole_pixels_between(int axis, int64_t first, int64_t end) const;
   PixelBox pixels_around(double low_y, double high_y, double low_x, double high_x) const;

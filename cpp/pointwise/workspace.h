@@ -15,6 +15,7 @@ namespace roialign {
 /// A row of bins as one axis of a contraction: entries of any pixels, while the other axis has a single entry.
 template <class A>
 struct BinPass {
+  std::vector<int32_t> begin;
   std::vector<int64_t> source_offset, target_offset;
   std::vector<A> weight;
 
@@ -30,6 +31,35 @@ struct BinPass {
     }
     target_offset.resize(bins);
     for (int64_t bin = 0; bin < bins; ++bin) target_offset[bin] = place_of(first_bin + bin);
+  }
+
+  /// The bins that TapMerger would prepare, if their taps are products of both axes. Bin b reads its own channels,
+  /// b * channel_step bytes after those of bin 0.
+  template <class PlaceOf>
+  void set_products(RoiPoints& roi, int64_t first, int64_t end, const PixelBox& clip, const Lattice& source,
+                    int64_t channel_step, PlaceOf&& place_of) {
+    begin.assign(1, 0);
+    target_offset.clear();
+    size_t count = 0;
+    for (int64_t bin = first; bin < end && (bin == first || count < most_entries); ++bin) {
+      const auto [y, x] = roi.taps_of(bin);
+      const double factor = roi.mask(bin);
+      if (weight.size() < count + y.size() * x.size()) {
+        source_offset.resize(2 * count + y.size() * x.size());
+        weight.resize(source_offset.size());
+      }
+      for (const AxisTap& row : y) {
+        const int64_t line = row.pixel * source.row_step + bin * channel_step;
+        for (const AxisTap& column : x) {
+          const double product = factor * row.weight * column.weight;
+          source_offset[count] = line + column.pixel * source.column_step;
+          weight[count] = static_cast<A>(product);
+          count += product != 0.0 && clip.contains(row.pixel, column.pixel);
+        }
+      }
+      begin.push_back(static_cast<int32_t>(count));
+      target_offset.push_back(place_of(bin));
+    }
   }
 
   /// If every bin has its own channels: those of its entries, with channels so many bytes apart.
@@ -181,6 +211,23 @@ struct PointWorkspace : Tiles<A> {
     maximum(points, deciding, type, values, winner.data(), channels,
             [&](int64_t bin) { return (bin - points.first_bin) * values.lattice.row_step; });
     return winner.data();
+  }
+
+  /// The bins from `first` on, as many as are prepared together, if every bin has its own channels, so many bytes
+  /// apart.
+  template <class PlaceOf>
+  AxisPlan<A> plan_apart(RoiPoints& roi, int64_t first, int64_t end, bool has_tangent, const PixelBox& clip,
+                         const Lattice& pixels, int64_t channel_step, PlaceOf&& place_of) {
+    if (!has_tangent && roi.samples_by_axis()) {
+      pass.set_products(roi, first, end, clip, pixels, channel_step, place_of);
+      return pass.plan(pass.begin);
+    }
+    taps.resize(std::max<size_t>(taps.size(), 1));
+    BinTaps& merged = taps[0];
+    merger.merge(roi, first, end, TapValues::weight, has_tangent, clip, merged);
+    pass.set(merged.y, merged.x, merged.value[weight_], pixels, first, merged.bins(), place_of);
+    pass.shift_channels(merged, channel_step);
+    return pass.plan(merged.begin);
   }
 
   /// The bins of a RoI of whole pixels, for a row of bins that the caller sets, from a source of so many channels.
