@@ -13,6 +13,7 @@
 #include "contraction.h"
 #include "kernels.h"
 #include "parallel.h"
+#include "pointwise_kernels.h"
 
 namespace roialign {
 
@@ -187,6 +188,15 @@ std::vector<Workspace> make_workspaces(ScalarType type, const Team& team) {
     }
   }
   return workspaces;
+}
+
+template <class A>
+const PointKernels<A>& point_kernels(ScalarType type) {
+  if constexpr (std::is_same_v<A, double>) {
+    return point_kernels_double();
+  } else {
+    return point_kernels_float(type);
+  }
 }
 
 /// Calls function.template operator()<A>() with the accumulator of a scalar type.

@@ -230,7 +230,7 @@ class PointwiseAdjointFeatures {
     const AxisPlan<A> plan =
         work.plan_apart(roi, first, last, call_.tangent != nullptr, piece.box, piece.target.lattice, sizeof(A),
                         [&](int64_t bin) { return bins.place_of(bin, grad_output_.size[3]); });
-    work.point_kernels(call_.scalar_type)
+    point_kernels<A>(call_.scalar_type)
         .spread_apart(plan, address(grad_output_, row, piece.channel), grad_output_.stride[1], piece.target.base,
                       parts_ * int64_t{sizeof(A)}, piece.channels);
     return first + plan.rows;
@@ -272,7 +272,7 @@ class PointwiseAdjointFeatures {
     for (int64_t b = 0; b < points.bins(); ++b) {
       work.pass.target_offset[b] = source.lattice.place_of(first + b, grad_output_.size[3]);
     }
-    work.point_kernels(call_.scalar_type)
+    point_kernels<A>(call_.scalar_type)
         .add_to_winners(plan_of(points, work.pass), source.base, piece.target.base, winner, piece.channels);
     return first + points.bins();
   }
@@ -281,7 +281,7 @@ class PointwiseAdjointFeatures {
   void add_largest_pixels(PointWorkspace<A>& work, const RoiPoints& roi, const Run& run, const Operand& gradient,
                           const Piece& piece) const {
     const Operand deciding = deciding_of(work, run, run.pixels, piece);
-    const auto& kernels = work.point_kernels(call_.scalar_type);
+    const auto& kernels = point_kernels<A>(call_.scalar_type);
     const auto maximum = kernels.maximum_of_pixels[deciding.lattice.is_accumulator][true];
     const KeptPixels kept{piece.box.y.first, piece.box.y.last + 1, piece.box.x.first, piece.box.x.last + 1};
     const int64_t bins_x = grad_output_.size[3];

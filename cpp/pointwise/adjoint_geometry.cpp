@@ -151,7 +151,7 @@ class PointwiseAdjointGeometry {
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
                     [&](int64_t bin) { return place_of(gradient.lattice, bin); });
       dots.resize(points.entries());
-      work.point_kernels(call_.scalar_type)
+      point_kernels<A>(call_.scalar_type)
           .winner_dots(plan_of(points, work.pass), source.base, gradient.base, winner, block.channels, dots.data());
       for (int64_t b = 0; b < points.bins(); ++b) {
         Sums& sums = block.sums[sums_kept_ > 1 ? first + b : 0];

@@ -137,7 +137,7 @@ class PointwiseForward {
                            int64_t channels) const {
     PixelBins<A> bins = work.pixel_bins(roi, out_.size[3], source.lattice, channels);
     bins.target_step = target.lattice.column_step;
-    const auto& kernels = work.point_kernels(call_.scalar_type).maximum_of_pixels;
+    const auto& kernels = point_kernels<A>(call_.scalar_type).maximum_of_pixels;
     for (int64_t y = 0; y < out_.size[2]; ++y) {
       const PixelSpan rows = roi.whole_pixels(0, y);
       bins.first_row = rows.first;
@@ -176,7 +176,7 @@ class PointwiseForward {
     for (int64_t first = 0; first < bins_;) {
       const AxisPlan<A> plan = work.plan_apart(roi, first, bins_, call_.tangent != nullptr, PixelBox::everywhere(),
                                                pixels, map.stride[1], [&](int64_t bin) { return place_of(bins, bin); });
-      work.point_kernels(call_.scalar_type)
+      point_kernels<A>(call_.scalar_type)
           .contract_apart(plan, address(map, block.image, block.channel * bins_), bins_ * map.stride[1],
                           address(out_, block.row, block.channel), out_.stride[1], block.channels);
       first += plan.rows;

@@ -185,20 +185,12 @@ struct PointWorkspace : Tiles<A> {
     return operand;
   }
 
-  const PointKernels<A>& point_kernels(ScalarType type) const {
-    if constexpr (std::is_same_v<A, double>) {
-      return point_kernels_double();
-    } else {
-      return point_kernels_float(type);
-    }
-  }
-
   /// The maxima of bins, written as `place_of(bin)` says.
   template <class PlaceOf>
   void maximum(const BinPoints& points, const Operand& source, ScalarType type, const Operand& target, int32_t* winner,
                int64_t channels, PlaceOf&& place_of) {
     pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
-    const auto kernel = point_kernels(type).maximum[source.lattice.is_accumulator][target.lattice.is_accumulator];
+    const auto kernel = point_kernels<A>(type).maximum[source.lattice.is_accumulator][target.lattice.is_accumulator];
     kernel(plan_of(points, pass), source.base, target.base, winner, channels);
   }
 

@@ -28,6 +28,7 @@ class Forward {
   }
 
   void run() {
+    if (are_points()) return pool_points();
     // Overlapping RoIs share the transposition of a map whose channels are not adjacent. If there are few groups, their
     // channels are distributed over the threads too. Channels are independent, so the results have the same bits.
     const int64_t channels = std::max<int64_t>(out_.size[1], 1), threads = call_.team.threads;
@@ -57,6 +58,67 @@ class Forward {
     std::vector<RoiTaps> taps;
     std::vector<Contraction<A>> contractions;
   };
+
+  /// Whether every RoI is one sample point of a few channels. There may be millions of them, and a point takes less
+  /// time than its preparation.
+  bool are_points() const {
+    const SeparableSpec& spec = call_.spec;
+    return spec.rule == Rule::grid && spec.sampling_ratio == std::array<int64_t, 2>{1, 1} && spec.fill == 0.0 &&
+           out_.size[2] == 1 && out_.size[3] == 1 && out_.size[1] < few_channels && call_.tangents.empty() &&
+           maps_.size() == 1;
+  }
+
+  /// The pixels of many points, each with up to four.
+  struct Points {
+    std::vector<int32_t> begin;
+    std::vector<int64_t> source_offset, target_offset;
+    std::vector<A> weight;
+  };
+
+  void pool_points() {
+    constexpr int64_t most_at_once = 1024;
+    const View& map = maps_[0];
+    std::vector<Points> points(call_.team.threads);
+    parallel_for(call_.team, (call_.rois + most_at_once - 1) / most_at_once, [&](int64_t item, int worker) {
+      Points& some = points[worker];
+      some.begin.assign(1, 0);
+      for (auto* offsets : {&some.source_offset, &some.target_offset}) offsets->clear();
+      some.weight.clear();
+      const int64_t first = item * most_at_once, end = std::min(first + most_at_once, call_.rois);
+      for (int64_t row = first; row < end; ++row) {
+        if (const int64_t image = image_of(call_, row); image >= 0) add_pixels(row, map, image * map.stride[0], some);
+        some.begin.push_back(static_cast<int32_t>(some.weight.size()));
+        some.target_offset.push_back(row * out_.stride[0]);
+      }
+      const AxisPlan<A> plan{end - first, some.begin.data(), some.source_offset.data(), some.weight.data(),
+                             some.target_offset.data()};
+      point_kernels<A>(call_.scalar_type)
+          .contract_apart(plan, map.data, map.stride[1], out_.data, out_.stride[1], out_.size[1]);
+    });
+  }
+
+  /// Lists the pixels of one point.
+  void add_pixels(int64_t row, const View& map, int64_t image_offset, Points& points) const {
+    Neighbours axes[2];
+    for (int axis = 0; axis < 2; ++axis) {
+      const AxisSampling sampling = RoiAxis(call_, map, row, axis, 1).sampling();
+      sample_points(sampling, 0, [&](const SamplePoint& point) {
+        axes[axis] = bilinear(point.x, point.cell, sampling.size, Border::replicate);
+      });
+      if (!axes[axis].inside) return;
+    }
+    const auto add = [&](int64_t y, double weight_y, int64_t x, double weight_x) {
+      const double weight = weight_y * weight_x;
+      if (weight == 0.0) return;
+      points.source_offset.push_back(image_offset + y * map.stride[2] + x * map.stride[3]);
+      points.weight.push_back(static_cast<A>(weight));
+    };
+    const auto& [y, x] = axes;
+    add(y.below, y.weight_below, x.below, x.weight_below);
+    add(y.below, y.weight_below, x.above, x.weight_above);
+    add(y.above, y.weight_above, x.below, x.weight_below);
+    add(y.above, y.weight_above, x.above, x.weight_above);
+  }
 
   /// Streaming is faster if whole cache lines are written at once.
   bool has_whole_lines() const {

@@ -116,6 +116,24 @@ def test_a_gradient_that_is_larger_than_the_caches(channels: int, dtype: type, l
     assert not found.any()
 
 
+@pytest.mark.parametrize("channels", [1, 3, 15, 16])
+def test_many_points(channels: int) -> None:
+    """One bin of one point: more of them than are computed at once, on pixel centres and beyond the map too."""
+    rng = np.random.default_rng(channels)
+    points = rng.uniform(-3.0, 42.0, (2500, 2))
+    points[::3] = np.round(points[::3])
+    rows = np.concatenate([rng.integers(0, 2, (2500, 1)), points, points], axis=1)
+    wide = rng.standard_normal((2, channels, 39, 37))
+    for dtype in (np.float64, np.float32, np.float16, ml_dtypes.bfloat16):
+        features = wide.astype(dtype)
+        options: dict[str, Any] = {"sampling_ratio": 1, "aligned": True}
+        right = roialign.roi_align(features.astype(np.float64), rows, 1, backend="reference", **options)
+        answers = [roialign.roi_align(layout, rows, 1, **options) for layout in layouts_of(features).values()]
+        assert_close(answers[0], right, np.dtype(dtype).name, float(np.abs(wide).max()), "forward")
+        for other in answers[1:]:
+            assert_same_bits(other, answers[0])
+
+
 @pytest.mark.parametrize("values", ["random", "equal", "no numbers"])
 @pytest.mark.parametrize("channels", [1, 3, 4, 8, 13, 17, 67])
 def test_largest_pixels_in_every_layout(channels: int, values: str) -> None:
