@@ -295,6 +295,56 @@ def test_parquet_of_databases_is_read(tmp_path: Path) -> None:
     assert (_rows(boxes), list(problems)) == ([(0, "a.png", (1.5, 2, 3, 4), "")], [])
 
 
+_CORNERS = {"x1": [1.0], "y1": [2.0], "x2": [3.0], "y2": [4.0]}
+
+
+@pytest.mark.parametrize("kind", ["list", "large_list"])
+def test_boxes_of_decimals_in_parquet_are_read(kind: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    numbers = [[Decimal(number) for number in ("1.5", "2", "3", "4")]]
+    make = pyarrow.list_ if kind == "list" else pyarrow.large_list
+    boxes, problems = _parquet(tmp_path, {"box": pyarrow.array(numbers, make(pyarrow.decimal128(10, 2)))})
+    assert (_rows(boxes), list(problems)) == ([(0, None, (1.5, 2, 3, 4), "")], [])
+
+
+def test_decimals_of_parquet_keep_all_digits_of_an_id(tmp_path: Path) -> None:
+    image, label = [Decimal("12345678901234567891.00")], [Decimal("3.00")]  # more digits than a float has
+    boxes, problems = _parquet(tmp_path, {**_CORNERS, "image": image, "label": label})
+    assert (_rows(boxes), list(problems)) == ([(0, "12345678901234567891", (1, 2, 3, 4), "3")], [])
+
+
+@pytest.mark.parametrize("kind", ["binary", "large_binary", "binary_view", "uuid"])
+def test_bytes_of_parquet_are_labels(kind: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    value, text = (b"0" * 16, "30303030-3030-3030-3030-303030303030") if kind == "uuid" else (b"cat", "cat")
+    labels = pyarrow.array([value], getattr(pyarrow, kind)())
+    boxes, problems = _parquet(tmp_path, {**_CORNERS, "label": labels})
+    assert ([box.label for box in boxes], list(problems)) == ([text], [])
+
+
+@pytest.mark.parametrize("value", [["cat", "dog"], {"name": "cat"}, b"\xff"])
+def test_labels_of_parquet_that_are_no_text_are_named(value: Any, tmp_path: Path) -> None:
+    boxes, problems = _parquet(tmp_path, {**_CORNERS, "label": [value]})
+    assert boxes == []
+    assert "row 0: label: expected text, found" in found(problems)[0]
+    boxes, problems = _parquet(tmp_path, {**_CORNERS, "label": [value], "class": ["cat"]})
+    assert ([box.label for box in boxes], list(problems)) == (["cat"], [])
+
+
+def test_given_columns_of_parquet_may_have_any_type(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    corners = {name: [Decimal("1.5")] for name in "abcd"}
+    photo = pyarrow.array([b"\x89PNG"], pyarrow.large_binary())
+    parquet.write_table(pyarrow.table({**corners, "photo_bytes": photo, "tag": [b"cat"]}), tmp_path / "b.parquet")
+    columns = dict(zip(("x1", "y1", "x2", "y2", "label"), (*"abcd", "tag"), strict=True))
+    (only,) = read_boxes(tmp_path / "b.parquet", Problems(), Reading(columns))
+    assert (only.corners, only.label) == ((1.5, 1.5, 1.5, 1.5), "cat")
+    with pytest.raises(FileError, match="column 'photo_bytes' holds images, not their names"):
+        read_boxes(tmp_path / "b.parquet", Problems(), Reading({**columns, "image": "photo_bytes"}))
+
+
 @pytest.mark.parametrize("is_ours", [False, True])
 def test_rows_with_an_error_are_left_out_without_a_box_or_if_this_package_wrote_them(
     is_ours: bool, tmp_path: Path

@@ -92,7 +92,8 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = DEFAULT_READIN
     if path.suffix.lower() in TABLE_ENDINGS:
         return list(_table_rows(path, read_text(path), problems, reading))
     if path.suffix.lower() in PARQUET_ENDINGS:
-        entries = [Entry(row, f"{path}, row {row}", value) for row, value in read_parquet_rows(path, ("box", "bbox"))]
+        rows = read_parquet_rows(path, ("box", "bbox"), reading.columns or {})
+        entries = [Entry(row, f"{path}, row {row}", value) for row, value in rows]
         return list(_list_rows(path, entries, problems, reading))
     if path.suffix.lower() in LINES_ENDINGS:
         lines = enumerate(read_json_lines(path))

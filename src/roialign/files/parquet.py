@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from .._extras import require
-from .columns import BOX_NAMES, IMAGE_NAMES, ROLES, normalised
+from .columns import BOX_NAMES, IMAGE_NAMES, LABEL_NAMES, ROLES, normalised
 from .kinds import check_readable
 from .problems import FileError
 from .text import quoted
@@ -16,12 +18,14 @@ from .text import quoted
 METADATA = "roialign"
 
 
-def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[str, Any]]]:
+def read_parquet_rows(path: Path, lists: Sequence[str], given: Mapping[str, str]) -> list[tuple[int, dict[str, Any]]]:
     """Return the rows of a table with their indices.
 
-    Columns of lists are read only if they are named in `lists`, and dates and times only if they can be part of a box.
-    They are converted to text, because Python cannot represent all of them. Rows with an `error` are left out if they
-    have no box, or if this package wrote the file.
+    Columns of lists or bytes are read only if they are named in `lists` or are the only labels, and dates and times
+    only if they can be part of a box. They are converted to text, because Python cannot represent all of them. Bytes
+    are converted to text, too. Decimals are converted to floats in a box and to text elsewhere, because a float does
+    not hold all digits of an id. Rows with an `error` are left out if they have no box, or if this package wrote the
+    file. `given` has the names of the columns by role, if the user gave them.
 
     Raises
     ------
@@ -38,25 +42,31 @@ def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
         schema = file.schema_arrow
-        nested = {field.name for field in schema if types.is_nested(field.type) or types.is_binary(field.type)}
-        files = [name for name in nested if normalised(name) in IMAGE_NAMES and _has_path(schema.field(name).type)]
-        times = {field.name for field in schema if types.is_temporal(field.type) and not _is_of_box(field.name)}
+        nested = {field.name for field in schema if _is_nested(field.type)}
+        images = (given["image"],) if "image" in given else IMAGE_NAMES
+        labels = (given["label"],) if "label" in given else LABEL_NAMES
+        boxes = {*BOX_NAMES, *(normalised(name) for role, name in given.items() if role not in ("image", "label"))}
+        files = [name for name in _named(nested, images) if _has_path(schema.field(name).type)]
+        times = {
+            field.name for field in schema if types.is_temporal(field.type) and normalised(field.name) not in boxes
+        }
         wanted = [name for name in schema.names if name not in nested | times or name in lists]
+        wanted += [] if _named(wanted, labels) else _named(nested, labels)[:1]
         wanted += [f"{name}.path" for name in files]
-        rows: list[dict[str, Any]] = _converted(file.read(columns=wanted)).to_pylist()
+        rows: list[dict[str, Any]] = _converted(file.read(columns=wanted), boxes).to_pylist()
         is_ours = METADATA.encode() in (schema.metadata or {})
     except UnicodeDecodeError as error:
         raise FileError("cannot be read as Parquet: its text is not UTF-8") from error
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise FileError(f"cannot be read as Parquet: {str(error).partition(chr(10))[0]}") from error
-    twice = [name for name in dict.fromkeys(wanted) if wanted.count(name) > 1 and _is_of_box(name)]
+    twice = [name for name in dict.fromkeys(wanted) if wanted.count(name) > 1 and normalised(name) in boxes]
     if twice:
         raise FileError(f"expected each column once, found {', '.join(map(quoted, twice))} twice")
     for name in files:
         for row in rows:
             row[name] = (row[name] or {}).get("path")
-    unread = [name for name in nested if normalised(name) in IMAGE_NAMES and name not in files]
-    if unread and not any(normalised(name) in IMAGE_NAMES for name in [*wanted, *files]):
+    unread = [name for name in _named(nested, images) if name not in files]
+    if unread and not _named([*wanted, *files], images):
         raise FileError(f"column {quoted(unread[0])} holds images, not their names: add a column with the names")
     corners = [name for name in wanted if name in (*ROLES["xyxy"], *lists)]
 
@@ -67,27 +77,68 @@ def read_parquet_rows(path: Path, lists: Sequence[str]) -> list[tuple[int, dict[
     return [(number, row) for number, row in enumerate(rows) if not failed(row)]
 
 
-def _is_of_box(name: str) -> bool:
-    return normalised(name) in BOX_NAMES
+def _named(names: Iterable[str], known: Sequence[str]) -> list[str]:
+    """Return those of `names` that are among `known`, apart from their spelling, in the order of `known`."""
+    order = {normalised(name): place for place, name in reversed(list(enumerate(known)))}
+    return sorted((name for name in names if normalised(name) in order), key=lambda name: order[normalised(name)])
 
 
-def _converted(table: Any) -> Any:
-    """Convert decimal columns, as databases write them, to floats, and dates and times to text."""
+def _is_nested(kind: Any) -> bool:
+    """Whether the values of a column are lists, structures or bytes, rather than numbers or text."""
+    from pyarrow import BaseExtensionType, UuidType, types
+
+    stored = kind.storage_type if isinstance(kind, BaseExtensionType) and not isinstance(kind, UuidType) else kind
+    return bool(types.is_nested(stored) or _is_bytes(stored))
+
+
+def _is_bytes(kind: Any) -> bool:
+    from pyarrow import types
+
+    kinds = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary, types.is_binary_view)
+    return any(is_of_kind(kind) for is_of_kind in kinds)
+
+
+def _converted(table: Any, boxes: Collection[str]) -> Any:
+    """Convert the columns that Python or JSON cannot represent. `boxes` are the names that can be part of a box."""
     import pyarrow
     from pyarrow import types
 
     for index, field in enumerate(table.schema):
         column, kind = table.column(index), field.type
-        if types.is_decimal(kind):
-            column = column.cast(pyarrow.float64())
+        if types.is_decimal(kind):  # as databases write numbers
+            is_number = normalised(field.name) in boxes
+            column = column.cast(pyarrow.float64()) if is_number else _texts(column, _decimal_text)
+        elif types.is_nested(kind) and types.is_decimal(getattr(kind, "value_type", None) or pyarrow.null()):
+            column = column.cast(pyarrow.list_(pyarrow.float64()))
         elif types.is_duration(kind):  # has no conversion to text
             column = column.cast(pyarrow.int64()).cast(pyarrow.string())
         elif types.is_timestamp(kind):  # without its zone, which this machine may not know
             column = column.cast(pyarrow.timestamp(kind.unit)).cast(pyarrow.string())
         elif types.is_temporal(kind):
             column = column.cast(pyarrow.string())
+        elif isinstance(kind, pyarrow.UuidType):
+            column = _texts(column, str)
+        elif _is_bytes(kind):
+            with suppress(pyarrow.ArrowInvalid):  # not UTF-8
+                column = column.cast(pyarrow.string())
         table = table.set_column(index, field.name, column)
     return table
+
+
+def _texts(column: Any, text_of: Callable[[Any], str]) -> Any:
+    import pyarrow
+
+    return pyarrow.chunked_array([[None if value is None else text_of(value) for value in column.to_pylist()]])
+
+
+def _decimal_text(value: Decimal) -> str:
+    """Write all digits, without zeros after the last one.
+
+    >>> _decimal_text(Decimal("3.00")), _decimal_text(Decimal("1.50"))
+    ('3', '1.5')
+    """
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def _has_path(kind: Any) -> bool:
