@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from roialign.commands.tables import new_table, print_table
 from roialign.commands.terminal import progress_bar
 from roialign.detection import SceneSettings, write_scenes
 from tests.commands.invoked import invoke
@@ -28,6 +29,19 @@ def test_a_bar_counts_the_inputs_on_a_terminal() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 500])
+def test_tables_show_all_numbers_in_a_terminal_of_any_width(columns: int) -> None:
+    output = io.StringIO()
+    table = new_table("Boxes", ("row", "image", "x1", "area small", ""), texts=("image", ""))
+    table.add_row("0", "photographs/of/a/long/name.png", "176.512", "1.23457e+06", "cat")
+    print_table(Console(file=output, width=columns), table)
+    shown = output.getvalue()
+    assert "…" not in shown
+    assert all(word in shown for word in ("row", "image", "x1", "area", "small", "176.512", "1.23457e+06", "cat"))
+    longest = max(map(len, shown.splitlines()))
+    assert longest <= max(columns, 48)
+
+
 @pytest.mark.parametrize("arguments", [("info",), ("--version",), ("extract", PHOTOGRAPH, "--boxes", BOXES)])
 def test_output_that_cannot_be_written_is_one_error(tmp_path: Path, arguments: tuple[object, ...]) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from ..files.problems import Problems, StoppedByProblem
 from .detect_inputs import images_to_detect
 from .options import Strict, check_folder, check_outputs
 from .patch_options import PatchOverlap, PatchSize, patch_settings, patches_text, remark_other_patches
+from .tables import new_table, print_table
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def evaluate_command(
     console = Console()
     if figures:
         title = f"Average precision on {counted(len(images), 'image')} of {data.name}/{split}"
-        console.print(_precision_table(figures, title))
+        print_table(console, _precision_table(figures, title))
     for path, content in ((out, rows), (metrics, {"images": len(images), **figures})):
         if path is not None:
             _write_json(path, content, problems, console)
@@ -272,17 +272,14 @@ def detect_command(
         raise fails(errors, patches_text(error)) from error
     console = Console()
     if found:
-        console.print(_found_table(found))
+        print_table(console, _found_table(found))
     objects = counted(sum(one.count for one in found), "object")
     print_line(console, f"wrote {out / RESULTS_FILE}: {objects} in {counted(len(found), 'image')}")
     end(errors, problems)
 
 
 def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
-    table = Table(title=Text(printable(title)), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    for name in COLUMNS:
-        table.add_column(name.replace("_", " "), justify="right")
+    table = new_table(title, ("", *(name.replace("_", " ") for name in COLUMNS)), texts=("",))
     for kind, values in figures.items():
         known = (values.get(name) for name in COLUMNS)
         table.add_row(kind.replace("_", " "), *("-" if value is None else f"{100 * value:.1f}" for value in known))
@@ -290,9 +287,8 @@ def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
 
 
 def _found_table(found: Sequence[Found]) -> Table:
-    table = Table(title="Detections", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("image", "objects", "best", "picture"):
-        table.add_column(name, justify="right" if name == "objects" else "left", overflow="fold")
+    names = ("image", "objects", "best", "picture")
+    table = new_table("Detections", names, texts=("image", "best", "picture"))
     for one in found:
         names = (one.image.name, str(one.count), one.best, one.picture.name if one.picture else "")
         table.add_row(*(Text(printable(name)) for name in names))

@@ -20,7 +20,7 @@ from ..files.columns import Reading
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import FileError, Problems, StoppedByProblem
 from . import options
-from .tables import rows_table
+from .tables import print_table, rows_table
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
 
@@ -112,7 +112,7 @@ def _extract(
         problems.add(out, "not written, because no box could be pooled")
         return []
     console = Console()
-    console.print(rows_table(rows))
+    print_table(console, rows_table(rows))
     size = "x".join(map(str, settings.output_size))
     print_line(console, f"wrote {out}: {counted(len(rows), 'row')} of {size} bins")
     return rows

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -24,6 +23,7 @@ from ..files.problems import Problems
 from .feature_options import cores
 from .help import add_command
 from .options import check_outputs
+from .tables import new_table, print_table
 from .terminal import end, fails, print_line, reported_problems
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def search_command(
         options = SearchOptions(top, metric, column, excluded, unfinished, backbone, device)
         found = _search(folder, like, boxes, options)
         for one in found:
-            console.print(_table(like, one))
+            print_table(console, _table(like, one))
         drawn = [path_of(region.image, images or Path()) for one in found for region in one.regions]
         check_outputs(outputs, drawn)
         if not drawn:
@@ -203,10 +203,8 @@ def _search(folder: Path, like: Path, boxes: Sequence[Corners], options: SearchO
 
 
 def _table(like: Path, found: Found) -> Table:
-    title = f"Regions similar to {_text_of(found.box)} of {printable(like)}"
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("", "score", "image", "label", "x1", "y1", "x2", "y2"):
-        table.add_column(name, justify="left" if name in ("image", "label") else "right", overflow="fold")
+    title = f"Regions similar to {_text_of(found.box)} of {like}"
+    table = new_table(title, ("", "score", "image", "label", "x1", "y1", "x2", "y2"), texts=("image", "label"))
     for number, (region, score) in enumerate(zip(found.regions, found.scores, strict=True), 1):
         corners = [f"{corner:.6g}" for corner in region.box]
         words = [Text(printable(word)) for word in (region.image, region.label)]
