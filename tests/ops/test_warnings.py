@@ -147,6 +147,12 @@ def test_a_sampling_ratio_with_exact_sampling(call: Callable[[], Any]) -> None:
     assert message.startswith("sampling_ratio: 2 is ignored with sampling='exact'")
 
 
+@both(lambda features, of: roialign.roi_align(features, of(GOOD), 7, SCALE, 300, mode="max", sampling="exact"))
+def test_a_sampling_ratio_with_exact_maxima(call: Callable[[], Any]) -> None:
+    (message,) = said(call)
+    assert message.startswith("sampling_ratio: 300 is ignored with sampling='exact'")
+
+
 @both(lambda features, of: roialign.roi_align(features, of(GOOD), 7, SCALE, seed=3))
 def test_a_seed_without_random_sampling(call: Callable[[], Any]) -> None:
     (message,) = said(call)

@@ -209,12 +209,12 @@ def roi_align_spec(sampling_ratio: object, aligned: object, mode: object, sampli
     _validate.check_choice(sampling, "sampling", ("grid", "random", "exact"))
     offset, minimum_length = (0.5, -math.inf) if _validate.check_bool(aligned, "aligned") else (0.0, 1.0)
     if mode == "max":
+        is_exact = sampling == "exact"  # which does not use the ratio
+        largest = _validate.LARGEST_SAMPLING_RATIO if is_exact else _validate.LARGEST_POINTWISE_RATIO
         return PointwiseSpec(
-            rule="lattice" if sampling == "exact" else sampling,  # type: ignore[arg-type]
+            rule="lattice" if is_exact else sampling,  # type: ignore[arg-type]
             reduction="max",
-            sampling_ratio=_validate.check_sampling_ratio(
-                sampling_ratio, _validate.LARGEST_POINTWISE_RATIO, " with mode='max'"
-            ),
+            sampling_ratio=_validate.check_sampling_ratio(sampling_ratio, largest, " with mode='max'"),
             offset=offset,
             minimum_length=minimum_length,
         )
