@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, SupportsIndex, TypeGuard
 
 import numpy as np
@@ -50,6 +52,13 @@ def check_instance(value: object, name: str, kind: type, example: str = "") -> N
     if not isinstance(value, kind):
         such_as = f", such as {example}" if example else ""
         raise TypeError(f"{name}: expected an instance of {kind.__name__}{such_as}, got {type(value).__name__}")
+
+
+def check_path(value: object, name: str) -> Path:
+    """Return a path that is given as text or as an object such as `pathlib.Path`."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a path, got {value!r}")
+    return Path(value)
 
 
 def set_checked(settings: object, **values: object) -> None:
@@ -167,18 +176,22 @@ def check_sampling_ratio(
 
 
 def check_number(value: object, name: str, *, positive: bool = False) -> float:
-    if type(value) is float:
-        number = value
-    elif type(value) is int:  # also for a value that torch traces
-        number = float(value)
-    elif isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) != 0:  # type: ignore[arg-type]
-        raise TypeError(f"{name}: expected a number, got {value!r}")
-    else:
-        check_no_gradient(value, name)
-        number = float(value)
+    try:
+        if type(value) is float:
+            number = value
+        elif type(value) is int:  # also for a value that torch traces
+            number = float(value)
+        elif isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__") or np.ndim(value) != 0:  # type: ignore[arg-type]
+            raise TypeError(f"{name}: expected a number, got {value!r}")
+        else:
+            check_no_gradient(value, name)
+            number = float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number up to {LARGEST_COORDINATE:g}, got a larger integer") from None
     # Comparisons are False for NaN, and can be traced.
     if not -math.inf < number < math.inf or (positive and not 0 < number <= LARGEST_COORDINATE):
-        raise ValueError(f"{name}: expected a {'positive' if positive else 'finite'} number, got {value!r}")
+        limit = f" up to {LARGEST_COORDINATE:g}" if positive and LARGEST_COORDINATE < number < math.inf else ""
+        raise ValueError(f"{name}: expected a {'positive' if positive else 'finite'} number{limit}, got {value!r}")
     return number
 
 

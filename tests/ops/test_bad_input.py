@@ -120,6 +120,8 @@ SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (GOOD, ROIS, {"spatial_scale": -0.25}, ValueError, "expected a positive number, got -0.25"),
     (GOOD, ROIS, {"spatial_scale": np.nan}, ValueError, "expected a positive number, got nan"),
     (GOOD, ROIS, {"spatial_scale": np.inf}, ValueError, "expected a positive number, got inf"),
+    (GOOD, ROIS, {"spatial_scale": 1e200}, ValueError, "expected a positive number up to 1e+100, got 1e+200"),
+    (GOOD, ROIS, {"spatial_scale": 10**400}, ValueError, "expected a number up to 1e+100, got a larger integer"),
     (GOOD, ROIS, {"spatial_scale": "1"}, TypeError, "expected a number, got '1'"),
     (GOOD, ROIS, {"spatial_scale": None}, TypeError, "expected a number, got None"),
     (GOOD, ROIS, {"spatial_scale": (1.0, 1.0)}, TypeError, "expected a number, got (1.0, 1.0)"),
