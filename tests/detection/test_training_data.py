@@ -18,7 +18,7 @@ from roialign.detection import (
 )
 from roialign.detection.coco import find_split
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
-from roialign.detection.training.data import Stream, mirrored
+from roialign.detection.training.data import Stream, batches, mirrored
 from roialign.files.problems import Problems
 from tests.detection.small_training import (
     log_of,
@@ -38,6 +38,11 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(data: Path) ->
     assert len(set(map(tuple, epochs))) > 1
     again = Stream(training_set(data), small_settings(training_set(data), seed=3))
     assert torch.equal(_drawn(stream, 5)[0], _drawn(again, 5)[0])
+
+
+def test_a_run_of_any_length_begins_at_once(data: Path) -> None:
+    stream = Stream(training_set(data), small_settings(training_set(data), iterations=10**12, batch_size=1))
+    assert len(next(batches(stream, 5, workers=0))) == 1
 
 
 def test_a_mirrored_image_keeps_its_objects(data: Path) -> None:

@@ -173,7 +173,7 @@ def places_of(iteration: int, batch_size: int) -> list[int]:
 def batches(stream: Stream, first: int, workers: int) -> Iterator[list[Example]]:
     """This process's share of every batch from iteration `first` on, loaded by worker processes if there are any."""
     settings = stream.settings
-    order = [places_of(iteration, settings.batch_size) for iteration in range(first, settings.iterations)]
+    order = (places_of(iteration, settings.batch_size) for iteration in range(first, settings.iterations))
     loader = DataLoader(
         stream,
         batch_sampler=order,

@@ -22,6 +22,8 @@ OPTIMISERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step")
 #: The dtypes of mixed precision by name.
 PRECISIONS = ("off", "bfloat16", "float16")
+#: The settings that count something, with their smallest and largest values.
+COUNTS = (("iterations", 1, None), ("batch_size", 1, 2**20), ("warmup", 0, None), ("seed", 0, None))
 #: The default maximum ratio of the longer to the shorter side of an image.
 LARGEST_RATIO = 5 / 3
 #: The default limit of the shorter side. Larger images are scaled down to it.
@@ -101,8 +103,8 @@ class TrainSettings:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}")
         check_instance(self.detector, "detector", DetectorSettings)
-        for name, least in (("iterations", 1), ("batch_size", 1), ("warmup", 0), ("seed", 0)):
-            set_checked(self, **{name: check_int(getattr(self, name), name, least)})
+        for name, least, most in COUNTS:
+            set_checked(self, **{name: check_int(getattr(self, name), name, least, most)})
         for name in ("learning_rate", "weight_decay", "momentum", "clip", "flip", "vertical_flip", "diagonal_flip"):
             set_checked(self, **{name: check_number(getattr(self, name), name)})
         for name in ("learning_rate", "clip"):
