@@ -15,18 +15,24 @@ from torch.utils.data import Subset
 
 from roialign.detection import (
     CocoDataset,
+    DatasetError,
     ExportableDetector,
     PatchSettings,
+    SceneSettings,
     TrainSettings,
     TwoStageDetector,
     cut_into_patches,
     detect_in_patches,
+    draw_scene,
     evaluate_model,
     export_onnx,
     export_program,
+    load_model,
     new_detector,
+    open_split,
     save_model,
     train,
+    write_scenes,
 )
 from tests.detection.detectors import SETTINGS, write_small_scenes
 
@@ -91,6 +97,25 @@ WRONG: dict[str, tuple[Callable[[Any, Any, Path], object], str]] = {
         lambda _, data, __: cut_into_patches(Subset(data, [0]), PATCHES),
         "dataset: .*CocoDataset, got Subset",
     ),  # type: ignore[arg-type]
+    "scene: none": (lambda *_: draw_scene(None, "train", 0), "settings: .* SceneSettings, got NoneType"),  # type: ignore[arg-type]
+    "scene: no split": (lambda *_: draw_scene(SceneSettings(), None, 0), "split: .* str, got NoneType"),  # type: ignore[arg-type]
+    "scenes: none": (lambda *_: write_scenes(None, {}, SceneSettings()), "folder: expected a path, got None"),  # type: ignore[arg-type]
+    "scenes: a list": (
+        lambda _, __, run: write_scenes(run, ["train"], SceneSettings()),
+        "counts: .* Mapping, got list",
+    ),  # type: ignore[arg-type]
+    "split: no folder": (lambda *_: open_split(None, "train"), "folder: expected a path, got None"),  # type: ignore[arg-type]
+    "split: no name": (lambda _, __, run: open_split(run, None), "split: .* str, got NoneType"),  # type: ignore[arg-type]
+    "loaded: none": (lambda *_: load_model(None), "path: expected a path, got None"),  # type: ignore[arg-type]
+    "dataset: none": (lambda *_: CocoDataset(None, "images"), "annotations: expected a path, got None"),  # type: ignore[arg-type]
+    "dataset: a list": (lambda _, __, run: CocoDataset(run, ["a"]), r"images: expected a path, got \['a'\]"),  # type: ignore[arg-type]
+    "train: no folder": (lambda _, data, __: train(data, None, TRAINING), "run: expected a path, got None"),  # type: ignore[arg-type]
+    "onnx: no path": (lambda model, *_: export_onnx(model, None), "path: expected a path, got None"),  # type: ignore[arg-type]
+    "saved: no path": (lambda model, *_: save_model(None, model, SETTINGS), "path: expected a path, got None"),  # type: ignore[arg-type]
+    "exported: no image": (
+        lambda model, *_: ExportableDetector(model)(None),
+        "image: expected a torch.Tensor, got builtins.NoneType",
+    ),
     "settings: a name": (lambda *_: TrainSettings("mask-rcnn"), "detector: .*DetectorSettings, got str"),  # type: ignore[arg-type]
     "settings: half a batch": (lambda *_: replace(TRAINING, batch_size=2.5), "batch_size: expected an int, got 2.5"),  # type: ignore[arg-type]
     "settings: a rate": (
@@ -107,6 +132,22 @@ def test_a_wrong_argument_is_named(case: str, dataset: CocoDataset, detector: Tw
     with pytest.raises(TypeError, match=message):
         call(detector, dataset, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("image", [torch.rand(3, 64, 96), torch.rand(2, 3, 64, 96), torch.ones(1, 3, 64, 96).byte()])
+def test_the_image_of_an_exported_detector_is_checked(image: torch.Tensor, detector: TwoStageDetector) -> None:
+    with pytest.raises(ValueError, match=r"^image: expected a float tensor \[1, 3, H, W\], got \("):
+        ExportableDetector(detector)(image)
+
+
+def test_a_split_in_a_folder_that_is_given_as_text() -> None:
+    with pytest.raises(DatasetError, match=r"^nowhere: no such folder$"):
+        open_split("nowhere", "train")
+
+
+def test_a_batch_that_no_memory_holds_is_refused() -> None:
+    with pytest.raises(ValueError, match=f"^batch_size: expected at most {2**20}, got {2**40}$"):
+        replace(TRAINING, batch_size=2**40)
 
 
 def test_settings_of_numpy_numbers_are_plain_numbers() -> None:

@@ -159,6 +159,10 @@ def test_boxes_and_paths_from_python(photos: Path, features: Path) -> None:
     encoder = Encoder(FeatureFolder.open(str(features)))
     image = photos / "000.jpg"
     whole = encoder.whole(str(image))
+    with pytest.raises(TypeError, match=r"^image: expected a path, got None$"):
+        encoder.encode(None, [whole])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"^boxes: expected a sequence of boxes .*, got None$"):
+        encoder.encode(image, None)  # type: ignore[arg-type]
     np.testing.assert_array_equal(encoder.encode(str(image), [whole]), encoder.encode(image, np.array([whole])))
     for boxes, error in (([(0, 0, 1)], ValueError), ([0, 0, 9, 9], TypeError), ([(None, 0, 9, 9)], TypeError)):
         with pytest.raises(error, match="boxes: expected x1, y1, x2, y2 of each, got "):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,6 +173,19 @@ def test_positions_at_which_there_is_no_region(file_format: Format, tmp_path: Pa
         ValueError, match=rf"^positions: .*features-00001-of-00002\.{file_format} has fewer than 10 rows"
     ):
         folder.regions([ROWS_PER_SHARD + 9])
+
+
+@pytest.mark.parametrize("positions", [[0.5], ["0"], None])
+def test_positions_are_ints(positions: Any, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "out", np.ones((4, 3)), 2, "npz")
+    with pytest.raises(TypeError, match=r"^positions: expected ints, got"):
+        folder.regions(positions)
+    assert len(folder.regions(np.array([0, 1]))) == 2  # type: ignore[arg-type]
+
+
+def test_a_folder_is_a_path() -> None:
+    with pytest.raises(TypeError, match=r"^path: expected a path, got None$"):
+        FeatureFolder.open(None)  # type: ignore[arg-type]
 
 
 def test_a_feature_that_is_not_finite_is_named(tmp_path: Path) -> None:

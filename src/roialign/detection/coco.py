@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .._text import counted
+from .._validate import check_path
 from .._warnings import caller_level
 from ..files.coco import SMALLEST_SIDE, empty_outlines_used, name_in_address, read_records
 from ..files.image_sizes import FROM_FILE
@@ -169,7 +170,8 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     def __init__(
         self, annotations: str | Path, images: str | Path, problems: Problems | None = None, *, strict: bool = False
     ) -> None:
-        self.annotations, self.images, self.strict = Path(annotations), Path(images), strict
+        self.annotations = check_path(annotations, "annotations")
+        self.images, self.strict = check_path(images, "images"), strict
         found = Problems()
         digest = hashlib.sha256()
         self.records = self._read_records(found, digest)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._validate import check_path
 from ..extract.output import atomic_write
 from ..torch.export import scans_to_loops
 from .box_kinds import ROTATED
-from .model_inputs import check_detector, maps_of
+from .model_inputs import check_detector, check_image, maps_of
 from .models import TwoStageDetector
 from .transform import DIVISOR, normalise
 
@@ -66,6 +67,7 @@ class ExportableDetector(nn.Module):
 
     def forward(self, image: Tensor) -> Detections:
         """Return the detections in a float image ``[1, 3, H, W]`` with values from 0 to 1."""
+        check_image(image, "image")
         parts = self.detector
         parts.warn_of_range({"image": image})
         height, width = size = (image.shape[-2], image.shape[-1])
@@ -97,8 +99,9 @@ def export_program(detector: TwoStageDetector) -> torch.export.ExportedProgram:
 
 def save_program(detector: TwoStageDetector, path: str | Path) -> None:
     """Save the result of :func:`export_program` to a file for `torch.export.load`."""
+    path = check_path(path, "path")
     program = export_program(detector)
-    with atomic_write(Path(path)) as file:
+    with atomic_write(path) as file:
         torch.export.save(program, file)
 
 
@@ -116,6 +119,7 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
         If the detector finds rotated boxes. ONNX has no operator for their non-maximum suppression.
     """
     check_detector(detector, "detector")
+    path = check_path(path, "path")
     if detector.roi_heads.kind is ROTATED:
         raise ValueError(
             "detector: expected upright boxes, got rotated boxes; ONNX has no suppression of rotated boxes, so export "
@@ -139,7 +143,7 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
         )
     model = program.model_proto
     scans_to_loops(model)
-    with atomic_write(Path(path)) as file:
+    with atomic_write(path) as file:
         file.write(model.SerializeToString())
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from .._text import counted
-from .._validate import check_instance
+from .._validate import check_instance, check_path
 from ..extract.output import atomic_write
 from ..files.coco import category_of, read_sections
 from ..files.problems import FileError, Problems
@@ -55,7 +55,7 @@ class ModelFileError(FileError):
     """A weight file cannot be used. The message names it."""
 
 
-def save_model(path: Path, model: TwoStageDetector, settings: DetectorSettings) -> None:
+def save_model(path: str | Path, model: TwoStageDetector, settings: DetectorSettings) -> None:
     """Save a detector as ``{"settings": ..., "model": state_dict}``. The file is replaced atomically.
 
     Examples
@@ -71,7 +71,7 @@ def save_model(path: Path, model: TwoStageDetector, settings: DetectorSettings) 
     """
     check_instance(model, "model", nn.Module)
     check_instance(settings, "settings", DetectorSettings)
-    with atomic_write(path) as file:
+    with atomic_write(check_path(path, "path")) as file:
         torch.save({"settings": settings.to_dict(), "model": model.state_dict()}, file)
 
 
@@ -112,7 +112,7 @@ def load_model(
     ValueError
         If the device is not available.
     """
-    path, device = find_weights(Path(path)), check_device(device)
+    path, device = find_weights(check_path(path, "path")), check_device(device)
     try:
         content = read_checkpoint(path)
     except FileError as error:

@@ -46,6 +46,19 @@ def check_images(images: object, weights: Tensor) -> list[Tensor]:
     return images
 
 
+def check_image(image: Any, name: str) -> None:
+    """Check the image of an exported detector, a float tensor ``[1, 3, H, W]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not one. The message names it.
+    """
+    _check_tensor(image, name)
+    if image.ndim != 4 or image.shape[0] != 1 or image.shape[1] != 3 or not image.is_floating_point():
+        raise ValueError(f"{name}: expected a float tensor [1, 3, H, W], got {tuple(image.shape)} of {image.dtype}")
+
+
 def warn_of_range(image: Tensor, name: str) -> bool:
     """Warn about an image whose values are far from 0 to 1, or NaN. Return whether there was a warning.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .._validate import check_instance, check_path
 from ..files.coco import read_records
 from ..files.dota import read_dota_records
 from ..files.problems import DatasetError, Problems
@@ -93,7 +94,7 @@ class RotatedDataset(CocoDataset):
 
 
 def open_split(
-    folder: Path, split: str, problems: Problems | None = None, *, strict: bool = False, rotated: bool = False
+    folder: str | Path, split: str, problems: Problems | None = None, *, strict: bool = False, rotated: bool = False
 ) -> CocoDataset:
     """The dataset of a split of a folder: of rotated boxes if `rotated`, or else of upright boxes and masks.
 
@@ -102,6 +103,8 @@ def open_split(
     DatasetError
         As :func:`find_split`, :func:`find_rotated_split` and the dataset do.
     """
+    folder = check_path(folder, "folder")
+    check_instance(split, "split", str)
     if rotated:
         return RotatedDataset(*find_rotated_split(folder, split), problems, strict=strict)
     return CocoDataset(*find_split(folder, split), problems, strict=strict)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .._validate import check_instance, check_int, check_path
 from ..extract.output import atomic_write
 from ..files.run_lengths import encoded
 from .rotated_boxes import corners, hulls, to_convention
@@ -84,6 +85,9 @@ class Scene:
 
 def draw_scene(settings: SceneSettings, split: str, index: int, objects: SceneObjects = DIGITS) -> Scene:
     """Draw one scene. The pixels depend only on the settings, the split, the index and the objects."""
+    check_instance(settings, "settings", SceneSettings)
+    check_instance(split, "split", str)
+    index = check_int(index, "index", 0)
     generator = np.random.default_rng([settings.seed, index, *split.encode()])
     size = settings.image_size
     canvas = _ground(generator, size)
@@ -162,7 +166,7 @@ def _colour(generator: np.random.Generator, canvas: Array) -> Array:
 
 
 def write_scenes(
-    folder: Path, counts: Mapping[str, int], settings: SceneSettings, objects: SceneObjects = DIGITS
+    folder: str | Path, counts: Mapping[str, int], settings: SceneSettings, objects: SceneObjects = DIGITS
 ) -> None:
     """Write ``folder/SPLIT/images/*.png`` and ``folder/SPLIT/annotations.json`` for every split in `counts`.
 
@@ -178,6 +182,9 @@ def write_scenes(
     FileExistsError
         If a split already exists.
     """
+    folder = check_path(folder, "folder")
+    check_instance(counts, "counts", Mapping)
+    check_instance(settings, "settings", SceneSettings)
     for split in counts:
         if (folder / split / "annotations.json").exists():
             raise FileExistsError(f"{folder / split / 'annotations.json'} already exists")

@@ -132,7 +132,7 @@ def run_shards(
         raise TypeError(f"shards: expected a sequence of shards, got one: {shards.file}")
     _validate.check_instance(report, "report", Report, "Report()")
     _validate.check_instance(listener, "listener", Listener, "Listener()")
-    out = Path(out)
+    out = _validate.check_path(out, "out")
     wanted = (Wanted(image, work.boxes.annotated(image)) for shard in shards for image in shard.images)
     with ExitStack() as stack:
         if isinstance(readers, int):

@@ -192,7 +192,7 @@ def prepare(
     OtherJobError
         If the folder belongs to another job.
     """
-    paths, out = check_paths(images), Path(out)
+    paths, out = check_paths(images), _validate.check_path(out, "out")
     _validate.check_instance(boxes, "boxes", BoxSource, "GridBoxes(3, 4)")
     _validate.check_instance(settings, "settings", JobSettings, 'JobSettings("pixels")')
     _validate.check_instance(options, "options", BackboneOptions, "BackboneOptions(image_size=320)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _validate
 from .._text import counted, encodable
 from .._typing import Array
 from ..features.manifest import MANIFEST, OtherJobError, read_manifest
@@ -94,7 +96,7 @@ class FeatureFolder:
         Traceback (most recent call last):
         roialign.files.problems.FileError: nowhere: no such folder
         """
-        path = Path(path)
+        path = _validate.check_path(path, "path")
         check_is_folder(path)
         try:
             manifest = read_manifest(path)
@@ -201,14 +203,20 @@ class FeatureFolder:
 
         Raises
         ------
+        TypeError
+            If a position is not an int.
         ValueError
             If there is no region at a position.
         FileError
             If a shard is damaged, or belongs to another job.
         """
+        try:
+            numbers = [operator.index(position) for position in positions]
+        except TypeError:
+            raise TypeError(f"positions: expected ints, got {positions!r}") from None
         found: dict[int, Region] = {}
         by_shard: dict[int, list[int]] = {}
-        for position in dict.fromkeys(map(int, positions)):
+        for position in dict.fromkeys(numbers):
             number, row = divmod(position, ROWS_PER_SHARD)
             if not 0 <= number < len(self.files):
                 raise ValueError(f"positions: {self.path} has no region at {position}")
@@ -225,11 +233,11 @@ class FeatureFolder:
                         f"positions: row {row} of {self.path / self.files[number]} has no box, but an error"
                     )
                 found[number * ROWS_PER_SHARD + row] = region
-        return [found[int(position)] for position in positions]
+        return [found[position] for position in numbers]
 
     def positions_of_image(self, *images: str | Path) -> Array:
         """Return the positions of the regions of an image, given all paths by which it may be named."""
-        names = [encodable(Path(image).as_posix()) for image in images]
+        names = [encodable(_validate.check_path(image, "images").as_posix()) for image in images]
         found = [np.zeros(0, dtype=np.int64)]
         for number, file in enumerate(self.files):
             with self._opened(file) as shard:

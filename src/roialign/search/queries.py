@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from .._typing import Array
+from .._validate import check_path
 from ..features import BackboneOptions, FileBoxes, make_backbone
 from ..features.backbone import Backbone, BackboneError
 from ..features.engine import Work, pool_image
@@ -79,7 +80,7 @@ class Encoder:
 
     def whole(self, image: str | Path) -> Corners:
         """Return the box of the whole image."""
-        read = self._read(Path(image))
+        read = self._read(check_path(image, "image"))
         return 0.0, 0.0, float(read.width), float(read.height)
 
     def encode(self, image: str | Path, boxes: Sequence[Corners], *, column: str | None = None) -> Array:
@@ -104,11 +105,13 @@ class Encoder:
         FileError
             If the image cannot be read, or if the backbone fails on it.
         TypeError
-            If a box does not consist of numbers.
+            If an argument is of the wrong type, or a box does not consist of numbers.
         ValueError
             If a box does not have four numbers, or is inverted, empty, or not inside the image.
         """
-        image, name = Path(image), self.folder.column(column)
+        image, name = check_path(image, "image"), self.folder.column(column)
+        if not isinstance(boxes, Iterable):
+            raise TypeError(f"boxes: expected a sequence of boxes (x1, y1, x2, y2), got {boxes!r}")
         read = self._read(image)
         regions = [
             Box(row, f"box {row}", str(image), checked_box(corners, image, read.width, read.height), "")

@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from .._text import printable
+from .._validate import check_path
 from ..extract.output import atomic_write
 from ..features.backbone import ImageSize
 from ..features.images import read_resized
@@ -69,7 +70,7 @@ def draw_sheet(path: str | Path, queries: Sequence[Tile], found: Sequence[Sequen
     ValueError
         If the name has another ending, a box is not finite, or the picture would be too large for its format.
     """
-    path = Path(path)
+    path = check_path(path, "path")
     image_format = FORMATS.get(path.suffix.lower())
     if image_format is None:
         raise ValueError(f"path: expected a name ending in {', '.join(FORMATS)}, got {path}")

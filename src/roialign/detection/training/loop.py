@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from ..._validate import check_path
 from ...files.kinds import check_readable
 from ...files.problems import FileError
 from ...torch.devices import check_device
@@ -121,7 +122,7 @@ def train(
     ----------
     Ren et al., "Faster R-CNN", NeurIPS 2015, https://arxiv.org/abs/1506.01497
     """
-    run, device = Path(run), check_device(device)
+    run, device = check_path(run, "run"), check_device(device)
     if save_every < 1:
         raise ValueError(f"save_every: expected at least 1, got {save_every}")
     _check_files(run)
