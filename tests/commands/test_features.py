@@ -191,6 +191,7 @@ def test_a_grid_has_rows_and_columns() -> None:
         (("--backbone", "pixels", "--image-size", "0"), "expected pixels, or HEIGHTxWIDTH, got '0'"),
         (("--backbone", "pixels", "--part", "3/2"), "expected I/N with I from 1 to N, got '3/2'"),
         (("--backbone", "pixels", "--normalise", "no"), "normalise: expected imagenet"),
+        (("--backbone", "pixels", "--normalise", "1,2,3/0,1,2"), "the mean and the positive standard deviation"),
         (
             ("--backbone", "efficientnet-lite0", "--levels", "by-size"),
             "levels: expected maps with the same number of channels for by-size, got",

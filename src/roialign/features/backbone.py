@@ -78,8 +78,8 @@ class Normalisation:
             (r, g, b), (s, t, u) = (map(float, numbers.split(",")) for numbers in (mean, deviation))
             return cls((r, g, b), (s, t, u))
         except ValueError:
-            names = ", ".join(NORMALISATIONS)
-            raise ValueError(f"normalise: expected {names}, or R,G,B/R,G,B of 0 to 255, got {text!r}") from None
+            form = "R,G,B/R,G,B, the mean and the positive standard deviation of pixels from 0 to 255"
+            raise ValueError(f"normalise: expected {', '.join(NORMALISATIONS)}, or {form}, got {text!r}") from None
 
     def __call__(self, images: Array) -> Array:
         """Normalise uint8 images ``[N, H, W, 3]``. Returns float32 ``[N, 3, H, W]``."""
