@@ -1,7 +1,8 @@
-"""Triton's interpreter, three times as fast, with proof of every address, and with blocks that hold a whole answer.
+"""Triton's interpreter, several times as fast, with proof of every address, and with blocks that hold a whole answer.
 
-The interpreter's time goes by operations, not by numbers: most of it is spent in making types of blocks and, at every
-call of a helper, in putting its own functions into `triton.language` again. Both are done once here.
+The interpreter's time goes by operations, not by numbers: most of it is spent in making types of blocks, in finding the
+type of two operands together and, at every call of a helper, in putting its own functions into `triton.language` again.
+All are done once here. Whether sums of integers overflow is not computed, since only its debug mode would look at it.
 """
 
 from __future__ import annotations
@@ -107,18 +108,19 @@ class _Nothing:
 
 @contextmanager
 def quick() -> Iterator[None]:
-    """Types of blocks and of numbers are made once, and so is the interpreter's version of the language."""
+    """Types, constants and the interpreter's version of the language are made once."""
     core, semantic = tl.core, type(interpreter.interpreter_semantic)
     patched, patch_language = [], interpreter._patch_lang
     for module in (tl, core):
         patched.append(patch_language(_function_that_sees(module)))
-    make_type, make_tensor, broadcast = core.block_type.__init__, core.tensor.__init__, semantic.broadcast_impl_value
+    make_type, make_tensor, unwrap_any = core.block_type.__init__, core.tensor.__init__, core._unwrap_if_constexpr
     builder = interpreter.InterpreterBuilder
     load, store = builder.create_masked_load, builder.create_masked_store
     numpy_type = interpreter._get_np_dtype
     types: dict[Any, Any] = {}
     facts: dict[int, Any] = {}
     numpy_types: dict[str, Any] = {}
+    plain = {core.tensor, core.dtype, int, float, bool, type(None)}
 
     def block_type(cls: Any, element_ty: Any, shape: Any) -> Any:
         key = (element_ty.name, *[side.value if isinstance(side, core.constexpr) else side for side in shape])
@@ -135,8 +137,8 @@ def quick() -> Iterator[None]:
             make_tensor(self, handle, kind)
             facts[id(kind)] = (kind, self.shape, self.numel, self.dtype)
 
-    def broadcast_impl_value(self: Any, lhs: Any, rhs: Any) -> Any:
-        return (lhs, rhs) if lhs.type is rhs.type else broadcast(self, lhs, rhs)
+    def unwrap(value: Any) -> Any:
+        return value if type(value) in plain else unwrap_any(value)
 
     def get_np_dtype(kind: Any) -> Any:
         if kind.name not in numpy_types:
@@ -159,12 +161,58 @@ def quick() -> Iterator[None]:
         patch.setattr(core.block_type, "__new__", staticmethod(block_type))
         patch.setattr(core.block_type, "__init__", lambda *_: None)
         patch.setattr(core.tensor, "__init__", tensor)
-        patch.setattr(semantic, "broadcast_impl_value", broadcast_impl_value)
+        patch.setattr(core, "_unwrap_if_constexpr", unwrap)
+        for name in ("broadcast_impl_value", "binary_op_type_checking_impl"):
+            patch.setattr(semantic, name, _planned(getattr(semantic, name)))
+        patch.setattr(semantic, "binary_op_sanitize_overflow_impl", lambda *_: None)
         patch.setattr(builder, "create_masked_load", load_with_boolean_mask)
         patch.setattr(builder, "create_masked_store", store_with_boolean_mask)
         yield
     for scope in reversed(patched):
         scope.restore()
+
+
+def _planned(prepare: Any) -> Any:
+    """Prepares two operands as before. How follows from their types, and from numbers, so that it is found once."""
+    plans: dict[Any, Any] = {}
+
+    def prepared(self: Any, lhs: Any, rhs: Any, *options: bool, **named: bool) -> Any:
+        key = (_what_decides(lhs), _what_decides(rhs), options)
+        if named or key not in plans:
+            made = prepare(self, lhs, rhs, *options, **named)
+            if not named:
+                steps = _step(lhs, made[0]), _step(rhs, made[1])
+                # With the types, which so keep their ids.
+                plans[key] = (None if None in steps else steps, *(getattr(one, "type", None) for one in (lhs, rhs)))
+            return made
+        steps = plans[key][0]
+        return (steps[0](lhs), steps[1](rhs)) if steps else prepare(self, lhs, rhs, *options)
+
+    return prepared
+
+
+def _what_decides(operand: Any) -> Any:
+    return id(operand.type) if type(operand) is tl.tensor else (type(operand), operand)
+
+
+def _step(given: Any, made: Any) -> Any:
+    """How an operand becomes what was made of it, or None where its numbers are converted."""
+    if type(given) is not tl.tensor:
+        made.handle.data.flags.writeable = False
+        return lambda _: made
+    if made is given:
+        return lambda one: one
+    if made.type.scalar != given.type.scalar:
+        return None
+    number_type = None if given.type.is_block() else interpreter._get_np_dtype(given.type)
+    kind, element = made.type, made.handle.dtype
+
+    def spread(one: Any) -> Any:
+        data = np.empty(kind.shape, number_type or one.handle.data.dtype)
+        data[...] = one.handle.data
+        return tl.tensor(interpreter.TensorHandle(data, element), kind)
+
+    return spread
 
 
 def _boolean(mask: Any) -> Any:
