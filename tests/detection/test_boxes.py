@@ -51,7 +51,10 @@ def _greedy(boxes: Tensor, scores: Tensor, threshold: float) -> list[int]:
 
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7])
 @pytest.mark.parametrize("seed", range(3))
-def test_fixed_point_suppression_is_the_greedy_loop(threshold: float, seed: int) -> None:
+def test_fixed_point_suppression_is_the_greedy_loop(
+    threshold: float, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roialign.detection.boxes.ROWS_AT_ONCE", 16)
     boxes = _random_boxes(60, seed)
     scores = torch.rand(60, generator=torch.Generator().manual_seed(seed)).mul(10).round()  # with ties
     assert fixed_point_nms(boxes, scores, threshold).tolist() == _greedy(boxes, scores, threshold)

@@ -11,12 +11,19 @@ from ..ops.rotated_nms import rotated_nms
 
 #: The largest log scale factor that the coder decodes, so that exp does not overflow.
 LARGEST_LOG_RATIO = math.log(1000 / 16)
+#: Rows of overlaps that are computed together, so that what lies between them and their boxes stays in a CPU's cache.
+ROWS_AT_ONCE = 128
 
 
 def box_iou(boxes: Tensor, others: Tensor) -> Tensor:
     """Intersection over union ``[L, M]``. It is 0 if both boxes are empty."""
-    sides = torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(boxes[:, None, :2], others[:, :2])
-    intersection = sides.clamp(min=0).prod(dim=2)
+    # One axis at a time: torch is slower where the last dimension has two numbers.
+    width, height = (
+        torch.minimum(boxes[:, axis + 2, None], others[:, axis + 2])
+        - torch.maximum(boxes[:, axis, None], others[:, axis])
+        for axis in (0, 1)
+    )
+    intersection = width.clamp(min=0) * height.clamp(min=0)
     union = _area(boxes)[:, None] + _area(others) - intersection
     return torch.where(union > 0, intersection / union, 0.0)
 
@@ -123,7 +130,8 @@ def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     """
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # half precision is too coarse for areas
-    overlaps = box_iou(boxes[order], boxes[order]) > threshold
+    boxes = boxes[order]
+    overlaps = torch.cat([box_iou(rows, boxes) > threshold for rows in torch.split(boxes, ROWS_AT_ONCE)])
     beats = overlaps.triu(diagonal=1).float()
     stays = torch.ones(len(order), dtype=torch.float32, device=boxes.device)
     while True:
