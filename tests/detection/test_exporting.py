@@ -128,11 +128,20 @@ def test_a_detector_of_rotated_boxes_is_no_onnx_model(tmp_path: Path) -> None:
     assert not (tmp_path / "model.onnx").exists()
 
 
+def checked_program(path: Path, model: TwoStageDetector, operator: str) -> Callable[[Tensor], Any]:
+    """A program with suppression and pooling as operators of this package, which answers as the model."""
+    program = torch.export.load(path)
+    names = {str(node.target) for node in program.graph.nodes}
+    assert {"roialign.padded_nms.default", f"roialign.{operator}.default"} <= names
+    run = torch.no_grad()(program.module())
+    check(model, run, ROUNDING)
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pooler", "operator"),
     [
-        ("faster-rcnn", "exact", "separable_forward"),
         ("cascade-mask-rcnn", "exact", "separable_forward"),
         ("oriented-rcnn", "rotated", "pointwise_forward"),
     ],
@@ -141,10 +150,7 @@ def test_as_a_program(kind: str, pooler: str, operator: str, tmp_path: Path) -> 
     save_model(tmp_path / "weights.pt", detector_of(kind, pooler), replace(SETTINGS, model=kind, pooler=pooler))
     model, _ = load_model(tmp_path / "weights.pt")
     save_program(model, tmp_path / "model.pt2")
-    program = torch.export.load(tmp_path / "model.pt2")
-    names = {str(node.target) for node in program.graph.nodes}
-    assert {"roialign.padded_nms.default", f"roialign.{operator}.default"} <= names
-    check(model, torch.no_grad()(program.module()), ROUNDING)
+    checked_program(tmp_path / "model.pt2", model, operator)
 
 
 def test_suppression_in_a_shape_that_is_fixed() -> None:
@@ -173,13 +179,13 @@ def test_suppression_of_rotated_boxes_in_a_shape_that_is_fixed() -> None:
 
 @pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
+    """Which exports a Faster R-CNN as a program."""
     save_model(tmp_path / "model.pt", detector_of("faster-rcnn", "exact"), replace(SETTINGS, model="faster-rcnn"))
     out = tmp_path / "model.pt2"
     result = CliRunner().invoke(app, ["export", "--weights", str(tmp_path), "--out", str(out)])
     assert result.exit_code == 0, result.output
     assert "faster-rcnn, for images with a shorter side of 96 pixels" in " ".join(result.output.split())
-    with torch.no_grad():
-        answer = torch.export.load(out).module()(torch.rand(1, 3, 96, 130))
+    answer = checked_program(out, load_model(tmp_path)[0], "separable_forward")(torch.rand(1, 3, 96, 130))
     assert isinstance(answer, Detections)
     assert answer.boxes.shape == (SETTINGS.regions["detections"], 4)
     wrong = CliRunner().invoke(app, ["export", "--weights", str(tmp_path), "--out", str(tmp_path / "model.pth")])
