@@ -14,8 +14,9 @@ demo: $(VENV)/.with-demo
 	$(BIN)/python examples/demo.py
 
 # A process for every core, each with one thread: with more they would wait for each other. One that has nothing left to
-# do takes tests from another. What the reference answers is kept on disk.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+# do takes tests from another. What the reference answers is kept on disk, and so is compiled Python, also where the
+# environment says that it should not be: every process would compile the tests again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # In a few minutes: all but the tests that are marked as slow.
 test: $(VENV)/.with-test
