@@ -131,7 +131,8 @@ def fixed_point_nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes.to(torch.promote_types(boxes.dtype, torch.float32))  # half precision is too coarse for areas
     boxes = boxes[order]
-    overlaps = torch.cat([box_iou(rows, boxes) > threshold for rows in torch.split(boxes, ROWS_AT_ONCE)])
+    parts = torch.split(boxes, ROWS_AT_ONCE) if boxes.is_cpu else [boxes]
+    overlaps = torch.cat([box_iou(rows, boxes) > threshold for rows in parts])
     beats = overlaps.triu(diagonal=1).float()
     stays = torch.ones(len(order), dtype=torch.float32, device=boxes.device)
     while True:
