@@ -48,19 +48,19 @@ struct PixelPoints {
   const PixelBins<A>& bins;
   int64_t bin;
 
-  bool is_empty() const { return bins.first_row >= bins.end_row || bins.first_column[bin] >= bins.end_column[bin]; }
+  bool is_empty() const { return bins.is_empty(bin); }
   bool has_zero() const { return false; }
 
   template <int lanes, int vectors, class Visit>
   void visit(const std::byte* source, Visit&& visit) const {
-    int32_t number = 0;
+    int64_t number = 0;
     for (int64_t y = bins.first_row; y < bins.end_row; ++y) {
       for (int64_t x = bins.first_column[bin]; x < bins.end_column[bin]; ++x, ++number) {
         const auto* pixel = reinterpret_cast<const Source*>(source + y * bins.row_step + x * bins.column_step);
         Vector<A, lanes> sample[vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < vectors; ++v) sample[v] = plus_zero(load_lanes<A, lanes>(pixel + v * lanes));
-        visit(number, sample);
+        visit(static_cast<int32_t>(number), sample);
       }
     }
   }
@@ -256,7 +256,7 @@ void maximum_of_runs(const PixelBins<A>& bins, const std::byte* source, std::byt
   constexpr int lanes = vector_bytes / sizeof(A);
   int64_t first = 0, end = 0;
   for (int64_t bin = 0; bin < bins.bins; ++bin) {
-    if (bins.first_row >= bins.end_row || bins.first_column[bin] >= bins.end_column[bin]) continue;
+    if (bins.is_empty(bin)) continue;
     first = end == 0 || bins.first_column[bin] < first ? bins.first_column[bin] : first;
     end = bins.end_column[bin] > end ? bins.end_column[bin] : end;
   }
@@ -277,13 +277,18 @@ void maximum_of_runs(const PixelBins<A>& bins, const std::byte* source, std::byt
   }
   while (value < values) step.template operator()<1, 1>();
   for (int64_t bin = 0; bin < bins.bins; ++bin) {
-    const bool is_empty = bins.first_row >= bins.end_row || bins.first_column[bin] >= bins.end_column[bin];
+    const bool is_empty = bins.is_empty(bin);
     const int64_t columns = is_empty ? 0 : bins.end_column[bin] - bins.first_column[bin];
-    auto* const to = reinterpret_cast<Target*>(target + bin * bins.target_step);
+    auto* const to = reinterpret_cast<Target*>(target + bin * bins.bin_step);
     for (int64_t c = 0; c < length; ++c) {
       const int64_t place = (bins.first_column[bin] - first) * length + c;
       const A best = is_empty ? A(0) : maximum_of_row(bins.column_best + place, columns, length);
-      store_one(to + c, best);
+      if (best == best) {
+        store_one(to + c, best);
+      } else {  // of several NaN the first, as with more channels
+        maximum_channels<A, false, 1, 1>(PixelPoints<Source, A>{bins, bin}, source + c * int64_t{sizeof(Source)},
+                                         to + c, nullptr);
+      }
       if constexpr (wins) {
         winner[bin * length + c] =
             is_empty ? -1 : winner_of_row(bins.column_best + place, bins.column_row + place, best, columns, length);
@@ -299,7 +304,7 @@ void maximum_of_pixels(const PixelBins<A>& bins, const std::byte* source, std::b
   with_winner(winner, [&]<bool wins>() {
     if (in_runs) return maximum_of_runs<wins, Source, Target>(bins, source, target, winner, length);
     for (int64_t bin = 0; bin < bins.bins; ++bin) {
-      auto* const pixel = reinterpret_cast<Target*>(target + bin * bins.target_step);
+      auto* const pixel = reinterpret_cast<Target*>(target + bin * bins.bin_step);
       maximum_of_bin<A, wins, Source>(PixelPoints<Source, A>{bins, bin}, source, pixel,
                                       winner + (wins ? bin * length : 0), length);
     }

@@ -109,15 +109,14 @@ void add_to_winners(const PointPlan<A>& plan, const std::byte* gradients, std::b
 template <class A>
 void add_to_winning_pixels(const PixelBins<A>& bins, const KeptPixels& kept, const std::byte* gradients,
                            std::byte* target, const int32_t* winner, int64_t length) {
-  const int64_t rows = bins.end_row - bins.first_row;
   for (int64_t bin = 0; bin < bins.bins; ++bin, winner += length) {
-    const auto* gradient = reinterpret_cast<const A*>(gradients + bin * bins.target_step);
+    const auto* gradient = reinterpret_cast<const A*>(gradients + bin * bins.bin_step);
     const int64_t first = bins.first_column[bin], columns = bins.end_column[bin] - first;
-    if (rows <= 0 || columns <= 0) continue;
+    if (bins.is_empty(bin)) continue;
     const auto pixel_of = [&](int64_t row, int64_t column) {
       return reinterpret_cast<A*>(target + row * bins.row_step + column * bins.column_step);
     };
-    if (rows * columns > few_points<A> || length < vector_bytes / int64_t{sizeof(A)}) {
+    if ((bins.end_row - bins.first_row) * columns > few_points<A> || length < vector_bytes / int64_t{sizeof(A)}) {
       const double rows_per_pixel = 1.0 / static_cast<double>(columns);  // faster than a division for every channel
       for (int64_t c = 0; c < length; ++c) {
         const auto y = static_cast<int64_t>((static_cast<double>(winner[c]) + 0.5) * rows_per_pixel);

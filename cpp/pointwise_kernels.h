@@ -34,14 +34,16 @@ struct PixelBins {
   const int64_t* first_column;
   const int64_t* end_column;
   int64_t row_step, column_step;  // bytes, of the map
-  int64_t target_step;            // bytes, from bin to bin
+  int64_t bin_step;               // bytes, from bin to bin of the result or of its gradient
   // Scratch memory for as many values as a row of the map has from the first to the last bin, if a pixel has at most
   // `most_run_channels`.
   Accumulator* column_best;
   int32_t* column_row;
+
+  bool is_empty(int64_t bin) const { return first_row >= end_row || first_column[bin] >= end_column[bin]; }
 };
 
-/// The part of a map that a kernel may write.
+/// The part of a map that a kernel may write: the piece that its thread computes.
 struct KeptPixels {
   int64_t first_row, end_row, first_column, end_column;
 };
@@ -65,7 +67,7 @@ struct PointKernels {
   void (*add_to_winners)(const PointPlan<Accumulator>& plan, const std::byte* gradient, std::byte* target,
                          const int32_t* winner, int64_t length);
   /// The same for bins of whole pixels. The steps are those of the target, of which only `kept` is written. Bin b has
-  /// its gradient at b * target_step.
+  /// its gradient at b * bin_step.
   void (*add_to_winning_pixels)(const PixelBins<Accumulator>& bins, const KeptPixels& kept, const std::byte* gradient,
                                 std::byte* target, const int32_t* winner, int64_t length);
   /// dots[t] = the sum, over the channels that tap t's point won, of the gradient times the tap's pixel.

@@ -297,12 +297,12 @@ class PointwiseAdjointFeatures {
       bins.first_column += first % bins_x;
       bins.end_column += first % bins_x;
       const Operand values = work.tile(work.maximum_tile, bins.bins, 1, piece.channels);
-      bins.target_step = values.lattice.column_step;
+      bins.bin_step = values.lattice.column_step;
       work.winner.resize(bins.bins * piece.channels);
       maximum(bins, deciding.base, values.base, work.winner.data(), piece.channels);
       bins.row_step = piece.target.lattice.row_step;
       bins.column_step = piece.target.lattice.column_step;
-      bins.target_step = gradient.lattice.column_step;
+      bins.bin_step = gradient.lattice.column_step;
       kernels.add_to_winning_pixels(bins, kept, gradient.base + gradient.lattice.place_of(first, bins_x),
                                     piece.target.base, work.winner.data(), piece.channels);
     }

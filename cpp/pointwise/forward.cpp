@@ -136,7 +136,7 @@ class PointwiseForward {
   void take_largest_pixels(PointWorkspace<A>& work, const RoiPoints& roi, const Operand& source, const Operand& target,
                            int64_t channels) const {
     PixelBins<A> bins = work.pixel_bins(roi, out_.size[3], source.lattice, channels);
-    bins.target_step = target.lattice.column_step;
+    bins.bin_step = target.lattice.column_step;
     const auto& kernels = point_kernels<A>(call_.scalar_type).maximum_of_pixels;
     for (int64_t y = 0; y < out_.size[2]; ++y) {
       const PixelSpan rows = roi.whole_pixels(0, y);

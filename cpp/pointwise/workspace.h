@@ -12,10 +12,16 @@
 
 namespace roialign {
 
+inline size_t taps_within(std::span<const AxisTap> taps, const PixelRange& range) {
+  return static_cast<size_t>(std::count_if(taps.begin(), taps.end(), [&](const AxisTap& tap) {
+    return range.first <= tap.pixel && tap.pixel <= range.last;
+  }));
+}
+
 /// A row of bins as one axis of a contraction: entries of any pixels, while the other axis has a single entry.
 template <class A>
 struct BinPass {
-  std::vector<int32_t> begin;
+  std::vector<int32_t> begin;  // only of products
   std::vector<int64_t> source_offset, target_offset;
   std::vector<A> weight;
 
@@ -44,11 +50,13 @@ struct BinPass {
     for (int64_t bin = first; bin < end && (bin == first || count < most_entries); ++bin) {
       const auto [y, x] = roi.taps_of(bin);
       const double factor = roi.mask(bin);
-      if (weight.size() < count + y.size() * x.size()) {
-        source_offset.resize(2 * count + y.size() * x.size());
-        weight.resize(source_offset.size());
+      const size_t most = count + taps_within(y, clip.y) * taps_within(x, clip.x) + 1;  // one is written and not kept
+      if (weight.size() < most) {
+        source_offset.resize(most + count);
+        weight.resize(most + count);
       }
       for (const AxisTap& row : y) {
+        if (row.pixel < clip.y.first || row.pixel > clip.y.last) continue;
         const int64_t line = row.pixel * source.row_step + bin * channel_step;
         for (const AxisTap& column : x) {
           const double product = factor * row.weight * column.weight;
@@ -236,16 +244,16 @@ struct PointWorkspace : Tiles<A> {
     const int64_t values = channels <= most_run_channels ? std::max<int64_t>(all.length() * channels, 1) : 1;
     column_best.resize(values);
     column_row.resize(values);
-    return {bins_x,
-            0,
-            0,
-            first_column.data(),
-            end_column.data(),
-            source.row_step,
-            source.column_step,
-            0,
-            column_best.data(),
-            column_row.data()};
+    return {.bins = bins_x,
+            .first_row = 0,
+            .end_row = 0,
+            .first_column = first_column.data(),
+            .end_column = end_column.data(),
+            .row_step = source.row_step,
+            .column_step = source.column_step,
+            .bin_step = 0,
+            .column_best = column_best.data(),
+            .column_row = column_row.data()};
   }
 
   TapMerger merger;

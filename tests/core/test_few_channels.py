@@ -158,3 +158,16 @@ def test_largest_pixels_in_every_layout(channels: int, values: str) -> None:
             np.testing.assert_array_equal(pooled.astype(np.float64), right, err_msg=name)
             answer, _ = roialign.roi_pool_backward(gradients[name], layout, BOXES, backend="cpu")
             np.testing.assert_array_equal(np.asarray(answer).astype(np.float64), right_gradient, err_msg=name)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("channels", [1, 3, 4, 17, 1025])
+def test_of_several_nan_the_first_is_the_maximum(channels: int) -> None:
+    """Also if a thread has few of many channels, which it pools another way."""
+    first, second = (np.array(bits, dtype=np.uint32).view(np.float32) for bits in (0x7FC00001, 0xFFC00002))
+    features = np.zeros((1, channels, 8, 8), dtype=np.float32)
+    features[:, :, 0, 5], features[:, :, 3, 1] = first, second
+    for count in (1, 2, 3):
+        roialign.set_num_threads(count)
+        pooled = roialign.roi_pool(features, np.array([[0, 0.0, 0.0, 7.0, 7.0]]), 1)
+        assert_same_bits(pooled, np.full_like(pooled, first), f"{count} threads")
