@@ -186,38 +186,6 @@ void maximum(const PointPlan<A>& plan, const std::byte* source, std::byte* targe
   });
 }
 
-/// The maximum of each of `vectors` vectors of values over the rows of the bins, and the first row that has it.
-template <bool wins, int lanes, int vectors, class Source, class A>
-inline void maximum_of_columns(const PixelBins<A>& bins, const std::byte* source, int64_t value) {
-  using V = Vector<A, lanes>;
-  using Index = decltype(V{} < V{});
-  V best[vectors];
-  Index index[vectors];
-#pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) {
-    best[v] = V{} + static_cast<A>(-__builtin_huge_val());
-    index[v] = Index{};
-  }
-  for (int64_t y = bins.first_row; y < bins.end_row; ++y) {
-    const auto* from = reinterpret_cast<const Source*>(source + y * bins.row_step) + value;
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      const V sample = plus_zero(load_lanes<A, lanes>(from + v * lanes));
-      const Index larger = ~(sample <= best[v]) & (best[v] == best[v]);
-      best[v] = larger ? sample : best[v];
-      if constexpr (wins) index[v] = larger ? Index{} + static_cast<int32_t>(y - bins.first_row) : index[v];
-    }
-  }
-#pragma GCC unroll 4
-  for (int v = 0; v < vectors; ++v) {
-    store_lanes<A, lanes>(bins.column_best + value + v * lanes, best[v]);
-    if constexpr (wins) {
-      const auto numbers = __builtin_convertvector(index[v], Vector<int32_t, lanes>);
-      __builtin_memcpy(bins.column_row + value + v * lanes, &numbers, sizeof(numbers));
-    }
-  }
-}
-
 /// The maximum of one channel of a bin from those of its columns. NaN is larger than all numbers.
 template <class A>
 inline A maximum_of_row(const A* values, int64_t columns, int64_t length) {
@@ -253,29 +221,19 @@ inline int32_t winner_of_row(const A* values, const int32_t* rows, A best, int64
 template <bool wins, class Source, class Target, class A>
 void maximum_of_runs(const PixelBins<A>& bins, const std::byte* source, std::byte* target, int32_t* winner,
                      int64_t length) {
-  constexpr int lanes = vector_bytes / sizeof(A);
   int64_t first = 0, end = 0;
   for (int64_t bin = 0; bin < bins.bins; ++bin) {
     if (bins.is_empty(bin)) continue;
     first = end == 0 || bins.first_column[bin] < first ? bins.first_column[bin] : first;
     end = bins.end_column[bin] > end ? bins.end_column[bin] : end;
   }
-  const std::byte* const from = source + first * bins.column_step;
-  const int64_t values = (end - first) * length;
-  int64_t value = 0;
-  const auto step = [&]<int width, int vectors>() __attribute__((always_inline)) {
-    maximum_of_columns<wins, width, vectors, Source>(bins, from, value);
-    value += width * vectors;
-  };
-  while (value + 4 * lanes <= values) step.template operator()<lanes, 4>();
-  while (value + lanes <= values) step.template operator()<lanes, 1>();
-  if constexpr (lanes > 8) {
-    if (value + 8 <= values) step.template operator()<8, 1>();
-  }
-  if constexpr (lanes > 4) {
-    if (value + 4 <= values) step.template operator()<4, 1>();
-  }
-  while (value < values) step.template operator()<1, 1>();
+  // A bin of one column whose channels are the values of the run: its points are the rows.
+  const int64_t column[2] = {first, first + 1};
+  PixelBins<A> rows = bins;
+  rows.first_column = column;
+  rows.end_column = column + 1;
+  maximum_of_bin<A, wins, Source>(PixelPoints<Source, A>{rows, 0}, source, bins.column_best, bins.column_row,
+                                  (end - first) * length);
   for (int64_t bin = 0; bin < bins.bins; ++bin) {
     const bool is_empty = bins.is_empty(bin);
     const int64_t columns = is_empty ? 0 : bins.end_column[bin] - bins.first_column[bin];
