@@ -12,3 +12,7 @@ def box(row: int, corners: tuple[float, float, float, float], image: str | None 
 
 def found(problems: Problems) -> list[str]:
     return [str(problem) for problem in problems]
+
+
+def rows_of(boxes: list[Box]) -> list[tuple[int, str | None, tuple[float, ...], str]]:
+    return [(box.row, box.image, box.corners, box.label) for box in boxes]
