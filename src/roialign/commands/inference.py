@@ -287,8 +287,8 @@ def _precision_table(figures: dict[str, dict[str, Any]], title: str) -> Table:
 
 
 def _found_table(found: Sequence[Found]) -> Table:
-    names = ("image", "objects", "best", "picture")
-    table = new_table("Detections", names, texts=("image", "best", "picture"))
+    columns = ("image", "objects", "best", "picture")
+    table = new_table("Detections", columns, texts=("image", "best", "picture"))
     for one in found:
         names = (one.image.name, str(one.count), one.best, one.picture.name if one.picture else "")
         table.add_row(*(Text(printable(name)) for name in names))

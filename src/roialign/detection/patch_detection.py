@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._validate import check_instance, check_path
+from .._validate import check_instance
 from ..files.images import OpenPicture
 from ..files.run_lengths import RunLengths, encoded, mask_of, placed
 from ..ops.rotated_iou import rotated_iou
@@ -124,7 +124,7 @@ def detect_in_patches(
         raise ValueError("model: expected a model in evaluation mode, got one in training mode; call model.eval()")
     if not isinstance(image, (str, os.PathLike, OpenPicture)):
         raise TypeError(f"image: expected the path of an image, got {type(image).__name__}")
-    picture = image if isinstance(image, OpenPicture) else open_image(check_path(image, "image"), large=True)
+    picture = image if isinstance(image, OpenPicture) else open_image(Path(image), large=True)
     collected = _Collected()
     for patch in settings.patches(picture.width, picture.height):
         found = model([for_model(read_patch(picture, patch), model)])[0]
