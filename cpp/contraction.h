@@ -19,7 +19,7 @@ namespace roialign {
 struct Lattice {
   int64_t row_step;
   int64_t column_step;
-  bool is_accumulator;            // otherwise of the scalar type
+  Values values;
   bool is_compact = false;        // a source with only the pixels that the taps touch, numbered by their columns
   int64_t ring_rows = INT64_MAX;  // row y is stored at row y modulo this
 
@@ -29,11 +29,11 @@ struct Lattice {
   }
 };
 
-/// A dense tile [rows][columns][channels] of accumulators.
+/// A dense tile [rows][columns][channels].
 template <class A>
-Lattice dense_lattice(int64_t columns, int64_t channels) {
-  const int64_t pixel = channels * int64_t{sizeof(A)};
-  return {columns * pixel, pixel, true, true};
+Lattice dense_lattice(const Kernels<A>& kernels, int64_t columns, int64_t channels, Values values) {
+  const int64_t pixel = channels * kernels.bytes_of(values);
+  return {columns * pixel, pixel, values, true};
 }
 
 /// The plan of one axis that applies the taps with their values of the given kind. A compact target numbers its rows as
@@ -100,7 +100,7 @@ class Contraction {
                const Lattice& source, const Lattice& target, int64_t channels, bool two_passes) {
     const int subsets = 1 << tangents;
     two_passes_ = two_passes;
-    const int64_t value_bytes = source.is_accumulator ? int64_t{sizeof(A)} : kernels.value_bytes;
+    const int64_t value_bytes = kernels.bytes_of(source.values);
     const int64_t touched = static_cast<int64_t>(x.position.size());
     const int64_t first_column = touched == 0 || source.is_compact ? 0 : x.position.front();
     const int64_t span = touched == 0 || source.is_compact ? touched : x.position.back() - first_column + 1;
@@ -112,7 +112,7 @@ class Contraction {
     intermediate_size_ = two_passes_ ? columns * channels : 0;
     const std::span<Step> steps = arena.take<Step>(subsets);
     steps_ = steps;
-    const Lattice between = dense_lattice<A>(columns, channels);
+    const Lattice between = dense_lattice(kernels, columns, channels, Values::accumulators);
     for (int subset = 0; subset < subsets; ++subset) {
       const int rest = subsets - 1 - subset;
       Step& step = steps[subset];
@@ -148,12 +148,13 @@ class Contraction {
     auto* const between = reinterpret_cast<std::byte*>(scratch.data());
     for (const Step& step : steps_) {
       const Write last = &step == steps_.data() ? write : Write::add;
-      const auto into_target = kernels.contract[source_.is_accumulator || two_passes_][target_.is_accumulator];
+      const Values last_source = two_passes_ ? Values::accumulators : source_.values;
+      const auto into_target = kernels.contract[index(last_source)][index(target_.values)];
       if (!two_passes_) {
         into_target(step.y.rows_between(first, end), step.x, source, target, channels, last);
         continue;
       }
-      const auto into_between = kernels.contract[source_.is_accumulator][true];
+      const auto into_between = kernels.contract[index(source_.values)][index(Values::accumulators)];
       for (int64_t row = first; row < end; ++row) {
         into_between(step.y.row(row), step.through_x, source, between, in_runs_ ? intermediate_size_ : channels,
                      Write::replace);

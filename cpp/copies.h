@@ -72,10 +72,9 @@ constexpr int64_t prefetched_bytes = 256;
 
 /// target[column][row] = source[row][column] in blocks of `lanes` rows and `width` columns, with strides in elements.
 /// There is at least one block. The last block of a line overlaps the previous one, so that there is no remainder.
-template <class A, int width, bool prefetches, bool streams, class Source, class Target>
+template <class A, int lanes, int width, bool prefetches, bool streams, class Source, class Target>
 void transpose_in_blocks(const Source* source, int64_t source_stride, Target* target, int64_t target_stride,
                          int64_t rows, int64_t columns) {
-  constexpr int lanes = vector_bytes / sizeof(A);
   for (int64_t row = 0; row < rows; row += lanes) {
     const int64_t r = row + lanes <= rows ? row : rows - lanes;
     for (int64_t column = 0; column < columns; column += width) {
@@ -95,13 +94,18 @@ void transpose_in_blocks(const Source* source, int64_t source_stride, Target* ta
 template <class A, bool prefetches, bool streams, class Source, class Target>
 void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                int64_t columns) {
-  // Blocks of whole vectors need shuffles of any two vectors, which only AVX-512 has.
-  constexpr int64_t lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
-  constexpr int64_t wide = vector_bytes == 64 ? lanes : narrow;
+  // Blocks of whole vectors need shuffles of any two vectors, which only AVX-512 has, and only for values of 4 bytes.
+  constexpr int lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
+  constexpr int wide = vector_bytes == 64 && sizeof(A) > 2 ? lanes : narrow;
   if (rows >= lanes && columns >= wide) {
-    transpose_in_blocks<A, wide, prefetches, streams>(source, source_stride, target, target_stride, rows, columns);
+    transpose_in_blocks<A, lanes, wide, prefetches, streams>(source, source_stride, target, target_stride, rows,
+                                                             columns);
   } else if (rows >= lanes && columns >= narrow) {
-    transpose_in_blocks<A, narrow, prefetches, streams>(source, source_stride, target, target_stride, rows, columns);
+    transpose_in_blocks<A, lanes, narrow, prefetches, streams>(source, source_stride, target, target_stride, rows,
+                                                               columns);
+  } else if (rows >= narrow && columns >= narrow) {
+    transpose_in_blocks<A, narrow, narrow, prefetches, streams>(source, source_stride, target, target_stride, rows,
+                                                                columns);
   } else {
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t column = 0; column < columns; ++column) {
@@ -187,7 +191,8 @@ inline bool has_short_runs(const Block& block) {
 }
 
 template <class T, class A>
-void gather(const Block& block, A* tile) {
+void gather(const Block& block, std::byte* to_tile) {
+  A* const tile = at<A>(to_tile, 0);
   const bool is_narrow = !has_adjacent_values<T>(block) || block.channels < vector_bytes / int64_t{sizeof(A)};
   if (is_narrow && has_short_runs<T>(block)) return gather_pixels<T>(block, tile);
   for (int64_t row = 0; row < block.rows; ++row) {
@@ -208,7 +213,8 @@ void gather(const Block& block, A* tile) {
 }
 
 template <class T, class A, bool streams>
-void scatter(const A* tile, const Block& block) {
+void scatter(const std::byte* from_tile, const Block& block) {
+  const A* const tile = at<A>(from_tile, 0);
   for (int64_t row = 0; row < block.rows; ++row) {
     std::byte* line = block.base + block.row_offset[row];
     const A* const tile_line = tile + row * block.columns * block.channels;

@@ -288,13 +288,29 @@ void dots(const DotPlan<A>& plan, const std::byte* source, const std::byte* grad
 
 #include "copies.h"
 
+/// What is copied unchanged.
+template <class T>
+struct BitsOf {
+  using type = T;
+};
+template <>
+struct BitsOf<Float16> {
+  using type = uint16_t;
+};
+template <>
+struct BitsOf<BFloat16> {
+  using type = uint16_t;
+};
+template <class T>
+using Bits = typename BitsOf<T>::type;
+
 template <class T, class A>
 constexpr Kernels<A> table() {
   return {sizeof(T),
           {{contract<T, T, A>, contract<T, A, A>}, {contract<A, T, A>, contract<A, A, A>}},
           {dots<T, A>, dots<A, A>},
-          gather<T, A>,
-          scatter<T, A, false>,
+          {gather<Bits<T>, Bits<T>>, gather<T, A>},
+          {scatter<Bits<T>, Bits<T>, false>, scatter<T, A, false>},
           scatter<T, A, true>,
           stream};
 }

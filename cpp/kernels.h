@@ -54,11 +54,18 @@ enum class Write {
   stream,  // replace, bypassing the caches, for results too large for them; pixels are aligned to 64 bytes
 };
 
+/// The type of an operand: the scalar type, or the accumulator type. If a kernel exists for both, they are its indices.
+enum class Values : int { scalars = 0, accumulators = 1 };
+constexpr int index(Values values) { return static_cast<int>(values); }
+
 /// The kernels for one scalar type. `Accumulator` is float64 for float64 and float32 for all others.
-/// If a function exists for several types of operands, [0] is the scalar type and [1] the accumulator type.
 template <class Accumulator>
 struct Kernels {
   int64_t value_bytes;  // of the scalar type
+
+  int64_t bytes_of(Values values) const {
+    return values == Values::accumulators ? int64_t{sizeof(Accumulator)} : value_bytes;
+  }
 
   /// target(i, j) = or += the sum over taps of y and x of wy * wx * source(ty, tx), for `length` channels.
   using Contract = void (*)(const AxisPlan<Accumulator>& y, const AxisPlan<Accumulator>& x, const std::byte* source,
@@ -71,12 +78,13 @@ struct Kernels {
                         int64_t length, double* result);
   Dots dots[2];
 
-  /// Copies a block into a dense tile [rows][columns][channels] of accumulators.
-  void (*gather)(const Block& block, Accumulator* tile);
+  /// Copies a block into a dense tile [rows][columns][channels].
+  void (*gather[2])(const Block& block, std::byte* tile);
   /// Writes such a tile into a block.
-  void (*scatter)(const Accumulator* tile, const Block& block);
-  /// The same, bypassing the caches for whole cache lines of consecutive pixels.
-  void (*scatter_streaming)(const Accumulator* tile, const Block& block);
+  using Scatter = void (*)(const std::byte* tile, const Block& block);
+  Scatter scatter[2];
+  /// The same for accumulators, bypassing the caches for whole cache lines of consecutive pixels.
+  Scatter scatter_streaming;
   /// Copies `bytes` of memory, bypassing the caches.
   void (*stream)(const std::byte* from, std::byte* to, int64_t bytes);
 };

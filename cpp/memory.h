@@ -34,6 +34,10 @@ inline bool has_adjacent_channels(const View& view, ScalarType type) {
   return view.size[1] == 1 || view.stride[1] == size_of(type);
 }
 
+inline bool have_adjacent_channels(std::span<const View> views, ScalarType type) {
+  return std::all_of(views.begin(), views.end(), [&](const View& view) { return has_adjacent_channels(view, type); });
+}
+
 /// Whether the channels of an image are consecutive planes, with pixels in row-major order.
 inline bool has_adjacent_planes(const View& view, ScalarType type) {
   const auto& [n, c, y, x] = view.stride;
@@ -43,6 +47,11 @@ inline bool has_adjacent_planes(const View& view, ScalarType type) {
 /// Whether the pixels of a row are consecutive, with adjacent channels.
 inline bool has_adjacent_pixels(const View& view, ScalarType type) {
   return has_adjacent_channels(view, type) && view.stride[3] == view.size[1] * size_of(type);
+}
+
+/// Whether the pixels of every row are consecutive, in each channel.
+inline bool have_rows(std::span<const View> views, ScalarType type) {
+  return std::all_of(views.begin(), views.end(), [&](const View& view) { return view.stride[3] == size_of(type); });
 }
 
 /// Whether memory is larger than the caches. It will not be in them when it is read, so writing it should neither read
@@ -56,10 +65,15 @@ inline std::byte* address(const View& view, int64_t n, int64_t channel) {
   return view.data + n * view.stride[0] + channel * view.stride[1];
 }
 
-/// Channels are processed in equal blocks of at most `most`. If there are several, they are multiples of 16 groups.
+/// Whether the kernels find values of this kind in memory of the scalar type.
+template <class A>
+bool are_in_memory(Values values, ScalarType type) {
+  return values == Values::scalars || size_of(type) == int64_t{sizeof(A)};
+}
+
+/// Channels are processed in equal blocks of at most `most`. If there are several, they are multiples of `unit`.
 struct ChannelBlocks {
-  ChannelBlocks(int64_t channels, int64_t most, int64_t group = 1) : channels(channels) {
-    const int64_t unit = 16 * group;
+  ChannelBlocks(int64_t channels, int64_t most, int64_t unit = 16) : channels(channels) {
     const int64_t wanted = std::max<int64_t>((channels + most - 1) / most, 1);
     size = wanted == 1 ? channels : ((channels + wanted - 1) / wanted + unit - 1) / unit * unit;
     count = channels == 0 ? 0 : (channels + size - 1) / size;
@@ -89,68 +103,79 @@ struct Tiles {
 
   /// An operand in a view with adjacent channels.
   static Operand in_place(const View& view, int64_t n, int64_t channel) {
-    return {address(view, n, channel), {view.stride[2], view.stride[3], false}};
+    return {address(view, n, channel), {view.stride[2], view.stride[3], Values::scalars}};
   }
 
-  static Operand tile(AlignedVector<A>& memory, int64_t rows, int64_t columns, int64_t channels) {
-    memory.resize(std::max<int64_t>(rows * columns * channels, 1));  // never null
-    return {reinterpret_cast<std::byte*>(memory.data()), dense_lattice<A>(columns, channels)};
+  /// A dense tile [rows][columns][channels] in a buffer.
+  Operand tile(AlignedVector<A>& memory, int64_t rows, int64_t columns, int64_t channels, Values values) const {
+    const Lattice lattice = dense_lattice(kernels, columns, channels, values);
+    constexpr int64_t size = sizeof(A);
+    memory.resize(std::max<int64_t>((rows * lattice.row_step + size - 1) / size, 1));  // never null
+    return {reinterpret_cast<std::byte*>(memory.data()), lattice};
   }
 
-  /// A block of one image of a view: the given rows and columns, or all.
-  Block block(const View& view, int64_t n, int64_t channel, int64_t channels,
-              const std::span<const int64_t>* rows = nullptr, const std::span<const int64_t>* columns = nullptr) {
-    const auto height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
-    const auto width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
-    // Consecutive rows are treated as one long row.
-    const bool one_row = !rows && !columns && view.stride[2] == width * view.stride[3];
-    fill_offsets(row_offset, one_row ? 1 : height, view.stride[2], rows);
-    fill_offsets(column_offset, one_row ? height * width : width, view.stride[3], columns);
-    return {address(view, n, channel),
-            static_cast<int64_t>(row_offset.size()),
-            static_cast<int64_t>(column_offset.size()),
-            channels,
-            row_offset.data(),
-            column_offset.data(),
-            view.stride[1]};
+  /// All pixels of a block of channels of one image of a view. Consecutive rows are treated as one long row.
+  Block block(const View& view, int64_t n, int64_t channel, int64_t channels) {
+    const int64_t height = view.size[2], width = view.size[3];
+    const bool one_row = view.stride[2] == width * view.stride[3];
+    fill_offsets(row_offset_, one_row ? 1 : height, view.stride[2]);
+    fill_offsets(column_offset_, one_row ? height * width : width, view.stride[3]);
+    return block_of_offsets(view, n, channel, channels);
   }
 
-  /// The same block of pixels as a dense tile.
+  /// Copies such a block into a dense tile of its size.
+  void gather_into(const Operand& tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
+    kernels.gather[index(tile.lattice.values)](block(view, n, channel, channels), tile.base);
+  }
+
+  /// The same in a tile of its own.
   Operand gather(const View& view, int64_t n, int64_t channel, int64_t channels, AlignedVector<A>& memory,
-                 const std::span<const int64_t>* rows = nullptr, const std::span<const int64_t>* columns = nullptr) {
-    const int64_t height = rows ? static_cast<int64_t>(rows->size()) : view.size[2];
-    const int64_t width = columns ? static_cast<int64_t>(columns->size()) : view.size[3];
-    const Operand operand = tile(memory, height, width, channels);
-    kernels.gather(block(view, n, channel, channels, rows, columns), memory.data());
+                 Values values) {
+    const Operand operand = tile(memory, view.size[2], view.size[3], channels, values);
+    gather_into(operand, view, n, channel, channels);
     return operand;
   }
 
-  /// All pixels, as a dense tile in memory that is large enough.
-  Operand gather_into(A* memory, const View& view, int64_t n, int64_t channel, int64_t channels) {
-    kernels.gather(block(view, n, channel, channels), memory);
-    return {reinterpret_cast<std::byte*>(memory), dense_lattice<A>(view.size[3], channels)};
+  /// The same for some rows and columns.
+  Operand gather(const View& view, int64_t n, int64_t channel, int64_t channels, std::span<const int64_t> rows,
+                 std::span<const int64_t> columns, AlignedVector<A>& memory, Values values) {
+    const auto height = static_cast<int64_t>(rows.size()), width = static_cast<int64_t>(columns.size());
+    const Operand operand = tile(memory, height, width, channels, values);
+    fill_offsets(row_offset_, rows, view.stride[2]);
+    fill_offsets(column_offset_, columns, view.stride[3]);
+    kernels.gather[index(values)](block_of_offsets(view, n, channel, channels), operand.base);
+    return operand;
   }
 
-  void scatter(const A* tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
-    kernels.scatter(tile, block(view, n, channel, channels));
+  /// Writes a dense tile to all pixels of a block of channels.
+  void scatter(const Operand& tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
+    kernels.scatter[index(tile.lattice.values)](tile.base, block(view, n, channel, channels));
   }
 
-  /// The same, bypassing the caches, for consecutive planes.
-  void stream_planes(const A* tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
+  /// Writes zeros to a block of channels of all pixels of some images.
+  void write_zeros(const View& view, std::span<const int64_t> images, int64_t channel, int64_t channels) {
+    const Operand zeros = tile(target_tile, view.size[2], view.size[3], channels, Values::accumulators);
+    std::fill(target_tile.begin(), target_tile.end(), A(0));
+    for (const int64_t n : images) scatter(zeros, view, n, channel, channels);
+  }
+
+  /// The same as `scatter`, bypassing the caches, for consecutive planes.
+  void stream_planes(const Operand& tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
     View dense = view;
-    dense.data = staging(channels * view.stride[1]);
-    kernels.scatter(tile, block(dense, 0, 0, channels));
+    staged_.resize(channels * view.stride[1]);
+    dense.data = staged_.data();
+    scatter(tile, dense, 0, 0, channels);
     kernels.stream(dense.data, address(view, n, channel), channels * view.stride[1]);
   }
 
-  /// The same for a piece of a map. Bypasses the caches if the map is too large for them.
-  void write_piece(const A* tile, const View& piece, const View& map, ScalarType type, int64_t n, int64_t channel,
+  /// The same as `scatter` for accumulators and a piece of a map. Bypasses the caches if the map is too large for them.
+  void write_piece(const Operand& tile, const View& piece, const View& map, ScalarType type, int64_t n, int64_t channel,
                    int64_t channels) {
     const bool is_large = is_larger_than_caches(map, type);
     const bool has_long_runs =
         map.stride[3] == size_of(type) || (channels == map.size[1] && has_adjacent_pixels(map, type));
     if (is_large && has_long_runs) {
-      kernels.scatter_streaming(tile, block(piece, n, channel, channels));
+      kernels.scatter_streaming(tile.base, block(piece, n, channel, channels));
     } else {
       scatter(tile, piece, n, channel, channels);
     }
@@ -160,19 +185,27 @@ struct Tiles {
   AlignedVector<A> source_tile, gradient_tile, target_tile;
 
  private:
-  std::byte* staging(int64_t bytes) {
-    staged.resize(bytes);
-    return staged.data();
+  Block block_of_offsets(const View& view, int64_t n, int64_t channel, int64_t channels) const {
+    return {address(view, n, channel),
+            static_cast<int64_t>(row_offset_.size()),
+            static_cast<int64_t>(column_offset_.size()),
+            channels,
+            row_offset_.data(),
+            column_offset_.data(),
+            view.stride[1]};
   }
 
-  static void fill_offsets(std::vector<int64_t>& offsets, int64_t count, int64_t step,
-                           const std::span<const int64_t>* places) {
+  static void fill_offsets(std::vector<int64_t>& offsets, int64_t count, int64_t step) {
     offsets.resize(count);
-    for (int64_t i = 0; i < count; ++i) offsets[i] = (places == nullptr ? i : (*places)[i]) * step;
+    for (int64_t i = 0; i < count; ++i) offsets[i] = i * step;
+  }
+  static void fill_offsets(std::vector<int64_t>& offsets, std::span<const int64_t> places, int64_t step) {
+    offsets.resize(places.size());
+    for (size_t i = 0; i < places.size(); ++i) offsets[i] = places[i] * step;
   }
 
-  std::vector<int64_t> row_offset, column_offset;
-  AlignedVector<std::byte> staged;
+  std::vector<int64_t> row_offset_, column_offset_;
+  AlignedVector<std::byte> staged_;
 };
 
 /// One workspace per thread of a team.

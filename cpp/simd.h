@@ -44,7 +44,7 @@ template <class U, class F>
 inline U round_to_bfloat16(F value) {
   const U bits = bit_cast<U>(value);
   const U rounded = bits + (0x7fffU + ((bits >> 16) & 1U));
-  return (bits & 0x7fffffffU) > 0x7f800000U ? bits | 0x400000U : rounded;
+  return value != value ? bits | 0x400000U : rounded;
 }
 
 template <class U, class F>

@@ -1,4 +1,7 @@
+#include <cstdint>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 
 #include "pointwise/workspace.h"
 
@@ -71,7 +74,7 @@ class PointwiseAdjointFeatures {
         turns_channels_(call.spec.channels == Channels::orientation),
         parts_(call.spec.channels == Channels::position ? bins_ : 1),
         channels_(grad_output.size[1], std::max<int64_t>(tile_bytes / (16 * 16 * parts_ * int64_t{sizeof(A)}), 1),
-                  group_of(call)),
+                  16 * orientations_of(call)),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const int64_t pixel_bytes = std::max<int64_t>(channels_.size * parts_ * int64_t{sizeof(A)}, 1);
     shapes_.assign(grads.size(), TileShape::square(tile_bytes / pixel_bytes));
@@ -90,7 +93,9 @@ class PointwiseAdjointFeatures {
   void add_up(PointWorkspace<A>& work, const MapTile& tile, int64_t block) {
     const int64_t channel = channels_.first(block), channels = channels_.length(block);
     const PixelBox box{{tile.first_y, tile.end_y - 1}, {tile.first_x, tile.end_x - 1}};
-    Operand target = work.tile(work.target_tile, box.y.length(), box.x.length(), channels * parts_);
+    Operand target =
+        work.tile(work.target_tile, box.y.length(), box.x.length(), channels * parts_, Values::accumulators);
+    const Operand tile_of_piece = target;
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     target.base -= box.y.first * target.lattice.row_step + box.x.first * target.lattice.column_step;
     Piece piece{box, channel, channels, target, PixelBox::none(), Operand{}};
@@ -102,7 +107,7 @@ class PointwiseAdjointFeatures {
       add_roi(work, std::span(runs).subspan(begin, end - begin), piece);
     }
     const View& map = grads_[tile.level];
-    work.write_piece(work.target_tile.data(), tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
+    work.write_piece(tile_of_piece, tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
                      channels * parts_);
   }
 
@@ -153,7 +158,8 @@ class PointwiseAdjointFeatures {
       piece.deciding = work.in_place(map, tile.image, piece.channel);
     } else {
       piece.ready = shared_pixels(runs, piece.box);
-      piece.deciding = work.panel(map, tile.image, piece.ready, piece.channel, piece.channels, work.deciding_tile);
+      piece.deciding = work.panel(map, tile.image, piece.ready, piece.channel, piece.channels, work.deciding_tile,
+                                  Values::accumulators);
     }
   }
 
@@ -195,15 +201,15 @@ class PointwiseAdjointFeatures {
   Operand gradient_of(PointWorkspace<A>& work, std::span<const Run> runs, const Piece& piece) const {
     const int64_t row = runs.front().row;
     // The gradient of a maximum is read as single values, as accumulators.
-    const bool as_accumulators = takes_maximum(call_.spec) && size_of(call_.scalar_type) != int64_t{sizeof(A)};
-    const bool needs_tile = turns_channels_ || as_accumulators;
-    if (has_adjacent_channels(grad_output_, call_.scalar_type) && !needs_tile) {
+    const Values values = takes_maximum(call_.spec) ? Values::accumulators : Values::scalars;
+    if (has_adjacent_channels(grad_output_, call_.scalar_type) && !turns_channels_ &&
+        are_in_memory<A>(values, call_.scalar_type)) {
       return work.in_place(grad_output_, row, piece.channel);
     }
     const int64_t bins_y = grad_output_.size[2], bins_x = grad_output_.size[3];
     PixelBox bins{{0, bins_y - 1}, {0, bins_x - 1}};
     if (!turns_channels_) bins.y = {runs.front().first / bins_x, (runs.back().end - 1) / bins_x};
-    return work.panel(grad_output_, row, bins, piece.channel, piece.channels, work.gradient_tile);
+    return work.panel(grad_output_, row, bins, piece.channel, piece.channels, work.gradient_tile, Values::accumulators);
   }
 
   /// Processes bins from `first` on, and returns the first of the next bins.
@@ -216,17 +222,20 @@ class PointwiseAdjointFeatures {
     contract(work, taps, source, piece);
     if (!turns_channels_ || call_.tangent == nullptr) return end;
     const double turning = call_.tangent->boxes[row * call_.columns + 4];
-    work.merger.merge(roi, first, end, TapValues::still, false, piece.box, taps);
-    for (double& weight : taps.value[weight_]) weight *= turning;
-    contract(work, taps, mixed(work, row, 1, piece), piece);
-    mixed(work, row, 0, piece);
+    const Operand of_turning = mixed(work, row, 1, piece);
+    for (int64_t next = first; next < end; next = taps.first_bin + taps.bins()) {
+      work.merger.merge(roi, next, end, TapValues::still, false, piece.box, taps);
+      for (double& weight : taps.value[weight_]) weight *= turning;
+      contract(work, taps, of_turning, piece);
+    }
+    mixed(work, row, 0, piece);  // `source` again, which is in the same memory
     return end;
   }
 
   /// The same if every bin has its own channels.
   int64_t add_apart(PointWorkspace<A>& work, RoiPoints& roi, int64_t row, int64_t first, int64_t last,
                     const Piece& piece) {
-    const Lattice bins{grad_output_.stride[2], grad_output_.stride[3], false};
+    const Lattice bins{grad_output_.stride[2], grad_output_.stride[3], Values::scalars};
     const AxisPlan<A> plan =
         work.plan_apart(roi, first, last, call_.tangent != nullptr, piece.box, piece.target.lattice, sizeof(A),
                         [&](int64_t bin) { return bins.place_of(bin, grad_output_.size[3]); });
@@ -238,7 +247,8 @@ class PointwiseAdjointFeatures {
 
   /// The gradient of the pooled channels before their rotation, or of the rotation.
   Operand mixed(PointWorkspace<A>& work, int64_t row, int derivative, const Piece& piece) const {
-    const Operand mixed = work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], piece.channels);
+    const Operand mixed =
+        work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], piece.channels, Values::accumulators);
     std::fill(work.mixed_tile.begin(), work.mixed_tile.end(), A(0));
     Orientation(call_, row).mix(work.gradient_tile, work.mixed_tile, bins_, piece.channels, derivative, true, 1.0);
     return mixed;
@@ -253,8 +263,8 @@ class PointwiseAdjointFeatures {
     }
     TransposedTaps<A> transposed(source.lattice, grad_output_.size[3], piece.target.lattice);
     transposed.set(taps, touched);
-    work.kernels.contract[source.lattice.is_accumulator][true](single_row<A>(), transposed.plan(), source.base,
-                                                               piece.target.base, piece.channels, Write::add);
+    work.kernels.contract[index(source.lattice.values)][index(Values::accumulators)](
+        single_row<A>(), transposed.plan(), source.base, piece.target.base, piece.channels, Write::add);
   }
 
   /// Adds the gradient of every channel to the pixels of its winner.
@@ -282,7 +292,7 @@ class PointwiseAdjointFeatures {
                           const Piece& piece) const {
     const Operand deciding = deciding_of(work, run, run.pixels, piece);
     const auto& kernels = point_kernels<A>(call_.scalar_type);
-    const auto maximum = kernels.maximum_of_pixels[deciding.lattice.is_accumulator][true];
+    const auto maximum = kernels.maximum_of_pixels[index(deciding.lattice.values)][index(Values::accumulators)];
     const KeptPixels kept{piece.box.y.first, piece.box.y.last + 1, piece.box.x.first, piece.box.x.last + 1};
     const int64_t bins_x = grad_output_.size[3];
     const PixelBins<A> columns = work.pixel_bins(roi, bins_x, deciding.lattice, piece.channels);
@@ -290,13 +300,14 @@ class PointwiseAdjointFeatures {
       const int64_t y = first / bins_x;
       end = std::min((y + 1) * bins_x, run.end);
       const PixelSpan rows = roi.whole_pixels(0, y);
+      check_pixels(run.row, rows, columns);
       PixelBins<A> bins = columns;
       bins.bins = end - first;
       bins.first_row = rows.first;
       bins.end_row = rows.end;
       bins.first_column += first % bins_x;
       bins.end_column += first % bins_x;
-      const Operand values = work.tile(work.maximum_tile, bins.bins, 1, piece.channels);
+      const Operand values = work.tile(work.maximum_tile, bins.bins, 1, piece.channels, Values::accumulators);
       bins.bin_step = values.lattice.column_step;
       work.winner.resize(bins.bins * piece.channels);
       maximum(bins, deciding.base, values.base, work.winner.data(), piece.channels);
@@ -308,11 +319,22 @@ class PointwiseAdjointFeatures {
     }
   }
 
+  /// Winners are numbers of 32 bits.
+  static void check_pixels(int64_t row, const PixelSpan& rows, const PixelBins<A>& columns) {
+    for (int64_t bin = 0; bin < columns.bins; ++bin) {
+      const int64_t width = columns.end_column[bin] - columns.first_column[bin];
+      if (width <= 0 || rows.end - rows.first <= INT32_MAX / width) continue;
+      throw std::invalid_argument("rois[" + std::to_string(row) +
+                                  "]: expected bins of at most 2147483647 pixels, got " +
+                                  std::to_string(rows.end - rows.first) + " x " + std::to_string(width));
+    }
+  }
+
   /// The pixels `own` that determine the winners of bins of a run.
   Operand deciding_of(PointWorkspace<A>& work, const Run& run, const PixelBox& own, const Piece& piece) const {
     if (piece.ready.contains(run.pixels)) return piece.deciding;
     return work.panel(deciding_[call_.levels[run.row]], call_.images[run.row], own, piece.channel, piece.channels,
-                      work.source_tile);
+                      work.source_tile, Values::accumulators);
   }
 
   /// The taps within the piece and their places in it. `tap_begin` has the start of the taps of each point.

@@ -22,7 +22,7 @@ class PointwiseAdjointGeometry {
         turns_channels_(call.spec.channels == Channels::orientation),
         finds_maximum_(takes_maximum(call.spec)),
         in_place_(are_in_place()),
-        blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels, group_of(call)),
+        blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels, 16 * orientations_of(call)),
         sums_kept_(call.geometry.offset != nullptr || call.geometry.mask != nullptr ? bins_ : 1),
         sums_(call.rois * blocks_.count * sums_kept_),
         turning_(call.rois * blocks_.count),
@@ -40,11 +40,11 @@ class PointwiseAdjointGeometry {
 
  private:
   bool are_in_place() const {
+    const ScalarType type = call_.scalar_type;
     // The gradient of a maximum is read as single values, as accumulators.
-    const bool as_accumulators = finds_maximum_ && size_of(call_.scalar_type) != int64_t{sizeof(A)};
-    const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call_.scalar_type); };
-    return !by_position_ && !turns_channels_ && !as_accumulators && adjacent(grad_output_) &&
-           std::all_of(maps_.begin(), maps_.end(), adjacent);
+    const Values values = finds_maximum_ ? Values::accumulators : Values::scalars;
+    return !by_position_ && !turns_channels_ && are_in_memory<A>(values, type) &&
+           has_adjacent_channels(grad_output_, type) && have_adjacent_channels(maps_, type);
   }
 
   struct Block {
@@ -60,13 +60,15 @@ class PointwiseAdjointGeometry {
     work.points.resize(std::max<size_t>(work.points.size(), 1));
     Operand source{};
     Operand deciding{};
-    if (!by_position_) source = work.read(map, in_place_, group, channel, channels, work.source_tile);
+    if (!by_position_)
+      source = work.read(map, in_place_, group, channel, channels, work.source_tile, Values::accumulators);
     if (finds_maximum_) deciding = work.read_deciding(deciding_, call_.scalar_type, group, channel, channels, source);
     for (const int64_t row : group.rows) {
       const int64_t place = row * blocks_.count + number;
       const Block block{row, group.image, channel, channels, sums_.data() + place * sums_kept_, &turning_[place]};
-      const Operand gradient = in_place_ ? work.in_place(grad_output_, row, channel)
-                                         : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
+      const Operand gradient =
+          in_place_ ? work.in_place(grad_output_, row, channel)
+                    : work.gather(grad_output_, row, channel, channels, work.gradient_tile, Values::accumulators);
       RoiPoints roi(call_, map, row, grad_output_.size[2], grad_output_.size[3]);
       if (finds_maximum_) {
         sum_winners(work, roi, block, source, deciding, gradient);
@@ -88,7 +90,7 @@ class PointwiseAdjointGeometry {
       work.merger.merge(roi, first, end, TapValues::all_slopes, false, PixelBox::everywhere(), taps);
       if (by_position_) {
         source = work.panel(channels_of_bin(map, first, bins_), block.image, roi.pixels_of(first), block.channel,
-                            block.channels, work.source_tile);
+                            block.channels, work.source_tile, Values::accumulators);
       }
       sum_dots(work, taps, source, gradient, tap_kinds, block);
     }
@@ -106,7 +108,7 @@ class PointwiseAdjointGeometry {
     }
     work.pass.set(taps.y, taps.x, taps.value[weight_], source.lattice, taps.first_bin, taps.bins(),
                   [&](int64_t bin) { return place_of(gradient.lattice, bin); });
-    const auto kernel = work.kernels.dots[gradient.lattice.is_accumulator];
+    const auto kernel = work.kernels.dots[index(gradient.lattice.values)];
     const AxisPlan<A> plan = work.pass.plan(taps.begin);
     for (int64_t b = 0; b < taps.bins(); ++b) {
       double* sums = block.sums[sums_kept_ > 1 ? taps.first_bin + b : 0].data();
@@ -132,7 +134,8 @@ class PointwiseAdjointGeometry {
   }
 
   Operand mixed(PointWorkspace<A>& work, const Block& block, int derivative) const {
-    const Operand target = work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], block.channels);
+    const Operand target =
+        work.tile(work.mixed_tile, grad_output_.size[2], grad_output_.size[3], block.channels, Values::accumulators);
     std::fill(work.mixed_tile.begin(), work.mixed_tile.end(), A(0));
     Orientation(call_, block.row)
         .mix(work.gradient_tile, work.mixed_tile, bins_, block.channels, derivative, true, 1.0);
@@ -213,7 +216,8 @@ class PointwiseAdjointGeometry {
   const View& grad_output_;
   std::span<const View> maps_, deciding_;
   int64_t bins_;
-  bool by_position_, turns_channels_, finds_maximum_, in_place_;
+  bool by_position_, turns_channels_, finds_maximum_;
+  bool in_place_;
   ChannelBlocks blocks_;
   int64_t sums_kept_;
   std::vector<Sums> sums_;

@@ -15,17 +15,16 @@ class PointwiseForward {
         bins_(out.size[2] * out.size[3]),
         follows_(takes_maximum(call.spec) && (call.tangent != nullptr || !deciding_.empty())),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
-    const auto adjacent = [&](const View& view) { return has_adjacent_channels(view, call.scalar_type); };
+    const ScalarType type = call.scalar_type;
     by_position_ = call.spec.channels == Channels::position;
     turns_channels_ = call.spec.channels == Channels::orientation;
-    const bool as_accumulators = follows_ && size_of(call.scalar_type) != int64_t{sizeof(A)};
+    // Tiles of half types are faster to transpose, but not where pixels are read many times, for maxima.
+    values_ = takes_maximum(call.spec) || turns_channels_ ? Values::accumulators : Values::scalars;
     takes_largest_pixels_ = takes_maximum(call.spec) && !follows_ && call.spec.rule == PointRule::pixels;
-    const auto has_rows = [&](const View& map) { return map.stride[3] == size_of(call.scalar_type); };
-    one_by_one_ = takes_largest_pixels_ && out.size[1] > 1 && out.size[1] <= most_run_channels &&
-                  std::all_of(maps.begin(), maps.end(), has_rows);
-    maps_in_place_ =
-        one_by_one_ || (!by_position_ && !as_accumulators && std::all_of(maps.begin(), maps.end(), adjacent));
-    out_in_place_ = one_by_one_ || by_position_ || (!turns_channels_ && !follows_ && adjacent(out));
+    one_by_one_ = takes_largest_pixels_ && out.size[1] > 1 && out.size[1] <= most_run_channels && have_rows(maps, type);
+    maps_in_place_ = one_by_one_ || (!by_position_ && (!follows_ || are_in_memory<A>(values_, type)) &&
+                                     have_adjacent_channels(maps, type));
+    out_in_place_ = one_by_one_ || by_position_ || (!turns_channels_ && !follows_ && has_adjacent_channels(out, type));
   }
 
   void run() {
@@ -34,7 +33,8 @@ class PointwiseForward {
     // If there are few groups, their channels are distributed over the threads too. Channels are independent, so the
     // results have the same bits.
     const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
-    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1), group_of(call_));
+    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1),
+                               16 * orientations_of(call_));
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
       const int64_t share = item % shares.count;
       pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
@@ -44,9 +44,7 @@ class PointwiseForward {
  private:
   void pool(PointWorkspace<A>& work, const RoiGroup& group, int64_t first_channel, int64_t channel_count) {
     if (group.image < 0 || group.y.length() == 0) {
-      work.target_tile.assign(bins_ * channel_count, A(0));
-      for (const int64_t row : group.rows)
-        work.scatter(work.target_tile.data(), out_, row, first_channel, channel_count);
+      work.write_zeros(out_, group.rows, first_channel, channel_count);
       return;
     }
     const View& map = maps_[group.level];
@@ -56,17 +54,17 @@ class PointwiseForward {
     if (work.points.size() < rois.size()) work.points.resize(rois.size());
     std::vector<bool> is_prepared(rois.size(), false);
     const auto blocks = one_by_one_ ? ChannelBlocks::one_by_one(channel_count)
-                                    : ChannelBlocks(channel_count, most_channels(group), group_of(call_));
+                                    : ChannelBlocks(channel_count, most_channels(group), 16 * orientations_of(call_));
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
       Operand source{};
-      if (!by_position_) source = work.read(map, maps_in_place_, group, channel, channels, work.source_tile);
+      if (!by_position_) source = work.read(map, maps_in_place_, group, channel, channels, work.source_tile, values_);
       Operand deciding{};
       if (follows_) deciding = work.read_deciding(deciding_, call_.scalar_type, group, channel, channels, source);
       for (size_t index = 0; index < rois.size(); ++index) {
         const int64_t row = group.rows[index];
-        const Operand target = out_in_place_ ? work.in_place(out_, row, channel)
-                                             : work.tile(work.target_tile, out_.size[2], out_.size[3], channels);
+        Operand target = out_in_place_ ? work.in_place(out_, row, channel)
+                                       : work.tile(work.target_tile, out_.size[2], out_.size[3], channels, values_);
         const Block block{row, group.image, channel, channels};
         if (by_position_) {
           pool_by_position(work, rois[index], map, block);
@@ -82,10 +80,10 @@ class PointwiseForward {
                                     target, channels);
         }
         if (turns_channels_) {
-          turn_channels(work, rois[index], work.taps[index], block, source, target);
+          target = turned(work, rois[index], work.taps[index], block, source, target);
           is_prepared[index] = is_prepared[index] && call_.tangent == nullptr;
         }
-        if (!out_in_place_) work.scatter(work.target_tile.data(), out_, row, channel, channels);
+        if (!out_in_place_) work.scatter(target, out_, row, channel, channels);
       }
     }
   }
@@ -94,7 +92,7 @@ class PointwiseForward {
   /// faster. But a panel should stay in the cache.
   int64_t most_channels(const RoiGroup& group) const {
     if (maps_in_place_ || by_position_) return in_place_channels;
-    const int64_t bytes = group.y.length() * group.x.length() * int64_t{sizeof(A)};
+    const int64_t bytes = group.y.length() * group.x.length() * size_of(call_.scalar_type);
     return std::clamp(panel_bytes / std::max<int64_t>(bytes, 1), least_panel_channels, in_place_channels);
   }
 
@@ -119,7 +117,7 @@ class PointwiseForward {
                 int64_t channels) const {
     work.pass.set(taps.y, taps.x, taps.value[weight_], source.lattice, taps.first_bin, taps.bins(),
                   [&](int64_t bin) { return place_of(target.lattice, bin); });
-    const auto kernel = work.kernels.contract[source.lattice.is_accumulator][target.lattice.is_accumulator];
+    const auto kernel = work.kernels.contract[index(source.lattice.values)][index(target.lattice.values)];
     kernel(single_row<A>(), work.pass.plan(taps.begin), source.base, target.base, channels, Write::replace);
   }
 
@@ -142,7 +140,7 @@ class PointwiseForward {
       const PixelSpan rows = roi.whole_pixels(0, y);
       bins.first_row = rows.first;
       bins.end_row = rows.end;
-      kernels[source.lattice.is_accumulator][target.lattice.is_accumulator](
+      kernels[index(source.lattice.values)][index(target.lattice.values)](
           bins, source.base, target.base + y * target.lattice.row_step, nullptr, channels);
     }
   }
@@ -172,7 +170,8 @@ class PointwiseForward {
 
   /// Computes every bin from its own channels, which are as many channels apart as there are bins.
   void pool_by_position(PointWorkspace<A>& work, RoiPoints& roi, const View& map, const Block& block) {
-    const Lattice pixels{map.stride[2], map.stride[3], false}, bins{out_.stride[2], out_.stride[3], false};
+    const Lattice pixels{map.stride[2], map.stride[3], Values::scalars};
+    const Lattice bins{out_.stride[2], out_.stride[3], Values::scalars};
     for (int64_t first = 0; first < bins_;) {
       const AxisPlan<A> plan = work.plan_apart(roi, first, bins_, call_.tangent != nullptr, PixelBox::everywhere(),
                                                pixels, map.stride[1], [&](int64_t bin) { return place_of(bins, bin); });
@@ -183,17 +182,19 @@ class PointwiseForward {
     }
   }
 
-  void turn_channels(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, const Block& block, const Operand& source,
-                     const Operand& target) {
+  /// The pooled channels in `target`, rotated.
+  Operand turned(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, const Block& block, const Operand& source,
+                 const Operand& target) {
     const Orientation orientation(call_, block.row);
-    work.mixed_tile.assign(bins_ * block.channels, A(0));
+    const Operand mixed = work.tile(work.mixed_tile, out_.size[2], out_.size[3], block.channels, Values::accumulators);
+    std::fill(work.mixed_tile.begin(), work.mixed_tile.end(), A(0));
     orientation.mix(work.target_tile, work.mixed_tile, bins_, block.channels, 0, false, 1.0);
     if (call_.tangent != nullptr) {
       const double turning = call_.tangent->boxes[block.row * call_.columns + 4];
       mean(work, roi, taps, false, TapValues::still, source, target, block.channels);
       orientation.mix(work.target_tile, work.mixed_tile, bins_, block.channels, 1, false, turning);
     }
-    work.target_tile.swap(work.mixed_tile);
+    return mixed;
   }
 
   static constexpr int64_t in_place_channels = 512;
@@ -207,6 +208,7 @@ class PointwiseForward {
   int64_t bins_;
   bool follows_;
   bool by_position_, turns_channels_, maps_in_place_, out_in_place_;
+  Values values_;  // of tiles
   bool takes_largest_pixels_;
   bool one_by_one_;  // a few channels that are planes
   std::vector<PointWorkspace<A>> workspaces_;

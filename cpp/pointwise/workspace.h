@@ -124,7 +124,8 @@ inline View channels_of_bin(const View& map, int64_t bin, int64_t bins) {
   return part;
 }
 
-inline int64_t group_of(const PointwiseCall& call) {
+/// The channels that belong together.
+inline int64_t orientations_of(const PointwiseCall& call) {
   return call.spec.channels == Channels::orientation ? call.spec.orientations : 1;
 }
 
@@ -166,9 +167,9 @@ struct PointWorkspace : Tiles<A> {
   /// The part of a map that a group of RoIs reads, for a block of channels: in place or, if channels are not adjacent,
   /// a copy of the group's rectangle.
   Operand read(const View& map, bool is_in_place, const RoiGroup& group, int64_t channel, int64_t channels,
-               AlignedVector<A>& memory) {
+               AlignedVector<A>& memory, Values values) {
     if (is_in_place) return this->in_place(map, group.image, channel);
-    return panel(map, group.image, {group.y, group.x}, channel, channels, memory);
+    return panel(map, group.image, {group.y, group.x}, channel, channels, memory, values);
   }
 
   /// The same part of the map that determines the winners: `source`, unless there are other deciding maps.
@@ -176,18 +177,18 @@ struct PointWorkspace : Tiles<A> {
                         int64_t channels, const Operand& source) {
     if (others.empty()) return source;
     const View& map = others[group.level];
-    return read(map, has_adjacent_channels(map, type), group, channel, channels, deciding_tile);
+    return read(map, has_adjacent_channels(map, type), group, channel, channels, deciding_tile, Values::accumulators);
   }
 
   /// A copy of a rectangle.
   Operand panel(const View& map, int64_t image, const PixelBox& box, int64_t channel, int64_t channels,
-                AlignedVector<A>& memory) {
-    if (box.is_empty()) return this->tile(memory, 0, 0, channels);
+                AlignedVector<A>& memory, Values values) {
+    if (box.is_empty()) return this->tile(memory, 0, 0, channels, values);
     View rectangle = map;
     rectangle.data += box.y.first * map.stride[2] + box.x.first * map.stride[3];
     rectangle.size[2] = box.y.length();
     rectangle.size[3] = box.x.length();
-    Operand operand = this->gather(rectangle, image, channel, channels, memory);
+    Operand operand = this->gather(rectangle, image, channel, channels, memory, values);
     operand.lattice.is_compact = false;
     operand.base -= box.y.first * operand.lattice.row_step + box.x.first * operand.lattice.column_step;
     return operand;
@@ -198,7 +199,7 @@ struct PointWorkspace : Tiles<A> {
   void maximum(const BinPoints& points, const Operand& source, ScalarType type, const Operand& target, int32_t* winner,
                int64_t channels, PlaceOf&& place_of) {
     pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
-    const auto kernel = point_kernels<A>(type).maximum[source.lattice.is_accumulator][target.lattice.is_accumulator];
+    const auto kernel = point_kernels<A>(type).maximum[index(source.lattice.values)][index(target.lattice.values)];
     kernel(plan_of(points, pass), source.base, target.base, winner, channels);
   }
 
@@ -207,7 +208,7 @@ struct PointWorkspace : Tiles<A> {
   /// bins would take as much memory as the result, and loading them would take longer than computing them again.
   const int32_t* winners(const BinPoints& points, const Operand& deciding, ScalarType type, int64_t channels) {
     winner.resize(std::max<int64_t>(points.bins() * channels, 1));
-    const Operand values = this->tile(maximum_tile, points.bins(), 1, channels);
+    const Operand values = this->tile(maximum_tile, points.bins(), 1, channels, Values::accumulators);
     maximum(points, deciding, type, values, winner.data(), channels,
             [&](int64_t bin) { return (bin - points.first_bin) * values.lattice.row_step; });
     return winner.data();

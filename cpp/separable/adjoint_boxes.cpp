@@ -16,8 +16,7 @@ class AdjointBoxes {
         maps_(maps),
         workspaces_(make_workspaces<A>(call)),
         in_place_(has_adjacent_channels(grad_output, call.scalar_type) &&
-                  std::all_of(maps.begin(), maps.end(),
-                              [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); })),
+                  have_adjacent_channels(maps, call.scalar_type)),
         blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels),
         sums_(call.rois * blocks_.count) {}
 
@@ -50,9 +49,9 @@ class AdjointBoxes {
     }
     const int64_t channel = blocks_.first(block), channels = blocks_.length(block);
     const int64_t bins = in_place_ ? 0 : grad_output_.size[2] * grad_output_.size[3];
-    Panel<A> panel(work, work.taps, map, in_place_, group, channels, bins);
+    Panel<A> panel(work, work.taps, map, in_place_, group, channels, bins, Values::accumulators);
     panel.begin(channel, channels);
-    work.tile(work.gradient_tile, panel.tiles(), bins, channels);
+    const Operand tiles = work.tile(work.gradient_tile, panel.tiles(), bins, channels, Values::accumulators);
     std::vector<Dots> of_tile(panel.tiles());
     int64_t begun = 0;
     for (const RoiPiece& piece : panel.pieces()) {
@@ -61,16 +60,20 @@ class AdjointBoxes {
       Dots& dots = of_tile[piece.tile];
       if (piece.first_bin == 0) {
         if (begun++ == 0) work.plans_memory.clear();
-        dots.gradient = in_place_ ? work.in_place(grad_output_, row, channel)
-                                  : work.gather_into(work.gradient_tile.data() + piece.tile * bins * channels,
-                                                     grad_output_, row, channel, channels);
+        if (in_place_) {
+          dots.gradient = work.in_place(grad_output_, row, channel);
+        } else {
+          dots.gradient = {tiles.base + piece.tile * tiles.lattice.row_step,
+                           dense_lattice(work.kernels, grad_output_.size[3], channels, Values::accumulators)};
+          work.gather_into(dots.gradient, grad_output_, row, channel, channels);
+        }
         dots.plan = plan_dots(work.plans_memory, work.taps[piece.index], panel.lattice(piece.index, channels),
                               dots.gradient.lattice);
       }
       DotPlan<A> plan = dots.plan;
       plan.y = plan.y.rows_between(piece.first_bin, piece.end_bin);
-      work.kernels.dots[!in_place_](plan, source, dots.gradient.base, channels,
-                                    sums_[row * blocks_.count + block].data());
+      work.kernels.dots[index(dots.gradient.lattice.values)](plan, source, dots.gradient.base, channels,
+                                                             sums_[row * blocks_.count + block].data());
       if (piece.is_last) --begun;
     }
   }

@@ -13,16 +13,14 @@ class AdjointFeatures {
       : call_(call),
         grad_output_(grad_output),
         grads_(grads),
-        grads_in_place_(std::all_of(grads.begin(), grads.end(),
-                                    [&](const View& map) { return has_adjacent_channels(map, call.scalar_type); })),
-        one_by_one_(!grads_in_place_ && grad_output.size[1] < few_channels),
-        blocks_(grad_output.size[1],
-                (grads_in_place_ ? in_place_block_bytes : planar_block_bytes) / int64_t{sizeof(A)}),
+        has_adjacent_channels_(have_adjacent_channels(grads, call.scalar_type)),
+        one_by_one_(!has_adjacent_channels_ && grad_output.size[1] < few_channels),
+        blocks_(grad_output.size[1], (has_adjacent_channels_ ? block_bytes : planar_block_bytes) / int64_t{sizeof(A)}),
         workspaces_(make_workspaces<A>(call)) {
     const int64_t pixel_bytes = std::max<int64_t>(blocks_.size * int64_t{sizeof(A)}, 1);
     for (const View& map : grads) {
-      shapes_.push_back(grads_in_place_ ? TileShape::square(in_place_tile_bytes / pixel_bytes)
-                                        : TileShape::wide(map, planar_tile_bytes / pixel_bytes));
+      shapes_.push_back(has_adjacent_channels_ ? TileShape::square(tile_bytes / pixel_bytes)
+                                               : TileShape::wide(map, planar_tile_bytes / pixel_bytes));
     }
   }
 
@@ -85,7 +83,8 @@ class AdjointFeatures {
     const int64_t height = tile.end_y - tile.first_y, width = tile.end_x - tile.first_x;
     const int tangents = static_cast<int>(call_.tangents.size());
     const int64_t at_once = one_by_one_ ? 1 : channels, plane = height * width * at_once;
-    const Operand target = work.tile(work.target_tile, height * (channels / at_once), width, at_once);
+    const Operand target =
+        work.tile(work.target_tile, height * (channels / at_once), width, at_once, Values::accumulators);
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     const bool in_place = has_adjacent_channels(grad_output_, call_.scalar_type);
     Contraction<A> contraction;
@@ -95,9 +94,9 @@ class AdjointFeatures {
       const Taps y = transpose_taps(taps_[row].y, tile.first_y, tile.end_y, 1 << tangents, arena);
       const Taps x = transpose_taps(taps_[row].x, tile.first_x, tile.end_x, 1 << tangents, arena);
       if (y.entries() == 0 || x.entries() == 0) continue;
-      const Operand source = in_place || one_by_one_
-                                 ? work.in_place(grad_output_, row, channel)
-                                 : work.gather(grad_output_, row, channel, channels, work.gradient_tile);
+      const Operand source = in_place || one_by_one_ ? work.in_place(grad_output_, row, channel)
+                                                     : work.gather(grad_output_, row, channel, channels,
+                                                                   work.gradient_tile, Values::accumulators);
       // For a few channels, not by the taps of the tile: tiles of other layouts have other taps.
       const bool two_passes = grad_output_.size[1] < few_channels
                                   ? few_channels_take_two_passes(taps_[row].y, taps_[row].x, true, grad_output_.size[1])
@@ -111,19 +110,19 @@ class AdjointFeatures {
     }
     const View& map = grads_[tile.level];
     for (int64_t first = 0; first < channels; first += at_once) {
-      work.write_piece(work.target_tile.data() + first * plane, tile.of(grads_), map, call_.scalar_type, tile.image,
-                       channel + first, at_once);
+      work.write_piece({target.base + first * plane * int64_t{sizeof(A)}, target.lattice}, tile.of(grads_), map,
+                       call_.scalar_type, tile.image, channel + first, at_once);
     }
   }
 
-  static constexpr int64_t in_place_tile_bytes = 256 * 1024, in_place_block_bytes = 1024;
+  static constexpr int64_t tile_bytes = 256 * 1024, block_bytes = 1024;
   // If channels are not adjacent, the lines of a tile are runs of its pixels, which should be long.
   static constexpr int64_t planar_tile_bytes = 768 * 1024, planar_block_bytes = 256;
 
   const SeparableCall& call_;
   const View& grad_output_;
   std::span<const View> grads_;
-  bool grads_in_place_, one_by_one_;  // a few channels that are planes
+  bool has_adjacent_channels_, one_by_one_;  // a few channels that are planes
   ChannelBlocks blocks_;
   std::vector<TileShape> shapes_;  // of every map
   std::vector<RoiTaps> taps_;

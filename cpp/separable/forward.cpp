@@ -10,21 +10,21 @@ class Forward {
  public:
   Forward(const SeparableCall& call, std::span<const View> maps, const View& out)
       : call_(call), maps_(maps), out_(out), workspaces_(make_workspaces<A>(call)) {
+    const ScalarType type = call.scalar_type;
     // A few channels are read in place if the kernels find runs of adjacent pixels.
     const bool few = out.size[1] < few_channels;
-    const auto all_maps = [&](auto&& has) { return std::all_of(maps.begin(), maps.end(), has); };
-    one_by_one_ =
-        few && out.size[1] > 1 && all_maps([&](const View& map) { return map.stride[3] == size_of(call.scalar_type); });
+    const auto have_runs = [&](const View& map) { return has_adjacent_pixels(map, type); };
+    one_by_one_ = few && out.size[1] > 1 && have_rows(maps, type);
     maps_in_place_ =
-        one_by_one_ || all_maps([&](const View& map) {
-          return few ? has_adjacent_pixels(map, call.scalar_type) : has_adjacent_channels(map, call.scalar_type);
-        });
-    const bool halves = size_of(call.scalar_type) < int64_t{sizeof(A)};
-    out_in_place_ = (one_by_one_ || has_adjacent_channels(out, call.scalar_type)) && call.spec.fill == 0.0 &&
-                    !(halves && !call.tangents.empty());
-    const bool is_large = is_larger_than_caches(out, call.scalar_type);
-    if (out_in_place_ && !one_by_one_ && is_large && has_whole_lines()) write_ = Write::stream;
-    streams_planes_ = !out_in_place_ && is_large && has_adjacent_planes(out, call.scalar_type);
+        one_by_one_ || (few ? std::all_of(maps.begin(), maps.end(), have_runs) : have_adjacent_channels(maps, type));
+    const bool has_tangents = !call.tangents.empty();
+    has_fill_ = call.spec.fill != 0.0 && !has_tangents;
+    // Tiles of half types are faster to transpose and to read. But parts of a derivative are added before rounding.
+    values_ = has_fill_ || has_tangents ? Values::accumulators : Values::scalars;
+    out_in_place_ = (one_by_one_ || has_adjacent_channels(out, type)) && !has_fill_ && are_in_memory<A>(values_, type);
+    const bool is_large = is_larger_than_caches(out, type);
+    if (out_in_place_ && !one_by_one_ && !has_tangents && is_large && has_whole_lines()) write_ = Write::stream;
+    streams_planes_ = !out_in_place_ && is_large && has_adjacent_planes(out, type);
   }
 
   void run() {
@@ -39,7 +39,7 @@ class Forward {
     const int64_t wanted_shares = threads == 1 ? 1 : std::min((4 * threads + count - 1) / count, most_shares);
     const int64_t panels = (channels + panel_channels - 1) / panel_channels;
     const ChannelBlocks shares(out_.size[1], std::max<int64_t>(panels / wanted_shares, 1) * panel_channels,
-                               panel_channels / 16);
+                               panel_channels);
     // Threads that share a group also share its preparation, that of a whole panel. They start with different groups.
     const bool are_alike = !maps_in_place_ && shares.count > 1 && out_.size[1] % panel_channels == 0;
     std::vector<Preparation> shared(are_alike ? groups.size() : 0);
@@ -130,8 +130,7 @@ class Forward {
   void pool(Workspace<A>& work, const RoiGroup& group, Preparation* shared, int64_t first_channel,
             int64_t channel_count) {
     if (group.image < 0) {
-      work.target_tile.assign(out_.size[2] * out_.size[3] * channel_count, A(0));
-      work.scatter(work.target_tile.data(), out_, group.rows[0], first_channel, channel_count);
+      work.write_zeros(out_, group.rows, first_channel, channel_count);
       return;
     }
     auto& taps = shared == nullptr ? work.taps : shared->taps;
@@ -141,9 +140,10 @@ class Forward {
     };
     shared == nullptr ? build() : std::call_once(shared->has_taps, build);
     const auto blocks = one_by_one_ ? ChannelBlocks::one_by_one(channel_count)
-                                    : ChannelBlocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels);
+                                    : ChannelBlocks(channel_count, maps_in_place_ ? in_place_channels : panel_channels,
+                                                    std::max(least_unit, cache_line / size_of(call_.scalar_type)));
     const int64_t bins = out_in_place_ ? 0 : out_.size[2] * out_.size[3];
-    Panel<A> panel(work, taps, maps_[group.level], maps_in_place_, group, blocks.size, bins);
+    Panel<A> panel(work, taps, maps_[group.level], maps_in_place_, group, blocks.size, bins, values_);
     int64_t prepared_channels = 0;
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
@@ -156,13 +156,12 @@ class Forward {
         prepared_channels = channels;
       }
       panel.begin(channel, channels);
-      work.tile(work.target_tile, panel.tiles(), bins, channels);
+      const Operand tiles = work.tile(work.target_tile, panel.tiles(), bins, channels, values_);
       for (const RoiPiece& piece : panel.pieces()) {
         const std::byte* const source = panel.pixels_of(piece);
-        A* const tile = work.target_tile.data() + piece.tile * bins * channels;
+        const Operand tile{tiles.base + piece.tile * tiles.lattice.row_step, tiles.lattice};
         const int64_t row = group.rows[piece.index];
-        std::byte* const target =
-            out_in_place_ ? work.in_place(out_, row, channel).base : reinterpret_cast<std::byte*>(tile);
+        std::byte* const target = out_in_place_ ? work.in_place(out_, row, channel).base : tile.base;
         contractions[piece.index].execute(work.kernels, source, target, channels, write_, work.intermediate,
                                           piece.first_bin, piece.end_bin);
         if (!out_in_place_ && piece.is_last) write_tile(work, row, taps[piece.index], tile, channel, channels);
@@ -182,8 +181,8 @@ class Forward {
                    Arena& arena, std::vector<Contraction<A>>& contractions) const {
     arena.clear();
     contractions.resize(taps.size());
-    const Lattice target =
-        out_in_place_ ? Workspace<A>::in_place(out_, 0, 0).lattice : dense_lattice<A>(out_.size[3], channels);
+    const Lattice target = out_in_place_ ? Workspace<A>::in_place(out_, 0, 0).lattice
+                                         : dense_lattice(kernels, out_.size[3], channels, values_);
     const int tangents = static_cast<int>(call_.tangents.size());
     for (size_t index = 0; index < taps.size(); ++index) {
       const auto& [y, x] = taps[index];
@@ -195,8 +194,9 @@ class Forward {
   }
 
   /// Writes a block of channels of one RoI to the output.
-  void write_tile(Workspace<A>& work, int64_t row, const RoiTaps& taps, A* tile, int64_t channel, int64_t channels) {
-    fill_unreached(tile, taps, channels);
+  void write_tile(Workspace<A>& work, int64_t row, const RoiTaps& taps, const Operand& tile, int64_t channel,
+                  int64_t channels) {
+    if (has_fill_) fill_unreached(reinterpret_cast<A*>(tile.base), taps, channels);
     if (streams_planes_) {
       work.stream_planes(tile, out_, row, channel, channels);
     } else {
@@ -206,7 +206,6 @@ class Forward {
 
   /// Writes the fill value to bins without a point on the map.
   void fill_unreached(A* tile, const RoiTaps& taps, int64_t channels) const {
-    if (call_.spec.fill == 0.0 || !call_.tangents.empty()) return;
     const auto empty = [](const Taps& axis, int64_t bin) { return axis.row_begin[bin] == axis.row_begin[bin + 1]; };
     const int64_t bins_y = out_.size[2], bins_x = out_.size[3];
     for (int64_t bin = 0; bin < bins_y * bins_x; ++bin) {
@@ -216,6 +215,8 @@ class Forward {
   }
 
   static constexpr int64_t in_place_channels = 256;
+  // Blocks begin with a cache line, because a result may be streamed.
+  static constexpr int64_t cache_line = 64, least_unit = 16;
   static constexpr int64_t least_channels = 64;  // of a share
   static constexpr int64_t panel_channels = 64;
   static constexpr int64_t panel_pixels = 32768;
@@ -223,7 +224,9 @@ class Forward {
   const SeparableCall& call_;
   std::span<const View> maps_;
   const View& out_;
-  bool maps_in_place_, out_in_place_, streams_planes_;
+  bool maps_in_place_, out_in_place_, streams_planes_, has_fill_;
+  Values values_;
+
   bool one_by_one_;  // a few channels that are planes
   Write write_ = Write::replace;
   std::vector<Workspace<A>> workspaces_;

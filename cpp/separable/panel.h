@@ -20,12 +20,13 @@ template <class A>
 class Panel {
  public:
   /// Prepares a panel for the taps of the group's RoIs. A block has at most `channels` channels; a tile, which a RoI
-  /// needs from its first to its last piece, has `bins` pixels.
+  /// needs from its first to its last piece, has `bins` pixels. Pixels that are copied are stored as `values`.
   Panel(Workspace<A>& work, std::span<const RoiTaps> taps, const View& map, bool is_in_place, const RoiGroup& group,
-        int64_t channels, int64_t bins)
+        int64_t channels, int64_t bins, Values values)
       : work_(work),
         taps_(taps),
         map_(map),
+        values_(values),
         is_in_place_(is_in_place),
         group_(group),
         gathers_(group.rows.size() == 1),
@@ -45,7 +46,7 @@ class Panel {
     if (gathers_) return;
     x_ = x;
     last_row_ = y.last;
-    cut_into_pieces(cached_bytes / std::max<int64_t>(channels * int64_t{sizeof(A)}, 1), bins);
+    cut_into_pieces(cached_bytes / std::max<int64_t>(channels * work.kernels.bytes_of(values), 1), bins);
     ring_rows_ = std::clamp<int64_t>(pieces_.tallest + rows_at_once_, 1, y.length());
   }
 
@@ -58,8 +59,9 @@ class Panel {
   /// The layout of the pixels of a RoI, for a block of so many channels.
   Lattice lattice(size_t index, int64_t channels) const {
     if (is_in_place_) return Workspace<A>::in_place(map_, 0, 0).lattice;
-    if (gathers_) return dense_lattice<A>(static_cast<int64_t>(taps_[index].x.position.size()), channels);
-    Lattice lattice = dense_lattice<A>(x_.length(), channels);
+    const auto columns = gathers_ ? static_cast<int64_t>(taps_[index].x.position.size()) : x_.length();
+    Lattice lattice = dense_lattice(work_.kernels, columns, channels, values_);
+    if (gathers_) return lattice;
     lattice.is_compact = false;
     lattice.ring_rows = ring_rows_;
     return lattice;
@@ -70,7 +72,8 @@ class Panel {
     channel_ = channel;
     channels_ = channels;
     end_row_ = 0;
-    if (!is_in_place_ && !gathers_) work_.tile(work_.source_tile, ring_rows_, x_.length(), channels);
+    if (is_in_place_ || gathers_) return;
+    ring_ = work_.tile(work_.source_tile, ring_rows_, x_.length(), channels, values_);
   }
 
   /// The memory that has the pixels of a piece now.
@@ -79,12 +82,11 @@ class Panel {
     if (gathers_) {
       const RoiTaps& taps = taps_[piece.index];
       return work_
-          .gather(map_, group_.image, channel_, channels_, work_.source_tile, &taps.y.position, &taps.x.position)
+          .gather(map_, group_.image, channel_, channels_, taps.y.position, taps.x.position, work_.source_tile, values_)
           .base;
     }
     if (piece.rows.length() > 0) sweep_to(piece.rows);
-    const auto* const base = reinterpret_cast<const std::byte*>(work_.source_tile.data());
-    return base - x_.first * channels_ * int64_t{sizeof(A)};
+    return ring_.base - x_.first * ring_.lattice.column_step;
   }
 
  private:
@@ -117,8 +119,8 @@ class Panel {
       strip.size[2] = std::min(end - end_row_, ring_rows_ - slot);
       strip.size[3] = x_.length();
       strip.data += end_row_ * map_.stride[2] + x_.first * map_.stride[3];
-      A* const target = work_.source_tile.data() + slot * x_.length() * channels_;
-      work_.kernels.gather(work_.block(strip, group_.image, channel_, channels_), target);
+      work_.gather_into({ring_.base + slot * ring_.lattice.row_step, ring_.lattice}, strip, group_.image, channel_,
+                        channels_);
       end_row_ += strip.size[2];
     }
   }
@@ -130,11 +132,13 @@ class Panel {
   Workspace<A>& work_;
   std::span<const RoiTaps> taps_;
   const View& map_;
+  Values values_;
   bool is_in_place_;
   const RoiGroup& group_;
   bool gathers_;
   RoiPieces pieces_;
   PixelRange x_{0, 0};
+  Operand ring_{};
   int64_t ring_rows_ = 1, rows_at_once_ = most_rows_at_once, last_row_ = 0, end_row_ = 0, channel_ = 0, channels_ = 0;
 };
 
