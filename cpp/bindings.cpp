@@ -109,6 +109,7 @@ NB_MODULE(_core, m) {
   m.doc() = "The compiled core: the families of operators on strided memory. Private; see roialign.numpy.cpu.";
   // A tensor that is alive when the interpreter ends, with its gradient, keeps objects of ours: torch frees it no more.
   nb::set_leak_warnings(false);
+  roialign::expect_forks();
 
   nb::enum_<roialign::Rule>(m, "Rule")
       .value("grid", roialign::Rule::grid)

@@ -174,7 +174,7 @@ bool is_pooled(const std::optional<Array>& array) {
 
 /// The maps of all levels, which are alike.
 struct Maps {
-  ScalarType type;
+  ScalarType type{};
   std::vector<View> views;
 };
 

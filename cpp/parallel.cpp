@@ -13,6 +13,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -64,9 +65,10 @@ class Pool {
   bool run(Loop& loop, int threads) {
     const std::unique_lock lock(in_use_, std::try_to_lock);
     if (!lock.owns_lock()) return false;
-    while (static_cast<int>(workers_.size()) < threads - 1) add_worker();
-    running_.store(threads - 1, std::memory_order_relaxed);
-    for (int index = 0; index < threads - 1; ++index) workers_[index]->hand(&loop);
+    while (static_cast<int>(workers_.size()) < threads - 1 && add_worker());
+    const int others = std::min(static_cast<int>(workers_.size()), threads - 1);
+    running_.store(others, std::memory_order_relaxed);
+    for (int index = 0; index < others; ++index) workers_[index]->hand(&loop);
     loop.work(0);
     for (int left = running_.load(std::memory_order_acquire); left != 0;
          left = running_.load(std::memory_order_acquire)) {
@@ -85,15 +87,17 @@ class Pool {
     }
   };
 
-  void add_worker() {
+  /// Returns false if the system gives no thread, for example in a container that limits them. Fewer do the work then.
+  bool add_worker() {
     workers_.push_back(std::make_unique<Worker>());
     const int number = static_cast<int>(workers_.size());
     try {
       std::thread(&Pool::serve, this, workers_.back().get(), number).detach();
-    } catch (...) {
+    } catch (const std::system_error&) {
       workers_.pop_back();
-      throw;
+      return false;
     }
+    return true;
   }
 
   void serve(Worker* self, int number) {
@@ -101,7 +105,8 @@ class Pool {
       self->loop.wait(nullptr, std::memory_order_acquire);
       Loop* const loop = self->loop.load(std::memory_order_acquire);
       loop->work(number);
-      self->loop.store(nullptr, std::memory_order_relaxed);  // before the count, since the next loop may start after it
+      // Before the count, because the next loop may be handed out after it.
+      self->loop.store(nullptr, std::memory_order_relaxed);
       if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
     }
   }
@@ -116,17 +121,6 @@ std::atomic<int> num_threads{0};
 thread_local int workers_of_last_loop = 0;
 
 std::atomic<bool> is_forked{false};
-
-// A forked child has none of its parent's threads. It does not use their pool and makes its own.
-void expect_forks() {
-#if defined(__unix__) || defined(__APPLE__)
-  static const int registered = pthread_atfork(nullptr, nullptr, [] {
-    pool.store(nullptr, std::memory_order_release);
-    is_forked.store(true, std::memory_order_relaxed);
-  });
-  (void)registered;
-#endif
-}
 
 Pool& the_pool() {
   Pool* current = pool.load(std::memory_order_acquire);
@@ -174,10 +168,19 @@ int get_num_threads() {
 
 void set_num_threads(int count) { num_threads.store(count, std::memory_order_relaxed); }
 
+void expect_forks() {
+#if defined(__unix__) || defined(__APPLE__)
+  static const int registered = pthread_atfork(nullptr, nullptr, [] {
+    pool.store(nullptr, std::memory_order_release);
+    is_forked.store(true, std::memory_order_relaxed);
+  });
+  (void)registered;
+#endif
+}
+
 int last_worker_count() { return workers_of_last_loop; }
 
 void parallel_for(const Team& team, int64_t count, const Body& body) {
-  expect_forks();
   const int threads = static_cast<int>(std::min<int64_t>(team.threads, count));
   Loop loop(count, body);
   if (threads <= 1) {

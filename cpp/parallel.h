@@ -11,6 +11,10 @@ namespace roialign {
 int get_num_threads();
 void set_num_threads(int count);
 
+/// To be called before the process may fork. A forked child has none of its parent's threads, so it starts a new pool
+/// and does not use an OpenMP runtime, also if only other libraries have used that in the parent.
+void expect_forks();
+
 /// The number of workers in the last `parallel_for` of the calling thread.
 int last_worker_count();
 
@@ -28,7 +32,7 @@ struct Team {
 /// other threads have stopped.
 ///
 /// It may be called from several threads: if the pool is in use, the caller works alone. It is also safe after fork:
-/// the child starts a new pool, and does not use an OpenMP runtime whose threads belong to its parent.
+/// see `expect_forks`.
 void parallel_for(const Team& team, int64_t count, const std::function<void(int64_t index, int worker)>& body);
 
 }  // namespace roialign

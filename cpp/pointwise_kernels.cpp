@@ -52,14 +52,13 @@ inline void visit_channels(int64_t length, Visit&& visit) {
   for (; c < length; ++c) visit.template operator()<1, 1>(c);
 }
 
-/// The gradient of the channels whose winner is `point`, and zero for the others.
-template <int lanes, class A>
-inline Vector<A, lanes> won_by(int32_t point, const int32_t* winner, const A* gradient) {
-  using V = Vector<A, lanes>;
-  Vector<int32_t, lanes> numbers;
+/// The values of the channels whose winner is `point`, and zero for the others.
+template <class V>
+inline V won_by(int32_t point, const int32_t* winner, V values) {
+  Vector<int32_t, sizeof(V) / sizeof(values[0])> numbers;
   __builtin_memcpy(&numbers, winner, sizeof(numbers));
   const auto index = __builtin_convertvector(numbers, decltype(V{} < V{}));
-  return index == point ? load_lanes<A, lanes>(gradient) : V{};
+  return index == point ? values : V{};
 }
 
 template <class A>
@@ -88,7 +87,7 @@ void add_to_winners(const PointPlan<A>& plan, const std::byte* gradients, std::b
         Vector<A, lanes> won[vectors];
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; ++v) {
-          won[v] = won_by<lanes>(p, winner + c + v * lanes, gradient + c + v * lanes);
+          won[v] = won_by(p, winner + c + v * lanes, load_lanes<A, lanes>(gradient + c + v * lanes));
           __builtin_prefetch(next + c + v * lanes);
         }
         for (int32_t t = first_tap; t < end_tap; ++t) {
@@ -139,7 +138,7 @@ void add_to_winning_pixels(const PixelBins<A>& bins, const KeptPixels& kept, con
 #pragma GCC unroll 4
           for (int v = 0; v < vectors; ++v) {
             A* const to = pixel + c + v * lanes;
-            const auto won = won_by<lanes>(number, winner + c + v * lanes, gradient + c + v * lanes);
+            const auto won = won_by(number, winner + c + v * lanes, load_lanes<A, lanes>(gradient + c + v * lanes));
             store_lanes<A, lanes>(to, load_lanes<A, lanes>(to) + won);
           }
         });
@@ -174,9 +173,10 @@ void winner_dots(const PointPlan<A>& plan, const std::byte* source, const std::b
         Vector<A, lanes> sum[4] = {};
         A rest[4] = {};
         visit_channels<A, 1>(length, [&]<int width, int>(int64_t c) __attribute__((always_inline)) {
-          const auto won = won_by<width>(p, winner + c, gradient + c);
+          const auto won = won_by(p, winner + c, load_lanes<A, width>(gradient + c));
           for (int32_t i = 0; i < taps; ++i) {
-            const auto product = won * load_lanes<A, width>(pixel_of(t + i) + c);
+            // Pixels that did not win may be infinite.
+            const auto product = won * won_by(p, winner + c, load_lanes<A, width>(pixel_of(t + i) + c));
             if constexpr (width == 1) {
               rest[i] += product[0];
             } else {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 
 #include "rotated/overlap.h"
 
@@ -26,6 +27,11 @@ void for_pairs(int64_t count, const Team& team, const std::function<void(int64_t
   });
 }
 
+/// Adds the gradient of a pair in one of its boxes, times the gradient of the output.
+void add_gradient(double grad_output, const std::array<double, 5>& of_pair, double* gradient) {
+  for (int i = 0; i < 5; ++i) gradient[i] += grad_output * of_pair[i];
+}
+
 /// Adds the gradients in the first boxes, each the sum over the second boxes in their order. The gradient of the output
 /// for box i and j is at grad_output[i * step + j * other_step].
 template <class T>
@@ -38,9 +44,7 @@ void gradient_in_first(const RotatedBoxes& first, const RotatedBoxes& second, co
     second.near(first, row, 0, second.size(), lists[worker]);
     for (const int64_t other : lists[worker]) {
       const auto weight = static_cast<double>(grad_output[row * step + other * other_step]);
-      if (weight == 0.0) continue;
-      const OverlapGradient pair = overlap_gradient(first[row], second[other]);
-      for (int i = 0; i < 5; ++i) target[i] += weight * pair.first[i];
+      if (weight != 0.0) add_gradient(weight, overlap_gradient(first[row], second[other]).first, target);
     }
   });
 }
@@ -76,12 +80,13 @@ void rotated_iou_gradient(const BoxRows& boxes, const BoxRows& others, bool pair
   const Team team = team_for(paired ? boxes.count : boxes.count * others.count, given);
   if (paired) {
     for_pairs(first.size(), team, [&](int64_t pair) {
-      OverlapGradient gradient;
-      if (second.is_near(first, pair, pair)) gradient = overlap_gradient(first[pair], second[pair]);
-      for (int i = 0; i < 5; ++i) {
-        grad_boxes[5 * pair + i] = static_cast<double>(grad_output[pair]) * gradient.first[i];
-        grad_others[5 * pair + i] = static_cast<double>(grad_output[pair]) * gradient.second[i];
-      }
+      std::fill_n(grad_boxes + 5 * pair, 5, 0.0);
+      std::fill_n(grad_others + 5 * pair, 5, 0.0);
+      const auto weight = static_cast<double>(grad_output[pair]);
+      if (weight == 0.0 || !second.is_near(first, pair, pair)) return;
+      const OverlapGradient gradient = overlap_gradient(first[pair], second[pair]);
+      add_gradient(weight, gradient.first, grad_boxes + 5 * pair);
+      add_gradient(weight, gradient.second, grad_others + 5 * pair);
     });
     return;
   }

@@ -1,6 +1,6 @@
 """Region-of-interest operators for NumPy and PyTorch: exact, deterministic and fast, with every gradient."""
 
-from . import _moved
+from . import _forks, _moved
 from ._runtime import build_info, get_num_threads, set_num_threads
 from ._version import __version__
 from ._warnings import RoIWarning
@@ -21,6 +21,7 @@ from .ops.rotated_iou import rotated_iou, rotated_iou_backward
 from .ops.rotated_nms import rotated_nms
 from .ops.taps import taps
 
+_forks.watch()
 _moved.install()
 
 __all__ = [

@@ -281,6 +281,28 @@ if __name__ == "__main__":
     run_python(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
 
 
+def test_a_call_works_without_the_threads_that_it_wants() -> None:
+    """If the system gives none, as in a container that limits them, the caller does all the work."""
+    run_python(
+        PREPARE
+        + """
+import resource
+from roialign import _core
+roialign.set_num_threads(1)
+right = answer()
+roialign.set_num_threads(2)
+with open("/proc/self/statm") as file:
+    used = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (4 << 20), resource.RLIM_INFINITY))  # a thread's stack takes 8 MiB
+assert answer() == right
+assert _core.last_worker_count() == 1
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert answer() == right
+assert _core.last_worker_count() <= 2
+"""
+    )
+
+
 def test_a_process_ends_while_its_threads_sleep() -> None:
     """Neither the pool nor a Python thread that used it holds the interpreter up."""
     run_python(

@@ -98,6 +98,15 @@ def test_items_more_than_2_to_the_31_elements_apart(tmp_path: Path) -> None:
     assert_close(answer, right, "float32", scales.adjoint_boxes[0], "adjoint_boxes")
 
 
+def test_a_bin_of_more_than_2_to_the_31_pixels_has_no_gradient(tmp_path: Path) -> None:
+    """Pixels of a bin are numbered with 32 bits to find the largest."""
+    side = 46341
+    features = sparse_map(tmp_path / "features", (1, 1, side, side), np.float16(0), (0, 0, 0, 0))
+    box = np.array([[0, 0.0, 0.0, side - 1.0, side - 1.0]])
+    with pytest.raises(ValueError, match=r"rois\[0\]: expected bins of at most 2147483647 pixels, got 46341 x 46341"):
+        roialign.roi_pool_backward(np.ones((1, 1, 1, 1), np.float16), features, box)
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_one_box_of_1e5_pixels_on_a_real_map(layout: str) -> None:
     """Adaptive: thousands of points a bin, of which the map sees a few."""
@@ -198,21 +207,25 @@ def test_gradients_of_maxima_in_planar_maps_of_many_tiles(dtype: str, size: tupl
         assert_same_bits(answer, wanted, name)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "float16"])
-@pytest.mark.parametrize("channels", [96, 99])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("channels", [96, 99, 288])  # in one block, and in two that have no power of two
 def test_an_answer_larger_than_the_caches(dtype: str, channels: int) -> None:
-    """Past 16 MiB it is written past the caches, where it lies at multiples of 16 bytes: the bits are the same."""
+    """Past 16 MiB it is written past the caches, where it lies at whole cache lines: the bits are the same."""
     random = np.random.default_rng(7)
-    features = random.standard_normal((1, 20, 24, channels)).astype(dtype)
-    corners = random.uniform(-2, 22, (2048, 2, 2))
-    rois = np.column_stack([np.zeros(2048), corners.min(axis=1), corners.max(axis=1)])
-    shape = (len(rois), 7, 7, channels)
-    for offset in (0, 1):  # elements from where NumPy would put it
-        out = np.full(int(np.prod(shape)) + 1, np.nan, dtype=dtype)[offset : offset + int(np.prod(shape))].reshape(
-            shape
-        )
+    features = random.standard_normal((1, 20, 24, channels)).astype(DTYPES[dtype])
+    itemsize = features.itemsize
+    count = 17 * 2**20 // (7 * 7 * channels * itemsize)
+    corners = random.uniform(-2, 22, (count, 2, 2))
+    rois = np.column_stack([np.zeros(count), corners.min(axis=1), corners.max(axis=1)])
+    shape = (count, 7, 7, channels)
+    elements = int(np.prod(shape))
+    memory = np.full(elements + 64, np.nan, dtype=DTYPES[dtype])
+    start = -memory.ctypes.data % 64 // itemsize
+    for offset in (0, 1):  # elements from the start of a cache line
+        out = memory[start + offset : start + offset + elements].reshape(shape)
+        assert out.ctypes.data % 64 == offset * itemsize
         assert out.nbytes > 16 * 2**20
         roialign.roi_align(features, rois, 7, layout="NHWC", out=out)
-        parts = [roialign.roi_align(features, part, 7, layout="NHWC") for part in np.split(rois, 16)]
+        parts = [roialign.roi_align(features, part, 7, layout="NHWC") for part in np.array_split(rois, 16)]
         assert parts[0].nbytes < 16 * 2**20
         np.testing.assert_array_equal(out, np.concatenate(parts))

@@ -30,6 +30,7 @@ CELLAR = (
     "roialign._core_specs",
     "roialign._docstrings",
     "roialign._extras",
+    "roialign._forks",
     "roialign._levels",
     "roialign._memory",
     "roialign._options",

@@ -295,6 +295,16 @@ def test_equal_boxes_and_boxes_that_touch_have_no_gradient(backend_name: str) ->
         np.testing.assert_allclose(grad, np.zeros((2, 5)), atol=1e-15)
 
 
+@pytest.mark.parametrize("paired", [False, True])
+def test_boxes_far_apart_have_no_gradient_whatever_is_given(paired: bool, backend_name: str) -> None:
+    boxes, others = np.array([[0.0, 0.0, 2.0, 2.0, 0.3]]), np.array([[9.0, 0.0, 2.0, 2.0, 0.0]])
+    for value in (np.inf, np.nan):
+        given = np.full(1 if paired else (1, 1), value)
+        grads = roialign.rotated_iou_backward(given, boxes, others, paired=paired, backend=backend_name)  # type: ignore[arg-type]
+        for grad in grads:
+            np.testing.assert_array_equal(grad, np.zeros((1, 5)))
+
+
 def test_only_what_is_needed() -> None:
     boxes, others = random_boxes(4, 0), random_boxes(5, 1)
     both = roialign.rotated_iou_backward(np.ones((4, 5)), boxes, others)

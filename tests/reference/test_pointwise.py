@@ -149,6 +149,26 @@ def test_nan_is_the_maximum(backend: str) -> None:
     assert roialign.roi_pool(low, box, 1, backend=backend).item() == -np.inf
 
 
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+@pytest.mark.parametrize("ratio", [1, 2, 6])  # few points of a bin, and many
+def test_pixels_that_are_no_maximum_may_be_infinite(ratio: int, backend: str) -> None:
+    """As in a map that is masked: gradients to boxes are those of the pixels that are the maxima."""
+    level = np.random.default_rng(0).standard_normal((1, 35, 9, 9))
+    level[0, np.arange(35), np.arange(35) % 9, 4] = -1e6
+    masked = np.where(level == -1e6, -np.inf, level)
+    boxes = np.array([[0, 1.2, 0.8, 7.9, 7.1]])
+    gradient = np.ones((1, 35, 2, 2))
+
+    def to_boxes(features: Array) -> Array:
+        _, found = roialign.roi_align_backward(
+            gradient, features, boxes, 1.0, ratio, mode="max", need=("rois",), backend=backend
+        )
+        assert found is not None
+        return found
+
+    np.testing.assert_allclose(to_boxes(masked), to_boxes(level), rtol=1e-12)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_stays_in_its_channel(value: float) -> None:
     """Channels side by side are compared as vectors: first, between and last of a bin's points, in one of them."""

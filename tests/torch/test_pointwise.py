@@ -325,3 +325,26 @@ def test_examples_of_the_modules() -> None:
     failed, attempted = map(sum, zip(*map(doctest.testmod, (pointwise, deformable)), strict=True))
     assert failed == 0
     assert attempted > 20
+
+
+def test_the_turning_of_channels_counts_in_every_bin() -> None:
+    """More bins than are prepared at once. On a map of one pixel, all give the same second derivative."""
+
+    features, rois = values(1, 8, 1, 1), torch.tensor([[0, 0.0, 0.0, 0.5, 0.5, 20.0]], dtype=torch.float64)
+    turning = torch.tensor([[0, 0.0, 0.0, 0.0, 0.0, 1.0]], dtype=torch.float64)
+
+    def derivative(bins: int) -> torch.Tensor:
+        def to_features(boxes: torch.Tensor) -> torch.Tensor:
+            def pool(level: torch.Tensor) -> torch.Tensor:
+                return roialign.riroi_align_rotated(level, boxes, bins, sampling_ratio=1)
+
+            pooled, pull = torch.func.vjp(pool, features)
+            weights = torch.arange(8.0, dtype=torch.float64).reshape(1, 8, 1, 1).expand_as(pooled)
+            (gradient,) = pull(weights)
+            return gradient
+
+        return torch.func.jvp(to_features, (rois,), (turning,))[1] / bins**2
+
+    of_one, of_all = derivative(1), derivative(400)
+    assert of_one.any()
+    torch.testing.assert_close(of_all, of_one, rtol=1e-9, atol=0)

@@ -157,6 +157,32 @@ def test_data_loader_workers(method: str, tmp_path: Path) -> None:
     run_python(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
 
 
+def test_a_child_works_whose_parent_used_only_threads_of_torch() -> None:
+    """A child that is forked after that has an OpenMP runtime without threads, which it must not use."""
+    run_python(
+        """
+        import os, torch, roialign
+        torch.set_num_threads(2)
+        features = torch.linspace(0, 1, 64 * 40 * 50).reshape(1, 64, 40, 50).sin()
+        boxes = torch.arange(0, 20, 0.1).reshape(-1, 1) + torch.tensor([0.0, 1.0, 14.0, 16.0])
+        features.clone().mul_(2.0).add_(1.0).sum()  # large enough for both threads
+        def answer():
+            return roialign.roi_align(features, [boxes], 7).numpy().tobytes()
+        read, write = os.pipe()
+        if os.fork() == 0:
+            found = answer()
+            with os.fdopen(write, "wb") as pipe:
+                pipe.write(found)
+            os._exit(0)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            found = pipe.read()
+        os.wait()
+        assert found == answer()
+        """
+    )
+
+
 DISTRIBUTED = """
 import sys, torch
 sys.path.insert(0, {tests!r})

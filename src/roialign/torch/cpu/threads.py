@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ... import _core
+from ..._forks import was_forked_without_core
 
 #: A call with fewer elements would be finished before a second thread starts.
 SHARED_ELEMENTS = 1 << 13
@@ -42,8 +43,11 @@ def openmp_address() -> int:
     """The address of ``GOMP_parallel``, which libgomp, libomp and libiomp5 all export, or 0 if there is none.
 
     It is looked up in torch's library and its dependencies. This gives the runtime that torch uses, even if the process
-    has loaded others. If there is none, the core uses its own thread pool.
+    has loaded others. If there is none, the core uses its own thread pool. The same in a forked process, whose runtime
+    has lost its threads.
     """
+    if was_forked_without_core():
+        return 0
     name = LIBRARIES.get(sys.platform)
     path = Path(torch.__file__).parent / "lib" / name if name else None
     if path is None or not path.exists():
