@@ -82,9 +82,8 @@ class Crew:
         import ray
 
         while self._waiting or self._busy():
-            while len(self._members) < min(self._most, len(self._waiting) + self._busy()):
-                actor = self._engine.hire()
-                self._members.append(_Worker(actor, self._engine.join(actor, self._task)))
+            self._hand_out()
+            self._hire()
             by_call = {worker.call: worker for worker in self._members if worker.call is not None}
             finished, _ = ray.wait(list(by_call), num_returns=1, timeout=SECONDS_PER_PROGRESS)
             for call in finished:
@@ -102,8 +101,20 @@ class Crew:
     def _busy(self) -> int:
         return sum(worker.shard is not None for worker in self._members)
 
+    def _hand_out(self) -> None:
+        """Give waiting shards to idle workers, also to those that have been idle since no shard was waiting."""
+        for worker in self._members:
+            if self._waiting and worker.ready and worker.call is None:
+                self._give(worker, self._waiting.popleft())
+
+    def _hire(self) -> None:
+        """Hire workers for the shards that are still waiting."""
+        while len(self._members) < min(self._most, len(self._waiting) + self._busy()):
+            actor = self._engine.hire()
+            self._members.append(_Worker(actor, self._engine.join(actor, self._task)))
+
     def _settle(self, worker: _Worker) -> None:
-        """Handle the result of a call, and give the worker its next shard."""
+        """Handle the result of a call."""
         import ray
 
         try:
@@ -121,8 +132,6 @@ class Crew:
             self._failed_starts = 0
             self._report.workers = max(self._report.workers, sum(one.ready for one in self._members))
         worker.call = worker.shard = None
-        if self._waiting:
-            self._give(worker, self._waiting.popleft())
 
     def _give(self, worker: _Worker, shard: Shard) -> None:
         folders = {image.parent: image for image in reversed(shard.images)}
@@ -137,7 +146,13 @@ class Crew:
             self._listener.failed(Path(name), why)
         for image, remark in done.remarks:
             self._listener.remark(image, remark)
-        self._listener.done(len(shard.images) - worker.reported)
+        self._count(worker, len(shard.images))
+
+    def _count(self, worker: _Worker, count: int) -> None:
+        """Report how many images of its shard a worker has done, unless that has been reported."""
+        if count != worker.reported:
+            self._listener.done(count - worker.reported)
+            worker.reported = count
 
     def _failed(self, worker: _Worker, error: Exception) -> None:
         """Handle an error raised by a worker."""
@@ -157,7 +172,7 @@ class Crew:
             if self._failed_starts >= MOST_FAILED_STARTS:
                 raise WorkerError(f"{self._failed_starts} workers in a row did not start: {why}")
             return
-        self._listener.done(-worker.reported)
+        self._count(worker, 0)
         self._losses[shard.file] += 1
         if self._losses[shard.file] > self._engine.retries:
             if error is not None:
@@ -183,8 +198,7 @@ class Crew:
                 with suppress(ray.exceptions.RayError):  # the call for its shard reports a lost worker
                     file, count = ray.get(worker.progress)
                     if file == worker.shard.file:
-                        self._listener.done(count - worker.reported)
-                        worker.reported = count
+                        self._count(worker, count)
                 worker.progress = None
 
     @staticmethod
