@@ -28,6 +28,18 @@ def test_a_bar_counts_the_inputs_on_a_terminal() -> None:
     assert "3/3" in text.getvalue()
 
 
+def test_without_a_terminal_the_time_left_is_unknown_before_the_first_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roialign.commands.terminal.SECONDS_PER_LINE", 0.0)
+    text = io.StringIO()
+    with progress_bar(Console(file=text), 3, "Extracting", unit="images") as done:
+        done(0)
+        done(1)
+        done(-1)
+    first, second, third = text.getvalue().splitlines()
+    assert first == third == "0 of 3 images"
+    assert second.startswith("1 of 3 images, ")
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full is part of Linux only")
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 500])
 def test_tables_show_all_numbers_in_a_terminal_of_any_width(columns: int) -> None:

@@ -59,10 +59,12 @@ class _Lines:
         if now - self._printed < SECONDS_PER_LINE:
             return
         self._printed = now
-        speed = self._count / (now - self._start)
-        left = timedelta(seconds=round((self._total - self._count) / speed))
         done = f"{self._count} of {self._total} {self._unit}"
-        print_line(self._console, f"{done}, {speed:.1f} {self._unit}/s, {left} left")
+        if self._count > 0:  # else the time left is unknown
+            speed = self._count / (now - self._start)
+            left = timedelta(seconds=round((self._total - self._count) / speed))
+            done += f", {speed:.1f} {self._unit}/s, {left} left"
+        print_line(self._console, done)
 
 
 @contextmanager
