@@ -239,7 +239,8 @@ def run(
     job : Job
         The job from :func:`prepare`.
     readers : int, default 1
-        The number of processes that read images. 0 reads them in this process.
+        The number of processes that read images. 0 reads them in this process. Every process first imports the script
+        that calls this function, so a script must call it below ``if __name__ == "__main__":``.
     engine : Engine, optional
         Processes the shards. By default, they are processed in this process, with `readers`.
     part : (number, count), default (1, 1)
@@ -262,6 +263,9 @@ def run(
         If `part` or `readers` is out of range.
     TypeError
         If an argument is of the wrong type.
+    RuntimeError
+        If the processes that read images cannot start, as in a script that calls this without
+        ``if __name__ == "__main__":``.
     OtherJobError
         If another run is processing the same part.
     """

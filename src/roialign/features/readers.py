@@ -20,6 +20,13 @@ from .images import ReadImage, read_resized
 #: The number of images that each process reads ahead.
 AHEAD = 4
 SECONDS_TO_END = 5.0
+#: What a process sends before it reads the first image.
+READY = "ready"
+#: A process begins with the user's script, which without a guard would call `run` again, and ends with an error there.
+NOT_READY = (
+    "readers: expected a process that reads images, got one that ended with exit code {} before the first: in a script, "
+    "call run below if __name__ == \"__main__\":, or with readers=0, which starts no process"
+)
 DIED = "cannot be read as an image: the process that read it died; the image is damaged or too large for the memory"
 
 
@@ -82,6 +89,7 @@ class _Reader:
         self._size = size
         self._asked: deque[Wanted] = deque()
         self._connection: Connection | None = None
+        self._is_ready = False
         self.process: multiprocessing.process.BaseProcess | None = None
         self._at_exit: Finalize | None = None
 
@@ -91,12 +99,18 @@ class _Reader:
         self._send(one)
 
     def result(self) -> ReadImage | str:
-        """Return the result of the oldest request."""
+        """Return the result of the oldest request.
+
+        Raises
+        ------
+        RuntimeError
+            If no process can be started.
+        """
         one = self._asked.popleft()
         result = self._receive()
         if result is None:  # the process died, perhaps because of this image, so it is read again alone
             self._send(one)
-            result = self._receive()
+            result = self._receive(again=True)
             if result is None:
                 result = DIED
             for waiting in self._asked:
@@ -119,16 +133,29 @@ class _Reader:
             # At exit, Python would wait for a process that was not ended, and that ignores the SIGTERM it gets then.
             self._at_exit = Finalize(None, self.process.kill, exitpriority=0)
             theirs.close()  # so that the connection ends with the process
+            self._is_ready = False
         with suppress(OSError):  # a dead process is detected when its result is received
             self._connection.send(one)
 
-    def _receive(self) -> ReadImage | str | None:
-        """Return the next result, or None if the process has died."""
+    def _receive(self, *, again: bool = False) -> ReadImage | str | None:
+        """Return the next result, or None if the process has died. `again` says whether another one has, before it.
+
+        Raises
+        ------
+        RuntimeError
+            If the process has ended before it was ready, unless a signal has ended it for the first time.
+        """
         assert self._connection is not None
+        assert self.process is not None
         try:
+            if not self._is_ready:
+                self._is_ready = self._connection.recv() == READY
             result: ReadImage | str = self._connection.recv()
         except (EOFError, OSError):
+            process = self.process
             self._stop()
+            if not self._is_ready and (again or (process.exitcode or 0) >= 0):
+                raise RuntimeError(NOT_READY.format(process.exitcode)) from None
             return None
         return result
 
@@ -161,6 +188,7 @@ def _serve(connection: Connection, size: ImageSize) -> None:
 
     threading.Thread(target=listen, daemon=True).start()
     with suppress(OSError):
+        connection.send(READY)
         while True:
             connection.send(_read(asked.get(), size))
 
