@@ -17,7 +17,8 @@ from rich.table import Table
 from slide import largest_change, plot_slide, slide_box
 
 from roialign.commands.app import app
-from roialign.features.manifest import LOCK, MANIFEST
+from roialign.features.locks import LOCK
+from roialign.features.manifest import MANIFEST
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPH = Path("examples/astronaut.png")

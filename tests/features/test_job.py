@@ -23,7 +23,7 @@ from roialign.features import (
     prepare,
     run,
 )
-from roialign.features.manifest import locked
+from roialign.features.locks import locked
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.problems import Problems
 from tests.features.jobs import SMALL, contents, small_job, start
@@ -150,7 +150,7 @@ def test_a_folder_of_features_without_a_manifest_is_left_alone(images: list[Path
 
 def test_two_runs_do_not_write_to_one_folder(photos: Path, tmp_path: Path) -> None:
     job = small_job(sorted(photos.glob("*.jpg")), tmp_path / "out")
-    with locked(tmp_path / "out", ""), pytest.raises(OtherJobError, match="another run writes to this folder"):
+    with locked(tmp_path / "out"), pytest.raises(OtherJobError, match="another run writes to this folder"):
         run(job, readers=0)
 
 

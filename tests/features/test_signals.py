@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from roialign._signals import Terminated, clean_up_when_terminated, is_one_of_several, sigterm_handler_kept
-from roialign.features import GridBoxes, JobSettings, make_backbone, manifest, prepare, run
+from roialign.features import GridBoxes, JobSettings, OtherJobError, locks, make_backbone, prepare, run
 from roialign.features.backbone import BackboneOptions
 from roialign.features.images import ReadImage
-from roialign.features.manifest import OtherJobError, locked
+from roialign.features.locks import locked
 from roialign.features.readers import Readers, Wanted
 from tests.commands.invoked import invoke
 from tests.features.jobs import contents
@@ -145,11 +145,11 @@ def _sigterm_handler(handler: Any) -> Iterator[None]:
 def test_a_lock_is_removed_where_open_files_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows."""
     files: list[Any] = []
-    opened: Any = manifest._locked_file
+    opened: Any = locks._locked_file
     unlink = Path.unlink
 
-    def remember(path: Path) -> Any:
-        files.append(opened(path))
+    def remember(path: Path, mode: str) -> Any:
+        files.append(opened(path, mode))
         return files[-1]
 
     def refuse(path: Path) -> None:
@@ -157,9 +157,9 @@ def test_a_lock_is_removed_where_open_files_cannot_be(tmp_path: Path, monkeypatc
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
         unlink(path)
 
-    monkeypatch.setattr(manifest, "_locked_file", remember)
+    monkeypatch.setattr(locks, "_locked_file", remember)
     monkeypatch.setattr(Path, "unlink", refuse)
-    with locked(tmp_path, ""):
+    with locked(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == ["_lock"]
     assert list(tmp_path.iterdir()) == []
 
@@ -167,9 +167,9 @@ def test_a_lock_is_removed_where_open_files_cannot_be(tmp_path: Path, monkeypatc
 def test_a_lock_is_removed_after_an_error(tmp_path: Path) -> None:
     with ExitStack() as stack:
         stack.enter_context(pytest.raises(KeyboardInterrupt))
-        stack.enter_context(locked(tmp_path, ""))
+        stack.enter_context(locked(tmp_path))
         assert [path.name for path in tmp_path.iterdir()] == ["_lock"]
-        with pytest.raises(OtherJobError, match="another run writes to this folder"), locked(tmp_path, ""):
+        with pytest.raises(OtherJobError, match="another run writes to this folder"), locked(tmp_path):
             pass
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
@@ -177,7 +177,7 @@ def test_a_lock_is_removed_after_an_error(tmp_path: Path) -> None:
 
 def test_a_lock_whose_file_was_removed_is_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run that had it removes the file after this run has opened it. A third run would make another file."""
-    lock: Any = manifest._lock
+    lock: Any = locks._lock
     calls = []
 
     def remove_first(descriptor: int) -> None:
@@ -186,10 +186,10 @@ def test_a_lock_whose_file_was_removed_is_taken_again(tmp_path: Path, monkeypatc
             (tmp_path / "_lock").unlink()
         lock(descriptor)
 
-    monkeypatch.setattr(manifest, "_lock", remove_first)
-    with locked(tmp_path, ""):
+    monkeypatch.setattr(locks, "_lock", remove_first)
+    with locked(tmp_path):
         assert len(calls) == 2
-        with pytest.raises(OtherJobError), locked(tmp_path, ""):
+        with pytest.raises(OtherJobError), locked(tmp_path):
             pass
 
 
@@ -198,8 +198,8 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         del descriptor
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(manifest, "_lock", fail)
-    with pytest.raises(OSError, match="cannot be locked: No locks available") as raised, locked(tmp_path, ""):
+    monkeypatch.setattr(locks, "_lock", fail)
+    with pytest.raises(OSError, match="cannot be locked: No locks available") as raised, locked(tmp_path):
         pass
     assert raised.value.filename == str(tmp_path / "_lock")
 

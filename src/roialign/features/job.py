@@ -20,7 +20,8 @@ from .backbones import make_backbone
 from .boxes import BoxSource
 from .checks import check_part, check_paths, check_sizes, check_text
 from .engine import MOST_BYTES, Listener, Report, Work, in_gigabytes, run_shards
-from .manifest import join_folder, locked, read_fingerprint, remove_unfinished
+from .locks import locked, remove_left_behind
+from .manifest import join_folder, read_fingerprint
 from .manifest_checks import VERSION
 from .pooling import Pooling, find_levels
 from .reading import ShardReader, open_shard
@@ -245,6 +246,7 @@ def run(
         Processes the shards. By default, they are processed in this process, with `readers`.
     part : (number, count), default (1, 1)
         Process only every `count`-th shard, from the `number`-th, so that machines with a common folder share a job.
+        All runs at the same time need the same `count`.
     retry : bool, default False
         Whether to process shards again in which an image failed.
     listener : Listener, optional
@@ -267,7 +269,7 @@ def run(
         If the processes that read images cannot start, as in a script that calls this without
         ``if __name__ == "__main__":``.
     OtherJobError
-        If another run is processing the same part.
+        If another run is processing the same part, or a part with another `count`.
     """
     _validate.check_instance(job, "job", Job, "that of prepare")
     listener, readers = listener or Listener(), _validate.check_int(readers, "readers", 0)
@@ -275,11 +277,10 @@ def run(
     if not hasattr(engine or LocalEngine(), "run_shards"):
         raise TypeError(f"engine: expected an engine, such as RayEngine(), got {engine!r}")
     own = job.part(part)
-    number, count = part
     report = Report()
     start = time.perf_counter()
-    with locked(job.out, "" if count == 1 else f"-{number}-of-{count}"):
-        remove_unfinished(job.out, own)
+    with locked(job.out, part):
+        remove_left_behind(job.out, [shard.file for shard in own])
         missing = job.missing(own, retry=retry)
         started(missing)
         if missing:

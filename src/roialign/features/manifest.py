@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
 from itertools import zip_longest
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..extract.output import atomic_write
 from ..files.problems import FileError
@@ -21,11 +16,8 @@ from .shards import Shard
 
 #: Readers of Parquet folders skip names that begin with an underscore.
 MANIFEST = "_manifest.json"
-LOCK = "_lock"
 #: What to do about a manifest that cannot be used.
 RESTORE = "restore this file, or extract the features again into another folder"
-#: The name of a file that is being written; see :func:`roialign.extract.output.atomic_write`.
-UNFINISHED = re.compile(r"\.(.+)\.[^.]+\.part", re.DOTALL)
 
 
 class OtherJobError(FileError):
@@ -102,8 +94,13 @@ def join_folder(
         raise OtherJobError(
             f"{folder}: contains {other_files[0]} but no {MANIFEST}: restore it, or give another folder"
         )
-    with atomic_write(folder / MANIFEST) as file:
-        file.write(json.dumps(content, indent=1).encode())
+    try:
+        with atomic_write(folder / MANIFEST) as file:
+            file.write(json.dumps(content, indent=1).encode())
+    except FileNotFoundError:  # a run that has begun the job meanwhile has removed the temporary file
+        if not (folder / MANIFEST).exists():
+            raise
+        return join_folder(folder, fingerprint, backbone, shapes, shards)
     return content
 
 
@@ -145,71 +142,3 @@ def differences_of(
             yield from differences_of(found.get(key), own.get(key), f"{name}.{key}" if name else key, text=text)
     elif found != own:
         yield text.format(name=name, found=shown(found), own=shown(own))
-
-
-@contextmanager
-def locked(folder: Path, part: str) -> Iterator[None]:
-    """Lock a part of a job, so that no other run processes it. The lock of a killed process is released.
-
-    Raises
-    ------
-    OtherJobError
-        If another run has the lock.
-    """
-    path = folder / f"{LOCK}{part}"
-    file = _locked_file(path)
-    try:
-        yield
-    finally:
-        is_removed = _remove(path)  # before it is closed, so that it is not the lock of another run
-        file.close()
-        if not is_removed:  # Windows removes no open file, so it is not that of another run either
-            _remove(path)
-
-
-def _remove(path: Path) -> bool:
-    """Remove a file, and return whether that was possible."""
-    try:
-        path.unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _locked_file(path: Path) -> IO[bytes]:
-    """Open a file and lock it. If the run that had the lock removes the file in between, open another."""
-    while True:
-        with ExitStack() as stack:
-            file = stack.enter_context(path.open("a+b"))
-            try:
-                _lock(file.fileno())
-            except OSError as error:
-                if error.errno not in (errno.EACCES, errno.EAGAIN):  # such as a file system without locks
-                    raise OSError(error.errno, f"cannot be locked: {error.strerror}", str(path)) from error
-                raise OtherJobError(f"{path.parent}: another run writes to this folder") from error
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    stack.pop_all()
-                    return file
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def remove_unfinished(folder: Path, shards: Sequence[Shard]) -> None:
-    """Remove temporary files of these shards and of the manifest that a killed run left behind."""
-    names = {MANIFEST, *(shard.file for shard in shards)}
-    for name in os.listdir(folder):
-        unfinished = UNFINISHED.fullmatch(name)
-        if unfinished and unfinished[1] in names:
-            (folder / name).unlink(missing_ok=True)

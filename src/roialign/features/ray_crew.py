@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from .._text import counted, cut
 from .engine import Listener, Report
 from .job import Job
-from .manifest import MANIFEST
+from .locks import TOKEN, held
 from .ray_worker import Done, ImageFailed, Task, WorkerError
 from .shards import Shard
 
@@ -211,12 +211,9 @@ class Crew:
 @contextmanager
 def token_file(folder: Path) -> Iterator[str]:
     """Create a file in the folder during the run, by which workers check that they see the same folder."""
-    path = folder / f".{MANIFEST}.{secrets.token_hex(4)}.part"  # if this process is killed, the next run removes it
-    path.touch()
-    try:
+    path = folder / f"{TOKEN}{secrets.token_hex(4)}"
+    with held(path):  # if this process is killed, the next run removes the file
         yield path.name
-    finally:
-        path.unlink(missing_ok=True)
 
 
 def ray_reason(error: BaseException) -> str:

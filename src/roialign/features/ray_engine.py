@@ -21,7 +21,7 @@ from .._text import counted
 from .backbone import BackboneOptions
 from .engine import Listener, Report
 from .job import Job, JobSettings, Loaded
-from .manifest import remove_unfinished
+from .locks import remove_unfinished
 from .ray_crew import Crew, ray_reason, token_file
 from .ray_worker import Described, RemoteBackbone, ShardWorker, Task, WorkerError
 from .shards import Shard
@@ -150,7 +150,7 @@ class RayEngine:
                 crew.work()
             finally:
                 crew.dismiss()
-                remove_unfinished(job.out, shards)  # left behind by lost workers
+                remove_unfinished(job.out, [shard.file for shard in shards])  # left behind by lost workers
 
     def count(self) -> int:
         """Return the number of workers.
