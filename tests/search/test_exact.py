@@ -90,22 +90,24 @@ def test_scores_that_float32_cannot_tell_apart_are_told_apart(seed: int, metric:
         np.testing.assert_array_equal(positions, brute_force(vectors, query, 20, metric)[0])
 
 
-def write_folder(path: Path, vectors: np.ndarray, shards: int, file_format: Format) -> FeatureFolder:
-    """A result as a job leaves it, of images whose last row failed."""
+def write_folder(
+    path: Path, vectors: np.ndarray, shards: int, file_format: Format, *, failed: int = 1
+) -> FeatureFolder:
+    """A result as a job leaves it, of images whose last rows failed."""
     path.mkdir()
     files = [f"features-{number:05}-of-{shards:05}.{file_format}" for number in range(shards)]
     for number, (file, part) in enumerate(zip(files, np.array_split(vectors, shards), strict=True)):
-        count = len(part) + 1
+        count, good = len(part) + failed, len(part)
         corners = np.arange(4.0 * count).reshape(count, 4)
         columns = Columns(
             image=[f"{number}.jpg"] * count,
-            row=np.array([*range(len(part)), -1]),
-            box=np.concatenate([corners[:-1], np.zeros((1, 4))]),
-            label=[*(f"label {row}" for row in range(len(part))), ""],
+            row=np.array([*range(good), *[-1] * failed], dtype=np.int64),
+            box=np.concatenate([corners[:good], np.zeros((failed, 4))]),
+            label=[*(f"label {row}" for row in range(good)), *[""] * failed],
             score=None,
-            image_size=np.array([(100, 100)] * len(part) + [(0, 0)], dtype=np.int32),
-            features={"vector": np.concatenate([part, np.zeros_like(part[:1])])},
-            error=[None] * len(part) + ["damaged"],
+            image_size=np.array([(100, 100)] * good + [(0, 0)] * failed, dtype=np.int32).reshape(count, 2),
+            features={"vector": np.concatenate([part, np.zeros((failed, part.shape[1]), part.dtype)])},
+            error=[None] * good + ["damaged"] * failed,
         )
         write_shard(path / file, columns, file_format, Origin({}, number))
     manifest = {"version": VERSION, "fingerprint": {}, "columns": {"vector": [vectors.shape[1]]}}
@@ -144,6 +146,25 @@ def test_a_folder_is_searched_shard_by_shard(
     excluded = folder.positions_of_image(Path("nothing.jpg"), Path("0.jpg"))
     others = nearest(folder, queries, 12, metric=metric, excluded=excluded)
     assert (others.positions >= ROWS_PER_SHARD).all()
+
+
+@pytest.mark.parametrize("failed", [0, 1])
+@pytest.mark.parametrize("file_format", ["parquet", "safetensors", "npz"])
+def test_a_folder_without_regions_has_nothing_near(file_format: Format, failed: int, tmp_path: Path) -> None:
+    """As of images in which a detector finds nothing, or that failed."""
+    folder = write_folder(tmp_path / "out", np.zeros((0, 4), np.float32), 2, file_format, failed=failed)
+    index = RegionIndex.of_folder(folder)
+    assert (index.vectors.shape, index.vectors.dtype) == ((0, 4), np.float32)
+    assert (index.positions.shape, index.positions.dtype) == ((0,), np.int64)
+    for found in (index.search(np.ones((2, 4))), nearest(folder, np.ones((2, 4)))):
+        assert found.positions.shape == found.scores.shape == (2, 0)
+    for search in (index.search, lambda queries: nearest(folder, queries)):
+        with pytest.raises(ValueError, match="queries: expected vectors of 4 numbers, got 3"):
+            search(np.ones((2, 3)))  # type: ignore[operator]
+    assert folder.regions([]) == []
+    assert folder.positions_of_image("0.jpg").tolist() == list(range(failed))
+    with pytest.raises(ValueError, match="positions: .*"):
+        folder.regions([0])
 
 
 @pytest.mark.parametrize("metric", METRICS)

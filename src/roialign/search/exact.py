@@ -96,6 +96,7 @@ def nearest(
         If a shard cannot be read, or a feature in it is not finite.
     """
     queries = _checked(queries, metric, top)
+    _check_length(queries, folder.channels(column))
     if excluded is not None:
         excluded = _places(excluded, "excluded")
     best = [_Best(top) for _ in queries]
@@ -103,7 +104,6 @@ def nearest(
         if excluded is not None:
             kept = ~np.isin(block.positions, excluded)
             block = Block(block.positions[kept], block.vectors[kept])
-        _check_length(queries, block.vectors)
         squares = _squares(block)
         approximate, slack = _approximate(block.vectors, squares, queries, metric)
         for one, query, scores, own in zip(best, queries, approximate.T, slack, strict=True):
@@ -167,8 +167,10 @@ class RegionIndex:
     @classmethod
     def of_folder(cls, folder: FeatureFolder, *, column: str | None = None, metric: Metric = "cosine") -> RegionIndex:
         """Create an index of all regions of a folder, with their positions in the folder."""
-        positions, vectors = zip(*folder.blocks(column), strict=True)
-        return cls(np.concatenate(vectors), np.concatenate(positions), metric=metric)
+        blocks = [Block(np.zeros(0, np.int64), np.zeros((0, folder.channels(column)), np.float32))]  # if there is no other
+        blocks += folder.blocks(column)
+        positions, vectors = map(np.concatenate, zip(*blocks, strict=True))
+        return cls(vectors, positions, metric=metric)
 
     @property
     def axes(self) -> int:
@@ -178,7 +180,7 @@ class RegionIndex:
     def search(self, queries: Array, top: int = 10) -> Nearest:
         """Find the nearest vectors of each query ``[Q, C]``; see :func:`nearest`."""
         queries = _checked(queries, self.metric, top)
-        _check_length(queries, self.vectors)
+        _check_length(queries, self.vectors.shape[1])
         return _stacked([self._search(query, top) for query in queries])
 
     def _search(self, query: Array, top: int) -> _Best:
@@ -380,6 +382,6 @@ def _matrix(values: object, name: str, shape: str) -> Array:
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def _check_length(queries: Array, vectors: Array) -> None:
-    if queries.shape[1] != vectors.shape[1]:
-        raise ValueError(f"queries: expected vectors of {vectors.shape[1]} numbers, got {queries.shape[1]}")
+def _check_length(queries: Array, channels: int) -> None:
+    if queries.shape[1] != channels:
+        raise ValueError(f"queries: expected vectors of {channels} numbers, got {queries.shape[1]}")

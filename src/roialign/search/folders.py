@@ -137,6 +137,10 @@ class FeatureFolder:
             raise ValueError(f"column: expected one of {', '.join(names)}, got {name!r}")
         return name
 
+    def channels(self, column: str | None = None) -> int:
+        """Return the length of the vectors of a feature column. The default is as for :meth:`column`."""
+        return self.columns[self.column(column)][0]
+
     def blocks(self, column: str | None = None) -> Iterator[Block]:
         """Yield the vectors of all regions in blocks. For maps ``[C, PH, PW]``, a vector is the mean over the bins.
 
