@@ -153,6 +153,8 @@ def test_a_job(name: str, value: object, tmp_path: Path) -> None:
         ("engine", "ray", TypeError),
         ("listener", print, TypeError),
         ("listener", Listener, TypeError),
+        ("listener", 0, TypeError),
+        ("engine", "", TypeError),
     ],
 )
 def test_a_run(name: str, value: object, kind: type[Exception], images: list[Path], tmp_path: Path) -> None:
@@ -179,6 +181,7 @@ def test_shards_of_a_scheduler(images: list[Path], tmp_path: Path) -> None:
 
 def test_names_and_tokens() -> None:
     refused(TypeError, "backbone: expected a string", make_backbone, Path("pixels"))
+    refused(ValueError, "normalise: expected", make_backbone, "pixels", BackboneOptions(normalise=""))
     refused(ValueError, "prefix_tokens: expected", tokens_to_map, np.zeros((1, 5, 8)), (2, 3), -1)
     refused(TypeError, "tokens: expected", tokens_to_map, [[[1]]], (1, 1), 0)
 

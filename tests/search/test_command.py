@@ -169,6 +169,21 @@ def test_boxes_and_paths_from_python(photos: Path, features: Path) -> None:
             encoder.encode(image, boxes)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "why"),
+    [
+        ("threads", 0, "threads: expected at least 1, got 0"),
+        ("device", "", "device: expected cpu for this onnxruntime, got ''"),
+        ("backbone", "", "backbone: expected one of efficientnet-lite0, .*, got ''"),
+    ],
+)
+def test_an_option_that_is_empty_is_not_that_of_the_job(
+    argument: str, value: object, why: str, features: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"^{why}"):
+        Encoder(FeatureFolder.open(features), **{argument: value})  # type: ignore[arg-type]
+
+
 def test_sheets_that_cannot_be_drawn(photos: Path, tmp_path: Path) -> None:
     query = Tile(photos / "000.jpg", (0, 0, 9, 9), ("a", "b"))
     with pytest.raises(ValueError, match=r"path: expected a name ending in \.png, .*, got .*sheet\.gif"):

@@ -243,7 +243,7 @@ def chosen_size(options: BackboneOptions, default: int, multiple: int) -> ImageS
 
 def chosen_normalisation(options: BackboneOptions, default: str) -> Normalisation:
     """Return the normalisation from the options, or else the default."""
-    return Normalisation.of(options.normalise or default)
+    return Normalisation.of(default if options.normalise is None else options.normalise)
 
 
 def probed(

@@ -115,7 +115,7 @@ def make_backbone(text: str, options: BackboneOptions | None = None) -> Backbone
         expected = BACKBONES[kind][0] if kind in BACKBONES else f"one of {names}"
         raise BackboneError.of(expected, repr(text))
     try:
-        return BACKBONES[kind][1](rest, options or BackboneOptions())
+        return BACKBONES[kind][1](rest, BackboneOptions() if options is None else options)
     except BackboneError:
         raise
     except FileError as error:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..files.problems import FileError
 from ..files.text import read_json
-from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size
+from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_normalisation, chosen_size
 from .checks import check_channels
 from .tokens import tokens_of_backbone
 from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
@@ -91,7 +91,7 @@ def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any]:
         if source.endswith(".json") or options.weights == "none":
             model = transformers.AutoModel.from_config(config)
         else:
-            model = transformers.AutoModel.from_pretrained(options.weights or source)
+            model = transformers.AutoModel.from_pretrained(source if options.weights is None else options.weights)
     except Exception as error:  # many kinds of errors, from the folder, the name or the network
         raise BackboneError.of("a model of transformers", repr(name), error) from error
     model = getattr(model, "vision_model", model)
@@ -156,7 +156,7 @@ def _image_size(config: Any, processing: Mapping[str, Any], options: BackboneOpt
 def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> Normalisation:
     """Return the normalisation of the options, or else that of the image processor, whose pixels are from 0 to 1."""
     if options.normalise is not None or "image_mean" not in processing or not processing.get("do_normalize", True):
-        return Normalisation.of(options.normalise or "imagenet")
+        return chosen_normalisation(options, "imagenet")
     parts = []
     try:
         for name in ("image_mean", "image_std"):

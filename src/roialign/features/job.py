@@ -272,9 +272,11 @@ def run(
         If another run is processing the same part, or a part with another `count`.
     """
     _validate.check_instance(job, "job", Job, "that of prepare")
-    listener, readers = listener or Listener(), _validate.check_int(readers, "readers", 0)
+    listener = Listener() if listener is None else listener
+    readers = _validate.check_int(readers, "readers", 0)
+    engine = LocalEngine(readers) if engine is None else engine
     _validate.check_instance(listener, "listener", Listener, "Listener()")
-    if not hasattr(engine or LocalEngine(), "run_shards"):
+    if not hasattr(engine, "run_shards"):
         raise TypeError(f"engine: expected an engine, such as RayEngine(), got {engine!r}")
     own = job.part(part)
     report = Report()
@@ -284,7 +286,7 @@ def run(
         missing = job.missing(own, retry=retry)
         started(missing)
         if missing:
-            (engine or LocalEngine(readers)).run_shards(job, missing, report, listener)
+            engine.run_shards(job, missing, report, listener)
     report.elapsed = time.perf_counter() - start
     return report
 

@@ -63,16 +63,18 @@ class Encoder:
         self.folder, self._manifest = folder, folder.path / MANIFEST
         fingerprint = folder.manifest["fingerprint"]
         made = folder.manifest.get("backbone") or {}
-        name = backbone or made.get("name")
+        name = made.get("name") if backbone is None else backbone
         if name is None:
             raise FileError(f"{self._manifest}: does not name the backbone; give it with --backbone")
+        given: dict[str, Any] = {"device": device, "threads": threads}
+        given = {option: value for option, value in given.items() if value is not None}
         try:
             options = _options(made.get("options") or {})
-            options = replace(options, device=device or options.device, threads=threads or options.threads)
+            options = replace(options, **given)
             self.backbone = make_backbone(name, options)
         except (TypeError, ValueError) as error:
             argument = str(error).partition(":")[0]
-            if {"backbone": backbone, "device": device, "threads": threads}.get(argument) is not None:
+            if argument in given or (argument == "backbone" and backbone is not None):
                 raise  # the manifest does not have what is wrong
             raise BackboneError(f"{self._manifest}: backbone: {str(error).removeprefix('backbone: ')}") from error
         self._check_same(name, fingerprint["backbone"])
