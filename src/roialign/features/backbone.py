@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -209,6 +210,10 @@ class Backbone(ABC):
         """Compute the maps like :meth:`maps`, and the detections of each image with at least this score."""
         del images, levels, score_threshold
         raise NotImplementedError("this backbone does not belong to a detector")
+
+    def for_pooling(self) -> AbstractContextManager[None]:
+        """Return a context for pooling from the maps, in which they are pooled with the threads of the backbone."""
+        return nullcontext()
 
     def warn_of_range(self, images: Array) -> None:
         """Warn once about images whose values are far from 0 to 255, or that are floats from 0 to 1."""

@@ -274,7 +274,7 @@ class _Batches:
         with self._report.timed("backbone"):
             maps = self._maps(batch)
             _wait_for(maps[0])
-        with self._report.timed("pooling"), warnings.catch_warnings():
+        with self._report.timed("pooling"), work.backbone.for_pooling(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RoIWarning)  # Doubts reports them once for all images
             strides = [work.backbone.strides[level] for level in work.pooling.levels]
             pooled = work.pooling.pool(maps, strides, np.concatenate(list(map(_rois, range(len(batch)), batch))))

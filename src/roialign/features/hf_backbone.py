@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..files.problems import FileError
@@ -15,6 +14,7 @@ from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, 
 from .checks import check_channels
 from .tokens import tokens_of_backbone
 from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
+from .torch_state import seeded
 
 PIXEL = 255.0
 #: The file of the settings of a model's image processor.
@@ -85,13 +85,13 @@ def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any]:
 
     if not Path(source).exists() and (source.endswith(".json") or source.startswith((".", "/", "~"))):
         raise BackboneError.of("a model of transformers", repr(name), "no such file or folder")
-    torch.manual_seed(0)  # random weights are the same in every run
     try:
         config = transformers.AutoConfig.from_pretrained(source)
-        if source.endswith(".json") or options.weights == "none":
-            model = transformers.AutoModel.from_config(config)
-        else:
-            model = transformers.AutoModel.from_pretrained(source if options.weights is None else options.weights)
+        with seeded():
+            if source.endswith(".json") or options.weights == "none":
+                model = transformers.AutoModel.from_config(config)
+            else:
+                model = transformers.AutoModel.from_pretrained(source if options.weights is None else options.weights)
     except Exception as error:  # many kinds of errors, from the folder, the name or the network
         raise BackboneError.of("a model of transformers", repr(name), error) from error
     model = getattr(model, "vision_model", model)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .backbone import NO_TOKENS, BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_size, refuse
 from .torch_backbone import DEFAULT_SIZE, TorchBackbone, state_hash
+from .torch_state import seeded
 
 PIXEL = 255.0
 
@@ -27,7 +28,6 @@ class TimmBackbone(TorchBackbone):
 
     def __init__(self, model: str, options: BackboneOptions) -> None:
         import timm
-        import torch
 
         name = f"timm:{model}"
         if not timm.is_model(model.partition(".")[0]):
@@ -37,13 +37,13 @@ class TimmBackbone(TorchBackbone):
         if options.weights not in (None, "none"):
             overlay = {"pretrained_cfg_overlay": {"file": options.weights}}
         fixed = {"img_size": options.image_size} if options.image_size is not None else {}
-        torch.manual_seed(0)  # random weights are the same in every run
         arguments = {"features_only": True, "pretrained": options.weights != "none", **overlay}
         try:
-            try:
-                module = timm.create_model(model, **arguments, **fixed)
-            except TypeError:  # convolutional networks have no img_size
-                module = timm.create_model(model, **arguments)
+            with seeded():
+                try:
+                    module = timm.create_model(model, **arguments, **fixed)
+                except TypeError:  # convolutional networks have no img_size
+                    module = timm.create_model(model, **arguments)
         except Exception as error:  # timm raises many kinds of errors
             raise BackboneError.of("a model that timm can create", repr(name), error) from error
         config = timm.data.resolve_data_config({}, model=module)

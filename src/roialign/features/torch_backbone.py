@@ -7,7 +7,7 @@ import logging
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from .backbone import (
     refuse,
 )
 from .tokens import tokens_of_backbone
+from .torch_state import reproducible
 
 #: What the archive of a program has, in the formats of PyTorch, which logs a long trace for other archives.
 PROGRAM_FILES = ("archive_format", "serialized_exported_program.json")
@@ -76,10 +77,6 @@ class TorchBackbone(Backbone):
         self.name, self._options, self._facts = name, options, facts
         self.image_size, self.normalisation = image_size, normalisation
         self._device = check_device(options.device)
-        torch.set_num_threads(options.threads)
-        # The same features on every device: convolutions of the same order, in the precision that was asked for.
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        torch.backends.cudnn.allow_tf32 = False
         self._memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
         self.module = module.to(self._device, memory_format=self._memory_format)  # type: ignore[call-overload]
         self.strides, self.channels = self._probe(strides)
@@ -99,12 +96,16 @@ class TorchBackbone(Backbone):
 
     @contextmanager
     def _running(self) -> Iterator[None]:
-        """Disable gradients and set the precision."""
+        """Disable gradients, and set the precision and what else the features depend on."""
         dtype = DTYPES[self._options.precision]
         reduced = dtype != torch.float32
         kind = self._device.type
-        with torch.inference_mode(), torch.autocast(kind, dtype if reduced else torch.bfloat16, enabled=reduced):
+        autocast = torch.autocast(kind, dtype if reduced else torch.bfloat16, enabled=reduced)
+        with reproducible(self._options.threads), torch.inference_mode(), autocast:
             yield
+
+    def for_pooling(self) -> AbstractContextManager[None]:
+        return reproducible(self._options.threads)
 
     def _batch(self, images: Array) -> Tensor:
         """Move uint8 images ``[N, H, W, 3]`` to the device, and normalise them. Returns ``[N, 3, H, W]``."""
