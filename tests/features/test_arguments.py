@@ -17,6 +17,7 @@ from roialign.features import (
     JobSettings,
     Listener,
     Normalisation,
+    RayEngine,
     Report,
     make_backbone,
     prepare,
@@ -52,7 +53,15 @@ def refused(kind: type[Exception], message: str, make: Any, *arguments: Any, **n
         ("sizes", ((0, 7),), ValueError),
         ("sizes", ((2.0, 2.0),), TypeError),
         ("sizes", ((7, 7), [7, 7]), ValueError),
+        ("rule", "bogus", ValueError),
+        ("rule", None, ValueError),
         ("levels", 16, TypeError),
+        ("levels", "x", ValueError),
+        ("levels", "", ValueError),
+        ("levels", "8,8", ValueError),
+        ("levels", "8,last", ValueError),
+        ("levels", "0", ValueError),
+        ("dtype", "float99", ValueError),
         ("batch_size", 0, ValueError),
         ("batch_size", "8", TypeError),
         ("file_format", "csv", ValueError),
@@ -161,6 +170,27 @@ def test_a_run(name: str, value: object, kind: type[Exception], images: list[Pat
     job = prepare(images, GridBoxes(1, 1), tmp_path / "out", SETTINGS, OPTIONS)
     refused(kind, f"{name}: ", run, job, **{name: value})
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["_manifest.json"]
+
+
+def test_levels_may_be_names_or_strides() -> None:
+    for levels in ("default", "last", "all", "by-size", "16", "8, 16"):
+        assert JobSettings(levels=levels).levels == levels
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("address", 6379, TypeError),
+        ("workers", "2", TypeError),
+        ("workers", 0, ValueError),
+        ("readers", 1.5, TypeError),
+        ("readers", -1, ValueError),
+        ("retries", None, TypeError),
+        ("retries", -1, ValueError),
+    ],
+)
+def test_a_ray_engine(name: str, value: object, kind: type[Exception]) -> None:
+    refused(kind, f"{name}: expected", RayEngine, **{name: value})
 
 
 def test_shards_of_a_scheduler(images: list[Path], tmp_path: Path) -> None:

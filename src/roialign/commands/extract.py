@@ -16,7 +16,7 @@ from . import options
 from .features import boxes_without_file, extract_features
 from .help import add_command
 from .pixels import Choice, pool_inputs
-from .terminal import fails
+from .terminal import fails, with_options
 
 EXAMPLES = """
 # Features of the boxes in a file, for all photographs in a folder
@@ -119,16 +119,19 @@ def extract_command(
         choice = Choice(plot, plot_box, ignore_missing, strict, seed)
         pool_inputs(inputs, boxes, reading, out or PIXELS_FILE, settings, choice)
         return
-    job = more.JobSettings(
-        backbone=backbone,
-        sizes=more.sizes_of(output_size),
-        rule=pool,
-        levels=levels,
-        dtype=dtype,
-        batch_size=batch_size,
-        file_format=file_format,
-        shard_images=shard_images,
-    )
+    try:
+        job = more.JobSettings(
+            backbone=backbone,
+            sizes=more.sizes_of(output_size),
+            rule=pool,
+            levels=levels,
+            dtype=dtype,
+            batch_size=batch_size,
+            file_format=file_format,
+            shard_images=shard_images,
+        )
+    except ValueError as error:
+        raise fails(Console(stderr=True), with_options(error, {"rule": "--pool", "levels": "--levels"})) from error
     of_backbone = more.BackboneOptions(
         more.image_size_of(image_size), normalise, weights, prefix_tokens, patch_size, device, precision, channels_last
     )

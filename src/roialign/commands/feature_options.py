@@ -9,13 +9,12 @@ from typing import Annotated, Literal, NamedTuple
 import typer
 
 from .. import _validate
-from .._pooling_rules import RULES
 from ..features.backbone import NORMALISATIONS
 from ..features.backbone import BackboneOptions as BackboneOptions
 from ..features.backbones import BACKBONES
 from ..features.checks import check_sizes
 from ..features.job import JobSettings as JobSettings
-from ..features.pooling import ROI_POOL
+from ..features.pooling import ALL_RULES
 from .options import pair
 
 #: The name of an output size of one bin.
@@ -38,7 +37,7 @@ Levels = Annotated[
         show_default=False,
     ),
 ]
-Pool = Annotated[str, typer.Option("--pool", metavar="RULE", help=f"Pooling rule: {', '.join((*RULES, ROI_POOL))}.")]
+Pool = Annotated[str, typer.Option("--pool", metavar="RULE", help=f"Pooling rule: {', '.join(ALL_RULES)}.")]
 ImageSize = Annotated[
     str | None,
     typer.Option(

@@ -132,9 +132,13 @@ class BackboneOptions:
     patch_size: int | None = None
     """The side of a patch in pixels."""
     device: str = "cpu"
+    """``cpu``, ``cuda``, or ``cuda:1`` for the second GPU."""
     precision: Precision = "float32"
+    """``float32``, or for PyTorch backbones, also ``float16`` or ``bfloat16``, with automatic mixed precision."""
     channels_last: bool = False
+    """Whether PyTorch backbones use the channels-last memory format."""
     threads: int = 1
+    """The number of CPU threads of the backbone. For PyTorch backbones, also of pooling."""
 
     def __post_init__(self) -> None:
         for name in ("normalise", "weights"):

@@ -57,9 +57,21 @@ class BoxSource(ABC):
 
 @dataclass(frozen=True)
 class FileBoxes(BoxSource):
-    """The boxes of a file, grouped by image."""
+    """The boxes of a file, grouped by image.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from roialign.features import FileBoxes
+    >>> from roialign.files.boxes import Box
+    >>> box = Box(row=0, where="boxes.csv: row 0", image="a.png", corners=(10.0, 20.0, 30.0, 40.0), label="cat")
+    >>> boxes = FileBoxes({Path("a.png"): [box]})
+    >>> boxes.count(Path("a.png")), boxes.count(Path("b.png"))
+    (1, 0)
+    """
 
     groups: Mapping[Path, Sequence[Box]]
+    """The boxes of each image, by its path as given to :func:`prepare`. Images without boxes are left out."""
 
     def __post_init__(self) -> None:
         for image, boxes in self.groups.items():
@@ -93,6 +105,8 @@ class FileBoxes(BoxSource):
 class GridBoxes(BoxSource):
     """Divides every image into a grid of equal boxes, labelled by row and column. ``0,0`` is the upper left box.
 
+    >>> from pathlib import Path
+    >>> from roialign.features import GridBoxes
     >>> [box.corners for box in GridBoxes(1, 2).of(Path("a.png"), 10, 20)]
     [(0.0, 0.0, 10.0, 10.0), (10.0, 0.0, 20.0, 10.0)]
     """

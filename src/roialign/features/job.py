@@ -23,7 +23,7 @@ from .engine import MOST_BYTES, Listener, Report, Work, in_gigabytes, run_shards
 from .locks import locked, remove_left_behind
 from .manifest import join_folder, read_fingerprint
 from .manifest_checks import VERSION
-from .pooling import Pooling, find_levels
+from .pooling import Pooling, check_levels, check_rule_and_dtype, find_levels
 from .reading import ShardReader, open_shard
 from .records import Origin
 from .shards import SHARD_BYTES, SHARD_IMAGES, Shard, cut_shards
@@ -34,22 +34,36 @@ from .writing import PACKAGES, Format
 class JobSettings:
     """The settings of a job, besides its images, its boxes and the options of its backbone.
 
-    Invalid values raise ValueError or TypeError.
+    Invalid values raise ValueError or TypeError. Whether the backbone has the levels is checked by :func:`prepare`.
     """
 
     backbone: str = "efficientnet-lite0"
+    """The name of the backbone; see :func:`make_backbone`."""
     sizes: tuple[tuple[int, int], ...] = ((7, 7),)
+    """The rows and columns of bins. Each pair gives a column of features, and (1, 1) one of vectors."""
     rule: str = "exact"
+    """How boxes are pooled: ``exact``, ``align`` (2 x 2 points per bin), ``align-adaptive``, ``align-unshifted``,
+    ``max``, or ``pool`` for RoIPool."""
     levels: str = "default"
+    """The levels to pool from: ``last``, ``all``, ``by-size`` for one level per box, chosen by its size, strides such as
+    ``16`` or ``8,16``, or ``default`` for those of the backbone. Channels of several levels are concatenated."""
     dtype: str = "float32"
+    """The type of the written features: ``float32`` or ``float16``."""
     batch_size: int = 8
+    """The largest number of images in a batch of the backbone."""
     file_format: Format = "parquet"
+    """The format of the shards: ``parquet``, ``safetensors`` or ``npz``."""
     shard_bytes: int = SHARD_BYTES
+    """The largest size of the features in a shard in bytes. The features of a single image may be larger. The default is
+    64 MiB."""
     shard_images: int = SHARD_IMAGES
+    """The largest number of images in a shard. The default is 1000."""
 
     def __post_init__(self) -> None:
         for name in ("backbone", "levels"):
             check_text(getattr(self, name), name)
+        check_rule_and_dtype(self.rule, self.dtype)
+        check_levels(self.levels)
         _validate.check_choice(self.file_format, "file_format", get_args(Format))
         counts = {name: getattr(self, name) for name in ("batch_size", "shard_bytes", "shard_images")}
         counts = {name: _validate.check_int(count, name, 1) for name, count in counts.items()}
@@ -192,6 +206,21 @@ def prepare(
         If an argument is of the wrong type.
     OtherJobError
         If the folder belongs to another job.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from roialign.features import BackboneOptions, GridBoxes, JobSettings, prepare
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> Image.new("RGB", (64, 48), "red").save(folder / "red.png")
+    >>> settings, options = JobSettings("pixels", sizes=((1, 1), (3, 2))), BackboneOptions(image_size=48)
+    >>> job = prepare([folder / "red.png"], GridBoxes(2, 2), folder / "features", settings, options)
+    >>> job.shapes
+    {'vector': (3,), 'features': (3, 3, 2)}
+    >>> [shard.file for shard in job.missing()]
+    ['features-00000-of-00001.parquet']
     """
     paths, out = check_paths(images), _validate.check_path(out, "out")
     _validate.check_instance(boxes, "boxes", BoxSource, "GridBoxes(3, 4)")
@@ -270,6 +299,21 @@ def run(
         ``if __name__ == "__main__":``.
     OtherJobError
         If another run is processing the same part, or a part with another `count`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from roialign.features import BackboneOptions, GridBoxes, JobSettings, prepare, run
+    >>> if __name__ == "__main__":  # so that the processes that read images import a script without running it again
+    ...     folder = Path(tempfile.mkdtemp())
+    ...     Image.new("RGB", (64, 48), "red").save(folder / "red.png")
+    ...     settings, options = JobSettings("pixels", sizes=((1, 1),)), BackboneOptions(image_size=48)
+    ...     job = prepare([folder / "red.png"], GridBoxes(2, 2), folder / "features", settings, options)
+    ...     report = run(job, readers=1)
+    ...     print(report.images, report.boxes, report.errors, job.missing())
+    1 4 {} []
     """
     _validate.check_instance(job, "job", Job, "that of prepare")
     listener = Listener() if listener is None else listener

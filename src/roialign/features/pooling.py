@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
-from .. import multiscale_roi_align, roi_align, roi_pool
+from .. import _validate, multiscale_roi_align, roi_align, roi_pool
 from .._pooling_rules import RULES
 from .._typing import Array
 from .backbone import Backbone, Map
@@ -17,6 +18,10 @@ from .checks import check_sizes
 
 #: The name of the rule for RoIPool, which is not one of RoIAlign's rules.
 ROI_POOL = "pool"
+#: The names of all rules.
+ALL_RULES = (*RULES, ROI_POOL)
+#: The levels that are not strides.
+NAMED_LEVELS = ("default", "last", "all", "by-size")
 #: The types of features that are written.
 DTYPES = ("float32", "float16")
 
@@ -37,14 +42,10 @@ class Pooling:
 
     def check(self) -> None:
         """Check the settings. Raises ValueError for unknown or contradictory values and for repeated sizes."""
-        rules = (*RULES, ROI_POOL)
-        if self.rule not in rules:
-            raise ValueError(f"pool: expected one of {', '.join(rules)}, got {self.rule!r}")
+        check_rule_and_dtype(self.rule, self.dtype)
         if self.by_size and self.rule == ROI_POOL:
             raise ValueError("levels: expected a stride for the rule pool, got by-size")
         check_sizes(self.sizes)
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {self.dtype!r}")
 
     def columns(self, backbone: Backbone) -> dict[str, tuple[int, ...]]:
         """Return the names of the feature columns with the shape of a row: ``[C, PH, PW]``, or ``[C]`` for a vector."""
@@ -103,6 +104,31 @@ class Pooling:
         return multiscale_roi_align(maps, rows, size, scales, **cast("Any", RULES[self.rule]))
 
 
+def check_rule_and_dtype(rule: object, dtype: object) -> None:
+    """Check that there is such a pooling rule, and such a type of features. Raises ValueError."""
+    _validate.check_choice(rule, "rule", ALL_RULES)
+    _validate.check_choice(dtype, "dtype", DTYPES)
+
+
+def check_levels(text: str) -> None:
+    """Check that a text says which levels to pool from, of some backbone; :func:`find_levels` finds them.
+
+    Raises
+    ------
+    ValueError
+        If it is neither one of `NAMED_LEVELS` nor strides.
+    """
+    words = _words_of(text)
+    are_strides = all(re.fullmatch("[1-9][0-9]*", word) for word in words) and len(set(words)) == len(words)
+    if text not in NAMED_LEVELS and not are_strides:
+        expected = f"{', '.join(NAMED_LEVELS)}, or strides, each once, such as 16 or 8,16"
+        raise ValueError(f"levels: expected {expected}, got {text!r}")
+
+
+def _words_of(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
 def find_levels(text: str, backbone: Backbone) -> tuple[tuple[int, ...], bool]:
     """Parse the value of `--levels`.
 
@@ -131,7 +157,7 @@ def find_levels(text: str, backbone: Backbone) -> tuple[tuple[int, ...], bool]:
         return every, True
     if text in ("last", "all"):
         return (every[-1:] if text == "last" else every), False
-    words = [word.strip() for word in text.split(",")]
+    words = _words_of(text)
     strides = [str(stride) for stride in backbone.strides]
     unknown = [word for word in words if word not in strides]
     if unknown or len(set(words)) < len(words):

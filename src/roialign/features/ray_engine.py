@@ -15,10 +15,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from .. import _validate
 from .._extras import require
 from .._signals import sigterm_handler_kept
 from .._text import counted
 from .backbone import BackboneOptions
+from .checks import check_optional_int, check_optional_text
 from .engine import Listener, Report
 from .job import Job, JobSettings, Loaded
 from .locks import remove_unfinished
@@ -55,6 +57,8 @@ class RayEngine:
     ------
     ValueError
         If a number is out of range.
+    TypeError
+        If an argument is of the wrong type.
     WorkerError
         If the cluster cannot be reached, if no machine can run a worker, or if workers are lost too often.
     ModuleNotFoundError
@@ -72,11 +76,12 @@ class RayEngine:
     def __init__(
         self, address: str | None = None, *, workers: int | None = None, readers: int | None = None, retries: int = 3
     ) -> None:
-        for name, value, least in (("workers", workers, 1), ("readers", readers, 0), ("retries", retries, 0)):
-            if value is not None and value < least:
-                raise ValueError(f"{name}: expected at least {least}, got {value}")
+        check_optional_text(address, "address")
+        self._workers = check_optional_int(workers, "workers", 1)
+        self._readers = check_optional_int(readers, "readers", 0)
+        self.retries = _validate.check_int(retries, "retries", 0)
         require("ray", "ray")
-        self._address, self._workers, self._readers, self.retries = address, workers, readers, retries
+        self._address = address
         self._settings, self._options = JobSettings(), BackboneOptions()
         self._first: Any = None
         self._ours = False

@@ -36,6 +36,7 @@ def tokens_to_map(tokens: AnyArray, grid: tuple[int, int], prefix_tokens: int) -
     Examples
     --------
     >>> import numpy as np
+    >>> from roialign.features import tokens_to_map
     >>> tokens_to_map(np.zeros((1, 5, 8)), (2, 2), 1).shape
     (1, 8, 2, 2)
     """

@@ -50,6 +50,29 @@ class Encoder:
         manifest.
     FileError
         If the backbone differs from that of the folder, or if the manifest does not name a backbone.
+    ValueError
+        If an argument is invalid.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from roialign.features import BackboneOptions, GridBoxes, JobSettings, prepare, run
+    >>> from roialign.search import Encoder, FeatureFolder, nearest
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for colour in ("red", "blue"):
+    ...     Image.new("RGB", (64, 48), colour).save(folder / f"{colour}.png")
+    >>> images = [folder / "red.png", folder / "blue.png"]
+    >>> settings, options = JobSettings("pixels", sizes=((1, 1),)), BackboneOptions(image_size=48)
+    >>> _ = run(prepare(images, GridBoxes(1, 1), folder / "features", settings, options), readers=0)
+    >>> features = FeatureFolder.open(folder / "features")
+    >>> queries = Encoder(features).encode(folder / "blue.png", [(0, 0, 32, 24)])
+    >>> queries
+    array([[  0.,   0., 255.]], dtype=float32)
+    >>> found = nearest(features, queries, 1)
+    >>> [Path(region.image).name for region in features.regions(found.positions[0])]
+    ['blue.png']
     """
 
     def __init__(
