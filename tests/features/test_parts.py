@@ -47,7 +47,7 @@ def test_divisions_that_share_shards_do_not_run_at_the_same_time(
             "number of parts"
         )
         assert written.exists()
-        with pytest.raises(OtherJobError, match="another run writes to this folder$"), locked(job.out, theirs):
+        with pytest.raises(OtherJobError, match=r"another run writes to this folder$"), locked(job.out, theirs):
             pass
     run(job, readers=0, part=ours)
 

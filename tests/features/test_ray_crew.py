@@ -28,9 +28,10 @@ class Worker:
     """Processes as many shards as it is said to, and is lost on the next."""
 
     def __init__(self, shards: int, images_seen: int = 0) -> None:
-        self.left, self.files, self._images_seen = shards, [], images_seen  # type: ignore[var-annotated]
+        self.left, self._images_seen = shards, images_seen
+        self.files: list[str] = []
         self.run_shard = SimpleNamespace(remote=self._run_shard)
-        self.progress = SimpleNamespace(remote=lambda seconds: Call((self.files[-1], self._images_seen)))
+        self.progress = SimpleNamespace(remote=lambda _: Call((self.files[-1], self._images_seen)))
 
     def _run_shard(self, shard: Any, boxes: object, seen: object) -> Call:
         del boxes, seen
@@ -75,7 +76,9 @@ class Counts(Listener):
 def job(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     """A job of two shards, with a stand-in for Ray's functions."""
 
-    def wait(calls: Sequence[Call], num_returns: int = 1, timeout: float | None = None) -> tuple[list[Call], list[Call]]:
+    def wait(
+        calls: Sequence[Call], num_returns: int = 1, timeout: float | None = None
+    ) -> tuple[list[Call], list[Call]]:
         assert calls, "there is nothing to wait for, and Ray would return at once, again and again"
         del timeout
         for call in calls:
@@ -88,7 +91,7 @@ def job(images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             raise call.result
         return call.result
 
-    for name, function in (("wait", wait), ("get", get), ("kill", lambda actor: None)):
+    for name, function in (("wait", wait), ("get", get), ("kill", lambda _: None)):
         monkeypatch.setattr(ray, name, function)
     return small_job(images[:8], tmp_path / "out")
 

@@ -98,7 +98,8 @@ def test_a_script_without_a_guard_writes_no_errors_in_place_of_images(
     else:
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == (
-            "RuntimeError: readers: expected a process that reads images, got one that ended with exit code 1 before the "
-            'first: in a script, call run below if __name__ == "__main__":, or with readers=0, which starts no process'
+            "RuntimeError: readers: expected a process that reads images, got one that ended with exit code 1 before "
+            'the first: in a script, call run below if __name__ == "__main__":, or with readers=0, which starts no '
+            "process"
         )
         assert written == []

@@ -177,9 +177,7 @@ def test_boxes_and_paths_from_python(photos: Path, features: Path) -> None:
         ("backbone", "", "backbone: expected one of efficientnet-lite0, .*, got ''"),
     ],
 )
-def test_an_option_that_is_empty_is_not_that_of_the_job(
-    argument: str, value: object, why: str, features: Path
-) -> None:
+def test_an_option_that_is_empty_is_not_that_of_the_job(argument: str, value: object, why: str, features: Path) -> None:
     with pytest.raises(ValueError, match=f"^{why}"):
         Encoder(FeatureFolder.open(features), **{argument: value})  # type: ignore[arg-type]
 

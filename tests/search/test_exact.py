@@ -163,7 +163,7 @@ def test_a_folder_without_regions_has_nothing_near(file_format: Format, failed: 
             search(np.ones((2, 3)))  # type: ignore[operator]
     assert folder.regions([]) == []
     assert folder.positions_of_image("0.jpg").tolist() == list(range(failed))
-    with pytest.raises(ValueError, match="positions: .*"):
+    with pytest.raises(ValueError, match=r"has fewer than 1 rows|has no box"):
         folder.regions([0])
 
 

@@ -45,8 +45,8 @@ class JobSettings:
     """How boxes are pooled: ``exact``, ``align`` (2 x 2 points per bin), ``align-adaptive``, ``align-unshifted``,
     ``max``, or ``pool`` for RoIPool."""
     levels: str = "default"
-    """The levels to pool from: ``last``, ``all``, ``by-size`` for one level per box, chosen by its size, strides such as
-    ``16`` or ``8,16``, or ``default`` for those of the backbone. Channels of several levels are concatenated."""
+    """The levels to pool from: ``last``, ``all``, ``by-size`` for one level per box, chosen by its size, strides such
+    as ``16`` or ``8,16``, or ``default`` for those of the backbone. Channels of several levels are concatenated."""
     dtype: str = "float32"
     """The type of the written features: ``float32`` or ``float16``."""
     batch_size: int = 8
@@ -54,8 +54,8 @@ class JobSettings:
     file_format: Format = "parquet"
     """The format of the shards: ``parquet``, ``safetensors`` or ``npz``."""
     shard_bytes: int = SHARD_BYTES
-    """The largest size of the features in a shard in bytes. The features of a single image may be larger. The default is
-    64 MiB."""
+    """The largest size of the features in a shard in bytes. The features of a single image may be larger. The default
+    is 64 MiB."""
     shard_images: int = SHARD_IMAGES
     """The largest number of images in a shard. The default is 1000."""
 

@@ -24,8 +24,8 @@ SECONDS_TO_END = 5.0
 READY = "ready"
 #: A process begins with the user's script, which without a guard would call `run` again, and ends with an error there.
 NOT_READY = (
-    "readers: expected a process that reads images, got one that ended with exit code {} before the first: in a script, "
-    "call run below if __name__ == \"__main__\":, or with readers=0, which starts no process"
+    "readers: expected a process that reads images, got one that ended with exit code {} before the first: in a "
+    'script, call run below if __name__ == "__main__":, or with readers=0, which starts no process'
 )
 DIED = "cannot be read as an image: the process that read it died; the image is damaged or too large for the memory"
 

@@ -167,7 +167,9 @@ class RegionIndex:
     @classmethod
     def of_folder(cls, folder: FeatureFolder, *, column: str | None = None, metric: Metric = "cosine") -> RegionIndex:
         """Create an index of all regions of a folder, with their positions in the folder."""
-        blocks = [Block(np.zeros(0, np.int64), np.zeros((0, folder.channels(column)), np.float32))]  # if there is no other
+        blocks = [
+            Block(np.zeros(0, np.int64), np.zeros((0, folder.channels(column)), np.float32))
+        ]  # if there is no other
         blocks += folder.blocks(column)
         positions, vectors = map(np.concatenate, zip(*blocks, strict=True))
         return cls(vectors, positions, metric=metric)
