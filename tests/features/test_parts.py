@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from roialign.features import Job, OtherJobError, run
-from roialign.features.locks import locked
-from roialign.features.ray_crew import token_file
+from roialign.features import Job, OtherJobError, locks, run
+from roialign.features.locks import locked, token_file
 from tests.features.jobs import contents, small_job
 
 
@@ -82,6 +83,23 @@ def test_a_part_leaves_the_token_of_another_alone(job: Job) -> None:
         run(job, readers=0, part=(2, 2))
         assert sorted(path.name for path in job.out.glob("_token*")) == sorted([token, other])
     assert not list(job.out.glob("_token*"))
+
+
+def test_a_token_that_another_run_looks_at_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock: Any = locks._lock
+    looked: list[Path] = []
+
+    def look_first(descriptor: int) -> None:
+        if not looked:
+            looked.extend(tmp_path.iterdir())
+            locks.remove_if_free(looked[0])
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        lock(descriptor)
+
+    monkeypatch.setattr(locks, "_lock", look_first)
+    with token_file(tmp_path) as token:
+        assert [path.name for path in tmp_path.iterdir()] == [token] != [looked[0].name]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_runs_that_begin_a_job_at_the_same_time(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -37,9 +38,13 @@ def locked(folder: Path, part: tuple[int, int] = (1, 1)) -> Iterator[None]:
         different divisions, either or both get this error.
     """
     number, count = part
-    with held(folder / (LOCK if count == 1 else f"{LOCK}-{number}-of-{count}")):
-        for path, theirs in _locks_in(folder):  # after this lock is there, so that a run that begins later sees it
-            if theirs[1] != count and not remove_if_free(path):
+    path = folder / (LOCK if count == 1 else f"{LOCK}-{number}-of-{count}")
+    file = _locked_file(path, "a+b")
+    if file is None:
+        raise OtherJobError(f"{folder}: another run writes to this folder")
+    with _released(path, file):
+        for other, theirs in _locks_in(folder):  # after this lock is there, so that a run that begins later sees it
+            if theirs[1] != count and not remove_if_free(other):
                 raise OtherJobError(
                     f"{folder}: another run writes to this folder: {_in_words(theirs)}, and this one is "
                     f"{_in_words(part)}: wait for it, or divide the job into the same number of parts"
@@ -60,21 +65,14 @@ def _in_words(part: tuple[int, int]) -> str:
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
-    """Make a file and lock it. At the end, remove it.
-
-    Raises
-    ------
-    OtherJobError
-        If another run has the lock.
-    """
-    file = _locked_file(path, "a+b")
-    if file is None:
-        raise OtherJobError(f"{path.parent}: another run writes to this folder")
-    try:
-        yield
-    finally:
-        _release(path, file)
+def token_file(folder: Path) -> Iterator[str]:
+    """Make a file in the folder for the time of a run, by which its workers check that they see the same folder."""
+    file = None
+    while file is None:  # a run that begins may be looking whether it was left behind
+        path = folder / f"{TOKEN}{secrets.token_hex(4)}"
+        file = _locked_file(path, "a+b")
+    with _released(path, file):
+        yield path.name
 
 
 def remove_if_free(path: Path) -> bool:
@@ -83,17 +81,22 @@ def remove_if_free(path: Path) -> bool:
         file = _locked_file(path, "r+b")
     except FileNotFoundError:
         return True
-    if file is not None:
-        _release(path, file)
-    return file is not None
+    if file is None:
+        return False
+    with _released(path, file):
+        return True
 
 
-def _release(path: Path, file: IO[bytes]) -> None:
-    """Remove the file of a lock, and release the lock."""
-    is_removed = _remove(path)  # before it is closed, so that it is not the lock of another run
-    file.close()
-    if not is_removed:  # Windows removes no open file, so it is not that of another run either
-        _remove(path)
+@contextmanager
+def _released(path: Path, file: IO[bytes]) -> Iterator[None]:
+    """At the end, remove the file of a lock, and release the lock."""
+    try:
+        yield
+    finally:
+        is_removed = _remove(path)  # before it is closed, so that it is not the lock of another run
+        file.close()
+        if not is_removed:  # Windows removes no open file, so it is not that of another run either
+            _remove(path)
 
 
 def _remove(path: Path) -> bool:

@@ -5,11 +5,10 @@ If a worker is lost, another worker processes its shard again.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +16,6 @@ from typing import Any, Protocol
 from .._text import counted, cut
 from .engine import Listener, Report
 from .job import Job
-from .locks import TOKEN, held
 from .ray_worker import Done, ImageFailed, Task, WorkerError
 from .shards import Shard
 
@@ -206,14 +204,6 @@ class Crew:
         import ray
 
         ray.kill(worker.actor)
-
-
-@contextmanager
-def token_file(folder: Path) -> Iterator[str]:
-    """Create a file in the folder during the run, by which workers check that they see the same folder."""
-    path = folder / f"{TOKEN}{secrets.token_hex(4)}"
-    with held(path):  # if this process is killed, the next run removes the file
-        yield path.name
 
 
 def ray_reason(error: BaseException) -> str:

@@ -23,8 +23,8 @@ from .backbone import BackboneOptions
 from .checks import check_optional_int, check_optional_text
 from .engine import Listener, Report
 from .job import Job, JobSettings, Loaded
-from .locks import remove_unfinished
-from .ray_crew import Crew, ray_reason, token_file
+from .locks import remove_unfinished, token_file
+from .ray_crew import Crew, ray_reason
 from .ray_worker import Described, RemoteBackbone, ShardWorker, Task, WorkerError
 from .shards import Shard
 
