@@ -140,10 +140,11 @@ def test_rotated_boxes_are_detected_and_drawn(data: Path, oriented: Path, uprigh
     assert refused.stderr == f"error: {upright}: expected a detector of rotated boxes, got faster-rcnn\n"
 
 
-def test_an_onnx_model_of_rotated_boxes_is_refused(oriented: Path, tmp_path: Path) -> None:
-    result = invoke("export", "--weights", oriented, "--out", tmp_path / "model.onnx")
+@pytest.mark.parametrize("name", ["model.onnx", "MODEL.ONNX"])
+def test_an_onnx_model_of_rotated_boxes_is_refused(name: str, oriented: Path, tmp_path: Path) -> None:
+    result = invoke("export", "--weights", oriented, "--out", tmp_path / name)
     assert result.exit_code == 1
     assert "ONNX has no suppression of rotated boxes, so export a torch.export program" in " ".join(
         result.stderr.split()
     )
-    assert not (tmp_path / "model.onnx").exists()
+    assert not (tmp_path / name).exists()

@@ -50,7 +50,8 @@ def export_command(
     """
     check_output(out, "--out", (ONNX_ENDING, PROGRAM_ENDING))
     errors = Console(stderr=True)
-    if out.suffix == ONNX_ENDING and not is_installed("onnxscript"):
+    is_onnx = out.suffix.lower() == ONNX_ENDING
+    if is_onnx and not is_installed("onnxscript"):
         raise fails(errors, "an ONNX model needs onnxscript, which is not installed: pip install 'onnxscript>=0.5'")
     from ..detection.exporting import export_onnx, save_program
     from ..detection.model_files import load_model
@@ -58,7 +59,7 @@ def export_command(
     try:
         detector, settings = load_model(weights, model=model, pooler=pooler)
         with errors.status("Exporting the detector"):
-            (export_onnx if out.suffix == ONNX_ENDING else save_program)(detector, out)
+            (export_onnx if is_onnx else save_program)(detector, out)
     except (ValueError, RuntimeError, OSError) as error:
         raise fails(errors, error) from error
     size = f"images with a shorter side of {settings.min_size} pixels and a longer side of at most {settings.max_size}"
