@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..torch import _installed  # noqa: F401 - first, so that it says what is missing
 
 # isort: split
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -222,7 +223,11 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
     the integer that explains the sizes of both axes. A convolution may round sizes up or down.
     """
     map_shape = [_constant(size) for size in map_shape]
-    image_shape = [max(_constant(shape[axis]) for shape in image_shapes) for axis in (0, 1)]
+    _check_has_pixels(map_shape, f"x[{name!r}]", "a map")
+    of_images = [[_constant(shape[axis]) for axis in (0, 1)] for shape in image_shapes]
+    for index, shape in enumerate(of_images):
+        _check_has_pixels(shape, f"image_shapes[{index}]", "an image")
+    image_shape = [max(sizes) for sizes in zip(*of_images, strict=True)]
     padded_shape = [-(-image // PADDING) * PADDING for image in image_shape]
     power_of_two = 1 << _log2_of_ratio(image_shape[0], map_shape[0])
     nearest = max(_rounded_ratio(image_shape[0], map_shape[0]), 1)
@@ -234,6 +239,14 @@ def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int
         f"x[{name!r}]: no stride reduces an image of {image_shape[0]} x {image_shape[1]} to a map of {map_shape[0]} x "
         f"{map_shape[1]} (the ratios are {height:.4g} and {width:.4g}); set the module's `scales`"
     )
+
+
+def _check_has_pixels(shape: Sequence[int], name: str, what: str) -> None:
+    """Check a height and a width. The search for a stride would not end if a map had no pixels or an image no end."""
+    if any(size < 1 or (isinstance(size, float) and not math.isfinite(size)) for size in shape):
+        raise ValueError(
+            f"{name}: expected the height and width of {what} of at least 1 x 1 pixels, got {tuple(shape)}"
+        )
 
 
 # Use integers: a tracer with symbolic sizes would record the value of a float as a constant.
