@@ -159,9 +159,14 @@ def test_settings_of_numpy_numbers_are_plain_numbers() -> None:
 def test_a_model_of_any_dtype_is_evaluated(dtype: torch.dtype, dataset: CocoDataset) -> None:
     model = SETTINGS.build().to(dtype).eval()
     assert evaluate_model(model, dataset)["images"] == len(dataset)
-    with torch.no_grad():
-        found, _ = detect_in_patches(model, dataset.path(0), PATCHES)
+    found, _ = detect_in_patches(model, dataset.path(0), PATCHES)
     assert len(found["boxes"])
+
+
+def test_no_patch_keeps_a_graph(detector: TwoStageDetector, dataset: CocoDataset) -> None:
+    found, _ = detect_in_patches(detector, dataset.path(0), PATCHES)
+    assert len(found["boxes"])
+    assert not any(values.requires_grad for values in found.values())
 
 
 def test_patches_need_a_model_in_evaluation_mode(dataset: CocoDataset) -> None:

@@ -131,8 +131,7 @@ def test_a_large_image_is_reduced_to_means(tmp_path: Path, size: tuple[int, int]
 
 
 def _detected(path: Path, model: TwoStageDetector, patches: PatchSettings) -> tuple[dict[str, Tensor], list[Any]]:
-    with torch.no_grad():
-        return detect_in_patches(model, open_image(path), patches)
+    return detect_in_patches(model, open_image(path), patches)
 
 
 def _truth(boxes: Array, model: str) -> Array:
@@ -280,8 +279,7 @@ def test_memory_does_not_grow_with_the_image(tmp_path: Path) -> None:
         painted(tmp_path / "a.png", (side, side), boxes)
         picture = open_image(tmp_path / "a.png")
         tracemalloc.start()
-        with torch.no_grad():
-            detect_in_patches(detector, picture, PatchSettings(256, 50))
+        detect_in_patches(detector, picture, PatchSettings(256, 50))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]

@@ -64,6 +64,7 @@ class _Collected:
     patches: list[Patch] = field(default_factory=list)
 
 
+@torch.no_grad()  # the detections of every patch are kept, and each would keep the graph of its patch
 def detect_in_patches(
     model: TwoStageDetector,
     image: str | Path | OpenPicture,
@@ -75,7 +76,8 @@ def detect_in_patches(
     The detections of a patch are moved to their place in the image, and those whose centre lies beyond the image are
     left out. A detection is cut if it ends at a border of its patch inside the image. It shows a part of an object, and
     is left out, if more than half of it lies in a detection of the same class from another patch that is not cut or is
-    larger. The others suppress each other over the whole image, by class, at the threshold of the detector.
+    larger. The others suppress each other over the whole image, by class, at the threshold of the detector. No
+    gradients are recorded.
 
     Parameters
     ----------
@@ -107,14 +109,12 @@ def detect_in_patches(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> import torch
     >>> from PIL import Image
     >>> from roialign.detection import PatchSettings, PyramidBackbone, detect_in_patches, oriented_rcnn
     >>> path = Path(tempfile.mkdtemp()) / "image.png"
     >>> Image.new("RGB", (200, 90)).save(path)
     >>> model = oriented_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=32)
-    >>> with torch.no_grad():
-    ...     found, masks = detect_in_patches(model.eval(), path, PatchSettings(64, 16))
+    >>> found, masks = detect_in_patches(model.eval(), path, PatchSettings(64, 16))
     >>> sorted(found)
     ['boxes', 'labels', 'rotated_boxes', 'scores']
     """
