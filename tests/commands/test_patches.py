@@ -47,8 +47,7 @@ def test_the_commands_find_what_the_function_finds(model: str, data: Path, tmp_p
     rows = json.loads((tmp_path / "r.json").read_text())
     image = data / "val/images/000001.png"
     detector, _ = load_model(weights)
-    with torch.no_grad():
-        found, masks = detect_in_patches(detector, open_image(image), PatchSettings(64, 20))
+    found, masks = detect_in_patches(detector, open_image(image), PatchSettings(64, 20))
     of_first = [row for row in rows if row["image_id"] == 1]
     assert [row["score"] for row in of_first] == found["scores"].tolist()
     assert of_first, "there is something to compare"
