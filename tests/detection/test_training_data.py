@@ -11,11 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from roialign.detection import (
-    CocoDataset,
-    DatasetError,
-    train,
-)
+from roialign.detection import CocoDataset, DatasetError, Validation, train
 from roialign.detection.coco import find_split
 from roialign.detection.training.checkpoint import CHECKPOINT_FILE
 from roialign.detection.training.data import Stream, batches, mirrored
@@ -115,7 +111,25 @@ def test_a_strict_set_is_refused_for_one_image_and_what_was_learnt_is_kept(data:
     dataset = CocoDataset(*find_split(folder, "train"), strict=True)
     with pytest.raises(DatasetError, match=broken.name):
         train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1), save_every=2)
+    assert torch.load(tmp_path / "run" / CHECKPOINT_FILE, weights_only=True)["iteration"] == 3
+    assert len(log_of(tmp_path / "run")) == 3
+
+
+def test_a_strict_set_that_is_refused_at_once_leaves_no_checkpoint(data: Path, tmp_path: Path) -> None:
+    folder, broken = _with_a_broken_image(data, tmp_path / "scenes")
+    dataset = CocoDataset(*find_split(folder, "train"), strict=True)
+    with pytest.raises(DatasetError, match=broken.name):
+        train(dataset, tmp_path / "run", small_settings(dataset, batch_size=4))
+    assert not (tmp_path / "run" / CHECKPOINT_FILE).exists()
+
+
+def test_a_strict_set_that_is_refused_when_it_is_measured_on_keeps_the_step(data: Path, tmp_path: Path) -> None:
+    folder, broken = _with_a_broken_image(data, tmp_path / "scenes")
+    dataset, measured = training_set(data), CocoDataset(*find_split(folder, "train"), strict=True)
+    with pytest.raises(DatasetError, match=broken.name):
+        train(dataset, tmp_path / "run", small_settings(dataset, batch_size=1), validation=Validation(measured, 2))
     assert torch.load(tmp_path / "run" / CHECKPOINT_FILE, weights_only=True)["iteration"] == 2
+    assert [row["iteration"] for row in log_of(tmp_path / "run")] == ["1", "2"]
 
 
 def test_an_object_outside_its_image_is_named_once_and_not_trained_on(data: Path, tmp_path: Path) -> None:

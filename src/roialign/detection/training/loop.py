@@ -14,7 +14,7 @@ from torch import Tensor, distributed, nn
 
 from ..._validate import check_path
 from ...files.kinds import check_readable
-from ...files.problems import FileError
+from ...files.problems import DatasetError, FileError
 from ...torch.devices import check_device
 from ..coco import CocoDataset
 from ..model_files import MODEL_FILE, save_model
@@ -102,8 +102,8 @@ def train(
         no checkpoint. It is an :class:`OtherSettingsError` if the run was started with other settings.
     DatasetError
         If there is nothing to train on, or if no image can be read. If the dataset is `strict`, for the first image
-        that cannot be read. The progress up to that point is kept. If the dataset is not `strict`, such images are
-        reported and replaced by others.
+        that cannot be read. The progress up to that point is saved; with several processes, if the first of them has
+        the image. If the dataset is not `strict`, such images are reported and replaced by others.
 
     Examples
     --------
@@ -138,23 +138,31 @@ def train(
             run.mkdir(parents=True, exist_ok=True)
             write_settings(run, settings)
         tell(Started(first, settings.iterations))
-        done = first
+        done = saved = first
         with _log_of(run, first, [] if validation is None else validation.names(settings)) as log:
-            for done, examples in enumerate(batches(stream, first, workers), start=first + 1):
-                losses, numbers = state.step(done - 1, examples)
-                tell(Stepped(done, losses))
-                stopped = stop is not None and stop()  # before a validation, which can take long
-                figures = None
-                if not stopped and validation is not None and validation.is_due(done, settings):
-                    figures = validation.measure(state.model, settings, done)
-                if log is not None:
-                    log.add(done, numbers, logged(figures))
-                if figures is not None:
-                    tell(Measured(done, figures))
-                if stopped:
-                    break
-                if done % save_every == 0 and done < settings.iterations:
+            try:
+                for done, examples in enumerate(batches(stream, first, workers), start=first + 1):
+                    losses, numbers = state.step(done - 1, examples)
+                    tell(Stepped(done, losses))
+                    stopped = stop is not None and stop()  # before a validation, which can take long
+                    figures = None
+                    try:
+                        if not stopped and validation is not None and validation.is_due(done, settings):
+                            figures = validation.measure(state.model, settings, done)
+                    finally:
+                        if log is not None:
+                            log.add(done, numbers, logged(figures))
+                    if figures is not None:
+                        tell(Measured(done, figures))
+                    if stopped:
+                        break
+                    if done % save_every == 0 and done < settings.iterations:
+                        state.save(done, tell)
+                        saved = done
+            except DatasetError:  # of an image that a strict dataset refuses
+                if done > saved:
                     state.save(done, tell)
+                raise
         state.save(done, tell)
         if process_count() > 1:
             distributed.barrier()  # the files exist when any process returns
