@@ -6,11 +6,13 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, SupportsIndex, TypeGuard
+from typing import Any, SupportsIndex, TypeGuard, TypeVar
 
 import numpy as np
+
+_T = TypeVar("_T")
 
 #: Larger coordinates count as infinite, because their products would overflow float64.
 LARGEST_COORDINATE = 1e100
@@ -193,6 +195,25 @@ def check_number(value: object, name: str, *, positive: bool = False) -> float:
         limit = f" up to {LARGEST_COORDINATE:g}" if positive and LARGEST_COORDINATE < number < math.inf else ""
         raise ValueError(f"{name}: expected a {'positive' if positive else 'finite'} number{limit}, got {value!r}")
     return number
+
+
+def check_number_in(value: object, name: str, lowest: float, highest: float | None = None) -> float:
+    """Check a number in a range."""
+    number = check_number(value, name)
+    if number < lowest or (highest is not None and number > highest):
+        bounds = f"of at least {lowest:g}" if highest is None else f"from {lowest:g} to {highest:g}"
+        raise ValueError(f"{name}: expected a number {bounds}, got {value!r}")
+    return number
+
+
+def check_two(value: object, name: str, what: str, check: Callable[[object, str], _T]) -> tuple[_T, _T]:
+    """Check two values that stand together, each with a function of it and its name. `what` says what they are."""
+    items = as_list(value, name)
+    if not isinstance(items, (list, tuple)):
+        raise TypeError(f"{name}: expected a pair {what}, got {value!r}")
+    if len(items) != 2:
+        raise ValueError(f"{name}: expected a pair {what}, got {value!r}")
+    return check(items[0], f"{name}[0]"), check(items[1], f"{name}[1]")
 
 
 def check_places(shape: Sequence[int], strides: Sequence[int], element: int, name: str) -> None:

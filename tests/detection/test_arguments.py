@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +17,15 @@ from torch.utils.data import Subset
 from roialign.detection import (
     CocoDataset,
     DatasetError,
+    DetectorSettings,
     ExportableDetector,
     PatchSettings,
+    ProposalSettings,
+    RoISettings,
     SceneSettings,
     TrainSettings,
     TwoStageDetector,
+    Validation,
     cut_into_patches,
     detect_in_patches,
     draw_scene,
@@ -104,6 +109,10 @@ WRONG: dict[str, tuple[Callable[[Any, Any, Path], object], str]] = {
         lambda _, __, run: write_scenes(run, ["train"], SceneSettings()),
         "counts: .* Mapping, got list",
     ),  # type: ignore[arg-type]
+    "scenes: half a scene": (
+        lambda _, __, run: write_scenes(run, {"train": 0.5}, SceneSettings()),  # type: ignore[dict-item]
+        r"counts\['train'\]: expected an int, got 0.5",
+    ),
     "split: no folder": (lambda *_: open_split(None, "train"), "folder: expected a path, got None"),  # type: ignore[arg-type]
     "split: no name": (lambda _, __, run: open_split(run, None), "split: .* str, got NoneType"),  # type: ignore[arg-type]
     "loaded: none": (lambda *_: load_model(None), "path: expected a path, got None"),  # type: ignore[arg-type]
@@ -115,6 +124,33 @@ WRONG: dict[str, tuple[Callable[[Any, Any, Path], object], str]] = {
     "exported: no image": (
         lambda model, *_: ExportableDetector(model)(None),
         "image: expected a torch.Tensor, got builtins.NoneType",
+    ),
+    "train: text for a number": (
+        lambda _, data, run: train(data, run, TRAINING, save_every="3"),  # type: ignore[arg-type]
+        "save_every: expected an int, got '3'",
+    ),
+    "train: half a worker": (
+        lambda _, data, run: train(data, run, TRAINING, workers=0.5),  # type: ignore[arg-type]
+        "workers: expected an int, got 0.5",
+    ),
+    "train: a set to measure on": (
+        lambda _, data, run: train(data, run, TRAINING, validation=data),
+        "validation: .*Validation, got CocoDataset",
+    ),
+    "validation: text": (lambda _, data, __: Validation(data, "3"), "every: expected an int, got '3'"),  # type: ignore[arg-type]
+    "validation: a list": (lambda _, data, __: Validation([data[0]]), "dataset: .*CocoDataset, got list"),  # type: ignore[arg-type]
+    "proposals: a number": (
+        lambda *_: ProposalSettings(before_nms=100),  # type: ignore[arg-type]
+        r"before_nms: expected a pair \(training, detection\), got 100",
+    ),
+    "proposals: a half": (
+        lambda *_: ProposalSettings(after_nms=(2000, 0.5)),  # type: ignore[arg-type]
+        r"after_nms\[1\]: expected an int, got 0.5",
+    ),
+    "regions: text": (lambda *_: RoISettings(score_threshold="0"), "score_threshold: expected a number, got '0'"),  # type: ignore[arg-type]
+    "scenes: one number": (
+        lambda *_: SceneSettings(objects=5),  # type: ignore[arg-type]
+        r"objects: expected a pair \(minimum, maximum\), got 5",
     ),
     "settings: a name": (lambda *_: TrainSettings("mask-rcnn"), "detector: .*DetectorSettings, got str"),  # type: ignore[arg-type]
     "settings: half a batch": (lambda *_: replace(TRAINING, batch_size=2.5), "batch_size: expected an int, got 2.5"),  # type: ignore[arg-type]
@@ -150,9 +186,53 @@ def test_a_batch_that_no_memory_holds_is_refused() -> None:
         replace(TRAINING, batch_size=2**40)
 
 
+WRONG_VALUES: dict[str, tuple[Callable[[], object], str]] = {
+    "one of two": (lambda: ProposalSettings(before_nms=(100,)), r"before_nms: expected a pair .*, got \(100,\)"),  # type: ignore[arg-type]
+    "no proposals": (lambda: ProposalSettings(after_nms=(1, 0)), r"after_nms\[1\]: expected at least 1, got 0"),
+    "a threshold": (lambda: RoISettings(nms_threshold=7), "nms_threshold: expected a number from 0 to 1, got 7"),
+    "detections": (lambda: RoISettings(detections=-1), "detections: expected at least 1, got -1"),
+    "a side": (lambda: RoISettings(smallest_side=-1), "smallest_side: expected a number of at least 0, got -1"),
+    "no gap": (
+        lambda: ProposalSettings(background_below=0.8),
+        "background_below: expected at most object_from, 0.7, got 0.8",
+    ),
+    "the wrong order": (
+        lambda: SceneSettings(objects=(5, 2)),
+        r"objects: expected a minimum of at most the maximum, got \(5, 2\)",
+    ),
+    "no size": (lambda: SceneSettings(object_size=(0, 2)), r"object_size\[0\]: expected at least 1, got 0"),
+    "no image": (lambda: SceneSettings(image_size=0), "image_size: expected at least 1, got 0"),
+    "a negative seed": (lambda: SceneSettings(seed=-1), "seed: expected at least 0, got -1"),
+    "a ratio": (
+        lambda: SceneSettings(aspect_ratios=(0.5, 2)),
+        r"aspect_ratios\[0\]: expected a number of at least 1, got 0.5",
+    ),
+    "in a detector": (
+        lambda: replace(SETTINGS, regions={"nms_threshold": 7}),
+        "regions: nms_threshold: expected a number from 0 to 1, got 7",
+    ),
+    "an unknown name": (lambda: replace(SETTINGS, proposals={"after": 7}), "proposals: expected names .*, got 'after'"),
+    "an anchor": (
+        lambda: replace(SETTINGS, anchor_sizes=((0,),)),
+        r"anchor_sizes\[0\]\[0\]: expected a positive number, got 0",
+    ),
+    "a decay": (lambda: replace(TRAINING, weight_decay=-1), "weight_decay: expected a number of at least 0, got -1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_VALUES)
+def test_a_value_out_of_range_is_named(case: str) -> None:
+    make, message = WRONG_VALUES[case]
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        make()
+
+
 def test_settings_of_numpy_numbers_are_plain_numbers() -> None:
     settings = replace(TRAINING, iterations=np.int64(3), learning_rate=np.float32(0.5))  # type: ignore[arg-type]
     assert (type(settings.iterations), type(settings.learning_rate)) == (int, float)
+    detector = replace(SETTINGS, hidden=np.int64(16), regions={"detections": np.int64(5)})  # type: ignore[arg-type]
+    assert (type(detector.hidden), type(detector.regions["detections"])) == (int, int)
+    assert detector == DetectorSettings.of(json.loads(json.dumps(detector.to_dict())))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

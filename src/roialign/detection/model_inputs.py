@@ -8,6 +8,7 @@ from typing import Any, TypeGuard, cast
 import torch
 from torch import Tensor, nn
 
+from .._validate import check_number
 from .._warnings import is_recorded, warn_of_values
 from .box_kinds import BoxKind
 from .roi_heads import RoIHeads, Target
@@ -100,6 +101,18 @@ def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
 def is_list_like(value: object) -> TypeGuard[Sequence[Any]]:
     """Whether a loop can go through a value that has a length."""
     return hasattr(value, "__len__") and is_iterable(value)
+
+
+def check_anchor_sizes(sizes: object) -> list[list[float]]:
+    """Check the sizes of the anchors of every map, in pixels."""
+    if not is_list_like(sizes) or not all(map(is_list_like, sizes)):
+        raise TypeError(f"anchor_sizes: expected a sequence of sizes for each map, got {sizes!r}")
+    if not len(sizes) or not all(map(len, sizes)):
+        raise ValueError(f"anchor_sizes: expected at least one size for each map, got {sizes!r}")
+    return [
+        [check_number(size, f"anchor_sizes[{level}][{place}]", positive=True) for place, size in enumerate(of_level)]
+        for level, of_level in enumerate(sizes)
+    ]
 
 
 def check_targets(targets: Sequence[Target] | None, images: Sequence[Tensor], heads: RoIHeads) -> list[Target]:

@@ -14,11 +14,11 @@ from .box_kinds import ROTATED, UPRIGHT, Size
 from .checkpoints import rename_weights
 from .heads import BoxHead, BoxStage, MaskBranch
 from .model_inputs import (
+    check_anchor_sizes,
     check_backbone,
     check_generators,
     check_images,
     check_targets,
-    is_list_like,
     maps_of,
     warn_of_range,
 )
@@ -251,8 +251,7 @@ def build_detector(
     strides = backbone.strides
     if anchor_sizes is None:
         anchor_sizes = [[8 * stride] for stride in strides] if len(strides) > 1 else [[32, 64, 128, 256, 512]]
-    if not is_list_like(anchor_sizes) or not all(map(is_list_like, anchor_sizes)):
-        raise TypeError(f"anchor_sizes: expected a sequence of sizes for each map, got {anchor_sizes!r}")
+    anchor_sizes = check_anchor_sizes(anchor_sizes)
     if len(anchor_sizes) != len(strides):
         raise ValueError(f"anchor_sizes: expected {len(strides)}, one per map, got {len(anchor_sizes)}")
     proposal_settings = ProposalSettings(**kind.proposals) if proposal_settings is None else proposal_settings

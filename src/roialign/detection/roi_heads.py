@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._validate import check_int, check_number_in, set_checked
 from ..ops.roi_align import roi_align
 from .box_kinds import UPRIGHT, BoxKind, Size
 from .boxes import padded_nms
@@ -23,14 +24,37 @@ Target = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RoISettings:
-    """Settings of the RoI heads of Faster R-CNN, with torchvision's defaults."""
+    """Settings of the RoI heads of Faster R-CNN, with torchvision's defaults.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has another type or is out of range. The message names it.
+    """
 
     sample_size: int = 512
+    """The number of proposals per image that are sampled for the loss of each stage."""
     object_share: float = 0.25
+    """The maximum share of proposals in the sample that belong to an object."""
     score_threshold: float = 0.05
+    """Detections need a score, from 0 to 1, of more than this."""
     nms_threshold: float = 0.5
+    """A detection is removed if its intersection over union with a better one of its class is more than this."""
     detections: int = 100
+    """The maximum number of detections per image. Those with the best scores are kept."""
     smallest_side: float = 1e-2
+    """Boxes with a shorter side than this are left out. It is in pixels of the resized image."""
+
+    def __post_init__(self) -> None:
+        for name in ("sample_size", "detections"):
+            set_checked(self, **{name: check_int(getattr(self, name), name, 1)})
+        for name, highest in (
+            ("object_share", 1),
+            ("nms_threshold", 1),
+            ("score_threshold", None),
+            ("smallest_side", None),
+        ):
+            set_checked(self, **{name: check_number_in(getattr(self, name), name, 0, highest)})
 
 
 @dataclass(frozen=True, slots=True)

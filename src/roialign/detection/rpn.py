@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .._validate import check_int, check_number_in, check_two, set_checked
 from .box_kinds import UPRIGHT, BoxKind
 from .boxes import padded_nms
 from .matching import BACKGROUND, match, sample
@@ -20,17 +22,48 @@ BETA = 1 / 9
 
 @dataclass(frozen=True, slots=True)
 class ProposalSettings:
-    """Settings of the region proposal network, with torchvision's defaults. Pairs are for (training, detection)."""
+    """Settings of the region proposal network, with torchvision's defaults. Pairs are for (training, detection).
+
+    Overlaps are intersections over union.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has another type or is out of range. The message names it.
+    """
 
     before_nms: tuple[int, int] = (2000, 1000)
     """The maximum number of proposals per level before non-maximum suppression."""
     after_nms: tuple[int, int] = (2000, 1000)
+    """The maximum number of proposals per image, of all levels together, after non-maximum suppression."""
     nms_threshold: float = 0.7
+    """A proposal is removed if its overlap with a better one of the same level is more than this."""
     score_threshold: float = 0.0
+    """Proposals with a lower score, from 0 to 1, are left out."""
     background_below: float = 0.3
+    """An anchor is background if its largest overlap with an object is less than this."""
     object_from: float = 0.7
+    """An anchor belongs to the object that it overlaps most, if the overlap is at least this."""
     sample_size: int = 256
+    """The number of anchors per image that are sampled for the loss."""
     object_share: float = 0.5
+    """The maximum share of anchors in the sample that belong to an object."""
+
+    def __post_init__(self) -> None:
+        for name in ("before_nms", "after_nms"):
+            pair = check_two(getattr(self, name), name, "(training, detection)", partial(check_int, lowest=1))
+            set_checked(self, **{name: pair})
+        for name in ("nms_threshold", "background_below", "object_from", "object_share"):
+            set_checked(self, **{name: check_number_in(getattr(self, name), name, 0, 1)})
+        set_checked(
+            self,
+            score_threshold=check_number_in(self.score_threshold, "score_threshold", 0),
+            sample_size=check_int(self.sample_size, "sample_size", 1),
+        )
+        if self.background_below > self.object_from:
+            raise ValueError(
+                f"background_below: expected at most object_from, {self.object_from}, got {self.background_below}"
+            )
 
 
 def anchors_of(size: float, aspect_ratios: Sequence[float]) -> Tensor:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-from .._validate import check_instance, check_int, check_path
+from .._validate import (
+    check_bool,
+    check_instance,
+    check_int,
+    check_number_in,
+    check_path,
+    check_two,
+    set_checked,
+)
 from ..extract.output import atomic_write
 from ..files.run_lengths import encoded
 from .rotated_boxes import corners, hulls, to_convention
@@ -34,22 +43,57 @@ LENGTHENED = 1.75
 DIGITS = Digits()
 
 
+_Number = TypeVar("_Number", int, float)
+
+
+def _check_range(value: object, name: str, check: Callable[[object, str], _Number]) -> tuple[_Number, _Number]:
+    low, high = check_two(value, name, "(minimum, maximum)", check)
+    if low > high:
+        raise ValueError(f"{name}: expected a minimum of at most the maximum, got {value!r}")
+    return low, high
+
+
 @dataclass(frozen=True, slots=True)
 class SceneSettings:
-    """The settings of scenes. Sizes are in pixels."""
+    """The settings of scenes. Sizes are in pixels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has another type or is out of range. The message names it.
+    """
 
     image_size: int = 160
+    """The side of an image, which is square."""
     objects: tuple[int, int] = (2, 6)
+    """The minimum and maximum number of objects that are drawn. Those for which there is no room are left out."""
     object_size: tuple[int, int] = (28, 64)
+    """The minimum and maximum length of the longer side of an object, before it is rotated."""
     max_angle: float = 10.0
     """The maximum rotation in degrees, in both directions. It is below 90, so that 6 and 9 can be distinguished."""
     overlap: float = 0.0
     """The maximum overlap of the boxes of two objects, as a fraction of the smaller one."""
     seed: int = 0
+    """The seed of everything that is drawn at random."""
     aspect_ratios: tuple[float, float] | None = None
     """The range of the ratio of the longer to the shorter side of an object. None keeps the shape of objects."""
     rotated_boxes: bool = False
     """Whether :func:`write_scenes` also writes the rotated boxes of the objects."""
+
+    def __post_init__(self) -> None:
+        set_checked(
+            self,
+            image_size=check_int(self.image_size, "image_size", 1),
+            objects=_check_range(self.objects, "objects", partial(check_int, lowest=0)),
+            object_size=_check_range(self.object_size, "object_size", partial(check_int, lowest=1)),
+            max_angle=check_number_in(self.max_angle, "max_angle", 0, 180),
+            overlap=check_number_in(self.overlap, "overlap", 0, 1),
+            seed=check_int(self.seed, "seed", 0),
+            rotated_boxes=check_bool(self.rotated_boxes, "rotated_boxes"),
+        )
+        if self.aspect_ratios is not None:
+            of_sides = partial(check_number_in, lowest=1)
+            set_checked(self, aspect_ratios=_check_range(self.aspect_ratios, "aspect_ratios", of_sides))
 
     def with_cases(
         self, *, small: bool = False, rotated: bool = False, dense: bool = False, elongated: bool = False
@@ -181,10 +225,13 @@ def write_scenes(
     ------
     FileExistsError
         If a split already exists.
+    TypeError, ValueError
+        If an argument is something else.
     """
     folder = check_path(folder, "folder")
     check_instance(counts, "counts", Mapping)
     check_instance(settings, "settings", SceneSettings)
+    counts = {split: check_int(count, f"counts[{split!r}]", 0) for split, count in counts.items()}
     for split in counts:
         if (folder / split / "annotations.json").exists():
             raise FileExistsError(f"{folder / split / 'annotations.json'} already exists")

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
+from .._validate import check_bool, check_int, check_number_in, set_checked
 from .backbone import FrozenBatchNorm2d, Norm, PyramidBackbone, SingleBackbone
 from .box_kinds import ROTATED, UPRIGHT, BoxKind
+from .model_inputs import check_anchor_sizes
 from .models import Backbone, TwoStageDetector, build_detector
 from .poolers import read_pooler
 from .roi_heads import RoISettings
 from .rpn import ProposalSettings
 from .timm_backbone import TimmBackbone
+
+_Part = TypeVar("_Part", ProposalSettings, RoISettings)
 
 #: The models by name, as options of :func:`build_detector`.
 MODELS: dict[str, dict[str, bool]] = {
@@ -86,25 +90,47 @@ class DetectorSettings:
             object.__setattr__(self, "category_ids", tuple(range(1, len(self.classes) + 1)))
         if len(self.category_ids) != len(self.classes):
             raise ValueError(f"category_ids: expected {len(self.classes)}, one per class, got {len(self.category_ids)}")
+        for name, checked in (("proposals", self._proposal_settings()), ("regions", self._roi_settings())):
+            set_checked(self, **{name: {each: getattr(checked, each) for each in getattr(self, name)}})
 
     def _check_types(self) -> None:
         """Check the types, since values from a file can be anything."""
         for name in ("model", "backbone", "pooler"):
             if not isinstance(getattr(self, name), str):
                 raise ValueError(f"{name}: expected text, got {getattr(self, name)!r}")
-        for name in ("width", "out_channels", "hidden", "mask_hidden", "min_size", "max_size", "norm_groups"):
-            value, least = getattr(self, name), 0 if name == "norm_groups" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name}: expected a whole number of at least {least}, got {value!r}")
+        for name in ("width", "out_channels", "hidden", "mask_hidden", "min_size", "max_size"):
+            set_checked(self, **{name: check_int(getattr(self, name), name, 1)})
+        set_checked(
+            self,
+            norm_groups=check_int(self.norm_groups, "norm_groups", 0),
+            norm_epsilon=check_number_in(self.norm_epsilon, "norm_epsilon", 0),
+            frozen_norm=check_bool(self.frozen_norm, "frozen_norm"),
+        )
         for name, kind, what in (("classes", str, "text"), ("category_ids", int, "whole numbers")):
             values = getattr(self, name)
             if not isinstance(values, (list, tuple)) or not all(isinstance(value, kind) for value in values):
                 raise ValueError(f"{name}: expected a sequence of {what}, got {values!r}")
-        for name, defaults in (("proposals", ProposalSettings()), ("regions", RoISettings())):
-            _check_numbers(name, getattr(self, name), asdict(defaults))
-        sizes = self.anchor_sizes
-        if sizes is not None and not (isinstance(sizes, (list, tuple)) and sizes and all(map(_are_sizes, sizes))):
-            raise ValueError(f"anchor_sizes: expected sides in pixels for every map, got {sizes!r}")
+        if self.anchor_sizes is not None:
+            set_checked(self, anchor_sizes=_frozen(check_anchor_sizes(self.anchor_sizes)))
+
+    def _part(self, name: str, kind: type[_Part]) -> _Part:
+        """Make the settings of the region proposal network or of the heads, from a field of that name."""
+        given, known = getattr(self, name), [each.name for each in fields(kind)]
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{name}: expected a dict, got {given!r}")
+        for each in given:
+            if each not in known:
+                raise ValueError(f"{name}: expected names among {', '.join(known)}, got {each!r}")
+        try:
+            return kind(**{**getattr(self.kind, name), **given})
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from error
+
+    def _proposal_settings(self) -> ProposalSettings:
+        return self._part("proposals", ProposalSettings)
+
+    def _roi_settings(self) -> RoISettings:
+        return self._part("regions", RoISettings)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> DetectorSettings:
@@ -112,7 +138,7 @@ class DetectorSettings:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If a value is unknown or wrong. The message names it.
         """
         known = {each.name for each in fields(cls)}
@@ -162,8 +188,8 @@ class DetectorSettings:
             anchor_sizes=self.anchor_sizes,
             hidden=self.hidden,
             mask_hidden=self.mask_hidden,
-            proposal_settings=ProposalSettings(**{**self.kind.proposals, **self.proposals}),
-            roi_settings=RoISettings(**{**self.kind.regions, **self.regions}),
+            proposal_settings=self._proposal_settings(),
+            roi_settings=self._roi_settings(),
             **MODELS[self.model],
         )
 
@@ -190,24 +216,3 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _frozen(part) for name, part in value.items()}
     return tuple(map(_frozen, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _check_numbers(name: str, values: object, defaults: Mapping[str, Any]) -> None:
-    """Check that the values have the names of the defaults, and are numbers or pairs where the defaults are."""
-    if not isinstance(values, Mapping):
-        raise ValueError(f"{name}: expected a dict, got {values!r}")
-    for each, value in values.items():
-        if each not in defaults:
-            raise ValueError(f"{name}: expected names among {', '.join(defaults)}, got {each!r}")
-        pair = isinstance(defaults[each], tuple)
-        parts = value if pair and isinstance(value, (list, tuple)) else [value]
-        if len(parts) != 1 + pair or not all(_is_number(part) and part >= 0 for part in parts):
-            raise ValueError(f"{name}: {each}: expected {'two numbers' if pair else 'a number'}, got {value!r}")
-
-
-def _are_sizes(sizes: object) -> bool:
-    return isinstance(sizes, (list, tuple)) and bool(sizes) and all(_is_number(size) and size > 0 for size in sizes)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from ..._validate import check_path
+from ..._validate import check_instance, check_int, check_path
 from ...files.kinds import check_readable
 from ...files.problems import DatasetError, FileError
 from ...torch.devices import check_device
@@ -104,6 +104,8 @@ def train(
         If there is nothing to train on, or if no image can be read. If the dataset is `strict`, for the first image
         that cannot be read. The progress up to that point is saved; with several processes, if the first of them has
         the image. If the dataset is not `strict`, such images are reported and replaced by others.
+    TypeError, ValueError
+        If another argument is something else or out of range.
 
     Examples
     --------
@@ -123,8 +125,9 @@ def train(
     Ren et al., "Faster R-CNN", NeurIPS 2015, https://arxiv.org/abs/1506.01497
     """
     run, device = check_path(run, "run"), check_device(device)
-    if save_every < 1:
-        raise ValueError(f"save_every: expected at least 1, got {save_every}")
+    workers, save_every = check_int(workers, "workers", 0), check_int(save_every, "save_every", 1)
+    if validation is not None:
+        check_instance(validation, "validation", Validation)
     _check_files(run)
     stream = Stream(dataset, settings, report)
     places_of(0, settings.batch_size)

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ..._validate import check_instance, check_int, check_number, set_checked
+from ..._validate import check_instance, check_int, check_number, check_number_in, set_checked
 from ...extract.output import atomic_write
 from ...files.text import read_json, shown
 from ..coco import CocoDataset
@@ -105,14 +105,18 @@ class TrainSettings:
         check_instance(self.detector, "detector", DetectorSettings)
         for name, least, most in COUNTS:
             set_checked(self, **{name: check_int(getattr(self, name), name, least, most)})
-        for name in ("learning_rate", "weight_decay", "momentum", "clip", "flip", "vertical_flip", "diagonal_flip"):
-            set_checked(self, **{name: check_number(getattr(self, name), name)})
         for name in ("learning_rate", "clip"):
+            set_checked(self, **{name: check_number(getattr(self, name), name)})
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
-        for name in ("flip", "vertical_flip", "diagonal_flip"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: expected a probability from 0 to 1, got {getattr(self, name)}")
+        for name, highest in (
+            ("weight_decay", None),
+            ("momentum", 1),
+            ("flip", 1),
+            ("vertical_flip", 1),
+            ("diagonal_flip", 1),
+        ):
+            set_checked(self, **{name: check_number_in(getattr(self, name), name, 0, highest)})
         if self.flips > 1 + 1e-9:
             raise ValueError(
                 "flip, vertical_flip, diagonal_flip: expected probabilities of at most 1 together, since an image is "
@@ -143,7 +147,7 @@ class TrainSettings:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             If a value is unknown or wrong. The message names it.
         """
         unknown = sorted(set(values) - {each.name for each in fields(cls)})

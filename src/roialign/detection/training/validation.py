@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..._validate import check_instance, check_int, set_checked
 from ...files.problems import DatasetError, Problems
 from ..average_precision import KINDS, kinds_measured, precisions
 from ..coco import CocoDataset
@@ -31,12 +32,13 @@ class Validation:
     """
 
     dataset: CocoDataset
+    """The images to measure on, and their objects."""
     every: int = 500
     """The number of iterations between measurements."""
 
     def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"every: expected at least 1, got {self.every}")
+        check_instance(self.dataset, "dataset", CocoDataset)
+        set_checked(self, every=check_int(self.every, "every", 1))
         if len(self.dataset) == 0:
             raise DatasetError(f"{self.dataset.annotations}: expected at least one image for validation, got none")
 
