@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 #: The characters that some reader of text treats as line breaks.
 LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
@@ -37,6 +38,17 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     ('1 row', '2 rows', '0 boxes')
     """
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def with_names(message: str, names: Mapping[str, str]) -> str:
+    """Replace the names of arguments that a message begins with, if all of them are in `names`.
+
+    >>> with_names("size, overlap: expected less", {"size": "--patch-size", "overlap": "--patch-overlap"})
+    '--patch-size, --patch-overlap: expected less'
+    """
+    start, colon, rest = message.partition(":")
+    given = start.split(", ")
+    return f"{', '.join(names[name] for name in given)}{colon}{rest}" if names.keys() >= set(given) else message
 
 
 def encodable(text: str) -> str:

@@ -143,7 +143,7 @@ def test_a_patch_of_padding_is_named(data: Path, tmp_path: Path) -> None:
     result = invoke("detect", image, "--out", tmp_path / "o", "--weights", weights, "--patch-size", 2**15)
     assert result.exit_code == 1
     assert result.stderr.startswith(
-        f"error: {image}: expected a patch_size of at most 8192 for an image of 96 x 96 pixels"
+        f"error: {image}: expected patches of at most 8192 pixels per side for an image of 96 x 96 pixels"
     )
 
 

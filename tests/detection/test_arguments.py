@@ -158,6 +158,7 @@ WRONG: dict[str, tuple[Callable[[Any, Any, Path], object], str]] = {
         lambda *_: replace(TRAINING, learning_rate="fast"),
         "learning_rate: expected a number, got 'fast'",
     ),  # type: ignore[arg-type]
+    "settings: a patch": (lambda *_: replace(TRAINING, patch_size="x"), "^patch_size: expected an int, got 'x'"),  # type: ignore[arg-type]
     "settings: none": (lambda *_: replace(TRAINING, clip=None), "clip: expected a number, got None"),  # type: ignore[arg-type]
 }
 
@@ -215,6 +216,10 @@ WRONG_VALUES: dict[str, tuple[Callable[[], object], str]] = {
     "an anchor": (
         lambda: replace(SETTINGS, anchor_sizes=((0,),)),
         r"anchor_sizes\[0\]\[0\]: expected a positive number, got 0",
+    ),
+    "patches": (
+        lambda: replace(TRAINING, patch_size=64, patch_overlap=64),
+        "patch_overlap: expected less than 64, the size of a patch, got 64",
     ),
     "a decay": (lambda: replace(TRAINING, weight_decay=-1), "weight_decay: expected a number of at least 0, got -1"),
 }

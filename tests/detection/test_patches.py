@@ -55,9 +55,7 @@ def test_patches_are_where_the_tools_for_dota_put_them(case: str) -> None:
 def test_more_patches_than_can_be_meant_are_refused() -> None:
     assert PatchSettings(64, 63).total([(192, 192)] * 12) == 12 * 129**2
     assert PatchSettings(1, 0).total([(1000, 10_000)]) == 10**7
-    with pytest.raises(
-        ValueError, match=r"^patch_size, patch_overlap: expected at most 10000000 patches .* 10000001: "
-    ):
+    with pytest.raises(ValueError, match=r"^size, overlap: expected at most 10000000 patches .* 10000001: "):
         PatchSettings(1, 0).total([(1000, 10_000), (1, 1)])
 
 
@@ -66,11 +64,11 @@ def test_a_patch_that_is_nothing_but_padding_is_refused(tmp_path: Path) -> None:
     picture = open_image(tmp_path / "a.png")
     assert read_patch(picture, Patch(0, 0, 1024)).shape == (3, 1024, 1024)
     with pytest.raises(
-        DatasetError, match=r"a\.png: expected a patch_size of at most 8192 for .* 320 x 200 .*, got 8193"
+        DatasetError, match=r"a\.png: expected patches of at most 8192 pixels per side for .* 320 x 200 .*, got 8193"
     ):
         read_patch(picture, Patch(0, 0, 8193))
     Image.new("L", (5000, 1)).save(tmp_path / "b.png")
-    with pytest.raises(DatasetError, match="at most 10000 for an image of 5000 x 1 pixels, got 10001"):
+    with pytest.raises(DatasetError, match="at most 10000 pixels per side for an image of 5000 x 1 pixels, got 10001"):
         read_patch(open_image(tmp_path / "b.png"), Patch(0, 0, 10_001))
 
 
@@ -93,17 +91,23 @@ def test_the_default_overlap_is_that_of_the_tools_but_at_most_a_fifth() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0,), "patch_size: expected at least 1, got 0"),
-        ((10**6,), "patch_size: expected at most 32768, got 1000000"),
-        ((100, 100), "patch_overlap: expected less than 100, the size of a patch, got 100"),
-        ((100, -1), "patch_overlap: expected at least 0, got -1"),
+        ((0,), "size: expected at least 1, got 0"),
+        ((10**6,), "size: expected at most 32768, got 1000000"),
+        ((100, 100), "overlap: expected less than 100, the size of a patch, got 100"),
+        ((100, -1), "overlap: expected at least 0, got -1"),
     ],
 )
 def test_impossible_patches_are_named(arguments: tuple[int, ...], message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         PatchSettings(*arguments)
-    with pytest.raises(TypeError, match=r"^patch_size: expected a whole number, got 1\.5$"):
+    with pytest.raises(TypeError, match=r"^size: expected an int, got 1\.5$"):
         PatchSettings(1.5)  # type: ignore[arg-type]
+
+
+def test_patches_of_numpy_numbers_are_plain_numbers() -> None:
+    settings = PatchSettings(np.int64(64), np.int32(16))  # type: ignore[arg-type]
+    assert (type(settings.size), type(settings.overlap)) == (int, int)
+    assert settings == PatchSettings(64, 16)
 
 
 def test_a_patch_beyond_the_image_is_padded_with_what_the_network_sees_as_zero(tmp_path: Path) -> None:

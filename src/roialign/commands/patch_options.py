@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..files.problems import Problems
-from .terminal import option_of, with_options
+from .terminal import with_options
 
 if TYPE_CHECKING:
     from ..detection.patches import PatchSettings
@@ -56,7 +56,7 @@ def check_patches(size: int | None, overlap: int | None) -> None:
 
 def patches_text(error: Exception) -> object:
     """Return an error, with options in place of the arguments for patches that its message begins with."""
-    return with_options(error, {name: option_of(name) for name in ("patch_size", "patch_overlap")})
+    return with_options(error, {"size": "--patch-size", "overlap": "--patch-overlap"})
 
 
 def remark_other_patches(weights: Path, size: int | None, problems: Problems) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from .._text import counted, printable
+from .._text import counted, printable, with_names
 from ..files.problems import Problem, Problems
 from .streams import error_text
 
@@ -107,9 +107,8 @@ def option_of(argument: str) -> str:
 
 def with_options(error: Exception, options: Mapping[str, str]) -> object:
     """Return an error, with options in place of the arguments of Python that its message begins with."""
-    start, colon, rest = str(error).partition(":")
-    names = start.split(", ")
-    return f"{', '.join(options[name] for name in names)}{colon}{rest}" if options.keys() >= set(names) else error
+    text = with_names(str(error), options)
+    return error if text == str(error) else text  # an error of the system is printed in another form
 
 
 def reported_problems(console: Console) -> Problems:

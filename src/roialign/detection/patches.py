@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._validate import check_int, set_checked
 from ..files.images import OpenPicture
 from ..files.problems import DatasetError
 from .coco import read_part
@@ -80,14 +81,11 @@ class PatchSettings:
     overlap: int | None = None
 
     def __post_init__(self) -> None:
-        _check_whole("patch_size", self.size, 1)
-        if self.size > LARGEST_SIZE:
-            raise ValueError(f"patch_size: expected at most {LARGEST_SIZE}, got {self.size}")
-        if self.overlap is None:
-            object.__setattr__(self, "overlap", min(USUAL_OVERLAP, self.size // USUAL_SHARE))
-        _check_whole("patch_overlap", self.overlap, 0)
+        set_checked(self, size=check_int(self.size, "size", 1, LARGEST_SIZE))
+        overlap = min(USUAL_OVERLAP, self.size // USUAL_SHARE) if self.overlap is None else self.overlap
+        set_checked(self, overlap=check_int(overlap, "overlap", 0))
         if self.shared >= self.size:
-            raise ValueError(f"patch_overlap: expected less than {self.size}, the size of a patch, got {self.shared}")
+            raise ValueError(f"overlap: expected less than {self.size}, the size of a patch, got {self.shared}")
 
     @property
     def shared(self) -> int:
@@ -115,7 +113,7 @@ class PatchSettings:
         total = sum(self.count(width, height) for width, height in sizes)
         if total > MOST_PATCHES:
             raise ValueError(
-                f"patch_size, patch_overlap: expected at most {MOST_PATCHES} patches in all, got {total}: patches of "
+                f"size, overlap: expected at most {MOST_PATCHES} patches in all, got {total}: patches of "
                 f"{self.size} pixels that share {self.shared}; use larger patches or less overlap"
             )
         return total
@@ -124,13 +122,6 @@ class PatchSettings:
         """The first pixels of the patches along one side of an image."""
         last = max(length - self.size, 0)
         return [*range(0, last, self.size - self.shared), last]
-
-
-def _check_whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name}: expected a whole number, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name}: expected at least {least}, got {value}")
 
 
 def read_patch(picture: OpenPicture, patch: Patch) -> Tensor:
@@ -147,7 +138,7 @@ def read_patch(picture: OpenPicture, patch: Patch) -> Tensor:
     most = max(LARGEST_PADDED, 2 * max(picture.width, picture.height))
     if patch.size > most:
         raise DatasetError(
-            f"{picture.path}: expected a patch_size of at most {most} for an image of {picture.width} x "
+            f"{picture.path}: expected patches of at most {most} pixels per side for an image of {picture.width} x "
             f"{picture.height} pixels, got {patch.size}, which would be padding for the most part"
         )
     width, height = min(patch.size, picture.width - patch.x), min(patch.size, picture.height - patch.y)

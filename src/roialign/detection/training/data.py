@@ -24,7 +24,7 @@ from ..rotated_data import RotatedDataset
 from ..settings import DetectorSettings
 from .events import Cut, Report
 from .randomness import MIRROR, ORDER, generator_of
-from .settings import TrainSettings
+from .settings import TrainSettings, naming_settings_of_patches
 
 Example = tuple[Tensor, dict[str, Any]]
 
@@ -118,10 +118,11 @@ class Stream(Dataset[Drawn]):
 
 def _cut(dataset: CocoDataset, patches: PatchSettings, report: Report | None) -> PatchDataset:
     """Cut the images of a dataset into patches, and report each."""
-    if report is None:
-        return cut_into_patches(dataset, patches)
-    total, done = patch_count(dataset, patches), itertools.count(1)
-    return cut_into_patches(dataset, patches, progress=lambda: report(Cut(next(done), total)))
+    with naming_settings_of_patches():
+        if report is None:
+            return cut_into_patches(dataset, patches)
+        total, done = patch_count(dataset, patches), itertools.count(1)
+        return cut_into_patches(dataset, patches, progress=lambda: report(Cut(next(done), total)))
 
 
 def _check_fit(dataset: CocoDataset, detector: DetectorSettings) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ..._text import with_names
 from ..._validate import check_instance, check_int, check_number, check_number_in, set_checked
 from ...extract.output import atomic_write
 from ...files.text import read_json, shown
@@ -125,7 +127,7 @@ class TrainSettings:
         if self.patch_size is None and self.patch_overlap is not None:
             raise ValueError(f"patch_overlap: expected None without a patch_size, got {self.patch_overlap}")
         if self.patches is not None:
-            object.__setattr__(self, "patch_overlap", self.patches.overlap)
+            set_checked(self, patch_size=self.patches.size, patch_overlap=self.patches.overlap)
 
     @property
     def flips(self) -> float:
@@ -135,7 +137,10 @@ class TrainSettings:
     @property
     def patches(self) -> PatchSettings | None:
         """The patches that images are cut into, or None for whole images."""
-        return None if self.patch_size is None else PatchSettings(self.patch_size, self.patch_overlap)
+        if self.patch_size is None:
+            return None
+        with naming_settings_of_patches():
+            return PatchSettings(self.patch_size, self.patch_overlap)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -157,6 +162,18 @@ class TrainSettings:
         if "detector" not in values:
             raise ValueError("settings: expected a detector, got none")
         return cls(**{**values, "detector": DetectorSettings.of(values["detector"])})
+
+
+@contextmanager
+def naming_settings_of_patches() -> Iterator[None]:
+    """Context manager: errors about the arguments of :class:`PatchSettings` name those of :class:`TrainSettings`."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = with_names(str(error), {"size": "patch_size", "overlap": "patch_overlap"})
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
 
 
 def new_detector(
