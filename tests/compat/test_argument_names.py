@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,10 @@ def _levels(x: Any, boxes: Any) -> Any:
     return pool(x, boxes, [(8, 8)])
 
 
+NO_SIZES = {
+    0: "canonical_box_size: expected a positive number, got 0",
+    -5: "canonical_box_size: expected a positive number, got -5",
+}
 CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: torchvision.roi_align(FLAT, ROWS, 2), f"input: {DIMENSIONS}"),
     (lambda: torchvision.roi_align(MAP, BOXES, 2), f"boxes: {NO_IMAGES}"),
@@ -100,6 +105,29 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     (
         lambda: detectron2.assign_boxes_to_levels([BOXES], 5, 2, 224, 4),
         "min_level: expected at most max_level, 2, got 5",
+    ),
+    *(
+        (lambda size=size: detectron2.assign_boxes_to_levels([BOXES], 2, 5, size, 4), text)
+        for size, text in NO_SIZES.items()
+    ),
+    *((lambda size=size: detectron2.ROIPooler(2, [1.0], 0, "ROIAlign", size), text) for size, text in NO_SIZES.items()),
+    (
+        lambda: detectron2.ROIPooler(2, [1.0], 0, "ROIAlign", canonical_level=math.nan),  # type: ignore[arg-type]
+        "canonical_level: expected a finite number, got nan",
+    ),
+    (
+        lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1], finest_scale=0),
+        "finest_scale: expected a positive number, got 0",
+    ),
+    (
+        lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1], finest_scale=-5),
+        "finest_scale: expected a positive number, got -5",
+    ),
+    (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1, 0]), "featmap_strides[1]: expected a positive number, got 0"),
+    (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, []), "featmap_strides: expected the stride of at least one map"),
+    (
+        lambda: torchvision.MultiScaleRoIAlign(["0"], 2, 2, canonical_scale=0),
+        "canonical_scale: expected a positive number, got 0",
     ),
     (lambda: detectron2.pairwise_iou_rotated(TURNED, WRONG), "boxes2[0]: expected a width and a height of at least 0"),
     (lambda: detectron2.nms_rotated(TURNED, torch.ones(1), 2), "iou_threshold: expected a number from 0 to 1, got 2"),

@@ -92,6 +92,10 @@ class BaseRoIExtractor(DescribedModule):
         self.init_cfg = init_cfg
         self.out_channels = out_channels
         self.featmap_strides = list(featmap_strides)
+        if not self.featmap_strides:
+            raise ValueError("featmap_strides: expected the stride of at least one map, got none")
+        for level, stride in enumerate(self.featmap_strides):
+            _validate.check_number(stride, f"featmap_strides[{level}]", positive=True)
         self.roi_layers = self.build_roi_layers(roi_layer, self.featmap_strides)
 
     @property
@@ -165,6 +169,7 @@ class SingleRoIExtractor(BaseRoIExtractor):
 
     shown: ClassVar[tuple[str, ...]] = ("out_channels", "featmap_strides", "finest_scale")
 
+    @asserting
     def __init__(
         self,
         roi_layer: Mapping[str, Any],
@@ -174,6 +179,7 @@ class SingleRoIExtractor(BaseRoIExtractor):
         init_cfg: Any = None,
     ) -> None:
         super().__init__(roi_layer, out_channels, featmap_strides, init_cfg)
+        _validate.check_number(finest_scale, "finest_scale", positive=True)
         self.finest_scale = finest_scale
 
     def map_roi_levels(self, rois: Tensor, num_levels: int) -> Tensor:

@@ -145,6 +145,8 @@ def assign_boxes_to_levels(
 
 def _levels_of(boxes: list[Tensor], starts: Sequence[int], canonical_box_size: float, canonical_level: float) -> Tensor:
     """The level of each box. `starts` are the levels after the first."""
+    canonical_box_size = _validate.check_number(canonical_box_size, "canonical_box_size", positive=True)
+    canonical_level = _validate.check_number(canonical_level, "canonical_level")
     sides = box_side(torch.cat(boxes)) if boxes else torch.zeros(0)
     return levels_reached(torch.floor(canonical_level + torch.log2(sides / canonical_box_size + 1e-8)), starts)
 
