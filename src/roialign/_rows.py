@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ._text import cut
 from ._typing import Array
 from ._validate import LARGEST_COORDINATE
 
@@ -78,6 +79,16 @@ def check_coordinates(coordinates: Array, name: str) -> Array:
         place = f"[{', '.join(map(str, index))}]" if index else ""
         raise ValueError(f"{name}{place}: expected a finite coordinate, got {wide[index]}")
     return wide
+
+
+def is_of_framework(value: object) -> bool:
+    """Whether a value is an array of any framework: all of them can exchange their memory."""
+    return hasattr(value, "__dlpack__")
+
+
+def no_coordinates(value: object, name: str) -> TypeError:
+    """The error about a value that cannot be converted to an array of coordinates."""
+    return TypeError(f"{name}: expected real coordinates, as an array or as numbers, got {cut(repr(value), 100)}")
 
 
 def columns_of(name: str, numbers: int = 4) -> tuple[int, ...]:

@@ -240,6 +240,34 @@ def test_out_within_vmap(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("x", "text"),
+    [
+        ("a", "x: expected real coordinates"),
+        (None, "x: expected real coordinates"),
+        ([[1.0, 2.0], [3.0]], "x: expected real coordinates, as an array or as numbers, got [[1.0, 2.0], [3.0]]"),
+        ([1.0, None], "x: expected real coordinates"),
+        (10**400, "x: expected real coordinates"),
+    ],
+)
+@kinds
+def test_points_that_are_no_numbers(kind: Any, x: Any, text: str) -> None:
+    _error(lambda: roialign.bilinear_interpolate(kind(FEATURES), x, 0.0), TypeError, text)
+
+
+def test_points_of_another_framework() -> None:
+    array, tensor = np.ones(2), torch.ones(2, requires_grad=True)
+    features = torch.from_numpy(FEATURES)
+    of_array, of_tensor = "expected a numpy.ndarray, like the other arguments", "expected a torch.Tensor, like features"
+    interpolate: Any = roialign.bilinear_interpolate
+    _error(lambda: interpolate(FEATURES, tensor, 0.0), TypeError, f"x: {of_array}, got torch.Tensor")
+    _error(lambda: interpolate(FEATURES, 0.0, tensor.detach()), TypeError, f"y: {of_array}, got torch.Tensor")
+    _error(lambda: interpolate(features, 0.0, array), TypeError, f"y: {of_tensor}, got numpy.ndarray")
+    numbers = list(tensor.unbind())
+    _error(lambda: interpolate(FEATURES, numbers, 0.0), TypeError, "x: expected real coordinates")
+    _error(lambda: interpolate(features, numbers, 0.0), TypeError, "which it would not get; use torch.stack(x)")
+
+
+@pytest.mark.parametrize(
     ("x", "y", "text"),
     [
         ([1.0, np.nan], [1.0, 2.0], "x[1]: expected a finite coordinate, got nan"),

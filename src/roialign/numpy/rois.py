@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._rows import IMAGES_FROM, OF_LIST, check_coordinates, check_rows, no_images
+from .._rows import IMAGES_FROM, OF_LIST, check_coordinates, check_rows, is_of_framework, no_coordinates, no_images
 from .._typing import Array
 from .checks import check_array, check_boxes, check_indices, is_real
 
@@ -60,7 +60,13 @@ def rows_of_points(x: object, y: object, features: Array) -> tuple[Array, tuple[
 
 
 def _check_coordinates(value: object, name: str) -> Array:
-    array = check_array(value, name) if isinstance(value, np.ndarray) else np.asarray(value)
+    if is_of_framework(value):
+        array = check_array(value, name)
+    else:
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError) as error:  # RuntimeError: of a tensor within a list
+            raise no_coordinates(value, name) from error
     if not is_real(array.dtype):
         raise TypeError(f"{name}: expected real coordinates, got dtype {array.dtype}")
     return check_coordinates(array, name)

@@ -31,7 +31,7 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
     ----------
     features : array ``[..., H, W]``
         A NumPy array or a torch tensor of dtype float64, float32, float16 or bfloat16.
-    x, y : real arrays or numbers
+    x, y : real arrays, of the kind of `features`, or numbers
         Feature coordinates, in pixels. They are broadcast against each other to a common shape S.
     backend : as in :func:`roi_align`
 

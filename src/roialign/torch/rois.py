@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._rows import check_coordinates, no_images
+from .._rows import check_coordinates, is_of_framework, no_coordinates, no_images
 from . import checks
 from .cpu.host import array_of
 from .wiring.tracing import is_traced, is_transformed
@@ -44,7 +44,7 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
     """Convert points to boxes of zero size on image 0. Also returns the broadcast shape of the coordinates."""
     points = []
     for value, name in ((x, "x"), (y, "y")):
-        point = checks.check_array(value, name) if isinstance(value, Tensor) else _point_of_numbers(value, features)
+        point = checks.check_array(value, name) if is_of_framework(value) else _point_of_numbers(value, name, features)
         checks.check_real(point, name)
         checks.check_device(point, features.device, name)
         if point.is_cpu and not (is_traced(point) or is_transformed()):
@@ -60,10 +60,20 @@ def rows_of_points(x: object, y: object, features: Tensor) -> tuple[Tensor, tupl
     return rows, x_of_all.shape
 
 
-def _point_of_numbers(value: object, features: Tensor) -> Tensor:
+def _point_of_numbers(value: object, name: str, features: Tensor) -> Tensor:
     """Convert numbers. torch's default dtype would round them."""
-    point = torch.as_tensor(value, device=features.device)
-    return torch.as_tensor(value, dtype=torch.float64, device=features.device) if point.is_floating_point() else point
+    if isinstance(value, (list, tuple)) and any(getattr(entry, "requires_grad", False) for entry in value):
+        raise TypeError(
+            f"{name}: expected a tensor or numbers, got a {type(value).__name__} with a tensor that requires a "
+            f"gradient, which it would not get; use torch.stack({name})"
+        )
+    try:
+        point = torch.as_tensor(value, device=features.device)
+        if point.is_floating_point():
+            point = torch.as_tensor(value, dtype=torch.float64, device=features.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise no_coordinates(value, name) from error
+    return point
 
 
 def _rows_of_list(
