@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _validate
-from ._typing import Array, FloatArray
+from ._typing import AnyArray, Array, FloatArray
 
 #: The numbers of a rotated box: (centre x, centre y, width, height, angle).
 NUMBERS = 5
@@ -46,6 +46,19 @@ class Pairing(NamedTuple):
 
     def output_shape(self, boxes: Any, others: Any) -> tuple[int, ...]:
         return (boxes.shape[0],) if self.paired else (boxes.shape[0], others.shape[0])
+
+
+def shares_inside(boxes: AnyArray, others: AnyArray, overlaps: AnyArray, *, paired: bool = False) -> AnyArray:
+    """The share of the area of each rotated box that lies in each of the others. 0 if it has no area.
+
+    `overlaps` are their intersections over union, ``[L, M]``, or ``[L]`` if each box is paired with one of the others.
+    """
+    areas, other_areas = boxes[:, 2] * boxes[:, 3], others[:, 2] * others[:, 3]
+    if not paired:
+        areas = areas[:, None]
+    intersections = overlaps / (1 + overlaps) * (areas + other_areas)
+    shares: AnyArray = intersections / (areas + (areas == 0))  # a box without area has no intersection
+    return shares
 
 
 def checked_pairing(

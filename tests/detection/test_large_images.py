@@ -24,7 +24,7 @@ from roialign.detection import (
     train,
 )
 from roialign.detection.coco import open_image, read_part
-from roialign.detection.patch_detection import detect_in_patches, shares_inside
+from roialign.detection.patch_detection import detect_in_patches, shares_of
 from roialign.detection.rotated_boxes import corners
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -86,7 +86,7 @@ def test_a_large_image_in_patches(tmp_path: Path) -> None:
     boxes, names = found["rotated_boxes"][sure].double(), found["labels"][sure]
     right = np.asarray(rotated_iou(boxes.numpy(), truth, clockwise=True)) > 0.5
     right &= names.numpy()[:, None] == labels
-    inside = shares_inside(boxes, boxes) * (names[:, None] == names)
+    inside = shares_of(boxes, boxes) * (names[:, None] == names)
     inside.fill_diagonal_(0)
     assert len(truth) > 6000
     assert right.any(axis=0).mean() > 0.85, "found"

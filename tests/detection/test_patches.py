@@ -21,7 +21,7 @@ from roialign import rotated_iou
 from roialign.detection import PatchSettings, TwoStageDetector, patch_data, patch_detection, patches
 from roialign.detection.box_kinds import ROTATED, UPRIGHT
 from roialign.detection.coco import open_image, read_image
-from roialign.detection.patch_detection import detect_in_patches, parts_of_objects, shares_inside
+from roialign.detection.patch_detection import detect_in_patches, parts_of_objects, shares_of
 from roialign.detection.patches import Patch, read_patch, read_reduced
 from roialign.detection.rotated_boxes import hulls
 from roialign.detection.transform import MEAN
@@ -271,7 +271,7 @@ def test_shares_by_hand() -> None:
     rows = [[10, 10, 8, 4, 0], [10, 10, 4, 2, math.pi / 2], [50, 50, 1, 1, 0], [10, 10, 0, 0, 0]]
     others = torch.tensor([[10, 10, 20, 20, 0.3], [12, 10, 8, 4, 0]], dtype=torch.float64)
     expected = torch.tensor([[1, 0.75], [1, 1], [0, 0], [0, 0]], dtype=torch.float64)
-    shares = shares_inside(torch.tensor(rows, dtype=torch.float64), others)
+    shares = shares_of(torch.tensor(rows, dtype=torch.float64), others)
     torch.testing.assert_close(shares, expected, rtol=0, atol=1e-12)
 
 

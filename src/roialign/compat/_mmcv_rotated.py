@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _validate
+from .._rotated_boxes import shares_inside
 from ..ops.rotated_iou import rotated_iou
 from ..ops.rotated_nms import rotated_nms
 from ..torch.checks import check_array
@@ -43,11 +44,7 @@ def box_iou_rotated(
     dtype = torch.promote_types(check_array(bboxes1, "bboxes1", "bboxes2").dtype, check_array(bboxes2, "bboxes2").dtype)
     first, second = bboxes1.double(), bboxes2.double()
     overlaps = rotated_iou(first, second, paired=aligned, clockwise=clockwise)
-    area, other_area = first[:, 2] * first[:, 3], second[:, 2] * second[:, 3]
-    if not aligned:
-        area = area[:, None]
-    intersection = overlaps / (1 + overlaps) * (area + other_area)
-    return torch.where(area > 0, intersection / torch.where(area > 0, area, 1.0), 0.0).to(dtype)
+    return shares_inside(first, second, overlaps, paired=aligned).to(dtype)
 
 
 @peer(boxes="dets", groups="labels", threshold="iou_threshold")

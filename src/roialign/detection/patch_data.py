@@ -17,7 +17,7 @@ from ..files.images import OpenPicture
 from ..files.problems import DatasetError, Remark
 from ..files.run_lengths import RunLengths, area_of, cropped, encoded
 from .coco import CocoDataset, corners_of
-from .patch_detection import shares_inside
+from .patch_detection import shares_of
 from .patches import Patch, PatchSettings, read_patch
 from .rotated_boxes import from_upright
 from .rotated_data import RotatedDataset
@@ -80,14 +80,14 @@ class PatchDataset(CocoDataset):
         hulls = np.array([corners_of(found) for found in objects]).reshape(-1, 4)
         image = torch.tensor([[0.0, 0.0, row["width"], row["height"]]], dtype=torch.float64)
         boxes = self._areas(objects)
-        inside = shares_inside(boxes, from_upright(image))[:, 0].numpy()
+        inside = shares_of(boxes, from_upright(image))[:, 0].numpy()
         left_out = {place for place, found in enumerate(objects) if not found["iscrowd"]}
         for patch in self.settings.patches(row["width"], row["height"]):
             left, top, right, bottom = patch.corners
             near = (hulls[:, 0] < right) & (hulls[:, 1] < bottom) & (hulls[:, 2] > left) & (hulls[:, 3] > top)
             which = np.flatnonzero(near)
             window = from_upright(torch.tensor([patch.corners], dtype=torch.float64))
-            shares = shares_inside(boxes[which], window)[:, 0].numpy()
+            shares = shares_of(boxes[which], window)[:, 0].numpy()
             kept = (shares > 0) & (shares >= KEPT_SHARE * inside[which] * (1 - 1e-9))  # up to rounding
             left_out -= set(which[kept].tolist())
             found = [

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._rotated_boxes import shares_inside
 from .._validate import check_instance
 from ..files.images import OpenPicture
 from ..files.run_lengths import RunLengths, encoded, mask_of, placed
@@ -205,7 +206,7 @@ def parts_of_objects(
         corner = corners[place]
         near = (hulls[:, :2] < corner[2:]).all(dim=1) & (hulls[:, 2:] > corner[:2]).all(dim=1)
         others = torch.where(near & (places != place))[0]
-        shares = shares_inside(rows[own], rows[others])
+        shares = shares_of(rows[own], rows[others])
         same = labels[own][:, None] == labels[others]
         larger = areas[others] > areas[own][:, None]
         earlier = (areas[others] == areas[own][:, None]) & (others < own[:, None])
@@ -213,11 +214,6 @@ def parts_of_objects(
     return part
 
 
-def shares_inside(boxes: Tensor, others: Tensor) -> Tensor:
+def shares_of(boxes: Tensor, others: Tensor) -> Tensor:
     """The share of the area of each rotated box that lies in each of the others, ``[L, M]``. 0 if it has no area."""
-    if len(boxes) == 0 or len(others) == 0:
-        return boxes.new_zeros(len(boxes), len(others))
-    overlaps = rotated_iou(boxes, others, clockwise=True)
-    areas, other_areas = boxes[:, 2] * boxes[:, 3], others[:, 2] * others[:, 3]
-    intersections = overlaps / (1 + overlaps) * (areas[:, None] + other_areas)
-    return torch.where(areas[:, None] > 0, intersections / areas[:, None], 0.0)
+    return shares_inside(boxes, others, rotated_iou(boxes, others, clockwise=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .._rotated_boxes import shares_inside
 from ..ops.rotated_iou import rotated_iou
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,11 +41,8 @@ class RotatedOverlaps:
             return []
         boxes, others = boxes_of(found), boxes_of(objects)
         overlaps = rotated_iou(boxes, others, clockwise=True)
-        areas, other_areas = boxes[:, 2] * boxes[:, 3], others[:, 2] * others[:, 3]
-        intersections = overlaps / (1 + overlaps) * (areas[:, None] + other_areas)
-        shares = np.divide(intersections, areas[:, None], out=np.zeros_like(overlaps), where=areas[:, None] > 0)
         crowds = np.array([bool(row["crowd"]) for row in objects])
-        return np.where(crowds, shares, overlaps)
+        return np.where(crowds, shares_inside(boxes, others, overlaps), overlaps)
 
 
 def rotated_truth(found: Row, image: int, label: int) -> Row:
