@@ -25,7 +25,8 @@ from roialign.extract.drawing import (
     show_map,
     title,
 )
-from roialign.extract.inputs import average_pool, read_image
+from roialign.extract.inputs import average_pool
+from roialign.files.images import read_picture
 from roialign.reference import roi_pool
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,7 +76,7 @@ def largest_change(answers: Array) -> Array:
 
 def slide_box(photograph: Path, box: tuple[float, float, float, float], stride: int) -> Slide:
     """Slide a box to the right over two pixels of a feature map of the given stride."""
-    pixels = read_image(photograph).transpose(2, 0, 1)
+    pixels = read_picture(photograph).pixels.transpose(2, 0, 1)
     features = average_pool(pixels[None], stride)
     shifts = np.arange(0, round(2 * stride / STEP) + 1) * STEP
     corners = np.array(box) + shifts[:, None] * np.array([1.0, 0.0, 1.0, 0.0])

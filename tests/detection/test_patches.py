@@ -20,7 +20,7 @@ from torch import Tensor
 from roialign import rotated_iou
 from roialign.detection import PatchSettings, TwoStageDetector, patch_data, patch_detection, patches
 from roialign.detection.box_kinds import ROTATED, UPRIGHT
-from roialign.detection.coco import open_image, read_image
+from roialign.detection.coco import open_image, read_part
 from roialign.detection.patch_detection import detect_in_patches, parts_of_objects, shares_of
 from roialign.detection.patches import Patch, read_patch, read_reduced
 from roialign.detection.rotated_boxes import hulls
@@ -113,7 +113,7 @@ def test_patches_of_numpy_numbers_are_plain_numbers() -> None:
 def test_a_patch_beyond_the_image_is_padded_with_what_the_network_sees_as_zero(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 20, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    whole = read_image(tmp_path / "a.png")
+    whole = read_part(open_image(tmp_path / "a.png"))
     picture = open_image(tmp_path / "a.png")
     patch = read_patch(picture, Patch(12, 0, 8))
     torch.testing.assert_close(patch[:, :5], whole[:, :, 12:], rtol=0, atol=0)
@@ -190,7 +190,7 @@ def test_every_object_that_fits_into_the_overlap_is_found_once(tmp_path: Path, s
     boxes = np.concatenate([np.array(places, dtype=np.float64).reshape(-1, 2), sides, angles], axis=1)
     painted(tmp_path / "a.png", (width, height), boxes)
     found, _ = _detected(tmp_path / "a.png", colour_detector(model), PatchSettings(size, overlap))
-    whole = colour_detector(model)([read_image(tmp_path / "a.png")])[0]
+    whole = colour_detector(model)([read_part(open_image(tmp_path / "a.png"))])[0]
     assert len(found["scores"]) == len(boxes)
     order, expected = (rows["boxes"][:, 0].mul(1000).add(rows["boxes"][:, 1]).argsort() for rows in (found, whole))
     assert torch.allclose(found["boxes"][order], whole["boxes"][expected], rtol=0, atol=0.01), "as in the whole image"

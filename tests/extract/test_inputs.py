@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from roialign.extract.inputs import InputError, average_pool, read_image, read_input
+from roialign.extract.inputs import InputError, average_pool, read_input
+from roialign.files.images import read_picture
 from tests.tables.paths import EXAMPLES
 
 
@@ -18,7 +19,7 @@ def test_an_image_is_turned_upright_and_read_as_rgb(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # stored lying on its left side
     Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    upright = read_image(tmp_path / "turned.png")
+    upright = read_picture(tmp_path / "turned.png").pixels
     assert upright.dtype == np.float32
     np.testing.assert_array_equal(upright, np.rot90(pixels, -1))
 
@@ -31,18 +32,20 @@ def test_every_kind_of_image_has_three_channels(tmp_path: Path) -> None:
     Image.fromarray(deep.astype(np.float32) / 7).save(tmp_path / "float.tif")
     Image.fromarray(grey > 50).save(tmp_path / "bits.png")
     for name, values in (("grey.png", grey), ("deep.png", deep), ("float.tif", deep.astype(np.float32) / 7)):
-        np.testing.assert_array_equal(read_image(tmp_path / name), np.repeat(values[:, :, None], 3, axis=2))
-    np.testing.assert_array_equal(read_image(tmp_path / "bits.png")[0, :, 0], [0, 255, 255])
+        np.testing.assert_array_equal(read_picture(tmp_path / name).pixels, np.repeat(values[:, :, None], 3, axis=2))
+    np.testing.assert_array_equal(read_picture(tmp_path / "bits.png").pixels[0, :, 0], [0, 255, 255])
 
 
 def test_transparent_pixels_are_shown_over_black(tmp_path: Path) -> None:
     rgba = np.array([[[200, 100, 50, 255], [200, 100, 50, 0], [200, 100, 50, 51]]], dtype=np.uint8)
     Image.fromarray(rgba).save(tmp_path / "rgba.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "rgba.png")[0], [[200, 100, 50], [0, 0, 0], [40, 20, 10]])
+    np.testing.assert_array_equal(
+        read_picture(tmp_path / "rgba.png").pixels[0], [[200, 100, 50], [0, 0, 0], [40, 20, 10]]
+    )
     palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8), mode=None).convert("P")
     palette.putpalette([10, 20, 30, 40, 50, 60])
     palette.save(tmp_path / "palette.png", transparency=1)
-    np.testing.assert_array_equal(read_image(tmp_path / "palette.png")[0], [[10, 20, 30], [0, 0, 0]])
+    np.testing.assert_array_equal(read_picture(tmp_path / "palette.png").pixels[0], [[10, 20, 30], [0, 0, 0]])
 
 
 def test_feature_maps_of_either_layout_and_rank(tmp_path: Path) -> None:

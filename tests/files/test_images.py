@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from torch import Tensor
 
-from roialign.detection.coco import read_image as read_tensor
+from roialign.detection.coco import open_image, read_part
 from roialign.files import images
-from roialign.files.images import open_picture, read_image, read_picture, upright_size
+from roialign.files.images import open_picture, read_picture, upright_size
 from roialign.files.orientation import Annotated, reverse, turn
 from roialign.files.problems import FileError
 from tests.files.images import TURNS, animation, as_stored, encoded, png_of_size, ramp, tiff
+
+
+def read_tensor(path: Path) -> Tensor:
+    return read_part(open_image(path))
 
 
 def _written(folder: Path, content: bytes, name: str = "a.img") -> Path:
@@ -36,7 +41,7 @@ RAMPS = {
 def test_a_ramp_is_a_ramp_at_any_depth(tmp_path: Path, case: str) -> None:
     values, kind, white = RAMPS[case]
     path = _written(tmp_path, encoded(values, kind))
-    np.testing.assert_array_equal(read_image(path)[..., 0], values, "for features: all the values of the file")
+    np.testing.assert_array_equal(read_picture(path).pixels[..., 0], values, "for features: all the values of the file")
     tensor = read_tensor(path)
     assert tensor.shape == (3, 48, 64)
     np.testing.assert_allclose(tensor[1].numpy(), values.astype(np.float64) / white, atol=1e-6)
@@ -56,7 +61,7 @@ def test_values_without_a_usual_range_are_features_and_no_picture(
     tmp_path: Path, values: Any, sample_format: int, message: str
 ) -> None:
     path = _written(tmp_path, tiff(values, sample_format))
-    np.testing.assert_array_equal(read_image(path)[..., 0], values.astype(np.float32))
+    np.testing.assert_array_equal(read_picture(path).pixels[..., 0], values.astype(np.float32))
     with pytest.raises(FileError, match=message):
         read_tensor(path)
 
@@ -93,7 +98,7 @@ RIGHT = {"RGBA": (40, 20, 10), "LA": (20, 20, 20), "1": (255, 255, 255)}
 def test_every_mode_has_three_right_channels(tmp_path: Path, mode: str) -> None:
     kinds = {"CMYK": "TIFF", "YCbCr": "TIFF", "I;16B": "TIFF"}
     path = _written(tmp_path, encoded(_modes()[mode], kinds.get(mode, "PNG")))
-    pixels = read_image(path)
+    pixels = read_picture(path).pixels
     assert pixels.shape == (48, 64, 3)
     if mode == "I;16B":
         np.testing.assert_array_equal(pixels[..., 0], ramp(65535, np.uint16))
@@ -105,11 +110,14 @@ def test_every_mode_has_three_right_channels(tmp_path: Path, mode: str) -> None:
 def test_transparency_of_palettes_and_of_16_bits_is_black(tmp_path: Path) -> None:
     palette = Image.fromarray(np.array([[0, 1]], dtype=np.uint8)).convert("P")
     palette.putpalette([10, 20, 30, 40, 50, 60])
-    assert read_image(_written(tmp_path, encoded(palette, transparency=1)))[0].tolist() == [[10, 20, 30], [0, 0, 0]]
+    assert read_picture(_written(tmp_path, encoded(palette, transparency=1))).pixels[0].tolist() == [
+        [10, 20, 30],
+        [0, 0, 0],
+    ]
 
 
 def test_of_several_frames_the_first_is_taken(tmp_path: Path) -> None:
-    pixels = read_image(_written(tmp_path, animation()))
+    pixels = read_picture(_written(tmp_path, animation())).pixels
     assert pixels[0, 0].tolist() == [240, 0, 0]
 
 
@@ -124,7 +132,7 @@ def test_images_are_turned_upright(tmp_path: Path, kind: str, orientation: int) 
     more = {"lossless": True} if kind == "WEBP" else {}
     content = encoded(as_stored(UPRIGHT, orientation), kind, orientation=orientation, **more)
     path = _written(tmp_path, content)
-    np.testing.assert_array_equal(read_image(path), UPRIGHT)
+    np.testing.assert_array_equal(read_picture(path).pixels, UPRIGHT)
     np.testing.assert_allclose(read_tensor(path).permute(1, 2, 0).numpy() * 255, UPRIGHT, atol=1e-4)
 
 
@@ -189,14 +197,14 @@ def test_a_size_that_the_boxes_contradict_is_refused(tmp_path: Path) -> None:
 )
 def test_exif_that_is_damaged_turns_nothing(tmp_path: Path, exif: bytes) -> None:
     path = _written(tmp_path, encoded(Image.new("RGB", (64, 48)), "JPEG", exif=exif))
-    assert read_image(path).shape == (48, 64, 3)
+    assert read_picture(path).pixels.shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path, orientation: int) -> None:
     path = _written(tmp_path, encoded(UPRIGHT, orientation=orientation))
     assert read_picture(path, Annotated((6, 4))).remark is None
-    np.testing.assert_array_equal(read_image(path), UPRIGHT)
+    np.testing.assert_array_equal(read_picture(path).pixels, UPRIGHT)
 
 
 # What is no image
@@ -228,7 +236,7 @@ NO_IMAGES: dict[str, tuple[bytes, str]] = {
 def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, case: str) -> None:
     content, message = NO_IMAGES[case]
     path = _written(tmp_path, content, "a.jpg")
-    for read in (read_image, read_tensor):
+    for read in (read_picture, read_tensor):
         with pytest.raises(FileError, match=f"cannot be read as an image: {message}") as raised:
             read(path)
         assert "Pillow" not in str(raised.value) or case == "text"
@@ -251,7 +259,7 @@ def test_what_is_no_file_is_called_what_it_is(tmp_path: Path) -> None:
     }
     for path, message in cases.items():
         with pytest.raises(FileError, match=f"cannot be read as an image: {message}"):
-            read_image(path)
+            read_picture(path)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP"])
@@ -323,9 +331,9 @@ def test_a_file_that_is_missing_is_looked_for_nearby(tmp_path: Path, name: str, 
     (tmp_path / there).parent.mkdir(exist_ok=True)
     Image.new("RGB", (4, 3)).save(tmp_path / there, format="PNG")
     with pytest.raises(FileError) as raised:
-        read_image(tmp_path / name)
+        read_picture(tmp_path / name)
     expected = f"No such file or directory; did you mean {tmp_path / there}?"
     assert str(raised.value) == f"cannot be read as an image: {expected}"
     (tmp_path / there).unlink()
     with pytest.raises(FileError, match=r"No such file or directory$"):
-        read_image(tmp_path / name)
+        read_picture(tmp_path / name)

@@ -29,21 +29,10 @@ from ..files.rows import place_of
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
 from ..files.text import Digest, quoted
 
-__all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split", "read_image"]
+__all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split"]
 
 #: The number of problems that one message lists.
 MOST_IN_MESSAGE = 10
-
-
-def read_image(path: Path) -> Tensor:
-    """Read an image as ``[3, H, W]`` float32 from 0 to 1, rotated upright by its EXIF orientation.
-
-    Raises
-    ------
-    DatasetError
-        If the file is missing or is not an image, or if its values have no known range. The message names the file.
-    """
-    return read_part(open_image(path))
 
 
 def open_image(path: Path, annotated: Annotated | None = None, *, large: bool = False) -> OpenPicture:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..files.arrays import read_feature_map
-from ..files.images import read_image, read_picture
+from ..files.images import read_picture
 from ..files.orientation import Annotated
 from ..files.problems import FileError as InputError
 from ..files.problems import Remark
 
-__all__ = ["FeatureMap", "InputError", "average_pool", "read_image", "read_input"]
+__all__ = ["FeatureMap", "InputError", "average_pool", "read_input"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -134,11 +134,6 @@ class OpenPicture:
         return left, top, right, bottom
 
 
-def read_image(path: Path) -> Array:
-    """Read an image as float32 pixels ``[H, W, 3]``, turned upright: the pixels of :func:`read_picture`."""
-    return read_picture(path).pixels
-
-
 def read_picture(path: Path, annotated: Annotated | None = None) -> Picture:
     """Read an image with three channels, and the range of its values.
 
