@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+#: The corners of a box: x1, y1, x2, y2.
+Corners: TypeAlias = tuple[float, float, float, float]
 #: An array type, for signatures in which all arrays have the same type: numpy.ndarray of any dtype, or torch.Tensor.
 #: It is quoted, so that torch is not imported.
 AnyArray = TypeVar("AnyArray", npt.NDArray[Any], "torch.Tensor")

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .._text import encodable, printable
+from .._typing import Corners
 from ..extract.folders import path_of
 from ..extract.output import atomic_write
 from ..features.manifest import MANIFEST
@@ -39,8 +40,6 @@ roialign search features --like cat.jpg --box 180,40,330,190 --box 20,200,120,30
     --out like-this.png --results like-this.csv
 """
 SHEETS, TABLES = (".png", ".jpg", ".webp"), (".json", ".csv")
-
-Corners = tuple[float, float, float, float]
 
 
 def search_command(

@@ -7,16 +7,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._text import printable
+from .._typing import Array
 from ..extract.drawing import ColourScale, Window, label_boxes, outline, outline_polygon, save_figure, show_map
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: The longer side of a picture in inches, and its pixels per inch. Labels are readable on small images too.
 SIDE, DOTS = 8.0, 100

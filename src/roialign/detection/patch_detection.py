@@ -6,13 +6,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .._rotated_boxes import shares_inside
+from .._typing import Array
 from .._validate import check_instance
 from ..files.images import OpenPicture
 from ..files.run_lengths import RunLengths, encoded, mask_of, placed
@@ -24,8 +24,6 @@ from .heads import MASK_THRESHOLD
 from .model_inputs import check_detector, for_model
 from .models import TwoStageDetector
 from .patches import Patch, PatchSettings, read_patch
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: A detection that ends this close to a border of its patch, as a share of the overlap, is cut by the border.
 CLOSE_TO_BORDER = 0.05

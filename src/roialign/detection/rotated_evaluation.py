@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .._rotated_boxes import shares_inside
+from .._typing import Array
 from ..ops.rotated_iou import rotated_iou
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Row = dict[str, Any]
 #: The image and the class of boxes.
 Group = tuple[int, int]

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
 
 from .._extras import require
+from .._typing import Array
 from ..files.images import explained
 from ..files.kinds import check_is_folder
 from ..files.problems import FileError, Problems
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Every fifth object is held out for the splits other than "train", so that no model is tested on training objects.
 HELD_OUT = 5

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from .._typing import Array
 from .._validate import (
     check_bool,
     check_instance,
@@ -26,8 +27,6 @@ from ..extract.output import atomic_write
 from ..files.run_lengths import encoded
 from .rotated_boxes import corners, hulls, to_convention
 from .scene_objects import INK, Digits, SceneObjects
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: The minimum visible fraction of an object. An object is not placed if it would leave less of an earlier one.
 VISIBLE = 0.5

@@ -19,9 +19,8 @@ from matplotlib.patheffects import AbstractPathEffect, Normal, Stroke
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
 
+from .._typing import Array
 from .output import atomic_write
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 # The palette of Okabe and Ito, which colour-blind readers can distinguish, also in greyscale.
 ALIGN = "#0072B2"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from .._typing import Array
 from ..files.arrays import read_feature_map
 from ..files.images import read_picture
 from ..files.orientation import Annotated
@@ -15,8 +15,6 @@ from ..files.problems import FileError as InputError
 from ..files.problems import Remark
 
 __all__ = ["FeatureMap", "InputError", "average_pool", "read_input"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 #: The possible numbers of channels of an image, and the smallest height of what may be an image.

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from .._typing import Array
 
 #: The approximate number of bytes of the pieces in which features are copied into the result.
 PIECE_BYTES = 1 << 24

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from .._typing import Array
 from ..reference import bilinear
 from .drawing import (
     ALIGN,
@@ -26,8 +27,6 @@ from .drawing import (
     title,
 )
 from .scene import LONGEST_BIN, Scene
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: The largest number of points to draw. More would hide the map.
 MOST_POINTS = 1200

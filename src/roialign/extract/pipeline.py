@@ -12,14 +12,12 @@ import numpy as np
 
 from .. import RoIWarning, __version__, roi_align
 from .._text import counted
-from .._typing import Backend, Layout, Sampling
+from .._typing import Array, Backend, Layout, Sampling
 from ..files.boxes import Box, annotated_by
 from ..files.problems import Problems
 from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
 from .output import FeatureStore, atomic_write, json_array, text_array, write_npz
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from .._text import cut, printable
+from .._typing import Array
 from ..files.boxes import Box
 from .drawing import ColourScale, Window, pixels_within
 from .inputs import FeatureMap, InputError, average_pool
 from .pipeline import Settings
 from .steps import RoiSteps, roi_steps
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Of a longer bin, only a corner is shown close up, so that the pixels stay legible.
 LONGEST_BIN = 8.0

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from .._typing import Array
 from ..files.boxes import Box
 from ..ops.roi_align import roi_align_spec
 from ..reference import bin_grid, integer_bins, map_boxes, roi_pool, sample_points
 from .drawing import Window
 from .inputs import FeatureMap
 from .pipeline import Settings, pool
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, slots=True)

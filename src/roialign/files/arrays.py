@@ -8,12 +8,12 @@ from typing import IO, Any
 
 import numpy as np
 
+from .._typing import Array
 from ..numpy.checks import SUPPORTED_DTYPES
 from .archives import LARGEST_UNPACKED, check_unpacked
 from .kinds import HEAD_BYTES, check_readable, what_is
 from .problems import FileError
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: The types of the operators that NumPy's files can hold.
 DTYPES = tuple(name for name in SUPPORTED_DTYPES if name != "bfloat16")
 #: The type that NumPy's files have instead of bfloat16, and what to do about it.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .._text import one_line
+from .._typing import Corners
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners
 from .coco import box_of, category_of, check_objects, file_name, section_of
@@ -17,7 +18,6 @@ from .columns import (
     ROLES,
     AmbiguousColumnsError,
     Columns,
-    Corners,
     Reading,
     UnreadImageError,
     check_unread,

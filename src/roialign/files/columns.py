@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from .._text import one_line
+from .._typing import Corners
 from .problems import FileError
 from .text import quoted
 
@@ -70,8 +71,6 @@ IMAGE_VALUE = re.compile(
     r".*[^\s./\\]\.(avif|bmp|gif|jfif|jp2|jpe|jpe?g|p[bgnp]m|png|tiff?|webp|heic|dcm|np[yz])", re.IGNORECASE | re.DOTALL
 )
 LABEL_NAMES = ("label", "class", "classname", "category", "categoryname", "labelname", "name")
-
-Corners = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

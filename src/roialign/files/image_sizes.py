@@ -8,8 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from .._typing import Corners
 from .images import open_picture
-from .orientation import Annotated, Corners, Size
+from .orientation import Annotated, Size
 from .problems import DatasetError, FileError
 from .rows import Table
 

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .._typing import Array
 from .kinds import HEAD_BYTES, check_readable, what_is
 from .orientation import (
     ORIENTATION_TAG,
@@ -28,8 +28,6 @@ from .orientation import (
 )
 from .problems import FileError, Remark
 from .similar import similar_file
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # otherwise, Pillow prints messages
 

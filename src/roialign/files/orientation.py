@@ -9,17 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-
+from .._typing import Array, Corners
 from .problems import FileError
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: (width, height).
 Size = tuple[int, int]
-#: (x1, y1, x2, y2).
-Corners = tuple[float, float, float, float]
 
 #: The EXIF tag of the orientation.
 ORIENTATION_TAG = 0x0112

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from .._typing import Array
+
 RotatedBox = tuple[float, float, float, float, float]
 
 #: The number of edges whose rectangles are computed at once, so that memory grows with the number of points only.

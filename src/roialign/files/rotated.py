@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from .._typing import Array
 from .problems import DatasetError
-from .rectangles import Array, RotatedBox, corners, long_edge, minimal_rectangle
+from .rectangles import RotatedBox, corners, long_edge, minimal_rectangle
 from .run_lengths import mask_of, run_lengths_of
 from .text import quoted
 

@@ -14,10 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .._extras import require
+from .._typing import Array
 from .problems import FileError
 from .text import quoted
 
-Array = np.ndarray[Any, np.dtype[Any]]
 #: ``{"size": [height, width], "counts": bytes}``, as pycocotools expects it.
 RunLengths: TypeAlias = dict[str, Any]
 

@@ -12,11 +12,10 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from .._typing import Array
 from .archives import check_archive
 from .kinds import check_readable
 from .problems import FileError
-
-Array = np.ndarray[Any, np.dtype[Any]]
 
 #: The NumPy data types of PyTorch's storages. NumPy has no bfloat16.
 STORAGES: dict[str, np.dtype[Any]] = {
