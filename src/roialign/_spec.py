@@ -88,8 +88,7 @@ class PointwiseSpec(NamedTuple):
 
     mapping: Mapping = "box"
     """``box``: mapped as in a SeparableSpec. ``rotated``: (centre x, centre y, width, height, angle). ``rounded``: a
-    box
-    with both ends rounded to pixels. ``inclusive``: a box whose upper end is extended by one image pixel."""
+    box with both ends rounded to pixels. ``inclusive``: a box whose upper end is extended by one image pixel."""
     rule: PointRule = "grid"
     """``grid``, ``random``: the sampling of RoIAlign. ``lattice``: the integers inside a bin and its two ends, where an
     interpolated map has its maximum. ``pixels``: every whole pixel of the bin."""

@@ -233,7 +233,18 @@ def test_a_function_makes_the_poolers_of_a_model() -> None:
     assert made == [(bins, [1 / 4, 1 / 8, 1 / 16, 1 / 32]) for bins in (7, 14, 7)]
 
 
-@pytest.mark.parametrize("name", [name for name in roialign.detection.__all__ if name != "POOLERS"])
+#: The example that takes half a minute: it exports a detector.
+SLOW_EXAMPLE = "export_program"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == SLOW_EXAMPLE else name
+        for name in roialign.detection.__all__
+        if name != "POOLERS"
+    ],
+)
 def test_the_examples_of_docstrings_run(name: str) -> None:
     report: list[str] = []
     for test in doctest.DocTestFinder(recurse=False).find(getattr(roialign.detection, name), name, globs={}):

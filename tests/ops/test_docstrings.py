@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 import roialign
 from roialign._docstrings import parameters_of
 
+OPERATORS = Path(roialign.__file__).parent / "ops"
 FUNCTIONS = [name for name in roialign.__all__ if inspect.isfunction(getattr(roialign, name))]
 
 
@@ -95,3 +97,8 @@ def test_what_nobody_describes_is_an_error() -> None:
         parameters_of(source)(function)
     with pytest.raises(ValueError, match=r"function: parameters_of was not given source"):
         parameters_of()(function)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if (OPERATORS / f"{name}.py").exists()])
+def test_an_operator_cites_its_source(name: str) -> None:
+    assert "\nReferences\n----------\n" in (inspect.getdoc(getattr(roialign, name)) or "")

@@ -193,8 +193,7 @@ def _one_point(features: Tensor, rois: Tensor, output_size: tuple[int, int], sca
     _validate.check_number(scale, "spatial_scale", positive=True)
     height, width = features.shape[2:]
     rows = rois.double()
-    # RoIAlign keeps the edge value for one pixel beyond the map. A border of zeros around the map makes it
-    # zero.
+    # RoIAlign keeps the edge value for one pixel beyond the map. A border of zeros around the map makes it zero.
     shift = 1 / scale
     if not aligned:
         # Use float64: under torch.jit.trace the sizes are integer tensors, and their quotient would be a float32.

@@ -22,8 +22,8 @@ def install() -> None:
     Concretely, this replaces the CPU kernels of the operators ``torchvision::roi_align``, ``roi_pool``,
     ``ps_roi_align`` and ``ps_roi_pool``, and of their backward operators, in this process. It affects every caller:
     functions, modules and models, including those that already exist. Boxes that require a gradient get one, if the
-    operator is differentiable with respect to boxes. CUDA tensors still use torchvision's kernels, except
-    within the transforms of torch.func. Calling it again has no effect.
+    operator is differentiable with respect to boxes. CUDA tensors still use torchvision's kernels, except within the
+    transforms of torch.func. Calling it again has no effect.
 
     Raises
     ------

@@ -76,6 +76,21 @@ def evaluate_model(
         If the model and the dataset have different numbers of classes and `category_ids` is not given.
     TypeError
         If `model`, `dataset` or `patches` is something else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from roialign.detection import (
+    ...     CocoDataset, PyramidBackbone, SceneSettings, evaluate_model, faster_rcnn, write_scenes
+    ... )
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scenes(folder, {"val": 2}, SceneSettings(image_size=64, objects=(1, 2)))
+    >>> dataset = CocoDataset(folder / "val/annotations.json", folder / "val/images")
+    >>> model = faster_rcnn(11, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=32)
+    >>> figures = evaluate_model(model, dataset)
+    >>> figures["images"], 0 <= figures["box"]["AP"] <= 1
+    (2, True)
     """
     rows, images = predict(
         model,

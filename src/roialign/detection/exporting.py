@@ -90,6 +90,31 @@ def export_program(detector: TwoStageDetector) -> torch.export.ExportedProgram:
     """Export the detector with `torch.export`, for images of any height and width.
 
     To run the program in Python, first ``import roialign.detection``, which registers the operators.
+
+    Parameters
+    ----------
+    detector : TwoStageDetector
+        The detector. It is put in evaluation mode.
+
+    Returns
+    -------
+    torch.export.ExportedProgram
+        A program from a float image ``[1, 3, H, W]`` with values from 0 to 1, whose sides are longer than 64 pixels, to
+        `Detections`; see :class:`ExportableDetector`.
+
+    Raises
+    ------
+    TypeError
+        If `detector` is something else.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import PyramidBackbone, export_program, faster_rcnn
+    >>> model = faster_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=96, hidden=32)
+    >>> program = export_program(model)
+    >>> program.module()(torch.rand(1, 3, 96, 130)).boxes.shape
+    torch.Size([100, 4])
     """
     exportable = ExportableDetector(detector)
     image, shapes = _example(detector)
@@ -111,12 +136,36 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     onnxruntime and OpenVINO can run it. The input is `image`. The outputs are those of :class:`Detections`: `boxes`,
     `scores`, `labels`, `valid` and, if the model has masks, `masks`.
 
+    Parameters
+    ----------
+    detector : TwoStageDetector
+        The detector. It is put in evaluation mode.
+    path : path
+        The file to write. It is replaced atomically.
+
     Raises
     ------
     ModuleNotFoundError
         If onnxscript, which torch's exporter needs, is not installed.
+    TypeError
+        If an argument is something else.
     ValueError
         If the detector finds rotated boxes. ONNX has no operator for their non-maximum suppression.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from roialign.detection import PyramidBackbone, export_onnx, faster_rcnn
+    >>> model = faster_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=96, hidden=32)
+    >>> path = Path(tempfile.mkdtemp()) / "model.onnx"
+    >>> export_onnx(model, path)  # doctest: +SKIP
+    >>> import onnxruntime  # doctest: +SKIP
+    >>> session = onnxruntime.InferenceSession(path)  # doctest: +SKIP
+    >>> found = session.run(None, {"image": torch.rand(1, 3, 96, 130).numpy()})  # doctest: +SKIP
+    >>> found[0].shape  # doctest: +SKIP
+    (100, 4)
     """
     check_detector(detector, "detector")
     path = check_path(path, "path")

@@ -58,6 +58,15 @@ class ModelFileError(FileError):
 def save_model(path: str | Path, model: TwoStageDetector, settings: DetectorSettings) -> None:
     """Save a detector as ``{"settings": ..., "model": state_dict}``. The file is replaced atomically.
 
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    model : TwoStageDetector
+        The detector.
+    settings : DetectorSettings
+        The settings that it was built with.
+
     Examples
     --------
     >>> import tempfile
@@ -111,6 +120,18 @@ def load_model(
         If the file cannot be used. The message names the file and says what is wrong with it.
     ValueError
         If the device is not available.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from roialign.detection import DetectorSettings, load_model, save_model
+    >>> settings = DetectorSettings("faster-rcnn", "resnet18-fpn", classes=("cat", "dog"), width=8, hidden=16)
+    >>> path = Path(tempfile.mkdtemp()) / "model.pt"
+    >>> save_model(path, settings.build(), settings)
+    >>> model, settings = load_model(path)
+    >>> model.training, settings.classes
+    (False, ('cat', 'dog'))
     """
     path, device = find_weights(check_path(path, "path")), check_device(device)
     try:

@@ -136,17 +136,110 @@ class TwoStageDetector(nn.Module):
 
 
 def faster_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:
-    """Faster R-CNN. `num_classes` includes the background. The options are those of :func:`build_detector`."""
+    """Faster R-CNN, which finds boxes.
+
+    Parameters
+    ----------
+    num_classes : int
+        The number of classes, including the background, which has label 0.
+    **options
+        Other arguments of :func:`build_detector`.
+
+    Returns
+    -------
+    TwoStageDetector
+        The detector, with new weights, in training mode.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`build_detector`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import PyramidBackbone, faster_rcnn
+    >>> model = faster_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=32)
+    >>> sorted(model.eval()([torch.rand(3, 64, 80)])[0])
+    ['boxes', 'labels', 'scores']
+
+    References
+    ----------
+    Ren et al., "Faster R-CNN", NeurIPS 2015, https://arxiv.org/abs/1506.01497
+    """
     return build_detector(num_classes, **options)
 
 
 def mask_rcnn(num_classes: int, **options: Any) -> TwoStageDetector:
-    """Mask R-CNN. `num_classes` includes the background. The options are those of :func:`build_detector`."""
+    """Mask R-CNN, which finds boxes and masks.
+
+    Parameters
+    ----------
+    num_classes : int
+        The number of classes, including the background, which has label 0.
+    **options
+        Other arguments of :func:`build_detector`.
+
+    Returns
+    -------
+    TwoStageDetector
+        The detector, with new weights, in training mode.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`build_detector`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import PyramidBackbone, mask_rcnn
+    >>> backbone = PyramidBackbone(18, width=8, out_channels=16)
+    >>> model = mask_rcnn(3, backbone=backbone, min_size=64, hidden=32, mask_hidden=8)
+    >>> sorted(model.eval()([torch.rand(3, 64, 80)])[0])
+    ['boxes', 'labels', 'masks', 'scores']
+
+    References
+    ----------
+    He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
+    """
     return build_detector(num_classes, masks=True, **options)
 
 
 def cascade_rcnn(num_classes: int, *, masks: bool = False, **options: Any) -> TwoStageDetector:
-    """Cascade R-CNN, with or without masks. The arguments are those of :func:`build_detector`."""
+    """Cascade R-CNN, whose three box stages refine the boxes of the stage before.
+
+    Parameters
+    ----------
+    num_classes : int
+        The number of classes, including the background, which has label 0.
+    masks : bool, default False
+        Whether to predict masks.
+    **options
+        Other arguments of :func:`build_detector`.
+
+    Returns
+    -------
+    TwoStageDetector
+        The detector, with new weights, in training mode.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`build_detector`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import PyramidBackbone, cascade_rcnn
+    >>> model = cascade_rcnn(3, backbone=PyramidBackbone(18, width=8, out_channels=16), min_size=64, hidden=32)
+    >>> sorted(model.eval()([torch.rand(3, 64, 80)])[0])
+    ['boxes', 'labels', 'scores']
+
+    References
+    ----------
+    Cai and Vasconcelos, "Cascade R-CNN", CVPR 2018, https://arxiv.org/abs/1712.00726
+    """
     return build_detector(num_classes, cascade=True, masks=masks, **options)
 
 
@@ -165,6 +258,18 @@ def oriented_rcnn(num_classes: int, *, cascade: bool = False, **options: Any) ->
         A pooler of rotated boxes, or any other pooler, which then pools the upright hulls of the proposals.
     cascade : bool, default False
         Whether to use three box stages.
+    **options
+        Other arguments of :func:`build_detector`.
+
+    Returns
+    -------
+    TwoStageDetector
+        The detector, with new weights, in training mode.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for :func:`build_detector`.
 
     Examples
     --------
@@ -227,9 +332,14 @@ def build_detector(
         The settings of the region proposal network and of the heads. The defaults for rotated boxes are those of
         mmrotate's Oriented R-CNN: NMS thresholds of 0.8 and 0.1, 2000 proposals, and 2000 detections.
 
+    Returns
+    -------
+    TwoStageDetector
+        The detector, with new weights, in training mode.
+
     Raises
     ------
-    ValueError, TypeError
+    TypeError, ValueError
         If an argument is invalid, or if arguments do not fit together.
 
     Examples

@@ -108,6 +108,15 @@ def make_pooler(
         boxes and `rotated` is False.
     TypeError
         If `pooler` is neither a name nor a function that returns a module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from roialign.detection import make_pooler
+    >>> pooler = make_pooler("align:sampling_ratio=4", 7, (4, 8), 16)
+    >>> maps = [torch.rand(1, 16, 16, 16), torch.rand(1, 16, 8, 8)]
+    >>> pooler(maps, [torch.tensor([[0.0, 0.0, 32.0, 32.0], [8.0, 8.0, 60.0, 40.0]])]).shape
+    torch.Size([2, 16, 7, 7])
     """
     scales = [1 / stride for stride in strides]
     if not isinstance(pooler, str):

@@ -44,6 +44,11 @@ class DetectorSettings:
     """The arguments of :func:`build_detector`, as values that can be stored in a file.
 
     Concretely, ``DetectorSettings.of(settings.to_dict())`` is ``settings``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has another type, is unknown or is out of range. The message names it.
     """
 
     model: str = MASK_MODEL
@@ -61,19 +66,25 @@ class DetectorSettings:
     out_channels: int = 256
     """The number of channels of the maps of a feature pyramid."""
     hidden: int = 1024
+    """The number of channels of the box head."""
     mask_hidden: int = 256
+    """The number of channels of the mask head."""
     min_size: int = 800
+    """Images are resized so that the shorter side has this many pixels."""
     max_size: int = 1333
+    """The longer side of a resized image has at most this many pixels."""
     anchor_sizes: tuple[tuple[float, ...], ...] | None = None
+    """The sizes of the anchors on each map in pixels. By default those of :func:`build_detector`."""
     frozen_norm: bool = False
     """Whether batch normalisation is frozen."""
     norm_groups: int = 0
     """The number of groups of group normalisation, used instead of batch normalisation from scratch; 0 for none."""
     norm_epsilon: float = 1e-5
+    """What normalisation adds to the variance before it divides."""
     proposals: dict[str, Any] = field(default_factory=dict)
-    """The values that differ from the defaults of :func:`build_detector`."""
+    """The fields of :class:`ProposalSettings` that differ from the defaults of :func:`build_detector`."""
     regions: dict[str, Any] = field(default_factory=dict)
-    """The values that differ from the defaults of :func:`build_detector`."""
+    """The fields of :class:`RoISettings` that differ from the defaults of :func:`build_detector`."""
 
     def __post_init__(self) -> None:
         self._check_types()

@@ -44,8 +44,7 @@ def read_records(
     an empty `segmentation`, and an `area` that is not a number. `row` is the position of an annotation in its section.
 
     If the width and height of an image are missing, null or text, they are read from its file, which `path_of` finds by
-    its name.
-    The bytes of the file are added to `digest`.
+    its name. The bytes of the file are added to `digest`.
 
     Raises
     ------

@@ -51,6 +51,12 @@ def bilinear_interpolate(features: AnyArray, x: AnyArray, y: AnyArray, *, backen
     >>> square = np.array([[0.0, 1.0], [2.0, 3.0]])
     >>> roialign.bilinear_interpolate(square, np.array([0.5, 1.0, -0.5, 9.0]), np.array([0.5, 0.25, 0.0, 0.0]))
     array([1.5, 1.5, 0. , 0. ])
+
+    References
+    ----------
+    He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870 (RoIAlign); Jaderberg,
+    Simonyan, Zisserman, Kavukcuoglu, "Spatial Transformer Networks", NeurIPS 2015, https://arxiv.org/abs/1506.02025
+    (the derivative with respect to points)
     """
     call, lead, shape = _call(features, x, y, backend)
     output: AnyArray = _to_last(call.forward((1, 1)), lead, shape)

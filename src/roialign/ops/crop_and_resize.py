@@ -76,6 +76,10 @@ def crop_and_resize(
     >>> crop[0, :, :, 0]
     array([[1. , 0.5, 0. ],
            [3. , 2.5, 2. ]])
+
+    References
+    ----------
+    TensorFlow, "tf.image.crop_and_resize", https://www.tensorflow.org/api_docs/python/tf/image/crop_and_resize
     """
     call = _call(features, boxes, box_indices, method, extrapolation_value, layout, invalid, backend)
     output: AnyArray = call.forward(_validate.check_output_size(crop_size, "crop_size"), out)
@@ -100,9 +104,9 @@ def crop_and_resize_backward(
     """The gradients of :func:`crop_and_resize` with respect to the images and the boxes.
 
     Concretely, with ``L = sum(grad_output * crop_and_resize(features, boxes, ...))``, ``grad_features`` is dL/dfeatures
-    and ``grad_boxes[k]`` holds dL/dy1, dL/dx1, dL/dy2, dL/dx2. Points outside the image
-    contribute no gradient. As in TensorFlow, the derivative along an axis is zero at a point whose coordinate on that
-    axis is an integer. With ``method="nearest"`` the gradient with respect to the boxes is zero.
+    and ``grad_boxes[k]`` holds dL/dy1, dL/dx1, dL/dy2, dL/dx2. Points outside the image contribute no gradient. As in
+    TensorFlow, the derivative along an axis is zero at a point whose coordinate on that axis is an integer. With
+    ``method="nearest"`` the gradient with respect to the boxes is zero.
 
     Parameters
     ----------

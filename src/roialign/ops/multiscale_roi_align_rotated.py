@@ -118,8 +118,8 @@ def multiscale_roi_align_rotated_backward(
     """The gradients of :func:`multiscale_roi_align_rotated` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * multiscale_roi_align_rotated(features, rois, ...))``, ``grad_features[l]``
-    is dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle. The
-    assignment to levels is treated as a constant. If no RoI uses a level, its gradient is zero.
+    is dL/dfeatures[l] and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle. The assignment to levels
+    is treated as a constant. If no RoI uses a level, its gradient is zero.
 
     Parameters
     ----------

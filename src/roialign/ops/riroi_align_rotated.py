@@ -107,8 +107,8 @@ def riroi_align_rotated_backward(
     """The gradients of :func:`riroi_align_rotated` with respect to the features and the boxes.
 
     Concretely, with ``L = sum(grad_output * riroi_align_rotated(features, rois, ...))``, ``grad_features`` is
-    dL/dfeatures and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle. The
-    gradient of the angle includes the part that comes from rotating the channels.
+    dL/dfeatures and ``grad_rois[k]`` holds dL/dcx, dL/dcy, dL/dw, dL/dh and dL/dangle. The gradient of the angle
+    includes the part that comes from rotating the channels.
 
     Parameters
     ----------

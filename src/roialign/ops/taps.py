@@ -64,6 +64,13 @@ def taps(
     array([[0. , 0.5, 0.5, 0. ]])
     >>> roialign.taps(4, 0.5, 2.0, 1, rule="exact")
     array([[0.0625, 0.4375, 0.4375, 0.0625]])
+
+    References
+    ----------
+    He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870 (RoIAlign); Jiang, Luo,
+    Mao, Xiao, Jiang, "Acquisition of Localization Confidence for Accurate Object Detection", ECCV 2018,
+    https://arxiv.org/abs/1807.11590 (PrRoIPool); TensorFlow, "tf.image.crop_and_resize",
+    https://www.tensorflow.org/api_docs/python/tf/image/crop_and_resize
     """
     _validate.check_choice(rule, "rule", tuple(BORDER_OF_RULE))
     count, cut = _validate.check_int(size, "size", 1), _validate.check_int(bins, "bins", 1)

@@ -17,9 +17,11 @@ def is_on_map(x, size, BORDER: tl.constexpr):
 
 @triton.jit
 def neighbours(x, cell, size):
-    """The two adjacent pixels that a point on the map depends on, with RoIAlign's border rule: the first one, the
-    weight
-    of the second, and whether there is a second. Beyond the edge, the map keeps its edge value."""
+    """The two adjacent pixels that a point on the map depends on, with RoIAlign's border rule.
+
+    They are given as the first one, the weight of the second, and whether there is a second. Beyond the edge, the map
+    keeps its edge value.
+    """
     has_next = (cell >= 0.0) & (cell < size - 1.0)
     return clamp(cell, 0.0, size - 1.0), tl.where(has_next, clamp(x - cell, 0.0, 1.0), 0.0), has_next
 

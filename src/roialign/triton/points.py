@@ -54,9 +54,10 @@ class Bins(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A row of points of every bin: the indices ``[first, end)`` of its points along x, and their common values along
-    y.
-    For joint axes, the only common value is the index of the row."""
+    """A row of points of every bin: the indices ``[first, end)`` of its points along x, and their values along y.
+
+    All points of a row have the same values along y. For joint axes, the only one is the index of the row.
+    """
 
     first_x: tl.tensor
     end_x: tl.tensor

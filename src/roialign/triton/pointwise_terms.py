@@ -93,8 +93,7 @@ def weights_of_bins(
         weights = shared_weights(pixels, mask_moved if TANGENT else mask, y, x, dtype)  # the pixels do not move
         stills = weights
     else:
-        # Points that touch a pixel of the tile are less than a pixel away from it. For the first pixel, they reach
-        # to -1.
+        # Points that touch a pixel of the tile are less than a pixel away from it: for the first pixel, down to -1.
         low_y, low_x = (tl.min(y, 0) - 1).to(tl.float64), (tl.min(x, 0) - 1).to(tl.float64)
         around = Part(low_y, low_y + (y.shape[0] + 1.0), low_x, low_x + (x.shape[0] + 1.0))
         if len(row.shape) > 0:

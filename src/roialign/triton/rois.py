@@ -44,9 +44,10 @@ def place_of(
     LEVELS: tl.constexpr,
     TURNS: tl.constexpr = False,
 ):
-    """The image, the level and the box of a row, in the form of :func:`box_of`. If any of these is invalid, the image
-    is
-    -1 and all other values are 0."""
+    """The image, the level and the box of a row, in the form of :func:`box_of`.
+
+    If any of these is invalid, the image is -1 and all other values are 0.
+    """
     image_number, x1, y1, x2, y2, angle = box_of(rois, row, COLUMNS, TURNS)
     image = image_of(image_number, images)
     good = is_coordinate(x1) & is_coordinate(y1) & is_coordinate(x2) & is_coordinate(y2) & (image >= 0)

@@ -69,28 +69,39 @@ class TrainSettings:
 
     Concretely, two runs with the same settings, data, device and number of threads end with the same bits, however
     often they were stopped and resumed.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value has another type or is out of range. The message names it.
     """
 
     detector: DetectorSettings
+    """The detector to train."""
     iterations: int = 3000
+    """The number of optimiser steps, each with the gradient of one batch."""
     batch_size: int = 8
     """The number of images per iteration, over all processes."""
     optimiser: str = "adamw"
+    """"adamw" or "sgd"."""
     learning_rate: float = 1e-3
+    """The peak of the learning rate, after the warm-up. It is not scaled by the batch size."""
     weight_decay: float = 0.05
     """The weight decay. It does not apply to normalisation weights and biases."""
     momentum: float = 0.9
     """The momentum of SGD."""
     schedule: str = "cosine"
-    """A cosine from the learning rate to 0, or steps to a tenth after 2/3 and after 8/9 of the iterations."""
+    """"cosine" from the learning rate to 0, or "step", to a tenth after 2/3 and again after 8/9 of the iterations."""
     warmup: int = 100
     """The number of warm-up iterations, in which the learning rate rises linearly."""
     clip: float = 1.0
     """The maximum norm of the gradient. A larger gradient is scaled down to it."""
     precision: str = "off"
+    """Mixed precision: "off" for float32 only, or "bfloat16" or "float16", in which torch computes what it can."""
     flip: float = 0.0
     """The probability that an image is mirrored left to right."""
     seed: int = 0
+    """The seed of the weights, of the order and mirroring of images, and of the sampling of boxes."""
     vertical_flip: float = 0.0
     """The probability that it is mirrored top to bottom."""
     diagonal_flip: float = 0.0
@@ -187,8 +198,43 @@ def new_detector(
 ) -> DetectorSettings:
     """Make the settings of a detector that is trained from scratch on the classes of a dataset.
 
-    By default, images are resized to the median shorter side of the dataset, but to at most 800 pixels. Patches of
-    `patch_size` pixels are not resized.
+    Parameters
+    ----------
+    dataset : CocoDataset
+        The dataset, whose classes the detector finds.
+    size : "small" (default) or "full"
+        The numbers of channels: small ones, to train on a CPU, or those of the papers.
+    min_size : int, optional
+        Images are resized so that the shorter side has this many pixels. By default the median shorter side of the
+        dataset, but at most 800, or `patch_size` if it is given.
+    max_size : int, default 5/3 of `min_size`
+        The longer side has at most this many pixels.
+    patch_size : int, optional
+        The side of the patches that images are cut into, which are then not resized.
+    **more
+        Other fields of :class:`DetectorSettings`.
+
+    Returns
+    -------
+    DetectorSettings
+        They have group normalisation, because the few images of a batch give poor statistics.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is something else or out of range.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from roialign.detection import CocoDataset, SceneSettings, new_detector, write_scenes
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_scenes(folder, {"train": 2}, SceneSettings(image_size=96))
+    >>> dataset = CocoDataset(folder / "train/annotations.json", folder / "train/images")
+    >>> settings = new_detector(dataset, model="faster-rcnn", backbone="resnet18-fpn")
+    >>> settings.min_size, settings.max_size, len(settings.classes), settings.norm_groups
+    (96, 160, 10, 8)
     """
     check_instance(dataset, "dataset", CocoDataset)
     if size not in SIZES:

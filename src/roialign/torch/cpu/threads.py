@@ -24,7 +24,7 @@ LIBRARIES = {"linux": "libtorch_cpu.so", "darwin": "libtorch_cpu.dylib"}
 
 
 def team(*tensors: Tensor) -> _core.Team:
-    """The threads for the next call, given by the larger of the sizes that it writes and reads."""
+    """The threads for the next call, given by the number of elements that it writes and reads."""
     return team_for(sum([tensor.numel() for tensor in tensors]))
 
 

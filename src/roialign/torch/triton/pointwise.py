@@ -251,9 +251,11 @@ def sums_of(frames: Frames, inputs: Inputs) -> Tensor:
 
 
 def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], output: Tensor) -> Block:
-    """Choose a block. If channels are not read in vectors, neighbouring threads share channels and not bins, because
-    the
-    geometry of bins needs more registers than their sums."""
+    """Choose a block.
+
+    If channels are not read in vectors, neighbouring threads share channels and not bins, because the geometry of bins
+    needs more registers than their sums.
+    """
     last = call.spec.channels == "same" and table.is_channels_last([*maps, output]) and vector_of(maps) > 1
     return Block.of(sizes, maps, output, last)
 
