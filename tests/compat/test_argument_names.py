@@ -52,6 +52,30 @@ NO_SIZES = {
     0: "canonical_box_size: expected a positive number, got 0",
     -5: "canonical_box_size: expected a positive number, got -5",
 }
+#: The size of a map, and of the second image. The search for a stride would never end for most of them.
+NO_PIXELS: dict[tuple[Any, Any], str] = {
+    ((0, 5), (32, 32)): "x['0']: expected the height and width of a map of at least 1 x 1 pixels, got (0, 5)",
+    ((4, 0), (32, 32)): "x['0']: expected the height and width of a map of at least 1 x 1 pixels, got (4, 0)",
+    (
+        (4, 5),
+        (0, 32),
+    ): "image_shapes[1]: expected the height and width of an image of at least 1 x 1 pixels, got (0, 32",
+    (
+        (4, 5),
+        (32, -1),
+    ): "image_shapes[1]: expected the height and width of an image of at least 1 x 1 pixels, got (32, ",
+    (
+        (4, 5),
+        (math.inf, 32),
+    ): "image_shapes[1]: expected the height and width of an image of at least 1 x 1 pixels, got",
+}
+
+
+def _of_sizes(of_map: tuple[int, int], of_image: tuple[int, int]) -> torch.Tensor:
+    pool = torchvision.MultiScaleRoIAlign(["0"], 1, 2)
+    return pool({"0": torch.zeros(1, 4, *of_map)}, [torch.zeros(0, 4)], [(32, 32), of_image])
+
+
 CALLS: list[tuple[Callable[[], Any], str]] = [
     (lambda: torchvision.roi_align(FLAT, ROWS, 2), f"input: {DIMENSIONS}"),
     (lambda: torchvision.roi_align(MAP, BOXES, 2), f"boxes: {NO_IMAGES}"),
@@ -125,6 +149,7 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1, 0]), "featmap_strides[1]: expected a positive number, got 0"),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, []), "featmap_strides: expected the stride of at least one map"),
+    *((lambda sizes=sizes: _of_sizes(*sizes), text) for sizes, text in NO_PIXELS.items()),
     (
         lambda: torchvision.MultiScaleRoIAlign(["0"], 2, 2, canonical_scale=0),
         "canonical_scale: expected a positive number, got 0",

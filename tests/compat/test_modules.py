@@ -167,23 +167,6 @@ def test_torchvision_stride_that_no_shape_tells() -> None:
     assert float(pool({"0": ramp}, [torch.tensor([[56.0, 56.0, 112.0, 112.0]])], [(320, 640)])) == pytest.approx(6.0)
 
 
-@pytest.mark.parametrize(
-    ("map_shape", "image", "message"),
-    [
-        ((0, 5), (32, 32), r"x\['0'\]: expected .* a map of at least 1 x 1 pixels, got \(0, 5\)"),
-        ((4, 0), (32, 32), r"x\['0'\]: expected .* a map of at least 1 x 1 pixels, got \(4, 0\)"),
-        ((4, 5), (0, 32), r"image_shapes\[1\]: expected .* an image of at least 1 x 1 pixels, got \(0, 32\)"),
-        ((4, 5), (32, -1), r"image_shapes\[1\]: .* got \(32, -1\)"),
-        ((4, 5), (math.inf, 32), r"image_shapes\[1\]: .* got \(inf, 32\)"),
-    ],
-)
-def test_torchvision_stride_of_nothing(map_shape: tuple[int, int], image: tuple[int, int], message: str) -> None:
-    """The search for a stride would never end for some of them."""
-    pool = torchvision.MultiScaleRoIAlign(["0"], 1, 2)
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        pool({"0": torch.zeros(1, 4, *map_shape)}, [torch.zeros(0, 4)], [(32, 32), image])
-
-
 def test_detectron2_boxes_in_objects_and_empty_lists() -> None:
     maps = random_maps([(40, 60), (20, 30)])
     boxes = [squares([30, 300]), squares([90])]
