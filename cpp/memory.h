@@ -147,6 +147,18 @@ struct Tiles {
     return operand;
   }
 
+  /// The same for any pixels, as one row in their order.
+  Operand gather_each(const View& view, int64_t n, int64_t channel, int64_t channels, std::span<const int32_t> y,
+                      std::span<const int32_t> x, AlignedVector<A>& memory, Values values) {
+    const auto count = static_cast<int64_t>(y.size());
+    const Operand operand = tile(memory, 1, count, channels, values);
+    row_offset_.assign(1, 0);
+    column_offset_.resize(count);
+    for (int64_t i = 0; i < count; ++i) column_offset_[i] = y[i] * view.stride[2] + x[i] * view.stride[3];
+    kernels.gather[index(values)](block_of_offsets(view, n, channel, channels), operand.base);
+    return operand;
+  }
+
   /// Writes a dense tile to all pixels of a block of channels.
   void scatter(const Operand& tile, const View& view, int64_t n, int64_t channel, int64_t channels) {
     kernels.scatter[index(tile.lattice.values)](tile.base, block(view, n, channel, channels));

@@ -274,7 +274,8 @@ class PointwiseAdjointFeatures {
     BinPoints& points = work.points[0];
     points.list(roi, first, run.end, TapValues::still, false);
     const PixelBox own = piece.ready.contains(run.pixels) ? run.pixels : roi.pixels_of(first, first + points.bins());
-    const Operand deciding = deciding_of(work, run, own, piece);
+    const bool are_few = are_few_entries(static_cast<double>(points.entries()), static_cast<double>(own.pixels()));
+    const PixelSource deciding = deciding_of(work, run, own, are_few, piece);
     const int32_t* winner = work.winners(points, deciding, call_.scalar_type, piece.channels);
     if (call_.tangent != nullptr) points.list(roi, first, first + points.bins(), TapValues::weight, true);
     keep_inside(points, piece, work.pass);
@@ -290,7 +291,7 @@ class PointwiseAdjointFeatures {
   /// The same for bins of whole pixels, a row of bins at a time.
   void add_largest_pixels(PointWorkspace<A>& work, const RoiPoints& roi, const Run& run, const Operand& gradient,
                           const Piece& piece) const {
-    const Operand deciding = deciding_of(work, run, run.pixels, piece);
+    const Operand deciding = deciding_of(work, run, run.pixels, false, piece).part;
     const auto& kernels = point_kernels<A>(call_.scalar_type);
     const auto maximum = kernels.maximum_of_pixels[index(deciding.lattice.values)][index(Values::accumulators)];
     const KeptPixels kept{piece.box.y.first, piece.box.y.last + 1, piece.box.x.first, piece.box.x.last + 1};
@@ -330,11 +331,13 @@ class PointwiseAdjointFeatures {
     }
   }
 
-  /// The pixels `own` that determine the winners of bins of a run.
-  Operand deciding_of(PointWorkspace<A>& work, const Run& run, const PixelBox& own, const Piece& piece) const {
-    if (piece.ready.contains(run.pixels)) return piece.deciding;
-    return work.panel(deciding_[call_.levels[run.row]], call_.images[run.row], own, piece.channel, piece.channels,
-                      work.source_tile, Values::accumulators);
+  /// The pixels `own` that determine the winners of bins of a run, or few entries of them.
+  PixelSource deciding_of(PointWorkspace<A>& work, const Run& run, const PixelBox& own, bool are_few,
+                          const Piece& piece) const {
+    if (piece.ready.contains(run.pixels)) return {piece.deciding};
+    const RoiGroup alone{call_.levels[run.row], call_.images[run.row], own.y, own.x, own.pixels(), {run.row}};
+    return work.read(deciding_[alone.level], false, are_few, alone, piece.channel, piece.channels, work.source_tile,
+                     Values::accumulators);
   }
 
   /// The taps within the piece and their places in it. `tap_begin` has the start of the taps of each point.

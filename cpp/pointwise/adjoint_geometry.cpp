@@ -58,18 +58,21 @@ class PointwiseAdjointGeometry {
     const int64_t channel = blocks_.first(number), channels = blocks_.length(number);
     work.taps.resize(std::max<size_t>(work.taps.size(), 1));
     work.points.resize(std::max<size_t>(work.points.size(), 1));
-    Operand source{};
-    Operand deciding{};
+    PixelSource source, deciding;
+    std::vector<RoiPoints> rois;
+    for (const int64_t row : group.rows) rois.emplace_back(call_, map, row, grad_output_.size[2], grad_output_.size[3]);
+    const bool are_few = are_few_entries(entries_of(rois), pixels_of(group));
     if (!by_position_)
-      source = work.read(map, in_place_, group, channel, channels, work.source_tile, Values::accumulators);
-    if (finds_maximum_) deciding = work.read_deciding(deciding_, call_.scalar_type, group, channel, channels, source);
-    for (const int64_t row : group.rows) {
+      source = work.read(map, in_place_, are_few, group, channel, channels, work.source_tile, Values::accumulators);
+    if (finds_maximum_)
+      deciding = work.read_deciding(deciding_, call_.scalar_type, are_few, group, channel, channels, source);
+    for (RoiPoints& roi : rois) {
+      const int64_t row = roi.row();
       const int64_t place = row * blocks_.count + number;
       const Block block{row, group.image, channel, channels, sums_.data() + place * sums_kept_, &turning_[place]};
       const Operand gradient =
           in_place_ ? work.in_place(grad_output_, row, channel)
                     : work.gather(grad_output_, row, channel, channels, work.gradient_tile, Values::accumulators);
-      RoiPoints roi(call_, map, row, grad_output_.size[2], grad_output_.size[3]);
       if (finds_maximum_) {
         sum_winners(work, roi, block, source, deciding, gradient);
       } else {
@@ -78,7 +81,7 @@ class PointwiseAdjointGeometry {
     }
   }
 
-  void sum_means(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const View& map, Operand source,
+  void sum_means(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const View& map, PixelSource source,
                  Operand gradient) {
     if (turns_channels_) {
       sum_turning(work, roi, block, source);
@@ -88,17 +91,21 @@ class PointwiseAdjointGeometry {
     for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
       const int64_t end = by_position_ ? first + 1 : bins_;
       work.merger.merge(roi, first, end, TapValues::all_slopes, false, PixelBox::everywhere(), taps);
+      const View own = by_position_ ? channels_of_bin(map, first, bins_) : map;
       if (by_position_) {
-        source = work.panel(channels_of_bin(map, first, bins_), block.image, roi.pixels_of(first), block.channel,
-                            block.channels, work.source_tile, Values::accumulators);
+        const PixelBox pixels = roi.pixels_of(first);
+        const bool are_few = are_few_entries(static_cast<double>(taps.entries()), static_cast<double>(pixels.pixels()));
+        source = work.read(own, false, are_few, {0, block.image, pixels.y, pixels.x, 0, {}}, block.channel,
+                           block.channels, work.source_tile, Values::accumulators);
       }
       sum_dots(work, taps, source, gradient, tap_kinds, block);
     }
   }
 
   /// Adds the dot products of the bins in `taps`, times the first `kinds` of their values.
-  void sum_dots(PointWorkspace<A>& work, const BinTaps& taps, const Operand& source, const Operand& gradient, int kinds,
-                const Block& block) {
+  void sum_dots(PointWorkspace<A>& work, const BinTaps& taps, const PixelSource& from, const Operand& gradient,
+                int kinds, const Block& block) {
+    const Operand source = work.pixels_of(from, taps.y, taps.x);
     static constexpr double one[1] = {1.0};
     static constexpr int results[tap_kinds] = {0, 1, 2, 3, 4, 5, 6};
     const double *weight_y[tap_kinds], *weight_x[tap_kinds];
@@ -118,7 +125,7 @@ class PointwiseAdjointGeometry {
   }
 
   /// The derivative from the rotation of the channels of a rotation-invariant RoI with its angle.
-  void sum_turning(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source) {
+  void sum_turning(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const PixelSource& source) {
     const Operand gradient = mixed(work, block, 1);
     BinTaps& taps = work.taps[0];
     Sums total{};
@@ -143,14 +150,15 @@ class PointwiseAdjointGeometry {
   }
 
   /// Adds the gradient of every channel times the derivatives of its winner.
-  void sum_winners(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const Operand& source,
-                   const Operand& deciding, const Operand& gradient) {
+  void sum_winners(PointWorkspace<A>& work, RoiPoints& roi, const Block& block, const PixelSource& from,
+                   const PixelSource& deciding, const Operand& gradient) {
     BinPoints& points = work.points[0];
     std::vector<double> dots;
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
       points.list(roi, first, bins_, TapValues::still, false);
       const int32_t* winner = work.winners(points, deciding, call_.scalar_type, block.channels);
       points.list(roi, first, first + points.bins(), TapValues::all_slopes, false);
+      const Operand source = work.pixels_of(from, points.y, points.x);
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
                     [&](int64_t bin) { return place_of(gradient.lattice, bin); });
       dots.resize(points.entries());

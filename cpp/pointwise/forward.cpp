@@ -53,25 +53,34 @@ class PointwiseForward {
     if (work.taps.size() < rois.size()) work.taps.resize(rois.size());
     if (work.points.size() < rois.size()) work.points.resize(rois.size());
     std::vector<bool> is_prepared(rois.size(), false);
-    const auto blocks = one_by_one_ ? ChannelBlocks::one_by_one(channel_count)
-                                    : ChannelBlocks(channel_count, most_channels(group), 16 * orientations_of(call_));
+    const double entries = entries_of(rois), rectangle = pixels_of(group);
+    const bool are_few = are_few_entries(entries, rectangle);
+    // The rectangle of a large RoI is not shared. Its planes are faster to read than to transpose.
+    const bool one_by_one = one_by_one_ || (takes_largest_pixels_ && !maps_in_place_ && rectangle > panel_pixels &&
+                                            have_rows({&map, 1}, call_.scalar_type));
+    const bool in_place = maps_in_place_ || one_by_one, out_in_place = out_in_place_ || one_by_one;
+    const auto blocks = one_by_one ? ChannelBlocks::one_by_one(channel_count)
+                                   : ChannelBlocks(channel_count, most_channels(are_few ? entries : rectangle),
+                                                   16 * orientations_of(call_));
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
-      Operand source{};
-      if (!by_position_) source = work.read(map, maps_in_place_, group, channel, channels, work.source_tile, values_);
-      Operand deciding{};
-      if (follows_) deciding = work.read_deciding(deciding_, call_.scalar_type, group, channel, channels, source);
+      PixelSource source;
+      if (!by_position_)
+        source = work.read(map, in_place, are_few, group, channel, channels, work.source_tile, values_);
+      PixelSource deciding;
+      if (follows_)
+        deciding = work.read_deciding(deciding_, call_.scalar_type, are_few, group, channel, channels, source);
       for (size_t index = 0; index < rois.size(); ++index) {
         const int64_t row = group.rows[index];
-        Operand target = out_in_place_ ? work.in_place(out_, row, channel)
-                                       : work.tile(work.target_tile, out_.size[2], out_.size[3], channels, values_);
+        Operand target = out_in_place ? work.in_place(out_, row, channel)
+                                      : work.tile(work.target_tile, out_.size[2], out_.size[3], channels, values_);
         const Block block{row, group.image, channel, channels};
         if (by_position_) {
           pool_by_position(work, rois[index], map, block);
         } else if (follows_) {
           follow(work, rois[index], work.points[index], block, source, deciding);
         } else if (takes_largest_pixels_) {
-          take_largest_pixels(work, rois[index], source, target, channels);
+          take_largest_pixels(work, rois[index], source.part, target, channels);
         } else if (takes_maximum(call_.spec)) {
           is_prepared[index] =
               maximum(work, rois[index], work.points[index], is_prepared[index], source, target, channels);
@@ -83,17 +92,17 @@ class PointwiseForward {
           target = turned(work, rois[index], work.taps[index], block, source, target);
           is_prepared[index] = is_prepared[index] && call_.tangent == nullptr;
         }
-        if (!out_in_place_) work.scatter(target, out_, row, channel, channels);
+        if (!out_in_place) work.scatter(target, out_, row, channel, channels);
       }
     }
   }
 
   /// The channels of a block: as many as possible, because taps are prepared for every block, and long loops are
-  /// faster. But a panel should stay in the cache.
-  int64_t most_channels(const RoiGroup& group) const {
+  /// faster. But the pixels that are copied should stay in the cache.
+  int64_t most_channels(double pixels) const {
     if (maps_in_place_ || by_position_) return in_place_channels;
-    const int64_t bytes = group.y.length() * group.x.length() * size_of(call_.scalar_type);
-    return std::clamp(panel_bytes / std::max<int64_t>(bytes, 1), least_panel_channels, in_place_channels);
+    const double bytes = std::max(pixels, 1.0) * static_cast<double>(size_of(call_.scalar_type));
+    return std::max(least_panel_channels, static_cast<int64_t>(std::min(panel_bytes / bytes, most_panel_channels)));
   }
 
   struct Block {
@@ -104,7 +113,7 @@ class PointwiseForward {
 
   /// Computes all bins of a RoI. Returns true if `taps` has all of them, so that they need not be computed again.
   bool mean(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, bool is_prepared, TapValues values,
-            const Operand& source, const Operand& target, int64_t channels) {
+            const PixelSource& source, const Operand& target, int64_t channels) {
     for (int64_t first = 0; first < bins_; first = taps.first_bin + taps.bins()) {
       if (!is_prepared)
         work.merger.merge(roi, first, bins_, values, call_.tangent != nullptr, PixelBox::everywhere(), taps);
@@ -113,15 +122,16 @@ class PointwiseForward {
     return taps.bins() == bins_;
   }
 
-  void contract(PointWorkspace<A>& work, const BinTaps& taps, const Operand& source, const Operand& target,
+  void contract(PointWorkspace<A>& work, const BinTaps& taps, const PixelSource& from, const Operand& target,
                 int64_t channels) const {
+    const Operand source = work.pixels_of(from, taps.y, taps.x);
     work.pass.set(taps.y, taps.x, taps.value[weight_], source.lattice, taps.first_bin, taps.bins(),
                   [&](int64_t bin) { return place_of(target.lattice, bin); });
     const auto kernel = work.kernels.contract[index(source.lattice.values)][index(target.lattice.values)];
     kernel(single_row<A>(), work.pass.plan(taps.begin), source.base, target.base, channels, Write::replace);
   }
 
-  bool maximum(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, bool is_prepared, const Operand& source,
+  bool maximum(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, bool is_prepared, const PixelSource& source,
                const Operand& target, int64_t channels) const {
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
       if (!is_prepared) points.list(roi, first, bins_, TapValues::still, false);
@@ -146,22 +156,23 @@ class PointwiseForward {
   }
 
   /// Computes the values at the winners of other maps, or the derivatives of the values at the winners.
-  void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block, const Operand& source,
-              const Operand& deciding) const {
+  void follow(PointWorkspace<A>& work, RoiPoints& roi, BinPoints& points, const Block& block, const PixelSource& from,
+              const PixelSource& deciding) const {
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
     for (int64_t first = 0; first < bins_; first = points.first_bin + points.bins()) {
       points.list(roi, first, bins_, TapValues::still, false);
       const int32_t* winner = work.winners(points, deciding, call_.scalar_type, block.channels);
       points.list(roi, first, first + points.bins(), TapValues::weight, call_.tangent != nullptr);
+      const Operand source = work.pixels_of(from, points.y, points.x);
+      work.pass.set(points.y, points.x, points.weight, source.lattice, first, 0, [](int64_t bin) { return bin; });
       for (int64_t b = 0; b < points.bins(); ++b, winner += block.channels) {
         A* const target = work.target_tile.data() + (first + b) * block.channels;
         for (int64_t c = 0; c < block.channels; ++c) {
           if (winner[c] < 0) continue;
           const int32_t point = points.point_begin[b] + winner[c];
           for (int32_t t = points.tap_begin[point]; t < points.tap_begin[point + 1]; ++t) {
-            const std::byte* pixel =
-                source.base + points.y[t] * source.lattice.row_step + points.x[t] * source.lattice.column_step;
-            target[c] += static_cast<A>(points.weight[t]) * reinterpret_cast<const A*>(pixel)[c];
+            const std::byte* const pixel = source.base + work.pass.source_offset[t];
+            target[c] += work.pass.weight[t] * reinterpret_cast<const A*>(pixel)[c];
           }
         }
       }
@@ -183,7 +194,7 @@ class PointwiseForward {
   }
 
   /// The pooled channels in `target`, rotated.
-  Operand turned(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, const Block& block, const Operand& source,
+  Operand turned(PointWorkspace<A>& work, RoiPoints& roi, BinTaps& taps, const Block& block, const PixelSource& source,
                  const Operand& target) {
     const Orientation orientation(call_, block.row);
     const Operand mixed = work.tile(work.mixed_tile, out_.size[2], out_.size[3], block.channels, Values::accumulators);
@@ -199,7 +210,7 @@ class PointwiseForward {
 
   static constexpr int64_t in_place_channels = 512;
   static constexpr int64_t least_panel_channels = 32;
-  static constexpr int64_t panel_bytes = 1024 * 1024;
+  static constexpr double most_panel_channels = in_place_channels, panel_bytes = 1024.0 * 1024.0;
   static constexpr int64_t panel_pixels = 16384;
 
   const PointwiseCall& call_;

@@ -111,6 +111,16 @@ void RoiPoints::AxisPoints::merge() {
   }
 }
 
+double RoiPoints::points() const {
+  double count = static_cast<double>(bins());
+  for (int axis = 0; axis < 2; ++axis) {
+    const double length = std::abs(bin_grid(along(axis).start, along(axis).length, bins_[axis], 0).length);
+    const bool has_samples = call_.spec.rule == PointRule::grid || call_.spec.rule == PointRule::random;
+    count *= has_samples ? sample_count(length, call_.spec.sampling_ratio[axis]) : length + 2.0;
+  }
+  return count;
+}
+
 void RoiPoints::add_bin(AxisPoints& part, int axis, int64_t index, double shift) const {
   const PointwiseSpec& spec = call_.spec;
   const MappedAxis cut = shift_axis(along(axis), shift);

@@ -64,6 +64,7 @@ class RoiPoints {
  public:
   RoiPoints(const PointwiseCall& call, const View& map, int64_t row, int64_t bins_y, int64_t bins_x);
 
+  int64_t row() const { return row_; }
   int64_t bins() const { return bins_[0] * bins_[1]; }
   /// Whether each of the four pixels of a point, times its weight, is a separate sample.
   bool splits_corners() const { return call_.spec.reduction == Reduction::corner_max; }
@@ -101,6 +102,9 @@ class RoiPoints {
   PixelBox pixels_of(int64_t bin) const;
   PixelBox pixels_of(int64_t first_bin, int64_t end_bin) const;
   PixelBox pixels() const;
+
+  /// About how many points all bins have.
+  double points() const;
 
   double mask(int64_t bin) const { return of_bin(call_.geometry.mask, bin, 1.0); }
   double mask_tangent(int64_t bin) const { return of_bin(call_.tangent->mask, bin, 0.0); }

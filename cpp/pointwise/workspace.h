@@ -25,14 +25,15 @@ struct BinPass {
   std::vector<int64_t> source_offset, target_offset;
   std::vector<A> weight;
 
-  /// The entries of `taps` read from `source`, and bins written as `place_of(bin)` says.
+  /// These entries of `source`, which has only them if it is compact, and bins written as `place_of(bin)` says.
   template <class PlaceOf>
   void set(const std::vector<int32_t>& y, const std::vector<int32_t>& x, const std::vector<double>& weights,
            const Lattice& source, int64_t first_bin, int64_t bins, PlaceOf&& place_of) {
     source_offset.resize(y.size());
     weight.resize(y.size());
     for (size_t t = 0; t < y.size(); ++t) {
-      source_offset[t] = y[t] * source.row_step + x[t] * source.column_step;
+      const int64_t place = static_cast<int64_t>(t) * source.column_step;
+      source_offset[t] = source.is_compact ? place : y[t] * source.row_step + x[t] * source.column_step;
       weight[t] = static_cast<A>(weights[t]);
     }
     target_offset.resize(bins);
@@ -160,24 +161,59 @@ struct Orientation {
   }
 };
 
+/// About how many entries the bins of RoIs have: four for a point.
+inline double entries_of(std::span<const RoiPoints> rois) {
+  double points = 0.0;
+  for (const RoiPoints& roi : rois) points += roi.points();
+  return 4.0 * points;
+}
+
+inline double pixels_of(const RoiGroup& group) {
+  return static_cast<double>(group.y.length()) * static_cast<double>(group.x.length());
+}
+
+/// Whether copying so many entries of a planar map is faster than transposing all pixels around them.
+inline bool are_few_entries(double entries, double pixels) {
+  constexpr double copying_takes = 3.0;  // as long for a pixel as transposing many
+  return copying_takes * entries < pixels;
+}
+
+/// The pixels of a block of channels: of a part of a map or, if these are many more than are needed, only those of the
+/// entries that are asked for.
+struct PixelSource {
+  Operand part;
+  const View* map = nullptr;  // if entries are copied one by one
+  int64_t image = 0, channel = 0, channels = 0;
+  Values values = Values::accumulators;
+};
+
 template <class A>
 struct PointWorkspace : Tiles<A> {
   using Tiles<A>::Tiles;
 
-  /// The part of a map that a group of RoIs reads, for a block of channels: in place or, if channels are not adjacent,
-  /// a copy of the group's rectangle.
-  Operand read(const View& map, bool is_in_place, const RoiGroup& group, int64_t channel, int64_t channels,
-               AlignedVector<A>& memory, Values values) {
-    if (is_in_place) return this->in_place(map, group.image, channel);
-    return panel(map, group.image, {group.y, group.x}, channel, channels, memory, values);
+  /// What a group of RoIs reads of a map, for a block of channels: in place or, if channels are not adjacent, a copy of
+  /// the group's rectangle or of few entries.
+  PixelSource read(const View& map, bool is_in_place, bool has_few_entries, const RoiGroup& group, int64_t channel,
+                   int64_t channels, AlignedVector<A>& memory, Values values) {
+    if (is_in_place) return {this->in_place(map, group.image, channel)};
+    if (has_few_entries) return {Operand{}, &map, group.image, channel, channels, values};
+    return {panel(map, group.image, {group.y, group.x}, channel, channels, memory, values)};
   }
 
-  /// The same part of the map that determines the winners: `source`, unless there are other deciding maps.
-  Operand read_deciding(std::span<const View> others, ScalarType type, const RoiGroup& group, int64_t channel,
-                        int64_t channels, const Operand& source) {
+  /// The same of the map that determines the winners: `source`, unless there are other deciding maps.
+  PixelSource read_deciding(std::span<const View> others, ScalarType type, bool has_few_entries, const RoiGroup& group,
+                            int64_t channel, int64_t channels, const PixelSource& source) {
     if (others.empty()) return source;
     const View& map = others[group.level];
-    return read(map, has_adjacent_channels(map, type), group, channel, channels, deciding_tile, Values::accumulators);
+    return read(map, has_adjacent_channels(map, type), has_few_entries, group, channel, channels, deciding_tile,
+                Values::accumulators);
+  }
+
+  /// What `pass` reads for these entries, until it asks for others.
+  Operand pixels_of(const PixelSource& source, std::span<const int32_t> y, std::span<const int32_t> x) {
+    if (source.map == nullptr) return source.part;
+    return this->gather_each(*source.map, source.image, source.channel, source.channels, y, x, entries_tile,
+                             source.values);
   }
 
   /// A copy of a rectangle.
@@ -196,8 +232,9 @@ struct PointWorkspace : Tiles<A> {
 
   /// The maxima of bins, written as `place_of(bin)` says.
   template <class PlaceOf>
-  void maximum(const BinPoints& points, const Operand& source, ScalarType type, const Operand& target, int32_t* winner,
-               int64_t channels, PlaceOf&& place_of) {
+  void maximum(const BinPoints& points, const PixelSource& from, ScalarType type, const Operand& target,
+               int32_t* winner, int64_t channels, PlaceOf&& place_of) {
+    const Operand source = pixels_of(from, points.y, points.x);
     pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
     const auto kernel = point_kernels<A>(type).maximum[index(source.lattice.values)][index(target.lattice.values)];
     kernel(plan_of(points, pass), source.base, target.base, winner, channels);
@@ -206,7 +243,7 @@ struct PointWorkspace : Tiles<A> {
   /// The points that have the maximum of each bin and channel (the winners): [bins][channels] indices of points within
   /// the bin, or -1 for a point outside the map. They are computed again wherever they are needed. Storing them for all
   /// bins would take as much memory as the result, and loading them would take longer than computing them again.
-  const int32_t* winners(const BinPoints& points, const Operand& deciding, ScalarType type, int64_t channels) {
+  const int32_t* winners(const BinPoints& points, const PixelSource& deciding, ScalarType type, int64_t channels) {
     winner.resize(std::max<int64_t>(points.bins() * channels, 1));
     const Operand values = this->tile(maximum_tile, points.bins(), 1, channels, Values::accumulators);
     maximum(points, deciding, type, values, winner.data(), channels,
@@ -261,7 +298,7 @@ struct PointWorkspace : Tiles<A> {
   std::vector<BinTaps> taps;      // of every RoI of a group
   std::vector<BinPoints> points;  // the same for maxima
   BinPass<A> pass;
-  AlignedVector<A> mixed_tile, deciding_tile, maximum_tile;
+  AlignedVector<A> mixed_tile, deciding_tile, maximum_tile, entries_tile;
   AlignedVector<int32_t> winner;
 
  private:

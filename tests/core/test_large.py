@@ -207,6 +207,50 @@ def test_gradients_of_maxima_in_planar_maps_of_many_tiles(dtype: str, size: tupl
         assert_same_bits(answer, wanted, name)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("bins", [1, 5])
+@pytest.mark.parametrize("name", ["mean", "maximum", "pixels", "rotated", "by position", "deformed"])
+def test_large_rois_of_planar_maps(name: str, bins: int, dtype: str) -> None:
+    """Where points are few, only their pixels are copied, and bins of pixels are read plane by plane: the same bits."""
+    random = np.random.default_rng(5)
+    channels = 3 * bins**2 if name == "by position" else 20
+    features = random.standard_normal((1, channels, 150, 170)).astype(DTYPES[dtype])
+    rois = np.array([[0, 3.2, 2.1, 160.7, 140.2], [0, 40.0, 5.5, 169.0, 149.0], [0, 20.0, 30.0, 31.0, 38.0]])
+    turned = np.array([[0, 80.0, 70.0, 150.0, 90.0, 0.3], [0, 90.0, 60.0, 20.0, 140.0, 2.0]])
+    offset = random.uniform(-2, 2, (3, 2, bins, bins))
+    operators: dict[str, tuple[Any, Any, tuple[Any, ...], dict[str, Any]]] = {
+        "mean": (roialign.roi_align, roialign.roi_align_backward, (rois,), {"sampling_ratio": 2}),
+        "maximum": (roialign.roi_align, roialign.roi_align_backward, (rois,), {"sampling_ratio": 2, "mode": "max"}),
+        "pixels": (roialign.roi_pool, roialign.roi_pool_backward, (rois,), {}),
+        "rotated": (
+            roialign.roi_align_rotated,
+            roialign.roi_align_rotated_backward,
+            (turned,),
+            {"sampling_ratio": 2},
+        ),
+        "by position": (roialign.ps_roi_align, roialign.ps_roi_align_backward, (rois,), {"sampling_ratio": 2}),
+        "deformed": (
+            roialign.deform_roi_pool,
+            roialign.deform_roi_pool_backward,
+            (rois, offset),
+            {"sampling_ratio": 2},
+        ),
+    }
+    forward, backward, boxes, more = operators[name]
+
+    def answers(layout: str) -> list[Array]:
+        maps = features if layout == "NCHW" else np.ascontiguousarray(features.transpose(0, 2, 3, 1))
+        pooled = forward(maps, *boxes, bins, layout=layout, **more)
+        gradients = backward(pooled, maps, *boxes, layout=layout, **more)
+        found = [pooled, *(gradients if isinstance(gradients, tuple) else (gradients,))]
+        found = [array for array in found if array is not None]
+        images = [array.transpose(0, 3, 1, 2) if layout == "NHWC" else array for array in found[:2]]
+        return [*images, *found[2:]]
+
+    for planar, in_place in zip(answers("NCHW"), answers("NHWC"), strict=True):
+        assert_same_bits(planar, in_place, name)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("channels", [96, 99, 288])  # in one block, and in two that have no power of two
 def test_an_answer_larger_than_the_caches(dtype: str, channels: int) -> None:

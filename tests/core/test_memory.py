@@ -64,6 +64,39 @@ def test_the_measure_of_memory_can_fail() -> None:
         run_python(MEASURE.format(call="forward", layout="NCHW", sampling="grid", share=1e-6))
 
 
+POINTS = """
+import re
+import numpy as np
+import roialign
+
+def kilobytes(field):
+    return int(re.search(field + r":\\s+(\\d+)", open("/proc/self/status").read())[1])
+
+features = np.random.default_rng(0).random((1, 24, 1024, 1024), dtype=np.float32)
+boxes, turned = np.array([[0, 8.0, 8.0, 1000.0, 1000.0]]), np.array([[0, 512.0, 512.0, 900.0, 700.0, 30.0]])
+gradient = np.ones((1, 24, 7, 7), np.float32)
+calls = [
+    lambda: roialign.roi_align_rotated(features, turned, 7, 1.0, 2),
+    lambda: roialign.roi_align_rotated_backward(gradient, features, turned, 1.0, 2, need="rois"),
+    lambda: roialign.roi_align(features, boxes, 7, 1.0, 2, mode="max"),
+    lambda: roialign.roi_align_backward(gradient, features, boxes, 1.0, 2, mode="max", need="rois"),
+    lambda: roialign.roi_pool(features, boxes, 7),
+]
+for call in calls:
+    before = kilobytes("VmRSS")
+    open("/proc/self/clear_refs", "w").write("5")
+    call()
+    extra = kilobytes("VmHWM") - before
+    assert extra < 0.1 * features.nbytes / 1024, f"{extra} KB"
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+def test_a_large_roi_of_few_points_takes_little() -> None:
+    """Of a planar map, only the pixels of the points are copied, not all between them."""
+    run_python(POINTS)
+
+
 BACKWARD = """
 import re
 import torch
