@@ -1,8 +1,6 @@
-#include <cstdint>
 #include <numeric>
-#include <stdexcept>
-#include <string>
 
+#include "pointwise/largest_pixels.h"
 #include "pointwise/workspace.h"
 
 namespace roialign {
@@ -75,6 +73,7 @@ class PointwiseAdjointFeatures {
         parts_(call.spec.channels == Channels::position ? bins_ : 1),
         channels_(grad_output.size[1], std::max<int64_t>(tile_bytes / (16 * 16 * parts_ * int64_t{sizeof(A)}), 1),
                   16 * orientations_of(call)),
+        largest_pixels_(call, deciding, grad_output.size[2], grad_output.size[3]),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const int64_t pixel_bytes = std::max<int64_t>(channels_.size * parts_ * int64_t{sizeof(A)}, 1);
     shapes_.assign(grads.size(), TileShape::square(tile_bytes / pixel_bytes));
@@ -83,6 +82,9 @@ class PointwiseAdjointFeatures {
   void run() {
     if (channels_.count == 0) return;
     places_ = places_of(call_, grads_, grad_output_.size[2], grad_output_.size[3]);
+    if (takes_maximum(call_.spec) && call_.spec.rule == PointRule::pixels && call_.tangent == nullptr) {
+      largest_pixels_.find_all_of_large_rois(places_, shapes_, channels_, workspaces_);
+    }
     const auto tiles = cut_into_tiles(grads_, shapes_, places_);
     parallel_for(call_.team, static_cast<int64_t>(tiles.size()) * channels_.count, [&](int64_t item, int worker) {
       add_up(workspaces_[worker], tiles[item / channels_.count], item % channels_.count);
@@ -165,13 +167,13 @@ class PointwiseAdjointFeatures {
 
   /// The pixels of all bins of a tile but those that reach farther than the adjacent tiles. None if these bins have
   /// fewer pixels one by one.
-  static PixelBox shared_pixels(std::span<const Run> runs, const PixelBox& box) {
+  PixelBox shared_pixels(std::span<const Run> runs, const PixelBox& box) const {
     const int64_t height = box.y.length(), width = box.x.length();
     const PixelBox around{{box.y.first - height, box.y.last + height}, {box.x.first - width, box.x.last + width}};
     PixelBox shared = PixelBox::none();
     int64_t pixels_apart = 0;
     for (const Run& run : runs) {
-      if (!around.contains(run.pixels)) continue;
+      if (!around.contains(run.pixels) || largest_pixels_.has(run.row)) continue;
       shared = shared.joined(run.pixels);
       pixels_apart += run.pixels.pixels();
     }
@@ -291,43 +293,23 @@ class PointwiseAdjointFeatures {
   /// The same for bins of whole pixels, a row of bins at a time.
   void add_largest_pixels(PointWorkspace<A>& work, const RoiPoints& roi, const Run& run, const Operand& gradient,
                           const Piece& piece) const {
-    const Operand deciding = deciding_of(work, run, run.pixels, false, piece).part;
+    const bool are_found = largest_pixels_.has(run.row);
+    Operand deciding{};
+    if (!are_found) deciding = deciding_of(work, run, run.pixels, false, piece).part;
     const auto& kernels = point_kernels<A>(call_.scalar_type);
-    const auto maximum = kernels.maximum_of_pixels[index(deciding.lattice.values)][index(Values::accumulators)];
     const KeptPixels kept{piece.box.y.first, piece.box.y.last + 1, piece.box.x.first, piece.box.x.last + 1};
     const int64_t bins_x = grad_output_.size[3];
     const PixelBins<A> columns = work.pixel_bins(roi, bins_x, deciding.lattice, piece.channels);
     for (int64_t first = run.first, end = 0; first < run.end; first = end) {
-      const int64_t y = first / bins_x;
-      end = std::min((y + 1) * bins_x, run.end);
-      const PixelSpan rows = roi.whole_pixels(0, y);
-      check_pixels(run.row, rows, columns);
-      PixelBins<A> bins = columns;
-      bins.bins = end - first;
-      bins.first_row = rows.first;
-      bins.end_row = rows.end;
-      bins.first_column += first % bins_x;
-      bins.end_column += first % bins_x;
-      const Operand values = work.tile(work.maximum_tile, bins.bins, 1, piece.channels, Values::accumulators);
-      bins.bin_step = values.lattice.column_step;
-      work.winner.resize(bins.bins * piece.channels);
-      maximum(bins, deciding.base, values.base, work.winner.data(), piece.channels);
+      end = std::min((first / bins_x + 1) * bins_x, run.end);
+      PixelBins<A> bins = part_of_row(roi, columns, bins_x, first, end);
+      const int32_t* const winners = are_found ? largest_pixels_.of(run.row, piece.channel, piece.channels, first)
+                                               : largest_pixels_.find(work, run.row, bins, deciding, piece.channels);
       bins.row_step = piece.target.lattice.row_step;
       bins.column_step = piece.target.lattice.column_step;
       bins.bin_step = gradient.lattice.column_step;
       kernels.add_to_winning_pixels(bins, kept, gradient.base + gradient.lattice.place_of(first, bins_x),
-                                    piece.target.base, work.winner.data(), piece.channels);
-    }
-  }
-
-  /// Winners are numbers of 32 bits.
-  static void check_pixels(int64_t row, const PixelSpan& rows, const PixelBins<A>& columns) {
-    for (int64_t bin = 0; bin < columns.bins; ++bin) {
-      const int64_t width = columns.end_column[bin] - columns.first_column[bin];
-      if (width <= 0 || rows.end - rows.first <= INT32_MAX / width) continue;
-      throw std::invalid_argument("rois[" + std::to_string(row) +
-                                  "]: expected bins of at most 2147483647 pixels, got " +
-                                  std::to_string(rows.end - rows.first) + " x " + std::to_string(width));
+                                    piece.target.base, winners, piece.channels);
     }
   }
 
@@ -368,6 +350,7 @@ class PointwiseAdjointFeatures {
   ChannelBlocks channels_;
   std::vector<TileShape> shapes_;  // of every map
   std::vector<RoiPlace> places_;   // of every RoI
+  LargestPixels<A> largest_pixels_;
   std::vector<PointWorkspace<A>> workspaces_;
 };
 
