@@ -18,7 +18,7 @@ import typer
 from PIL import Image
 
 import roialign
-from roialign.extract.output import atomic_write
+from roialign.files.writing import atomic_write
 
 from .process import ROOT
 from .terminal import make_console, make_progress

@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from roialign.extract.output import atomic_write
+from roialign.files.writing import atomic_write
 
 from ..machine import machine_in_short
 from ..options import DOCS, check_write_docs

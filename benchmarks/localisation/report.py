@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roialign.extract.output import atomic_write
+from roialign.files.writing import atomic_write
 
 from .statistics import Result
 

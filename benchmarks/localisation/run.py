@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from roialign.extract.output import atomic_write
+from roialign.files.writing import atomic_write
 
 from .first_stage import Seen, dataset_of, first_stage, from_file, to_file
 from .heads import detections, figures, train_heads

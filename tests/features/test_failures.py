@@ -94,7 +94,7 @@ def test_a_full_disk_ends_the_job_and_a_rerun_has_the_same_bytes(
         return write(self, data)
 
     with monkeypatch.context() as patched:
-        patched.setattr("roialign.extract.output._Recording.write", full)
+        patched.setattr("roialign.files.writing._Recording.write", full)
         with pytest.raises(OSError, match="No space left on device") as caught:
             run(job, readers=0)
     assert caught.value.filename == str(tmp_path / "out" / second)

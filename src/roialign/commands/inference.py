@@ -299,7 +299,7 @@ def _write_dota(
     folder: Path, dataset: CocoDataset, rows: Sequence[dict[str, Any]], problems: Problems, console: Console
 ) -> None:
     from ..detection.dota_results import write_dota_results
-    from ..extract.output import not_written
+    from ..files.writing import not_written
 
     classes = dict(zip(dataset.category_ids, dataset.class_names, strict=True))
     names = {row["id"]: row["file_name"] for row in dataset.rows}
@@ -312,7 +312,7 @@ def _write_dota(
 
 
 def _write_json(path: Path, content: object, problems: Problems, console: Console) -> None:
-    from ..extract.output import atomic_write, not_written
+    from ..files.writing import atomic_write, not_written
 
     try:
         with atomic_write(path) as file:

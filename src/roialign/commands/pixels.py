@@ -13,12 +13,12 @@ from .._text import counted
 from ..extract.doubts import Doubts
 from ..extract.folders import MAP_ENDINGS, expand
 from ..extract.matching import Groups, group_by_input, missing_text
-from ..extract.output import not_written
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import FileError, Problems, StoppedByProblem
+from ..files.writing import not_written
 from . import options
 from .tables import print_table, rows_table
 from .terminal import end, fails, print_line, progress_bar, reported_problems

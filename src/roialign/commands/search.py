@@ -18,9 +18,9 @@ from rich.text import Text
 from .._text import encodable, printable
 from .._typing import Corners
 from ..extract.folders import path_of
-from ..extract.output import atomic_write
 from ..features.manifest import MANIFEST
 from ..files.problems import Problems
+from ..files.writing import atomic_write
 from .feature_options import cores
 from .help import add_command
 from .options import check_outputs

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from ..extract.output import atomic_write, not_written
 from ..files.images import upright_size
 from ..files.kinds import real_path
 from ..files.problems import DatasetError, FileError, Problems
 from ..files.run_lengths import RunLengths, area_of
 from ..files.text import read_json
+from ..files.writing import atomic_write, not_written
 from .average_precision import Row
 from .coco import open_image, read_part
 from .evaluation import Advance, coco_rows, evaluating, failed

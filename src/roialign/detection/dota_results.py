@@ -7,10 +7,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..extract.output import atomic_write
 from ..files.problems import Problems
 from ..files.rows import Identity
 from ..files.text import quoted
+from ..files.writing import atomic_write
 from .average_precision import Row
 
 #: The number of decimals of scores and of coordinates.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .._validate import check_path
-from ..extract.output import atomic_write
+from ..files.writing import atomic_write
 from ..torch.export import scans_to_loops
 from .box_kinds import ROTATED
 from .model_inputs import check_detector, check_image, maps_of

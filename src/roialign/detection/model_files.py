@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from .._text import counted
 from .._validate import check_instance, check_path
-from ..extract.output import atomic_write
 from ..files.coco import category_of, read_sections
 from ..files.problems import FileError, Problems
 from ..files.rows import good_rows
 from ..files.text import lines_of, read_json, read_text, shown
 from ..files.weights import SAVE_OWN, read_checkpoint, state_dict_of
+from ..files.writing import atomic_write
 from ..torch.devices import check_device
 from .checkpoints import rename_weights
 from .coco_classes import COCO_CLASSES

@@ -23,8 +23,8 @@ from .._validate import (
     check_two,
     set_checked,
 )
-from ..extract.output import atomic_write
 from ..files.run_lengths import encoded
+from ..files.writing import atomic_write
 from .rotated_boxes import corners, hulls, to_convention
 from .scene_objects import INK, Digits, SceneObjects
 

@@ -15,9 +15,10 @@ from .._text import counted
 from .._typing import Array, Backend, Layout, Sampling
 from ..files.boxes import Box, annotated_by
 from ..files.problems import Problems
+from ..files.writing import atomic_write, json_array, text_array
 from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
-from .output import FeatureStore, atomic_write, json_array, text_array, write_npz
+from .output import FeatureStore, write_npz
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from .manifest import MANIFEST, OtherJobError
 LOCK, TOKEN = "_lock", "_token-"
 #: The names of the locks of whole jobs and of parts.
 LOCKS = re.compile(rf"{LOCK}(?:-(\d+)-of-(\d+))?")
-#: The name of a file that is being written; see :func:`roialign.extract.output.atomic_write`.
+#: The name of a file that is being written; see :func:`roialign.files.writing.atomic_write`.
 UNFINISHED = re.compile(r"\.(.+)\.[^.]+\.part", re.DOTALL)
 
 

@@ -8,9 +8,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from ..extract.output import atomic_write
 from ..files.problems import FileError
 from ..files.text import read_json, shown
+from ..files.writing import atomic_write
 from .manifest_checks import VERSION, wrong_parts
 from .shards import Shard
 

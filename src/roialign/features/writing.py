@@ -15,8 +15,8 @@ import numpy as np
 from .._extras import require
 from .._text import encodable
 from .._typing import Array
-from ..extract.output import atomic_write, json_array, text_array, write_arrays
 from ..files.parquet import METADATA
+from ..files.writing import atomic_write, json_array, text_array, write_arrays
 from .records import CHECKSUMS, FINGERPRINT, NUMBER, Origin, Texts, checksum_of
 from .rows import ImageRows
 

@@ -1,4 +1,4 @@
-"""Readers of images, feature maps, COCO files, box tables and weights, shared by all commands and classes.
+"""Readers of images, feature maps, COCO files, box tables and weights, and atomic writes, shared by all applications.
 
 An unusable file raises :class:`FileError`. An unusable row of a file is added to
 :class:`~roialign.files.problems.Problems`, and the other rows are read.
@@ -6,4 +6,5 @@ An unusable file raises :class:`FileError`. An unusable row of a file is added t
 :mod:`.images` reads images, and :mod:`.orientation` decides whether to turn them upright. :mod:`.arrays` reads feature
 maps, :mod:`.text` text and JSON, :mod:`.coco` and :mod:`.rows` the rows of COCO files, :mod:`.run_lengths` their masks,
 :mod:`.boxes` box tables, and :mod:`.weights` checkpoints. :mod:`.kinds` identifies any other file by its first bytes.
+:mod:`.writing` writes a file that has either its old or its complete new content.
 """

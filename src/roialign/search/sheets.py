@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .._text import printable
 from .._validate import check_path
-from ..extract.output import atomic_write
 from ..features.backbone import ImageSize
 from ..features.images import read_resized
 from ..files.orientation import Annotated
 from ..files.problems import FileError
+from ..files.writing import atomic_write
 from .queries import Corners
 
 #: The side of a crop, the height of a line of text, and the gap between tiles, in pixels.

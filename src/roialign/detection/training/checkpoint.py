@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ..._text import encodable
-from ...extract.output import atomic_write
 from ...files.problems import FileError
 from ...files.weights import read_checkpoint
+from ...files.writing import atomic_write
 from ..coco import CocoDataset
 from .settings import RunError
 

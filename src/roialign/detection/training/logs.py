@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..._extras import require
-from ...extract.output import atomic_write, naming
+from ...files.writing import atomic_write, naming
 from .settings import RunError
 
 #: File names in the folder of a run.

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..._text import with_names
 from ..._validate import check_instance, check_int, check_number, check_number_in, set_checked
-from ...extract.output import atomic_write
 from ...files.text import read_json, shown
+from ...files.writing import atomic_write
 from ..coco import CocoDataset
 from ..patches import PatchSettings
 from ..settings import DetectorSettings
