@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from roialign.commands.terminal import print_error
-from roialign.extract.folders import expand_folders
+from roialign.files.folders import expand_folders
 from roialign.files.images import IMAGE_ENDINGS
 from roialign.files.kinds import check_readable, real_path
 from roialign.files.problems import FileError

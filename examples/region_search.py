@@ -22,12 +22,12 @@ from arguments import (
     print_problems,
 )
 
-from roialign.extract.folders import path_of
 from roialign.features import BackboneOptions, BoxSource, DetectedBoxes, JobSettings, prepare, run
 from roialign.features.backbone import ImageSize
 from roialign.features.boxes import DETECTIONS, grid_of
 from roialign.features.images import read_resized
 from roialign.features.shards import Shard
+from roialign.files.folders import path_of
 from roialign.files.problems import FileError
 from roialign.search import Encoder, FeatureFolder, RegionIndex, draw_sheet
 from roialign.search.queries import Corners, checked_box

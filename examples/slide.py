@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import roialign
-from roialign.extract.drawing import (
+from roialign.extract.inputs import average_pool
+from roialign.files.drawing import (
     ALIGN,
     INK,
     POOL,
@@ -25,7 +26,6 @@ from roialign.extract.drawing import (
     show_map,
     title,
 )
-from roialign.extract.inputs import average_pool
 from roialign.files.images import read_picture
 from roialign.reference import roi_pool
 

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from roialign.extract.drawing import QUIET, save_figure
+from roialign.files.drawing import QUIET, save_figure
 
 from .plan import POOLERS
 from .statistics import OVERLAPS, Result, chosen, difference_of, mean_of, metric, paired

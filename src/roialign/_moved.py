@@ -20,6 +20,8 @@ MOVED = {
     "roialign.detection.records": "roialign.files.coco",
     "roialign.extract.app": "roialign.commands.app",
     "roialign.extract.boxes": "roialign.files.boxes",
+    "roialign.extract.drawing": "roialign.files.drawing",
+    "roialign.extract.folders": "roialign.files.folders",
     "roialign.extract.info": "roialign.commands.info",
     "roialign.extract.options": "roialign.commands.options",
     "roialign.extract.problems": "roialign.files.problems",

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from roialign.detection.dota_results import write_dota_results
-from roialign.extract.folders import path_of
+from roialign.files.folders import path_of
 from roialign.files.problems import Problems
 from tests.commands.invoked import invoke, told
 from tests.features.photographs import write_photographs

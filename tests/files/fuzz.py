@@ -29,9 +29,9 @@ from roialign.detection.rotated_data import RotatedDataset
 from roialign.detection.settings import DetectorSettings
 from roialign.detection.training.logs import rows_up_to
 from roialign.detection.training.settings import SETTINGS_FILE, RunError, read_settings
-from roialign.extract.folders import expand
 from roialign.extract.inputs import read_input
 from roialign.files.boxes import read_boxes
+from roialign.files.folders import expand
 from roialign.files.images import IMAGE_ENDINGS, read_picture
 from roialign.files.orientation import Annotated
 from roialign.files.problems import FileError, Problems

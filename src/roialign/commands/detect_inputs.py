@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._text import counted
-from ..extract.folders import LIST_ENDINGS, EmptyFolderError, expand_folders
+from ..files.folders import LIST_ENDINGS, EmptyFolderError, expand_folders
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, StoppedByProblem
 

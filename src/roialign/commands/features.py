@@ -15,8 +15,8 @@ from rich.console import Console
 
 from .._signals import Terminated
 from .._text import counted
-from ..extract.folders import expand
 from ..files.columns import Reading
+from ..files.folders import expand
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, Remark, StoppedByProblem
 from .feature_options import Running, cores

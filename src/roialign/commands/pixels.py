@@ -11,11 +11,11 @@ from rich.console import Console
 
 from .._text import counted
 from ..extract.doubts import Doubts
-from ..extract.folders import MAP_ENDINGS, expand
 from ..extract.matching import Groups, group_by_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
+from ..files.folders import MAP_ENDINGS, expand
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import FileError, Problems, StoppedByProblem
 from ..files.writing import not_written

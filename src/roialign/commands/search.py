@@ -17,8 +17,8 @@ from rich.text import Text
 
 from .._text import encodable, printable
 from .._typing import Corners
-from ..extract.folders import path_of
 from ..features.manifest import MANIFEST
+from ..files.folders import path_of
 from ..files.problems import Problems
 from ..files.writing import atomic_write
 from .feature_options import cores

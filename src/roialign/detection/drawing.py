@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from .._text import printable
 from .._typing import Array
-from ..extract.drawing import ColourScale, Window, label_boxes, outline, outline_polygon, save_figure, show_map
+from ..files.drawing import ColourScale, Window, label_boxes, outline, outline_polygon, save_figure, show_map
 
 #: The longer side of a picture in inches, and its pixels per inch. Labels are readable on small images too.
 SIDE, DOTS = 8.0, 100

@@ -9,8 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from .._typing import Array
-from ..reference import bilinear
-from .drawing import (
+from ..files.drawing import (
     ALIGN,
     INK,
     POINT,
@@ -26,6 +25,7 @@ from .drawing import (
     show_map,
     title,
 )
+from ..reference import bilinear
 from .scene import LONGEST_BIN, Scene
 
 #: The largest number of points to draw. More would hide the map.

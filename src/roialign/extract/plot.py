@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
 from ..files.boxes import Box
+from ..files.drawing import ALIGN, INK, POOL, QUIET, save_figure
 from . import panels
-from .drawing import ALIGN, INK, POOL, QUIET, save_figure
 from .pipeline import Settings
 from .scene import Scene, make_scene
 

@@ -10,7 +10,7 @@ import numpy as np
 from .._text import cut, printable
 from .._typing import Array
 from ..files.boxes import Box
-from .drawing import ColourScale, Window, pixels_within
+from ..files.drawing import ColourScale, Window, pixels_within
 from .inputs import FeatureMap, InputError, average_pool
 from .pipeline import Settings
 from .steps import RoiSteps, roi_steps

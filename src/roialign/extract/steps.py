@@ -8,9 +8,9 @@ import numpy as np
 
 from .._typing import Array
 from ..files.boxes import Box
+from ..files.drawing import Window
 from ..ops.roi_align import roi_align_spec
 from ..reference import bin_grid, integer_bins, map_boxes, roi_pool, sample_points
-from .drawing import Window
 from .inputs import FeatureMap
 from .pipeline import Settings, pool
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from roialign.extract.folders import EmptyFolderError, expand_folders
+from roialign.files.folders import EmptyFolderError, expand_folders
 from roialign.files.images import IMAGE_ENDINGS
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .._text import decoded, encodable
-from ..files.kinds import real_path
-from ..files.problems import FileError, Problems
-from ..files.text import lines_of, read_text
+from .kinds import real_path
+from .problems import FileError, Problems
+from .text import lines_of, read_text
 
 #: The endings of feature maps.
 MAP_ENDINGS = (".npy", ".npz")

@@ -20,7 +20,7 @@ from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox, BboxBase
 
 from .._typing import Array
-from ..files.writing import atomic_write
+from .writing import atomic_write
 
 # The palette of Okabe and Ito, which colour-blind readers can distinguish, also in greyscale.
 ALIGN = "#0072B2"
