@@ -20,6 +20,7 @@ MOVED = {
     "roialign.detection.records": "roialign.files.coco",
     "roialign.extract.app": "roialign.commands.app",
     "roialign.extract.boxes": "roialign.files.boxes",
+    "roialign.extract.doubts": "roialign.files.doubts",
     "roialign.extract.drawing": "roialign.files.drawing",
     "roialign.extract.folders": "roialign.files.folders",
     "roialign.extract.info": "roialign.commands.info",

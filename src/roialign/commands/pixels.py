@@ -10,11 +10,11 @@ import typer
 from rich.console import Console
 
 from .._text import counted
-from ..extract.doubts import Doubts
 from ..extract.matching import Groups, group_by_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import Reading
+from ..files.doubts import Doubts
 from ..files.folders import MAP_ENDINGS, expand
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import FileError, Problems, StoppedByProblem

@@ -14,9 +14,9 @@ from .. import RoIWarning, __version__, roi_align
 from .._text import counted
 from .._typing import Array, Backend, Layout, Sampling
 from ..files.boxes import Box, annotated_by
+from ..files.doubts import Doubts
 from ..files.problems import Problems
 from ..files.writing import atomic_write, json_array, text_array
-from .doubts import Doubts
 from .inputs import FeatureMap, InputError, read_input
 from .output import FeatureStore, write_npz
 

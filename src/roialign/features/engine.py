@@ -16,8 +16,8 @@ from .. import _validate
 from .._text import counted
 from .._typing import Array
 from .._warnings import RoIWarning
-from ..extract.doubts import Doubts
 from ..files.boxes import Box
+from ..files.doubts import Doubts
 from ..files.problems import Remark
 from .backbone import Backbone, BackboneError, Map
 from .boxes import BoxSource, DetectedBoxes, GridBoxes

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .._text import counted
-from ..files.boxes import Box
-from ..files.problems import Problems
+from .boxes import Box
+from .problems import Problems
 
 #: For each kind, in the order of the report: the text for one box, for several boxes, and a hint.
 KINDS = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from roialign.extract.doubts import Doubts
+from roialign.files.doubts import Doubts
 from roialign.files.problems import Problems
 from tests.files.boxes import box
 
