@@ -19,7 +19,7 @@ from .kinds import HEAD_BYTES, check_readable, what_is
 from .orientation import (
     ORIENTATION_TAG,
     Annotated,
-    Reading,
+    Turning,
     how_to_read,
     reverse,
     turn,
@@ -171,13 +171,13 @@ def open_picture(path: Path, annotated: Annotated | None = None, *, large: bool 
             opened.load()
             turned_already = is_tiff and _orientation(opened) != named
             stored = turned_size(opened.size, named) if turned_already else opened.size
-    reading = how_to_read(named, stored, annotated) if annotated is not None else Reading(True)
+    turning = how_to_read(named, stored, annotated) if annotated is not None else Turning(True)
     orientation = 1
-    if reading.upright and not turned_already:
+    if turning.upright and not turned_already:
         orientation = named
-    elif turned_already and not reading.upright:
+    elif turned_already and not turning.upright:
         orientation = reverse(named)
-    remark = None if reading.remark is None else Remark(reading.remark, "EXIF orientation")
+    remark = None if turning.remark is None else Remark(turning.remark, "EXIF orientation")
     return OpenPicture(path, opened, orientation, remark)
 
 

@@ -39,8 +39,8 @@ class Annotated:
         return all(max(x1, x2) <= width and max(y1, y2) <= height for x1, y1, x2, y2 in self.boxes)
 
 
-class Reading(NamedTuple):
-    """How to read an image."""
+class Turning(NamedTuple):
+    """Whether to turn an image upright, and why."""
 
     upright: bool
     """Whether to turn it upright. If False, it is read as stored."""
@@ -53,7 +53,7 @@ def turned_size(size: Size, orientation: int) -> Size:
     return (size[1], size[0]) if orientation >= 5 else size
 
 
-def how_to_read(orientation: int, stored: Size, annotated: Annotated) -> Reading:
+def how_to_read(orientation: int, stored: Size, annotated: Annotated) -> Turning:
     """Decide whether the annotations refer to the upright image or to the image as stored.
 
     Raises
@@ -65,16 +65,16 @@ def how_to_read(orientation: int, stored: Size, annotated: Annotated) -> Reading
     if annotated.size not in (None, stored, upright):
         raise FileError(_size_mismatch_text(annotated, upright))
     if orientation == 1:
-        return Reading(True)
+        return Turning(True)
     tag = f"EXIF orientation {orientation}"
     if annotated.size is None:
         if annotated.boxes and not annotated.fits(upright) and annotated.fits(stored):
             only = f"the boxes fit the image as stored, {_sides(stored)}, but not upright, {_sides(upright)}"
-            return Reading(False, f"{tag}: {only}: it is read as stored")
-        return Reading(True)
+            return Turning(False, f"{tag}: {only}: it is read as stored")
+        return Turning(True)
     if stored == upright:
         meant = "the annotations are assumed to refer to the upright image, as viewers show it"
-        return Reading(True, f"{tag}: {meant}; remove the tag if they were made on the stored pixels")
+        return Turning(True, f"{tag}: {meant}; remove the tag if they were made on the stored pixels")
     as_upright = annotated.size == upright
     given, other = (upright, stored) if as_upright else (stored, upright)
     if not annotated.fits(given) and annotated.fits(other):
@@ -84,9 +84,9 @@ def how_to_read(orientation: int, stored: Size, annotated: Annotated) -> Reading
             f"the image {names[1]}, {_sides(other)}; correct width and height, or the boxes"
         )
     if as_upright:
-        return Reading(True)
+        return Turning(True)
     meant = f"width and height are those of the image as stored, {_sides(stored)}, not upright, {_sides(upright)}"
-    return Reading(False, f"{tag}: {meant}: it is read as stored, and its annotations are assumed to refer to that")
+    return Turning(False, f"{tag}: {meant}: it is read as stored, and its annotations are assumed to refer to that")
 
 
 def _size_mismatch_text(annotated: Annotated, found: Size) -> str:
