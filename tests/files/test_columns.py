@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from roialign.files.boxes import read_boxes
-from roialign.files.columns import KNOWN, ROLES, Reading, corners_of, find_columns
+from roialign.files.columns import KNOWN, ROLES, TableReading, corners_of, find_columns
 from roialign.files.problems import Problems
 from tests.files.boxes import found
 
@@ -60,17 +60,21 @@ def test_tables_of_other_programs_are_read_as_they_are(name: str, content: str, 
 @pytest.mark.parametrize(
     ("name", "content", "reading"),
     [
-        ("b.csv", "foto,art,a,b,c,d\na.png,cat,10,20,4,6\n", Reading(dict(zip(ROLES["xywh"], "abcd", strict=True)))),
-        ("b.csv", "foto,art,a,y1,c,y2\na.png,cat,10,20,14,26\n", Reading({"x1": "a", "x2": "C"})),
-        ("b.csv", "foto,art,x1,y1,x2,y2\na.png,cat,10,20,4,6\n", Reading({}, "xywh")),
-        ("b.json", '[{"foto": "a.png", "art": "cat", "bbox": [10, 20, 4, 6]}]', Reading({}, "xywh")),
-        ("b.json", '[{"foto": "a.png", "art": "cat", "bbox": [10, 20, 14, 26]}]', Reading({}, "xyxy")),
+        (
+            "b.csv",
+            "foto,art,a,b,c,d\na.png,cat,10,20,4,6\n",
+            TableReading(dict(zip(ROLES["xywh"], "abcd", strict=True))),
+        ),
+        ("b.csv", "foto,art,a,y1,c,y2\na.png,cat,10,20,14,26\n", TableReading({"x1": "a", "x2": "C"})),
+        ("b.csv", "foto,art,x1,y1,x2,y2\na.png,cat,10,20,4,6\n", TableReading({}, "xywh")),
+        ("b.json", '[{"foto": "a.png", "art": "cat", "bbox": [10, 20, 4, 6]}]', TableReading({}, "xywh")),
+        ("b.json", '[{"foto": "a.png", "art": "cat", "bbox": [10, 20, 14, 26]}]', TableReading({}, "xyxy")),
     ],
 )
-def test_other_columns_are_named(name: str, content: str, reading: Reading, tmp_path: Path) -> None:
+def test_other_columns_are_named(name: str, content: str, reading: TableReading, tmp_path: Path) -> None:
     (tmp_path / name).write_text(content)
     problems = Problems()
-    named = Reading({"image": "foto", "label": "art", **(reading.columns or {})}, reading.box_format)
+    named = TableReading({"image": "foto", "label": "art", **(reading.columns or {})}, reading.box_format)
     (only,) = read_boxes(tmp_path / name, problems, named)
     assert not problems
     assert (only.image, only.label, only.corners) == ("a.png", "cat", CORNERS)
@@ -79,14 +83,14 @@ def test_other_columns_are_named(name: str, content: str, reading: Reading, tmp_
 @pytest.mark.parametrize("box_format", NUMBERS)
 def test_boxes_without_names_are_in_the_format_that_is_given(box_format: str, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps([NUMBERS[box_format]]))
-    (only,) = read_boxes(tmp_path / "b.json", Problems(), Reading(box_format=box_format))
+    (only,) = read_boxes(tmp_path / "b.json", Problems(), TableReading(box_format=box_format))
     assert only.corners == corners_of(NUMBERS[box_format], box_format) == CORNERS
     content = {
         "images": [{"id": 1, "file_name": "a.png"}],
         "annotations": [{"image_id": 1, "bbox": NUMBERS[box_format]}],
     }
     (tmp_path / "coco.json").write_text(json.dumps(content))
-    (only,) = read_boxes(tmp_path / "coco.json", Problems(), Reading(box_format=box_format))
+    (only,) = read_boxes(tmp_path / "coco.json", Problems(), TableReading(box_format=box_format))
     assert only.corners == CORNERS
 
 
@@ -112,13 +116,13 @@ def test_a_bbox_without_a_format_is_asked_about(tmp_path: Path) -> None:
 )
 def test_columns_that_are_not_there_are_named(names: list[str], columns: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        find_columns(names, Reading(columns))
+        find_columns(names, TableReading(columns))
 
 
 def test_a_given_column_is_used_among_others_of_its_kind() -> None:
     names = ["X1", "x1", "y1", "x2", "y2", "x3", "y3", "x4", "y4"]
     corners = {"x1": "X1", "y1": "y1", "x2": "x3", "y2": "y3"}
-    assert find_columns(names, Reading(corners)).box == ("X1", "y1", "x3", "y3")
+    assert find_columns(names, TableReading(corners)).box == ("X1", "y1", "x3", "y3")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +133,7 @@ def test_a_given_column_is_used_among_others_of_its_kind() -> None:
     ],
 )
 def test_corners_beside_other_points_are_read(names: list[str]) -> None:
-    assert list(find_columns(names, Reading()).box) == names[:4]
+    assert list(find_columns(names, TableReading()).box) == names[:4]
 
 
 @pytest.mark.parametrize("name", ["b.json", "b.jsonl"])

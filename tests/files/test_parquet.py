@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from roialign.files.boxes import Box, read_boxes
-from roialign.files.columns import Reading
+from roialign.files.columns import TableReading
 from roialign.files.parquet import METADATA
 from roialign.files.problems import FileError, Problems
 from tests.files.boxes import found, rows_of
@@ -90,10 +90,10 @@ def test_given_columns_of_parquet_may_have_any_type(tmp_path: Path) -> None:
     photo = pyarrow.array([b"\x89PNG"], pyarrow.large_binary())
     parquet.write_table(pyarrow.table({**corners, "photo_bytes": photo, "tag": [b"cat"]}), tmp_path / "b.parquet")
     columns = dict(zip(("x1", "y1", "x2", "y2", "label"), (*"abcd", "tag"), strict=True))
-    (only,) = read_boxes(tmp_path / "b.parquet", Problems(), Reading(columns))
+    (only,) = read_boxes(tmp_path / "b.parquet", Problems(), TableReading(columns))
     assert (only.corners, only.label) == ((1.5, 1.5, 1.5, 1.5), "cat")
     with pytest.raises(FileError, match="column 'photo_bytes' holds images, not their names"):
-        read_boxes(tmp_path / "b.parquet", Problems(), Reading({**columns, "image": "photo_bytes"}))
+        read_boxes(tmp_path / "b.parquet", Problems(), TableReading({**columns, "image": "photo_bytes"}))
 
 
 @pytest.mark.parametrize("is_ours", [False, True])

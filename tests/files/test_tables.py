@@ -11,7 +11,7 @@ import pytest
 
 from roialign.extract.matching import group_by_input
 from roialign.files.boxes import Box, read_boxes
-from roialign.files.columns import Reading
+from roialign.files.columns import TableReading
 from roialign.files.problems import MOST_NAMED, FileError, Problems
 from tests.files.boxes import rows_of
 
@@ -22,7 +22,7 @@ GOOD = [(0, "a.png", (1, 2, 3, 4), "cat"), (2, "b.png", (5, 6, 7, 8), "dog")]
 def _read(folder: Path, content: str | bytes, name: str = "b.csv", **more: Any) -> tuple[list[Box], Problems]:
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     problems = Problems()
-    return read_boxes(folder / name, problems, Reading(**more)), problems
+    return read_boxes(folder / name, problems, TableReading(**more)), problems
 
 
 # One row, and not the table

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from .._signals import Terminated
 from .._text import counted
-from ..files.columns import Reading
+from ..files.columns import TableReading
 from ..files.folders import expand
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, Remark, StoppedByProblem
@@ -38,7 +38,7 @@ STAGES = ("waiting for images", "backbone", "pooling", "writing")
 def extract_features(
     inputs: Sequence[Path],
     boxes: Path,
-    reading: Reading,
+    reading: TableReading,
     out: Path,
     settings: JobSettings,
     options: BackboneOptions,
@@ -104,7 +104,7 @@ def _prepare(
 
 def _box_source(
     boxes: Path,
-    reading: Reading,
+    reading: TableReading,
     images: Sequence[Path],
     running: Running,
     problems: Problems,

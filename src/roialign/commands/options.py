@@ -14,7 +14,7 @@ import typer
 from .. import _typing, _validate
 from ..extract.pipeline import Settings
 from ..features.boxes import DETECTIONS, GRID_FORM
-from ..files.columns import ROLES, Reading
+from ..files.columns import ROLES, TableReading
 from ..files.kinds import real_path
 from .readiness import why_not
 
@@ -143,7 +143,7 @@ def pair(text: str, option: str) -> tuple[int, int]:
     return int(first), int(second or first)
 
 
-def make_reading(columns: str | None, box_format: str | None) -> Reading:
+def make_reading(columns: str | None, box_format: str | None) -> TableReading:
     """Parse the options of how to read the box file."""
     roles = ["image", "label", *(role for four in ROLES.values() for role in four)]
     named = {}
@@ -153,7 +153,7 @@ def make_reading(columns: str | None, box_format: str | None) -> Reading:
             expected = f"expected ROLE=NAME with a role of {', '.join(roles)}, got {part!r}"
             raise typer.BadParameter(expected, param_hint="--columns")
         named[role] = name
-    return Reading(named, box_format)
+    return TableReading(named, box_format)
 
 
 def make_settings(

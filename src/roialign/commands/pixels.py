@@ -13,7 +13,7 @@ from .._text import counted
 from ..extract.matching import Groups, group_by_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
-from ..files.columns import Reading
+from ..files.columns import TableReading
 from ..files.doubts import Doubts
 from ..files.folders import MAP_ENDINGS, expand
 from ..files.images import IMAGE_ENDINGS
@@ -35,7 +35,7 @@ class Choice(NamedTuple):
 
 
 def pool_inputs(
-    inputs: list[Path], boxes: Path, reading: Reading, out: Path, settings: Settings, choice: Choice
+    inputs: list[Path], boxes: Path, reading: TableReading, out: Path, settings: Settings, choice: Choice
 ) -> None:
     """Pool pixels or feature maps into one .npz file, and with `--plot`, draw the steps."""
     plot, plot_box, ignore_missing, strict, _ = choice
@@ -75,7 +75,7 @@ def pool_inputs(
     end(errors, problems)
 
 
-def read_groups(boxes: Path, reading: Reading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
+def read_groups(boxes: Path, reading: TableReading, inputs: Sequence[Path], problems: Problems) -> Groups | None:
     """Return the boxes of every input; None if the box file cannot be read at all."""
     try:
         before = len(problems)

@@ -18,7 +18,7 @@ from .columns import (
     ROLES,
     AmbiguousColumnsError,
     Columns,
-    Reading,
+    TableReading,
     UnreadImageError,
     check_unread,
     corners_of,
@@ -38,7 +38,7 @@ TABLE_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 #: The endings of JSON Lines, with one value per line.
 LINES_ENDINGS = (".jsonl", ".ndjson")
-DEFAULT_READING = Reading()
+DEFAULT_READING = TableReading()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def annotated_by(boxes: Sequence[Box]) -> Annotated | None:
     return Annotated(sized.image_size, [box.corners for box in boxes], sized.where)
 
 
-def read_boxes(path: Path, problems: Problems, reading: Reading = DEFAULT_READING) -> list[Box]:
+def read_boxes(path: Path, problems: Problems, reading: TableReading = DEFAULT_READING) -> list[Box]:
     """Read the boxes of a file, in the order of the file. Malformed rows are added to `problems`.
 
     The ending of the name selects the format:
@@ -110,7 +110,7 @@ def read_boxes(path: Path, problems: Problems, reading: Reading = DEFAULT_READIN
     raise FileError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
 
 
-def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> Iterator[Box]:
+def _table_rows(path: Path, text: str, problems: Problems, reading: TableReading) -> Iterator[Box]:
     table = TextTable(text)
     columns = _columns_of(table, text, reading)
     as_number = Numbers(table.delimiter)
@@ -138,7 +138,7 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: Reading) -> 
     wrong.end()
 
 
-def _columns_of(table: TextTable, text: str, reading: Reading) -> Columns:
+def _columns_of(table: TextTable, text: str, reading: TableReading) -> Columns:
     """Find the columns of a table. If there are none, the error says what else the file may be."""
     try:
         return find_columns(table.header, reading)
@@ -198,7 +198,7 @@ class Entry(NamedTuple):
     """The item, or the :class:`FileError` raised when its line was read."""
 
 
-def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading: Reading) -> Iterator[Box]:
+def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading: TableReading) -> Iterator[Box]:
     wrong = RowProblems(problems, path)
     for row, where, entry in entries:
         try:
@@ -222,7 +222,7 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
     wrong.end()
 
 
-def _listed_columns(entry: Any, reading: Reading) -> Columns:
+def _listed_columns(entry: Any, reading: TableReading) -> Columns:
     """Return the columns of an item of a list. If the box is a single value, its name is repeated four times."""
     whole_box = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
     if isinstance(entry, dict) and {"box", "bbox"} <= set(entry) and entry["box"] != entry["bbox"]:
@@ -251,7 +251,7 @@ def _listed_columns(entry: Any, reading: Reading) -> Columns:
     return named
 
 
-def _is_result(entry: Mapping[str, Any], named: Columns, reading: Reading) -> bool:
+def _is_result(entry: Mapping[str, Any], named: Columns, reading: TableReading) -> bool:
     """Whether this is an item of a list of COCO results, whose image is an id in another file."""
     is_given = "image" in (reading.columns or {})
     if is_given or named.image is None or normalised(named.image) != "imageid":
@@ -259,11 +259,11 @@ def _is_result(entry: Mapping[str, Any], named: Columns, reading: Reading) -> bo
     return isinstance(entry[named.image], (int, float))
 
 
-def _expected(reading: Reading) -> str:
+def _expected(reading: TableReading) -> str:
     return f"expected [{', '.join(ROLES[reading.box_format or 'xyxy'])}]"
 
 
-def _coco_rows(path: Path, content: Row, problems: Problems, reading: Reading) -> Iterator[Box]:
+def _coco_rows(path: Path, content: Row, problems: Problems, reading: TableReading) -> Iterator[Box]:
     """Read the boxes of a COCO file. Unlike for detectors, boxes, image sizes and categories may be anything."""
     images = good_rows(path, "images", section_of(content, "images"), problems, _coco_image)
     rows = section_of({"categories": [], **content}, "categories")

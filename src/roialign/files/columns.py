@@ -86,7 +86,7 @@ class Columns:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class TableReading:
     """How the user wants a box file to be read."""
 
     columns: Mapping[str, str] | None = None
@@ -105,7 +105,7 @@ class AmbiguousColumnsError(FileError):
     """Columns can be understood in several ways."""
 
 
-def find_columns(names: Sequence[str], reading: Reading, whole_box: str | None = None) -> Columns:
+def find_columns(names: Sequence[str], reading: TableReading, whole_box: str | None = None) -> Columns:
     """Find the columns of the image, the label and the box among `names`. `whole_box` has all four numbers of the box.
 
     Raises
