@@ -27,6 +27,8 @@ MOVED = {
     "roialign.extract.options": "roialign.commands.options",
     "roialign.extract.problems": "roialign.files.problems",
     "roialign.extract.tables": "roialign.commands.tables",
+    "roialign.features.readers": "roialign.features.image_readers",
+    "roialign.features.reading": "roialign.features.shard_reading",
     "roialign.reference.pointwise_backend": "roialign.reference.backend",
     "roialign.torch.export_points": "roialign.torch.export.pointwise",
     "roialign.torch.point_modules": "roialign.torch.modules",

@@ -26,7 +26,7 @@ from roialign.features import (
     run,
 )
 from roialign.features.backbone import Map
-from roialign.features.reading import open_shard
+from roialign.features.shard_reading import open_shard
 from roialign.files.boxes import Box
 from roialign.search import FeatureFolder, RegionIndex
 from tests.commands.invoked import invoke

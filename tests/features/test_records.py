@@ -17,9 +17,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from roialign.features import BackboneOptions, FileBoxes, GridBoxes, Job, JobSettings, prepare, run
-from roialign.features.reading import open_shard
 from roialign.features.records import Checksum, Origin, Texts, checksum_of
 from roialign.features.shard_files import FILES
+from roialign.features.shard_reading import open_shard
 from roialign.features.writing import Format
 from roialign.files.boxes import Box, read_boxes
 from roialign.files.problems import FileError, Problems

@@ -18,9 +18,9 @@ import pytest
 from roialign._signals import Terminated, clean_up_when_terminated, is_one_of_several, sigterm_handler_kept
 from roialign.features import GridBoxes, JobSettings, OtherJobError, locks, make_backbone, prepare, run
 from roialign.features.backbone import BackboneOptions
+from roialign.features.image_readers import Readers, Wanted
 from roialign.features.images import ReadImage
 from roialign.features.locks import locked
-from roialign.features.readers import Readers, Wanted
 from tests.commands.invoked import invoke
 from tests.features.jobs import contents
 from tests.features.photographs import write_photographs
@@ -92,7 +92,7 @@ def test_a_reader_that_was_not_ended_does_not_keep_python_from_exiting(tmp_path:
     script.write_text(
         "from pathlib import Path\n"
         "from roialign.features import make_backbone\n"
-        "from roialign.features.readers import Readers, Wanted\n"
+        "from roialign.features.image_readers import Readers, Wanted\n"
         "if __name__ == '__main__':\n"
         "    readers = Readers(1, make_backbone('pixels').image_size)\n"
         f"    stream = readers.read([Wanted(Path({str(image)!r}), None)] * 2)\n"

@@ -1,12 +1,12 @@
 """Region features of many images: the feature maps of a backbone, pooled for every box and written to tables.
 
 The steps are, in order: :mod:`.backbones` creates a backbone by name, with the interface of :mod:`.backbone`;
-:mod:`.boxes` provides the boxes; :mod:`.shards` divides the images into shards; :mod:`.readers` are processes that read
-images ahead with :mod:`.images`; :mod:`.engine` forms batches, runs the backbone and pools with :mod:`.pooling`;
-:mod:`.writing` writes a shard, with a record of :mod:`.records`. :mod:`.job` combines these steps, and
+:mod:`.boxes` provides the boxes; :mod:`.shards` divides the images into shards; :mod:`.image_readers` are processes
+that read images ahead with :mod:`.images`; :mod:`.engine` forms batches, runs the backbone and pools with
+:mod:`.pooling`; :mod:`.writing` writes a shard, with a record of :mod:`.records`. :mod:`.job` combines these steps, and
 :mod:`.manifest` ensures that a folder only contains the results of one job, and :mod:`.locks` that no two runs write
-the same shard. :mod:`.shard_files` opens a shard in any format, and :mod:`.reading` compares the columns that are read
-with its record.
+the same shard. :mod:`.shard_files` opens a shard in any format, and :mod:`.shard_reading` compares the columns that are
+read with its record.
 """
 
 from .backbone import Backbone, BackboneError, BackboneOptions, ImageSize, Normalisation

@@ -21,9 +21,9 @@ from ..files.doubts import Doubts
 from ..files.problems import Remark
 from .backbone import Backbone, BackboneError, Map
 from .boxes import BoxSource, DetectedBoxes, GridBoxes
+from .image_readers import Readers, Wanted
 from .images import ReadImage
 from .pooling import Pooling
-from .readers import Readers, Wanted
 from .records import Origin
 from .rows import ImageRows
 from .shards import Shard

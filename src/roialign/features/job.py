@@ -24,8 +24,8 @@ from .locks import locked, remove_left_behind
 from .manifest import join_folder, read_fingerprint
 from .manifest_checks import VERSION
 from .pooling import Pooling, check_levels, check_rule_and_dtype, find_levels
-from .reading import ShardReader, open_shard
 from .records import Origin
+from .shard_reading import ShardReader, open_shard
 from .shards import SHARD_BYTES, SHARD_IMAGES, Shard, cut_shards
 from .writing import PACKAGES, Format
 

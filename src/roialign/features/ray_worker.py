@@ -16,9 +16,9 @@ from ..files.problems import FileError, Remark
 from .backbone import Backbone, BackboneError, BackboneOptions, ImageSize, Map, Normalisation
 from .boxes import BoxSource
 from .engine import Listener, Report, Work, run_shards
+from .image_readers import Readers
 from .job import JobSettings, Loaded, load
 from .manifest import differences_of
-from .readers import Readers
 from .shards import Shard
 
 

@@ -17,8 +17,8 @@ from .._text import counted, encodable
 from .._typing import Array
 from ..features.manifest import MANIFEST, OtherJobError, read_manifest
 from ..features.manifest_checks import VERSION
-from ..features.reading import ShardReader, of_other_job, open_shard
 from ..features.records import Origin
+from ..features.shard_reading import ShardReader, of_other_job, open_shard
 from ..features.writing import NO_ROW
 from ..files.kinds import check_is_folder
 from ..files.problems import FileError

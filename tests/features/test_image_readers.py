@@ -14,8 +14,8 @@ from PIL import Image
 
 import roialign
 from roialign.features import make_backbone, readers
+from roialign.features.image_readers import Readers, Wanted
 from roialign.features.images import ReadImage
-from roialign.features.readers import Readers, Wanted
 from tests.features.photographs import write_photographs
 
 

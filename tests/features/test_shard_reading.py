@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from roialign.features.manifest import MANIFEST, OtherJobError, read_manifest
-from roialign.features.reading import open_shard
 from roialign.features.records import Origin
 from roialign.features.rows import ImageRows
+from roialign.features.shard_reading import open_shard
 from roialign.features.writing import columns_of, write_shard
 from roialign.files.boxes import Box
 from roialign.files.problems import FileError
