@@ -18,7 +18,7 @@ NEGLIGIBLE = 1e-15
 BACKENDS = ("cpu", "reference")
 
 
-class Pairing(NamedTuple):
+class Comparison(NamedTuple):
     """Which boxes are compared, and how they are given."""
 
     paired: bool = False
@@ -61,19 +61,19 @@ def shares_inside(boxes: AnyArray, others: AnyArray, overlaps: AnyArray, *, pair
     return shares
 
 
-def checked_pairing(
+def checked_comparison(
     paired: object = False, clockwise: object = False, invalid: str | None = None, backend: str | None = None
-) -> Pairing:
+) -> Comparison:
     """Check the options that do not depend on an array."""
     if invalid is not None:
         _validate.check_choice(invalid, "invalid", ("raise", "zero"))
     if backend is not None:
         _validate.check_choice(backend, "backend", BACKENDS)
     flags = _validate.check_bool(paired, "paired"), _validate.check_bool(clockwise, "clockwise")
-    return Pairing(*flags, invalid, backend)
+    return Comparison(*flags, invalid, backend)
 
 
-def checked_boxes(boxes: Array, name: str, pairing: Pairing) -> FloatArray:
+def checked_boxes(boxes: Array, name: str, comparison: Comparison) -> FloatArray:
     """Return float64 boxes whose angles are clockwise on the screen, from x towards y.
 
     An invalid box raises an error, or becomes an empty one at the origin.
@@ -82,17 +82,19 @@ def checked_boxes(boxes: Array, name: str, pairing: Pairing) -> FloatArray:
     valid = (np.abs(table) <= _validate.LARGEST_COORDINATE).all(axis=1)  # NaN fails every comparison
     valid &= (table[:, 2:4] >= 0).all(axis=1)
     if not valid.all():
-        if pairing.invalid != "zero":
+        if comparison.invalid != "zero":
             _raise_for_box(table, int(np.argmin(valid)), name)
         table[~valid] = 0
-    if not pairing.clockwise:
+    if not comparison.clockwise:
         np.negative(table[:, 4], out=table[:, 4])
     return table
 
 
-def gradients_as_given(gradients: tuple[FloatArray, FloatArray], pairing: Pairing) -> tuple[FloatArray, FloatArray]:
+def gradients_as_given(
+    gradients: tuple[FloatArray, FloatArray], comparison: Comparison
+) -> tuple[FloatArray, FloatArray]:
     """Gradients of the numbers that :func:`checked_boxes` returns, as those of the boxes that it was given."""
-    if not pairing.clockwise:
+    if not comparison.clockwise:
         for gradient in gradients:
             np.negative(gradient[:, 4], out=gradient[:, 4])
     return gradients

@@ -15,7 +15,7 @@ from torch.autograd import forward_ad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import roialign
-from roialign._rotated_boxes import Pairing
+from roialign._rotated_boxes import Comparison
 from roialign.torch import rotated_tables
 from tests.tables.turned_pairs import diamonds, lattice_boxes, random_boxes
 
@@ -98,11 +98,11 @@ def test_the_formula_for_cuda_devices(name: str, paired: bool) -> None:
     """It needs no GPU, so it is called with tensors on the CPU."""
     boxes, others = SETS[name]
     first, second = torch.from_numpy(boxes), torch.from_numpy(others[:40] if paired else others)
-    pairing = Pairing(paired)
+    comparison = Comparison(paired)
     expected = roialign.rotated_iou(first, second, paired=paired)
-    torch.testing.assert_close(rotated_tables.rotated_iou(first, second, pairing), expected, rtol=0, atol=1e-13)
+    torch.testing.assert_close(rotated_tables.rotated_iou(first, second, comparison), expected, rtol=0, atol=1e-13)
     weights = torch.from_numpy(np.random.default_rng(0).standard_normal(tuple(expected.shape)))
-    grads = rotated_tables.rotated_iou_backward(weights, first, second, pairing)
+    grads = rotated_tables.rotated_iou_backward(weights, first, second, comparison)
     for grad, wanted in zip(grads, roialign.rotated_iou_backward(weights, first, second, paired=paired), strict=True):
         assert wanted is not None
         torch.testing.assert_close(grad, wanted, rtol=1e-9, atol=1e-9 * wanted.abs().max().item())
@@ -111,19 +111,21 @@ def test_the_formula_for_cuda_devices(name: str, paired: bool) -> None:
 def test_equal_boxes_have_exactly_one_unless_areas_underflow() -> None:
     boxes, ones = torch.from_numpy(random_boxes(300, 10, 1e-150, 1e100)), torch.ones(300, dtype=torch.float64)
     assert torch.equal(roialign.rotated_iou(boxes, boxes, paired=True), ones)
-    formula = rotated_tables.rotated_iou(boxes, boxes, Pairing(True))
+    formula = rotated_tables.rotated_iou(boxes, boxes, Comparison(True))
     torch.testing.assert_close(formula, ones, rtol=0, atol=1e-14)  # the docstring says "up to rounding"
     boxes[:, 2:4] = 1e-200
-    assert not rotated_tables.rotated_iou(boxes, boxes, Pairing(True)).any()
+    assert not rotated_tables.rotated_iou(boxes, boxes, Comparison(True)).any()
 
 
 def test_the_formula_works_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, others, weights = boxes_of(30, 0), boxes_of(7, 1), torch.rand(30, 7, dtype=torch.float64)
-    expected = rotated_tables.rotated_iou(boxes, others, Pairing())
-    grads = rotated_tables.rotated_iou_backward(weights, boxes, others, Pairing())
+    expected = rotated_tables.rotated_iou(boxes, others, Comparison())
+    grads = rotated_tables.rotated_iou_backward(weights, boxes, others, Comparison())
     monkeypatch.setattr(rotated_tables, "COMPARED", 21)
-    assert torch.equal(rotated_tables.rotated_iou(boxes, others, Pairing()), expected)
-    for grad, wanted in zip(rotated_tables.rotated_iou_backward(weights, boxes, others, Pairing()), grads, strict=True):
+    assert torch.equal(rotated_tables.rotated_iou(boxes, others, Comparison()), expected)
+    for grad, wanted in zip(
+        rotated_tables.rotated_iou_backward(weights, boxes, others, Comparison()), grads, strict=True
+    ):
         torch.testing.assert_close(grad, wanted, rtol=1e-13, atol=1e-13)
 
 
@@ -133,11 +135,11 @@ def test_the_formula_with_invalid_boxes() -> None:
     bad[1, 4], bad[2, 3] = math.nan, -1.0
     expected = roialign.rotated_iou(boxes, others)
     expected[1:3] = 0
-    torch.testing.assert_close(rotated_tables.rotated_iou(bad, others, Pairing()), expected, rtol=0, atol=1e-14)
-    grads = rotated_tables.rotated_iou_backward(torch.ones(4, 5), bad, others, Pairing())
+    torch.testing.assert_close(rotated_tables.rotated_iou(bad, others, Comparison()), expected, rtol=0, atol=1e-14)
+    grads = rotated_tables.rotated_iou_backward(torch.ones(4, 5), bad, others, Comparison())
     assert torch.isfinite(torch.cat(grads)).all()
     with pytest.raises(ValueError, match=r"boxes\[1\]: expected finite numbers"):
-        rotated_tables.rotated_iou(bad, others, Pairing(invalid="raise"))
+        rotated_tables.rotated_iou(bad, others, Comparison(invalid="raise"))
 
 
 # Derivatives and transforms

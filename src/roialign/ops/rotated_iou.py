@@ -8,7 +8,7 @@ from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import framework_of
 from .._recording import recordable
-from .._rotated_boxes import checked_pairing
+from .._rotated_boxes import checked_comparison
 from .._typing import AnyArray, Backend, Invalid, NeedOverlaps
 
 
@@ -84,8 +84,8 @@ def rotated_iou(
     https://arxiv.org/abs/1703.01086 (as `box_iou_rotated` in detectron2 and mmcv); Zhou et al., "IoU Loss for 2D/3D
     Object Detection", 3DV 2019, https://arxiv.org/abs/1908.03851 (the derivative)
     """
-    pairing = checked_pairing(paired, clockwise, invalid, backend)
-    overlaps: AnyArray = framework_of(boxes, others).overlaps.rotated_iou(boxes, others, pairing)
+    comparison = checked_comparison(paired, clockwise, invalid, backend)
+    overlaps: AnyArray = framework_of(boxes, others).overlaps.rotated_iou(boxes, others, comparison)
     return overlaps
 
 
@@ -137,7 +137,7 @@ def rotated_iou_backward(
     (True, True)
     """
     wanted = _validate.check_need(need, ("boxes", "others"))
-    pairing = checked_pairing(paired, clockwise, invalid, backend)
+    comparison = checked_comparison(paired, clockwise, invalid, backend)
     overlaps = framework_of(grad_output, boxes, others).overlaps
-    grad_boxes, grad_others = overlaps.rotated_iou_backward(grad_output, boxes, others, pairing)
+    grad_boxes, grad_others = overlaps.rotated_iou_backward(grad_output, boxes, others, comparison)
     return grad_boxes if "boxes" in wanted else None, grad_others if "others" in wanted else None

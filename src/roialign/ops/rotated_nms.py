@@ -5,7 +5,7 @@ from __future__ import annotations
 from .._docstrings import parameters_of
 from .._frameworks import framework_of
 from .._recording import recordable
-from .._rotated_boxes import check_threshold, checked_pairing
+from .._rotated_boxes import check_threshold, checked_comparison
 from .._typing import AnyArray, Backend
 from .rotated_iou import rotated_iou
 
@@ -70,6 +70,6 @@ def rotated_nms(
     Ma et al., "Arbitrary-Oriented Scene Text Detection via Rotation Proposals", IEEE TMM 2018,
     https://arxiv.org/abs/1703.01086 (as `nms_rotated` in detectron2 and mmcv)
     """
-    limit, pairing = check_threshold(threshold), checked_pairing(clockwise=clockwise, backend=backend)
-    kept: AnyArray = framework_of(boxes, scores).overlaps.rotated_nms(boxes, scores, limit, groups, pairing)
+    limit, comparison = check_threshold(threshold), checked_comparison(clockwise=clockwise, backend=backend)
+    kept: AnyArray = framework_of(boxes, scores).overlaps.rotated_nms(boxes, scores, limit, groups, comparison)
     return kept

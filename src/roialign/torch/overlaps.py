@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._rotated_boxes import NUMBERS, Pairing
+from .._rotated_boxes import NUMBERS, Comparison
 from . import checks, rotated_tables
 from .backends import backend_for
 from .wiring.batching import in_member, member_of_zeros, no_results
@@ -21,35 +21,37 @@ from .wiring.primitive import check_not_for_onnx
 from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forward
 
 
-def rotated_iou(boxes: object, others: object, pairing: Pairing) -> Tensor:
+def rotated_iou(boxes: object, others: object, comparison: Comparison) -> Tensor:
     """Compute :func:`roialign.rotated_iou`."""
-    first, second = _checked_tensors(boxes, others, pairing)
+    first, second = _checked_tensors(boxes, others, comparison)
     if torch.onnx.is_in_onnx_export():
         dtype = torch.promote_types(checks.gradient_dtype(first), checks.gradient_dtype(second))
-        return rotated_tables.plain_rotated_iou(first, second, pairing, dense=True).to(dtype)
+        return rotated_tables.plain_rotated_iou(first, second, comparison, dense=True).to(dtype)
     if not _needs_formula():
-        overlaps: Tensor = _iou(first, second, *_flat(pairing))
+        overlaps: Tensor = _iou(first, second, *_flat(comparison))
         return overlaps
-    checked = _iou(first.detach(), second.detach(), *_flat(pairing))  # raises errors about values
-    return rotated_tables.plain_rotated_iou(first, second, pairing, dense=is_transformed()).to(checked.dtype)
+    checked = _iou(first.detach(), second.detach(), *_flat(comparison))  # raises errors about values
+    return rotated_tables.plain_rotated_iou(first, second, comparison, dense=is_transformed()).to(checked.dtype)
 
 
-def rotated_iou_backward(grad_output: object, boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
+def rotated_iou_backward(
+    grad_output: object, boxes: object, others: object, comparison: Comparison
+) -> tuple[Tensor, Tensor]:
     """Compute :func:`roialign.rotated_iou_backward`."""
-    first, second = _checked_tensors(boxes, others, pairing)
+    first, second = _checked_tensors(boxes, others, comparison)
     gradient = checks.check_array(grad_output, "grad_output", "boxes")
-    pairing.check_grad_output(gradient, first, second)
+    comparison.check_grad_output(gradient, first, second)
     checks.check_real(gradient, "grad_output")
     checks.check_device(gradient, first.device, "grad_output", "boxes")
     if _needs_formula():
-        _iou(first.detach(), second.detach(), *_flat(pairing))
+        _iou(first.detach(), second.detach(), *_flat(comparison))
         dense = is_transformed()
-        return rotated_tables.plain_rotated_iou_backward(gradient, first, second, pairing, dense=dense)
-    grad_boxes, grad_others = _iou_backward(gradient, first, second, *_flat(pairing))
+        return rotated_tables.plain_rotated_iou_backward(gradient, first, second, comparison, dense=dense)
+    grad_boxes, grad_others = _iou_backward(gradient, first, second, *_flat(comparison))
     return grad_boxes, grad_others
 
 
-def rotated_nms(boxes: object, scores: object, threshold: float, groups: object, pairing: Pairing) -> Tensor:
+def rotated_nms(boxes: object, scores: object, threshold: float, groups: object, comparison: Comparison) -> Tensor:
     """Compute :func:`roialign.rotated_nms`."""
     tensor = checks.check_array(boxes, "boxes", "scores")
     checks.check_boxes(tensor, NUMBERS, "boxes", "L")
@@ -62,7 +64,7 @@ def rotated_nms(boxes: object, scores: object, threshold: float, groups: object,
     if groups is not None:
         members = checks.check_indices(groups, tensor.shape[0], "groups", "boxes", "boxes")
         checks.check_device(members, tensor.device, "groups", "boxes")
-    kept: Tensor = _nms(tensor, values, members, threshold, pairing.clockwise, pairing.backend or "")
+    kept: Tensor = _nms(tensor, values, members, threshold, comparison.clockwise, comparison.backend or "")
     return kept
 
 
@@ -71,33 +73,33 @@ def _needs_formula() -> bool:
     return not torch.compiler.is_compiling() and (moves_forward() or is_transformed())
 
 
-def _checked_tensors(boxes: object, others: object, pairing: Pairing) -> tuple[Tensor, Tensor]:
+def _checked_tensors(boxes: object, others: object, comparison: Comparison) -> tuple[Tensor, Tensor]:
     first, second = checks.check_array(boxes, "boxes", "others"), checks.check_array(others, "others", "boxes")
-    pairing.check_shapes(first, second)
+    comparison.check_shapes(first, second)
     checks.check_real(first, "boxes")
     checks.check_real(second, "others")
     checks.check_device(second, first.device, "others", "boxes")
-    if pairing.backend is not None and first.is_cuda:
-        raise ValueError(f"backend: {pairing.backend!r} needs tensors on the CPU, got boxes on {first.device}")
+    if comparison.backend is not None and first.is_cuda:
+        raise ValueError(f"backend: {comparison.backend!r} needs tensors on the CPU, got boxes on {first.device}")
     return first, second
 
 
 Setting = tuple[bool, bool, str, str]
 
 
-def _flat(pairing: Pairing) -> Setting:
-    """The pairing in the types of a custom op's schema."""
-    return pairing.paired, pairing.clockwise, pairing.invalid or "", pairing.backend or ""
+def _flat(comparison: Comparison) -> Setting:
+    """The comparison in the types of a custom op's schema."""
+    return comparison.paired, comparison.clockwise, comparison.invalid or "", comparison.backend or ""
 
 
-def _pairing(paired: bool, clockwise: bool, invalid: str, backend: str) -> Pairing:
-    return Pairing(paired, clockwise, invalid or None, backend or None)
+def _comparison(paired: bool, clockwise: bool, invalid: str, backend: str) -> Comparison:
+    return Comparison(paired, clockwise, invalid or None, backend or None)
 
 
 @torch.library.custom_op("roialign::rotated_iou", mutates_args=())
 def _iou(boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str, backend: str) -> Tensor:
-    pairing = _pairing(paired, clockwise, invalid, backend)
-    overlaps: Tensor = _backend(boxes, pairing).rotated_iou(*_in_memory(boxes, others), pairing)
+    comparison = _comparison(paired, clockwise, invalid, backend)
+    overlaps: Tensor = _backend(boxes, comparison).rotated_iou(*_in_memory(boxes, others), comparison)
     return overlaps
 
 
@@ -105,9 +107,9 @@ def _iou(boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: 
 def _iou_backward(
     grad_output: Tensor, boxes: Tensor, others: Tensor, paired: bool, clockwise: bool, invalid: str, backend: str
 ) -> tuple[Tensor, Tensor]:
-    pairing = _pairing(paired, clockwise, invalid, backend)
-    core, tensors = _backend(boxes, pairing), _in_memory(grad_output, boxes, others)
-    grad_boxes, grad_others = core.rotated_iou_backward(*tensors, pairing)
+    comparison = _comparison(paired, clockwise, invalid, backend)
+    core, tensors = _backend(boxes, comparison), _in_memory(grad_output, boxes, others)
+    grad_boxes, grad_others = core.rotated_iou_backward(*tensors, comparison)
     return grad_boxes, grad_others
 
 
@@ -117,16 +119,16 @@ def _nms(
 ) -> Tensor:
     first, values = (tensor.cpu() for tensor in _in_memory(boxes, scores))
     members = None if groups is None else groups.cpu()
-    pairing = Pairing(clockwise=clockwise, backend=backend or None)
+    comparison = Comparison(clockwise=clockwise, backend=backend or None)
     on_cpu = backend_for("rotated", first, "cpu")
-    kept: Tensor = on_cpu.rotated_nms(first, values, members, threshold, pairing)
+    kept: Tensor = on_cpu.rotated_nms(first, values, members, threshold, comparison)
     return kept.to(boxes.device)
 
 
 @_iou.register_fake
 def _iou_outline(boxes: Tensor, others: Tensor, *setting: Any) -> Tensor:
     check_not_for_onnx("roialign::rotated_iou")
-    shape = _pairing(*setting).output_shape(boxes, others)
+    shape = _comparison(*setting).output_shape(boxes, others)
     dtype = torch.promote_types(checks.gradient_dtype(boxes), checks.gradient_dtype(others))
     return boxes.new_empty(shape, dtype=dtype)
 
@@ -169,10 +171,10 @@ def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
 
 
 def _second_gradient(ctx: Any, *moved: Tensor) -> tuple[Any, ...]:
-    pairing, dense = _pairing(*ctx.setting), is_transformed() or is_traced(ctx.saved_tensors[0])
+    comparison, dense = _comparison(*ctx.setting), is_transformed() or is_traced(ctx.saved_tensors[0])
 
     def gradients(grad_output: Tensor, boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-        return rotated_tables.plain_rotated_iou_backward(grad_output, boxes, others, pairing, dense=dense)
+        return rotated_tables.plain_rotated_iou_backward(grad_output, boxes, others, comparison, dense=dense)
 
     pull: Any = torch.func.vjp(gradients, *ctx.saved_tensors)[1]
     return *pull(moved), *[None] * len(ctx.setting)
@@ -222,8 +224,8 @@ for _operator in (_iou, _iou_backward, _nms):
     _operator.register_vmap(_batched(_operator))
 
 
-def _backend(boxes: Tensor, pairing: Pairing) -> Any:
-    return backend_for("rotated", boxes, pairing.backend)
+def _backend(boxes: Tensor, comparison: Comparison) -> Any:
+    return backend_for("rotated", boxes, comparison.backend)
 
 
 def _in_memory(*tensors: Tensor) -> list[Tensor]:

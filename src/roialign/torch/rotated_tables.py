@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .._rotated_boxes import Pairing, checked_boxes
+from .._rotated_boxes import Comparison, checked_boxes
 from .._validate import LARGEST_COORDINATE
 from . import checks
 from .cpu.host import array_of
@@ -17,52 +17,54 @@ from .rotated_pairs import gradients_of_pairs, half_hulls, overlap_of_pairs
 COMPARED = 1 << 20
 
 
-def rotated_iou(boxes: Tensor, others: Tensor, pairing: Pairing) -> Tensor:
+def rotated_iou(boxes: Tensor, others: Tensor, comparison: Comparison) -> Tensor:
     """Compute :func:`roialign.rotated_iou`."""
-    first, second = _tables(boxes, others, pairing)
+    first, second = _tables(boxes, others, comparison)
     dtype = torch.promote_types(checks.gradient_dtype(boxes), checks.gradient_dtype(others))
-    return _overlaps(first, second, pairing.paired, dtype)
+    return _overlaps(first, second, comparison.paired, dtype)
 
 
-def rotated_iou_backward(grad_output: Tensor, boxes: Tensor, others: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor]:
+def rotated_iou_backward(
+    grad_output: Tensor, boxes: Tensor, others: Tensor, comparison: Comparison
+) -> tuple[Tensor, Tensor]:
     """Compute :func:`roialign.rotated_iou_backward`."""
-    first, second = _tables(boxes, others, pairing)
-    grad_boxes, grad_others = _gradients(grad_output, first, second, pairing.paired)
-    return _given(grad_boxes, boxes, pairing), _given(grad_others, others, pairing)
+    first, second = _tables(boxes, others, comparison)
+    grad_boxes, grad_others = _gradients(grad_output, first, second, comparison.paired)
+    return _given(grad_boxes, boxes, comparison), _given(grad_others, others, comparison)
 
 
-def plain_rotated_iou(boxes: Tensor, others: Tensor, pairing: Pairing, dense: bool) -> Tensor:
+def plain_rotated_iou(boxes: Tensor, others: Tensor, comparison: Comparison, dense: bool) -> Tensor:
     """Compute :func:`roialign.rotated_iou` with operators that torch differentiates and batches, in float64.
 
     Invalid boxes have 0, so the caller checks them. If `dense`, no values are read, and all pairs are computed at once.
     """
-    first, second = _tables(boxes, others, pairing._replace(invalid="zero"))
+    first, second = _tables(boxes, others, comparison._replace(invalid="zero"))
     if not dense:
-        return _overlaps(first, second, pairing.paired, torch.float64)
-    return overlap_of_pairs(first if pairing.paired else first[:, None], second)
+        return _overlaps(first, second, comparison.paired, torch.float64)
+    return overlap_of_pairs(first if comparison.paired else first[:, None], second)
 
 
 def plain_rotated_iou_backward(
-    grad_output: Tensor, boxes: Tensor, others: Tensor, pairing: Pairing, dense: bool
+    grad_output: Tensor, boxes: Tensor, others: Tensor, comparison: Comparison, dense: bool
 ) -> tuple[Tensor, Tensor]:
     """Compute :func:`roialign.rotated_iou_backward` in the same way."""
-    first, second = _tables(boxes, others, pairing._replace(invalid="zero"))
+    first, second = _tables(boxes, others, comparison._replace(invalid="zero"))
     if not dense:
-        grad_boxes, grad_others = _gradients(grad_output, first, second, pairing.paired)
+        grad_boxes, grad_others = _gradients(grad_output, first, second, comparison.paired)
     else:
         weights = grad_output.double()[..., None]
-        of_boxes, of_others = gradients_of_pairs(first if pairing.paired else first[:, None], second)
+        of_boxes, of_others = gradients_of_pairs(first if comparison.paired else first[:, None], second)
         grad_boxes, grad_others = weights * of_boxes, weights * of_others
-        if not pairing.paired:
+        if not comparison.paired:
             grad_boxes, grad_others = grad_boxes.sum(dim=1), grad_others.sum(dim=0)
-    return _given(grad_boxes, boxes, pairing), _given(grad_others, others, pairing)
+    return _given(grad_boxes, boxes, comparison), _given(grad_others, others, comparison)
 
 
-def _tables(boxes: Tensor, others: Tensor, pairing: Pairing) -> tuple[Tensor, Tensor]:
-    return _table_of(boxes, "boxes", pairing), _table_of(others, "others", pairing)
+def _tables(boxes: Tensor, others: Tensor, comparison: Comparison) -> tuple[Tensor, Tensor]:
+    return _table_of(boxes, "boxes", comparison), _table_of(others, "others", comparison)
 
 
-def _table_of(boxes: Tensor, name: str, pairing: Pairing) -> Tensor:
+def _table_of(boxes: Tensor, name: str, comparison: Comparison) -> Tensor:
     """Return float64 boxes whose angles are clockwise on the screen, like `_rotated_boxes.checked_boxes`.
 
     Values are only read if an invalid one is an error, so a CUDA device need not be waited for.
@@ -70,19 +72,19 @@ def _table_of(boxes: Tensor, name: str, pairing: Pairing) -> Tensor:
     table = boxes.double()
     largest = torch.tensor(LARGEST_COORDINATE, dtype=torch.float64)  # the ONNX exporter writes numbers as float32
     valid = (table.abs() <= largest).all(dim=1) & (table[:, 2:4] >= 0).all(dim=1)
-    if pairing.invalid == "raise" and not bool(valid.all()):
-        checked_boxes(array_of(boxes.cpu()), name, pairing)
-    return _turned(torch.where(valid[:, None], table, 0.0), pairing)
+    if comparison.invalid == "raise" and not bool(valid.all()):
+        checked_boxes(array_of(boxes.cpu()), name, comparison)
+    return _turned(torch.where(valid[:, None], table, 0.0), comparison)
 
 
-def _turned(boxes: Tensor, pairing: Pairing) -> Tensor:
+def _turned(boxes: Tensor, comparison: Comparison) -> Tensor:
     """Change the direction of angles, or of their gradients, if they are counter-clockwise."""
-    return boxes if pairing.clockwise else torch.cat([boxes[:, :4], -boxes[:, 4:]], dim=1)
+    return boxes if comparison.clockwise else torch.cat([boxes[:, :4], -boxes[:, 4:]], dim=1)
 
 
-def _given(gradient: Tensor, boxes: Tensor, pairing: Pairing) -> Tensor:
+def _given(gradient: Tensor, boxes: Tensor, comparison: Comparison) -> Tensor:
     """The gradient of a table as that of the boxes it was made from."""
-    return _turned(gradient, pairing).to(checks.gradient_dtype(boxes))
+    return _turned(gradient, comparison).to(checks.gradient_dtype(boxes))
 
 
 def _overlaps(boxes: Tensor, others: Tensor, paired: bool, dtype: torch.dtype) -> Tensor:
