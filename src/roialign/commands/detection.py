@@ -16,7 +16,7 @@ from . import training
 from .exporting import EXPORT_EXAMPLES, export_command
 from .help import add_command
 from .inference import DETECT_EXAMPLES, EVALUATE_EXAMPLES, detect_command, evaluate_command
-from .options import check_folder
+from .outputs import check_folder
 from .terminal import end, fails, print_line, reported_problems
 from .training import train_command
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .._extras import is_installed
 from .inference import Model, PoolerName, Weights
-from .options import check_output
+from .outputs import check_output
 from .terminal import fails, print_line
 
 EXPORT_EXAMPLES = """

@@ -19,7 +19,7 @@ from ..files.folders import MAP_ENDINGS, expand
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import FileError, Problems, StoppedByProblem
 from ..files.writing import not_written
-from . import options
+from .outputs import Output, check_outputs
 from .tables import print_table, rows_table
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 
@@ -47,8 +47,8 @@ def pool_inputs(
         inputs = expand(inputs, (*IMAGE_ENDINGS, *MAP_ENDINGS), written, problems)
     except ValueError as error:
         raise fails(errors, error) from error
-    outputs: list[options.Output] = [("--out", out, (".npz",)), ("--plot", plot, (".png", ".pdf", ".svg"))]
-    options.check_outputs(outputs, [*inputs, boxes])
+    outputs: list[Output] = [("--out", out, (".npz",)), ("--plot", plot, (".png", ".pdf", ".svg"))]
+    check_outputs(outputs, [*inputs, boxes])
     if plot is not None:
         from ..extract import plot as _  # noqa: F401 - a missing package is reported before the work
     if settings.sampling == "exact" and settings.sampling_ratio != (0, 0):

@@ -23,7 +23,7 @@ from ..files.problems import Problems
 from ..files.writing import atomic_write
 from .feature_options import cores
 from .help import add_command
-from .options import check_outputs
+from .outputs import check_outputs
 from .tables import new_table, print_table
 from .terminal import end, fails, print_line, reported_problems
 

@@ -13,7 +13,8 @@ from rich.console import Console
 
 from .._signals import is_one_of_several
 from .inference import Data, Device, Rotated
-from .options import Strict, check_folder
+from .options import Strict
+from .outputs import check_folder
 from .patch_options import PatchOverlap, PatchSize, check_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
 from .training_report import Interruption, Reporter, differences_text, settings_text, stopped_by_interrupt
