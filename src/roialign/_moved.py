@@ -15,6 +15,7 @@ from typing import Any
 #: The current name of each old name.
 MOVED = {
     "roialign.cli": "roialign.commands.main",
+    "roialign.commands.options": "roialign.commands.extract_options",
     "roialign.cpu": "roialign.numpy.cpu.separable",
     "roialign.cpu_pointwise": "roialign.numpy.cpu.pointwise",
     "roialign.detection.records": "roialign.files.coco",
@@ -24,7 +25,7 @@ MOVED = {
     "roialign.extract.drawing": "roialign.files.drawing",
     "roialign.extract.folders": "roialign.files.folders",
     "roialign.extract.info": "roialign.commands.info",
-    "roialign.extract.options": "roialign.commands.options",
+    "roialign.extract.options": "roialign.commands.extract_options",
     "roialign.extract.problems": "roialign.files.problems",
     "roialign.extract.tables": "roialign.commands.tables",
     "roialign.features.readers": "roialign.features.image_readers",

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from ..features.boxes import DETECTIONS
+from . import extract_options as options
 from . import feature_options as more
-from . import options
 from .features import boxes_without_file, extract_features
 from .help import add_command
 from .pixels import Choice, pool_inputs

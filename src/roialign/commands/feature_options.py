@@ -15,7 +15,7 @@ from ..features.backbones import BACKBONES
 from ..features.checks import check_sizes
 from ..features.job import JobSettings as JobSettings
 from ..features.pooling import ALL_RULES
-from .options import pair
+from .extract_options import pair
 
 #: The name of an output size of one bin.
 VECTOR = "vector"

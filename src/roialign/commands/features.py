@@ -19,8 +19,8 @@ from ..files.columns import TableReading
 from ..files.folders import expand
 from ..files.images import IMAGE_ENDINGS
 from ..files.problems import Problems, Remark, StoppedByProblem
+from .extract_options import EXPECTED_BOXES
 from .feature_options import Running, cores
-from .options import EXPECTED_BOXES
 from .outputs import check_folder
 from .pixels import read_groups, report_missing
 from .terminal import end, fails, print_line, progress_bar, reported_problems

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from .options import EXPECTED_BOXES
+from .extract_options import EXPECTED_BOXES
 from .readiness import wrong_environment
 from .terminal import fails
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from .._text import counted, printable
 from ..files.problems import Problems, StoppedByProblem
 from .detect_inputs import images_to_detect
-from .options import Strict
+from .extract_options import Strict
 from .outputs import check_folder, check_outputs
 from .patch_options import PatchOverlap, PatchSize, patch_settings, patches_text, remark_other_patches
 from .tables import new_table, print_table

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 
 from .._signals import is_one_of_several
+from .extract_options import Strict
 from .inference import Data, Device, Rotated
-from .options import Strict
 from .outputs import check_folder
 from .patch_options import PatchOverlap, PatchSize, check_patches
 from .terminal import end, fails, print_line, progress_bar, reported_problems
