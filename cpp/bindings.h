@@ -4,9 +4,11 @@
 #include <nanobind/nanobind.h>
 
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "memory.h"
+#include "pointwise.h"
 
 namespace roialign {
 
@@ -32,6 +34,9 @@ std::optional<Array> array_of_numpy(nanobind::handle array);
 /// The same for a tensor on the CPU, by the `__dlpack_c_exchange_api__` of its type, which takes less than a tenth of
 /// the time of the tensor's methods in Python.
 std::optional<Array> array_of_tensor(nanobind::handle tensor, nanobind::handle exchange);
+
+/// Throws if the gradient of whole pixels would number more of them in a bin than 32 bits can.
+void check_numbered_pixels(const PointwiseSpec& spec, std::span<const View> maps);
 
 void bind_plain(nanobind::module_& m);
 void bind_pointwise(nanobind::module_& m);

@@ -22,6 +22,7 @@ struct Lattice {
   Values values;
   bool is_compact = false;        // a source with only the pixels that the taps touch, numbered by their columns
   int64_t ring_rows = INT64_MAX;  // row y is stored at row y modulo this
+  bool is_list = false;           // a source with only the entries that were asked for, in their order
 
   /// The offset of pixel `number`, for rows of so many columns.
   int64_t place_of(int64_t number, int64_t columns) const {

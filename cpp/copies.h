@@ -94,7 +94,7 @@ void transpose_in_blocks(const Source* source, int64_t source_stride, Target* ta
 template <class A, bool prefetches, bool streams, class Source, class Target>
 void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                int64_t columns) {
-  // Blocks of whole vectors need shuffles of any two vectors, which only AVX-512 has, and only for values of 4 bytes.
+  // Blocks of whole vectors need shuffles of any two vectors, which only AVX-512 has, and not for values of 2 bytes.
   constexpr int lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
   constexpr int wide = vector_bytes == 64 && sizeof(A) > 2 ? lanes : narrow;
   if (rows >= lanes && columns >= wide) {

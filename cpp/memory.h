@@ -71,7 +71,7 @@ bool are_in_memory(Values values, ScalarType type) {
   return values == Values::scalars || size_of(type) == int64_t{sizeof(A)};
 }
 
-/// Channels are processed in equal blocks of at most `most`. If there are several, they are multiples of `unit`.
+/// Channels are processed in equal blocks of about `most`. If there are several, they are multiples of `unit`.
 struct ChannelBlocks {
   ChannelBlocks(int64_t channels, int64_t most, int64_t unit = 16) : channels(channels) {
     const int64_t wanted = std::max<int64_t>((channels + most - 1) / most, 1);
@@ -151,7 +151,8 @@ struct Tiles {
   Operand gather_each(const View& view, int64_t n, int64_t channel, int64_t channels, std::span<const int32_t> y,
                       std::span<const int32_t> x, AlignedVector<A>& memory, Values values) {
     const auto count = static_cast<int64_t>(y.size());
-    const Operand operand = tile(memory, 1, count, channels, values);
+    Operand operand = tile(memory, 1, count, channels, values);
+    operand.lattice.is_list = true;
     row_offset_.assign(1, 0);
     column_offset_.resize(count);
     for (int64_t i = 0; i < count; ++i) column_offset_[i] = y[i] * view.stride[2] + x[i] * view.stride[3];

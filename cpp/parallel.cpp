@@ -15,6 +15,7 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace roialign {
@@ -89,14 +90,14 @@ class Pool {
 
   /// Returns false if the system gives no thread, for example in a container that limits them. Fewer do the work then.
   bool add_worker() {
-    workers_.push_back(std::make_unique<Worker>());
-    const int number = static_cast<int>(workers_.size());
+    auto worker = std::make_unique<Worker>();
+    workers_.reserve(workers_.size() + 1);
     try {
-      std::thread(&Pool::serve, this, workers_.back().get(), number).detach();
+      std::thread(&Pool::serve, this, worker.get(), static_cast<int>(workers_.size()) + 1).detach();
     } catch (const std::system_error&) {
-      workers_.pop_back();
       return false;
     }
+    workers_.push_back(std::move(worker));
     return true;
   }
 

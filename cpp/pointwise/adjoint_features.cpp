@@ -72,7 +72,7 @@ class PointwiseAdjointFeatures {
         turns_channels_(call.spec.channels == Channels::orientation),
         parts_(call.spec.channels == Channels::position ? bins_ : 1),
         channels_(grad_output.size[1], std::max<int64_t>(tile_bytes / (16 * 16 * parts_ * int64_t{sizeof(A)}), 1),
-                  16 * orientations_of(call)),
+                  channel_unit(call)),
         largest_pixels_(call, deciding, grad_output.size[2], grad_output.size[3]),
         workspaces_(make_workspaces<PointWorkspace<A>, A>(call.scalar_type, call.team)) {
     const int64_t pixel_bytes = std::max<int64_t>(channels_.size * parts_ * int64_t{sizeof(A)}, 1);
@@ -304,7 +304,7 @@ class PointwiseAdjointFeatures {
       end = std::min((first / bins_x + 1) * bins_x, run.end);
       PixelBins<A> bins = part_of_row(roi, columns, bins_x, first, end);
       const int32_t* const winners = are_found ? largest_pixels_.of(run.row, piece.channel, piece.channels, first)
-                                               : largest_pixels_.find(work, run.row, bins, deciding, piece.channels);
+                                               : largest_pixels_.find(work, bins, deciding, piece.channels);
       bins.row_step = piece.target.lattice.row_step;
       bins.column_step = piece.target.lattice.column_step;
       bins.bin_step = gradient.lattice.column_step;

@@ -22,7 +22,7 @@ class PointwiseAdjointGeometry {
         turns_channels_(call.spec.channels == Channels::orientation),
         finds_maximum_(takes_maximum(call.spec)),
         in_place_(are_in_place()),
-        blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels, 16 * orientations_of(call)),
+        blocks_(grad_output.size[1], in_place_ ? in_place_channels : panel_channels, channel_unit(call)),
         sums_kept_(call.geometry.offset != nullptr || call.geometry.mask != nullptr ? bins_ : 1),
         sums_(call.rois * blocks_.count * sums_kept_),
         turning_(call.rois * blocks_.count),
@@ -61,7 +61,7 @@ class PointwiseAdjointGeometry {
     PixelSource source, deciding;
     std::vector<RoiPoints> rois;
     for (const int64_t row : group.rows) rois.emplace_back(call_, map, row, grad_output_.size[2], grad_output_.size[3]);
-    const bool are_few = are_few_entries(entries_of(rois), pixels_of(group));
+    const bool are_few = are_few_entries(entries_of(rois), rectangle_size(group));
     if (!by_position_)
       source = work.read(map, in_place_, are_few, group, channel, channels, work.source_tile, Values::accumulators);
     if (finds_maximum_)
@@ -105,7 +105,7 @@ class PointwiseAdjointGeometry {
   /// Adds the dot products of the bins in `taps`, times the first `kinds` of their values.
   void sum_dots(PointWorkspace<A>& work, const BinTaps& taps, const PixelSource& from, const Operand& gradient,
                 int kinds, const Block& block) {
-    const Operand source = work.pixels_of(from, taps.y, taps.x);
+    const Operand source = work.operand_for(from, taps.y, taps.x);
     static constexpr double one[1] = {1.0};
     static constexpr int results[tap_kinds] = {0, 1, 2, 3, 4, 5, 6};
     const double *weight_y[tap_kinds], *weight_x[tap_kinds];
@@ -158,7 +158,7 @@ class PointwiseAdjointGeometry {
       points.list(roi, first, bins_, TapValues::still, false);
       const int32_t* winner = work.winners(points, deciding, call_.scalar_type, block.channels);
       points.list(roi, first, first + points.bins(), TapValues::all_slopes, false);
-      const Operand source = work.pixels_of(from, points.y, points.x);
+      const Operand source = work.operand_for(from, points.y, points.x);
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, points.bins(),
                     [&](int64_t bin) { return place_of(gradient.lattice, bin); });
       dots.resize(points.entries());
@@ -224,8 +224,7 @@ class PointwiseAdjointGeometry {
   const View& grad_output_;
   std::span<const View> maps_, deciding_;
   int64_t bins_;
-  bool by_position_, turns_channels_, finds_maximum_;
-  bool in_place_;
+  bool by_position_, turns_channels_, finds_maximum_, in_place_;
   ChannelBlocks blocks_;
   int64_t sums_kept_;
   std::vector<Sums> sums_;

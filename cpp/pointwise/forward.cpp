@@ -33,8 +33,7 @@ class PointwiseForward {
     // If there are few groups, their channels are distributed over the threads too. Channels are independent, so the
     // results have the same bits.
     const bool few = static_cast<int64_t>(groups.size()) < 8 * call_.team.threads && call_.team.threads > 1;
-    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1),
-                               16 * orientations_of(call_));
+    const ChannelBlocks shares(out_.size[1], few ? 64 : std::max<int64_t>(out_.size[1], 1), channel_unit(call_));
     parallel_for(call_.team, static_cast<int64_t>(groups.size()) * shares.count, [&](int64_t item, int worker) {
       const int64_t share = item % shares.count;
       pool(workspaces_[worker], groups[item / shares.count], shares.first(share), shares.length(share));
@@ -53,15 +52,15 @@ class PointwiseForward {
     if (work.taps.size() < rois.size()) work.taps.resize(rois.size());
     if (work.points.size() < rois.size()) work.points.resize(rois.size());
     std::vector<bool> is_prepared(rois.size(), false);
-    const double entries = entries_of(rois), rectangle = pixels_of(group);
-    const bool are_few = are_few_entries(entries, rectangle);
+    const double entries = entries_of(rois), rectangle = rectangle_size(group);
+    const bool are_few = !takes_largest_pixels_ && are_few_entries(entries, rectangle);
     // The rectangle of a large RoI is not shared. Its planes are faster to read than to transpose.
     const bool one_by_one = one_by_one_ || (takes_largest_pixels_ && !maps_in_place_ && rectangle > panel_pixels &&
                                             have_rows({&map, 1}, call_.scalar_type));
     const bool in_place = maps_in_place_ || one_by_one, out_in_place = out_in_place_ || one_by_one;
-    const auto blocks = one_by_one ? ChannelBlocks::one_by_one(channel_count)
-                                   : ChannelBlocks(channel_count, most_channels(are_few ? entries : rectangle),
-                                                   16 * orientations_of(call_));
+    const auto blocks =
+        one_by_one ? ChannelBlocks::one_by_one(channel_count)
+                   : ChannelBlocks(channel_count, most_channels(are_few ? entries : rectangle), channel_unit(call_));
     for (int64_t b = 0; b < blocks.count; ++b) {
       const int64_t channel = first_channel + blocks.first(b), channels = blocks.length(b);
       PixelSource source;
@@ -101,7 +100,7 @@ class PointwiseForward {
   /// faster. But the pixels that are copied should stay in the cache.
   int64_t most_channels(double pixels) const {
     if (maps_in_place_ || by_position_) return in_place_channels;
-    const double bytes = std::max(pixels, 1.0) * static_cast<double>(size_of(call_.scalar_type));
+    const double bytes = std::max(pixels, 1.0) * static_cast<double>(workspaces_[0].kernels.bytes_of(values_));
     return std::max(least_panel_channels, static_cast<int64_t>(std::min(panel_bytes / bytes, most_panel_channels)));
   }
 
@@ -124,7 +123,7 @@ class PointwiseForward {
 
   void contract(PointWorkspace<A>& work, const BinTaps& taps, const PixelSource& from, const Operand& target,
                 int64_t channels) const {
-    const Operand source = work.pixels_of(from, taps.y, taps.x);
+    const Operand source = work.operand_for(from, taps.y, taps.x);
     work.pass.set(taps.y, taps.x, taps.value[weight_], source.lattice, taps.first_bin, taps.bins(),
                   [&](int64_t bin) { return place_of(target.lattice, bin); });
     const auto kernel = work.kernels.contract[index(source.lattice.values)][index(target.lattice.values)];
@@ -163,7 +162,7 @@ class PointwiseForward {
       points.list(roi, first, bins_, TapValues::still, false);
       const int32_t* winner = work.winners(points, deciding, call_.scalar_type, block.channels);
       points.list(roi, first, first + points.bins(), TapValues::weight, call_.tangent != nullptr);
-      const Operand source = work.pixels_of(from, points.y, points.x);
+      const Operand source = work.operand_for(from, points.y, points.x);
       work.pass.set(points.y, points.x, points.weight, source.lattice, first, 0, [](int64_t bin) { return bin; });
       for (int64_t b = 0; b < points.bins(); ++b, winner += block.channels) {
         A* const target = work.target_tile.data() + (first + b) * block.channels;

@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <span>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "pointwise/workspace.h"
@@ -34,9 +32,10 @@ class LargestPixels {
   LargestPixels(const PointwiseCall& call, std::span<const View> deciding, int64_t bins_y, int64_t bins_x)
       : call_(call), deciding_(deciding), bins_y_(bins_y), bins_x_(bins_x), winners_(call.rois) {}
 
-  /// Finds and keeps the winners of RoIs that meet many tiles.
+  /// Finds and keeps the winners of RoIs that meet many tiles, of as many as there is memory for.
   void find_all_of_large_rois(std::span<const RoiPlace> places, std::span<const TileShape> tiles,
                               const ChannelBlocks& channels, std::vector<PointWorkspace<A>>& workspaces) {
+    const int64_t numbers = bins_y_ * bins_x_ * channels.channels;
     std::vector<int64_t> large;
     for (int64_t row = 0; row < call_.rois; ++row) {
       const RoiPlace& place = places[row];
@@ -46,12 +45,14 @@ class LargestPixels {
       if (pixels.pixels() <= most_tiles * tile.height * tile.width || !is_read_in_place(deciding_[place.level])) {
         continue;
       }
+      if (static_cast<int64_t>(large.size() + 1) * numbers > most_numbers) break;
       large.push_back(row);
-      winners_[row].resize(bins_y_ * bins_x_ * channels.channels);
+      winners_[row].resize(numbers);
     }
-    parallel_for(call_.team, static_cast<int64_t>(large.size()) * channels.count, [&](int64_t item, int worker) {
-      const int64_t block = item % channels.count;
-      find_all(workspaces[worker], large[item / channels.count], channels.first(block), channels.length(block));
+    const int64_t items = channels.count * bins_y_;  // of a RoI
+    parallel_for(call_.team, static_cast<int64_t>(large.size()) * items, [&](int64_t item, int worker) {
+      const int64_t block = item % items / bins_y_;
+      find_row(workspaces[worker], large[item / items], item % bins_y_, channels.first(block), channels.length(block));
     });
   }
 
@@ -63,9 +64,7 @@ class LargestPixels {
   }
 
   /// The winners of a part of a row of bins of a RoI, [bins][channels], valid until the next call.
-  const int32_t* find(PointWorkspace<A>& work, int64_t row, PixelBins<A> bins, const Operand& deciding,
-                      int64_t channels) const {
-    check_numbers(row, bins);
+  const int32_t* find(PointWorkspace<A>& work, PixelBins<A> bins, const Operand& deciding, int64_t channels) const {
     const Operand values = work.tile(work.maximum_tile, bins.bins, 1, channels, Values::accumulators);
     bins.bin_step = values.lattice.column_step;
     work.winner.resize(std::max<int64_t>(bins.bins * channels, 1));
@@ -80,43 +79,31 @@ class LargestPixels {
     return has_adjacent_channels(map, call_.scalar_type) || have_rows({&map, 1}, call_.scalar_type);
   }
 
-  /// Of a block of channels: of all at once or, in a planar map, of one after the other.
-  void find_all(PointWorkspace<A>& work, int64_t row, int64_t channel, int64_t channels) {
+  /// Of a row of bins and a block of channels: of all at once or, in a planar map, of one after the other.
+  void find_row(PointWorkspace<A>& work, int64_t row, int64_t bin_row, int64_t channel, int64_t channels) {
     const View& map = deciding_[call_.levels[row]];
     const int64_t at_once = has_adjacent_channels(map, call_.scalar_type) ? channels : 1;
+    const int64_t first = bin_row * bins_x_;
     const RoiPoints roi(call_, map, row, bins_y_, bins_x_);
-    int32_t* const winners = winners_[row].data() + bins_y_ * bins_x_ * channel;
+    const Lattice pixels = work.in_place(map, 0, 0).lattice;
+    const PixelBins<A> bins =
+        part_of_row(roi, work.pixel_bins(roi, bins_x_, pixels, at_once), bins_x_, first, first + bins_x_);
+    int32_t* const winners = winners_[row].data() + bins_y_ * bins_x_ * channel + first * channels;
     for (int64_t c = 0; c < channels; c += at_once) {
-      const Operand source = work.in_place(map, call_.images[row], channel + c);
-      const PixelBins<A> columns = work.pixel_bins(roi, bins_x_, source.lattice, at_once);
-      for (int64_t first = 0; first < bins_y_ * bins_x_; first += bins_x_) {
-        const PixelBins<A> bins = part_of_row(roi, columns, bins_x_, first, first + bins_x_);
-        const int32_t* const found = find(work, row, bins, source, at_once);
-        for (int64_t bin = 0; bin < bins_x_; ++bin) {
-          std::copy_n(found + bin * at_once, at_once, winners + (first + bin) * channels + c);
-        }
+      const int32_t* const found = find(work, bins, work.in_place(map, call_.images[row], channel + c), at_once);
+      for (int64_t bin = 0; bin < bins_x_; ++bin) {
+        std::copy_n(found + bin * at_once, at_once, winners + bin * channels + c);
       }
     }
   }
 
-  /// Pixels of a bin are numbered with 32 bits.
-  static void check_numbers(int64_t row, const PixelBins<A>& bins) {
-    const int64_t height = bins.end_row - bins.first_row;
-    for (int64_t bin = 0; bin < bins.bins; ++bin) {
-      const int64_t width = bins.end_column[bin] - bins.first_column[bin];
-      if (width <= 0 || height <= INT32_MAX / width) continue;
-      throw std::invalid_argument("rois[" + std::to_string(row) +
-                                  "]: expected bins of at most 2147483647 pixels, got " + std::to_string(height) +
-                                  " x " + std::to_string(width));
-    }
-  }
-
+  static constexpr int64_t most_numbers = int64_t{16} << 20;
   static constexpr int64_t most_tiles = 4;
 
   const PointwiseCall& call_;
   std::span<const View> deciding_;
   int64_t bins_y_, bins_x_;
-  std::vector<std::vector<int32_t>> winners_;  // of large RoIs: blocks of channels of all bins
+  std::vector<AlignedVector<int32_t>> winners_;  // of large RoIs: blocks of channels of all bins
 };
 
 }  // namespace roialign

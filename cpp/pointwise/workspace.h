@@ -25,7 +25,7 @@ struct BinPass {
   std::vector<int64_t> source_offset, target_offset;
   std::vector<A> weight;
 
-  /// These entries of `source`, which has only them if it is compact, and bins written as `place_of(bin)` says.
+  /// These entries of `source`, and bins written as `place_of(bin)` says.
   template <class PlaceOf>
   void set(const std::vector<int32_t>& y, const std::vector<int32_t>& x, const std::vector<double>& weights,
            const Lattice& source, int64_t first_bin, int64_t bins, PlaceOf&& place_of) {
@@ -33,7 +33,7 @@ struct BinPass {
     weight.resize(y.size());
     for (size_t t = 0; t < y.size(); ++t) {
       const int64_t place = static_cast<int64_t>(t) * source.column_step;
-      source_offset[t] = source.is_compact ? place : y[t] * source.row_step + x[t] * source.column_step;
+      source_offset[t] = source.is_list ? place : y[t] * source.row_step + x[t] * source.column_step;
       weight[t] = static_cast<A>(weights[t]);
     }
     target_offset.resize(bins);
@@ -125,9 +125,9 @@ inline View channels_of_bin(const View& map, int64_t bin, int64_t bins) {
   return part;
 }
 
-/// The channels that belong together.
-inline int64_t orientations_of(const PointwiseCall& call) {
-  return call.spec.channels == Channels::orientation ? call.spec.orientations : 1;
+/// Blocks of channels are multiples of this: orientations belong together.
+inline int64_t channel_unit(const PointwiseCall& call) {
+  return 16 * (call.spec.channels == Channels::orientation ? call.spec.orientations : 1);
 }
 
 /// The rotation of the pooled channels of a rotation-invariant RoI: channel o of a group of O is
@@ -168,7 +168,7 @@ inline double entries_of(std::span<const RoiPoints> rois) {
   return 4.0 * points;
 }
 
-inline double pixels_of(const RoiGroup& group) {
+inline double rectangle_size(const RoiGroup& group) {
   return static_cast<double>(group.y.length()) * static_cast<double>(group.x.length());
 }
 
@@ -210,7 +210,7 @@ struct PointWorkspace : Tiles<A> {
   }
 
   /// What `pass` reads for these entries, until it asks for others.
-  Operand pixels_of(const PixelSource& source, std::span<const int32_t> y, std::span<const int32_t> x) {
+  Operand operand_for(const PixelSource& source, std::span<const int32_t> y, std::span<const int32_t> x) {
     if (source.map == nullptr) return source.part;
     return this->gather_each(*source.map, source.image, source.channel, source.channels, y, x, entries_tile,
                              source.values);
@@ -234,7 +234,7 @@ struct PointWorkspace : Tiles<A> {
   template <class PlaceOf>
   void maximum(const BinPoints& points, const PixelSource& from, ScalarType type, const Operand& target,
                int32_t* winner, int64_t channels, PlaceOf&& place_of) {
-    const Operand source = pixels_of(from, points.y, points.x);
+    const Operand source = operand_for(from, points.y, points.x);
     pass.set(points.y, points.x, points.weight, source.lattice, points.first_bin, points.bins(), place_of);
     const auto kernel = point_kernels<A>(type).maximum[index(source.lattice.values)][index(target.lattice.values)];
     kernel(plan_of(points, pass), source.base, target.base, winner, channels);

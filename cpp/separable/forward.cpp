@@ -225,9 +225,8 @@ class Forward {
   std::span<const View> maps_;
   const View& out_;
   bool maps_in_place_, out_in_place_, streams_planes_, has_fill_;
-  Values values_;
-
   bool one_by_one_;  // a few channels that are planes
+  Values values_;    // of tiles
   Write write_ = Write::replace;
   std::vector<Workspace<A>> workspaces_;
 };

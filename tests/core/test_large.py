@@ -98,12 +98,12 @@ def test_items_more_than_2_to_the_31_elements_apart(tmp_path: Path) -> None:
     assert_close(answer, right, "float32", scales.adjoint_boxes[0], "adjoint_boxes")
 
 
-def test_a_bin_of_more_than_2_to_the_31_pixels_has_no_gradient(tmp_path: Path) -> None:
+def test_a_map_of_more_than_2_to_the_31_pixels_has_no_gradient_of_roi_pool(tmp_path: Path) -> None:
     """Pixels of a bin are numbered with 32 bits to find the largest."""
     side = 46341
     features = sparse_map(tmp_path / "features", (1, 1, side, side), np.float16(0), (0, 0, 0, 0))
     box = np.array([[0, 0.0, 0.0, side - 1.0, side - 1.0]])
-    with pytest.raises(ValueError, match=r"rois\[0\]: expected bins of at most 2147483647 pixels, got 46341 x 46341"):
+    with pytest.raises(ValueError, match="features: expected maps of at most 2147483647 pixels, got 46341 x 46341"):
         roialign.roi_pool_backward(np.ones((1, 1, 1, 1), np.float16), features, box)
 
 
