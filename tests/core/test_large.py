@@ -255,6 +255,20 @@ def test_large_rois_of_planar_maps(name: str, bins: int, dtype: str) -> None:
         np.testing.assert_allclose(planar[1], right, rtol=1e-12)
 
 
+def test_largest_pixels_of_large_rois_with_many_channels() -> None:
+    """They are found once, in blocks of channels."""
+    random = np.random.default_rng(6)
+    features = random.permuted(np.arange(1100 * 48 * 60, dtype=np.float32).reshape(1, 1100, 48, 60), axis=1)
+    rois = np.array([[0, 1.0, 2.0, 55.0, 45.0], [0, 10.0, 0.0, 59.0, 40.0], [0, 3.0, 3.0, 12.0, 9.0]])
+    gradient = random.standard_normal((3, 1100, 3, 3)).astype(np.float32)
+    right = roialign.roi_pool_backward(gradient.astype(np.float64), features.astype(np.float64), rois)
+    assert np.count_nonzero(right) > 20_000
+    answer = roialign.roi_pool_backward(gradient, features, rois)
+    np.testing.assert_allclose(answer, right, rtol=1e-6, atol=1e-6)
+    by_reference = roialign.roi_pool_backward(gradient, features, rois, backend="reference")
+    np.testing.assert_allclose(answer, by_reference, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("channels", [96, 99, 288])  # in one block, and in two that have no power of two
 def test_an_answer_larger_than_the_caches(dtype: str, channels: int) -> None:
