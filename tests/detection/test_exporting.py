@@ -65,7 +65,8 @@ def check(model: TwoStageDetector, run: Callable[[Tensor], list[Any]], tolerance
         assert torch.equal(answers["labels"][valid], expected["labels"])
         for name, scale in (("boxes", max(size)), ("rotated_boxes", max(size)), ("scores", 1), ("masks", 1)):
             if name in answers:
-                torch.testing.assert_close(answers[name][valid], expected[name], rtol=0, atol=tolerance * scale)
+                # Logits of masks may be hundreds, so they have a relative tolerance too.
+                torch.testing.assert_close(answers[name][valid], expected[name], rtol=1e-5, atol=tolerance * scale)
 
 
 @torch.no_grad()
