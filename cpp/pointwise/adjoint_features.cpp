@@ -95,12 +95,10 @@ class PointwiseAdjointFeatures {
   void add_up(PointWorkspace<A>& work, const MapTile& tile, int64_t block) {
     const int64_t channel = channels_.first(block), channels = channels_.length(block);
     const PixelBox box{{tile.first_y, tile.end_y - 1}, {tile.first_x, tile.end_x - 1}};
-    Operand target =
+    const Operand own =
         work.tile(work.target_tile, box.y.length(), box.x.length(), channels * parts_, Values::accumulators);
-    const Operand tile_of_piece = target;
     std::fill(work.target_tile.begin(), work.target_tile.end(), A(0));
-    target.base -= box.y.first * target.lattice.row_step + box.x.first * target.lattice.column_step;
-    Piece piece{box, channel, channels, target, PixelBox::none(), Operand{}};
+    Piece piece{box, channel, channels, placed(own, box), PixelBox::none(), Operand{}};
     const std::vector<Run> runs = runs_of(tile, box);
     if (takes_maximum(call_.spec)) read_deciding(work, tile, runs, piece);
     for (size_t begin = 0, end = 0; begin < runs.size(); begin = end) {
@@ -109,8 +107,7 @@ class PointwiseAdjointFeatures {
       add_roi(work, std::span(runs).subspan(begin, end - begin), piece);
     }
     const View& map = grads_[tile.level];
-    work.write_piece(tile_of_piece, tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_,
-                     channels * parts_);
+    work.write_piece(own, tile.of(grads_), map, call_.scalar_type, tile.image, channel * parts_, channels * parts_);
   }
 
   struct Piece {

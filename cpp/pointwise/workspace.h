@@ -187,6 +187,13 @@ struct PixelSource {
   Values values = Values::accumulators;
 };
 
+/// A tile of a rectangle, with its pixels numbered as in the map.
+inline Operand placed(Operand tile, const PixelBox& box) {
+  tile.lattice.is_compact = false;
+  tile.base -= box.y.first * tile.lattice.row_step + box.x.first * tile.lattice.column_step;
+  return tile;
+}
+
 template <class A>
 struct PointWorkspace : Tiles<A> {
   using Tiles<A>::Tiles;
@@ -224,10 +231,7 @@ struct PointWorkspace : Tiles<A> {
     rectangle.data += box.y.first * map.stride[2] + box.x.first * map.stride[3];
     rectangle.size[2] = box.y.length();
     rectangle.size[3] = box.x.length();
-    Operand operand = this->gather(rectangle, image, channel, channels, memory, values);
-    operand.lattice.is_compact = false;
-    operand.base -= box.y.first * operand.lattice.row_step + box.x.first * operand.lattice.column_step;
-    return operand;
+    return placed(this->gather(rectangle, image, channel, channels, memory, values), box);
   }
 
   /// The maxima of bins, written as `place_of(bin)` says.
