@@ -78,7 +78,6 @@ sanitize: $(VENV)/.with-build
 	  ROIALIGN_ISA=$$isa build/sanitize/hostile_input 2000 || exit 1; done
 
 # The compiled module under both, with the tests of the core: ten minutes. Leaks are not reported: Python has its own.
-# Without tests that measure memory, of which AddressSanitizer takes more, and that fork beside threads, where it hangs.
 SANITIZED := build/sanitized-module
 sanitize-module: $(VENV)/.with-test
 	$(PIP) install -q --no-deps --no-build-isolation --upgrade --target $(SANITIZED)/site . \
@@ -86,7 +85,7 @@ sanitize-module: $(VENV)/.with-test
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 PYTHONPATH=$(SANITIZED)/site \
 	  $(BIN)/python -m pytest -q tests/core tests/ops/test_plain_calls.py tests/ops/test_plain_pyramids.py \
-	  -k "not forked_child and not takes_little"
+	  -m "not gpu and not slow and not exhaustive and not unsanitized"
 
 # Beside the real torchvision and timm, in an environment of its own: they bring the CUDA build of torch, several GB.
 # Then torchvision's own tests on our kernels, from Debian's source package; ROIALIGN_TORCHVISION_ARCHIVE names another.

@@ -153,6 +153,7 @@ NB_MODULE(_core, m) {
         nb::arg("axis"), nb::arg("row"), nb::arg("order_start"), nb::arg("order_length"), nb::arg("matrix"));
 
   roialign::bind_plain(m);
+  roialign::bind_remembered(m);
   roialign::bind_pointwise(m);
   roialign::bind_rotated(m);
 

@@ -40,6 +40,7 @@ void check_numbered_pixels(const PointwiseSpec& spec, std::span<const View> maps
 
 void bind_plain(nanobind::module_& m);
 void bind_pointwise(nanobind::module_& m);
+void bind_remembered(nanobind::module_& m);
 void bind_rotated(nanobind::module_& m);
 
 }  // namespace roialign

@@ -109,11 +109,18 @@ using Torch = Arrays;
 /// threads to use.
 struct Tensors {
   explicit Tensors(const Torch& given)
-      : exchange(given[0]), empty(given[1]), team_for(given[2]), small_elements(nb::cast<int64_t>(given[3])) {}
+      : exchange(given[0]),
+        is_neg(given[1]),
+        requires_grad(given[2]),
+        new_empty_strided(given[3]),
+        empty(given[4]),
+        team_for(given[5]),
+        small_elements(nb::cast<int64_t>(given[6])) {}
 
-  nb::object exchange;  // `__dlpack_c_exchange_api__` of the type
-  nb::object empty;     // makes a tensor of (shape, whether it is channels-last, a tensor like it)
-  nb::object team_for;  // the Team for a call that reads and writes so many elements
+  nb::object exchange;                                  // `__dlpack_c_exchange_api__` of the type
+  nb::object is_neg, requires_grad, new_empty_strided;  // methods, which take the tensor
+  nb::object empty;                                     // of (shape, whether it is channels-last, a tensor like it)
+  nb::object team_for;                                  // the Team for a call that reads and writes so many elements
   int64_t small_elements;
 };
 
@@ -126,8 +133,8 @@ struct Reader {
   /// Returns nothing for arrays that the core cannot read.
   std::optional<Array> operator()(nb::handle array) const {
     if (tensors == nullptr) return array_of_numpy(array);
-    if (!is_checked && nb::cast<bool>(array.attr("is_neg")())) return std::nullopt;
-    if (!with_gradients && nb::cast<bool>(array.attr("requires_grad"))) return std::nullopt;
+    if (!is_checked && nb::cast<bool>(tensors->is_neg(array))) return std::nullopt;
+    if (!with_gradients && nb::cast<bool>(tensors->requires_grad(array))) return std::nullopt;
     return array_of_tensor(array, tensors->exchange);
   }
 };
@@ -285,16 +292,16 @@ nb::object new_tensor(const Tensors& tensors, const Shape& shape, bool channels_
   if (elements >= static_cast<double>(tensors.small_elements)) return tensors.empty(sizes, channels_last, like);
   const nb::object strides =
       channels_last ? nb::make_tuple(c * h * w, 1, w * c, c) : nb::make_tuple(c * h * w, h * w, w, 1);
-  return like.attr("new_empty_strided")(sizes, strides);
+  return tensors.new_empty_strided(like, sizes, strides);
 }
 
 Team team_of(const Tensors& tensors, int64_t elements) {
   return elements < tensors.small_elements ? Team{1} : nb::cast<Team>(tensors.team_for(elements));
 }
 
-bool require_gradients(const Arrays& tensors) {
-  return std::any_of(tensors.begin(), tensors.end(),
-                     [](nb::handle tensor) { return nb::cast<bool>(tensor.attr("requires_grad")); });
+bool require_gradients(const Tensors& tensors, const Arrays& maps) {
+  return std::any_of(maps.begin(), maps.end(),
+                     [&](nb::handle map) { return nb::cast<bool>(tensors.requires_grad(map)); });
 }
 
 nb::object shapes_of(const Maps& maps) {
@@ -332,7 +339,7 @@ nb::object plain_tensor_forward(const Torch& torch, const Spec& spec, const Arra
   if (!maps || maps->views[0].size[0] != first.size[0] || !is_pooled(target)) return nb::none();
   if (!forward_into(spec, *maps, levels, *rows, team, nchw(*target, false), target->type)) return nb::none();
   return nb::make_tuple(out, is_last,
-                        records && require_gradients(features) ? shapes_of(*maps) : nb::object(nb::none()));
+                        records && require_gradients(tensors, features) ? shapes_of(*maps) : nb::object(nb::none()));
 }
 
 /// Returns the gradients of maps with these sizes, which are alike. A maximum is decided by the maps themselves.

@@ -67,6 +67,11 @@ def plain_tensor_adjoint_features(torch: tuple[object, ...], spec: SeparableSpec
 @overload
 def plain_tensor_adjoint_features(torch: tuple[object, ...], spec: PointwiseSpec, grad_output: object, deciding: tuple[object, ...], rois: object, levels: Levels, sizes: Sequence[Sequence[int]], channels_last: bool) -> object: ...
 
+class Remembered:
+    def __init__(self, function: object, fixed: tuple[object, ...]) -> None: ...
+
+    def __call__(self, settings: tuple[object, ...]) -> object: ...
+
 class Mapping(enum.Enum):
     box = 0
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from types import FunctionType
+from typing import Any, NamedTuple, cast
 
 from . import _core
 from ._levels import Assignment, smallest_areas
+from ._plans import Plan, Settings, plan_of
 from ._spec import PointwiseSpec, SeparableSpec, Spec
 
 
@@ -46,3 +48,26 @@ def core_spec(spec: Spec) -> _core.SeparableSpec | _core.PointwiseSpec:
 def core_levels(scales: tuple[float, ...], assignment: Assignment | None) -> _core.Levels:
     """The levels of a pyramid. Without an assignment there is one."""
     return _core.Levels(scales, [] if assignment is None else smallest_areas(scales, assignment).tolist())
+
+
+class CorePlan(NamedTuple):
+    """The plan of a call, and what the core takes of it."""
+
+    plan: Plan
+    spec: _core.SeparableSpec | _core.PointwiseSpec
+    levels: _core.Levels
+
+
+def _core_plan(settings: Settings) -> CorePlan:
+    plan = plan_of(settings)
+    return CorePlan(plan, core_spec(plan.spec), core_levels(plan.scales, plan.assignment))
+
+
+#: Plans are remembered, because it takes longer to make one than to pool a few RoIs. Functions and specifications are
+#: compared by identity.
+_PLANS = _core.Remembered(_core_plan, (FunctionType, SeparableSpec, PointwiseSpec))
+
+
+def core_plan(settings: Settings) -> CorePlan:
+    """Make the plan of a call, or return an earlier one of the same settings."""
+    return cast(CorePlan, _PLANS(settings))

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _validate, numpy
-from ._levels import Assignment
 from ._options import Options
+from ._plans import Described, Settings, plan_of, single_map_plan
 from ._spec import Spec
 from ._warnings import warn_of_arguments
 
@@ -78,11 +78,9 @@ def operator_call(spec: Spec, features: Sequence[Any], scales: Sequence[float], 
 
 
 def operator_forward(
-    spec: Spec,
+    settings: Settings,
     features: Sequence[Any],
-    scales: tuple[float, ...],
     rois: object,
-    output_size: tuple[int, int],
     out: object,
     layout: str,
     batch_indices: object,
@@ -90,21 +88,21 @@ def operator_forward(
     backend: str | None,
     seed: object = None,
     levels: object = None,
-    assignment: Assignment | None = None,
 ) -> Any:
     """The result of an operator, by the shortest way if nothing is unusual."""
     framework = framework_of(*features)
     is_usual = batch_indices is None and invalid is None and backend is None and seed is None and levels is None
     if is_usual and layout in ("NCHW", "NHWC"):
-        output = framework.plain.forward(spec, features, scales, assignment, rois, output_size, layout, out)
+        output = framework.plain.forward(settings, features, rois, layout, out)
         if output is not None:
             return output
-    options = Options(batch_indices, layout, invalid, backend, seed, levels=levels, assignment=assignment)
-    return _checked_call(framework, spec, features, scales, rois, options).forward(output_size, out)
+    plan = plan_of(settings)
+    options = Options(batch_indices, layout, invalid, backend, seed, levels=levels, assignment=plan.assignment)
+    return _checked_call(framework, plan.spec, features, plan.scales, rois, options).forward(plan.output_size, out)
 
 
 def single_map_forward(
-    spec: Spec,
+    described: Described,
     features: object,
     spatial_scale: object,
     rois: object,
@@ -116,10 +114,9 @@ def single_map_forward(
     backend: str | None = None,
     seed: object = None,
 ) -> Any:
-    """The result of an operator on one map, after checks of its scale and of the number of bins."""
-    scales = (_validate.check_number(spatial_scale, "spatial_scale", positive=True),)
-    bins = _validate.check_output_size(output_size)
-    return operator_forward(spec, [features], scales, rois, bins, out, layout, batch_indices, invalid, backend, seed)
+    """The result of an operator on one map."""
+    settings = (single_map_plan, described, spatial_scale, output_size)
+    return operator_forward(settings, (features,), rois, out, layout, batch_indices, invalid, backend, seed)
 
 
 def single_map_call(spec: Spec, features: object, spatial_scale: object, rois: object, **more: Any) -> Any:

@@ -228,6 +228,7 @@ def answer():
 """
 
 
+@pytest.mark.unsanitized
 def test_a_forked_child_computes_the_same_bits() -> None:
     """Also a child's child, and children that the parent forks while its own threads work."""
     run_python(
@@ -281,6 +282,7 @@ if __name__ == "__main__":
     run_python(f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')")
 
 
+@pytest.mark.unsanitized
 def test_a_call_works_without_the_threads_that_it_wants() -> None:
     """If the system gives none, as in a container that limits them, the caller does all the work."""
     run_python(

@@ -186,6 +186,7 @@ def check_large(operator: Operator, path: Path, layout: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @every_operator
+@pytest.mark.unsanitized
 def test_more_than_2_to_the_31_elements(operator: Operator, layout: str, tmp_path: Path) -> None:
     check_large(operator, tmp_path / "map", layout)
 

@@ -32,6 +32,7 @@ def sparse_map(path: Path, shape: tuple[int, ...], corner: Array, place: tuple[s
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("sampling", ["grid", "exact"])
+@pytest.mark.unsanitized
 def test_more_than_2_to_the_31_elements(tmp_path: Path, layout: str, sampling: str) -> None:
     """The far corner of the map, against the same boxes on a small map that is that corner."""
     corner = np.random.default_rng(1).standard_normal((1, CHANNELS, WINDOW, WINDOW)).astype(np.float16)
@@ -75,6 +76,7 @@ def far_apart(path: Path, shape: tuple[int, int, int, int]) -> Array:
     return np.asarray(array)
 
 
+@pytest.mark.unsanitized
 def test_items_more_than_2_to_the_31_elements_apart(tmp_path: Path) -> None:
     """Images, RoIs and gradients, read and written."""
     values = np.random.default_rng(3).standard_normal((2, 3, 4, 4)).astype(np.float16)
@@ -98,6 +100,7 @@ def test_items_more_than_2_to_the_31_elements_apart(tmp_path: Path) -> None:
     assert_close(answer, right, "float32", scales.adjoint_boxes[0], "adjoint_boxes")
 
 
+@pytest.mark.unsanitized
 def test_a_map_of_more_than_2_to_the_31_pixels_has_no_gradient_of_roi_pool(tmp_path: Path) -> None:
     """Pixels of a bin are numbered with 32 bits to find the largest."""
     side = 46341

@@ -54,6 +54,7 @@ assert extra <= {share} * whole, f"{{extra / whole:.1%}} of input and output"
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("call", ["forward", "features", "boxes"])
 @pytest.mark.parametrize("sampling", ["grid", "exact"])
+@pytest.mark.unsanitized
 def test_a_call_takes_little_beside_its_input_and_output(call: str, layout: str, sampling: str) -> None:
     run_python(MEASURE.format(call=call, layout=layout, sampling=sampling, share=0.1))
 
@@ -92,6 +93,7 @@ for call in calls:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+@pytest.mark.unsanitized
 def test_a_large_roi_of_few_points_takes_little() -> None:
     """Of a planar map, only the pixels of the points are copied, not all between them."""
     run_python(POINTS)
@@ -122,6 +124,7 @@ assert maps_alone <= extra <= {share} * maps_alone, f"{{extra / maps_alone:.3f}}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from /proc")
+@pytest.mark.unsanitized
 def test_the_first_backward_of_a_process_takes_little_beside_its_gradient() -> None:
     """A detector in training: 512 boxes on four levels."""
     run_python(BACKWARD.format(share=1.1))

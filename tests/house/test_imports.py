@@ -34,6 +34,7 @@ CELLAR = (
     "roialign._levels",
     "roialign._memory",
     "roialign._options",
+    "roialign._plans",
     "roialign._pooling_rules",
     "roialign._recording",
     "roialign._regions",

@@ -234,6 +234,7 @@ assert extra <= {share} * whole, f"{{extra / whole:.1%}} of the answer"
         ("roialign.rotated_nms(boxes, boxes[:, 0], 0.3)", "float64", 0.02),
     ],
 )
+@pytest.mark.unsanitized
 def test_memory(call: str, dtype: str, share: float) -> None:
     run_python(MEASURE.format(call=call, dtype=dtype, share=share))
     with pytest.raises(AssertionError, match="of the answer"):

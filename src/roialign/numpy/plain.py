@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .._levels import Assignment
 from .._memory import empty
-from .._spec import Spec
+from .._plans import Settings
 from .._typing import Array
 from .call import Call
 from .checks import check_out, is_supported
@@ -20,12 +19,9 @@ prepare = Call
 
 
 def forward(
-    spec: Spec,
+    settings: Settings,
     features: Sequence[object],
-    scales: tuple[float, ...],
-    assignment: Assignment | None,
     rois: object,
-    output_size: tuple[int, int],
     layout: str,
     out: object = None,
 ) -> Array | None:
@@ -45,22 +41,23 @@ def forward(
     shape, dtype = maps[0].shape, maps[0].dtype
     if len(shape) != 4 or not is_supported(dtype):
         return None
-    bins_y, bins_x = output_size
+    core, core_plan = _of_core()
+    plan, spec, levels = core_plan(settings)
+    output_size = bins_y, bins_x = plan.output_size
     try:
-        channels = spec.out_channels(shape[1] if layout == "NCHW" else shape[3], output_size)
+        channels = plan.spec.out_channels(shape[1] if layout == "NCHW" else shape[3], output_size)
         shape = (count, channels, bins_y, bins_x) if layout == "NCHW" else (count, bins_y, bins_x, channels)
         target = empty(shape, dtype) if out is None else check_out(out, shape, dtype, [*maps, *parts])
     except (TypeError, ValueError):
         return None  # the general way raises the first error, which may be about the RoIs
-    core, specs = _core_modules()
-    levels = specs.core_levels(scales, assignment)
-    done = core.plain_forward(specs.core_spec(spec), maps, rois, levels, layout == "NHWC", target)
+    done = core.plain_forward(spec, maps, rois, levels, layout == "NHWC", target)
     return target if done else None
 
 
 @cache
-def _core_modules() -> tuple[Any, Any]:
+def _of_core() -> tuple[Any, Any]:
     """The compiled core and its specifications, which are imported on first use."""
-    from .. import _core, _core_specs
+    from .. import _core
+    from .._core_specs import core_plan
 
-    return _core, _core_specs
+    return _core, core_plan

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import _validate
 from .._docstrings import parameters_of
 from .._frameworks import operator_call, operator_forward
-from .._levels import Assignment
+from .._plans import Described, check_pyramid, pyramid_plan
 from .._recording import recordable
 from .._spec import Spec
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Numbers, Pair, Sampling, Seed
-from .._warnings import warn_ignored
 from .fpn_levels import fpn_levels
 from .roi_align import roi_align, roi_align_backward, roi_align_spec
 
@@ -80,22 +78,22 @@ def multiscale_roi_align(
     ----------
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
-    scales, assignment = check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level)
-    output: AnyArray = operator_forward(
-        spec,
+    described = (roi_align_spec, sampling_ratio, aligned, mode, sampling)
+    output: AnyArray = pyramid_forward(
+        described,
         features,
-        scales,
         rois,
-        _validate.check_output_size(output_size),
+        output_size,
+        spatial_scales,
+        levels,
+        canonical_size,
+        canonical_level,
         out,
         layout,
         batch_indices,
         invalid,
         backend,
         seed,
-        levels,
-        assignment,
     )
     return output
 
@@ -177,6 +175,30 @@ def multiscale_roi_align_backward(
     return gradients
 
 
+def pyramid_forward(
+    described: Described,
+    features: Any,
+    rois: object,
+    output_size: object,
+    spatial_scales: object,
+    levels: object,
+    canonical_size: float,
+    canonical_level: float,
+    out: object,
+    layout: str,
+    batch_indices: object,
+    invalid: str | None,
+    backend: str | None,
+    seed: object,
+) -> Any:
+    """The result of an operator on a pyramid."""
+    count, are_given = _count_levels(features), levels is not None
+    if type(spatial_scales) is list:
+        spatial_scales = tuple(spatial_scales)  # which can be remembered
+    settings = (pyramid_plan, described, count, spatial_scales, are_given, canonical_size, canonical_level, output_size)
+    return operator_forward(settings, features, rois, out, layout, batch_indices, invalid, backend, seed, levels)
+
+
 def pyramid_call(
     spec: Spec,
     features: Any,
@@ -198,7 +220,10 @@ def pyramid_call(
 
     `per_bin` holds arguments with one value per bin, such as offsets.
     """
-    scales, assignment = check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level, warns=drawn)
+    count = _count_levels(features)
+    scales, assignment = check_pyramid(
+        count, spatial_scales, levels is not None, canonical_size, canonical_level, warns=drawn
+    )
     return operator_call(
         spec,
         features,
@@ -216,24 +241,9 @@ def pyramid_call(
     )
 
 
-def check_pyramid(
-    features: object,
-    spatial_scales: object,
-    levels: object,
-    canonical_size: float,
-    canonical_level: float,
-    *,
-    warns: bool = True,
-) -> tuple[tuple[float, ...], Assignment]:
-    """Check the arguments of a pyramid, and return its scales and how boxes are assigned to its levels."""
+def _count_levels(features: object) -> int:
     if not isinstance(features, (list, tuple)):
         raise TypeError(f"features: expected a list of arrays, one per level, got {type(features).__name__}")
     if not features:
         raise ValueError("features: expected a list of arrays, one per level, got an empty one")
-    scales = _validate.check_scales(spatial_scales, len(features))
-    if levels is None:
-        canonical_size = _validate.check_number(canonical_size, "canonical_size", positive=True)
-        canonical_level = _validate.check_number(canonical_level, "canonical_level")
-    elif warns and (canonical_size, canonical_level) != (224, 4):
-        warn_ignored("canonical_size, canonical_level", (canonical_size, canonical_level), "if levels is given")
-    return tuple(scales), Assignment(canonical_size, canonical_level)
+    return len(features)

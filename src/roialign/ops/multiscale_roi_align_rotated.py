@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .. import _validate
 from .._docstrings import parameters_of
-from .._frameworks import operator_forward
 from .._recording import recordable
 from .._typing import AnyArray, Backend, Invalid, Layout, Mode, NeedRois, Numbers, Pair, Sampling, Seed
 from .fpn_levels import fpn_levels
-from .multiscale_roi_align import check_pyramid, multiscale_roi_align, pyramid_call
+from .multiscale_roi_align import multiscale_roi_align, pyramid_call, pyramid_forward
 from .roi_align import roi_align_backward
 from .roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 
@@ -72,22 +70,22 @@ def multiscale_roi_align_rotated(
     ----------
     Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017, https://arxiv.org/abs/1612.03144
     """
-    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
-    scales, assignment = check_pyramid(features, spatial_scales, levels, canonical_size, canonical_level)
-    output: AnyArray = operator_forward(
-        spec,
+    described = (roi_align_rotated_spec, sampling_ratio, aligned, clockwise, mode, sampling)
+    output: AnyArray = pyramid_forward(
+        described,
         features,
-        scales,
         rois,
-        _validate.check_output_size(output_size),
+        output_size,
+        spatial_scales,
+        levels,
+        canonical_size,
+        canonical_level,
         out,
         layout,
         batch_indices,
         invalid,
         backend,
         seed,
-        levels,
-        assignment,
     )
     return output
 

@@ -70,9 +70,9 @@ def ps_roi_align(
     https://arxiv.org/abs/1605.06409
     Li, Peng, Yu, Zhang, Deng, Sun, "Light-Head R-CNN", 2017, https://arxiv.org/abs/1711.07264
     """
-    spec = _spec(sampling_ratio)
+    described = (_spec, sampling_ratio)
     output: AnyArray = single_map_forward(
-        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
+        described, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
     )
     return output
 

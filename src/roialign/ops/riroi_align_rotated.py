@@ -80,9 +80,9 @@ def riroi_align_rotated(
     Han et al., "ReDet: A Rotation-equivariant Detector for Aerial Object Detection", CVPR 2021,
     https://arxiv.org/abs/2103.07733
     """
-    spec = _spec(sampling_ratio, num_orientations, clockwise)
+    described = (_spec, sampling_ratio, num_orientations, clockwise)
     output: AnyArray = single_map_forward(
-        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
+        described, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend
     )
     return output
 

@@ -114,9 +114,9 @@ def roi_align(
     ----------
     He, Gkioxari, Dollar, Girshick, "Mask R-CNN", ICCV 2017, https://arxiv.org/abs/1703.06870
     """
-    spec = roi_align_spec(sampling_ratio, aligned, mode, sampling)
+    described = (roi_align_spec, sampling_ratio, aligned, mode, sampling)
     output: AnyArray = single_map_forward(
-        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend, seed
+        described, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend, seed
     )
     return output
 

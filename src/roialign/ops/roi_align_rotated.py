@@ -93,9 +93,9 @@ def roi_align_rotated(
     Ma et al., "Arbitrary-Oriented Scene Text Detection via Rotation Proposals", IEEE TMM 2018,
     https://arxiv.org/abs/1703.01086
     """
-    spec = roi_align_rotated_spec(sampling_ratio, aligned, clockwise, mode, sampling)
+    described = (roi_align_rotated_spec, sampling_ratio, aligned, clockwise, mode, sampling)
     output: AnyArray = single_map_forward(
-        spec, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend, seed
+        described, features, spatial_scale, rois, output_size, out, layout, batch_indices, invalid, backend, seed
     )
     return output
 

@@ -10,8 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from .._levels import Assignment
-from .._spec import Spec
+from .._plans import Settings
 from .repeats import prepare
 from .wiring.tracing import TENSORS, is_plain_call
 
@@ -19,12 +18,9 @@ __all__ = ["forward", "prepare"]
 
 
 def forward(
-    spec: Spec,
+    settings: Settings,
     features: Sequence[object],
-    scales: tuple[float, ...],
-    assignment: Assignment | None,
     rois: object,
-    output_size: tuple[int, int],
     layout: str,
     out: object = None,
 ) -> Tensor | None:
@@ -41,7 +37,7 @@ def forward(
         rois = tuple(rois)
     if out is not None and (type(out) is not Tensor or out.is_neg() or out.is_inference()):
         return None
-    output: Tensor | None = _of_cpu().forward(spec, maps, scales, assignment, rois, output_size, layout, out)
+    output: Tensor | None = _of_cpu().forward(settings, maps, rois, layout, out)
     if out is not None and output is not None:
         increment_version(output)
     return output

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ... import _core
-from ..._core_specs import core_levels, core_spec
-from ..._levels import Assignment
-from ..._spec import Spec
+from ..._core_specs import CorePlan, core_plan
+from ..._plans import Plan, Settings
 from .. import checks
 from ..memory import empty_on_cpu
 from ..rois import rows_of_images
@@ -27,25 +26,33 @@ from .threads import SHARED_ELEMENTS, team_for
 _EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 
 #: What the core needs of torch.
-_TORCH = _EXCHANGE, empty_on_cpu, team_for, SHARED_ELEMENTS
+_TORCH = (
+    _EXCHANGE,
+    Tensor.is_neg,
+    Tensor.requires_grad.__get__,  # type: ignore[attr-defined]
+    Tensor.new_empty_strided,
+    empty_on_cpu,
+    team_for,
+    SHARED_ELEMENTS,
+)
 
 
 def forward(
-    spec: Spec,
+    settings: Settings,
     features: tuple[Tensor, ...],
-    scales: tuple[float, ...],
-    assignment: Assignment | None,
     rois: Tensor | tuple[Tensor, ...],
-    output_size: tuple[int, int],
     layout: str,
     buffer: Tensor | None = None,
 ) -> Tensor | None:
     """Return the result, or None if the call is not plain or not valid. RoIs are rows, or the boxes of every image."""
-    if _EXCHANGE is None or (buffer is not None and not _is_fit(spec, buffer, features, rois, output_size, layout)):
+    if _EXCHANGE is None:
         return None
-    of_core, levels = core_spec(spec), core_levels(scales, assignment)
+    prepared = core_plan(settings)
+    plan, of_core, levels = prepared
+    if buffer is not None and not _is_fit(plan, buffer, features, rois, layout):
+        return None
     found: Any = _core.plain_tensor_forward(
-        _TORCH, of_core, features, rois, levels, output_size, layout == "NHWC", buffer, torch.is_grad_enabled()
+        _TORCH, of_core, features, rois, levels, plan.output_size, layout == "NHWC", buffer, torch.is_grad_enabled()
     )
     if found is None:
         return None
@@ -55,27 +62,21 @@ def forward(
         maps = features if layout == "NCHW" else [checks.nchw(level, layout) for level in features]
         # The boxes of a list may be changed before the backward pass, or have been made in inference mode.
         rows = rois if isinstance(rois, Tensor) else rows_of_images(rois)
-        deciding = [level.detach() for level in maps] if spec.decides() else ()
-        adjoint = partial(_adjoint_features, (spec, scales, assignment, of_core, levels, shapes, channels_last))
+        deciding = [level.detach() for level in maps] if plan.spec.decides() else ()
+        adjoint = partial(_adjoint_features, prepared, shapes, channels_last)
         out = differentiable(out, adjoint, (rows, *deciding), maps)
     return checks.own_layout(out, layout)
 
 
-#: An operator, its scales, how boxes are assigned to levels, the core's form of these three, and the shapes and the
-#: memory format of the maps.
-_Setting = tuple[
-    Spec,
-    tuple[float, ...],
-    Assignment | None,
-    _core.SeparableSpec | _core.PointwiseSpec,
-    _core.Levels,
-    list[tuple[int, ...]],
-    bool,
-]
-
-
-def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor, *deciding: Tensor) -> Sequence[Tensor]:
-    spec, scales, assignment, of_core, levels, shapes, channels_last = setting
+def _adjoint_features(
+    prepared: CorePlan,
+    shapes: list[tuple[int, ...]],
+    channels_last: bool,
+    grad_output: Tensor,
+    rois: Tensor,
+    *deciding: Tensor,
+) -> Sequence[Tensor]:
+    plan, of_core, levels = prepared
     if not torch.is_grad_enabled() and is_plain_call(grad_output):
         gradients: Any = _core.plain_tensor_adjoint_features(
             _TORCH, of_core, grad_output, deciding, rois, levels, shapes, channels_last
@@ -84,17 +85,14 @@ def _adjoint_features(setting: _Setting, grad_output: Tensor, rois: Tensor, *dec
             return gradients  # type: ignore[no-any-return]
     sizes = tuple([size for shape in shapes for size in shape])
     bins = (grad_output.shape[2], grad_output.shape[3])
-    general = Setting(Operator(spec, scales, assignment, bins=bins), (), sizes, channels_last)
-    return PAIRINGS[spec.family()].adjoint_features(general, Inputs((), grad_output, rois, None, None, (), deciding))
+    general = Setting(Operator(plan.spec, plan.scales, plan.assignment, bins=bins), (), sizes, channels_last)
+    return PAIRINGS[plan.spec.family()].adjoint_features(
+        general, Inputs((), grad_output, rois, None, None, (), deciding)
+    )
 
 
 def _is_fit(
-    spec: Spec,
-    buffer: Tensor,
-    features: tuple[Tensor, ...],
-    rois: Tensor | tuple[Tensor, ...],
-    output_size: tuple[int, int],
-    layout: str,
+    plan: Plan, buffer: Tensor, features: tuple[Tensor, ...], rois: Tensor | tuple[Tensor, ...], layout: str
 ) -> bool:
     """Whether the result can be written into a buffer. If not, the general way raises the first error."""
     boxes = (rois,) if isinstance(rois, Tensor) else rois
@@ -103,7 +101,7 @@ def _is_fit(
         return False
     count = sum([part.shape[0] if part.ndim else 0 for part in boxes])
     try:
-        shape = count, spec.out_channels(features[0].shape[1], output_size), *output_size
+        shape = count, plan.spec.out_channels(features[0].shape[1], plan.output_size), *plan.output_size
         checks.check_out(buffer, shape, inputs)
         checks.check_memory_apart(buffer, inputs)
     except (TypeError, ValueError):
