@@ -57,7 +57,7 @@ def pooled(pyramid: list[Tensor], rois: Tensor, **more: Any) -> Tensor:
 
 
 def points_of(name: str, dtype: torch.dtype = torch.float32, channels_last: bool = False) -> tuple[Any, list[Tensor]]:
-    """An operator of the pointwise family, and the tensors that it has gradients to."""
+    """An operator of the pointwise family, and the tensors that it has gradients to: RoIPool has none to boxes."""
     pyramid, rois = scene(150, dtype, channels_last)
     features, boxes = pyramid[0], rois.double()
     centre, size = (boxes[:, 1:3] + boxes[:, 3:]) / 2, boxes[:, 3:] - boxes[:, 1:3]
@@ -68,7 +68,7 @@ def points_of(name: str, dtype: torch.dtype = torch.float32, channels_last: bool
         "rotated": (lambda f, b: roialign.roi_align_rotated(f, b, 7, 1 / 4), [features, turned]),
         "rotation-invariant": (lambda f, b: roialign.riroi_align_rotated(f, b, 7, 1 / 4), [features, turned]),
         "deformable": (lambda f, b, o: roialign.deform_roi_pool(f, b, o, 7, 1 / 4), [features, boxes, offset]),
-        "RoIPool": (lambda f, b: roialign.roi_pool(f, b, 7, 1 / 4) + 0 * b.sum(), [features, boxes]),
+        "RoIPool": (lambda f: roialign.roi_pool(f, boxes.to(f.device), 7, 1 / 4), [features]),
         "position-sensitive": (lambda f, b: roialign.ps_roi_align(f, b, 2, 1 / 4), [features, boxes]),
     }
     return calls[name]

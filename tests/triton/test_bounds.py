@@ -175,3 +175,31 @@ def test_what_keeps_to_its_tensors_passes(interpreter: Any) -> None:
     launch(copy_kernel, (1,), source.device, source, target, 8, 5, count=16)
     assert target.tolist() == [0, 1, 2, 3, 4, 0, 0, 0]
     assert interpreter.checked == before + 13
+
+
+@pytest.mark.parametrize("channels_last", [False, True], ids=["planes", "channels last"])
+@pytest.mark.parametrize(
+    "name",
+    ["grid", *(pytest.param(name, marks=pytest.mark.slow) for name in ("crop", "max", "rotated", "deformable"))],
+)
+def test_tiles_between_bins(name: str, channels_last: bool) -> None:
+    """Bins are many pixels apart, so that whole tiles of the gradient of a map meet a RoI but none of its bins."""
+    features = torch.randn(1, 4, 72, 8)
+    if channels_last:
+        features = features.contiguous(memory_format=torch.channels_last)
+    rois, image = torch.tensor([[0, 0.0, 0.0, 7.0, 71.0]]), torch.tensor([0])
+    rotated = torch.tensor([[0, 4.0, 36.0, 7.0, 71.0, 0.01]])
+    calls: dict[str, Any] = {
+        "grid": lambda f, b: roialign.roi_align(f, rois, 2, 1.0, 1, backend=b),
+        "crop": lambda f, b: roialign.crop_and_resize(f, rois[:, 1:] / 71, image, 3, backend=b),
+        "max": lambda f, b: roialign.roi_align(f, rois, 2, 1.0, 1, mode="max", backend=b),
+        "rotated": lambda f, b: roialign.roi_align_rotated(f, rotated, 2, 1.0, 1, backend=b),
+        "deformable": lambda f, b: roialign.deform_roi_pool(f, rois, None, 2, 1.0, 1, backend=b),
+    }
+    gradients = []
+    for backend in ("triton", "cpu"):
+        leaf = features.clone(memory_format=torch.preserve_format).requires_grad_()
+        answer = calls[name](leaf, backend)
+        (gradient,) = torch.autograd.grad(answer, leaf, torch.linspace(1, 2, answer.numel()).reshape(answer.shape))
+        gradients.append(gradient)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-5)

@@ -7,6 +7,7 @@ variant instead of twenty, and every process sums in the same order.
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -166,9 +167,9 @@ def launch(kernel: Any, grid: tuple[int, ...], device: torch.device, *arguments:
     if 0 in grid:
         return
     constants.setdefault("enable_fp_fusion", True)  # the default of Triton is another from version 3.10 on
-    if max(grid[1:], default=1) > MOST_PROGRAMS:
+    if max(grid[1:], default=1) > MOST_PROGRAMS or math.prod(grid) >= 2**31:  # beyond it, Triton launches nothing
         raise NotImplementedError(
-            f"{kernel.fn.__name__}: expected channels and bins that fit one kernel launch, got a grid of {grid}"
+            f"{kernel.fn.__name__}: expected RoIs, channels and bins that fit one kernel launch, got a grid of {grid}"
         )
     if isinstance(kernel, InterpretedFunction):
         with np.errstate(all="ignore"):

@@ -169,6 +169,7 @@ def sum_of_share(
             row = tl.cast(first, tl.int64) * 32 + number
             low_y, high_y = bins_meeting(all_y, tile_y, tile_y + TILE_Y, BINS_Y)
             low_x, high_x = bins_meeting(all_x, tile_x, tile_x + TILE_X, BINS_X)
+            high_x = tl.where(low_y < high_y, high_x, low_x)  # bins with few points have gaps
             # Load the spans of the next RoI while this one is added.
             number = next_roi(bits, number)
             all_y, all_x = spans_of_roi(rois.spans, first, number, PH, PW, BINS_Y, BINS_X)

@@ -231,7 +231,7 @@ def shares_kernel(counts, shares, tiles, slots, TILES: tl.constexpr, AT_ONCE: tl
         rois_before += tl.sum(count.to(tl.int64), 0)
     tile = start + tl.arange(0, TILES)
     is_crowded, count = crowded(counts, tile, tiles, length)
-    up_to, rois_up_to = before + tl.cumsum(is_crowded, 0), rois_before + tl.cumsum(count, 0)
+    up_to, rois_up_to = before + tl.cumsum(is_crowded, 0), rois_before + tl.cumsum(count.to(tl.int64), 0)
     slot, end = up_to - is_crowded + (rois_up_to - count) // length, up_to + rois_up_to // length
     own = tl.where(is_crowded != 0, end - slot, 0).to(tl.int32)
     of_each = tl.cdiv(count, tl.maximum(own, 1))
