@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,10 @@ from types import TracebackType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Seconds for a process to end after it has closed its output.
+LAST_WORDS = 10.0
+#: Seconds for a killed process to end. A process that is stuck in a driver may never do so.
+AFTER_KILL = 10.0
 
 
 class WorkerError(Exception):
@@ -32,6 +37,7 @@ class Worker:
 
     def __init__(self, command: Sequence[str], *, limit: float = 300.0, environment: Mapping[str, str] = {}) -> None:
         self.limit = limit
+        self.is_stuck = False  # has not ended although it was killed
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, closed in `close`
         try:
             self.process = subprocess.Popen(
@@ -76,15 +82,17 @@ class Worker:
         return reply
 
     def close(self, seconds: float = 10.0) -> int:
-        """Close the input of the process, kill it if it does not end, and return its exit code."""
+        """Close the input of the process, kill it if it does not end, and return its exit code.
+
+        A process that does not end even then is left behind, and has the code of a killed one.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             self.process.stdin.close()
-            self.process.wait(timeout=seconds)
+            code = self.process.wait(timeout=0 if self.is_stuck else seconds)
         except (BrokenPipeError, subprocess.TimeoutExpired):
-            self.process.kill()
-        code = self.process.wait()
+            code = self._kill()
         self.process.stdout.close()
         self.errors.close()
         return code
@@ -94,8 +102,7 @@ class Worker:
         stream = self.process.stdout.fileno()
         while b"\n" not in self.pending:
             if not select.select([stream], [], [], self.limit)[0]:
-                self.process.kill()
-                self.process.wait()
+                self._kill()
                 raise SlowWorkerError(f"no answer within {self.limit:.0f} seconds")
             chunk = os.read(stream, 65536)
             if not chunk:
@@ -110,5 +117,18 @@ class Worker:
         return self.errors.read().decode(errors="replace").strip().splitlines()
 
     def _last_words(self) -> str:
-        code = self.process.wait(timeout=10)
-        return f"the process ended with code {code}: {(self.said() or ['no message'])[-1]}"
+        try:
+            end = f"ended with code {self.process.wait(timeout=LAST_WORDS)}"
+        except subprocess.TimeoutExpired:
+            self._kill()
+            end = f"closed its output and was killed {LAST_WORDS:.0f} seconds later"
+        return f"the process {end}: {(self.said() or ['no message'])[-1]}"
+
+    def _kill(self) -> int:
+        """Kill the process and return its exit code. Do not wait for long."""
+        self.process.kill()
+        try:
+            return self.process.wait(timeout=0 if self.is_stuck else AFTER_KILL)
+        except subprocess.TimeoutExpired:
+            self.is_stuck = True
+            return -signal.SIGKILL

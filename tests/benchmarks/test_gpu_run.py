@@ -35,7 +35,9 @@ def answer(request):
     print("the word", name)
     if "dies" in name:
         os._exit(7)
-    if "hangs" in name:
+    if "falls silent" in name:
+        channel.replies.close()
+    if "hangs" in name or "falls silent" in name:
         time.sleep(1000)
     outcome = "failed" if "fails" in name or "spoils" in name else "passed"
     found = {"process": os.getpid()}
@@ -82,6 +84,15 @@ def test_a_job_that_dies_is_one_job(tmp_path: Path) -> None:
     assert outcomes(found) == {"first": "passed", "dies": "failed", "last": "passed"}
     assert "ended with code 7: the word dies" in found.items["dies"].notes[0]
     assert "the word dies" in (tmp_path / "gpu.log").read_text()
+
+
+def test_a_job_that_ends_the_output_but_not_the_process_is_one_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.process.LAST_WORDS", 0.2, raising=False)
+    found = results_of(scripted("first,falls silent,last"), tmp_path)
+    assert outcomes(found) == {"first": "passed", "falls silent": "failed", "last": "passed"}
+    assert "closed its output and was killed" in found.items["falls silent"].notes[0]
 
 
 def test_a_process_that_is_spoilt_is_left(tmp_path: Path) -> None:

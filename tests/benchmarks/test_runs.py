@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from benchmarks.markdown import BEGIN, END, insert, render
 from benchmarks.measure import Settings, measure
 from benchmarks.peers import OURS, PEERS, Entry, Peer
 from benchmarks.pool import WorkerPool, without_paths
-from benchmarks.process import Worker, WorkerError
+from benchmarks.process import SlowWorkerError, Worker, WorkerError
 from benchmarks.results import Floor, Measurement, Report, read_report
 from benchmarks.summary import Summary
 from benchmarks.tables import compare_ours, comparison_table, make_rows
@@ -114,6 +117,50 @@ def test_a_worker_tells_what_went_wrong() -> None:
         pytest.raises(WorkerError, match="No module named"),
     ):
         worker.request("describe")
+
+
+@contextmanager
+def stuck_worker(program: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """A process that no kill ends, as if it were stuck in a driver. It is ended here, or by itself after 20 seconds."""
+    monkeypatch.setattr("benchmarks.process.AFTER_KILL", 0.2, raising=False)
+    worker = Worker([sys.executable, "-c", program], limit=0.2)
+    kill: Callable[[], None] = worker.process.kill
+    monkeypatch.setattr(worker.process, "kill", lambda: None)
+    try:
+        yield worker
+    finally:
+        kill()
+        worker.process.wait()
+        worker.close()
+
+
+def test_a_process_that_no_kill_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    with stuck_worker("import time; time.sleep(20)", monkeypatch) as worker:
+        assert worker.close(0.2) == -signal.SIGKILL
+        assert worker.alive
+    with stuck_worker("import time; time.sleep(20)", monkeypatch) as worker:
+        with pytest.raises(SlowWorkerError, match="no answer within"):
+            worker.request("anything")
+        assert worker.alive
+        assert worker.close(1000) == -signal.SIGKILL, "a process that was killed before gets no more time"
+        assert worker.alive
+
+
+#: A process that closes its output, but does not end.
+SILENT = "import os, sys, time; sys.stderr.write('the last word'); sys.stderr.flush(); os.close(1); time.sleep(20)"
+
+
+def test_a_process_that_closes_its_output_but_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.process.LAST_WORDS", 0.2, raising=False)
+    with Worker([sys.executable, "-c", SILENT], limit=60) as worker:
+        with pytest.raises(WorkerError, match="closed its output and was killed 0 seconds later: the last word"):
+            worker.request("anything")
+        assert not worker.alive
+    with stuck_worker(SILENT, monkeypatch) as worker:
+        worker.limit = 60
+        with pytest.raises(WorkerError, match="closed its output"):
+            worker.request("anything")
+        assert worker.alive
 
 
 def test_messages_lose_their_folders() -> None:
