@@ -13,8 +13,10 @@ from ..process import ROOT
 from .work import is_broken
 
 #: Capturing is off because it would take standard input away. Warnings are not errors here, because other library
-#: versions may have new ones that do not concern the kernels.
-OPTIONS = ["-s", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider", "--tb=short"]
+#: versions may have new ones that do not concern the kernels. hypothesis's plugin is off because it imports hypothesis
+#: at the end, which takes up to 30 seconds on a slow machine; tests that use hypothesis run without it.
+PLUGINS = ["-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
+OPTIONS = ["-s", "-q", "-m", "gpu", "-W", "default", *PLUGINS, "--tb=short"]
 
 
 class OnDemand:

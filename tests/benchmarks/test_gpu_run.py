@@ -180,6 +180,56 @@ def test_skipped():
     assert "test_wrong" in (tmp_path / "gpu.log").read_text()
 
 
+def test_the_end_of_a_worker_of_tests_imports_no_hypothesis(tmp_path: Path) -> None:
+    """Its plugin would import it at the end, which takes up to 30 seconds on a slow machine."""
+    (tmp_path / "test_jobs.py").write_text(
+        """
+import atexit, pathlib, sys
+import pytest
+
+def write_modules():
+    pathlib.Path(__file__).with_name("modules").write_text("\\n".join(sys.modules))
+
+@pytest.mark.gpu
+def test_right():
+    atexit.register(write_modules)
+"""
+    )
+    found = results_of(Step("tests", "first", "nothing", ("tests", str(tmp_path / "test_jobs.py")), 60, 30), tmp_path)
+    assert list(outcomes(found).values()) == ["passed"]
+    modules = (tmp_path / "modules").read_text().splitlines()
+    assert "pytest" in modules
+    assert "hypothesis" not in modules
+
+
+def test_tests_with_hypothesis_are_jobs(tmp_path: Path) -> None:
+    (tmp_path / "test_jobs.py").write_text(
+        """
+import pytest
+from hypothesis import given, settings, strategies
+
+pytestmark = pytest.mark.gpu
+seen = set()
+
+@settings(database=None)
+@given(number=strategies.integers(0, 3))
+def test_right(number):
+    seen.add(number)
+
+@pytest.mark.parametrize("limit", [2])
+@settings(database=None)
+@given(number=strategies.integers(0, 3))
+def test_wrong(number, limit):
+    assert len(seen) > 1, "no examples"
+    assert number < limit, f"{number} is not below {limit}"
+"""
+    )
+    found = results_of(Step("tests", "first", "nothing", ("tests", str(tmp_path / "test_jobs.py")), 60, 30), tmp_path)
+    right, wrong = found.items.values()
+    assert (right.outcome, wrong.outcome) == ("passed", "failed")
+    assert "2 is not below 2" in wrong.notes[0]
+
+
 def test_tests_that_cannot_be_collected_are_a_problem(tmp_path: Path) -> None:
     (tmp_path / "test_jobs.py").write_text("import no_such_module")
     found = results_of(Step("tests", "first", "nothing", ("tests", str(tmp_path / "test_jobs.py")), 60, 30), tmp_path)
