@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 START = 60.0
 #: Seconds for a process to end after its input is closed.
 END = 30.0
+#: Under a checker, results count only once their process has ended and the checker has given its verdict. Therefore a
+#: process ends after this many jobs.
+JOBS_PER_VERDICT = 3
+#: Under a checker, a job begins only if this many times the longest job so far is left, and the time to end.
+MARGIN = 1.5
+#: Seconds to allow for the end of a process, until one has taken longer.
+SOON = 10.0
 #: Seconds between two writes of the record, and between two lines of progress.
 WRITE_EVERY, TELL_EVERY = 0.5, 15.0
 #: Number of output lines of a worker to log after a failure.
@@ -38,11 +45,20 @@ class Team:
         self.environment = {**step.environment(), **environment}
         self.lock = threading.Lock()
         self.queue: deque[str] | None = None
+        self.longest_start = self.longest_job = 0.0
+        self.longest_end = SOON
         self.written = self.told = time.monotonic()
 
     @property
     def seconds_left(self) -> float:
         return self.until - time.monotonic()
+
+    def has_time(self, before: float = 0.0) -> bool:
+        """Whether a job can begin after this many seconds. Under a checker, its process must also have time to end."""
+        if self.step.checker is None:
+            return self.seconds_left > 0
+        job = min(MARGIN * self.longest_job, self.step.job_limit)
+        return self.seconds_left > before + job + self.longest_end
 
     def run(self) -> None:
         begin = time.monotonic()
@@ -56,14 +72,14 @@ class Team:
                 thread.start()
             for thread in threads:
                 thread.join()
-        if self.results.left(self.most) and self.results.problem is None:
+        if self.results.left(self.most) != 0 and self.results.problem is None:
             self.results.problem = "the time limit was reached"
         self.results.seconds += time.monotonic() - begin
         self.record.write()
 
     def work(self, checked: Path) -> None:
         """Run one thread: one process after another, while there are jobs and time."""
-        while self.seconds_left > 0 and (self.queue is None or self.queue):
+        while self.has_time(self.longest_start) and (self.queue is None or self.queue):
             try:
                 is_over = self.one_process(checked)
             except (WorkerError, OSError) as reason:
@@ -74,7 +90,7 @@ class Team:
                 return
 
     def one_process(self, checked: Path) -> bool:
-        """Run jobs in one process until one of them breaks it. Return whether to stop."""
+        """Run jobs in one process until one breaks it, or enough wait for a verdict. Return whether to stop."""
         done: dict[str, Item] = {}
         has_failed = False
         worker = Worker(self.step.command(checked), limit=START, environment=self.environment)
@@ -90,21 +106,23 @@ class Team:
                     self.keep({name: item})
                 else:
                     done[name] = item
-                if is_spoilt:
+                if is_spoilt or len(done) == JOBS_PER_VERDICT:
                     return False
             return True
         finally:
             said = worker.said()
-            code = worker.close(END)
+            code = self.end(worker)
             self.keep(self.judged(done, code, checked))
             if code or has_failed:
                 self.log.note("\n".join([f"{self.step.name}: a process ended with code {code}", *said[-LAST_LINES:]]))
 
     def list_jobs(self, worker: Worker) -> None:
         """Wait until the process is ready. The first process that is ready reports the names of the jobs."""
+        begin = time.monotonic()
         worker.limit = min(START, max(self.seconds_left, 0.1))
         names = worker.request("list")["names"]
         with self.lock:
+            self.longest_start = max(self.longest_start, time.monotonic() - begin)
             if self.queue is not None:
                 return
             self.results.count = len(names)
@@ -115,7 +133,7 @@ class Team:
 
     def take(self) -> str | None:
         with self.lock:
-            return self.queue.popleft() if self.queue and self.seconds_left > 0 else None
+            return self.queue.popleft() if self.queue and self.has_time() else None
 
     def put_back(self, name: str) -> None:
         with self.lock:
@@ -135,8 +153,20 @@ class Team:
             reply = {"outcome": "failed", "notes": [str(reason)], "is_broken": True}
         except WorkerError as reason:
             reply = {"outcome": "failed", "notes": [str(reason)], "is_broken": True}
-        seconds = round(time.monotonic() - begin, 2)
-        return Item(reply["outcome"], seconds, reply["notes"], reply.get("found", {})), bool(reply["is_broken"])
+        seconds, is_broken = round(time.monotonic() - begin, 2), bool(reply["is_broken"])
+        if not is_broken:  # a job that hung says nothing about the others
+            with self.lock:
+                self.longest_job = max(self.longest_job, seconds)
+        return Item(reply["outcome"], seconds, reply["notes"], reply.get("found", {})), is_broken
+
+    def end(self, worker: Worker) -> int:
+        """End a process and return its exit code."""
+        begin = time.monotonic()
+        code = worker.close(END)
+        if code >= 0:
+            with self.lock:
+                self.longest_end = max(self.longest_end, time.monotonic() - begin)
+        return code
 
     def judged(self, done: dict[str, Item], code: int, checked: Path) -> dict[str, Item]:
         """Add the verdict of the program that watched a process to the jobs. A killed program gives none."""

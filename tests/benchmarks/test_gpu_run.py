@@ -39,6 +39,8 @@ def answer(request):
         channel.replies.close()
     if "hangs" in name or "falls silent" in name:
         time.sleep(1000)
+    if "naps" in name:
+        time.sleep(0.5)
     outcome = "failed" if "fails" in name or "spoils" in name else "passed"
     found = {"process": os.getpid()}
     return {"outcome": outcome, "notes": [], "found": found, "is_broken": "spoils" in name}
@@ -124,23 +126,88 @@ def test_what_does_not_fit_is_left_and_named(tmp_path: Path) -> None:
     assert found.items["first"].found["process"] == process
 
 
+def test_a_step_without_time_says_so(tmp_path: Path) -> None:
+    found = results_of(scripted("none", limit=0), tmp_path)
+    assert found.left() is None
+    assert found.problem == "the time limit was reached"
+
+
 def test_workers_that_do_not_begin_are_a_problem_of_their_step(tmp_path: Path) -> None:
     found = results_of(replace(scripted("none"), checker="/no/such/program"), tmp_path)
     assert found.left() is None
     assert "No such file" in str(found.problem)
 
 
-@pytest.mark.parametrize("code", [0, 9])
-def test_a_checker_has_a_verdict_of_its_own(code: int, tmp_path: Path) -> None:
-    checker = tmp_path / "checker"
+def checker_of(folder: Path, code: int) -> str:
+    """A program that runs another, then ends with this code and a line in its log."""
+    checker = folder / "checker"
     checker.write_text(
         f'#!/bin/sh\nlog=$1; shift; "$@"\necho "========= Invalid __global__ write of size 4" > "$log"; exit {code}\n'
     )
     checker.chmod(0o755)
-    found = results_of(scripted("first,last", checker=str(checker)), tmp_path)
+    return str(checker)
+
+
+@pytest.mark.parametrize("code", [0, 9])
+def test_a_checker_has_a_verdict_of_its_own(code: int, tmp_path: Path) -> None:
+    found = results_of(scripted("first,last", checker=checker_of(tmp_path, code)), tmp_path)
     assert set(outcomes(found).values()) == {"failed" if code else "passed"}
     if code:
         assert "Invalid __global__ write of size 4" in found.items["first"].notes[0]
+
+
+def test_a_checked_process_ends_before_the_limit_of_its_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed in a job has no verdict on the jobs before."""
+    monkeypatch.setattr("benchmarks.gpu.team.JOBS_PER_VERDICT", 1000, raising=False)
+    monkeypatch.setattr("benchmarks.gpu.team.SOON", 3.0, raising=False)
+    names = ",".join(f"naps {index}" for index in range(40))
+    found = results_of(scripted(names, limit=8, checker=checker_of(tmp_path, 0)), tmp_path)
+    assert set(outcomes(found).values()) == {"passed"}
+    assert len({item.found["process"] for item in found.items.values()}) == 1
+    assert found.left()
+    assert found.problem == "the time limit was reached"
+
+
+def test_a_checker_gives_its_verdict_every_few_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done before is kept, whatever becomes of the later ones."""
+    monkeypatch.setattr("benchmarks.gpu.team.JOBS_PER_VERDICT", 2, raising=False)
+    monkeypatch.setattr("benchmarks.gpu.team.SOON", 0.5, raising=False)
+    found = results_of(scripted("a,b,c,d,hangs,e", limit=8, checker=checker_of(tmp_path, 0)), tmp_path)
+    assert outcomes(found) == dict.fromkeys("abcd", "passed")
+    assert found.left() == 2
+    processes = [item.found["process"] for item in found.items.values()]
+    assert processes[0] == processes[1] != processes[2] == processes[3]
+
+
+def test_whether_a_job_has_time(tmp_path: Path) -> None:
+    """Under a checker: for half more than the longest one, not above the limit of a job, and for the end."""
+
+    def has_time(
+        left: float, job: float, before: float = 0.0, limit: float = 1000.0, checker: str | None = "any"
+    ) -> bool:
+        step = scripted("none", job_limit=limit, checker=checker)
+        record = Record(tmp_path / "gpu.json", {step.name: Results()})
+        team = Team(step, record, run.Log(tmp_path / "gpu.log"), time.monotonic() + left, {}, None)
+        team.longest_job, team.longest_end = job, 200.0
+        return team.has_time(before)
+
+    assert has_time(1000, 500)
+    assert not has_time(1000, 550)
+    assert not has_time(1000, 500, before=100)
+    assert has_time(1000, 550, limit=500)
+    assert has_time(300, 0)
+    assert not has_time(150, 0)
+    assert has_time(150, 500, checker=None)
+    assert not has_time(-1, 0, checker=None)
+
+
+def test_a_job_that_hangs_says_nothing_about_the_time_of_others(tmp_path: Path) -> None:
+    step = scripted("hangs,naps", job_limit=2, checker=checker_of(tmp_path, 0))
+    record = Record(tmp_path / "gpu.json", {step.name: Results()})
+    team = Team(step, record, run.Log(tmp_path / "gpu.log"), time.monotonic() + step.limit, {}, None)
+    team.run()
+    assert outcomes(team.results) == {"hangs": "failed", "naps": "passed"}
+    assert 0.5 <= team.longest_job < 2
 
 
 def test_tests_are_jobs(tmp_path: Path) -> None:
