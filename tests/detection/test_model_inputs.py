@@ -154,6 +154,10 @@ WRONG_MAPS: dict[str, tuple[Callable[[Tensor, Tensor], Any], str]] = {
     "one of two": (lambda a, _: a, r"backbone: expected 2 maps, one per stride \[8, 16\], got 1"),
     "an array": (lambda a, _: [a, np.zeros(3)], "backbone: map 1: expected a torch.Tensor, got numpy.ndarray"),
     "few channels": (lambda a, b: [a, b[:, :4]], r"map 1: expected \[N, 8, H, W\], got \(1, 4, 8, 6\)"),
+    "another stride": (
+        lambda a, b: [a[:, :, ::2, ::2], b],
+        "map 0: expected about 16 x 12 pixels for an image of 128 x 96, because strides says 8, got 8 x 6",
+    ),
 }
 
 

@@ -1,13 +1,16 @@
-"""A small network of two levels, as the files that backbones are read from."""
+"""Small networks, as the files that backbones are read from, and what backbones make of images."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+
+from roialign.features import Backbone
 
 
 class TwoLevels(nn.Module):
@@ -61,3 +64,15 @@ def save_onnx(path: Path, network: nn.Module, *, size: tuple[int, int, int] | No
             verbose=False,
         )
     return path
+
+
+def random_images(height: int, width: int, count: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+
+
+def as_array(features: object) -> np.ndarray:
+    return features.detach().float().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
+
+
+def all_maps(backbone: Backbone, images: np.ndarray) -> list[np.ndarray]:
+    return [as_array(features) for features in backbone.maps(images, range(len(backbone.strides)))]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import subprocess
 import sys
@@ -12,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import transformers
 from PIL import Image
 
 from roialign import RoIWarning
@@ -21,23 +18,9 @@ from roialign.features import Backbone, BackboneError, BackboneOptions, Normalis
 from roialign.features.efficientnet_lite import classifier, weights_path
 from roialign.features.tokens import tokens_to_map
 from roialign.files.saved_tensors import read_saved_tensors
-from tests.features.networks import Tokens, TwoLevels, save_onnx, save_program
+from tests.features.networks import Tokens, TwoLevels, all_maps, as_array, random_images, save_onnx, save_program
 from tests.features.photographs import photograph
 from tests.files.checkpoints import with_a_changed_byte
-
-TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-
-
-def random_images(height: int, width: int, count: int = 2) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
-
-
-def as_array(features: object) -> np.ndarray:
-    return features.detach().float().numpy() if isinstance(features, torch.Tensor) else np.asarray(features)
-
-
-def all_maps(backbone: Backbone, images: np.ndarray) -> list[np.ndarray]:
-    return [as_array(features) for features in backbone.maps(images, range(len(backbone.strides)))]
 
 
 @pytest.fixture(scope="module")
@@ -165,113 +148,6 @@ def test_precision_and_memory_format_change_little(options: BackboneOptions, tol
     for one, two in zip(all_maps(plain, images), all_maps(other, images), strict=True):
         np.testing.assert_allclose(one, two, atol=tolerance)
         assert options.precision == "float32" or not np.array_equal(one, two), "it is used"
-
-
-def vit() -> transformers.PreTrainedModel:
-    return transformers.ViTModel(transformers.ViTConfig(image_size=32, patch_size=16, **TINY))
-
-
-def with_registers() -> transformers.PreTrainedModel:
-    config = transformers.Dinov2WithRegistersConfig(
-        image_size=28, patch_size=14, num_register_tokens=3, hidden_size=16, num_hidden_layers=1, num_attention_heads=2
-    )
-    return transformers.Dinov2WithRegistersModel(config)
-
-
-def swin() -> transformers.PreTrainedModel:
-    """Two stages: a token of the last one shows 8 x 8 pixels."""
-    config = transformers.SwinConfig(
-        image_size=16, patch_size=4, embed_dim=4, depths=[1, 1], num_heads=[1, 2], window_size=2
-    )
-    return transformers.SwinModel(config)
-
-
-def resnet() -> transformers.PreTrainedModel:
-    config = transformers.ResNetConfig(
-        embedding_size=4, hidden_sizes=[4, 4, 4, 8], depths=[1, 1, 1, 1], layer_type="basic"
-    )
-    return transformers.ResNetModel(config)
-
-
-@pytest.mark.parametrize(
-    ("make", "stride", "channels", "prefix"),
-    [(vit, 16, 16, 1), (with_registers, 14, 16, 4), (swin, 8, 8, 0), (resnet, 32, 8, None)],
-)
-def test_models_of_hugging_face(make: object, stride: int, channels: int, prefix: int | None, tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    model = make().eval()  # type: ignore[operator]
-    model.save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
-    backbone = make_backbone(f"hf:{tmp_path}")
-    assert (backbone.strides, backbone.channels) == ((stride,), (channels,))
-    assert backbone.normalisation == Normalisation((127.5,) * 3, (63.75,) * 3)  # type: ignore[arg-type]
-    side = stride * 2
-    images = random_images(side, side)
-    with torch.no_grad():
-        expected = model(pixel_values=torch.from_numpy(backbone.normalisation(images))).last_hidden_state.numpy()
-    (found,) = all_maps(backbone, images)
-    if prefix is not None:
-        expected = expected[:, prefix:].reshape(2, 2, 2, channels).transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    (other_size,) = backbone.maps(random_images(side, 2 * side), [0])
-    assert other_size.shape == (2, channels, 2, 4)
-
-
-def test_features_do_not_depend_on_earlier_images(tmp_path: Path) -> None:
-    """A Swin layer keeps the smaller window of a small image. A resumed run would have other bytes."""
-    swin().save_pretrained(tmp_path)
-    backbone = make_backbone(f"hf:{tmp_path}", BackboneOptions(image_size=32))
-    images = random_images(32, 48)
-    (expected,) = all_maps(backbone, images)
-    with pytest.raises(RuntimeError):
-        all_maps(backbone, random_images(8, 32))
-    (found,) = all_maps(backbone, images)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_a_transformer_of_unknown_prefix_is_refused(tmp_path: Path) -> None:
-    config = transformers.ViTMAEConfig(image_size=32, patch_size=16, **TINY)
-    transformers.ViTMAEModel(config).save_pretrained(tmp_path)
-    with pytest.raises(BackboneError, match="backbone: expected --prefix-tokens and --patch-size for tokens"):
-        make_backbone(f"hf:{tmp_path}")
-
-
-def test_a_damaged_image_processor_is_named(tmp_path: Path) -> None:
-    transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
-    (tmp_path / "preprocessor_config.json").write_text('{"image_mean": ')
-    why = r"got 'hf:.*': .*preprocessor_config.json: not JSON: line 1, column 16"
-    with pytest.raises(BackboneError, match=why):
-        make_backbone(f"hf:{tmp_path / 'config.json'}")
-
-
-@pytest.mark.parametrize(
-    ("mean", "deviation", "why"),
-    [
-        ([0.5, 0.5], [0.25] * 3, "image_mean: expected three finite numbers, one per channel, got [0.5, 0.5]"),
-        ([0.5] * 3, [0.25, 0, 0.25], "image_std[1]: expected a positive number, got 0"),
-        ([1e37, 0.5, 0.5], [0.25] * 3, "mean[0]: expected a number in the range of float32, got 2.55e+39"),
-        ([0.5, math.inf, 0.5], [0.25] * 3, "image_mean[1]: expected a finite number, got inf"),
-        ([0.5] * 3, None, "image_std: expected three positive numbers, one per channel, got None"),
-        (["0.5"] * 3, [0.25] * 3, "image_mean[0]: expected a number, got '0.5'"),
-    ],
-)
-def test_the_numbers_of_an_image_processor_are_checked(
-    mean: object, deviation: object, why: str, tmp_path: Path
-) -> None:
-    transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
-    config, processor = tmp_path / "config.json", tmp_path / "preprocessor_config.json"
-    processor.write_text(json.dumps({"image_mean": mean, "image_std": deviation}))
-    with pytest.raises(BackboneError, match=re.escape(f"preprocessor_config.json: {why}")):
-        make_backbone(f"hf:{config}")
-    chosen = make_backbone(f"hf:{config}", BackboneOptions(normalise="unit"))
-    processor.write_text(json.dumps({"image_mean": 0, "image_std": 1}))  # one number is that of every channel
-    assert make_backbone(f"hf:{config}").normalisation == chosen.normalisation
-
-
-def test_random_weights_are_the_same_in_every_run(tmp_path: Path) -> None:
-    transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
-    one, other = (make_backbone(f"hf:{tmp_path / 'config.json'}") for _ in range(2))
-    assert one.facts() == other.facts()
 
 
 def test_a_program_that_has_changed_is_found(tmp_path: Path) -> None:

@@ -8,15 +8,17 @@ import shutil
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from roialign.features import (
     BackboneError,
+    BackboneOptions,
     FileBoxes,
     GridBoxes,
     Job,
@@ -31,7 +33,7 @@ from roialign.files.boxes import Box
 from roialign.search import FeatureFolder, RegionIndex
 from tests.commands.invoked import invoke
 from tests.features.jobs import SMALL, contents, small_job
-from tests.features.networks import TwoLevels, save_program
+from tests.features.networks import TwoLevels, save_onnx, save_program
 
 
 class Heard(Listener):
@@ -231,3 +233,24 @@ def test_features_that_need_too_much_memory_are_an_error(
     monkeypatch.setattr("roialign.features.job.MOST_BYTES", 112 * 4 - 1)
     with pytest.raises(ValueError, match=r"output-size: expected features of at most .* for a single box"):
         prepare(images, FileBoxes(boxes), tmp_path / "out", settings, SMALL)
+
+
+class FixedMaps(nn.Module):
+    """Resizes images of any size to maps of 8 x 8 pixels."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return nn.functional.interpolate(images, (8, 8))
+
+
+@pytest.mark.parametrize(("kind", "save"), [("program", save_program), ("onnx", save_onnx)])
+def test_maps_that_do_not_follow_an_image_are_an_error_of_it(kind: str, save: Any, tmp_path: Path) -> None:
+    """One size of images suits such a network, so the stride is found. In others, boxes would be in wrong places."""
+    for name, size in (("square", (64, 64)), ("wide", (128, 64))):
+        Image.new("RGB", size).save(tmp_path / f"{name}.png")
+    network = save(tmp_path / f"fixed.{kind}", FixedMaps())
+    images = sorted(tmp_path.glob("*.png"))
+    settings = JobSettings(f"{kind}:{network}", ((1, 1),))
+    report = run(prepare(images, GridBoxes(2, 2), tmp_path / "out", settings, BackboneOptions(64)), readers=0)
+    (why,) = report.errors.values()
+    assert (report.boxes, list(report.errors)) == (4, [str(images[1])])
+    assert "expected a map of 8 x 16 pixels for an image of 64 x 128 pixels, because the stride is 8, got 8 x 8" in why

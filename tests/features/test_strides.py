@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from roialign.features import BackboneError, ImageSize
-from roialign.features.backbone import probed
+from roialign.features.backbone import check_map_sizes, probed
 
 
 def test_sizes_of_images() -> None:
@@ -43,3 +43,18 @@ def test_strides_are_those_that_a_model_states() -> None:
 def test_maps_that_do_not_fit_the_strides(sides: tuple[int, ...], stated: list[int] | None, why: str) -> None:
     with pytest.raises(BackboneError, match=re.escape(why)):
         probed(maps_of_sides(*sides), (224, 224), "a", stated)
+
+
+def test_a_pooled_image_is_no_map() -> None:
+    pooled = np.zeros((1, 16, 1, 1))
+    assert probed([*maps_of_sides(28, 14), pooled], (224, 224), "a") == ((8, 16), (8, 8))
+    assert probed(maps_of_sides(2, 1), (32, 32), "of a small image") == ((16, 32), (8, 8))
+    with pytest.raises(BackboneError, match=re.escape("a map with several pixels, got [(1, 1)] from 'a', in which")):
+        probed([pooled], (224, 224), "a")
+
+
+def test_maps_follow_the_size_of_images() -> None:
+    check_map_sizes(maps_of_sides(56, 28, 7), (4, 8, 32), (224, 224))
+    check_map_sizes(maps_of_sides(27, 15), (8, 16), (224, 224))  # a layer has rounded
+    with pytest.raises(BackboneError, match=r"56 x 112 pixels for an image of 224 x 448 pixels.* got 56 x 56"):
+        check_map_sizes(maps_of_sides(56), (4,), (224, 448))

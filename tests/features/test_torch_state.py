@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from roialign.features import BackboneOptions, ImageSize, Normalisation, make_backbone
 from roialign.features.torch_backbone import TorchBackbone
-from tests.features.test_backbones import TINY
+from tests.features.test_hf_backbones import TINY
 
 
 @pytest.fixture

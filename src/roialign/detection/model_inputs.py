@@ -161,7 +161,7 @@ def maps_of(backbone: Any, batch: Tensor) -> list[Tensor]:
     Raises
     ------
     TypeError, ValueError
-        If the maps are not as many, or do not have as many channels, as the backbone says.
+        If the maps are not as many, do not have as many channels, or are not of the strides, that the backbone says.
     """
     returned = backbone(batch)
     if isinstance(returned, Tensor):
@@ -178,7 +178,20 @@ def maps_of(backbone: Any, batch: Tensor) -> list[Tensor]:
         _check_tensor(features, f"backbone: map {index}")
         if features.ndim != 4 or features.shape[1] != channels:
             raise ValueError(f"backbone: map {index}: expected [N, {channels}, H, W], got {tuple(features.shape)}")
+        if not torch.compiler.is_compiling():  # sizes may not be known
+            _check_stride(features, strides[index], batch, f"backbone: map {index}")
     return maps
+
+
+def _check_stride(features: Tensor, stride: int, batch: Tensor, name: str) -> None:
+    """Check that a map has the stride that it should have. Layers without padding may cut off two pixels."""
+    sides, whole = features.shape[2:], batch.shape[2:]
+    if any(abs(side * stride - pixels) > 2 * stride for side, pixels in zip(sides, whole, strict=True)):
+        expected = " x ".join(str(round(pixels / stride)) for pixels in whole)
+        raise ValueError(
+            f"{name}: expected about {expected} pixels for an image of {whole[0]} x {whole[1]}, because strides says "
+            f"{stride}, got {sides[0]} x {sides[1]}"
+        )
 
 
 def check_backbone(backbone: object) -> None:

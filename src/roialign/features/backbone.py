@@ -37,6 +37,8 @@ NORMALISATIONS: dict[str, tuple[tuple[float, float, float], tuple[float, float, 
 }
 #: The largest ratio of the longer side to the requested shorter side. A longer image is scaled down further.
 LONGEST_SIDE = 4
+#: The largest stride of a map. An output of one pixel of a larger image is what a network has pooled all of it into.
+LARGEST_STRIDE = 128
 #: Images from 0 to 255 may overshoot this far, by resampling or noise.
 LOWEST, HIGHEST = -50.0, 305.0
 #: Images from 0 to 1, and normalised ones, do not exceed this. Of those from 0 to 255, only black ones do not.
@@ -260,6 +262,8 @@ def probed(
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the strides and channels of the maps of an image of this size, which must be ordered finest first.
 
+    Maps of one pixel at the end are left out, unless the image is small: a network has pooled the whole image.
+
     Parameters
     ----------
     maps : sequence of ``[N, C, H, W]``
@@ -281,6 +285,11 @@ def probed(
     shapes = [(int(features.shape[2]), int(features.shape[3])) for features in maps]
     if any(0 in shape for shape in shapes):
         raise BackboneError.of("maps of at least 1 x 1 pixels", f"{shapes} from {name!r}")
+    if stated is None and min(size) > LARGEST_STRIDE:
+        places = [shape for shape in shapes if shape != (1, 1)]
+        if shapes and not places:
+            raise BackboneError.of("a map with several pixels", f"{shapes} from {name!r}, in which all is pooled")
+        shapes = shapes[: len(places)]
     strides = [round(size[0] / height) for height, _ in shapes] if stated is None else list(stated)
     for index, (shape, stride) in enumerate(zip(shapes, strides, strict=True)):
         most = 0 if stated is None else stride
@@ -295,7 +304,28 @@ def probed(
     if stated is None and any(coarser % finer for finer, coarser in pairwise(strides)):
         hint = "a layer has rounded a size; give another --image-size"
         raise BackboneError.of("strides that are multiples of finer ones", f"{strides} from {name!r}: {hint}")
-    return tuple(strides), tuple(int(features.shape[1]) for features in maps)
+    return tuple(strides), tuple(int(features.shape[1]) for features in maps[: len(strides)])
+
+
+def check_map_sizes(maps: Sequence[Map], strides: Sequence[int], size: tuple[int, int]) -> None:
+    """Check that the maps of images of this height and width follow it, give or take a pixel.
+
+    Strides are found with one image. A network that resizes images, or pools them to a fixed size, has other strides
+    for images of other sizes.
+
+    Raises
+    ------
+    BackboneError
+        If a map does not.
+    """
+    for features, stride in zip(maps, strides, strict=True):
+        shape = int(features.shape[2]), int(features.shape[3])
+        if any(abs(side * stride - whole) > stride for side, whole in zip(shape, size, strict=True)):
+            raise BackboneError.of(
+                f"a map of {round(size[0] / stride)} x {round(size[1] / stride)} pixels for an image of {size[0]} x "
+                f"{size[1]} pixels, because the stride is {stride}",
+                f"{shape[0]} x {shape[1]}; for a network with maps of a fixed size, give --image-size HxW",
+            )
 
 
 def file_hash(*paths: Path) -> str:

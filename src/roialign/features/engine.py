@@ -19,7 +19,7 @@ from .._warnings import RoIWarning
 from ..files.boxes import Box
 from ..files.doubts import Doubts
 from ..files.problems import Remark
-from .backbone import Backbone, BackboneError, Map
+from .backbone import Backbone, BackboneError, Map, check_map_sizes
 from .boxes import BoxSource, DetectedBoxes, GridBoxes
 from .image_readers import Readers, Wanted
 from .images import ReadImage
@@ -274,9 +274,11 @@ class _Batches:
         with self._report.timed("backbone"):
             maps = self._maps(batch)
             _wait_for(maps[0])
+        strides = [work.backbone.strides[level] for level in work.pooling.levels]
+        height, width = batch[0].pixels.shape[:2]
+        check_map_sizes(maps, strides, (height, width))
         with self._report.timed("pooling"), work.backbone.for_pooling(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RoIWarning)  # Doubts reports them once for all images
-            strides = [work.backbone.strides[level] for level in work.pooling.levels]
             pooled = work.pooling.pool(maps, strides, np.concatenate(list(map(_rois, range(len(batch)), batch))))
             first = 0
             for one in batch:

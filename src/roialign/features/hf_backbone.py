@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from .. import _validate
 from ..files.problems import FileError
 from ..files.text import read_json
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_normalisation, chosen_size
@@ -31,10 +34,13 @@ PREFIX_TOKENS: dict[str, int] = {
     "swin": 0,
     "swinv2": 0,
     "vit": 1,
+    "vit_mae": 1,
     "vit_msn": 1,
 }
 #: Types whose stages halve the map, so that a token is as large as several patches.
 WITH_STAGES = ("swin", "swinv2")
+#: A type that hides a part of the patches and shuffles the others, unless it is told the order and to hide none.
+SHUFFLING = "vit_mae"
 #: Types with one class token and register tokens, whose number is in the configuration.
 WITH_REGISTERS = ("dinov2_with_registers", "dinov3_vit")
 
@@ -61,13 +67,24 @@ class HfBackbone(TorchBackbone):
         processing = _processing(source)
         size = _image_size(config, processing, options, None if self._prefix is None else self._patch)
         facts: dict[str, object] = {"model": config.model_type, "weights": state_hash(model)}
+        self._is_bgr = _is_bgr(processing)
+        if self._is_bgr:
+            facts["channels"] = "BGR"
+        self._shuffles = config.model_type == SHUFFLING
+        if self._shuffles:
+            config.mask_ratio = 0.0
         super().__init__(model, options, size, _normalisation(processing, options), name=name, facts=facts)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         resized = self._trained is not None and tuple(images.shape[2:]) != self._trained
         for layer, sizes in self._windows:
             layer.window_size, layer.shift_size = sizes
-        more = {"interpolate_pos_encoding": True} if resized and self._prefix is not None else {}
+        more: dict[str, Any] = {"interpolate_pos_encoding": True} if resized and self._prefix is not None else {}
+        if self._shuffles and self._patch is not None:
+            patches = (images.shape[2] // self._patch) * (images.shape[3] // self._patch)
+            more["noise"] = torch.arange(patches, device=images.device).expand(len(images), -1)
+        if self._is_bgr:
+            images = images.flip(1)
         output = self.module(pixel_values=images, **more).last_hidden_state
         if output.ndim == 4:
             return [output]
@@ -153,17 +170,34 @@ def _image_size(config: Any, processing: Mapping[str, Any], options: BackboneOpt
     return chosen_size(options, trained, patch or MULTIPLE)
 
 
+def _is_bgr(processing: Mapping[str, Any]) -> bool:
+    """Whether the model expects the channels in the order blue, green, red."""
+    return bool(processing.get("do_flip_channel_order", False))
+
+
 def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> Normalisation:
-    """Return the normalisation of the options, or else that of the image processor, whose pixels are from 0 to 1."""
-    if options.normalise is not None or "image_mean" not in processing or not processing.get("do_normalize", True):
+    """Return the normalisation of the options, or else that of the image processor.
+
+    The processor multiplies pixels by a factor, usually 1 / 255. Its mean and deviation are those of the products.
+    """
+    if options.normalise is not None or not processing:
         return chosen_normalisation(options, "imagenet")
-    parts = []
     try:
+        pixel = 1.0
+        if processing.get("do_rescale", True):
+            factor = _validate.check_number(
+                processing.get("rescale_factor", 1 / PIXEL), "rescale_factor", positive=True
+            )
+            pixel = PIXEL if math.isclose(factor * PIXEL, 1.0) else 1 / factor
+        # A processor of BGR, which is MobileViT's, has a mean, but does not use it.
+        if not processing.get("do_normalize", "image_mean" in processing and not _is_bgr(processing)):
+            return Normalisation((0.0,) * 3, (pixel,) * 3)
+        parts = []
         for name in ("image_mean", "image_std"):
             value = processing.get(name)
             numbers = [value] * 3 if isinstance(value, (int, float)) else value  # one number is that of every channel
             red, green, blue = check_channels(numbers, name, positive=name == "image_std")
-            parts.append((PIXEL * red, PIXEL * green, PIXEL * blue))
+            parts.append((pixel * red, pixel * green, pixel * blue))
         return Normalisation(*parts)
     except (ValueError, TypeError) as error:
         raise FileError(f"{PROCESSOR}: {error}") from error

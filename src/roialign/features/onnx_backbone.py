@@ -68,10 +68,11 @@ class OnnxBackbone(Backbone):
         self._facts = facts if facts is not None else {"file": _file_hash(model)}
         self._session = _session(model, options, name)
         inputs = self._session.get_inputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
+        if not _is_image(inputs):
             found = ", ".join(f"{one.name} {one.shape} of {one.type}" for one in inputs)
             raise BackboneError.of(
-                "a model with one input [N, 3, H, W] of floats", f"{found or 'no input'} of {name!r}"
+                "a model with one input [N, 3, H, W] of floats, with the channels before the height",
+                f"{found or 'no input'} of {name!r}",
             )
         self._input = inputs[0].name
         self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
@@ -105,7 +106,7 @@ class OnnxBackbone(Backbone):
         maps = [(name, self._as_map(output, (height, width))) for name, output in found]
         maps.sort(key=lambda pair: -pair[1].shape[2])
         self.strides, self.channels = probed([features for _, features in maps], (height, width), self.name)
-        return [name for name, _ in maps]
+        return [name for name, _ in maps[: len(self.strides)]]
 
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
         self.warn_of_range(images)
@@ -124,7 +125,7 @@ class OnnxBackbone(Backbone):
             missing = step - len(piece)  # a fixed batch is filled up
             filled = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)]) if missing else piece
             output = self._session.run(names, {self._input: filled}, run_options)
-            outputs.append([values[: len(piece)] for values in output])
+            outputs.append([values[: len(piece)] if values.ndim else values for values in output])
         return [pieces[0] if len(pieces) == 1 else np.concatenate(pieces) for pieces in zip(*outputs, strict=True)]
 
     def _as_map(self, output: Array, size: tuple[int, int]) -> Array:
@@ -136,6 +137,14 @@ class OnnxBackbone(Backbone):
         import onnxruntime
 
         return {**self._facts, "onnxruntime": onnxruntime.__version__, "outputs": self._outputs}
+
+
+def _is_image(inputs: Sequence[Any]) -> bool:
+    """Whether the only input of a model is a batch of images."""
+    if len(inputs) != 1 or inputs[0].type not in ("tensor(float)", "tensor(float16)"):
+        return False
+    shape = inputs[0].shape
+    return len(shape) == 4 and (shape[1] == 3 or (not isinstance(shape[1], int) and shape[3] != 3))
 
 
 def _session(model: bytes | Path, options: BackboneOptions, name: str) -> Any:
