@@ -137,6 +137,7 @@ def test_files_that_cannot_be_read_are_named(folders: tuple[Path, Path]) -> None
     first, second = map(str, problems)
     assert first.startswith(f"{labels / 'P0002.txt'}: not UTF-8 text")
     assert second.startswith(f"{labels / 'P0003.txt'}: its image P0003.png: cannot be read as an image")
+    assert problems.remarks == [], "no image lacks a label file"
 
 
 @pytest.mark.parametrize("mark", ["\u2028", "\x85", "\x0c", "\x1e"])

@@ -68,9 +68,10 @@ def read_dota_records(
     for path in paths:
         if digest is not None:
             digest.update(os.fsencode(path.name))
+        own = pictures.pop(path.stem, [])
         try:
             text = read_text(path, digest)
-            image = _image_of(path, pictures.pop(path.stem, []), images)
+            image = _image_of(path, own, images)
         except FileError as error:
             problems.add(path, error)
             continue
