@@ -65,6 +65,7 @@ def test_csv_columns_may_come_in_any_order_with_others_between_them(tmp_path: Pa
     assert (only.image, only.corners, only.label) == ("a, b.png", (1, 2, 3, 4), "")
 
 
+FIVE = "five numbers are a rotated box, and upright boxes are pooled: give its upright hull"
 LIST_ROW = '{"image": "a.png", "box": [1, 2, 3, 4], "label": "cat"}'
 
 
@@ -74,6 +75,8 @@ LIST_ROW = '{"image": "a.png", "box": [1, 2, 3, 4], "label": "cat"}'
         ('{"image": "a.png"}', "row 1: expected [x1, y1, x2, y2] or {"),
         ("7", "row 1: expected [x1, y1, x2, y2] or {"),
         ('{"image": "a.png", "box": [1, 2, 3]}', "row 1: expected [x1, y1, x2, y2], found [1, 2, 3]"),
+        ("[1, 2, 3, 4, 0.5]", f"row 1: expected [x1, y1, x2, y2], found [1, 2, 3, 4, 0.5]: {FIVE}"),
+        ('{"box": [1, 2, 3, 4, 0.5]}', f"row 1: expected [x1, y1, x2, y2], found [1, 2, 3, 4, 0.5]: {FIVE}"),
         ('{"image": "a.png", "box": "1 2 3 4"}', 'row 1: expected [x1, y1, x2, y2], found "1 2 3 4"'),
         ('{"image": "a.png", "box": [1, 2, 3, "4"]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
         ('{"image": "a.png", "box": [1, 2, 3, true]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
@@ -116,6 +119,10 @@ def coco(*annotations: object) -> dict[str, object]:
         (
             {"image_id": 7, "bbox": [1, 2, 3]},
             "annotations[1]: bbox: expected [x, y, width, height], finite, got [1, 2, 3]",
+        ),
+        (
+            {"image_id": 7, "bbox": [1, 2, 3, 4, 30]},
+            f"annotations[1]: bbox: expected [x, y, width, height], finite, got [1, 2, 3, 4, 30]: {FIVE}",
         ),
         ({"image_id": 7, "bbox": [1, 2, 3, "4"]}, "annotations[1]: bbox: expected [x, y, width, height], finite, got"),
     ],

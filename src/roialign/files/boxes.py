@@ -13,7 +13,7 @@ from .._text import one_line
 from .._typing import Corners
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners
-from .coco import box_of, category_of, check_objects, file_name, section_of
+from .coco import box_of, category_of, check_objects, file_name, five_numbers, section_of
 from .columns import (
     ROLES,
     AmbiguousColumnsError,
@@ -39,6 +39,8 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 #: The endings of JSON Lines, with one value per line.
 LINES_ENDINGS = (".jsonl", ".ndjson")
 DEFAULT_READING = TableReading()
+#: What can be done with a rotated box.
+GIVE_HULL = "and upright boxes are pooled: give its upright hull"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ def _coco_rows(path: Path, content: Row, problems: Problems, reading: TableReadi
 
     def annotation(row: Row, index: int) -> dict[str, Any]:
         image = images.find(row, "image_id", "images")
-        numbers = _numbers(list(box_of(row, positive=False)), "bbox: expected [x, y, width, height]")
+        numbers = _numbers(box_of(row, positive=False, of_five=GIVE_HULL), "bbox: expected [x, y, width, height]")
         try:
             label = categories.find(row, "category_id", "categories")["name"]
         except DatasetError:
@@ -302,7 +304,7 @@ def _coco_image(row: Row, index: int) -> dict[str, Any]:
 def _numbers(values: object, expected: str) -> Corners:
     """Return four finite numbers. Text and booleans are not accepted as numbers."""
     if not isinstance(values, list) or len(values) != 4:
-        raise FileError(f"{expected}, found {shown(values)}")
+        raise FileError(f"{expected}, found {shown(values)}{five_numbers(values, GIVE_HULL)}")
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN

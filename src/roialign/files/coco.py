@@ -157,8 +157,10 @@ def section_of(content: Row, name: str) -> list[Any]:
     return section
 
 
-def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
+def box_of(row: Row, *, positive: bool, least: float = 0.0, of_five: str = "read with --rotated") -> list[float]:
     """Return the `bbox` of a row: x, y, width, height. If `positive`, both sides must be longer than `least`.
+
+    `of_five` says what can be done with a rotated box of five numbers, for the message.
 
     Raises
     ------
@@ -168,13 +170,15 @@ def box_of(row: Row, *, positive: bool, least: float = 0.0) -> list[float]:
     box = row.get("bbox")
     expected = f"bbox: expected [x, y, width, height], finite{', with positive sides' if positive else ''}"
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        hint = (
-            ": five numbers are a rotated box, read with --rotated" if isinstance(box, list) and len(box) == 5 else ""
-        )
-        raise DatasetError(f"{expected}, got {value_text(row, 'bbox')}{hint}")
+        raise DatasetError(f"{expected}, got {value_text(row, 'bbox')}{five_numbers(box, of_five)}")
     if positive and min(box[2], box[3]) <= least:
         raise DatasetError(f"{expected}, got {quoted(box)}")
     return [float(value) for value in box]
+
+
+def five_numbers(box: object, of_five: str) -> str:
+    """Return the end of the message about a box of five numbers; nothing about any other box."""
+    return f": five numbers are a rotated box, {of_five}" if isinstance(box, list) and len(box) == 5 else ""
 
 
 def category_of(row: Row, index: int) -> dict[str, Any]:
