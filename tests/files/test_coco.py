@@ -252,9 +252,11 @@ def test_boxes_of_another_format_are_doubted(tmp_path: Path, change: Any, remark
     assert list(map(str, of_table.remarks)) == (said if remark == CORNERS else [])  # others are told box by box
 
 
-def test_one_box_that_is_no_corner_ends_the_doubt(tmp_path: Path) -> None:
+@pytest.mark.parametrize("box", [[50, 40, 10, 8], [-6.5, 5, 20, 10], [3, -4, 20, 10]])
+def test_one_box_that_is_no_corner_ends_the_doubt(tmp_path: Path, box: list[float]) -> None:
+    """The hulls of rotated boxes may begin outside the image, corners do not."""
     content = {**content_of(), "annotations": [_corners(row) for row in content_of()["annotations"]]}
-    content["annotations"][3]["bbox"] = [50, 40, 10, 8]
+    content["annotations"][3]["bbox"] = box
     assert not _read(tmp_path, content)[1].remarks
 
 

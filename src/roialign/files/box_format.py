@@ -17,7 +17,9 @@ def remark_corners(path: Path, boxes: Sequence[SizedBox], problems: Problems) ->
     """Add a remark if the boxes of the file seem to be (x1, y1, x2, y2)."""
     limits = [(box, _limits(size)) for box, size in boxes]
     beyond = sum(x + width > right or y + height > lower for (x, y, width, height), (right, lower) in limits)
-    if beyond and all(x1 < x2 <= right and y1 < y2 <= lower for (x1, y1, x2, y2), (right, lower) in limits):
+    if beyond and all(
+        -TOLERANCE <= x1 < x2 <= right and -TOLERANCE <= y1 < y2 <= lower for (x1, y1, x2, y2), (right, lower) in limits
+    ):
         count = f"{beyond} of {len(boxes)} boxes {'reaches' if beyond == 1 else 'reach'} beyond the image"
         what = f"bbox: {count}, and as [x1, y1, x2, y2] every one fits: is it [x, y, width, height]?"
         problems.remark(f"{path}: annotations", what, "box format")
