@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from roialign.features import (
     BackboneOptions,
     FileBoxes,
     GridBoxes,
+    Job,
     JobSettings,
     OtherJobError,
     make_backbone,
@@ -137,6 +139,23 @@ def test_another_job_is_refused_and_says_what_differs(images: list[Path], tmp_pa
     with pytest.raises(OtherJobError, match=r"boxes\.grid: \[2, 2\] there, \[2, 3\] here"):
         prepare(images, GridBoxes(2, 3), out, settings, SMALL)
     assert contents(out) == before
+
+
+def test_boxes_of_images_of_another_size_are_another_job(images: list[Path], tmp_path: Path) -> None:
+    """The size decides whether an image is read as stored or upright."""
+    (box,) = boxes_of(images[0], [(0.0, 0.0, 9.0, 9.0)])
+    with Image.open(images[0]) as opened:
+        width, height = opened.size
+    settings = JobSettings("pixels", sizes=((1, 1),))
+
+    def job(size: tuple[int, int]) -> Job:
+        source = FileBoxes({images[0]: [replace(box, image_size=size)]})
+        return prepare(images[:1], source, tmp_path / "out", settings, BackboneOptions())
+
+    run(job((width, height)), readers=0)
+    assert job((width, height)).missing() == []
+    with pytest.raises(OtherJobError, match="the boxes or the sizes of their images differ"):
+        job((height, width))
 
 
 def test_a_folder_of_features_without_a_manifest_is_left_alone(images: list[Path], tmp_path: Path) -> None:

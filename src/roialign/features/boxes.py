@@ -97,7 +97,7 @@ class FileBoxes(BoxSource):
         digest = hashlib.sha256()
         for image, boxes in self.groups.items():
             for box in boxes:
-                digest.update(repr((str(image), box.row, box.corners, box.label)).encode())
+                digest.update(repr((str(image), box.row, box.corners, box.label, box.image_size)).encode())
         return {"boxes": sum(map(len, self.groups.values())), "sha256": digest.hexdigest()}
 
 

@@ -122,7 +122,7 @@ def _check_division(path: Path, found: Mapping[str, Any], own: Mapping[str, Any]
 #: What differs if a checksum of the job does. The number itself would tell the user nothing.
 CHECKSUM_TEXTS = {
     "images.sha256": "the list of images differs",
-    "boxes.sha256": "the boxes differ",
+    "boxes.sha256": "the boxes or the sizes of their images differ",
     "backbone.weights": "the weights of the backbone differ",
     "backbone.file": "the file of the backbone differs",
 }
