@@ -242,6 +242,7 @@ CAUSES: dict[str, Cause] = {
     "image ... is not among the inputs": boxes(f"{HEAD}2.png,1,2,3,4\n"),
     "column ... names images, such as ..., but is not read": boxes("foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"),
     "column ... is not read: does it name images?": boxes("scan,x1,y1,x2,y2\n3,1,2,3,4\n"),
+    "column ... rotates boxes, as by ..., but is not read": boxes("image,cx,cy,w,h,angle\n1.png,9,9,4,6,30\n"),
     "a list of COCO results, which has the ids of images instead of their names": boxes(
         json.dumps(COCO["results"].content), "b.json"
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from roialign.files.boxes import read_boxes
 from roialign.files.columns import KNOWN, ROLES, TableReading, corners_of, find_columns
-from roialign.files.problems import Problems
+from roialign.files.problems import FileError, Problems
 from tests.files.boxes import found
 
 CORNERS = (10.0, 20.0, 14.0, 26.0)
@@ -155,3 +156,53 @@ def test_ambiguous_columns_of_a_list_are_named(tmp_path: Path) -> None:
     first, second = found(problems)
     assert "row 0: expected each column once, found 'X1', 'x1'" in first
     assert "row 1: expected a box of two corners, found the corners of a quadrilateral" in second
+
+
+def _turned(ending: str, angle: object) -> str:
+    """A file of two boxes, of which the second has this angle."""
+    if ending == "csv":
+        row = "a.png;12;23;4;6;{};cat\n"
+        return "image;cx;cy;w;h;Theta;label\n" + row.format(0) + row.format("" if angle is None else angle)
+    rows = [
+        json.dumps({"image": "a.png", "box": CORNERS, "rotation_deg": value, "label": "cat"}) for value in (0, angle)
+    ]
+    return "\n".join(rows) if ending == "jsonl" else f"[{', '.join(rows)}]"
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
+@pytest.mark.parametrize("angle", [30, -0.5, "0,5", "left"])
+def test_a_column_that_rotates_boxes_is_not_dropped(ending: str, angle: object, tmp_path: Path) -> None:
+    path = tmp_path / f"b.{ending}"
+    path.write_text(_turned(ending, angle))
+    name, value = "Theta" if ending == "csv" else "rotation_deg", str(angle)
+    with pytest.raises(FileError, match=rf"^column '{name}' rotates boxes, as by \"?{value}\"?, but is not read"):
+        read_boxes(path, Problems())
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "jsonl"])
+@pytest.mark.parametrize("angle", [0, -0.0, "0,0", "", None, math.nan])
+def test_an_angle_of_zero_rotates_nothing(ending: str, angle: object, tmp_path: Path) -> None:
+    path = tmp_path / f"b.{ending}"
+    path.write_text(_turned(ending, angle))
+    problems = Problems()
+    assert [box.corners for box in read_boxes(path, problems)] == [CORNERS, CORNERS]
+    assert found(problems) == []
+
+
+def test_the_user_says_which_columns_are_those_of_upright_boxes(tmp_path: Path) -> None:
+    (tmp_path / "b.csv").write_text(_turned("csv", 30))
+    (_, turned) = read_boxes(tmp_path / "b.csv", Problems(), TableReading({"cx": "cx"}))
+    assert turned.corners == CORNERS
+
+
+@pytest.mark.parametrize(
+    "name", ["angle", "Angle_deg", "theta", "rotation", "rotation angle", "bbox_theta", "rot.angle"]
+)
+def test_names_of_angles(name: str) -> None:
+    assert find_columns(["x1", "y1", "x2", "y2", name], TableReading()).angle == name
+    assert find_columns(["x1", "y1", "x2", "y2", name], TableReading({"label": name})).angle is None
+
+
+@pytest.mark.parametrize("name", ["sun_angle", "rotation_y", "rectangle", "rot", "orientation", "angles"])
+def test_names_of_what_is_not_the_angle_of_a_box(name: str) -> None:
+    assert find_columns(["x1", "y1", "x2", "y2", name], TableReading()).angle is None

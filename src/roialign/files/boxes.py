@@ -19,8 +19,9 @@ from .columns import (
     AmbiguousColumnsError,
     Columns,
     TableReading,
-    UnreadImageError,
+    UnreadColumnError,
     check_unread,
+    check_upright,
     corners_of,
     find_columns,
     normalised,
@@ -133,7 +134,7 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: TableReading
             _check_unread_columns(path, values, columns, problems)
             numbers = [as_number.number(name, values[name]) for name in columns.box]
             yield _box(row, where, values, columns, numbers)
-        except UnreadImageError:
+        except UnreadColumnError:
             raise
         except FileError as error:
             wrong.add(where, error)
@@ -173,6 +174,7 @@ def _check_unread_columns(path: Path, values: Mapping[str, Any], columns: Column
 
 def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
     """Make the box of a row with named columns."""
+    check_upright(values, columns)
     corners = corners_of(_numbers(numbers, f"expected [{', '.join(columns.box)}]"), columns.box_format)
     image = None if columns.image is None else _name(values[columns.image])
     label = None if columns.label is None else values.get(columns.label)
@@ -217,7 +219,7 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
             if whole_box:
                 columns = replace(columns, box=ROLES[columns.box_format])
             yield _box(row, where, entry, columns, numbers)
-        except UnreadImageError:
+        except UnreadColumnError:
             raise
         except FileError as error:
             wrong.add(where, error)
@@ -243,7 +245,7 @@ def _listed_columns(entry: Any, reading: TableReading) -> Columns:
         raise FileError(f'{_expected(reading)} or {{"image": name, "box": [{four}]}}, found {shown(entry)}')
     named = find_columns(list(entry), reading, whole_box)
     if whole_box == "bbox" and _is_result(entry, named, reading):
-        raise UnreadImageError(
+        raise UnreadColumnError(
             "a list of COCO results, which has the ids of images instead of their names: give the COCO file with the "
             "images and annotations instead; or, if the ids are the names of the files, "
             f"--columns image={named.image} --box-format xywh"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from .._text import one_line
 from .._typing import Corners
 from .problems import FileError
-from .text import quoted
+from .text import quoted, shown
 
 #: The meaning of the four numbers of a box: two corners; a corner and a size; a centre and a size.
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
@@ -70,6 +71,8 @@ OTHER_WORDS = {
 IMAGE_VALUE = re.compile(
     r".*[^\s./\\]\.(avif|bmp|gif|jfif|jp2|jpe|jpe?g|p[bgnp]m|png|tiff?|webp|heic|dcm|np[yz])", re.IGNORECASE | re.DOTALL
 )
+#: Matches the name of a column with the angle of a rotated box, without differences in spelling.
+ANGLE_NAME = re.compile(r"(bb|b?box|obb)?(rotation|(rot(ation)?)?angle|theta)((in)?(deg(rees?)?|rad(ians?)?))?")
 LABEL_NAMES = ("label", "class", "classname", "category", "categoryname", "labelname", "name")
 
 
@@ -83,6 +86,8 @@ class Columns:
     box_format: str
     size: tuple[str, str] | None = None
     """The columns with the width and height of the image."""
+    angle: str | None = None
+    """The unread column that may rotate the box. None if the user named columns of the box, which is then upright."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +137,10 @@ def find_columns(names: Sequence[str], reading: TableReading, whole_box: str | N
         box_format=reading.box_format or box_format,
         size=next(((by_name[w], by_name[h]) for w, h in SIZE_NAMES if w in by_name and h in by_name), None),
     )
+    if all(role in ("image", "label") for role in given):
+        used = (columns.image, columns.label, *box)
+        angle = next((name for key, name in by_name.items() if _is_angle(key) and name not in used), None)
+        columns = replace(columns, angle=angle)
     if len(by_name) < len(names):  # two names are equal, apart from their spelling
         for name in filter(None, (columns.image, columns.label, *box)):
             _check_once(name, names, is_given=name in given.values())
@@ -146,8 +155,38 @@ def _check_once(name: str, names: Sequence[str], *, is_given: bool) -> None:
         raise AmbiguousColumnsError(f"expected each column once, found {shown}: remove one, or give --columns")
 
 
-class UnreadImageError(FileError):
-    """A table names its images in a column that is not recognised."""
+@lru_cache(maxsize=1000)
+def _is_angle(name: str) -> bool:
+    return ANGLE_NAME.fullmatch(name) is not None
+
+
+class UnreadColumnError(FileError):
+    """A column that is not read names the images, or rotates the boxes."""
+
+
+def check_upright(values: Mapping[str, object], columns: Columns) -> None:
+    """Check that the box of a row is not rotated.
+
+    Raises
+    ------
+    UnreadColumnError
+        If it has an angle other than 0.
+    """
+    angle = None if columns.angle is None else values[columns.angle]
+    if not _is_zero(angle):
+        raise UnreadColumnError(
+            f"column {quoted(columns.angle)} rotates boxes, as by {shown(angle)}, but is not read: give the upright "
+            "hulls without it, or if the boxes are upright, name their columns with --columns"
+        )
+
+
+def _is_zero(angle: object) -> bool:
+    """Whether an angle is 0 or missing. Text may have a decimal comma."""
+    try:
+        number = float(angle.replace(",", ".") if isinstance(angle, str) else angle)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return angle is None or angle == ""
+    return number == 0 or math.isnan(number)
 
 
 def check_unread(values: Mapping[str, object], box: Sequence[str]) -> list[str]:
@@ -155,13 +194,13 @@ def check_unread(values: Mapping[str, object], box: Sequence[str]) -> list[str]:
 
     Raises
     ------
-    UnreadImageError
+    UnreadColumnError
         If a value in an unread column is the file name of an image.
     """
     others = {name: value for name, value in values.items() if name not in box}
     for name, value in others.items():
         if isinstance(value, str) and IMAGE_VALUE.fullmatch(value):
-            raise UnreadImageError(
+            raise UnreadColumnError(
                 f"column {quoted(name)} names images, such as {quoted(value)}, but is not read: "
                 f"give --columns {one_line(f'image={name}')}"
             )
