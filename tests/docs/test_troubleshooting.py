@@ -235,6 +235,9 @@ CAUSES: dict[str, Cause] = {
     "not UTF-8 text: it is UTF-16 text: save it as UTF-8": coco("{}".encode("utf-16")),
     "not UTF-8 text: byte ...: save it as UTF-8": coco('{"Bär": 1}'.encode("latin-1")),
     "expected a header with x1, y1, x2, y2, or ..., found ...": boxes("1.png,1,2,3,4\n"),
+    "lists and objects in ... are not read: write one row per box": boxes(
+        '[{"image": "1.png", "objects": {"bbox": [[1, 2, 3, 4]], "category": [0]}}]', "b.json"
+    ),
     "it is separated by spaces": boxes("image x1 y1 x2 y2\n1.png 1 2 3 4\n", "b.txt"),
     "it is a label file without a header, as YOLO uses": boxes("0 0.5 0.5 0.2 0.2\n", "b.txt"),
     "expected a number, found ...": boxes(f"{HEAD}1.png,1,2,3,four\n"),

@@ -74,6 +74,10 @@ LIST_ROW = '{"image": "a.png", "box": [1, 2, 3, 4], "label": "cat"}'
     [
         ('{"image": "a.png"}', "row 1: expected [x1, y1, x2, y2] or {"),
         ("7", "row 1: expected [x1, y1, x2, y2] or {"),
+        (
+            '{"image": "a.png", "objects": {"bbox": [[1, 2, 3, 4]], "category": [0]}, "parts": [{"x": 1}], "c": []}',
+            "; lists and objects in 'objects' (bbox, category), 'parts' (x), 'c' are not read: write one row per box",
+        ),
         ('{"image": "a.png", "box": [1, 2, 3]}', "row 1: expected [x1, y1, x2, y2], found [1, 2, 3]"),
         ("[1, 2, 3, 4, 0.5]", f"row 1: expected [x1, y1, x2, y2], found [1, 2, 3, 4, 0.5]: {FIVE}"),
         ('{"box": [1, 2, 3, 4, 0.5]}', f"row 1: expected [x1, y1, x2, y2], found [1, 2, 3, 4, 0.5]: {FIVE}"),

@@ -156,3 +156,22 @@ def test_text_of_parquet_that_is_not_utf_8_is_said(tmp_path: Path) -> None:
     names = pyarrow.Array.from_buffers(pyarrow.string(), 1, [None, ends, letters])
     with pytest.raises(FileError, match=r"^cannot be read as Parquet: its text is not UTF-8$"):
         _parquet(tmp_path, {"image": names, "x1": [1], "y1": [2], "x2": [3], "y2": [4]})
+
+
+def test_nested_columns_that_may_hold_the_boxes_are_named(tmp_path: Path) -> None:
+    objects = [{"bbox": [[1.0, 2.0, 3.0, 4.0]], "category": [1]}]
+    columns = {"image": ["a.png"], "objects": objects, "marks": [objects], "corners": [[1.0, 2.0]], "z": [b"cat"]}
+    with pytest.raises(FileError) as raised:
+        _parquet(tmp_path, columns)
+    assert str(raised.value).startswith("expected a header with x1, y1, x2, y2, or xmin")
+    assert str(raised.value).endswith(
+        "found image; give other names with --columns; lists and objects in 'objects' (bbox, category), "
+        "'marks' (bbox, category), 'corners' are not read: write one row per box"
+    )
+    with pytest.raises(FileError, match=r"found image; give other names with --columns$"):
+        _parquet(tmp_path, {"image": ["a.png"], "z": [b"cat"]})
+    boxes, problems = _parquet(tmp_path, {"bbox": [[1.0, 2.0, 3.0, 4.0]], "objects": objects})
+    assert (boxes, found(problems)[0].split(": ")[1:3]) == (
+        [],
+        ["bbox", 'give --box-format xyxy or --box-format xywh, found {"bbox"'],
+    )

@@ -24,6 +24,7 @@ from .columns import (
     check_upright,
     corners_of,
     find_columns,
+    nested_text,
     normalised,
 )
 from .kinds import HEAD_BYTES, what_is
@@ -95,7 +96,7 @@ def read_boxes(path: Path, problems: Problems, reading: TableReading = DEFAULT_R
     if path.suffix.lower() in TABLE_ENDINGS:
         return list(_table_rows(path, read_text(path), problems, reading))
     if path.suffix.lower() in PARQUET_ENDINGS:
-        rows = read_parquet_rows(path, ("box", "bbox"), reading.columns or {})
+        rows = read_parquet_rows(path, ("box", "bbox"), reading)
         entries = [Entry(row, f"{path}, row {row}", value) for row, value in rows]
         return list(_list_rows(path, entries, problems, reading))
     if path.suffix.lower() in LINES_ENDINGS:
@@ -242,7 +243,8 @@ def _listed_columns(entry: Any, reading: TableReading) -> Columns:
                 raise
     if not isinstance(entry, dict) or whole_box not in entry:
         four = ", ".join(ROLES[reading.box_format or "xyxy"])
-        raise FileError(f'{_expected(reading)} or {{"image": name, "box": [{four}]}}, found {shown(entry)}')
+        hidden = nested_text(_nested_values(entry))
+        raise FileError(f'{_expected(reading)} or {{"image": name, "box": [{four}]}}, found {shown(entry)}{hidden}')
     named = find_columns(list(entry), reading, whole_box)
     if whole_box == "bbox" and _is_result(entry, named, reading):
         raise UnreadColumnError(
@@ -253,6 +255,14 @@ def _listed_columns(entry: Any, reading: TableReading) -> Columns:
     if whole_box == "bbox" and reading.box_format is None:  # xywh in COCO, xyxy elsewhere
         raise FileError(f"bbox: give --box-format xyxy or --box-format xywh, found {shown(entry)}")
     return named
+
+
+def _nested_values(entry: object) -> dict[str, list[str]]:
+    """Return the names in every list and object of an item; see :func:`nested_text`."""
+    values = entry.items() if isinstance(entry, dict) else ()
+    nested = [(name, value) for name, value in values if isinstance(value, (list, dict))]
+    firsts = [(name, value[0] if isinstance(value, list) and value else value) for name, value in nested]
+    return {name: list(first) if isinstance(first, dict) else [] for name, first in firsts}
 
 
 def _is_result(entry: Mapping[str, Any], named: Columns, reading: TableReading) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from .._text import one_line
+from .._text import cut, one_line
 from .._typing import Corners
 from .problems import FileError
-from .text import quoted, shown
+from .text import MOST_CHARACTERS, quoted, shown
 
 #: The meaning of the four numbers of a box: two corners; a corner and a size; a centre and a size.
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
@@ -73,6 +73,8 @@ IMAGE_VALUE = re.compile(
 )
 #: Matches the name of a column with the angle of a rotated box, without differences in spelling.
 ANGLE_NAME = re.compile(r"(bb|b?box|obb)?(rotation|(rot(ation)?)?angle|theta)((in)?(deg(rees?)?|rad(ians?)?))?")
+#: The number of columns of lists and objects that are named in a message.
+MOST_NESTED = 3
 LABEL_NAMES = ("label", "class", "classname", "category", "categoryname", "labelname", "name")
 
 
@@ -212,6 +214,20 @@ def _may_name_images(column: str) -> bool:
     """Whether the words of a column name, such as ``scan_no`` or ``pageId``, suggest that it names images."""
     words = re.findall(r"[a-z]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", column).lower())
     return not IMAGE_WORDS.isdisjoint(words) and OTHER_WORDS.isdisjoint(words)
+
+
+def nested_text(nested: Mapping[str, Sequence[str]]) -> str:
+    """Return the end of the message that there is no box. `nested` has the names in each column of lists and objects.
+
+    >>> nested_text({"objects": ["bbox", "category"]})
+    "; lists and objects in 'objects' (bbox, category) are not read: write one row per box"
+    """
+    if not nested:
+        return ""
+    columns = [f"{quoted(name)} ({', '.join(parts)})" if parts else quoted(name) for name, parts in nested.items()]
+    named = [cut(one_line(column), MOST_CHARACTERS) for column in columns[:MOST_NESTED]]
+    more = ["..."] if len(columns) > MOST_NESTED else []
+    return f"; lists and objects in {', '.join(named + more)} are not read: write one row per box"
 
 
 def _box_columns(

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from .._extras import require
-from .columns import BOX_NAMES, IMAGE_NAMES, LABEL_NAMES, ROLES, normalised
+from .columns import (
+    BOX_NAMES,
+    IMAGE_NAMES,
+    LABEL_NAMES,
+    ROLES,
+    AmbiguousColumnsError,
+    TableReading,
+    find_columns,
+    nested_text,
+    normalised,
+)
 from .kinds import check_readable
 from .problems import FileError
 from .text import quoted
@@ -18,19 +28,20 @@ from .text import quoted
 METADATA = "roialign"
 
 
-def read_parquet_rows(path: Path, lists: Sequence[str], given: Mapping[str, str]) -> list[tuple[int, dict[str, Any]]]:
+def read_parquet_rows(path: Path, lists: Sequence[str], reading: TableReading) -> list[tuple[int, dict[str, Any]]]:
     """Return the rows of a table with their indices.
 
     Columns of lists or bytes are read only if they are named in `lists` or are the only labels, and dates and times
     only if they can be part of a box. They are converted to text, because Python cannot represent all of them. Bytes
     are converted to text, too. Decimals are converted to floats in a box and to text elsewhere, because a float does
     not hold all digits of an id. Rows with an `error` are left out if they have no box, or if this package wrote the
-    file. `given` has the names of the columns by role, if the user gave them.
+    file.
 
     Raises
     ------
     FileError
-        If the file is not a Parquet file, or has two columns of the same name that can be part of a box.
+        If the file is not a Parquet file, has no columns of a box, or has two columns of the same name that can be part
+        of a box.
     ModuleNotFoundError
         If pyarrow is not installed.
     """
@@ -39,6 +50,7 @@ def read_parquet_rows(path: Path, lists: Sequence[str], given: Mapping[str, str]
     import pyarrow
     from pyarrow import parquet, types
 
+    given = reading.columns or {}
     try:
         file = parquet.ParquetFile(path, page_checksum_verification=True)
         schema = file.schema_arrow
@@ -68,6 +80,10 @@ def read_parquet_rows(path: Path, lists: Sequence[str], given: Mapping[str, str]
     unread = [name for name in _named(nested, images) if name not in files]
     if unread and not _named([*wanted, *files], images):
         raise FileError(f"column {quoted(unread[0])} holds images, not their names: add a column with the names")
+    if not set(lists) & set(wanted):
+        known = [name for name in schema.names if name in (*wanted, *files)]
+        others = [field for field in schema if field.name in nested.difference(known) and not _is_bytes(field.type)]
+        _check_box(known, reading, {field.name: _names_in(field.type) for field in others})
     corners = [name for name in wanted if name in (*ROLES["xyxy"], *lists)]
 
     def failed(row: dict[str, Any]) -> bool:
@@ -75,6 +91,16 @@ def read_parquet_rows(path: Path, lists: Sequence[str], given: Mapping[str, str]
         return row.get("error") is not None and (is_ours or is_empty)
 
     return [(number, row) for number, row in enumerate(rows) if not failed(row)]
+
+
+def _check_box(names: Sequence[str], reading: TableReading, nested: Mapping[str, Sequence[str]]) -> None:
+    """Check that there are columns of a box. If not, the error says which columns may hold boxes and are not read."""
+    try:
+        find_columns(names, reading)
+    except AmbiguousColumnsError:
+        raise
+    except FileError as error:
+        raise FileError(f"{error}{nested_text(nested)}") from error
 
 
 def _named(names: Iterable[str], known: Sequence[str]) -> list[str]:
@@ -89,6 +115,15 @@ def _is_nested(kind: Any) -> bool:
 
     stored = kind.storage_type if isinstance(kind, BaseExtensionType) and not isinstance(kind, UuidType) else kind
     return bool(types.is_nested(stored) or _is_bytes(stored))
+
+
+def _names_in(kind: Any) -> list[str]:
+    """Return the names in a column of structures, or of lists of structures."""
+    from pyarrow import types
+
+    while hasattr(kind, "value_type"):
+        kind = kind.value_type
+    return [kind.field(index).name for index in range(kind.num_fields)] if types.is_struct(kind) else []
 
 
 def _is_bytes(kind: Any) -> bool:
