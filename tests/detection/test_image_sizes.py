@@ -46,17 +46,13 @@ def test_masks_of_the_stored_size_settle_the_size_of_a_turned_image(tmp_path: Pa
     assert len(as_it_is) == (orientation != 1)
 
 
-def test_square_images_are_not_decoded_for_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Datasets of tiles have many."""
+def test_masks_of_square_images_settle_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded_image(np.zeros((9, 9, 3), dtype=np.uint8), orientation=6))
     row = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9], "segmentation": encoded(np.ones((9, 9), dtype=bool))}
     content = {"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1, "name": "dog"}]}
-    opened: list[Path] = []
-    monkeypatch.setattr("roialign.files.image_sizes.open_picture", lambda path, *_, **__: opened.append(path))
     problems = Problems()
     dataset = CocoDataset(_written(tmp_path, {**content, "annotations": [row]}), tmp_path, problems)
     assert dataset[0][1]["masks"].sum() == 81
-    assert not opened
     assert [remark.kind for remark in problems.remarks] == ["image size"]
 
 
@@ -95,3 +91,25 @@ def test_one_object_is_spoken_of_in_the_singular(tmp_path: Path) -> None:
         "1 object has an outline without a pixel: in training its box is used as a mask, and in evaluation no mask can "
         "match it",
     ]
+
+
+def test_images_of_one_set_that_are_read_in_two_ways_are_remarked_on(tmp_path: Path) -> None:
+    """The boxes of b.png and c.png fit both ways, those of d.png only upright; e.png has no box."""
+    boxes = {"a": [5, 5, 113, 35], "b": [5, 5, 30, 30], "c": [0, 0, 9, 9], "d": [5, 5, 30, 113]}
+    images = [{"id": name, "file_name": f"{name}.png"} for name in "abcde"]
+    rows = [{"image_id": name, "category_id": 1, "bbox": box} for name, box in boxes.items()]
+    content = {"images": images, "categories": [{"id": 1, "name": "dog"}]}
+
+    def said(number: int) -> list[str]:
+        problems = Problems()
+        CocoDataset(_written(tmp_path, {**content, "annotations": rows[number:]}), tmp_path, problems)
+        return [str(remark) for remark in problems.remarks if remark.kind == "EXIF orientations"]
+
+    for name in "abcde":
+        (tmp_path / f"{name}.png").write_bytes(encoded_image(np.zeros((90, 120, 3), dtype=np.uint8), orientation=6))
+    (remark,) = said(0)
+    assert remark.startswith(
+        f"{tmp_path / 'b.png'}: EXIF orientation: 2 images are read upright by default, such as this one, but "
+        f"{tmp_path / 'a.png'} as stored: if all were annotated on the stored pixels"
+    )
+    assert said(1) == []

@@ -186,6 +186,10 @@ CAUSES: dict[str, Cause] = {
     "EXIF orientation ...: width and height are those of the image as stored": coco(
         _sized(48, 64, [4, 6, 20, 16]), LYING
     ),
+    "EXIF orientation: ... read upright by default, such as this one, but ... as stored": extract(
+        {"photos/1.png": LYING, "photos/2.png": LYING, "b.csv": f"{HEAD}1.png,1,2,46,62\n2.png,1,2,9,9\n".encode()},
+        "photos",
+    ),
     "EXIF orientation ...: width and height are those of the image ..., but its boxes fit only in the image ...": coco(
         _sized(48, 64, [30, 6, 30, 16]), LYING
     ),

@@ -43,7 +43,7 @@ def test_labels_are_read_as_rotated_boxes(folders: tuple[Path, Path]) -> None:
             "file_name": "P0001.png",
             "width": 60,
             "height": 40,
-            "size_from_file": True,
+            "size_from_file": 1,
             "labels": "P0001.txt",
         }
     ]

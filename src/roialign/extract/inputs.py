@@ -10,7 +10,7 @@ import numpy as np
 from .._typing import Array
 from ..files.arrays import read_feature_map
 from ..files.images import read_picture
-from ..files.orientation import Annotated
+from ..files.orientation import UPRIGHT, Annotated, Turning
 from ..files.problems import FileError as InputError
 from ..files.problems import Remark
 
@@ -31,6 +31,8 @@ class FeatureMap:
     """Whether the channels are red, green and blue."""
     remarks: tuple[Remark, ...] = ()
     """Remarks for the user."""
+    turning: Turning = UPRIGHT
+    """Whether an image was turned upright, and why."""
 
 
 def read_input(
@@ -59,13 +61,13 @@ def read_input(
         what = f"{not_finite} of {features.size} values are NaN or infinity, and so are the features pooled from them"
         layout_remark = _layout_remark(features.shape) if layout == "NCHW" else None
         remarks = [Remark(what, "range") if not_finite else None, layout_remark]
-        is_image = False
+        is_image, turning = False, UPRIGHT
     else:
         picture = read_picture(path, annotated)
         features = picture.pixels.transpose(2, 0, 1)[None]
-        remarks, is_image = [picture.remark, picture.range_remark()], True
+        remarks, is_image, turning = [picture.remark, picture.range_remark()], True, picture.turning
     given = tuple(remark for remark in remarks if remark is not None)
-    return FeatureMap(average_pool(features, stride), is_image, given)
+    return FeatureMap(average_pool(features, stride), is_image, given, turning)
 
 
 def _layout_remark(shape: tuple[int, ...]) -> Remark | None:

@@ -117,6 +117,7 @@ def extract(
                 if doubts is not None:
                     height, width = feature_map.features.shape[2:]
                     doubts.look(boxes, width / settings.map_scale, height / settings.map_scale)
+                    doubts.turnings.look(path, feature_map.turning)
                 with np.errstate(all="ignore"):  # a map may hold infinities
                     means = pooled.mean(axis=(1, 2, 3), dtype=np.float64).tolist()
                 rows += [PooledRow(box, path, mean) for box, mean in zip(boxes, means, strict=True)]

@@ -215,6 +215,7 @@ class _Batches:
             rows.boxes = ()
             return
         self._report.doubts.look(rows.boxes, answer.width, answer.height)
+        self._report.doubts.turnings.look(image, answer.turning)
         alike = self._waiting.setdefault(answer.pixels.shape, [])
         alike.append(_Waiting(rows, answer.pixels))
         if len(alike) == self._work.batch_size:

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from .._typing import Array
-from ..files.images import Picture, read_picture
-from ..files.orientation import Annotated
+from ..files.images import Picture, orientation_remark, read_picture
+from ..files.orientation import UPRIGHT, Annotated, Turning
 from ..files.problems import Remark
 from .backbone import ImageSize
 
@@ -27,8 +27,13 @@ class ReadImage:
     """The height before resizing, in the pixels of the boxes."""
     width: int
     """The width before resizing."""
-    remark: Remark | None = None
-    """A remark about its EXIF orientation."""
+    turning: Turning = UPRIGHT
+    """Whether it was turned upright, and why."""
+
+    @property
+    def remark(self) -> Remark | None:
+        """A remark about its EXIF orientation."""
+        return orientation_remark(self.turning)
 
 
 def read_resized(path: Path, annotated: Annotated | None, size: ImageSize) -> ReadImage:
@@ -46,7 +51,7 @@ def read_resized(path: Path, annotated: Annotated | None, size: ImageSize) -> Re
     if wanted != (height, width):
         image = Image.fromarray(pixels).resize((wanted[1], wanted[0]), Image.Resampling.BICUBIC, reducing_gap=3.0)
         pixels = np.asarray(image)
-    return ReadImage(pixels, height, width, picture.remark)
+    return ReadImage(pixels, height, width, picture.turning)
 
 
 def _eight_bits(picture: Picture) -> Array:

@@ -10,12 +10,13 @@ from urllib.parse import unquote
 from .._text import counted
 from .box_format import remark_corners, remark_relative
 from .image_sizes import FROM_FILE, settle_sizes, settle_sizes_by_masks
-from .images import most_pixels, upright_size
+from .images import most_pixels, upright_size_and_tag
 from .problems import DatasetError, FileError, Problems
 from .rotated import from_degrees, from_upright, rotated_shape
 from .rows import Row, Table, as_number, good_rows, identity, is_number, place_of, value_text, whole
 from .run_lengths import check_segmentation
 from .text import Digest, quoted, read_json
+from .turnings import Turnings
 
 #: Returns the path of an image by its name.
 PathOf = Callable[[str], Path]
@@ -64,8 +65,9 @@ def read_records(
     images = good_rows(path, "images", sections["images"], problems, image)
     _remark_same(path, "images", "file_name", images, problems)
 
+    turnings = Turnings()
     if path_of is not None:
-        settle_sizes_by_masks(images, sections["annotations"], path_of)
+        settle_sizes_by_masks(images, sections["annotations"], path_of, turnings)
 
     def annotation(row: Row, index: int) -> dict[str, Any]:
         good, remark = _annotation(row, images, categories, rotated)
@@ -75,7 +77,8 @@ def read_records(
 
     annotations = good_rows(path, "annotations", sections["annotations"], problems, annotation)
     if path_of is not None:
-        settle_sizes(images.rows, annotations.rows, path_of)
+        settle_sizes(images.rows, annotations.rows, path_of, turnings)
+    turnings.remark_in(problems)
     sizes = {row["id"]: (row["width"], row["height"]) for row in images.rows}
     boxes = [(row["bbox"], sizes[row["image_id"]]) for row in annotations.rows]
     if not rotated:  # hulls may reach beyond the image
@@ -197,9 +200,8 @@ def _image(row: Row, path_of: PathOf | None) -> dict[str, Any]:
     no_size = any(row.get(side) is None or isinstance(row[side], str) for side in ("width", "height"))
     good = {**row, "id": number, "file_name": name}
     if path_of is not None and no_size:
-        good[FROM_FILE] = True
         try:
-            width, height = upright_size(path_of(name), large=True)
+            (width, height), good[FROM_FILE] = upright_size_and_tag(path_of(name), large=True)
         except FileError as error:
             raise DatasetError(f"{_no_size(row)}; its file {error}") from error
     else:

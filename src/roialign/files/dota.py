@@ -20,11 +20,12 @@ from .._text import counted
 from .box_format import remark_relative
 from .coco import SMALLEST_SIDE
 from .image_sizes import FROM_FILE, settle_sizes
-from .images import IMAGE_ENDINGS, upright_size
+from .images import IMAGE_ENDINGS, upright_size_and_tag
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rotated import rotated_shape
 from .run_lengths import LARGEST_POINT
 from .text import Digest, lines_of, quoted, read_text
+from .turnings import Turnings
 
 #: The beginnings of header lines.
 HEADERS = ("imagesource:", "gsd:", "acquisition dates:")
@@ -81,7 +82,9 @@ def read_dota_records(
     if pictures:
         left = counted(len(pictures), "image has no label file", "images have no label file")
         problems.remark(images, f"{left} in {labels}: left out, as {quoted(min(pictures))}", "no label file")
-    settle_sizes(rows, [{"image_id": image, **shape} for image, _, shape in found], images.joinpath)
+    turnings = Turnings()
+    settle_sizes(rows, [{"image_id": image, **shape} for image, _, shape in found], images.joinpath, turnings)
+    turnings.remark_in(problems)
     sizes = {row["id"]: (row["width"], row["height"]) for row in rows}
     remark_relative(labels, [(shape["bbox"], sizes[image]) for image, _, shape in found], problems, "corners")
     names = sorted({label.name for _, label, _ in found})
@@ -125,10 +128,10 @@ def _image_of(labels: Path, pictures: list[Path], images: Path) -> dict[str, Any
         got = "found none" if not pictures else f"found {', '.join(path.name for path in pictures)}"
         raise FileError(f"expected one image named {quoted(labels.stem)} in {images}, {got}")
     try:
-        width, height = upright_size(pictures[0], large=True)
+        (width, height), tag = upright_size_and_tag(pictures[0], large=True)
     except FileError as error:
         raise FileError(f"its image {pictures[0].name}: {error}") from error
-    return {"id": labels.stem, "file_name": pictures[0].name, "width": width, "height": height, FROM_FILE: True}
+    return {"id": labels.stem, "file_name": pictures[0].name, "width": width, "height": height, FROM_FILE: tag}
 
 
 def _labels(path: Path, text: str, size: tuple[int, int], problems: Problems) -> list[tuple[Label, dict[str, Any]]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .._text import counted
 from .boxes import Box
 from .problems import Problems
+from .turnings import Turnings
 
 #: For each kind, in the order of the report: the text for one box, for several boxes, and a hint.
 KINDS = {
@@ -35,6 +36,8 @@ class Doubts:
 
     counts: dict[str, int] = field(default_factory=dict)
     first: dict[str, Box] = field(default_factory=dict)
+    turnings: Turnings = field(default_factory=Turnings)
+    """How the images were read that have an EXIF orientation."""
 
     def look(self, boxes: Sequence[Box], width: float, height: float) -> None:
         """Check the boxes of one input. Its size is in the pixels of the boxes."""
@@ -46,7 +49,8 @@ class Doubts:
                     self.first[kind] = box
 
     def add(self, other: Doubts) -> None:
-        """Add the boxes found by another part of the run."""
+        """Add what was found by another part of the run."""
+        self.turnings.add(other.turnings)
         for kind, count in other.counts.items():
             self.counts[kind] = self.counts.get(kind, 0) + count
             if kind not in self.first or other.first[kind].row < self.first[kind].row:
@@ -60,6 +64,7 @@ class Doubts:
                 corners = ", ".join(f"{corner:g}" for corner in box.corners)
                 count = counted(self.counts[kind], one, several)
                 problems.remark(box.where, f"{count}; the first is ({corners}): {hints.get(kind, hint)}", kind)
+        self.turnings.remark_in(problems)
 
 
 def kind_of(box: Box, width: float, height: float) -> str | None:

@@ -18,7 +18,9 @@ from .._typing import Array
 from .kinds import HEAD_BYTES, check_readable, what_is
 from .orientation import (
     ORIENTATION_TAG,
+    UPRIGHT,
     Annotated,
+    Size,
     Turning,
     how_to_read,
     reverse,
@@ -52,6 +54,11 @@ LARGEST_PICTURE = 2**30
 _limit_lock = threading.RLock()
 
 
+def orientation_remark(turning: Turning) -> Remark | None:
+    """Return the remark about the EXIF orientation of an image."""
+    return None if turning.remark is None else Remark(turning.remark, "EXIF orientation")
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """An image and the range of its values."""
@@ -60,8 +67,13 @@ class Picture:
     """Float32 ``[H, W, 3]``, in the range of the file."""
     white: float | None
     """The largest value of the format: 255, 65535, or 1 for floats. None for 32-bit integers, which have no maximum."""
-    remark: Remark | None = None
-    """A remark about its EXIF orientation."""
+    turning: Turning = UPRIGHT
+    """Whether it was turned upright, and why."""
+
+    @property
+    def remark(self) -> Remark | None:
+        """A remark about its EXIF orientation."""
+        return orientation_remark(self.turning)
 
     def range_remark(self) -> Remark | None:
         """Return a remark with the range of the values if the image does not have 8 bits, otherwise None."""
@@ -100,8 +112,9 @@ class OpenPicture:
     ``picture.read().pixels[y : y + height, x : x + width]``. The image takes one to four bytes per pixel.
     """
 
-    def __init__(self, path: Path, decoded: Image.Image, orientation: int, remark: Remark | None) -> None:
-        self.path, self.remark = path, remark
+    def __init__(self, path: Path, decoded: Image.Image, orientation: int, turning: Turning, tag: int) -> None:
+        self.path, self.turning, self.tag = path, turning, tag
+        self.remark = orientation_remark(turning)
         self._decoded, self._orientation = decoded, orientation
         self.width, self.height = turned_size(decoded.size, orientation)
 
@@ -123,7 +136,7 @@ class OpenPicture:
             pixels = turn(pixels, self._orientation)
             if pixels.ndim == 2:
                 pixels = np.repeat(pixels[:, :, None], 3, axis=2)
-            return Picture(np.ascontiguousarray(pixels, dtype=np.float32), white, self.remark)
+            return Picture(np.ascontiguousarray(pixels, dtype=np.float32), white, self.turning)
 
     def _stored(self, x: int, y: int, width: int, height: int) -> tuple[int, int, int, int]:
         """The corners, in the image as stored, of a part of the upright image."""
@@ -171,18 +184,22 @@ def open_picture(path: Path, annotated: Annotated | None = None, *, large: bool 
             opened.load()
             turned_already = is_tiff and _orientation(opened) != named
             stored = turned_size(opened.size, named) if turned_already else opened.size
-    turning = how_to_read(named, stored, annotated) if annotated is not None else Turning(True)
+    turning = how_to_read(named, stored, annotated) if annotated is not None else UPRIGHT
     orientation = 1
     if turning.upright and not turned_already:
         orientation = named
     elif turned_already and not turning.upright:
         orientation = reverse(named)
-    remark = None if turning.remark is None else Remark(turning.remark, "EXIF orientation")
-    return OpenPicture(path, opened, orientation, remark)
+    return OpenPicture(path, opened, orientation, turning, named)
 
 
-def upright_size(path: Path, *, large: bool = False) -> tuple[int, int]:
-    """Return the width and height of the image from :func:`read_picture`, reading only the header if possible.
+def upright_size(path: Path, *, large: bool = False) -> Size:
+    """Return the width and height of the image from :func:`read_picture`; see :func:`upright_size_and_tag`."""
+    return upright_size_and_tag(path, large=large)[0]
+
+
+def upright_size_and_tag(path: Path, *, large: bool = False) -> tuple[Size, int]:
+    """Return the size of an image turned upright, and its EXIF orientation, reading only the header if possible.
 
     `large` is that of :func:`open_picture`.
 
@@ -196,10 +213,9 @@ def upright_size(path: Path, *, large: bool = False) -> tuple[int, int]:
         with Image.open(file, formats=_formats()) as opened:
             # To look for EXIF in a PNG, Pillow loads the pixels, unless the EXIF chunk comes before them.
             if "exif" not in opened.info and (opened.format == "PNG" or _orientation(opened) == 1):
-                width, height = opened.size
-                return width, height
+                return opened.size, 1
     picture = open_picture(path, large=large)
-    return picture.width, picture.height
+    return (picture.width, picture.height), picture.tag
 
 
 def most_pixels() -> int:

@@ -46,6 +46,12 @@ class Turning(NamedTuple):
     """Whether to turn it upright. If False, it is read as stored."""
     remark: str | None = None
     """A remark for the user."""
+    is_assumed: bool = False
+    """Whether it has an orientation, and neither the annotated size nor the boxes show what they refer to."""
+
+
+#: How to read an image without annotations.
+UPRIGHT = Turning(True)
 
 
 def turned_size(size: Size, orientation: int) -> Size:
@@ -68,13 +74,14 @@ def how_to_read(orientation: int, stored: Size, annotated: Annotated) -> Turning
         return Turning(True)
     tag = f"EXIF orientation {orientation}"
     if annotated.size is None:
-        if annotated.boxes and not annotated.fits(upright) and annotated.fits(stored):
+        fits_upright, fits_stored = annotated.fits(upright), annotated.fits(stored)
+        if not fits_upright and fits_stored:
             only = f"the boxes fit the image as stored, {_sides(stored)}, but not upright, {_sides(upright)}"
             return Turning(False, f"{tag}: {only}: it is read as stored")
-        return Turning(True)
+        return Turning(True, is_assumed=bool(annotated.boxes) and fits_upright == fits_stored)
     if stored == upright:
         meant = "the annotations are assumed to refer to the upright image, as viewers show it"
-        return Turning(True, f"{tag}: {meant}; remove the tag if they were made on the stored pixels")
+        return Turning(True, f"{tag}: {meant}; remove the tag if they were made on the stored pixels", is_assumed=True)
     as_upright = annotated.size == upright
     given, other = (upright, stored) if as_upright else (stored, upright)
     if not annotated.fits(given) and annotated.fits(other):
