@@ -97,7 +97,8 @@ class FileBoxes(BoxSource):
         digest = hashlib.sha256()
         for image, boxes in self.groups.items():
             for box in boxes:
-                digest.update(repr((str(image), box.row, box.corners, box.label, box.image_size)).encode())
+                size = () if box.image_size is None else (box.image_size,)  # as in folders of earlier versions
+                digest.update(repr((str(image), box.row, box.corners, box.label, *size)).encode())
         return {"boxes": sum(map(len, self.groups.values())), "sha256": digest.hexdigest()}
 
 
