@@ -102,6 +102,16 @@ def test_boxes_that_look_wrong_are_said_once(photos: Path, tmp_path: Path) -> No
     assert note.endswith("are its numbers corners, in pixels of the original image? --box-format")
 
 
+def test_a_grid_finer_than_pixels_is_no_mistake(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    fine, table = ("--boxes", "grid:16x16"), ("--boxes", tmp_path / "boxes.csv")
+    done = invoke("extract", tmp_path / "a.png", *fine, *PIXELS, "--out", tmp_path / "out")
+    assert (done.exit_code, done.stderr) == (0, "")
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\na.png,0,0,0.5,0.5\n")
+    done = invoke("extract", tmp_path / "a.png", *table, *PIXELS, "--out", tmp_path / "other")
+    assert "1 box lies within one pixel" in told(done, "note")[0]
+
+
 def test_a_part_of_a_job_counts_its_own_shards(photos: Path, tmp_path: Path) -> None:
     broken = tmp_path / "z.jpg"
     broken.write_text("no image")

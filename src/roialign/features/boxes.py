@@ -27,6 +27,8 @@ class BoxSource(ABC):
 
     has_scores: bool = False
     """Whether the boxes have scores. If so, the result has a score column."""
+    can_be_mistaken: bool = True
+    """Whether the boxes come from outside, so that suspicious ones are reported. Computed boxes are right."""
 
     def of_backbone(self, backbone: Backbone) -> BoxSource:
         """Return the source to use with this backbone."""
@@ -115,6 +117,8 @@ class GridBoxes(BoxSource):
     rows: int
     columns: int
 
+    can_be_mistaken = False
+
     def __post_init__(self) -> None:
         for name in ("rows", "columns"):
             _validate.set_checked(self, **{name: _validate.check_int(getattr(self, name), name, 1)})
@@ -151,6 +155,7 @@ class DetectedBoxes(BoxSource):
     """The largest number of detections in an image, given by the detector."""
 
     has_scores = True
+    can_be_mistaken = False
 
     def __post_init__(self) -> None:
         threshold = _validate.check_number(self.score_threshold, "score_threshold")

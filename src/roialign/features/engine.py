@@ -214,7 +214,8 @@ class _Batches:
             rows.error = f"{needed}: expected at most {in_gigabytes(MOST_BYTES)} per image"
             rows.boxes = ()
             return
-        self._report.doubts.look(rows.boxes, answer.width, answer.height)
+        if self._work.boxes.can_be_mistaken:
+            self._report.doubts.look(rows.boxes, answer.width, answer.height)
         self._report.doubts.turnings.look(image, answer.turning)
         alike = self._waiting.setdefault(answer.pixels.shape, [])
         alike.append(_Waiting(rows, answer.pixels))
