@@ -133,19 +133,23 @@ RANGES: dict[str, tuple[bytes, str | None]] = {
     "8.png": (PNG, None),
     "16.png": (
         encoded(ramp(65535, np.uint16)),
-        "a 16-bit image: its values are used as they are, 0 to 65535, not",
+        "a 16-bit image: its values are used as they are and not rescaled: 0 to 65535",
     ),
     "unit.tif": (
         encoded(ramp(1, np.float32), "TIFF"),
-        "a float image: its values are used as they are, 0 to 1, not",
+        "a float image: its values are used as they are and not rescaled: 0 to 1",
+    ),
+    "bytes.tif": (
+        encoded(ramp(255, np.float32), "TIFF"),
+        "a float image: its values are used as they are and not rescaled: 0 to 255",
     ),
     "32.tif": (
         tiff(ramp(70000, np.int32), 2),
-        "a 32-bit image: its values are used as they are, 0 to 70000, not",
+        "a 32-bit image: its values are used as they are and not rescaled: 0 to 70000",
     ),
     "nan.tif": (
         IMAGES["nan.tif"].content,
-        "a float image: its values are used as they are, no finite values, and NaN or",
+        "a float image: its values are used as they are and not rescaled: NaN or infinity",
     ),
 }
 

@@ -178,7 +178,9 @@ CAUSES: dict[str, Cause] = {
     "width and height are swapped: was the image rotated, or its EXIF orientation removed": coco(
         content_of(), encoded(np.zeros((64, 48, 3), dtype=np.uint8))
     ),
-    "a 16-bit image: its values are used as they are, ...": extract({"1.png": IMAGES["16-bit.png"].content}, "1.png"),
+    "a 16-bit image: its values are used as they are and not rescaled: ...": extract(
+        {"1.png": IMAGES["16-bit.png"].content}, "1.png"
+    ),
     "values are NaN or infinity": extract({"1.npy": _saved_map(np.full((1, 9, 9), np.nan, dtype=np.float32))}, "1.npy"),
     "cannot be read as an image: a link to a file that does not exist": extract({"photos/1.png": None}, "photos"),
     "list.txt, line ...: ...: cannot be read as an image: No such file": extract({"list.txt": b"1.png"}, "list.txt"),

@@ -80,10 +80,10 @@ class Picture:
         if self.white == LARGEST_8_BIT:
             return None
         finite = self.pixels[np.isfinite(self.pixels)]
-        found = f"{finite.min():g} to {finite.max():g}" if finite.size else "no finite values"
-        not_finite = "" if finite.size == self.pixels.size else ", and NaN or infinity"
+        ranges = [f"{finite.min():g} to {finite.max():g}"] if finite.size else []
+        found = " and ".join([*ranges, *(["NaN or infinity"] if finite.size < self.pixels.size else [])])
         kind = {LARGEST_16_BIT: "16-bit", 1.0: "float"}.get(self.white or 0.0, "32-bit")
-        return Remark(f"a {kind} image: its values are used as they are, {found}{not_finite}, not 0 to 255", "range")
+        return Remark(f"a {kind} image: its values are used as they are and not rescaled: {found}", "range")
 
     def unit_range(self) -> Array:
         """Return the pixels scaled to the range from 0 to 1, as detectors expect them.
