@@ -77,12 +77,12 @@ class Malicious:
 
 WRONG_FILES: dict[str, tuple[Any, str]] = {
     "empty": (b"", "cannot be read as a weight file: an empty file"),
-    "text": (b"weights", "cannot be read as a weight file: a file that torch.save did not write: save "),
+    "text": (b"weights", "cannot be read as a weight file: a text file that torch.save did not write: write "),
     "code": (
         {"model": Malicious()},
         "cannot be read as a weight file: it contains (builtins.)?exec besides",
     ),
-    "a number": (3, "expected weights by name, found 3: save "),
+    "a number": (3, "expected weights by name, found 3: write "),
     "no weights": ({"model": {}}, "expected weights by name, but there are none"),
     "unknown": ({"a": torch.zeros(1)}, "got weights without roi_heads.box_predictor"),
     "no settings": ({"settings": 3, "model": {"a": torch.zeros(1)}}, "settings: expected a dict, got 3"),

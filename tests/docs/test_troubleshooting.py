@@ -278,7 +278,7 @@ CAUSES: dict[str, Cause] = {
         "another protocol"
     ),
     "expected settings and weights, got only the weights of a roialign detector": checkpoint("our weights alone"),
-    "a file that torch.save did not write": checkpoint("text"),
+    "a ... that torch.save did not write": checkpoint("text"),
     "got weights without roi_heads.box_predictor.cls_score.weight": checkpoint("of nobody"),
     "the weights do not fit ...: ... weights missing": checkpoint("too few"),
     "has model.pt but no checkpoint.pt, so training cannot be resumed": begun_anew,

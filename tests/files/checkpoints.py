@@ -106,7 +106,7 @@ def _archive(**members: bytes) -> bytes:
     return file.getvalue()
 
 
-SAVE = r"save torch\.save\(model\.state_dict\(\), 'weights\.pt'\)"
+SAVE = r"write the weights with torch\.save\(model\.state_dict\(\), 'weights\.pt'\)"
 
 
 @cache
@@ -126,7 +126,10 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "nothing": (b"", "an empty file"),
         "a page": (b"<!DOCTYPE html><html>Sign in</html>", "an HTML page, not the file itself"),
         "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid 0\n", "a Git LFS pointer"),
-        "text": (b"weights", f"a file that torch.save did not write: {SAVE}"),
+        "text": (b"weights", f"a text file that torch.save did not write: {SAVE}"),
+        "a log": (b"iteration,loss\n1,2.5\n2,2.25\n", f": a text file that torch.save did not write: {SAVE}"),
+        "names of classes": (b"cat\ndog\nwolf\n", f": a text file that torch.save did not write: {SAVE}"),
+        "bytes of nothing": (bytes(range(1, 256)), f": a file that torch.save did not write: {SAVE}"),
         "cut short": (good[: len(good) // 2], "cut short or damaged: its table of contents is missing"),
         "cut short, older": (older[: len(older) // 2], "damaged or cut short"),
         "the head of an older one": (older[:30], "damaged or cut short"),

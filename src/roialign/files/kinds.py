@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -64,6 +65,19 @@ def what_is(head: bytes) -> str | None:
     if not head:
         return "an empty file"
     return next((kind for pattern, kind in KINDS if pattern.match(head[:HEAD_BYTES])), None)
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file with these first bytes is UTF-8 text. Its last character may be cut.
+
+    >>> is_text("Größe".encode()[:3]), is_text(bytes(3))
+    (True, False)
+    """
+    try:
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
 
 
 def check_readable(path: Path) -> None:

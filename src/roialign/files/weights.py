@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .archives import check_archive
-from .kinds import HEAD_BYTES, check_readable, what_is
+from .kinds import HEAD_BYTES, check_readable, is_text, what_is
 from .problems import FileError
 from .text import quoted
 
@@ -31,9 +31,11 @@ AVERAGED = "n_averaged"
 KNOWN_GLOBALS = ("torch.", "collections.", "argparse.Namespace")
 SAVE_OWN = "save it with roialign.detection.save_model(path, model, settings)"
 NEEDS_CODE = "which cannot be read without running code from the file"
-SAVE = "torch.save(model.state_dict(), 'weights.pt')"
+SAVE = "write the weights with torch.save(model.state_dict(), 'weights.pt')"
 #: The first bytes of files that torch.save wrote before it used zip archives, and of any pickle.
 OLDER_FILE, ANY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
+#: The name of a class or function, with its modules.
+NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 #: The number of bytes of a pickle to search.
 PICKLE_BYTES = 1 << 22
 
@@ -82,11 +84,11 @@ def state_dict_of(content: Any) -> dict[str, Tensor]:
             break
         content = content[inner[0]]
     if not isinstance(content, Mapping):
-        raise FileError(f"expected weights by name, found {_named(content)}: save {SAVE}")
+        raise FileError(f"expected weights by name, found {_named(content)}: {SAVE}")
     wrong = [name for name, value in content.items() if not isinstance(value, Tensor) or not isinstance(name, str)]
     if wrong or not content:
         holds = f"{quoted(wrong[0])} is {_named(content[wrong[0]])}" if wrong else "there are none"
-        raise FileError(f"expected weights by name, but {holds}: save {SAVE}")
+        raise FileError(f"expected weights by name, but {holds}: {SAVE}")
     return unwrapped(content)
 
 
@@ -114,11 +116,11 @@ def _check_kind(path: Path, head: bytes) -> None:
         if names is None:
             raise FileError("cut short or damaged: its table of contents is missing; copy or download it again")
         if any(name.endswith("constants.pkl") for name in names):
-            raise FileError(f"a TorchScript program, not weights: save {SAVE}")
+            raise FileError(f"a TorchScript program, not weights: {SAVE}")
         if not any(name.endswith("data.pkl") for name in names):
             of_numpy = names and all(name.endswith(".npy") for name in names)
             kind = "a zip archive of NumPy arrays" if of_numpy else "a zip archive that torch.save did not write"
-            raise FileError(f"{kind}: save {SAVE}")
+            raise FileError(f"{kind}: {SAVE}")
         check_archive(path)
     elif known == "a safetensors file":
         convert = "torch.save(safetensors.torch.load_file('weights.safetensors'), 'weights.pt')"
@@ -129,31 +131,34 @@ def _check_kind(path: Path, head: bytes) -> None:
 
 def _reason(path: Path, head: bytes, error: Exception) -> str:
     """Return why a file cannot be read, according to its pickle rather than to PyTorch's message."""
-    name = _foreign_name(path, str(error))
+    # Anything else can be parsed as a pickle, and then parts of it look like names.
+    is_pickle = head.startswith(ANY_PICKLE) or what_is(head) == "a zip archive"
+    name = _foreign_name(path, str(error)) if is_pickle else None
     if name is None:
         protocol = re.search(rb"\A\x80([\x03-\x05])", _pickle(path))
         if protocol is not None and "operand" in str(error):
-            return f"pickled with protocol {protocol[1][0]}, {NEEDS_CODE}: save {SAVE}"
+            return f"pickled with protocol {protocol[1][0]}, {NEEDS_CODE}: {SAVE}"
         if _members(path) is not None or OLDER_FILE.startswith(head[: len(OLDER_FILE)]):
             return "damaged or cut short: copy or download it again"
-        kind = "a pickle" if head.startswith(ANY_PICKLE) else "a file"
-        return f"{kind} that torch.save did not write: save {SAVE}"
+        kind = "a pickle" if head.startswith(ANY_PICKLE) else "a text file" if is_text(head) else "a file"
+        return f"{kind} that torch.save did not write: {SAVE}"
     if name.startswith("roialign."):
         return f"a pickled model, {name}, not weights: where it was created, {SAVE_OWN}"
     if b"torch.nn.modules" in _pickle(path):
-        return f"a pickled model, {name}, not weights: where it was created, save {SAVE}"
-    return f"it contains {name} besides weights, {NEEDS_CODE}: where it was created, save only the weights, {SAVE}"
+        return f"a pickled model, {name}, not weights: where it was created, {SAVE}"
+    return f"it contains {name} besides weights, {NEEDS_CODE}: where it was created, {SAVE}"
 
 
 def _foreign_name(path: Path, message: str) -> str | None:
     """Return the first name in the pickle that weights do not need, from PyTorch's message or from the pickle."""
-    named = re.search(r"GLOBAL ([\w.]+) (?:was not an allowed|whose module)", message)
+    named = re.search(rf"GLOBAL ({NAME}) (?:was not an allowed|whose module)", message)
     if named is not None:
         return named[1]
     if not re.search("operand|Can only|function", message):
         return None
     with suppress(Exception):  # damaged bytes raise many kinds of errors in pickletools
-        return next((name for name in _globals(_pickle(path)) if not name.startswith(KNOWN_GLOBALS)), None)
+        names = (name for name in _globals(_pickle(path)) if re.fullmatch(NAME, name))
+        return next((name for name in names if not name.startswith(KNOWN_GLOBALS)), None)
     return None
 
 
