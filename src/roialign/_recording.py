@@ -52,11 +52,6 @@ def is_proxy(value: object) -> bool:
     return fx is not None and isinstance(value, fx.Proxy)
 
 
-def listed(values: Any, count: int) -> list[Any]:
-    """The values as a list. A proxy has no known length, so the first `count` items are taken."""
-    return [values[index] for index in range(count)] if is_proxy(values) else list(values)
-
-
 def _first_proxy(values: Iterable[Any], proxies: type, tensors: type) -> Any:
     """Return the first proxy among values and what they contain, or None."""
     for value in values:

@@ -13,6 +13,7 @@ from .._rows import ROW_OF
 from .._typing import Mode
 from ..ops.prroi_pool import prroi_pool as _prroi_pool
 from ..ops.roi_align import roi_align as _roi_align
+from ..torch.checks import check_array, check_features
 from ._calls import asserting, not_negative, peer
 from ._deprecated import deprecated_names
 from ._module import DescribedModule, check_arguments
@@ -191,7 +192,7 @@ def _one_point(features: Tensor, rois: Tensor, output_size: tuple[int, int], sca
     check_rows(rois)
     _validate.check_bool(aligned, "aligned")
     _validate.check_number(scale, "spatial_scale", positive=True)
-    height, width = features.shape[2:]
+    height, width = check_features(features, "NCHW", "features").shape[2:]
     rows = rois.double()
     # RoIAlign keeps the edge value for one pixel beyond the map. A border of zeros around the map makes it zero.
     shift = 1 / scale
@@ -213,6 +214,7 @@ def _less_one(size: int, like: Tensor) -> Tensor:
 
 @peer()
 def check_rows(rois: Tensor, numbers: int = 4) -> None:
+    check_array(rois, "rois")
     if rois.dim() != 2 or rois.shape[1] != numbers + 1:
         raise ValueError(
             f"rois: expected shape [K, {numbers + 1}] with rows {ROW_OF[numbers]}, got {tuple(rois.shape)}"

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from .. import _validate
-from .._recording import is_proxy, listed
+from .._recording import is_proxy
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.multiscale_roi_align_rotated import multiscale_roi_align_rotated
 from ..torch.levels import box_side, levels_reached
 from . import _mmcv_points as points
 from ._calls import asserting, not_negative, peer
+from ._containers import check_dict, items_of, maps_of
 from ._level_layers import are_alike, pool_level_by_level
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, check_rows
 from ._module import DescribedModule
@@ -91,7 +92,7 @@ class BaseRoIExtractor(DescribedModule):
         super().__init__()
         self.init_cfg = init_cfg
         self.out_channels = out_channels
-        self.featmap_strides = list(featmap_strides)
+        self.featmap_strides = items_of(featmap_strides, "featmap_strides", "a list with the stride of each map")
         if not self.featmap_strides:
             raise ValueError("featmap_strides: expected the stride of at least one map, got none")
         for level, stride in enumerate(self.featmap_strides):
@@ -106,6 +107,7 @@ class BaseRoIExtractor(DescribedModule):
     @asserting
     def build_roi_layers(self, layer_cfg: Mapping[str, Any], featmap_strides: Sequence[float]) -> nn.ModuleList:
         """Make one layer per stride. ``layer_cfg["type"]`` is the class of the layers or its name."""
+        check_dict(layer_cfg, "roi_layer", "with the type of the layers and their arguments")
         arguments = dict(layer_cfg)
         kind = arguments.pop("type", None)
         if not callable(kind):
@@ -140,7 +142,7 @@ class BaseRoIExtractor(DescribedModule):
         return self.roi_rescale(rois, roi_scale_factor)
 
     def _check_arguments(self, feats: Sequence[Tensor], rois: Tensor) -> list[Tensor]:
-        levels = listed(feats, self.num_inputs)
+        levels = maps_of(feats, "feats", self.num_inputs)
         if not 1 <= len(levels) <= self.num_inputs:
             raise ValueError(
                 f"feats: expected at least 1 and at most {self.num_inputs} maps (one per stride), got {len(levels)}"

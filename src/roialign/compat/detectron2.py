@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from .. import _validate
 from .._frameworks import operator_call
 from .._levels import check_order, level_numbers
-from .._recording import listed
+from .._recording import is_proxy
 from .._spec import Spec
 from ..ops.roi_align import roi_align_spec
 from ..ops.roi_align_rotated import roi_align_rotated, roi_align_rotated_spec
 from ..ops.roi_pool import ROI_POOL
-from ..torch.checks import check_boxes
+from ..torch.checks import check_array, check_boxes
 from ..torch.levels import box_side, levels_reached
 from ..torch.rois import rows_of_images
 from ._calls import asserting, not_negative, peer
+from ._containers import BOXES, items_of, maps_of
 from ._detectron2_rotated import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
 from ._level_layers import are_alike, pool_level_by_level
 from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map, whole
@@ -82,6 +83,8 @@ class ROIAlignRotated(DescribedModule):
     def forward(self, input: Tensor, rois: Tensor) -> Tensor:
         size = _validate.check_output_size(self.output_size)
         points = not_negative(whole(self.sampling_ratio))
+        if not is_proxy(rois):
+            check_array(rois, "rois")
         return roi_align_rotated(input, _in_radians(rois), size, self.spatial_scale, points)
 
 
@@ -105,10 +108,11 @@ def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
 
 def _tensors_of(box_lists: Sequence[Tensor | BoxesLike], columns: int | None = None) -> list[Tensor]:
     """Return the boxes of every image. If `columns` is not given, all have as many as those of the first image."""
+    entries = items_of(box_lists, "box_lists", BOXES)
     if columns is None:
-        first = getattr(box_lists[0], "tensor", box_lists[0]) if len(box_lists) > 0 else None
+        first = getattr(entries[0], "tensor", entries[0]) if entries else None
         columns = 5 if isinstance(first, Tensor) and first.shape[-1:] == (5,) else 4
-    return [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(box_lists)]
+    return [_tensor_of(entry, f"box_lists[{image}]", columns) for image, entry in enumerate(entries)]
 
 
 @peer()
@@ -244,12 +248,13 @@ class ROIPooler(DescribedModule):
         spec_of = IN_ONE_CALL.get(type(layers[0]))  # a subclass may compute something else
         if spec_of is not None and are_alike(layers):
             return pool_boxes(x, box_lists, spec_of(layers[0]), layers[0].output_size, *rule)
-        maps = _one_per_level(listed(x, len(layers)), len(layers))
+        maps = _one_per_level(x, len(layers))
         rois = convert_boxes_to_pooler_format(box_lists)
         return pool_level_by_level(layers, maps, rois, _levels_by_scales(box_lists, *rule))
 
 
-def _one_per_level(maps: list[Tensor], count: int) -> list[Tensor]:
+def _one_per_level(x: Sequence[Tensor], count: int) -> list[Tensor]:
+    maps = maps_of(x, "x", count)
     if len(maps) != count:
         raise ValueError(f"x: expected one map per level ({count}), got {len(maps)}")
     return maps
@@ -266,7 +271,7 @@ def pool_boxes(
     canonical_level: int,
 ) -> Tensor:
     """Compute :class:`ROIPooler` for all levels in one call."""
-    maps = _one_per_level(list(x), len(scales))
+    maps = _one_per_level(x, len(scales))
     boxes = _tensors_of(box_lists, spec.geometry())
     starts, levels = _starts_of(scales), None
     if boxes:

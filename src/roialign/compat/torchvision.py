@@ -22,6 +22,7 @@ from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ..torch.wiring.tracing import is_jit_traced
 from ._calls import not_negative, peer
+from ._containers import BOXES, check_dict, items_of
 from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map
 from ._torchvision_install import install, installed, uninstall
 from ._torchvision_points import PSRoIAlign, PSRoIPool, RoIPool, ps_roi_align, ps_roi_pool, roi_pool
@@ -132,7 +133,7 @@ class MultiScaleRoIAlign(DescribedModule):
         canonical_level: int = 4,
     ) -> None:
         super().__init__()
-        self.featmap_names = list(featmap_names)
+        self.featmap_names = items_of(featmap_names, "featmap_names", "a list of names")
         if not self.featmap_names:
             raise ValueError("featmap_names: expected the names of one or more maps, got an empty list")
         self.output_size = _validate.check_output_size(output_size)
@@ -185,9 +186,10 @@ def pool_levels(
             f"x: expected {len(scales)} of the maps {list(featmap_names)}, one for each of the module's `scales` "
             f"{list(scales)}, got {list(maps)}"
         )
+    of_images: list[Tensor] = items_of(boxes, "boxes", BOXES)
     return multiscale_roi_align(
         list(maps.values()),
-        list(boxes),
+        of_images,
         output_size,
         scales,
         not_negative(sampling_ratio),
@@ -199,6 +201,7 @@ def pool_levels(
 
 
 def named_levels(x: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Tensor]:
+    check_dict(x, "x", "of maps by name")
     levels = {name: level for name, level in x.items() if name in names}
     if not levels:
         raise ValueError(f"x: expected a map named in {list(names)}, got the names {list(x)}")
@@ -211,9 +214,13 @@ def infer_scales(
 ) -> list[float]:
     """Infer the scale of each map from its size and the sizes of the images."""
     levels = named_levels(x, featmap_names)
-    if len(image_shapes) == 0:
+    shapes = items_of(image_shapes, "image_shapes", "a list with the (height, width) of each image")
+    if not shapes:
         raise ValueError("image_shapes: expected one (height, width) per image, got none")
-    return [1 / infer_stride(level.shape[-2:], image_shapes, name) for name, level in levels.items()]
+    for index, shape in enumerate(shapes):
+        if len(items_of(shape, f"image_shapes[{index}]", "(height, width)")) < 2:
+            raise ValueError(f"image_shapes[{index}]: expected (height, width), got {shape!r}")
+    return [1 / infer_stride(level.shape[-2:], shapes, name) for name, level in levels.items()]
 
 
 def infer_stride(map_shape: Sequence[int], image_shapes: Sequence[tuple[int, int]], name: str) -> int:
