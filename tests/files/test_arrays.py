@@ -10,9 +10,11 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
 from roialign.files.arrays import read_feature_map
 from roialign.files.problems import FileError
+from tests.files.checkpoints import saved
 
 
 def _header(shape: tuple[int, ...], version: tuple[int, int] = (1, 0)) -> bytes:
@@ -32,12 +34,20 @@ def _archive(member: bytes) -> bytes:
 
 
 WHOLE = _header((2, 5, 6)) + bytes(240)
+FROM_TORCH = r"a PyTorch file: write the map with numpy\.save\('map\.npy', tensor\.numpy\(\)\)"
 CASES: dict[str, tuple[str, bytes, str]] = {
     "a page": ("m.npy", b"<!DOCTYPE html><html>Sign in</html>", "it is an HTML page, not the file itself"),
     "a page in an archive's place": ("m.npz", b"<html>", "it is an HTML page, not the file itself"),
     "text": ("m.npy", b"array", "damaged, cut short, or not saved by NumPy"),
     "nothing": ("m.npy", b"", "it is an empty file"),
     "a pickle": ("m.npy", pickle.dumps([1]), "it holds Python objects"),
+    "a tensor": ("m.npy", saved(torch.zeros(2, 5, 6)), f"expected a NumPy array, found {FROM_TORCH}"),
+    "tensors": ("m.npz", saved({"a": torch.zeros(2, 5, 6)}), f"expected a NumPy array, found {FROM_TORCH}"),
+    "a tensor of an older PyTorch": (
+        "m.npy",
+        saved(torch.zeros(2, 5, 6), _use_new_zipfile_serialization=False),
+        f"cannot be read as a NumPy array: it is {FROM_TORCH}",
+    ),
     "objects": ("m.npy", WHOLE.replace(b"'<f4'", b"'|O' "), "it holds Python objects"),
     "a promise": (
         "m.npy",

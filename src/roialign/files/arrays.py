@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from .._typing import Array
 from ..numpy.checks import SUPPORTED_DTYPES
 from .archives import LARGEST_UNPACKED, check_unpacked
-from .kinds import HEAD_BYTES, check_readable, what_is
+from .kinds import HEAD_BYTES, OLDER_TORCH, check_readable, what_is
 from .problems import FileError
 
 #: The types of the operators that NumPy's files can hold.
@@ -19,6 +19,7 @@ DTYPES = tuple(name for name in SUPPORTED_DTYPES if name != "bfloat16")
 #: The type that NumPy's files have instead of bfloat16, and what to do about it.
 UNNAMED = np.dtype("V2")
 BFLOAT16_HINT = "; if it was bfloat16, which NumPy's files cannot hold, save it as float32"
+FROM_TORCH = "a PyTorch file: write the map with numpy.save('map.npy', tensor.numpy())"
 #: The header readers by format version. Versions 2 and 3 differ only in the characters allowed in field names.
 HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -74,6 +75,8 @@ def _reason(path: Path, error: Exception) -> str:
         head = file.read(HEAD_BYTES)
         known = what_is(head)
         pickled = head.startswith(b"\x80") or "Object arrays" in str(error)
+    if head.startswith(OLDER_TORCH):
+        return f"it is {FROM_TORCH}"
     if pickled:
         return "it holds Python objects, and reading them would run code from the file; save an array of floats"
     if known not in (None, "a NumPy array", "a zip archive"):
@@ -108,6 +111,8 @@ def _array_of_archive(archive: np.lib.npyio.NpzFile, name: str | None) -> Array:
         if not isinstance(array, np.ndarray):  # NumPy returns other members as bytes
             raise FileError(f"expected an array, found {chosen!r}, which is not an array")
         return array
+    if any(PurePosixPath(member).name == "data.pkl" for member in names):
+        raise FileError(f"expected a NumPy array, found {FROM_TORCH}")
     expected = "one array" if name is None else f"an array {name!r}"
     more = "; choose one with --array" if name is None and names else ""
     raise FileError(f"expected {expected}, found {', '.join(names) or 'none'}{more}")

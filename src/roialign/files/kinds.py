@@ -12,6 +12,8 @@ from .problems import FileError
 
 #: The number of bytes needed to identify any kind.
 HEAD_BYTES = 512
+#: The first bytes of files that torch.save wrote before it used zip archives.
+OLDER_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 _POINTER = "a Git LFS pointer, not the file itself: fetch it with `git lfs pull`"
 _PAGE = "an HTML page, not the file itself: download it again from the link on the page"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .archives import check_archive
-from .kinds import HEAD_BYTES, check_readable, is_text, what_is
+from .kinds import HEAD_BYTES, OLDER_TORCH, check_readable, is_text, what_is
 from .problems import FileError
 from .text import quoted
 
@@ -32,8 +32,8 @@ KNOWN_GLOBALS = ("torch.", "collections.", "argparse.Namespace")
 SAVE_OWN = "save it with roialign.detection.save_model(path, model, settings)"
 NEEDS_CODE = "which cannot be read without running code from the file"
 SAVE = "write the weights with torch.save(model.state_dict(), 'weights.pt')"
-#: The first bytes of files that torch.save wrote before it used zip archives, and of any pickle.
-OLDER_FILE, ANY_PICKLE = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"\x80"
+#: The first byte of a pickle.
+ANY_PICKLE = b"\x80"
 #: The name of a class or function, with its modules.
 NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 #: The number of bytes of a pickle to search.
@@ -138,7 +138,7 @@ def _reason(path: Path, head: bytes, error: Exception) -> str:
         protocol = re.search(rb"\A\x80([\x03-\x05])", _pickle(path))
         if protocol is not None and "operand" in str(error):
             return f"pickled with protocol {protocol[1][0]}, {NEEDS_CODE}: {SAVE}"
-        if _members(path) is not None or OLDER_FILE.startswith(head[: len(OLDER_FILE)]):
+        if _members(path) is not None or OLDER_TORCH.startswith(head[: len(OLDER_TORCH)]):
             return "damaged or cut short: copy or download it again"
         kind = "a pickle" if head.startswith(ANY_PICKLE) else "a text file" if is_text(head) else "a file"
         return f"{kind} that torch.save did not write: {SAVE}"
