@@ -79,6 +79,13 @@ def test_boxes_of_images_that_were_not_given_are_one_line(photos: Path, tmp_path
         assert written["rows"].tolist() == [30]
 
 
+def test_an_image_in_other_letters_is_suggested(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("image,x1,y1,x2,y2\nA.PNG,1,2,9,9\n")
+    result = invoke("extract", photos, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
+    hint = f"the first is 'A.PNG' (did you mean {photos / 'a.png'}?); --ignore-missing skips them"
+    assert f"not among the inputs; {hint}" in result.stderr
+
+
 def test_boxes_that_look_wrong_are_said_and_pooled(photos: Path, tmp_path: Path) -> None:
     rows = ["a.png,30,20,5,5", "b.jpg,31,20,5,5", "a.png,41,0,50,10", "a.png,1,2,9,9"]
     (tmp_path / "boxes.csv").write_text("\n".join(["image,x1,y1,x2,y2", *rows]))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from roialign.extract.matching import group_by_input, missing_text
+from roialign.extract.matching import group_by_input, likely_input, missing_text
 from roialign.files.problems import Problems
 from tests.files.boxes import box, found
 
@@ -67,6 +68,63 @@ def test_two_spellings_of_a_path_name_one_image() -> None:
     assert not problems
     assert len(group_by_input([*boxes, box(4, (0, 0, 1, 1), "/x/1.png")], [path], problems).boxes[path]) == 0
     assert "and so does '/x/1.png'" in found(problems)[0]
+
+
+#: A name as most systems write it, and as macOS does.
+ONE, OTHER = (unicodedata.normalize(form, "Grüße") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "expected"),
+    [
+        ([f"x/{OTHER}.png"], f"{ONE}.png", f"x/{OTHER}.png"),
+        ([f"x/{ONE}.png"], f"{OTHER}.png", f"x/{ONE}.png"),
+        ([f"{OTHER}/1.png", "x/1.png"], f"{ONE}/1.png", f"{OTHER}/1.png"),
+        ([f"{OTHER}.npy"], f"{ONE}.jpg", f"{OTHER}.npy"),
+        ([f"{ONE}.png", f"{OTHER}.png"], f"{OTHER}.png", f"{OTHER}.png"),
+        ([f"{ONE}.npy", f"{OTHER}.npy"], f"{ONE}.png", f"{ONE}.npy"),
+        ([f"{ONE}/1.png", f"{OTHER}/1.png"], f"{OTHER}/1.png", f"{OTHER}/1.png"),
+    ],
+)
+def test_names_are_the_same_in_every_unicode_form(inputs: list[str], name: str, expected: str) -> None:
+    problems = Problems()
+    groups = group_by_input([box(0, (0, 0, 1, 1), name)], [Path(path) for path in inputs], problems)
+    assert (found(problems), groups.missing) == ([], [])
+    assert [path for path, boxes in groups.boxes.items() if boxes] == [Path(expected)]
+
+
+def test_one_image_may_be_named_in_two_unicode_forms() -> None:
+    boxes = [box(row, (0, 0, 1, 1), f"{name}.png") for row, name in enumerate((ONE, OTHER, ONE))]
+    for name in (ONE, OTHER):
+        path = Path(f"{name}.png")
+        assert group_by_input(boxes, [path], Problems()) == ({path: boxes}, [])
+    one, other = Path(f"{ONE}.png"), Path(f"{OTHER}.png")
+    assert group_by_input(boxes, [one, other], Problems()).boxes == {one: boxes[::2], other: boxes[1:2]}
+    assert group_by_input(boxes, [Path("a.png")], Problems()).missing == boxes
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "likely"),
+    [
+        (["x/a.png"], "A.PNG", "x/a.png"),
+        (["a.npy"], "A.jpg", "a.npy"),
+        (["a.npy", "a.png"], "y/A.PNG", "a.png"),
+        ([f"{OTHER}.png"], f"{ONE.upper()}.PNG", f"{OTHER}.png"),
+        (["b.png"], "A.PNG", None),
+        (["b.png"], "", None),
+    ],
+)
+def test_an_input_may_have_been_meant(inputs: list[str], name: str, likely: str | None) -> None:
+    groups = group_by_input([box(0, (0, 0, 1, 1), name)], [Path(path) for path in inputs], Problems())
+    assert len(groups.missing) == 1
+    assert likely_input(name, groups) == (None if likely is None else Path(likely))
+
+
+def test_an_input_with_boxes_was_not_meant() -> None:
+    boxes = [box(row, (0, 0, 1, 1), name) for row, name in enumerate(("a.png", "A.PNG"))]
+    groups = group_by_input(boxes, [Path("a.png")], Problems())
+    assert groups.missing == boxes[1:]
+    assert likely_input("A.PNG", groups) is None
 
 
 def test_bare_boxes_belong_to_the_only_input() -> None:

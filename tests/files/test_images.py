@@ -325,6 +325,7 @@ def test_an_image_that_is_read_in_parts_may_be_larger(tmp_path: Path, monkeypatc
         ("images/photo.jpg", "photo.jpg"),
         ("val/images/photo.jpg", "photo.JPG"),
         ("val\\photo.jpg", "val/photo.jpg"),
+        ("Gr\u00fc\u00dfe.jpg", "gru\u0308\u00dfe.JPG"),
     ],
 )
 def test_a_file_that_is_missing_is_looked_for_nearby(tmp_path: Path, name: str, there: str) -> None:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from .._text import counted
-from ..extract.matching import Groups, group_by_input, missing_text
+from ..extract.matching import Groups, group_by_input, likely_input, missing_text
 from ..extract.pipeline import PooledRow, Settings, extract
 from ..files.boxes import Box, read_boxes
 from ..files.columns import TableReading
@@ -93,8 +93,11 @@ def report_missing(groups: Groups, ignore: bool, problems: Problems, errors: Con
     if groups.missing and ignore:
         print_line(errors, f"skipped: {missing_text(groups.missing)}")
     elif groups.missing:
-        more = f"the first is {groups.missing[0].image!r}; --ignore-missing skips them"
-        problems.add(groups.missing[0].where, f"{missing_text(groups.missing)}; {more}")
+        first = groups.missing[0]
+        likely = likely_input(first.image or "", groups)
+        hint = "" if likely is None else f" (did you mean {likely}?)"
+        more = f"the first is {first.image!r}{hint}; --ignore-missing skips them"
+        problems.add(first.where, f"{missing_text(groups.missing)}; {more}")
 
 
 def _extract(

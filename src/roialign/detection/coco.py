@@ -27,6 +27,7 @@ from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
 from ..files.rows import place_of
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
+from ..files.similar import same_file
 from ..files.text import Digest, quoted
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split"]
@@ -208,15 +209,16 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
     def path(self, index: int) -> Path:
         """The path of the image.
 
-        If there is no file of exactly this name, backslashes are read as separators, and a URL by its last part.
+        If there is no file of exactly this name, its letters may be in another Unicode form, backslashes are read as
+        separators, and a URL by its last part.
         """
         return self._path_of(str(self.rows[index]["file_name"]))
 
     def _path_of(self, name: str) -> Path:
-        path = self.images / name
+        path = same_file(self.images / name)
         if ("\\" in name or "://" in name) and not os.path.exists(path):  # False for an invalid file name
             end = name_in_address(name) if "://" in name else PureWindowsPath(name).as_posix()
-            return self.images / end
+            return same_file(self.images / end)
         return path
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from .._text import counted, decoded
 from ..files.boxes import Box
 from ..files.problems import Problems
+from ..files.similar import Spellings, composed
 
 
 class Match(NamedTuple):
@@ -28,6 +29,9 @@ class InputNames:
     folders: ``a/1.png`` matches ``photos/a/1.png`` rather than ``photos/b/1.png``. If there are none, the name is
     compared without its ending, so that ``1.jpg`` matches the feature map ``1.npy``. Otherwise, a number matches a file
     name with leading zeros: ``139`` matches ``000000000139.jpg``.
+
+    Names are compared in one Unicode form, because tables and folders often come from different systems. Of inputs that
+    differ in nothing else, a name matches the one that is spelled like it.
     """
 
     def __init__(self, inputs: Sequence[Path]) -> None:
@@ -35,13 +39,14 @@ class InputNames:
         self._by_stem: dict[str, list[Path]] = defaultdict(list)
         self._by_number: dict[str, list[Path]] = defaultdict(list)
         for path in inputs:
-            self._by_name[path.name].append(path)
-            self._by_stem[path.stem].append(path)
+            self._by_name[composed(path.name)].append(path)
+            self._by_stem[composed(path.stem)].append(path)
             if _is_number(path.stem):
                 self._by_number[path.stem.lstrip("0")].append(path)
 
     def match(self, name: str) -> Match:
-        parts = _parts(name)
+        spelled = _parts(name)
+        parts = tuple(map(composed, spelled))
         file_name = parts[-1] if parts else ""
         for how, table, key in (
             (2, self._by_name, file_name),
@@ -49,10 +54,10 @@ class InputNames:
             (0, self._by_number, file_name.lstrip("0") if _is_number(file_name) else "no number"),
         ):
             if table.get(key):
-                counts = [_equal_parts(parts, _parts(str(path.absolute()))) for path in table[key]]
-                most = max(counts)
-                inputs = [path for path, count in zip(table[key], counts, strict=True) if count == most]
-                return Match((how, most), inputs)
+                likenesses = [_likeness(spelled, _parts(str(path.absolute()))) for path in table[key]]
+                most = max(likenesses)
+                inputs = [path for path, likeness in zip(table[key], likenesses, strict=True) if likeness == most]
+                return Match((how, most[0]), inputs)
         return Match((0, 0), [])
 
 
@@ -65,6 +70,17 @@ class Groups(NamedTuple):
     """The boxes of images that are not among the inputs, in the order of the file."""
 
 
+def likely_input(name: str, groups: Groups) -> Path | None:
+    """Return an input without boxes that `name` was probably meant to name; None if there is none."""
+    free = [path for path, boxes in groups.boxes.items() if not boxes]
+    file_name = Path(*_parts(name)[-1:])
+    for own, others in ((file_name.name, [p.name for p in free]), (file_name.stem, [p.stem for p in free])):
+        likely = Spellings(others).similar(own)
+        if likely is not None:
+            return free[others.index(likely)]
+    return None
+
+
 def missing_text(missing: Sequence[Box]) -> str:
     """Return the message about boxes of images that are not among the inputs."""
     images = len({box.image for box in missing})
@@ -75,7 +91,8 @@ def missing_text(missing: Sequence[Box]) -> str:
 def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Problems) -> Groups:
     """Group boxes by input. A box whose input is ambiguous is added to `problems`.
 
-    Names with the same parts, such as ``a/1.png`` and ``./a/1.png``, are those of one image.
+    Names with the same parts, such as ``a/1.png`` and ``./a/1.png``, are those of one image, also if their letters are
+    in different Unicode forms and no more than one input has the name.
     """
     by_name: dict[str | None, list[Box]] = defaultdict(list)
     for box in boxes:
@@ -88,17 +105,20 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
         found = f"a box without an image needs exactly one input, got {len(inputs)}"
         _report(nameless, f"{found}; give the column that names the image with --columns image=NAME", problems)
 
-    spellings: dict[tuple[bool, tuple[str, ...]], str] = {}
+    names = InputNames(inputs)
+    matches: dict[str, Match] = {}
+    spellings: dict[tuple[bool, tuple[str, ...], tuple[Path, ...]], str] = {}
     for name in [name for name in by_name if name is not None]:
-        first = spellings.setdefault((name.startswith(("/", "\\")), _parts(name)), name)
+        matches[name] = match = names.match(name)
+        parts = tuple(map(composed, _parts(name)))
+        first = spellings.setdefault((name.startswith(("/", "\\")), parts, tuple(match.inputs)), name)
         if first != name:
             by_name[first] += by_name.pop(name)
 
-    names = InputNames(inputs)
     missing: list[Box] = []
     claims: dict[Path, list[tuple[tuple[int, int], str]]] = defaultdict(list)
     for name in spellings.values():
-        match = names.match(name)
+        match = matches[name]
         if len(match.inputs) == 1:
             claims[match.inputs[0]].append((match.quality, name))
         elif match.inputs:
@@ -141,6 +161,12 @@ def _report(rows: list[Box], what: str, problems: Problems) -> None:
     shown = ", ".join(others[:8]) + (", ..." if len(others) > 8 else "")
     count = "" if not others else f" ({counted(len(others), 'more row')}: {shown})"
     problems.add(rows[0].where, what + count)
+
+
+def _likeness(name: tuple[str, ...], path: tuple[str, ...]) -> tuple[int, int, bool]:
+    """How alike two paths are at the end: in one Unicode form, then as they are spelled. The file names match."""
+    in_one_form = _equal_parts(tuple(map(composed, name)), tuple(map(composed, path)))
+    return in_one_form, _equal_parts(name, path), Path(name[-1]).stem == Path(path[-1]).stem
 
 
 def _equal_parts(name: tuple[str, ...], path: tuple[str, ...]) -> int:

@@ -24,6 +24,7 @@ from .images import IMAGE_ENDINGS, upright_size_and_tag
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rotated import rotated_shape
 from .run_lengths import LARGEST_POINT
+from .similar import Spellings
 from .text import Digest, lines_of, quoted, read_text
 from .turnings import Turnings
 
@@ -64,12 +65,13 @@ def read_dota_records(
     """
     paths = _label_files(labels)
     pictures = _images_by_name(images)
+    spellings = Spellings(pictures)
     rows: list[dict[str, Any]] = []
     found: list[tuple[str, Label, dict[str, Any]]] = []  # the shape has the number of its line as `row`
     for path in paths:
         if digest is not None:
             digest.update(os.fsencode(path.name))
-        own = pictures.pop(path.stem, [])
+        own = pictures.pop(spellings.same(path.stem), [])
         try:
             text = read_text(path, digest)
             image = _image_of(path, own, images)

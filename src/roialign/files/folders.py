@@ -9,6 +9,7 @@ from pathlib import Path
 from .._text import decoded, encodable
 from .kinds import real_path
 from .problems import FileError, Problems
+from .similar import same_file
 from .text import lines_of, read_text
 
 #: The endings of feature maps.
@@ -42,7 +43,7 @@ def expand(
             named.append(path)
             continue
         lines = enumerate((line.strip() for line in _lines_of_list(path)), start=1)
-        listed = {number: Path(line) for number, line in lines if line and not line.startswith("#")}
+        listed = {number: same_file(Path(line)) for number, line in lines if line and not line.startswith("#")}
         if not listed:
             raise FileError(f"{path}: expected a path on each line, got none")
         named += listed.values()
@@ -67,7 +68,7 @@ def _lines_of_list(path: Path) -> list[str]:
 def path_of(name: str, folder: Path = Path()) -> Path:
     """Return the path of an image from its name in a result, which escapes what is not UTF-8."""
     path = folder / name
-    return path if os.path.lexists(path) else folder / decoded(name)
+    return path if os.path.lexists(path) else same_file(folder / decoded(name))
 
 
 def expand_folders(

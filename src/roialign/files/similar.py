@@ -1,14 +1,55 @@
-"""Finds the file that the path of a missing file was probably meant to name."""
+"""Finds the file of a path that is spelled differently."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
 
 #: The number of folders that are looked into: that of the file, and those above it.
 FOLDERS = 3
+
+
+def composed(name: str) -> str:
+    """Return the name in one Unicode form. On macOS, names often hold an accent as a character of its own."""
+    return unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """Return what names have in common that differ in upper and lower case, or in Unicode form, only."""
+    return composed(name).casefold()
+
+
+class Spellings:
+    """Finds names among those that exist."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = set(names)
+        self._composed: dict[str, list[str]] = defaultdict(list)
+        for name in self._names:
+            self._composed[composed(name)].append(name)
+        self._folded = {folded(name): name for name in self._names}
+
+    def same(self, name: str) -> str:
+        """Return the name that is the same text, maybe in another Unicode form; `name` if there is none or several."""
+        alike = self._composed.get(composed(name), [])
+        return alike[0] if len(alike) == 1 and name not in self._names else name
+
+    def similar(self, name: str) -> str | None:
+        """Return a name that differs in upper and lower case, or in Unicode form, only; None if there is none."""
+        return self._folded.get(folded(name))
+
+
+def same_file(path: Path) -> Path:
+    """Return the path as the file system spells it. Without such a file, it is the path itself."""
+    if str(path).isascii() or os.path.lexists(path):
+        return path
+    folder = same_file(path.parent)
+    found = folder / _names(folder).same(path.name)
+    return found if os.path.lexists(found) else path
 
 
 def similar_file(path: Path) -> Path | None:
@@ -20,26 +61,25 @@ def similar_file(path: Path) -> Path | None:
     if "\\" in path.name:
         path = path.parent / PureWindowsPath(path.name).as_posix()
     for folder in path.parents[:FOLDERS]:
-        name = _names(folder).get(path.name.casefold())
-        if name is not None:
+        name = _names(folder).similar(path.name)
+        if name is not None and os.path.isfile(folder / name):
             return folder / name
     return None
 
 
-def _names(folder: Path) -> Mapping[str, str]:
-    """The names in a folder by their lower-case form. Only existing names that are files are of use."""
+def _names(folder: Path) -> Spellings:
+    """The names in a folder."""
     try:
         changed = os.stat(folder).st_mtime_ns
     except (OSError, ValueError):
-        return {}
+        return Spellings(())
     return _listed(folder, changed)
 
 
 @lru_cache(maxsize=8)  # a dataset may name a hundred thousand missing files of one folder
-def _listed(folder: Path, changed: int) -> Mapping[str, str]:
+def _listed(folder: Path, changed: int) -> Spellings:
     del changed
     try:
-        with os.scandir(folder) as entries:
-            return {entry.name.casefold(): entry.name for entry in entries if entry.is_file()}
+        return Spellings(os.listdir(folder))
     except OSError:
-        return {}
+        return Spellings(())
