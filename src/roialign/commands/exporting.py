@@ -58,6 +58,9 @@ def export_command(
 
     try:
         detector, settings = load_model(weights, model=model, pooler=pooler)
+        kind = "an ONNX model" if is_onnx else "a torch.export program"
+        what = f"{settings.model} on {settings.backbone} as {kind}"
+        print_line(errors, f"exporting {what}: this may take a few minutes")
         with errors.status("Exporting the detector"):
             (export_onnx if is_onnx else save_program)(detector, out)
     except (ValueError, RuntimeError, OSError) as error:

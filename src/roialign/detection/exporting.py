@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -178,8 +181,7 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
 
     image, shapes = _example(detector)
     names = ["boxes", "scores", "labels", "valid", *(["masks"] if detector.roi_heads.mask_branch is not None else [])]
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's warnings about itself
+    with torch.no_grad(), _quiet_exporter():
         program: Any = torch.onnx.export(
             ExportableDetector(detector),
             (image,),
@@ -194,6 +196,20 @@ def export_onnx(detector: TwoStageDetector, path: str | Path) -> None:
     scans_to_loops(model)
     with atomic_write(path) as file:
         file.write(model.SerializeToString())
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Context manager: PyTorch's ONNX exporter neither warns about itself nor logs anything but errors."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(max(before, logging.ERROR))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 def _example(detector: TwoStageDetector) -> tuple[Tensor, Any]:
