@@ -15,7 +15,16 @@ bool is_one_of(PyTypeObject* type, const Types&... types) {
   return ((type == &types) || ...);
 }
 
-/// Whether two values that cannot change are the same. True, 1 and 1.0 are not, nor are 0.0 and -0.0.
+bool are_same(nb::handle one, nb::handle other);
+
+template <class Sequence>
+bool have_same_items(const Sequence& items, const Sequence& others) {
+  bool are_equal = items.size() == others.size();
+  for (size_t index = 0; are_equal && index < items.size(); ++index) are_equal = are_same(items[index], others[index]);
+  return are_equal;
+}
+
+/// Whether two settings are the same. True, 1 and 1.0 are not, nor are 0.0 and -0.0.
 bool are_same(nb::handle one, nb::handle other) {
   if (one.is(other)) return true;
   PyTypeObject* const type = Py_TYPE(one.ptr());
@@ -24,14 +33,8 @@ bool are_same(nb::handle one, nb::handle other) {
     const double values[] = {PyFloat_AsDouble(one.ptr()), PyFloat_AsDouble(other.ptr())};
     return std::memcmp(&values[0], &values[1], sizeof(double)) == 0;
   }
-  if (type == &PyTuple_Type) {
-    const auto items = nb::borrow<nb::tuple>(one), others = nb::borrow<nb::tuple>(other);
-    bool are_equal = items.size() == others.size();
-    for (size_t index = 0; are_equal && index < items.size(); ++index) {
-      are_equal = are_same(items[index], others[index]);
-    }
-    return are_equal;
-  }
+  if (type == &PyTuple_Type) return have_same_items(nb::borrow<nb::tuple>(one), nb::borrow<nb::tuple>(other));
+  if (type == &PyList_Type) return have_same_items(nb::borrow<nb::list>(one), nb::borrow<nb::list>(other));
   return is_one_of(type, PyLong_Type, PyUnicode_Type) && one.equal(other);
 }
 
@@ -53,13 +56,13 @@ class Remembered {
       return entries_.front().result;
     }
     nb::object result = function_(settings);
-    if (cannot_change(settings)) {
+    if (nb::object kept = kept_form(settings)) {
       Entry dropped;  // is destroyed last, since that can run any code
       if (entries_.size() == capacity) {
         dropped = std::move(entries_.back());
         entries_.pop_back();
       }
-      entries_.insert(entries_.begin(), {settings, result});
+      entries_.insert(entries_.begin(), {std::move(kept), result});
     }
     return result;
   }
@@ -72,19 +75,23 @@ class Remembered {
 
   static constexpr size_t capacity = 64;
 
-  bool cannot_change(nb::handle value) const {
+  /// Returns settings that nobody can change: a copy of a list. Returns nothing for values of other types.
+  nb::object kept_form(nb::handle value) const {
     PyTypeObject* const type = Py_TYPE(value.ptr());
-    if (type == &PyTuple_Type) {
-      for (const nb::handle item : nb::borrow<nb::tuple>(value)) {
-        if (!cannot_change(item)) return false;
+    if (is_one_of(type, PyTuple_Type, PyList_Type)) {
+      nb::list items;
+      for (const nb::handle item : value) {
+        nb::object kept = kept_form(item);
+        if (!kept) return {};
+        items.append(kept);
       }
-      return true;
+      return type == &PyList_Type ? nb::object(items) : nb::object(nb::tuple(items));
     }
-    if (value.is_none() || is_one_of(type, PyBool_Type, PyLong_Type, PyFloat_Type, PyUnicode_Type)) return true;
-    for (const nb::handle fixed : fixed_) {
-      if (fixed.ptr() == reinterpret_cast<PyObject*>(type)) return true;
-    }
-    return false;
+    const bool is_fixed = std::any_of(fixed_.begin(), fixed_.end(), [&](nb::handle fixed) {
+      return fixed.ptr() == reinterpret_cast<PyObject*>(type);
+    });
+    const bool is_value = is_one_of(type, PyBool_Type, PyLong_Type, PyFloat_Type, PyUnicode_Type) || value.is_none();
+    return is_fixed || is_value ? nb::borrow(value) : nb::object();
   }
 
   nb::object function_;
@@ -97,7 +104,7 @@ class Remembered {
 void bind_remembered(nb::module_& m) {
   nb::class_<Remembered>(m, "Remembered")
       .def(nb::init<nb::object, const Tuple&>(), nb::arg("function"), nb::arg("fixed"))
-      .def("__call__", &Remembered::operator(), nb::arg("settings"));
+      .def("__call__", &Remembered::operator(), nb::arg("settings"), nb::lock_self());
 }
 
 }  // namespace roialign

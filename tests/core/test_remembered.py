@@ -30,6 +30,7 @@ def remembered(*fixed: type) -> Any:
         ((10**30, 1e300, "a" * 100), (int("1" + "0" * 30), float("1e300"), "".join(["a"] * 100))),
         (((7, 7), (0.5, 0.25)), (tuple(map(int, "77")), tuple(map(float, ("0.5", "0.25"))))),
         ((), ()),
+        (([7, 7], [0.5, (1, [2])]), ([7, 7], [0.5, (1, [2])])),
     ],
 )
 def test_the_same_settings(first: tuple[object, ...], second: tuple[object, ...]) -> None:
@@ -40,7 +41,19 @@ def test_the_same_settings(first: tuple[object, ...], second: tuple[object, ...]
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [(1, True), (0, False), (1, 1.0), (0.0, -0.0), ("a", "b"), (None, 0), ((1, 2), (True, 2)), ((1,), (1, 1)), ((), 0)],
+    [
+        (1, True),
+        (0, False),
+        (1, 1.0),
+        (0.0, -0.0),
+        ("a", "b"),
+        (None, 0),
+        ((1, 2), (True, 2)),
+        ((1,), (1, 1)),
+        ((), 0),
+        ([1], (1,)),
+        ([1], [True]),
+    ],
 )
 def test_settings_that_are_equal_but_not_the_same(one: object, other: object) -> None:
     plans = remembered()
@@ -57,11 +70,19 @@ def test_a_number_that_is_none() -> None:
     assert plans((nan,)) is plans((float("nan"),))  # of the same bits
 
 
-@pytest.mark.parametrize("value", [[1], np.float64(1.0), np.array(1), b"a", {1: 2}, type("Number", (int,), {})(1)])
+@pytest.mark.parametrize("value", [np.float64(1.0), np.array(1), b"a", {1}, {1: 2}, type("Number", (int,), {})(1)])
 def test_what_may_change_is_not_remembered(value: object) -> None:
     plans = remembered()
     assert plans((value,)) is not plans((value,))
     assert plans(((1, value),)) is not plans(((1, value),))
+
+
+def test_a_list_may_change() -> None:
+    plans, sizes = remembered(), [7, 7]
+    first = plans((sizes,))
+    sizes[0] = 3
+    assert plans((sizes,)) is not first
+    assert plans(([7, 7],)) is first
 
 
 def test_fixed_types_are_compared_by_identity() -> None:

@@ -151,7 +151,7 @@ def test_a_masked_autoencoder_sees_all_patches_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {},
+        {"do_normalize": True},
         {"do_normalize": False},
         {"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [127.5] * 3},
         {"do_rescale": False, "do_normalize": False},
@@ -165,6 +165,27 @@ def test_pixels_are_those_of_the_image_processor(settings: dict[str, object], tm
     images = random_images(64, 64)
     expected = processor(list(images), return_tensors="np")["pixel_values"]
     np.testing.assert_allclose(make_backbone(f"hf:{tmp_path}").normalisation(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("include_top", [False, True])
+@pytest.mark.parametrize("rescale_offset", [False, True])
+def test_pixels_are_those_of_efficientnet(include_top: bool, rescale_offset: bool, tmp_path: Path) -> None:
+    transformers.ViTModel(transformers.ViTConfig(image_size=64, patch_size=16, **TINY)).save_pretrained(tmp_path)
+    settings = {"image_mean": [0.4, 0.5, 0.6], "image_std": [0.2, 0.3, 0.5], "rescale_factor": 1 / 127.5}
+    processor = transformers.EfficientNetImageProcessor(
+        do_resize=False, include_top=include_top, rescale_offset=rescale_offset, **settings
+    )
+    processor.save_pretrained(tmp_path)
+    images = random_images(64, 64)
+    expected = processor(list(images), return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(make_backbone(f"hf:{tmp_path}").normalisation(images), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_processor_without_a_normalisation_leaves_the_default(tmp_path: Path) -> None:
+    transformers.ViTConfig(image_size=32, patch_size=16, **TINY).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text('{"size": 32}')
+    backbone = make_backbone(f"hf:{tmp_path / 'config.json'}")
+    assert backbone.normalisation == Normalisation.of("imagenet")
 
 
 def test_a_model_of_blue_green_and_red_gets_them(tmp_path: Path) -> None:
@@ -185,7 +206,8 @@ def test_a_model_of_blue_green_and_red_gets_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"rescale_factor": 0}, "rescale_factor: expected a positive number, got 0"),
+        ({"do_normalize": False, "rescale_factor": 0}, "rescale_factor: expected a positive number, got 0"),
+        ({"do_normalize": True, "offset": True}, "offset: expected none, got one"),
         ({"do_normalize": True}, "image_mean: expected three finite numbers, one per channel, got None"),
     ],
 )

@@ -55,6 +55,9 @@ def test_a_pooled_image_is_no_map() -> None:
 
 def test_maps_follow_the_size_of_images() -> None:
     check_map_sizes(maps_of_sides(56, 28, 7), (4, 8, 32), (224, 224))
-    check_map_sizes(maps_of_sides(27, 15), (8, 16), (224, 224))  # a layer has rounded
+    check_map_sizes(maps_of_sides(4), (64,), (288, 224))  # a layer has rounded 4.5 and 3.5
+    check_map_sizes(maps_of_sides(27, 15), (8, 16), (224, 224), strides_are_stated=True)
+    with pytest.raises(BackboneError, match="7 x 8 pixels for an image of 224 x 256 pixels"):
+        check_map_sizes(maps_of_sides(7), (32,), (224, 256))
     with pytest.raises(BackboneError, match=r"56 x 112 pixels for an image of 224 x 448 pixels.* got 56 x 56"):
         check_map_sizes(maps_of_sides(56), (4,), (224, 448))

@@ -186,6 +186,8 @@ class Backbone(ABC):
     channels: tuple[int, ...]
     image_size: ImageSize
     normalisation: Normalisation
+    strides_are_stated: bool = False
+    """Whether the strides are those that a model states. Its maps may then have a pixel more or less than they say."""
     default_levels: str = "last"
     """The default levels to pool from; see :func:`roialign.features.pooling.find_levels`."""
     most_detections: int = 0
@@ -307,8 +309,10 @@ def probed(
     return tuple(strides), tuple(int(features.shape[1]) for features in maps[: len(strides)])
 
 
-def check_map_sizes(maps: Sequence[Map], strides: Sequence[int], size: tuple[int, int]) -> None:
-    """Check that the maps of images of this height and width follow it, give or take a pixel.
+def check_map_sizes(
+    maps: Sequence[Map], strides: Sequence[int], size: tuple[int, int], strides_are_stated: bool = False
+) -> None:
+    """Check that the maps of images of this height and width follow it. They may be rounded.
 
     Strides are found with one image. A network that resizes images, or pools them to a fixed size, has other strides
     for images of other sizes.
@@ -320,7 +324,8 @@ def check_map_sizes(maps: Sequence[Map], strides: Sequence[int], size: tuple[int
     """
     for features, stride in zip(maps, strides, strict=True):
         shape = int(features.shape[2]), int(features.shape[3])
-        if any(abs(side * stride - whole) > stride for side, whole in zip(shape, size, strict=True)):
+        most = stride if strides_are_stated else stride - 1
+        if any(abs(side * stride - whole) > most for side, whole in zip(shape, size, strict=True)):
             raise BackboneError.of(
                 f"a map of {round(size[0] / stride)} x {round(size[1] / stride)} pixels for an image of {size[0]} x "
                 f"{size[1]} pixels, because the stride is {stride}",

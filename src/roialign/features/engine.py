@@ -278,7 +278,7 @@ class _Batches:
             _wait_for(maps[0])
         strides = [work.backbone.strides[level] for level in work.pooling.levels]
         height, width = batch[0].pixels.shape[:2]
-        check_map_sizes(maps, strides, (height, width))
+        check_map_sizes(maps, strides, (height, width), work.backbone.strides_are_stated)
         with self._report.timed("pooling"), work.backbone.for_pooling(), warnings.catch_warnings():
             warnings.simplefilter("ignore", RoIWarning)  # Doubts reports them once for all images
             pooled = work.pooling.pool(maps, strides, np.concatenate(list(map(_rois, range(len(batch)), batch))))

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import _validate
+from .._typing import Array
 from ..files.problems import FileError
 from ..files.text import read_json
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_normalisation, chosen_size
@@ -180,7 +182,8 @@ def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> N
 
     The processor multiplies pixels by a factor, usually 1 / 255. Its mean and deviation are those of the products.
     """
-    if options.normalise is not None or not processing:
+    has_none = "image_mean" not in processing and "do_normalize" not in processing and not _is_bgr(processing)
+    if options.normalise is not None or has_none:
         return chosen_normalisation(options, "imagenet")
     try:
         pixel = 1.0
@@ -192,12 +195,20 @@ def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> N
         # A processor of BGR, which is MobileViT's, has a mean, but does not use it.
         if not processing.get("do_normalize", "image_mean" in processing and not _is_bgr(processing)):
             return Normalisation((0.0,) * 3, (pixel,) * 3)
-        parts = []
-        for name in ("image_mean", "image_std"):
-            value = processing.get(name)
-            numbers = [value] * 3 if isinstance(value, (int, float)) else value  # one number is that of every channel
-            red, green, blue = check_channels(numbers, name, positive=name == "image_std")
-            parts.append((pixel * red, pixel * green, pixel * blue))
-        return Normalisation(*parts)
+        if processing.get("offset"):  # of video models
+            raise ValueError("offset: expected none, got one, which is not supported; give --normalise")
+        mean, deviation = (pixel * _channels(processing, name) for name in ("image_mean", "image_std"))
+        if processing.get("rescale_offset"):  # 1 is subtracted from the products
+            mean = mean + pixel
+        if processing.get("include_top"):  # EfficientNet's, which divides by the deviation twice
+            deviation = deviation * deviation / pixel
+        return Normalisation(tuple(mean.tolist()), tuple(deviation.tolist()))
     except (ValueError, TypeError) as error:
         raise FileError(f"{PROCESSOR}: {error}") from error
+
+
+def _channels(processing: Mapping[str, Any], name: str) -> Array:
+    """Return the numbers of the three channels. One number is that of every channel."""
+    value = processing.get(name)
+    numbers = [value] * 3 if isinstance(value, (int, float)) else value
+    return np.array(check_channels(numbers, name, positive=name == "image_std"))

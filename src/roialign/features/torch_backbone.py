@@ -79,6 +79,7 @@ class TorchBackbone(Backbone):
         self._device = check_device(options.device)
         self._memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
         self.module = module.to(self._device, memory_format=self._memory_format)  # type: ignore[call-overload]
+        self.strides_are_stated = strides is not None
         self.strides, self.channels = self._probe(strides)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:

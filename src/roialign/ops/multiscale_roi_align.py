@@ -193,8 +193,6 @@ def pyramid_forward(
 ) -> Any:
     """The result of an operator on a pyramid."""
     count, are_given = _count_levels(features), levels is not None
-    if type(spatial_scales) is list:
-        spatial_scales = tuple(spatial_scales)  # which can be remembered
     settings = (pyramid_plan, described, count, spatial_scales, are_given, canonical_size, canonical_level, output_size)
     return operator_forward(settings, features, rois, out, layout, batch_indices, invalid, backend, seed, levels)
 
