@@ -156,7 +156,7 @@ def table_kernel(rule: str, border: str, tangents: int, keeps: bool) -> dict[str
         "i32",
     )
     arguments = {"rois": "*fp32", "levels": "*i64", "tangents": ("*fp64",) * max(tangents, 1), "weights": "*fp32"}
-    arguments |= {"spans": "*i32", "places": "*i32", "heights": ("i32",), "widths": ("i32",), "scale_bits": ("i64",)}
+    arguments |= {"spans": "*i32", "places": "*i32", "heights": ("i32",), "widths": ("i32",), "scales": ("i64",)}
     arguments |= {"canonical": ("i64", "i64"), "strides_log2": ("i32",), "offset_bits": "i64", "minimum_bits": "i64"}
     constants = {"PH": 7, "PW": 7, "RULE": rule, "BORDER": border, "NORMALISED": rule in ("crop", "nearest")}
     constants |= {"TANGENTS": tangents, "KEEPS": keeps, "COLUMNS": 5, "HAS_LEVELS": False, "LEVELS": 1}

@@ -35,7 +35,7 @@ EXACT = replace(BOX, RULE="lattice")
 def of_frames(mapping: str, **more: Any) -> dict[str, Any]:
     numbers = dict.fromkeys(("images", "extra_pixels", "unused_border", "orientations"), "i32")
     arguments = {"rois": "*fp32", "levels": "*i64", "tangent": "*fp64", "frames": "*fp64", "places": "*i32"}
-    arguments |= {"spans": "*i32", "heights": MAPS, "widths": MAPS, "scale_bits": ("i64",) * LEVELS}
+    arguments |= {"spans": "*i32", "heights": MAPS, "widths": MAPS, "scales": ("i64",) * LEVELS}
     arguments |= {"canonical": ("i64", "i64"), "strides_log2": MAPS}
     arguments |= dict.fromkeys(("offset_bits", "minimum_bits", "gamma_bits"), "i64")
     constants = {"PH": 7, "PW": 7, "MAPPING": mapping, "RULE": "grid", "CLOCKWISE": False, "HAS_OFFSET": False}

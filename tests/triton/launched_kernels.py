@@ -8,6 +8,7 @@ import json
 import sys
 from typing import Any
 
+import numpy as np
 import torch
 from triton.runtime import driver
 
@@ -21,6 +22,9 @@ from roialign.torch.wiring.primitive import Inputs
 
 #: RoIs, few, some and many of them, and sizes of maps.
 SIZES = ((70, 64, 80), (20, 48, 64), (77, 51, 93), (4999, 33, 200))
+#: The scales of two levels: usual ones, and others, whose bits are any.
+SCALES = ((1.0, 0.5), (0.5, 0.25), (0.25, 0.125), (3.0, 1.5), (1e100, 1e-100), (1 / 16, 1 / 3000))
+SCALES += tuple((float(fine), float(fine) / 2.1) for fine in np.random.default_rng(0).uniform(0.01, 8.0, 60))
 variants: dict[str, int] = {}
 
 
@@ -29,11 +33,13 @@ def compile_only(kernel: Any, grid: tuple[int, ...], _device: Any, *arguments: A
     variants[kernel.fn.__name__] = len(kernel.device_caches[0][0])
 
 
-def call_all(count: int, height: int, width: int, dtype: torch.dtype, rule: Any) -> None:
+def call_all(
+    count: int, height: int, width: int, dtype: torch.dtype, rule: Any, scales: tuple[float, float] = (0.5, 0.25)
+) -> None:
     maps = tuple(torch.zeros(1, 128, height >> level, width >> level, dtype=dtype) for level in range(2))
     maps = tuple(level.contiguous(memory_format=torch.channels_last) for level in maps)
     gradient = torch.zeros(count, 128, 7, 7, dtype=dtype).contiguous(memory_format=torch.channels_last)
-    call = Operator(SeparableSpec(rule, offset=0.5), (0.5, 0.25), Assignment(224, 4), "zero")
+    call = Operator(SeparableSpec(rule, offset=0.5), scales, Assignment(224, 4), "zero")
     phi = Inputs(maps, gradient, torch.zeros(count, 5), None, None, ())
     backend.forward(call, phi._replace(grad_output=None), gradient)
     backend.adjoint_features(call, phi._replace(features=()), maps)
@@ -51,6 +57,12 @@ def call_points(count: int, height: int, width: int, dtype: torch.dtype, reducti
     pointwise.adjoint_boxes(call, phi, torch.zeros(count, 6))
 
 
+def call_levels(scales: tuple[float, float]) -> None:
+    maps = tuple(torch.zeros(1, 16, side, side) for side in (16, 8))
+    call = Operator(PointwiseSpec("rounded", "pixels", "max"), scales, Assignment(224, 4), "zero", bins=(7, 7))
+    pointwise.forward(call, Inputs(maps, None, torch.zeros(70, 5), None, None, ()), torch.zeros(70, 16, 7, 7))
+
+
 if __name__ == "__main__":
     driver.set_active(AbsentGPU())
     backend.launch = pointwise.launch = frames.launch = tiles.launch = compile_only  # type: ignore[attr-defined]
@@ -59,6 +71,10 @@ if __name__ == "__main__":
         for seed, sizes in enumerate(SIZES):
             for reduction in ("mean", "max"):
                 call_points(*sizes, torch.float16, reduction, (1 << 40) * seed + 16 * seed + seed // 2)
+    elif part == "scales":
+        for scales in SCALES:
+            call_all(70, 64, 80, torch.float16, "grid", scales)
+            call_levels(scales)
     else:
         for sizes in SIZES:
             call_all(*sizes, torch.float16, "grid")

@@ -113,6 +113,13 @@ def test_other_sizes_compile_nothing_anew() -> None:
     assert kinds["order_kernel"] == kinds["boxes_kernel"] == 1
 
 
+def test_other_scales_compile_nothing_anew() -> None:
+    """Each kernel that reads RoIs has one variant for each use, whatever the bits of the scales."""
+    (variants,) = compiled("scales", script="launched_kernels")
+    assert variants["taps_kernel"] == 2  # with derivatives and without
+    assert variants["boxes_kernel"] == variants["frames_kernel"] == 1
+
+
 def test_repeated_calls_are_replayed_and_compiled_kernels_launched_directly() -> None:
     """The script compares what is launched. Here: how many launches were none of a replay, and through Triton."""
     (counts,) = compiled("calls", script="replayed_calls")

@@ -180,7 +180,7 @@ def frames_kernel(
     spans,
     heights,
     widths,
-    scale_bits,
+    scales,
     canonical,
     strides_log2,
     images,
@@ -217,7 +217,7 @@ def frames_kernel(
             bad = tl.max(tl.where(is_coordinate(shift), 0, 1), 0)
             image = tl.where(bad > 0, -1, image)
     scale, offset, minimum_length = (
-        level_scale(scale_bits, level, LEVELS),
+        level_scale(scales, level, LEVELS),
         float64_of(offset_bits),
         float64_of(minimum_bits),
     )

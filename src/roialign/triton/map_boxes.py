@@ -7,7 +7,7 @@ from typing import NamedTuple
 import triton
 import triton.language as tl
 
-from .numbers import float64_of, of_level
+from .numbers import float64_of, of_level, positive_of
 
 #: The same value as in `roialign._validate`.
 LARGEST_COORDINATE = tl.constexpr(1e100)
@@ -110,15 +110,16 @@ def image_of(image, images):
 
 @triton.jit
 def assigned_level(side, size_bits, level_bits, strides_log2, LEVELS: tl.constexpr):
-    """The level of a RoI, given the square root of its area, as in :func:`roialign.fpn_levels`."""
+    """The level of a RoI, given the square root of its area, as in :func:`roialign.fpn_levels`. `strides_log2` are made
+    by :func:`~roialign.triton.numbers.plain`."""
     target = tl.floor(float64_of(level_bits) + tl.log2(side / float64_of(size_bits)) + 1e-6)
     level = tl.cast(0, tl.int64)
     for index in tl.static_range(1, LEVELS):
-        level += (target >= tl.cast(strides_log2[index], tl.float64)).to(tl.int64)
+        level += (target >= (tl.cast(strides_log2[index], tl.int64) >> 2).to(tl.float64)).to(tl.int64)
     return level
 
 
 @triton.jit
-def level_scale(scale_bits, level, LEVELS: tl.constexpr):
-    """The spatial scale of a level."""
-    return of_level(scale_bits, level, LEVELS).to(tl.float64, bitcast=True)
+def level_scale(scales, level, LEVELS: tl.constexpr):
+    """The spatial scale of a level. `scales` are made by :func:`~roialign.triton.numbers.plain_bits_of`."""
+    return positive_of(of_level(scales, level, LEVELS))

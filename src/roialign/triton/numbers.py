@@ -19,10 +19,24 @@ def plain(values: Iterable[int]) -> tuple[int, ...]:
     return tuple([4 * value + 3 for value in values])
 
 
+def plain_bits_of(number: float) -> int:
+    """The bits of a positive float64 as an odd signed 64-bit integer that never fits into 32 bits, so that Triton
+    compiles a kernel once for all numbers. Kernels convert it back with :func:`positive_of`."""
+    code = 2 * (bits_of(number) + (1 << 32)) + 1
+    return code - (1 << 64 if code >> 63 else 0)
+
+
 @triton.jit
 def float64_of(bits):
     """The inverse of :func:`bits_of`."""
     return tl.cast(bits, tl.int64).to(tl.float64, bitcast=True)
+
+
+@triton.jit
+def positive_of(code):
+    """The inverse of :func:`plain_bits_of`."""
+    bits = ((tl.cast(code, tl.int64) >> 1) & 0x7FFFFFFFFFFFFFFF) - 0x100000000
+    return bits.to(tl.float64, bitcast=True)
 
 
 @triton.jit

@@ -161,7 +161,7 @@ def taps_kernel(
     places,
     heights,
     widths,
-    scale_bits,
+    scales,
     canonical,
     strides_log2,
     images,
@@ -207,7 +207,7 @@ def taps_kernel(
     ratio = tl.where(is_y, ratio_y, ratio_x)
     count = tl.where(is_y, PH, PW)
     bins = count.to(tl.float64)
-    scale = size - 1.0 if NORMALISED else level_scale(scale_bits, level, LEVELS)
+    scale = size - 1.0 if NORMALISED else level_scale(scales, level, LEVELS)
     offset, minimum_length = float64_of(offset_bits), float64_of(minimum_bits)
     start, length = map_boxes(lower, upper, scale, offset, minimum_length)
 
@@ -294,7 +294,7 @@ def boxes_kernel(
     grad_rois,
     heights,
     widths,
-    scale_bits,
+    scales,
     canonical,
     strides_log2,
     images,
@@ -326,7 +326,7 @@ def boxes_kernel(
         if NORMALISED:
             scale = plain_of_level(heights if axis == 0 else widths, level, LEVELS).to(tl.float64) - 1.0
         else:
-            scale = level_scale(scale_bits, level, LEVELS)
+            scale = level_scale(scales, level, LEVELS)
         lower, upper = (y1, y2) if axis == 0 else (x1, x2)
         start, length = map_boxes_tangent(lower, upper, 1.0, 0.0, scale, offset, minimum_length)
         target = grad_rois + known * COLUMNS + 2 - axis

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..._levels import check_level_range, level_numbers
 from ..._rows import check_rows
 from ...triton import launch as table
-from ...triton.numbers import bits_of
+from ...triton.numbers import bits_of, plain, plain_bits_of
 from ..wiring.primitive import Inputs
 
 WORD = 0xFFFFFFFF
@@ -26,9 +26,11 @@ class Rows(NamedTuple):
     levels: Tensor
     """The levels, ``[K]``. The RoIs themselves if there are none."""
     images: int
-    scale_bits: tuple[int, ...]
+    scales: tuple[int, ...]
+    """Of every level, encoded by `roialign.triton.numbers.plain_bits_of`."""
     canonical: tuple[int, int]
     strides_log2: tuple[int, ...]
+    """Of every level, encoded by `roialign.triton.numbers.plain`."""
     seed: tuple[int, int]
     """The seed as two signed 32-bit words, the lower one first."""
     constants: dict[str, Any]
@@ -41,7 +43,7 @@ class Rows(NamedTuple):
 
     def on(self, maps: Sequence[Tensor]) -> tuple[Any, ...]:
         """The arguments that place a row on these maps."""
-        return *table.map_sizes(maps), self.scale_bits, self.canonical, self.strides_log2, self.images
+        return *table.map_sizes(maps), self.scales, self.canonical, self.strides_log2, self.images
 
 
 def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
@@ -61,9 +63,9 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
         rois,
         rois if levels is None else levels,
         images,
-        tuple([bits_of(scale) for scale in scales]),
+        tuple([plain_bits_of(scale) for scale in scales]),
         (bits_of(size), bits_of(level)),
-        tuple(level_numbers(scales)),
+        plain(level_numbers(scales)),
         seed_words(call, inputs),
         {
             "COLUMNS": rois.shape[1],
