@@ -23,7 +23,7 @@ import roialign
 from benchmarks.gpu.compiler import SHARED
 from roialign.torch import backends, repeats
 from roialign.torch.call import Call
-from roialign.torch.triton import replay
+from roialign.torch.triton import pointwise, replay
 from tests.triton.replayed_calls import Launched, Watched, compare
 
 AGAIN = 5
@@ -218,8 +218,8 @@ def errors() -> list[str]:
 
 
 def main() -> None:
-    watched = Watched()
-    counts, check, run = Counts(watched), Call.__init__, repeats.Repeat.run
+    watched, allocated = Watched(), list[int]()
+    counts, check, run, new_winners = Counts(watched), Call.__init__, repeats.Repeat.run, pointwise.new_winners
 
     def checked(self: Call, *arguments: Any) -> None:
         counts.checked += 1
@@ -229,6 +229,11 @@ def main() -> None:
         counts.short += 1
         return run(self, *arguments)
 
+    def winners_in_memory(*arguments: Any) -> Tensor:
+        winners = new_winners(*arguments)
+        allocated.append(winners.untyped_storage().nbytes() if winners.data_ptr() else 0)
+        return winners
+
     driver.set_active(watched)
     patches: list[AbstractContextManager[Any]] = [
         patch.object(torch.Tensor, "is_cuda", property(lambda _: True)),
@@ -236,10 +241,12 @@ def main() -> None:
         patch.object(backends, "is_interpreted", lambda: True),
         patch.object(Call, "__init__", checked),
         patch.object(repeats.Repeat, "run", short),
+        patch.object(pointwise, "new_winners", winners_in_memory),
     ]
     for one in patches:
         one.__enter__()
     answers: dict[str, Any] = {name: again(name, counts) for name in CALLS}
+    answers["bytes of winners"] = sum(allocated)
     answers |= {"backward": backwards(counts), "other": other(counts), "kept": kept(counts), "errors": errors()}
     counts.take()
     replay.forget()

@@ -144,6 +144,7 @@ def test_calls_that_come_again_are_not_checked_again() -> None:
     steps = [[checked, neither], [checked, neither], [short, neither], [short, short], [short, short]]
     for name in ("one level", "channels last", "pyramid", "levels", "two maps", "maxima", "forgotten"):
         assert counts[name] == steps, name
+    assert counts["bytes of winners"] == 2 * 70 * 49 * 16 * 4, "one tensor for each step before the first replay"
     assert counts["backward"] == [short] * 5 + [checked, neither]
     same = {name for name, found in counts["other"].items() if found == short}
     assert same == {"the same", "the same maxima", "other levels"}

@@ -84,7 +84,10 @@ class Kind:
             return
         setting, inputs = call.with_bins((output.shape[2], output.shape[3]))
         if with_winners:
-            winners = self.backend.new_winners(setting.operator, inputs.features, output)
+            # The tape is found by their shape and dtype. They need no memory: like every tensor that is allocated, the
+            # real ones, which autograd keeps, are aligned.
+            described = torch.empty_like(output, device="meta")
+            winners = self.backend.new_winners(setting.operator, inputs.features, described)
             self.remember(key, "forward_with_winners", setting.operator, inputs, (output, winners))
         else:
             self.remember(key, "forward", setting.operator, inputs, (output,))
