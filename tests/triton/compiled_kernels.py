@@ -90,7 +90,7 @@ def all_kernels(element: str, channels_last: bool, levels: int = 4) -> list[dict
     sizes = {"heights": integers, "widths": integers}
     of_tiles = {**dict.fromkeys(("touched", "counts", "shares"), "*i32"), "partial": "*fp32", "first_tiles": integers}
     of_tiles |= {"strides": (integers,) * 4, "words": "i32", "slots": "i32"}
-    of_tile = {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels}
+    of_tile = {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels, "ADDS": False}
     return [
         compiled(
             separable.forward_kernel,

@@ -117,7 +117,7 @@ class Call:
             "SHIFT": 16,
             "PLANAR": not self.last,
         }
-        constants |= {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels}
+        constants |= {"TILE_Y": tile.rows, "TILE_X": tile.columns, "CHANNELS": tile.channels, "ADDS": False}
         constants |= {"POINTS": launch.POINTS_AT_ONCE}
         options = {**OPTIONS, "num_warps": tile.warps}
         return compiled(pointwise_features.adjoint_points_kernel, arguments, constants, **options)

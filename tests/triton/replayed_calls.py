@@ -23,7 +23,7 @@ from triton.runtime.jit import JITFunction
 from benchmarks.gpu.compiler import SHARED, AbsentGPU
 from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
-from roialign.torch.triton import frames, pointwise, separable, tiles
+from roialign.torch.triton import frames, pointwise, rows, separable, tiles
 from roialign.torch.wiring.family import Operator
 from roialign.torch.wiring.primitive import Inputs
 from roialign.triton import launch
@@ -186,6 +186,10 @@ def main() -> None:
         answers["other dtype"] = [counts_of(separable_calls, 70, torch.float64)]
         answers["other alignment"] = [counts_of(separable_calls, 70, offset=1) for _ in range(3)]
         answers["several parts"] = [counts_of(separable_calls, 3000) for _ in range(3)]
+        with patch.object(rows, "MOST_TABLES", 0), patch.object(rows, "EXTRA_OF_SUMS", 0.0):
+            for name, call in (("separable", separable_calls), ("pointwise", pointwise_calls)):
+                answers[f"parts of sums, {name}"] = [counts_of(call, 101) for _ in range(3)]
+            answers["rounded sums"] = [counts_of(separable_calls, 101, torch.float16) for _ in range(3)]
         with patch.object(knobs.runtime, "launch_enter_hook", lambda _: None):
             answers["profiler"] = [counts_of(separable_calls, count, offset=offset) for count, offset in WATCHED]
         moved = torch.ones(70, 5)

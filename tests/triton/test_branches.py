@@ -24,6 +24,7 @@ ELSEWHERE = {
     **dict.fromkeys(("bits_of_share", "without_first", "counts_of", "slots_needed", "crowded"), "test_shares.py"),
     **dict.fromkeys(("length_of_shares", "shares_kernel", "sum_shares_kernel"), "test_shares.py"),
     "write_share": "test_shares.py",
+    "write_tile: if ADDS": "test_parts_of_a_gradient_are_added",
     **dict.fromkeys(("order_kernel", "keys_of"), "test_order_by_place"),
     "adjoint_points_kernel: if not (WIDE)": "float32: test_blocks_of_gpus",
     "maximum_kernel: if not (WIDE)": "float32: test_blocks_of_gpus",

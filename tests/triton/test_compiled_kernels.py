@@ -123,12 +123,19 @@ def test_other_scales_compile_nothing_anew() -> None:
 def test_repeated_calls_are_replayed_and_compiled_kernels_launched_directly() -> None:
     """The script compares what is launched. Here: how many launches were none of a replay, and through Triton."""
     (counts,) = compiled("calls", script="replayed_calls")
-    for name in ("separable", "pointwise", "other alignment", "several parts"):
+    families = ("separable", "pointwise")
+    in_parts = [f"parts of sums, {family}" for family in families]
+    for name in (*families, "other alignment", "several parts", *in_parts):
         first, second, *replays = counts[name]
         for (launches, through), again in zip(first, second, strict=True):
             assert through <= launches
             assert again == [launches, 0], name
         assert not any(launches for call in replays for launches, _ in call), name
+    for family, name, place in zip(families, in_parts, (1, 2), strict=True):  # the gradient of the features
+        assert counts[name][0][place][0] > 2 * counts[family][0][place][0]
+    forward, features, boxes = counts["rounded sums"][2]
+    assert forward[0] == boxes[0] == 0
+    assert features[0] > 0, "torch rounds the sums, which is not recorded"
     for calls in counts["other numbers"]:
         assert all(launches > 0 and through == 0 for launches, through in calls)
     for name in ("other dtype", "other alignment"):

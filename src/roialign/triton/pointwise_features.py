@@ -58,9 +58,10 @@ def adjoint_points_kernel(
     CHANNELS: tl.constexpr,
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
+    ADDS: tl.constexpr,
 ):
     """Write a tile of the gradient of a map for some channels: the sum over the RoIs that touch it, in their order.
-    Alternatively, write a slot of `partial`: the sum over a share of these RoIs.
+    With `ADDS`, add it to the tile. Alternatively, write a slot of `partial`: the sum over a share of these RoIs.
 
     If every bin has its own channels, the channels of one bin (program id 1) are handled separately.
     """
@@ -149,4 +150,5 @@ def adjoint_points_kernel(
         VECTOR,
         LEVELS,
         CHANNELS,
+        ADDS,
     )

@@ -63,9 +63,10 @@ def adjoint_features_kernel(
     TILE_Y: tl.constexpr,
     TILE_X: tl.constexpr,
     CHANNELS: tl.constexpr,
+    ADDS: tl.constexpr,
 ):
     """Write a tile of the gradient of a map for some channels: the sum over the RoIs that touch it, in their order.
-    Alternatively, write a slot of `partial`: the sum over a share of these RoIs."""
+    With `ADDS`, add it to the tile. Alternatively, write a slot of `partial`: the sum over a share of these RoIs."""
     share = share_of(counts, shares, words, slots, channels, CHANNELS)
     place = tile_of(share.tile, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     channel, is_channel = channels_of(share.block, channels, CHANNELS, VECTOR)
@@ -130,6 +131,7 @@ def adjoint_features_kernel(
         VECTOR,
         LEVELS,
         CHANNELS,
+        ADDS,
     )
 
 

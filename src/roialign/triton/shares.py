@@ -164,15 +164,18 @@ def write_share(
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
     CHANNELS: tl.constexpr,
+    ADDS: tl.constexpr,
 ):
-    """Write the sums of a program to its slot, or to its tile of the maps."""
+    """Write the sums of a program to its slot, or write them to its tile of the maps or add them to it."""
     has_work = share.number != NONE
     at = places_in_slot(total, share.program, share.block, channels, CHANNELS)
     if share.program < slots:
         if has_work:
             tl.store(partial + at, total)
     else:
-        write_tile(total, maps, place, channel, is_channel & has_work, CHANNELS_LAST, PLANAR, VECTOR, LEVELS)
+        if ADDS:
+            has_work = has_work & (share.words > 0)  # a tile without RoIs stays as it is
+        write_tile(total, maps, place, channel, is_channel & has_work, CHANNELS_LAST, PLANAR, VECTOR, LEVELS, ADDS)
 
 
 @triton.jit
@@ -266,8 +269,10 @@ def sum_shares_kernel(
     TILE_X: tl.constexpr,
     CHANNELS: tl.constexpr,
     PARTS: tl.constexpr,
+    ADDS: tl.constexpr,
 ):
     """Write a crowded tile of the gradient of a map for some channels: the sums of its shares, added in their order.
+    With `ADDS`, add it to the tile.
 
     If `PARTS` is more than 1, the channels are divided into that many blocks."""
     slot, _, block = program_of(channels, CHANNELS)
@@ -283,4 +288,4 @@ def sum_shares_kernel(
         channel = channel * PARTS + tl.program_id(1)
     place = tile_of(own, heights, widths, first_tiles, TILE_Y, TILE_X, LEVELS)
     maps = Maps(grad_features, heights, widths, strides)
-    write_tile(total, maps, place, channel, is_channel, CHANNELS_LAST, PLANAR, VECTOR, LEVELS)
+    write_tile(total, maps, place, channel, is_channel, CHANNELS_LAST, PLANAR, VECTOR, LEVELS, ADDS)

@@ -54,9 +54,10 @@ def write_tile(
     PLANAR: tl.constexpr,
     VECTOR: tl.constexpr,
     LEVELS: tl.constexpr,
+    ADDS: tl.constexpr,
 ):
-    """Write some channels of a tile, a block like that of :func:`solid_zeros`, to its place on the maps. `PLANAR` tells
-    that the pixels of a row of the maps are adjacent in memory."""
+    """Write some channels of a tile, a block like that of :func:`solid_zeros`, to its place on the maps, or add them to
+    what is there. `PLANAR` tells that the pixels of a row of the maps are adjacent in memory."""
     FIRST: tl.constexpr = 0 if CHANNELS_LAST else 1
     level, image, tile_y, tile_x = place
     y, x = tile_y + tl.arange(0, total.shape[FIRST]), tile_x + tl.arange(0, total.shape[FIRST + 1])
@@ -74,6 +75,8 @@ def write_tile(
         # Let neighbouring threads write neighbouring pixels. Nothing else follows from this, because no alignment is
         # known.
         pointers = tl.max_contiguous(pointers, (1, total.shape[1], 1) if CHANNELS_LAST else (1, 1, total.shape[2]))
+    if ADDS:
+        total += tl.load(pointers, mask=mask, other=0.0).to(total.dtype)
     tl.store(pointers, total.to(maps.pointers[0].dtype.element_ty), mask=mask)
 
 

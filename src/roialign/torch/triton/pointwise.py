@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from .blocks import Block, strides_of_one
 from .frames import Frames, checked_rows, winners_dtype
 from .replay import Replayed
 from .rows import Rows, of_rows, parts_of
-from .tiles import Tiles
+from .tiles import Tiles, sum_parts
 
 
 @Replayed
@@ -127,7 +128,17 @@ def read_winners(frames: Frames, inputs: Inputs, out: Tensor, winners: Tensor) -
 def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into every element of the maps."""
     gradient, maps = inputs.grad_output, tuple(grad_features)
-    frames = Frames.of(call, checked_rows(call, inputs, maps), inputs, maps, gradient)
+    tiling = tiling_of(call.spec, table.is_channels_last([*maps, gradient]), gradient)
+    per_row = Frames.bytes_per_row(gradient) + Tiles.bytes_per_row(maps, tiling)
+    sum_parts(partial(adjoint_features_part, call), checked_rows(call, inputs, maps), inputs, maps, per_row)
+
+
+def adjoint_features_part(
+    call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, maps: tuple[Tensor, ...], adds: bool
+) -> None:
+    """The same for some of the RoIs, or add their gradient to the maps."""
+    gradient = inputs.grad_output
+    frames = Frames.of(call, rows, inputs, maps, gradient)
     winners = frames.places
     if call.spec.reduction != "mean":
         winners = winners_of(frames, inputs, gradient)
@@ -137,7 +148,7 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
     vector = vector_of(maps) if aligned else 1
     parts = math.prod(frames.bins) if call.spec.channels == "position" else 1
     kept = Frames.bytes_per_row(gradient) * len(gradient)
-    tiles = Tiles.of(frames.places, maps, gradient, tiling, kept, parts)
+    tiles = Tiles.of(frames.places, maps, gradient, tiling, kept, adds, parts)
     launch(
         adjoint_points_kernel,
         tiles.grid,
@@ -211,16 +222,16 @@ def sums_grid(block: Block) -> tuple[int, int]:
 def adjoint_boxes_part(call: Operator[PointwiseSpec], rows: Rows, inputs: Inputs, grad_rois: Tensor) -> None:
     """The same for some of the RoIs."""
     frames = Frames.of(call, rows, inputs, inputs.features, inputs.grad_output, keeps=True)
-    partial = sums_of(frames, inputs)
+    sums = sums_of(frames, inputs)
     launch(
         geometry_kernel,
         (len(grad_rois),),
-        partial.device,
+        sums.device,
         rows.rois,
         *frames.written,
-        partial,
+        sums,
         grad_rois,
-        partial.shape[1],
+        sums.shape[1],
         bits_of(call.spec.gamma),
         SPEC=frames.spec.without_points(),
         BINS=frames.bins_at_once,
@@ -235,9 +246,9 @@ def sums_of(frames: Frames, inputs: Inputs) -> Tensor:
     spec, block = frames.call.spec, sums_block(frames.call, features, gradient)
     grid = sums_grid(block)
     shape = (len(gradient), grid[1], SUMS.value, math.prod(frames.bins))
-    partial = torch.empty(shape, dtype=torch.float64, device=gradient.device)
+    sums = torch.empty(shape, dtype=torch.float64, device=gradient.device)
     of_maps = (features, gradient, frames.rows.rois, *frames.written)
-    rest = (partial, *frames.sampling, *block.strides, gradient.shape[1])
+    rest = (sums, *frames.sampling, *block.strides, gradient.shape[1])
     constants = {**frames.constants, **block.constants("GRAD_VECTOR"), "enable_fp_fusion": False}
     if spec.reduction == "mean":
         is_wide = gradient.dtype == torch.float64
@@ -247,7 +258,7 @@ def sums_of(frames: Frames, inputs: Inputs) -> Tensor:
         more = (winners_of(frames, inputs, gradient), *rest)
         which = {"REDUCTION": spec.reduction, "SHIFT": frames.shift}
         launch(winners_sums_kernel, grid, gradient.device, *of_maps, *more, **constants, **which)
-    return partial
+    return sums
 
 
 def block_of(call: Operator[PointwiseSpec], sizes: Any, maps: Sequence[Tensor], output: Tensor) -> Block:

@@ -16,6 +16,9 @@ from ...triton.numbers import bits_of, plain, plain_bits_of
 from ..wiring.primitive import Inputs
 
 WORD = 0xFFFFFFFF
+#: The bytes that the tables of a part may take before there are more than `MOST_PARTS` parts. A part of a gradient of
+#: features may take as many, or this fraction of the memory of the maps and the gradient: it reads and writes the maps.
+MOST_TABLES, EXTRA_OF_SUMS = 1 << 28, 0.25
 
 
 class Rows(NamedTuple):
@@ -77,10 +80,26 @@ def rows_of(call: Any, inputs: Any, images: int, numbers: int = 4) -> Rows:
 
 def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Iterator[slice]:
     """Divide the rows into parts whose tables take at most `EXTRA` of the memory of these tensors or `LEAST_TABLES`
-    bytes, within the maximum number of parts. The first part is the longest, so that the others fit into its memory."""
+    bytes, if `MOST_PARTS` parts suffice for that. There are more parts only if tables would exceed `MOST_TABLES`."""
     most = max(int(table.EXTRA * sum(tensor.nbytes for tensor in tensors)), table.LEAST_TABLES)
-    most = most // max(bytes_per_row, 1) // table.FEWEST_ROWS
-    parts = min(table.blocks_of(count, max(most, 1) * table.FEWEST_ROWS), table.MOST_PARTS)
+    few = min(table.blocks_of(count, rows_within(most, bytes_per_row)), table.MOST_PARTS)
+    yield from divided(count, max(few, table.blocks_of(count, rows_within(max(most, MOST_TABLES), bytes_per_row))))
+
+
+def parts_of_sums(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> list[slice]:
+    """The same for a gradient of features, to which every part is added: one part, unless its tables and bits are too
+    large. There is one also if there are no rows, because it writes zeros."""
+    most = max(int(EXTRA_OF_SUMS * sum(tensor.nbytes for tensor in tensors)), MOST_TABLES)
+    return list(divided(count, table.blocks_of(count, rows_within(most, bytes_per_row)))) or [slice(0, 0)]
+
+
+def rows_within(most: int, bytes_per_row: int) -> int:
+    """The number of rows of a part whose tables take at most so many bytes: a multiple of `FEWEST_ROWS`, not 0."""
+    return max(most // max(bytes_per_row, 1) // table.FEWEST_ROWS, 1) * table.FEWEST_ROWS
+
+
+def divided(count: int, parts: int) -> Iterator[slice]:
+    """Divide rows into at most so many parts. The first is the longest, so that the others fit into its memory."""
     rows = table.blocks_of(count, max(parts, 1) * table.FEWEST_ROWS) * table.FEWEST_ROWS
     for first in range(0, count, max(rows, 1)):
         yield slice(first, min(first + rows, count))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from ..wiring.primitive import Inputs
 from .blocks import Block, RowsOfBins, strides_of_one, sums_dtype
 from .replay import Replayed
 from .rows import Rows, of_rows, parts_of, rows_of
-from .tiles import Tiles
+from .tiles import Tiles, sum_parts
 
 #: The size in bytes of the contribution of a block to the gradient in a box: four sums in float64.
 SUMS_BYTES = 32
@@ -65,13 +65,27 @@ def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out:
 @Replayed
 def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into every element of the maps."""
-    gradient, maps = inputs.grad_output, tuple(grad_features)
-    tables = Tables.of(call, rows_of(call, inputs, maps[0].shape[0]), inputs, maps, gradient)
-    last = table.is_channels_last([*maps, gradient])
-    tiling = table.FEATURES[last][gradient.element_size()]
-    tiling = tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
+    maps = tuple(grad_features)
+    per_row = Tables.bytes_per_row(inputs, maps, inputs.grad_output)
+    per_row += Tiles.bytes_per_row(maps, tiling_of(maps, inputs.grad_output))
+    rows = rows_of(call, inputs, maps[0].shape[0])
+    sum_parts(partial(adjoint_features_part, call), rows, inputs, maps, per_row)
+
+
+def tiling_of(maps: Sequence[Tensor], gradient: Tensor) -> table.Tiling:
+    """The tile of a program, with no more channels than there are."""
+    tiling = table.FEATURES[table.is_channels_last([*maps, gradient])][gradient.element_size()]
+    return tiling._replace(channels=min(tiling.channels, power_of_two(gradient.shape[1])))
+
+
+def adjoint_features_part(
+    call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, maps: tuple[Tensor, ...], adds: bool
+) -> None:
+    """The same for some of the RoIs, or add their gradient to the maps."""
+    gradient, last = inputs.grad_output, table.is_channels_last([*maps, inputs.grad_output])
+    tables, tiling = Tables.of(call, rows, inputs, maps, gradient), tiling_of(maps, gradient)
     vector, grad_vector = (vector_of(maps), vector_of([gradient])) if last else (1, 1)
-    tiles = Tiles.of(tables.places, maps, gradient, tiling, tables.nbytes)
+    tiles = Tiles.of(tables.places, maps, gradient, tiling, tables.nbytes, adds)
     launch(
         adjoint_features_kernel,
         tiles.grid,
@@ -119,7 +133,7 @@ def adjoint_boxes_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs
     gradient, block = inputs.grad_output, boxes_block(inputs)
     tables = Tables.of(call, rows, inputs, inputs.features, gradient, keeps=True)
     blocks = math.prod(block.per_row)
-    partial = torch.empty((len(grad_rois), blocks, SUMS_BYTES // 8), dtype=torch.float64, device=gradient.device)
+    sums = torch.empty((len(grad_rois), blocks, SUMS_BYTES // 8), dtype=torch.float64, device=gradient.device)
     launch(
         adjoint_boxes_kernel,
         block.grid,
@@ -128,7 +142,7 @@ def adjoint_boxes_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs
         gradient,
         *tables.written,
         *tables.order,
-        partial,
+        sums,
         *block.strides,
         *tables.sizes,
         gradient.shape[1],
@@ -143,7 +157,7 @@ def adjoint_boxes_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs
         gradient.device,
         rows.rois,
         rows.levels,
-        partial,
+        sums,
         grad_rois,
         *rows.on(inputs.features),
         blocks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,27 @@ from ...triton.launch import launch, map_sizes, plain_strides
 from ...triton.numbers import plain
 from ...triton.shares import FEWEST, SHARE, shares_kernel, sum_shares_kernel
 from ...triton.tiles import tiles_kernel
+from ..wiring.primitive import Inputs
 from .blocks import sums_dtype
+from .rows import Rows, of_rows, parts_of_sums
+
+#: Write the gradient of some RoIs into the maps, or add it to them: takes the RoIs, the rest of the inputs, the maps,
+#: and whether to add.
+Part = Callable[[Rows, Inputs, tuple[Tensor, ...], bool], None]
+
+
+def sum_parts(part: Part, rows: Rows, inputs: Inputs, maps: tuple[Tensor, ...], bytes_per_row: int) -> None:
+    """Write a gradient of features, in parts if the tables and bits of all RoIs would be too large. Parts are added in
+    order, in the dtype of sums."""
+    parts = parts_of_sums(len(rows.rois), bytes_per_row, (*maps, inputs.grad_output))
+    sums = maps
+    if len(parts) > 1 and maps[0].dtype != sums_dtype(inputs.grad_output):
+        sums = tuple([torch.empty_like(level, dtype=sums_dtype(inputs.grad_output)) for level in maps])
+    for own in parts:
+        part(rows.part(own), of_rows(inputs, own), sums, own.start > 0)
+    if sums is not maps:
+        for level, total in zip(maps, sums, strict=True):
+            level.copy_(total)
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,13 @@ class Tiles:
     channels: int
     parts: int
     """The ratio of the channels of the maps to those of the result: more than 1 if each bin has its own channels."""
+    adds: bool
+    """Whether tiles are added to the maps."""
+
+    @staticmethod
+    def bytes_per_row(maps: tuple[Tensor, ...], tiling: table.Tiling) -> int:
+        """The memory per RoI in bytes: a bit for each tile."""
+        return table.blocks_of(first_tiles_of(maps, tiling.rows, tiling.columns)[-1], 8)
 
     @classmethod
     def of(
@@ -45,6 +73,7 @@ class Tiles:
         gradient: Tensor,
         tiling: table.Tiling,
         kept: int,
+        adds: bool,
         parts: int = 1,
     ) -> Tiles:
         """Find the RoIs of each tile without synchronising. `kept` bytes of the extra memory are already in use."""
@@ -98,7 +127,7 @@ class Tiles:
                 num_warps=table.SHARES_WARPS,
             )
         partial = torch.empty((slots, blocks, block), dtype=dtype, device=places.device)
-        return cls(maps, tiling, first, touched, counts, shares, partial, gradient.shape[1], parts)
+        return cls(maps, tiling, first, touched, counts, shares, partial, gradient.shape[1], parts, adds)
 
     @property
     def slots(self) -> int:
@@ -127,12 +156,13 @@ class Tiles:
         return self.touched.shape[1], self.slots
 
     @property
-    def constants(self) -> dict[str, int]:
+    def constants(self) -> dict[str, int | bool]:
         tiling = self.tiling
         return {
             "TILE_Y": tiling.rows,
             "TILE_X": tiling.columns,
             "CHANNELS": tiling.channels,
+            "ADDS": self.adds,
             "num_warps": tiling.warps,
         }
 
