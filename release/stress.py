@@ -3,9 +3,10 @@
     python -I release/stress.py [seconds]
 
 Once per process are: the choice of the instruction set, the number of threads, the pool of threads, the pages that
-answers leave to the next ones, the remembered settings, specifications and backends, and the memory of what was warned of. Threads
-wait for each other, and then all make their first call at the same moment; from then on they call, change the number of
-threads, keep and drop large answers, and warn. Every answer must have the bits that one thread alone gets.
+answers leave to the next ones, the remembered settings, specifications and backends, and the memory of what was warned
+of. Threads wait for each other, and then all make their first call at the same moment; from then on they call, change
+the number of threads, keep and drop large answers, and warn. Every answer must have the bits that one thread alone
+gets.
 """
 
 from __future__ import annotations
