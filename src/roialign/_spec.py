@@ -62,6 +62,12 @@ class SeparableSpec(NamedTuple):
     def reads_sampling_ratio(self) -> bool:
         return self.rule in ("grid", "random")
 
+    def has_one_point(self) -> tuple[bool, bool]:
+        """Whether every bin has one point along (y, x), whatever its size."""
+        ratio_y, ratio_x = self.sampling_ratio
+        always = self.rule in ("crop", "nearest")
+        return always or (self.rule == "grid" and ratio_y == 1), always or (self.rule == "grid" and ratio_x == 1)
+
     def scale(self, spatial_scale: float, size: int) -> float:
         """The factor from box coordinates to feature coordinates along an axis of `size` pixels."""
         return float(size - 1) if self.normalised_boxes else spatial_scale

@@ -183,6 +183,36 @@ def test_what_is_not_finite_stays_where_it_is() -> None:
     assert found[0, 0, :, 3:].isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("bins", "ratio"), [((1, 1), 1), ((1, 1), (1, 3)), ((1, 1), (2, 1)), ((1, 4), 1), ((3, 1), 1), ((3, 4), 1)]
+)
+def test_bins_of_one_point(bins: tuple[int, int], ratio: Any) -> None:
+    """The table does not depend on the map along an axis with one bin with one point. Some boxes leave the map, or are
+    reversed."""
+    features = torch.randn(1, 2, 9, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rois = torch.tensor(
+        [[0, 0.3, 0.4, 6.1, 8.2], [0, 3.1, 3.2, 3.3, 3.4], [0, -4, -3, 12, 11], [0, 5.5, 7.5, 1.5, 2.5]]
+    ).double()
+    answers = []
+    for backend in ("triton", "cpu"):
+        leaves = [tensor.clone().requires_grad_() for tensor in (features, rois)]
+        output = roialign.roi_align(*leaves, bins, sampling_ratio=ratio, backend=backend)
+        answers.append([output.detach(), *torch.autograd.grad(output.square().sum(), leaves)])
+    for seen, right in zip(*answers, strict=True):
+        torch.testing.assert_close(seen, right, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("method", ["bilinear", "nearest"])
+def test_crops_of_one_pixel(method: Any) -> None:
+    features = torch.randn(1, 2, 9, 7, generator=torch.Generator().manual_seed(0))
+    rois = torch.tensor([[0, 0.1, 0.2, 0.7, 0.9], [0, -0.8, 0.1, 0.6, 1.1], [0, -3, -3, 0, 0]])
+    seen, right = (
+        roialign.crop_and_resize(features, rois[:, 1:], rois[:, 0].int(), (1, 1), method=method, backend=backend)
+        for backend in ("triton", "cpu")
+    )
+    torch.testing.assert_close(seen, right, rtol=1e-5, atol=1e-6)
+
+
 def test_order_by_place() -> None:
     """Every row once; by level, image, band of 16 rows, then column, and rows that are alike in their own order."""
     rng = np.random.default_rng(0)

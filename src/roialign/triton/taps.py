@@ -3,7 +3,8 @@
 The weights of a bin are contiguous, one for every pixel of [first, end), the smallest range that contains all pixels
 that the points of the bin depend on. Adjacent bins of a RoI share at most three pixels, so pixel p of the r-th bin
 along the axis has the slot p + SLACK * r. The memory of a row therefore depends on the width of the map and the number
-of bins only, and nothing has to be counted first.
+of bins only, and nothing has to be counted first. If an axis has one bin with one point, and so at most two
+pixels, the first has the slot 0, and the memory does not depend on the map either.
 """
 
 from __future__ import annotations
@@ -225,6 +226,11 @@ def taps_kernel(
 
     rank = tl.where(length >= 0.0, bin_number, count - 1 - bin_number)
     slot = first.to(tl.int64) + SLACK * rank + tl.where(is_y, 0, reach_y)
+    if PH == 1 or PW == 1:
+        if RULE == "grid":
+            slot -= tl.where((count == 1) & (ratio == 1), first, 0.0).to(tl.int64)
+        elif RULE == "crop" or RULE == "nearest":
+            slot -= tl.where(count == 1, first, 0.0).to(tl.int64)
     row = row.to(tl.int64)
     span = spans + (row * (PH + PW) + tl.where(is_y, 0, PH) + bin_number) * 3
     tl.store(span, first.to(tl.int32), mask=bin_number < count)

@@ -33,7 +33,7 @@ SUMS_BYTES = 32
 def forward(call: Operator[SeparableSpec], inputs: Inputs, out: Tensor) -> None:
     """Write D_T f(X; b) into `out`."""
     rows = rows_of(call, inputs, inputs.features[0].shape[0])
-    per_row = Tables.bytes_per_row(inputs, inputs.features, out)
+    per_row = Tables.bytes_per_row(call.spec, inputs, inputs.features, out)
     for part in parts_of(len(out), per_row, (*inputs.features, out)):
         forward_part(call, rows.part(part), of_rows(inputs, part), out[part])
 
@@ -66,7 +66,7 @@ def forward_part(call: Operator[SeparableSpec], rows: Rows, inputs: Inputs, out:
 def adjoint_features(call: Operator[SeparableSpec], inputs: Inputs, grad_features: Sequence[Tensor]) -> None:
     """Write (D_T f)^T G into every element of the maps."""
     maps = tuple(grad_features)
-    per_row = Tables.bytes_per_row(inputs, maps, inputs.grad_output)
+    per_row = Tables.bytes_per_row(call.spec, inputs, maps, inputs.grad_output)
     per_row += Tiles.bytes_per_row(maps, tiling_of(maps, inputs.grad_output))
     rows = rows_of(call, inputs, maps[0].shape[0])
     sum_parts(partial(adjoint_features_part, call), rows, inputs, maps, per_row)
@@ -117,7 +117,7 @@ def adjoint_features_part(
 def adjoint_boxes(call: Operator[SeparableSpec], inputs: Inputs, grad_rois: Tensor) -> None:
     """Write the gradient of <G, D_T f(X; b)> in the boxes into the last four columns."""
     gradient, rows = inputs.grad_output, rows_of(call, inputs, inputs.features[0].shape[0])
-    per_row = Tables.bytes_per_row(inputs, inputs.features, gradient, keeps=True)
+    per_row = Tables.bytes_per_row(call.spec, inputs, inputs.features, gradient, keeps=True)
     per_row += SUMS_BYTES * math.prod(boxes_block(inputs).per_row)
     for part in parts_of(len(gradient), per_row, (*inputs.features, gradient)):
         adjoint_boxes_part(call, rows.part(part), of_rows(inputs, part), grad_rois[part])
@@ -200,18 +200,22 @@ class Tables:
         return sum(tensor.nbytes for tensor in self.written)
 
     @staticmethod
-    def reach(maps: Sequence[Tensor], output: Tensor) -> tuple[int, int]:
+    def reach(spec: SeparableSpec, maps: Sequence[Tensor], output: Tensor) -> tuple[int, int]:
         """The maximum number of weights of a RoI along y and along x."""
         reach_y, reach_x = (
-            max(level.shape[axis] for level in maps) + SLACK.value * output.shape[axis] for axis in (2, 3)
+            SLACK.value * output.shape[axis]
+            + (0 if has_one and output.shape[axis] == 1 else max(level.shape[axis] for level in maps))
+            for axis, has_one in zip((2, 3), spec.has_one_point(), strict=True)
         )
         return reach_y, reach_x
 
     @staticmethod
-    def bytes_per_row(inputs: Inputs, maps: Sequence[Tensor], output: Tensor, keeps: bool = False) -> int:
+    def bytes_per_row(
+        spec: SeparableSpec, inputs: Inputs, maps: Sequence[Tensor], output: Tensor, keeps: bool = False
+    ) -> int:
         """The memory per RoI in bytes."""
         kinds = (3 if keeps else 1) << len(inputs.tangents)
-        weights: int = kinds * sum(Tables.reach(maps, output)) * sums_dtype(output).itemsize
+        weights: int = kinds * sum(Tables.reach(spec, maps, output)) * sums_dtype(output).itemsize
         spans: int = 12 * (output.shape[2] + output.shape[3])
         return weights + spans + 4 * int(PLACE.value)
 
@@ -228,7 +232,7 @@ class Tables:
         """Steps 1 to 4. `output` has the bins and the dtype. With `keeps`, derivatives in the boxes are stored too."""
         spec, device = call.spec, output.device
         count, bins_y, bins_x = len(rows.rois), output.shape[2], output.shape[3]
-        reach_y, reach_x = cls.reach(maps, output)
+        reach_y, reach_x = cls.reach(spec, maps, output)
         kinds = (3 if keeps else 1) << len(inputs.tangents)
         weights = torch.empty((kinds, count, reach_y + reach_x), dtype=sums_dtype(output), device=device)
         spans = torch.empty((count, bins_y + bins_x, 3), dtype=torch.int32, device=device)
