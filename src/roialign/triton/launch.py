@@ -102,8 +102,8 @@ TABLE_PIXELS, TABLE_WARPS = 4, 1
 MASK_TILES, MASK_WORDS, MASK_WARPS = 16, 8, 4
 #: The extra memory of a call, as a fraction of its inputs and result. If the tables of all RoIs would take more, RoIs
 #: are pooled in parts, whose sizes are multiples of this number: large enough for a launch, and keeping addresses
-#: aligned. A call never has more parts than this limit, even if it needs more memory. Tables of so many bytes are not
-#: divided, because several launches take longer than the work of such a small call.
+#: aligned. There are more parts than this limit only if tables would exceed `MOST_TABLES` of `torch.triton.rows`.
+#: Tables of so many bytes are not divided, because several launches take longer than the work of such a small call.
 EXTRA, FEWEST_ROWS, MOST_PARTS, LEAST_TABLES = 0.049, 32, 4, 1 << 21
 #: Crowded tiles are handled if there are more RoIs than this. The sums of their shares may take this many bytes, even
 #: beyond `EXTRA`, if there are more than this many RoIs per tile. Then, for sharing: the tiles per program, the counts
