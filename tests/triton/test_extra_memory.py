@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import roialign
 from roialign._spec import PointwiseSpec, SeparableSpec
+from roialign.ops.roi_pool import ROI_POOL
 from roialign.torch.backends import is_interpreted
 from roialign.torch.triton import frames, pointwise, rows, separable, tiles
 from roialign.torch.wiring.family import Operator
@@ -163,6 +164,27 @@ def test_every_row_is_in_one_part_of_a_sum(count: int, per_row: int, monkeypatch
     assert parts[0].start == 0
     assert (len(parts) == 1) == (count <= 32 or count * per_row <= maps.nbytes / 4)
     assert all(part.stop - part.start <= 32 or (part.stop - part.start) * per_row <= maps.nbytes / 4 for part in parts)
+    assert rows.parts_of_sums(count, per_row, [maps], count * per_row) == [slice(0, count)]
+
+
+def test_16_bit_maps_are_divided_only_if_it_takes_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are summed in float32 maps of twice the size."""
+    watch_launches(monkeypatch)
+    maps = tuple([torch.empty(64, 256, 200 >> i, 336 >> i, dtype=torch.float16, device="meta") for i in range(4)])
+    gradient = torch.empty(64 * 512, 256, 7, 7, dtype=torch.float16, device="meta")
+    call = Operator(SeparableSpec("grid", (2, 2)), (0.25, 0.125, 0.0625, 0.03125), None, "zero")
+    levels = torch.empty(64 * 512, dtype=torch.int64, device="meta")
+    phi = Inputs((), gradient, torch.empty(64 * 512, 5, device="meta"), levels, None, ())
+    assert 0 < kept(lambda: separable.adjoint_features(call, phi, maps)) < 0.5 * sum(level.nbytes for level in maps)
+
+
+def test_winners_that_are_found_again_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch_launches(monkeypatch)
+    maps, gradient = (torch.empty(1, 64, 200, 200),), torch.empty(100_000, 64, 7, 7, device="meta")
+    call = Operator(ROI_POOL, (1.0,), None, "zero", bins=(7, 7))
+    phi = Inputs((), gradient, torch.empty(100_000, 5, device="meta"), None, None, (), maps)
+    most = MOST + 0.25 * gradient.nbytes
+    assert 0 < kept(lambda: pointwise.adjoint_features(call, phi, maps)) < most < gradient.nbytes
 
 
 @pytest.mark.skipif(not is_interpreted(), reason="the kernels are compiled here: see test_gpu.py")

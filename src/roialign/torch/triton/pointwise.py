@@ -130,6 +130,8 @@ def adjoint_features(call: Operator[PointwiseSpec], inputs: Inputs, grad_feature
     gradient, maps = inputs.grad_output, tuple(grad_features)
     tiling = tiling_of(call.spec, table.is_channels_last([*maps, gradient]), gradient)
     per_row = Frames.bytes_per_row(gradient) + Tiles.bytes_per_row(maps, tiling)
+    if call.spec.reduction != "mean" and inputs.winners is None:
+        per_row += winners_dtype(call, maps).itemsize * math.prod(gradient.shape[1:])
     sum_parts(partial(adjoint_features_part, call), checked_rows(call, inputs, maps), inputs, maps, per_row)
 
 

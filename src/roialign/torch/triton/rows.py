@@ -86,11 +86,14 @@ def parts_of(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> Itera
     yield from divided(count, max(few, table.blocks_of(count, rows_within(max(most, MOST_TABLES), bytes_per_row))))
 
 
-def parts_of_sums(count: int, bytes_per_row: int, tensors: Iterable[Tensor]) -> list[slice]:
+def parts_of_sums(count: int, bytes_per_row: int, tensors: Iterable[Tensor], more: int = 0) -> list[slice]:
     """The same for a gradient of features, to which every part is added: one part, unless its tables and bits are too
-    large. There is one also if there are no rows, because it writes zeros."""
+    large. There is one also if there are no rows, because it writes zeros. Adding parts takes `more` bytes, so that
+    division does not pay if the tables exceed the limit by less."""
     most = max(int(EXTRA_OF_SUMS * sum(tensor.nbytes for tensor in tensors)), MOST_TABLES)
-    return list(divided(count, table.blocks_of(count, rows_within(most, bytes_per_row)))) or [slice(0, 0)]
+    if count * bytes_per_row <= most + more:
+        return [slice(0, count)]
+    return list(divided(count, table.blocks_of(count, rows_within(most, bytes_per_row))))
 
 
 def rows_within(most: int, bytes_per_row: int) -> int:

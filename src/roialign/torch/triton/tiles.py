@@ -27,10 +27,12 @@ Part = Callable[[Rows, Inputs, tuple[Tensor, ...], bool], None]
 def sum_parts(part: Part, rows: Rows, inputs: Inputs, maps: tuple[Tensor, ...], bytes_per_row: int) -> None:
     """Write a gradient of features, in parts if the tables and bits of all RoIs would be too large. Parts are added in
     order, in the dtype of sums."""
-    parts = parts_of_sums(len(rows.rois), bytes_per_row, (*maps, inputs.grad_output))
+    dtype = sums_dtype(inputs.grad_output)
+    copies = 0 if maps[0].dtype == dtype else dtype.itemsize * sum(level.numel() for level in maps)
+    parts = parts_of_sums(len(rows.rois), bytes_per_row, (*maps, inputs.grad_output), copies)
     sums = maps
-    if len(parts) > 1 and maps[0].dtype != sums_dtype(inputs.grad_output):
-        sums = tuple([torch.empty_like(level, dtype=sums_dtype(inputs.grad_output)) for level in maps])
+    if len(parts) > 1 and copies:
+        sums = tuple([torch.empty_like(level, dtype=dtype) for level in maps])
     for own in parts:
         part(rows.part(own), of_rows(inputs, own), sums, own.start > 0)
     if sums is not maps:
