@@ -170,12 +170,13 @@ def test_every_row_is_in_one_part_of_a_sum(count: int, per_row: int, monkeypatch
 def test_16_bit_maps_are_divided_only_if_it_takes_less(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are summed in float32 maps of twice the size."""
     watch_launches(monkeypatch)
-    maps = tuple([torch.empty(64, 256, 200 >> i, 336 >> i, dtype=torch.float16, device="meta") for i in range(4)])
-    gradient = torch.empty(64 * 512, 256, 7, 7, dtype=torch.float16, device="meta")
+    like: dict[str, Any] = {"dtype": torch.float16, "device": "meta", "memory_format": torch.channels_last}
+    maps = tuple([torch.empty(64, 256, *size, **like) for size in (P2, P3, P4, P5)])
+    gradient = torch.empty(64 * 512, 256, 7, 7, **like)
     call = Operator(SeparableSpec("grid", (2, 2)), (0.25, 0.125, 0.0625, 0.03125), None, "zero")
     levels = torch.empty(64 * 512, dtype=torch.int64, device="meta")
     phi = Inputs((), gradient, torch.empty(64 * 512, 5, device="meta"), levels, None, ())
-    assert 0 < kept(lambda: separable.adjoint_features(call, phi, maps)) < 0.5 * sum(level.nbytes for level in maps)
+    assert 0 < kept(lambda: separable.adjoint_features(call, phi, maps)) < sum(level.nbytes for level in maps)
 
 
 def test_winners_that_are_found_again_count(monkeypatch: pytest.MonkeyPatch) -> None:
