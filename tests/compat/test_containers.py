@@ -85,3 +85,7 @@ def test_other_containers_of_the_right_kind_are_taken() -> None:
     torch.testing.assert_close(pool(one, tuple(BOXES), sizes), pool(OrderedDict(one), BOXES, [(8, 8)]))
     torch.testing.assert_close(_listed(iter(MAPS), tuple(BOXES)), _listed())
     torch.testing.assert_close(_extracted(torch.stack(MAPS)), _extracted())
+
+
+def test_names_of_maps_may_be_the_keys_of_a_dict() -> None:
+    assert torchvision.MultiScaleRoIAlign({"0": 1, "1": 2}, 2, 2).featmap_names == ["0", "1"]  # type: ignore[arg-type]

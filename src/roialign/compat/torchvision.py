@@ -133,7 +133,8 @@ class MultiScaleRoIAlign(DescribedModule):
         canonical_level: int = 4,
     ) -> None:
         super().__init__()
-        self.featmap_names = items_of(featmap_names, "featmap_names", "a list of names")
+        names = featmap_names.keys() if isinstance(featmap_names, Mapping) else featmap_names
+        self.featmap_names = items_of(names, "featmap_names", "a list of names")
         if not self.featmap_names:
             raise ValueError("featmap_names: expected the names of one or more maps, got an empty list")
         self.output_size = _validate.check_output_size(output_size)
