@@ -30,8 +30,7 @@ Settings = tuple[Any, ...]
 
 def plan_of(settings: Settings) -> Plan:
     """Make the plan of a call. Invalid settings raise an error."""
-    make, *arguments = settings
-    plan: Plan = make(*arguments)
+    plan: Plan = _made(settings)
     return plan
 
 
@@ -79,6 +78,11 @@ def check_pyramid(
 def _spec_of(described: Described) -> Spec:
     if isinstance(described, (SeparableSpec, PointwiseSpec)):
         return described
-    describe, *arguments = described
-    spec: Spec = describe(*arguments)
+    spec: Spec = _made(described)
     return spec
+
+
+def _made(call: tuple[Any, ...]) -> Any:
+    """Call a function that stands before its arguments."""
+    make, *arguments = call
+    return make(*arguments)

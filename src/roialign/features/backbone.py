@@ -295,7 +295,7 @@ def probed(
     strides = [round(size[0] / height) for height, _ in shapes] if stated is None else list(stated)
     for index, (shape, stride) in enumerate(zip(shapes, strides, strict=True)):
         most = 0 if stated is None else stride
-        if any(abs(side * stride - whole) > most for side, whole in zip(shape, size, strict=True)):
+        if not _follows(shape, size, stride, most):
             how, hint = ("evenly", "; give another --image-size") if stated is None else (f"by its stride {stride}", "")
             raise BackboneError.of(
                 f"maps that divide an image of {size[0]} x {size[1]} pixels {how}",
@@ -307,6 +307,11 @@ def probed(
         hint = "a layer has rounded a size; give another --image-size"
         raise BackboneError.of("strides that are multiples of finer ones", f"{strides} from {name!r}: {hint}")
     return tuple(strides), tuple(int(features.shape[1]) for features in maps[: len(strides)])
+
+
+def _follows(shape: tuple[int, int], size: tuple[int, int], stride: int, most: int) -> bool:
+    """Whether a map of this shape covers an image of this size, give or take `most` pixels of the image."""
+    return all(abs(side * stride - whole) <= most for side, whole in zip(shape, size, strict=True))
 
 
 def check_map_sizes(
@@ -325,7 +330,7 @@ def check_map_sizes(
     for features, stride in zip(maps, strides, strict=True):
         shape = int(features.shape[2]), int(features.shape[3])
         most = stride if strides_are_stated else stride - 1
-        if any(abs(side * stride - whole) > most for side, whole in zip(shape, size, strict=True)):
+        if not _follows(shape, size, stride, most):
             raise BackboneError.of(
                 f"a map of {round(size[0] / stride)} x {round(size[1] / stride)} pixels for an image of {size[0]} x "
                 f"{size[1]} pixels, because the stride is {stride}",

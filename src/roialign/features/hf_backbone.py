@@ -192,16 +192,16 @@ def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> N
                 processing.get("rescale_factor", 1 / PIXEL), "rescale_factor", positive=True
             )
             pixel = PIXEL if math.isclose(factor * PIXEL, 1.0) else 1 / factor
-        # A processor of BGR, which is MobileViT's, has a mean, but does not use it.
-        if not processing.get("do_normalize", "image_mean" in processing and not _is_bgr(processing)):
-            return Normalisation((0.0,) * 3, (pixel,) * 3)
         if processing.get("offset"):  # of video models
             raise ValueError("offset: expected none, got one, which is not supported; give --normalise")
-        mean, deviation = (pixel * _channels(processing, name) for name in ("image_mean", "image_std"))
+        mean, deviation = np.zeros(3), np.full(3, pixel)
+        # A processor of BGR, which is MobileViT's, has a mean, but does not use it.
+        if processing.get("do_normalize", "image_mean" in processing and not _is_bgr(processing)):
+            mean, deviation = (pixel * _channels(processing, name) for name in ("image_mean", "image_std"))
         if processing.get("rescale_offset"):  # 1 is subtracted from the products
             mean = mean + pixel
-        if processing.get("include_top"):  # EfficientNet's, which divides by the deviation twice
-            deviation = deviation * deviation / pixel
+        if processing.get("include_top"):  # EfficientNet's, which divides by the deviation once more
+            deviation = deviation * _channels(processing, "image_std")
         return Normalisation(tuple(mean.tolist()), tuple(deviation.tolist()))
     except (ValueError, TypeError) as error:
         raise FileError(f"{PROCESSOR}: {error}") from error

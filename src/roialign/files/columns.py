@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 from .._text import cut, one_line
 from .._typing import Corners
@@ -182,10 +183,10 @@ def check_upright(values: Mapping[str, object], columns: Columns) -> None:
         )
 
 
-def _is_zero(angle: object) -> bool:
+def _is_zero(angle: Any) -> bool:
     """Whether an angle is 0 or missing. Text may have a decimal comma."""
     try:
-        number = float(angle.replace(",", ".") if isinstance(angle, str) else angle)  # type: ignore[arg-type]
+        number = float(angle.replace(",", ".") if isinstance(angle, str) else angle)
     except (TypeError, ValueError, OverflowError):
         return angle is None or angle == ""
     return number == 0 or math.isnan(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -29,7 +30,7 @@ _EXCHANGE = getattr(Tensor, "__dlpack_c_exchange_api__", None)
 _TORCH = (
     _EXCHANGE,
     Tensor.is_neg,
-    Tensor.requires_grad.__get__,  # type: ignore[attr-defined]
+    attrgetter("requires_grad"),
     Tensor.new_empty_strided,
     empty_on_cpu,
     team_for,
