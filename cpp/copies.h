@@ -29,19 +29,9 @@ inline Vector<A, lanes> load_pieces(const T* from, int64_t row_stride) {
   }
 }
 
-/// Stores to any address, bypassing the caches if that fills a whole cache line.
-template <class A, int lanes, class T>
-inline void stream_lines(T* to, Vector<A, lanes> v) {
-  if constexpr (lanes * sizeof(T) == 64 && sizeof(T) == sizeof(A)) {
-    if (reinterpret_cast<uintptr_t>(to) % 64 == 0) return stream_bytes<64>(to, &v);
-  }
-  Lanes<A, lanes>::store(to, v);
-}
-
-/// target[column][row] = source[row][column] for `lanes` rows and `within` columns; strides in elements.
-template <class A, int lanes, int within, bool streams, class Source, class Target>
-inline void transpose_block(const Source* source, int64_t source_stride, Target* target, int64_t target_stride) {
-  Vector<A, lanes> rows[within];
+/// rows[column][row] = source[row][column] for `lanes` rows and `within` columns.
+template <class A, int lanes, int within, class Source>
+inline void load_transposed(const Source* source, int64_t source_stride, Vector<A, lanes> (&rows)[within]) {
 #pragma GCC unroll 16
   for (int k = 0; k < within; ++k) {
     rows[k] = load_pieces<A, lanes, within>(source + k * source_stride, source_stride);
@@ -57,12 +47,38 @@ inline void transpose_block(const Source* source, int64_t source_stride, Target*
 #pragma GCC unroll 16
     for (int k = 0; k < within; ++k) rows[k] = shuffled[k];
   }
+}
+
+/// target[column][row] = source[row][column] for `lanes` rows and `within` columns; strides in elements.
+template <class A, int lanes, int within, class Source, class Target>
+inline void transpose_block(const Source* source, int64_t source_stride, Target* target, int64_t target_stride) {
+  Vector<A, lanes> rows[within];
+  load_transposed<A, lanes, within>(source, source_stride, rows);
+#pragma GCC unroll 16
+  for (int k = 0; k < within; ++k) Lanes<A, lanes>::store(target + k * target_stride, rows[k]);
+}
+
+/// The same for as many rows as fill a cache line of the target. A line is written past the caches if it is one in
+/// memory too.
+template <int lanes, int within, class A>
+inline void transpose_lines(const A* source, int64_t source_stride, A* target, int64_t target_stride) {
+  constexpr int vectors = 64 / int{lanes * sizeof(A)};
+  Vector<A, lanes> rows[vectors][within];
+#pragma GCC unroll 4
+  for (int i = 0; i < vectors; ++i) {
+    load_transposed<A, lanes, within>(source + i * lanes * source_stride, source_stride, rows[i]);
+  }
 #pragma GCC unroll 16
   for (int k = 0; k < within; ++k) {
-    if constexpr (streams) {
-      stream_lines<A, lanes>(target + k * target_stride, rows[k]);
-    } else {
-      Lanes<A, lanes>::store(target + k * target_stride, rows[k]);
+    A* const line = target + k * target_stride;
+    const bool is_aligned = reinterpret_cast<uintptr_t>(line) % 64 == 0;
+#pragma GCC unroll 4
+    for (int i = 0; i < vectors; ++i) {
+      if (is_aligned) {
+        Lanes<A, lanes>::stream(line + i * lanes, rows[i][k]);
+      } else {
+        Lanes<A, lanes>::store(line + i * lanes, rows[i][k]);
+      }
     }
   }
 }
@@ -70,42 +86,43 @@ inline void transpose_block(const Source* source, int64_t source_stride, Target*
 /// How far ahead a map is requested from memory when it is gathered: CPUs do not predict the lines of 16 planes.
 constexpr int64_t prefetched_bytes = 256;
 
+/// The first index of every block of `size` in 0 .. count - 1. The last block overlaps the previous one, so that there
+/// is no remainder. There is at least one block.
+template <int64_t size, class Function>
+inline void for_each_block(int64_t count, Function&& function) {
+  for (int64_t first = 0; first < count; first += size) function(first + size <= count ? first : count - size);
+}
+
 /// target[column][row] = source[row][column] in blocks of `lanes` rows and `width` columns, with strides in elements.
-/// There is at least one block. The last block of a line overlaps the previous one, so that there is no remainder.
-template <class A, int lanes, int width, bool prefetches, bool streams, class Source, class Target>
+template <class A, int lanes, int width, bool prefetches, class Source, class Target>
 void transpose_in_blocks(const Source* source, int64_t source_stride, Target* target, int64_t target_stride,
                          int64_t rows, int64_t columns) {
-  for (int64_t row = 0; row < rows; row += lanes) {
-    const int64_t r = row + lanes <= rows ? row : rows - lanes;
-    for (int64_t column = 0; column < columns; column += width) {
-      const int64_t c = column + width <= columns ? column : columns - width;
+  for_each_block<lanes>(rows, [&](int64_t row) {
+    for_each_block<width>(columns, [&](int64_t column) {
+      const Source* const from = source + row * source_stride + column;
       if constexpr (prefetches) {
         constexpr int64_t ahead = prefetched_bytes / int64_t{sizeof(Source)};
 #pragma GCC unroll 16
-        for (int k = 0; k < lanes; ++k) __builtin_prefetch(source + (r + k) * source_stride + c + ahead);
+        for (int k = 0; k < lanes; ++k) __builtin_prefetch(from + k * source_stride + ahead);
       }
-      transpose_block<A, lanes, width, streams>(source + r * source_stride + c, source_stride,
-                                                target + c * target_stride + r, target_stride);
-    }
-  }
+      transpose_block<A, lanes, width>(from, source_stride, target + column * target_stride + row, target_stride);
+    });
+  });
 }
 
 /// target[column][row] = source[row][column], both with contiguous columns; strides in elements.
-template <class A, bool prefetches, bool streams, class Source, class Target>
+template <class A, bool prefetches, class Source, class Target>
 void transpose(const Source* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                int64_t columns) {
   // Blocks of whole vectors need shuffles of any two vectors, which only AVX-512 has, and not for values of 2 bytes.
   constexpr int lanes = vector_bytes / sizeof(A), narrow = 16 / sizeof(A);
   constexpr int wide = vector_bytes == 64 && sizeof(A) > 2 ? lanes : narrow;
   if (rows >= lanes && columns >= wide) {
-    transpose_in_blocks<A, lanes, wide, prefetches, streams>(source, source_stride, target, target_stride, rows,
-                                                             columns);
+    transpose_in_blocks<A, lanes, wide, prefetches>(source, source_stride, target, target_stride, rows, columns);
   } else if (rows >= lanes && columns >= narrow) {
-    transpose_in_blocks<A, lanes, narrow, prefetches, streams>(source, source_stride, target, target_stride, rows,
-                                                               columns);
+    transpose_in_blocks<A, lanes, narrow, prefetches>(source, source_stride, target, target_stride, rows, columns);
   } else if (rows >= narrow && columns >= narrow) {
-    transpose_in_blocks<A, narrow, narrow, prefetches, streams>(source, source_stride, target, target_stride, rows,
-                                                                columns);
+    transpose_in_blocks<A, narrow, narrow, prefetches>(source, source_stride, target, target_stride, rows, columns);
   } else {
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t column = 0; column < columns; ++column) {
@@ -114,6 +131,25 @@ void transpose(const Source* source, int64_t source_stride, Target* target, int6
       }
     }
   }
+}
+
+/// The same, bypassing the caches where whole cache lines of the target are filled. A few columns at a time are written
+/// in runs of lines. Not for half types, which are slower if they bypass the caches.
+template <class A, class Target>
+void transpose_streaming(const A* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
+                         int64_t columns) {
+  constexpr int line = 64 / sizeof(A), lanes = vector_bytes / sizeof(A), width = line == lanes ? lanes : 16 / sizeof(A);
+  if constexpr (sizeof(Target) == sizeof(A)) {
+    if (rows >= line && columns >= width) {
+      return for_each_block<width>(columns, [&](int64_t column) {
+        for_each_block<line>(rows, [&](int64_t row) {
+          transpose_lines<lanes, width>(source + row * source_stride + column, source_stride,
+                                        target + column * target_stride + row, target_stride);
+        });
+      });
+    }
+  }
+  transpose<A, false>(source, source_stride, target, target_stride, rows, columns);
 }
 
 template <class A, class Source, class Target>
@@ -135,9 +171,13 @@ inline void stream_run(const std::byte* from, std::byte* to, int64_t bytes) {
   __builtin_memcpy(to + done, from + done, static_cast<size_t>(bytes - done));
 }
 
-/// The same with conversion to another type.
+/// The same as `convert`, bypassing the caches.
 template <class T, class A>
 inline void convert_streaming(const A* source, T* target, int64_t count) {
+  if constexpr (sizeof(T) == sizeof(A)) {
+    return stream_run(reinterpret_cast<const std::byte*>(source), reinterpret_cast<std::byte*>(target),
+                      count * int64_t{sizeof(T)});
+  }
   constexpr int64_t piece = 1024;
   alignas(64) T narrowed[piece];
   for (int64_t i = 0; i < count; i += piece) {
@@ -205,8 +245,8 @@ void gather(const Block& block, std::byte* to_tile) {
       if (has_adjacent_values<T>(block)) {
         convert<A>(from, to, (end - first) * block.channels);
       } else {
-        transpose<A, true, false>(from, block.channel_stride / int64_t{sizeof(T)}, to, block.channels, block.channels,
-                                  end - first);
+        transpose<A, true>(from, block.channel_stride / int64_t{sizeof(T)}, to, block.channels, block.channels,
+                           end - first);
       }
     }
   }
@@ -222,17 +262,17 @@ void scatter(const std::byte* from_tile, const Block& block) {
       end = run_end<T>(block, first);
       const A* const from = tile_line + first * block.channels;
       T* const to = at<T>(line, block.column_offset[first]);
-      const int64_t values = (end - first) * block.channels;
-      if (!has_adjacent_values<T>(block)) {
-        transpose<A, false, streams>(from, block.channels, to, block.channel_stride / int64_t{sizeof(T)}, end - first,
-                                     block.channels);
-      } else if constexpr (!streams) {
-        convert<A>(from, to, values);
-      } else if constexpr (sizeof(T) == sizeof(A)) {
-        stream_run(reinterpret_cast<const std::byte*>(from), reinterpret_cast<std::byte*>(to),
-                   values * int64_t{sizeof(T)});
+      const int64_t columns = end - first, stride = block.channel_stride / int64_t{sizeof(T)};
+      if (has_adjacent_values<T>(block)) {
+        if constexpr (streams) {
+          convert_streaming(from, to, columns * block.channels);
+        } else {
+          convert<A>(from, to, columns * block.channels);
+        }
+      } else if constexpr (streams) {
+        transpose_streaming<A>(from, block.channels, to, stride, columns, block.channels);
       } else {
-        convert_streaming(from, to, values);
+        transpose<A, false>(from, block.channels, to, stride, columns, block.channels);
       }
     }
   }

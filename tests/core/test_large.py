@@ -294,3 +294,23 @@ def test_an_answer_larger_than_the_caches(dtype: str, channels: int) -> None:
         parts = [roialign.roi_align(features, part, 7, layout="NHWC") for part in np.array_split(rois, 16)]
         assert parts[0].nbytes < 16 * 2**20
         np.testing.assert_array_equal(out, np.concatenate(parts))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("width", [256, 257])  # all planes begin at a cache line, or they begin anywhere
+def test_a_planar_gradient_larger_than_the_caches(dtype: str, width: int) -> None:
+    """The lines of its planes are written past the caches. Its middle is the gradient of a small map."""
+    channels, far = 150, 100
+    random = np.random.default_rng(11)
+    gradient = random.standard_normal((2, channels, 7, 7)).astype(DTYPES[dtype])
+    window = np.zeros((1, channels, 48, 64), dtype=DTYPES[dtype])
+    large = np.zeros((1, channels, 251, width), dtype=DTYPES[dtype])
+    assert large.nbytes > 16 * 2**20
+    near = np.array([[0, 4.25, 5.5, 39.25, 33.5], [0, 0.5, 2.0, 56.5, 23.0]])  # bins have whole sizes
+    far_away = near + np.array([0, far, far, far, far])
+    expected, _ = roialign.roi_align_backward(gradient, window, near, sampling_ratio=2, need="features")
+    found, _ = roialign.roi_align_backward(gradient, large, far_away, sampling_ratio=2, need="features")
+    place = (slice(None), slice(None), slice(far, far + 48), slice(far, far + 64))
+    np.testing.assert_array_equal(found[place], expected)
+    found[place] = 0
+    assert not found.any()
