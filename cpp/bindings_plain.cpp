@@ -5,7 +5,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <numeric>
 #include <optional>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "bindings.h"
+#include "bindings_arguments.h"
 #include "pointwise.h"
 #include "separable.h"
 #include "suspicions.h"
@@ -21,9 +21,6 @@ namespace nb = nanobind;
 
 namespace roialign {
 namespace {
-
-/// Coordinates beyond this count as infinite, as in `_validate.py`.
-constexpr double largest_coordinate = 1e100;
 
 /// How many numbers describe a box.
 int64_t numbers_of(const SeparableSpec&) { return 4; }
@@ -50,159 +47,6 @@ int64_t channels_of_result(const PointwiseSpec& spec, int64_t channels, int64_t 
       return channels % (bins_y * bins_x) == 0 ? channels / (bins_y * bins_x) : 0;
   }
   return 0;  // unreachable: every kind has a case
-}
-
-/// RoIs in order.
-struct Rows {
-  int64_t numbers;           // that describe a box
-  std::vector<double> rows;  // the image and the box of each
-  std::vector<int64_t> levels;
-
-  int64_t columns() const { return 1 + numbers; }
-  int64_t count() const { return static_cast<int64_t>(levels.size()); }
-};
-
-/// The levels of a pyramid. A box is on the last level whose smallest area it has, as `_levels.py` describes.
-struct Levels {
-  std::vector<double> scales;
-  std::vector<double> smallest_areas;  // of all levels but the first
-
-  bool are_valid(size_t maps) const {
-    return scales.size() == maps && smallest_areas.size() + 1 == maps &&
-           std::ranges::adjacent_find(scales, std::less_equal()) == scales.end();
-  }
-
-  int64_t level_of(const double* box, bool is_rotated) const {
-    const double width = is_rotated ? box[2] : box[2] - box[0], height = is_rotated ? box[3] : box[3] - box[1];
-    const double area = std::max(width * height, 0.0);
-    return std::ranges::upper_bound(smallest_areas, area) - smallest_areas.begin();
-  }
-};
-
-/// Appends RoIs, which are rows of an image and the numbers of a box, or of these numbers on a given image. Returns
-/// false if one is invalid.
-template <class T>
-bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images, int64_t numbers,
-                 std::vector<double>& rows) {
-  for (int64_t row = 0; row < rois.size[0]; ++row) {
-    const std::byte* from = rois.data + row * rois.stride[0];
-    const auto next = [&] {
-      const auto value = static_cast<double>(*reinterpret_cast<const T*>(from));
-      from += rois.stride[1];
-      return value;
-    };
-    const double on = image ? static_cast<double>(*image) : next();
-    if (!(on >= 0.0 && on < static_cast<double>(images)) || on != std::floor(on)) return false;
-    rows.push_back(on);
-    for (int64_t number = 0; number < numbers; ++number) {
-      rows.push_back(next());
-      if (!(std::fabs(rows.back()) <= largest_coordinate)) return false;  // also for NaN
-    }
-  }
-  return true;
-}
-
-using Arrays = nb::typed<nb::tuple, nb::object, nb::ellipsis>;
-using Torch = Arrays;
-
-/// What the core needs of torch: how to read tensors and, for calls that are not small, how to make them and which
-/// threads to use.
-struct Tensors {
-  explicit Tensors(const Torch& given)
-      : exchange(given[0]),
-        is_neg(given[1]),
-        requires_grad(given[2]),
-        new_empty_strided(given[3]),
-        empty(given[4]),
-        team_for(given[5]),
-        small_elements(nb::cast<int64_t>(given[6])) {}
-
-  nb::object exchange;                                  // `__dlpack_c_exchange_api__` of the type
-  nb::object is_neg, requires_grad, new_empty_strided;  // methods, which take the tensor
-  nb::object empty;                                     // of (shape, whether it is channels-last, a tensor like it)
-  nb::object team_for;                                  // the Team for a call that reads and writes so many elements
-  int64_t small_elements;
-};
-
-/// Reads arrays of NumPy, or the tensors of a call.
-struct Reader {
-  const Tensors* tensors = nullptr;
-  bool with_gradients = true;  // whether tensors may require gradients
-  bool is_checked = false;     // whether the tensors are known to have no lazy negation
-
-  /// Returns nothing for arrays that the core cannot read.
-  std::optional<Array> operator()(nb::handle array) const {
-    if (tensors == nullptr) return array_of_numpy(array);
-    if (!is_checked && nb::cast<bool>(tensors->is_neg(array))) return std::nullopt;
-    if (!with_gradients && nb::cast<bool>(tensors->requires_grad(array))) return std::nullopt;
-    return array_of_tensor(array, tensors->exchange);
-  }
-};
-
-/// Reads one array of rows with their images, or a tuple with one array of boxes per image. Returns nothing if there
-/// are no RoIs, or not all are as they should be.
-std::optional<Rows> rows_of(nb::handle rois, int64_t numbers, const Levels& levels, int64_t images,
-                            const Reader& read) {
-  Rows found{numbers, {}, {}};
-  const auto append = [&](nb::handle array, std::optional<int64_t> image) {
-    const std::optional<Array> part = read(array);
-    if (!part || part->dimensions != 2 || part->size[1] != found.columns() - (image ? 1 : 0)) return false;
-    if (!image) found.rows.reserve(static_cast<size_t>(found.columns() * part->size[0]));
-    if (part->type == ScalarType::float64) return append_rows<double>(*part, image, images, numbers, found.rows);
-    if (part->type == ScalarType::float32) return append_rows<float>(*part, image, images, numbers, found.rows);
-    return false;
-  };
-  if (nb::isinstance<nb::tuple>(rois)) {
-    int64_t image = 0;
-    for (const nb::handle boxes : nb::borrow<nb::tuple>(rois)) {
-      if (!append(boxes, image++)) return std::nullopt;
-    }
-    if (image != images) return std::nullopt;
-  } else if (!append(rois, std::nullopt)) {
-    return std::nullopt;
-  }
-  if (found.rows.empty()) return std::nullopt;
-  for (size_t row = 0; row < found.rows.size(); row += static_cast<size_t>(found.columns())) {
-    found.levels.push_back(levels.level_of(&found.rows[row + 1], numbers == 5));
-  }
-  return found;
-}
-
-View nchw(const Array& array, bool channels_last) {
-  const auto& [n, a, b, c] = array.size;
-  const auto& [step_n, step_a, step_b, step_c] = array.stride;
-  if (channels_last) return {array.data, {n, c, a, b}, {step_n, step_c, step_a, step_b}};
-  return {array.data, array.size, array.stride};
-}
-
-bool is_pooled(const std::optional<Array>& array) {
-  return array && array->dimensions == 4 && std::ranges::count(array->size, 0) == 0;
-}
-
-/// The maps of all levels, which are alike.
-struct Maps {
-  ScalarType type{};
-  std::vector<View> views;
-};
-
-bool are_alike(const Maps& one, const Maps& other) {
-  return one.type == other.type && std::ranges::equal(one.views, other.views, {}, &View::size, &View::size);
-}
-
-/// Returns nothing unless all maps have the same images, channels and type.
-std::optional<Maps> maps_of(const nb::tuple& features, bool channels_last, const Reader& read) {
-  Maps maps;
-  maps.views.reserve(features.size());
-  for (const nb::handle level : features) {
-    const std::optional<Array> map = read(level);
-    if (!is_pooled(map)) return std::nullopt;
-    const View view = nchw(*map, channels_last);
-    if (maps.views.empty()) maps.type = map->type;
-    const View& first = maps.views.empty() ? view : maps.views[0];
-    if (map->type != maps.type || view.size[0] != first.size[0] || view.size[1] != first.size[1]) return std::nullopt;
-    maps.views.push_back(view);
-  }
-  return maps;
 }
 
 /// A call of either family, with the memory that it refers to.
