@@ -127,3 +127,14 @@ def test_errors_where_the_other_package_asserts(name: str) -> None:
     with pytest.raises(AssertionError) as caught:
         ASSERTED[name]()
     assert isinstance(caught.value, (ValueError, TypeError))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_detectron2_angles_of_half_boxes_are_not_rounded_in_radians(dtype: torch.dtype) -> None:
+    """135 degrees is a number of both types, but 2.36 radians has a neighbour at a distance of a corner's pixel."""
+    features = torch.rand(1, 2, 200, 200, generator=torch.Generator().manual_seed(0))
+    rows = torch.tensor([[0, 100.0, 100.0, 160.0, 40.0, 135.0]])
+    expected = detectron2.ROIAlignRotated(7, 1.0, 2)(features, rows)
+    assert torch.equal(detectron2.ROIAlignRotated(7, 1.0, 2)(features, rows.to(dtype)), expected)
+    pooler = detectron2.ROIPooler(7, [1.0], 2, "ROIAlignRotated")
+    assert torch.equal(pooler([features], [rows[:, 1:].to(dtype)]), expected)

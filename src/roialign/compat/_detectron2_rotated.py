@@ -70,7 +70,11 @@ def batched_nms_rotated(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_thresho
 
 
 def _in_radians(boxes: Tensor, name: str) -> Tensor:
-    """Boxes in float64, so that a quarter turn is one, with the angle in radians."""
     check_boxes(check_array(boxes, name, "the other"), 5, name, "N")
-    wide = boxes.double()
+    return in_radians(boxes)
+
+
+def in_radians(rows: Tensor) -> Tensor:
+    """Rows in float64, so that a quarter turn is one, with the angle in the last column in radians."""
+    wide = rows.double()
     return torch.cat([wide[:, :-1], torch.deg2rad(wide[:, -1:])], dim=1)

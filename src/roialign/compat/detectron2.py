@@ -28,7 +28,7 @@ from ..torch.levels import box_side, levels_reached
 from ..torch.rois import rows_of_images
 from ._calls import asserting, not_negative, peer
 from ._containers import BOXES, items_of, maps_of
-from ._detectron2_rotated import batched_nms_rotated, nms_rotated, pairwise_iou_rotated
+from ._detectron2_rotated import batched_nms_rotated, in_radians, nms_rotated, pairwise_iou_rotated
 from ._level_layers import are_alike, pool_level_by_level
 from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map, whole
 from ._names import renaming
@@ -85,12 +85,7 @@ class ROIAlignRotated(DescribedModule):
         points = not_negative(whole(self.sampling_ratio))
         if not is_proxy(rois):
             check_array(rois, "rois")
-        return roi_align_rotated(input, _in_radians(rois), size, self.spatial_scale, points)
-
-
-def _in_radians(rows: Tensor) -> Tensor:
-    """Convert the angle in the last column from degrees to radians."""
-    return torch.cat([rows[:, :-1], torch.deg2rad(rows[:, -1:])], dim=1)
+        return roi_align_rotated(input, in_radians(rois), size, self.spatial_scale, points)
 
 
 def _tensor_of(entry: object, name: str, columns: int) -> Tensor:
@@ -277,7 +272,7 @@ def pool_boxes(
     if boxes:
         levels = _levels_of(boxes, starts, canonical_box_size, canonical_level)
     if spec.geometry() == 5:
-        boxes = [_in_radians(entry) for entry in boxes]
+        boxes = [in_radians(entry) for entry in boxes]
     call = operator_call(spec, maps, _validate.check_scales(scales), boxes, levels=levels)
     pooled: Tensor = call.forward(_validate.check_output_size(output_size))
     return pooled
