@@ -17,6 +17,7 @@ from .._rotated_boxes import NUMBERS, Comparison
 from . import checks, rotated_tables
 from .backends import backend_for
 from .wiring.batching import in_member, member_of_zeros, no_results
+from .wiring.kept import keep_tensors, kept_tensors
 from .wiring.primitive import check_not_for_onnx
 from .wiring.tracing import is_in_memory, is_traced, is_transformed, moves_forward
 
@@ -160,23 +161,24 @@ def _like(tensor: Tensor) -> Tensor:
 def _keeping(count: int) -> Callable[[Any, tuple[Any, ...], Any], None]:
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         del output
-        ctx.save_for_backward(*inputs[:count])
+        keep_tensors(ctx, inputs[:count])
         ctx.setting = inputs[count:]
 
     return keep
 
 
 def _gradient(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
-    return *_iou_backward(grad_output, *ctx.saved_tensors, *ctx.setting), *[None] * len(ctx.setting)
+    return *_iou_backward(grad_output, *kept_tensors(ctx), *ctx.setting), *[None] * len(ctx.setting)
 
 
 def _second_gradient(ctx: Any, *moved: Tensor) -> tuple[Any, ...]:
-    comparison, dense = _comparison(*ctx.setting), is_transformed() or is_traced(ctx.saved_tensors[0])
+    comparison, tensors = _comparison(*ctx.setting), kept_tensors(ctx)
+    dense = is_transformed() or is_traced(tensors[0])
 
     def gradients(grad_output: Tensor, boxes: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         return rotated_tables.plain_rotated_iou_backward(grad_output, boxes, others, comparison, dense=dense)
 
-    pull: Any = torch.func.vjp(gradients, *ctx.saved_tensors)[1]
+    pull: Any = torch.func.vjp(gradients, *tensors)[1]
     return *pull(moved), *[None] * len(ctx.setting)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ... import _core
@@ -32,7 +31,7 @@ def forward(operator: Operator[Any], inputs: Inputs, out: Tensor) -> None:
         regions.levels,
         memory_of(out),
         _tangent_of(operator, inputs),
-        _deciding(inputs, inputs.features, out.dtype),
+        _deciding(inputs),
         team(out),
     )
     keep_report(suspicions, regions, inputs)
@@ -45,7 +44,7 @@ def adjoint_features(operator: Operator[Any], inputs: Inputs, grad_features: Seq
         core_pointwise(spec_of(operator, inputs)),
         SCALAR_TYPES[inputs.grad_output.dtype],
         memory_of(inputs.grad_output),
-        _deciding(inputs, grad_features, inputs.grad_output.dtype),
+        _deciding(inputs),
         operator.scales,
         regions.images,
         regions.geometry,
@@ -71,23 +70,14 @@ def adjoint_boxes(operator: Operator[Any], inputs: Inputs, grad_rois: Tensor) ->
         geometry,
         regions.levels,
         gradient,
-        _deciding(inputs, inputs.features, inputs.grad_output.dtype),
+        _deciding(inputs),
         team(inputs.grad_output),
     )
     put_together(gradient, grad_rois)
 
 
-def _deciding(inputs: Inputs, maps: Sequence[Tensor], dtype: torch.dtype) -> list[Memory]:
-    """The memory of the maps that decide a maximum, after checking that they are like other maps.
-
-    They are kept for the backward pass, and hooks of saved tensors can replace them.
-    """
-    for level, like in zip(inputs.deciding, maps, strict=False):
-        if level.shape != like.shape or level.dtype != dtype:
-            raise ValueError(
-                f"features: expected the same maps in the backward pass, {tuple(like.shape)} of {dtype}, got "
-                f"{tuple(level.shape)} of {level.dtype}"
-            )
+def _deciding(inputs: Inputs) -> list[Memory]:
+    """The memory of the maps that decide a maximum."""
     return [memory_of(level) for level in inputs.deciding]
 
 

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from .kept import keep_tensors, kept_tensors
 from .tracing import is_in_memory, is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
 
 Layout = tuple[int, int, int]
@@ -193,12 +194,12 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
         ctx.layout, ctx.outputs, ctx.more = layout, len(primitive.without_winners(output)), 0
         if len(output) > ctx.outputs:
             kept, ctx.more = kept._replace(winners=output[-1]), 1
-        ctx.save_for_backward(*kept.flat()[0])
+        keep_tensors(ctx, kept.flat()[0])
         ctx.save_for_forward(*tensors)
         ctx.set_materialize_grads(False)  # computing with a tangent of zeros would cost as much as with any other
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        kept = Inputs.of(ctx.saved_tensors, ctx.layout)
+        kept = Inputs.of(kept_tensors(ctx), ctx.layout)
         if all(grad is None for grad in grads):
             return (None,) * len(ctx.needs_input_grad)
         needed = Inputs.of(ctx.needs_input_grad[2:], ctx.layout)
@@ -273,11 +274,11 @@ def _operator_of(primitive: Primitive) -> Any:
         ctx.setting, kept = primitive.keep(setting, tensors, needed)
         values, ctx.layout = kept.flat()
         ctx.empty = [isinstance(value, list) and not value for value in inputs]
-        ctx.save_for_backward(*values)
+        keep_tensors(ctx, values)
 
     def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
         outputs = grads if primitive.returns == "Tensor" else tuple(grads[0])
-        kept = Inputs.of(ctx.saved_tensors, ctx.layout)
+        kept = Inputs.of(kept_tensors(ctx), ctx.layout)
         needed = arguments.inputs(ctx.needs_input_grad, False)
         return arguments.gradients(primitive.gradient(ctx.setting, kept, outputs, needed), ctx.empty)
 
