@@ -210,6 +210,10 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
         "offset: expected the device of input, cpu, got meta",
     ),
     (lambda: mmcv.diff_iou_rotated_2d(TURNED[None], WRONG[None]), "box2[0]: expected a width and a height of at least"),
+    (
+        lambda: torchvision.MultiScaleRoIAlign(["0"], 2, 2)({"0": [MAP]}, [BOXES], [(4, 4)]),  # type: ignore[dict-item]
+        "x['0']: expected a torch.Tensor, got builtins.list",
+    ),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1])([FLAT], ROWS), f"feats: {DIMENSIONS}"),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1, 2])([MAP, FLAT], ROWS), f"feats[1]: {DIMENSIONS}"),
     (
@@ -231,6 +235,14 @@ def test_errors_name_the_argument_of_the_caller(call: Callable[[], Any], text: s
         call()
     assert str(raised.value).startswith(text)
     assert "or together with batch_indices" not in str(raised.value)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's, of quantised and nested tensors
+def test_tips_name_the_argument_of_the_caller() -> None:
+    with pytest.raises(TypeError, match=r"use input\.dequantize\(\)"):
+        torchvision.roi_align(torch.quantize_per_tensor(MAP, 1.0, 0, torch.qint8), ROWS, 2)
+    with pytest.raises(TypeError, match=r"torch\.nested\.to_padded_tensor\(boxes, 0\)"):
+        torchvision.roi_pool(MAP, torch.nested.nested_tensor([BOXES]), 2)
 
 
 WIDTHS = torch.tensor([[0, 6.0, 5.0, 3.0, 2.0]])

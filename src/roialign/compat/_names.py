@@ -21,12 +21,13 @@ REFERRING = ("like", "device of", "dtype of", "row of")
 def renaming(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Let the errors and warnings of a function use its own names: `names` maps those of :mod:`roialign` to them.
 
-    A word is a name at the start of a message, before an index, a colon, a value or a count, and after `REFERRING`.
-    Elsewhere it is English, as in "one tensor of boxes per image".
+    A word is a name at the start of a message, before an index, a colon, a value or a count, after `REFERRING`, and in
+    a call, as of its method. Elsewhere it is English, as in "one tensor of boxes per image".
     """
     one = f"(?:{'|'.join(names) or '(?!)'})"
     after = "|".join(f"(?<={words} )" for words in REFERRING)
-    word = re.compile(rf"(?:^|{after}){one}(?![\w'])|(?<![\w'.]){one}(?=[\[:=]| \(\d)")
+    in_call = rf"(?<=\w\(){one}(?=[,)])"
+    word = re.compile(rf"(?:^|{after}){one}(?![\w'])|(?<![\w'.]){one}(?=[\[:=]| \(\d|\.\w+\()|{in_call}")
 
     def with_own_names(text: str) -> str:
         return word.sub(lambda found: names[found[0]], text.replace(OR_WITH_INDICES, ""))

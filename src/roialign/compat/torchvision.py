@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .. import _validate
 from .._recording import is_proxy
+from .._rows import is_of_framework
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
 from ..torch.wiring.tracing import is_jit_traced
@@ -215,6 +216,10 @@ def infer_scales(
 ) -> list[float]:
     """Infer the scale of each map from its size and the sizes of the images."""
     levels = named_levels(x, featmap_names)
+    for name, level in levels.items():
+        if not is_of_framework(level):
+            kind = type(level)
+            raise TypeError(f"x[{name!r}]: expected a torch.Tensor, got {kind.__module__}.{kind.__qualname__}")
     shapes = items_of(image_shapes, "image_shapes", "a list with the (height, width) of each image")
     if not shapes:
         raise ValueError("image_shapes: expected one (height, width) per image, got none")
