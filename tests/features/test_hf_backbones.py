@@ -167,6 +167,23 @@ def test_pixels_are_those_of_the_image_processor(settings: dict[str, object], tm
     np.testing.assert_allclose(make_backbone(f"hf:{tmp_path}").normalisation(images), expected, atol=1e-5)
 
 
+def test_the_processor_of_text_and_images_contains_that_of_images(tmp_path: Path) -> None:
+    transformers.ViTModel(transformers.ViTConfig(image_size=64, patch_size=16, **TINY)).save_pretrained(tmp_path)
+    settings = {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.5, 0.6, 0.7]}
+    processor = transformers.ViTImageProcessor(do_resize=False, **settings)
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": processor.to_dict()}))
+    images = random_images(64, 64)
+    expected = processor(list(images), return_tensors="np")["pixel_values"]
+    for own in (None, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}):  # as in transformers, this has no effect
+        if own is not None:
+            (tmp_path / "preprocessor_config.json").write_text(json.dumps(own))
+        loaded = transformers.ViTImageProcessor.from_pretrained(tmp_path)
+        assert list(loaded.image_mean) == settings["image_mean"]
+        np.testing.assert_allclose(make_backbone(f"hf:{tmp_path}").normalisation(images), expected, atol=1e-5)
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "CLIPProcessor"}')  # of earlier versions
+    assert make_backbone(f"hf:{tmp_path}").normalisation == Normalisation.of("symmetric")
+
+
 @pytest.mark.parametrize("include_top", [False, True])
 @pytest.mark.parametrize("rescale_offset", [False, True])
 def test_pixels_are_those_of_efficientnet(include_top: bool, rescale_offset: bool, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from .torch_state import seeded
 PIXEL = 255.0
 #: The file of the settings of a model's image processor.
 PROCESSOR = "preprocessor_config.json"
+#: The file in which the processor of text and images has them, under a key. It takes precedence, as in transformers.
+PROCESSOR_OF_BOTH, KEY_OF_IMAGES = "processor_config.json", "image_processor"
 #: The number of tokens before those of the patches, by model type. For other types, the user gives it.
 PREFIX_TOKENS: dict[str, int] = {
     "beit": 1,
@@ -66,7 +68,7 @@ class HfBackbone(TorchBackbone):
         self._patch = options.patch_size or _patch_size(config)
         self._trained = _both_sides(getattr(config, "image_size", None))
         self._windows = _windows(model)
-        processing = _processing(source)
+        processing, file = _processing(source)
         size = _image_size(config, processing, options, None if self._prefix is None else self._patch)
         facts: dict[str, object] = {"model": config.model_type, "weights": state_hash(model)}
         self._is_bgr = _is_bgr(processing)
@@ -75,7 +77,7 @@ class HfBackbone(TorchBackbone):
         self._shuffles = config.model_type == SHUFFLING
         if self._shuffles:
             config.mask_ratio = 0.0
-        super().__init__(model, options, size, _normalisation(processing, options), name=name, facts=facts)
+        super().__init__(model, options, size, _normalisation(processing, file, options), name=name, facts=facts)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         resized = self._trained is not None and tuple(images.shape[2:]) != self._trained
@@ -146,20 +148,26 @@ def _both_sides(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     return (size, size) if isinstance(size, int) else (size[0], size[1]) if size else None
 
 
-def _processing(source: str) -> Mapping[str, Any]:
-    """Return the settings of the image processor of the model; empty if a folder has none."""
+def _processing(source: str) -> tuple[Mapping[str, Any], str]:
+    """Return the settings of the model's image processor, empty if a folder has none, and the name of their file."""
     import transformers
 
     folder = Path(source)
     if folder.is_dir() or source.endswith(".json"):
-        path = (folder if folder.is_dir() else folder.parent) / PROCESSOR
-        try:
-            content = read_json(path) if path.exists() else {}
-        except FileError as error:
-            raise FileError(f"{path}: {error}") from error
-        return content if isinstance(content, dict) else {}
+        folder = folder if folder.is_dir() else folder.parent
+        of_both = _settings(folder / PROCESSOR_OF_BOTH).get(KEY_OF_IMAGES)
+        return (of_both, PROCESSOR_OF_BOTH) if isinstance(of_both, dict) else (_settings(folder / PROCESSOR), PROCESSOR)
     processing, _ = transformers.ImageProcessingMixin.get_image_processor_dict(source)
-    return dict(processing)
+    return dict(processing), PROCESSOR
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Return the settings in a file; empty if there is none."""
+    try:
+        content = read_json(path) if path.exists() else {}
+    except FileError as error:
+        raise FileError(f"{path}: {error}") from error
+    return content if isinstance(content, dict) else {}
 
 
 def _image_size(config: Any, processing: Mapping[str, Any], options: BackboneOptions, patch: int | None) -> ImageSize:
@@ -177,8 +185,8 @@ def _is_bgr(processing: Mapping[str, Any]) -> bool:
     return bool(processing.get("do_flip_channel_order", False))
 
 
-def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> Normalisation:
-    """Return the normalisation of the options, or else that of the image processor.
+def _normalisation(processing: Mapping[str, Any], file: str, options: BackboneOptions) -> Normalisation:
+    """Return the normalisation of the options, or else that of the image processor, whose settings are in `file`.
 
     The processor multiplies pixels by a factor, usually 1 / 255. Its mean and deviation are those of the products.
     """
@@ -204,7 +212,7 @@ def _normalisation(processing: Mapping[str, Any], options: BackboneOptions) -> N
             deviation = deviation * _channels(processing, "image_std")
         return Normalisation(tuple(mean.tolist()), tuple(deviation.tolist()))
     except (ValueError, TypeError) as error:
-        raise FileError(f"{PROCESSOR}: {error}") from error
+        raise FileError(f"{file}: {error}") from error
 
 
 def _channels(processing: Mapping[str, Any], name: str) -> Array:
