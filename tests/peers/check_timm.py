@@ -41,6 +41,27 @@ def test_a_pyramid_has_the_strides_that_it_says(name: str) -> None:
     ]
 
 
+def test_maps_with_channels_last_are_found_by_what_the_model_says() -> None:
+    """The finest map of Swin-T has 96 channels, and for this image 96 rows, so its shape does not tell."""
+    name, size = "swin_tiny_patch4_window7_224", (384, 416)
+    images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+    features = make_backbone(f"timm:{name}", BackboneOptions(weights="none", image_size=size))
+    pixels = torch.from_numpy(features.normalisation(images))
+    with torch.no_grad():
+        expected = [one.permute(0, 3, 1, 2) for one in features.module(pixels)]
+    assert expected[0].shape == (1, 96, 96, 104)
+    for found, wanted in zip(features.maps(images, range(4)), expected, strict=True):
+        torch.testing.assert_close(found, wanted)
+
+    torch.manual_seed(0)
+    detector = TimmBackbone(name, out_channels=8, img_size=size).eval()
+    with torch.no_grad():
+        assert [tuple(one.shape[2:]) for one in detector(pixels)] == [(96, 104), (48, 52), (24, 26), (12, 13), (6, 7)]
+        torch.testing.assert_close(
+            detector(pixels)[0], detector.fpn([one.permute(0, 3, 1, 2) for one in detector.body(pixels)])[0]
+        )
+
+
 def test_a_transformer_without_levels_gives_its_single_map() -> None:
     backbone = TimmBackbone("vit_tiny_patch16_224", dynamic_img_size=True).eval()
     assert (backbone.strides, backbone.pooled_levels, backbone.out_channels) == ((16,), 1, 192)

@@ -54,6 +54,7 @@ class TimmBackbone(nn.Module):
             raise ValueError(f"backbone: expected a model of timm, got {name!r}")
         self.body = timm.create_model(name, features_only=True, pretrained=pretrained, **options)
         strides, channels = self.body.feature_info.reduction(), self.body.feature_info.channels()
+        self.is_channels_last = getattr(self.body, "output_fmt", None) == "NHWC"  # of some models, such as Swin
         last = {stride: index for index, stride in enumerate(strides) if stride in STRIDES}
         if not last:
             raise ValueError(
@@ -72,16 +73,13 @@ class TimmBackbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         every = self.body(images)
-        maps = [_channels_first(every[i], count) for i, count in zip(self.chosen, self.channels, strict=True)]
+        maps = [every[index] for index in self.chosen]
+        if self.is_channels_last:
+            maps = [features.permute(0, 3, 1, 2).contiguous() for features in maps]
         if self.fpn is None:
             return maps
         maps = self.fpn(maps)
         return [*maps, functional.max_pool2d(maps[-1], 1, 2)]
-
-
-def _channels_first(features: Tensor, channels: int) -> Tensor:
-    """Convert to ``[N, C, H, W]``, since some of timm's models return ``[N, H, W, C]``."""
-    return features if features.shape[1] == channels else features.permute(0, 3, 1, 2).contiguous()
 
 
 def _import_timm() -> Any:

@@ -47,7 +47,7 @@ class TimmBackbone(TorchBackbone):
         except Exception as error:  # timm raises many kinds of errors
             raise BackboneError.of("a model that timm can create", repr(name), error) from error
         config = timm.data.resolve_data_config({}, model=module)
-        self._channels = module.feature_info.channels()
+        self._is_channels_last = getattr(module, "output_fmt", None) == "NHWC"
         self._reductions = module.feature_info.reduction()
         size = _image_size(options, config["input_size"][1:], module, max(self._reductions))
         mean, deviation = (tuple(PIXEL * value for value in config[part]) for part in ("mean", "std"))
@@ -59,10 +59,9 @@ class TimmBackbone(TorchBackbone):
         super().__init__(module.eval(), options, size, normalisation, name=name, facts=facts, strides=strides)
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
-        maps = [
-            features if features.shape[1] == channels else features.permute(0, 3, 1, 2)  # some are [N, H, W, C]
-            for features, channels in zip(self.module(images), self._channels, strict=True)
-        ]
+        maps = self.module(images)
+        if self._is_channels_last:
+            maps = [features.permute(0, 3, 1, 2) for features in maps]
         # Use the last of several levels with the same stride. In a transformer, all levels have the same stride.
         last = dict(zip(self._reductions, maps, strict=True))
         return [last[stride] for stride in sorted(last)]
