@@ -250,6 +250,30 @@ def test_a_program_gets_images_of_its_dtype(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("layer", "operator"),
+    [
+        (torch.nn.BatchNorm2d(2), "batch_norm"),  # its features would depend on the other images of a batch
+        (torch.nn.Dropout(0.5), "dropout"),  # they would be random
+        (torch.nn.Dropout2d(0.5), "feature_dropout"),
+        (torch.nn.Dropout(0.0), None),
+        (torch.nn.InstanceNorm2d(2), None),
+    ],
+)
+def test_a_program_of_a_network_in_training_mode_is_refused(
+    layer: torch.nn.Module, operator: str | None, tmp_path: Path
+) -> None:
+    for training in (True, False):
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 4, 4), layer).train(training)
+        torch.export.save(torch.export.export(network, (torch.zeros(1, 3, 64, 96),)), tmp_path / "net.pt2")
+        if training and operator is not None:
+            why = f"in evaluation mode, got .*aten.{operator}.default is in training mode; call eval\\(\\)"
+            with pytest.raises(BackboneError, match=why):
+                make_backbone(f"program:{tmp_path / 'net.pt2'}")
+        else:
+            assert make_backbone(f"program:{tmp_path / 'net.pt2'}").strides == (4,)
+
+
 def test_a_program_for_grey_images_is_refused(tmp_path: Path) -> None:
     program = torch.export.export(torch.nn.Conv2d(1, 2, 4, 4).eval(), (torch.zeros(1, 1, 64, 96),))
     torch.export.save(program, tmp_path / "grey.pt2")

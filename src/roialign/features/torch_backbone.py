@@ -269,6 +269,7 @@ def _load_program(path: Path, name: str) -> Any:
             why = error
         else:
             _refuse_detector(program, name)
+            _refuse_training(program, name)
             return program
     raise BackboneError.of("a program saved by torch.export.save", repr(name), why)
 
@@ -305,6 +306,17 @@ def _refuse_detector(program: Any, name: str) -> None:
     if program.call_spec.out_spec.context is Exported:
         expected = "a program of a backbone"
         raise BackboneError.of(expected, f"{name!r}, a whole detector; use detector:WEIGHTS with its weights")
+
+
+def _refuse_training(program: Any, name: str) -> None:
+    """Refuse programs whose features are random, or depend on the other images of a batch."""
+    for node in program.graph.nodes:
+        arguments = getattr(getattr(node.target, "_schema", None), "arguments", ())
+        given = {argument.name: value for argument, value in zip(arguments, node.args, strict=False)} | node.kwargs
+        normalises, drops = given.get("running_mean") is not None, bool(given.get("p"))
+        if (given.get("training") or given.get("train")) and (normalises or drops):
+            found = f"{name!r}, in which {node.target} is in training mode; call eval() before torch.export.export"
+            raise BackboneError.of("a program of a network in evaluation mode", found)
 
 
 def _input_of(program: Any, name: str) -> tuple[list[int | None], torch.dtype]:
