@@ -21,6 +21,7 @@ from .backends import backend_for
 from .call import Call
 from .wiring.computed import differentiable
 from .wiring.family import Operator, Setting
+from .wiring.kept import check_kept, described
 from .wiring.primitive import Inputs
 from .wiring.tracing import is_plain_call, is_recorded
 
@@ -52,6 +53,8 @@ class Kind:
         self.has_levels = call.inputs.levels is not None
         self.map_sizes = tuple([size for level in call.features for size in level.shape])
         self.deciding = len(call.inputs.deciding)
+        levels = [call.inputs.levels] if self.has_levels else []
+        self.kept = [described(tensor) for tensor in (call.rois, *levels, *call.inputs.deciding)]
         setting, _ = call.with_bins((1, 1))
         self.backend = backend_for(self.pairing.family.name, call.features[0], setting.operator.backend)
         self.keeps_winners = call.spec.decides() and hasattr(self.backend, "new_winners")
@@ -102,8 +105,14 @@ class Kind:
         repeat = None if key is None else self.find(key)
         if repeat is not None:
             return repeat.run(gradient, (*deciding, rois), (gradient, *levels, *winners))
-        bins = (gradient.shape[2], gradient.shape[3])
-        setting = Setting(Operator(self.spec, *self.described, bins), (), self.map_sizes, self.channels_last)
+        count, channels, *bins = gradient.shape
+        shape_of_winners = count, bins[0] * bins[1], channels
+        check_kept(
+            (rois, *levels, *deciding, *winners), [*self.kept, *[(shape_of_winners, one.dtype) for one in winners]]
+        )
+        setting = Setting(
+            Operator(self.spec, *self.described, (bins[0], bins[1])), (), self.map_sizes, self.channels_last
+        )
         level_of, winner_of = (several[0] if several else None for several in (levels, winners))
         inputs = Inputs((), gradient, rois, level_of, None, (), deciding, winner_of)
         results = self.pairing.adjoint_features(setting, inputs)

@@ -19,6 +19,7 @@ from ..rois import rows_of_images
 from ..wiring.computed import differentiable
 from ..wiring.families import PAIRINGS
 from ..wiring.family import Operator, Setting
+from ..wiring.kept import check_kept
 from ..wiring.primitive import Inputs
 from ..wiring.tracing import is_plain_call
 from .threads import SHARED_ELEMENTS, team_for
@@ -64,7 +65,7 @@ def forward(
         # The boxes of a list may be changed before the backward pass, or have been made in inference mode.
         rows = rois if isinstance(rois, Tensor) else rows_of_images(rois)
         deciding = [level.detach() for level in maps] if plan.spec.decides() else ()
-        adjoint = partial(_adjoint_features, prepared, shapes, channels_last)
+        adjoint = partial(_adjoint_features, prepared, shapes, channels_last, rows.dtype)
         out = differentiable(out, adjoint, (rows, *deciding), maps)
     return checks.own_layout(out, layout)
 
@@ -73,6 +74,7 @@ def _adjoint_features(
     prepared: CorePlan,
     shapes: list[tuple[int, ...]],
     channels_last: bool,
+    rois_dtype: torch.dtype,
     grad_output: Tensor,
     rois: Tensor,
     *deciding: Tensor,
@@ -84,6 +86,9 @@ def _adjoint_features(
         )
         if gradients is not None:
             return gradients  # type: ignore[no-any-return]
+    rows = grad_output.shape[0], 1 + plan.spec.geometry()
+    maps = [(shape, grad_output.dtype) for shape in shapes] if deciding else []
+    check_kept((rois, *deciding), [(rows, rois_dtype), *maps])
     sizes = tuple([size for shape in shapes for size in shape])
     bins = (grad_output.shape[2], grad_output.shape[3])
     general = Setting(Operator(plan.spec, plan.scales, plan.assignment, bins=bins), (), sizes, channels_last)

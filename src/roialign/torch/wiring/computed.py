@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .kept import keep_tensors, kept_tensors
-
-#: The gradients of the maps, given that of the result and the tensors that were kept.
+#: The gradients of the maps, given that of the result and the tensors that were kept. It checks what it reads of them:
+#: see :mod:`.kept`.
 Adjoint = Callable[..., Sequence[Tensor]]
 
 
@@ -20,7 +19,7 @@ class Computed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, adjoint: Adjoint, result: list[Tensor], kept: Sequence[Tensor], *maps: Tensor) -> Tensor:
         del maps  # arguments, so that the result depends on them
-        keep_tensors(ctx, kept)
+        ctx.save_for_backward(*kept)
         ctx.set_materialize_grads(False)
         ctx.adjoint = adjoint
         return result[0]
@@ -29,7 +28,7 @@ class Computed(torch.autograd.Function):
     def backward(ctx: Any, grad_output: Tensor | None) -> tuple[Any, ...]:
         if grad_output is None:
             return (None,) * len(ctx.needs_input_grad)
-        return None, None, None, *ctx.adjoint(grad_output, *kept_tensors(ctx))
+        return None, None, None, *ctx.adjoint(grad_output, *ctx.saved_tensors)
 
 
 #: Applies the Function without torch.func, whose transforms take the general way.

@@ -1,4 +1,8 @@
-"""The tensors that a Function keeps for its backward pass."""
+"""The tensors that a Function keeps for its backward pass.
+
+A hook of saved tensors, or an assignment to `.data`, can replace them by others. Kernels would then read memory that is
+not theirs.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +11,38 @@ from typing import Any
 
 from torch import Tensor
 
+#: The shape and the dtype of a tensor, or None if there is none.
+Described = tuple[Sequence[int], Any] | None
+
 
 def keep_tensors(ctx: Any, tensors: Sequence[Tensor | None]) -> None:
     """Keep tensors for the backward pass."""
     ctx.save_for_backward(*tensors)
-    ctx.described = [_described(tensor) for tensor in tensors]
+    ctx.described = [described(tensor) for tensor in tensors]
 
 
 def kept_tensors(ctx: Any) -> tuple[Any, ...]:
-    """Return the tensors that were kept, after checking that they still have their shapes and dtypes.
-
-    A hook of saved tensors or an assignment to `.data` can replace them, and kernels would read memory that is not
-    theirs.
-    """
+    """Return the tensors that were kept, after checking that they still have their shapes and dtypes."""
     tensors: tuple[Any, ...] = ctx.saved_tensors
-    for tensor, before in zip(tensors, ctx.described, strict=True):
-        now = _described(tensor)
-        if now != before:
-            raise ValueError(
-                f"roialign: expected in the backward pass the tensor of the forward pass, {_words(before)}, got "
-                f"{_words(now)}; a hook of saved tensors or an assignment to `.data` has replaced it"
-            )
+    check_kept(tensors, ctx.described)
     return tensors
 
 
-def _described(tensor: Tensor | None) -> Any:
+def check_kept(tensors: Sequence[Tensor | None], before: Sequence[Described]) -> None:
+    """Check that tensors have the shapes and dtypes of those that were kept."""
+    for tensor, expected in zip(tensors, before, strict=True):
+        found = described(tensor)
+        if found != expected:
+            raise ValueError(
+                f"roialign: expected in the backward pass the tensor of the forward pass, {_words(expected)}, got "
+                f"{_words(found)}; a hook of saved tensors or an assignment to `.data` has replaced it"
+            )
+
+
+def described(tensor: Tensor | None) -> Described:
+    """The shape and the dtype of a tensor."""
     return None if tensor is None else (tensor.shape, tensor.dtype)
 
 
-def _words(described: Any) -> str:
-    return "none" if described is None else f"{tuple(described[0])} of {described[1]}"
+def _words(description: Described) -> str:
+    return "none" if description is None else f"{tuple(description[0])} of {description[1]}"
