@@ -63,6 +63,24 @@ def test_fields_in_quotes_may_hold_anything(tmp_path: Path) -> None:
     assert boxes[1].where.endswith("row 1 (line 4)")
 
 
+def test_a_quoted_field_may_end_on_a_line_that_reads_like_a_row(tmp_path: Path) -> None:
+    rows = '"cat\nsitting",a.png,1,2,3,4\n"cat",a.png,1,2,3,4\n"a ""big""\n""dog""",b.png,5,6,7,8\n'
+    boxes, problems = _read(tmp_path, "label,image,x1,y1,x2,y2\n" + rows)
+    assert not problems
+    assert [(box.row, box.image, box.label) for box in boxes] == [
+        (0, "a.png", "cat\nsitting"),
+        (1, "a.png", "cat"),
+        (2, "b.png", 'a "big"\n"dog"'),
+    ]
+
+
+@pytest.mark.parametrize("below", ['b.png,5,6,7,8,dog"', 'b.png,5,6,7,8,"dog"', '"b.png",5,6,7,8,dog'])
+def test_a_quote_that_is_not_closed_does_not_take_the_row_below_it(tmp_path: Path, below: str) -> None:
+    boxes, problems = _read(tmp_path, f'{HEADER}a.png,1,2,3,4,"cat\n{below}\n')
+    assert "row 0 (line 2): a quote that is not closed" in str(next(iter(problems)))
+    assert [(box.row, box.image) for box in boxes] == [(1, "b.png")]
+
+
 # What divides fields
 
 

@@ -117,7 +117,9 @@ class TextTable:
         """Return the index of the line after the row, and its fields. Quoted fields may span several lines."""
         first, last = (bisect.bisect_left(self._quoted, line) for line in (number, number + MOST_LINES))
         for end in self._quoted[first:last]:
-            if any(self._is_row(line) for line in self._lines[number + 1 : end + 1]):
+            below = self._lines[number + 1 : end + 1]
+            inside = [*below[:-1], *(line.partition('"')[0] for line in below[-1:])]  # the field may end in this line
+            if any(map(self._is_row, inside)):
                 break  # a stray quote, because a quoted field does not contain rows
             try:
                 return end + 1, self._parsed("\n".join(self._lines[number : end + 1]))
@@ -126,6 +128,8 @@ class TextTable:
                     raise csv.Error(
                         f"expected fields of at most {MOST_CHARACTERS} characters, found a longer one"
                     ) from None
+                if any(map(self._is_row, below)):
+                    break  # a stray quote, and the row below has quotes, too
                 if "unexpected end of data" not in str(error):
                     raise csv.Error("characters after a closing quote") from None
         raise csv.Error("a quote that is not closed")
