@@ -22,6 +22,9 @@ from tests.files.boxes import box, found
         (["x/1.png"], "x\\1.png", "x/1.png"),
         (["maps/1.npy"], "1.jpg", "maps/1.npy"),
         (["1.png", "1.npy"], "1.npy", "1.npy"),
+        (["1.png", "1.2.png"], "1.2", "1.2.png"),
+        (["a.png", "a.b.png"], "a.b", "a.b.png"),
+        (["a.npy", "a.b.npy"], "a.b.png", "a.b.npy"),
     ],
 )
 def test_a_box_finds_its_input_by_file_name(inputs: list[str], name: str, expected: str) -> None:
@@ -30,6 +33,11 @@ def test_a_box_finds_its_input_by_file_name(inputs: list[str], name: str, expect
     assert not problems
     assert not groups.missing
     assert [str(path) for path, boxes in groups.boxes.items() if boxes] == [str(Path(expected))]
+
+
+def test_digits_after_a_dot_are_part_of_an_id(tmp_path: Path) -> None:
+    groups = group_by_input([box(0, (0, 0, 1, 1), "scan.2")], [tmp_path / "scan.png"], Problems())
+    assert [box.image for box in groups.missing] == ["scan.2"]
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,9 @@ class InputNames:
 
     A name matches the input with the same file name. If there are several, it matches the one with the most equal
     folders: ``a/1.png`` matches ``photos/a/1.png`` rather than ``photos/b/1.png``. If there are none, the name is
-    compared without its ending, so that ``1.jpg`` matches the feature map ``1.npy``. Otherwise, a number matches a file
-    name with leading zeros: ``139`` matches ``000000000139.jpg``.
+    compared without endings: ``1`` and ``1.jpg`` match the feature map ``1.npy``. Digits are not an ending, so ``1.2``
+    matches ``1.2.jpg``, and never ``1.jpg``. Otherwise, a number matches a file name with leading zeros: ``139``
+    matches ``000000000139.jpg``.
 
     Names are compared in one Unicode form, because tables and folders often come from different systems. Of inputs that
     differ in nothing else, a name matches the one that is spelled like it.
@@ -50,7 +51,8 @@ class InputNames:
         file_name = parts[-1] if parts else ""
         for how, table, key in (
             (2, self._by_name, file_name),
-            (1, self._by_stem, Path(file_name).stem),
+            (1, self._by_stem, file_name),
+            (1, self._by_stem, _without_ending(file_name)),
             (0, self._by_number, file_name.lstrip("0") if _is_number(file_name) else "no number"),
         ):
             if table.get(key):
@@ -166,7 +168,8 @@ def _report(rows: list[Box], what: str, problems: Problems) -> None:
 def _likeness(name: tuple[str, ...], path: tuple[str, ...]) -> tuple[int, int, bool]:
     """How alike two paths are at the end: in one Unicode form, then as they are spelled. The file names match."""
     in_one_form = _equal_parts(tuple(map(composed, name)), tuple(map(composed, path)))
-    return in_one_form, _equal_parts(name, path), Path(name[-1]).stem == Path(path[-1]).stem
+    stem = Path(path[-1]).stem
+    return in_one_form, _equal_parts(name, path), stem in (name[-1], _without_ending(name[-1]))
 
 
 def _equal_parts(name: tuple[str, ...], path: tuple[str, ...]) -> int:
@@ -181,6 +184,12 @@ def _equal_parts(name: tuple[str, ...], path: tuple[str, ...]) -> int:
 
 def _is_number(name: str) -> bool:
     return name.isascii() and name.isdigit()
+
+
+def _without_ending(file_name: str) -> str:
+    """Return a file name without its ending. It may be an id without one, such as ``scan.2``."""
+    path = Path(file_name)
+    return file_name if path.suffix[1:].isdigit() else path.stem
 
 
 def _parts(name: str) -> tuple[str, ...]:
