@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,17 @@ def test_boxes_of_images_that_were_not_given_are_counted(
     assert not problems
     assert [one.row for one in groups.missing] == missing
     assert missing_text(groups.missing) == text
+
+
+def test_boxes_of_one_image_that_were_made_on_another_size_are_reported() -> None:
+    """Only the first size is compared with the image."""
+    sizes = [None, (200, 120), (100, 60), (200, 120), (100, 60), (120, 200)]
+    boxes = [replace(box(row, (0, 0, 1, 1), "a.png"), image_size=size) for row, size in enumerate(sizes)]
+    problems = Problems()
+    groups = group_by_input(boxes, [Path("a.png")], problems)
+    assert [one.row for one in groups.boxes[Path("a.png")]] == [0, 1, 3]
+    expected = "image 'a.png': expected 200x120 pixels, as in boxes.csv, row 1"
+    assert found(problems) == [
+        f"boxes.csv, row 2: {expected}, got 100x60; were the boxes made on a resized image? (1 more row: 4)",
+        f"boxes.csv, row 5: {expected}, got 120x200; were the boxes made on a resized image?",
+    ]

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from .._text import counted, decoded
 from ..files.boxes import Box
+from ..files.orientation import Size
 from ..files.problems import Problems
 from ..files.similar import Spellings, composed
 
@@ -131,7 +132,7 @@ def group_by_input(boxes: Iterable[Box], inputs: Sequence[Path], problems: Probl
     for path, claimants in claims.items():
         owner = _owner(path, claimants, by_name, missing, problems)
         groups[path] += by_name[owner] if owner is not None else []
-    ordered = {path: sorted(group, key=lambda box: box.row) for path, group in groups.items()}
+    ordered = {path: _of_one_size(sorted(group, key=lambda box: box.row), problems) for path, group in groups.items()}
     return Groups(ordered, sorted(missing, key=lambda box: box.row))
 
 
@@ -155,6 +156,25 @@ def _owner(
             others = ", ".join(repr(other) for other in best if other != name)
             _report(by_name[name], f"image {name!r} matches {path}, and so does {others}; rename the input", problems)
     return best[0] if len(best) == 1 else None
+
+
+def _of_one_size(boxes: list[Box], problems: Problems) -> list[Box]:
+    """Return the boxes without those whose image has another size in the file than for the first of them.
+
+    They were made on a resized or rotated image, and are added to `problems`.
+    """
+    first = next((box for box in boxes if box.image_size is not None), None)
+    others: dict[Size, list[Box]] = defaultdict(list)
+    for box in boxes:
+        if box.image_size is not None and first is not None and box.image_size != first.image_size:
+            others[box.image_size].append(box)
+    for size, rows in others.items():
+        assert first is not None
+        assert first.image_size is not None
+        expected, got = (f"{width}x{height}" for width, height in (first.image_size, size))
+        what = f"image {rows[0].image!r}: expected {expected} pixels, as in {first.where}, got {got}"
+        _report(rows, f"{what}; were the boxes made on a resized image?", problems)
+    return [box for box in boxes if box.image_size not in others] if others else boxes
 
 
 def _report(rows: list[Box], what: str, problems: Problems) -> None:
