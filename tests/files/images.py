@@ -46,13 +46,16 @@ def ramp(highest: float, dtype: Any, width: int = 64, height: int = 48) -> Array
     return np.tile(np.linspace(0, highest, width), (height, 1)).astype(dtype)
 
 
-def tiff(values: Array, sample_format: int) -> bytes:
-    """A grey TIFF image of any depth: 1 without a sign, 2 with, 3 floats."""
+def tiff(values: Array, sample_format: int, *, bits: int | None = None, white_is_zero: bool = False) -> bytes:
+    """A grey TIFF image of any depth: 1 without a sign, 2 with, 3 floats. Of 12 bits, two pixels take three bytes."""
     height, width = values.shape
     data = values.astype(values.dtype.newbyteorder("<")).tobytes()
+    if bits == 12:
+        one, other = values.reshape(-1, 2).T
+        data = np.stack([one >> 4, (one & 15) << 4 | other >> 8, other & 255], axis=1).astype(np.uint8).tobytes()
     entries = [
-        (256, width), (257, height), (258, 8 * values.itemsize), (259, 1), (262, 1), (273, 0), (277, 1), (278, height),
-        (279, len(data)), (339, sample_format),
+        (256, width), (257, height), (258, bits or 8 * values.itemsize), (259, 1), (262, int(not white_is_zero)),
+        (273, 0), (277, 1), (278, height), (279, len(data)), (339, sample_format),
     ]  # fmt: skip
     start = 8 + 2 + 12 * len(entries) + 4
     written = b"II*\0" + struct.pack("<IH", 8, len(entries))

@@ -48,6 +48,20 @@ def test_a_ramp_is_a_ramp_at_any_depth(tmp_path: Path, case: str) -> None:
     np.testing.assert_allclose(tensor[2, 0].numpy(), np.linspace(0, 1, 64), atol=1 / 255)
 
 
+@pytest.mark.parametrize(("bits", "white_is_zero"), [(8, False), (8, True), (12, False), (16, False), (16, True)])
+def test_white_is_white_in_any_tiff(tmp_path: Path, bits: int, white_is_zero: bool) -> None:
+    white = 2**bits - 1
+    values = ramp(white, np.uint8 if bits == 8 else np.uint16)
+    stored = white - values if white_is_zero else values
+    path = _written(tmp_path, tiff(stored, 1, bits=bits, white_is_zero=white_is_zero))
+    np.testing.assert_array_equal(read_picture(path).pixels[..., 0], values)
+    np.testing.assert_allclose(read_tensor(path)[1].numpy(), values / white, atol=1e-6)
+    part = open_picture(path).read((8, 4, 20, 10))
+    np.testing.assert_array_equal(part.pixels[..., 0], values[4:14, 8:28])
+    remark = read_picture(path).range_remark()
+    assert bits == 8 if remark is None else remark.what.startswith(f"a {bits}-bit image: ")
+
+
 @pytest.mark.parametrize(
     ("values", "sample_format", "message"),
     [

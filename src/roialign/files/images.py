@@ -46,9 +46,11 @@ FOREIGN_FORMATS = ("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF")
 SIXTEEN_BIT_FORMATS = ("PNG", "PPM")
 #: TIFF's SampleFormat tag, and its value for unsigned integers.
 SAMPLE_FORMAT_TAG, UNSIGNED = 339, 1
+#: TIFF's BitsPerSample tag; its PhotometricInterpretation tag, and the value of that for images whose white is 0.
+BITS_TAG, PHOTOMETRIC_TAG, WHITE_IS_ZERO = 258, 262, 0
 #: Float pixels may be this far outside the range from 0 to 1, because resampling can overshoot.
 OVERSHOOT = 1 / 255
-LARGEST_8_BIT, LARGEST_16_BIT = 255.0, 65535.0
+LARGEST_8_BIT, LARGEST_12_BIT, LARGEST_16_BIT = 255.0, 4095.0, 65535.0
 #: The most pixels of an image that is read in parts: 32768 x 32768.
 LARGEST_PICTURE = 2**30
 _limit_lock = threading.RLock()
@@ -66,7 +68,7 @@ class Picture:
     pixels: Array
     """Float32 ``[H, W, 3]``, in the range of the file."""
     white: float | None
-    """The largest value of the format: 255, 65535, or 1 for floats. None for 32-bit integers, which have no maximum."""
+    """The largest value of the format: 255, 4095, 65535, or 1 for floats. 32-bit integers have none."""
     turning: Turning = UPRIGHT
     """Whether it was turned upright, and why."""
 
@@ -82,7 +84,7 @@ class Picture:
         finite = self.pixels[np.isfinite(self.pixels)]
         ranges = [f"{finite.min():g} to {finite.max():g}"] if finite.size else []
         found = " and ".join([*ranges, *(["NaN or infinity"] if finite.size < self.pixels.size else [])])
-        kind = {LARGEST_16_BIT: "16-bit", 1.0: "float"}.get(self.white or 0.0, "32-bit")
+        kind = {LARGEST_12_BIT: "12-bit", LARGEST_16_BIT: "16-bit", 1.0: "float"}.get(self.white or 0.0, "32-bit")
         return Remark(f"a {kind} image: its values are used as they are and not rescaled: {found}", "range")
 
     def unit_range(self) -> Array:
@@ -259,12 +261,15 @@ def _values(image: Image.Image, whole: Image.Image) -> tuple[Array, float | None
     """
     if image.mode in DEEP_MODES:
         values = np.asarray(image)
+        tags = getattr(whole, "tag_v2", {})  # of TIFF
         if image.mode == "F":
             return values, 1.0
         if image.mode != "I" or whole.format in SIXTEEN_BIT_FORMATS:
             hidden = image.info.get("transparency")  # the grey value that is transparent
-            return np.where(values == hidden, 0, values) if isinstance(hidden, int) else values, LARGEST_16_BIT
-        formats = getattr(whole, "tag_v2", {}).get(SAMPLE_FORMAT_TAG, (UNSIGNED,))
+            values = np.where(values == hidden, 0, values) if isinstance(hidden, int) else values
+            white = LARGEST_12_BIT if tags.get(BITS_TAG) == (12,) else LARGEST_16_BIT
+            return (int(white) - values if tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO else values), white
+        formats = tags.get(SAMPLE_FORMAT_TAG, (UNSIGNED,))
         # Pillow returns unsigned values as signed ones.
         unsigned = whole.format == "TIFF" and formats[0] == UNSIGNED
         return values.view(np.uint32) if unsigned else values, None
