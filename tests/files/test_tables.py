@@ -265,6 +265,14 @@ def test_a_column_that_may_name_images_is_noted(tmp_path: Path, column: str, tol
     assert notes == ([expected] if told else [])
 
 
+@pytest.mark.parametrize("column", ["category_id", "classId", "label id"])
+def test_an_id_is_the_label_if_there_is_no_name(tmp_path: Path, column: str) -> None:
+    boxes, _ = _read(tmp_path, f"image,{column},x1,y1,x2,y2\na.png,3,1,2,3,4\n")
+    assert boxes[0].label == "3"
+    boxes, _ = _read(tmp_path, f"image,{column},name,x1,y1,x2,y2\na.png,3,cat,1,2,3,4\n")
+    assert boxes[0].label == "cat"
+
+
 RESULT = {"image_id": 139, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}
 
 

@@ -76,7 +76,11 @@ IMAGE_VALUE = re.compile(
 ANGLE_NAME = re.compile(r"(bb|b?box|obb)?(rotation|(rot(ation)?)?angle|theta)((in)?(deg(rees?)?|rad(ians?)?))?")
 #: The number of columns of lists and objects that are named in a message.
 MOST_NESTED = 3
-LABEL_NAMES = ("label", "class", "classname", "category", "categoryname", "labelname", "name")
+#: Names of the label column. Ids come last.
+LABEL_NAMES = (
+    *("label", "class", "classname", "category", "categoryname", "labelname", "name"),
+    *("labelid", "classid", "categoryid"),
+)
 
 
 @dataclass(frozen=True, slots=True)
