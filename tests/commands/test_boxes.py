@@ -64,6 +64,21 @@ def test_columns_that_are_no_mapping_are_refused(columns: str, tmp_path: Path) -
     assert "Invalid value for --columns: expected ROLE=NAME with a role of image, label, x1" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("x=a,y=b,w=c,h=d", "expected the roles of one kind of box, x1, y1, x2, y2, or x, y, width, height, or"),
+        ("x=a,image=b,x=c", "expected each role once, got x=a and x=c"),
+    ],
+)
+def test_columns_of_which_some_would_not_be_read_are_refused(columns: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("a,b,c,d,width,height\n10,10,5,5,512,512\n")
+    paths = (PHOTOGRAPH, "--boxes", tmp_path / "boxes.csv", "--out", tmp_path / "f.npz")
+    result = invoke("extract", *paths, "--columns", columns)
+    assert result.exit_code == 2
+    assert f"Invalid value for --columns: {message}" in result.stderr
+
+
 def test_boxes_of_images_that_were_not_given_are_one_line(photos: Path, tmp_path: Path) -> None:
     lines = ["image,x1,y1,x2,y2", *(f"{number}.png,1,2,9,9" for number in range(30)), "a.png,1,2,9,9"]
     (tmp_path / "boxes.csv").write_text("\n".join(lines))

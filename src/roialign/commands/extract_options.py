@@ -142,13 +142,20 @@ def pair(text: str, option: str) -> tuple[int, int]:
 def make_reading(columns: str | None, box_format: str | None) -> TableReading:
     """Parse the options of how to read the box file."""
     roles = ["image", "label", *(role for four in ROLES.values() for role in four)]
-    named = {}
+    named: dict[str, str] = {}
     for part in columns.split(",") if columns else ():
         role, equals, name = (word.strip() for word in part.partition("="))
         if role not in roles or not equals or not name:
             expected = f"expected ROLE=NAME with a role of {', '.join(roles)}, got {part!r}"
             raise typer.BadParameter(expected, param_hint="--columns")
-        named[role] = name
+        if named.setdefault(role, name) != name:
+            twice = f"expected each role once, got {role}={named[role]} and {role}={name}"
+            raise typer.BadParameter(twice, param_hint="--columns")
+    of_box = [role for role in named if role not in ("image", "label")]
+    if not any(set(of_box) <= set(four) for four in ROLES.values()):
+        kinds = ", or ".join(", ".join(four) for four in ROLES.values())
+        expected = f"expected the roles of one kind of box, {kinds}, got {', '.join(of_box)}"
+        raise typer.BadParameter(expected, param_hint="--columns")
     return TableReading(named, box_format)
 
 
