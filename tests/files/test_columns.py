@@ -81,6 +81,22 @@ def test_other_columns_are_named(name: str, content: str, reading: TableReading,
     assert (only.image, only.label, only.corners) == ("a.png", "cat", CORNERS)
 
 
+@pytest.mark.parametrize("name", ["b.json", "b.parquet"])
+@pytest.mark.parametrize("whole_box", ["box", "bbox"])
+def test_columns_that_name_a_box_come_before_a_whole_one(name: str, whole_box: str, tmp_path: Path) -> None:
+    row = {"image": "a.png", whole_box: [1.0, 2.0, 30.0, 40.0], "a": 10.0, "b": 20.0, "c": 4.0, "d": 6.0}
+    if name.endswith("json"):
+        (tmp_path / name).write_text(json.dumps([row]))
+    else:
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist([row]), tmp_path / name)
+    problems = Problems()
+    reading = TableReading(dict(zip(ROLES["xywh"], "abcd", strict=True)))
+    (only,) = read_boxes(tmp_path / name, problems, reading)
+    assert not problems
+    assert only.corners == CORNERS
+
+
 @pytest.mark.parametrize("box_format", NUMBERS)
 def test_boxes_without_names_are_in_the_format_that_is_given(box_format: str, tmp_path: Path) -> None:
     (tmp_path / "b.json").write_text(json.dumps([NUMBERS[box_format]]))

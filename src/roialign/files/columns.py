@@ -106,6 +106,11 @@ class TableReading:
     box_format: str | None = None
     """One of `BOX_FORMATS`. If None, the column names decide, and numbers without names are corners."""
 
+    @property
+    def names_box(self) -> bool:
+        """Whether the user named a column of the box."""
+        return any(role not in ("image", "label") for role in self.columns or ())
+
 
 @lru_cache(maxsize=1000)
 def normalised(name: str) -> str:
@@ -144,7 +149,7 @@ def find_columns(names: Sequence[str], reading: TableReading, whole_box: str | N
         box_format=reading.box_format or box_format,
         size=next(((by_name[w], by_name[h]) for w, h in SIZE_NAMES if w in by_name and h in by_name), None),
     )
-    if all(role in ("image", "label") for role in given):
+    if not reading.names_box:
         used = (columns.image, columns.label, *box)
         angle = next((name for key, name in by_name.items() if _is_angle(key) and name not in used), None)
         columns = replace(columns, angle=angle)
