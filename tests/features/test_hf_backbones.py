@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import transformers
 
@@ -233,3 +234,37 @@ def test_settings_of_an_image_processor_are_checked(settings: dict[str, object],
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
     with pytest.raises(BackboneError, match=re.escape(f"preprocessor_config.json: {why}")):
         make_backbone(f"hf:{tmp_path / 'config.json'}")
+
+
+def _without(folder: Path, part: str) -> None:
+    """Rename all weights with this part in their names, as of another kind of model."""
+    weights = safetensors.torch.load_file(folder / "model.safetensors")
+    renamed = {f"other.{name}" if part in name else name: value for name, value in weights.items()}
+    assert renamed.keys() != weights.keys()
+    safetensors.torch.save_file(renamed, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("part", ["", ".1.", "cls_token"])
+def test_weights_that_features_depend_on_must_be_there(part: str, tmp_path: Path) -> None:
+    vit().save_pretrained(tmp_path)
+    _without(tmp_path, part)
+    with pytest.raises(BackboneError, match="expected weights for every layer that the features depend on, got "):
+        make_backbone(f"hf:{tmp_path}")
+
+
+def test_weights_of_a_pooler_may_be_absent(tmp_path: Path) -> None:
+    model = vit().eval()
+    model.save_pretrained(tmp_path)
+    image = random_images(32, 32)
+    expected = all_maps(make_backbone(f"hf:{tmp_path}"), image)
+    _without(tmp_path, "pooler")
+    found = all_maps(make_backbone(f"hf:{tmp_path}"), image)
+    np.testing.assert_array_equal(found[0], expected[0])
+
+
+def test_a_missing_statistic_of_batch_normalisation_is_an_error(tmp_path: Path) -> None:
+    """It has no gradient, but features depend on it."""
+    resnet().save_pretrained(tmp_path)
+    _without(tmp_path, "running_mean")
+    with pytest.raises(BackboneError, match="running_mean' is missing"):
+        make_backbone(f"hf:{tmp_path}")

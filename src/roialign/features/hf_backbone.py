@@ -18,7 +18,7 @@ from ..files.text import read_json
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_normalisation, chosen_size
 from .checks import check_channels
 from .tokens import tokens_of_backbone
-from .torch_backbone import MULTIPLE, TorchBackbone, state_hash
+from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
 from .torch_state import seeded
 
 PIXEL = 255.0
@@ -63,7 +63,7 @@ class HfBackbone(TorchBackbone):
 
     def __init__(self, source: str, options: BackboneOptions) -> None:
         name = f"hf:{source}"
-        model, config = _load(source, options, name)
+        model, config, missing = _load(source, options, name)
         self._prefix = _prefix_tokens(config, options)
         self._patch = options.patch_size or _patch_size(config)
         self._trained = _both_sides(getattr(config, "image_size", None))
@@ -78,6 +78,28 @@ class HfBackbone(TorchBackbone):
         if self._shuffles:
             config.mask_ratio = 0.0
         super().__init__(model, options, size, _normalisation(processing, file, options), name=name, facts=facts)
+        if missing:
+            self._check_missing(missing)
+
+    def _check_missing(self, missing: Mapping[str, Tensor]) -> None:
+        """Check that no feature depends on these values, which were not in the file. Those of a pooler may be absent.
+
+        The features have a gradient in every parameter that they depend on.
+        """
+        height, width = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
+        parameters = [value for value in missing.values() if value.requires_grad]
+        total = torch.stack(
+            [level.sum() for level in self.network(self._batch(np.zeros((1, height, width, 3), np.uint8)))]
+        )
+        gradients = torch.autograd.grad(total.sum(), parameters, allow_unused=True) if parameters else ()
+        unused = {id(value) for value, gradient in zip(parameters, gradients, strict=True) if gradient is None}
+        needed = sorted(name for name, value in missing.items() if id(value) not in unused)
+        if needed:
+            raise BackboneError.of(
+                "weights for every layer that the features depend on",
+                f"{len(needed)} fewer in {self.name!r}",
+                f"{needed[0]!r} is missing; --weights none is for random ones",
+            )
 
     def network(self, images: Tensor) -> Sequence[Tensor]:
         resized = self._trained is not None and tuple(images.shape[2:]) != self._trained
@@ -100,23 +122,33 @@ class HfBackbone(TorchBackbone):
         return {**super().facts(), "transformers": transformers.__version__}
 
 
-def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any]:
-    """Load the model in evaluation mode, and its configuration. Of a model of text and images, use the vision part."""
+def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any, dict[str, Tensor]]:
+    """Load the model in evaluation mode, its configuration, and the values of the model that were not in the file.
+
+    Of a model of text and images, use the vision part.
+    """
     import transformers
 
     if not Path(source).exists() and (source.endswith(".json") or source.startswith((".", "/", "~"))):
         raise BackboneError.of("a model of transformers", repr(name), "no such file or folder")
+    absent: Sequence[str] = ()
     try:
         config = transformers.AutoConfig.from_pretrained(source)
         with seeded():
             if source.endswith(".json") or options.weights == "none":
                 model = transformers.AutoModel.from_config(config)
             else:
-                model = transformers.AutoModel.from_pretrained(source if options.weights is None else options.weights)
+                weights = source if options.weights is None else options.weights
+                model, found = transformers.AutoModel.from_pretrained(weights, output_loading_info=True)
+                absent = found["missing_keys"]
     except Exception as error:  # many kinds of errors, from the folder, the name or the network
         raise BackboneError.of("a model of transformers", repr(name), error) from error
+    floats = {
+        key: value for key, value in (*model.named_parameters(), *model.named_buffers()) if value.is_floating_point()
+    }
+    missing = {key: floats[key] for key in absent if key in floats}
     model = getattr(model, "vision_model", model)
-    return model.eval(), getattr(model, "config", config)
+    return model.eval(), getattr(model, "config", config), missing
 
 
 def _prefix_tokens(config: Any, options: BackboneOptions) -> int | None:
