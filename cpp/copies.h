@@ -133,20 +133,31 @@ void transpose(const Source* source, int64_t source_stride, Target* target, int6
   }
 }
 
-/// The same, bypassing the caches where whole cache lines of the target are filled. A few columns at a time are written
-/// in runs of lines. Not for half types, which are slower if they bypass the caches.
+/// The same for at least one line of rows and `width` columns, bypassing the caches. A few columns at a time are
+/// written in runs of lines.
+template <int width, class A>
+void transpose_in_lines(const A* source, int64_t source_stride, A* target, int64_t target_stride, int64_t rows,
+                        int64_t columns) {
+  for_each_block<width>(columns, [&](int64_t column) {
+    for_each_block<64 / sizeof(A)>(rows, [&](int64_t row) {
+      transpose_lines<vector_bytes / sizeof(A), width>(source + row * source_stride + column, source_stride,
+                                                       target + column * target_stride + row, target_stride);
+    });
+  });
+}
+
+/// The same as `transpose`, bypassing the caches where whole cache lines of the target are filled. Half types do not:
+/// they are slower so.
 template <class A, class Target>
 void transpose_streaming(const A* source, int64_t source_stride, Target* target, int64_t target_stride, int64_t rows,
                          int64_t columns) {
-  constexpr int line = 64 / sizeof(A), lanes = vector_bytes / sizeof(A), width = line == lanes ? lanes : 16 / sizeof(A);
   if constexpr (sizeof(Target) == sizeof(A)) {
-    if (rows >= line && columns >= width) {
-      return for_each_block<width>(columns, [&](int64_t column) {
-        for_each_block<line>(rows, [&](int64_t row) {
-          transpose_lines<lanes, width>(source + row * source_stride + column, source_stride,
-                                        target + column * target_stride + row, target_stride);
-        });
-      });
+    constexpr int line = 64 / sizeof(A), narrow = 16 / sizeof(A), wide = vector_bytes == 64 ? line : narrow;
+    if (rows >= line && columns >= wide) {
+      return transpose_in_lines<wide>(source, source_stride, target, target_stride, rows, columns);
+    }
+    if (rows >= line && columns >= narrow) {
+      return transpose_in_lines<narrow>(source, source_stride, target, target_stride, rows, columns);
     }
   }
   transpose<A, false>(source, source_stride, target, target_stride, rows, columns);
