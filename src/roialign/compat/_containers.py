@@ -18,7 +18,7 @@ def items_of(values: Any, name: str, expected: str) -> list[Any]:
     return list(values)
 
 
-def maps_of(values: Any, name: str, count: int) -> list[Any]:
+def level_maps(values: Any, name: str, count: int) -> list[Any]:
     """The maps of the levels as a list. A proxy has no known length, so the first `count` items are taken."""
     if is_proxy(values):
         return [values[index] for index in range(count)]

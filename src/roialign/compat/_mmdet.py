@@ -16,7 +16,7 @@ from ..ops.multiscale_roi_align_rotated import multiscale_roi_align_rotated
 from ..torch.levels import box_side, levels_reached
 from . import _mmcv_points as points
 from ._calls import asserting, not_negative, peer
-from ._containers import check_dict, items_of, maps_of
+from ._containers import check_dict, items_of, level_maps
 from ._level_layers import are_alike, pool_level_by_level
 from ._mmcv import PrRoIPool, RoIAlign, SimpleRoIAlign, check_rows
 from ._module import DescribedModule
@@ -142,7 +142,7 @@ class BaseRoIExtractor(DescribedModule):
         return self.roi_rescale(rois, roi_scale_factor)
 
     def _check_arguments(self, feats: Sequence[Tensor], rois: Tensor) -> list[Tensor]:
-        levels = maps_of(feats, "feats", self.num_inputs)
+        levels = level_maps(feats, "feats", self.num_inputs)
         if not 1 <= len(levels) <= self.num_inputs:
             raise ValueError(
                 f"feats: expected at least 1 and at most {self.num_inputs} maps (one per stride), got {len(levels)}"

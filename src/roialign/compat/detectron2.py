@@ -27,7 +27,7 @@ from ..torch.checks import check_array, check_boxes
 from ..torch.levels import box_side, levels_reached
 from ..torch.rois import rows_of_images
 from ._calls import asserting, not_negative, peer
-from ._containers import BOXES, items_of, maps_of
+from ._containers import BOXES, items_of, level_maps
 from ._detectron2_rotated import batched_nms_rotated, in_radians, nms_rotated, pairwise_iou_rotated
 from ._level_layers import are_alike, pool_level_by_level
 from ._module import DescribedModule, RoIAlignModule, check_arguments, empty_map, whole
@@ -249,7 +249,7 @@ class ROIPooler(DescribedModule):
 
 
 def _one_per_level(x: Sequence[Tensor], count: int) -> list[Tensor]:
-    maps = maps_of(x, "x", count)
+    maps = level_maps(x, "x", count)
     if len(maps) != count:
         raise ValueError(f"x: expected one map per level ({count}), got {len(maps)}")
     return maps
