@@ -137,6 +137,16 @@ def test_a_detector_gives_the_pyramid_that_its_boxes_pool_from(tmp_path: Path) -
         np.testing.assert_allclose(found, own.numpy(), atol=1e-4)
 
 
+def test_a_detector_sees_images_of_its_own_sizes(tmp_path: Path) -> None:
+    settings = DetectorSettings(
+        "faster-rcnn", "resnet18-fpn", classes=("cat",), width=8, hidden=16, min_size=64, max_size=128
+    )
+    save_model(tmp_path / "model.pt", settings.build(), settings)
+    assert make_backbone(f"detector:{tmp_path / 'model.pt'}").image_size.of(100, 300) == (32, 128)
+    options = BackboneOptions(image_size=96)
+    assert make_backbone(f"detector:{tmp_path / 'model.pt'}", options).image_size.of(100, 300) == (96, 288)
+
+
 @pytest.mark.parametrize(
     ("options", "tolerance"),
     [(BackboneOptions(precision="bfloat16"), 0.05), (BackboneOptions(channels_last=True, threads=2), 1e-4)],

@@ -15,6 +15,7 @@ def test_sizes_of_images() -> None:
     assert ImageSize().of(11, 13) == (11, 13)
     assert ImageSize(64, 32).of(100, 150) == (64, 96)
     assert ImageSize(64, 32).of(10_000, 10) == (256, 32), "a strip is made smaller, and is never nothing"
+    assert ImageSize(64, 32, longer=128).of(300, 100) == (128, 32), "the longer side has a limit of its own"
     assert ImageSize(fixed=(7, 9)).of(100, 150) == (7, 9)
 
 

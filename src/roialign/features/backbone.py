@@ -96,12 +96,14 @@ class ImageSize:
     """The size to which images are resized for a backbone."""
 
     shorter: int | None = None
-    """The length of the shorter side in pixels. The aspect ratio is kept. If the longer side would be more than four
-    times as long, the longer side gets that length instead. If None, the image is not scaled."""
+    """The length of the shorter side in pixels. The aspect ratio is kept. If None, the image is not scaled."""
     multiple: int = 1
     """Both sides are rounded to a multiple of this, so that every stride divides them and no padding is needed."""
     fixed: tuple[int, int] | None = None
     """The height and width of a backbone with a fixed input size. Images are stretched to it."""
+    longer: int | None = None
+    """The most pixels of the longer side. If it would be longer, it gets this length instead of the shorter side. If
+    None, four times the shorter side."""
 
     def of(self, height: int, width: int) -> tuple[int, int]:
         """Return the height and width to which an image of this size is resized.
@@ -113,8 +115,8 @@ class ImageSize:
             return self.fixed
         factor = 1.0
         if self.shorter is not None:
-            short, long = min(height, width), max(height, width)
-            factor = min(self.shorter / short, LONGEST_SIDE * self.shorter / long)
+            longer = LONGEST_SIDE * self.shorter if self.longer is None else self.longer
+            factor = min(self.shorter / min(height, width), longer / max(height, width))
         one, other = (max(round(side * factor / self.multiple), 1) * self.multiple for side in (height, width))
         return one, other
 

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,8 @@ class DetectorBackbone(TorchBackbone):
         if model.backbone.pooled_levels == 1:
             self.default_levels = "last"
         size = chosen_size(options, model.transform.min_size, DIVISOR)
+        if options.image_size is None:  # the detector sees objects as large as when it was trained
+            size = replace(size, longer=model.transform.max_size)
         facts: dict[str, object] = {"file": file_hash(find_weights(path)), "backbone": settings.backbone}
         normalisation = chosen_normalisation(options, "imagenet")
         super().__init__(model, options, size, normalisation, name=name, facts=facts)
