@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,26 +13,7 @@ import roialign
 from roialign import _core
 from roialign._core_specs import core_levels, core_separable
 from roialign.ops.roi_align import roi_align_spec
-
-RNG = np.random.default_rng(5)
-MAP = RNG.normal(size=(2, 5, 9, 11))
-#: On both images, beyond the border, of zero size.
-ROWS = np.array([[0, 4.0, 4.0, 9.5, 7.0], [1, -3.0, 2.0, 30.0, 6.0], [0, 5.0, 5.0, 5.0, 5.0], [1, 1.0, 0.0, 2.5, 8.0]])
-
-OPERATORS: dict[str, Callable[..., Any]] = {
-    "adaptive": lambda f, r, **more: roialign.roi_align(f, r, (2, 3), 0.7, **more),
-    "grid": lambda f, r, **more: roialign.roi_align(f, r, 3, 0.7, 2, aligned=False, **more),
-    "exact": lambda f, r, **more: roialign.roi_align(f, r, 3, sampling="exact", **more),
-    "prroi": lambda f, r, **more: roialign.prroi_pool(f, r, (3, 1), 0.5, **more),
-    "maximum": lambda f, r, **more: roialign.roi_align(f, r, 2, 0.7, 2, mode="max", **more),
-    "exact maximum": lambda f, r, **more: roialign.roi_align(f, r, 2, 0.7, mode="max", sampling="exact", **more),
-    "rounded": lambda f, r, **more: roialign.roi_pool(f, r, (2, 3), 0.7, **more),
-    "positions": lambda f, r, **more: roialign.ps_roi_align(f, r, (5, 1), 0.7, 2, **more),
-    "rounded positions": lambda f, r, **more: roialign.ps_roi_pool(f, r, (1, 5), 0.7, **more),
-    "rotated": lambda f, r, **more: roialign.roi_align_rotated(f, r, (2, 3), 0.7, 2, **more),
-    "rotated maximum": lambda f, r, **more: roialign.roi_align_rotated(f, r, 2, 0.7, mode="max", **more),
-    "orientations": lambda f, r, **more: roialign.riroi_align_rotated(f, r, 2, 0.7, num_orientations=5, **more),
-}
+from tests.ops.operators import MAP, OPERATORS, ROWS
 
 
 def _rows_of(name: str) -> Any:
@@ -216,70 +196,6 @@ def test_a_map_whose_memory_is_exchanged_decides_as_before(data: torch.Tensor, t
         gradients.append(leaf.grad)
     assert torch.equal(*gradients)
     assert taken == [True] * 4
-
-
-CHANGES: list[Callable[[Any], Any]] = [torch.Tensor.half, lambda kept: kept[:1], lambda kept: torch.cat([kept, kept])]
-
-
-@pytest.mark.parametrize("change", [*CHANGES, lambda kept: kept[..., :4, :4]])
-@pytest.mark.parametrize("more", [{}, {"backend": "cpu"}])
-def test_hooks_that_keep_other_maps_are_an_error(change: Callable[[Any], Any], more: dict[str, Any]) -> None:
-    leaf = torch.from_numpy(MAP).float().requires_grad_()
-    rows = torch.from_numpy(ROWS)
-    with torch.autograd.graph.saved_tensors_hooks(lambda kept: change(kept) if kept.ndim == 4 else kept, lambda _: _):
-        answer = roialign.roi_pool(leaf, rows, 2, **more)
-    with pytest.raises(ValueError, match="expected in the backward pass the tensor of the forward pass"):
-        answer.sum().backward()
-
-
-@pytest.mark.parametrize("operator", ["adaptive", "rounded"])
-@pytest.mark.parametrize("more", [{}, {"backend": "cpu"}])
-@pytest.mark.parametrize("change", CHANGES)
-def test_hooks_that_keep_other_boxes_are_an_error(
-    operator: str, more: dict[str, Any], change: Callable[[Any], Any]
-) -> None:
-    """More boxes than gradients would read memory behind them."""
-    leaf = torch.from_numpy(MAP).requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(lambda kept: change(kept) if kept.ndim == 2 else kept, lambda _: _):
-        answer = OPERATORS[operator](leaf, torch.from_numpy(ROWS), **more)
-    with pytest.raises(ValueError, match="expected in the backward pass the tensor of the forward pass"):
-        answer.sum().backward()
-
-
-@pytest.mark.parametrize("operator", ["adaptive", "exact", "maximum", "positions"])
-def test_hooks_that_keep_other_maps_are_an_error_for_gradients_of_boxes(operator: str) -> None:
-    """Half maps were read as if they had the type of the gradient."""
-    rows = torch.from_numpy(ROWS).requires_grad_()
-    with torch.autograd.graph.saved_tensors_hooks(lambda kept: kept.half() if kept.ndim == 4 else kept, lambda _: _):
-        answer = OPERATORS[operator](torch.from_numpy(MAP), rows)
-    with pytest.raises(ValueError, match="expected in the backward pass the tensor of the forward pass"):
-        answer.sum().backward()
-
-
-def test_boxes_whose_memory_is_exchanged_are_an_error() -> None:
-    rows = torch.from_numpy(ROWS)
-    answer = roialign.roi_align(torch.from_numpy(MAP).requires_grad_(), rows, 2)
-    rows.data = torch.from_numpy(ROWS).repeat(2, 1)
-    with pytest.raises(ValueError, match="expected in the backward pass the tensor of the forward pass"):
-        answer.sum().backward()
-
-
-def test_hooks_that_keep_other_rotated_boxes_are_an_error() -> None:
-    boxes = torch.rand(3, 5, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(lambda kept: kept.repeat(2, 1), lambda kept: kept):
-        answer = roialign.rotated_iou(boxes, boxes)
-    with pytest.raises(ValueError, match="expected in the backward pass the tensor of the forward pass"):
-        answer.sum().backward()
-
-
-def test_hooks_that_negate_maps_lazily() -> None:
-    leaf, gradients = torch.from_numpy(MAP).requires_grad_(), []
-    pack, unpack = lambda kept: -kept, lambda kept: torch._neg_view(kept)
-    for hooks in (nullcontext(), torch.autograd.graph.saved_tensors_hooks(pack, unpack)):
-        with hooks:
-            answer = roialign.roi_pool(leaf, torch.from_numpy(ROWS), 2)
-        gradients += torch.autograd.grad(answer.sum(), leaf)
-    assert torch.equal(*gradients)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 2, 2), (5, 5, 2, 2), (4, 6, 2, 2), (4, 5, 0, 2), (4, 5, 2)])
