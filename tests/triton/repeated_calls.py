@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 from unittest.mock import patch
 
@@ -217,6 +218,21 @@ def errors() -> list[str]:
     return found
 
 
+def replaced() -> list[str]:
+    """The errors of gradients for which a hook has kept fewer boxes, winners or maps."""
+    found = []
+    for name, dimensions in (("one level", 2), ("maxima", 2), ("maxima", 3), ("maxima", 4)):
+        first, second, rois = tensors()
+        fewer = partial(lambda dimensions, kept: kept[1:] if kept.ndim == dimensions else kept, dimensions)
+        with torch.autograd.graph.saved_tensors_hooks(fewer, lambda kept: kept):
+            output = CALLS[name](first.requires_grad_(), second, rois)
+        try:
+            torch.autograd.grad(output.sum(), first)
+        except ValueError as error:
+            found.append(str(error).partition(",")[0])
+    return found
+
+
 def main() -> None:
     watched, allocated = Watched(), list[int]()
     counts, check, run, new_winners = Counts(watched), Call.__init__, repeats.Repeat.run, pointwise.new_winners
@@ -248,6 +264,7 @@ def main() -> None:
     answers: dict[str, Any] = {name: again(name, counts) for name in CALLS}
     answers["bytes of winners"] = sum(allocated)
     answers |= {"backward": backwards(counts), "other": other(counts), "kept": kept(counts), "errors": errors()}
+    answers["replaced"] = replaced()
     counts.take()
     replay.forget()
     answers["forgotten"] = again("one level", counts)

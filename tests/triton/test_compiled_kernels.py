@@ -158,3 +158,4 @@ def test_calls_that_come_again_are_not_checked_again() -> None:
     assert all(found == checked for name, found in counts["other"].items() if name not in same)
     assert counts["kept"] == {"autocast": [checked] * 5, "reference": [checked] * 5, "hooks": neither}
     assert counts["errors"] == ["ValueError", "ValueError", "TypeError", "ValueError"]
+    assert counts["replaced"] == ["roialign: expected in the backward pass the tensor of the forward pass"] * 4
