@@ -211,7 +211,7 @@ CALLS: list[tuple[Callable[[], Any], str]] = [
     ),
     (lambda: mmcv.diff_iou_rotated_2d(TURNED[None], WRONG[None]), "box2[0]: expected a width and a height of at least"),
     (
-        lambda: torchvision.MultiScaleRoIAlign(["0"], 2, 2)({"0": [MAP]}, [BOXES], [(4, 4)]),  # type: ignore[dict-item]
+        lambda: torchvision.MultiScaleRoIAlign(["0"], 2, 2)({"0": [MAP]}, [BOXES], [(4, 4)]),
         "x['0']: expected a torch.Tensor, got builtins.list",
     ),
     (lambda: mmcv.SingleRoIExtractor(EXTRACTOR, 4, [1])([FLAT], ROWS), f"feats: {DIMENSIONS}"),

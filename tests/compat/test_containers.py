@@ -81,7 +81,7 @@ def test_a_container_of_the_wrong_kind_is_named(case: int) -> None:
 def test_other_containers_of_the_right_kind_are_taken() -> None:
     sizes = [torch.tensor([8, 8])]
     one = {"a": MAP}
-    pool = torchvision.MultiScaleRoIAlign(("a",), 2, 2)  # type: ignore[arg-type]
+    pool = torchvision.MultiScaleRoIAlign(("a",), 2, 2)
     torch.testing.assert_close(pool(one, tuple(BOXES), sizes), pool(OrderedDict(one), BOXES, [(8, 8)]))
     torch.testing.assert_close(_listed(iter(MAPS), tuple(BOXES)), _listed())
     torch.testing.assert_close(_extracted(torch.stack(MAPS)), _extracted())

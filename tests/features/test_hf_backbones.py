@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +50,16 @@ def resnet() -> transformers.PreTrainedModel:
     ("make", "stride", "channels", "prefix"),
     [(vit, 16, 16, 1), (with_registers, 14, 16, 4), (swin, 8, 8, 0), (resnet, 32, 8, None)],
 )
-def test_models_of_hugging_face(make: object, stride: int, channels: int, prefix: int | None, tmp_path: Path) -> None:
+def test_models_of_hugging_face(
+    make: Callable[[], transformers.PreTrainedModel], stride: int, channels: int, prefix: int | None, tmp_path: Path
+) -> None:
     torch.manual_seed(1)
-    model = make().eval()  # type: ignore[operator]
+    model = make().eval()
     model.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
     backbone = make_backbone(f"hf:{tmp_path}")
     assert (backbone.strides, backbone.channels) == ((stride,), (channels,))
-    assert backbone.normalisation == Normalisation((127.5,) * 3, (63.75,) * 3)  # type: ignore[arg-type]
+    assert backbone.normalisation == Normalisation((127.5,) * 3, (63.75,) * 3)
     side = stride * 2
     images = random_images(side, side)
     with torch.no_grad():

@@ -151,12 +151,12 @@ def make_reading(columns: str | None, box_format: str | None) -> TableReading:
         if named.setdefault(role, name) != name:
             twice = f"expected each role once, got {role}={named[role]} and {role}={name}"
             raise typer.BadParameter(twice, param_hint="--columns")
-    of_box = [role for role in named if role not in ("image", "label")]
-    if not any(set(of_box) <= set(four) for four in ROLES.values()):
+    reading = TableReading(named, box_format)
+    if not any(set(reading.box_roles) <= set(four) for four in ROLES.values()):
         kinds = ", or ".join(", ".join(four) for four in ROLES.values())
-        expected = f"expected the roles of one kind of box, {kinds}, got {', '.join(of_box)}"
+        expected = f"expected the roles of one kind of box, {kinds}, got {', '.join(reading.box_roles)}"
         raise typer.BadParameter(expected, param_hint="--columns")
-    return TableReading(named, box_format)
+    return reading
 
 
 def make_settings(

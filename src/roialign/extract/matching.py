@@ -163,18 +163,18 @@ def _of_one_size(boxes: list[Box], problems: Problems) -> list[Box]:
 
     They were made on a resized or rotated image, and are added to `problems`.
     """
-    first = next((box for box in boxes if box.image_size is not None), None)
-    others: dict[Size, list[Box]] = defaultdict(list)
+    by_size: dict[Size, list[Box]] = defaultdict(list)
     for box in boxes:
-        if box.image_size is not None and first is not None and box.image_size != first.image_size:
-            others[box.image_size].append(box)
-    for size, rows in others.items():
-        assert first is not None
-        assert first.image_size is not None
-        expected, got = (f"{width}x{height}" for width, height in (first.image_size, size))
+        if box.image_size is not None:
+            by_size[box.image_size].append(box)
+    if len(by_size) < 2:
+        return boxes
+    (size, [first, *_]), *others = by_size.items()
+    for other, rows in others:
+        expected, got = (f"{width}x{height}" for width, height in (size, other))
         what = f"image {rows[0].image!r}: expected {expected} pixels, as in {first.where}, got {got}"
         _report(rows, f"{what}; were the boxes made on a resized image?", problems)
-    return [box for box in boxes if box.image_size not in others] if others else boxes
+    return [box for box in boxes if box.image_size in (None, size)]
 
 
 def _report(rows: list[Box], what: str, problems: Problems) -> None:

@@ -18,7 +18,7 @@ from ..files.text import read_json
 from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_normalisation, chosen_size
 from .checks import check_channels
 from .tokens import tokens_of_backbone
-from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
+from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, black_image, state_hash
 from .torch_state import seeded
 
 PIXEL = 255.0
@@ -86,11 +86,9 @@ class HfBackbone(TorchBackbone):
 
         The features have a gradient in every parameter that they depend on.
         """
-        height, width = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
+        image = black_image(self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE))
         parameters = [value for value in missing.values() if value.requires_grad]
-        total = torch.stack(
-            [level.sum() for level in self.network(self._batch(np.zeros((1, height, width, 3), np.uint8)))]
-        )
+        total = torch.stack([level.sum() for level in self.network(self._batch(image))])
         gradients = torch.autograd.grad(total.sum(), parameters, allow_unused=True) if parameters else ()
         unused = {id(value) for value, gradient in zip(parameters, gradients, strict=True) if gradient is None}
         needed = sorted(name for name, value in missing.items() if id(value) not in unused)
@@ -143,10 +141,8 @@ def _load(source: str, options: BackboneOptions, name: str) -> tuple[Any, Any, d
                 absent = found["missing_keys"]
     except Exception as error:  # many kinds of errors, from the folder, the name or the network
         raise BackboneError.of("a model of transformers", repr(name), error) from error
-    floats = {
-        key: value for key, value in (*model.named_parameters(), *model.named_buffers()) if value.is_floating_point()
-    }
-    missing = {key: floats[key] for key in absent if key in floats}
+    values = model.state_dict(keep_vars=True)
+    missing = {key: values[key] for key in absent if key in values and values[key].is_floating_point()}
     model = getattr(model, "vision_model", model)
     return model.eval(), getattr(model, "config", config), missing
 

@@ -90,7 +90,7 @@ class OnnxBackbone(Backbone):
 
     def _find_maps(self) -> list[str]:
         """Return the names of the outputs that are maps, finest first, and set the strides and channels."""
-        height, width = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
+        height, width = self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
         names = [output.name for output in self._session.get_outputs()]
         try:
             outputs = self._run(np.zeros((1, height, width, 3), np.uint8), names)

@@ -121,9 +121,9 @@ class TorchBackbone(Backbone):
         return ((pixels - mean) / deviation).contiguous(memory_format=self._memory_format)
 
     def _probe(self, stated: Sequence[int] | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        size = self.image_size.fixed or self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
+        size = self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
         try:
-            maps = self._run(np.zeros((1, *size, 3), np.uint8))
+            maps = self._run(black_image(size))
         except BackboneError:
             raise
         except Exception as error:  # a model raises many kinds of errors
@@ -227,6 +227,11 @@ class DetectorBackbone(TorchBackbone):
         boxes, scores, labels = (found[name][kept].cpu() for name in ("boxes", "scores", "labels"))
         names = [self._classes[label - 1] for label in labels.tolist()]
         return Detections(boxes.double().numpy(), scores.float().numpy(), names)
+
+
+def black_image(size: tuple[int, int]) -> Array:
+    """A batch of one image, to try a network with."""
+    return np.zeros((1, *size, 3), np.uint8)
 
 
 def maps_of_outputs(

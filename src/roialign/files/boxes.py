@@ -229,7 +229,7 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
 
 def _listed_columns(entry: Any, reading: TableReading) -> Columns:
     """Return the columns of an item of a list. If the box is a single value, its name is repeated four times."""
-    if isinstance(entry, dict) and reading.names_box:
+    if isinstance(entry, dict) and reading.box_roles:
         return find_columns(list(entry), reading)
     whole_box = "box" if isinstance(entry, dict) and "box" in entry else "bbox"
     if isinstance(entry, dict) and {"box", "bbox"} <= set(entry) and entry["box"] != entry["bbox"]:

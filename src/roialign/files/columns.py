@@ -107,9 +107,9 @@ class TableReading:
     """One of `BOX_FORMATS`. If None, the column names decide, and numbers without names are corners."""
 
     @property
-    def names_box(self) -> bool:
-        """Whether the user named a column of the box."""
-        return any(role not in ("image", "label") for role in self.columns or ())
+    def box_roles(self) -> list[str]:
+        """The roles of the box whose columns the user named."""
+        return [role for role in self.columns or () if role not in ("image", "label")]
 
 
 @lru_cache(maxsize=1000)
@@ -149,7 +149,7 @@ def find_columns(names: Sequence[str], reading: TableReading, whole_box: str | N
         box_format=reading.box_format or box_format,
         size=next(((by_name[w], by_name[h]) for w, h in SIZE_NAMES if w in by_name and h in by_name), None),
     )
-    if not reading.names_box:
+    if not reading.box_roles:
         used = (columns.image, columns.label, *box)
         angle = next((name for key, name in by_name.items() if _is_angle(key) and name not in used), None)
         columns = replace(columns, angle=angle)

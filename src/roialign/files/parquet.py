@@ -80,7 +80,7 @@ def read_parquet_rows(path: Path, lists: Sequence[str], reading: TableReading) -
     unread = [name for name in _named(nested, images) if name not in files]
     if unread and not _named([*wanted, *files], images):
         raise FileError(f"column {quoted(unread[0])} holds images, not their names: add a column with the names")
-    if reading.names_box or not set(lists) & set(wanted):
+    if reading.box_roles or not set(lists) & set(wanted):
         known = [name for name in schema.names if name in (*wanted, *files)]
         others = [field for field in schema if field.name in nested.difference(known) and not _is_bytes(field.type)]
         _check_box(known, reading, {field.name: _names_in(field.type) for field in others})

@@ -21,7 +21,7 @@ from .backends import backend_for
 from .call import Call
 from .wiring.computed import differentiable
 from .wiring.family import Operator, Setting
-from .wiring.kept import check_kept, described
+from .wiring.kept import check_kept, description_of
 from .wiring.primitive import Inputs
 from .wiring.tracing import is_plain_call, is_recorded
 
@@ -54,7 +54,7 @@ class Kind:
         self.map_sizes = tuple([size for level in call.features for size in level.shape])
         self.deciding = len(call.inputs.deciding)
         levels = [call.inputs.levels] if self.has_levels else []
-        self.kept = [described(tensor) for tensor in (call.rois, *levels, *call.inputs.deciding)]
+        self.kept = [description_of(tensor) for tensor in (call.rois, *levels, *call.inputs.deciding)]
         setting, _ = call.with_bins((1, 1))
         self.backend = backend_for(self.pairing.family.name, call.features[0], setting.operator.backend)
         self.keeps_winners = call.spec.decides() and hasattr(self.backend, "new_winners")
@@ -89,11 +89,15 @@ class Kind:
         if with_winners:
             # The tape is found by their shape and dtype. They need no memory: like every tensor that is allocated, the
             # real ones, which autograd keeps, are aligned.
-            described = torch.empty_like(output, device="meta")
-            winners = self.backend.new_winners(setting.operator, inputs.features, described)
+            winners = self.outlined_winners(setting.operator, inputs.features, output)
             self.remember(key, "forward_with_winners", setting.operator, inputs, (output, winners))
         else:
             self.remember(key, "forward", setting.operator, inputs, (output,))
+
+    def outlined_winners(self, operator: Any, maps: Sequence[Tensor], output: Tensor) -> Tensor:
+        """A tensor with the shape and the dtype of the winners, without memory."""
+        winners: Tensor = self.backend.new_winners(operator, maps, torch.empty_like(output, device="meta"))
+        return winners
 
     def adjoint_features(self, gradient: Tensor, rois: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """The gradient of the features, which is differentiable. `more` are the levels, the deciding maps, and the
@@ -105,14 +109,11 @@ class Kind:
         repeat = None if key is None else self.find(key)
         if repeat is not None:
             return repeat.run(gradient, (*deciding, rois), (gradient, *levels, *winners))
-        count, channels, *bins = gradient.shape
-        shape_of_winners = count, bins[0] * bins[1], channels
-        check_kept(
-            (rois, *levels, *deciding, *winners), [*self.kept, *[(shape_of_winners, one.dtype) for one in winners]]
-        )
-        setting = Setting(
-            Operator(self.spec, *self.described, (bins[0], bins[1])), (), self.map_sizes, self.channels_last
-        )
+        check_kept((rois, *levels, *deciding), self.kept)
+        bins = (gradient.shape[2], gradient.shape[3])
+        setting = Setting(Operator(self.spec, *self.described, bins), (), self.map_sizes, self.channels_last)
+        if winners:
+            check_kept(winners, [description_of(self.outlined_winners(setting.operator, deciding, gradient))])
         level_of, winner_of = (several[0] if several else None for several in (levels, winners))
         inputs = Inputs((), gradient, rois, level_of, None, (), deciding, winner_of)
         results = self.pairing.adjoint_features(setting, inputs)
