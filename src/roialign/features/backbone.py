@@ -261,6 +261,11 @@ def chosen_normalisation(options: BackboneOptions, default: str) -> Normalisatio
     return Normalisation.of(default if options.normalise is None else options.normalise)
 
 
+def black_image(size: tuple[int, int]) -> Array:
+    """A batch of one image of this height and width, to try a network with: see :func:`probed`."""
+    return np.zeros((1, *size, 3), np.uint8)
+
+
 def probed(
     maps: Sequence[Map], size: tuple[int, int], name: str, stated: Sequence[int] | None = None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

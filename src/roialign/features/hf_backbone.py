@@ -15,10 +15,18 @@ from .. import _validate
 from .._typing import Array
 from ..files.problems import FileError
 from ..files.text import read_json
-from .backbone import BackboneError, BackboneOptions, ImageSize, Normalisation, chosen_normalisation, chosen_size
+from .backbone import (
+    BackboneError,
+    BackboneOptions,
+    ImageSize,
+    Normalisation,
+    black_image,
+    chosen_normalisation,
+    chosen_size,
+)
 from .checks import check_channels
 from .tokens import tokens_of_backbone
-from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, black_image, state_hash
+from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
 from .torch_state import seeded
 
 PIXEL = 255.0

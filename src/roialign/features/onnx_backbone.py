@@ -16,6 +16,7 @@ from .backbone import (
     BackboneError,
     BackboneOptions,
     Map,
+    black_image,
     chosen_normalisation,
     chosen_size,
     file_hash,
@@ -90,10 +91,10 @@ class OnnxBackbone(Backbone):
 
     def _find_maps(self) -> list[str]:
         """Return the names of the outputs that are maps, finest first, and set the strides and channels."""
-        height, width = self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
+        height, width = size = self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
         names = [output.name for output in self._session.get_outputs()]
         try:
-            outputs = self._run(np.zeros((1, height, width, 3), np.uint8), names)
+            outputs = self._run(black_image(size), names)
         except Exception as error:  # onnxruntime raises its own kinds of errors
             raise BackboneError.of(f"a model for {height} x {width} pixels", repr(self.name), error) from error
         tokens = self._options.prefix_tokens is not None

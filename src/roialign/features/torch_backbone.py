@@ -30,6 +30,7 @@ from .backbone import (
     ImageSize,
     Map,
     Normalisation,
+    black_image,
     chosen_normalisation,
     chosen_size,
     file_hash,
@@ -227,11 +228,6 @@ class DetectorBackbone(TorchBackbone):
         boxes, scores, labels = (found[name][kept].cpu() for name in ("boxes", "scores", "labels"))
         names = [self._classes[label - 1] for label in labels.tolist()]
         return Detections(boxes.double().numpy(), scores.float().numpy(), names)
-
-
-def black_image(size: tuple[int, int]) -> Array:
-    """A batch of one image, to try a network with."""
-    return np.zeros((1, *size, 3), np.uint8)
 
 
 def maps_of_outputs(
