@@ -156,6 +156,7 @@ NB_MODULE(_core, m) {
   roialign::bind_remembered(m);
   roialign::bind_pointwise(m);
   roialign::bind_rotated(m);
+  roialign::bind_xla(m);
 
   m.def("get_num_threads", &roialign::get_num_threads);
   m.def("set_num_threads", &roialign::set_num_threads, nb::arg("count"));

@@ -4,11 +4,9 @@
 #include <nanobind/nanobind.h>
 
 #include <optional>
-#include <span>
 #include <vector>
 
 #include "memory.h"
-#include "pointwise.h"
 
 namespace roialign {
 
@@ -35,12 +33,10 @@ std::optional<Array> array_of_numpy(nanobind::handle array);
 /// the time of the tensor's methods in Python.
 std::optional<Array> array_of_tensor(nanobind::handle tensor, nanobind::handle exchange);
 
-/// Throws if the gradient of whole pixels would number more of them in a bin than 32 bits can.
-void check_numbered_pixels(const PointwiseSpec& spec, std::span<const View> maps);
-
 void bind_plain(nanobind::module_& m);
 void bind_pointwise(nanobind::module_& m);
 void bind_remembered(nanobind::module_& m);
 void bind_rotated(nanobind::module_& m);
+void bind_xla(nanobind::module_& m);
 
 }  // namespace roialign

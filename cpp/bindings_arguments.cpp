@@ -1,15 +1,12 @@
 #include "bindings_arguments.h"
 
-#include <cmath>
+#include <algorithm>
 #include <span>
 
 namespace nb = nanobind;
 
 namespace roialign {
 namespace {
-
-/// Coordinates beyond this count as infinite, as in `_validate.py`.
-constexpr double largest_coordinate = 1e100;
 
 /// Appends RoIs, which are rows of an image and the numbers of a box, or of these numbers on a given image. Returns
 /// false if one is invalid.
@@ -24,11 +21,11 @@ bool append_rows(const Array& rois, std::optional<int64_t> image, int64_t images
       return value;
     };
     const double on = image ? static_cast<double>(*image) : next();
-    if (!(on >= 0.0 && on < static_cast<double>(images)) || on != std::floor(on)) return false;
+    if (!is_image(on, images)) return false;
     rows.push_back(on);
     for (int64_t number = 0; number < numbers; ++number) {
       rows.push_back(next());
-      if (!(std::fabs(rows.back()) <= largest_coordinate)) return false;  // also for NaN
+      if (!is_coordinate(rows.back())) return false;
     }
   }
   return true;

@@ -3,44 +3,16 @@
 
 #include <nanobind/nanobind.h>
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <vector>
 
 #include "bindings.h"
 #include "memory.h"
+#include "rows.h"
 
 namespace roialign {
-
-/// RoIs in order.
-struct Rows {
-  int64_t numbers;           // that describe a box
-  std::vector<double> rows;  // the image and the box of each
-  std::vector<int64_t> levels;
-
-  int64_t columns() const { return 1 + numbers; }
-  int64_t count() const { return static_cast<int64_t>(levels.size()); }
-};
-
-/// The levels of a pyramid. A box is on the last level whose smallest area it has, as `_levels.py` describes.
-struct Levels {
-  std::vector<double> scales;
-  std::vector<double> smallest_areas;  // of all levels but the first
-
-  bool are_valid(size_t maps) const {
-    return scales.size() == maps && smallest_areas.size() + 1 == maps &&
-           std::ranges::adjacent_find(scales, std::less_equal()) == scales.end();
-  }
-
-  int64_t level_of(const double* box, bool is_rotated) const {
-    const double width = is_rotated ? box[2] : box[2] - box[0], height = is_rotated ? box[3] : box[3] - box[1];
-    const double area = std::max(width * height, 0.0);
-    return std::ranges::upper_bound(smallest_areas, area) - smallest_areas.begin();
-  }
-};
 
 using Arrays = nanobind::typed<nanobind::tuple, nanobind::object, nanobind::ellipsis>;
 using Torch = Arrays;

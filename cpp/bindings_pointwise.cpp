@@ -87,7 +87,6 @@ void pointwise_adjoint_features(const PointwiseSpec& spec, ScalarType type, cons
   const std::vector<View> decisive = views_of(deciding), gradients = views_of(grad_features);
   const View gradient = view_of(grad_output);
   const nb::gil_scoped_release release;
-  check_numbered_pixels(spec, gradients);
   adjoint_features(call.call, gradient, decisive, gradients);
 }
 
@@ -141,15 +140,6 @@ void bind_spec(nb::module_& m) {
 }
 
 }  // namespace
-
-void check_numbered_pixels(const PointwiseSpec& spec, std::span<const View> maps) {
-  for (const View& map : maps) {
-    const int64_t height = map.size[2], width = map.size[3];
-    if (spec.rule != PointRule::pixels || width == 0 || height <= INT32_MAX / width) continue;
-    throw std::invalid_argument("features: expected maps of at most 2147483647 pixels, got " + std::to_string(height) +
-                                " x " + std::to_string(width));
-  }
-}
 
 void bind_pointwise(nb::module_& m) {
   bind_spec(m);

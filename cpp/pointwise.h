@@ -79,7 +79,8 @@ struct PointwiseCall {
 void forward(const PointwiseCall& call, std::span<const View> features, std::span<const View> deciding,
              const View& out);
 
-/// The transpose of `forward` in the features, written to every element of `grad_features`.
+/// The transpose of `forward` in the features, written to every element of `grad_features`. Throws for maps of so many
+/// pixels that 32 bits cannot number those of a bin, if the points are whole pixels.
 void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                       std::span<const View> grad_features);
 

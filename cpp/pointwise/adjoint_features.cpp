@@ -1,4 +1,6 @@
 #include <numeric>
+#include <stdexcept>
+#include <string>
 
 #include "pointwise/largest_pixels.h"
 #include "pointwise/workspace.h"
@@ -351,10 +353,21 @@ class PointwiseAdjointFeatures {
   std::vector<PointWorkspace<A>> workspaces_;
 };
 
+/// Throws if a bin may have more pixels than 32 bits can number.
+void check_numbered_pixels(const PointwiseSpec& spec, std::span<const View> maps) {
+  for (const View& map : maps) {
+    const int64_t height = map.size[2], width = map.size[3];
+    if (spec.rule != PointRule::pixels || width == 0 || height <= INT32_MAX / width) continue;
+    throw std::invalid_argument("features: expected maps of at most 2147483647 pixels, got " + std::to_string(height) +
+                                " x " + std::to_string(width));
+  }
+}
+
 }  // namespace
 
 void adjoint_features(const PointwiseCall& call, const View& grad_output, std::span<const View> deciding,
                       std::span<const View> grad_features) {
+  check_numbered_pixels(call.spec, grad_features);
   with_accumulator(call.scalar_type,
                    [&]<class A>() { PointwiseAdjointFeatures<A>(call, grad_output, deciding, grad_features).run(); });
 }

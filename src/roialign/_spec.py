@@ -62,6 +62,18 @@ class SeparableSpec(NamedTuple):
     def reads_sampling_ratio(self) -> bool:
         return self.rule in ("grid", "random")
 
+    def counts_rows(self) -> bool:
+        """Whether the result of a RoI depends on its row number."""
+        return self.rule == "random"
+
+    def mixes_channels(self) -> bool:
+        """Whether a channel of the result depends on more than the same channel of the features."""
+        return False
+
+    def linear_part(self) -> SeparableSpec:
+        """The operator without its result for zero features."""
+        return self._replace(fill=0.0) if self.fill else self
+
     def has_one_point(self) -> tuple[bool, bool]:
         """Whether every bin has one point along (y, x), whatever its size."""
         ratio_y, ratio_x = self.sampling_ratio
@@ -133,6 +145,18 @@ class PointwiseSpec(NamedTuple):
 
     def reads_sampling_ratio(self) -> bool:
         return self.rule in ("grid", "random")
+
+    def counts_rows(self) -> bool:
+        """Whether the result of a RoI depends on its row number."""
+        return self.rule == "random"
+
+    def mixes_channels(self) -> bool:
+        """Whether a channel of the result depends on more than the same channel of the features."""
+        return self.channels != "same"
+
+    def linear_part(self) -> PointwiseSpec:
+        """The operator without its result for zero features, which is zero."""
+        return self
 
     def out_channels(self, channels: int, bins: tuple[int, int]) -> int:
         """The number of channels of the result, given that of the features. A ValueError if it does not divide."""

@@ -9,12 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from roialign._derivatives import Inputs, Operator, Setting
 from roialign._levels import Assignment
 from roialign._regions import Geometry
-from roialign.torch.wiring.family import Operator, Setting
 from roialign.torch.wiring.pairing import Pairing
 from roialign.torch.wiring.pointwise import POINTWISE
-from roialign.torch.wiring.primitive import Inputs
 from roialign.torch.wiring.separable import SEPARABLE
 from tests.tables.answers import (
     ADJOINT_BOXES_ORDERS,

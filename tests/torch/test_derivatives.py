@@ -11,9 +11,8 @@ from torch.autograd import gradcheck, gradgradcheck
 
 import roialign
 from roialign import _core
+from roialign._derivatives import Inputs, Operator, Setting
 from roialign._spec import SeparableSpec
-from roialign.torch.wiring.family import Operator, Setting
-from roialign.torch.wiring.primitive import Inputs
 from roialign.torch.wiring.separable import SEPARABLE, SeparableFamily
 from tests.tables.tensors import OPERATORS, features, few_features, multiscale, pyramid, rois, values
 

@@ -13,12 +13,11 @@ import torch
 from triton.runtime import driver
 
 from benchmarks.gpu.compiler import AbsentGPU
+from roialign._derivatives import Inputs, Operator
 from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
 from roialign.torch.triton import frames, pointwise, tiles
 from roialign.torch.triton import separable as backend
-from roialign.torch.wiring.family import Operator
-from roialign.torch.wiring.primitive import Inputs
 
 #: RoIs, few, some and many of them, and sizes of maps.
 SIZES = ((70, 64, 80), (20, 48, 64), (77, 51, 93), (4999, 33, 200))

@@ -21,11 +21,10 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from benchmarks.gpu.compiler import SHARED, AbsentGPU
+from roialign._derivatives import Inputs, Operator
 from roialign._levels import Assignment
 from roialign._spec import PointwiseSpec, SeparableSpec
 from roialign.torch.triton import frames, pointwise, rows, separable, tiles
-from roialign.torch.wiring.family import Operator
-from roialign.torch.wiring.primitive import Inputs
 from roialign.triton import launch
 
 #: A stream.

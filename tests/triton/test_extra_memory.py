@@ -16,12 +16,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import roialign
+from roialign._derivatives import Inputs, Operator
 from roialign._spec import PointwiseSpec, SeparableSpec
 from roialign.ops.roi_pool import ROI_POOL
 from roialign.torch.backends import is_interpreted
 from roialign.torch.triton import frames, pointwise, rows, separable, tiles
-from roialign.torch.wiring.family import Operator
-from roialign.torch.wiring.primitive import Inputs
 from roialign.triton import launch
 
 P2, P3, P4, P5 = (200, 336), (100, 168), (50, 84), (25, 42)

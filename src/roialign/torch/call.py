@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import _validate
+from .._derivatives import Inputs, Operator, Setting
 from .._options import Options
 from .._rows import IMAGES_FROM, OF_LIST
 from .._warnings import last_call, warn_of_rois
@@ -18,8 +19,7 @@ from .backends import OUTLINED, check_backend
 from .memory import is_channels_last
 from .rois import rows_of
 from .wiring.families import PAIRINGS
-from .wiring.family import Operator, Setting
-from .wiring.primitive import Inputs
+from .wiring.primitive import in_memory
 from .wiring.tracing import is_traced, is_transformed
 
 
@@ -116,7 +116,7 @@ class Call:
             tensor.copy_(checks.own_layout(output, self.layout))
             return tensor
         checks.check_memory_apart(tensor, given)
-        self.pairing.forward.fill(setting, inputs.in_memory(), (checks.nchw(tensor, self.layout),))
+        self.pairing.forward.fill(setting, in_memory(inputs), (checks.nchw(tensor, self.layout),))
         torch.autograd.graph.increment_version(tensor)
         return tensor
 

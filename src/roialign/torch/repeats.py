@@ -15,14 +15,13 @@ import torch
 from torch import Tensor
 
 from .. import _validate
+from .._derivatives import Inputs, Operator, Setting
 from .._options import Options
 from . import checks
 from .backends import backend_for
 from .call import Call
 from .wiring.computed import differentiable
-from .wiring.family import Operator, Setting
 from .wiring.kept import check_kept, description_of
-from .wiring.primitive import Inputs
 from .wiring.tracing import is_plain_call, is_recorded
 
 #: The number of kinds of calls that are remembered, and of functions of each. With one more, all are forgotten.

@@ -9,14 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs, Operator
 from ..._levels import levels_of
 from ..._regions import Geometry, Regions
 from ..._rows import check_offset_rows, check_rows
 from ..._typing import Array
 from ..._warnings import RoIReport, last_call
 from ..memory import memory_of
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 
 
 def regions_of(operator: Operator[Any], inputs: Inputs, images: int) -> Regions:

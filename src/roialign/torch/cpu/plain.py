@@ -12,15 +12,14 @@ from torch import Tensor
 
 from ... import _core
 from ..._core_specs import CorePlan, core_plan
+from ..._derivatives import Inputs, Operator, Setting
 from ..._plans import Plan, Settings
 from .. import checks
 from ..memory import empty_on_cpu
 from ..rois import rows_of_images
 from ..wiring.computed import differentiable
 from ..wiring.families import PAIRINGS
-from ..wiring.family import Operator, Setting
 from ..wiring.kept import check_kept
-from ..wiring.primitive import Inputs
 from ..wiring.tracing import is_plain_call
 from .threads import SHARED_ELEMENTS, team_for
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from ... import _core
 from ..._core_specs import core_pointwise
+from ..._derivatives import Inputs, Operator
 from ..._regions import Geometry
 from ..memory import Memory, memory_of
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from .host import keep_report, put_together, regions_of, spec_of, tangents_of
 from .threads import team
 from .types import SCALAR_TYPES

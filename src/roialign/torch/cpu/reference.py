@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs, Operator
 from ..._typing import Array
 from ...reference import backend
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from .host import put_together, regions_of, spec_of, tangents_of
 
 

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from ... import _core
 from ..._core_specs import core_separable
+from ..._derivatives import Inputs, Operator
 from ..._typing import Array
 from ..memory import memory_of
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from .host import keep_report, regions_of, spec_of, tangents_of
 from .threads import team
 from .types import SCALAR_TYPES

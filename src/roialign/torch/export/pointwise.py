@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..._derivatives import Inputs, Operator
 from ..._spec import PointwiseSpec
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from . import standard
 from .points import AxisPoints, Frame, Pair, axis_points, bilinear, map_frames
 from .scan import one_more, scan_rois

@@ -16,10 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ... import _validate
+from ..._derivatives import Inputs, Operator
 from ..._spec import SeparableSpec
 from ..levels import assigned_levels
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from . import standard
 from .scan import one_more, scan_rois
 from .taps import Axis, Place, count_of, footprint, map_boxes, taps

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs, Operator
 from ..._rows import check_offset
 from ..._spec import PointwiseSpec
 from ...triton import launch as table
@@ -19,8 +20,6 @@ from ...triton.launch import launch, power_of_two
 from ...triton.numbers import bits_of
 from ...triton.point_rows import PointsSpec
 from ...triton.taps import PLACE
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from .rows import Rows, rows_of
 from .separable import order_of
 

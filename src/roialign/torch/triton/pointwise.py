@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs, Operator
 from ..._spec import PointwiseSpec
 from ...triton import launch as table
 from ...triton.launch import launch, power_of_two, vector_of
@@ -19,8 +20,6 @@ from ...triton.pointwise_features import adjoint_points_kernel
 from ...triton.pointwise_geometry import SUMS, geometry_kernel, mean_sums_kernel, winners_sums_kernel
 from ...triton.pointwise_maxima import maximum_kernel, winners_kernel
 from ...triton.pointwise_means import mean_kernel
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from .blocks import Block, strides_of_one
 from .frames import Frames, checked_rows, winners_dtype
 from .replay import Replayed

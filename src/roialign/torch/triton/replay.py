@@ -17,9 +17,9 @@ from torch import Tensor
 from torch._C import _len_torch_dispatch_stack, _pop_torch_dispatch_stack, _push_on_torch_dispatch_stack
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ..._derivatives import Inputs
 from ...triton import launch as table
 from ...triton.launch import STREAM, Compiled, blocks_of, current_stream, is_watched, on_device, sides_of
-from ..wiring.primitive import Inputs
 
 #: A function of an operator, its inputs and memory for its results.
 Function = Callable[[Any, Inputs, Any], None]

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs
 from ..._levels import check_level_range, level_numbers
 from ..._rows import check_rows
 from ...triton import launch as table
 from ...triton.numbers import bits_of, plain, plain_bits_of
-from ..wiring.primitive import Inputs
 
 WORD = 0xFFFFFFFF
 #: The bytes that the tables of a part may take before there are more than `MOST_PARTS` parts. A part of a gradient of

@@ -10,6 +10,7 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs, Operator
 from ..._spec import BORDER_OF_RULE, SeparableSpec
 from ...triton import launch as table
 from ...triton.launch import launch, power_of_two, vector_of
@@ -18,8 +19,6 @@ from ...triton.order import order_kernel
 from ...triton.separable import adjoint_boxes_kernel, forward_kernel
 from ...triton.separable_features import adjoint_features_kernel
 from ...triton.taps import PLACE, SLACK, boxes_kernel, taps_kernel
-from ..wiring.family import Operator
-from ..wiring.primitive import Inputs
 from .blocks import Block, RowsOfBins, strides_of_one, sums_dtype
 from .replay import Replayed
 from .rows import Rows, of_rows, parts_of, rows_of

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs
 from ...triton import launch as table
 from ...triton.launch import launch, map_sizes, plain_strides
 from ...triton.numbers import plain
 from ...triton.shares import FEWEST, SHARE, shares_kernel, sum_shares_kernel
 from ...triton.tiles import tiles_kernel
-from ..wiring.primitive import Inputs
 from .blocks import sums_dtype
 from .rows import Rows, of_rows, parts_of_sums
 

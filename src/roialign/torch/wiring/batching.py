@@ -13,8 +13,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from .family import Family, Setting
-from .primitive import Inputs, Outputs
+from ..._derivatives import Inputs, Outputs, Setting
 
 Batched = tuple[Outputs, tuple[int, ...]]
 T = TypeVar("T")
@@ -23,8 +22,6 @@ T = TypeVar("T")
 class Batchable(Protocol):
     """The interface of a primitive that can be batched."""
 
-    @property
-    def family(self) -> Family[Any]: ...
     @property
     def returns_boxes(self) -> bool: ...
     def __call__(self, setting: Setting, inputs: Inputs) -> Outputs: ...
@@ -38,9 +35,9 @@ def batch(primitive: Batchable, setting: Setting, inputs: Inputs, dims: Inputs, 
     boxes = (dims.rois, dims.levels, dims.drawn_seed, *dims.tangents)
     same_boxes = all(dim is None for dim in boxes)
     sums_channels = bool(inputs.features) and inputs.grad_output is not None
-    if same_boxes and not sums_channels and not primitive.family.mixes_channels(setting.operator):
+    if same_boxes and not sums_channels and not setting.operator.spec.mixes_channels():
         return _as_channels(primitive, setting, inputs, dims, size)
-    if primitive.family.counts_rows(setting.operator):
+    if setting.operator.spec.counts_rows():
         return _one_by_one(primitive, setting, inputs, dims, size)
     try:
         return _as_rows(primitive, setting, inputs, dims, size)

@@ -3,54 +3,16 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from dataclasses import fields
+from typing import Any, ClassVar, Generic, NamedTuple
 
 from torch import Tensor
 
+from ..._derivatives import AnySpec, Inputs, Operator
 from ..._levels import Assignment
 from ..._spec import PointwiseSpec, SeparableSpec
 from ..backends import backend_for, export_of
-from .primitive import Inputs
-
-AnySpec = TypeVar("AnySpec", SeparableSpec, PointwiseSpec)
-
-
-@dataclass(frozen=True)
-class Operator(Generic[AnySpec]):
-    """An operator on levels of given scales, with the other options of a call that are not tensors."""
-
-    spec: AnySpec
-    scales: tuple[float, ...]
-    assignment: Assignment | None = None
-    invalid: str | None = None
-    backend: str | None = None
-    argument: str = "rois"
-    """The name of the box argument in error messages."""
-    bins: tuple[int, int] = (1, 1)
-    """The number of bins, for families whose rows hold values for every bin."""
-    has_offset: bool = False
-    has_mask: bool = False
-
-
-class Setting(NamedTuple):
-    """The arguments of a primitive other than tensors."""
-
-    operator: Operator[Any]
-    """The operator. Only its family reads its fields."""
-    output_size: tuple[int, ...]
-    """(PH, PW), which `forward` cannot infer from its inputs. Empty if it is not needed."""
-    map_sizes: tuple[int, ...]
-    """N, C, H, W of each level in turn, which `adjoint_features` cannot infer."""
-    channels_last: bool
-    """The memory format of results and of gradients of features."""
-
-    @property
-    def map_shapes(self) -> list[tuple[int, ...]]:
-        """The shape (N, C, H, W) of each level."""
-        return [self.map_sizes[first : first + 4] for first in range(0, len(self.map_sizes), 4)]
 
 
 class _Kind(NamedTuple):
@@ -83,7 +45,7 @@ _KINDS = {
 }
 
 
-class Family(ABC, Generic[AnySpec]):
+class Family(Generic[AnySpec]):
     """The operators with one type of specification: their schema, and their three functions on tensors."""
 
     name: ClassVar[str]
@@ -138,18 +100,6 @@ class Family(ABC, Generic[AnySpec]):
         """Compute `forward` with standard ONNX operators."""
         output: Tensor = export_of(self.name).forward(operator, inputs, output_size)
         return output
-
-    def counts_rows(self, operator: Operator[AnySpec]) -> bool:
-        """Whether the result of a RoI depends on its row number."""
-        return operator.spec.rule == "random"
-
-    @abstractmethod
-    def linear_part(self, operator: Operator[AnySpec]) -> Operator[AnySpec]:
-        """The operator without its result for zero features, such as the fill value outside the map."""
-
-    @abstractmethod
-    def mixes_channels(self, operator: Operator[AnySpec]) -> bool:
-        """Whether a channel of the result depends on more than the same channel of the features."""
 
 
 def _plain(annotation: Any) -> str:

@@ -1,20 +1,4 @@
-"""All derivatives of an operator that is linear in its features, derived from one scalar function.
-
-Let f(X; b) be the operator, D_t its derivative when the boxes b move along t, and
-
-    phi(G, X, b, T) = <G, D_T f(X; b)>,  T a list of tangents,
-
-which is linear in G, in X and in every tangent. The result for a map of zeros, such as a fill value, is not part of f.
-The three gradients of phi are the three functions of a backend:
-
-    forward           dphi/dG = D_T f(X; b)
-    adjoint_features  dphi/dX = (D_T f)^T G
-    adjoint_boxes     dphi/db
-
-They are closed under differentiation. A cotangent of one of them replaces the variable that it was differentiated by
-(G, X, or b, for which it becomes an additional tangent), which gives phi again. Moving b adds another tangent. The code
-below therefore covers first and second derivatives, in backward, forward and mixed mode.
-"""
+"""The three gradients of a family for tensors: their memory, their schema, and what they keep."""
 
 from __future__ import annotations
 
@@ -25,14 +9,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ... import _derivatives
+from ..._derivatives import Inputs, Outputs, Setting
 from ..memory import empty
 from .batching import batch
-from .family import Family, Setting
-from .primitive import Inputs, Outputs, Primitive
+from .family import Family
+from .primitive import Primitive
 
 
-class Pairing:
+class Pairing(_derivatives.Pairing):
     """The three primitives of a family of operators."""
+
+    forward: Forward
+    adjoint_features: AdjointFeatures
+    adjoint_boxes: AdjointBoxes
 
     def __init__(self, family: Family[Any]) -> None:
         self.family = family
@@ -43,11 +33,10 @@ class Pairing:
             primitive.wire()
 
 
-class Gradient(Primitive):
+class Gradient(_derivatives.Gradient, Primitive):
     """One of the three gradients of phi."""
 
-    title: ClassVar[str]
-    most_tangents: ClassVar[int]
+    __call__ = Primitive.__call__
     returns_boxes: ClassVar[bool] = False
     #: The fields of Inputs that it reads in every family, in the form of `arguments`.
     reads: ClassVar[dict[str, str]]
@@ -57,10 +46,6 @@ class Gradient(Primitive):
         self.family = pairing.family
         self.name = f"{self.family.name}_{self.title}"
         self.arguments = {**self.reads, **self.family.more_arguments}
-
-    @abstractmethod
-    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
-        """The arguments of phi, with a cotangent in place of the variable that this is the gradient of."""
 
     @abstractmethod
     def fill(self, setting: Setting, inputs: Inputs, outputs: Outputs) -> None:
@@ -96,10 +81,7 @@ class Gradient(Primitive):
 
     def new_outputs(self, setting: Setting, inputs: Inputs) -> Outputs:
         """Memory for the result of inputs that have been checked."""
-        if len(inputs.tangents) > self.most_tangents - 2 + self.family.order:
-            raise NotImplementedError(
-                f"{self.family.name}: derivatives with respect to boxes are implemented up to order {self.family.order}"
-            )
+        self.check_order(self.family.name, self.family.order, inputs)
         return self.outline(setting, inputs)
 
     def keep(self, setting: Setting, inputs: Inputs, needed: Inputs) -> tuple[Setting, Inputs]:
@@ -126,63 +108,18 @@ class Gradient(Primitive):
             ]
         )
 
-    def gradient(self, setting: Setting, inputs: Inputs, grads: Outputs, needed: Inputs) -> Inputs:
-        functions, phi = self.pairing, self.paired(inputs, grads)
-        features: tuple[Any, ...] = (None,) * len(inputs.features)
-        grad_output, rois = None, None
-        if any(needed.features):
-            results = functions.adjoint_features(setting, phi._replace(features=()))
-            features = tuple(
-                [gradient if need else None for gradient, need in zip(results, needed.features, strict=True)]
-            )
-        if needed.grad_output:
-            (grad_output,) = functions.forward(self._linear(setting), phi._replace(grad_output=None))
-        if needed.rois:
-            (rois,) = functions.adjoint_boxes(setting, phi)
-        tangents = tuple(
-            [
-                functions.adjoint_boxes(setting, without_tangent(phi, index))[0] if need else None
-                for index, need in enumerate(needed.tangents)
-            ]
-        )
-        return Inputs(features, grad_output, rois, None, None, tangents, (None,) * len(inputs.deciding))
-
-    def tangent(self, setting: Setting, inputs: Inputs, moved: Inputs) -> Outputs:
-        """phi is linear in all arguments except the boxes, whose movement adds a tangent."""
-        linear = self._linear(setting)
-        terms = []
-        if any(step is not None for step in moved.features):
-            steps = [
-                torch.zeros_like(level) if step is None else step
-                for level, step in zip(inputs.features, moved.features, strict=True)
-            ]
-            terms.append(inputs._replace(features=tuple(steps)))
-        if moved.grad_output is not None:
-            terms.append(inputs._replace(grad_output=moved.grad_output))
-        if moved.rois is not None:
-            terms.append(inputs._replace(tangents=(*inputs.tangents, moved.rois)))
-        for index, step in enumerate(moved.tangents):
-            if step is not None:
-                others = without_tangent(inputs, index).tangents
-                terms.append(inputs._replace(tangents=(*others, step)))
-        results = [self(linear, term) for term in terms]
-        return tuple([sum(parts[1:], parts[0]) for parts in zip(*results, strict=True)])
-
-    def _linear(self, setting: Setting) -> Setting:
-        return setting._replace(operator=self.family.linear_part(setting.operator))
+    @staticmethod
+    def zeros_like(level: Tensor) -> Tensor:
+        return torch.zeros_like(level)
 
     def batch(self, setting: Setting, inputs: Inputs, dims: Inputs, size: int) -> tuple[Outputs, tuple[int, ...]]:
         return batch(self, setting, inputs._replace(winners=None), dims._replace(winners=None), size)
 
 
-def without_tangent(inputs: Inputs, index: int) -> Inputs:
-    return inputs._replace(tangents=inputs.tangents[:index] + inputs.tangents[index + 1 :])
-
-
-class Forward(Gradient):
+class Forward(_derivatives.Forward, Gradient):
     """D_T f(X; b)."""
 
-    title, returns, most_tangents = "forward", "Tensor", 2
+    returns = "Tensor"
     reads: ClassVar[dict[str, str]] = {
         "features": "Tensor[]",
         "rois": "Tensor",
@@ -190,9 +127,6 @@ class Forward(Gradient):
         "drawn_seed": "Tensor?",
         "tangents": "Tensor[]?",
     }
-
-    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
-        return inputs._replace(grad_output=cotangents[0])
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
         first, bins = inputs.features[0], setting.output_size
@@ -215,10 +149,10 @@ class Forward(Gradient):
         return (self.family.standard(setting.operator, inputs, setting.output_size),)
 
 
-class AdjointFeatures(Gradient):
+class AdjointFeatures(_derivatives.AdjointFeatures, Gradient):
     """(D_T f)^T G, for every level."""
 
-    title, returns, most_tangents = "adjoint_features", "Tensor[]", 2
+    returns = "Tensor[]"
     reads: ClassVar[dict[str, str]] = {
         "grad_output": "Tensor",
         "rois": "Tensor",
@@ -226,9 +160,6 @@ class AdjointFeatures(Gradient):
         "drawn_seed": "Tensor?",
         "tangents": "Tensor[]?",
     }
-
-    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
-        return inputs._replace(features=tuple(cotangents))
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
         like = inputs.grad_output
@@ -238,10 +169,10 @@ class AdjointFeatures(Gradient):
         self.family.adjoint_features(setting.operator, inputs, outputs)
 
 
-class AdjointBoxes(Gradient):
+class AdjointBoxes(_derivatives.AdjointBoxes, Gradient):
     """The gradient of <G, D_T f(X; b)> in b."""
 
-    title, returns, most_tangents, returns_boxes = "adjoint_boxes", "Tensor", 1, True
+    returns, returns_boxes = "Tensor", True
     reads: ClassVar[dict[str, str]] = {
         "features": "Tensor[]",
         "grad_output": "Tensor",
@@ -250,9 +181,6 @@ class AdjointBoxes(Gradient):
         "drawn_seed": "Tensor?",
         "tangents": "Tensor[]?",
     }
-
-    def paired(self, inputs: Inputs, cotangents: Outputs) -> Inputs:
-        return inputs._replace(tangents=(*inputs.tangents, cotangents[0]))
 
     def outline(self, setting: Setting, inputs: Inputs) -> Outputs:
         del setting

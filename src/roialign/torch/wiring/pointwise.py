@@ -13,11 +13,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs, Operator
 from ..._spec import PointwiseSpec
 from ..backends import backend_for
-from .family import Family, Operator
+from .family import Family
 from .pairing import Pairing
-from .primitive import Inputs
 
 
 class PointwiseFamily(Family[PointwiseSpec]):
@@ -83,12 +83,6 @@ class PointwiseFamily(Family[PointwiseSpec]):
             super().adjoint_boxes(operator, first, grad_rois)
             if inputs.tangents:
                 grad_rois[:, mask_column(operator) :] = 0
-
-    def linear_part(self, operator: Operator[PointwiseSpec]) -> Operator[PointwiseSpec]:
-        return operator
-
-    def mixes_channels(self, operator: Operator[PointwiseSpec]) -> bool:
-        return operator.spec.channels != "same"
 
 
 def mask_column(operator: Operator[PointwiseSpec]) -> int:

@@ -10,59 +10,23 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from operator import is_
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ..._derivatives import Inputs, Layout, Outputs
 from .kept import keep_tensors, kept_tensors
 from .tracing import is_in_memory, is_recorded, is_traced, is_transformed, moves_forward, without_dead_wrappers
 
-Layout = tuple[int, int, int]
-Outputs = tuple[Tensor, ...]
 
-
-class Inputs(NamedTuple):
-    """The tensors of a primitive, or one value for each of them, such as a gradient, a flag or a dimension."""
-
-    features: tuple[Any, ...]
-    """One ``[N, C, H, W]`` map per level."""
-    grad_output: Any
-    """``[K, C, PH, PW]``."""
-    rois: Any
-    """``[K, 5]`` rows, whose dtype may differ from that of the features."""
-    levels: Any
-    """The level of each RoI: ``[K]`` integers, or None."""
-    drawn_seed: Any
-    """The seed as one integer on the device, or None."""
-    tangents: tuple[Any, ...]
-    """Tangents like `rois`. The first column is ignored."""
-    deciding: tuple[Any, ...] = ()
-    """The maps that determine the maxima, like `features`. Empty for operators that are linear without them."""
-    winners: Any = None
-    """The points that have the maxima of `deciding`, in the form of the backend, if the forward pass kept them."""
-
-    def flat(self) -> tuple[list[Any], Layout]:
-        """Return a flat list, and its layout: the numbers of features, tangents and deciding maps."""
-        features, grad_output, rois, levels, drawn_seed, tangents, deciding, winners = self
-        values = [*features, grad_output, rois, levels, drawn_seed, *tangents, *deciding, winners]
-        return values, (len(features), len(tangents), len(deciding))
-
-    def in_memory(self) -> Inputs:
-        """The tensors with all values in memory, with lazy negation and lazy zeros resolved."""
-        values, layout = self.flat()
-        if all(map(is_in_memory, values)):
-            return self
-        resolved = [value if is_in_memory(value) else value.clone().resolve_neg() for value in values]
-        return Inputs.of(resolved, layout)
-
-    @classmethod
-    def of(cls, values: Sequence[Any], layout: Layout) -> Inputs:
-        features, count, _ = layout
-        grad_output, rois, levels, drawn_seed = values[features : features + 4]
-        first, end = features + 4, features + 4 + count
-        maps, tangents, deciding = tuple(values[:features]), tuple(values[first:end]), tuple(values[end:-1])
-        return cls(maps, grad_output, rois, levels, drawn_seed, tangents, deciding, values[-1])
+def in_memory(inputs: Inputs) -> Inputs:
+    """The tensors with all values in memory, with lazy negation and lazy zeros resolved."""
+    values, layout = inputs.flat()
+    if all(map(is_in_memory, values)):
+        return inputs
+    resolved = [value if is_in_memory(value) else value.clone().resolve_neg() for value in values]
+    return Inputs.of(resolved, layout)
 
 
 class Primitive(ABC):
@@ -155,7 +119,7 @@ class Primitive(ABC):
             return self.without_winners(self.plain_apply(setting, layout, *unwrapped))
         if all(map(is_in_memory, unwrapped)) and all(map(is_, tensors, unwrapped)):
             return self.compute(setting, inputs)  # the usual case, fast because small calls are sensitive to overhead
-        return self.compute(setting, Inputs.of(unwrapped, layout).in_memory())
+        return self.compute(setting, in_memory(Inputs.of(unwrapped, layout)))
 
     def without_winners(self, outputs: Outputs) -> Outputs:
         """The outputs of the Function without those that only its gradient reads."""
@@ -184,8 +148,8 @@ def _function_of(primitive: Primitive) -> type[torch.autograd.Function]:
         needs_winners = any(level.requires_grad for level in inputs.features)
         compute = primitive.compute_with_winners if needs_winners else primitive.compute
         if "torch._dynamo" in sys.modules:  # it would trace every frame below a function that it skips
-            return _untraced(compute, setting, inputs.in_memory())
-        return compute(setting, inputs.in_memory())
+            return _untraced(compute, setting, in_memory(inputs))
+        return compute(setting, in_memory(inputs))
 
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         setting, layout, *tensors = inputs
@@ -261,7 +225,7 @@ def _operator_of(primitive: Primitive) -> Any:
 
     def compute(*values: Any) -> Any:
         setting, inputs = arguments.read(values)
-        return arguments.outputs(primitive.compute(setting, inputs.in_memory()))
+        return arguments.outputs(primitive.compute(setting, in_memory(inputs)))
 
     def outline(*values: Any) -> Any:
         check_not_for_onnx(f"roialign::{primitive.name}")

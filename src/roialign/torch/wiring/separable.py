@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
 from ..._spec import SeparableSpec
-from .family import Family, Operator
+from .family import Family
 from .pairing import Pairing
 
 
@@ -29,14 +26,6 @@ class SeparableFamily(Family[SeparableSpec]):
         "backend",
         "argument",
     )
-
-    def linear_part(self, operator: Operator[SeparableSpec]) -> Operator[SeparableSpec]:
-        spec: Any = operator.spec
-        return replace(operator, spec=spec._replace(fill=0.0)) if spec.fill else operator
-
-    def mixes_channels(self, operator: Operator[SeparableSpec]) -> bool:
-        del operator
-        return False
 
 
 SEPARABLE = Pairing(SeparableFamily())
