@@ -8,7 +8,7 @@ namespace roialign {
 
 void bind_xla(nb::module_& m) {
   m.def("xla_handlers", [] {
-    nb::dict capsules;
+    nb::typed<nb::dict, nb::str, nb::object> capsules;
     for (const xla::NamedHandler& named : xla::handlers()) {
       capsules[named.name] = nb::capsule(reinterpret_cast<void*>(named.handler));
     }

@@ -1,5 +1,9 @@
 #include "frame.h"
 
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <stdexcept>
 
@@ -75,6 +79,21 @@ ScalarType scalar_type_of(const Buffer& buffer) {
     default:
       fail("features", "a data type that is not a float");
   }
+}
+
+void prefer_huge_pages(std::span<const Buffer* const> results) {
+#ifdef __linux__
+  constexpr uintptr_t page = uintptr_t{2} << 20;
+  for (const Buffer* result : results) {
+    const auto begin = reinterpret_cast<uintptr_t>(result->data);
+    const uintptr_t end = begin + static_cast<uintptr_t>(elements_of(*result) * size_of(scalar_type_of(*result)));
+    const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+    // If the system has none, the call fails, and nothing changes.
+    if (last > first + page) static_cast<void>(madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE));
+  }
+#else
+  static_cast<void>(results);
+#endif
 }
 
 View view_of(const Buffer& buffer, bool channels_last) {

@@ -138,6 +138,7 @@ int64_t numbers_of_box(const Spec& spec) {
 /// What the three gradients have in common: computes with the operation and the buffers of a call.
 template <class Spec, class Compute>
 void run(const Frame& frame, const Buffer& values, const Buffer& map, Compute compute) {
+  prefer_huge_pages(frame.results());
   const Operands operands(frame);
   const Spec spec = spec_of<Spec>(frame, operands);
   const Regions regions(frame, operands, numbers_of_box(spec), map.sizes[0]);

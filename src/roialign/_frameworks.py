@@ -16,6 +16,7 @@ on first use, so that `import roialign` imports NumPy only. Its package then add
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -53,7 +54,18 @@ def _torch() -> Any:
     return torch
 
 
-FRAMEWORKS = (Framework(_is_array, _numpy), Framework(_is_tensor, _torch))
+def _is_jax_array(value: object) -> bool:
+    jax = sys.modules.get("jax")  # who has an array of it has imported it
+    return jax is not None and isinstance(value, getattr(jax, "Array", ()))
+
+
+def _jax() -> Any:
+    import roialign.jax as jax
+
+    return jax
+
+
+FRAMEWORKS = (Framework(_is_array, _numpy), Framework(_is_tensor, _torch), Framework(_is_jax_array, _jax))
 
 #: Frameworks that have been imported, by the exact types of arrays, for the speed of small calls. Subclasses and types
 #: that are not here are found in the table.

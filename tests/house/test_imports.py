@@ -20,14 +20,16 @@ FLOORS = (
     ("roialign.torch.modules",),
     ("roialign.ops", "roialign._runtime", "roialign._moved"),
     ("roialign._frameworks",),
-    ("roialign.numpy", "roialign.torch"),
+    ("roialign.numpy", "roialign.torch", "roialign.jax"),
     ("roialign.reference", "roialign.triton"),
 )
 #: What every floor may use; none of it uses a floor.
 CELLAR = (
+    "roialign._array_checks",
     "roialign._core",
     "roialign._core_rotated",
     "roialign._core_specs",
+    "roialign._derivatives",
     "roialign._docstrings",
     "roialign._extras",
     "roialign._forks",
@@ -95,7 +97,7 @@ def test_imports_go_down_only() -> None:
 
 
 def test_a_framework_knows_no_other() -> None:
-    frameworks = ("roialign.numpy", "roialign.torch")
+    frameworks = ("roialign.numpy", "roialign.torch", "roialign.jax")
     across = [
         f"{found.importer} imports {found.imported}"
         for found in imports_of(SOURCE)

@@ -8,8 +8,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from .._array_checks import SUPPORTED_DTYPES
 from .._typing import Array
-from ..numpy.checks import SUPPORTED_DTYPES
 from .archives import LARGEST_UNPACKED, check_unpacked
 from .kinds import HEAD_BYTES, OLDER_TORCH, check_readable, what_is
 from .problems import FileError

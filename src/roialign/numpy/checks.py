@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from .. import _array_checks
+from .._array_checks import check_boxes, check_levels_alike, check_map, check_real, is_real, is_supported
 from .._typing import Array
 from .._validate import check_places
 
-SUPPORTED_DTYPES = ("float64", "float32", "float16", "bfloat16")
+__all__ = [
+    "check_array",
+    "check_boxes",
+    "check_features",
+    "check_grad_output",
+    "check_indices",
+    "check_levels_alike",
+    "check_out",
+    "check_per_bin",
+    "check_real",
+    "float_image",
+    "is_real",
+    "is_supported",
+    "nchw",
+]
 
 
 def check_array(value: object, name: str) -> Array:
@@ -26,25 +41,16 @@ def check_array(value: object, name: str) -> Array:
     kind = type(value)
     full_name = f"{kind.__module__}.{kind.__qualname__}"
     framework = kind.__module__.partition(".")[0]
-    if framework == "torch":
+    if framework in ("torch", "jax", "jaxlib"):
         raise TypeError(f"{name}: expected a numpy.ndarray, like the other arguments, got {full_name}")
-    if framework in ("jax", "jaxlib"):
-        raise TypeError(
-            f"{name}: expected a numpy.ndarray or a torch.Tensor, got {full_name}; convert it with numpy.asarray"
-        )
     raise TypeError(f"{name}: expected a numpy.ndarray, got {full_name}")
 
 
 def check_features(features: object, layout: str, name: str = "features") -> Array:
     """Return a view of `features` as ``[N, C, H, W]``, never a copy."""
     array = check_array(features, name)
-    if array.ndim != 4:
-        raise ValueError(f"{name}: expected 4 dimensions {'[' + ', '.join(layout) + ']'}, got shape {array.shape}")
-    check_float_dtype(array, name)
-    view = nchw(array, layout)
-    if view.shape[2] == 0 or view.shape[3] == 0:
-        raise ValueError(f"{name}: expected a map of at least 1 x 1 pixels, got shape {array.shape} ({layout})")
-    return view
+    check_map(array, layout, name)
+    return nchw(array, layout)
 
 
 def float_image(image: Array) -> Array:
@@ -52,66 +58,17 @@ def float_image(image: Array) -> Array:
     return image.astype(np.float32) if image.dtype.kind in "iu" else image
 
 
-def check_levels_alike(features: Sequence[Array]) -> None:
-    """Check that all levels of a pyramid have the same images, channels and dtype."""
-    first = features[0]
-    for index, level in enumerate(features[1:], start=1):
-        if level.shape[:2] != first.shape[:2]:
-            raise ValueError(
-                f"features[{index}]: expected the images and channels of features[0], "
-                f"{first.shape[0]} and {first.shape[1]}, got {level.shape[0]} and {level.shape[1]}"
-            )
-        if level.dtype != first.dtype:
-            raise TypeError(f"features[{index}]: expected the dtype of features[0], {first.dtype}, got {level.dtype}")
-
-
-def check_float_dtype(array: Array, name: str) -> None:
-    if not array.dtype.isnative:
-        raise TypeError(
-            f"{name}: expected the native byte order, got {array.dtype.str}; "
-            f'convert it with {name}.astype({name}.dtype.newbyteorder("="))'
-        )
-    if not is_supported(array.dtype):
-        raise TypeError(f"{name}: expected dtype {', '.join(SUPPORTED_DTYPES)}, got {array.dtype}")
-
-
-def check_real(array: Array, name: str) -> None:
-    if not is_real(array.dtype):
-        raise TypeError(f"{name}: expected a real dtype (float or integer), got {array.dtype}")
-
-
-@lru_cache
-def is_supported(dtype: np.dtype[Any]) -> bool:
-    return dtype.name in SUPPORTED_DTYPES and dtype.isnative
-
-
-@lru_cache
-def is_real(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "iu" or dtype.name in SUPPORTED_DTYPES
-
-
-def check_boxes(boxes: Array, columns: int, name: str, count: str = "K") -> None:
-    if boxes.ndim != 2 or boxes.shape[1] != columns:
-        raise ValueError(f"{name}: expected shape [{count}, {columns}], got {boxes.shape}")
-    check_real(boxes, name)
-
-
 def check_indices(values: object, count: int, name: str, owner: str) -> Array:
     """Check that there is one integer per row."""
     array = check_array(values, name)
-    if array.ndim != 1 or len(array) != count:
-        raise ValueError(f"{name}: expected shape [{count}], one per row of {owner}, got {array.shape}")
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected an integer dtype, got {array.dtype}")
+    _array_checks.check_indices(array, count, name, owner)
     return array
 
 
 def check_per_bin(values: object, name: str, shape: tuple[int, ...]) -> Array:
     """Check an array with one or two real numbers for every bin."""
     array = check_array(values, name)
-    if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {list(shape)}, got {list(array.shape)}")
-    check_real(array, name)
+    _array_checks.check_per_bin(array, name, shape)
     return array
 
 
@@ -120,18 +77,8 @@ def check_grad_output(
 ) -> Array:
     """Return a view of the output gradient as ``[K, C, PH, PW]``. `channels_of` gives C for the number of bins."""
     gradient = check_array(grad_output, "grad_output")
-    axes = "[K, C, PH, PW]" if layout == "NCHW" else "[K, PH, PW, C]"
-    if gradient.ndim != 4:
-        raise ValueError(f"grad_output: expected 4 dimensions {axes}, got shape {gradient.shape}")
-    view = nchw(gradient, layout)
-    bins = (view.shape[2], view.shape[3])
-    channels = channels_of(bins)
-    if view.shape[:2] != (count, channels) or 0 in bins:
-        expected = [count, channels, "PH", "PW"] if layout == "NCHW" else [count, "PH", "PW", channels]
-        raise ValueError(f"grad_output: expected shape {expected}, got {gradient.shape}")
-    if gradient.dtype != features.dtype:
-        raise TypeError(f"grad_output: expected the dtype of features, {features.dtype}, got {gradient.dtype}")
-    return view
+    _array_checks.check_grad_output(gradient, features.dtype, count, layout, channels_of)
+    return nchw(gradient, layout)
 
 
 def check_out(

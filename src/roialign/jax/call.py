@@ -1,0 +1,137 @@
+"""Calls of the public functions with JAX arrays: validation and conversion, for both families."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from .. import _validate
+from .._array_checks import check_levels_alike, nchw_shape
+from .._derivatives import Inputs, Operator, Setting
+from .._levels import check_level_range
+from .._options import Options
+from .._rows import check_offset
+from . import checks
+from .backends import check_backend
+from .rois import rows_of, wide
+from .wiring.pairing import PAIRINGS
+
+
+class Call:
+    """The arguments that a forward function and its ``*_backward`` function share, validated."""
+
+    def __init__(
+        self,
+        spec: Any,
+        features: Sequence[object],
+        scales: Sequence[float],
+        rois: object,
+        options: Options,
+    ) -> None:
+        check_backend(options.backend)
+        seed = None
+        if spec.rule == "random":
+            spec, seed = _with_seed(spec, options)
+        self.spec, self.options, self.layout = spec, options, options.layout
+        names = ["features"] if len(features) == 1 else [f"features[{i}]" for i in range(len(features))]
+        self.features = tuple(
+            [checks.check_features(level, options.layout, name) for level, name in zip(features, names, strict=True)]
+        )
+        check_levels_alike(self.features, options.layout)
+        images, self.channels = nchw_shape(self.features[0].shape, options.layout)[:2]
+        names_of_rois = options.rois_name, options.indices_name
+        self.rois, self.restore = rows_of(
+            rois, images, options.batch_indices, *names_of_rois, spec.geometry(), options.invalid
+        )
+        levels = options.levels
+        if levels is not None:
+            levels = checks.check_indices(levels, self.rois.shape[0], "levels", "rois")
+            if checks.is_concrete(levels):
+                check_level_range(np.asarray(levels), len(scales))
+        deciding = options.deciding
+        if deciding is None:
+            deciding = tuple(map(jax.lax.stop_gradient, self.features)) if spec.decides() else ()
+        self.inputs = Inputs(self.features, None, self.rois, levels, seed, (), deciding)
+        self.described = (tuple(scales), options.assignment, options.invalid, None, options.rois_name)
+        self.pairing = PAIRINGS[spec.family()]
+
+    def forward(self, output_size: tuple[int, int], out: object = None) -> Array:
+        """``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` in the NHWC layout."""
+        if out is not None:
+            raise ValueError("out: expected None for JAX arrays, which cannot be written to; got an array")
+        self._out_channels(output_size)
+        setting, inputs = self._with_bins(output_size)
+        output: Array = self.pairing.forward(setting._replace(output_size=output_size), inputs)[0]
+        return output
+
+    def backward(
+        self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")
+    ) -> tuple[Any, ...]:
+        """Return the gradients in order. A gradient that is not needed is None.
+
+        The first is the gradient of the levels, in their layout. The second is that of the RoIs, in their structure.
+        Those of "offset" and "mask" may follow.
+        """
+        wanted = _validate.check_need(need, names)
+        gradient = checks.check_grad_output(
+            grad_output, self.features[0], self.rois.shape[0], self.layout, self._out_channels
+        )
+        bins = checks.bins_of(gradient, self.layout)
+        setting, inputs = self._with_bins(bins)
+        phi = inputs._replace(grad_output=gradient)
+        results: dict[str, Any] = dict.fromkeys(names)
+        if names[0] in wanted:
+            sizes = [size for level in self.features for size in nchw_shape(level.shape, self.layout)]
+            of_maps = setting._replace(map_sizes=tuple(sizes))
+            results[names[0]] = list(self.pairing.adjoint_features(of_maps, phi._replace(features=())))
+        if set(wanted) - {names[0]}:
+            (rows,) = self.pairing.adjoint_boxes(setting, phi)
+            results.update(self._of_rows(rows, names[1], bins))
+        return tuple([results[name] if name in wanted else None for name in names])
+
+    def _with_bins(self, bins: tuple[int, int]) -> tuple[Setting, Inputs]:
+        """Check offsets and masks, which have one value per bin, and append them to the rows of the RoIs."""
+        count, parts, options = self.rois.shape[0], [self.rois], self.options
+        if options.offset is not None:
+            offset = checks.check_per_bin(options.offset, "offset", (count, 2, *bins))
+            if checks.is_concrete(offset):
+                check_offset(np.asarray(offset).astype(np.float64).reshape(count, 2, *bins), options.invalid)
+            parts.append(wide(offset))
+        if options.mask is not None:
+            parts.append(wide(checks.check_per_bin(options.mask, "mask", (count, *bins))))
+        operator = Operator(self.spec, *self.described, bins, options.offset is not None, options.mask is not None)
+        rows = jnp.concatenate(parts, axis=1) if len(parts) > 1 else self.rois
+        return Setting(operator, (), (), self.layout == "NHWC"), self.inputs._replace(rois=rows)
+
+    def _of_rows(self, rows: Array, name: str, bins: tuple[int, int]) -> dict[str, Any]:
+        """Split the gradient of the rows into gradients in the form of each argument."""
+        place = self.rois.shape[1]
+        results = {name: self.restore(rows[:, :place])}
+        for given, of, numbers in ((self.options.offset, "offset", 2), (self.options.mask, "mask", 1)):
+            if isinstance(given, Array):
+                end = place + numbers * math.prod(bins)
+                part = rows[:, place:end].reshape(given.shape)
+                results[of] = part.astype(given.dtype) if jnp.issubdtype(given.dtype, jnp.floating) else part
+                place = end
+        return results
+
+    def _out_channels(self, bins: tuple[int, int]) -> int:
+        return int(self.spec.out_channels(self.channels, bins))
+
+
+def _with_seed(spec: Any, options: Options) -> tuple[Any, Array | None]:
+    """The specification with the seed of random sampling, or the seed as two halves if it comes from a key."""
+    seed = options.seed
+    if isinstance(seed, Array) and options.drawn:
+        if jnp.issubdtype(seed.dtype, jax.dtypes.prng_key) or seed.dtype == jnp.uint32:
+            return spec, jax.random.bits(seed, (2,), jnp.uint32)
+        raise TypeError(f"seed: expected an int or a key of jax.random, got an array of {seed.dtype}")
+    if seed is None and options.drawn:
+        raise ValueError("seed: expected an int or a key of jax.random, because JAX has no default generator; got None")
+    return spec._replace(seed=_validate.check_seed(seed, drawn=options.drawn)), None

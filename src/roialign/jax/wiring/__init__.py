@@ -1,0 +1,1 @@
+"""The differentiable functions of the families as primitives of JAX."""
