@@ -1,6 +1,7 @@
 // The shortest way for calls that need no conversion, since checks in Python take longer than pooling a few RoIs. It
 // computes nothing unless everything is as it should be. Otherwise the caller takes the general way, which converts and
 // checks, and raises the errors.
+#include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/vector.h>
 
@@ -221,8 +222,25 @@ nb::object plain_tensor_adjoint_features(const Torch& torch, const Spec& spec, n
   return grad_features;
 }
 
+using Table = nb::ndarray<const double, nb::numpy, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Numbers = nb::ndarray<const int64_t, nb::numpy, nb::shape<-1>, nb::c_contig, nb::device::cpu>;
+
+/// Reports suspicious RoIs, as bits of `Suspicion`, on maps of these heights and widths.
+template <class Spec>
+int64_t suspicions(const Spec& spec, const Table& rois, const Levels& levels, const Numbers& level_of_roi,
+                   const std::vector<std::array<int64_t, 2>>& sizes) {
+  Rows rows{static_cast<int64_t>(rois.shape(1)) - 1, {}, {}};
+  rows.rows.assign(rois.data(), rois.data() + rois.size());
+  rows.levels.assign(level_of_roi.data(), level_of_roi.data() + level_of_roi.size());
+  std::vector<View> maps;
+  for (const auto& [height, width] : sizes) maps.push_back({nullptr, {0, 0, height, width}, {}});
+  return suspicions_of(PlainCall<Spec>(spec, ScalarType::float32, levels, rows, Team{1}).call, maps);
+}
+
 template <class Spec>
 void bind_family(nb::module_& m) {
+  m.def("suspicions", &suspicions<Spec>, nb::arg("spec"), nb::arg("rois"), nb::arg("levels"), nb::arg("level_of_roi"),
+        nb::arg("sizes"));
   m.def("plain_forward", &plain_forward<Spec>, nb::arg("spec"), nb::arg("features"), nb::arg("rois"), nb::arg("levels"),
         nb::arg("channels_last"), nb::arg("out"));
   m.def("plain_tensor_forward", &plain_tensor_forward<Spec>, nb::arg("torch"), nb::arg("spec"), nb::arg("features"),

@@ -38,8 +38,8 @@ class Frame {
 
 ScalarType scalar_type_of(const Buffer& buffer);
 
-/// Asks the system for huge pages for large results. XLA allocates them anew for every call, and the system clears every
-/// new page, which takes longer with small ones.
+/// Asks the system for huge pages for large results. XLA allocates them anew for every call, and the system clears
+/// every new page, which takes longer with small ones.
 void prefer_huge_pages(std::span<const Buffer* const> results);
 
 /// A map or a result, seen as [N, C, H, W].

@@ -112,3 +112,35 @@ def test_hostile_boxes_change_nothing_outside() -> None:
         right = roialign.roi_align(maps, rows, 2, **options)
         assert np.isfinite(right).all()
         np.testing.assert_array_equal(pool(jnp.asarray(rows), jnp.asarray(maps), **options), right)
+
+
+# Valid, but probably a mistake
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pool(ROWS.at[0, 3].set(-4)), r"1 box of 2 with x2 < x1 or y2 < y1"),
+        (lambda: pool(ROWS, spatial_scale=16), r"no box touches its map of 8 x 8 pixels.*give 1 / 16"),
+        (lambda: pool(ROWS.at[:, 1:].add(100), mode="max"), "no box touches its map"),
+        (
+            lambda: roialign.roi_align_rotated(MAPS, jnp.array([[0, 4.0, 4, -2, 3, 0.1]]), 2),
+            "1 box of 1 with a negative width or height",
+        ),
+        (
+            lambda: roialign.multiscale_roi_align([MAPS, MAPS], ROWS.at[:, 1:].add(100), 2, [1, 0.5]),
+            "no box touches its map",
+        ),
+    ],
+)
+def test_warnings_of_eager_calls(call: Any, message: str) -> None:
+    with pytest.warns(roialign.RoIWarning, match=message):
+        call()
+
+
+@pytest.mark.filterwarnings("error::roialign.RoIWarning")
+def test_no_warnings_of_usual_and_of_compiled_calls() -> None:
+    pool()
+    roialign.deform_roi_pool(MAPS, ROWS.at[:, 1:].add(100), jnp.zeros((2, 2, 2, 2)), 2)
+    jax.jit(pool)(ROWS.at[0, 3].set(-4))
+    jax.vmap(pool)(ROWS.at[0, 3].set(-4)[None])

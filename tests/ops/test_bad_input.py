@@ -33,7 +33,13 @@ def edited(row: int, column: int, value: float) -> Any:
 #: features, rois, more arguments, error, text; the same for every operator on RoIs and its backward twin.
 SHARED: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
     (Tensor(), ROIS, {}, TypeError, "expected a numpy.ndarray, like the other arguments, got torch.Tensor"),
-    (ARRAY_OF_JAX(), ROIS, {}, TypeError, "expected a numpy.ndarray or a torch.Tensor, got jaxlib._jax.ArrayImpl"),
+    (
+        ARRAY_OF_JAX(),
+        ROIS,
+        {},
+        TypeError,
+        "expected a numpy.ndarray, like the other arguments, got jaxlib._jax.ArrayImpl",
+    ),
     ([[1.0]], ROIS, {}, TypeError, "expected a numpy.ndarray, got builtins.list"),
     (GOOD[0], ROIS, {}, ValueError, "expected 4 dimensions [N, C, H, W], got shape (3, 6, 8)"),
     (GOOD.astype(np.int64), ROIS, {}, TypeError, "expected dtype float64, float32, float16, bfloat16, got int64"),

@@ -11,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from .. import _validate
+from .. import _core, _validate
 from .._array_checks import check_levels_alike, nchw_shape
+from .._core_specs import core_levels, core_spec
 from .._derivatives import Inputs, Operator, Setting
-from .._levels import check_level_range
+from .._levels import check_level_range, levels_of
 from .._options import Options
+from .._regions import Regions
 from .._rows import check_offset
+from .._warnings import INVERTED_BOXES, RoIReport, warn_of_rois
 from . import checks
 from .backends import check_backend
 from .rois import rows_of, wide
@@ -46,7 +49,7 @@ class Call:
         check_levels_alike(self.features, options.layout)
         images, self.channels = nchw_shape(self.features[0].shape, options.layout)[:2]
         names_of_rois = options.rois_name, options.indices_name
-        self.rois, self.restore = rows_of(
+        self.rois, self.checked, self.restore = rows_of(
             rois, images, options.batch_indices, *names_of_rois, spec.geometry(), options.invalid
         )
         levels = options.levels
@@ -68,7 +71,23 @@ class Call:
         self._out_channels(output_size)
         setting, inputs = self._with_bins(output_size)
         output: Array = self.pairing.forward(setting._replace(output_size=output_size), inputs)[0]
+        is_eager = self.checked is not None and checks.is_concrete(self.inputs.levels, *self.features)
+        if is_eager and self.options.rois_name == "rois":
+            self._warn_of_rois(self.checked)
         return output
+
+    def _warn_of_rois(self, rows: Any) -> None:
+        """Warn about RoIs that are probably a mistake."""
+        scales, assignment, *_ = self.described
+        given = None if self.inputs.levels is None else np.asarray(self.inputs.levels)
+        regions = Regions(scales, rows, levels_of(rows, scales, given, assignment))
+        sizes = [nchw_shape(level.shape, self.layout)[2:] for level in self.features]
+        pyramid = core_levels(scales, assignment)
+        found = _core.suspicions(core_spec(self.spec), rows, pyramid, regions.levels, sizes)
+        if self.options.offset is not None:  # which may move bins anywhere
+            found &= INVERTED_BOXES
+        if found:
+            warn_of_rois(RoIReport(found, regions, sizes), "rois")
 
     def backward(
         self, grad_output: object, need: Sequence[str], names: Sequence[str] = ("features", "rois")

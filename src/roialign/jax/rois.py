@@ -18,6 +18,7 @@ from .._rows import (
     no_coordinates,
     no_images,
 )
+from .._typing import FloatArray
 from . import checks
 
 Restore = Callable[[Array], Any]
@@ -25,11 +26,11 @@ Restore = Callable[[Array], Any]
 
 def rows_of(
     rois: object, images: int, batch_indices: object, name: str, indices_name: str, numbers: int, invalid: str | None
-) -> tuple[Array, Restore]:
+) -> tuple[Array, FloatArray | None, Restore]:
     """Convert RoIs to ``[K, 5]`` rows (image, x1, y1, x2, y2), or ``[K, 6]`` rows of rotated boxes.
 
-    Also returns a function that converts gradients of the rows to the structure of the RoIs as given. The values are
-    checked here if JAX does not trace them, else by the core.
+    Also returns the values of the rows after they have been checked, or None if JAX traces them (the core checks them
+    then), and a function that converts gradients of the rows to the structure of the RoIs as given.
     """
     indices = None
     if isinstance(rois, (list, tuple)):
@@ -43,18 +44,19 @@ def rows_of(
         indices = checks.check_indices(batch_indices, boxes.shape[0], "batch_indices", name)
         rows, restore = _with_images(indices, boxes)
         name = f"{name}{IMAGES_FROM}{indices_name}"
+    checked = None
     if checks.is_concrete(rows):
         given = None if indices is None else np.asarray(indices)
-        check_rows(np.asarray(rows).astype(np.float64), images, invalid, name, given)
-    return wide(rows), restore
+        checked = check_rows(np.asarray(rows).astype(np.float64), images, invalid, name, given)
+    return wide(rows), checked, restore
 
 
 def wide(values: Array) -> Array:
     """The values in a type that the core reads: a float of 32 or 64 bits, or an integer of as many."""
-    if not jnp.issubdtype(values.dtype, jnp.integer):
-        return values.astype(jnp.promote_types(values.dtype, jnp.float32))
-    if values.dtype in (jnp.int32, jnp.int64):
+    if values.dtype in (jnp.float32, jnp.float64, jnp.int32, jnp.int64):
         return values
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        return values.astype(jnp.float32)
     return values.astype(jnp.int32 if values.dtype.itemsize < 4 else float_dtype())
 
 
