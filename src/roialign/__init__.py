@@ -1,4 +1,4 @@
-"""Region-of-interest operators for NumPy and PyTorch: exact, deterministic and fast, with every gradient."""
+"""Region-of-interest operators for NumPy, PyTorch and JAX: exact, deterministic and fast, with every gradient."""
 
 from . import _forks, _moved
 from ._runtime import build_info, get_num_threads, set_num_threads

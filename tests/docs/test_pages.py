@@ -43,6 +43,21 @@ def test_the_code_of_the_operators_page_runs() -> None:
     assert not np.allclose(space["median"], space["mean"])
 
 
+def test_the_code_of_the_page_on_jax_runs() -> None:
+    space: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", (DOCS / "jax.md").read_text(), re.DOTALL):
+        exec(block, space)
+    assert space["grad_rois"].shape == (2, 5)
+    assert space["grad_features"].any()
+    padded, rois = space["jnp"].full((100, 5), -1.0).at[:2].set(space["rois"]), space["rois"]
+    answer = roialign.roi_align(space["features"], padded, 7, 1 / 16, sampling="exact", invalid="zero")
+    alone = roialign.roi_align(space["features"], rois, 7, 1 / 16, sampling="exact")
+    np.testing.assert_array_equal(answer[:2], alone)
+    assert not answer[2:].any()
+    again = space["program"].call(space["features"], rois)
+    np.testing.assert_array_equal(again, roialign.roi_align(space["features"], rois, 7, 1 / 16, 2))
+
+
 def test_the_code_of_rotated_boxes_and_large_images_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     boxes, detector, data = re.findall(r"```python\n(.*?)```", (DOCS / "rotated-boxes.md").read_text(), re.DOTALL)
     (patches,) = re.findall(r"```python\n(.*?)```", (DOCS / "large-images.md").read_text(), re.DOTALL)

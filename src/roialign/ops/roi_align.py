@@ -78,20 +78,21 @@ def roi_align(
     invalid : "raise" (default on the CPU) or "zero" (default on a CUDA device)
         What to do with a row whose image index is out of range or whose coordinates are not all finite: raise an error,
         or return zeros for it.
-    seed : int, numpy.random.Generator or, with tensors, torch.Generator, optional
+    seed : int, numpy.random.Generator, torch.Generator (tensors) or a key of jax.random (JAX arrays), optional
         The seed of random sampling. The same int gives the same points on every backend. If None, a new seed is drawn;
-        for tensors, it comes from torch's default generator.
+        for tensors, it comes from torch's default generator. JAX arrays need a seed.
     out : array, optional
         The array to write the result to, with the shape and dtype of the result and any strides. It cannot be used
-        if a gradient is required.
+        if a gradient is required, or with JAX arrays.
     backend : "cpu" (default on the CPU), "triton" (default on a CUDA device) or "reference"
         The compiled core, the Triton kernels for CUDA devices, or the specification in NumPy and float64.
 
     Returns
     -------
     array ``[K, C, PH, PW]``, or ``[K, PH, PW, C]`` with ``layout="NHWC"``
-        Of the same kind and dtype as `features`. A tensor is differentiable with respect to `features` and `rois`, up
-        to second order; the gradients are those of :func:`roi_align_backward`. It is channels-last if `features` is.
+        Of the same kind and dtype as `features`. Tensors and JAX arrays are differentiable with respect to `features`
+        and `rois`, up to second order; the gradients are those of :func:`roi_align_backward`. A tensor is channels-last
+        if `features` is.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def roi_align_backward(
     kink, where a sample point has an integer coordinate, the derivative is the one from the right. The number of
     adaptive points is treated as a constant. With ``mode="max"``, the gradient of a bin goes to the point with the
     maximum. If several points are equal, it goes to the first one in row-major order, and to a point on the map before
-    one outside it. For tensors, the gradients are themselves differentiable.
+    one outside it. For tensors and JAX arrays, the gradients are themselves differentiable.
 
     Parameters
     ----------
