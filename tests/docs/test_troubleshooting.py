@@ -203,6 +203,9 @@ CAUSES: dict[str, Cause] = {
     "id: ... occurs twice": coco(COCO["an id twice"].content),
     "image_id: ... is not among the images": coco(changed("annotations", 0, image_id=9)),
     "category_id: ... is not among the categories": coco(changed("annotations", 0, category_id=9)),
+    "category_id: ... is not among the usable categories": boxes(
+        json.dumps(changed("annotations", 0, category_id=9)), "b.json"
+    ),
     "rows refer to images or categories that cannot be used": coco(changed("images", 0, width=0)),
     "iscrowd: expected 0 or 1, got ...": coco(changed("annotations", 0, iscrowd="no")),
     "segmentation: expected polygons ...": coco(COCO["two points"].content),

@@ -147,6 +147,34 @@ def test_a_malformed_annotation_of_coco_is_reported_and_the_others_are_kept(
     assert message in problem
 
 
+UNNAMED = "category_id: {} is not among the usable categories: {} such an id as label"
+
+
+@pytest.mark.parametrize(
+    ("categories", "ids", "labels", "remark"),
+    [
+        ([{"id": 3, "name": "cat"}], [3, 9, "12", None, 9], ["cat", "9", "12", "", "9"], (1, 9, "3 boxes have")),
+        ([{"id": 3, "name": "cat"}, {"id": 9}], [3, 9], ["cat", "9"], (1, 9, "1 box has")),
+        ([], [7, 8], ["7", "8"], (0, 7, "2 boxes have")),
+        ([{"id": 3, "name": "cat"}], [3, None], ["cat", ""], None),
+    ],
+)
+def test_ids_without_a_category_are_noted_once(
+    tmp_path: Path,
+    categories: list[object],
+    ids: list[object],
+    labels: list[str],
+    remark: tuple[int, object, str] | None,
+) -> None:
+    path = tmp_path / "coco.json"
+    rows = [{"image_id": 7, "bbox": [1, 2, 3, 4], "category_id": number} for number in ids]
+    path.write_text(json.dumps({**coco(*rows), "categories": categories}))
+    problems = Problems()
+    assert [box.label for box in read_boxes(path, problems)] == labels
+    said = [] if remark is None else [f"{path}: annotations[{remark[0]}]: {UNNAMED.format(*remark[1:])}"]
+    assert list(map(str, problems.remarks)) == said
+
+
 def test_a_malformed_image_of_coco_is_reported_with_its_boxes(tmp_path: Path) -> None:
     path = tmp_path / "coco.json"
     path.write_text(json.dumps({"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}))

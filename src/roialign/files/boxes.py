@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._text import one_line
+from .._text import counted, one_line
 from .._typing import Corners
 from .._validate import LARGEST_COORDINATE
 from .box_format import remark_corners
@@ -284,20 +284,30 @@ def _coco_rows(path: Path, content: Row, problems: Problems, reading: TableReadi
     images = good_rows(path, "images", section_of(content, "images"), problems, _coco_image)
     rows = section_of({"categories": [], **content}, "categories")
     categories = good_rows(path, "categories", rows, problems, category_of)
+    nameless: list[tuple[int, Any]] = []
+
+    def label_of(row: Row, index: int) -> str:
+        try:
+            name: str = categories.find(row, "category_id", "categories")["name"]
+        except DatasetError:
+            name = _label(row.get("category_id"))
+            if name:
+                nameless.append((index, row["category_id"]))
+        return name
 
     def annotation(row: Row, index: int) -> dict[str, Any]:
         image = images.find(row, "image_id", "images")
         numbers = _numbers(box_of(row, positive=False, of_five=GIVE_HULL), "bbox: expected [x, y, width, height]")
-        try:
-            label = categories.find(row, "category_id", "categories")["name"]
-        except DatasetError:
-            label = _label(row.get("category_id"))
         where = place_of(path, "annotations", index)
         corners = corners_of(numbers, reading.box_format or "xywh")
-        return {"box": Box(index, where, image["file_name"], corners, label, image["size"])}
+        return {"box": Box(index, where, image["file_name"], corners, label_of(row, index), image["size"])}
 
     rows = section_of(content, "annotations")
     boxes: list[Box] = [good["box"] for good in good_rows(path, "annotations", rows, problems, annotation).rows]
+    if nameless:
+        (index, number), count = nameless[0], counted(len(nameless), "box has", "boxes have")
+        what = f"category_id: {quoted(number)} is not among the usable categories: {count} such an id as label"
+        problems.remark(place_of(path, "annotations", index), what, "labels")
     if reading.box_format is None:
         sized = [(box.corners, box.image_size) for box in boxes if box.image_size is not None]
         as_stored = [((x1, y1, x2 - x1, y2 - y1), size) for (x1, y1, x2, y2), size in sized]
