@@ -88,7 +88,11 @@ LIST_ROW = '{"image": "a.png", "box": [1, 2, 3, 4], "label": "cat"}'
         ('{"image": "a.png", "box": [1, 2, 3, 1e999]}', "row 1: expected [x1, y1, x2, y2], four finite numbers, found"),
         ("[1, 2, 3, null]", "row 1: expected [x1, y1, x2, y2], four finite numbers, found [1, 2, 3, null]"),
         ('{"image": 0.5, "box": [1, 2, 3, 4]}', "row 1: image: expected the name of an image, found 0.5"),
-        ('{"image": "a.png", "box": [1, 2, 3, 4], "label": []}', "row 1: label: expected text, found []"),
+        (
+            '{"image": "a.png", "box": [1, 2, 3, 4], "label": ["cat", "dog"]}',
+            'row 1: label: expected text, found ["cat", "dog"]',
+        ),
+        ('{"image": "a.png", "box": [1, 2, 3, 4], "label": {}}', "row 1: label: expected text, found {}"),
     ],
 )
 def test_a_malformed_row_of_a_list_is_reported_and_the_others_are_kept(

@@ -59,6 +59,19 @@ def test_tables_of_other_programs_are_read_as_they_are(name: str, content: str, 
 
 
 @pytest.mark.parametrize(
+    "column", ["label", "labels", "classes", "species", "Class_Name", "category_name", "label name", "name"]
+)
+@pytest.mark.parametrize(("value", "label"), [("cat", "cat"), (["cat"], "cat"), ([], ""), (math.nan, ""), (None, "")])
+def test_labels_have_many_names_and_may_be_missing(column: str, value: object, label: str, tmp_path: Path) -> None:
+    row = {"image": "a.png", "box": CORNERS, column: value, "category_id": 3}
+    (tmp_path / "b.json").write_text(json.dumps([row]))
+    problems = Problems()
+    (only,) = read_boxes(tmp_path / "b.json", problems)
+    assert only.label == label
+    assert not problems
+
+
+@pytest.mark.parametrize(
     ("name", "content", "reading"),
     [
         (

@@ -175,3 +175,9 @@ def test_nested_columns_that_may_hold_the_boxes_are_named(tmp_path: Path) -> Non
         [],
         ["bbox", 'give --box-format xyxy or --box-format xywh, found {"bbox"'],
     )
+
+
+@pytest.mark.parametrize("values", [[3.5, float("nan")], [["3.5"], []], ["3.5", None]])
+def test_a_missing_label_in_parquet_is_empty(values: list[object], tmp_path: Path) -> None:
+    boxes, problems = _parquet(tmp_path, {**{name: one * 2 for name, one in _CORNERS.items()}, "labels": values})
+    assert ([box.label for box in boxes], list(problems)) == (["3.5", ""], [])

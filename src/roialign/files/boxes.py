@@ -348,8 +348,12 @@ def _name(value: object) -> str:
 
 
 def _label(value: object) -> str:
-    if value is None:
+    """Return the text of a label. It may be the only item of a list. NaN, as pandas writes it, is no label."""
+    one = value
+    if isinstance(value, list) and len(value) < 2:
+        one = value[0] if value else None
+    if one is None or one != one:
         return ""
-    if isinstance(value, (str, int, float)):
-        return str(value)
+    if isinstance(one, (str, int, float)):
+        return str(one)
     raise FileError(f"label: expected text, found {shown(value)}")

@@ -78,7 +78,7 @@ ANGLE_NAME = re.compile(r"(bb|b?box|obb)?(rotation|(rot(ation)?)?angle|theta)((i
 MOST_NESTED = 3
 #: Names of the label column. Ids come last.
 LABEL_NAMES = (
-    *("label", "class", "classname", "category", "categoryname", "labelname", "name"),
+    *("label", "class", "classname", "category", "categoryname", "labelname", "name", "labels", "classes", "species"),
     *("labelid", "classid", "categoryid"),
 )
 
