@@ -230,6 +230,11 @@ def _relative(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, "bbox": [x / 64, y / 48, width / 64, height / 48]}
 
 
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """A relative box that reaches beyond the image by a rounding error."""
+    return {**row, "bbox": [0.5, -1e-9, 0.5000001, 1.0000001]}
+
+
 CORNERS = (
     "bbox: 2 of 4 boxes reach beyond the image, and as [x1, y1, x2, y2] every one fits: is it [x, y, width, height]?"
 )
@@ -238,8 +243,8 @@ RELATIVE = "bbox: every box lies within one pixel: are its numbers relative to t
 
 @pytest.mark.parametrize(
     ("change", "remark"),
-    [(_corners, CORNERS), (_relative, RELATIVE), (lambda row: row, None)],
-    ids=["xyxy", "0-1", "xywh"],
+    [(_corners, CORNERS), (_relative, RELATIVE), (_rounded, RELATIVE), (lambda row: row, None)],
+    ids=["xyxy", "0-1", "0-1, rounded", "xywh"],
 )
 def test_boxes_of_another_format_are_doubted(tmp_path: Path, change: Any, remark: str | None) -> None:
     content = {**content_of(), "annotations": [change(row) for row in content_of()["annotations"]]}

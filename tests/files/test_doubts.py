@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from roialign.files.doubts import Doubts
+import pytest
+
+from roialign.files.doubts import Doubts, kind_of
 from roialign.files.problems import Problems
 from tests.files.boxes import box
 
@@ -27,3 +29,16 @@ def test_boxes_that_look_wrong_are_counted_by_kind() -> None:
     assert relative.startswith(
         "boxes.csv, row 10: 1 box lies within one pixel; the first is (0.1, 0.2, 0.5, 1): are its"
     )
+
+
+@pytest.mark.parametrize(
+    ("corners", "kind"),
+    [
+        ((0.0, 0.0, 1.0000001, 1.0000001), "relative"),
+        ((-1e-7, 0.25, 0.5, 1.0005), "relative"),
+        ((0.0, 0.0, 1.5, 1.0), None),
+        ((-0.5, 0.0, 0.5, 1.0), None),
+    ],
+)
+def test_a_relative_box_may_be_rounded(corners: tuple[float, float, float, float], kind: str | None) -> None:
+    assert kind_of(box(0, corners), 50.0, 40.0) == kind

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .._typing import Corners
 from .._validate import LARGEST_COORDINATE
 from .orientation import TOLERANCE, Size
 from .problems import Problems
 
+#: Relative numbers may lie this far outside 0 to 1, because of rounding.
+ROUNDING = 1e-3
 #: A box as in the file, and the width and height of its image.
 SizedBox = tuple[Sequence[float], Size]
 
@@ -27,11 +30,14 @@ def remark_corners(path: Path, boxes: Sequence[SizedBox], problems: Problems) ->
 
 def remark_relative(where: object, boxes: Sequence[SizedBox], problems: Problems, name: str = "bbox") -> None:
     """Add a remark if the boxes seem to be relative to the size of the image. `name` is the name of their field."""
-    if boxes and all(
-        min(x, y) >= 0 and x + width <= 1 and y + height <= 1 and min(size) > 2 for (x, y, width, height), size in boxes
-    ):
+    if boxes and all(seems_relative((x, y, x + width, y + height), size) for (x, y, width, height), size in boxes):
         what = f"{name}: every box lies within one pixel: are its numbers relative to the size of the image?"
         problems.remark(where, what, "box format")
+
+
+def seems_relative(corners: Corners, size: tuple[float, float]) -> bool:
+    """Whether a box (x1, y1, x2, y2) lies within the first pixel of an image of this size, apart from rounding."""
+    return min(corners) >= -ROUNDING and max(corners) <= 1 + ROUNDING and min(size) > 2
 
 
 def _limits(size: Size) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from .._text import counted
+from .box_format import seems_relative
 from .boxes import Box
 from .problems import Problems
 from .turnings import Turnings
@@ -74,6 +75,4 @@ def kind_of(box: Box, width: float, height: float) -> str | None:
         return "inverted"
     if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
         return "outside"
-    if x1 >= 0 and y1 >= 0 and x2 <= 1 and y2 <= 1 and min(width, height) > 2:
-        return "relative"
-    return None
+    return "relative" if seems_relative(box.corners, (width, height)) else None
