@@ -255,6 +255,9 @@ CAUSES: dict[str, Cause] = {
     "column ... names images, such as ..., but is not read": boxes("foto,x1,y1,x2,y2\nb.jpg,1,2,3,4\n"),
     "column ... is not read: does it name images?": boxes("scan,x1,y1,x2,y2\n3,1,2,3,4\n"),
     "column ... rotates boxes, as by ..., but is not read": boxes("image,cx,cy,w,h,angle\n1.png,9,9,4,6,30\n"),
+    "columns ... are not read, and hold other boxes: to read them, --columns ...": boxes(
+        "image,x1,y1,x2,y2,x,y,w,h\n1.png,1,2,3,4,5,6,7,8\n"
+    ),
     "a list of COCO results, which has the ids of images instead of their names": boxes(
         json.dumps(COCO["results"].content), "b.json"
     ),

@@ -235,3 +235,58 @@ def test_names_of_angles(name: str) -> None:
 @pytest.mark.parametrize("name", ["sun_angle", "rotation_y", "rectangle", "rot", "orientation", "angles"])
 def test_names_of_what_is_not_the_angle_of_a_box(name: str) -> None:
     assert find_columns(["x1", "y1", "x2", "y2", name], TableReading()).angle is None
+
+
+OTHER = "columns {} are not read, and hold other boxes: to read them, --columns {}"
+XYWH = OTHER.format("'x', 'y', 'w', 'h'", "x=x,y=y,width=w,height=h")
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "remark"),
+    [
+        ("xmin,ymin,xmax,ymax,x,y,w,h", ["10,20,14,26,12,23,4,6", "10,20,14,26,1,2,3,4"], XYWH),
+        ("xmin;ymin;xmax;ymax;x;y;w;h", ["10;20;14;26;12,5;23;4;6"], XYWH),
+        ("xmin,ymin,xmax,ymax,x,y,w,h", ["10,20,14,26,10,20,4,6", "10,20,14,26,10.4,20,5,7"], None),
+        ("xmin,ymin,xmax,ymax,x,y,w,h", ["10,20,14,26,,,,", "10,20,14,26,nan,-,4,6"], None),
+        ("xmin,ymin,xmax,ymax,width,height", ["10,20,14,26,640,480"], None),
+        ("cx,cy,w,h,x,y", ["12,23,4,6,1,1"], None),
+        (
+            "x1,y1,x2,y2,cx,cy,w,h",
+            ["10,20,14,26,0.1,0.2,0.3,0.4"],
+            OTHER.format("'cx', 'cy', 'w', 'h'", "cx=cx,cy=cy,w=w,h=h"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_second_box_of_a_row_is_noted_if_it_is_another(
+    header: str, rows: list[str], remark: str | None, listed: bool, tmp_path: Path
+) -> None:
+    sign = ";" if ";" in header else ","
+    path = tmp_path / ("b.json" if listed else "b.csv")
+    names, fields = header.split(sign), [row.split(sign) for row in rows]
+    if listed:
+        values = [[float(n) if n.isdigit() or "." in n else n for n in row] for row in fields]
+        path.write_text(json.dumps([dict(zip(names, row, strict=True)) for row in values]))
+    else:
+        path.write_text("\n".join([header, *rows]))
+    problems = Problems()
+    assert [box.corners for box in read_boxes(path, problems)] == [CORNERS] * len(rows)
+    assert list(map(str, problems.remarks)) == ([] if remark is None else [f"{path}: {remark}"])
+    of_named = Problems()
+    box_format, four = next((kind, four) for kind, four in KNOWN if set(four) <= set(names))
+    read_boxes(path, of_named, TableReading(dict(zip(ROLES[box_format], four, strict=True))))
+    assert of_named.remarks == []
+
+
+@pytest.mark.parametrize("ending", ["json", "jsonl", "parquet"])
+def test_a_box_of_four_columns_beside_a_whole_one_is_noted_if_it_is_another(ending: str, tmp_path: Path) -> None:
+    rows = [{"box": list(CORNERS), "x": x, "y": 20.0, "w": 4.0, "h": 6.0} for x in (10.0, 50.0)]
+    path = tmp_path / f"b.{ending}"
+    if ending == "parquet":
+        pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    else:
+        path.write_text(json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows)))
+    problems = Problems()
+    assert len(read_boxes(path, problems)) == 2
+    assert list(map(str, problems.remarks)) == [f"{path}: {XYWH}"]

@@ -26,6 +26,7 @@ from .columns import (
     find_columns,
     nested_text,
     normalised,
+    other_box_text,
 )
 from .kinds import HEAD_BYTES, what_is
 from .orientation import Annotated, Size
@@ -134,7 +135,9 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: TableReading
             values = dict(zip(table.header, found.fields, strict=True))
             _check_unread_columns(path, values, columns, problems)
             numbers = [as_number.number(name, values[name]) for name in columns.box]
-            yield _box(row, where, values, columns, numbers)
+            box = _box(row, where, values, columns, numbers)
+            _remark_other_box(path, values, columns, box, problems)
+            yield box
         except UnreadColumnError:
             raise
         except FileError as error:
@@ -171,6 +174,13 @@ def _check_unread_columns(path: Path, values: Mapping[str, Any], columns: Column
     for name in check_unread(values, [*columns.box, *(columns.size or ())]):
         what = f"column {quoted(name)} is not read: does it name images? --columns {one_line(f'image={name}')}"
         problems.remark(path, what, "columns")
+
+
+def _remark_other_box(path: Path, values: Mapping[str, Any], columns: Columns, box: Box, problems: Problems) -> None:
+    """Add a remark, once for the file, if unread columns hold another box."""
+    text = other_box_text(values, columns, box.corners) if columns.others else None
+    if text is not None:
+        problems.remark(path, text, "columns")
 
 
 def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
@@ -219,7 +229,9 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
             numbers = entry[columns.box[0]] if whole_box else [entry[name] for name in columns.box]
             if whole_box:
                 columns = replace(columns, box=ROLES[columns.box_format])
-            yield _box(row, where, entry, columns, numbers)
+            box = _box(row, where, entry, columns, numbers)
+            _remark_other_box(path, entry, columns, box, problems)
+            yield box
         except UnreadColumnError:
             raise
         except FileError as error:

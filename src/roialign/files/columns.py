@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from .._text import cut, one_line
 from .._typing import Corners
+from .orientation import TOLERANCE
 from .problems import FileError
 from .text import MOST_CHARACTERS, quoted, shown
+
+T = TypeVar("T")
 
 #: The meaning of the four numbers of a box: two corners; a corner and a size; a centre and a size.
 BOX_FORMATS = ("xyxy", "xywh", "cxcywh")
@@ -83,6 +86,13 @@ LABEL_NAMES = (
 )
 
 
+class BoxColumns(NamedTuple):
+    """The four columns of a box, by their names in the table."""
+
+    names: tuple[str, str, str, str]
+    box_format: str
+
+
 @dataclass(frozen=True, slots=True)
 class Columns:
     """The columns to read, by their names in the table."""
@@ -95,6 +105,8 @@ class Columns:
     """The columns with the width and height of the image."""
     angle: str | None = None
     """The unread column that may rotate the box. None if the user named columns of the box, which is then upright."""
+    others: tuple[BoxColumns, ...] = ()
+    """Other columns that hold a box. Empty if the user named those to read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +164,8 @@ def find_columns(names: Sequence[str], reading: TableReading, whole_box: str | N
     if not reading.box_roles:
         used = (columns.image, columns.label, *box)
         angle = next((name for key, name in by_name.items() if _is_angle(key) and name not in used), None)
-        columns = replace(columns, angle=angle)
+        others = (known for known in _known_boxes(by_name) if set(known.names).isdisjoint(box))
+        columns = replace(columns, angle=angle, others=tuple(others))
     if len(by_name) < len(names):  # two names are equal, apart from their spelling
         for name in filter(None, (columns.image, columns.label, *box)):
             _check_once(name, names, is_given=name in given.values())
@@ -185,20 +198,38 @@ def check_upright(values: Mapping[str, object], columns: Columns) -> None:
         If it has an angle other than 0.
     """
     angle = None if columns.angle is None else values[columns.angle]
-    if not _is_zero(angle):
+    number = 0.0 if angle is None or angle == "" else _number(angle)
+    if number is None or not (number == 0 or math.isnan(number)):
         raise UnreadColumnError(
             f"column {quoted(columns.angle)} rotates boxes, as by {shown(angle)}, but is not read: give the upright "
             "hulls without it, or if the boxes are upright, name their columns with --columns"
         )
 
 
-def _is_zero(angle: Any) -> bool:
-    """Whether an angle is 0 or missing. Text may have a decimal comma."""
+def _number(value: Any) -> float | None:
+    """Return a value as a number, if it is one. Text may have a decimal comma."""
     try:
-        number = float(angle.replace(",", ".") if isinstance(angle, str) else angle)
+        return float(value.replace(",", ".") if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
-        return angle is None or angle == ""
-    return number == 0 or math.isnan(number)
+        return None
+
+
+def other_box_text(values: Mapping[str, object], columns: Columns, corners: Corners) -> str | None:
+    """Say that other columns of a row hold another box; None if there are none, or if they hold the same box.
+
+    The corners may differ by rounding, and by a pixel if one box contains its last pixels and the other does not.
+    """
+    for other in columns.others:
+        numbers = [number for name in other.names if (number := _number(values.get(name))) is not None]
+        if len(numbers) < 4 or not all(map(math.isfinite, numbers)):
+            continue
+        found = corners_of(_four(numbers), other.box_format)
+        if any(abs(one - another) > TOLERANCE for one, another in zip(found, corners, strict=True)):
+            named = zip(ROLES[other.box_format], other.names, strict=True)
+            option = one_line(",".join(f"{role}={name}" for role, name in named))
+            unread = ", ".join(map(quoted, other.names))
+            return f"columns {unread} are not read, and hold other boxes: to read them, --columns {option}"
+    return None
 
 
 def check_unread(values: Mapping[str, object], box: Sequence[str]) -> list[str]:
@@ -240,20 +271,17 @@ def nested_text(nested: Mapping[str, Sequence[str]]) -> str:
     return f"; lists and objects in {', '.join(named + more)} are not read: write one row per box"
 
 
-def _box_columns(
-    by_name: Mapping[str, str], given: Mapping[str, str], names: Sequence[str]
-) -> tuple[tuple[str, str, str, str], str]:
+def _box_columns(by_name: Mapping[str, str], given: Mapping[str, str], names: Sequence[str]) -> BoxColumns:
     for box_format, roles in ROLES.items():
         if any(role in given for role in roles):
             missing = [role for role in roles if role not in given and role not in by_name]
             if missing:
                 raise FileError(f"a box of {', '.join(roles)} needs {', '.join(missing)} too")
-            return _four(given.get(role) or by_name[role] for role in roles), box_format
-    is_quadrilateral = any(corners <= by_name.keys() for corners in QUADRILATERALS)
-    for box_format, known in KNOWN:
-        if all(name in by_name for name in known) and not (is_quadrilateral and known in QUADRILATERAL_PARTS):
-            return _four(by_name[name] for name in known), box_format
-    if is_quadrilateral:
+            return BoxColumns(_four(given.get(role) or by_name[role] for role in roles), box_format)
+    first = next(_known_boxes(by_name), None)
+    if first is not None:
+        return first
+    if _is_quadrilateral(by_name):
         raise AmbiguousColumnsError(
             "expected a box of two corners, found the corners of a quadrilateral: write the smallest and the largest x "
             "and y, or name the columns of two corners with --columns"
@@ -264,8 +292,20 @@ def _box_columns(
     )
 
 
-def _four(names: Iterable[str]) -> tuple[str, str, str, str]:
-    one, two, three, four = names
+def _known_boxes(by_name: Mapping[str, str]) -> Iterator[BoxColumns]:
+    """Yield the columns of every box with known names, in the order of `KNOWN`."""
+    excluded = QUADRILATERAL_PARTS if _is_quadrilateral(by_name) else ()
+    for box_format, known in KNOWN:
+        if all(name in by_name for name in known) and known not in excluded:
+            yield BoxColumns(_four(by_name[name] for name in known), box_format)
+
+
+def _is_quadrilateral(by_name: Mapping[str, str]) -> bool:
+    return any(corners <= by_name.keys() for corners in QUADRILATERALS)
+
+
+def _four(values: Iterable[T]) -> tuple[T, T, T, T]:
+    one, two, three, four = values
     return one, two, three, four
 
 
