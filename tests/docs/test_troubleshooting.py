@@ -258,6 +258,9 @@ CAUSES: dict[str, Cause] = {
     "columns ... are not read, and hold other boxes: to read them, --columns ...": boxes(
         "image,x1,y1,x2,y2,x,y,w,h\n1.png,1,2,3,4,5,6,7,8\n"
     ),
+    "columns ... are read as percent of ..., as Label Studio exports them": boxes(
+        "image,x,y,width,height,original_width,original_height\n1.png,1,2,3,4,8,6\n"
+    ),
     "a list of COCO results, which has the ids of images instead of their names": boxes(
         json.dumps(COCO["results"].content), "b.json"
     ),

@@ -31,6 +31,7 @@ from .columns import (
 from .kinds import HEAD_BYTES, what_is
 from .orientation import Annotated, Size
 from .parquet import read_parquet_rows
+from .percent import pixels_of
 from .problems import DatasetError, FileError, Problems, RowProblems
 from .rows import Row, good_rows, identity, place_of, whole
 from .tables import NUMBER, Numbers, TextTable
@@ -87,7 +88,8 @@ def read_boxes(path: Path, problems: Problems, reading: TableReading = DEFAULT_R
       (x, y, width, height). A list has items ``{"image": name, "box": [x1, y1, x2, y2], "label": text}``,
       ``[x1, y1, x2, y2]``, or objects with the columns of a table.
 
-    The columns of a table may be in any order and have any of the usual names; see :mod:`.columns`.
+    The columns of a table may be in any order and have any of the usual names; see :mod:`.columns`. Boxes are in
+    pixels, or in percent if the table has the columns of Label Studio; see :mod:`.percent`.
 
     Raises
     ------
@@ -136,7 +138,7 @@ def _table_rows(path: Path, text: str, problems: Problems, reading: TableReading
             _check_unread_columns(path, values, columns, problems)
             numbers = [as_number.number(name, values[name]) for name in columns.box]
             box = _box(row, where, values, columns, numbers)
-            _remark_other_box(path, values, columns, box, problems)
+            _remark_boxes(path, values, columns, box, problems)
             yield box
         except UnreadColumnError:
             raise
@@ -176,8 +178,10 @@ def _check_unread_columns(path: Path, values: Mapping[str, Any], columns: Column
         problems.remark(path, what, "columns")
 
 
-def _remark_other_box(path: Path, values: Mapping[str, Any], columns: Columns, box: Box, problems: Problems) -> None:
-    """Add a remark, once for the file, if unread columns hold another box."""
+def _remark_boxes(path: Path, values: Mapping[str, Any], columns: Columns, box: Box, problems: Problems) -> None:
+    """Add remarks, once for the file, if boxes are in percent, or if unread columns hold another box."""
+    if columns.percent is not None:
+        problems.remark(path, columns.percent.remark, "columns")
     text = other_box_text(values, columns, box.corners) if columns.others else None
     if text is not None:
         problems.remark(path, text, "columns")
@@ -186,10 +190,14 @@ def _remark_other_box(path: Path, values: Mapping[str, Any], columns: Columns, b
 def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
     """Make the box of a row with named columns."""
     check_upright(values, columns)
-    corners = corners_of(_numbers(numbers, f"expected [{', '.join(columns.box)}]"), columns.box_format)
+    four = _numbers(numbers, f"expected [{', '.join(columns.box)}]")
+    size = _size(values, columns)
+    if columns.percent is not None:
+        four = pixels_of(four, size, values, columns.percent.size)
+    corners = corners_of(four, columns.box_format)
     image = None if columns.image is None else _name(values[columns.image])
     label = None if columns.label is None else values.get(columns.label)
-    return Box(row, where, image, corners, _label(label), _size(values, columns))
+    return Box(row, where, image, corners, _label(label), size)
 
 
 def _size(values: Mapping[str, Any], columns: Columns) -> Size | None:
@@ -230,7 +238,7 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
             if whole_box:
                 columns = replace(columns, box=ROLES[columns.box_format])
             box = _box(row, where, entry, columns, numbers)
-            _remark_other_box(path, entry, columns, box, problems)
+            _remark_boxes(path, entry, columns, box, problems)
             yield box
         except UnreadColumnError:
             raise

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from .._text import cut, one_line
 from .._typing import Corners
 from .orientation import TOLERANCE
+from .percent import PercentColumns, find_percent
 from .problems import FileError
 from .text import MOST_CHARACTERS, quoted, shown
 
@@ -34,6 +35,7 @@ KNOWN = (
     ("xyxy", ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax")),
     ("xywh", ("bboxx", "bboxy", "bboxwidth", "bboxheight")),
     ("xywh", ("bboxx", "bboxy", "bboxw", "bboxh")),
+    ("xywh", ("valuex", "valuey", "valuewidth", "valueheight")),
     ("xywh", ("bbleft", "bbtop", "bbwidth", "bbheight")),
     ("xywh", ("xmin", "ymin", "w", "h")),
     ("xywh", ("xmin", "ymin", "width", "height")),
@@ -81,6 +83,7 @@ ANGLE_NAME = re.compile(r"(bb|b?box|obb)?(rotation|(rot(ation)?)?angle|theta)((i
 MOST_NESTED = 3
 #: Names of the label column. Ids come last.
 LABEL_NAMES = (
+    *("rectanglelabels", "valuerectanglelabels"),
     *("label", "class", "classname", "category", "categoryname", "labelname", "name", "labels", "classes", "species"),
     *("labelid", "classid", "categoryid"),
 )
@@ -105,6 +108,8 @@ class Columns:
     """The columns with the width and height of the image."""
     angle: str | None = None
     """The unread column that may rotate the box. None if the user named columns of the box, which is then upright."""
+    percent: PercentColumns | None = None
+    """What is known about boxes in percent of the size of the image; None if they are in pixels."""
     others: tuple[BoxColumns, ...] = ()
     """Other columns that hold a box. Empty if the user named those to read."""
 
@@ -166,6 +171,9 @@ def find_columns(names: Sequence[str], reading: TableReading, whole_box: str | N
         angle = next((name for key, name in by_name.items() if _is_angle(key) and name not in used), None)
         others = (known for known in _known_boxes(by_name) if set(known.names).isdisjoint(box))
         columns = replace(columns, angle=angle, others=tuple(others))
+    percent = find_percent([*map(normalised, box)], by_name, is_named=bool(reading.box_roles))
+    if percent is not None:
+        columns = replace(columns, percent=percent, size=percent.size, angle=percent.angle or columns.angle)
     if len(by_name) < len(names):  # two names are equal, apart from their spelling
         for name in filter(None, (columns.image, columns.label, *box)):
             _check_once(name, names, is_given=name in given.values())
