@@ -26,6 +26,17 @@ from tests.files.boxes import box, found
         (["1.png", "1.2.png"], "1.2", "1.2.png"),
         (["a.png", "a.b.png"], "a.b", "a.b.png"),
         (["a.npy", "a.b.npy"], "a.b.png", "a.b.npy"),
+        (["my cat.png"], "my%20cat.png", "my cat.png"),
+        (["my cat.png", "my%20cat.png"], "my%20cat.png", "my%20cat.png"),
+        (["my cat.png", "my%20cat.npy"], "my%20cat.png", "my%20cat.npy"),
+        (["x/my cat.png", "y/my cat.png"], "y/my%20cat.png", "y/my cat.png"),
+        (["my cat.npy"], "my%20cat.png", "my cat.npy"),
+        (["x/my cat.png"], "file:///C:/photos/my%20cat.png?w=64", "x/my cat.png"),
+        (["x/Ü.png"], "http://localhost:8080/data/upload/3/%C3%9C.png", "x/Ü.png"),
+        (["x/1.png", "y/1.png"], "/data/local-files/?d=y/1.png", "y/1.png"),
+        (["x/1.png", "y/1.png"], "http://host/data/local-files/?x=1&d=y%2F1.png", "y/1.png"),
+        (["1.png"], "/data/local-files/?d=1.png", "1.png"),
+        (["a b/1.png", "c/1.png"], "a%20b/1.png", "a b/1.png"),
     ],
 )
 def test_a_box_finds_its_input_by_file_name(inputs: list[str], name: str, expected: str) -> None:
@@ -49,6 +60,7 @@ def test_digits_after_a_dot_are_part_of_an_id(tmp_path: Path) -> None:
         (["x/1.png", "y/1.png"], ["1.png"] * 3, ["y/1.png; give more of its path (2 more rows: 1, 2)"]),
         (["a.png", "b.png"], [None], ["row 0: a box without an image needs exactly one input, got 2; give the"]),
         (["a.png", "b.png"], [None] * 2, ["with --columns image=NAME (1 more row: 1)"]),
+        (["x/a b.png", "y/a b.png"], ["a%20b.png"], ["row 0: image 'a%20b.png' matches each of x/a b.png, y/a b.png"]),
         # Two images of a box file never share an input.
         (["1.npy"], ["1.png", "1.jpg"], ["row 0: image '1.png' matches 1.npy, and so does '1.jpg'", "row 1: image"]),
     ],
@@ -66,6 +78,15 @@ def test_a_box_without_a_certain_input_is_reported(
     assert len(problems) == len(messages)
     for problem, message in zip(found(problems), messages, strict=True):
         assert message in problem
+
+
+def test_a_literal_name_comes_before_an_escaped_one() -> None:
+    problems = Problems()
+    boxes = [box(row, (0, 0, 1, 1), name) for row, name in enumerate(["a%20b.png", "a b.png", "100%.png"])]
+    groups = group_by_input(boxes, [Path("a b.png"), Path("100%.png")], problems)
+    assert groups.boxes == {Path("a b.png"): [boxes[1]], Path("100%.png"): [boxes[2]]}
+    assert groups.missing == [boxes[0]]
+    assert not problems
 
 
 def test_two_spellings_of_a_path_name_one_image() -> None:

@@ -319,6 +319,28 @@ def test_of_an_address_the_end_is_the_name(tmp_path: Path, name: str) -> None:
     assert _renamed(tmp_path, name, tmp_path / "val/images")[0][0].shape == (3, 48, 64)
 
 
+@pytest.mark.parametrize(
+    ("there", "name"),
+    [
+        ("my cat.png", "my%20cat.png"),
+        ("my cat.png", "images/my%20cat.png"),
+        ("my cat.png", "images\\my%20cat.png"),
+        ("my cat.png", "file:///photos/my%20cat.png"),
+        ("my cat.png", "/data/local-files/?d=images/my%20cat.png"),
+        ("my cat.png", "/data/local-files/?d=photos%2Fmy%20cat.png"),
+        ("my%20cat.png", "my%20cat.png"),
+    ],
+)
+def test_names_as_in_addresses_are_found(tmp_path: Path, there: str, name: str) -> None:
+    """Beside a file that has the literal name, the other one is never read."""
+    _renamed(tmp_path, "1.png", tmp_path)
+    images = tmp_path / "val/images"
+    if there != "my cat.png":
+        (images / "my cat.png").write_text("another file")
+    (images / "1.png").rename(images / there)
+    assert _renamed(tmp_path, name, images.parent if name.startswith("images") else images)[0][0].shape == (3, 48, 64)
+
+
 @pytest.mark.parametrize("name", ["/nowhere/1.png", "../../1.png", "a\0b.png", "\ud800.png", "x" * 300, "../images"])
 def test_names_without_a_file_are_that_images_problem(tmp_path: Path, name: str) -> None:
     with pytest.raises(DatasetError, match="cannot be read as an image"):

@@ -12,7 +12,7 @@ from roialign.detection import CocoDataset
 from roialign.files.dota import read_dota_records
 from roialign.files.folders import expand, path_of
 from roialign.files.problems import Problems
-from roialign.files.similar import same_file
+from roialign.files.similar import same_file, similar_file
 from tests.files.sets import changed, write_set
 
 ONE, OTHER = (unicodedata.normalize(form, "Grüße") for form in ("NFC", "NFD"))
@@ -63,3 +63,9 @@ def test_a_label_file_finds_its_image(tmp_path: Path, there: str, named: str) ->
     (row,) = read_dota_records(labels, images, problems)["images"]
     assert not problems
     assert (row["id"], row["file_name"]) == (named, f"{there}.png")
+
+
+def test_a_file_of_an_escaped_name_is_suggested(tmp_path: Path) -> None:
+    (tmp_path / "my cat.png").write_bytes(b"")
+    assert similar_file(tmp_path / "photos/My%20Cat.png") == tmp_path / "my cat.png"
+    assert similar_file(tmp_path / "my%20dog.png") is None

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from .._text import counted
 from .._validate import check_path
 from .._warnings import caller_level
-from ..files.coco import SMALLEST_SIDE, empty_outlines_used, name_in_address, read_records
+from ..files.coco import SMALLEST_SIDE, empty_outlines_used, read_records
 from ..files.image_sizes import FROM_FILE
 from ..files.images import OpenPicture, open_picture
 from ..files.kinds import check_is_folder
@@ -27,7 +27,7 @@ from ..files.orientation import Annotated
 from ..files.problems import DatasetError, DataWarning, FileError, Problem, Problems, Remark, RowProblems
 from ..files.rows import place_of
 from ..files.run_lengths import area_of, box_outline, mask_of, nothing, run_lengths_of
-from ..files.similar import same_file
+from ..files.similar import other_names, same_file
 from ..files.text import Digest, quoted
 
 __all__ = ["CocoDataset", "DataWarning", "DatasetError", "find_split"]
@@ -210,16 +210,16 @@ class CocoDataset(Dataset[tuple[Tensor, dict[str, Any]]]):
         """The path of the image.
 
         If there is no file of exactly this name, its letters may be in another Unicode form, backslashes are read as
-        separators, and a URL by its last part.
+        separators, escaped characters such as ``%20`` as what they mean, and a URL by its path or its last part.
         """
         return self._path_of(str(self.rows[index]["file_name"]))
 
     def _path_of(self, name: str) -> Path:
         path = same_file(self.images / name)
-        if ("\\" in name or "://" in name) and not os.path.exists(path):  # False for an invalid file name
-            end = name_in_address(name) if "://" in name else PureWindowsPath(name).as_posix()
-            return same_file(self.images / end)
-        return path
+        others = [same_file(self.images / other) for other in other_names(name)]
+        if not others or os.path.exists(path):  # False for an invalid file name
+            return path
+        return next((other for other in others if os.path.exists(other)), others[-1])
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Any]]:
         image, target, remarks = self.read(index)

@@ -11,15 +11,15 @@ from .._text import counted, decoded
 from ..files.boxes import Box
 from ..files.orientation import Size
 from ..files.problems import Problems
-from ..files.similar import Spellings, composed
+from ..files.similar import Spellings, composed, unescaped
 
 
 class Match(NamedTuple):
     """The inputs that match a name, and the quality of the match."""
 
     quality: tuple[int, int]
-    """How the file name matches: with its ending (2), without its ending (1), or as a number (0). Then, the number of
-    equal parts at the end of the paths."""
+    """How the file name matches: with its ending (2), without its ending (1), as a number (0), or only if escaped
+    characters are read as what they mean (-1). Then, the number of equal parts at the end of the paths."""
     inputs: list[Path]
 
 
@@ -30,7 +30,8 @@ class InputNames:
     folders: ``a/1.png`` matches ``photos/a/1.png`` rather than ``photos/b/1.png``. If there are none, the name is
     compared without endings: ``1`` and ``1.jpg`` match the feature map ``1.npy``. Digits are not an ending, so ``1.2``
     matches ``1.2.jpg``, and never ``1.jpg``. Otherwise, a number matches a file name with leading zeros: ``139``
-    matches ``000000000139.jpg``.
+    matches ``000000000139.jpg``. If nothing or several match, the name is read as part of an address: ``my%20cat.jpg``,
+    ``file:///photos/my%20cat.jpg`` and Label Studio's ``/data/local-files/?d=my%20cat.jpg`` match ``my cat.jpg``.
 
     Names are compared in one Unicode form, because tables and folders often come from different systems. Of inputs that
     differ in nothing else, a name matches the one that is spelled like it.
@@ -47,6 +48,13 @@ class InputNames:
                 self._by_number[path.stem.lstrip("0")].append(path)
 
     def match(self, name: str) -> Match:
+        match, path = self._match(name), unescaped(name)
+        if len(match.inputs) == 1 or path == name:
+            return match
+        (_, parts), inputs = self._match(path)
+        return Match((-1, parts), inputs) if len(inputs) == 1 or not match.inputs else match
+
+    def _match(self, name: str) -> Match:
         spelled = _parts(name)
         parts = tuple(map(composed, spelled))
         file_name = parts[-1] if parts else ""

@@ -8,9 +8,12 @@ from collections import defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path, PureWindowsPath
+from urllib.parse import unquote
 
 #: The number of folders that are looked into: that of the file, and those above it.
 FOLDERS = 3
+#: The end of an address of Label Studio whose query has the path of a file, as `d`.
+LOCAL_FILES = "/data/local-files"
 
 
 def composed(name: str) -> str:
@@ -21,6 +24,35 @@ def composed(name: str) -> str:
 def folded(name: str) -> str:
     """Return what names have in common that differ in upper and lower case, or in Unicode form, only."""
     return composed(name).casefold()
+
+
+def unescaped(name: str) -> str:
+    """Return the path in an address, or in the name of a file that is written as in one.
+
+    >>> unescaped("my%20image.jpg"), unescaped("file:///photos/a%20b.jpg"), unescaped("https://host/photos/a.jpg?v=2")
+    ('my image.jpg', '/photos/a b.jpg', 'photos/a.jpg')
+    >>> unescaped("/data/local-files/?d=photos/a%20b.jpg")
+    'photos/a b.jpg'
+    """
+    before, _, query = name.partition("?")
+    if f"/{before.rstrip('/')}".endswith(LOCAL_FILES):
+        name = next((part[2:] for part in query.split("&") if part.startswith("d=")), name)
+    elif "://" in before:
+        scheme, _, rest = before.partition("://")
+        _, slash, path = rest.partition("/")
+        name = slash + path if scheme.lower() == "file" else path
+    return unquote(name)
+
+
+def other_names(name: str) -> list[str]:
+    """Return what `name` may mean if no file has this name, the likeliest first; none for a plain name.
+
+    Concretely, backslashes are separators, an address holds a path, and in it, the last part is the name of the file.
+    """
+    plain = PureWindowsPath(name).as_posix() if "\\" in name else name
+    path = unescaped(plain)
+    last = [path.rpartition("/")[2]] if path != unquote(plain) else []
+    return [other for other in dict.fromkeys([plain, path, *last]) if other not in ("", name)]
 
 
 class Spellings:
@@ -56,14 +88,16 @@ def similar_file(path: Path) -> Path | None:
     """Return an existing file of almost the same path; None if there is none.
 
     Concretely, these are tried in turn: backslashes as separators, the name in other letters (``.JPG`` for ``.jpg``),
-    and the name in a folder above, since annotation files often repeat the name of a folder.
+    and the name in a folder above, since annotation files often repeat the name of a folder. Then the same without
+    escaped characters (``%20`` for a space).
     """
     if "\\" in path.name:
         path = path.parent / PureWindowsPath(path.name).as_posix()
-    for folder in path.parents[:FOLDERS]:
-        name = _names(folder).similar(path.name)
-        if name is not None and os.path.isfile(folder / name):
-            return folder / name
+    for wanted in dict.fromkeys([path, path.parent / unquote(path.name)]):
+        for folder in wanted.parents[:FOLDERS]:
+            name = _names(folder).similar(wanted.name)
+            if name is not None and os.path.isfile(folder / name):
+                return folder / name
     return None
 
 
