@@ -38,6 +38,7 @@ def test_strides_are_those_that_a_model_states() -> None:
         ((28, 0), [8, 32], "maps of at least 1 x 1 pixels, got [(28, 28), (0, 0)] from 'a'"),
         ((28, 14), [8, 32], "by its stride 32, got 14 x 14 in output 1 of 'a'"),
         ((109, 53), [2, 4], "by its stride 2, got 109 x 109 in output 0 of 'a'"),
+        ((28, 14, 14), None, "one map of each stride, got outputs 1, 2 of strides [16, 16] from 'a': save the model"),
         ((7, 14), [32, 16], "maps with increasing strides, got [32, 16]"),
     ],
 )

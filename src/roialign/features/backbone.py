@@ -267,7 +267,11 @@ def black_image(size: tuple[int, int]) -> Array:
 
 
 def probed(
-    maps: Sequence[Map], size: tuple[int, int], name: str, stated: Sequence[int] | None = None
+    maps: Sequence[Map],
+    size: tuple[int, int],
+    name: str,
+    stated: Sequence[int] | None = None,
+    outputs: Sequence[str] | None = None,
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the strides and channels of the maps of an image of this size, which must be ordered finest first.
 
@@ -283,13 +287,15 @@ def probed(
         The name of the backbone for messages.
     stated : sequence of int, optional
         The stride of each map, if the model states it. By default, strides follow from the sizes of the maps.
+    outputs : sequence of str, optional
+        The name of each map for messages. By default, its number.
 
     Raises
     ------
     BackboneError
-        If there are no maps, if they are not ordered, if a map does not divide the image evenly, or if a stride is not
-        a multiple of the one before, because a layer has rounded the size of its map. With `stated`, a map may have a
-        pixel more or less than its stride says.
+        If there are no maps, if two have one stride or they are not ordered, if a map does not divide the image
+        evenly, or if a stride is not a multiple of the one before, because a layer has rounded the size of its map.
+        With `stated`, a map may have a pixel more or less than its stride says.
     """
     shapes = [(int(features.shape[2]), int(features.shape[3])) for features in maps]
     if any(0 in shape for shape in shapes):
@@ -308,12 +314,24 @@ def probed(
                 f"maps that divide an image of {size[0]} x {size[1]} pixels {how}",
                 f"{shape[0]} x {shape[1]} in output {index} of {name!r}{hint}",
             )
-    if not strides or sorted(set(strides)) != strides:
+    _check_strides(strides, name, is_stated=stated is not None, outputs=outputs)
+    return tuple(strides), tuple(int(features.shape[1]) for features in maps[: len(strides)])
+
+
+def _check_strides(strides: Sequence[int], name: str, *, is_stated: bool, outputs: Sequence[str] | None) -> None:
+    """Check the strides of maps; see :func:`probed`."""
+    same = [index for index, stride in enumerate(strides) if strides.count(stride) > 1]
+    if same:
+        which = ", ".join(str(index) if outputs is None else repr(outputs[index]) for index in same)
+        found = f"outputs {which} of strides {[strides[index] for index in same]} from {name!r}"
+        raise BackboneError.of(
+            "one map of each stride", f"{found}: save the model with one of them only, as onnx.utils.extract_model does"
+        )
+    if not strides or sorted(strides) != strides:
         raise BackboneError.of("maps with increasing strides", f"{strides or 'none'} from {name!r}")
-    if stated is None and any(coarser % finer for finer, coarser in pairwise(strides)):
+    if not is_stated and any(coarser % finer for finer, coarser in pairwise(strides)):
         hint = "a layer has rounded a size; give another --image-size"
         raise BackboneError.of("strides that are multiples of finer ones", f"{strides} from {name!r}: {hint}")
-    return tuple(strides), tuple(int(features.shape[1]) for features in maps[: len(strides)])
 
 
 def _follows(shape: tuple[int, int], size: tuple[int, int], stride: int, most: int) -> bool:

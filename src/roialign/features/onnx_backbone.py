@@ -18,11 +18,11 @@ from .backbone import (
     Map,
     black_image,
     chosen_normalisation,
-    chosen_size,
     file_hash,
     probed,
     refuse,
 )
+from .fixed_sizes import size_of_input
 from .onnx_files import external_files
 from .tokens import tokens_of_backbone
 
@@ -35,8 +35,9 @@ class OnnxBackbone(Backbone):
     """The outputs ``[N, C, H, W]`` of an ONNX model, or its tokens ``[N, L, C]`` viewed as maps.
 
     The model must have one float input ``[N, 3, H, W]``. If its height and width are fixed, images are stretched to
-    them. If its batch size is fixed, batches are divided. Outputs of other ranks are ignored. Tokens are used if
-    `prefix_tokens` and `patch_size` are given.
+    them. If one of both is fixed, `options` has the size. If its batch size is fixed, batches are divided. Outputs of
+    other ranks, and those that are no tensors, are ignored. Tokens are used if `prefix_tokens` and `patch_size` are
+    given.
 
     Parameters
     ----------
@@ -79,35 +80,35 @@ class OnnxBackbone(Backbone):
         self._dtype = np.float16 if inputs[0].type == "tensor(float16)" else np.float32
         batch, _, height, width = inputs[0].shape
         self._batch = batch if isinstance(batch, int) else None
-        if isinstance(height, int) and isinstance(width, int):
-            if options.image_size not in (None, (height, width)):
-                raise ValueError(f"image-size: expected {height}x{width} for {name!r}, got {options.image_size}")
-            options = BackboneOptions(image_size=(height, width))
-            self.image_size = chosen_size(options, 0, 1)
-        else:
-            self.image_size = chosen_size(options, default_size, MULTIPLE)
+        own = (height if isinstance(height, int) else None, width if isinstance(width, int) else None)
+        self.image_size = size_of_input(options, name, own, default_size, MULTIPLE)
         self.normalisation = chosen_normalisation(self._options, normalisation)
         self._outputs = self._find_maps()
 
     def _find_maps(self) -> list[str]:
         """Return the names of the outputs that are maps, finest first, and set the strides and channels."""
         height, width = size = self.image_size.of(DEFAULT_SIZE, DEFAULT_SIZE)
-        names = [output.name for output in self._session.get_outputs()]
+        every = {output.name: output.type for output in self._session.get_outputs()}
+        names = [name for name, kind in every.items() if kind.startswith("tensor(")]  # not a sequence of tensors
         try:
-            outputs = self._run(black_image(size), names)
+            outputs = self._run(black_image(size), names) if names else []
         except Exception as error:  # onnxruntime raises its own kinds of errors
             raise BackboneError.of(f"a model for {height} x {width} pixels", repr(self.name), error) from error
         tokens = self._options.prefix_tokens is not None
         ranks = (3, 4) if tokens else (4,)
         found = [(name, output) for name, output in zip(names, outputs, strict=True) if output.ndim in ranks]
         if not found:
-            shapes = ", ".join(f"{name} {list(output.shape)}" for name, output in zip(names, outputs, strict=True))
+            of_tensors = {name: str(list(output.shape)) for name, output in zip(names, outputs, strict=True)}
+            shapes = ", ".join(f"{name} {of_tensors.get(name, kind)}" for name, kind in every.items())
             more = "" if tokens else "; tokens [N, L, C] need --prefix-tokens and --patch-size"
             raise BackboneError.of("a model with an output [N, C, H, W]", f"{shapes} from {self.name!r}{more}")
         maps = [(name, self._as_map(output, (height, width))) for name, output in found]
         maps.sort(key=lambda pair: -pair[1].shape[2])
-        self.strides, self.channels = probed([features for _, features in maps], (height, width), self.name)
-        return [name for name, _ in maps[: len(self.strides)]]
+        ordered = [name for name, _ in maps]
+        self.strides, self.channels = probed(
+            [features for _, features in maps], (height, width), self.name, outputs=ordered
+        )
+        return ordered[: len(self.strides)]
 
     def maps(self, images: Array, levels: Sequence[int]) -> list[Map]:
         self.warn_of_range(images)

@@ -37,6 +37,7 @@ from .backbone import (
     probed,
     refuse,
 )
+from .fixed_sizes import size_of_input
 from .tokens import tokens_of_backbone
 from .torch_state import reproducible
 
@@ -153,12 +154,7 @@ class ProgramBackbone(TorchBackbone):
             program = move_to_device_pass(program, device)
         shape, self._dtype = _input_of(program, name)
         self._batch_size = shape[0]
-        if isinstance(shape[2], int) and isinstance(shape[3], int):
-            if options.image_size not in (None, (shape[2], shape[3])):
-                raise ValueError(f"image-size: expected {shape[2]}x{shape[3]} for {name!r}, got {options.image_size}")
-            size = ImageSize(fixed=(shape[2], shape[3]))
-        else:
-            size = chosen_size(options, DEFAULT_SIZE, MULTIPLE)
+        size = size_of_input(options, name, (shape[2], shape[3]), DEFAULT_SIZE, MULTIPLE)
         normalisation = chosen_normalisation(options, "imagenet")
         facts: dict[str, object] = {"file": file_hash(path)}
         super().__init__(program.module(), options, size, normalisation, name=name, facts=facts)
