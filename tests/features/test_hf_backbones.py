@@ -84,6 +84,57 @@ def test_features_do_not_depend_on_earlier_images(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, expected)
 
 
+def _rectangle(kind: str, sides: list[int]) -> transformers.PreTrainedModel:
+    """A model of images of this height and width."""
+    if kind == "vit":
+        return transformers.ViTModel(transformers.ViTConfig(image_size=sides, patch_size=16, **TINY))
+    if kind == "dinov2":
+        return transformers.Dinov2Model(transformers.Dinov2Config(image_size=sides, patch_size=16, **TINY))
+    config = transformers.SwinConfig(
+        image_size=sides, patch_size=4, embed_dim=4, depths=[1, 1], num_heads=[1, 2], window_size=2
+    )
+    return transformers.SwinModel(config)
+
+
+@pytest.mark.parametrize("sides", [[32, 48], [32, 128]], ids=str)
+def test_a_transformer_of_rectangles_gets_images_of_its_size(sides: list[int], tmp_path: Path) -> None:
+    """2 x 8 positions could be taken for 4 x 4, and resized without an error."""
+    model = _rectangle("vit", sides).eval()
+    model.save_pretrained(tmp_path)
+    for given in (None, (sides[0], sides[1])):
+        backbone = make_backbone(f"hf:{tmp_path}", BackboneOptions(image_size=given))
+        assert backbone.image_size.of(100, 100) == tuple(sides)
+    images = random_images(*sides)
+    with torch.no_grad():
+        expected = model(pixel_values=torch.from_numpy(backbone.normalisation(images))).last_hidden_state.numpy()
+    rows, columns = sides[0] // 16, sides[1] // 16
+    expected = expected[:, 1:].reshape(2, rows, columns, 16).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(all_maps(backbone, images)[0], expected, atol=1e-4)
+    for other in (32, (64, 64), (sides[1], sides[0])):
+        why = f"image-size: expected {sides[0]}x{sides[1]} for 'hf:{tmp_path}', got {other}"
+        with pytest.raises(ValueError, match=re.escape(why)):
+            make_backbone(f"hf:{tmp_path}", BackboneOptions(image_size=other))
+
+
+def test_a_model_that_cannot_place_a_rectangle_is_refused(tmp_path: Path) -> None:
+    _rectangle("dinov2", [32, 48]).save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match=r"^backbone: expected a model of square images, .*, got 32 x 48 pixels of"):
+        make_backbone(f"hf:{tmp_path}")
+
+
+def test_a_model_of_patches_that_are_no_squares_is_refused(tmp_path: Path) -> None:
+    config = transformers.ViTConfig(image_size=[32, 32], patch_size=[16, 8], **TINY)
+    transformers.ViTModel(config).save_pretrained(tmp_path)
+    with pytest.raises(BackboneError, match=r"^backbone: expected a model of square patches, got patches of \[16, 8\]"):
+        make_backbone(f"hf:{tmp_path}")
+
+
+def test_a_model_of_rectangles_without_positions_gets_any_size(tmp_path: Path) -> None:
+    _rectangle("swin", [16, 32]).save_pretrained(tmp_path)
+    backbone = make_backbone(f"hf:{tmp_path}", BackboneOptions(image_size=32))
+    assert all_maps(backbone, random_images(32, 40))[0].shape == (2, 8, 4, 5)
+
+
 def test_a_transformer_of_unknown_prefix_is_refused(tmp_path: Path) -> None:
     transformers.YolosModel(transformers.YolosConfig(image_size=[32, 32], patch_size=16, **TINY)).save_pretrained(
         tmp_path

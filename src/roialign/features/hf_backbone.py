@@ -25,6 +25,7 @@ from .backbone import (
     chosen_size,
 )
 from .checks import check_channels
+from .fixed_sizes import size_of_input
 from .tokens import tokens_of_backbone
 from .torch_backbone import DEFAULT_SIZE, MULTIPLE, TorchBackbone, state_hash
 from .torch_state import seeded
@@ -73,11 +74,15 @@ class HfBackbone(TorchBackbone):
         name = f"hf:{source}"
         model, config, missing = _load(source, options, name)
         self._prefix = _prefix_tokens(config, options)
-        self._patch = options.patch_size or _patch_size(config)
+        self._patch = options.patch_size or _patch_size(config, name, has_tokens=self._prefix is not None)
         self._trained = _both_sides(getattr(config, "image_size", None))
         self._windows = _windows(model)
         processing, file = _processing(source)
-        size = _image_size(config, processing, options, None if self._prefix is None else self._patch)
+        self._is_rectangle = self._prefix is not None and _has_rectangle(model, self._trained)
+        if self._is_rectangle and self._trained is not None:
+            size = size_of_input(options, name, self._trained, 0, 1)
+        else:
+            size = _image_size(config, processing, options, None if self._prefix is None else self._patch)
         facts: dict[str, object] = {"model": config.model_type, "weights": state_hash(model)}
         self._is_bgr = _is_bgr(processing)
         if self._is_bgr:
@@ -117,7 +122,15 @@ class HfBackbone(TorchBackbone):
             more["noise"] = torch.arange(patches, device=images.device).expand(len(images), -1)
         if self._is_bgr:
             images = images.flip(1)
-        output = self.module(pixel_values=images, **more).last_hidden_state
+        try:
+            output = self.module(pixel_values=images, **more).last_hidden_state
+        except RuntimeError as error:
+            if not self._is_rectangle:
+                raise
+            got = f"{images.shape[2]} x {images.shape[3]} pixels of {self.name!r}"
+            raise BackboneError.of(
+                "a model of square images, whose positions this model resizes", got, error
+            ) from error
         if output.ndim == 4:
             return [output]
         return [tokens_of_backbone(output, (images.shape[2], images.shape[3]), self._prefix, self._patch, self.name)]
@@ -163,11 +176,22 @@ def _prefix_tokens(config: Any, options: BackboneOptions) -> int | None:
     return PREFIX_TOKENS.get(config.model_type)
 
 
-def _patch_size(config: Any) -> int | None:
+def _patch_size(config: Any, name: str, *, has_tokens: bool) -> int | None:
     """Return the side of what a token of the last hidden state shows, in pixels."""
     patch = getattr(config, "patch_size", None)
+    if has_tokens and isinstance(patch, (list, tuple)) and len(set(patch)) > 1:
+        raise BackboneError.of("a model of square patches", f"patches of {list(patch)} pixels of {name!r}")
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     return patch * 2 ** (len(config.depths) - 1) if config.model_type in WITH_STAGES else patch
+
+
+def _has_rectangle(model: nn.Module, trained: tuple[int, int] | None) -> bool:
+    """Whether a model has one embedding for each position in images that are not square.
+
+    Transformers resizes them as if they were those of a square: it raises an error, or mixes up the positions.
+    """
+    is_square = trained is None or trained[0] == trained[1]
+    return not is_square and any("position_embedding" in name for name, _ in model.named_parameters())
 
 
 def _windows(model: nn.Module) -> list[tuple[Any, tuple[Any, Any]]]:
