@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -235,6 +236,44 @@ def test_errors_name_the_argument_of_the_caller(call: Callable[[], Any], text: s
         call()
     assert str(raised.value).startswith(text)
     assert "or together with batch_indices" not in str(raised.value)
+
+
+#: Calls with something else in place of the first tensor, and its name.
+FIRST: list[tuple[Callable[[Any], Any], str]] = [
+    (lambda value: torchvision.roi_align(value, [BOXES], 2), "input"),
+    (lambda value: torchvision.roi_pool(value, ROWS, 2), "input"),
+    (lambda value: torchvision.ps_roi_align(value, ROWS, 2), "input"),
+    (lambda value: torchvision.ps_roi_pool(value, ROWS, 2), "input"),
+    (lambda value: torchvision.RoIAlign(2, 1.0, 2)(value, ROWS), "input"),
+    (lambda value: torchvision.RoIPool(2, 1.0)(value, ROWS), "input"),
+    (lambda value: _levels({"a": value, "b": value}, [BOXES]), "x"),
+    (lambda value: mmcv.roi_align(value, ROWS, 2), "input"),
+    (lambda value: mmcv.roi_align_rotated(value, TURNED_ROWS, 2, 1.0), "input"),
+    (lambda value: mmcv.prroi_pool(value, ROWS, 2), "features"),
+    (lambda value: mmcv.deform_roi_pool(value, ROWS, None, 2), "input"),
+    (lambda value: mmcv.SimpleRoIAlign(2, 1.0)(value, ROWS), "features"),
+    (lambda value: detectron2.ROIAlign(2, 1.0, 2)(value, ROWS), "input"),
+    (lambda value: detectron2.ROIAlignRotated(2, 1.0, 2)(value, TURNED_ROWS), "input"),
+    (lambda value: _pooler([value, value], [BOXES]), "x"),
+    (lambda value: detectron2.pairwise_iou_rotated(value, TURNED), "boxes1"),
+    (lambda value: mmcv.diff_iou_rotated_2d(value, TURNED[None]), "box1"),
+]
+
+
+@pytest.mark.parametrize("case", range(len(FIRST)))
+@pytest.mark.parametrize("value", [None, [[1.0]], "map"])
+def test_the_first_argument_is_a_tensor(case: int, value: object) -> None:
+    call, name = FIRST[case]
+    with pytest.raises(TypeError) as raised:
+        call(value)
+    kind = type(value).__name__
+    expected = rf"{name}(\[\d\])?: expected a torch\.Tensor, got builtins\.{kind}"
+    assert re.fullmatch(expected, str(raised.value)), str(raised.value)
+
+
+def test_an_array_beside_a_tensor_is_named() -> None:
+    with pytest.raises(TypeError, match=r"^boxes: expected the other arguments as torch.Tensor, like this one, got nu"):
+        torchvision.roi_align(MAP.numpy(), ROWS, 2)  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's, of quantised and nested tensors

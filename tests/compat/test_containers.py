@@ -65,7 +65,7 @@ CASES: list[tuple[Callable[[], Any], str]] = [
     (lambda: _extracted(rois=BOXES), "rois: expected a torch.Tensor, like feats, got builtins.list"),
     (lambda: _extracted(roi_layer="RoIAlign"), "roi_layer: expected a dict with the type of the layers and their "),
     (lambda: _extracted(featmap_strides=4), "featmap_strides: expected a list with the stride of each map, got int"),
-    (lambda: mmcv.SimpleRoIAlign(2, 1.0)(MAPS, ROWS), "features: expected a torch.Tensor, like features, got builtins"),
+    (lambda: mmcv.SimpleRoIAlign(2, 1.0)(MAPS, ROWS), "features: expected a torch.Tensor, got builtins"),
     (lambda: mmcv.SimpleRoIAlign(2, 1.0)(MAP, BOXES), "rois: expected a torch.Tensor, like features, got builtins.lis"),
 ]
 

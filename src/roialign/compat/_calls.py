@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
@@ -16,6 +17,13 @@ from ._names import renaming
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: The error about a value that is no array of any framework, or of one that is not supported.
+NO_ARRAY = re.compile(
+    r"expected a numpy\.ndarray(?: or a torch\.Tensor)?, got ([\w.]+)(?:; convert it with numpy\.asarray)?$"
+)
+#: The error about a tensor that is given with an array.
+MIXED = re.compile(r"expected a numpy\.ndarray, like the other arguments, got [\w.]+$")
 
 
 class ArgumentValueError(ValueError, AssertionError):
@@ -40,9 +48,17 @@ def asserting(function: Callable[P, T]) -> Callable[P, T]:
         except ValueError as error:
             raise ArgumentValueError(*error.args) from error
         except TypeError as error:
-            raise ArgumentTypeError(*error.args) from error
+            raise ArgumentTypeError(*map(_of_tensors, error.args)) from error
 
     return call
+
+
+def _of_tensors(text: object) -> object:
+    """Let an error about a call without tensors expect them, as the other packages do, instead of arrays."""
+    if not isinstance(text, str):
+        return text
+    of_tensor = MIXED.sub("expected the other arguments as torch.Tensor, like this one, got numpy.ndarray", text)
+    return NO_ARRAY.sub(r"expected a torch.Tensor, got \1", of_tensor)
 
 
 def peer(**names: str) -> Callable[[Callable[P, T]], Callable[P, T]]:

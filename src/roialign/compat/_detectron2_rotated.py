@@ -70,7 +70,7 @@ def batched_nms_rotated(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_thresho
 
 
 def _in_radians(boxes: Tensor, name: str) -> Tensor:
-    check_boxes(check_array(boxes, name, "the other"), 5, name, "N")
+    check_boxes(check_array(boxes, name, None), 5, name, "N")
     return in_radians(boxes)
 
 

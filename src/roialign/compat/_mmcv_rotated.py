@@ -87,7 +87,7 @@ def diff_iou_rotated_2d(box1: Tensor, box2: Tensor) -> Tensor:
     tensor([[1.]])
     """
     for boxes, name in ((box1, "box1"), (box2, "box2")):
-        if check_array(boxes, name, "the other").dim() != 3 or boxes.shape[2] != 5:
+        if check_array(boxes, name, None).dim() != 3 or boxes.shape[2] != 5:
             raise ValueError(f"{name}: expected shape [B, N, 5], got {tuple(boxes.shape)}")
     if box1.shape != box2.shape:
         raise ValueError(f"box2: expected the shape of box1, {tuple(box1.shape)}, got {tuple(box2.shape)}")

@@ -21,6 +21,7 @@ from .._recording import is_proxy
 from .._rows import is_of_framework
 from ..ops.multiscale_roi_align import multiscale_roi_align
 from ..ops.roi_align import roi_align as _roi_align
+from ..torch.checks import no_tensor
 from ..torch.wiring.tracing import is_jit_traced
 from ._calls import not_negative, peer
 from ._containers import BOXES, check_dict, items_of
@@ -218,8 +219,7 @@ def infer_scales(
     levels = named_levels(x, featmap_names)
     for name, level in levels.items():
         if not is_of_framework(level):
-            kind = type(level)
-            raise TypeError(f"x[{name!r}]: expected a torch.Tensor, got {kind.__module__}.{kind.__qualname__}")
+            raise no_tensor(level, f"x[{name!r}]")
     shapes = items_of(image_shapes, "image_shapes", "a list with the (height, width) of each image")
     if not shapes:
         raise ValueError("image_shapes: expected one (height, width) per image, got none")

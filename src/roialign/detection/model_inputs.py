@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .._validate import check_number
 from .._warnings import is_recorded, warn_of_values
+from ..torch.checks import no_tensor
 from .box_kinds import BoxKind
 from .roi_heads import RoIHeads, Target
 
@@ -218,8 +219,7 @@ def check_backbone(backbone: object) -> None:
 
 def _check_tensor(value: object, name: str, device: torch.device | None = None) -> None:
     if not isinstance(value, Tensor):
-        kind = type(value)
-        raise TypeError(f"{name}: expected a torch.Tensor, got {kind.__module__}.{kind.__qualname__}")
+        raise no_tensor(value, name)
     if device is not None and value.device != device:
         raise ValueError(f"{name}: expected the device of the image, {device}, got {value.device}")
 

@@ -14,11 +14,17 @@ FLOAT_DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def check_array(value: object, name: str, first: str = "features") -> Tensor:
+def no_tensor(value: object, name: str, first: str | None = None) -> TypeError:
+    """The error about a value that is no tensor. `first` names another argument that is one."""
+    kind = type(value)
+    like = "" if first in (None, name) else f", like {first}"
+    return TypeError(f"{name}: expected a torch.Tensor{like}, got {kind.__module__}.{kind.__qualname__}")
+
+
+def check_array(value: object, name: str, first: str | None = "features") -> Tensor:
     """Return the value if it is a strided tensor, else raise an error. `first` names the argument that is one."""
     if not isinstance(value, Tensor):
-        kind = type(value)
-        raise TypeError(f"{name}: expected a torch.Tensor, like {first}, got {kind.__module__}.{kind.__qualname__}")
+        raise no_tensor(value, name, first)
     if isinstance(value, torch.masked.MaskedTensor):
         raise TypeError(
             f"{name}: expected a dense tensor, got a masked one, whose mask would be ignored; "

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ... import _validate
 from ..._typing import Everywhere, Number, PackNames, Pair, Sampling, Seed
 from ...ops.deform_roi_pool import deform_roi_pool
+from ..checks import no_tensor
 from .pointwise import Pooling
 
 if TYPE_CHECKING:  # torch depends on it
@@ -147,9 +148,7 @@ class DeformRoIPoolPack(DeformRoIPool):
         """The predicted offsets, and the flattened pooled features that they are predicted from."""
         pooled = super().forward(features, rois, **more)
         if isinstance(pooled, np.ndarray):  # the operator accepts arrays, but the linear layers do not
-            raise TypeError(
-                f"features: expected a torch.Tensor, got {type(features).__module__}.{type(features).__name__}"
-            )
+            raise no_tensor(features, "features")
         flat = (pooled if self.arguments.get("layout", "NCHW") == "NCHW" else pooled.permute(0, 3, 1, 2)).flatten(1)
         return self.offset_fc(flat).reshape(-1, 2, *self.bins), flat
 
