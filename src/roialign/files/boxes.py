@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .._text import counted, one_line
-from .._typing import Corners
-from .._validate import LARGEST_COORDINATE
-from .box_format import remark_corners
-from .coco import box_of, category_of, check_objects, file_name, five_numbers, section_of
+from .._text import one_line
+from .box import Box as Box
+from .box import annotated_by as annotated_by
+from .box import four_numbers, image_name, label_text
+from .coco import check_objects
+from .coco_boxes import read_coco_boxes
 from .columns import (
     ROLES,
     AmbiguousColumnsError,
@@ -29,11 +29,10 @@ from .columns import (
     other_box_text,
 )
 from .kinds import HEAD_BYTES, what_is
-from .orientation import Annotated, Size
+from .orientation import Size
 from .parquet import read_parquet_rows
 from .percent import pixels_of
-from .problems import DatasetError, FileError, Problems, RowProblems
-from .rows import Row, good_rows, identity, place_of, whole
+from .problems import FileError, Problems, RowProblems
 from .tables import NUMBER, Numbers, TextTable
 from .text import quoted, read_json, read_json_lines, read_text, shown
 
@@ -43,35 +42,6 @@ PARQUET_ENDINGS = (".parquet", ".pq")
 #: The endings of JSON Lines, with one value per line.
 LINES_ENDINGS = (".jsonl", ".ndjson")
 DEFAULT_READING = TableReading()
-#: What can be done with a rotated box.
-GIVE_HULL = "and upright boxes are pooled: give its upright hull"
-
-
-@dataclass(frozen=True, slots=True)
-class Box:
-    """One row of a box file."""
-
-    row: int
-    """Its index in the list, in the annotations, or in the rows below the header."""
-    where: str
-    """File and row, for messages."""
-    image: str | None
-    """The name of its image as in the file; None if the file does not name images."""
-    corners: Corners
-    """(x1, y1, x2, y2) in image pixels."""
-    label: str
-    image_size: Size | None = None
-    """The width and height of its image, if the file has them."""
-    score: float | None = None
-    """The score of a detection."""
-
-
-def annotated_by(boxes: Sequence[Box]) -> Annotated | None:
-    """Return the size of an image and its boxes, as their file gives them."""
-    if not boxes:
-        return None
-    sized = next((box for box in boxes if box.image_size is not None), boxes[0])
-    return Annotated(sized.image_size, [box.corners for box in boxes], sized.where)
 
 
 def read_boxes(path: Path, problems: Problems, reading: TableReading = DEFAULT_READING) -> list[Box]:
@@ -112,7 +82,7 @@ def read_boxes(path: Path, problems: Problems, reading: TableReading = DEFAULT_R
         return list(_list_rows(path, entries, problems, reading))
     if isinstance(content, dict) and "annotations" in content and "images" in content:
         check_objects(content)
-        return list(_coco_rows(path, content, problems, reading))
+        return list(read_coco_boxes(path, content, problems, reading.box_format))
     found = f"an object with {shown(sorted(content))}" if isinstance(content, dict) else shown(content)
     raise FileError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
 
@@ -190,14 +160,14 @@ def _remark_boxes(path: Path, values: Mapping[str, Any], columns: Columns, box: 
 def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numbers: list[Any]) -> Box:
     """Make the box of a row with named columns."""
     check_upright(values, columns)
-    four = _numbers(numbers, f"expected [{', '.join(columns.box)}]")
+    four = four_numbers(numbers, f"expected [{', '.join(columns.box)}]")
     size = _size(values, columns)
     if columns.percent is not None:
         four = pixels_of(four, size, values, columns.percent.size)
     corners = corners_of(four, columns.box_format)
-    image = None if columns.image is None else _name(values[columns.image])
+    image = None if columns.image is None else image_name(values[columns.image])
     label = None if columns.label is None else values.get(columns.label)
-    return Box(row, where, image, corners, _label(label), size)
+    return Box(row, where, image, corners, label_text(label), size)
 
 
 def _size(values: Mapping[str, Any], columns: Columns) -> Size | None:
@@ -229,7 +199,7 @@ def _list_rows(path: Path, entries: Iterable[Entry], problems: Problems, reading
                 raise entry
             if isinstance(entry, list):
                 box_format = reading.box_format or "xyxy"
-                yield Box(row, where, None, corners_of(_numbers(entry, _expected(reading)), box_format), "")
+                yield Box(row, where, None, corners_of(four_numbers(entry, _expected(reading)), box_format), "")
                 continue
             columns = _listed_columns(entry, reading)
             _check_unread_columns(path, entry, columns, problems)
@@ -297,83 +267,3 @@ def _is_result(entry: Mapping[str, Any], named: Columns, reading: TableReading) 
 
 def _expected(reading: TableReading) -> str:
     return f"expected [{', '.join(ROLES[reading.box_format or 'xyxy'])}]"
-
-
-def _coco_rows(path: Path, content: Row, problems: Problems, reading: TableReading) -> Iterator[Box]:
-    """Read the boxes of a COCO file. Unlike for detectors, boxes, image sizes and categories may be anything."""
-    images = good_rows(path, "images", section_of(content, "images"), problems, _coco_image)
-    rows = section_of({"categories": [], **content}, "categories")
-    categories = good_rows(path, "categories", rows, problems, category_of)
-    nameless: list[tuple[int, Any]] = []
-
-    def label_of(row: Row, index: int) -> str:
-        try:
-            name: str = categories.find(row, "category_id", "categories")["name"]
-        except DatasetError:
-            name = _label(row.get("category_id"))
-            if name:
-                nameless.append((index, row["category_id"]))
-        return name
-
-    def annotation(row: Row, index: int) -> dict[str, Any]:
-        image = images.find(row, "image_id", "images")
-        numbers = _numbers(box_of(row, positive=False, of_five=GIVE_HULL), "bbox: expected [x, y, width, height]")
-        where = place_of(path, "annotations", index)
-        corners = corners_of(numbers, reading.box_format or "xywh")
-        return {"box": Box(index, where, image["file_name"], corners, label_of(row, index), image["size"])}
-
-    rows = section_of(content, "annotations")
-    boxes: list[Box] = [good["box"] for good in good_rows(path, "annotations", rows, problems, annotation).rows]
-    if nameless:
-        (index, number), count = nameless[0], counted(len(nameless), "box has", "boxes have")
-        what = f"category_id: {quoted(number)} is not among the usable categories: {count} such an id as label"
-        problems.remark(place_of(path, "annotations", index), what, "labels")
-    if reading.box_format is None:
-        sized = [(box.corners, box.image_size) for box in boxes if box.image_size is not None]
-        as_stored = [((x1, y1, x2 - x1, y2 - y1), size) for (x1, y1, x2, y2), size in sized]
-        remark_corners(path, as_stored, problems)
-    yield from boxes
-
-
-def _coco_image(row: Row, index: int) -> dict[str, Any]:
-    del index
-    found = {"id": identity(row, "id"), "file_name": file_name(row)}
-    try:
-        size = whole(row, "width", at_least=1), whole(row, "height", at_least=1)
-    except DatasetError:
-        return {**found, "size": None}
-    return {**found, "size": size}
-
-
-def _numbers(values: object, expected: str) -> Corners:
-    """Return four finite numbers. Text and booleans are not accepted as numbers."""
-    if not isinstance(values, list) or len(values) != 4:
-        raise FileError(f"{expected}, found {shown(values)}{five_numbers(values, GIVE_HULL)}")
-    for value in values:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not abs(value) <= LARGEST_COORDINATE:  # false for NaN
-            limit = f" up to {LARGEST_COORDINATE:g}" if number and abs(value) < math.inf else ""
-            raise FileError(f"{expected}, four finite numbers{limit}, found {shown(values)}")
-    one, two, three, four = map(float, values)
-    return one, two, three, four
-
-
-def _name(value: object) -> str:
-    """Return the name of an image. A number is converted to text."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value // 1:
-        return str(int(value))
-    if not isinstance(value, str) or not value:
-        raise FileError(f"image: expected the name of an image, found {shown(value)}")
-    return value
-
-
-def _label(value: object) -> str:
-    """Return the text of a label. It may be the only item of a list. NaN, as pandas writes it, is no label."""
-    one = value
-    if isinstance(value, list) and len(value) < 2:
-        one = value[0] if value else None
-    if one is None or one != one:
-        return ""
-    if isinstance(one, (str, int, float)):
-        return str(one)
-    raise FileError(f"label: expected text, found {shown(value)}")
