@@ -149,21 +149,30 @@ def find_columns(names: Sequence[str], reading: TableReading, whole_box: str | N
     AmbiguousColumnsError
         If two columns have the name of one that is read, or the corners are those of a quadrilateral.
     """
+    return _found_columns(tuple(names), tuple((reading.columns or {}).items()), reading.box_format, whole_box)
+
+
+@lru_cache(maxsize=100)
+def _found_columns(
+    names: tuple[str, ...], roles: tuple[tuple[str, str], ...], box_format: str | None, whole_box: str | None
+) -> Columns:
+    """Find columns; see :func:`find_columns`. The items of a list usually have the same names."""
+    reading = TableReading(dict(roles), box_format)
     by_name = {normalised(name): name for name in reversed(names)}
     given: dict[str, str] = {}
-    for role, column in (reading.columns or {}).items():
+    for role, column in roles:
         if column not in names and normalised(column) not in by_name:
             raise FileError(f"{role}: no column {column!r} among {', '.join(names) or 'none'}")
         given[role] = column if column in names else by_name[normalised(column)]
     if whole_box is None:
-        box, box_format = _box_columns(by_name, given, names)
+        box, named_format = _box_columns(by_name, given, names)
     else:
-        box, box_format = (whole_box,) * 4, "xyxy"
+        box, named_format = (whole_box,) * 4, "xyxy"
     columns = Columns(
         image=given.get("image") or _first(IMAGE_NAMES, by_name),
         label=given.get("label") or _first(LABEL_NAMES, by_name),
         box=box,
-        box_format=reading.box_format or box_format,
+        box_format=box_format or named_format,
         size=next(((by_name[w], by_name[h]) for w, h in SIZE_NAMES if w in by_name and h in by_name), None),
     )
     if not reading.box_roles:
