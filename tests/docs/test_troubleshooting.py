@@ -261,6 +261,9 @@ CAUSES: dict[str, Cause] = {
     "columns ... are read as percent of ..., as Label Studio exports them": boxes(
         "image,x,y,width,height,original_width,original_height\n1.png,1,2,3,4,8,6\n"
     ),
+    "boxes belong to images of another size than their columns width and height say": boxes(
+        "image,width,height,x1,y1,x2,y2\n1.png,640,480,1,2,3,4\n1.png,640,480,2,2,3,4\n"
+    ),
     "a list of COCO results, which has the ids of images instead of their names": boxes(
         json.dumps(COCO["results"].content), "b.json"
     ),

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import roialign
 from roialign.extract.inputs import average_pool
 from roialign.extract.pipeline import Settings, extract
+from roialign.files.boxes import Box
+from roialign.files.doubts import Doubts
 from roialign.files.problems import Problems
 from tests.extract.extraction import maps_on_disk
 from tests.files.boxes import found
@@ -85,3 +88,27 @@ def test_no_boxes_make_an_empty_result(tmp_path: Path) -> None:
         assert result["features"].shape == (0, 5, 7, 7)
         assert result["boxes"].shape == (0, 4)
         assert result["labels"].shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("settings", "stated", "is_noted"),
+    [
+        (Settings(), (12, 9), False),
+        (Settings(), (24, 18), True),
+        (Settings(spatial_scale=0.5), (24, 18), False),
+        (Settings(spatial_scale=0.5), (23, 17), False),
+        (Settings(stride=5), (12, 9), False),
+        (Settings(stride=2), (24, 18), True),
+    ],
+)
+def test_an_image_of_another_size_than_its_table_says_is_noted(
+    settings: Settings, stated: tuple[int, int], is_noted: bool, tmp_path: Path
+) -> None:
+    """The sizes of images are known apart from rounding, and those of what a map was computed from are not."""
+    Image.new("RGB", (12, 9)).save(tmp_path / "a.png")
+    np.save(tmp_path / "a.npy", np.zeros((3, 9, 12), dtype=np.float32))
+    box = Box(0, "b.csv, row 0", "a", (1.0, 1.0, 8.0, 6.0), "", stated_size=stated)
+    for name, noted in (("a.png", is_noted), ("a.npy", False)):
+        doubts = Doubts()
+        extract({tmp_path / name: [box]}, settings, tmp_path / "out.npz", Problems(), doubts=doubts)
+        assert doubts.counts == ({"size": 1} if noted else {})

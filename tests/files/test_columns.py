@@ -290,3 +290,32 @@ def test_a_box_of_four_columns_beside_a_whole_one_is_noted_if_it_is_another(endi
     problems = Problems()
     assert len(read_boxes(path, problems)) == 2
     assert list(map(str, problems.remarks)) == [f"{path}: {XYWH}"]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "sizes"),
+    [
+        ("filename,width,height,xmin,ymin,xmax,ymax", ["a,64,48,1,2,30,40", "b,50,40,1,2,50,40"], [(64, 48), (50, 40)]),
+        ("filename,width,height,x,y,w,h", ["a,64,48,1,2,30,40"], [(64, 48)]),
+        ("filename,width,height,x,y,w,h", ["a,64,48,1,2,30,40", "a,,,1,2,30,40"], [(64, 48), None]),
+        ("filename,xmin,ymin,xmax,ymax,width,height", ["a,10,20,30,40,20,20"], [None]),  # of the box
+        ("filename,xmin,ymin,xmax,ymax,width,height", ["a,0,0,30,40,30,40"], [None]),
+        ("filename,xmin,ymin,xmax,ymax,width,height", ["a,0,0,30,40,64,48", "a,0,0,30,40,99,48"], [None, None]),
+        ("filename,xmin,ymin,xmax,ymax,width,height", ["a,0,0,30,40,64,48", "b,0,0,99,40,64,48"], [None, None]),
+        ("filename,x,y,width,height", ["a,1,2,30,40"], [None]),
+    ],
+)
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_width_and_a_height_beside_a_box_may_be_those_of_its_image(
+    header: str, rows: list[str], sizes: list[tuple[int, int] | None], listed: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / ("b.json" if listed else "b.csv")
+    names, fields = header.split(","), [row.split(",") for row in rows]
+    if listed:
+        values = [[float(n) if n.isdigit() else n for n in row] for row in fields]
+        path.write_text(json.dumps([dict(zip(names, row, strict=True)) for row in values]))
+    else:
+        path.write_text("\n".join([header, *rows]))
+    boxes = read_boxes(path, Problems())
+    assert [box.stated_size for box in boxes] == sizes
+    assert [box.image_size for box in boxes] == [None] * len(rows), "nothing relies on it"

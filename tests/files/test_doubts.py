@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from roialign.files.doubts import Doubts, kind_of
@@ -42,3 +44,20 @@ def test_boxes_that_look_wrong_are_counted_by_kind() -> None:
 )
 def test_a_relative_box_may_be_rounded(corners: tuple[float, float, float, float], kind: str | None) -> None:
     assert kind_of(box(0, corners), 50.0, 40.0) == kind
+
+
+def test_images_of_another_size_than_a_table_says_are_noted() -> None:
+    boxes = [replace(box(row, (1.0, 2.0, 9.0, 8.0)), stated_size=(50, 40)) for row in range(3)]
+    first, second = Doubts(), Doubts()
+    first.look(boxes[2:], 50.0, 41.0)
+    second.look(boxes[1:2], 25.0, 20.0)
+    second.look(boxes[:1], 40.0, 50.0)
+    first.look(boxes[:1], 64.0, 48.0, rounding=16.0)
+    first.add(second)
+    problems = Problems()
+    first.remark_in(problems)
+    (remark,) = map(str, problems.remarks)
+    assert remark == (
+        "boxes.csv, row 0: 2 boxes belong to images of another size than their columns width and height say; the first "
+        "is (1, 2, 9, 8), expected 50x40 pixels, got 40x50: was the image resized after it was annotated?"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -116,7 +117,9 @@ def extract(
                 store.append(pooled)
                 if doubts is not None:
                     height, width = feature_map.features.shape[2:]
-                    doubts.look(boxes, width / settings.map_scale, height / settings.map_scale)
+                    scale = settings.map_scale
+                    rounding = 1 / scale if feature_map.is_image else math.inf  # networks round the sizes of maps
+                    doubts.look(boxes, width / scale, height / scale, rounding)
                     doubts.turnings.look(path, feature_map.turning)
                 with np.errstate(all="ignore"):  # a map may hold infinities
                     means = pooled.mean(axis=(1, 2, 3), dtype=np.float64).tolist()

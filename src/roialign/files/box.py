@@ -34,6 +34,9 @@ class Box:
     """The width and height of its image, if the file has them."""
     score: float | None = None
     """The score of a detection."""
+    stated_size: Size | None = None
+    """What a table has as width and height beside a box. It is probably the size of its image, which nothing relies on.
+    """
 
 
 def annotated_by(boxes: Sequence[Box]) -> Annotated | None:

@@ -40,6 +40,21 @@ def seems_relative(corners: Corners, size: tuple[float, float]) -> bool:
     return min(corners) >= -ROUNDING and max(corners) <= 1 + ROUNDING and min(size) > 2
 
 
+def are_of_images(stated: Sequence[tuple[str | None, Corners, Size]]) -> bool:
+    """Whether widths and heights in a table are those of images, not of boxes. Each row has an image, a box and a size.
+
+    All boxes of an image have its size and fit in it, and some box is smaller.
+    """
+    sizes: dict[str | None, Size] = {}
+    are_smaller = False
+    for image, (x1, y1, x2, y2), (width, height) in stated:
+        right, lower = _limits((width, height))
+        if sizes.setdefault(image, (width, height)) != (width, height) or max(x1, x2) > right or max(y1, y2) > lower:
+            return False
+        are_smaller |= max(abs(x2 - x1 - width), abs(y2 - y1 - height)) > TOLERANCE
+    return are_smaller
+
+
 def _limits(size: Size) -> tuple[float, float]:
     """Return the largest x and y that a box may have."""
     width, height = (min(side, LARGEST_COORDINATE) for side in size)  # an int may be larger than any float

@@ -12,6 +12,7 @@ from .._text import one_line
 from .box import Box as Box
 from .box import annotated_by as annotated_by
 from .box import four_numbers, image_name, label_text
+from .box_format import are_of_images
 from .coco import check_objects
 from .coco_boxes import read_coco_boxes
 from .columns import (
@@ -66,23 +67,29 @@ def read_boxes(path: Path, problems: Problems, reading: TableReading = DEFAULT_R
     FileError
         If the file cannot be read or has none of these formats.
     """
+    boxes = list(_read_boxes(path, problems, reading))
+    stated = [(box.image, box.corners, box.stated_size) for box in boxes if box.stated_size is not None]
+    return boxes if not stated or are_of_images(stated) else [replace(box, stated_size=None) for box in boxes]
+
+
+def _read_boxes(path: Path, problems: Problems, reading: TableReading) -> Iterator[Box]:
     if path.suffix.lower() in TABLE_ENDINGS:
-        return list(_table_rows(path, read_text(path), problems, reading))
+        return _table_rows(path, read_text(path), problems, reading)
     if path.suffix.lower() in PARQUET_ENDINGS:
         rows = read_parquet_rows(path, ("box", "bbox"), reading)
         entries = [Entry(row, f"{path}, row {row}", value) for row, value in rows]
-        return list(_list_rows(path, entries, problems, reading))
+        return _list_rows(path, entries, problems, reading)
     if path.suffix.lower() in LINES_ENDINGS:
         lines = enumerate(read_json_lines(path))
         entries = [Entry(row, f"{path}, row {row} (line {line})", value) for row, (line, value) in lines]
-        return list(_list_rows(path, entries, problems, reading))
+        return _list_rows(path, entries, problems, reading)
     content = read_json(path)
     if isinstance(content, list):
         entries = [Entry(row, f"{path}, row {row}", value) for row, value in enumerate(content)]
-        return list(_list_rows(path, entries, problems, reading))
+        return _list_rows(path, entries, problems, reading)
     if isinstance(content, dict) and "annotations" in content and "images" in content:
         check_objects(content)
-        return list(read_coco_boxes(path, content, problems, reading.box_format))
+        return read_coco_boxes(path, content, problems, reading.box_format)
     found = f"an object with {shown(sorted(content))}" if isinstance(content, dict) else shown(content)
     raise FileError(f"expected a list of boxes, or a COCO object with images and annotations, found {found}")
 
@@ -161,21 +168,21 @@ def _box(row: int, where: str, values: Mapping[str, Any], columns: Columns, numb
     """Make the box of a row with named columns."""
     check_upright(values, columns)
     four = four_numbers(numbers, f"expected [{', '.join(columns.box)}]")
-    size = _size(values, columns)
+    size = _size(values, columns.size)
     if columns.percent is not None:
         four = pixels_of(four, size, values, columns.percent.size)
     corners = corners_of(four, columns.box_format)
     image = None if columns.image is None else image_name(values[columns.image])
     label = None if columns.label is None else values.get(columns.label)
-    return Box(row, where, image, corners, label_text(label), size)
+    return Box(row, where, image, corners, label_text(label), size, stated_size=_size(values, columns.beside))
 
 
-def _size(values: Mapping[str, Any], columns: Columns) -> Size | None:
-    """Return the width and height of the image, if both are whole numbers."""
-    if columns.size is None:
+def _size(values: Mapping[str, Any], columns: tuple[str, str] | None) -> Size | None:
+    """Return a width and a height, if both are whole numbers."""
+    if columns is None:
         return None
     try:
-        width, height = (float(values[name]) for name in columns.size)
+        width, height = (float(values[name]) for name in columns)
         whole_numbers = width.is_integer() and height.is_integer() and min(width, height) > 0
     except (TypeError, ValueError, KeyError, OverflowError):
         return None

@@ -106,6 +106,8 @@ class Columns:
     box_format: str
     size: tuple[str, str] | None = None
     """The columns with the width and height of the image."""
+    beside: tuple[str, str] | None = None
+    """The columns `width` and `height` that are no part of the box. They may have the size of the image."""
     angle: str | None = None
     """The unread column that may rotate the box. None if the user named columns of the box, which is then upright."""
     percent: PercentColumns | None = None
@@ -179,7 +181,7 @@ def _found_columns(
         used = (columns.image, columns.label, *box)
         angle = next((name for key, name in by_name.items() if _is_angle(key) and name not in used), None)
         others = (known for known in _known_boxes(by_name) if set(known.names).isdisjoint(box))
-        columns = replace(columns, angle=angle, others=tuple(others))
+        columns = replace(columns, angle=angle, others=tuple(others), beside=_beside(by_name, box))
     percent = find_percent([*map(normalised, box)], by_name, is_named=bool(reading.box_roles))
     if percent is not None:
         columns = replace(columns, percent=percent, size=percent.size, angle=percent.angle or columns.angle)
@@ -187,6 +189,12 @@ def _found_columns(
         for name in filter(None, (columns.image, columns.label, *box)):
             _check_once(name, names, is_given=name in given.values())
     return columns
+
+
+def _beside(by_name: Mapping[str, str], box: Sequence[str]) -> tuple[str, str] | None:
+    """Return the columns `width` and `height` that are no part of the box, if there are both."""
+    names = by_name.get("width"), by_name.get("height")
+    return None if None in names or not set(box).isdisjoint(names) else names  # type: ignore[return-value]
 
 
 def _check_once(name: str, names: Sequence[str], *, is_given: bool) -> None:
