@@ -11,7 +11,7 @@ from .cases import LAYOUTS, Case
 from .operators import OPERATORS
 
 OURS = "roialign"
-OUR_WORKERS = ("ours", "ours_torch", "ours_torch_compiled")
+OUR_WORKERS = ("ours", "ours_torch", "ours_torch_compiled", "ours_jax")
 BASELINE = "roialign-baseline"
 
 
@@ -96,6 +96,22 @@ PEERS = {
             outputs=("fresh",),
             workloads=("one-roi", "ten-rois", "between"),
             operators=("mean",),
+        ),
+        replace(
+            OURS_PEER,
+            name="roialign-jax",
+            worker="ours_jax",
+            summary="this library on JAX arrays, compiled by jax.jit",
+            outputs=("fresh",),
+            operators=("mean",),
+        ),
+        Peer(
+            "jax-gather",
+            "jax_gather",
+            "RoIAlign written in JAX: the neighbours of every sample point are gathered",
+            samplings=("S2",),
+            directions=("forward", "backward-features"),
+            outputs=("fresh",),
         ),
         Peer(
             "onnxruntime",

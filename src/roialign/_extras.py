@@ -34,7 +34,7 @@ PARTS: dict[str, tuple[str, dict[str, str]]] = {
 def part_of(module: str) -> str | None:
     """The first part that needs a package, or None if no part needs it."""
     top = module.partition(".")[0]
-    order = ("cli", "detection", "features", "demo", "timm", "hf", "ray")
+    order = ("cli", "detection", "jax", "features", "demo", "timm", "hf", "ray")
     return next((part for part in order if top in PARTS[part][1]), None)
 
 

@@ -18,10 +18,8 @@ from ._names import renaming
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: The error about a value that is no array of any framework, or of one that is not supported.
-NO_ARRAY = re.compile(
-    r"expected a numpy\.ndarray(?: or a torch\.Tensor)?, got ([\w.]+)(?:; convert it with numpy\.asarray)?$"
-)
+#: The error about a value that is no array of any framework.
+NO_ARRAY = re.compile(r"expected a numpy\.ndarray, got ([\w.]+)$")
 #: The error about a tensor that is given with an array.
 MIXED = re.compile(r"expected a numpy\.ndarray, like the other arguments, got [\w.]+$")
 
